@@ -1,0 +1,1 @@
+"""Settings, logging, Celery and Flower configuration, embedded services. Knows nothing of orders."""

@@ -1,0 +1,103 @@
+"""Every setting of Relais, in one place, from `RELAIS_*` environment variables or a `.env` file.
+
+Where a URL is not set, the one that `relais up` wrote into the data directory (`endpoints.json`) is used, so
+that `relais status` in a second terminal finds the embedded services. Nothing is read at import.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENDPOINTS = "endpoints.json"
+
+
+class MissingSetting(Exception):
+    """A URL that this command needs is neither set nor offered by a running `relais up`."""
+
+
+def default_data_dir() -> Path:
+    """Where the embedded services keep their data: /var/lib/relais for root, else ~/.local/share/relais."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/relais")
+    return Path.home() / ".local" / "share" / "relais"
+
+
+class Settings(BaseSettings):
+    """All settings; durations are seconds. Raises pydantic's ValidationError naming each wrong variable."""
+
+    model_config = SettingsConfigDict(env_prefix="RELAIS_", env_file=".env", extra="ignore", frozen=True)
+
+    database_url: str | None = Field(None, description="PostgreSQL 15 or newer, `postgresql://…`")
+    redis_url: str | None = Field(None, description="Redis 7.2+ or Valkey, `redis://…`")
+    erp_url: str | None = Field(None, description="base URL of the ERP's order endpoint")
+    erp_token: SecretStr | None = Field(None, description="bearer token sent to the ERP")
+    data_dir: Path = Field(default_factory=default_data_dir, description="data of the embedded services")
+
+    api_host: str = Field("127.0.0.1", description="address that the intake listens on")
+    api_port: int = Field(8470, ge=0, le=65535, description="port of the intake")
+    flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower")
+    flower_auth: SecretStr | None = Field(None, description="`user:password` for Flower; made up when unset")
+    erp_sim_port: int = Field(8471, ge=0, le=65535, description="port of the ERP simulator")
+
+    catalogue: Path | None = Field(None, description="CSV of products: cip13, label, withdrawn, max_quantity")
+    pharmacy_register: Path | None = Field(None, description="CSV of pharmacies: pharmacy")
+
+    backend: str = Field("erp", pattern=r"^[a-z][a-z0-9_-]{0,31}$", description="name of the ERP's backend")
+    erp_timeout: PositiveFloat = Field(10.0, description="deadline of one call to the ERP")
+    erp_tries: PositiveInt = Field(3, description="brief tries inside one attempt")
+    erp_concurrency: PositiveInt = Field(64, description="calls in flight at once, per worker process")
+    erp_idempotent: bool = Field(True, description="the ERP honours Idempotency-Key")
+    batch_budget: PositiveFloat = Field(30.0, description="time that one batch may spend with the ERP")
+    lease: PositiveFloat = Field(60.0, description="time a worker has to settle what it claimed")
+    claim_patience: PositiveFloat = Field(5.0, description="time after which an unclaimed dispatch goes out again")
+    tick: PositiveFloat = Field(1.0, le=1.0, description="longest pause of the dispatcher")
+    dispatch_size: int = Field(200, ge=1, le=200, description="most orders in one dispatch")
+    window_max: PositiveInt = Field(2000, description="most orders with workers and ERP at once")
+    trip_after: PositiveInt = Field(5, description="failures in a row that open the circuit")
+    probe_after: PositiveFloat = Field(2.0, description="first pause of an open circuit before its canary")
+    probe_max: PositiveFloat = Field(60.0, description="longest pause of an open circuit before its canary")
+    max_attempts: PositiveInt = Field(8, description="attempts, while others succeed, before a dead letter")
+    retry_after: PositiveFloat = Field(2.0, description="pause after an order's first failure; doubles")
+    retry_max: PositiveFloat = Field(600.0, description="longest pause between an order's attempts")
+    poll_after: PositiveFloat = Field(2.0, description="pause between polls of an order accepted later")
+    worker_concurrency: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 2, description="processes")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of the logs")
+
+    @model_validator(mode="after")
+    def _lease_outlives_the_erp(self) -> Self:
+        """A worker that still waits for the ERP must still hold its lease, or its successor sends again."""
+        if self.erp_timeout > self.batch_budget:
+            raise ValueError("RELAIS_ERP_TIMEOUT must not exceed RELAIS_BATCH_BUDGET")
+        if self.batch_budget * 1.2 + 2 > self.lease:
+            raise ValueError("RELAIS_LEASE must exceed RELAIS_BATCH_BUDGET by a fifth and 2 s")
+        return self
+
+    def need(self, name: str) -> str:
+        """The URL called `name` (`database_url`, `redis_url`, `erp_url`); MissingSetting when there is none."""
+        value = getattr(self, name)
+        if value is None:
+            raise MissingSetting(
+                f"RELAIS_{name.upper()} is not set and no `relais up` has written {self.data_dir / ENDPOINTS}"
+            )
+        return str(value)
+
+
+def load(**overrides: object) -> Settings:
+    """The settings in force: overrides, then the environment, then `.env`, then a running `relais up`."""
+    settings = Settings(**overrides)  # type: ignore[arg-type]
+    known = settings.data_dir / ENDPOINTS
+    if not known.exists():
+        return settings
+    offered = json.loads(known.read_text())
+    missing = {
+        name: offered[name]
+        for name in ("database_url", "redis_url", "erp_url")
+        if getattr(settings, name) is None and offered.get(name)
+    }
+    return settings.model_copy(update=missing)
