@@ -1,0 +1,130 @@
+"""The wholesaler's two lists, each a CSV file: the products it sells (catalogue) and the pharmacies it serves.
+
+Without a list nothing is checked against it; with one, an order for what is not on it becomes a dead letter. So
+a list is taken whole or not at all: one bad row, and `BadList` names the file, the line and the field.
+Commas or semicolons, UTF-8 with or without a byte order mark, further columns, any order of columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from itertools import chain
+from pathlib import Path
+
+from orders.errors import RelaisError
+from orders.identifiers import CUSTOMER_CODE, product
+
+LONGEST_LINE = 65_536  # bytes
+MOST_LINES = 500_000  # all of France's medicines are 21,000
+
+_FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+_LIMIT = re.compile(r"[1-9][0-9]{0,4}|")
+
+
+class BadList(RelaisError):
+    """A catalogue or register that cannot be used: `path`, line (0: the file as a whole), field and why."""
+
+    def __init__(self, path: Path, line: int, field: str, why: str) -> None:
+        super().__init__(f"{path}, line {line}, {field}: {why}" if line else f"{path}: {why}")
+        self.path, self.line, self.field = path, line, field
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One row of a catalogue; `max_quantity` is in boxes per order, None without a limit."""
+
+    cip13: str
+    label: str
+    withdrawn: bool = False
+    max_quantity: int | None = None
+
+
+Catalogue = Mapping[str, Product]
+Register = frozenset[str]
+
+
+def load_catalogue(path: Path) -> Catalogue:
+    """Products by CIP13, from the columns cip13, label, withdrawn (0 or 1), max_quantity (empty: no limit).
+
+    Raises BadList.
+    """
+    products: dict[str, Product] = {}
+    for line, row in _rows(path, "cip13", "label", "withdrawn", "max_quantity"):
+        entry = _product(path, line, *row)
+        if entry.cip13 in products:
+            raise BadList(path, line, "cip13", f"{entry.cip13} is listed twice")
+        products[entry.cip13] = entry
+    return products
+
+
+def load_register(path: Path) -> Register:
+    """Pharmacies as orders name them, FINESS number or customer code, from the column pharmacy.
+
+    Raises BadList.
+    """
+    pharmacies = set()
+    for line, (code,) in _rows(path, "pharmacy"):
+        if not re.fullmatch(CUSTOMER_CODE, code):
+            raise BadList(path, line, "pharmacy", "must be 1 to 32 of A-Z, a-z, 0-9, dot, dash and underscore")
+        pharmacies.add(code)
+    return frozenset(pharmacies)
+
+
+def demo_catalogue() -> Catalogue:
+    """The 2,000 real medicines that come with Relais; source and licence are in orders/data/README.md."""
+    with as_file(files("orders").joinpath("data", "medicines.csv")) as path:
+        return load_catalogue(path)
+
+
+def _product(path: Path, line: int, code: str, label: str, withdrawn: str, limit: str) -> Product:
+    try:
+        cip13 = product(code)
+    except ValueError as error:
+        raise BadList(path, line, "cip13", str(error)) from None
+    if withdrawn.lower() not in _FLAGS:
+        raise BadList(path, line, "withdrawn", "must be 0 or 1")
+    if not _LIMIT.fullmatch(limit):
+        raise BadList(path, line, "max_quantity", "must be from 1 to 99999, or empty for no limit")
+    return Product(cip13, label, _FLAGS[withdrawn.lower()], int(limit) if limit else None)
+
+
+def _rows(path: Path, *columns: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row's line number and its fields of these columns, stripped; a list without any row is refused."""
+    lines, empty = _lines(path), True
+    header = next(lines, "")
+    delimiter = ";" if header.count(";") > header.count(",") else ","
+    rows = csv.reader(chain([header], lines), delimiter=delimiter, strict=True)
+    try:
+        names = [name.strip().lower() for name in next(rows)]
+        if missing := [column for column in columns if column not in names]:
+            raise BadList(path, 1, missing[0], "this column is missing")
+        places = [names.index(column) for column in columns]
+        for row in filter(any, rows):
+            if len(row) != len(names):
+                raise BadList(path, rows.line_num, "row", f"{len(row)} fields under {len(names)} columns")
+            yield rows.line_num, [row[place].strip() for place in places]
+            empty = False
+    except csv.Error as error:
+        raise BadList(path, rows.line_num, "row", str(error)) from None
+    if empty:
+        raise BadList(path, 0, "", "no rows")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The file's lines as text, one in memory at a time."""
+    number = 0
+    try:
+        with path.open("rb") as file:
+            while raw := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(raw) > LONGEST_LINE or number > MOST_LINES:
+                    raise BadList(path, number, "row", f"over {LONGEST_LINE} bytes or {MOST_LINES} lines")
+                yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError:
+        raise BadList(path, number, "row", "not UTF-8") from None
+    except OSError as error:
+        raise BadList(path, 0, "", error.strerror or str(error)) from None

@@ -1,0 +1,52 @@
+"""The states of a delivery and every transition that is allowed, as data.
+
+The journal enforces this table itself (a trigger generated from it), so that no code path and no hand-typed
+UPDATE can take an order where it may not go. A test reaches every transition and tries every other.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a delivery stands."""
+
+    ACCEPTED = "accepted"
+    DISPATCHED = "dispatched"
+    DELIVERING = "delivering"
+    SUBMITTED = "submitted"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+    DISCARDED = "discarded"
+
+
+class Reason(StrEnum):
+    """Why a dead letter needs a person."""
+
+    INVALID = "invalid"
+    EXPIRED = "expired"
+    REFUSED = "refused"
+    EXHAUSTED = "exhausted"
+    STALE = "stale"
+
+
+TRANSITIONS: dict[tuple[State, State], str] = {
+    (State.ACCEPTED, State.DISPATCHED): "dispatch: a message names it",
+    (State.ACCEPTED, State.CANCELLED): "cancel: the pharmacy took it back while it was still ours",
+    (State.DISPATCHED, State.DELIVERING): "claim: a worker took it under a lease",
+    (State.DISPATCHED, State.ACCEPTED): "rescue: nobody claimed it in time",
+    (State.DELIVERING, State.DELIVERED): "settle: the ERP's receipt is journalled",
+    (State.DELIVERING, State.SUBMITTED): "settle: the ERP took it and will accept it later",
+    (State.DELIVERING, State.ACCEPTED): "settle or rescue: not delivered, goes again",
+    (State.DELIVERING, State.DEAD): "settle: it needs a person",
+    (State.SUBMITTED, State.DELIVERED): "poll: the ERP accepted it",
+    (State.SUBMITTED, State.DEAD): "poll: the ERP refused it",
+    (State.SUBMITTED, State.ACCEPTED): "poll: the ERP has forgotten it, goes again",
+    (State.DEAD, State.ACCEPTED): "replay: an operator puts it through again",
+    (State.DEAD, State.DISCARDED): "discard: an operator gave it up, with a reason",
+}
+
+BACKLOG = (State.ACCEPTED, State.DISPATCHED, State.DELIVERING, State.SUBMITTED)
+FINAL = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)

@@ -1,0 +1,80 @@
+"""Is an order fit to be forwarded? Asked by the worker, of orders that were accepted, against lists that change.
+
+Unfit is not malformed: the order is in the journal, was answered 202 and stays; it becomes a dead letter with
+every reason at once, so that a person can settle it in one go. Pure: the time and the lists are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from orders.catalogue import Catalogue, Register
+from orders.errors import Fault
+from orders.identifiers import is_finess, looks_like_finess
+from orders.model import Line, Order
+from orders.states import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why an order is not to be forwarded: every fault, at least one, and the dead letter's reason."""
+
+    reason: Reason
+    faults: tuple[Fault, ...]
+
+
+def validate(
+    order: Order, *, now: datetime, catalogue: Catalogue | None = None, register: Register | None = None
+) -> Verdict | None:
+    """None when the order is fit at `now` (an aware time); a list that is None is not checked against.
+
+    INVALID outranks EXPIRED: what is wrong with the content is what a person has to see first, and a replay
+    of the mended order would still find it expired.
+    """
+    lines = sorted([*_twice(order.lines), *_unfit(order.lines, catalogue)], key=lambda fault: fault.line or 0)
+    invalid = [*_pharmacy(order.pharmacy, register), *lines]
+    expired = [*_expired(order.valid_until, now)]
+    if invalid:
+        return Verdict(Reason.INVALID, (*invalid, *expired))
+    return Verdict(Reason.EXPIRED, tuple(expired)) if expired else None
+
+
+def _pharmacy(code: str, register: Register | None) -> Iterator[Fault]:
+    if register is None or code in register:
+        return
+    hint = ""
+    if looks_like_finess(code) and not is_finess(code):
+        hint = "; if it is meant as a FINESS number, its key is wrong"
+    yield Fault("pharmacy", None, f"not in the register of pharmacies{hint}")
+
+
+def _twice(lines: tuple[Line, ...]) -> Iterator[Fault]:
+    first: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if (earlier := first.setdefault(line.product, number)) != number:
+            yield _at(number, "product", f"the same product as line {earlier}")
+
+
+def _unfit(lines: tuple[Line, ...], catalogue: Catalogue | None) -> Iterator[Fault]:
+    if catalogue is None:
+        return
+    for number, line in enumerate(lines, 1):
+        known = catalogue.get(line.product)
+        if known is None:
+            yield _at(number, "product", "not in the catalogue")
+            continue
+        if known.withdrawn:
+            yield _at(number, "product", "withdrawn from the catalogue")
+        if known.max_quantity is not None and line.quantity > known.max_quantity:
+            yield _at(number, "quantity", f"more than the {known.max_quantity} that one order may ask for")
+
+
+def _expired(valid_until: datetime | None, now: datetime) -> Iterator[Fault]:
+    if valid_until is not None and now > valid_until:
+        yield Fault("valid_until", None, "this time has passed")
+
+
+def _at(number: int, name: str, message: str) -> Fault:
+    return Fault(f"lines.{number}.{name}", number, message)
