@@ -1,0 +1,87 @@
+"""The journal's door: engines, migrations, and what a lost connection means.
+
+Engines are asynchronous only. Statements that stand alone run in autocommit: one round trip and one fsync each.
+Connections are not pinged before use; who uses one retries what is safe to retry (`unreachable` tells).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+from typing import Final
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+DUE_CHANNEL: Final = "relais_due"
+MIGRATION_LOCK: Final = 0x52454C41  # "RELA", any number that nobody else takes
+
+
+def connect(url: str, *, pool: int = 4, timeout: float = 10.0) -> AsyncEngine:
+    """An engine on the journal for `postgresql://…`; `timeout` (s) bounds connecting and every statement.
+
+    Nothing connects yet. At most `pool` connections are open at once.
+    """
+    address = make_url(url).set(drivername="postgresql+asyncpg")
+    return create_async_engine(
+        address,
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=timeout,
+        isolation_level="AUTOCOMMIT",
+        connect_args={
+            "timeout": min(timeout, 5.0),
+            "command_timeout": timeout,
+            "server_settings": {"application_name": "relais", "timezone": "UTC", "jit": "off"},
+        },
+    )
+
+
+def transactional(engine: AsyncEngine) -> AsyncEngine:
+    """The same pool, for statements that must commit together."""
+    return engine.execution_options(isolation_level="READ COMMITTED")
+
+
+def listener_dsn(url: str) -> str:
+    """The URL as asyncpg itself takes it, for LISTEN connections outside any pool."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def unreachable(error: BaseException) -> bool:
+    """True when the error says that the journal was out of reach, so that nothing is known of the statement."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        # SQLAlchemy's asyncpg adapter keeps asyncpg's own exception as the cause of its DBAPI one.
+        cause = error.orig.__cause__
+        shutting_down = isinstance(cause, asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError)
+        lost = isinstance(cause, asyncpg.InterfaceError | asyncpg.InsufficientResourcesError | OSError)
+        return shutting_down or lost or error.connection_invalidated
+    kinds = (OSError, TimeoutError, PoolTimeout, OperationalError, InterfaceError, asyncpg.InterfaceError)
+    return isinstance(error, (*kinds, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError))
+
+
+def migrate(url: str) -> None:
+    """Bring the journal's tables to the newest revision; safe to run from many processes at once."""
+    asyncio.run(_migrate(url))
+
+
+async def _migrate(url: str) -> None:
+    engine = connect(url, pool=1, timeout=600)
+    try:
+        async with transactional(engine).begin() as connection:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(files("orders") / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

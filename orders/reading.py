@@ -1,0 +1,116 @@
+"""Reading the journal: an order's life, the backlog, the dead letters, the ledger. Never writes.
+
+Every figure that an operator sees comes from here, so that the CLI, the API and the audit cannot disagree.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import RowMapping, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from orders.errors import NotFound
+from orders.states import BACKLOG, State
+from orders.tables import attempts, backends, deliveries, orders, receipts
+
+Row = dict[str, Any]
+
+LIFE = select(
+    orders.c.id, orders.c.pharmacy, orders.c.reference, orders.c.digest, orders.c.received_at, orders.c.client,
+    orders.c.body, deliveries.c.state, deliveries.c.backend, deliveries.c.due_at, deliveries.c.attempts,
+    deliveries.c.reason, deliveries.c.error, deliveries.c.settled_at,
+).join(deliveries, deliveries.c.order_id == orders.c.id)  # fmt: skip
+
+COUNTS = text("SELECT state, count(*) AS orders FROM deliveries GROUP BY state")
+
+BACKLOG_BY = text(f"""
+SELECT backend, CASE priority WHEN 0 THEN 'urgent' ELSE 'normal' END AS priority, state, count(*) AS orders,
+  min(accepted_at) AS oldest, nullif(min(cut_off), 'infinity') AS next_cut_off, count(*) FILTER (
+  WHERE due_at > now() AND state = 'accepted') AS not_yet_due
+FROM deliveries WHERE state IN ({", ".join(f"'{state}'" for state in BACKLOG)})
+GROUP BY backend, deliveries.priority, state ORDER BY backend, deliveries.priority, state
+""")
+
+DEAD = text("""
+SELECT order_id AS id, pharmacy, reference, reason, error, attempts, settled_at
+FROM deliveries JOIN orders ON orders.id = order_id
+WHERE state = 'dead' AND (CAST(:reason AS text) IS NULL OR reason = :reason)
+  AND (CAST(:pharmacy AS text) IS NULL OR pharmacy = :pharmacy)
+ORDER BY order_id LIMIT :limit
+""")
+
+
+async def order(engine: AsyncEngine, order_id: UUID) -> Row:
+    """An order's whole life: what it is, its state, attempts and receipt. Raises NotFound."""
+    async with engine.connect() as connection:
+        row = (await connection.execute(LIFE.where(orders.c.id == order_id))).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"no order {order_id}")
+        return await _life(connection, row)
+
+
+async def order_by_reference(engine: AsyncEngine, pharmacy: str, reference: str) -> Row:
+    """As `order`, by the pharmacy's own order number. Raises NotFound."""
+    query = LIFE.where(orders.c.pharmacy == pharmacy, orders.c.reference == reference)
+    async with engine.connect() as connection:
+        row = (await connection.execute(query)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"no order {reference} of pharmacy {pharmacy}")
+        return await _life(connection, row)
+
+
+async def _life(connection: AsyncConnection, row: RowMapping) -> Row:
+    tried = select(
+        attempts.c.started_at, attempts.c.ended_at, attempts.c.outcome, attempts.c.status, attempts.c.detail,
+        attempts.c.worker,
+    ).where(attempts.c.order_id == row["id"]).order_by(attempts.c.started_at, attempts.c.ended_at)  # fmt: skip
+    answered = select(
+        receipts.c.reference, receipts.c.lines, receipts.c.digest, receipts.c.signature, receipts.c.received_at
+    ).where(receipts.c.order_id == row["id"]).order_by(receipts.c.received_at)  # fmt: skip
+    receipt_rows = [dict(found) for found in (await connection.execute(answered)).mappings()]
+    for found in receipt_rows:
+        found["digest"] = found["digest"] and found["digest"].hex()
+    life = dict(row)
+    life["digest"] = life["digest"].hex()
+    life["order"] = json.loads(life.pop("body"))
+    life["history"] = [dict(found) for found in (await connection.execute(tried)).mappings()]
+    life["receipt"] = receipt_rows[-1] if receipt_rows else None
+    return life
+
+
+async def counts(engine: AsyncEngine) -> dict[str, int]:
+    """How many deliveries are in each state; every state is there."""
+    async with engine.connect() as connection:
+        found = {row[0]: row[1] for row in await connection.execute(COUNTS)}
+    return {str(state): found.get(str(state), 0) for state in State}
+
+
+async def backlog(engine: AsyncEngine) -> list[Row]:
+    """The backlog by backend, priority and state: orders, oldest, next_cut_off, not_yet_due."""
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(BACKLOG_BY)).mappings()]
+
+
+async def standing(engine: AsyncEngine) -> list[Row]:
+    """Every backend's row: circuit, window, failures, paused, quarantined and why."""
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(select(backends).order_by("name"))).mappings()]
+
+
+async def dead(
+    engine: AsyncEngine, *, reason: str | None = None, pharmacy: str | None = None, limit: int = 100
+) -> list[Row]:
+    """Dead letters, oldest first."""
+    wanted = {"reason": reason, "pharmacy": pharmacy, "limit": limit}
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(DEAD, wanted)).mappings()]
+
+
+async def backlog_size(engine: AsyncEngine) -> int:
+    """How many orders are not yet final."""
+    query = text(f"SELECT count(*) FROM deliveries WHERE state IN ({', '.join(repr(str(s)) for s in BACKLOG)})")
+    async with engine.connect() as connection:
+        return int((await connection.execute(query)).scalar_one())

@@ -1,0 +1,196 @@
+"""The journal's tables (SQLAlchemy Core). What changes how is part of each table's comment.
+
+`deliveries` is the only hot table: narrow, fillfactor 70, vacuumed early, and indexed by four partial indexes that
+answer the dispatcher's four questions (what is due, what is out, what to poll, what is dead) and nothing else.
+There are no foreign keys: each would lock and rewrite a row of `orders` for every row of its child. The statements
+that write the children take their ids from the parents, nothing can be deleted, and `relais audit` looks for orphans.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from orders.states import TRANSITIONS, State
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+NOW = text("now()")
+Instant = DateTime(timezone=True)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="UUIDv7, also the idempotency key"),
+    Column("pharmacy", Text, nullable=False),
+    Column("reference", Text, nullable=False, comment="the pharmacy's own order number"),
+    Column("body", LargeBinary, nullable=False, comment="canonical bytes (RFC 8785), exactly as forwarded"),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of body"),
+    Column("received_at", Instant, nullable=False, server_default=NOW),
+    Column("client", Text, nullable=False, comment="who handed it over"),
+    UniqueConstraint("pharmacy", "reference"),
+    comment="every order as accepted; append-only",
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("backend", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False, comment="0 urgent, 1 normal"),
+    Column("cut_off", Instant, nullable=False, comment="'infinity' when the order names none"),
+    Column("accepted_at", Instant, nullable=False, server_default=NOW),
+    Column("due_at", Instant, nullable=False, server_default=NOW, comment="not dispatched or polled before"),
+    Column("attempts", SmallInteger, nullable=False, server_default="0", comment="that count; an outage's don't"),
+    Column("lease", Uuid, comment="who holds it; settling needs it (fencing)"),
+    Column("lease_until", Instant, comment="dispatched: claim by then; delivering: settle by then"),
+    Column("unsure", Boolean, nullable=False, server_default="false", comment="ask `find` before sending"),
+    Column("failed_at", Instant, comment="of the last attempt that failed"),
+    Column("reason", Text, comment="of a dead letter"),
+    Column("error", Text, comment="the last one"),
+    Column("settled_at", Instant, comment="when it became final"),
+    CheckConstraint(f"state IN ({', '.join(repr(str(s)) for s in State)})", name="state"),
+    Index(
+        "ix_deliveries_due", "backend", "priority", "cut_off", "order_id",
+        postgresql_where=text("state = 'accepted'"),
+    ),
+    Index(
+        "ix_deliveries_out", "backend", "lease_until",
+        postgresql_where=text("state IN ('dispatched', 'delivering')"),
+    ),
+    Index("ix_deliveries_submitted", "backend", "due_at", postgresql_where=text("state = 'submitted'")),
+    Index("ix_deliveries_dead", "reason", "order_id", postgresql_where=text("state = 'dead'")),
+    comment="one narrow row per order; the only hot table",
+    postgresql_with={
+        "fillfactor": "70",
+        "autovacuum_vacuum_scale_factor": "0.02",
+        "autovacuum_vacuum_threshold": "2000",
+        "autovacuum_analyze_scale_factor": "0.05",
+        "autovacuum_vacuum_cost_delay": "0",
+    },
+)  # fmt: skip
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("lease", Uuid, primary_key=True, comment="of the claim; settling again writes nothing twice"),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant, nullable=False),
+    Column("outcome", Text, primary_key=True, comment="workers.erp.port.Kind, or lease_expired"),
+    Column("status", SmallInteger, comment="HTTP's, where there was one"),
+    Column("detail", Text, nullable=False),
+    Column("worker", Text, nullable=False),
+    comment="every attempt; append-only",
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("lease", Uuid, primary_key=True, comment="of the claim that brought it"),
+    Column("backend", Text, nullable=False),
+    Column("reference", Text, nullable=False, comment="the ERP's own"),
+    Column("digest", LargeBinary, comment="SHA-256 that the ERP computed of what it received"),
+    Column("lines", JSONB, nullable=False, comment="[{line, product, accepted, reason}]"),
+    Column("signature", Text),
+    Column("received_at", Instant, nullable=False, server_default=NOW),
+    comment="the ERP's answers; append-only",
+)
+
+backends = Table(
+    "backends",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("circuit", Text, nullable=False, server_default="closed"),
+    Column("window", Integer, nullable=False, comment="orders out at once"),
+    Column("failures", Integer, nullable=False, server_default="0", comment="in a row"),
+    Column("trips", Integer, nullable=False, server_default="0", comment="openings without a success between"),
+    Column("changed_at", Instant, nullable=False, server_default=NOW, comment="of the circuit"),
+    Column("probe_at", Instant, comment="when an open circuit sends its canary"),
+    Column("shrunk_at", Instant, nullable=False, server_default=NOW),
+    Column("succeeded_at", Instant, comment="last order that the ERP answered for"),
+    Column("paused", Boolean, nullable=False, server_default="false"),
+    Column("quarantined", Boolean, nullable=False, server_default="false"),
+    Column("why", Text, comment="of pause, quarantine or an open circuit"),
+    CheckConstraint("circuit IN ('closed', 'open', 'half_open')", name="circuit"),
+    comment="one row per backend; read in the claim itself",
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", Instant, nullable=False, server_default=NOW),
+    Column("operator", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("reason", Text),
+    Column("detail", JSONB, nullable=False),
+    comment="who did what, when and why; append-only",
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("key_hash", LargeBinary, nullable=False, unique=True, comment="SHA-256 of a 256-bit random key"),
+    Column("created_at", Instant, nullable=False, server_default=NOW),
+    Column("revoked_at", Instant),
+    comment="who may hand over orders",
+)
+
+APPEND_ONLY = (orders, attempts, receipts, operations)
+
+
+def forbid_change(table: Table) -> list[str]:
+    """DDL that makes a table append-only: UPDATE, DELETE and TRUNCATE raise, whoever asks."""
+    return [
+        f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table.name} "
+        "FOR EACH STATEMENT EXECUTE FUNCTION relais_append_only()"
+    ]
+
+
+def allowed_transitions() -> str:
+    """The condition, over OLD and NEW, under which a delivery may change its state."""
+    pairs = ", ".join(f"('{old}', '{new}')" for old, new in sorted(TRANSITIONS))
+    return f"(OLD.state, NEW.state) IN ({pairs})"
+
+
+GUARDS = [
+    """CREATE FUNCTION relais_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation'; END $$""",
+    """CREATE FUNCTION relais_transition() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'a delivery may not go from % to %', OLD.state, NEW.state
+    USING ERRCODE = 'restrict_violation'; END $$""",
+    "CREATE TRIGGER transition BEFORE UPDATE OF state ON deliveries FOR EACH ROW "
+    f"WHEN (OLD.state <> NEW.state AND NOT ({allowed_transitions()})) EXECUTE FUNCTION relais_transition()",
+    "CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON deliveries "
+    "FOR EACH STATEMENT EXECUTE FUNCTION relais_append_only()",
+    *[statement for table in APPEND_ONLY for statement in forbid_change(table)],
+]
