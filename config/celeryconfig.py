@@ -1,0 +1,52 @@
+"""Celery's configuration, each setting with its reason. The journal's lease is the acknowledgement, so a message
+is disposable: whatever Celery or Redis loses, the dispatcher sends again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu import Queue
+
+URGENT, NORMAL = "relais.urgent", "relais.normal"
+
+
+def celery_config(redis_url: str, *, concurrency: int, time_limit: float) -> dict[str, Any]:
+    """The settings for `redis_url`; `time_limit` (s) ends a task that outlived its lease."""
+    return {
+        "broker_url": redis_url,
+        "broker_connection_retry_on_startup": True,  # a worker that starts before Redis waits for it
+        "broker_connection_max_retries": None,  # and for as long as it takes
+        "broker_transport_options": {
+            # kombu emulates acknowledgements on Redis; after a frozen Redis the emulation left workers deaf.
+            "ack_emulation": False,
+            # Without these a publish to a frozen Redis waits as long as the freeze.
+            "socket_timeout": 2,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            # The urgent queue is emptied first; `round_robin`, the default, would serve both alike.
+            "queue_order_strategy": "priority",
+        },
+        # Declared explicitly and addressed by name: no binding whose loss would drop messages silently.
+        "task_queues": [Queue(URGENT, exchange="", durable=True), Queue(NORMAL, exchange="", durable=True)],
+        "task_default_queue": NORMAL,
+        "task_default_exchange": "",
+        "task_create_missing_queues": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],  # never pickle: a queue that somebody writes to must not run code
+        "task_ignore_result": True,  # no result backend: fates live in the journal, and it leaks keys
+        "task_acks_late": False,  # the lease is the acknowledgement
+        "task_publish_retry": False,  # a failed publish is rescued by the dispatcher
+        "task_time_limit": time_limit,
+        "worker_concurrency": concurrency,
+        "worker_prefetch_multiplier": 1,  # a batch waits in Redis, where every worker can take it
+        "worker_soft_shutdown_timeout": time_limit,  # at SIGTERM a running batch may settle
+        "worker_cancel_long_running_tasks_on_connection_loss": False,  # losing Redis concerns no running batch
+        "worker_send_task_events": True,  # Flower
+        "task_send_sent_event": True,
+        "worker_enable_remote_control": True,  # without it kombu wedged after Redis kills; Flower needs it too
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "enable_utc": True,
+        "timezone": "UTC",
+    }

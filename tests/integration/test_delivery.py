@@ -1,0 +1,401 @@
+"""Claim, validate, submit, settle against the real journal; the ERP is scripted behind its port."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.settings import Settings
+from orders import reading
+from orders.catalogue import Product
+from orders.intake import Intake
+from orders.journal import connect
+from orders.model import parse
+from workers.claim import claim
+from workers.delivery import Desk, deliver
+from workers.dispatcher import DISPATCH, HALF_OPEN, REGISTER, RESCUE
+from workers.erp.port import Capabilities, Kind, Outcome, Receipt, ReceiptLine, Submission
+from workers.polling import poll
+from workers.settle import Result, settle
+
+MEDICINE = "3400937318044"
+RECEIPT = Receipt("ERP-1", None, (ReceiptLine(1, MEDICINE, 1),))
+
+
+class Scripted:
+    """An ERP whose answers are a function of the call; it remembers what it was asked."""
+
+    def __init__(self, answer: Callable[[UUID], Kind], found: Kind = Kind.ABSENT) -> None:
+        self.capabilities = Capabilities()
+        self.answer, self.found = answer, found
+        self.sent: list[UUID] = []
+        self.asked: list[UUID] = []
+
+    async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
+        self.sent += [order.id for order in orders]
+        return {order.id: outcome(self.answer(order.id)) for order in orders}
+
+    async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
+        self.asked += ids
+        return {order_id: outcome(self.found) for order_id in ids}
+
+    async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
+        return await self.find(ids, budget=budget)
+
+    async def probe(self) -> bool:
+        return True
+
+    async def close(self) -> None:
+        pass
+
+
+def outcome(kind: Kind) -> Outcome:
+    receipt = RECEIPT if kind in (Kind.ACCEPTED, Kind.DUPLICATE) else None
+    return Outcome(kind, f"{kind}!", 200, receipt, started=datetime.now(UTC), ended=datetime.now(UTC))
+
+
+def always(kind: Kind) -> Callable[[UUID], Kind]:
+    return lambda order_id: kind
+
+
+class Bench:
+    """A journal with orders in it, and the dispatcher's statements at hand."""
+
+    def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
+        self.engine, self.settings = engine, settings
+
+    def desk(self, erp: Scripted, **more: Any) -> Desk:
+        return Desk(self.engine, erp, self.settings, "test", **more)
+
+    async def accept(self, count: int = 1, **fields: object) -> list[UUID]:
+        intake = Intake(self.engine, self.settings.backend)
+        lines = fields.pop("lines", [{"product": MEDICINE, "quantity": 1}])
+        stamp = datetime.now(UTC).isoformat()
+        bodies = [
+            {"pharmacy": "990000002", "reference": f"{stamp}-{number}", "lines": lines, **fields}
+            for number in range(count)
+        ]
+        sent = [parse(json.dumps(body).encode()) for body in bodies]
+        return [one.id for one in await asyncio.gather(*(intake.accept(order, "t") for order in sent))]
+
+    async def run(self, statement: Any, **values: object) -> list[Any]:
+        async with self.engine.connect() as connection:
+            done = await connection.execute(statement, {"backend": self.settings.backend, **values})
+            return list(done.all()) if done.returns_rows else []
+
+    async def dispatch(self) -> list[UUID]:
+        await self.run(REGISTER, window=50)
+        return [row[0] for row in await self.run(DISPATCH, patience=self.settings.claim_patience)]
+
+    async def rescue(self, grace: float = 0.0) -> dict[str, int]:
+        values = {"grace": grace, "lease": self.settings.lease, "max_attempts": self.settings.max_attempts}
+        return dict(tuple(row) for row in await self.run(RESCUE, **values))
+
+    async def sql(self, statement: str) -> None:
+        async with self.engine.connect() as connection:
+            await connection.execute(text(statement))
+
+    async def now_due(self) -> None:
+        await self.sql("UPDATE deliveries SET due_at = now() WHERE state IN ('accepted', 'submitted')")
+
+    async def standing(self) -> dict[str, Any]:
+        return (await reading.standing(self.engine))[0]
+
+
+@pytest.fixture
+def on_bench(settings: Settings) -> Callable[[Callable[[Bench], Awaitable[Any]]], Any]:
+    def run(work: Callable[[Bench], Awaitable[Any]]) -> Any:
+        async def main() -> Any:
+            engine = connect(settings.need("database_url"))
+            try:
+                return await work(Bench(engine, settings))
+            finally:
+                await engine.dispose()
+
+        return asyncio.run(main())
+
+    return run
+
+
+OnBench = Callable[[Callable[[Bench], Awaitable[Any]]], Any]
+
+
+def test_an_order_goes_from_accepted_to_delivered_with_its_receipt(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        (order_id,) = await bench.accept()
+        assert await bench.dispatch() == [order_id]
+        assert await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), [order_id]) == 1
+        life = await reading.order(bench.engine, order_id)
+        assert (life["state"], life["attempts"], life["receipt"]["reference"]) == ("delivered", 1, "ERP-1")
+        assert life["receipt"]["lines"] == [{"line": 1, "product": MEDICINE, "accepted": 1, "reason": None}]
+        assert [tried["outcome"] for tried in life["history"]] == ["accepted"]
+
+    on_bench(work)
+
+
+def test_nothing_is_claimed_that_was_not_dispatched_or_twice(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        erp = Scripted(always(Kind.ACCEPTED))
+        (forged,) = await bench.accept()
+        assert await deliver(bench.desk(erp), [forged]) == 0, "a message that somebody forged"
+        await bench.dispatch()
+        counts = await asyncio.gather(*(deliver(bench.desk(erp), [forged]) for _ in range(5)))
+        assert (sorted(counts), erp.sent) == ([0, 0, 0, 0, 1], [forged])
+
+    on_bench(work)
+
+
+@pytest.mark.parametrize("gate", ["paused = true", "quarantined = true", "circuit = 'open'"])
+def test_the_claim_itself_honours_pause_quarantine_and_circuit(on_bench: OnBench, gate: str) -> None:
+    async def work(bench: Bench) -> None:
+        (order_id,) = await bench.accept()
+        await bench.dispatch()
+        await bench.sql(f"UPDATE backends SET {gate}")
+        erp = Scripted(always(Kind.ACCEPTED))
+        assert await deliver(bench.desk(erp), [order_id]) == 0
+        assert erp.sent == []
+        assert len(await bench.accept(3)) == 3, "intake goes on"
+        assert await bench.dispatch() == []
+
+    on_bench(work)
+
+
+def test_urgent_first_then_the_nearest_cut_off_then_the_oldest(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        (old,) = await bench.accept()
+        (young,) = await bench.accept()
+        (later,) = await bench.accept(cut_off="2027-01-01T12:00:00Z")
+        (sooner,) = await bench.accept(cut_off="2027-01-01T06:00:00Z")
+        (urgent,) = await bench.accept(priority="urgent")
+        await bench.run(REGISTER, window=50)
+        turns = []
+        for _ in range(5):
+            out = "SELECT count(*) FROM deliveries WHERE state = 'dispatched'"
+            await bench.sql(f'UPDATE backends SET "window" = 1 + ({out})')
+            turns += await bench.dispatch()
+        assert turns == [urgent, sooner, later, old, young]
+
+    on_bench(work)
+
+
+def test_the_window_bounds_what_is_out(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        await bench.accept(120)
+        assert len(await bench.dispatch()) == 50
+        assert len(await bench.dispatch()) == 0
+
+    on_bench(work)
+
+
+def test_an_outage_opens_the_circuit_and_costs_no_attempt(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        ids = await bench.accept(20)
+        erp = Scripted(always(Kind.TRANSIENT))
+        await deliver(bench.desk(erp), await bench.dispatch())
+        assert (await bench.standing())["circuit"] == "open"
+        for _ in range(12):  # twelve canaries, more than an order may have attempts
+            await bench.sql("UPDATE backends SET probe_at = now()")
+            await bench.now_due()
+            await bench.run(HALF_OPEN)
+            canary = await bench.dispatch()
+            assert len(canary) == 1
+            await deliver(bench.desk(erp), canary)
+            assert (await bench.standing())["circuit"] == "open"
+        lives = [await reading.order(bench.engine, order_id) for order_id in ids]
+        assert {(life["state"], life["attempts"]) for life in lives} == {("accepted", 0)}
+
+    on_bench(work)
+
+
+def test_the_canary_opens_the_way_and_the_window_doubles(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        await bench.accept(40)
+        await deliver(bench.desk(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
+        await bench.sql("UPDATE backends SET probe_at = now()")
+        await bench.now_due()
+        await bench.run(HALF_OPEN)
+        sizes = []
+        while dispatched := await bench.dispatch():
+            sizes.append(len(dispatched))
+            await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), dispatched)
+        assert sizes == [1, 2, 4, 8, 16, 9]
+
+    on_bench(work)
+
+
+def test_the_canary_that_failed_leaves_the_next_turn_to_another(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        await bench.accept(2)
+        erp = Scripted(always(Kind.TRANSIENT))
+        await bench.run(REGISTER, window=50)
+        await bench.sql("UPDATE backends SET circuit = 'open', trips = 1, probe_at = now()")
+        canaries = []
+        for _ in range(2):
+            await bench.run(HALF_OPEN)
+            canaries += await bench.dispatch()
+            await deliver(bench.desk(erp), canaries[-1:])
+            await bench.sql("UPDATE backends SET probe_at = now()")
+        assert len(set(canaries)) == 2
+
+    on_bench(work)
+
+
+def test_only_an_order_that_fails_while_others_succeed_dies(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        (poison,) = await bench.accept()
+        erp = Scripted(lambda order_id: Kind.TRANSIENT if order_id == poison else Kind.ACCEPTED)
+        rounds = 0
+        while (life := await reading.order(bench.engine, poison))["state"] != "dead":
+            rounds += 1
+            assert rounds < 5 * bench.settings.max_attempts
+            await bench.accept(12)
+            await bench.now_due()
+            await deliver(bench.desk(erp), await bench.dispatch())
+        assert rounds > bench.settings.max_attempts, "the first failure is free"
+        assert (life["attempts"], life["reason"], life["error"]) == (8, "exhausted", "transient!")
+        assert (await reading.counts(bench.engine))["dead"] == 1
+
+    on_bench(work)
+
+
+def test_an_order_that_always_fails_alone_is_found_out_by_those_that_succeed_between(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        (poison,) = await bench.accept()
+        counted = []
+        for _ in range(3):
+            await bench.now_due()
+            await deliver(bench.desk(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
+            counted.append((await reading.order(bench.engine, poison))["attempts"])
+            await bench.accept()
+            await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
+        assert counted == [0, 1, 2]
+
+    on_bench(work)
+
+
+def test_unfit_orders_are_dead_letters_with_all_reasons_and_never_forwarded(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        wrong = [
+            {"product": "3400930000007", "quantity": 1},
+            {"product": MEDICINE, "quantity": 11},
+            {"product": MEDICINE, "quantity": 1},
+        ]
+        (invalid,) = await bench.accept(lines=wrong)
+        (expired,) = await bench.accept(valid_until="2024-10-19T12:00:00Z")
+        (good,) = await bench.accept()
+        erp = Scripted(always(Kind.ACCEPTED))
+        desk = bench.desk(
+            erp,
+            catalogue={MEDICINE: Product(MEDICINE, "a medicine", max_quantity=10)},
+            register=frozenset({"990000002"}),
+        )
+        await deliver(desk, await bench.dispatch())
+        assert erp.sent == [good]
+        life = await reading.order(bench.engine, invalid)
+        assert (life["state"], life["reason"], life["attempts"], life["history"]) == ("dead", "invalid", 0, [])
+        for field in ("lines.1.product", "lines.2.quantity", "lines.3.product"):
+            assert field in life["error"]
+        assert (await reading.order(bench.engine, expired))["reason"] == "expired"
+
+    on_bench(work)
+
+
+def test_what_may_be_with_the_erp_is_asked_for_before_it_is_sent_again(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        (order_id,) = await bench.accept()
+        await deliver(bench.desk(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
+        await bench.now_due()
+        knows = Scripted(always(Kind.ACCEPTED), found=Kind.ACCEPTED)
+        await deliver(bench.desk(knows), await bench.dispatch())
+        assert (knows.asked, knows.sent) == ([order_id], [])
+        assert (await reading.order(bench.engine, order_id))["state"] == "delivered"
+
+    on_bench(work)
+
+
+def test_a_worker_that_died_is_rescued_and_its_ghost_changes_nothing(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        (order_id,) = await bench.accept()
+        await bench.dispatch()
+        ghost = await claim(bench.engine, [order_id], bench.settings)
+        assert ghost is not None
+        assert await bench.rescue() == {}, "its lease still holds"
+        await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 second'")
+        assert await bench.rescue() == {"delivering": 1}
+        heir = Scripted(always(Kind.ACCEPTED))
+        await deliver(bench.desk(heir), await bench.dispatch())
+        assert (heir.asked, heir.sent) == ([order_id], [order_id]), "it asked first: the ghost may have sent it"
+
+        late = Result(ghost.lease, ghost.at, 0, {order_id: (1, None)}, {}, {order_id: outcome(Kind.REFUSED)})
+        await settle(bench.engine, late, bench.settings, "ghost")
+        life = await reading.order(bench.engine, order_id)
+        assert (life["state"], life["reason"]) == ("delivered", None)
+        assert sorted(tried["outcome"] for tried in life["history"]) == ["accepted", "lease_expired", "refused"]
+
+    on_bench(work)
+
+
+def test_settling_twice_writes_nothing_twice(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        (order_id,) = await bench.accept()
+        await bench.dispatch()
+        taken = await claim(bench.engine, [order_id], bench.settings)
+        assert taken is not None
+        result = Result(taken.lease, taken.at, 0, {order_id: (1, None)}, {}, {order_id: outcome(Kind.ACCEPTED)})
+        await settle(bench.engine, result, bench.settings, "w")
+        await settle(bench.engine, result, bench.settings, "w")
+        assert len((await reading.order(bench.engine, order_id))["history"]) == 1
+
+    on_bench(work)
+
+
+def test_a_dispatch_that_nobody_claims_goes_out_again(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        (order_id,) = await bench.accept()
+        await bench.dispatch()
+        await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 second'")
+        assert await bench.rescue(grace=55) == {}, "its message still waits in Redis"
+        assert await bench.rescue() == {"dispatched": 1}
+        assert await bench.dispatch() == [order_id]
+        assert (await reading.order(bench.engine, order_id))["attempts"] == 0
+
+    on_bench(work)
+
+
+def test_an_order_that_keeps_killing_its_worker_becomes_a_dead_letter(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        (order_id,) = await bench.accept()
+        for _ in range(bench.settings.max_attempts):
+            assert await bench.dispatch() == [order_id]
+            await claim(bench.engine, [order_id], bench.settings)
+            await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 second'")
+            await bench.rescue()
+        life = await reading.order(bench.engine, order_id)
+        assert (life["state"], life["reason"]) == ("dead", "exhausted")
+
+    on_bench(work)
+
+
+@pytest.mark.parametrize(
+    ("decision", "state"),
+    [(Kind.ACCEPTED, "delivered"), (Kind.REFUSED, "dead"), (Kind.PENDING, "submitted"), (Kind.UNKNOWN, "submitted"),
+     (Kind.ABSENT, "accepted")],
+)  # fmt: skip
+def test_an_order_accepted_later_is_polled(on_bench: OnBench, decision: Kind, state: str) -> None:
+    async def work(bench: Bench) -> None:
+        (order_id,) = await bench.accept()
+        await deliver(bench.desk(Scripted(always(Kind.PENDING))), await bench.dispatch())
+        assert (await reading.order(bench.engine, order_id))["state"] == "submitted"
+        await poll(bench.desk(Scripted(always(Kind.ACCEPTED), found=decision)), [order_id])
+        life = await reading.order(bench.engine, order_id)
+        assert life["state"] == state
+        assert (life["receipt"] is not None) == (state == "delivered")
+        assert life["due_at"] > datetime.now(UTC) - timedelta(seconds=30)
+
+    on_bench(work)

@@ -1,0 +1,59 @@
+"""The Celery app and the worker that runs it, composed from settings; nothing happens at import.
+
+`run_worker` also keeps the dispatcher's thread in the worker's main process, from the moment the worker can consume.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
+
+from config import logs
+from config.celeryconfig import celery_config
+from config.settings import Settings
+from workers.dispatcher import Dispatcher
+from workers.publishing import CeleryPublisher
+from workers.tasks import add_tasks
+
+TIME_LIMIT_MARGIN = 5.0  # seconds past the lease, when its orders are somebody else's already
+
+
+def create_app(settings: Settings) -> Celery:
+    """The Celery app on `redis_url`, with Relais's tasks."""
+    app = Celery("relais", set_as_current=False)
+    app.conf.update(
+        celery_config(
+            settings.need("redis_url"),
+            concurrency=settings.worker_concurrency,
+            time_limit=settings.lease + TIME_LIMIT_MARGIN,
+        )
+    )
+    add_tasks(app, settings)
+    app.finalize()
+    return app
+
+
+def run_worker(settings: Settings) -> int:
+    """Run a worker until it is told to stop; returns its exit code."""
+    settings.need("database_url"), settings.need("erp_url")
+    app = create_app(settings)
+    dispatcher = Dispatcher(settings, lambda: CeleryPublisher(app, settings.dispatch_size))
+
+    def ready(**_: Any) -> None:
+        dispatcher.start()
+
+    def stopping(**_: Any) -> None:
+        dispatcher.stop()
+
+    def log_as_we_do(**_: Any) -> None:
+        logs.setup(settings.log_level)
+
+    setup_logging.connect(log_as_we_do, weak=False)
+    worker_ready.connect(ready, weak=False)
+    worker_shutting_down.connect(stopping, weak=False)
+    worker = app.Worker(hostname=f"relais-{os.getpid()}@%h", loglevel=settings.log_level, pool="prefork")
+    worker.start()
+    return int(worker.exitcode or 0)

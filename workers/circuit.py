@@ -1,0 +1,101 @@
+"""The circuit and the window of a backend, as a pure function of what a batch met.
+
+closed    flowing; failures in a row open it. The window grows by every success, so it doubles once per windowful
+          while all goes well, and halves at most once per windowful when it doesn't.
+open      nothing is sent until `probe_at`; each opening without a success between doubles the pause.
+half_open one canary at a time; its success closes the circuit with a window of two.
+
+A batch that was claimed before the circuit last changed says nothing about the backend as it is now.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from config.settings import Settings
+
+STANDING_QUEUE = 2.0  # seconds in Redis before a claim, beyond which a larger window would only wait there
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """The columns of a backend's row that delivery decides."""
+
+    circuit: str
+    window: int
+    failures: int
+    trips: int
+    changed_at: datetime
+    probe_at: datetime | None
+    shrunk_at: datetime
+    succeeded_at: datetime | None
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one batch met: orders `answered` by the ERP, `failed`, `throttled`; when it was claimed."""
+
+    answered: int
+    failed: int
+    throttled: int
+    claimed_at: datetime
+    waited: float
+    suspicious: str | None = None
+    error: str | None = None
+
+    @property
+    def unwell(self) -> bool:
+        """True when the ERP did badly by the batch; a lone bad order among many good ones is not its fault."""
+        return self.throttled > 0 or self.failed * 10 > self.answered
+
+
+def advance(was: Circuit, tally: Tally, settings: Settings, now: datetime) -> Circuit:
+    """The backend's circuit after a batch."""
+    if tally.answered:
+        was = replace(was, succeeded_at=now)
+    if was.circuit == "open" or tally.claimed_at < was.changed_at:
+        return was
+    if tally.suspicious:
+        return _opened(was, f"suspicious: {tally.suspicious}", settings, now)
+    if tally.answered:
+        return _shrunk(_flowing(was, tally, settings, now), tally, now)
+    if tally.failed:
+        failures = was.failures + tally.failed
+        if was.circuit == "half_open" or failures >= settings.trip_after:
+            return _opened(was, tally.error or "failures in a row", settings, now)
+        was = replace(was, failures=failures)
+    return _shrunk(was, tally, now)
+
+
+def pause(trips: int, settings: Settings) -> float:
+    """Seconds that a circuit stays open at its `trips`-th opening in a row."""
+    return min(settings.probe_max, settings.probe_after * 2.0 ** min(trips - 1, 20))
+
+
+def _opened(was: Circuit, why: str, settings: Settings, now: datetime) -> Circuit:
+    trips = was.trips + 1
+    wait = pause(trips, settings) * random.uniform(0.9, 1.1)
+    return replace(
+        was, circuit="open", window=1, failures=0, trips=trips, changed_at=now,
+        probe_at=now + timedelta(seconds=wait), why=why[:200],
+    )  # fmt: skip
+
+
+def _flowing(was: Circuit, tally: Tally, settings: Settings, now: datetime) -> Circuit:
+    """An ERP that answers closes its circuit and, all being well, earns a larger window."""
+    if was.circuit == "half_open":
+        return replace(was, circuit="closed", window=2, failures=0, trips=0, changed_at=now, probe_at=None, why=None)
+    window = was.window
+    if not tally.unwell and tally.waited < STANDING_QUEUE:
+        window = min(settings.window_max, window + tally.answered)
+    return replace(was, window=window, failures=0, trips=0)
+
+
+def _shrunk(was: Circuit, tally: Tally, now: datetime) -> Circuit:
+    """Halve the window once per windowful that went badly."""
+    if not tally.unwell or tally.claimed_at < was.shrunk_at:
+        return was
+    return replace(was, window=max(1, was.window // 2), shrunk_at=now)

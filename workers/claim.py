@@ -1,0 +1,72 @@
+"""Claiming: one UPDATE that takes deliveries under a lease and checks circuit, pause and quarantine as it does.
+
+Only what the dispatcher marked `dispatched` can be claimed, so a message that somebody forged, repeated or kept
+for later claims nothing. The attempt is counted here, before the work: an order that kills its worker is counted too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.settings import Settings
+
+CLAIM = text("""
+WITH mine AS (
+  SELECT d.order_id, d.unsure, d.lease_until
+  FROM deliveries d JOIN backends b ON b.name = d.backend
+  WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND d.state = 'dispatched' AND d.backend = :backend
+    AND b.circuit <> 'open' AND NOT b.paused AND NOT b.quarantined
+  FOR UPDATE OF d SKIP LOCKED
+)
+UPDATE deliveries d
+SET state = 'delivering', lease = :lease, attempts = d.attempts + 1, unsure = true,
+  lease_until = clock_timestamp() + make_interval(secs => :seconds)
+FROM mine JOIN orders o ON o.id = mine.order_id
+WHERE d.order_id = mine.order_id
+RETURNING d.order_id, o.body, o.digest, d.attempts, mine.unsure, d.failed_at, mine.lease_until, clock_timestamp()
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """One delivery in our hands; `attempts` counts this one, `unsure` says that it may be with the ERP already,
+    `failed_at` when it last failed."""
+
+    id: UUID
+    body: bytes
+    digest: bytes
+    attempts: int
+    unsure: bool
+    failed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one claim took: the lease that settles it, when (journal's clock), seconds it had waited in Redis."""
+
+    lease: UUID
+    orders: list[Claimed]
+    at: datetime
+    waited: float
+
+
+async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) -> Claim | None:
+    """Take those of `ids` that may be forwarded now; None when there are none."""
+    lease = uuid4()
+    wanted = {"ids": list(ids), "backend": settings.backend, "lease": lease, "seconds": settings.lease}
+    async with engine.connect() as connection:
+        rows = (await connection.execute(CLAIM, wanted)).all()
+    if not rows:
+        return None
+    turn = {order_id: number for number, order_id in enumerate(ids)}
+    rows = sorted(rows, key=lambda row: turn[row[0]])  # RETURNING keeps no order; the message does
+    at = rows[0][7]
+    dispatched_until = min(row[6] for row in rows)
+    waited = settings.claim_patience - (dispatched_until - at).total_seconds()
+    return Claim(lease, [Claimed(*row[:6]) for row in rows], at, waited)

@@ -1,0 +1,113 @@
+"""The hot path, which reads like its recipe: claim, validate, submit, settle.
+
+Whatever dies in between, the lease runs out and the dispatcher rescues the orders; nothing here cleans up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from config.settings import Settings
+from orders.catalogue import Catalogue, Register
+from orders.journal import unreachable
+from orders.model import Order
+from orders.states import Reason, State
+from orders.validation import validate
+from workers.claim import Claim, Claimed, claim
+from workers.erp.bisect import submit_bisecting
+from workers.erp.port import Erp, Kind, Outcome, Submission
+from workers.fate import Fate
+from workers.settle import Result, settle
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What one worker process delivers with."""
+
+    engine: AsyncEngine
+    erp: Erp
+    settings: Settings
+    worker: str
+    catalogue: Catalogue | None = None
+    register: Register | None = None
+
+
+async def deliver(desk: Desk, ids: Sequence[UUID]) -> int:
+    """Forward those of `ids` that may be forwarded now, and settle them; returns how many were claimed."""
+    claimed = await claim(desk.engine, ids, desk.settings)
+    if claimed is None:
+        return 0
+    began = time.monotonic()
+    known = await _ask(desk, claimed)
+    fates, fit = _validate(desk, [order for order in claimed.orders if order.id not in known])
+    sent = await _submit(desk, fit, desk.settings.batch_budget - (time.monotonic() - began))
+    await _settle(desk, claimed, fates, {**known, **sent}, desk.settings.lease - (time.monotonic() - began))
+    return len(claimed.orders)
+
+
+async def _ask(desk: Desk, claimed: Claim) -> dict[UUID, Outcome]:
+    """What the ERP knows of the orders that may be with it already; those it surely lacks are left out."""
+    unsure = [order.id for order in claimed.orders if order.unsure]
+    if not unsure or not desk.erp.capabilities.can_find:
+        return {}
+    answers = await desk.erp.find(unsure, budget=desk.settings.batch_budget / 3)
+    return {order_id: outcome for order_id, outcome in answers.items() if outcome.kind is not Kind.ABSENT}
+
+
+def _validate(desk: Desk, orders: Sequence[Claimed]) -> tuple[dict[UUID, Fate], list[Claimed]]:
+    """Split a batch into dead letters, with all their reasons, and orders that are fit to forward."""
+    now = datetime.now(UTC)
+    fates: dict[UUID, Fate] = {}
+    fit: list[Claimed] = []
+    for order in orders:
+        fate = _unfit(desk, order, now)
+        if fate is None:
+            fit.append(order)
+        else:
+            fates[order.id] = fate
+    return fates, fit
+
+
+def _unfit(desk: Desk, order: Claimed, now: datetime) -> Fate | None:
+    try:
+        parsed = Order.model_validate_json(order.body)
+    except ValidationError as error:  # accepted by an intake that knew other rules than this worker
+        return Fate(State.DEAD, now, order.attempts - 1, reason=Reason.INVALID, error=str(error))
+    verdict = validate(parsed, now=now, catalogue=desk.catalogue, register=desk.register)
+    if verdict is None:
+        return None
+    reasons = "; ".join(f"{fault.field}: {fault.message}" for fault in verdict.faults)
+    return Fate(State.DEAD, now, order.attempts - 1, reason=verdict.reason, error=reasons)
+
+
+async def _submit(desk: Desk, fit: Sequence[Claimed], budget: float) -> dict[UUID, Outcome]:
+    orders = [Submission(order.id, order.body, order.digest) for order in fit]
+    if not orders:
+        return {}
+    if desk.erp.capabilities.atomic_batches:
+        return await submit_bisecting(desk.erp, orders, budget=budget)
+    return await desk.erp.submit(orders, budget=budget)
+
+
+async def _settle(
+    desk: Desk, claimed: Claim, fates: dict[UUID, Fate], outcomes: dict[UUID, Outcome], remaining: float
+) -> None:
+    """Settle; if the journal is out of reach, keep trying for the `remaining` seconds of the lease."""
+    before = {order.id: (order.attempts, order.failed_at) for order in claimed.orders}
+    result = Result(claimed.lease, claimed.at, claimed.waited, before, fates, outcomes)
+    async for trying in AsyncRetrying(
+        retry=retry_if_exception(unreachable),
+        wait=wait_random_exponential(0.1, max=2),
+        stop=stop_after_delay(max(1.0, remaining)),
+        reraise=True,
+    ):
+        with trying:
+            await settle(desk.engine, result, desk.settings, desk.worker)

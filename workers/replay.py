@@ -1,0 +1,114 @@
+"""Replay: put the backlog, or chosen dead letters, through again, with the same idempotency keys.
+
+What is chosen becomes due now, and an open circuit sends its canary at once; the window still rules how much of it
+reaches the ERP, so a replay cannot flatten an ERP that has just come back. Every act is previewed by the same query
+that does it, and recorded with its count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders.journal import transactional
+from orders.model import RANK, Priority
+from orders.states import State
+from workers.operations import WAKE, record
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which orders: every field that is not None narrows it. `reason` chooses dead letters by their reason;
+    `older` and `younger` are ages since acceptance; `ids` are orders' ids.
+    """
+
+    state: State = State.ACCEPTED
+    pharmacy: str | None = None
+    priority: Priority | None = None
+    reason: str | None = None
+    older: timedelta | None = None
+    younger: timedelta | None = None
+    ids: tuple[UUID, ...] | None = None
+
+    def values(self) -> dict[str, Any]:
+        """The parameters of `CHOSEN`."""
+        rank = None if self.priority is None else RANK[self.priority]
+        return {**asdict(self), "priority": rank, "ids": None if self.ids is None else list(self.ids)}
+
+
+CHOSEN = """
+  FROM deliveries d JOIN orders o ON o.id = d.order_id
+  WHERE d.state = :state
+    AND (CAST(:pharmacy AS text) IS NULL OR o.pharmacy = :pharmacy)
+    AND (CAST(:priority AS smallint) IS NULL OR d.priority = :priority)
+    AND (CAST(:reason AS text) IS NULL OR d.reason = :reason)
+    AND (CAST(:older AS interval) IS NULL OR d.accepted_at < now() - CAST(:older AS interval))
+    AND (CAST(:younger AS interval) IS NULL OR d.accepted_at > now() - CAST(:younger AS interval))
+    AND (CAST(:ids AS uuid[]) IS NULL OR d.order_id = ANY(CAST(:ids AS uuid[])))
+"""
+
+PREVIEW = text(f"""
+SELECT count(*) AS orders, count(DISTINCT o.pharmacy) AS pharmacies, min(d.accepted_at) AS oldest,
+  max(d.accepted_at) AS youngest, count(*) FILTER (WHERE d.priority = 0) AS urgent {CHOSEN}
+""")
+
+AGAIN = text(f"""
+WITH chosen AS (SELECT d.order_id {CHOSEN} FOR UPDATE OF d)
+UPDATE deliveries d SET state = 'accepted', due_at = now(), attempts = 0, reason = NULL, settled_at = NULL
+FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
+""")
+
+DISCARD = text(f"""
+WITH chosen AS (SELECT d.order_id {CHOSEN} FOR UPDATE OF d)
+UPDATE deliveries d SET state = 'discarded', settled_at = now()
+FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
+""")
+
+CANARY_NOW = text("UPDATE backends SET probe_at = now() WHERE circuit = 'open' AND NOT paused AND NOT quarantined")
+
+LEFT = text("""
+SELECT count(*) FROM deliveries
+WHERE order_id = ANY(CAST(:ids AS uuid[])) AND state IN ('accepted', 'dispatched', 'delivering', 'submitted')
+""")
+
+LISTED = 10_000  # ids written into an operation's detail at most; its count is always whole
+
+
+async def preview(engine: AsyncEngine, choice: Choice) -> dict[str, Any]:
+    """What an act on this choice would touch: orders, pharmacies, urgent, oldest, youngest."""
+    async with engine.connect() as connection:
+        return dict((await connection.execute(PREVIEW, choice.values())).mappings().one())
+
+
+async def replay(engine: AsyncEngine, choice: Choice, reason: str | None) -> list[UUID]:
+    """Make the chosen orders due now; returns their ids."""
+    return await _act(engine, "replay", choice, reason)
+
+
+async def discard(engine: AsyncEngine, choice: Choice, reason: str) -> list[UUID]:
+    """Give up the chosen dead letters for good; returns their ids."""
+    return await _act(engine, "discard", choice, reason)
+
+
+async def _act(engine: AsyncEngine, act: str, choice: Choice, reason: str | None) -> list[UUID]:
+    async with transactional(engine).begin() as connection:
+        rows = await connection.execute(AGAIN if act == "replay" else DISCARD, choice.values())
+        ids = [row[0] for row in rows]
+        await connection.execute(CANARY_NOW)
+        narrowed = {name: value for name, value in asdict(choice).items() if value is not None}
+        detail = {"choice": narrowed, "orders": len(ids), "ids": ids[:LISTED]}
+        await record(connection, act, reason, detail)
+        await connection.execute(WAKE)
+    return ids
+
+
+async def left(engine: AsyncEngine, ids: Sequence[UUID]) -> int:
+    """How many of these orders are not yet final."""
+    async with engine.connect() as connection:
+        return int((await connection.execute(LEFT, {"ids": list(ids)})).scalar_one())

@@ -1,0 +1,218 @@
+"""What `relais up` runs: which services are ours, on which ports, with which settings, and where others find them.
+
+`endpoints.json` in the data directory tells other commands; it is there only while the stack runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import make_url
+
+from config.embedded.files import write_private
+from config.embedded.holding import Holding
+from config.embedded.ports import choose
+from config.embedded.postgres import Postgres
+from config.embedded.process import Program, module, module_env
+from config.embedded.ready import ReadyLine, answers
+from config.embedded.service import Ready, Service
+from config.embedded.supervisor import Child
+from config.embedded.valkey import Valkey
+from config.settings import ENDPOINTS, Settings
+
+LOOPBACK: Final = "127.0.0.1"
+FLOWER_USER: Final = "relais"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One run: the settings that its children see, the services that are ours, and what to tell others."""
+
+    settings: Settings
+    services: tuple[Service, ...]
+    control_port: int | None
+    offered: Mapping[str, object] = field(repr=False)
+
+    @property
+    def erp_file(self) -> Path:
+        """Where the simulator keeps what it received."""
+        return self.settings.data_dir / "erp-sim.jsonl"
+
+    def announce(self) -> None:
+        """Write `endpoints.json`, for its owner only."""
+        write_private(self.settings.data_dir / ENDPOINTS, json.dumps(self.offered, indent=2) + "\n")
+
+    def withdraw(self) -> None:
+        """Take `endpoints.json` away."""
+        (self.settings.data_dir / ENDPOINTS).unlink(missing_ok=True)
+
+
+def plan(settings: Settings, holding: Holding) -> Stack:
+    """Decide what is ours and where it listens, and write the ports down for the next run."""
+    given = _given(settings)
+    ports = _ports(given, holding.ports)
+    holding.record([], ports)
+    postgres, valkey = Postgres(holding.data_dir, ports["postgres"]), Valkey(holding.data_dir, ports["valkey"])
+    ours: dict[str, str] = {}
+    services: list[Service] = []
+    for name, service in (("database_url", postgres), ("redis_url", valkey)):
+        if getattr(given, name) is None:
+            services.append(service)
+            ours[name] = service.url
+    if given.erp_url is None:
+        ours["erp_url"] = f"http://{LOOPBACK}:{ports['erp_sim']}"
+    auth = given.flower_auth or SecretStr(f"{FLOWER_USER}:{secrets.token_urlsafe(12)}")
+    update = {
+        **ours,
+        "flower_auth": auth,
+        "data_dir": holding.data_dir,
+        **{name: ports[name.removesuffix("_port")] for name in ("api_port", "flower_port", "erp_sim_port")},
+    }
+    final = given.model_copy(update=update)
+    control = ports["erp_control"] if "erp_url" in ours else None
+    return Stack(final, tuple(services), control, _offered(final, tuple(ours), control))
+
+
+def relais_children(stack: Stack) -> list[Child]:
+    """Simulator unless the ERP is given, Flower, worker, intake: what stops first starts last."""
+    settings = stack.settings
+    children = [
+        _child(stack, "flower", answers(f"{_flower_url(settings)}/healthcheck")),
+        _worker(stack),
+        _child(stack, "api", answers(f"{_api_url(settings)}/readyz"), grace=15.0),
+    ]
+    if stack.control_port is None:
+        return children
+    options = ("--control-port", str(stack.control_port), "--file", str(stack.erp_file))
+    return [_child(stack, "erp-sim", answers(f"{settings.erp_url}/health"), *options), *children]
+
+
+def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
+    """What runs where, for people."""
+    offered, table = stack.offered, Table(title="Relais is up")
+    for heading in ("part", "where", "pid", "log"):
+        table.add_column(heading, overflow="fold")
+    places = {
+        "postgres": offered["database_url"],
+        "valkey": offered["redis_url"],
+        "erp-sim": offered["erp_url"],
+        "flower": offered["flower_url"],
+        "api": offered["api_url"],
+    }
+    for name, url in places.items():
+        table.add_row(name, _masked(str(url)), *_row(stack, name, pids.get(name)))
+    for name in pids.keys() - places.keys():
+        table.add_row(name, "", *_row(stack, name, pids[name]))
+    return Group(
+        table,
+        Text(f"Flower: user {offered['flower_user']}, password {offered['flower_password']}"),
+        Text("`relais client add NAME` makes an API key. Ctrl-C stops everything."),
+    )
+
+
+def child_env(settings: Settings) -> dict[str, str]:
+    """The environment in which a child loads exactly these settings, wherever it runs."""
+    env = {name: value for name, value in os.environ.items() if name not in _variables()}
+    for name, value in settings:
+        if isinstance(value, SecretStr):
+            env[_variable(name)] = value.get_secret_value()
+        elif isinstance(value, Path):
+            env[_variable(name)] = str(value.absolute())
+        elif value is not None:
+            env[_variable(name)] = str(value)
+    return module_env(env)
+
+
+def _given(settings: Settings) -> Settings:
+    """The settings without the URLs that a run before offered: those were its own services, and they are gone."""
+    path = settings.data_dir / ENDPOINTS
+    if not path.exists():
+        return settings
+    offered = json.loads(path.read_text(encoding="utf-8"))
+    path.unlink()
+    stale = {name: None for name in offered.get("embedded", []) if getattr(settings, name) == offered.get(name)}
+    return settings.model_copy(update=stale)
+
+
+def _ports(settings: Settings, before: Mapping[str, int]) -> dict[str, int]:
+    """A free port for each server: the configured one, else that of the run before, else another."""
+    wanted = {
+        "postgres": (LOOPBACK, None),
+        "valkey": (LOOPBACK, None),
+        "api": (settings.api_host, settings.api_port),
+        "flower": (LOOPBACK, settings.flower_port),
+        "erp_sim": (LOOPBACK, settings.erp_sim_port),
+        "erp_control": (LOOPBACK, None),
+    }
+    ports: dict[str, int] = {}
+    for name, (host, port) in wanted.items():
+        ports[name] = choose((port, before.get(name)), host=host, taken=ports.values())
+    return ports
+
+
+def _offered(settings: Settings, embedded: tuple[str, ...], control_port: int | None) -> dict[str, object]:
+    user, _, password = settings.flower_auth.get_secret_value().partition(":") if settings.flower_auth else ("",) * 3
+    return {
+        "database_url": settings.database_url,
+        "redis_url": settings.redis_url,
+        "erp_url": settings.erp_url,
+        "erp_control_url": f"http://{LOOPBACK}:{control_port}" if control_port else None,
+        "api_url": _api_url(settings),
+        "flower_url": _flower_url(settings),
+        "flower_user": user,
+        "flower_password": password,
+        "embedded": embedded,
+    }
+
+
+def _child(stack: Stack, name: str, ready: Ready, *options: str, grace: float = 10.0) -> Child:
+    return Child(_program(stack, name, *options, grace=grace), ready)
+
+
+def _worker(stack: Stack) -> Child:
+    """A worker may finish the batch in hand before it is killed, which lasts as long as `lease` counts on."""
+    program = _program(stack, "worker", grace=stack.settings.batch_budget * 1.2 + 2)
+    line = ReadyLine(program.log)
+    return Child(program, line, line.begin)
+
+
+def _program(stack: Stack, command: str, *options: str, grace: float) -> Program:
+    argv = module("workers.cli", command, *options)
+    log = stack.settings.data_dir / "logs" / f"{command}.log"
+    return Program(command, argv, log, child_env(stack.settings), grace=grace)
+
+
+def _api_url(settings: Settings) -> str:
+    everywhere = settings.api_host in ("0.0.0.0", "::")
+    host = LOOPBACK if everywhere else settings.api_host
+    return f"http://[{host}]:{settings.api_port}" if ":" in host else f"http://{host}:{settings.api_port}"
+
+
+def _flower_url(settings: Settings) -> str:
+    return f"http://{LOOPBACK}:{settings.flower_port}"
+
+
+def _row(stack: Stack, name: str, pid: int | None) -> tuple[str, str]:
+    return (str(pid), str(stack.settings.data_dir / "logs" / f"{name}.log")) if pid else ("not ours", "")
+
+
+def _masked(url: str) -> str:
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _variable(name: str) -> str:
+    return f"RELAIS_{name.upper()}"
+
+
+def _variables() -> set[str]:
+    return {_variable(name) for name in Settings.model_fields}

@@ -1,0 +1,182 @@
+"""How Relais stands, in figures that cost little however large the journal is.
+
+What stops forwarding is told in one sentence by `hindrance`, the same wherever an operator meets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.settings import Settings
+from orders import reading
+from orders.states import BACKLOG, State
+from workers.dispatcher import LEADER_LOCK
+
+RECENT = timedelta(minutes=1)
+TAIL = 4000  # pages of `attempts`, some 200,000 rows; it is append-only, so the newest rows are its last pages
+PATIENCE = 2.0  # s for Redis and for the API each
+
+LEADER = text("""
+SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = :key AND objsubid = 1
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+""")
+
+# The ids are UUIDv7, so their index is one over time.
+ACCEPTED = text("SELECT count(*) FROM orders WHERE id >= :since")
+
+PAGES = text("SELECT pg_relation_size('attempts') / current_setting('block_size')::bigint, now()")
+
+TRIED = text("""
+SELECT count(*) FILTER (WHERE outcome IN ('accepted', 'duplicate')) AS delivered,
+  count(*) FILTER (WHERE outcome NOT IN ('accepted', 'duplicate', 'pending')) AS failed, min(ended_at) AS since
+FROM attempts WHERE ctid >= CAST(CAST(:page AS text) AS tid) AND ended_at > :since
+""")
+
+FATES = text("SELECT state, count(*) FROM deliveries WHERE order_id = ANY(CAST(:ids AS uuid[])) GROUP BY state")
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Orders accepted, delivered and attempts that failed in the last `seconds`, a minute or less."""
+
+    accepted: int
+    delivered: int
+    failed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Whether Redis answers, and how many messages wait in it."""
+
+    reachable: bool
+    depth: int | None
+    error: str | None = None
+
+
+async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[str, Any]:
+    """Backends, orders by state, flow, queue, leader and API. Raises what an unreachable journal raises."""
+    counts = await reading.counts(engine)
+    rows, leading, recent = await reading.standing(engine), await leader(engine), await flow(engine)
+    backlog = await reading.backlog(engine)
+    waiting, ready = await asyncio.gather(asyncio.to_thread(queue, settings), api_ready(api_url))
+    return {
+        "backends": [_backend(row, leading) for row in rows],
+        "orders": counts,
+        "backlog": sum(counts[state] for state in BACKLOG),
+        "oldest": min((row["oldest"] for row in backlog), default=None),
+        "flow": recent,
+        "queue": waiting,
+        "leader": leading,
+        "api": {"url": api_url, "ready": ready},
+    }
+
+
+async def hindrances(engine: AsyncEngine) -> list[str]:
+    """Why orders are not being forwarded, a sentence for each backend that is held; none when all flow."""
+    leading = await leader(engine)
+    rows = await reading.standing(engine)
+    if not rows:
+        return ["no worker has ever run here"]
+    return [why for row in rows if (why := hindrance(row, leading)) is not None]
+
+
+def hindrance(row: dict[str, Any], leading: bool) -> str | None:
+    """Why this backend (a row of `standing`) gets nothing, or None."""
+    name, why = row["name"], f": {row['why']}" if row["why"] else ""
+    if row["quarantined"]:
+        return f"{name} is in quarantine{why}"
+    if row["paused"]:
+        return f"{name} is paused{why}"
+    if not leading:
+        return "no worker is running"
+    if row["circuit"] == "open":
+        return f"{name}: the circuit is open{why}; next canary at {row['probe_at'].astimezone(UTC):%H:%M:%SZ}"
+    if row["circuit"] == "half_open":
+        return f"{name}: one canary is out"
+    return None
+
+
+async def leader(engine: AsyncEngine) -> bool:
+    """True when some worker's dispatcher holds the lead."""
+    async with engine.connect() as connection:
+        return (await connection.execute(LEADER, {"key": LEADER_LOCK})).first() is not None
+
+
+async def flow(engine: AsyncEngine) -> Flow:
+    """What went through lately, from the newest rows only."""
+    async with engine.connect() as connection:
+        pages, now = (await connection.execute(PAGES)).one()
+        since = now - RECENT
+        accepted = (await connection.execute(ACCEPTED, {"since": _first_id(since)})).scalar_one()
+        first = max(0, pages - TAIL)
+        row = (await connection.execute(TRIED, {"page": f"({first},0)", "since": since})).one()
+    whole = first == 0 or row.since is None
+    seconds = RECENT.total_seconds() if whole else (now - row.since).total_seconds()
+    return Flow(int(accepted), int(row.delivered), int(row.failed), seconds)
+
+
+async def fates(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, int]:
+    """How many of these orders are in each state; states without any are left out."""
+    async with engine.connect() as connection:
+        return {row[0]: int(row[1]) for row in await connection.execute(FATES, {"ids": list(ids)})}
+
+
+def queue(settings: Settings) -> Queue:
+    """Ask Redis, as the dispatcher does, for at most a few seconds."""
+    from kombu import Connection
+    from kombu.exceptions import KombuError
+    from redis.exceptions import RedisError
+
+    from config.celeryconfig import NORMAL, URGENT
+
+    options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "max_retries": 0}
+    if settings.redis_url is None:
+        return Queue(False, None, "RELAIS_REDIS_URL is not set")
+    try:
+        with Connection(settings.redis_url, transport_options=options) as connection:
+            client = connection.default_channel.client
+            return Queue(True, int(client.llen(URGENT)) + int(client.llen(NORMAL)))
+    except (KombuError, RedisError, OSError) as error:
+        return Queue(False, None, (str(error).splitlines() or [type(error).__name__])[0])
+
+
+async def api_ready(url: str) -> bool:
+    """True when the intake at `url` answers that it is ready."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=PATIENCE)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/readyz") as answer:
+            return answer.status == 200
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return False
+
+
+def _first_id(since: datetime) -> UUID:
+    """The lowest UUIDv7 of that moment."""
+    return UUID(int=int(since.timestamp() * 1000) << 80)
+
+
+def _backend(row: dict[str, Any], leading: bool) -> dict[str, Any]:
+    shown = ("name", "circuit", "window", "failures", "trips", "paused", "quarantined", "why", "probe_at")
+    return {
+        **{name: row[name] for name in shown},
+        "since": row["changed_at"],
+        "succeeded_at": row["succeeded_at"],
+        "held": hindrance(row, leading),
+    }
+
+
+def balance(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """How many orders became final, by state, between two counts."""
+    final = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)
+    return {str(state): after[state] - before[state] for state in final}
