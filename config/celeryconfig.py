@@ -28,7 +28,7 @@ def celery_config(redis_url: str, *, concurrency: int, time_limit: float) -> dic
             "queue_order_strategy": "priority",
         },
         # Declared explicitly and addressed by name: no binding whose loss would drop messages silently.
-        "task_queues": [Queue(URGENT, exchange="", durable=True), Queue(NORMAL, exchange="", durable=True)],
+        "task_queues": [Queue(name, exchange="", routing_key=name) for name in (URGENT, NORMAL)],
         "task_default_queue": NORMAL,
         "task_default_exchange": "",
         "task_create_missing_queues": False,

@@ -25,7 +25,7 @@ from orders.intake import Intake
 from orders.journal import connect, unreachable
 from orders.model import Order, parse
 
-BODY_LIMIT = 2 * 1024 * 1024  # bytes; 10,000 lines are about 0.5 MiB
+BODY_LIMIT = 1024 * 1024  # bytes; 10,000 lines are about 0.5 MiB
 MOST_FAULTS = 100
 RETRY_AFTER = "2"
 

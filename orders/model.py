@@ -181,12 +181,12 @@ def _name(part: int | str) -> str:
 def _strings_add_up(raw: bytes, order: Order) -> bool:
     """True when no key stands twice: the body has as many quotation marks as the order read from it explains.
 
-    Unless one is escaped, each key and each text has two of its own. Saves reading most bodies a second time.
+    Each key and each text has two, a repeated key or an escaped mark adds more. Saves reading most bodies again.
     """
     given = order.model_fields_set
     nulls = sum(getattr(order, name) is None for name in given)
     strings = 2 * len(given) - 1 - nulls + 3 * len(order.lines)  # `lines` itself is a key, not a text
-    return b'\\"' not in raw and raw.count(b'"') == 2 * strings
+    return raw.count(b'"') == 2 * strings
 
 
 def _repeated_keys(raw: bytes) -> list[Fault]:

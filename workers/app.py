@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -50,10 +51,12 @@ def run_worker(settings: Settings) -> int:
 
     def log_as_we_do(**_: Any) -> None:
         logs.setup(settings.log_level)
+        for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines a task say nothing of an order
+            logging.getLogger(chatty).setLevel("WARNING")
 
     setup_logging.connect(log_as_we_do, weak=False)
     worker_ready.connect(ready, weak=False)
     worker_shutting_down.connect(stopping, weak=False)
-    worker = app.Worker(hostname=f"relais-{os.getpid()}@%h", loglevel=settings.log_level, pool="prefork")
+    worker = app.Worker(hostname=f"relais-{os.getpid()}@%h", loglevel=settings.log_level, pool="prefork", quiet=True)
     worker.start()
     return int(worker.exitcode or 0)

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from config.settings import Settings
 from orders.catalogue import Catalogue, Register
+from orders.errors import Malformed
 from orders.journal import unreachable
-from orders.model import Order
+from orders.model import parse
 from orders.states import Reason, State
 from orders.validation import validate
 from workers.claim import Claim, Claimed, claim
@@ -78,8 +78,8 @@ def _validate(desk: Desk, orders: Sequence[Claimed]) -> tuple[dict[UUID, Fate], 
 
 def _unfit(desk: Desk, order: Claimed, now: datetime) -> Fate | None:
     try:
-        parsed = Order.model_validate_json(order.body)
-    except ValidationError as error:  # accepted by an intake that knew other rules than this worker
+        parsed = parse(order.body)
+    except Malformed as error:  # accepted by an intake that knew other rules than this worker
         return Fate(State.DEAD, now, order.attempts - 1, reason=Reason.INVALID, error=str(error))
     verdict = validate(parsed, now=now, catalogue=desk.catalogue, register=desk.register)
     if verdict is None:

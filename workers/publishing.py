@@ -7,70 +7,84 @@ failed before travel in small messages, so that one that kills its worker soon t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, TypeVar
 from uuid import UUID
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu import Connection
+from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 from sqlalchemy import Row
 
 from config.celeryconfig import NORMAL, URGENT
+from workers.tasks import DELIVER, POLL
 
 T = TypeVar("T")
 
 log = logging.getLogger("relais.publishing")
 
-LOST = (OperationalError, RedisError, OSError)
-NO_RETRY = {"max_retries": 0}
+LOST = (KombuError, RedisError, OSError)
 
 
 class CeleryPublisher:
-    """Publishes to the queues of a Celery app; use from one thread."""
+    """Publishes to the queues of a Celery app over a connection of its own; use from one thread."""
 
     def __init__(self, app: Celery, size: int) -> None:
         """At most `size` orders in one message."""
         self._app = app
         self._size = size
+        self._open: Connection | None = None
 
     def deliver(self, rows: Sequence[Row[Any]]) -> bool:
         """Publish dispatches for (order_id, priority, cut_off, attempts, accepted_at) rows."""
-        try:
-            with self._app.producer_or_acquire() as producer, producer.batch():
-                for queue, message in self._messages(rows):
-                    self._app.tasks["relais.deliver"].apply_async(
-                        args=([str(row.order_id) for row in message],),
-                        argsrepr=describe(message),
-                        queue=queue, producer=producer, retry=False, retry_policy=NO_RETRY,
-                    )  # fmt: skip
-        except LOST as error:
-            log.warning("the queue is out of reach orders=%d error=%s", len(rows), type(error).__name__)
-            return False
-        return True
+        return self._publish(
+            (DELIVER, queue, [str(row.order_id) for row in message], describe(message))
+            for queue, message in self._messages(rows)
+        )
 
     def poll(self, ids: Sequence[UUID]) -> bool:
         """Publish polls of orders that the ERP took and has not accepted yet."""
-        try:
-            with self._app.producer_or_acquire() as producer, producer.batch():
-                for some in _parts(ids, self._size):
-                    self._app.tasks["relais.poll"].apply_async(
-                        args=([str(order_id) for order_id in some],), argsrepr=f"{len(some)} orders",
-                        queue=NORMAL, producer=producer, retry=False, retry_policy=NO_RETRY,
-                    )  # fmt: skip
-        except LOST:
-            return False
-        return True
+        parts = _parts([str(order_id) for order_id in ids], self._size)
+        return self._publish((POLL, NORMAL, part, f"{len(part)} orders") for part in parts)
 
     def depth(self) -> int | None:
         """Messages waiting in Redis; None when it is out of reach."""
         try:
-            with self._app.connection_or_acquire() as connection:
-                client = connection.default_channel.client
-                return int(client.llen(URGENT)) + int(client.llen(NORMAL))
+            client = self._connection().default_channel.client
+            return int(client.llen(URGENT)) + int(client.llen(NORMAL))
         except LOST:
+            self._let_go()
             return None
+
+    def _publish(self, messages: Iterable[tuple[str, str, Sequence[str], str]]) -> bool:
+        """Send (task, queue, ids, how they read) in one pipeline; False when it may not have arrived."""
+        try:
+            with self._app.amqp.Producer(self._connection(), auto_declare=False) as producer, producer.batch():
+                for task, queue, ids, reads in messages:
+                    self._app.tasks[task].apply_async(
+                        args=(ids,), argsrepr=reads, queue=queue, producer=producer, retry=False
+                    )
+        except LOST as error:
+            log.warning("the queue is out of reach error=%s", type(error).__name__)
+            self._let_go()
+            return False
+        return True
+
+    def _connection(self) -> Connection:
+        """One that gives up at once: with kombu's own retries a lost Redis costs six seconds a call."""
+        if self._open is None:
+            options = {**self._app.conf.broker_transport_options, "max_retries": 0}
+            self._open = self._app.connection_for_write(transport_options=options)
+        return self._open
+
+    def _let_go(self) -> None:
+        if self._open is not None:
+            with suppress(*LOST):
+                self._open.collect()
+            self._open = None
 
     def _messages(self, rows: Sequence[Row[Any]]) -> Iterator[tuple[str, Sequence[Row[Any]]]]:
         """Split into messages: urgent and normal apart, in the order of their turn, the failed in small ones."""

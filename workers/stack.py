@@ -100,24 +100,19 @@ def relais_children(stack: Stack) -> list[Child]:
 def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
     """What runs where, for people."""
     offered, table = stack.offered, Table(title="Relais is up")
-    for heading in ("part", "where", "pid", "log"):
+    for heading in ("part", "where", "pid"):
         table.add_column(heading, overflow="fold")
-    places = {
-        "postgres": offered["database_url"],
-        "valkey": offered["redis_url"],
-        "erp-sim": offered["erp_url"],
-        "flower": offered["flower_url"],
-        "api": offered["api_url"],
-    }
-    for name, url in places.items():
-        table.add_row(name, _masked(str(url)), *_row(stack, name, pids.get(name)))
-    for name in pids.keys() - places.keys():
-        table.add_row(name, "", *_row(stack, name, pids[name]))
-    return Group(
-        table,
-        Text(f"Flower: user {offered['flower_user']}, password {offered['flower_password']}"),
-        Text("`relais client add NAME` makes an API key. Ctrl-C stops everything."),
+    keys = {"postgres": "database_url", "valkey": "redis_url", "erp-sim": "erp_url"}
+    keys |= {"worker": "", "flower": "flower_url", "api": "api_url"}
+    for name in (*keys, *(name for name in pids if name not in keys)):
+        url = str(offered.get(keys.get(name, ""), ""))
+        table.add_row(name, _masked(url) if url else "", str(pids.get(name, "not ours")))
+    lines = (
+        f"Logs: {stack.settings.data_dir / 'logs'}",
+        f"Flower: user {offered['flower_user']}, password {offered['flower_password']} (shown this once)",
+        "An API key: relais client add NAME. Ctrl-C stops everything.",
     )
+    return Group(table, *(Text(line) for line in lines))
 
 
 def child_env(settings: Settings) -> dict[str, str]:
@@ -172,6 +167,7 @@ def _offered(settings: Settings, embedded: tuple[str, ...], control_port: int | 
         "flower_user": user,
         "flower_password": password,
         "embedded": embedded,
+        "pid": os.getpid(),
     }
 
 
@@ -200,10 +196,6 @@ def _api_url(settings: Settings) -> str:
 
 def _flower_url(settings: Settings) -> str:
     return f"http://{LOOPBACK}:{settings.flower_port}"
-
-
-def _row(stack: Stack, name: str, pid: int | None) -> tuple[str, str]:
-    return (str(pid), str(stack.settings.data_dir / "logs" / f"{name}.log")) if pid else ("not ours", "")
 
 
 def _masked(url: str) -> str:

@@ -1,0 +1,105 @@
+"""Dispatches on a real Redis-compatible server, through Celery and kombu as they are."""
+
+import base64
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+
+from config.celeryconfig import NORMAL, URGENT
+from config.embedded.valkey import Valkey
+from config.settings import Settings
+from workers.app import create_app
+from workers.publishing import CeleryPublisher, describe
+
+
+@dataclass
+class Due:
+    """A row as the dispatcher's statement returns it."""
+
+    priority: int = 1
+    attempts: int = 0
+    cut_off: float = float("inf")
+    accepted_at: datetime = datetime(2024, 10, 19, 12, 3, tzinfo=UTC)
+
+    def __post_init__(self) -> None:
+        self.order_id = uuid4()
+
+
+def messages(url: str, queue: str) -> list[dict[str, Any]]:
+    """The messages waiting in a queue, oldest first, with their ids decoded."""
+    with redis.Redis.from_url(url) as client:
+        raw = [json.loads(one) for one in client.lrange(queue, 0, -1)][::-1]
+    return [{**one, "ids": json.loads(base64.b64decode(one["body"]))[0][0]} for one in raw]
+
+
+@pytest.fixture
+def publisher(settings: Settings) -> Any:
+    app = create_app(settings)
+    yield CeleryPublisher(app, settings.dispatch_size)
+    app.close()
+
+
+def test_few_messages_urgent_apart_and_ids_only(publisher: CeleryPublisher, redis_url: str) -> None:
+    rows = [Due() for _ in range(450)] + [Due(priority=0) for _ in range(3)]
+    assert publisher.deliver(rows)  # type: ignore[arg-type]
+    assert [len(one["ids"]) for one in messages(redis_url, URGENT)] == [3]
+    normal = messages(redis_url, NORMAL)
+    assert [len(one["ids"]) for one in normal] == [200, 200, 50]
+    assert publisher.depth() == 4
+    sent = {UUID(order_id) for one in normal for order_id in one["ids"]}
+    assert sent == {row.order_id for row in rows if row.priority == 1}
+
+
+def test_the_nearest_cut_off_is_named_first(publisher: CeleryPublisher, redis_url: str) -> None:
+    late, soon, never = Due(cut_off=200.0), Due(cut_off=100.0), Due()
+    publisher.deliver([never, late, soon])  # type: ignore[list-item]
+    (message,) = messages(redis_url, NORMAL)
+    assert message["ids"] == [str(row.order_id) for row in (soon, late, never)]
+
+
+def test_orders_that_have_failed_travel_in_small_messages(publisher: CeleryPublisher, redis_url: str) -> None:
+    rows = [Due(attempts=attempts) for attempts in (0, 1, 2, 3, 7) for _ in range(30)]
+    publisher.deliver(rows)  # type: ignore[arg-type]
+    sizes = [len(one["ids"]) for one in messages(redis_url, NORMAL)]
+    assert sizes == [30, 25, 5] + 10 * [3] + 60 * [1]
+
+
+def test_what_flower_shows_reads_well(publisher: CeleryPublisher, redis_url: str) -> None:
+    assert describe([Due()] * 37) == "37 orders, oldest 12:03Z"  # type: ignore[list-item]
+    publisher.deliver([Due()])  # type: ignore[list-item]
+    (message,) = messages(redis_url, NORMAL)
+    assert message["headers"]["argsrepr"] == "1 order, oldest 12:03Z"
+    assert message["headers"]["task"] == "relais.deliver"
+
+
+def test_a_frozen_redis_holds_the_dispatcher_up_only_briefly(
+    publisher: CeleryPublisher, redis_url: str, valkey: Valkey
+) -> None:
+    assert publisher.deliver([Due()])  # type: ignore[list-item]
+    assert valkey.pid is not None
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert not publisher.deliver([Due()])  # type: ignore[list-item]
+        assert publisher.depth() is None
+        assert time.monotonic() - began < 10
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+    assert publisher.depth() is not None
+    assert publisher.deliver([Due()])  # type: ignore[list-item]
+
+
+def test_a_redis_that_is_not_there_is_said(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+    nowhere = CeleryPublisher(app, 200)
+    assert not nowhere.deliver([Due()])  # type: ignore[list-item]
+    assert nowhere.depth() is None
+    app.close()
