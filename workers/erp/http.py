@@ -1,0 +1,153 @@
+"""The HTTP connector: one order a request, many in flight, one keep-alive pool. It speaks docs/erp-contract.md.
+
+It never raises for what an ERP does. Every order has a deadline, every batch a budget; what is certainly not taken
+is tried again briefly, and tenacity is entered only then, so that an order that goes well does not pay for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from aiohttp import ClientResponse
+
+from config.settings import Settings
+from workers.erp.failing import TABLE, Met
+from workers.erp.port import Capabilities, Kind, Outcome, Submission
+from workers.erp.receipts import read_found, read_pending, read_receipt
+from workers.erp.trying import Batch, Tried, try_again
+from workers.erp.wire import Wire, json_body, refused_or_failed
+
+log = logging.getLogger("relais.erp")
+
+MOST_ASKED: Final = 50  # ids in one find
+PROBE: Final = 5.0  # seconds, at most
+
+_TAKEN: Final = {200: Kind.DUPLICATE, 201: Kind.ACCEPTED}
+
+
+class HttpErp:
+    """One backend over HTTP. Belongs to the event loop on which it is first used."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing connects yet. Raises MissingSetting when `erp_url` is not set."""
+        self.capabilities = Capabilities(idempotent=settings.erp_idempotent, asynchronous=True)
+        self._settings = settings
+        self._wire = Wire(settings)
+        self._slots = asyncio.Semaphore(settings.erp_concurrency)
+
+    async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
+        """Forward the orders within `budget` seconds; one outcome for each, UNSENT for those never begun.
+
+        `trip_after` failures in a row, or anything suspicious, stop the batch: the rest is UNSENT too.
+        """
+        batch = Batch(orders, _now() + budget, self._settings.trip_after)
+        hands = min(len(orders), self._settings.erp_concurrency)
+        await asyncio.gather(*(self._work(batch) for _ in range(hands)))
+        return batch.outcomes()
+
+    async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
+        """What the ERP knows of each id: ACCEPTED, PENDING or REFUSED, ABSENT if it surely has it not; UNKNOWN if it
+        could not be asked, SUSPICIOUS if it answered as no fit ERP does.
+
+        Receipts are not verified here, where the orders are not known: see `receipts.verify`.
+        """
+        until = _now() + budget
+        parts = [ids[start : start + MOST_ASKED] for start in range(0, len(ids), MOST_ASKED)]
+        told = await asyncio.gather(*(self._ask(part, until) for part in parts))
+        return {order_id: outcome for part in told for order_id, outcome in part.items()}
+
+    async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
+        """The present state of orders that were PENDING; as `find`."""
+        return await self.find(ids, budget=budget)
+
+    async def probe(self) -> bool:
+        """True when the ERP says that it is fit to receive. Never raises."""
+        try:
+            status, body = await self._wire.get("/health", min(PROBE, self._settings.erp_timeout))
+            return status == 200 and json.loads(body)["status"] == "ok"
+        except Exception as error:
+            log.info("the probe failed error=%s", type(error).__name__)
+            return False
+
+    async def close(self) -> None:
+        """Let go of connections; a later call opens new ones."""
+        await self._wire.close()
+
+    async def _work(self, batch: Batch) -> None:
+        """One of the hands that take the batch's orders in turn."""
+        for order in batch:
+            async with self._slots:
+                if batch.over():
+                    return
+                batch.note(order, await self._forward(order, batch.until))
+
+    async def _forward(self, order: Submission, until: float) -> Outcome:
+        """One order, its brief tries included."""
+        started = datetime.now(UTC)
+        until = min(until, _now() + self._settings.erp_timeout)
+        tried = await self._send(order, until)
+        if tried.failure is not None:
+            call = partial(self._send, order, until)
+            idempotent = self.capabilities.idempotent
+            tried = await try_again(tried, call, tries=self._settings.erp_tries, until=until, idempotent=idempotent)
+        return replace(tried.outcome, started=started, ended=datetime.now(UTC))
+
+    async def _send(self, order: Submission, until: float) -> Tried:
+        headers = {"Idempotency-Key": str(order.id), "Relais-Digest": f"sha-256={order.digest.hex()}"}
+        return await self._wire.post("/orders", order.body, until, partial(_read_answer, order), headers)
+
+    async def _ask(self, ids: Sequence[UUID], until: float) -> dict[UUID, Outcome]:
+        """One find, in halves when what it tells is more than an answer may hold."""
+        started = datetime.now(UTC)
+        async with self._slots:
+            limit = min(until, _now() + self._settings.erp_timeout)
+            call = partial(self._send_find, ids, limit)
+            tried = await call()
+            if tried.failure is not None:  # asking is harmless: it may always be repeated
+                tried = await try_again(tried, call, tries=self._settings.erp_tries, until=limit, idempotent=True)
+        if tried.failure is TABLE[Met.OVERSIZED] and len(ids) > 1:
+            half = len(ids) // 2
+            return await self._ask(ids[:half], until) | await self._ask(ids[half:], until)
+        told = tried.found or dict.fromkeys(ids, _unasked(tried.outcome))
+        ended = datetime.now(UTC)
+        return {order_id: replace(outcome, started=started, ended=ended) for order_id, outcome in told.items()}
+
+    async def _send_find(self, ids: Sequence[UUID], until: float) -> Tried:
+        body = json.dumps({"ids": [str(order_id) for order_id in ids]}).encode()
+        return await self._wire.post("/orders/find", body, until, partial(_read_found, ids))
+
+
+async def _read_answer(order: Submission, response: ClientResponse) -> Tried:
+    """What the ERP says of an order that was sent. Raises Unfit."""
+    status = response.status
+    if status in _TAKEN:
+        receipt = read_receipt(await json_body(response), order)
+        return Tried(Outcome(_TAKEN[status], status=status, receipt=receipt))
+    if status == 202:
+        return Tried(Outcome(Kind.PENDING, f"pending as {read_pending(await json_body(response))}", status))
+    return await refused_or_failed(response)
+
+
+async def _read_found(ids: Sequence[UUID], response: ClientResponse) -> Tried:
+    """What the ERP says of orders that were asked about. Raises Unfit."""
+    if response.status == 200:
+        return Tried(Outcome(Kind.ACCEPTED, status=200), found=read_found(await json_body(response), ids))
+    return await refused_or_failed(response)
+
+
+def _unasked(outcome: Outcome) -> Outcome:
+    """Nothing was learned about the orders; all that can be certain is that the ERP is suspicious."""
+    kind = Kind.SUSPICIOUS if outcome.kind is Kind.SUSPICIOUS else Kind.UNKNOWN
+    return replace(outcome, kind=kind, detail=f"could not be asked: {outcome.detail}")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,145 @@
+"""What an ERP answers when all is well, by the contract (docs/erp-contract.md), and nothing else.
+
+A receipt is believed only when it is for the very bytes that were sent, line by line, and for no more than was
+ordered. Everything else raises `Unfit`, which the table in `workers.erp.failing` turns into an outcome.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, NotRequired
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import from_json
+from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
+
+from workers.erp.failing import Met, Unfit, printable
+from workers.erp.port import Kind, Outcome, Receipt, ReceiptLine, Submission
+
+STRICT: Final = ConfigDict(strict=True)
+MOST_BOXES: Final = 99_999  # of a line, as an order's
+
+_SOUND: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")  # a line's product and reason
+
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Signature = Annotated[str, StringConstraints(max_length=8192, pattern=r"^[\x20-\x7e]*$")]
+Id = Annotated[UUID, Field(strict=False)]
+
+
+class _Receipt(TypedDict):
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+    reference: Word
+    digest: Digest
+    lines: tuple[ReceiptLine, ...]  # made by pydantic itself, which takes half the time; see _receipt
+    signature: NotRequired[Signature | None]
+
+
+class _Pending(TypedDict):
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+    reference: Word
+
+
+class _Refusal(TypedDict):
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+    error: Words
+
+
+class _Accepted(_Receipt):
+    id: Id
+    state: Literal["accepted"]
+
+
+class _Waiting(_Pending):
+    id: Id
+    state: Literal["pending"]
+
+
+class _Refused(_Refusal):
+    id: Id
+    state: Literal["refused"]
+
+
+class _Found(TypedDict):
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+    orders: list[Annotated[_Accepted | _Waiting | _Refused, Field(discriminator="state")]]
+
+
+_RECEIPT: Final = TypeAdapter(_Receipt)
+_PENDING: Final = TypeAdapter(_Pending)
+_REFUSAL: Final = TypeAdapter(_Refusal)
+_FOUND: Final = TypeAdapter(_Found)
+
+
+def read_receipt(raw: bytes, order: Submission) -> Receipt:
+    """The receipt in the body of a 200 or 201, verified against the order. Raises Unfit."""
+    receipt = _receipt(_parsed(_RECEIPT, raw))
+    verify(receipt, order.body, order.digest)
+    return receipt
+
+
+def verify(receipt: Receipt, body: bytes, digest: bytes) -> None:
+    """Raise Unfit unless the receipt is for these canonical bytes, line by line, and for no more than was ordered."""
+    if receipt.digest != digest:
+        raise Unfit(Met.WRONG_DIGEST, f"receipt {receipt.reference}")
+    ordered = from_json(body)["lines"]
+    if len(receipt.lines) != len(ordered):
+        raise Unfit(Met.WRONG_LINES, f"{len(receipt.lines)} lines for {len(ordered)}")
+    for number, (line, wanted) in enumerate(zip(receipt.lines, ordered, strict=True), 1):
+        if line.line != number or line.product != wanted["product"]:
+            raise Unfit(Met.WRONG_LINES, f"line {number} is out of turn or another product")
+        if line.accepted > wanted["quantity"]:
+            raise Unfit(Met.WRONG_LINES, f"line {number}: {line.accepted} of {wanted['quantity']} boxes accepted")
+
+
+def read_pending(raw: bytes) -> str:
+    """The ERP's reference in the body of a 202. Raises Unfit."""
+    return str(_parsed(_PENDING, raw)["reference"])
+
+
+def read_refusal(raw: bytes) -> str:
+    """The ERP's reason in the body of a refusal. Raises Unfit when it is not in the contract's words."""
+    try:
+        return printable(_REFUSAL.validate_json(raw)["error"])
+    except ValidationError:
+        raise Unfit(Met.WORDLESS, f"{len(raw)} bytes") from None
+
+
+def read_found(raw: bytes, asked: Sequence[UUID]) -> dict[UUID, Outcome]:
+    """What the body of a find says of each order asked about: ABSENT when it says nothing. Raises Unfit.
+
+    Receipts are not verified here: whoever holds the orders calls `verify`.
+    """
+    entries = _parsed(_FOUND, raw)["orders"]
+    outcomes = {entry["id"]: _outcome(entry) for entry in entries}
+    if len(outcomes) != len(entries) or not outcomes.keys() <= set(asked):
+        raise Unfit(Met.UNPARSABLE, "orders that were not asked for, or one twice")
+    return {order_id: outcomes.get(order_id) or Outcome(Kind.ABSENT, "not with the ERP", 200) for order_id in asked}
+
+
+def _outcome(entry: _Accepted | _Waiting | _Refused) -> Outcome:
+    if entry["state"] == "accepted":
+        return Outcome(Kind.ACCEPTED, status=200, receipt=_receipt(entry))
+    if entry["state"] == "pending":
+        return Outcome(Kind.PENDING, f"pending as {entry['reference']}", 200)
+    return Outcome(Kind.REFUSED, printable(entry["error"]), 200)
+
+
+def _receipt(data: _Receipt) -> Receipt:
+    for line in data["lines"]:
+        words = line.product if line.reason is None else f"{line.product}{line.reason}"
+        if not 0 <= line.accepted <= MOST_BOXES or not _SOUND.fullmatch(words):
+            raise Unfit(Met.UNPARSABLE, f"line {line.line}")
+    return Receipt(data["reference"], bytes.fromhex(data["digest"]), data["lines"], data.get("signature"))
+
+
+def _parsed(adapter: TypeAdapter[Any], raw: bytes) -> Any:
+    try:
+        return adapter.validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        raise Unfit(Met.UNPARSABLE, printable(f"{where}: {first['msg']}")) from None

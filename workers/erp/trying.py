@@ -1,0 +1,109 @@
+"""How a batch is tried: within its budget, with brief tries, and stopped when the ERP is plainly unwell.
+
+Stopping spares a dead ERP two hundred timeouts, and spares a compromised one the rest of the orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, stop_before_delay
+
+from workers.erp.failing import Failure, may_go_again
+from workers.erp.port import Kind, Outcome, Submission
+
+FIRST_PAUSE: Final = 0.1  # seconds, at most, before the second try; doubles
+MOST_PAUSE: Final = 1.0
+
+_WELL: Final = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING, Kind.REFUSED})
+_NOT_TAKEN: Final = frozenset({Kind.TRANSIENT, Kind.THROTTLED})
+
+
+class Tried(NamedTuple):
+    """What came of one request, and the failure that it was; `found` is what a find says of each id."""
+
+    outcome: Outcome
+    failure: Failure | None = None
+    found: Mapping[UUID, Outcome] | None = None
+
+
+class Batch:
+    """Hands out its orders one by one, and keeps what came of each."""
+
+    def __init__(self, orders: Sequence[Submission], until: float, trip_after: int) -> None:
+        """`until` is a time of the running loop; `trip_after` failures in a row stop the batch."""
+        self.until = until
+        self._orders = orders
+        self._waiting = iter(orders)
+        self._trip_after = trip_after
+        self._in_a_row = 0
+        self._stopped = ""
+        self._outcomes: dict[UUID, Outcome] = {}
+
+    def __iter__(self) -> Iterator[Submission]:
+        """The orders not yet handed out; several may take from it at once."""
+        return self._waiting
+
+    def over(self) -> bool:
+        """True when no further order may begin."""
+        return bool(self._stopped) or asyncio.get_running_loop().time() >= self.until
+
+    def note(self, order: Submission, outcome: Outcome) -> None:
+        """Keep what came of an order, and stop the batch when that is reason enough."""
+        self._outcomes[order.id] = outcome
+        self._in_a_row = 0 if outcome.kind in _WELL else self._in_a_row + 1
+        if outcome.kind is Kind.SUSPICIOUS or self._in_a_row >= self._trip_after:
+            self._stopped = self._stopped or f"the batch was stopped: {outcome.detail}"
+
+    def outcomes(self) -> dict[UUID, Outcome]:
+        """One outcome for each order, in their order."""
+        unsent = Outcome(Kind.UNSENT, self._stopped or "the batch's budget ran out")
+        return {order.id: self._outcomes.get(order.id, unsent) for order in self._orders}
+
+
+async def try_again(
+    first: Tried, call: Callable[[], Awaitable[Tried]], *, tries: int, until: float, idempotent: bool
+) -> Tried:
+    """What comes of up to `tries` calls of which the first is done, none begun after the loop's time `until`.
+
+    Once one of them may have been taken, no later failure makes the order certainly not taken.
+    """
+    done = [first]
+    kinds = {first.outcome.kind}
+
+    async def once() -> Tried:
+        tried = done.pop() if done else await call()
+        kinds.add(tried.outcome.kind)
+        return tried
+
+    def worth_it(tried: Tried) -> bool:
+        return tried.failure is not None and may_go_again(tried.failure, tried.outcome, idempotent=idempotent)
+
+    last: Tried = await AsyncRetrying(
+        retry=retry_if_result(worth_it),
+        wait=_pause,
+        stop=stop_after_attempt(tries) | stop_before_delay(until - asyncio.get_running_loop().time()),
+        retry_error_callback=_as_it_was,
+    )(once)
+    if Kind.UNKNOWN in kinds and last.outcome.kind in _NOT_TAKEN:
+        detail = f"{last.outcome.detail}; an earlier try may have been taken"
+        return last._replace(outcome=replace(last.outcome, kind=Kind.UNKNOWN, detail=detail))
+    return last
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds: what the ERP asked for, and a jittered, doubling bit more."""
+    assert state.outcome is not None
+    asked = state.outcome.result().outcome.retry_after or 0.0
+    return float(asked + random.uniform(0.3, 1.0) * min(MOST_PAUSE, FIRST_PAUSE * 2.0 ** (state.attempt_number - 1)))
+
+
+def _as_it_was(state: RetryCallState) -> Tried:
+    assert state.outcome is not None
+    tried: Tried = state.outcome.result()
+    return tried

@@ -1,0 +1,133 @@
+"""One request and its answer: a keep-alive pool, a deadline, a bounded body, and every way to fail as a `Tried`.
+
+Nothing is believed that is not asked for: no redirect is followed, no cookie kept, no proxy taken from the
+environment and nothing decompressed, so that an answer is as large as what came over the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
+
+from config.settings import Settings
+from workers.erp.failing import TABLE, Met, Unfit, of_error, of_status, pause_asked
+from workers.erp.port import Kind, Outcome
+from workers.erp.receipts import read_refusal
+from workers.erp.trying import Tried
+
+log = logging.getLogger("relais.erp")
+
+MOST_BYTES: Final = 1024 * 1024  # of an answer
+IDLE: Final = 4.0  # seconds that an idle connection is kept: servers commonly drop theirs after 5
+
+Reader = Callable[[aiohttp.ClientResponse], Awaitable[Tried]]
+
+
+class Wire:
+    """The connections to one ERP. Belongs to the event loop on which it is first used."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing connects yet. Raises MissingSetting when `erp_url` is not set."""
+        base = settings.need("erp_url").rstrip("/")
+        self._urls = {path: URL(base + path) for path in ("/orders", "/orders/find", "/health")}
+        self._token = settings.erp_token
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(
+        self, path: str, body: bytes, until: float, read: Reader, headers: dict[str, str] | None = None
+    ) -> Tried:
+        """POST JSON and `read` the answer, all of it before the loop's time `until`."""
+        payload, status = Body(body, content_type="application/json"), None
+        try:
+            async with self.session().post(
+                self._urls[path], data=payload, headers=headers, timeout=_timeout(until), allow_redirects=False
+            ) as response:
+                status = response.status
+                return await read(response)
+        except Exception as error:
+            return _broken(error, payload.sent, status)
+
+    async def get(self, path: str, seconds: float) -> tuple[int, bytes]:
+        """The status and body of a GET. Raises what aiohttp raises, and Unfit."""
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        async with self.session().get(self._urls[path], timeout=timeout, allow_redirects=False) as response:
+            return response.status, await json_body(response)
+
+    def session(self) -> aiohttp.ClientSession:
+        """The pool, opened at its first use."""
+        if self._session is None:
+            headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "relais"}
+            if self._token is not None:
+                headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=headers,
+                auto_decompress=False,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Let go of the connections; a later call opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+class Body(aiohttp.BytesPayload):
+    """A request's body that knows whether any of the request was handed to the network."""
+
+    sent = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """As aiohttp, which sends headers and body together, and neither to a transport that is closing."""
+        transport = writer.transport
+        self.sent = transport is not None and not transport.is_closing()
+        await super().write_with_length(writer, content_length)
+
+
+async def refused_or_failed(response: aiohttp.ClientResponse) -> Tried:
+    """What an answer means that is no success of the contract's. Raises Unfit."""
+    status, failure = response.status, of_status(response.status)
+    if failure.kind is Kind.REFUSED:
+        return Tried(Outcome(Kind.REFUSED, read_refusal(await any_body(response)), status))
+    asked = pause_asked(response.headers.get("Retry-After"))
+    return Tried(Outcome(failure.kind, f"{status}: {failure.says}", status, retry_after=asked), failure)
+
+
+async def json_body(response: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer that says it is JSON. Raises Unfit."""
+    if response.content_type != "application/json":
+        raise Unfit(Met.WRONG_TYPE, response.content_type[:100])
+    return await any_body(response)
+
+
+async def any_body(response: aiohttp.ClientResponse) -> bytes:
+    """The body, never much more than MOST_BYTES of it in memory. Raises Unfit."""
+    if response.content_length is not None and response.content_length <= MOST_BYTES:
+        return await response.read()
+    raw = bytearray()
+    async for chunk in response.content.iter_any():
+        raw += chunk
+        if len(raw) > MOST_BYTES:
+            raise Unfit(Met.OVERSIZED, f"over {MOST_BYTES} bytes")
+    return bytes(raw)
+
+
+def _broken(error: Exception, sent: bool, status: int | None) -> Tried:
+    failure, says = of_error(error, sent)
+    if failure is TABLE[Met.UNFORESEEN]:
+        log.error("unforeseen failure of a call", exc_info=error)
+    return Tried(Outcome(failure.kind, says, status), failure)
+
+
+def _timeout(until: float) -> aiohttp.ClientTimeout:
+    """What is left of the loop's time until `until`; aiohttp would take zero for ever, and round up what is long."""
+    left = until - asyncio.get_running_loop().time()
+    return aiohttp.ClientTimeout(total=max(left, 0.001), ceil_threshold=float("inf"))
