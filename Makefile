@@ -1,0 +1,46 @@
+# Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test test-all lint bench-quick bench-backlog lock clean
+unexport PYTHONPATH PYTHONHOME
+
+BIN := .venv/bin
+READY := .venv/.ready
+UV ?= uv
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+venv: $(READY) ## the virtual environment, exactly as locked
+
+$(READY): requirements.lock pyproject.toml
+	@PYTHON="$(PYTHON)" .ci/venv
+
+demo: $(READY) ## the weekend of 19 October 2024, in about a minute
+	@$(BIN)/relais demo
+
+test: lint ## what CI runs: lint, then all tests but the long fault runs
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench-quick: $(READY) ## Relais beside plain Celery, under five minutes
+	@$(BIN)/python -m benchmarks.quick
+
+bench-backlog: $(READY) ## a backlog of 200,000 orders
+	@$(BIN)/python -m benchmarks.backlog
+
+lock: ## requirements.lock from pyproject.toml, newest versions (needs uv)
+	$(UV) pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade \
+	    --no-emit-index-url --no-header -q -o requirements.lock --python-version 3.11
+
+clean: ## remove the virtual environment, caches and results
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis benchmarks/out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

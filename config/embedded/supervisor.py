@@ -1,0 +1,185 @@
+"""Keeps children running: starts them one after the other, restarts what exits, stops all in reverse order.
+
+A child that exits comes back after a pause that doubles from half a second to thirty, and is half a second again
+once the child has stayed up for a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+from config.embedded.leash import Leash
+from config.embedded.marks import Mark
+from config.embedded.process import Process, Program
+from config.embedded.service import Ready, Service, until_ready
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One program to keep running. `prepare` runs before every start; `ready` is asked after it until True."""
+
+    program: Program
+    ready: Ready
+    prepare: Callable[[], None] = field(default=lambda: None)
+    patience: float = 60.0  # s until it must be ready at the first start
+
+    @classmethod
+    def of(cls, service: Service) -> Child:
+        """An embedded server as a child."""
+        return cls(service.program(), service.ready, service.prepare)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pauses before a restart, in seconds."""
+
+    first: float = 0.5
+    most: float = 30.0
+    healthy_after: float = 60.0
+
+
+class Supervisor:
+    """Supervises on one event loop; an async context manager that stops everything on leaving.
+
+    `changed` is told the marks of what runs, after every start and end.
+    """
+
+    def __init__(
+        self,
+        leash: Leash,
+        changed: Callable[[list[Mark]], None] = lambda marks: None,
+        backoff: Backoff = Backoff(),
+        poll: float = 0.1,
+    ) -> None:
+        self._leash = leash
+        self._changed = changed
+        self._backoff = backoff
+        self._poll = poll
+        self._running: dict[str, tuple[int, Process]] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._hurry = threading.Event()
+        self._guard: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The pid of every child that runs now, by name, in the order of their start."""
+        ranked = sorted(self._running.items(), key=lambda item: item[1][0])
+        return {name: process.pid for name, (_, process) in ranked if process.poll() is None}
+
+    async def start(self, *children: Child) -> None:
+        """Start children in this order, return when all are ready, keep them running from then on.
+
+        StartFailed when one never is ready; then whoever called has to `stop`.
+        """
+        if self._guard is None:
+            self._guard = self._keep_watch(self._guard_leash())
+        launched = []
+        for child in children:
+            await asyncio.to_thread(child.prepare)
+            rank = len(self._running)
+            launched.append((child, rank, self._launch(child, rank)))
+        for child, rank, process in launched:
+            await until_ready(process, child.ready, child.patience)
+            log.info("ready", extra={"child": child.program.name, "pid": process.pid})
+            self._keep_watch(self._keep(child, rank, process))
+
+    async def watch(self) -> None:
+        """Return never; raise what went wrong in the supervision itself."""
+        while True:
+            for keeper in self._keepers:
+                if keeper.done():
+                    keeper.result()
+            await asyncio.sleep(self._poll)
+
+    def hurry(self) -> None:
+        """Be done with patience: each child that is being stopped has a second left."""
+        self._hurry.set()
+
+    async def stop(self) -> None:
+        """Stop every child, the last started first, each before the next."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for name, (_, process) in sorted(self._running.items(), key=lambda item: -item[1][0]):
+            await asyncio.to_thread(process.end, None, self._hurry)
+            self._gone(process)
+            log.info("stopped", extra={"child": name})
+        self._running.clear()
+
+    def _keep_watch(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._keepers.append(task)
+        return task
+
+    async def _keep(self, child: Child, rank: int, process: Process) -> None:
+        """Wait for the child's exit, pause, start it again, without end."""
+        pause, name = self._backoff.first, child.program.name
+        while True:
+            began = time.monotonic()
+            code = await self._exit_of(process)
+            await asyncio.to_thread(process.sweep)
+            self._gone(process)
+            if time.monotonic() - began >= self._backoff.healthy_after:
+                pause = self._backoff.first
+            log.warning("exited", extra={"child": name, "code": code, "restart_in": pause})
+            process, pause = await self._revive(child, rank, pause)
+            log.info("restarted", extra={"child": name, "pid": process.pid})
+
+    async def _revive(self, child: Child, rank: int, pause: float) -> tuple[Process, float]:
+        """The child, started after `pause` seconds or as many tries as it takes, and the pause to make next."""
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, self._backoff.most)
+            try:
+                await asyncio.to_thread(child.prepare)
+                return self._launch(child, rank), pause
+            except (OSError, RuntimeError) as error:
+                extra = {"child": child.program.name, "restart_in": pause}
+                log.warning("restart failed", extra=extra, exc_info=error)
+
+    async def _exit_of(self, process: Process) -> int:
+        while True:
+            if (code := process.poll()) is not None:
+                return code
+            await asyncio.sleep(self._poll)
+
+    async def _guard_leash(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self._leash.check()
+
+    def _launch(self, child: Child, rank: int) -> Process:
+        process = Process(child.program, rank)
+        try:
+            self._leash.hold(process.mark)
+        except OSError:
+            process.end()
+            raise
+        self._running[child.program.name] = (rank, process)
+        self._tell()
+        return process
+
+    def _gone(self, process: Process) -> None:
+        self._leash.drop(process.mark)
+        self._tell()
+
+    def _tell(self) -> None:
+        """A record that cannot be written, on a full disk say, is no reason to let go of what runs."""
+        try:
+            self._changed(self._leash.marks)
+        except OSError:
+            log.exception("run not recorded")

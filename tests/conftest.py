@@ -1,0 +1,126 @@
+"""Real servers for tests: one PostgreSQL and one Valkey a session, one database a test.
+
+The servers are on a leash: they end with pytest, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import redis
+
+from config.embedded.leash import Leash
+from config.embedded.ports import choose
+from config.embedded.postgres import Postgres
+from config.embedded.valkey import Valkey
+from config.settings import Settings
+from orders.journal import migrate
+
+TEMPLATE = "relais_template"
+SMALL = {"shared_buffers": "32MB", "max_wal_size": "256MB", "max_connections": "200"}
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends a run as Ctrl-C does: fixtures are torn down."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def leash() -> Iterator[Leash]:
+    """Hold what a test starts as a process: `leash.hold(mark)`."""
+    with Leash() as leash:
+        yield leash
+
+
+@pytest.fixture(scope="session")
+def servers_dir() -> Iterator[Path]:
+    """Data of the session's servers; not in pytest's own directory, which it closes to PostgreSQL's user."""
+    path = Path(tempfile.mkdtemp(prefix="relais-test-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """An empty data directory for a `relais up` or a server of the test's own."""
+    path = Path(tempfile.mkdtemp(prefix="relais-test-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(leash: Leash, servers_dir: Path) -> Iterator[Postgres]:
+    """The session's PostgreSQL, fsync on. A test that kills it starts it again."""
+    server = Postgres(servers_dir, choose(), settings=SMALL)
+    server.start(leash)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey(leash: Leash, servers_dir: Path) -> Iterator[Valkey]:
+    """The session's Valkey. A test that kills it starts it again."""
+    server = Valkey(servers_dir, choose())
+    server.start(leash)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres: Postgres) -> str:
+    """The name of a migrated, empty database to copy."""
+    _execute(postgres, f"CREATE DATABASE {TEMPLATE}")
+    migrate(postgres.database_url(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres: Postgres, template_database: str) -> Iterator[str]:
+    """A migrated, empty journal of the test's own."""
+    name = f"t_{uuid.uuid4().hex}"
+    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY file_copy")
+    yield postgres.database_url(name)
+    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def redis_url(valkey: Valkey) -> str:
+    """An empty Valkey."""
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    return valkey.url
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings on the test's journal and queue; `settings.model_copy(update=…)` changes more."""
+    for name in [name for name in os.environ if name.startswith("RELAIS_")]:
+        monkeypatch.delenv(name)
+    return Settings(database_url=database_url, redis_url=redis_url, data_dir=data_dir, _env_file=None)
+
+
+@pytest.fixture
+def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Run a coroutine to its end on a fresh event loop."""
+    return asyncio.run
+
+
+def _execute(postgres: Postgres, statement: str) -> None:
+    async def execute() -> None:
+        connection = await asyncpg.connect(postgres.url, timeout=10)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(execute())

@@ -1,0 +1,143 @@
+"""`relais up`: everything Relais needs, started, supervised and stopped by one foreground process.
+
+What has a URL in the settings is used; what has none is started here, on loopback, with its data in the data
+directory. Whatever becomes of this process, nothing that it started outlives it by long, and the next run on the
+same data directory finds every order again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from config import logs
+from config.embedded.holding import Held, Holding
+from config.embedded.leash import Leash
+from config.embedded.marks import Mark, end
+from config.embedded.postgres import Postgres
+from config.embedded.service import StartFailed
+from config.embedded.supervisor import Backoff, Child, Supervisor
+from config.settings import Settings
+from orders.journal import migrate
+from workers.stack import Stack, plan, relais_children, report
+
+log = logging.getLogger(__name__)
+
+CLEAN: Final = 0
+FAILED: Final = 1
+IN_USE: Final = 2
+
+
+def run(settings: Settings, console: Console | None = None) -> int:
+    """Run the stack until SIGINT or SIGTERM and return an exit code: clean 0, could not start 1, in use 2.
+
+    What the journal has to say against migrating (unreachable, no permission) is raised, after a clean stop.
+    """
+    logs.setup(settings.log_level)
+    say = Console(stderr=True, soft_wrap=True)
+    try:
+        asyncio.run(up(settings, console=console))
+    except Held as error:
+        say.print(f"relais up: {error}", style="red", markup=False)
+        return IN_USE
+    except StartFailed as error:
+        say.print(f"relais up: {error}", style="red", markup=False)
+        return FAILED
+    return CLEAN
+
+
+async def up(
+    settings: Settings,
+    *,
+    children: Callable[[Stack], Sequence[Child]] = relais_children,
+    console: Console | None = None,
+    backoff: Backoff | None = None,
+) -> None:
+    """Start what `settings` leave open and `children`, supervise all, stop all at SIGINT, SIGTERM or SIGHUP.
+
+    A second signal cuts the stop short. Raises Held when another process uses the data directory and StartFailed
+    when a child never became ready; whatever was started has then been stopped.
+    """
+    holding = Holding(settings.data_dir)
+    holding.take()
+    try:
+        await asyncio.to_thread(_end_survivors, holding)
+        with Leash() as leash:
+            async with Supervisor(leash, holding.record, backoff or Backoff()) as supervisor:
+                with _stop_signals(supervisor) as stop:
+                    stack = plan(settings, holding)
+                    try:
+                        await _until(stop, _serve(stack, supervisor, children, console or Console()))
+                    finally:
+                        stack.withdraw()
+                        await supervisor.stop()
+    finally:
+        holding.release()
+
+
+async def _serve(
+    stack: Stack, supervisor: Supervisor, children: Callable[[Stack], Sequence[Child]], console: Console
+) -> None:
+    """Bring everything up in order, tell where it is, then watch over it."""
+    await supervisor.start(*(Child.of(service) for service in stack.services))
+    await asyncio.to_thread(migrate, stack.settings.need("database_url"))
+    await supervisor.start(*children(stack))
+    stack.announce()
+    console.print(report(stack, supervisor.pids))
+    await supervisor.watch()
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work until `stop` is set; raises what the work raises."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        working.cancel()
+        stopping.cancel()
+        await asyncio.wait({working, stopping})
+    if not working.cancelled():
+        working.result()
+
+
+@contextmanager
+def _stop_signals(supervisor: Supervisor) -> Iterator[asyncio.Event]:
+    """An event that the first stop signal sets; a second one makes the supervisor hurry."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def ask() -> None:
+        if stop.is_set():
+            supervisor.hurry()
+        stop.set()
+
+    # Under nohup SIGHUP is ignored, and is to stay so.
+    hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    signals = (signal.SIGINT, signal.SIGTERM, *hangup)
+    for each in signals:
+        loop.add_signal_handler(each, ask)
+    try:
+        yield stop
+    finally:
+        for each in signals:
+            loop.remove_signal_handler(each)
+
+
+def _end_survivors(holding: Holding) -> None:
+    """End what an earlier run left behind: killed with SIGKILL, and its watchdog with it."""
+    for mark in (*holding.survivors(), *_unrecorded(holding.data_dir)):
+        log.warning("ending a survivor of an earlier run", extra={"child": mark.name, "pid": mark.pid})
+        end(mark)
+    holding.record([])
+
+
+def _unrecorded(data_dir: Path) -> Iterator[Mark]:
+    """A postmaster whose parent died before it could write it down."""
+    if (mark := Postgres(data_dir, 0).survivor()) is not None:
+        yield mark
