@@ -19,7 +19,7 @@ from workers.dispatcher import Dispatcher
 from workers.publishing import CeleryPublisher
 from workers.tasks import add_tasks
 
-TIME_LIMIT_MARGIN = 5.0  # seconds past the lease, when its orders are somebody else's already
+TIME_LIMIT = 2.0  # leases that a task may last; after one of them its orders are somebody else's already
 
 
 def create_app(settings: Settings) -> Celery:
@@ -29,7 +29,7 @@ def create_app(settings: Settings) -> Celery:
         celery_config(
             settings.need("redis_url"),
             concurrency=settings.worker_concurrency,
-            time_limit=settings.lease + TIME_LIMIT_MARGIN,
+            time_limit=settings.lease * TIME_LIMIT,
         )
     )
     add_tasks(app, settings)

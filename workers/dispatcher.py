@@ -27,6 +27,8 @@ LEADER_LOCK: Final = 0x52454C42
 COALESCE: Final = 0.01  # seconds in which further wake-ups join the same tick
 ORPHAN_GRACE: Final = 55.0  # further seconds for a dispatch while messages are waiting in Redis
 
+FROZEN: Final = "10s"  # of silence, after which PostgreSQL ends a leader's session and frees the lead
+
 # The statements below know their path through the partial indexes; a planner without statistics would not.
 PLANNER: Final = ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "sort")
 
@@ -166,6 +168,7 @@ class Dispatcher:
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})
 
     async def _listen(self, connection: AsyncConnection) -> None:
+        await connection.execute(text(f"SET idle_session_timeout = '{FROZEN}'"))
         for setting in PLANNER:
             await connection.execute(text(f"SET enable_{setting} = off"))
         driver = (await connection.get_raw_connection()).driver_connection

@@ -1,0 +1,214 @@
+"""A whole Relais for a test: `relais up` with real children, a front end that keeps its receipts, and the means to
+kill what runs and to compare what the ERP holds with what was promised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import aiohttp
+import psutil
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders import clients, reading
+from orders.catalogue import demo_catalogue
+from orders.journal import connect
+from tests.waiting import auntil, until
+from workers.audit import Ledger, audit
+
+T = TypeVar("T")
+
+QUICK = {
+    "RELAIS_PROBE_AFTER": "0.5",
+    "RELAIS_PROBE_MAX": "2",
+    "RELAIS_RETRY_AFTER": "0.5",
+    "RELAIS_ERP_TIMEOUT": "2",
+    "RELAIS_BATCH_BUDGET": "6",
+    "RELAIS_LEASE": "10",
+    "RELAIS_CLAIM_PATIENCE": "2",
+    "RELAIS_POLL_AFTER": "0.5",
+}
+PORTS = {"RELAIS_API_PORT": "0", "RELAIS_FLOWER_PORT": "0", "RELAIS_ERP_SIM_PORT": "0"}
+
+
+class Relais:
+    """One running `relais up` on a data directory of its own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self._references = itertools.count()
+        self._products = list(demo_catalogue())
+
+    def start(self, hold: Callable[[int], None]) -> None:
+        """Start and wait until it says where everything is; `hold` ties its life to the test run's."""
+        self.process = self._run("up", hold)
+        until(lambda: self._is_up() or self.process.poll() is not None, 60, what="relais up")
+        assert self.process.poll() is None, (self.data_dir / "up.log").read_text()[-3000:]
+        self.endpoints: dict[str, Any] = json.loads((self.data_dir / "endpoints.json").read_text())
+        self.key = self.journal(lambda engine: clients.add(engine, "front"))
+
+    def another_worker(self, hold: Callable[[int], None]) -> subprocess.Popen[bytes]:
+        """A second worker beside the supervised one."""
+        return self._run("worker", hold)
+
+    def _run(self, command: str, hold: Callable[[int], None]) -> subprocess.Popen[bytes]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RELAIS_")}
+        with (self.data_dir / f"{command}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "workers.cli", "--data-dir", str(self.data_dir), command],
+                env={**kept, **QUICK, **PORTS},
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+        hold(process.pid)
+        return process
+
+    def _is_up(self) -> bool:
+        return (self.data_dir / "endpoints.json").exists()
+
+    def stop(self) -> int:
+        """Stop it as Ctrl-C does and return its exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(60)
+
+    def journal(self, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+        """Do something with the journal."""
+
+        async def run() -> T:
+            engine = connect(self.endpoints["database_url"], timeout=20)
+            try:
+                return await work(engine)
+            finally:
+                await engine.dispose()
+
+        return asyncio.run(run())
+
+    # What runs.
+
+    def pid(self, name: str) -> int:
+        """The pid of a part, as the supervisor recorded it; 0 while it is being restarted."""
+        record = json.loads((self.data_dir / "run.json").read_text())
+        return next((int(mark["pid"]) for mark in record["processes"] if mark["name"] == name), 0)
+
+    def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal to one part; returns the pid it had."""
+        pid = self.pid(name)
+        os.kill(pid, how)
+        return pid
+
+    def restarted(self, name: str, before: int, timeout: float = 40) -> None:
+        """Wait until the supervisor has put another process in its place."""
+        until(lambda: self.pid(name) not in (0, before), timeout, what=f"a new {name}")
+
+    def worker_children(self) -> list[int]:
+        """The processes of the worker's pool."""
+        return [child.pid for child in psutil.Process(self.pid("worker")).children()]
+
+    # The simulator.
+
+    def dial(self, **knobs: object) -> None:
+        """Turn the simulator's dial; knobs that are not named go back to their place."""
+        body = json.dumps(knobs).encode()
+        request = urllib.request.Request(f"{self.endpoints['erp_control_url']}/_dial", body, method="PUT")
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
+
+    def effects(self) -> Counter[UUID]:
+        """How often each order took effect at the ERP, from the simulator's own file."""
+        lines = (self.data_dir / "erp-sim.jsonl").read_text().splitlines()
+        return Counter(UUID(json.loads(line)["id"]) for line in lines if line)
+
+    # The front end.
+
+    def orders(self, count: int, **fields: object) -> list[dict[str, Any]]:
+        """Orders for real medicines."""
+        made = []
+        for number in itertools.islice(self._references, count):
+            chosen = [
+                self._products[(number * 7 + line * 131) % len(self._products)] for line in range(1 + number % 6)
+            ]
+            lines = [{"product": product, "quantity": 1 + number % 5} for product in dict.fromkeys(chosen)]
+            pharmacy, reference = f"P{number % 1800:04}", f"T{number}"
+            made.append({"pharmacy": pharmacy, "reference": reference, "lines": lines, **fields})
+        return made
+
+    def submit(self, count: int, **fields: object) -> list[UUID]:
+        """Hand over orders as a front end does, and return the ids that were answered 200 or 202."""
+        return asyncio.run(self.hand_over(self.orders(count, **fields)))
+
+    async def hand_over(self, orders: Sequence[dict[str, Any]], patience: float = 60) -> list[UUID]:
+        """Every order until it is answered 200 or 202, asking again on 503 and lost connections."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        waiting = asyncio.Semaphore(32)
+        async with aiohttp.ClientSession(headers=headers) as session:
+
+            async def one(order: dict[str, Any]) -> UUID | None:
+                try:
+                    async with session.post(f"{self.endpoints['api_url']}/orders", json=order) as answer:
+                        assert answer.status in (200, 202, 503), await answer.text()
+                        return UUID((await answer.json())["id"]) if answer.status != 503 else None
+                except (aiohttp.ClientError, OSError):
+                    return None
+
+            async def surely(order: dict[str, Any]) -> UUID:
+                async with waiting:
+                    accepted = await auntil(lambda: one(order), patience, 0.1, "an order accepted")
+                assert accepted is not None
+                return accepted
+
+            return list(await asyncio.gather(*(surely(order) for order in orders)))
+
+    # What became of it all.
+
+    def states(self) -> dict[str, int]:
+        """Deliveries by state."""
+        return self.journal(reading.counts)
+
+    def circuit(self) -> str:
+        """The backend's circuit."""
+        return str(self.journal(reading.standing)[0]["circuit"])
+
+    def delivered_once(self, ids: Sequence[UUID], timeout: float = 60) -> Ledger:
+        """Wait until nothing is in the backlog, then prove that each order took effect at the ERP exactly once."""
+        until(lambda: self.journal(reading.backlog_size) == 0, timeout, 0.2, "the backlog drained")
+        effects = self.effects()
+        assert {order_id: effects[order_id] for order_id in ids if effects[order_id] != 1} == {}
+        assert max(effects.values()) == 1
+        ledger = self.journal(audit)
+        assert ledger.balanced, ledger
+        assert self.states()["dead"] == 0
+        return ledger
+
+    def most_attempts(self) -> int:
+        """The largest number of attempts that any order was charged."""
+
+        async def ask(engine: AsyncEngine) -> int:
+            async with engine.connect() as connection:
+                return int((await connection.execute(text("SELECT max(attempts) FROM deliveries"))).scalar_one())
+
+        return self.journal(ask)
+
+
+def left_running(data_dir: Path) -> list[str]:
+    """Command lines of processes that still have to do with a data directory."""
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if str(data_dir) in line and process.pid != os.getpid():
+            found.append(line)
+    return found
