@@ -34,6 +34,7 @@ def connect(url: str, *, pool: int = 4, timeout: float = 10.0) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=timeout,
         isolation_level="AUTOCOMMIT",
+        hide_parameters=True,  # an exception's text ends up in logs, an order's content must not
         connect_args={
             "timeout": min(timeout, 5.0),
             "command_timeout": timeout,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from typing import Any
 
 from celery import Celery
@@ -57,6 +58,11 @@ def run_worker(settings: Settings) -> int:
     setup_logging.connect(log_as_we_do, weak=False)
     worker_ready.connect(ready, weak=False)
     worker_shutting_down.connect(stopping, weak=False)
-    worker = app.Worker(hostname=f"relais-{os.getpid()}@%h", loglevel=settings.log_level, pool="prefork", quiet=True)
+    worker = app.Worker(
+        hostname=f"relais-{os.getpid()}@{socket.gethostname()}",
+        loglevel=settings.log_level,
+        pool="prefork",
+        quiet=True,
+    )
     worker.start()
     return int(worker.exitcode or 0)

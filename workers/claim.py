@@ -35,8 +35,10 @@ RETURNING d.order_id, o.body, o.digest, d.attempts, mine.unsure, d.failed_at, mi
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """One delivery in our hands; `attempts` counts this one, `unsure` says that it may be with the ERP already,
-    `failed_at` when it last failed."""
+    """One delivery in our hands.
+
+    `attempts` counts this one, `unsure` says that it may be with the ERP already, `failed_at` when it last failed.
+    """
 
     id: UUID
     body: bytes

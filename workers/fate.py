@@ -1,7 +1,8 @@
 """The one place where the outcome of an attempt becomes the fate of an order.
 
-An attempt that failed counts against its order only when the order had failed before and others have succeeded since:
-what an outage costs, it costs nobody. Whatever may have reached the ERP is marked `unsure`, so that the next attempt asks before it sends.
+A failed attempt counts against its order only when the order had failed before and others have succeeded since: what
+an outage costs, it costs nobody. Whatever may have reached the ERP is marked `unsure`, so that the next attempt asks
+before it sends.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ settled. Attempts and receipts are keyed by the lease: settling again after a lo
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -21,7 +21,7 @@ from orders.journal import DUE_CHANNEL, transactional
 from orders.states import FINAL
 from orders.tables import backends
 from workers.circuit import Circuit, Tally, advance
-from workers.erp.port import Kind, Outcome, Receipt
+from workers.erp.port import Kind, Outcome, ReceiptLine
 from workers.fate import ANSWERED, FAILED, SUCCEEDED, Fate, decide
 
 log = logging.getLogger("relais.settle")
@@ -33,7 +33,8 @@ SET state = u.state, due_at = u.due_at, attempts = u.attempts, unsure = u.unsure
   lease = NULL, lease_until = NULL,
   settled_at = CASE WHEN u.state IN ({", ".join(f"'{state}'" for state in FINAL)}) THEN now() END
 FROM unnest(CAST(:id AS uuid[]), CAST(:state AS text[]), CAST(:due_at AS timestamptz[]),
-  CAST(:attempts AS smallint[]), CAST(:unsure AS boolean[]), CAST(:failed_at AS timestamptz[]), CAST(:reason AS text[]), CAST(:error AS text[]))
+  CAST(:attempts AS smallint[]), CAST(:unsure AS boolean[]), CAST(:failed_at AS timestamptz[]),
+  CAST(:reason AS text[]), CAST(:error AS text[]))
   AS u (id, state, due_at, attempts, unsure, failed_at, reason, error)
 WHERE d.order_id = u.id AND d.lease = :lease RETURNING d.order_id
 """)
@@ -55,6 +56,7 @@ FROM unnest(CAST(:id AS uuid[]), CAST(:reference AS text[]), CAST(:digest AS byt
 ON CONFLICT DO NOTHING
 """)
 
+LINES = TypeAdapter(tuple[ReceiptLine, ...])
 CIRCUIT = [backends.c[field.name] for field in fields(Circuit)]
 NOTIFY = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")
 
@@ -105,8 +107,11 @@ def tally(result: Result) -> Tally:
 
 
 def _fates(result: Result, circuit: Circuit, settings: Settings, now: datetime) -> dict[UUID, Fate]:
-    """Decide each order that was tried. A first failure may be the beginning of an outage and never counts; a further
-    one counts when other orders succeed beside it or have succeeded since."""
+    """Decide each order that was tried.
+
+    A first failure may be the beginning of an outage and never counts; a further one counts when other orders
+    succeed beside it or have succeeded since.
+    """
     succeeded_here = any(outcome.kind in SUCCEEDED for outcome in result.outcomes.values())
     fates = {}
     for order_id, outcome in result.outcomes.items():
@@ -150,13 +155,9 @@ async def _write_receipts(connection: AsyncConnection, result: Result, settled: 
         "id": [order_id for order_id, _ in held],
         "reference": [receipt.reference for _, receipt in held],
         "digest": [receipt.digest for _, receipt in held],
-        "lines": [_lines(receipt) for _, receipt in held],
+        "lines": [LINES.dump_json(receipt.lines).decode() for _, receipt in held],
         "signature": [receipt.signature for _, receipt in held],
     })  # fmt: skip
-
-
-def _lines(receipt: Receipt) -> str:
-    return json.dumps([asdict(line) for line in receipt.lines])
 
 
 async def read_circuit(connection: AsyncConnection, backend: str, *, lock: bool = False) -> Circuit:
