@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENDPOINTS = "endpoints.json"
@@ -31,7 +31,9 @@ def default_data_dir() -> Path:
 class Settings(BaseSettings):
     """All settings; durations are seconds. Raises pydantic's ValidationError naming each wrong variable."""
 
-    model_config = SettingsConfigDict(env_prefix="RELAIS_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="RELAIS_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
 
     database_url: str | None = Field(None, description="PostgreSQL 15 or newer, `postgresql://…`")
     redis_url: str | None = Field(None, description="Redis 7.2+ or Valkey, `redis://…`")
@@ -68,6 +70,13 @@ class Settings(BaseSettings):
     poll_after: PositiveFloat = Field(2.0, description="pause between polls of an order accepted later")
     worker_concurrency: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 2, description="processes")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of the logs")
+
+    @field_validator("flower_auth")
+    @classmethod
+    def _names_user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not all(value.get_secret_value().partition(":")[::2]):
+            raise ValueError("must be user:password")
+        return value
 
     @model_validator(mode="after")
     def _lease_outlives_the_erp(self) -> Self:

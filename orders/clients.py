@@ -11,15 +11,17 @@ import hashlib
 import re
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import Fault, JournalDown, Malformed, NotFound, RelaisError, Unauthorised
-from orders.journal import unreachable
+from orders.journal import transactional, unreachable
 from orders.tables import NOW, clients
 
+Also = Callable[[AsyncConnection], Awaitable[None]]
 PREFIX = "relais_"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -32,14 +34,19 @@ def _hash(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-async def add(engine: AsyncEngine, name: str) -> str:
-    """Make a client and return its key, which is stored nowhere. Raises Malformed and ClientExists."""
+async def add(engine: AsyncEngine, name: str, also: Also | None = None) -> str:
+    """Make a client and return its key, which is stored nowhere; `also` runs in the same transaction.
+
+    Raises Malformed and ClientExists.
+    """
     if not NAME.fullmatch(name):
         raise Malformed([Fault("name", None, "letters, digits, dot, dash and underscore, 64 at most")])
     key = PREFIX + secrets.token_urlsafe(32)
     try:
-        async with engine.connect() as connection:
+        async with transactional(engine).begin() as connection:
             await connection.execute(insert(clients).values(name=name, key_hash=_hash(key)))
+            if also is not None:
+                await also(connection)
     except IntegrityError:
         raise ClientExists(f"client {name} exists already") from None
     return key
@@ -52,13 +59,15 @@ async def every(engine: AsyncEngine) -> list[dict[str, object]]:
         return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def revoke(engine: AsyncEngine, name: str) -> None:
-    """Put a client's key out of force, within seconds everywhere. Raises NotFound."""
+async def revoke(engine: AsyncEngine, name: str, also: Also | None = None) -> None:
+    """Put a client's key out of force, within seconds everywhere; `also` as for `add`. Raises NotFound."""
     statement = update(clients).where(clients.c.name == name, clients.c.revoked_at.is_(None))
-    async with engine.connect() as connection:
+    async with transactional(engine).begin() as connection:
         changed = await connection.execute(statement.values(revoked_at=NOW))
-    if changed.rowcount == 0:
-        raise NotFound(f"no client {name} with a key in force")
+        if changed.rowcount == 0:
+            raise NotFound(f"no client {name} with a key in force")
+        if also is not None:
+            await also(connection)
 
 
 class Keyring:

@@ -138,7 +138,8 @@ backends = Table(
     Column("succeeded_at", Instant, comment="last order that the ERP answered for"),
     Column("paused", Boolean, nullable=False, server_default="false"),
     Column("quarantined", Boolean, nullable=False, server_default="false"),
-    Column("why", Text, comment="of pause, quarantine or an open circuit"),
+    Column("why", Text, comment="of an open circuit"),
+    Column("held_why", Text, comment="of pause or quarantine, in an operator's words"),
     CheckConstraint("circuit IN ('closed', 'open', 'half_open')", name="circuit"),
     comment="one row per backend; read in the claim itself",
 )

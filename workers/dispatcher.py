@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
 from orders.journal import DUE_CHANNEL, connect, unreachable
+from workers.operations import register
 
 log = logging.getLogger("relais.dispatcher")
 
@@ -31,8 +32,6 @@ FROZEN: Final = "10s"  # of silence, after which PostgreSQL ends a leader's sess
 
 # The statements below know their path through the partial indexes; a planner without statistics would not.
 PLANNER: Final = ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "sort")
-
-REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
 
 RESCUE = text("""
 WITH lost AS (
@@ -158,7 +157,7 @@ class Dispatcher:
     async def _lead(self, connection: AsyncConnection) -> None:
         log.info("leading backend=%s", self._settings.backend)
         await self._listen(connection)
-        await connection.execute(REGISTER, {"backend": self._settings.backend, "window": 50})
+        await register(connection, self._settings.backend)
         term = Term(connection, self._settings, self._publisher())
         while not self._stopping.is_set():
             self._wake.clear()

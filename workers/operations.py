@@ -14,10 +14,13 @@ from typing import Any
 from sqlalchemy import insert, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from config.settings import Settings
 from orders.errors import NotFound
 from orders.journal import DUE_CHANNEL, transactional
 from orders.tables import backends, operations
 
+FIRST_WINDOW = 50  # orders
+REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
 WAKE = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")
 
 
@@ -32,22 +35,29 @@ async def record(connection: AsyncConnection, act: str, reason: str | None, deta
     await connection.execute(insert(operations).values(operator=operator(), act=act, reason=reason, detail=plain))
 
 
-async def pause(engine: AsyncEngine, backend: str, reason: str) -> None:
-    """Stop forwarding to a backend; intake goes on. Raises NotFound."""
-    await _set_paused(engine, backend, True, reason)
+async def register(connection: AsyncConnection, backend: str) -> None:
+    """Make a backend's row, with a closed circuit and a small window, unless it has one."""
+    await connection.execute(REGISTER, {"backend": backend, "window": FIRST_WINDOW})
 
 
-async def resume(engine: AsyncEngine, backend: str, reason: str | None) -> None:
+async def pause(engine: AsyncEngine, settings: Settings, backend: str, reason: str) -> None:
+    """Stop forwarding to a backend, also before any worker has run; intake goes on. Raises NotFound."""
+    await _set_paused(engine, settings, backend, True, reason)
+
+
+async def resume(engine: AsyncEngine, settings: Settings, backend: str, reason: str | None) -> None:
     """Forward again. Raises NotFound."""
-    await _set_paused(engine, backend, False, reason)
+    await _set_paused(engine, settings, backend, False, reason)
 
 
-async def _set_paused(engine: AsyncEngine, backend: str, paused: bool, reason: str | None) -> None:
+async def _set_paused(
+    engine: AsyncEngine, settings: Settings, backend: str, paused: bool, reason: str | None
+) -> None:
+    change = update(backends).where(backends.c.name == backend)
     async with transactional(engine).begin() as connection:
-        changed = await connection.execute(
-            update(backends).where(backends.c.name == backend).values(paused=paused, why=reason if paused else None)
-        )
+        await register(connection, settings.backend)
+        changed = await connection.execute(change.values(paused=paused, held_why=reason if paused else None))
         if changed.rowcount == 0:
-            raise NotFound(f"no backend {backend}; a worker registers it when it first starts")
+            raise NotFound(f"no backend {backend}")
         await record(connection, "pause" if paused else "resume", reason, {"backend": backend})
         await connection.execute(WAKE)

@@ -121,13 +121,12 @@ def test_a_replay_makes_the_backlog_due_and_sends_the_canary_now(on_bench: OnBen
 def test_pause_and_resume_stop_and_restart_forwarding(on_bench: OnBench, settings: Settings) -> None:
     async def work(bench: Bench) -> None:
         with pytest.raises(NotFound):
-            await operations.pause(bench.engine, "elsewhere", "why")
-        await bench.dispatch()
-        await operations.pause(bench.engine, settings.backend, "inventory")
+            await operations.pause(bench.engine, settings, "elsewhere", "why")
+        await operations.pause(bench.engine, settings, settings.backend, "inventory")
         await bench.accept(2)
         assert await bench.dispatch() == []
-        assert (await bench.standing())["why"] == "inventory"
-        await operations.resume(bench.engine, settings.backend, None)
+        assert (await bench.standing())["held_why"] == "inventory"
+        await operations.resume(bench.engine, settings, settings.backend, None)
         assert len(await bench.dispatch()) == 2
         assert [act for _, act, _, _ in await acts(bench)] == ["pause", "resume"]
 

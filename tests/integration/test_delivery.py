@@ -19,8 +19,9 @@ from orders.journal import connect
 from orders.model import parse
 from workers.claim import claim
 from workers.delivery import Desk, deliver
-from workers.dispatcher import DISPATCH, HALF_OPEN, REGISTER, RESCUE
+from workers.dispatcher import DISPATCH, HALF_OPEN, RESCUE
 from workers.erp.port import Capabilities, Kind, Outcome, Receipt, ReceiptLine, Submission
+from workers.operations import REGISTER
 from workers.polling import poll
 from workers.settle import Result, settle
 

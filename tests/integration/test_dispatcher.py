@@ -1,0 +1,143 @@
+"""The dispatcher as it runs: a thread, a lead that passes on, and a queue that may be gone."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import redis
+from sqlalchemy import text
+
+from config.celeryconfig import NORMAL, URGENT
+from config.settings import Settings
+from orders.intake import Intake
+from orders.journal import connect
+from orders.model import parse
+from tests.waiting import until
+from workers.app import create_app
+from workers.dispatcher import LEADER_LOCK, Dispatcher
+from workers.publishing import CeleryPublisher
+
+
+@contextmanager
+def dispatching(settings: Settings) -> Iterator[Dispatcher]:
+    app = create_app(settings)
+    dispatcher = Dispatcher(settings, lambda: CeleryPublisher(app, settings.dispatch_size))
+    dispatcher.start()
+    try:
+        yield dispatcher
+    finally:
+        dispatcher.stop()
+        app.close()
+
+
+def on_journal(settings: Settings, statement: str) -> list[Any]:
+    async def run() -> list[Any]:
+        engine = connect(settings.need("database_url"))
+        async with engine.connect() as connection:
+            done = await connection.execute(text(statement))
+            rows = list(done.all()) if done.returns_rows else []
+        await engine.dispose()
+        return rows
+
+    return asyncio.run(run())
+
+
+def accept(settings: Settings, count: int, **fields: object) -> None:
+    async def run() -> None:
+        engine = connect(settings.need("database_url"))
+        intake = Intake(engine, settings.backend)
+        line = {"product": "3400937318044", "quantity": 1}
+        bodies = [{"pharmacy": "P1", "reference": uuid4().hex, "lines": [line], **fields} for _ in range(count)]
+        await asyncio.gather(*(intake.accept(parse(json.dumps(body).encode()), "t") for body in bodies))
+        await engine.dispose()
+
+    asyncio.run(run())
+
+
+def depth(url: str, *queues: str) -> int:
+    with redis.Redis.from_url(url) as client:
+        return sum(int(client.llen(queue)) for queue in queues)
+
+
+def leaders(settings: Settings) -> int:
+    query = f"""SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {LEADER_LOCK} AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+    return int(on_journal(settings, query)[0][0])
+
+
+def states(settings: Settings) -> dict[str, int]:
+    return dict(tuple(row) for row in on_journal(settings, "SELECT state, count(*) FROM deliveries GROUP BY state"))
+
+
+def test_what_is_accepted_is_dispatched_at_once(settings: Settings, redis_url: str) -> None:
+    slow = settings.model_copy(update={"claim_patience": 600.0})
+    with dispatching(slow):
+        until(lambda: leaders(slow) == 1)
+        accept(slow, 3, priority="urgent")
+        accept(slow, 40)
+        until(lambda: states(slow) == {"dispatched": 43})
+        assert depth(redis_url, URGENT) >= 1
+        assert depth(redis_url, NORMAL) >= 1
+
+
+def test_there_is_one_leader_and_the_lead_passes_on(settings: Settings) -> None:
+    with dispatching(settings) as first, dispatching(settings):
+        until(lambda: leaders(settings) == 1)
+        first.stop()
+        until(lambda: leaders(settings) == 1)
+        accept(settings, 5)
+        until(lambda: states(settings).get("dispatched") == 5)
+
+
+def test_a_leader_that_loses_the_journal_stands_again(settings: Settings) -> None:
+    with dispatching(settings):
+        until(lambda: leaders(settings) == 1)
+
+        async def cut() -> None:
+            connection = await asyncpg.connect(settings.need("database_url"))
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await connection.close()
+
+        asyncio.run(cut())
+        accept(settings, 5)
+        until(lambda: states(settings).get("dispatched") == 5)
+
+
+def test_a_message_that_redis_lost_is_sent_again(settings: Settings, redis_url: str) -> None:
+    hasty = settings.model_copy(update={"claim_patience": 0.5})
+    with dispatching(hasty), redis.Redis.from_url(redis_url) as client:
+        accept(hasty, 10)
+        until(lambda: depth(redis_url, NORMAL) > 0)
+        client.flushall()
+        until(lambda: depth(redis_url, NORMAL) > 0, what="dispatched again")
+
+
+def test_while_redis_is_gone_nothing_is_dispatched_over_and_over(settings: Settings) -> None:
+    gone = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0", "claim_patience": 0.2})
+    with dispatching(gone):
+        until(lambda: leaders(gone) == 1)
+        accept(gone, 10)
+        until(lambda: on_journal(gone, "SELECT 1 FROM backends") != [])
+        written = writes(gone)
+        until(age_of(2.0), 5)
+        assert writes(gone) - written <= 20, "each order was touched twice at most"
+        assert sum(states(gone).values()) == 10
+
+
+def writes(settings: Settings) -> int:
+    """Row versions that the table of deliveries has seen."""
+    query = "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'deliveries'"
+    return int(on_journal(settings, query)[0][0])
+
+
+def age_of(seconds: float) -> Callable[[], bool]:
+    deadline = time.monotonic() + seconds
+    return lambda: time.monotonic() > deadline
