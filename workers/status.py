@@ -91,15 +91,16 @@ async def hindrances(engine: AsyncEngine) -> list[str]:
 
 def hindrance(row: dict[str, Any], leading: bool) -> str | None:
     """Why this backend (a row of `standing`) gets nothing, or None."""
-    name, why = row["name"], f": {row['why']}" if row["why"] else ""
-    if row["quarantined"]:
-        return f"{name} is in quarantine{why}"
-    if row["paused"]:
-        return f"{name} is paused{why}"
+    name = row["name"]
+    if row["quarantined"] or row["paused"]:
+        held = "in quarantine" if row["quarantined"] else "paused"
+        return f"{name} is {held}: {row['held_why']}" if row["held_why"] else f"{name} is {held}"
     if not leading:
         return "no worker is running"
     if row["circuit"] == "open":
-        return f"{name}: the circuit is open{why}; next canary at {row['probe_at'].astimezone(UTC):%H:%M:%SZ}"
+        return (
+            f"{name}: the circuit is open: {row['why']}; next canary at {row['probe_at'].astimezone(UTC):%H:%M:%SZ}"
+        )
     if row["circuit"] == "half_open":
         return f"{name}: one canary is out"
     return None
@@ -167,7 +168,7 @@ def _first_id(since: datetime) -> UUID:
 
 
 def _backend(row: dict[str, Any], leading: bool) -> dict[str, Any]:
-    shown = ("name", "circuit", "window", "failures", "trips", "paused", "quarantined", "why", "probe_at")
+    shown = ("name", "circuit", "window", "failures", "trips", "paused", "quarantined", "held_why", "why", "probe_at")
     return {
         **{name: row[name] for name in shown},
         "since": row["changed_at"],

@@ -1,0 +1,51 @@
+"""Flower, as a window for people: never without a password, bounded, and unable to change anything.
+
+It is no source of health (it calls itself healthy while Redis is down) and keeps no history: an order's history is
+in the journal. Its options are set here, in process, so that no password stands in a process list.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from types import FrameType
+from typing import Any, Final
+
+from celery import Celery
+from flower.app import Flower
+from flower.options import default_options
+from flower.urls import settings as tornado_settings
+
+log = logging.getLogger("relais.flower")
+
+OPTIONS: Final[dict[str, Any]] = {
+    "max_tasks": 5000,  # 74 MB idle, 885 MB at its default of 100,000
+    "max_workers": 200,
+    "purge_offline_workers": 600,  # s; a worker's name holds its pid, so each restart leaves one behind
+    "persistent": False,  # nothing that it shows is kept anywhere but in the journal
+    "read_only": True,  # what an operator does goes through `relais` and is recorded
+    "inspect_timeout": 2000.0,  # ms
+    "tasks_columns": "name,args,state,received,runtime,worker",  # `args` reads "37 orders, oldest 12:03Z"
+}
+
+
+def run_flower(app: Celery, host: str, port: int, auth: str) -> None:
+    """Serve Flower until SIGTERM or SIGINT; `auth` is `user:password`. OSError when it cannot listen there."""
+    for name, value in {**OPTIONS, "address": host, "port": port, "basic_auth": [auth]}.items():
+        setattr(default_options, name, value)
+    for noisy in ("tornado.access", "flower.inspector"):  # the latter warns of every call that no worker answered
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    flower = Flower(capp=app, options=default_options, **{**tornado_settings, "debug": False})
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        listening = flower.start_http_server()
+        log.info("ready url=http://%s:%s", host, listening)
+        flower.start()
+    except KeyboardInterrupt:
+        log.info("stopping")
+    finally:
+        flower.stop()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,178 @@
+"""`relais up` as a user runs it: every part for real, killed without warning, and no order lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import stat
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from config.embedded.leash import Leash
+from config.embedded.marks import find
+from config.embedded.postgres import Postgres
+from config.embedded.process import module
+from config.settings import ENDPOINTS
+from orders import clients
+from orders.catalogue import demo_catalogue
+from orders.journal import connect
+from tests.acceptance.supervised import Up, nothing_left
+from tests.waiting import until
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
+
+PARTS = {"postgres", "valkey", "erp-sim", "flower", "worker", "api"}
+QUICK = {
+    "api_port": "0",
+    "flower_port": "0",
+    "erp_sim_port": "0",
+    "worker_concurrency": "1",
+    "erp_timeout": "2",
+    "batch_budget": "3",
+    "lease": "6",
+    "claim_patience": "1",
+}
+
+
+@pytest.fixture
+def start(data_dir: Path, leash: Leash) -> Iterator[Callable[..., Up]]:
+    """Starts `relais up` on the test's data directory."""
+    runs: list[Up] = []
+
+    def start(**settings: str) -> Up:
+        argv = module("workers.cli", "--data-dir", str(data_dir), "up")
+        runs.append(up := Up(data_dir, leash, argv, **{**QUICK, **settings}))
+        return up
+
+    yield start
+    for up in reversed(runs):
+        up.close()
+
+
+class FrontEnd:
+    """A pharmacy's front end with an API key of its own."""
+
+    def __init__(self, offered: dict[str, Any]) -> None:
+        self.key = asyncio.run(_add_client(offered["database_url"]))
+        self.products = list(demo_catalogue())
+
+    def submit(self, offered: dict[str, Any], reference: str) -> str:
+        """Hand over an order; its id, from the 202."""
+        lines = [{"product": self.products[0], "quantity": 2}]
+        order = {"pharmacy": "P0001", "reference": reference, "lines": lines}
+        status, answer = asyncio.run(_ask("POST", f"{offered['api_url']}/orders", self._headers(), order))
+        assert status == 202, answer
+        return str(json.loads(answer)["id"])
+
+    def state(self, offered: dict[str, Any], order: str) -> str:
+        """What the intake says of the order."""
+        status, answer = asyncio.run(_ask("GET", f"{offered['api_url']}/orders/{order}", self._headers()))
+        assert status == 200, answer
+        return str(json.loads(answer)["state"])
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+
+async def _add_client(url: str) -> str:
+    engine = connect(url)
+    try:
+        return str(await clients.add(engine, "front"))
+    finally:
+        await engine.dispose()
+
+
+async def _ask(method: str, url: str, headers: dict[str, str] | None = None, body: object = None) -> tuple[int, str]:
+    timeout = aiohttp.ClientTimeout(total=10)
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as session,
+        session.request(method, url, headers=headers, json=body) as answer,
+    ):
+        return answer.status, await answer.text()
+
+
+def test_sigkill_at_any_time_loses_no_order_and_leaves_nothing_running(start: Callable[..., Up]) -> None:
+    first = start()
+    offered = first.ready()
+    assert first.names() == PARTS
+    front = FrontEnd(offered)
+    early = front.submit(offered, "early")
+    until(lambda: front.state(offered, early) == "delivered", timeout=30)
+    late = front.submit(offered, "late")
+    family = first.family()
+    first.signal(signal.SIGKILL)
+    first.exit_code()
+    nothing_left(family, timeout=60)
+
+    second = start()
+    offered = second.ready()
+    assert front.state(offered, early) == "delivered"
+    until(lambda: front.state(offered, late) == "delivered", timeout=60)
+    family, watchdog = second.family(), second.watchdog()
+    for pid in (watchdog, second.process.pid):
+        os.kill(pid, signal.SIGKILL)
+    second.exit_code()
+    assert sum(find(mark) is not None for mark in family) > len(PARTS)
+
+    third = start()
+    offered = third.ready()
+    until(lambda: not any(find(mark) for mark in family), what="nothing of the run before is left")
+    assert front.state(offered, late) == "delivered"
+    family = third.family()
+    third.signal(signal.SIGINT)
+    assert third.exit_code() == 0, third.said()
+    nothing_left(family, timeout=5)
+    stops = [line.rsplit("child=", 1)[1] for line in third.said().splitlines() if "msg=stopped" in line]
+    assert stops == ["api", "worker", "flower", "erp-sim", "valkey", "postgres"]
+
+
+def test_what_is_up_is_where_it_says_and_for_its_owner_alone(start: Callable[..., Up]) -> None:
+    up = start()
+    offered = up.ready()
+    assert stat.S_IMODE((up.data_dir / ENDPOINTS).stat().st_mode) == 0o600
+    for url in ("api_url", "flower_url", "erp_url", "erp_control_url"):
+        assert str(offered[url]).startswith("http://127.0.0.1:")
+    assert asyncio.run(_ask("GET", f"{offered['api_url']}/readyz"))[0] == 200
+    assert asyncio.run(_ask("GET", f"{offered['erp_url']}/health"))[0] == 200
+    assert asyncio.run(_ask("GET", f"{offered['erp_control_url']}/_dial"))[0] == 200
+
+    workers = f"{offered['flower_url']}/api/workers"
+    login = b64encode(f"{offered['flower_user']}:{offered['flower_password']}".encode()).decode()
+    assert asyncio.run(_ask("GET", workers))[0] == 401
+    assert asyncio.run(_ask("GET", workers, {"Authorization": f"Basic {login}"}))[0] == 200
+    until(lambda: str(offered["flower_password"]) in up.said())
+    assert up.said().count(str(offered["flower_password"])) == 1
+
+    secrets = [str(offered["flower_password"])]
+    secrets += [(up.data_dir / f"{name}.password").read_text() for name in ("postgres", "valkey")]
+    for mark in up.family():
+        process = psutil.Process(mark.pid)
+        addresses = {each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN}
+        assert addresses <= {"127.0.0.1"}, process
+        assert not any(secret in " ".join(process.cmdline()) for secret in secrets), process
+
+
+def test_what_has_a_url_is_not_started(start: Callable[..., Up], database_url: str, redis_url: str) -> None:
+    sink = "http://127.0.0.1:9"
+    up = start(database_url=database_url, redis_url=redis_url, erp_url=sink)
+    offered = up.ready()
+    assert up.names() == {"flower", "worker", "api"}
+    assert (offered["database_url"], offered["redis_url"], offered["erp_url"]) == (database_url, redis_url, sink)
+    assert offered["erp_control_url"] is None
+    up.signal(signal.SIGTERM)
+    assert up.exit_code() == 0, up.said()
+
+
+def test_a_journal_out_of_reach_is_told_in_one_line(start: Callable[..., Up], postgres: Postgres) -> None:
+    up = start(database_url="postgresql://relais:x@127.0.0.1:1/relais")
+    assert up.exit_code() == 2
+    assert "Traceback" not in up.said()
+    assert "127.0.0.1:1" in up.said()

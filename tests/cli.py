@@ -1,0 +1,88 @@
+"""The command line for tests: in this process, where that is enough, and as real processes on a leash."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from pydantic import SecretStr
+
+from config.embedded.leash import Leash
+from config.embedded.process import Process, Program
+from config.settings import Settings
+from tests.waiting import until
+from workers.cli import main
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+class CommandLine:
+    """`relais` in this process, on the given environment."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], env: Mapping[str, str]) -> None:
+        self._capsys, self.env = capsys, dict(env)
+
+    def __call__(self, *arguments: str, **env: str) -> Done:
+        self._capsys.readouterr()
+        environ = clean_environment(self.env | env)
+        with (
+            mock.patch.object(sys, "argv", ["relais", *arguments]),
+            mock.patch.dict(os.environ, environ, clear=True),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+        found = self._capsys.readouterr()
+        return Done(int(ended.value.code or 0), found.out, found.err)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """RELAIS_* for these settings and nothing else of the caller's."""
+    env = {}
+    for name, value in settings.model_dump(exclude_unset=True).items():
+        if value is not None:
+            env[f"RELAIS_{name.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return env
+
+
+def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without its RELAIS_*, and `env`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RELAIS_")} | dict(env)
+
+
+@contextmanager
+def running(
+    leash: Leash, name: str, argv: Sequence[str], env: Mapping[str, str], *, ready: str = "ready"
+) -> Iterator[tuple[Process, Path]]:
+    """A real process, from when its log says `ready`; ended, with what it started, on leaving."""
+    root = Path(__file__).resolve().parents[1]
+    surroundings = clean_environment(env) | {"PYTHONPATH": str(root)}
+    with tempfile.TemporaryDirectory(prefix="relais-log-") as directory:
+        log = Path(directory) / f"{name}.log"
+        process = Process(Program(name, tuple(argv), log, surroundings, grace=15.0))
+        leash.hold(process.mark)
+        try:
+            until(lambda: ready in log.read_text() or process.poll() is not None, 40, what=f"{name} says {ready!r}")
+            assert process.poll() is None, log.read_text()
+            yield process, log
+        finally:
+            process.end()
+            leash.drop(process.mark)
+
+
+def command(*arguments: str) -> tuple[str, ...]:
+    """The argv of a real `relais` process."""
+    return (sys.executable, "-m", "workers.cli", *arguments)

@@ -1,0 +1,234 @@
+"""What the command line promises without any server: commands, start-up, exit codes, words for errors."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from typer.main import get_command
+
+from config.settings import ENDPOINTS, MissingSetting, Settings
+from orders.catalogue import BadList
+from orders.errors import Fault, JournalDown, Malformed, NotFound
+from tests.cli import CommandLine
+from workers.cli import sending, show
+from workers.cli.app import app
+from workers.cli.durations import duration, span
+from workers.cli.failure import BAD, UNABLE, Failure, explain
+from workers.cli.sending import lines_of, reason_of
+from workers.erp.sim import Dial
+from workers.status import hindrance
+
+COMMANDS = [
+    "up", "demo", "migrate", "api", "worker", "flower", "erp-sim", "submit", "status", "backlog", "audit", "replay",
+    "drain", "pause", "resume", "order show", "client add", "client list", "client revoke", "dead list", "dead show",
+    "dead replay", "dead discard",
+]  # fmt: skip
+
+
+@pytest.fixture
+def relais(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(capsys, {"RELAIS_DATA_DIR": str(tmp_path)})
+
+
+@pytest.mark.parametrize("words", [tuple(name.split()) for name in COMMANDS], ids=" ".join)
+def test_every_command_is_there_and_explains_itself(words: tuple[str, ...]) -> None:
+    command = get_command(app)
+    for word in words:
+        command = command.commands[word]  # type: ignore[attr-defined]
+    assert command.help
+    assert all(getattr(option, "help", None) or option.name in ("ctx", "order_id") for option in command.params)
+
+
+def test_help_comes_quickly_because_nothing_heavy_is_imported() -> None:
+    heavy = "rich sqlalchemy asyncpg celery kombu aiohttp fastapi uvicorn pydantic pydantic_settings tornado asyncio"
+    check = f"import sys, workers.cli.app; print([name for name in {heavy.split()} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_help_and_version_exit_with_0_and_nonsense_with_2(relais: CommandLine) -> None:
+    assert relais("--help").code == 0
+    assert relais("--version").out.startswith("relais")
+    nonsense = relais("sattus")
+    assert (nonsense.code, nonsense.out) == (2, "")
+    assert "No such command" in nonsense.err
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "workers.cli", "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: relais")
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({}, "RELAIS_DATABASE_URL is not set"),
+        ({"RELAIS_API_PORT": "eighty"}, "RELAIS_API_PORT"),
+        ({"RELAIS_ERP_TIMEOUT": "60"}, "RELAIS_ERP_TIMEOUT must not exceed RELAIS_BATCH_BUDGET"),
+        ({"RELAIS_DATABASE_URL": "nonsense"}, "RELAIS_DATABASE_URL is not a URL"),
+        ({"RELAIS_DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/x"}, "127.0.0.1:1/x is out of reach"),
+    ],
+)
+def test_settings_and_stores_out_of_reach_are_one_line_and_exit_2(
+    relais: CommandLine, env: dict[str, str], says: str
+) -> None:
+    done = relais("audit", **env)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
+    assert len(done.err.splitlines()) == 1
+    assert "secret" not in done.err
+
+
+def test_a_data_directory_offers_what_runs_there(relais: CommandLine, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    offered = {"database_url": "postgresql://u:p@127.0.0.1:1/offered"}
+    (there / ENDPOINTS).write_text(json.dumps(offered))
+    assert "/offered is out of reach" in relais("--data-dir", str(there), "audit").err
+    assert "is not set" in relais("audit").err
+    (there / ENDPOINTS).write_text("not JSON")
+    broken = relais("--data-dir", str(there), "audit")
+    assert (broken.code, ENDPOINTS in broken.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Failure("no", BAD), BAD),
+        (NotFound("no order"), BAD),
+        (JournalDown("gone"), UNABLE),
+        (Malformed([Fault("name", None, "bad")]), UNABLE),
+        (BadList(Path("list.csv"), 3, "cip13", "bad"), UNABLE),
+        (MissingSetting("unset"), UNABLE),
+        (FileNotFoundError(2, "No such file or directory", "orders.ndjson"), UNABLE),
+        (ZeroDivisionError("surprise"), UNABLE),
+    ],
+)
+def test_every_error_has_a_sentence_and_a_code(error: Exception, code: int) -> None:
+    message, found = explain(error)
+    assert found == code
+    assert message
+    assert "Traceback" not in message
+
+
+def test_a_wrong_secret_is_named_but_not_shown() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(_env_file=None, api_port="hunter2")  # type: ignore[arg-type]
+    message, code = explain(caught.value)
+    assert (code, "RELAIS_API_PORT" in message, "hunter2" in message) == (UNABLE, True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("15m", 900), ("6h", 21_600), ("2d", 172_800), ("45", 45), (" 1.5h", 5400)]
+)
+def test_durations_as_people_type_them(text: str, seconds: float) -> None:
+    assert duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "h", "-5m", "5 weeks", "1h30", "9" * 30 + "d", "nan", "1e3s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        duration(text)
+
+
+def test_spans_in_their_two_largest_units() -> None:
+    assert [span(s) for s in (-1, 41, 200, 21_900, 183_600)] == ["0s", "41s", "3m 20s", "6h 05m", "2d 03h"]
+
+
+def test_what_an_erp_says_cannot_drive_the_terminal() -> None:
+    assert show.clean("\x1b[31mred\x07 [bold]é") == r"\x1b[31mred\x07 [bold]é"
+
+
+def test_a_document_holds_times_ids_and_durations(capsys: pytest.CaptureFixture[str]) -> None:
+    show.document({"at": datetime(2026, 1, 5, 12, tzinfo=UTC), "id": UUID(int=7), "for": timedelta(minutes=1)})
+    read = json.loads(capsys.readouterr().out)
+    assert read == {"at": "2026-01-05T12:00:00Z", "id": str(UUID(int=7)), "for": 60.0}
+
+
+@given(st.lists(st.binary(max_size=40).map(lambda text: text.replace(b"\n", b"")), max_size=30), st.booleans())
+def test_lines_keep_their_numbers_and_blank_ones_are_left_out(texts: list[bytes], ended: bool) -> None:
+    content = b"\n".join(texts) + (b"\n" if ended else b"")
+    reading, writing = os.pipe()
+    os.write(writing, content)
+    os.close(writing)
+    found = [(line.number, line.text) for lines in lines_of(reading) for line in lines]
+    os.close(reading)
+    assert found == [(number, text.strip()) for number, text in enumerate(texts, 1) if text.strip()]
+
+
+def test_a_line_that_is_too_long_costs_only_itself_and_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "LIMIT", 1000)
+    monkeypatch.setattr(sending, "CHUNK", 64)
+    file = tmp_path / "orders"
+    file.write_bytes(b"first\n" + b"x" * 5000 + b"\nlast\n" + b"y" * 1001)
+    descriptor = os.open(file, os.O_RDONLY)
+    found = [line for lines in lines_of(descriptor) for line in lines]
+    os.close(descriptor)
+    assert [(line.number, line.text) for line in found] == [(1, b"first"), (2, None), (3, b"last"), (4, None)]
+    assert sum(line.size for line in found) == file.stat().st_size + 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"faults":[{"field":"lines.1.quantity","message":"too small"}]}', "lines.1.quantity: too small"),
+        (b'{"detail":"taken"}', "taken"),
+        (b"<html>", ""),
+        (b"[]", ""),
+        (b'{"faults":[7]}', ""),
+        (b"\xff", ""),
+    ],
+)
+def test_the_reason_in_a_problem_document(body: bytes, said: str) -> None:
+    assert reason_of(body) == said
+
+
+def standing(**fields: object) -> dict[str, object]:
+    soon = datetime(2026, 1, 5, 12, 0, 7, tzinfo=UTC)
+    plain = {
+        "name": "erp",
+        "circuit": "closed",
+        "paused": False,
+        "quarantined": False,
+        "why": None,
+        "held_why": None,
+        "probe_at": soon,
+    }
+    return plain | fields
+
+
+@pytest.mark.parametrize(
+    ("row", "leading", "why"),
+    [
+        (standing(), True, None),
+        (standing(), False, "no worker is running"),
+        (standing(paused=True, held_why="stocktaking"), True, "erp is paused: stocktaking"),
+        (standing(quarantined=True, paused=True, held_why="tampered"), True, "erp is in quarantine: tampered"),
+        (standing(circuit="open", why="refused"), True, "the circuit is open: refused; next canary at 12:00:07Z"),
+        (standing(circuit="half_open"), True, "one canary is out"),
+    ],
+)
+def test_what_holds_a_backend_is_one_sentence(row: dict[str, object], leading: bool, why: str | None) -> None:
+    found = hindrance(row, leading)
+    assert found == why if why is None else why in str(found)
+
+
+def test_the_simulator_has_an_option_for_every_knob() -> None:
+    options = {option.name for option in get_command(app).commands["erp-sim"].params}  # type: ignore[attr-defined]
+    assert set(Dial.model_fields) == options - {"host", "port", "control_port", "file"}
+
+
+def test_a_knob_that_is_turned_too_far_is_named(relais: CommandLine) -> None:
+    done = relais("erp-sim", "--error-rate", "2", "--garbage", "html")
+    assert (done.code, "--error-rate" in done.err) == (2, True)

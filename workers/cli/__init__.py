@@ -1,0 +1,13 @@
+"""The command line, `relais`. Each command imports what it needs when it runs, so that `relais --help` is quick.
+
+Exit codes are a promise to scripts: 0 all is well, 1 the answer is bad (`audit` does not balance, `drain` ran out of
+time, `submit` could not place every order, not found), 2 the command could not be carried out (usage, settings, a
+store out of reach), 130 interrupted. What a command reports goes to stdout, everything else to stderr.
+"""
+
+
+def main() -> None:
+    """Run the command that the process was started with, and exit."""
+    from workers.cli.app import run
+
+    run()

@@ -1,0 +1,149 @@
+"""`relais dead`: the orders that need a person. Looking at them, putting them through again, giving them up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from orders.states import Reason, State
+from workers.cli.failure import BAD, Failure
+from workers.cli.recovery import Older, Why, Younger, again, preview
+from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from config.settings import Settings
+    from workers.replay import Choice
+
+dead = typer.Typer(no_args_is_help=True, help="Orders that need a person.")
+
+Ids = Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Their ids.")]
+Of = Annotated[Reason | None, typer.Option(help="Only those of this reason.")]
+All = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
+
+
+@dead.command("list")
+def listed(
+    ctx: typer.Context,
+    reason: Of = None,
+    pharmacy: Pharmacy = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Show dead letters, the oldest first."""
+    from workers.cli import show
+
+    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
+        from orders import reading
+
+        return await reading.dead(engine, reason=reason, pharmacy=pharmacy, limit=limit)
+
+    found = on_journal(ctx, read)
+    if as_json:
+        show.document(found)
+    else:
+        headings = ("id", "pharmacy", "reference", "reason", "attempts", "error", "settled_at")
+        show.table("Dead letters", found, headings)
+
+
+@dead.command("show")
+def shown(ctx: typer.Context, order_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Show a dead letter whole: the order, all its reasons, every attempt."""
+    from workers.cli import show
+    from workers.cli.reports import show_life
+
+    async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
+        from orders import reading
+
+        return await reading.order(engine, order_id)
+
+    life = on_journal(ctx, read)
+    if life["state"] != "dead":
+        raise Failure(f"order {order_id} is no dead letter: it is {life['state']}", BAD)
+    show.document(life) if as_json else show_life(life)
+
+
+@dead.command("replay")
+def replayed(
+    ctx: typer.Context,
+    ids: Ids = None,
+    reason: Of = None,
+    pharmacy: Pharmacy = None,
+    older: Older = None,
+    younger: Younger = None,
+    everything: All = False,
+    because: Why = None,
+    yes: Yes = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until they are final.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put dead letters through again.
+
+    With their attempts forgiven and the same idempotency keys.
+    """
+    from workers.cli import show
+
+    choice = _choice(ids, everything, reason=reason, pharmacy=pharmacy, older=older, younger=younger)
+    report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "replayed": 0}
+    if report["preview"]["orders"]:
+        confirm(f"Replay {report['preview']['orders']:,} dead letters?", yes)
+        report |= again(ctx, choice, because, wait=not no_wait)
+    if as_json:
+        show.document(report)
+    else:
+        show.line(f"{report['replayed']:,} dead letters replayed.")
+
+
+@dead.command("discard")
+def discarded(
+    ctx: typer.Context,
+    because: Annotated[str, typer.Option("--because", help="Why they are given up, for the record.")],
+    ids: Ids = None,
+    reason: Of = None,
+    pharmacy: Pharmacy = None,
+    older: Older = None,
+    younger: Younger = None,
+    everything: All = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Give dead letters up for good. They stay in the journal, with the reason."""
+    from workers import replay as replaying
+    from workers.cli import show
+
+    if not because.strip():
+        raise Failure("--because must say why")
+    choice = _choice(ids, everything, reason=reason, pharmacy=pharmacy, older=older, younger=younger)
+    report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "discarded": 0}
+    if report["preview"]["orders"]:
+        confirm(f"Give up {report['preview']['orders']:,} dead letters for good?", yes)
+        gone = on_journal(ctx, lambda engine, _: replaying.discard(engine, choice, because))
+        report["discarded"] = len(gone)
+    if as_json:
+        show.document(report)
+    else:
+        show.line(f"{report['discarded']:,} dead letters discarded.")
+
+
+def _choice(ids: list[UUID] | None, everything: bool, *, reason: Reason | None, **filters: Any) -> Choice:
+    """What the options choose; Failure when they choose nothing, or everything without saying so."""
+    from workers.replay import Choice
+
+    chosen = any(value is not None for value in (reason, *filters.values()))
+    if not (ids or chosen or everything):
+        raise Failure("choose dead letters by their ids or by options, or say --all")
+    if everything and (ids or chosen):
+        raise Failure("--all goes without ids and without other options")
+    wanted = tuple(dict.fromkeys(ids)) if ids else None
+    return Choice(state=State.DEAD, ids=wanted, reason=reason, **filters)
+
+
+def _preview(ctx: typer.Context, choice: Choice, as_json: bool) -> dict[str, Any]:
+    """The preview; Failure (1), with nothing done, when an order that was named is not among the chosen."""
+    found = preview(ctx, choice, as_json)
+    if choice.ids is not None and found["orders"] < len(choice.ids):
+        raise Failure(f"nothing was done: only {found['orders']} of {len(choice.ids)} are such dead letters", BAD)
+    return found

@@ -1,0 +1,104 @@
+"""Errors as an operator meets them: one sentence on stderr and an exit code, never a traceback.
+
+Foreign errors are translated here and nowhere else. What nobody foresaw is called an internal fault, and shows
+where it came from when RELAIS_LOG_LEVEL is DEBUG.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+GOOD, BAD, UNABLE = 0, 1, 2
+
+
+class Failure(Exception):
+    """The command ends here: what to say, and with which exit code."""
+
+    def __init__(self, message: str, code: int = UNABLE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The sentence and the exit code for whatever a command raised."""
+    from pydantic import ValidationError
+
+    from config.settings import MissingSetting
+    from orders.catalogue import BadList
+    from orders.errors import JournalDown, Malformed, RelaisError
+
+    if isinstance(error, Failure):
+        return str(error), error.code
+    if isinstance(error, ValidationError):
+        return _wrong_settings(error), UNABLE
+    if isinstance(error, RelaisError):
+        return str(error), UNABLE if isinstance(error, JournalDown | BadList | Malformed) else BAD
+    if isinstance(error, MissingSetting):
+        return str(error), UNABLE
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", UNABLE
+    return _internal(error), UNABLE
+
+
+@contextmanager
+def journal_at(url: str) -> Iterator[None]:
+    """Inside, what PostgreSQL and its driver raise becomes a Failure that says which journal (not its password)."""
+    from asyncpg import InterfaceError, PostgresError, UndefinedTableError
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    from orders.journal import unreachable
+
+    try:
+        yield
+    except ArgumentError:
+        raise Failure("RELAIS_DATABASE_URL is not a URL such as postgresql://user:password@host/database") from None
+    except (SQLAlchemyError, PostgresError, InterfaceError, OSError) as error:
+        if isinstance(error, OSError) and error.filename:
+            raise  # a file's, not the journal's
+        place = f"the journal at {_place(url)}"
+        if unreachable(error):
+            raise Failure(f"{place} is out of reach: {_first_line(error)}") from error
+        if isinstance(_said(error), UndefinedTableError):
+            raise Failure(f"{place} has no tables yet: run `relais migrate`") from error
+        raise Failure(f"{place} refused: {_first_line(error)}") from error
+
+
+def _wrong_settings(error: object) -> str:
+    """Pydantic's findings, each under the name of the variable that is wrong, without the value (a secret?)."""
+    from pydantic import ValidationError
+
+    assert isinstance(error, ValidationError)
+    found = []
+    for detail in error.errors(include_url=False, include_input=False, include_context=False):
+        variable = f"RELAIS_{str(detail['loc'][0]).upper()}: " if detail["loc"] else ""
+        found.append(variable + detail["msg"].removeprefix("Value error, "))
+    return "settings: " + "; ".join(found)
+
+
+def _internal(error: Exception) -> str:
+    sentence = f"internal fault: {type(error).__name__}: {_first_line(error)}"
+    if os.environ.get("RELAIS_LOG_LEVEL") == "DEBUG":
+        return "".join(traceback.format_exception(error)) + sentence
+    return f"{sentence} (RELAIS_LOG_LEVEL=DEBUG shows where)"
+
+
+def _place(url: str) -> str:
+    from sqlalchemy import make_url
+
+    address = make_url(url)
+    return f"{address.host or 'localhost'}:{address.port or 5432}/{address.database or ''}"
+
+
+def _first_line(error: BaseException) -> str:
+    said = _said(error)
+    return (str(said).splitlines() or [type(said).__name__])[0]
+
+
+def _said(error: BaseException) -> BaseException:
+    """What the driver itself raised, without SQLAlchemy's frame around it, statement and parameters."""
+    original: BaseException = getattr(error, "orig", None) or error
+    return original.__cause__ or original

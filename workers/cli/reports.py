@@ -1,0 +1,161 @@
+"""Commands that look and change nothing: `order show`, `status`, `backlog`, `audit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from workers.cli.failure import BAD, Failure
+from workers.cli.session import Json, on_journal
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from config.settings import Settings
+
+order = typer.Typer(no_args_is_help=True, help="What became of an order.")
+
+
+@order.command("show")
+def order_show(
+    ctx: typer.Context,
+    order_id: Annotated[UUID | None, typer.Argument(metavar="ID", help="The id that intake answered.")] = None,
+    pharmacy: Annotated[str | None, typer.Option(help="With --reference, instead of the id.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The pharmacy's own order number.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show an order's whole life.
+
+    What it is, where it stands, every attempt, the ERP's receipt.
+    """
+    from workers.cli import show
+
+    async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
+        from orders import reading
+
+        if order_id is not None and pharmacy is None and reference is None:
+            return await reading.order(engine, order_id)
+        if order_id is None and pharmacy is not None and reference is not None:
+            return await reading.order_by_reference(engine, pharmacy, reference)
+        raise Failure("name the order by its ID, or by --pharmacy and --reference")
+
+    life = on_journal(ctx, read)
+    show.document(life) if as_json else show_life(life)
+
+
+def show_life(life: Mapping[str, Any]) -> None:
+    """An order for people; its note may be about a patient, and is left to --json."""
+    from workers.cli import show
+
+    ordered, receipt = life["order"], life["receipt"]
+    names = ("pharmacy", "reference", "state", "reason", "error", "attempts", "backend", "received_at", "client")
+    facts = {name: life[name] for name in (*names, "due_at", "settled_at", "digest")}
+    note = f"{len(ordered['note'])} characters, in --json" if ordered.get("note") else None
+    facts |= {name: ordered.get(name) for name in ("priority", "cut_off", "valid_until")} | {"note": note}
+    show.facts(f"Order {life['id']}", facts)
+    taken = {line["line"]: line for line in receipt["lines"]} if receipt else {}
+    lines = [
+        {"line": number, **line, "accepted": taken.get(number, {}).get("accepted"),
+         "why": taken.get(number, {}).get("reason")}
+        for number, line in enumerate(ordered["lines"], 1)
+    ]  # fmt: skip
+    show.table("Lines", lines, ("line", "product", "quantity", "accepted", "why"))
+    headings = ("started_at", "ended_at", "outcome", "status", "detail", "worker")
+    show.table("Attempts", life["history"], headings)
+    if receipt:
+        show.facts("Receipt", {name: receipt[name] for name in ("reference", "received_at", "digest", "signature")})
+
+
+def status(
+    ctx: typer.Context,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 unless Redis and a worker are there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how Relais stands.
+
+    Backends, orders by state, what went through lately, Redis, worker, API.
+    """
+    from workers.cli import show
+    from workers.cli.intake import api_url
+
+    async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
+        from workers.status import status as stand
+
+        found = await stand(engine, settings, api_url(settings))
+        return {**found, "flow": asdict(found["flow"]), "queue": asdict(found["queue"])}
+
+    found = on_journal(ctx, read)
+    show.document(found) if as_json else show_status(found)
+    if check and not (found["leader"] and found["queue"]["reachable"]):
+        raise typer.Exit(BAD)
+
+
+def show_status(found: Mapping[str, Any]) -> None:
+    """The status for people."""
+    from workers.cli import show
+
+    flow, queue = found["flow"], found["queue"]
+    headings = ("name", "circuit", "window", "paused", "quarantined", "since", "succeeded_at", "held")
+    show.table("Backends", found["backends"], headings)
+    show.facts("Orders", {**found["orders"], "backlog": found["backlog"], "oldest waiting": found["oldest"]})
+    reachable = f"{queue['depth']} messages wait" if queue["reachable"] else f"out of reach: {queue['error']}"
+    minute = f"{flow['accepted']} accepted, {flow['delivered']} delivered, {flow['failed']} attempts failed"
+    show.facts("Flow", {
+        f"last {flow['seconds']:.0f} s": minute,
+        "queue": reachable,
+        "worker": "leads" if found["leader"] else "none runs",
+        "api": f"{found['api']['url']} {'is ready' if found['api']['ready'] else 'does not answer'}",
+    })  # fmt: skip
+
+
+def backlog(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show what is not yet final, and how old it is."""
+    from datetime import UTC, datetime
+
+    from workers.cli import show
+    from workers.cli.durations import age
+
+    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
+        from orders import reading
+
+        return await reading.backlog(engine)
+
+    rows, now = on_journal(ctx, read), datetime.now(UTC)
+    if as_json:
+        aged = [{**row, "age": (now - row["oldest"]).total_seconds()} for row in rows]
+        show.document({"orders": sum(row["orders"] for row in rows), "backlog": aged})
+        return
+    aged = [{**row, "age": age(row["oldest"], now)} for row in rows]
+    headings = ("backend", "priority", "state", "orders", "not_yet_due", "oldest", "age", "next_cut_off")
+    show.table(f"Backlog: {sum(row['orders'] for row in rows):,} orders", aged, headings)
+
+
+def audit(ctx: typer.Context, as_json: Json = False) -> None:
+    """Prove from the journal that no order is missing.
+
+    And that none was altered. Exit 1 when it does not balance.
+    """
+    from workers.audit import Ledger
+    from workers.cli import show
+
+    async def read(engine: AsyncEngine, settings: Settings) -> Ledger:
+        from workers.audit import audit as examine
+
+        return await examine(engine)
+
+    ledger = on_journal(ctx, read)
+    if as_json:
+        show.document({"balanced": ledger.balanced, **asdict(ledger)})
+    else:
+        figures = asdict(ledger)
+        faults = figures.pop("faults")
+        show.facts("Ledger, in orders", figures)
+        for fault in faults:
+            show.line(f"✗ {fault}", "red")
+        show.line("balances" if ledger.balanced else "DOES NOT BALANCE", "green" if ledger.balanced else "bold red")
+    if not ledger.balanced:
+        raise typer.Exit(BAD)

@@ -1,0 +1,116 @@
+"""Commands that run until they are told to stop, and those that make their ground ready."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workers.cli.failure import Failure, journal_at
+from workers.cli.session import Json, settings_of
+from workers.demo import ORDERS as DEMO_ORDERS
+from workers.demo import SECONDS as DEMO_SECONDS
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")]
+LOOPBACK = "127.0.0.1"
+
+
+def up(ctx: typer.Context) -> None:
+    """Run everything here, supervised, until Ctrl-C.
+
+    PostgreSQL, Valkey and an ERP simulator unless their URLs are set; intake, worker and Flower.
+    """
+    from workers.up import run
+
+    settings = settings_of(ctx)
+    with journal_at(settings.database_url or "postgresql://127.0.0.1"):
+        raise typer.Exit(run(settings))
+
+
+def demo(
+    ctx: typer.Context,
+    orders: Annotated[int, typer.Option(min=1, help="About how many orders.")] = DEMO_ORDERS,
+    seconds: Annotated[float, typer.Option(min=1, help="About how long.")] = DEMO_SECONDS,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave its data directory, to look into.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Replay the weekend of 19 October 2024, in a minute.
+
+    In a stack of its own, with --data-dir in that directory, which must be new or empty. Ends with the ledger; exit 1
+    when it does not balance.
+    """
+    from workers.demo import run
+
+    raise typer.Exit(run(orders=orders, seconds=seconds, data_dir=ctx.obj, keep=keep, as_json=as_json))
+
+
+def migrate(ctx: typer.Context) -> None:
+    """Bring the journal's tables to the newest revision.
+
+    Safe to run again, and from many places at once.
+    """
+    from orders.journal import migrate as bring_up
+    from workers.cli import show
+
+    url = settings_of(ctx).need("database_url")
+    with journal_at(url):
+        bring_up(url)
+    show.say("The journal is up to date.")
+
+
+def api(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
+    """Serve the intake over HTTP.
+
+    POST /orders is answered 202 once the order is on the journal's disk.
+    """
+    from workers.cli.serving import serve_api
+
+    settings = settings_of(ctx)
+    serve_api(settings, host or settings.api_host, settings.api_port if port is None else port)
+
+
+def worker(ctx: typer.Context) -> None:
+    """Run a worker, which forwards orders to the ERP.
+
+    It also stands for dispatcher: one of the workers leads.
+    """
+    from orders.catalogue import load_catalogue, load_register
+    from workers.app import run_worker
+
+    settings = settings_of(ctx)
+    # A list that cannot be used is said here, once, rather than by every task.
+    _ = settings.catalogue and load_catalogue(settings.catalogue)
+    _ = settings.pharmacy_register and load_register(settings.pharmacy_register)
+    raise typer.Exit(run_worker(settings))
+
+
+def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
+    """Serve Flower, a window on the workers.
+
+    Behind a password: RELAIS_FLOWER_AUTH (user:password), else one that is made up and shown once.
+    """
+    from config import logs
+    from config.flower import run_flower
+    from workers.app import create_app
+
+    settings = settings_of(ctx)
+    logs.setup(settings.log_level)
+    address, number = host or LOOPBACK, settings.flower_port if port is None else port
+    auth = settings.flower_auth.get_secret_value() if settings.flower_auth else _made_up()
+    if not all(auth.partition(":")):
+        raise Failure("RELAIS_FLOWER_AUTH is not of the form user:password")
+    try:
+        run_flower(create_app(settings), address, number, auth)
+    except OSError as error:
+        raise Failure(f"cannot listen on {address}:{number}: {error.strerror or error}") from None
+
+
+def _made_up() -> str:
+    import secrets
+
+    from workers.cli import show
+
+    auth = f"relais:{secrets.token_urlsafe(12)}"
+    show.say(f"Flower: user and password {auth}, shown this once")
+    return auth

@@ -1,0 +1,68 @@
+"""What every command does alike: find its settings, open the journal, ask before it acts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from workers.cli.failure import BAD, Failure, journal_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from config.settings import Settings
+
+T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of a table.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Pharmacy = Annotated[str | None, typer.Option(help="Only this pharmacy's orders.")]
+
+STATEMENT = 600.0  # s; an act on a whole backlog is one statement
+
+
+def settings_of(ctx: typer.Context) -> Settings:
+    """The settings in force for this command. Raises what `config.settings.load` raises, and Failure."""
+    from json import JSONDecodeError
+
+    from config.settings import ENDPOINTS, load
+
+    data_dir: Path | None = ctx.obj
+    try:
+        return load() if data_dir is None else load(data_dir=data_dir)
+    except (JSONDecodeError, UnicodeDecodeError) as error:
+        raise Failure(f"settings: {ENDPOINTS} or .env cannot be read: {error}") from None
+
+
+def on_journal(ctx: typer.Context, work: Callable[[AsyncEngine, Settings], Awaitable[T]]) -> T:
+    """Run `work(engine, settings)` on the journal and return what it returns."""
+    import asyncio
+
+    settings = settings_of(ctx)
+    with journal_at(settings.need("database_url")):
+        return asyncio.run(_with_engine(settings, work))
+
+
+async def _with_engine(settings: Settings, work: Callable[[AsyncEngine, Settings], Awaitable[T]]) -> T:
+    from orders.journal import connect
+
+    engine = connect(settings.need("database_url"), pool=2, timeout=STATEMENT)
+    try:
+        return await work(engine, settings)
+    finally:
+        await engine.dispose()
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask a person, unless `yes`. Failure (2) where nobody can be asked, Failure (1) when the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Failure("nobody can be asked here: say --yes, or --dry-run to look only")
+    if not typer.confirm(question, err=True):
+        raise Failure("nothing was done", BAD)

@@ -1,0 +1,105 @@
+"""How a report looks: a table for people or one JSON document for scripts on stdout, all else on stderr.
+
+Whatever came from outside (references, an ERP's error texts) is shown as plain text, without markup and without
+the control characters that could drive a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PIPED = 160  # columns
+
+
+def document(report: object) -> None:
+    """Write a report as one JSON document: times in UTC with a Z, durations in seconds."""
+    sys.stdout.write(json.dumps(report, default=_plain, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def say(message: str, style: str = "") -> None:
+    """A line for the person at the terminal, on stderr."""
+    Console(stderr=True, soft_wrap=True).print(Text(clean(message), style=style))
+
+
+def table(title: str, rows: Iterable[Mapping[str, object]], headings: Sequence[str]) -> None:
+    """A table on stdout; `headings` are the rows' keys, in order."""
+    drawn = Table()
+    for heading in headings:
+        drawn.add_column(heading.replace("_", " "), overflow="fold")
+    for row in rows:
+        drawn.add_row(*(cell(row.get(heading)) for heading in headings))
+    _titled(title, drawn)
+
+
+def facts(title: str, pairs: Mapping[str, object]) -> None:
+    """Names and values, one a line; values that are None are left out."""
+    drawn = Table(show_header=False)
+    drawn.add_column()
+    drawn.add_column(overflow="fold")
+    for name, value in pairs.items():
+        if value is not None:
+            drawn.add_row(name.replace("_", " "), cell(value))
+    _titled(title, drawn)
+
+
+def _titled(title: str, drawn: Table) -> None:
+    console = _out()
+    console.print(Text(clean(title), style="bold"))
+    console.print(drawn)
+
+
+def line(message: str, style: str = "") -> None:
+    """One line of a report, on stdout."""
+    _out(soft_wrap=True).print(Text(clean(message), style=style))
+
+
+def _out(soft_wrap: bool = False) -> Console:
+    """Stdout; a pipe has no width of its own and gets one that tables fit into."""
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(soft_wrap=soft_wrap, width=PIPED if piped else None)
+
+
+def cell(value: object) -> Text:
+    """A value as a table shows it."""
+    if value is None:
+        return Text("")
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    if isinstance(value, int):
+        return Text(f"{value:,}", justify="right")
+    if isinstance(value, datetime):
+        return Text(moment(value))
+    return Text(clean(str(value)))
+
+
+def moment(value: datetime) -> str:
+    """A time in UTC, to the second: `2026-01-05 11:30:00Z`."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def clean(text: str) -> str:
+    """The text with control characters written out, so that it cannot drive a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"{type(value).__name__} has no place in a report")

@@ -1,0 +1,71 @@
+"""`relais erp-sim`: an ERP to try Relais against, with an option for every knob of its dial.
+
+What a knob does and which values it takes is the dial's to say (`workers.erp.sim.dial`); a test keeps the two alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from workers.cli.failure import Failure
+from workers.cli.session import settings_of
+
+
+def erp_sim(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="RELAIS_ERP_SIM_PORT when left out.")] = None,
+    control_port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 is any free one.")] = 0,
+    file: Annotated[
+        Path | None, typer.Option(help="What it took, a JSON line for each; erp-sim.jsonl in the data directory.")
+    ] = None,
+    down: Annotated[bool, typer.Option("--down", help="Refuse connections.")] = False,
+    hanging: Annotated[bool, typer.Option("--hanging", help="Accept connections and never answer.")] = False,
+    latency_ms: Annotated[float | None, typer.Option(help="Median time before an answer, milliseconds.")] = None,
+    latency_sigma: Annotated[float | None, typer.Option(help="Spread of it, log-normal.")] = None,
+    error_rate: Annotated[float | None, typer.Option(help="Share of requests answered with an error.")] = None,
+    error_status: Annotated[int | None, typer.Option(help="HTTP status of those answers.")] = None,
+    throttle: Annotated[float | None, typer.Option(help="Orders a second beyond which 429 is answered.")] = None,
+    retry_after: Annotated[int | None, typer.Option(help="Retry-After of a 429, seconds.")] = None,
+    garbage: Annotated[
+        Literal["none", "html", "truncated", "oversized", "wrong_type"] | None,
+        typer.Option(help="Spoil every answer."),
+    ] = None,
+    die_before_answer: Annotated[
+        float | None, typer.Option(help="Share of orders taken before the connection breaks.")
+    ] = None,
+    confirm_later: Annotated[float | None, typer.Option(help="Answer 202, decide after so many seconds.")] = None,
+    idempotent: Annotated[bool, typer.Option("--idempotent/--no-idempotent", help="Honour Idempotency-Key.")] = True,
+    refuse_products: Annotated[
+        list[str] | None, typer.Option("--refuse-product", help="Refuse orders with this CIP13; may be repeated.")
+    ] = None,
+    refuse_rate: Annotated[float | None, typer.Option(help="Share of orders refused, always the same.")] = None,
+    shortage_rate: Annotated[float | None, typer.Option(help="Share of lines accepted in part.")] = None,
+    tamper: Annotated[Literal["none", "digest", "quantity"] | None, typer.Option(help="Falsify receipts.")] = None,
+) -> None:
+    """Simulate an ERP that can be made to misbehave.
+
+    The dial is also turned while it runs: GET and PUT /_dial on the control port.
+    """
+    from pydantic import ValidationError
+
+    from config import logs
+    from workers.erp.sim import Dial, run_sim
+
+    settings = settings_of(ctx)
+    logs.setup(settings.log_level)
+    knobs = {name: value for name, value in ctx.params.items() if name in Dial.model_fields and value is not None}
+    try:
+        dial = Dial.model_validate(knobs)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        faults = [f"--{str(each['loc'][0]).replace('_', '-')}: {each['msg']}" for each in found]
+        raise Failure("; ".join(faults)) from None
+    number, book = settings.erp_sim_port if port is None else port, file or settings.data_dir / "erp-sim.jsonl"
+    try:
+        run_sim(host, number, book, dial, control_port)
+    except OSError as error:
+        raise Failure(f"cannot listen on {host}:{number} or write {book}: {error.strerror or error}") from None

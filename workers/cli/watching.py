@@ -1,0 +1,66 @@
+"""Watching orders become final: a bar, and whenever they do not, why.
+
+A journal that is briefly out of reach ends no watch; the orders do not care whether anybody looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders import reading
+from orders.journal import unreachable
+from workers.cli.progress import bar
+from workers.replay import left
+from workers.status import balance, fates, hindrances
+
+LEAST = 0.3  # s between two looks, or four times as long as the look itself took
+BLINDNESS = 30.0  # s without the journal, after which a watch gives up
+
+Left = Callable[[], Awaitable[int]]
+
+
+async def drained(engine: AsyncEngine, timeout: timedelta | None) -> dict[str, Any]:
+    """Wait until the backlog is empty, at most `timeout`: whether it is, how many are left, what became final."""
+    began, before = time.monotonic(), await reading.counts(engine)
+    remaining = await watch(engine, "drain", lambda: reading.backlog_size(engine), timeout)
+    became = balance(before, await reading.counts(engine))
+    return {
+        "empty": remaining == 0, "backlog": remaining, "became": became, "seconds": time.monotonic() - began,
+    }  # fmt: skip
+
+
+async def settled(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, Any]:
+    """Wait until every one of these orders is final; how many are in each state then."""
+    began = time.monotonic()
+    await watch(engine, "replay", lambda: left(engine, ids), None)
+    return {"became": await fates(engine, ids), "seconds": time.monotonic() - began}
+
+
+async def watch(engine: AsyncEngine, label: str, remaining: Left, timeout: timedelta | None) -> int:
+    """Show how `remaining()` shrinks until it is nothing or `timeout` is over; returns what remains."""
+    deadline = time.monotonic() + timeout.total_seconds() if timeout is not None else float("inf")
+    total = orders = await remaining()
+    seen = time.monotonic()
+    with bar(label, total) as shown:
+        while orders and time.monotonic() < deadline:
+            began = time.monotonic()
+            try:
+                orders, news = await remaining(), "; ".join(await hindrances(engine))
+                seen = time.monotonic()
+            except Exception as error:
+                if not unreachable(error) or time.monotonic() - seen > BLINDNESS:
+                    raise
+                news = "the journal is out of reach"
+            total = max(total, orders)
+            shown.at(total - orders, total, news if orders else "")
+            if orders:
+                pause = max(LEAST, 4 * (time.monotonic() - began))
+                await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+    return orders
