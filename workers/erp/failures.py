@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from email.utils import parsedate_to_datetime
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 

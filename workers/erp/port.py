@@ -93,7 +93,8 @@ class Erp(Protocol):
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         """What the ERP knows of each id: ACCEPTED or PENDING if it has it, ABSENT if it surely has it not,
-        UNKNOWN if it could not be asked."""
+        UNKNOWN if it could not be asked.
+        """
         ...
 
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:

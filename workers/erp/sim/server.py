@@ -144,7 +144,11 @@ class Connection(asyncio.Protocol):
         return None
 
     async def _send_when_known(self, reply: Awaitable[Reply]) -> None:
-        self._send(await reply)
+        try:
+            self._send(await reply)
+        except Exception:
+            log.exception("the simulator failed")
+            self.abort()
 
     def _send(self, reply: Reply) -> None:
         if self._transport is None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import uvloop
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from workers.erp.sim.book import Book
 from workers.erp.sim.conduct import Conduct
@@ -94,7 +94,7 @@ class Simulator:
     async def _command(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
         try:
             return await self._obey(method, path, body)
-        except (ValidationError, ValueError) as error:
+        except (ValueError, TypeError) as error:
             return as_json(422, {"error": str(error)})
 
     async def _obey(self, method: str, path: str, body: bytes) -> Reply:

@@ -1,0 +1,214 @@
+"""Every row of the table of failures, brought about over loopback by a server that really behaves so."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.erp import (
+    Handler,
+    an_order,
+    answering,
+    connector,
+    raw_server,
+    read_request,
+    receipt_for,
+    response,
+    submit_one,
+)
+from tests.waiting import auntil
+from workers.erp.failing import TABLE
+from workers.erp.http import HttpErp
+from workers.erp.port import Kind, Outcome
+from workers.erp.sim.server import Port
+
+Answer = Callable[[bytes], bytes]
+
+
+def receipt(status: int = 201, media_type: str = "application/json", **changes: Any) -> Answer:
+    return lambda body: response(status, json.dumps(receipt_for(body, **changes)).encode(), media_type)
+
+
+def more_boxes(body: bytes) -> bytes:
+    told = receipt_for(body)
+    told["lines"][0]["accepted"] += 1
+    return response(201, json.dumps(told).encode())
+
+
+def then(data: bytes, *, hang: bool = False, reset: bool = False) -> Handler:
+    """Read the request, write some bytes, and close, hang or reset."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(data)
+        await writer.drain()
+        if hang:
+            await asyncio.Event().wait()
+        if reset:
+            writer.transport.abort()
+
+    return handle
+
+
+HTML = b"<!doctype html><h1>Maintenance</h1>"
+HEAD = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\n"
+ENDLESS = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b" " * 0x10000 + b"\r\n") * 17
+
+ANSWERED: list[tuple[str, str, Handler]] = [
+    ("reset after sending", "closed without an answer", then(b"")),
+    ("reset after sending", "reset without an answer", then(b"", reset=True)),
+    ("reset after sending", "closed inside the head", then(HEAD)),
+    ("read timeout", "silence", then(b"", hang=True)),
+    ("read timeout", "silence inside the head", then(HEAD, hang=True)),
+    ("read timeout", "silence inside the body", then(HEAD + b"Content-Length: 99\r\n\r\n{", hang=True)),
+    ("truncated", "closed inside the body", then(HEAD + b"Content-Length: 99\r\n\r\n{")),
+    ("truncated", "closed inside a chunk", then(HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\n{")),
+    ("not http", "another protocol", then(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")),
+    ("not http", "a header without an end", then(HEAD + b"X: " + b"x" * 100_000, hang=True)),
+    ("oversized", "by its length", then(HEAD + b"Content-Length: 1048577\r\n\r\n" + b" " * 1048577)),
+    ("oversized", "without a length", then(ENDLESS, hang=True)),
+    ("wrong content type", "an HTML page", answering(response(200, HTML, "text/html; charset=utf-8"))),
+    ("wrong content type", "a receipt as text", answering(receipt(media_type="text/plain"))),
+    ("wrong content type", "none", answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}")),
+    ("unparsable", "HTML that says it is JSON", answering(response(200, HTML))),
+    ("unparsable", "nothing", answering(response(201))),
+    ("unparsable", "another object", answering(response(201, b'{"ok":true}'))),
+    ("unparsable", "a pending order without a reference", answering(response(202, b"{}"))),
+    ("unparsable", "compressed", answering(response(201, b"\x1f\x8b\x08\x00", Content_Encoding="gzip"))),
+    ("wrong digest", "of other bytes", answering(receipt(digest="0" * 64))),
+    ("wrong digest", "of a duplicate", answering(receipt(200, digest="0" * 64))),
+    ("wrong lines", "more than ordered", answering(more_boxes)),
+    ("wrong lines", "none", answering(receipt(lines=[]))),
+    ("refusal without words", "HTML from a proxy", answering(response(400, HTML, "text/html"))),
+    ("refusal without words", "nothing", answering(response(422))),
+    ("1xx", "101", answering(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")),
+    *(("2xx", str(status), answering(response(status, b"{}"))) for status in (203, 206, 207, 299)),
+    ("2xx", "204", answering(b"HTTP/1.1 204 No Content\r\n\r\n")),
+    *(
+        ("3xx", str(status), answering(response(status, Location="http://127.0.0.1:9/elsewhere")))
+        for status in (300, 301, 302, 303, 307, 308)
+    ),
+    *(("4xx", str(s), answering(response(s, b'{"error":"no such customer"}'))) for s in (400, 413, 418, 422, 451)),
+    *(("5xx", str(status), answering(response(status, HTML, "text/html"))) for status in (500, 502, 504, 520, 599)),
+    *((name, "", answering(response(int(name), HTML, "text/html"))) for name in TABLE if name.isdecimal()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "how", "handler"), ANSWERED, ids=[f"{row}: {how}" for row, how, _ in ANSWERED])
+def test_what_a_server_can_do(row: str, how: str, handler: Handler) -> None:
+    async def main() -> Outcome:
+        async with raw_server(handler) as url, connector(url, erp_timeout=0.4 if "silence" in how else 5.0) as erp:
+            return await submit_one(erp, an_order(2, 3))
+
+    outcome = asyncio.run(main())
+    assert outcome.kind is TABLE[row].kind, outcome
+    words = "no such customer" if row == "4xx" else TABLE[row].says
+    assert words in outcome.detail
+    assert outcome.receipt is None
+    assert outcome.started is not None and outcome.ended is not None
+    assert outcome.started.utcoffset() is not None and outcome.started <= outcome.ended
+    status = how if how.isdecimal() else row
+    assert not status.isdecimal() or outcome.status == int(status)
+
+
+@asynccontextmanager
+async def nobody() -> AsyncIterator[str]:
+    """An address that refuses connections."""
+    port = Port("127.0.0.1", 0, lambda *_: None)
+    yield f"http://127.0.0.1:{port.number}"
+    await port.close()
+
+
+@asynccontextmanager
+async def deaf() -> AsyncIterator[str]:
+    """An address whose queue of connections is full, so that the next one gets no answer."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address):
+            yield f"http://127.0.0.1:{address[1]}"
+
+
+@asynccontextmanager
+async def plain_behind_https() -> AsyncIterator[str]:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(response(400, HTML, "text/html"))
+        await writer.drain()
+
+    async with raw_server(handle) as url:
+        yield url.replace("http:", "https:")
+
+
+@asynccontextmanager
+async def address(url: str) -> AsyncIterator[str]:
+    yield url
+
+
+UNSENT = [
+    ("bad url", lambda: address("ftp://127.0.0.1")),
+    ("bad url", lambda: address("http://")),
+    ("dns", lambda: address("http://erp.invalid")),
+    ("connection refused", nobody),
+    ("tls", plain_behind_https),
+    ("connect timeout", deaf),
+]
+
+
+@pytest.mark.parametrize(("row", "place"), UNSENT, ids=[row for row, _ in UNSENT])
+def test_what_goes_wrong_before_sending(row: str, place: Callable[[], Any]) -> None:
+    async def main() -> Outcome:
+        async with place() as url, connector(url, erp_timeout=1.0) as erp:
+            return await submit_one(erp, an_order())
+
+    outcome = asyncio.run(main())
+    assert (outcome.kind, outcome.detail, outcome.status) == (Kind.TRANSIENT, TABLE[row].says, None)
+
+
+def test_a_connection_that_breaks_before_anything_is_sent() -> None:
+    """The server resets at once; the connector is held up between connecting and sending, until it has noticed."""
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async def main() -> Outcome:
+        async with raw_server(reset) as url, connector(url) as erp:
+            _hold_up(erp)
+            return await submit_one(erp, an_order())
+
+    outcome = asyncio.run(main())
+    assert (outcome.kind, outcome.detail) == (Kind.TRANSIENT, TABLE["reset before sending"].says)
+
+
+def _hold_up(erp: HttpErp) -> None:
+    class Slow(aiohttp.TCPConnector):
+        async def connect(self, *args: Any, **kwargs: Any) -> Any:
+            connection = await super().connect(*args, **kwargs)
+            await auntil(lambda: connection.transport is None or connection.transport.is_closing())
+            return connection
+
+    erp._wire.session()._connector = Slow()
+
+
+def test_a_fault_of_ours_leaves_the_order_unknown() -> None:
+    """A token that no header can hold makes aiohttp raise what no table foresees."""
+
+    async def main() -> Outcome:
+        async with AsyncExitStack() as stack:
+            url = await stack.enter_async_context(raw_server(answering(receipt())))
+            erp = await stack.enter_async_context(connector(url, erp_token="line\nbreak"))
+            return await submit_one(erp, an_order())
+
+    outcome = asyncio.run(main())
+    assert outcome.kind is Kind.UNKNOWN
+    assert outcome.detail.startswith(TABLE["unforeseen"].says)
+    assert "break" not in outcome.detail, "the token is not repeated"
+
+
+def test_every_row_is_brought_about() -> None:
+    shown = {row for row, *_ in [*ANSWERED, *UNSENT]} | {"reset before sending", "unforeseen"}
+    assert shown == set(map(str, TABLE))
