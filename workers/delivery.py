@@ -24,6 +24,7 @@ from orders.validation import validate
 from workers.claim import Claim, Claimed, claim
 from workers.erp.bisect import submit_bisecting
 from workers.erp.port import Erp, Kind, Outcome, Submission
+from workers.erp.receipts import believed
 from workers.fate import Fate
 from workers.settle import Result, settle
 
@@ -55,11 +56,15 @@ async def deliver(desk: Desk, ids: Sequence[UUID]) -> int:
 
 async def _ask(desk: Desk, claimed: Claim) -> dict[UUID, Outcome]:
     """What the ERP knows of the orders that may be with it already; those it surely lacks are left out."""
-    unsure = [order.id for order in claimed.orders if order.unsure]
+    unsure = {order.id: order for order in claimed.orders if order.unsure}
     if not unsure or not desk.erp.capabilities.can_find:
         return {}
-    answers = await desk.erp.find(unsure, budget=desk.settings.batch_budget / 3)
-    return {order_id: outcome for order_id, outcome in answers.items() if outcome.kind is not Kind.ABSENT}
+    answers = await desk.erp.find(list(unsure), budget=desk.settings.batch_budget / 3)
+    return {
+        order_id: believed(outcome, unsure[order_id].body, unsure[order_id].digest)
+        for order_id, outcome in answers.items()
+        if outcome.kind is not Kind.ABSENT
+    }
 
 
 def _validate(desk: Desk, orders: Sequence[Claimed]) -> tuple[dict[UUID, Fate], list[Claimed]]:

@@ -14,13 +14,14 @@ from sqlalchemy import text
 from orders.states import Reason, State
 from workers.delivery import Desk
 from workers.erp.port import Kind, Outcome
+from workers.erp.receipts import believed
 from workers.fate import Fate
 from workers.settle import Result, settle
 
 TAKE = text("""
-UPDATE deliveries SET lease = :lease
-WHERE order_id = ANY(CAST(:ids AS uuid[])) AND state = 'submitted' AND backend = :backend
-RETURNING order_id, attempts, clock_timestamp()
+UPDATE deliveries d SET lease = :lease FROM orders o
+WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND o.id = d.order_id AND state = 'submitted' AND backend = :backend
+RETURNING d.order_id, d.attempts, clock_timestamp() AS at, o.body, o.digest
 """)
 
 DECIDED = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.REFUSED})
@@ -34,13 +35,14 @@ async def poll(desk: Desk, ids: Sequence[UUID]) -> int:
         rows = (await connection.execute(TAKE, wanted)).all()
     if not rows:
         return 0
-    attempts = {row[0]: row[1] for row in rows}
-    outcomes = await desk.erp.poll(list(attempts), budget=desk.settings.batch_budget)
-    later = rows[0][2] + timedelta(seconds=desk.settings.poll_after)
-    fates = {order_id: _fate(outcome, attempts[order_id], later) for order_id, outcome in outcomes.items()}
-    decided = {order_id: outcome for order_id, outcome in outcomes.items() if outcome.kind in DECIDED}
-    before = {order_id: (counted, None) for order_id, counted in attempts.items()}
-    result = Result(lease, rows[0][2], 0.0, before, fates, decided)
+    taken = {row.order_id: row for row in rows}
+    answers = await desk.erp.poll(list(taken), budget=desk.settings.batch_budget)
+    outcomes = {i: believed(answer, taken[i].body, taken[i].digest) for i, answer in answers.items()}
+    later = rows[0].at + timedelta(seconds=desk.settings.poll_after)
+    fates = {i: _fate(outcome, taken[i].attempts, later) for i, outcome in outcomes.items()}
+    decided = {i: outcome for i, outcome in outcomes.items() if outcome.kind in DECIDED}
+    before = {i: (row.attempts, None) for i, row in taken.items()}
+    result = Result(lease, rows[0].at, 0.0, before, fates, decided)
     await settle(desk.engine, result, desk.settings, desk.worker)
     return len(decided)
 

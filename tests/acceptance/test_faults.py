@@ -49,17 +49,17 @@ def healthy(relais: Relais) -> None:
 
 
 @contextmanager
-def load(relais: Relais, count: int) -> Iterator[list[UUID]]:
+def load(relais: Relais, count: int, patience: float = 60) -> Iterator[list[UUID]]:
     """Hand over orders in the background while the body does harm; on leaving, all have been answered."""
     accepted: list[UUID] = []
 
     def run() -> None:
-        accepted.extend(asyncio.run(relais.hand_over(relais.orders(count))))
+        accepted.extend(asyncio.run(relais.hand_over(relais.orders(count), patience)))
 
     thread = threading.Thread(target=run)
     thread.start()
     yield accepted
-    thread.join(120)
+    thread.join(patience + 60)
     assert len(accepted) == count
 
 

@@ -35,6 +35,7 @@ class Scripted:
     def __init__(self, answer: Callable[[UUID], Kind], found: Kind = Kind.ABSENT) -> None:
         self.capabilities = Capabilities()
         self.answer, self.found = answer, found
+        self.receipt = RECEIPT
         self.sent: list[UUID] = []
         self.asked: list[UUID] = []
 
@@ -44,7 +45,7 @@ class Scripted:
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         self.asked += ids
-        return {order_id: outcome(self.found) for order_id in ids}
+        return {order_id: outcome(self.found, self.receipt) for order_id in ids}
 
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         return await self.find(ids, budget=budget)
@@ -56,9 +57,9 @@ class Scripted:
         pass
 
 
-def outcome(kind: Kind) -> Outcome:
-    receipt = RECEIPT if kind in (Kind.ACCEPTED, Kind.DUPLICATE) else None
-    return Outcome(kind, f"{kind}!", 200, receipt, started=datetime.now(UTC), ended=datetime.now(UTC))
+def outcome(kind: Kind, receipt: Receipt = RECEIPT) -> Outcome:
+    held = receipt if kind in (Kind.ACCEPTED, Kind.DUPLICATE) else None
+    return Outcome(kind, f"{kind}!", 200, held, started=datetime.now(UTC), ended=datetime.now(UTC))
 
 
 def always(kind: Kind) -> Callable[[UUID], Kind]:
@@ -104,6 +105,14 @@ class Bench:
 
     async def now_due(self) -> None:
         await self.sql("UPDATE deliveries SET due_at = now() WHERE state IN ('accepted', 'submitted')")
+
+    async def receipt(self, order_id: UUID) -> Receipt:
+        """A receipt that is for this order and no other."""
+        life = await reading.order(self.engine, order_id)
+        lines = [
+            ReceiptLine(n, line["product"], line["quantity"]) for n, line in enumerate(life["order"]["lines"], 1)
+        ]
+        return Receipt("ERP-2", bytes.fromhex(life["digest"]), tuple(lines))
 
     async def standing(self) -> dict[str, Any]:
         return (await reading.standing(self.engine))[0]
@@ -313,9 +322,24 @@ def test_what_may_be_with_the_erp_is_asked_for_before_it_is_sent_again(on_bench:
         await deliver(bench.desk(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
         await bench.now_due()
         knows = Scripted(always(Kind.ACCEPTED), found=Kind.ACCEPTED)
+        knows.receipt = await bench.receipt(order_id)
         await deliver(bench.desk(knows), await bench.dispatch())
         assert (knows.asked, knows.sent) == ([order_id], [])
         assert (await reading.order(bench.engine, order_id))["state"] == "delivered"
+
+    on_bench(work)
+
+
+def test_a_receipt_for_other_bytes_is_not_believed(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        (order_id,) = await bench.accept()
+        await deliver(bench.desk(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
+        await bench.now_due()
+        liar = Scripted(always(Kind.ACCEPTED), found=Kind.ACCEPTED)
+        await deliver(bench.desk(liar), await bench.dispatch())
+        life = await reading.order(bench.engine, order_id)
+        assert (life["state"], life["receipt"], life["history"][-1]["outcome"]) == ("accepted", None, "suspicious")
+        assert (await bench.standing())["circuit"] == "open"
 
     on_bench(work)
 
@@ -393,7 +417,9 @@ def test_an_order_accepted_later_is_polled(on_bench: OnBench, decision: Kind, st
         (order_id,) = await bench.accept()
         await deliver(bench.desk(Scripted(always(Kind.PENDING))), await bench.dispatch())
         assert (await reading.order(bench.engine, order_id))["state"] == "submitted"
-        await poll(bench.desk(Scripted(always(Kind.ACCEPTED), found=decision)), [order_id])
+        erp = Scripted(always(Kind.ACCEPTED), found=decision)
+        erp.receipt = await bench.receipt(order_id)
+        await poll(bench.desk(erp), [order_id])
         life = await reading.order(bench.engine, order_id)
         assert life["state"] == state
         assert (life["receipt"] is not None) == (state == "delivered")

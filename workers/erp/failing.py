@@ -18,7 +18,7 @@ from typing import Final
 
 import aiohttp
 
-from workers.erp.port import Kind, Outcome
+from workers.erp.port import Kind
 
 BRIEF: Final = 2.0  # seconds of Retry-After that a try inside an attempt waits for
 LONGEST_PAUSE: Final = 3600.0  # seconds: an ERP may ask for a pause, not for a standstill
@@ -139,9 +139,8 @@ def of_error(error: Exception, sent: bool) -> tuple[Failure, str]:
     return TABLE[Met.UNFORESEEN], f"{TABLE[Met.UNFORESEEN].says}: {type(error).__name__}"
 
 
-def may_go_again(failure: Failure, outcome: Outcome, *, idempotent: bool) -> bool:
-    """Whether another try inside the same attempt does no harm and may help."""
-    asked = outcome.retry_after
+def may_go_again(failure: Failure, asked: float | None, *, idempotent: bool) -> bool:
+    """Whether another try inside the same attempt does no harm and may help; `asked` is the ERP's pause, seconds."""
     match failure.again:
         case Again.BRIEFLY:
             return asked is None or asked <= BRIEF

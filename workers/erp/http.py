@@ -57,7 +57,7 @@ class HttpErp:
         """What the ERP knows of each id: ACCEPTED, PENDING or REFUSED, ABSENT if it surely has it not; UNKNOWN if it
         could not be asked, SUSPICIOUS if it answered as no fit ERP does.
 
-        Receipts are not verified here, where the orders are not known: see `receipts.verify`.
+        Receipts are not verified here, where the orders are not known: see `receipts.believed`.
         """
         until = _now() + budget
         parts = [ids[start : start + MOST_ASKED] for start in range(0, len(ids), MOST_ASKED)]
@@ -98,7 +98,7 @@ class HttpErp:
             call = partial(self._send, order, until)
             idempotent = self.capabilities.idempotent
             tried = await try_again(tried, call, tries=self._settings.erp_tries, until=until, idempotent=idempotent)
-        return replace(tried.outcome, started=started, ended=datetime.now(UTC))
+        return tried.outcome(started)
 
     async def _send(self, order: Submission, until: float) -> Tried:
         headers = {"Idempotency-Key": str(order.id), "Relais-Digest": f"sha-256={order.digest.hex()}"}
@@ -116,9 +116,10 @@ class HttpErp:
         if tried.failure is TABLE[Met.OVERSIZED] and len(ids) > 1:
             half = len(ids) // 2
             return await self._ask(ids[:half], until) | await self._ask(ids[half:], until)
-        told = tried.found or dict.fromkeys(ids, _unasked(tried.outcome))
+        if tried.found is None:
+            return dict.fromkeys(ids, _unasked(tried).outcome(started))
         ended = datetime.now(UTC)
-        return {order_id: replace(outcome, started=started, ended=ended) for order_id, outcome in told.items()}
+        return {order_id: replace(outcome, started=started, ended=ended) for order_id, outcome in tried.found.items()}
 
     async def _send_find(self, ids: Sequence[UUID], until: float) -> Tried:
         body = json.dumps({"ids": [str(order_id) for order_id in ids]}).encode()
@@ -129,24 +130,23 @@ async def _read_answer(order: Submission, response: ClientResponse) -> Tried:
     """What the ERP says of an order that was sent. Raises Unfit."""
     status = response.status
     if status in _TAKEN:
-        receipt = read_receipt(await json_body(response), order)
-        return Tried(Outcome(_TAKEN[status], status=status, receipt=receipt))
+        return Tried(_TAKEN[status], "", status, read_receipt(await json_body(response), order))
     if status == 202:
-        return Tried(Outcome(Kind.PENDING, f"pending as {read_pending(await json_body(response))}", status))
+        return Tried(Kind.PENDING, f"pending as {read_pending(await json_body(response))}", status)
     return await refused_or_failed(response)
 
 
 async def _read_found(ids: Sequence[UUID], response: ClientResponse) -> Tried:
     """What the ERP says of orders that were asked about. Raises Unfit."""
     if response.status == 200:
-        return Tried(Outcome(Kind.ACCEPTED, status=200), found=read_found(await json_body(response), ids))
+        return Tried(Kind.ACCEPTED, status=200, found=read_found(await json_body(response), ids))
     return await refused_or_failed(response)
 
 
-def _unasked(outcome: Outcome) -> Outcome:
+def _unasked(tried: Tried) -> Tried:
     """Nothing was learned about the orders; all that can be certain is that the ERP is suspicious."""
-    kind = Kind.SUSPICIOUS if outcome.kind is Kind.SUSPICIOUS else Kind.UNKNOWN
-    return replace(outcome, kind=kind, detail=f"could not be asked: {outcome.detail}")
+    kind = Kind.SUSPICIOUS if tried.kind is Kind.SUSPICIOUS else Kind.UNKNOWN
+    return tried._replace(kind=kind, detail=f"could not be asked: {tried.detail}")
 
 
 def _now() -> float:

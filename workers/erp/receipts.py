@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, NotRequired
 from uuid import UUID
 
@@ -15,13 +16,14 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
-from workers.erp.failing import Met, Unfit, printable
+from workers.erp.failing import TABLE, Met, Unfit, printable
 from workers.erp.port import Kind, Outcome, Receipt, ReceiptLine, Submission
 
 STRICT: Final = ConfigDict(strict=True)
 MOST_BOXES: Final = 99_999  # of a line, as an order's
+MOST_PRODUCT: Final = 40  # characters of a product's code
 
-_SOUND: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")  # a line's product and reason
+_SOUND: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")  # a line's reason
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
@@ -95,6 +97,18 @@ def verify(receipt: Receipt, body: bytes, digest: bytes) -> None:
             raise Unfit(Met.WRONG_LINES, f"line {number}: {line.accepted} of {wanted['quantity']} boxes accepted")
 
 
+def believed(outcome: Outcome, body: bytes, digest: bytes) -> Outcome:
+    """An outcome of `find` or `poll` as it is, or SUSPICIOUS when its receipt is not for these canonical bytes."""
+    if outcome.receipt is None:
+        return outcome
+    try:
+        verify(outcome.receipt, body, digest)
+    except Unfit as error:
+        failure = TABLE[error.met]
+        return replace(outcome, kind=failure.kind, detail=f"{failure.says}: {error.detail}", receipt=None)
+    return outcome
+
+
 def read_pending(raw: bytes) -> str:
     """The ERP's reference in the body of a 202. Raises Unfit."""
     return str(_parsed(_PENDING, raw)["reference"])
@@ -111,7 +125,7 @@ def read_refusal(raw: bytes) -> str:
 def read_found(raw: bytes, asked: Sequence[UUID]) -> dict[UUID, Outcome]:
     """What the body of a find says of each order asked about: ABSENT when it says nothing. Raises Unfit.
 
-    Receipts are not verified here: whoever holds the orders calls `verify`.
+    Receipts are not verified here: whoever holds the orders calls `believed`.
     """
     entries = _parsed(_FOUND, raw)["orders"]
     outcomes = {entry["id"]: _outcome(entry) for entry in entries}
@@ -130,9 +144,10 @@ def _outcome(entry: _Accepted | _Waiting | _Refused) -> Outcome:
 
 def _receipt(data: _Receipt) -> Receipt:
     for line in data["lines"]:
-        words = line.product if line.reason is None else f"{line.product}{line.reason}"
-        if not 0 <= line.accepted <= MOST_BOXES or not _SOUND.fullmatch(words):
+        if not 0 <= line.accepted <= MOST_BOXES or not (line.product.isalnum() and len(line.product) <= MOST_PRODUCT):
             raise Unfit(Met.UNPARSABLE, f"line {line.line}")
+        if line.reason is not None and not _SOUND.fullmatch(line.reason):
+            raise Unfit(Met.UNPARSABLE, f"line {line.line}, reason")
     return Receipt(data["reference"], bytes.fromhex(data["digest"]), data["lines"], data.get("signature"))
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, stop_before_delay
 
 from workers.erp.failing import Failure, may_go_again
-from workers.erp.port import Kind, Outcome, Submission
+from workers.erp.port import Kind, Outcome, Receipt, Submission
 
 FIRST_PAUSE: Final = 0.1  # seconds, at most, before the second try; doubles
 MOST_PAUSE: Final = 1.0
@@ -25,11 +25,20 @@ _NOT_TAKEN: Final = frozenset({Kind.TRANSIENT, Kind.THROTTLED})
 
 
 class Tried(NamedTuple):
-    """What came of one request, and the failure that it was; `found` is what a find says of each id."""
+    """What came of one request: an outcome to be, the failure that it was, and what a find says of each id."""
 
-    outcome: Outcome
+    kind: Kind
+    detail: str = ""
+    status: int | None = None
+    receipt: Receipt | None = None
+    retry_after: float | None = None
     failure: Failure | None = None
     found: Mapping[UUID, Outcome] | None = None
+
+    def outcome(self, started: datetime) -> Outcome:
+        """The outcome of an order whose first try began at `started`."""
+        ended = datetime.now(UTC)
+        return Outcome(self.kind, self.detail, self.status, self.receipt, self.retry_after, started, ended)
 
 
 class Batch:
@@ -74,15 +83,15 @@ async def try_again(
     Once one of them may have been taken, no later failure makes the order certainly not taken.
     """
     done = [first]
-    kinds = {first.outcome.kind}
+    kinds = {first.kind}
 
     async def once() -> Tried:
         tried = done.pop() if done else await call()
-        kinds.add(tried.outcome.kind)
+        kinds.add(tried.kind)
         return tried
 
     def worth_it(tried: Tried) -> bool:
-        return tried.failure is not None and may_go_again(tried.failure, tried.outcome, idempotent=idempotent)
+        return tried.failure is not None and may_go_again(tried.failure, tried.retry_after, idempotent=idempotent)
 
     last: Tried = await AsyncRetrying(
         retry=retry_if_result(worth_it),
@@ -90,16 +99,15 @@ async def try_again(
         stop=stop_after_attempt(tries) | stop_before_delay(until - asyncio.get_running_loop().time()),
         retry_error_callback=_as_it_was,
     )(once)
-    if Kind.UNKNOWN in kinds and last.outcome.kind in _NOT_TAKEN:
-        detail = f"{last.outcome.detail}; an earlier try may have been taken"
-        return last._replace(outcome=replace(last.outcome, kind=Kind.UNKNOWN, detail=detail))
+    if Kind.UNKNOWN in kinds and last.kind in _NOT_TAKEN:
+        return last._replace(kind=Kind.UNKNOWN, detail=f"{last.detail}; an earlier try may have been taken")
     return last
 
 
 def _pause(state: RetryCallState) -> float:
     """Seconds: what the ERP asked for, and a jittered, doubling bit more."""
     assert state.outcome is not None
-    asked = state.outcome.result().outcome.retry_after or 0.0
+    asked = state.outcome.result().retry_after or 0.0
     return float(asked + random.uniform(0.3, 1.0) * min(MOST_PAUSE, FIRST_PAUSE * 2.0 ** (state.attempt_number - 1)))
 
 

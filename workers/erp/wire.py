@@ -17,7 +17,7 @@ from yarl import URL
 
 from config.settings import Settings
 from workers.erp.failing import TABLE, Met, Unfit, of_error, of_status, pause_asked
-from workers.erp.port import Kind, Outcome
+from workers.erp.port import Kind
 from workers.erp.receipts import read_refusal
 from workers.erp.trying import Tried
 
@@ -96,9 +96,9 @@ async def refused_or_failed(response: aiohttp.ClientResponse) -> Tried:
     """What an answer means that is no success of the contract's. Raises Unfit."""
     status, failure = response.status, of_status(response.status)
     if failure.kind is Kind.REFUSED:
-        return Tried(Outcome(Kind.REFUSED, read_refusal(await any_body(response)), status))
+        return Tried(Kind.REFUSED, read_refusal(await any_body(response)), status)
     asked = pause_asked(response.headers.get("Retry-After"))
-    return Tried(Outcome(failure.kind, f"{status}: {failure.says}", status, retry_after=asked), failure)
+    return Tried(failure.kind, f"{status}: {failure.says}", status, retry_after=asked, failure=failure)
 
 
 async def json_body(response: aiohttp.ClientResponse) -> bytes:
@@ -124,7 +124,7 @@ def _broken(error: Exception, sent: bool, status: int | None) -> Tried:
     failure, says = of_error(error, sent)
     if failure is TABLE[Met.UNFORESEEN]:
         log.error("unforeseen failure of a call", exc_info=error)
-    return Tried(Outcome(failure.kind, says, status), failure)
+    return Tried(failure.kind, says, status, failure=failure)
 
 
 def _timeout(until: float) -> aiohttp.ClientTimeout:
