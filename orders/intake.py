@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -18,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from uuid_utils.compat import uuid7
 
 from orders.errors import Conflict, JournalDown
-from orders.journal import DUE_CHANNEL, unreachable
+from orders.journal import DUE_CHANNEL, connect, unreachable
 from orders.model import RANK, Order, canonical, digest
 from orders.states import State
 
@@ -71,6 +73,18 @@ class _Entry:
     @property
     def key(self) -> tuple[str, str]:
         return self.pharmacy, self.reference
+
+
+@asynccontextmanager
+async def open_intake(url: str, backend: str = "erp") -> AsyncIterator[Intake]:
+    """An intake on the journal at `postgresql://…`, for a front end in Python that needs no HTTP."""
+    engine = connect(url)
+    intake = Intake(engine, backend)
+    try:
+        yield intake
+    finally:
+        await intake.close()
+        await engine.dispose()
 
 
 class Intake:

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -437,17 +436,3 @@ def test_flags_turn_the_dial(file: Path) -> None:
         assert until(dial) == expected
         with pytest.raises(OSError, match="refused"):
             urlopen(places["erp"] + "/health", timeout=5)
-
-
-def test_it_is_faster_than_any_test_needs(file: Path) -> None:
-    """A floor far below what it does (over 5,000 orders/s on an idle core), to notice a blunder."""
-    with process(file, "--port", "0") as (_, places):
-
-        async def work() -> float:
-            async with connector(places["erp"]) as erp:
-                orders = [an_order(1, 2, 3, 4, 5) for _ in range(400)]
-                began = time.monotonic()
-                await erp.submit(orders, budget=20)
-                return 400 / (time.monotonic() - began)
-
-        assert asyncio.run(work()) > 100

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from workers.erp.failing import LONGEST_PAUSE, TABLE, Again, Met, may_go_again, of_error, of_status, pause_asked
-from workers.erp.port import Kind, Outcome
+from workers.erp.port import Kind
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "erp-contract.md"
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
@@ -40,7 +40,7 @@ def test_every_status_has_its_failure(status: int) -> None:
 
 def test_only_what_surely_was_not_taken_may_go_again_to_an_erp_that_ignores_keys() -> None:
     for failure in TABLE.values():
-        if may_go_again(failure, Outcome(failure.kind, retry_after=1.0), idempotent=False):
+        if may_go_again(failure, 1.0, idempotent=False):
             assert failure.kind in (Kind.TRANSIENT, Kind.THROTTLED)
 
 
@@ -53,15 +53,15 @@ def test_only_what_surely_was_not_taken_may_go_again_to_an_erp_that_ignores_keys
 )  # fmt: skip
 def test_a_brief_pause_is_waited_for_and_a_long_one_is_not(row: str, asked: float | None, again: bool) -> None:
     failure = of_status(int(row))
-    assert may_go_again(failure, Outcome(failure.kind, retry_after=asked), idempotent=True) is again
+    assert may_go_again(failure, asked, idempotent=True) is again
 
 
 @pytest.mark.parametrize("met", [met for met in Met if TABLE[met].again is Again.IF_IDEMPOTENT])
 def test_what_may_have_been_taken_goes_again_only_under_a_key(met: Met) -> None:
     failure = TABLE[met]
     assert failure.kind is Kind.UNKNOWN
-    assert may_go_again(failure, Outcome(failure.kind), idempotent=True)
-    assert not may_go_again(failure, Outcome(failure.kind), idempotent=False)
+    assert may_go_again(failure, None, idempotent=True)
+    assert not may_go_again(failure, None, idempotent=False)
 
 
 @pytest.mark.parametrize(

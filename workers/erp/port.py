@@ -92,8 +92,8 @@ class Erp(Protocol):
         ...
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
-        """What the ERP knows of each id: ACCEPTED or PENDING if it has it, ABSENT if it surely has it not,
-        UNKNOWN if it could not be asked.
+        """What the ERP knows of each id: ACCEPTED, PENDING or REFUSED if it has it, ABSENT if it surely has it not,
+        UNKNOWN if it could not be asked, SUSPICIOUS if it answered as no fit ERP does. Receipts are not verified.
         """
         ...
 
