@@ -194,10 +194,21 @@ class Term:
         """One round; returns when nothing more can be dispatched now."""
         if time.monotonic() - self._housekept >= self._settings.tick:
             await self._housekeep()
-        while not self._queue_lost:
-            rows = await self._dispatch()
-            if len(rows) < self._settings.dispatch_size:
+        while self._hungry():
+            if len(await self._dispatch()) < self._settings.dispatch_size:
                 break
+
+    def _hungry(self) -> bool:
+        """Whether the workers will soon want another message.
+
+        A lone order is dispatched at once; while messages wait, orders gather for a larger one. Without this the
+        window fills with messages of an order or two, and each that is settled makes room for another such.
+        """
+        if self._queue_lost:
+            return False
+        depth = self._publisher.depth()
+        self._queue_lost = depth is None
+        return depth is not None and depth < 2 * self._settings.worker_concurrency
 
     async def _dispatch(self) -> Sequence[Row[Any]]:
         values = {"backend": self._settings.backend, "patience": self._settings.claim_patience}

@@ -75,7 +75,7 @@ def states(settings: Settings) -> dict[str, int]:
 
 
 def test_what_is_accepted_is_dispatched_at_once(settings: Settings, redis_url: str) -> None:
-    slow = settings.model_copy(update={"claim_patience": 600.0})
+    slow = settings.model_copy(update={"claim_patience": 600.0, "worker_concurrency": 32})
     with dispatching(slow):
         until(lambda: leaders(slow) == 1)
         accept(slow, 3, priority="urgent")
@@ -83,6 +83,20 @@ def test_what_is_accepted_is_dispatched_at_once(settings: Settings, redis_url: s
         until(lambda: states(slow) == {"dispatched": 43})
         assert depth(redis_url, URGENT) >= 1
         assert depth(redis_url, NORMAL) >= 1
+
+
+def test_while_messages_wait_orders_gather_for_larger_ones(settings: Settings, redis_url: str) -> None:
+    busy = settings.model_copy(update={"claim_patience": 600.0, "worker_concurrency": 2})
+    with dispatching(busy), redis.Redis.from_url(redis_url) as client:
+        until(lambda: leaders(busy) == 1)
+        for _ in range(20):
+            accept(busy, 1)
+        until(lambda: states(busy).get("dispatched", 0) >= 4)
+        accept(busy, 10)
+        assert depth(redis_url, NORMAL) == 4, "nobody takes them, so no more than these wait"
+        client.lpop(NORMAL)
+        until(lambda: states(busy) == {"dispatched": 30})
+        assert depth(redis_url, NORMAL) == 4, "and what gathered meanwhile is one message"
 
 
 def test_there_is_one_leader_and_the_lead_passes_on(settings: Settings) -> None:
