@@ -102,10 +102,11 @@ class Intake:
         self._waiting: deque[_Entry] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def accept(self, order: Order, client: str, *, timeout: float = 10.0) -> Accepted:
+    async def accept(self, order: Order, client: str) -> Accepted:
         """Journal one order and say so only once it is on disk.
 
-        Raises Conflict (same reference, other content) and JournalDown (not known to be on disk: ask again).
+        Raises Conflict (same reference, other content) and JournalDown (not known to be on disk: ask again), the
+        latter after twice the engine's timeout at most.
         """
         if len(self._waiting) >= self._bound:
             raise JournalDown("too many orders wait for the journal")
@@ -118,10 +119,7 @@ class Intake:
             )
         )  # fmt: skip
         self._wake()
-        try:
-            return await asyncio.wait_for(answer, timeout)
-        except TimeoutError:
-            raise JournalDown("the journal did not answer in time") from None
+        return await answer
 
     async def close(self) -> None:
         """Wait for the groups that are being committed."""
@@ -154,11 +152,20 @@ class Intake:
             others = [entry for entry in group if entry.id not in fresh]
             firsts = await self._firsts(others) if others else {}
         except Exception as error:  # whatever it was, every waiting caller must be told
-            down = JournalDown("the journal is out of reach") if unreachable(error) else error
-            _fail(group, down)
+            self._fail(group, error)
             return
         for entry in group:
             _answer(entry, fresh, firsts)
+
+    def _fail(self, group: list[_Entry], error: Exception) -> None:
+        """Tell the group; if the journal is out of reach, tell those who wait behind it too, at once."""
+        if unreachable(error):
+            error = JournalDown("the journal is out of reach")
+            group = [*group, *self._waiting]
+            self._waiting.clear()
+        for entry in group:
+            if not entry.answer.done():
+                entry.answer.set_exception(error)
 
     async def _insert(self, group: list[_Entry]) -> set[UUID]:
         """One statement, one fsync. A lost connection may have committed: asking again settles it."""
@@ -195,9 +202,3 @@ def _answer(entry: _Entry, fresh: set[UUID], firsts: dict[tuple[str, str], tuple
         entry.answer.set_result(Accepted(first, repeated=first != entry.id))
     else:
         entry.answer.set_exception(Conflict(str(first)))
-
-
-def _fail(group: list[_Entry], error: Exception) -> None:
-    for entry in group:
-        if not entry.answer.done():
-            entry.answer.set_exception(error)

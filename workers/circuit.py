@@ -36,13 +36,17 @@ class Circuit:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What one batch met: orders `answered` by the ERP, `failed`, `throttled`; when it was claimed."""
+    """What one batch met: orders `answered` by the ERP, `failed`, `throttled`; when the last success was answered.
+
+    `claimed_at` and `waited` (seconds in Redis) tell whether it speaks of the backend as it is now.
+    """
 
     answered: int
     failed: int
     throttled: int
     claimed_at: datetime
     waited: float
+    succeeded_at: datetime | None = None
     suspicious: str | None = None
     error: str | None = None
 
@@ -54,8 +58,8 @@ class Tally:
 
 def advance(was: Circuit, tally: Tally, settings: Settings, now: datetime) -> Circuit:
     """The backend's circuit after a batch."""
-    if tally.answered:
-        was = replace(was, succeeded_at=now)
+    if tally.succeeded_at is not None:
+        was = replace(was, succeeded_at=max(tally.succeeded_at, was.succeeded_at or tally.succeeded_at))
     if was.circuit == "open" or tally.claimed_at < was.changed_at:
         return was
     if tally.suspicious:

@@ -52,10 +52,11 @@ def decide(outcome: Outcome, attempts: int, *, charged: bool, trips: int, settin
         return Fate(State.ACCEPTED, now, attempts - 1)
     unsure = kind in UNSURE
     if charged and attempts >= settings.max_attempts:
-        return Fate(State.DEAD, now, attempts, unsure, now, Reason.EXHAUSTED, outcome.detail)
+        return Fate(State.DEAD, now, attempts, unsure, outcome.ended or now, Reason.EXHAUSTED, outcome.detail)
+    counted = attempts if charged else attempts - 1
     wait = backoff(attempts, settings) if charged else 2.5 * pause(trips + 1, settings)
     due_at = now + timedelta(seconds=max(wait, outcome.retry_after or 0.0))
-    return Fate(State.ACCEPTED, due_at, attempts if charged else attempts - 1, unsure, now, error=outcome.detail)
+    return Fate(State.ACCEPTED, due_at, counted, unsure, outcome.ended or now, error=outcome.detail)
 
 
 def backoff(attempts: int, settings: Settings) -> float:

@@ -94,6 +94,7 @@ def tally(result: Result) -> Tally:
     """What the circuit needs to know of a batch."""
     kinds = [outcome.kind for outcome in result.outcomes.values()]
     failed = [outcome for outcome in result.outcomes.values() if outcome.kind in FAILED]
+    succeeded = [outcome.ended for outcome in result.outcomes.values() if outcome.kind in SUCCEEDED and outcome.ended]
     suspicious = next((outcome.detail for outcome in failed if outcome.kind is Kind.SUSPICIOUS), None)
     return Tally(
         answered=sum(kind in ANSWERED for kind in kinds),
@@ -101,6 +102,7 @@ def tally(result: Result) -> Tally:
         throttled=kinds.count(Kind.THROTTLED),
         claimed_at=result.claimed_at,
         waited=result.waited,
+        succeeded_at=max(succeeded, default=None),
         suspicious=suspicious,
         error=failed[0].detail if failed else None,
     )
@@ -110,7 +112,8 @@ def _fates(result: Result, circuit: Circuit, settings: Settings, now: datetime) 
     """Decide each order that was tried.
 
     A first failure may be the beginning of an outage and never counts; a further one counts when other orders
-    succeed beside it or have succeeded since.
+    succeed beside it or have succeeded since. Both are the times of the ERP's answers, not of settling: a batch that
+    went well before an outage may be settled after one that met it.
     """
     succeeded_here = any(outcome.kind in SUCCEEDED for outcome in result.outcomes.values())
     fates = {}

@@ -289,6 +289,25 @@ def test_an_order_that_always_fails_alone_is_found_out_by_those_that_succeed_bet
     on_bench(work)
 
 
+def test_a_batch_that_went_well_and_is_settled_late_does_not_make_the_outage_count(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        ids = await bench.accept(2)
+        await bench.dispatch()
+        unlucky, lucky = [await claim(bench.engine, [order_id], bench.settings) for order_id in ids]
+        assert unlucky is not None
+        assert lucky is not None
+        answered, failed = outcome(Kind.ACCEPTED), outcome(Kind.TRANSIENT)
+        for taken, met in ((unlucky, failed), (lucky, answered)):  # settled in the other order
+            (order,) = taken.orders
+            result = Result(taken.lease, taken.at, 0, {order.id: (1, None)}, {}, {order.id: met})
+            await settle(bench.engine, result, bench.settings, "w")
+        await bench.now_due()
+        await deliver(bench.desk(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
+        assert (await reading.order(bench.engine, ids[0]))["attempts"] == 0
+
+    on_bench(work)
+
+
 def test_unfit_orders_are_dead_letters_with_all_reasons_and_never_forwarded(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         wrong = [

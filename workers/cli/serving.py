@@ -29,7 +29,7 @@ def serve_api(settings: Settings, host: str, port: int) -> None:
     listening = _listen(host, port)
     options = uvicorn.Config(
         create_app(settings), loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False,
-        log_config=None, server_header=False, timeout_graceful_shutdown=GRACE,
+        log_config=None, server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE,
     )  # fmt: skip
     server = _Server(options)
     # uvicorn raises the signal that stopped it once more when it is done; by then it has done what was asked.
