@@ -1,0 +1,169 @@
+"""The ledger: the journal, the ERP's own file and what the front end was told, laid side by side.
+
+None of the three knows of the others. Whatever differs between them is a fault, with the orders concerned; no counter
+of the demo's own decides anything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders.states import Reason, State
+from workers import audit
+from workers.erp.sim import Effect
+
+MOST_ATTEMPTS: Final = 3
+SHOWN: Final = 3  # ids named in a fault
+
+ROWS = text("""
+SELECT o.id, o.digest, d.state, d.reason, d.attempts, (
+  SELECT count(*) FROM attempts a WHERE a.order_id = o.id AND a.outcome = 'lease_expired') AS killed
+FROM orders o JOIN deliveries d ON d.order_id = o.id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """An order that was answered 202: its digest, and the reason of the dead letter it must become, if any."""
+
+    digest: bytes
+    dead: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the journal says of an order; `killed`: attempts that ended with their worker."""
+
+    digest: bytes
+    state: str
+    reason: str | None
+    attempts: int
+    killed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The figures, in orders unless they say otherwise, and every way in which they do not hold."""
+
+    promised: int  # answered 202
+    accepted: int  # in the journal
+    backlog: int
+    delivered: int
+    dead: dict[str, int]  # by reason
+    effects: int  # at the ERP
+    duplicates: int  # effects beyond an order's first
+    lost: int  # promised, and neither at the ERP nor a dead letter that was to be
+    altered: int  # whose digests differ between front end, journal and ERP
+    attempts_of_the_outage: int
+    most_attempts: int
+    faults: tuple[str, ...]
+
+    @property
+    def balanced(self) -> bool:
+        """True when nothing differs."""
+        return not self.faults
+
+
+async def read_journal(engine: AsyncEngine) -> tuple[audit.Ledger, dict[UUID, Row]]:
+    """The journal's own audit, and what it says of every order."""
+    proven = await audit.audit(engine)
+    async with engine.connect() as connection:
+        found = await connection.execute(ROWS)
+        return proven, {row[0]: Row(bytes(row[1]), *row[2:]) for row in found}
+
+
+def balance(
+    promises: Mapping[UUID, Promise],
+    proven: audit.Ledger,
+    rows: Mapping[UUID, Row],
+    effects: Iterable[Effect],
+    surprises: Iterable[str] = (),
+) -> Ledger:
+    """Lay the three accounts side by side; `surprises` are answers that no honest intake gives."""
+    at_erp, digests = _count(effects)
+    alive = {order for order, promise in promises.items() if promise.dead is None}
+    lost = {order for order in alive if order not in at_erp or not _delivered(rows.get(order))}
+    altered = {order for order, promise in promises.items() if _altered(promise, rows.get(order), digests.get(order))}
+    spent = {order: extra for order, row in rows.items() if (extra := row.attempts - row.killed - 1) > 0}
+    most = max((row.attempts for row in rows.values()), default=0)
+    differences = {
+        "lost": lost,
+        "with the ERP more than once": {order for order, times in at_erp.items() if times > 1},
+        "with the ERP, and nobody was told 202": at_erp.keys() - promises.keys(),
+        "with the ERP, though unfit": at_erp.keys() & (promises.keys() - alive),
+        "altered on the way": altered,
+        "answered 202 and not in the journal": promises.keys() - rows.keys(),
+        "in the journal, and nobody was told 202": rows.keys() - promises.keys(),
+        "not the dead letter that was expected": _misjudged(promises, rows),
+        "charged with an attempt by the outage": spent.keys(),
+    }
+    return Ledger(
+        promised=len(promises),
+        accepted=proven.accepted,
+        backlog=proven.backlog,
+        delivered=proven.delivered,
+        dead=dict(Counter(str(row.reason) for row in rows.values() if row.state == State.DEAD)),
+        effects=at_erp.total(),
+        duplicates=at_erp.total() - len(at_erp),
+        lost=len(lost),
+        altered=len(altered),
+        attempts_of_the_outage=sum(spent.values()),
+        most_attempts=most,
+        faults=(*surprises, *proven.faults, *_sums(proven, most), *_faults(differences)),
+    )
+
+
+def _count(effects: Iterable[Effect]) -> tuple[Counter[UUID], dict[UUID, set[bytes]]]:
+    """How often each order took effect at the ERP, and with which digests."""
+    times: Counter[UUID] = Counter()
+    digests: dict[UUID, set[bytes]] = {}
+    for effect in effects:
+        order = UUID(effect["id"])
+        times[order] += 1
+        digests.setdefault(order, set()).add(bytes.fromhex(effect["digest"]))
+    return times, digests
+
+
+def _delivered(row: Row | None) -> bool:
+    return row is not None and row.state == State.DELIVERED
+
+
+def _altered(promise: Promise, row: Row | None, at_erp: set[bytes] | None) -> bool:
+    seen = {promise.digest, *({row.digest} if row else ()), *(at_erp or ())}
+    return len(seen) > 1
+
+
+def _misjudged(promises: Mapping[UUID, Promise], rows: Mapping[UUID, Row]) -> set[UUID]:
+    """Dead letters that should live or have another reason, and orders that should be dead and are not."""
+    dead = {order: row.reason for order, row in rows.items() if row.state == State.DEAD}
+    expected = {order: str(promise.dead) for order, promise in promises.items() if promise.dead is not None}
+    return {order for order, _ in dead.items() ^ expected.items()}
+
+
+def _sums(proven: audit.Ledger, most: int) -> list[str]:
+    """What must hold of the totals alone."""
+    found = []
+    if proven.backlog:
+        found.append(f"{proven.backlog} orders are still in the backlog")
+    if given_up := proven.cancelled + proven.discarded:
+        found.append(f"{given_up} orders were cancelled or discarded, and nobody asked for it")
+    if most > MOST_ATTEMPTS:
+        found.append(f"an order needed {most} attempts, more than {MOST_ATTEMPTS}")
+    return found
+
+
+def _faults(differences: Mapping[str, Iterable[UUID]]) -> list[str]:
+    """A sentence for every kind of difference that there is."""
+    found = []
+    for what, orders in differences.items():
+        if named := sorted(orders):
+            shown = ", ".join(map(str, named[:SHOWN])) + (", ..." if len(named) > SHOWN else "")
+            found.append(f"{len(named)} orders {what}: {shown}")
+    return found

@@ -1,0 +1,168 @@
+"""One performance from start to end: stage, story, ledger, exit code, and whatever happens, everything is stopped.
+
+What the ledger or the story finds wrong leaves the data directory in place, for whoever wants to look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.embedded.service import StartFailed
+from orders.catalogue import demo_catalogue
+from workers.demo import LONGEST, closing
+from workers.demo.ledger import Ledger, Promise, balance, read_journal
+from workers.demo.pharmacies import Pharmacies
+from workers.demo.screen import Screen
+from workers.demo.stage import Stage
+from workers.demo.story import Story, Unfulfilled
+from workers.demo.traffic import Told, Traffic
+from workers.demo.watch import Watch
+from workers.erp.sim import read_effects
+
+GOOD: Final = 0
+BAD: Final = 1
+UNABLE: Final = 2
+INTERRUPTED: Final = 130
+
+
+@dataclass(slots=True)
+class Run:
+    """What is left of a performance."""
+
+    told: Told = field(default_factory=Told)
+    timings: dict[str, float] = field(default_factory=dict)
+    ledger: Ledger | None = None
+    faults: tuple[str, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """True when the story went as told and the ledger balances."""
+        return self.ledger is not None and self.ledger.balanced and not self.faults
+
+
+def play(*, orders: int, seconds: float, data_dir: Path | None, keep: bool, as_json: bool) -> int:
+    """Perform once, as `workers.demo.run` says."""
+    screen = Screen(sys.stderr if as_json else sys.stdout)
+    if data_dir is not None and data_dir.exists() and any(data_dir.iterdir()):
+        print(f"relais demo: {data_dir} is not empty; the demo begins with an empty journal", file=sys.stderr)
+        return UNABLE
+    place = (data_dir or Path(tempfile.mkdtemp(prefix="relais-demo-"))).absolute()
+    run, code = Run(), INTERRUPTED
+    try:
+        code = _perform(run, place, screen, orders, seconds)
+    finally:
+        kept = data_dir is not None or keep or code in (BAD, UNABLE)
+        if not kept:
+            shutil.rmtree(place, ignore_errors=True)
+    if code in (GOOD, BAD):
+        _close(screen, run, as_json)
+    if kept:
+        screen.say(f"Everything is in {place}: logs/, erp-sim.jsonl, postgres/. `relais --data-dir` reads it.", "dim")
+    return code
+
+
+def _perform(run: Run, place: Path, screen: Screen, orders: int, seconds: float) -> int:
+    """Stage, story and ledger; everything is stopped on return. The exit code."""
+    try:
+        with Stage(place) as stage:
+            try:
+                asyncio.run(_until_told(_weekend(run, stage, screen, orders, seconds)))
+            finally:
+                began = time.monotonic()
+                with screen.busy("Stopping everything ..."):
+                    stage.close()
+                run.timings["stop"] = time.monotonic() - began
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        screen.say("Interrupted; everything that was started has been stopped.")
+        return INTERRUPTED
+    except StartFailed as error:
+        screen.say(f"relais up did not start: {error}", "red")
+        return UNABLE
+    return GOOD if run.good else BAD
+
+
+async def _until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work; SIGTERM and SIGHUP cancel it as Ctrl-C does."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(each, task.cancel)
+    await work
+
+
+async def _weekend(run: Run, stage: Stage, screen: Screen, orders: int, seconds: float) -> None:
+    """Start, five acts, ledger."""
+    began = time.monotonic()
+    with screen.busy("Starting PostgreSQL, Valkey, an ERP simulator, Flower, a worker and the intake ..."):
+        await stage.open()
+    run.timings["start"] = time.monotonic() - began
+    screen.say(f"Relais is up after {run.timings['start']:.1f} s, its intake at {stage.endpoints['api_url']}.")
+    traffic = Traffic(stage.endpoints["api_url"], await stage.key("demo"), Pharmacies(demo_catalogue()), orders)
+    run.told = traffic.told
+    engine = stage.journal()
+    try:
+        story = Story(stage, traffic, Watch(engine), screen, seconds)
+        run.timings = story.timings = {**run.timings}
+        run.faults = await _tell(story, LONGEST - run.timings["start"])
+        run.ledger = await _draw_up(stage, engine, traffic.told)
+    except SQLAlchemyError as error:
+        run.faults += (f"the journal cannot be read: {type(error).__name__}",)
+    finally:
+        await engine.dispose()
+
+
+async def _tell(story: Story, within: float) -> tuple[str, ...]:
+    """Play the story and say what went wrong with it, if anything."""
+    faults: list[str] = []
+    try:
+        async with asyncio.timeout(within):
+            await story.play()
+    except* Unfulfilled as broken:
+        faults += map(str, _leaves(broken))
+    except* TimeoutError:
+        faults.append(f"the weekend was not over {within:.0f} s after its beginning")
+    except* Exception as broken:
+        faults += [f"the play broke off: {type(each).__name__}: {each}" for each in _leaves(broken)]
+    return tuple(faults)
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
+
+
+async def _draw_up(stage: Stage, engine: AsyncEngine, told: Told) -> Ledger:
+    """The ledger, from the journal, the ERP's own file and what the front end was told."""
+    proven, rows = await read_journal(engine)
+    promises = {order_id: Promise(order.digest, order.expected) for order_id, order in told.orders.items()}
+    return balance(promises, proven, rows, read_effects(stage.erp_file), told.surprises)
+
+
+def _close(screen: Screen, run: Run, as_json: bool) -> None:
+    """Show what came of it."""
+    screen.console.print()
+    screen.console.print(closing.table(run.ledger, run.told) if run.ledger else "There is no ledger.")
+    screen.console.print()
+    faults = (*run.faults, *(run.ledger.faults if run.ledger else ()))
+    screen.say(closing.verdict(faults), "bold red" if faults else "bold green")
+    screen.console.print(Text(closing.times(run.timings), style="dim"))
+    if as_json:
+        print(json.dumps(closing.as_json(run.ledger, run.told, run.timings, faults), indent=2))

@@ -1,0 +1,165 @@
+"""The stage: a whole `relais up` in processes of its own, what may be done to it, and its end.
+
+Nothing is touched but what it started itself: parts are known by pid and creation time, from the supervisor's own
+record. A watchdog ends it all should this process be killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+import redis
+import redis.asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.embedded.holding import RUN
+from config.embedded.leash import Leash
+from config.embedded.marks import Mark, find
+from config.embedded.process import Process, Program, module, module_env
+from config.embedded.service import until_ready
+from config.settings import ENDPOINTS
+from orders import clients
+from orders.journal import connect
+from workers.erp.sim import Dial
+
+START: Final = 60.0  # s until everything is up
+STOP: Final = 20.0  # s before a stop becomes less kind
+OURS: Final = ("database_url", "redis_url", "erp_url")
+CATALOGUE: Final = Path(str(files("orders"))) / "data" / "medicines.csv"
+KEEPSAKE: Final = "relais-demo:keepsake"
+
+QUICK: Final = {
+    "RELAIS_PROBE_AFTER": "0.5",
+    "RELAIS_PROBE_MAX": "3",
+    "RELAIS_ERP_TIMEOUT": "2",
+    "RELAIS_BATCH_BUDGET": "8",
+    "RELAIS_LEASE": "15",
+    "RELAIS_CLAIM_PATIENCE": "2",
+    "RELAIS_WORKER_CONCURRENCY": "2",
+    "RELAIS_API_PORT": "0",
+    "RELAIS_FLOWER_PORT": "0",
+    "RELAIS_ERP_SIM_PORT": "0",
+}
+
+
+class Stage:
+    """One Relais on a data directory of its own; a context manager that stops all of it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Nothing runs before `open`."""
+        self._data_dir = data_dir
+        self._leash = Leash()
+        self._process: Process | None = None
+        self.endpoints: dict[str, Any] = {}
+
+    async def open(self) -> None:
+        """Start everything and return when it is ready. Raises StartFailed."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RELAIS_")}
+        argv = module("workers.cli", "--data-dir", str(self._data_dir), "up")
+        log = self._data_dir / "logs" / "up.log"
+        env = module_env({**kept, **QUICK, "RELAIS_CATALOGUE": str(CATALOGUE)})
+        self._process = Process(Program("relais up", argv, log, env, grace=STOP))
+        self._leash.hold(self._process.mark)
+        await until_ready(self._process, self._announced, START)
+        self.endpoints = json.loads((self._data_dir / ENDPOINTS).read_text(encoding="utf-8"))
+        if foreign := [name for name in OURS if name not in self.endpoints["embedded"]]:
+            raise RuntimeError(f"a .env file names a {foreign[0]}: the demo plays with services of its own only")
+
+    async def _announced(self) -> bool:
+        return (self._data_dir / ENDPOINTS).exists()
+
+    def close(self) -> None:
+        """Stop everything; harmless when nothing runs. Interrupted, it leaves the rest to the watchdog."""
+        try:
+            if self._process is not None:
+                self._process.end()
+                self._leash.drop(self._process.mark)
+                self._process = None
+        finally:
+            self._leash.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def ended(self) -> bool:
+        """True when `relais up` itself is gone, which ends the play."""
+        return self._process is None or self._process.poll() is not None
+
+    @property
+    def erp_file(self) -> Path:
+        """What the ERP took, by its own account."""
+        return self._data_dir / "erp-sim.jsonl"
+
+    def journal(self) -> AsyncEngine:
+        """An engine on the journal; the caller disposes of it."""
+        return connect(self.endpoints["database_url"], pool=2, timeout=20)
+
+    async def key(self, name: str) -> str:
+        """An API key for a new client."""
+        engine = self.journal()
+        try:
+            return await clients.add(engine, name)
+        finally:
+            await engine.dispose()
+
+    async def dial(self, dial: Dial) -> None:
+        """Set every knob of the ERP's dial."""
+        url, timeout = f"{self.endpoints['erp_control_url']}/_dial", aiohttp.ClientTimeout(total=10)
+        headers = {"Content-Type": "application/json"}
+        async with (
+            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+            session.put(url, data=dial.model_dump_json(), headers=headers) as answer,
+        ):
+            await answer.read()
+
+    def parts(self) -> dict[str, Mark]:
+        """The parts that run now, by name, from the supervisor's record."""
+        with suppress(OSError, ValueError):
+            record = json.loads((self._data_dir / RUN).read_text(encoding="utf-8"))
+            marks = [Mark.from_json(fields) for fields in record.get("processes", [])]
+            return {mark.name: mark for mark in marks if find(mark) is not None}
+        return {}
+
+    def kill(self, name: str) -> Mark:
+        """SIGKILL a part and all processes of its own; returns what it was."""
+        mark = self.parts()[name]
+        if os.getpgid(mark.pid) != mark.pid:
+            raise RuntimeError(f"{name} does not lead its group")
+        os.killpg(mark.pid, signal.SIGKILL)
+        return mark
+
+    async def ruin_redis(self) -> Mark:
+        """Leave a keepsake in Redis, delete its append-only files, and kill it; returns what it was."""
+        client = redis.asyncio.Redis.from_url(self.endpoints["redis_url"], socket_timeout=5)
+        try:
+            await client.set(KEEPSAKE, "will it be there?")
+        finally:
+            await client.aclose()
+        await asyncio.to_thread(shutil.rmtree, self._data_dir / "valkey" / "appendonlydir")
+        return self.kill("valkey")
+
+    async def redis_is_empty(self) -> bool | None:
+        """Whether Redis answers and has lost the keepsake; None while it does not answer."""
+        client = redis.asyncio.Redis.from_url(self.endpoints["redis_url"], socket_timeout=2, socket_connect_timeout=2)
+        try:
+            return not await client.exists(KEEPSAKE)
+        except (redis.RedisError, OSError):
+            return None
+        finally:
+            await client.aclose()
