@@ -1,0 +1,1 @@
+"""Relais measured beside plain Celery, in one run, on the same orders and the same HTTP sink (see README.md)."""
