@@ -59,8 +59,10 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without its RELAIS_*, and `env`."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RELAIS_")} | dict(env)
+    """This process's environment without its RELAIS_* and without a terminal's width, and `env`."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("RELAIS_")}
+    ours.pop("COLUMNS", None)
+    return ours | dict(env)
 
 
 @contextmanager

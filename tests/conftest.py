@@ -6,6 +6,7 @@ The servers are on a leash: they end with pytest, however it ends.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -33,6 +34,21 @@ SMALL = {"shared_buffers": "32MB", "max_wal_size": "256MB", "max_connections": "
 def pytest_configure() -> None:
     """SIGTERM ends a run as Ctrl-C does: fixtures are torn down."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Hostile text stays out of a test's name, which travels between processes as UTF-8."""
+    return ascii(val) if isinstance(val, str) and not val.isprintable() else None
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """What a test set up for its own process's logs ends with it: its stream is closed by then."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
