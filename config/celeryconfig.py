@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu import Queue
+from kombu import Connection, Queue
 
 URGENT, NORMAL = "relais.urgent", "relais.normal"
 
@@ -50,3 +50,9 @@ def celery_config(redis_url: str, *, concurrency: int, time_limit: float) -> dic
         "enable_utc": True,
         "timezone": "UTC",
     }
+
+
+def depth(connection: Connection) -> int:
+    """Messages waiting in the queues. Raises what kombu and redis-py raise when Redis is out of reach."""
+    client = connection.default_channel.client
+    return int(client.llen(URGENT)) + int(client.llen(NORMAL))

@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config.settings import Settings
@@ -129,6 +130,8 @@ async def post_order(request: Request) -> Response:
 async def _post_order(request: Request) -> Response:
     try:
         return await post_order(request)
+    except ClientDisconnect:  # in the middle of its body: nobody is there to be answered
+        return Response(status_code=400)
     except (RelaisError, SQLAlchemyError, OSError) as error:
         return await _problem(request, error)
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 DUE_CHANNEL: Final = "relais_due"
+WAKE: Final = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")  # the dispatcher, when the transaction commits
 MIGRATION_LOCK: Final = 0x52454C41  # "RELA", any number that nobody else takes
 
 

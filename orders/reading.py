@@ -13,7 +13,7 @@ from sqlalchemy import RowMapping, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound
-from orders.states import BACKLOG, State
+from orders.states import BACKLOG, State, listed
 from orders.tables import attempts, backends, deliveries, orders, receipts
 
 Row = dict[str, Any]
@@ -30,7 +30,7 @@ BACKLOG_BY = text(f"""
 SELECT backend, CASE priority WHEN 0 THEN 'urgent' ELSE 'normal' END AS priority, state, count(*) AS orders,
   min(accepted_at) AS oldest, nullif(min(cut_off), 'infinity') AS next_cut_off, count(*) FILTER (
   WHERE due_at > now() AND state = 'accepted') AS not_yet_due
-FROM deliveries WHERE state IN ({", ".join(f"'{state}'" for state in BACKLOG)})
+FROM deliveries WHERE state IN ({listed(BACKLOG)})
 GROUP BY backend, deliveries.priority, state ORDER BY backend, deliveries.priority, state
 """)
 
@@ -111,6 +111,6 @@ async def dead(
 
 async def backlog_size(engine: AsyncEngine) -> int:
     """How many orders are not yet final."""
-    query = text(f"SELECT count(*) FROM deliveries WHERE state IN ({', '.join(repr(str(s)) for s in BACKLOG)})")
+    query = text(f"SELECT count(*) FROM deliveries WHERE state IN ({listed(BACKLOG)})")
     async with engine.connect() as connection:
         return int((await connection.execute(query)).scalar_one())

@@ -6,6 +6,7 @@ UPDATE can take an order where it may not go. A test reaches every transition an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -47,6 +48,12 @@ TRANSITIONS: dict[tuple[State, State], str] = {
     (State.DEAD, State.ACCEPTED): "replay: an operator puts it through again",
     (State.DEAD, State.DISCARDED): "discard: an operator gave it up, with a reason",
 }
+
+
+def listed(states: Iterable[State]) -> str:
+    """States as SQL lists them: 'dead', 'delivered'."""
+    return ", ".join(f"'{state}'" for state in states)
+
 
 BACKLOG = (State.ACCEPTED, State.DISPATCHED, State.DELIVERING, State.SUBMITTED)
 FINAL = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orders.states import TRANSITIONS, State
+from orders.states import TRANSITIONS, State, listed
 
 metadata = MetaData(
     naming_convention={
@@ -75,7 +75,7 @@ deliveries = Table(
     Column("reason", Text, comment="of a dead letter"),
     Column("error", Text, comment="the last one"),
     Column("settled_at", Instant, comment="when it became final"),
-    CheckConstraint(f"state IN ({', '.join(repr(str(s)) for s in State)})", name="state"),
+    CheckConstraint(f"state IN ({listed(State)})", name="state"),
     Index(
         "ix_deliveries_due", "backend", "priority", "cut_off", "order_id",
         postgresql_where=text("state = 'accepted'"),

@@ -17,7 +17,7 @@ from config import logs
 from config.celeryconfig import celery_config
 from config.settings import Settings
 from workers.dispatcher import Dispatcher
-from workers.publishing import CeleryPublisher
+from workers.publishing import Publisher
 from workers.tasks import add_tasks
 
 TIME_LIMIT = 2.0  # leases that a task may last; after one of them its orders are somebody else's already
@@ -40,9 +40,10 @@ def create_app(settings: Settings) -> Celery:
 
 def run_worker(settings: Settings) -> int:
     """Run a worker until it is told to stop; returns its exit code."""
-    settings.need("database_url"), settings.need("erp_url")
+    for url in ("database_url", "redis_url", "erp_url"):
+        settings.need(url)
     app = create_app(settings)
-    dispatcher = Dispatcher(settings, lambda: CeleryPublisher(app, settings.dispatch_size))
+    dispatcher = Dispatcher(settings, lambda: Publisher(app, settings.dispatch_size))
 
     def ready(**_: Any) -> None:
         dispatcher.start()

@@ -16,12 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
 from orders.errors import NotFound
-from orders.journal import DUE_CHANNEL, transactional
+from orders.journal import WAKE, transactional
 from orders.tables import backends, operations
 
 FIRST_WINDOW = 50  # orders
 REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
-WAKE = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")
 
 
 def operator() -> str:

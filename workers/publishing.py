@@ -19,7 +19,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 from sqlalchemy import Row
 
-from config.celeryconfig import NORMAL, URGENT
+from config.celeryconfig import NORMAL, URGENT, depth
 from workers.tasks import DELIVER, POLL
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ log = logging.getLogger("relais.publishing")
 LOST = (KombuError, RedisError, OSError)
 
 
-class CeleryPublisher:
+class Publisher:
     """Publishes to the queues of a Celery app over a connection of its own; use from one thread."""
 
     def __init__(self, app: Celery, size: int) -> None:
@@ -53,8 +53,7 @@ class CeleryPublisher:
     def depth(self) -> int | None:
         """Messages waiting in Redis; None when it is out of reach."""
         try:
-            client = self._connection().default_channel.client
-            return int(client.llen(URGENT)) + int(client.llen(NORMAL))
+            return depth(self._connection())
         except LOST:
             self._let_go()
             return None

@@ -13,13 +13,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.journal import transactional
+from orders.journal import WAKE, transactional
 from orders.model import RANK, Priority
-from orders.states import State
-from workers.operations import WAKE, record
+from orders.states import BACKLOG, State
+from workers.operations import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ SELECT count(*) AS orders, count(DISTINCT o.pharmacy) AS pharmacies, min(d.accep
 
 AGAIN = text(f"""
 WITH chosen AS (SELECT d.order_id {CHOSEN} FOR UPDATE OF d)
-UPDATE deliveries d SET state = 'accepted', due_at = now(), attempts = 0, reason = NULL, settled_at = NULL
+UPDATE deliveries d SET state = 'accepted', due_at = now(), attempts = 0, failed_at = NULL, reason = NULL,
+  settled_at = NULL
 FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 """)
 
@@ -72,10 +73,7 @@ FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 
 CANARY_NOW = text("UPDATE backends SET probe_at = now() WHERE circuit = 'open' AND NOT paused AND NOT quarantined")
 
-LEFT = text("""
-SELECT count(*) FROM deliveries
-WHERE order_id = ANY(CAST(:ids AS uuid[])) AND state IN ('accepted', 'dispatched', 'delivering', 'submitted')
-""")
+FATES = text("SELECT state, count(*) FROM deliveries WHERE order_id = ANY(CAST(:ids AS uuid[])) GROUP BY state")
 
 LISTED = 10_000  # ids written into an operation's detail at most; its count is always whole
 
@@ -87,28 +85,36 @@ async def preview(engine: AsyncEngine, choice: Choice) -> dict[str, Any]:
 
 
 async def replay(engine: AsyncEngine, choice: Choice, reason: str | None) -> list[UUID]:
-    """Make the chosen orders due now; returns their ids."""
-    return await _act(engine, "replay", choice, reason)
+    """Make the chosen orders due now, and an open circuit's canary with them; returns their ids."""
+    async with transactional(engine).begin() as connection:
+        ids = await _act(connection, "replay", AGAIN, choice, reason)
+        if ids:
+            await connection.execute(CANARY_NOW)
+            await connection.execute(WAKE)
+    return ids
 
 
 async def discard(engine: AsyncEngine, choice: Choice, reason: str) -> list[UUID]:
     """Give up the chosen dead letters for good; returns their ids."""
-    return await _act(engine, "discard", choice, reason)
-
-
-async def _act(engine: AsyncEngine, act: str, choice: Choice, reason: str | None) -> list[UUID]:
     async with transactional(engine).begin() as connection:
-        rows = await connection.execute(AGAIN if act == "replay" else DISCARD, choice.values())
-        ids = [row[0] for row in rows]
-        await connection.execute(CANARY_NOW)
-        narrowed = {name: value for name, value in asdict(choice).items() if value is not None}
-        detail = {"choice": narrowed, "orders": len(ids), "ids": ids[:LISTED]}
-        await record(connection, act, reason, detail)
-        await connection.execute(WAKE)
+        return await _act(connection, "discard", DISCARD, choice, reason)
+
+
+async def _act(
+    connection: AsyncConnection, act: str, statement: TextClause, choice: Choice, reason: str | None
+) -> list[UUID]:
+    ids = [row[0] for row in await connection.execute(statement, choice.values())]
+    narrowed = {name: value for name, value in asdict(choice).items() if value is not None}
+    await record(connection, act, reason, {"choice": narrowed, "orders": len(ids), "ids": ids[:LISTED]})
     return ids
+
+
+async def fates(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, int]:
+    """How many of these orders are in each state; states without any are left out."""
+    async with engine.connect() as connection:
+        return {row[0]: int(row[1]) for row in await connection.execute(FATES, {"ids": list(ids)})}
 
 
 async def left(engine: AsyncEngine, ids: Sequence[UUID]) -> int:
     """How many of these orders are not yet final."""
-    async with engine.connect() as connection:
-        return int((await connection.execute(LEFT, {"ids": list(ids)})).scalar_one())
+    return sum(count for state, count in (await fates(engine, ids)).items() if state in BACKLOG)

@@ -17,8 +17,8 @@ from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
-from orders.journal import DUE_CHANNEL, transactional
-from orders.states import FINAL
+from orders.journal import WAKE, transactional
+from orders.states import FINAL, listed
 from orders.tables import backends
 from workers.circuit import Circuit, Tally, advance
 from workers.erp.port import Kind, Outcome, ReceiptLine
@@ -31,7 +31,7 @@ UPDATE deliveries d
 SET state = u.state, due_at = u.due_at, attempts = u.attempts, unsure = u.unsure, reason = u.reason, error = u.error,
   failed_at = coalesce(u.failed_at, d.failed_at),
   lease = NULL, lease_until = NULL,
-  settled_at = CASE WHEN u.state IN ({", ".join(f"'{state}'" for state in FINAL)}) THEN now() END
+  settled_at = CASE WHEN u.state IN ({listed(FINAL)}) THEN now() END
 FROM unnest(CAST(:id AS uuid[]), CAST(:state AS text[]), CAST(:due_at AS timestamptz[]),
   CAST(:attempts AS smallint[]), CAST(:unsure AS boolean[]), CAST(:failed_at AS timestamptz[]),
   CAST(:reason AS text[]), CAST(:error AS text[]))
@@ -58,13 +58,13 @@ ON CONFLICT DO NOTHING
 
 LINES = TypeAdapter(tuple[ReceiptLine, ...])
 CIRCUIT = [backends.c[field.name] for field in fields(Circuit)]
-NOTIFY = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A batch as it comes back: outcomes of the calls, attempts so far of each order, and the fates that are certain
-    whatever the circuit says.
+    """A batch as it comes back: the outcomes of its calls, and fates that are certain whatever the circuit says.
+
+    `before` has of each order the attempts that count, this one included, and when it last failed.
     """
 
     lease: UUID
@@ -77,15 +77,16 @@ class Result:
 
 async def settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> None:
     """Record what came of a batch, in one transaction. Raises what the journal raises; safe to call again."""
+    met = tally(result)
     async with transactional(engine).begin() as connection:
         now = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
         before = await read_circuit(connection, settings.backend)
-        fates = {**_fates(result, before, settings, now), **result.fates}
+        fates = {**_fates(result, met, before, settings, now), **result.fates}
         settled = await _write_fates(connection, result.lease, fates)
         await _write_attempts(connection, result, worker)
         await _write_receipts(connection, result, settled, settings.backend)
-        await _write_circuit(connection, tally(result), settings, now)
-        await connection.execute(NOTIFY)
+        await _write_circuit(connection, met, settings, now)
+        await connection.execute(WAKE)
     if len(settled) < len(fates):
         log.warning("fenced orders=%d lease=%s", len(fates) - len(settled), result.lease)
 
@@ -108,19 +109,18 @@ def tally(result: Result) -> Tally:
     )
 
 
-def _fates(result: Result, circuit: Circuit, settings: Settings, now: datetime) -> dict[UUID, Fate]:
+def _fates(result: Result, met: Tally, circuit: Circuit, settings: Settings, now: datetime) -> dict[UUID, Fate]:
     """Decide each order that was tried.
 
-    A first failure may be the beginning of an outage and never counts; a further one counts when other orders
-    succeed beside it or have succeeded since. Both are the times of the ERP's answers, not of settling: a batch that
-    went well before an outage may be settled after one that met it.
+    A first failure may be the beginning of an outage and never counts; a further one counts when other orders have
+    succeeded since the last. Both are the times of the ERP's answers, not of settling: a batch that went well
+    before an outage may be settled after one that met it.
     """
-    succeeded_here = any(outcome.kind in SUCCEEDED for outcome in result.outcomes.values())
+    successes = [at for at in (circuit.succeeded_at, met.succeeded_at) if at is not None]
     fates = {}
     for order_id, outcome in result.outcomes.items():
         attempts, failed_at = result.before[order_id]
-        succeeded_since = failed_at and circuit.succeeded_at and circuit.succeeded_at > failed_at
-        charged = failed_at is not None and (succeeded_here or bool(succeeded_since))
+        charged = failed_at is not None and any(at > failed_at for at in successes)
         fates[order_id] = decide(outcome, attempts, charged=charged, trips=circuit.trips, settings=settings, now=now)
     return fates
 

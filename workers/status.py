@@ -6,7 +6,6 @@ What stops forwarding is told in one sentence by `hindrance`, the same wherever 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders import reading
-from orders.states import BACKLOG, State
+from orders.states import BACKLOG, FINAL
 from workers.dispatcher import LEADER_LOCK
 
 RECENT = timedelta(minutes=1)
@@ -39,8 +38,6 @@ SELECT count(*) FILTER (WHERE outcome IN ('accepted', 'duplicate')) AS delivered
   count(*) FILTER (WHERE outcome NOT IN ('accepted', 'duplicate', 'pending')) AS failed, min(ended_at) AS since
 FROM attempts WHERE ctid >= CAST(CAST(:page AS text) AS tid) AND ended_at > :since
 """)
-
-FATES = text("SELECT state, count(*) FROM deliveries WHERE order_id = ANY(CAST(:ids AS uuid[])) GROUP BY state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,27 +122,20 @@ async def flow(engine: AsyncEngine) -> Flow:
     return Flow(int(accepted), int(row.delivered), int(row.failed), seconds)
 
 
-async def fates(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, int]:
-    """How many of these orders are in each state; states without any are left out."""
-    async with engine.connect() as connection:
-        return {row[0]: int(row[1]) for row in await connection.execute(FATES, {"ids": list(ids)})}
-
-
 def queue(settings: Settings) -> Queue:
     """Ask Redis, as the dispatcher does, for at most a few seconds."""
     from kombu import Connection
     from kombu.exceptions import KombuError
     from redis.exceptions import RedisError
 
-    from config.celeryconfig import NORMAL, URGENT
+    from config.celeryconfig import depth
 
     options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "max_retries": 0}
     if settings.redis_url is None:
         return Queue(False, None, "RELAIS_REDIS_URL is not set")
     try:
         with Connection(settings.redis_url, transport_options=options) as connection:
-            client = connection.default_channel.client
-            return Queue(True, int(client.llen(URGENT)) + int(client.llen(NORMAL)))
+            return Queue(True, depth(connection))
     except (KombuError, RedisError, OSError) as error:
         return Queue(False, None, (str(error).splitlines() or [type(error).__name__])[0])
 
@@ -179,5 +169,4 @@ def _backend(row: dict[str, Any], leading: bool) -> dict[str, Any]:
 
 def balance(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     """How many orders became final, by state, between two counts."""
-    final = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)
-    return {str(state): after[state] - before[state] for state in final}
+    return {str(state): after[state] - before[state] for state in FINAL}

@@ -111,6 +111,24 @@ def test_a_body_too_large_is_refused_before_it_is_read_whole(settings: Settings)
     over_http(settings, work)
 
 
+def test_a_front_end_that_hangs_up_in_the_middle_disturbs_nobody(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(call: Call) -> None:
+        _, _, answer = await call("GET", "/healthz")
+        key = answer.request_info.headers["Authorization"]
+        for sent in (b"", b'{"pharmacy"'):
+            _, writer = await asyncio.open_connection(answer.url.host, answer.url.port)
+            head = f"POST /orders HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Length: 500\r\n\r\n"
+            writer.write(head.encode() + sent)
+            await writer.drain()
+            writer.close()
+        assert (await call("POST", "/orders", json=ORDER))[0] == 202
+
+    over_http(settings, work)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 @pytest.mark.parametrize("header", ["", "Basic Zm9v", "Bearer", "Bearer relais_wrong", "Bearer é"])
 def test_without_a_key_in_force_nobody_gets_in(settings: Settings, header: str) -> None:
     async def work(call: Call) -> None:

@@ -92,8 +92,11 @@ def test_a_discarded_order_is_given_up_for_good(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         await dead_letters(bench, 2)
         choice = Choice(state=State.DEAD)
+        await bench.sql("UPDATE backends SET circuit = 'open', probe_at = now() + interval '1 hour'")
+        before = (await bench.standing())["probe_at"]
         assert len(await discard(bench.engine, choice, "ordered elsewhere")) == 2
         assert len(await replay(bench.engine, choice, None)) == 0
+        assert (await bench.standing())["probe_at"] == before, "no canary for what nobody put through again"
         assert (await reading.counts(bench.engine))["discarded"] == 2
         assert (await audit(bench.engine)).balanced
 

@@ -19,11 +19,11 @@ from orders.journal import connect
 from orders.model import parse
 from workers.claim import claim
 from workers.delivery import Desk, deliver
-from workers.dispatcher import DISPATCH, HALF_OPEN, RESCUE
 from workers.erp.port import Capabilities, Kind, Outcome, Receipt, ReceiptLine, Submission
 from workers.operations import REGISTER
 from workers.polling import poll
 from workers.settle import Result, settle
+from workers.term import DISPATCH, HALF_OPEN, RESCUE
 
 MEDICINE = "3400937318044"
 RECEIPT = Receipt("ERP-1", None, (ReceiptLine(1, MEDICINE, 1),))

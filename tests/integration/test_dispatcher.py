@@ -20,13 +20,13 @@ from orders.model import parse
 from tests.waiting import until
 from workers.app import create_app
 from workers.dispatcher import LEADER_LOCK, Dispatcher
-from workers.publishing import CeleryPublisher
+from workers.publishing import Publisher
 
 
 @contextmanager
 def dispatching(settings: Settings) -> Iterator[Dispatcher]:
     app = create_app(settings)
-    dispatcher = Dispatcher(settings, lambda: CeleryPublisher(app, settings.dispatch_size))
+    dispatcher = Dispatcher(settings, lambda: Publisher(app, settings.dispatch_size))
     dispatcher.start()
     try:
         yield dispatcher

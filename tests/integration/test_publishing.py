@@ -17,7 +17,7 @@ from config.celeryconfig import NORMAL, URGENT
 from config.embedded.valkey import Valkey
 from config.settings import Settings
 from workers.app import create_app
-from workers.publishing import CeleryPublisher, describe
+from workers.publishing import Publisher, describe
 
 
 @dataclass
@@ -43,11 +43,11 @@ def messages(url: str, queue: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def publisher(settings: Settings) -> Any:
     app = create_app(settings)
-    yield CeleryPublisher(app, settings.dispatch_size)
+    yield Publisher(app, settings.dispatch_size)
     app.close()
 
 
-def test_few_messages_urgent_apart_and_ids_only(publisher: CeleryPublisher, redis_url: str) -> None:
+def test_few_messages_urgent_apart_and_ids_only(publisher: Publisher, redis_url: str) -> None:
     rows = [Due() for _ in range(450)] + [Due(priority=0) for _ in range(3)]
     assert publisher.deliver(rows)  # type: ignore[arg-type]
     assert [len(one["ids"]) for one in messages(redis_url, URGENT)] == [3]
@@ -58,21 +58,21 @@ def test_few_messages_urgent_apart_and_ids_only(publisher: CeleryPublisher, redi
     assert sent == {row.order_id for row in rows if row.priority == 1}
 
 
-def test_the_nearest_cut_off_is_named_first(publisher: CeleryPublisher, redis_url: str) -> None:
+def test_the_nearest_cut_off_is_named_first(publisher: Publisher, redis_url: str) -> None:
     late, soon, never = Due(cut_off=200.0), Due(cut_off=100.0), Due()
     publisher.deliver([never, late, soon])  # type: ignore[list-item]
     (message,) = messages(redis_url, NORMAL)
     assert message["ids"] == [str(row.order_id) for row in (soon, late, never)]
 
 
-def test_orders_that_have_failed_travel_in_small_messages(publisher: CeleryPublisher, redis_url: str) -> None:
+def test_orders_that_have_failed_travel_in_small_messages(publisher: Publisher, redis_url: str) -> None:
     rows = [Due(attempts=attempts) for attempts in (0, 1, 2, 3, 7) for _ in range(30)]
     publisher.deliver(rows)  # type: ignore[arg-type]
     sizes = [len(one["ids"]) for one in messages(redis_url, NORMAL)]
     assert sizes == [30, 25, 5] + 10 * [3] + 60 * [1]
 
 
-def test_what_flower_shows_reads_well(publisher: CeleryPublisher, redis_url: str) -> None:
+def test_what_flower_shows_reads_well(publisher: Publisher, redis_url: str) -> None:
     assert describe([Due()] * 37) == "37 orders, oldest 12:03Z"  # type: ignore[list-item]
     publisher.deliver([Due()])  # type: ignore[list-item]
     (message,) = messages(redis_url, NORMAL)
@@ -81,7 +81,7 @@ def test_what_flower_shows_reads_well(publisher: CeleryPublisher, redis_url: str
 
 
 def test_a_frozen_redis_holds_the_dispatcher_up_only_briefly(
-    publisher: CeleryPublisher, redis_url: str, valkey: Valkey
+    publisher: Publisher, redis_url: str, valkey: Valkey
 ) -> None:
     assert publisher.deliver([Due()])  # type: ignore[list-item]
     assert valkey.pid is not None
@@ -99,7 +99,7 @@ def test_a_frozen_redis_holds_the_dispatcher_up_only_briefly(
 
 def test_a_redis_that_is_not_there_is_said(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
-    nowhere = CeleryPublisher(app, 200)
+    nowhere = Publisher(app, 200)
     assert not nowhere.deliver([Due()])  # type: ignore[list-item]
     assert nowhere.depth() is None
     app.close()

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders import reading
 from orders.journal import unreachable
 from workers.cli.progress import bar
-from workers.replay import left
-from workers.status import balance, fates, hindrances
+from workers.replay import fates, left
+from workers.status import balance, hindrances
 
 LEAST = 0.3  # s between two looks, or four times as long as the look itself took
 BLINDNESS = 30.0  # s without the journal, after which a watch gives up
