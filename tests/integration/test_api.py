@@ -27,7 +27,7 @@ ORDER = {"pharmacy": "990000002", "reference": "A1", "lines": [{"product": "3400
 async def serving(settings: Settings) -> AsyncIterator[str]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="error", lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="error", log_config=None, lifespan="on"))
     running = asyncio.create_task(server.serve(sockets=[listening]))
     await auntil(lambda: server.started)
     try:
