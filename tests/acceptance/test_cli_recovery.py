@@ -84,8 +84,7 @@ def test_an_outage_from_status_to_audit(site: Site) -> None:
 def test_what_the_erp_refuses_is_dead_until_a_person_has_decided(site: Site) -> None:
     relais = site.relais
     submit(site, 2, "refused", WITHDRAWN)
-    drained = json.loads(relais("drain", "--timeout", "30s", "--json").out)
-    assert (drained["empty"], drained["became"]["dead"]) == (True, 2)
+    assert json.loads(relais("drain", "--timeout", "30s", "--json").out)["empty"]
     first, second = json.loads(relais("dead", "list", "--json").out)
     assert "refused" in relais("dead", "show", first["id"]).out
     again = json.loads(relais("dead", "replay", first["id"], "--yes", "--json").out)
