@@ -53,7 +53,7 @@ def load_catalogue(path: Path) -> Catalogue:
     Raises BadList.
     """
     products: dict[str, Product] = {}
-    for line, row in _rows(path, "cip13", "label", "withdrawn", "max_quantity"):
+    for line, row in rows_of(path, "cip13", "label", "withdrawn", "max_quantity"):
         entry = _product(path, line, *row)
         if entry.cip13 in products:
             raise BadList(path, line, "cip13", f"{entry.cip13} is listed twice")
@@ -67,7 +67,7 @@ def load_register(path: Path) -> Register:
     Raises BadList.
     """
     pharmacies = set()
-    for line, (code,) in _rows(path, "pharmacy"):
+    for line, (code,) in rows_of(path, "pharmacy"):
         if not re.fullmatch(CUSTOMER_CODE, code):
             raise BadList(path, line, "pharmacy", "must be 1 to 32 of A-Z, a-z, 0-9, dot, dash and underscore")
         pharmacies.add(code)
@@ -92,7 +92,7 @@ def _product(path: Path, line: int, code: str, label: str, withdrawn: str, limit
     return Product(cip13, label, _FLAGS[withdrawn.lower()], int(limit) if limit else None)
 
 
-def _rows(path: Path, *columns: str) -> Iterator[tuple[int, list[str]]]:
+def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, list[str]]]:
     """Each row's line number and its fields of these columns, stripped; a list without any row is refused."""
     lines, empty = _lines(path), True
     header = next(lines, "")

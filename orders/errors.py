@@ -4,8 +4,16 @@ RelaisError
 ├── Malformed        refused at intake (422): every fault named, nothing journalled
 ├── TooLarge         the body is larger than any order can be (413)
 ├── Conflict         the reference is known with other content (409)
-├── JournalDown      PostgreSQL cannot be reached or did not answer in time (503, retry)
-├── Unauthorised     no API key, a wrong one or a revoked one (401)
+├── KeyReused        the Idempotency-Key was used for another order (422)
+├── TooLate          the order is with the ERP, or final: it cannot be cancelled any more (409)
+├── JournalDown      neither PostgreSQL nor the spill can take the order now (503, retry)
+├── Busy             more at once than this intake takes (503, retry)
+├── Throttled        more than this client may hand over (429, retry)
+├── Unauthorised     no API key, a wrong one or one that is out of force (401)
+├── Forbidden        the API key does not open this (403)
+├── ClientExists     a client of that name was added before; WebhookExists likewise (exit 1)
+├── SpoolError       the client's spool cannot be opened, read or written (orders/spool_file.py)
+│   └── SpoolFull    it holds as much as it may
 └── NotFound         no such order, client or backend (404, exit 1)
 """
 
@@ -47,12 +55,44 @@ class Conflict(RelaisError):
         self.first = first
 
 
+class KeyReused(RelaisError):
+    """The Idempotency-Key came before with another order, whose id is `first`."""
+
+    def __init__(self, first: str) -> None:
+        super().__init__(f"this Idempotency-Key was used for order {first}, which is another one")
+        self.first = first
+
+
+class TooLate(RelaisError):
+    """The order cannot be cancelled any more; `state` says where it is."""
+
+    def __init__(self, state: str, why: str) -> None:
+        super().__init__(why)
+        self.state = state
+
+
 class JournalDown(RelaisError):
-    """The journal cannot take the order now; nothing is known to be on disk."""
+    """The order cannot be taken now; nothing is known to be on disk."""
+
+
+class Busy(RelaisError):
+    """The intake has as much in hand as it takes; load is shed before memory is."""
+
+
+class Throttled(RelaisError):
+    """The client is over its rate; `retry_after` seconds from now it has room again."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("this client hands over more than its rate allows")
+        self.retry_after = retry_after
 
 
 class Unauthorised(RelaisError):
     """The caller has shown no API key that is in force."""
+
+
+class Forbidden(RelaisError):
+    """The caller's API key is in force and does not open this."""
 
 
 class NotFound(RelaisError):

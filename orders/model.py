@@ -31,6 +31,7 @@ from pydantic_core import ErrorDetails
 from orders.errors import Fault, Malformed
 from orders.identifiers import CUSTOMER_CODE, product
 
+MOST_LINES = 2_000
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 
@@ -109,7 +110,7 @@ class Line(_Strict):
 
 Lines = Annotated[
     tuple[Line, ...],
-    Field(max_length=10_000, strict=False, json_schema_extra={"minItems": 1}),
+    Field(max_length=MOST_LINES, strict=False, json_schema_extra={"minItems": 1}),
     AfterValidator(_not_empty),
 ]
 

@@ -169,7 +169,7 @@ def test_other_content_has_another_digest(order: Order, data: st.DataObject) -> 
         ({"cut_off": "9999-12-31T23:59:59-23:00"}, "cut_off", "years 2000 to 2999"),
         ({"valid_until": "tomorrow"}, "valid_until", "must be a time such as"),
         ({"lines": []}, "lines", "at least one line"),
-        ({"lines": PLAIN["lines"] * 10_001}, "lines", "at most 10000"),
+        ({"lines": PLAIN["lines"] * 2_001}, "lines", "at most 2000"),
         ({"lines": {}}, "lines", "valid array"),
         ({"lines": None}, "lines", "valid array"),
         ({"lines": "3731804"}, "lines", "valid array"),

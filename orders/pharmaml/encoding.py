@@ -1,0 +1,136 @@
+"""An envelope to bytes, as the v4.8 schemas order its elements and attributes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from lxml import etree
+
+from orders.pharmaml.messages import (
+    ENVELOPE,
+    MESSAGE,
+    VERSION,
+    Action,
+    Commande,
+    Content,
+    Envelope,
+    EnvelopeErreur,
+    Erreur,
+    Head,
+    Line,
+    Partner,
+    RepCommande,
+    ReplyLine,
+)
+from orders.pharmaml.safe_xml import write
+
+
+def encode(envelope: Envelope, encoding: str) -> bytes:
+    """The document, in UTF-8 or ISO-8859-1. Every text must be one that XML can hold (`safe_xml.writable`)."""
+    head = envelope.head
+    root = etree.Element(f"{{{ENVELOPE}}}CSRP_ENVELOPPE", nsmap={None: ENVELOPE})  # type: ignore[dict-item]
+    _set(
+        root, Nature_Action=head.nature, Version_Protocole=VERSION, Id_Logiciel=head.software,
+        Version_Logiciel=head.software_version, Usage=head.usage,
+    )  # fmt: skip
+    _head(_add(root, ENVELOPE, "ENTETE"), head)
+    _content(_add(root, ENVELOPE, "CORPS"), envelope.content)
+    return write(root, encoding)
+
+
+def _head(entete: etree._Element, head: Head) -> None:
+    _partner(_add(entete, ENVELOPE, "EMETTEUR"), head.sender)
+    _partner(_add(entete, ENVELOPE, "RECEPTEUR"), head.recipient)
+    _add(entete, ENVELOPE, "REF_MESSAGE").text = head.reference
+    if head.answers is not None:
+        _add(entete, ENVELOPE, "EN_REPONSE_A").text = head.answers
+    _date(entete, ENVELOPE, head.date)
+
+
+def _partner(element: etree._Element, partner: Partner) -> None:
+    _set(element, Nature=partner.nature, Code=partner.code, Id=partner.id, Adresse=partner.address)
+
+
+def _content(corps: etree._Element, content: Content) -> None:
+    if isinstance(content, Action):
+        _add(corps, ENVELOPE, "ACTION").text = content
+    elif isinstance(content, EnvelopeErreur):
+        _set(_add(corps, ENVELOPE, "ERREUR"), Description_libre=content.description)
+    elif isinstance(content, Commande):
+        _commande(_message(corps, content, pharmacy=True), content)
+    elif isinstance(content, RepCommande):
+        _rep_commande(_message(corps, content, pharmacy=False), content)
+    else:
+        erreur = _add(_message(corps, content, pharmacy=False), MESSAGE, "ERREUR")
+        _set(erreur, Statut=f"{content.status:04d}", Detail=content.detail)
+
+
+def _message(corps: etree._Element, content: Commande | RepCommande | Erreur, *, pharmacy: bool) -> etree._Element:
+    """The CORPS of a new MESSAGE_OFFICINE or MESSAGE_REPARTITEUR."""
+    name = "MESSAGE_OFFICINE" if pharmacy else "MESSAGE_REPARTITEUR"
+    message = etree.SubElement(corps, f"{{{MESSAGE}}}{name}", nsmap={None: MESSAGE})  # type: ignore[dict-item]
+    entete = _add(message, MESSAGE, "ENTETE")
+    emetteur, destinataire = _add(entete, MESSAGE, "EMETTEUR"), _add(entete, MESSAGE, "DESTINATAIRE")
+    officine, repartiteur = (emetteur, destinataire) if pharmacy else (destinataire, emetteur)
+    _set(officine, Nature_Partenaire="OF", Id_Client=content.client)
+    code, company = content.company
+    _set(repartiteur, Nature_Partenaire="RE", Code_Societe=code, Id_Societe=company)
+    _date(entete, MESSAGE, None if isinstance(content, Erreur) else content.date)
+    return _add(message, MESSAGE, "CORPS")
+
+
+def _commande(corps: etree._Element, order: Commande) -> None:
+    element = _add(corps, MESSAGE, "COMMANDE")
+    delivery = None if order.delivery is None else order.delivery.isoformat()
+    _set(
+        element, Ref_Cde_Client=order.reference, Date_livraison=delivery,
+        Commentaire_General=order.comment, Commentaire_Livraison=order.delivery_comment,
+    )  # fmt: skip
+    normale = _add(element, MESSAGE, "NORMALE")
+    for line in order.lines:
+        _line(_add(normale, MESSAGE, "LIGNE_N"), line)
+
+
+def _line(element: etree._Element, line: Line) -> None:
+    _set(
+        element, Num_Ligne=f"{line.number:04d}", Type_Codification=line.codification, Code_Produit=line.code,
+        Designation=line.designation, Quantite=f"{line.quantity:04d}", Commentaire_Produit=line.comment,
+        Partielle=_boolean(line.partial), Reliquat=_boolean(line.backorder), Equivalent=_boolean(line.equivalent),
+    )  # fmt: skip
+
+
+def _rep_commande(corps: etree._Element, reply: RepCommande) -> None:
+    element = _add(corps, MESSAGE, "REP_COMMANDE")
+    _set(element, Ref_Cde_Client=reply.reference, Ref_Rep_Repartiteur=reply.own)
+    normale = _add(element, MESSAGE, "NORMALE")
+    for line in reply.lines:
+        _reply_line(_add(normale, MESSAGE, "LIGNE_N"), line)
+
+
+def _reply_line(element: etree._Element, line: ReplyLine) -> None:
+    _set(
+        element, Num_Ligne=str(line.number), Num_Ligne_Commande=str(line.ordered),
+        Type_Codification=line.codification, Code_Produit=line.code, Quantite_livree=str(line.delivered),
+    )  # fmt: skip
+    if line.shortage is not None:
+        missing = _add(element, MESSAGE, "INDISPONIBILITE_N")
+        _set(missing, Code_Reponse=f"{line.shortage.code:04d}", Additif=line.shortage.words)
+
+
+def _add(parent: etree._Element, namespace: str, name: str) -> etree._Element:
+    return etree.SubElement(parent, f"{{{namespace}}}{name}")
+
+
+def _set(element: etree._Element, **attributes: str | None) -> None:
+    for name, value in attributes.items():
+        if value is not None:
+            element.set(name, value)
+
+
+def _date(entete: etree._Element, namespace: str, date: datetime | None) -> None:
+    if date is not None:
+        _add(entete, namespace, "DATE").text = date.isoformat(timespec="seconds")
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"

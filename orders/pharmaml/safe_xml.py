@@ -1,0 +1,131 @@
+"""Foreign XML, read without trust: bounded in size and depth, no DTD, so no entities, nothing fetched.
+
+The bytes are decoded here, strictly, before libxml2 sees them: a message is UTF-8 or ISO-8859-1, says which, and is
+what it says.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Any, Final, NoReturn, cast
+
+from lxml import etree
+
+from orders.pharmaml.messages import NotUnderstood, Statut
+
+MOST_BYTES: Final = 1024 * 1024
+DEEPEST: Final = 32  # elements within each other; an order needs 7
+MOST_ELEMENTS: Final = 12_000  # a message has at most 10,000 lines
+MOST_ATTRIBUTES: Final = 32  # of an element; a line has 9, and each more costs libxml2 a look at all before it
+ENCODINGS: Final = {"utf-8": "UTF-8", "iso8859-1": "ISO-8859-1", "ascii": "UTF-8"}  # by Python's name
+
+_DECLARED: Final = re.compile(rb"""<\?xml\s[^>]{0,100}?encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]{0,40})["']""")
+_CHARSET: Final = re.compile(r"""charset\s*=\s*["']?([A-Za-z][A-Za-z0-9._-]{0,40})""", re.IGNORECASE)
+_FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+
+
+def encoding_of(raw: bytes, content_type: str | None) -> str:
+    """UTF-8 or ISO-8859-1: by the byte order mark, else the XML declaration, else HTTP's charset, else UTF-8.
+
+    The declaration goes before HTTP's charset, other than in RFC 7303: whoever wrote the text wrote the declaration,
+    while the header is often a library's default. Raises NotUnderstood for any other encoding.
+    """
+    if raw.startswith(codecs.BOM_UTF8):
+        return "UTF-8"
+    if found := _DECLARED.match(raw[:200]):
+        name = found[1].decode()
+    elif content_type is not None and (charset := _CHARSET.search(content_type)):
+        name = charset[1]
+    else:
+        return "UTF-8"
+    try:
+        return ENCODINGS[codecs.lookup(name).name]
+    except (LookupError, ValueError):
+        raise NotUnderstood(Statut.ENVELOPE, f"Encodage {name} non pris en charge : UTF-8 ou ISO-8859-1") from None
+
+
+def read(raw: bytes, encoding: str) -> etree._Element:
+    """The root of the document; comments and processing instructions are left out. Raises NotUnderstood."""
+    if len(raw) > MOST_BYTES:
+        raise NotUnderstood(Statut.ENVELOPE, f"Message de plus de {MOST_BYTES} octets")
+    try:
+        text = raw.decode("utf-8-sig" if encoding == "UTF-8" else encoding)
+    except UnicodeDecodeError:
+        raise NotUnderstood(Statut.ENVELOPE, f"Le message n'est pas en {encoding}") from None
+    if "<!DOCTYPE" in text:  # before libxml2 sees it; XML knows no other writing of it
+        raise NotUnderstood(Statut.ENVELOPE, "DOCTYPE interdit")
+    guard = _Guard()
+    parser = etree.XMLParser(
+        target=guard,
+        encoding="UTF-8",
+        # Without a DTD these are XML's own five; told to resolve none, lxml reads "&amp;" in attributes as "&#38;".
+        resolve_entities="internal",  # type: ignore[arg-type]
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+    )
+    try:
+        root: etree._Element = etree.fromstring(text.encode(), parser)
+    except etree.XMLSyntaxError as error:
+        if guard.refusal is not None:
+            raise guard.refusal from None
+        raise NotUnderstood(Statut.ENVELOPE, "XML mal formé" + _where(error.lineno)) from None
+    if found := parser.error_log.filter_from_errors():  # an undeclared prefix: libxml2 goes on without it
+        raise NotUnderstood(Statut.ENVELOPE, "XML mal formé" + _where(found[0].line))
+    return root
+
+
+def write(root: etree._Element, encoding: str) -> bytes:
+    """The document; what ISO-8859-1 lacks becomes a character reference."""
+    declaration = f'<?xml version="1.0" encoding="{encoding}"?>\n'
+    body = cast("bytes", etree.tostring(root, encoding=encoding, xml_declaration=False))
+    return declaration.encode() + body
+
+
+def writable(words: str) -> str:
+    """Words that XML can hold, in one line: whatever else becomes a space."""
+    return " ".join(_FORBIDDEN.sub(" ", words).split())
+
+
+def _where(line: int | None) -> str:
+    return f" (ligne {line})" if line else ""
+
+
+class _Guard:
+    """A parser's target that builds the tree as long as it is within bounds."""
+
+    def __init__(self) -> None:
+        self.refusal: NotUnderstood | None = None
+        self._builder = etree.TreeBuilder()
+        self._depth = self._count = 0
+
+    def start(self, tag: str | bytes, attributes: Any) -> None:
+        self._depth += 1
+        self._count += 1
+        if self._count > MOST_ELEMENTS:
+            self._refuse(f"Plus de {MOST_ELEMENTS} éléments")
+        if self._depth > DEEPEST:
+            self._refuse(f"Plus de {DEEPEST} niveaux d'éléments")
+        if len(attributes) > MOST_ATTRIBUTES:
+            self._refuse(f"Plus de {MOST_ATTRIBUTES} attributs")
+        self._builder.start(tag, attributes)
+
+    def end(self, tag: str | bytes) -> None:
+        self._depth -= 1
+        self._builder.end(tag)
+
+    def data(self, data: str | bytes) -> None:
+        self._builder.data(data)
+
+    def comment(self, text: str | bytes) -> None:
+        """Left out; without this lxml would build it into the tree."""
+
+    def close(self) -> etree._Element:
+        """Called at the end of bad documents too; what it raises then hides what was raised before."""
+        root: etree._Element = self._builder.close()
+        return root
+
+    def _refuse(self, words: str) -> NoReturn:
+        self.refusal = NotUnderstood(Statut.ENVELOPE, words)
+        raise self.refusal
