@@ -8,12 +8,15 @@ import asyncio
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -23,6 +26,8 @@ import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.embedded.leash import Leash
+from config.embedded.marks import Mark, creation
 from orders import clients, reading
 from orders.catalogue import demo_catalogue
 from orders.journal import connect, unreachable
@@ -48,8 +53,8 @@ PORTS = {"RELAIS_API_PORT": "0", "RELAIS_FLOWER_PORT": "0", "RELAIS_ERP_SIM_PORT
 class Relais:
     """One running `relais up` on a data directory of its own."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
+    def __init__(self, data_dir: Path, env: Mapping[str, str]) -> None:
+        self.data_dir, self._env = data_dir, env
         self._references = itertools.count()
         self._products = list(demo_catalogue())
 
@@ -70,7 +75,7 @@ class Relais:
         with (self.data_dir / f"{command}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "workers.cli", "--data-dir", str(self.data_dir), command],
-                env={**kept, **QUICK, **PORTS},
+                env={**kept, **QUICK, **PORTS, **self._env},
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -206,6 +211,20 @@ class Relais:
                 return int((await connection.execute(text("SELECT max(attempts) FROM deliveries"))).scalar_one())
 
         return self.journal(ask)
+
+
+@contextmanager
+def up(leash: Leash, **env: str) -> Iterator[Relais]:
+    """A whole Relais with these settings too, as a process on the leash.
+
+    Its data are not in pytest's own directory, which another run of pytest closes to PostgreSQL's user as it begins.
+    """
+    data_dir = Path(tempfile.mkdtemp(prefix="relais-test-"))
+    relais = Relais(data_dir, env)
+    relais.start(lambda pid: leash.hold(Mark("relais up", pid, creation(pid), grace=20)))
+    yield relais
+    assert relais.stop() == 0
+    shutil.rmtree(data_dir, ignore_errors=True)
 
 
 def left_running(data_dir: Path) -> list[str]:

@@ -7,12 +7,10 @@ journal balances, and no order became a dead letter.
 import asyncio
 import json
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from uuid import UUID
 
 import psutil
@@ -25,7 +23,7 @@ from config.embedded.leash import Leash
 from config.embedded.marks import Mark, creation
 from config.settings import Settings
 from orders import reading
-from tests.acceptance.running import Relais
+from tests.acceptance.running import Relais, up
 from tests.waiting import until
 from workers.app import create_app
 
@@ -33,13 +31,9 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def relais(leash: Leash, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relais]:
-    data_dir = Path(tmp_path_factory.mktemp("relais"))
-    running = Relais(data_dir)
-    running.start(lambda pid: leash.hold(Mark("relais up", pid, creation(pid), grace=20)))
-    yield running
-    assert running.stop() == 0
-    shutil.rmtree(data_dir, ignore_errors=True)
+def relais(leash: Leash) -> Iterator[Relais]:
+    with up(leash) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

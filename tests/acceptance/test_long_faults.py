@@ -2,20 +2,17 @@
 
 import os
 import random
-import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 import redis
 
 from config.embedded.leash import Leash
-from config.embedded.marks import Mark, creation
-from tests.acceptance.running import Relais
+from tests.acceptance.running import Relais, up
 from tests.acceptance.test_faults import load
 from tests.waiting import until
 
@@ -27,19 +24,14 @@ ACTS = ["worker", "child", "valkey", "flush", "postgres", "api", "down", "errors
 
 
 @pytest.fixture
-def relais(leash: Leash, data_dir: Path) -> Iterator[Relais]:
-    running = Relais(data_dir)
-    running.start(lambda pid: leash.hold(Mark("relais up", pid, creation(pid), grace=20)))
-    yield running
-    assert running.stop() == 0
-    shutil.rmtree(data_dir, ignore_errors=True)
+def relais(leash: Leash) -> Iterator[Relais]:
+    with up(leash) as running:
+        yield running
 
 
 def harm(relais: Relais, choose: random.Random) -> str:
     """Do one random bad thing, and say what it was."""
-    act = choose.choice(
-        ["worker", "child", "valkey", "flush", "postgres", "api", "down", "errors", "die", "fit", "fit"]
-    )
+    act = choose.choice(ACTS)
     if act in ("worker", "valkey", "postgres", "api"):
         pid = relais.pid(act)
         if pid and psutil.pid_exists(pid):
