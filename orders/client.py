@@ -1,0 +1,180 @@
+"""The intake as a front end in Python sees it: an order that it hands over is safe, and it knows where.
+
+    async with OrderClient(url, key, spool=Path("/var/lib/front/spool.db")) as client:
+        kept = await client.submit({"pharmacy": "990000002", "reference": "CMD-1", "lines": [...]})
+
+`submit` returns when the order is in Relais or, while the intake is away, on this machine's disk; from there it is
+handed over as soon as the intake answers, in order, by a later process if need be. While orders wait, new ones queue
+behind them. Only what the intake definitely refuses is raised; what is malformed is found here, even if it is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+from orders.client_answers import Away, Kept, Outcome
+from orders.client_flush import Flusher
+from orders.client_wire import Wire, base_of
+from orders.errors import Fault, Forbidden, Malformed, RelaisError, Unauthorised
+from orders.model import Order, canonical, parse
+from orders.spool import MOST_BYTES, MOST_ORDERS, Spool, Standing
+from orders.spool_file import SpoolFull
+
+FLIGHTS: Final = 64  # single orders on their way at once
+LOOK: Final = 0.1  # s between two looks at a flush
+
+Given = Order | Mapping[str, Any] | bytes
+
+
+class OrderClient:
+    """A front end's client. Use it as `async with`; its methods may be called at the same time."""
+
+    def __init__(
+        self, url: str, key: str, spool: Path, *, timeout: float = 5.0, longest_pause: float = 30.0,
+        most_orders: int = MOST_ORDERS, most_bytes: int = MOST_BYTES,
+        heard: Callable[[int, Outcome], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`spool` is a file on a local disk, made when there is none, that several processes may share.
+
+        An order has `timeout` seconds to be answered before the spool takes it; the spool holds at most so many
+        orders of so many bytes. `heard(number, outcome)` is told what became of an order from the spool: Kept, or
+        the refusal as an error. `longest_pause` is between two tries of an intake that is away, seconds.
+        Raises ValueError when `url` is no URL, or the key none.
+        """
+        if not key.strip().isprintable():
+            raise ValueError("the API key holds characters that no key has")
+        self._at, self._file, self._most = (base_of(url), key, timeout), spool, (most_orders, most_bytes)
+        self._heard, self._longest_pause = heard, longest_pause
+        self._flights = asyncio.Semaphore(FLIGHTS)
+
+    async def __aenter__(self) -> Self:
+        """Open the spool. Raises SpoolError."""
+        self._wire = Wire(*self._at)
+        try:
+            self.spool = await asyncio.to_thread(Spool, self._file, *self._most)
+        except BaseException:
+            await self._wire.close()
+            raise
+        self._flusher = Flusher(self.spool, self._wire, self._heard, self._longest_pause)
+        self._flushing = asyncio.create_task(self._flusher.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """What waits in the spool stays there for the next to open it."""
+        self._flushing.cancel()
+        await asyncio.wait([self._flushing])
+        await self._wire.close()
+        await self.spool.close()
+
+    @property
+    def trouble(self) -> Exception | None:
+        """Why the spool is not being emptied: the intake is away, or refuses the key (Unauthorised, Forbidden)."""
+        return self._flusher.trouble
+
+    async def submit(self, order: Given) -> Kept:
+        """Have one order safe, and say where.
+
+        Raises Malformed, Conflict, Unauthorised or Forbidden when it is refused, SpoolFull when the intake is away
+        and the spool has no room, SpoolError when its file fails: after those two, it is not known to be safe.
+        """
+        body = encoded(order)
+        async with self._flights:
+            if await self.spool.empty():
+                try:
+                    return await self._wire.post(body)
+                except Away as away:
+                    self._flusher.met(away)
+        (outcome,) = await self._put_aside([body])
+        if isinstance(outcome, SpoolFull):
+            raise outcome
+        return outcome
+
+    async def submit_many(self, orders: Sequence[Given]) -> list[Outcome]:
+        """Have up to a few hundred orders safe, in one request; for each, in their order, Kept or its refusal.
+
+        Raises Unauthorised or Forbidden when the key itself is refused: then nothing was taken.
+        """
+        outcomes = [_checked(order) for order in orders]
+        left = {index: body for index, body in enumerate(outcomes) if isinstance(body, bytes)}
+        found: dict[int, Outcome] = {i: each for i, each in enumerate(outcomes) if not isinstance(each, bytes)}
+        if left and await self.spool.empty():
+            found |= await self._hand_over(left)
+        left = {index: body for index, body in left.items() if index not in found}
+        if left:
+            found |= zip(left, await self._put_aside([*left.values()]), strict=True)
+        return [found[index] for index in range(len(outcomes))]
+
+    async def flush(self, patience: float = 0.0, tell: Callable[[Standing], None] | None = None) -> Standing:
+        """Wait until the spool is empty, or nothing has left it for `patience` seconds, or the key is refused.
+
+        It is tried at once, unless the intake asked to be left alone. What the spool holds then; see `trouble`.
+        """
+        self._flusher.hurry()
+        rounds, moved, before = self._flusher.rounds, time.monotonic(), None
+        while True:
+            standing = await self.spool.standing()
+            if tell is not None:
+                tell(standing)
+            if standing.waiting != before:
+                before, moved = standing.waiting, time.monotonic()
+            now, tried = time.monotonic(), self._flusher.rounds > rounds
+            refused = tried and isinstance(self.trouble, Unauthorised | Forbidden)
+            given_up = now - moved >= patience and (tried or now < self._flusher.left_alone_until)
+            if not standing.waiting or refused or given_up:
+                return standing
+            await asyncio.sleep(LOOK)
+
+    async def _hand_over(self, bodies: Mapping[int, bytes]) -> dict[int, Outcome]:
+        """The answers of the intake, as many as it gives."""
+        found: dict[int, Outcome] = {}
+        places = [*bodies]
+
+        async def heard(answers: list[tuple[int, Outcome]]) -> None:
+            found.update((places[index], outcome) for index, outcome in answers)
+
+        try:
+            away = await self._wire.batch([*bodies.values()], heard)
+        except Away as error:
+            away = error
+        if away is not None:
+            self._flusher.met(away)
+        return found
+
+    async def _put_aside(self, bodies: Sequence[bytes]) -> list[Kept | SpoolFull]:
+        spooled = await self.spool.append(bodies)
+        self._flusher.wake()
+        return [
+            each if isinstance(each, SpoolFull) else Kept("spool", each.repeated, number=each.number)
+            for each in spooled
+        ]
+
+
+def encoded(order: Given) -> bytes:
+    """An order's canonical bytes. Raises Malformed; times in a mapping may be datetimes."""
+    if isinstance(order, Order):
+        return canonical(order)
+    if isinstance(order, bytes):
+        return canonical(parse(order))
+    try:
+        return canonical(parse(json.dumps(order, default=_time).encode()))
+    except (TypeError, ValueError, RecursionError):
+        raise Malformed([Fault("body", None, "cannot be written as JSON")]) from None
+
+
+def _checked(order: Given) -> bytes | RelaisError:
+    try:
+        return encoded(order)
+    except Malformed as error:
+        return error
+
+
+def _time(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)

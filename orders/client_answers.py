@@ -1,0 +1,134 @@
+"""What an answer of the intake means for an order.
+
+There are three meanings: it is kept; the intake definitely refuses it, in a problem document (RFC 9457) of its own;
+or the intake is away. Whatever is neither of the first two is the third, whoever said it: a 503, the page of a proxy
+in between, an answer that cannot be read. An order that met that one is sent again, and the intake knows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from orders.errors import Conflict, Fault, Forbidden, Malformed, RelaisError, Unauthorised
+
+LONGEST_RETRY_AFTER: Final = 600.0  # s
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where an order is safe: in Relais (`journal` or `spill`), with its id there, or in the spool, with its number.
+
+    `repeated` is true when this very order was there before.
+    """
+
+    where: Literal["journal", "spill", "spool"]
+    repeated: bool
+    id: UUID | None = None
+    number: int | None = None
+
+
+class Away(Exception):
+    """The intake takes nothing now: why, and how many seconds it asks to be left alone, None if it does not say."""
+
+    def __init__(self, why: str, retry_after: float | None = None) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+
+
+Outcome = Kept | RelaisError
+
+
+def kind_of(outcome: Outcome) -> str:
+    """The word for an outcome: accepted, repeated, conflict, forbidden or malformed."""
+    if isinstance(outcome, Kept):
+        return "repeated" if outcome.repeated else "accepted"
+    kinds: dict[type[RelaisError], str] = {Conflict: "conflict", Forbidden: "forbidden"}
+    return kinds.get(type(outcome), "malformed")
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes) -> RelaisError | Away:
+    """What an answer that is no success means. Only a problem document can refuse an order for good."""
+    problem = _problem(headers, body)
+    said = str(problem.get("detail") or problem.get("title") or f"it answered {status}")[:500]
+    if problem and status == 401:
+        return Unauthorised(said)
+    if problem and status == 403:
+        return Forbidden(said)
+    if status == 409 and "first" in problem:
+        return Conflict(str(problem["first"]))
+    if problem and status in (400, 413, 422):
+        return _malformed(problem)
+    return Away(f"it answered {status}", _seconds(headers.get("Retry-After")))
+
+
+def for_all(error: RelaisError | Away) -> RelaisError | Away:
+    """What refuses a whole batch is the key, or it is not about its orders."""
+    return error if isinstance(error, Unauthorised | Forbidden | Away) else Away(f"it refused the batch: {error}")
+
+
+def answer_of(line: bytes, orders: int) -> tuple[int, Outcome | Away]:
+    """One line of a batch's answer: the order's index, and what became of it."""
+    said = json.loads(line)
+    index = int(said["line"]) - 1
+    if not 0 <= index < orders:
+        raise ValueError("an answer to no order")
+    return index, _outcome(said)
+
+
+def _outcome(said: dict[str, Any]) -> Outcome | Away:
+    match said["status"]:
+        case "accepted" | "repeated" as status:
+            return kept_by({"repeated": status == "repeated", **said})
+        case "conflict":
+            return Conflict(str(said["first"]))
+        case "malformed":
+            return _malformed(said)
+        case "forbidden":
+            return Forbidden(str(said["detail"])[:500])
+    return Away(str(said.get("detail", said["status"]))[:500], _seconds(said.get("retry_after")))
+
+
+def kept_by(said: dict[str, Any]) -> Kept:
+    """Where an order is kept, by the answer that says so. Raises KeyError, TypeError and ValueError."""
+    return Kept("spill" if said.get("kept") == "spill" else "journal", bool(said["repeated"]), UUID(said["id"]))
+
+
+def _malformed(said: dict[str, Any]) -> Malformed:
+    faults = [Fault(str(each["field"]), each.get("line"), str(each["message"])) for each in said.get("faults") or ()]
+    return Malformed(faults or [Fault("body", None, str(said.get("detail") or said.get("title")))])
+
+
+def _problem(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """The problem document in an answer, nothing when it is none."""
+    if not headers.get("Content-Type", "").startswith("application/problem+json"):
+        return {}
+    found = json.loads(body)
+    return found if isinstance(found, dict) else {}
+
+
+def _seconds(said: object) -> float | None:
+    """Retry-After (RFC 9110 10.2.3), seconds or a date, as seconds from now."""
+    try:
+        seconds = float(str(said))
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(str(said)) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+@contextmanager
+def legible() -> Iterator[None]:
+    """Inside, what cannot be read becomes Away."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Away("its answer is not that of the intake of Relais") from error

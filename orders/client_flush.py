@@ -1,0 +1,121 @@
+"""Empties a spool into the intake in the background: in order, a few hundred orders at a time, one process at a time.
+
+An order leaves the spool when its answer is there, so a crash in between sends it again, and the intake knows it.
+What is refused for good is marked and kept. A key that is refused and an intake that is away leave every order where
+it is; then it tries again after a pause with jitter that doubles, and not before the time that the intake asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from orders.client_answers import Away, Kept, Outcome, kind_of
+from orders.client_wire import Wire
+from orders.errors import Forbidden, RelaisError, Unauthorised
+from orders.spool import Spool, Waiting
+from orders.spool_file import turn
+
+log = logging.getLogger("relais.client")
+
+LINES: Final = 400  # most orders of one request
+IDLE: Final = 2.0  # s between two looks for what other processes left
+FIRST_PAUSE: Final = 0.25  # s
+REASON: Final = 500  # characters of a refusal's reason that are kept
+
+
+class Flusher:
+    """Empties one spool for as long as `run` runs. `heard` is told of every answer by the order's number."""
+
+    def __init__(
+        self, spool: Spool, wire: Wire, heard: Callable[[int, Outcome], None] | None, longest_pause: float
+    ) -> None:
+        """`longest_pause` is for an intake that stays away, seconds."""
+        self._spool, self._wire, self._heard, self._longest = spool, wire, heard, longest_pause
+        self._urged = asyncio.Event()
+        self._failures = 0
+        self.left_alone_until = 0.0  # monotonic
+        self.trouble: Away | RelaisError | None = None
+        self.rounds = 0
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            await self._round()
+            await self._rest()
+
+    def wake(self) -> None:
+        """There is something in the spool now."""
+        if self.trouble is None:
+            self._urged.set()
+
+    def hurry(self) -> None:
+        """Do not wait out the pause; what the intake asked for is still waited for."""
+        self._failures = 0
+        self._urged.set()
+
+    def met(self, trouble: Away | RelaisError) -> None:
+        """The intake, or the spool, cannot go on now."""
+        if str(trouble) != str(self.trouble):
+            log.warning("the spool waits: %s", trouble)
+        self.trouble = trouble
+        self._failures += 1
+        if isinstance(trouble, Away) and trouble.retry_after is not None:
+            self.left_alone_until = time.monotonic() + trouble.retry_after
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._pause()):  # wait_for can lose a cancellation in Python 3.11
+                await self._urged.wait()
+        await asyncio.sleep(self.left_alone_until - time.monotonic())
+
+    def _pause(self) -> float:
+        if self.trouble is None:
+            return IDLE
+        hopeless = isinstance(self.trouble, Unauthorised | Forbidden)
+        pause = self._longest if hopeless else min(self._longest, FIRST_PAUSE * 2 ** min(self._failures, 20))
+        return pause * random.uniform(0.5, 1.0)
+
+    async def _round(self) -> None:
+        """Empty the spool as far as it goes."""
+        self._urged.clear()
+        try:
+            if not await self._spool.empty():
+                with turn(self._spool.path) as mine:
+                    if not mine:
+                        self.trouble = Away("another process is emptying the spool")
+                        return
+                    await self._empty()
+            self.trouble, self._failures = None, 0
+        except (Away, RelaisError) as trouble:
+            self.met(trouble)
+        except Exception as error:  # `heard` is the front end's own; orders must flow whatever it does
+            log.exception("the flush failed")
+            self.met(Away(f"internal fault: {type(error).__name__}"))
+        finally:
+            self.rounds += 1
+
+    async def _empty(self) -> None:
+        while request := await self._spool.waiting(most=LINES):
+            later = await self._wire.batch([each.body for each in request], partial(self._settle, request))
+            if later is not None:
+                raise later
+
+    async def _settle(self, request: Sequence[Waiting], answers: list[tuple[int, Outcome]]) -> None:
+        found = [(request[index].number, outcome) for index, outcome in answers]
+        taken = [number for number, outcome in found if isinstance(outcome, Kept)]
+        refused = [(n, kind_of(why), str(why)[:REASON]) for n, why in found if not isinstance(why, Kept)]
+        if found:
+            await self._spool.settle(taken, refused)
+            self.trouble, self._failures = None, 0
+        for number, outcome in found:
+            if not isinstance(outcome, Kept):
+                log.warning("the intake refused an order of the spool number=%d kind=%s", number, kind_of(outcome))
+            if self._heard is not None:
+                self._heard(number, outcome)
