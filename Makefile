@@ -31,7 +31,7 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench-quick: $(READY) ## Relais beside plain Celery, under five minutes
+bench-quick: $(READY) ## Relais beside plain Celery, and what front ends lean on, under eight minutes
 	@$(BIN)/python -m benchmarks.quick
 
 bench-backlog: $(READY) ## a backlog of 200,000 orders

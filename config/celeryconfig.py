@@ -8,7 +8,7 @@ from typing import Any
 
 from kombu import Connection, Queue
 
-URGENT, NORMAL = "relais.urgent", "relais.normal"
+URGENT, NOTICES, NORMAL = "relais.urgent", "relais.notices", "relais.normal"
 
 
 def celery_config(redis_url: str, *, concurrency: int, time_limit: float) -> dict[str, Any]:
@@ -24,11 +24,12 @@ def celery_config(redis_url: str, *, concurrency: int, time_limit: float) -> dic
             "socket_timeout": 2,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
-            # The urgent queue is emptied first; `round_robin`, the default, would serve both alike.
+            # The urgent queue is emptied first, then that of notices, whose tasks only begin the work and take no
+            # time, and which would else wait for a backlog's end; `round_robin`, the default, would serve all alike.
             "queue_order_strategy": "priority",
         },
         # Declared explicitly and addressed by name: no binding whose loss would drop messages silently.
-        "task_queues": [Queue(name, exchange="", routing_key=name) for name in (URGENT, NORMAL)],
+        "task_queues": [Queue(name, exchange="", routing_key=name) for name in (URGENT, NOTICES, NORMAL)],
         "task_default_queue": NORMAL,
         "task_default_exchange": "",
         "task_create_missing_queues": False,
@@ -53,6 +54,6 @@ def celery_config(redis_url: str, *, concurrency: int, time_limit: float) -> dic
 
 
 def depth(connection: Connection) -> int:
-    """Messages waiting in the queues. Raises what kombu and redis-py raise when Redis is out of reach."""
+    """Messages about orders that wait in Redis. Raises what kombu and redis-py raise when it is out of reach."""
     client = connection.default_channel.client
     return int(client.llen(URGENT)) + int(client.llen(NORMAL))

@@ -37,17 +37,30 @@ class Settings(BaseSettings):
 
     database_url: str | None = Field(None, description="PostgreSQL 15 or newer, `postgresql://…`")
     redis_url: str | None = Field(None, description="Redis 7.2+ or Valkey, `redis://…`")
+    spill_key: SecretStr | None = Field(
+        None, description="signs what intake spills to Redis; workers need the same; several, the newest first: `a,b`"
+    )
     erp_url: str | None = Field(None, description="base URL of the ERP's order endpoint")
     erp_token: SecretStr | None = Field(None, description="bearer token sent to the ERP")
     data_dir: Path = Field(default_factory=default_data_dir, description="data of the embedded services")
 
     api_host: str = Field("127.0.0.1", description="address that the intake listens on")
     api_port: int = Field(8470, ge=0, le=65535, description="port of the intake")
+    client_rate: float | None = Field(
+        None,
+        ge=0.001,
+        le=1_000_000,
+        description="orders a second of a client that has no rate of its own; no limit when unset",
+    )
+    intake_requests: PositiveInt = Field(2000, description="most requests in hand at once, per intake process")
+    listeners: PositiveInt = Field(5000, description="most event streams open at once, per intake process")
+    intake_bytes: PositiveInt = Field(64 * 1024 * 1024, description="most bytes of bodies in hand at once")
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower")
     flower_auth: SecretStr | None = Field(None, description="`user:password` for Flower; made up when unset")
     erp_sim_port: int = Field(8471, ge=0, le=65535, description="port of the ERP simulator")
 
     catalogue: Path | None = Field(None, description="CSV of products: cip13, label, withdrawn, max_quantity")
+    pharmaml_keys: Path | None = Field(None, description="CSV of PharmaML's control keys: pharmacy, key")
     pharmacy_register: Path | None = Field(None, description="CSV of pharmacies: pharmacy")
 
     backend: str = Field("erp", pattern=r"^[a-z][a-z0-9_-]{0,31}$", description="name of the ERP's backend")
@@ -68,6 +81,13 @@ class Settings(BaseSettings):
     retry_after: PositiveFloat = Field(2.0, description="pause after an order's first failure; doubles")
     retry_max: PositiveFloat = Field(600.0, description="longest pause between an order's attempts")
     poll_after: PositiveFloat = Field(2.0, description="pause between polls of an order accepted later")
+    webhook_timeout: PositiveFloat = Field(10.0, description="deadline of one call to a client's webhook")
+    webhook_retry_after: PositiveFloat = Field(2.0, description="pause after a webhook's first failure; doubles")
+    webhook_retry_max: PositiveFloat = Field(3600.0, description="longest pause between tries of a webhook")
+    webhook_give_up: PositiveFloat = Field(
+        604800.0, description="failure without a success between that disables a webhook"
+    )
+    webhook_plain_http: bool = Field(False, description="webhooks may be `http://` on other hosts than this one")
     worker_concurrency: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 2, description="processes")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of the logs")
 
@@ -76,6 +96,13 @@ class Settings(BaseSettings):
     def _names_user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not all(value.get_secret_value().partition(":")[::2]):
             raise ValueError("must be user:password")
+        return value
+
+    @field_validator("spill_key")
+    @classmethod
+    def _cannot_be_guessed(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(len(key.strip()) < 16 for key in value.get_secret_value().split(",")):
+            raise ValueError("must be 16 characters or more, and so each of several")
         return value
 
     @model_validator(mode="after")
@@ -109,4 +136,6 @@ def load(**overrides: object) -> Settings:
         for name in ("database_url", "redis_url", "erp_url")
         if getattr(settings, name) is None and offered.get(name)
     }
+    if settings.spill_key is None and offered.get("spill_key"):
+        missing["spill_key"] = SecretStr(offered["spill_key"])
     return settings.model_copy(update=missing)

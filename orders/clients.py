@@ -1,50 +1,105 @@
-"""API keys of the front ends: 256 random bits, shown once, stored as SHA-256 (nothing to guess, so nothing to slow).
+"""Clients and their API keys: 256 random bits, shown once, stored as SHA-256 (nothing to guess, so nothing to slow).
 
-The keyring holds the keys in force in memory and reads them again every few seconds: a request costs one hash,
-a new key works at once, a revoked one is out within seconds, and a journal that is down locks nobody out.
+A client may hold several keys in force, so that a key is renewed with an overlap and no order is turned away; a key
+that is out of force stays listed. Every act may carry another (`also`) in its transaction: the record of who did it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 import secrets
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.errors import Fault, JournalDown, Malformed, NotFound, RelaisError, Unauthorised
-from orders.journal import transactional, unreachable
-from orders.tables import NOW, clients
+from orders.errors import Fault, Malformed, NotFound, RelaisError
+from orders.identifiers import CUSTOMER_CODE
+from orders.journal import transactional
+from orders.tables_front import clients, keys
 
 Also = Callable[[AsyncConnection], Awaitable[None]]
-PREFIX = "relais_"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+AlsoEach = Callable[[AsyncConnection, str], Awaitable[None]]  # the client's name
+PREFIX: Final = "relais_"
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+FINGERPRINT: Final = 12  # hexadecimal digits of a key's hash by which it is listed
+RATES: Final = (0.001, 1_000_000.0)  # orders a second
+BURSTS: Final = (1, 1_000_000)  # orders
+
+
+class Scope(StrEnum):
+    """What a key opens."""
+
+    WRITE = "orders:write"  # hand over and cancel orders
+    READ = "orders:read"  # see what became of them
+    OPS = "ops"  # everybody's orders, and the metrics
+
+
+FRONT_END: Final = (Scope.WRITE, Scope.READ)
+
+IN_FORCE = text("""
+SELECT k.hash, k.fingerprint, k.client, k.scopes, k.expires_at, c.pharmacies, c.rate, c.burst
+FROM keys k JOIN clients c ON c.name = k.client WHERE k.expires_at IS NULL OR k.expires_at > now()
+""")
+
+# The scopes of a client are those of its newest key; those of one that was revoked are not given again.
+HOLDERS = text("""
+SELECT DISTINCT ON (client) client, scopes FROM keys
+WHERE (expires_at IS NULL OR expires_at > now()) AND (CAST(:name AS text) IS NULL OR client = :name)
+ORDER BY client, created_at DESC
+""")
+
+EXPIRE = text("""
+UPDATE keys SET expires_at = now() + :overlap
+WHERE client = :name AND (expires_at IS NULL OR expires_at > now() + :overlap)
+""")
+
+# `times` in seconds since 1970; another process may have written a later one.
+USED = text("""
+UPDATE keys SET last_used_at = greatest(last_used_at, to_timestamp(used.at))
+FROM unnest(CAST(:fingerprints AS text[]), CAST(:times AS float8[])) AS used (fingerprint, at)
+WHERE keys.fingerprint = used.fingerprint
+""")
+
+SCOPES = text("""
+UPDATE keys SET scopes = :scopes WHERE client = :name AND (expires_at IS NULL OR expires_at > now())
+""")
 
 
 class ClientExists(RelaisError):
     """A client of this name was added before."""
 
 
-def _hash(key: str) -> bytes:
+def hash_of(key: str) -> bytes:
+    """What is stored of a key: 32 bytes."""
     return hashlib.sha256(key.encode()).digest()
 
 
-async def add(engine: AsyncEngine, name: str, also: Also | None = None) -> str:
-    """Make a client and return its key, which is stored nowhere; `also` runs in the same transaction.
+def fingerprint_of(hashed: bytes) -> str:
+    """What a key is listed by."""
+    return hashed.hex()[:FINGERPRINT]
 
-    Raises Malformed and ClientExists.
+
+async def add(
+    engine: AsyncEngine, name: str, also: Also | None = None, *, scopes: Sequence[Scope] = FRONT_END,
+    pharmacies: Sequence[str] | None = None, rate: float | None = None, burst: int | None = None,
+) -> str:  # fmt: skip
+    """Make a client and return its key, which is stored nowhere.
+
+    `pharmacies` that it may order for, None for any; `rate` in orders a second, `burst` in orders, None for the
+    default. Raises Malformed and ClientExists.
     """
-    if not NAME.fullmatch(name):
-        raise Malformed([Fault("name", None, "letters, digits, dot, dash and underscore, 64 at most")])
-    key = PREFIX + secrets.token_urlsafe(32)
+    values = {"pharmacies": None if pharmacies is None else sorted({*pharmacies}), "rate": rate, "burst": burst}
+    _check(name, values)
     try:
         async with transactional(engine).begin() as connection:
-            await connection.execute(insert(clients).values(name=name, key_hash=_hash(key)))
+            await connection.execute(insert(clients).values(name=name, **values))
+            key = await _issue(connection, name, scopes)
             if also is not None:
                 await also(connection)
     except IntegrityError:
@@ -52,60 +107,85 @@ async def add(engine: AsyncEngine, name: str, also: Also | None = None) -> str:
     return key
 
 
-async def every(engine: AsyncEngine) -> list[dict[str, object]]:
-    """All clients: name, created_at, revoked_at."""
-    query = select(clients.c.name, clients.c.created_at, clients.c.revoked_at).order_by(clients.c.name)
-    async with engine.connect() as connection:
-        return [dict(row) for row in (await connection.execute(query)).mappings()]
+async def change(
+    engine: AsyncEngine, name: str, values: Mapping[str, Any], also: Also | None = None, *,
+    scopes: Sequence[Scope] | None = None,
+) -> None:  # fmt: skip
+    """Change a client within seconds everywhere: what `values` names of `pharmacies`, `rate` and `burst`, None as in
+    `add`; and what its keys in force open, unless `scopes` is None. Raises Malformed and NotFound.
+    """
+    _check(name, values)
+    async with transactional(engine).begin() as connection:
+        found = await connection.execute(select(clients.c.name).where(clients.c.name == name).with_for_update())
+        if found.first() is None:
+            raise NotFound(f"no client {name}")
+        if values:
+            await connection.execute(update(clients).where(clients.c.name == name).values(**values))
+        if scopes is not None:
+            changed = await connection.execute(SCOPES, {"name": name, "scopes": [*map(str, scopes)]})
+            if changed.rowcount == 0:
+                raise NotFound(f"no client {name} with a key in force")
+        if also is not None:
+            await also(connection)
+
+
+async def rotate(
+    engine: AsyncEngine, name: str | None, overlap: timedelta, also: AlsoEach | None = None
+) -> dict[str, str]:
+    """A new key for a client, or for every client that has one in force: name → key, which is stored nowhere.
+
+    The old keys stay in force for `overlap`, none of them longer than it would have; all clients are renewed or none.
+    Raises NotFound.
+    """
+    made: dict[str, str] = {}
+    async with transactional(engine).begin() as connection:
+        for holder, scopes in (await connection.execute(HOLDERS, {"name": name})).all():
+            await connection.execute(EXPIRE, {"name": holder, "overlap": overlap})
+            made[holder] = await _issue(connection, holder, scopes)
+            if also is not None:
+                await also(connection, holder)
+        if not made:
+            raise NotFound(f"no client {name} with a key in force" if name else "no client has a key in force")
+    return made
 
 
 async def revoke(engine: AsyncEngine, name: str, also: Also | None = None) -> None:
-    """Put a client's key out of force, within seconds everywhere; `also` as for `add`. Raises NotFound."""
-    statement = update(clients).where(clients.c.name == name, clients.c.revoked_at.is_(None))
+    """Put all of a client's keys out of force, within seconds everywhere. Raises NotFound."""
     async with transactional(engine).begin() as connection:
-        changed = await connection.execute(statement.values(revoked_at=NOW))
+        changed = await connection.execute(EXPIRE, {"name": name, "overlap": timedelta(0)})
         if changed.rowcount == 0:
             raise NotFound(f"no client {name} with a key in force")
         if also is not None:
             await also(connection)
 
 
-class Keyring:
-    """The keys in force, as one process knows them."""
+async def every(engine: AsyncEngine) -> list[dict[str, Any]]:
+    """All keys with what their clients may: client, key (fingerprint), scopes, times, pharmacies, rate, burst."""
+    query = select(
+        keys.c.client, keys.c.fingerprint.label("key"), keys.c.scopes, keys.c.created_at, keys.c.expires_at,
+        keys.c.last_used_at, clients.c.pharmacies, clients.c.rate, clients.c.burst,
+    ).join(clients, clients.c.name == keys.c.client).order_by(keys.c.client, keys.c.created_at)  # fmt: skip
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(query)).mappings()]
 
-    def __init__(self, engine: AsyncEngine, *, refresh: float = 3.0, impatience: float = 0.5) -> None:
-        """Read again every `refresh` seconds, and for an unknown key every `impatience` seconds at most."""
-        self._engine = engine
-        self._refresh = refresh
-        self._impatience = impatience
-        self._names: dict[bytes, str] | None = None
-        self._read_at = float("-inf")
-        self._reading: asyncio.Task[None] | None = None
 
-    async def client(self, authorization: str | None) -> str:
-        """The client behind an `Authorization: Bearer …` header. Raises Unauthorised and JournalDown."""
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise Unauthorised("an API key is needed: Authorization: Bearer …")
-        hashed = _hash(key.strip())
-        known = self._names is not None and hashed in self._names
-        if time.monotonic() - self._read_at > (self._refresh if known else self._impatience):
-            self._read_at = time.monotonic()
-            self._reading = asyncio.get_running_loop().create_task(self._read())
-        if not known and self._reading is not None:
-            await asyncio.shield(self._reading)
-        if self._names is None:
-            raise JournalDown("the journal is out of reach")
-        if hashed not in self._names:
-            raise Unauthorised("this API key is not in force")
-        return self._names[hashed]
+async def _issue(connection: AsyncConnection, name: str, scopes: Sequence[str]) -> str:
+    key = PREFIX + secrets.token_urlsafe(32)
+    hashed = hash_of(key)
+    values = {"fingerprint": fingerprint_of(hashed), "hash": hashed, "client": name, "scopes": [*map(str, scopes)]}
+    await connection.execute(insert(keys).values(values))
+    return key
 
-    async def _read(self) -> None:
-        """Read the keys; a journal out of reach leaves those last known in force."""
-        query = select(clients.c.key_hash, clients.c.name).where(clients.c.revoked_at.is_(None))
-        try:
-            async with self._engine.connect() as connection:
-                self._names = {row[0]: row[1] for row in await connection.execute(query)}
-        except Exception as error:
-            if not unreachable(error):
-                raise
+
+def _check(name: str, values: Mapping[str, Any]) -> None:
+    """Raise Malformed, naming every fault, unless name, pharmacies, rate and burst can be ones."""
+    faults = []
+    if not NAME.fullmatch(name):
+        faults.append(Fault("name", None, "letters, digits, dot, dash and underscore, 64 at most"))
+    if not all(re.fullmatch(CUSTOMER_CODE, pharmacy) for pharmacy in values.get("pharmacies") or ()):
+        faults.append(Fault("pharmacies", None, "codes are letters, digits, dot, dash and underscore, 32 at most"))
+    for field, (least, most), unit in (("rate", RATES, "orders a second"), ("burst", BURSTS, "orders")):
+        if (value := values.get(field)) is not None and not least <= value <= most:
+            faults.append(Fault(field, None, f"from {least:g} to {most:,.0f} {unit}"))
+    if faults:
+        raise Malformed(faults)

@@ -1,78 +1,39 @@
 """Intake by group commit: concurrent orders share one INSERT and one fsync; a lone order waits for nobody.
 
-`accept` returns only when the order is on the journal's disk: a 202 is a receipt. The statement is idempotent on
-(pharmacy, reference), so a group whose answer was lost is simply tried again. The commit itself notifies the
-dispatcher; intake never talks to the queue and cannot notice that it is gone.
+`accept` returns only when the order is on disk, in the journal or, while PostgreSQL is away, in the spill: a 202 is a
+receipt. A group whose answer was lost is tried again, or spilled under the same ids, and never makes a second order.
+Where the journal is there, intake never talks to Redis, and cannot notice that it is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from uuid import UUID
+from typing import Any
 
-from sqlalchemy import text
+import asyncpg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from uuid_utils.compat import uuid7
 
-from orders.errors import Conflict, JournalDown
-from orders.journal import DUE_CHANNEL, connect, unreachable
-from orders.model import RANK, Order, canonical, digest
-from orders.states import State
+from orders.entries import Accepted, Entry, entry, write
+from orders.errors import JournalDown, RelaisError
+from orders.journal import connect, unreachable
+from orders.model import Order
+from orders.spill import Seal, SpillDown, Store, spill
+from orders.standing import Standing
 
-INSERT = text(f"""
-WITH input AS (
-  SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:pharmacy AS text[]), CAST(:reference AS text[]),
-    CAST(:body AS bytea[]), CAST(:digest AS bytea[]), CAST(:client AS text[]), CAST(:priority AS smallint[]),
-    CAST(:cut_off AS timestamptz[])) AS t (id, pharmacy, reference, body, digest, client, priority, cut_off)
-), fresh AS (
-  INSERT INTO orders (id, pharmacy, reference, body, digest, client)
-  SELECT id, pharmacy, reference, body, digest, client FROM input
-  ON CONFLICT (pharmacy, reference) DO NOTHING RETURNING id
-), due AS (
-  INSERT INTO deliveries (order_id, state, backend, priority, cut_off)
-  SELECT id, '{State.ACCEPTED}', CAST(:backend AS text), priority, coalesce(cut_off, 'infinity')
-  FROM input JOIN fresh USING (id) RETURNING order_id
-)
-SELECT array_agg(order_id), pg_notify('{DUE_CHANNEL}', '') FROM due
-""")
-
-FIRST = text("""
-SELECT pharmacy, reference, orders.id, orders.digest
-FROM unnest(CAST(:pharmacy AS text[]), CAST(:reference AS text[])) AS t (pharmacy, reference)
-JOIN orders USING (pharmacy, reference)
-""")
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An order that is on disk: its id, and whether this very order had been accepted before."""
-
-    id: UUID
-    repeated: bool
+Answers = list[Accepted | RelaisError]
 
 
 @dataclass(slots=True)
-class _Entry:
-    """An order that waits for its group."""
+class _Party:
+    """Entries that came together and are answered together."""
 
-    id: UUID
-    pharmacy: str
-    reference: str
-    body: bytes
-    digest: bytes
-    client: str
-    priority: int
-    cut_off: datetime | None
-    answer: asyncio.Future[Accepted]
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.pharmacy, self.reference
+    entries: Sequence[Entry]
+    answer: asyncio.Future[Answers]
 
 
 @asynccontextmanager
@@ -88,36 +49,51 @@ async def open_intake(url: str, backend: str = "erp") -> AsyncIterator[Intake]:
 
 
 class Intake:
-    """Takes orders into the journal. One instance per process and event loop; make it inside the loop."""
+    """Takes orders. One instance per process and event loop; make it inside the loop."""
 
     def __init__(
-        self, engine: AsyncEngine, backend: str, *, group: int = 256, committers: int = 2, waiting: int = 10_000
-    ) -> None:
-        """Up to `committers` groups of at most `group` orders commit at once; `waiting` bounds the rest."""
+        self, engine: AsyncEngine, backend: str, *, spill: tuple[Store, Seal] | None = None,
+        group: int = 256, committers: int = 2, waiting: int = 10_000, grouped: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
+        """Up to `committers` groups of about `group` orders commit at once; `waiting` bounds the rest.
+
+        `grouped` hears how many orders each group has.
+        """
+        self.standing = Standing(engine, spill)
         self._engine = engine
         self._backend = backend
         self._group = group
+        self._grouped = grouped
         self._idle = committers
         self._bound = waiting
-        self._waiting: deque[_Entry] = deque()
+        self._waiting: deque[_Party] = deque()
+        self._count = 0  # of the entries that wait
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def accept(self, order: Order, client: str) -> Accepted:
-        """Journal one order and say so only once it is on disk.
+    async def accept(
+        self, order: Order, client: str, *, request_id: str | None = None, key: str | None = None,
+        origin: Mapping[str, Any] | None = None,
+    ) -> Accepted:  # fmt: skip
+        """Take one order and say so only once it is on disk; `key` is the client's own, `origin` any JSON object.
 
-        Raises Conflict (same reference, other content) and JournalDown (not known to be on disk: ask again), the
-        latter after twice the engine's timeout at most.
+        Raises Conflict (same reference, other content), KeyReused (same key, other order) and JournalDown (not known
+        to be on disk: ask again), the latter after twice the engine's timeout at most.
         """
-        if len(self._waiting) >= self._bound:
+        (answer,) = await self.accept_all([entry(order, client, request_id=request_id, key=key, origin=origin)])
+        if isinstance(answer, Accepted):
+            return answer
+        raise answer
+
+    async def accept_all(self, entries: Sequence[Entry]) -> Answers:
+        """Take a few hundred entries at once; what came of each, in their order.
+
+        RelaisError is a Conflict or a KeyReused. Raises JournalDown when none is known to be on disk.
+        """
+        if self._count >= self._bound:
             raise JournalDown("too many orders wait for the journal")
-        body = canonical(order)
-        answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append(
-            _Entry(
-                uuid7(), order.pharmacy, order.reference, body, digest(body), client,
-                RANK[order.priority], order.cut_off, answer,
-            )
-        )  # fmt: skip
+        answer: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Party(entries, answer))
+        self._count += len(entries)
         self._wake()
         return await answer
 
@@ -125,6 +101,7 @@ class Intake:
         """Wait for the groups that are being committed."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.standing.close()
 
     def _wake(self) -> None:
         if self._idle and self._waiting:
@@ -137,68 +114,73 @@ class Intake:
         """Commit group after group until nobody waits."""
         try:
             while self._waiting:
-                count = min(self._group, len(self._waiting))
-                group = sorted((self._waiting.popleft() for _ in range(count)), key=lambda entry: entry.key)
-                await self._journal([entry for entry in group if not entry.answer.done()])
+                await self._keep(self._next_group())
         finally:
             self._idle += 1
 
-    async def _journal(self, group: list[_Entry]) -> None:
-        """Write one group and answer each of its orders; sorted, so that two groups cannot deadlock."""
-        if not group:
-            return
+    def _next_group(self) -> list[_Party]:
+        """Whole parties, of as many entries as a group takes, or a single larger one; none that nobody waits for."""
+        group: list[_Party] = []
+        size = 0
+        while self._waiting and (not group or size + len(self._waiting[0].entries) <= self._group):
+            party = self._waiting.popleft()
+            self._count -= len(party.entries)
+            if not party.answer.done():
+                group.append(party)
+                size += len(party.entries)
+        return group
+
+    async def _keep(self, group: list[_Party]) -> None:
+        """Put a group on disk and answer it."""
+        entries = [each for party in group for each in party.entries]
+        if entries and self._grouped is not None:
+            self._grouped(len(entries))
         try:
-            fresh = await self._insert(group)
-            others = [entry for entry in group if entry.id not in fresh]
-            firsts = await self._firsts(others) if others else {}
+            answers = await self._place(entries) if entries else []
         except Exception as error:  # whatever it was, every waiting caller must be told
-            self._fail(group, error)
+            for party in group:
+                if not party.answer.done():
+                    party.answer.set_exception(error)
             return
-        for entry in group:
-            _answer(entry, fresh, firsts)
+        start = 0
+        for party in group:
+            end = start + len(party.entries)
+            if not party.answer.done():
+                party.answer.set_result(answers[start:end])
+            start = end
 
-    def _fail(self, group: list[_Entry], error: Exception) -> None:
-        """Tell the group; if the journal is out of reach, tell those who wait behind it too, at once."""
-        if unreachable(error):
-            error = JournalDown("the journal is out of reach")
-            group = [*group, *self._waiting]
-            self._waiting.clear()
-        for entry in group:
-            if not entry.answer.done():
-                entry.answer.set_exception(error)
+    async def _place(self, entries: list[Entry]) -> Answers:
+        """Into the journal, else into the spill. Raises JournalDown."""
+        if self.standing.journal_up:
+            try:
+                return await self._journal(entries)
+            except Exception as error:
+                if not unreachable(error):
+                    raise
+                self.standing.lose_journal()
+        store, key = self.standing.spill()
+        try:
+            return await spill(entries, store, key)
+        except SpillDown as error:
+            self.standing.lose_spill(error)
+            raise JournalDown("the journal and the spill are out of reach") from None
 
-    async def _insert(self, group: list[_Entry]) -> set[UUID]:
+    async def _journal(self, entries: list[Entry]) -> Answers:
         """One statement, one fsync. A lost connection may have committed: asking again settles it."""
-        columns = {
-            name: [getattr(entry, name) for entry in group]
-            for name in ("id", "pharmacy", "reference", "body", "digest", "client", "priority", "cut_off")
-        }
         for last in (False, True):
             try:
                 async with self._engine.connect() as connection:
-                    row = (await connection.execute(INSERT, {**columns, "backend": self._backend})).one()
-                return set(row[0] or ())
+                    return await write(connection, entries, self._backend)
             except Exception as error:
-                if last or not unreachable(error):
+                if last or not _worth_another(error):
                     raise
         raise AssertionError("unreachable")
 
-    async def _firsts(self, entries: list[_Entry]) -> dict[tuple[str, str], tuple[UUID, bytes]]:
-        """The ids and digests under which these references were first accepted."""
-        keys = {"pharmacy": [e.pharmacy for e in entries], "reference": [e.reference for e in entries]}
-        async with self._engine.connect() as connection:
-            rows = await connection.execute(FIRST, keys)
-            return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
-
-def _answer(entry: _Entry, fresh: set[UUID], firsts: dict[tuple[str, str], tuple[UUID, bytes]]) -> None:
-    if entry.answer.done():
-        return
-    if entry.id in fresh:
-        entry.answer.set_result(Accepted(entry.id, repeated=False))
-        return
-    first, known = firsts[entry.key]
-    if known == entry.digest:
-        entry.answer.set_result(Accepted(first, repeated=first != entry.id))
-    else:
-        entry.answer.set_exception(Conflict(str(first)))
+def _worth_another(error: Exception) -> bool:
+    """A connection that was closed, a deadlock; not a journal that let us wait in vain."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        if isinstance(error.orig.__cause__, asyncpg.DeadlockDetectedError):
+            return True
+        return unreachable(error) and not isinstance(error.orig.__cause__, TimeoutError)
+    return unreachable(error) and not isinstance(error, TimeoutError)

@@ -6,13 +6,15 @@ Every figure that an operator sees comes from here, so that the CLI, the API and
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import RowMapping, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.errors import NotFound
+from orders.errors import Conflict, NotFound
 from orders.states import BACKLOG, State, listed
 from orders.tables import attempts, backends, deliveries, orders, receipts
 
@@ -20,9 +22,20 @@ Row = dict[str, Any]
 
 LIFE = select(
     orders.c.id, orders.c.pharmacy, orders.c.reference, orders.c.digest, orders.c.received_at, orders.c.client,
-    orders.c.body, deliveries.c.state, deliveries.c.backend, deliveries.c.due_at, deliveries.c.attempts,
-    deliveries.c.reason, deliveries.c.error, deliveries.c.settled_at,
+    orders.c.request_id, orders.c.body, deliveries.c.state, deliveries.c.backend, deliveries.c.due_at,
+    deliveries.c.attempts, deliveries.c.reason, deliveries.c.error, deliveries.c.settled_at,
 ).join(deliveries, deliveries.c.order_id == orders.c.id)  # fmt: skip
+
+SHORT = select(
+    orders.c.id, orders.c.pharmacy, orders.c.reference, orders.c.received_at, orders.c.client, deliveries.c.state,
+    deliveries.c.reason, deliveries.c.error, deliveries.c.attempts, deliveries.c.due_at, deliveries.c.settled_at,
+).join(deliveries, deliveries.c.order_id == orders.c.id)  # fmt: skip
+
+ASIDE = text("SELECT kind, order_id FROM asides WHERE told = :told ORDER BY number LIMIT 1")
+
+ASIDES = text("""
+SELECT at, kind, told, order_id, why, length(raw) AS size FROM asides ORDER BY number DESC LIMIT :limit
+""")
 
 COUNTS = text("SELECT state, count(*) AS orders FROM deliveries GROUP BY state")
 
@@ -44,12 +57,52 @@ ORDER BY order_id LIMIT :limit
 
 
 async def order(engine: AsyncEngine, order_id: UUID) -> Row:
-    """An order's whole life: what it is, its state, attempts and receipt. Raises NotFound."""
+    """An order's whole life: what it is, its state, attempts and receipt.
+
+    Raises NotFound, and Conflict for an order that was spilled and whose place another one has.
+    """
     async with engine.connect() as connection:
         row = (await connection.execute(LIFE.where(orders.c.id == order_id))).mappings().one_or_none()
         if row is None:
-            raise NotFound(f"no order {order_id}")
+            order_id = await _first_of(connection, order_id)
+            row = (await connection.execute(LIFE.where(orders.c.id == order_id))).mappings().one()
         return await _life(connection, row)
+
+
+async def _first_of(connection: AsyncConnection, told: UUID) -> UUID:
+    """The order that has the place of one that was spilled and answered as `told`, when both are the same."""
+    aside = (await connection.execute(ASIDE, {"told": told})).one_or_none()
+    if aside is None or aside.order_id is None:
+        raise NotFound(f"no order {told}")
+    if aside.kind != "repeated":
+        raise Conflict(str(aside.order_id))
+    return UUID(str(aside.order_id))
+
+
+async def page(
+    engine: AsyncEngine, *, pharmacies: Collection[str] | None = None, state: State | None = None,
+    since: datetime | None = None, after: UUID | None = None, limit: int = 100,
+) -> list[Row]:  # fmt: skip
+    """Orders in the order in which they were taken, from `since` (reception) on or after the order `after`.
+
+    `pharmacies` None is any. Each with its state, reason, error, attempts and times; the whole life is `order`'s.
+    """
+    query = SHORT.order_by(orders.c.id).limit(limit)
+    if pharmacies is not None:
+        query = query.where(orders.c.pharmacy.in_(sorted(pharmacies)))
+    if state is not None:
+        query = query.where(deliveries.c.state == state)
+    if since is not None:
+        query = query.where(orders.c.id >= first_id(since))
+    if after is not None:
+        query = query.where(orders.c.id > after)
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+def first_id(since: datetime) -> UUID:
+    """The lowest UUIDv7 of that moment: ids are made as orders come in, so their index is one over time."""
+    return UUID(int=int(since.timestamp() * 1000) << 80)
 
 
 async def order_by_reference(engine: AsyncEngine, pharmacy: str, reference: str) -> Row:
@@ -107,6 +160,19 @@ async def dead(
     wanted = {"reason": reason, "pharmacy": pharmacy, "limit": limit}
     async with engine.connect() as connection:
         return [dict(row) for row in (await connection.execute(DEAD, wanted)).mappings()]
+
+
+async def asides(engine: AsyncEngine, limit: int) -> list[Row]:
+    """What was spilled and did not become an order, the newest first: at, kind, told, order_id, why, size (bytes)."""
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(ASIDES, {"limit": limit})).mappings()]
+
+
+async def asides_by_kind(engine: AsyncEngine) -> dict[str, int]:
+    """How many of each kind."""
+    query = text("SELECT kind, count(*) FROM asides GROUP BY kind ORDER BY kind")
+    async with engine.connect() as connection:
+        return {row[0]: row[1] for row in await connection.execute(query)}
 
 
 async def backlog_size(engine: AsyncEngine) -> int:

@@ -36,7 +36,9 @@ class Reason(StrEnum):
 TRANSITIONS: dict[tuple[State, State], str] = {
     (State.ACCEPTED, State.DISPATCHED): "dispatch: a message names it",
     (State.ACCEPTED, State.CANCELLED): "cancel: the pharmacy took it back while it was still ours",
+    (State.ACCEPTED, State.DEAD): "expire: its valid_until passed before it was forwarded",
     (State.DISPATCHED, State.DELIVERING): "claim: a worker took it under a lease",
+    (State.DISPATCHED, State.CANCELLED): "cancel: nobody had claimed it yet",
     (State.DISPATCHED, State.ACCEPTED): "rescue: nobody claimed it in time",
     (State.DELIVERING, State.DELIVERED): "settle: the ERP's receipt is journalled",
     (State.DELIVERING, State.SUBMITTED): "settle: the ERP took it and will accept it later",
@@ -46,6 +48,7 @@ TRANSITIONS: dict[tuple[State, State], str] = {
     (State.SUBMITTED, State.DEAD): "poll: the ERP refused it",
     (State.SUBMITTED, State.ACCEPTED): "poll: the ERP has forgotten it, goes again",
     (State.DEAD, State.ACCEPTED): "replay: an operator puts it through again",
+    (State.DEAD, State.CANCELLED): "cancel: the pharmacy needs it no more, so nobody is to replay it",
     (State.DEAD, State.DISCARDED): "discard: an operator gave it up, with a reason",
 }
 

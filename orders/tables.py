@@ -1,9 +1,10 @@
 """The journal's tables (SQLAlchemy Core). What changes how is part of each table's comment.
 
-`deliveries` is the only hot table: narrow, fillfactor 70, vacuumed early, and indexed by four partial indexes that
-answer the dispatcher's four questions (what is due, what is out, what to poll, what is dead) and nothing else.
+`deliveries` is the only hot table: narrow, fillfactor 70, vacuumed early, and indexed by partial indexes that answer
+the dispatcher's questions (what is due, what is out, what to poll, what expires, what is dead) and nothing else.
 There are no foreign keys: each would lock and rewrite a row of `orders` for every row of its child. The statements
 that write the children take their ids from the parents, nothing can be deleted, and `relais audit` looks for orphans.
+What clients need is in `orders.tables_front`, what the database enforces by itself in `orders.guards`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orders.states import TRANSITIONS, State, listed
+from orders.states import State, listed
 
 metadata = MetaData(
     naming_convention={
@@ -53,9 +54,18 @@ orders = Table(
     Column("digest", LargeBinary, nullable=False, comment="SHA-256 of body"),
     Column("received_at", Instant, nullable=False, server_default=NOW),
     Column("client", Text, nullable=False, comment="who handed it over"),
+    Column("request_id", Text, comment="of the request that brought it"),
+    Column("idempotency_key", Text, comment="the client's own, beside (pharmacy, reference)"),
+    Column("origin", JSONB, comment="what the answer in another protocol will need"),
     UniqueConstraint("pharmacy", "reference"),
+    Index("ix_orders_pharmacy_id", "pharmacy", "id"),
+    Index(
+        "uq_orders_client_idempotency_key", "client", "idempotency_key", unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+    Index("ix_orders_origin", "pharmacy", "id", postgresql_where=text("origin IS NOT NULL")),
     comment="every order as accepted; append-only",
-)
+)  # fmt: skip
 
 deliveries = Table(
     "deliveries",
@@ -75,6 +85,7 @@ deliveries = Table(
     Column("reason", Text, comment="of a dead letter"),
     Column("error", Text, comment="the last one"),
     Column("settled_at", Instant, comment="when it became final"),
+    Column("valid_until", Instant, comment="not to be forwarded after; null when the order names none"),
     CheckConstraint(f"state IN ({listed(State)})", name="state"),
     Index(
         "ix_deliveries_due", "backend", "priority", "cut_off", "order_id",
@@ -83,6 +94,10 @@ deliveries = Table(
     Index(
         "ix_deliveries_out", "backend", "lease_until",
         postgresql_where=text("state IN ('dispatched', 'delivering')"),
+    ),
+    Index(
+        "ix_deliveries_expiring", "backend", "valid_until",
+        postgresql_where=text("state = 'accepted' AND valid_until IS NOT NULL AND NOT unsure"),
     ),
     Index("ix_deliveries_submitted", "backend", "due_at", postgresql_where=text("state = 'submitted'")),
     Index("ix_deliveries_dead", "reason", "order_id", postgresql_where=text("state = 'dead'")),
@@ -156,42 +171,15 @@ operations = Table(
     comment="who did what, when and why; append-only",
 )
 
-clients = Table(
-    "clients",
+events = Table(
+    "events",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("key_hash", LargeBinary, nullable=False, unique=True, comment="SHA-256 of a 256-bit random key"),
-    Column("created_at", Instant, nullable=False, server_default=NOW),
-    Column("revoked_at", Instant),
-    comment="who may hand over orders",
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="grows along an order's life"),
+    Column("order_id", Uuid, nullable=False),
+    Column("at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    Column("state", Text, nullable=False, comment="that the delivery went to"),
+    Column("reason", Text),
+    Column("error", Text),
+    Index("ix_events_order_id_id", "order_id", "id"),
+    comment="what the front end wants to hear of; written by a trigger on deliveries; append-only",
 )
-
-APPEND_ONLY = (orders, attempts, receipts, operations)
-
-
-def forbid_change(table: Table) -> list[str]:
-    """DDL that makes a table append-only: UPDATE, DELETE and TRUNCATE raise, whoever asks."""
-    return [
-        f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table.name} "
-        "FOR EACH STATEMENT EXECUTE FUNCTION relais_append_only()"
-    ]
-
-
-def allowed_transitions() -> str:
-    """The condition, over OLD and NEW, under which a delivery may change its state."""
-    pairs = ", ".join(f"('{old}', '{new}')" for old, new in sorted(TRANSITIONS))
-    return f"(OLD.state, NEW.state) IN ({pairs})"
-
-
-GUARDS = [
-    """CREATE FUNCTION relais_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation'; END $$""",
-    """CREATE FUNCTION relais_transition() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN RAISE EXCEPTION 'a delivery may not go from % to %', OLD.state, NEW.state
-    USING ERRCODE = 'restrict_violation'; END $$""",
-    "CREATE TRIGGER transition BEFORE UPDATE OF state ON deliveries FOR EACH ROW "
-    f"WHEN (OLD.state <> NEW.state AND NOT ({allowed_transitions()})) EXECUTE FUNCTION relais_transition()",
-    "CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON deliveries "
-    "FOR EACH STATEMENT EXECUTE FUNCTION relais_append_only()",
-    *[statement for table in APPEND_ONLY for statement in forbid_change(table)],
-]

@@ -104,7 +104,7 @@ def template_database(postgres: Postgres) -> str:
 def database_url(postgres: Postgres, template_database: str) -> Iterator[str]:
     """A migrated, empty journal of the test's own."""
     name = f"t_{uuid.uuid4().hex}"
-    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY file_copy")
+    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY wal_log")
     yield postgres.database_url(name)
     _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -12,12 +12,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from config.settings import Settings
 from orders.catalogue import Catalogue, Register
 from orders.errors import Malformed
-from orders.journal import unreachable
 from orders.model import parse
 from orders.states import Reason, State
 from orders.validation import validate
@@ -26,7 +24,7 @@ from workers.erp.bisect import submit_bisecting
 from workers.erp.port import Erp, Kind, Outcome, Submission
 from workers.erp.receipts import believed
 from workers.fate import Fate
-from workers.settle import Result, settle
+from workers.settle import Result, insist, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ def _unfit(desk: Desk, order: Claimed, now: datetime) -> Fate | None:
 
 
 async def _submit(desk: Desk, fit: Sequence[Claimed], budget: float) -> dict[UUID, Outcome]:
-    orders = [Submission(order.id, order.body, order.digest) for order in fit]
+    orders = [Submission(order.id, order.body, order.digest, order.request_id) for order in fit]
     if not orders:
         return {}
     if desk.erp.capabilities.atomic_batches:
@@ -105,14 +103,6 @@ async def _submit(desk: Desk, fit: Sequence[Claimed], budget: float) -> dict[UUI
 async def _settle(
     desk: Desk, claimed: Claim, fates: dict[UUID, Fate], outcomes: dict[UUID, Outcome], remaining: float
 ) -> None:
-    """Settle; if the journal is out of reach, keep trying for the `remaining` seconds of the lease."""
     before = {order.id: (order.attempts, order.failed_at) for order in claimed.orders}
     result = Result(claimed.lease, claimed.at, claimed.waited, before, fates, outcomes)
-    async for trying in AsyncRetrying(
-        retry=retry_if_exception(unreachable),
-        wait=wait_random_exponential(0.1, max=2),
-        stop=stop_after_delay(max(1.0, remaining)),
-        reraise=True,
-    ):
-        with trying:
-            await settle(desk.engine, result, desk.settings, desk.worker)
+    await insist(lambda: settle(desk.engine, result, desk.settings, desk.worker), remaining)

@@ -11,13 +11,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from orders.guards import NOTICE_CHANNEL
 from orders.journal import DUE_CHANNEL, connect, unreachable
 from workers.operations import register
 from workers.term import PLANNER, Term
@@ -87,12 +88,12 @@ class Dispatcher:
         log.info("leading backend=%s", self._settings.backend)
         await self._listen(connection)
         await register(connection, self._settings.backend)
-        term = Term(connection, self._settings, self._publisher())
-        while not self._stopping.is_set():
-            self._wake.clear()
-            await term.tick()
-            await self._pause(self._settings.tick)
-            await asyncio.sleep(COALESCE)
+        async with aclosing(Term(connection, self._settings, self._publisher())) as term:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                await term.tick()
+                await self._pause(self._settings.tick)
+                await asyncio.sleep(COALESCE)
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})
 
     async def _listen(self, connection: AsyncConnection) -> None:
@@ -101,7 +102,8 @@ class Dispatcher:
             await connection.execute(text(f"SET enable_{setting} = off"))
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
-        await driver.add_listener(DUE_CHANNEL, lambda *_: self._wake.set())
+        for channel in (DUE_CHANNEL, NOTICE_CHANNEL):
+            await driver.add_listener(channel, lambda *_: self._wake.set())
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -7,10 +7,10 @@ failed before travel in small messages, so that one that kills its worker soon t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from celery import Celery
@@ -19,14 +19,25 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 from sqlalchemy import Row
 
-from config.celeryconfig import NORMAL, URGENT, depth
-from workers.tasks import DELIVER, POLL
+from config.celeryconfig import NORMAL, NOTICES, URGENT, depth
+from workers.spill import RECORDS
+from workers.tasks import DELIVER, MOST_IDS, POLL, REQUESTS, TELL
 
 T = TypeVar("T")
 
 log = logging.getLogger("relais.publishing")
 
 LOST = (KombuError, RedisError, OSError)
+
+
+class Message(NamedTuple):
+    """What is published: the task, its queue, ids, how they read in Flower, and the requests that brought them."""
+
+    task: str
+    queue: str
+    ids: Sequence[str]
+    reads: str
+    requests: Sequence[str] = ()
 
 
 class Publisher:
@@ -39,32 +50,49 @@ class Publisher:
         self._open: Connection | None = None
 
     def deliver(self, rows: Sequence[Row[Any]]) -> bool:
-        """Publish dispatches for (order_id, priority, cut_off, attempts, accepted_at) rows."""
+        """Publish dispatches for (order_id, priority, cut_off, attempts, accepted_at, request_id) rows."""
         return self._publish(
-            (DELIVER, queue, [str(row.order_id) for row in message], describe(message))
-            for queue, message in self._messages(rows)
+            Message(DELIVER, queue, [str(row.order_id) for row in part], describe(part), requests_of(part))
+            for queue, part in self._messages(rows)
         )
 
     def poll(self, ids: Sequence[UUID]) -> bool:
         """Publish polls of orders that the ERP took and has not accepted yet."""
         parts = _parts([str(order_id) for order_id in ids], self._size)
-        return self._publish((POLL, NORMAL, part, f"{len(part)} orders") for part in parts)
+        return self._publish(Message(POLL, NORMAL, part, f"{len(part)} orders") for part in parts)
+
+    def tell(self, ids: Sequence[UUID]) -> bool:
+        """Publish notices that webhooks are to be told of."""
+        parts = _parts([str(notice_id) for notice_id in ids], MOST_IDS)
+        return self._publish(Message(TELL, NOTICES, part, f"{len(part)} notices") for part in parts)
 
     def depth(self) -> int | None:
-        """Messages waiting in Redis; None when it is out of reach."""
+        """Messages about orders waiting in Redis; None when it is out of reach."""
+        return self._ask(depth)
+
+    def untold(self) -> int | None:
+        """Messages about notices waiting in Redis; None when it is out of reach."""
+        return self._ask(lambda connection: int(connection.default_channel.client.llen(NOTICES)))
+
+    def spilled(self) -> bool:
+        """True when orders wait in the spill, or nobody can tell."""
+        return self._ask(lambda connection: int(connection.default_channel.client.llen(RECORDS))) != 0
+
+    def _ask(self, question: Callable[[Connection], int]) -> int | None:
         try:
-            return depth(self._connection())
+            return question(self._connection())
         except LOST:
             self._let_go()
             return None
 
-    def _publish(self, messages: Iterable[tuple[str, str, Sequence[str], str]]) -> bool:
-        """Send (task, queue, ids, how they read) in one pipeline; False when it may not have arrived."""
+    def _publish(self, messages: Iterable[Message]) -> bool:
+        """Send in one pipeline; False when it may not have arrived."""
         try:
             with self._app.amqp.Producer(self._connection(), auto_declare=False) as producer, producer.batch():
-                for task, queue, ids, reads in messages:
+                for task, queue, ids, reads, requests in messages:
+                    headers = {REQUESTS: requests} if requests else None
                     self._app.tasks[task].apply_async(
-                        args=(ids,), argsrepr=reads, queue=queue, producer=producer, retry=False
+                        args=(ids,), argsrepr=reads, headers=headers, queue=queue, producer=producer, retry=False
                     )
         except LOST as error:
             log.warning("the queue is out of reach error=%s", type(error).__name__)
@@ -95,6 +123,11 @@ class Publisher:
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def requests_of(message: Sequence[Row[Any]]) -> list[str]:
+    """The ids of the requests that brought a dispatch's orders, each once."""
+    return list(dict.fromkeys(row.request_id for row in message if row.request_id is not None))
 
 
 def describe(message: Sequence[Row[Any]]) -> str:

@@ -7,7 +7,7 @@ settled. Attempts and receipts are keyed by the lease: settling again after a lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from uuid import UUID
@@ -15,9 +15,10 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from config.settings import Settings
-from orders.journal import WAKE, transactional
+from orders.journal import WAKE, transactional, unreachable
 from orders.states import FINAL, listed
 from orders.tables import backends
 from workers.circuit import Circuit, Tally, advance
@@ -73,6 +74,18 @@ class Result:
     before: Mapping[UUID, tuple[int, datetime | None]]
     fates: Mapping[UUID, Fate]
     outcomes: Mapping[UUID, Outcome]
+
+
+async def insist(work: Callable[[], Awaitable[None]], remaining: float) -> None:
+    """Do what settles; while the journal is out of reach, try again for the `remaining` seconds of the lease."""
+    async for trying in AsyncRetrying(
+        retry=retry_if_exception(unreachable),
+        wait=wait_random_exponential(0.1, max=2),
+        stop=stop_after_delay(max(1.0, remaining)),
+        reraise=True,
+    ):
+        with trying:
+            await work()
 
 
 async def settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> None:

@@ -32,6 +32,7 @@ from config.settings import ENDPOINTS, Settings
 
 LOOPBACK: Final = "127.0.0.1"
 FLOWER_USER: Final = "relais"
+SPILL_KEY: Final = "spill.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,12 @@ def plan(settings: Settings, holding: Holding) -> Stack:
             ours[name] = service.url
     if given.erp_url is None:
         ours["erp_url"] = f"http://{LOOPBACK}:{ports['erp_sim']}"
+    spill_key = given.spill_key or SecretStr(_kept_secret(holding.data_dir / SPILL_KEY))
     auth = given.flower_auth or SecretStr(f"{FLOWER_USER}:{secrets.token_urlsafe(12)}")
     update = {
         **ours,
         "flower_auth": auth,
+        "spill_key": spill_key,
         "data_dir": holding.data_dir,
         **{name: ports[name.removesuffix("_port")] for name in ("api_port", "flower_port", "erp_sim_port")},
     }
@@ -155,6 +158,13 @@ def _ports(settings: Settings, before: Mapping[str, int]) -> dict[str, int]:
     return ports
 
 
+def _kept_secret(path: Path) -> str:
+    """The secret of this data directory, made once: what was spilled before a restart is read after it."""
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(32) + "\n")
+    return path.read_text(encoding="utf-8").strip()
+
+
 def _offered(settings: Settings, embedded: tuple[str, ...], control_port: int | None) -> dict[str, object]:
     user, _, password = settings.flower_auth.get_secret_value().partition(":") if settings.flower_auth else ("",) * 3
     return {
@@ -166,6 +176,7 @@ def _offered(settings: Settings, embedded: tuple[str, ...], control_port: int | 
         "flower_url": _flower_url(settings),
         "flower_user": user,
         "flower_password": password,
+        "spill_key": settings.spill_key.get_secret_value() if settings.spill_key else None,
         "embedded": embedded,
         "pid": os.getpid(),
     }

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders import reading
+from orders import reading, webhook_reading
+from orders.journal import unreachable
 from orders.states import BACKLOG, FINAL
 from workers.dispatcher import LEADER_LOCK
+from workers.spill import RECORDS
 
 RECENT = timedelta(minutes=1)
 TAIL = 4000  # pages of `attempts`, some 200,000 rows; it is append-only, so the newest rows are its last pages
+READY = ("journal", "spill")
 PATIENCE = 2.0  # s for Redis and for the API each
 
 LEADER = text("""
@@ -28,7 +30,6 @@ SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 0
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """)
 
-# The ids are UUIDv7, so their index is one over time.
 ACCEPTED = text("SELECT count(*) FROM orders WHERE id >= :since")
 
 PAGES = text("SELECT pg_relation_size('attempts') / current_setting('block_size')::bigint, now()")
@@ -52,28 +53,45 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Whether Redis answers, and how many messages wait in it."""
+    """Whether Redis answers, how many messages wait in it, and how many orders in the spill."""
 
     reachable: bool
     depth: int | None
+    spilled: int | None
     error: str | None = None
 
 
 async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[str, Any]:
-    """Backends, orders by state, flow, queue, leader and API. Raises what an unreachable journal raises."""
-    counts = await reading.counts(engine)
-    rows, leading, recent = await reading.standing(engine), await leader(engine), await flow(engine)
-    backlog = await reading.backlog(engine)
-    waiting, ready = await asyncio.gather(asyncio.to_thread(queue, settings), api_ready(api_url))
+    """How the journal, Redis and the intake stand. While the journal is away, `journal` says why and its figures are
+    missing: that is when somebody looks.
+    """
+    journal, waiting, mode = await asyncio.gather(
+        _journal(engine), asyncio.to_thread(queue, settings), intake_mode(api_url)
+    )
+    return {**journal, "queue": waiting, "api": {"url": api_url, "ready": mode in READY, "mode": mode}}
+
+
+async def _journal(engine: AsyncEngine) -> dict[str, Any]:
+    """What the journal says: backends, orders by state, flow, leader, what was set aside of the spill."""
+    try:
+        counts = await reading.counts(engine)
+        rows, leading, recent = await reading.standing(engine), await leader(engine), await flow(engine)
+        backlog, asides = await reading.backlog(engine), await reading.asides_by_kind(engine)
+        webhooks = await webhook_reading.figures(engine)
+    except Exception as error:
+        if not unreachable(error):
+            raise
+        return {"journal": (str(error).splitlines() or [type(error).__name__])[0], "leader": False}
     return {
+        "journal": None,
         "backends": [_backend(row, leading) for row in rows],
         "orders": counts,
         "backlog": sum(counts[state] for state in BACKLOG),
         "oldest": min((row["oldest"] for row in backlog), default=None),
         "flow": recent,
-        "queue": waiting,
         "leader": leading,
-        "api": {"url": api_url, "ready": ready},
+        "asides": asides,
+        "webhooks": webhooks,
     }
 
 
@@ -114,7 +132,7 @@ async def flow(engine: AsyncEngine) -> Flow:
     async with engine.connect() as connection:
         pages, now = (await connection.execute(PAGES)).one()
         since = now - RECENT
-        accepted = (await connection.execute(ACCEPTED, {"since": _first_id(since)})).scalar_one()
+        accepted = (await connection.execute(ACCEPTED, {"since": reading.first_id(since)})).scalar_one()
         first = max(0, pages - TAIL)
         row = (await connection.execute(TRIED, {"page": f"({first},0)", "since": since})).one()
     whole = first == 0 or row.since is None
@@ -132,29 +150,25 @@ def queue(settings: Settings) -> Queue:
 
     options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "max_retries": 0}
     if settings.redis_url is None:
-        return Queue(False, None, "RELAIS_REDIS_URL is not set")
+        return Queue(False, None, None, "RELAIS_REDIS_URL is not set")
     try:
         with Connection(settings.redis_url, transport_options=options) as connection:
-            return Queue(True, depth(connection))
+            spilled = int(connection.default_channel.client.llen(RECORDS))
+            return Queue(True, depth(connection), spilled)
     except (KombuError, RedisError, OSError) as error:
-        return Queue(False, None, (str(error).splitlines() or [type(error).__name__])[0])
+        return Queue(False, None, None, (str(error).splitlines() or [type(error).__name__])[0])
 
 
-async def api_ready(url: str) -> bool:
-    """True when the intake at `url` answers that it is ready."""
+async def intake_mode(url: str) -> str | None:
+    """Where the intake at `url` keeps what comes now: journal, spill, or refusing; None without an answer."""
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=PATIENCE)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/readyz") as answer:
-            return answer.status == 200
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        return False
-
-
-def _first_id(since: datetime) -> UUID:
-    """The lowest UUIDv7 of that moment."""
-    return UUID(int=int(since.timestamp() * 1000) << 80)
+            return str((await answer.json(content_type=None))["mode"])
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _backend(row: dict[str, Any], leading: bool) -> dict[str, Any]:

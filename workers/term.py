@@ -1,7 +1,8 @@
 """A leader's term: what one tick of the dispatcher does, on the connection that holds the lead.
 
-Rescue what ran out, let an open circuit send its canary, ask about what the ERP accepts later, and dispatch what is
-due within the window: urgent first, then the nearest cut-off, then the oldest.
+Journal what was spilled, rescue what ran out, give up what is no longer wanted, let an open circuit send its canary,
+ask about what the ERP accepts later, and dispatch what is due within the window: urgent first, then the nearest
+cut-off, then the oldest.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from orders.spill import Seal, SpillDown
+from workers import notices
+from workers.spill import RedisSpill
+from workers.unspill import unspill
 
 if TYPE_CHECKING:
     from workers.publishing import Publisher
 
 log = logging.getLogger("relais.dispatcher")
 
+NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
 ORPHAN_GRACE: Final = 10.0  # further seconds for an unclaimed dispatch while messages are waiting in Redis
 
 # The statements below know their path through the partial indexes; a planner without statistics would not.
@@ -47,6 +53,16 @@ WITH lost AS (
 SELECT state, count(*) FROM lost GROUP BY state
 """)
 
+# What may be with the ERP is left to a worker, which asks first.
+EXPIRE = text("""
+UPDATE deliveries SET state = 'dead', reason = 'expired', settled_at = now(),
+  error = 'valid_until: this time passed before it was forwarded'
+WHERE order_id IN (
+  SELECT order_id FROM deliveries
+  WHERE backend = :backend AND state = 'accepted' AND NOT unsure AND valid_until < clock_timestamp()
+  LIMIT 1000 FOR UPDATE SKIP LOCKED)
+""")
+
 HALF_OPEN = text("""
 UPDATE backends SET circuit = 'half_open', changed_at = clock_timestamp()
 WHERE name = :backend AND circuit = 'open' AND probe_at <= clock_timestamp() AND NOT paused AND NOT quarantined
@@ -68,8 +84,9 @@ WITH room AS (
 )
 UPDATE deliveries d
 SET state = 'dispatched', lease_until = clock_timestamp() + make_interval(secs => :patience)
-FROM due WHERE d.order_id = due.order_id
-RETURNING d.order_id, d.priority, CAST(extract(epoch FROM d.cut_off) AS float8) AS cut_off, d.attempts, d.accepted_at
+FROM due JOIN orders o ON o.id = due.order_id WHERE d.order_id = due.order_id
+RETURNING d.order_id, d.priority, CAST(extract(epoch FROM d.cut_off) AS float8) AS cut_off, d.attempts, d.accepted_at,
+  o.request_id
 """)
 
 POLL = text("""
@@ -89,7 +106,9 @@ class Term:
         self._connection = connection
         self._settings = settings
         self._publisher = publisher
-        self._housekept = float("-inf")
+        self._spill = RedisSpill(settings.need("redis_url"))
+        self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
+        self._housekept = self._noticed = float("-inf")
         self._queue_lost = False
 
     async def tick(self) -> None:
@@ -97,8 +116,12 @@ class Term:
         if time.monotonic() - self._housekept >= self._settings.tick:
             await self._housekeep()
         while self._hungry():
+            await self._unspill()
             if len(await self._dispatch()) < self._settings.dispatch_size:
                 break
+        if not self._queue_lost and time.monotonic() - self._noticed >= NOTICES_EVERY:
+            self._noticed = time.monotonic()
+            await notices.dispatch(self._connection, self._settings, self._publisher)
 
     def _hungry(self) -> bool:
         """Whether the workers will soon want another message.
@@ -124,10 +147,28 @@ class Term:
         self._housekept = time.monotonic()
         depth = self._publisher.depth()
         self._queue_lost = depth is None
+        await self._unspill()
         await self._rescue(0.0 if depth == 0 else ORPHAN_GRACE)
-        await self._connection.execute(HALF_OPEN, {"backend": self._settings.backend})
+        for statement in (EXPIRE, HALF_OPEN):
+            await self._connection.execute(statement, {"backend": self._settings.backend})
         if not self._queue_lost:
             await self._poll()
+
+    async def _unspill(self) -> None:
+        """Before anything is dispatched: what was spilled came first."""
+        if self._queue_lost or not self._publisher.spilled():
+            return
+        if self._seal is None:
+            log.error("orders wait in the spill, and RELAIS_SPILL_KEY is not set")
+            return
+        try:
+            await unspill(self._connection, self._spill, self._seal, self._settings.backend)
+        except SpillDown as error:
+            log.warning("the spill is out of reach why=%s", error)
+
+    async def aclose(self) -> None:
+        """Let go of the spill."""
+        await self._spill.close()
 
     async def _rescue(self, grace: float) -> None:
         rescued = await self._connection.execute(RESCUE, {

@@ -29,7 +29,10 @@ from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
-SECRETS = {"POSTGRES_PASSWORD": "pg-secret", "VALKEY_PASSWORD": "vk-secret", "FLOWER_PASSWORD": "fl-secret"}
+SECRETS = {
+    "POSTGRES_PASSWORD": "pg-secret", "VALKEY_PASSWORD": "vk-secret", "FLOWER_PASSWORD": "fl-secret",
+    "RELAIS_SPILL_KEY": "a-key-that-is-shared",
+}  # fmt: skip
 HOSTS = {"0.0.0.0": "127.0.0.1", "erp-sim:": "127.0.0.1:", "api:": "127.0.0.1:"}
 PORTS = ("8470", "8471", "8472", "5555")
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.postgres import Postgres
 from config.settings import Settings
+from orders import reading
 from orders.intake import Intake
 from orders.journal import connect
 from orders.model import parse
@@ -78,22 +79,6 @@ class Journal:
 @pytest.fixture
 def journal(database_url: str) -> Journal:
     return Journal(database_url)
-
-
-def test_a_client_is_added_listed_and_revoked_and_each_act_is_recorded(relais: CommandLine, journal: Journal) -> None:
-    key = json.loads(relais("client", "add", "front", "--json").out)["key"]
-    assert key.startswith("relais_")
-    plain = relais("client", "add", "other")
-    assert plain.out.startswith("relais_")
-    assert "once" in plain.err
-    assert relais("client", "add", "front").code == 1
-    assert relais("client", "add", "no spaces").code == 2
-    assert relais("client", "revoke", "front").code == 0
-    assert relais("client", "revoke", "front").code == 1
-    listed = json.loads(relais("client", "list", "--json").out)
-    assert [(row["name"], row["revoked_at"] is None) for row in listed] == [("front", False), ("other", True)]
-    assert key not in relais("client", "list").out
-    assert [act for act, _ in journal.operations()] == ["client add", "client add", "client revoke"]
 
 
 def test_status_counts_and_says_what_is_missing(relais: CommandLine, journal: Journal) -> None:
@@ -232,6 +217,6 @@ def test_migrate_makes_the_tables_and_may_run_again(
 
 def test_the_time_is_the_journal_s(journal: Journal) -> None:
     [order_id] = journal.accept(1)
-    lowest = status._first_id(datetime.now(UTC))
-    assert status._first_id(datetime(2026, 1, 1, tzinfo=UTC)) < order_id
+    lowest = reading.first_id(datetime.now(UTC))
+    assert reading.first_id(datetime(2026, 1, 1, tzinfo=UTC)) < order_id
     assert abs((lowest.int >> 80) - (order_id.int >> 80)) < 60_000

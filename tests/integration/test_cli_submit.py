@@ -54,8 +54,8 @@ def test_every_line_is_answered_and_a_bad_one_costs_no_good_one(
     done = relais("submit", str(file), "--json")
     report = json.loads(done.out)
     assert done.code == 1
-    assert {k: report[k] for k in ("orders", "malformed", "conflict", "failed")} == {
-        "orders": 204, "malformed": 2, "conflict": 1, "failed": 0,
+    assert {k: report[k] for k in ("orders", "malformed", "conflict", "forbidden", "spooled")} == {
+        "orders": 204, "malformed": 2, "conflict": 1, "forbidden": 0, "spooled": 0,
     }  # fmt: skip
     assert report["accepted"] + report["repeated"] == 201
     assert [(row["line"], row["kind"]) for row in report["not_taken"]] == [
@@ -94,31 +94,58 @@ def test_a_pipe_is_read_to_its_end_and_ctrl_c_needs_no_end(relais: CommandLine, 
         assert "Traceback" not in submit.stderr.read()
 
 
-def test_without_an_intake_it_tries_for_its_patience_and_exits_2(relais: CommandLine, tmp_path: Path) -> None:
+def test_without_an_intake_every_order_is_safe_in_the_spool_and_it_says_so(
+    relais: CommandLine, leash: Leash, settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "orders.ndjson"
+    file.write_text("\n".join([*orders(500), "nonsense", orders(1)[0]]))
+    done = relais("submit", str(file), "--patience", "0", "--json")
+    report = json.loads(done.out)
+    assert {k: report[k] for k in ("orders", "accepted", "repeated", "spooled", "malformed")} == {
+        "orders": 502, "accepted": 0, "repeated": 0, "spooled": 501, "malformed": 1,
+    }  # fmt: skip
+    assert (done.code, report["not_taken"][0]["line"]) == (1, 501)
+    file.write_text("\n".join(orders(500)))
+    done = relais("submit", str(file), "--patience", "0")
+    assert (done.code, "500 spooled" in done.out) == (0, True)
+    assert f"500 orders are safe in the spool {settings.data_dir}/spool.db" in done.err
+    assert "Connection refused" in done.err
+    with api(leash, settings, int(relais.env["RELAIS_API_URL"].rpartition(":")[2])):
+        report = json.loads(relais("submit", str(file), "--json").out)
+        assert (report["accepted"], report["spooled"]) == (500, 0)  # by way of the spool, where they were in front
+    assert json.loads(relais("audit", "--json").out)["accepted"] == 500
+
+
+def test_what_stops_it_is_one_sentence_and_exit_2(relais: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "orders.ndjson"
     file.write_text("\n".join(orders(5)))
-    done = relais("submit", str(file), "--patience", "0.3")
-    assert (done.code, "out of reach" in done.err) == (2, True)
     assert relais("submit", str(tmp_path / "none")).code == 2
     assert relais("submit", str(file), RELAIS_API_KEY="").code == 2
     assert "is no URL" in relais("submit", str(file), RELAIS_API_URL="intake").err
+    full = relais("submit", str(file), "--json", RELAIS_SPOOL_ORDERS="3")
+    assert (full.code, json.loads(full.out)["spooled"]) == (2, 3)
+    assert "is full" in full.err
+    (tmp_path / "garbage").write_text("garbage" * 1000)
+    broken = relais("submit", str(file), "--spool", str(tmp_path / "garbage"))
+    assert (broken.code, "damaged" in broken.err) == (2, True)
 
 
-def test_it_outlives_a_restart_of_the_intake(
-    relais: CommandLine, leash: Leash, settings: Settings, tmp_path: Path
-) -> None:
-    file, port = tmp_path / "orders.ndjson", int(relais.env["RELAIS_API_URL"].rpartition(":")[2])
-    file.write_text("\n".join(orders(1500)))
+def test_it_outlives_a_restart_of_the_intake(relais: CommandLine, leash: Leash, settings: Settings) -> None:
+    port, lines = int(relais.env["RELAIS_API_URL"].rpartition(":")[2]), orders(1500)
+    submit = subprocess.Popen(
+        command("submit", "-", "--json", "--patience", "60"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env=clean_environment(relais.env), text=True,
+    )  # fmt: skip
+    assert submit.stdin is not None
     with api(leash, settings, port) as (first, _):
-        submit = subprocess.Popen(
-            command("submit", str(file), "--json"),
-            stdout=subprocess.PIPE,
-            env=clean_environment(relais.env),
-            text=True,
-        )
+        submit.stdin.write("\n".join(lines[:700]) + "\n")
+        submit.stdin.flush()
         until(lambda: json.loads(relais("status", "--json").out)["backlog"] > 20, 20)
         os.kill(first.pid, signal.SIGKILL)
         first.end()
+    submit.stdin.write("\n".join(lines[700:]) + "\n")
+    submit.stdin.flush()
+    until(lambda: json.loads(relais("spool", "status", "--json").out)["waiting"] >= 800, 20)
     with api(leash, settings, port), submit:
         out, _ = submit.communicate(timeout=60)
     report = json.loads(out)
@@ -140,3 +167,65 @@ def test_memory_does_not_grow_with_the_file(relais: CommandLine) -> None:
     assert json.loads(out)["malformed"] == 50
     assert most is not None
     assert int(most[1]) < 120 * 1024
+
+
+def test_the_spool_is_looked_at_emptied_and_written_out(
+    relais: CommandLine, leash: Leash, settings: Settings, tmp_path: Path
+) -> None:
+    relais.env["RELAIS_SPOOL"] = spool = str(tmp_path / "front.db")
+    file, out = tmp_path / "orders.ndjson", tmp_path / "refused.ndjson"
+    missing = relais("spool", "status")
+    assert (missing.code, missing.err) == (2, f"relais: there is no spool {spool}\n")
+    file.write_text("\n".join(orders(5)))
+    assert relais("submit", str(file), "--patience", "0").code == 0
+    changed = json.dumps({"pharmacy": "P3", "reference": "R3", **ORDER, "priority": "urgent"})
+    file.write_text(changed)
+    assert relais("submit", str(file), "--patience", "0").code == 0
+
+    status = json.loads(relais("spool", "status", "--json").out)
+    assert (status["spool"], status["waiting"], status["refused"]) == (spool, 6, 0)
+    assert status["oldest"].endswith("Z")
+    exported = relais("spool", "export").out.splitlines()
+    assert [json.loads(line)["reference"] for line in exported] == ["R0", "R1", "R2", "R3", "R4", "R3"]
+    away = relais("spool", "flush", "--patience", "0")
+    assert (away.code, "6 orders still wait: no connection" in away.err) == (2, True)
+
+    with api(leash, settings, int(relais.env["RELAIS_API_URL"].rpartition(":")[2])):
+        wrong = relais("spool", "flush", "--json", "--patience", "60", RELAIS_API_KEY="wrong")
+        assert (wrong.code, json.loads(wrong.out)["waiting"]) == (2, 6)
+        flushed = relais("spool", "flush", "--json")
+        assert flushed.code == 1
+        assert json.loads(flushed.out) == {
+            "accepted": 5, "repeated": 0, "conflict": 1, "malformed": 0, "forbidden": 0,
+            "waiting": 0, "refused": 1, "trouble": None,
+        }  # fmt: skip
+        assert relais("spool", "flush").code == 0
+    (refusal,) = json.loads(relais("spool", "status", "--json").out)["refusals"]
+    assert (refusal["pharmacy"], refusal["reference"], refusal["kind"]) == ("P3", "R3", "conflict")
+    assert "other content" in relais("spool", "status").out
+
+    assert relais("spool", "export", "--refused", "--remove").code == 2
+    assert relais("spool", "export", "--refused", "--remove", "--to", str(out)).code == 0
+    assert json.loads(out.read_text()) == json.loads(changed)
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert relais("spool", "export", "--to", str(out)).code == 2, "it overwrites nothing"
+    assert json.loads(relais("spool", "status", "--json").out)["refused"] == 0
+
+
+def test_two_processes_flush_one_spool_and_nothing_is_taken_twice(
+    relais: CommandLine, leash: Leash, settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "orders.ndjson"
+    file.write_text("\n".join(orders(3000)))
+    assert relais("submit", str(file), "--patience", "0").code == 0
+    with api(leash, settings, int(relais.env["RELAIS_API_URL"].rpartition(":")[2])):
+        flushing = [
+            subprocess.Popen(command("spool", "flush", "--json"), stdout=subprocess.PIPE, text=True,
+                             env=clean_environment(relais.env))
+            for _ in range(2)
+        ]  # fmt: skip
+        reports = [json.loads(process.communicate(timeout=60)[0]) for process in flushing]
+    assert [process.returncode for process in flushing] == [0, 0]
+    assert sum(report["accepted"] for report in reports) == 3000
+    assert sum(report["repeated"] for report in reports) == 0
+    assert json.loads(relais("audit", "--json").out)["accepted"] == 3000

@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 from uuid import UUID, uuid4
@@ -68,12 +69,13 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
 def test_an_order_goes_out_byte_for_byte_under_its_key() -> None:
     async def work() -> None:
         server = Counted(lambda _, body: good(body))
-        order = an_order(2, 7)
+        order = replace(an_order(2, 7), request_id="checkout-7f3a")
         async with raw_server(server) as url, connector(url + "/api/", erp_token="s3cret") as erp:
             outcome = await submit_one(erp, order)
         ((headers, body),) = server.requests
         assert body == order.body
         assert headers["idempotency-key"] == str(order.id)
+        assert headers["x-request-id"] == "checkout-7f3a"
         assert headers["relais-digest"] == f"sha-256={order.digest.hex()}"
         assert headers["content-type"] == "application/json"
         assert headers["authorization"] == "Bearer s3cret"

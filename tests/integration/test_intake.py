@@ -2,21 +2,19 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders import reading
+from orders.entries import Accepted
 from orders.errors import Conflict, JournalDown
-from orders.intake import Accepted, Intake
+from orders.intake import Intake
 from orders.journal import connect
-from orders.model import Order, canonical, parse
+from orders.model import Order, parse
 
 
 def order(reference: str, quantity: int = 1, **more: object) -> Order:
@@ -131,13 +129,3 @@ def test_waiting_orders_are_bounded(database_url: str) -> None:
     refused = [answer for answer in answers if isinstance(answer, JournalDown)]
     assert refused, "the bound was never reached"
     assert all(isinstance(answer, Accepted | JournalDown) for answer in answers)
-
-
-def test_a_front_end_in_python_does_what_the_readme_says(database_url: str) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (snippet,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(snippet.replace("postgresql://relais@db/relais", database_url), names)
-    accepted = asyncio.run(names["hand_over"](canonical(order("PYTHON"))))
-    life = with_intake(database_url, lambda engine, _: reading.order(engine, UUID(accepted)))
-    assert (life["reference"], life["client"]) == ("PYTHON", "front")

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import UTC, datetime
+from importlib import import_module
 from itertools import product
 from typing import Any
 from uuid import uuid4
@@ -13,9 +15,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.embedded.postgres import Postgres
+from orders.guards import APPEND_ONLY, EVENT, EVENT_FUNCTION, TRANSITION, forbid_change
 from orders.journal import connect, migrate, transactional
+from orders.keyring import Keyring
 from orders.states import BACKLOG, FINAL, TRANSITIONS, State
-from orders.tables import APPEND_ONLY, metadata
+from orders.tables import metadata
 
 SEED = {
     "orders": "INSERT INTO orders VALUES (gen_random_uuid(), 'p', 'r', 'b', 'd', now(), 'c')",
@@ -24,12 +29,16 @@ SEED = {
     "receipts": "INSERT INTO receipts (order_id, lease, backend, reference, lines) VALUES "
     "(gen_random_uuid(), gen_random_uuid(), 'erp', 'E1', '[]')",
     "operations": "INSERT INTO operations (operator, act, detail) VALUES ('o', 'pause', '{}')",
+    "events": "INSERT INTO events (order_id, state) VALUES (gen_random_uuid(), 'dead')",
+    "asides": "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'forged', 'w', 'r')",
 }
 CHANGE = {
     "orders": "UPDATE orders SET body = 'x'",
     "attempts": "UPDATE attempts SET outcome = 'refused'",
     "receipts": "UPDATE receipts SET reference = 'E2'",
     "operations": "UPDATE operations SET operator = 'nobody'",
+    "events": "UPDATE events SET state = 'delivered'",
+    "asides": "UPDATE asides SET why = 'x'",
 }
 
 
@@ -117,3 +126,68 @@ def test_migrating_again_and_at_once_does_nothing(database_url: str) -> None:
 
     runs: Coroutine[Any, Any, None] = both()
     asyncio.run(runs)
+
+
+def test_guards_are_as_the_code_says(database_url: str) -> None:
+    """Laid again from `orders.guards`, triggers and functions are the same as the migrations left them."""
+    query = text("""
+    SELECT t.tgname, t.tgrelid::regclass::text, pg_get_triggerdef(t.oid), p.prosrc
+    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE NOT t.tgisinternal ORDER BY 2, 1
+    """)
+
+    async def work(engine: AsyncEngine) -> None:
+        async with transactional(engine).connect() as connection:
+            before = [tuple(row) for row in await connection.execute(query)]
+            for name in ("transition", "event"):
+                await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
+            for table in APPEND_ONLY:
+                await connection.execute(text(f"DROP TRIGGER append_only ON {table.name}"))
+                await connection.execute(text(forbid_change(table.name)))
+            await connection.execute(text("DROP FUNCTION relais_event"))
+            for statement in (TRANSITION, EVENT_FUNCTION, EVENT):
+                await connection.execute(text(statement))
+            after = [tuple(row) for row in await connection.execute(query)]
+        assert before == after
+
+    on_engine(database_url, work)
+
+
+def test_a_journal_with_orders_is_brought_up_to_date(postgres: Postgres) -> None:
+    """What an older version wrote is kept: keys go on working, and an order's validity is honoured."""
+
+    def old(connection: Connection) -> None:
+        for statement in import_module("orders.migrations.versions.0001_journal").STATEMENTS:
+            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('0001')")
+
+    async def work(engine: AsyncEngine) -> tuple[Any, Any]:
+        async with transactional(engine).begin() as connection:
+            await connection.run_sync(old)
+            await connection.execute(text("INSERT INTO clients VALUES ('front', sha256('relais_k'), now(), NULL)"))
+            body = '{"valid_until":"2026-01-01T00:00:00Z"}'
+            await connection.execute(
+                text(
+                    "INSERT INTO orders VALUES (gen_random_uuid(), 'p', 'r', CAST(:body AS bytea), 'd', now(), 'c')"
+                ),
+                {"body": body.encode()},
+            )
+            await connection.execute(
+                text(
+                    "INSERT INTO deliveries (order_id, state, backend, priority, cut_off) "
+                    "SELECT id, 'accepted', 'erp', 1, 'infinity' FROM orders"
+                )
+            )
+        await asyncio.to_thread(migrate, url)
+        keyring = Keyring(engine)
+        caller = await keyring.caller("Bearer relais_k")
+        await keyring.close()
+        async with engine.connect() as connection:
+            return caller, (await connection.execute(text("SELECT valid_until FROM deliveries"))).scalar_one()
+
+    name = f"t_{uuid4().hex}"
+    url = postgres.database_url(name)
+    on_engine(postgres.url, lambda engine: execute(engine, f"CREATE DATABASE {name}"))
+    caller, valid_until = on_engine(url, work)
+    assert (caller.name, caller.scopes) == ("front", {"orders:write", "orders:read"})
+    assert valid_until == datetime(2026, 1, 1, tzinfo=UTC)

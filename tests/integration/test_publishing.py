@@ -13,9 +13,12 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from config.celeryconfig import NORMAL, URGENT
+from config.celeryconfig import NORMAL, NOTICES, URGENT
+from config.embedded.leash import Leash
 from config.embedded.valkey import Valkey
 from config.settings import Settings
+from tests.cli import command, environment, running
+from tests.waiting import until
 from workers.app import create_app
 from workers.publishing import Publisher, describe
 
@@ -28,6 +31,7 @@ class Due:
     attempts: int = 0
     cut_off: float = float("inf")
     accepted_at: datetime = datetime(2024, 10, 19, 12, 3, tzinfo=UTC)
+    request_id: str | None = None
 
     def __post_init__(self) -> None:
         self.order_id = uuid4()
@@ -78,6 +82,35 @@ def test_what_flower_shows_reads_well(publisher: Publisher, redis_url: str) -> N
     (message,) = messages(redis_url, NORMAL)
     assert message["headers"]["argsrepr"] == "1 order, oldest 12:03Z"
     assert message["headers"]["task"] == "relais.deliver"
+
+
+def test_a_dispatch_names_the_requests_that_brought_its_orders(publisher: Publisher, redis_url: str) -> None:
+    rows = [Due(request_id=request) for request in ("r-1", None, "r-2", "r-1")]
+    publisher.deliver([*rows, Due(priority=0)])  # type: ignore[list-item]
+    (normal,), (urgent,) = messages(redis_url, NORMAL), messages(redis_url, URGENT)
+    assert sorted(normal["headers"]["relais_requests"]) == ["r-1", "r-2"]
+    assert "relais_requests" not in urgent["headers"]
+
+
+def test_a_task_that_fails_names_the_requests(settings: Settings, publisher: Publisher, leash: Leash) -> None:
+    """A worker whose journal is not there: the order is rescued, and the log tells which request brought it."""
+    lost = {"RELAIS_DATABASE_URL": "postgresql://127.0.0.1:1/none", "RELAIS_ERP_URL": "http://127.0.0.1:1"}
+    env = environment(settings) | lost | {"RELAIS_WORKER_CONCURRENCY": "1"}
+    with running(leash, "worker", command("worker"), env) as (_, log):
+        publisher.deliver([Due(request_id="r-17")])  # type: ignore[list-item]
+        until(lambda: "r-17" in log.read_text(), 30, what="the log names the request")
+        (line,) = (line for line in log.read_text().splitlines() if "r-17" in line)
+        assert "the journal is out of reach" in line
+
+
+def test_notices_have_a_queue_of_their_own_and_count_as_no_orders(publisher: Publisher, redis_url: str) -> None:
+    ids = [uuid4() for _ in range(450)]
+    assert publisher.tell(ids)
+    told = messages(redis_url, NOTICES)
+    assert [len(one["ids"]) for one in told] == [200, 200, 50]
+    assert {UUID(each) for one in told for each in one["ids"]} == {*ids}
+    assert {one["headers"]["task"] for one in told} == {"relais.tell"}
+    assert (publisher.depth(), publisher.untold()) == (0, 3)
 
 
 def test_a_frozen_redis_holds_the_dispatcher_up_only_briefly(

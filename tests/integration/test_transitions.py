@@ -1,6 +1,7 @@
 """Whatever happens in whatever order, deliveries only go where the table lets them, and the books balance."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,8 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from orders.cancelling import cancel
+from orders.errors import TooLate
 from orders.states import TRANSITIONS, State
 from tests.integration.test_delivery import Bench, Kind, Scripted, on_bench
 from workers.audit import audit
@@ -16,12 +19,13 @@ from workers.claim import claim
 from workers.delivery import deliver
 from workers.polling import poll
 from workers.replay import Choice, discard, replay
+from workers.term import EXPIRE
 
 __all__ = ["on_bench"]
 
 KINDS = [kind for kind in Kind if kind is not Kind.ABSENT]
 EVENTS = st.one_of(
-    st.sampled_from(["accept", "dispatch", "die", "rescue", "poll", "replay", "discard", "cancel", "time"]),
+    st.sampled_from(["accept", "dispatch", "die", "rescue", "poll", "replay", "discard", "cancel", "expire", "time"]),
     st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
 )
 
@@ -62,10 +66,12 @@ async def happen(bench: Bench, event: str | list[Kind]) -> None:
     elif event == "discard":
         await discard(bench.engine, Choice(state=State.DEAD), "given up")
     elif event == "cancel":
-        await bench.sql(
-            "UPDATE deliveries SET state = 'cancelled', settled_at = now() WHERE order_id = "
-            "(SELECT order_id FROM deliveries WHERE state = 'accepted' LIMIT 1)"
-        )
+        for order_id in list(await states(bench))[::2]:
+            with suppress(TooLate):
+                await cancel(bench.engine, order_id, "front", "request")
+    elif event == "expire":
+        await bench.sql("UPDATE deliveries SET valid_until = now() - interval '1 second' WHERE priority = 1")
+        await bench.run(EXPIRE.bindparams(backend=bench.settings.backend))
     elif event == "time":
         await bench.now_due()
 

@@ -22,14 +22,16 @@ from workers.cli import sending, show
 from workers.cli.app import app
 from workers.cli.durations import duration, span
 from workers.cli.failure import BAD, UNABLE, Failure, explain
-from workers.cli.sending import lines_of, reason_of
+from workers.cli.sending import lines_of
 from workers.erp.sim import Dial
 from workers.status import hindrance
 
 COMMANDS = [
     "up", "demo", "migrate", "api", "worker", "flower", "erp-sim", "submit", "status", "backlog", "audit", "replay",
-    "drain", "pause", "resume", "order show", "client add", "client list", "client revoke", "dead list", "dead show",
-    "dead replay", "dead discard",
+    "drain", "pause", "resume", "order show", "client add", "client list", "client change", "client rotate",
+    "client revoke", "webhook add", "webhook list", "webhook rotate", "webhook enable", "webhook disable",
+    "webhook test", "webhook notices", "webhook move", "webhook remove", "spill asides", "spill readmit",
+    "dead list", "dead show", "dead replay", "dead discard", "spool status", "spool flush", "spool export",
 ]  # fmt: skip
 
 
@@ -177,21 +179,6 @@ def test_a_line_that_is_too_long_costs_only_itself_and_no_memory(
     os.close(descriptor)
     assert [(line.number, line.text) for line in found] == [(1, b"first"), (2, None), (3, b"last"), (4, None)]
     assert sum(line.size for line in found) == file.stat().st_size + 1
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        (b'{"faults":[{"field":"lines.1.quantity","message":"too small"}]}', "lines.1.quantity: too small"),
-        (b'{"detail":"taken"}', "taken"),
-        (b"<html>", ""),
-        (b"[]", ""),
-        (b'{"faults":[7]}', ""),
-        (b"\xff", ""),
-    ],
-)
-def test_the_reason_in_a_problem_document(body: bytes, said: str) -> None:
-    assert reason_of(body) == said
 
 
 def standing(**fields: object) -> dict[str, object]:

@@ -13,7 +13,10 @@ from workers.cli import recovery, reports, servers, simulator
 from workers.cli.clients import client
 from workers.cli.dead import dead
 from workers.cli.failure import explain
+from workers.cli.spill import spill
+from workers.cli.spool import spool
 from workers.cli.submit import submit
+from workers.cli.webhooks import webhook
 
 app = typer.Typer(
     name="relais", no_args_is_help=True, pretty_exceptions_enable=False,
@@ -72,7 +75,8 @@ def common(
 
 for name, command in COMMANDS.items():
     app.command(name)(command)
-for name, group in {"order": reports.order, "dead": dead, "client": client}.items():
+groups = {"order": reports.order, "dead": dead, "client": client, "spool": spool, "spill": spill, "webhook": webhook}
+for name, group in groups.items():
     app.add_typer(group, name=name)
 
 

@@ -1,15 +1,24 @@
-"""`relais client`: the API keys of the front ends. Each act is recorded with who did it."""
+"""`relais client`: the front ends' API keys, and what they may. Each act is recorded with who did it.
+
+A key is shown once, when it is made, on stdout and nowhere else; afterwards it goes by its fingerprint.
+"""
 
 from __future__ import annotations
 
+import csv
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli.session import Json, on_journal
+from workers.cli.failure import Failure
+from workers.cli.grants import changes_of, overlap_of, pharmacies_of, row_of, scopes_of, told_of
+from workers.cli.session import Json, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -17,18 +26,38 @@ if TYPE_CHECKING:
 
 client = typer.Typer(no_args_is_help=True, help="Who may hand over orders.")
 
+SHOWN = ("client", "key", "scopes", "created_at", "expires_at", "last_used_at", "pharmacies", "rate")
+
 Name = Annotated[str, typer.Argument(help="Letters, digits, dot, dash and underscore.")]
+Scopes = Annotated[
+    list[str] | None,
+    typer.Option("--scope", help="What its keys open: orders:write, orders:read, ops. As often as needed."),
+]
+Codes = Annotated[
+    list[str] | None, typer.Option("--pharmacy", metavar="CODE", help="It may order for this one only, or these.")
+]
+Register = Annotated[
+    Path | None, typer.Option("--pharmacies", metavar="FILE", help="The same from a CSV with a column `pharmacy`.")
+]
 
 
 @client.command("add")
-def add(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
+def add(
+    ctx: typer.Context, name: Name, scope: Scopes = None, pharmacy: Codes = None, pharmacies: Register = None,
+    rate: Annotated[float | None, typer.Option(help="Orders a second; the default of the settings if unset.")] = None,
+    burst: Annotated[int | None, typer.Option(help="Orders at once; two seconds' worth if unset.")] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
     """Make an API key for a client. The key is shown this once and stored nowhere."""
+    from orders import clients
     from workers.cli import show
 
-    async def act(engine: AsyncEngine, settings: Settings) -> str:
-        from orders import clients
+    may: dict[str, Any] = {"pharmacies": pharmacies_of(pharmacy, pharmacies), "rate": rate, "burst": burst}
+    opens = scopes_of(scope) or clients.FRONT_END
 
-        return await clients.add(engine, name, _recording("client add", name))
+    async def act(engine: AsyncEngine, settings: Settings) -> str:
+        also = _recording("client add", name, {"scopes": [*opens], **told_of(may)})
+        return await clients.add(engine, name, also, scopes=opens, **may)
 
     key = on_journal(ctx, act)
     if as_json:
@@ -38,9 +67,32 @@ def add(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
         typer.echo(key)
 
 
+@client.command("change")
+def change(
+    ctx: typer.Context, name: Name, scope: Scopes = None, pharmacy: Codes = None, pharmacies: Register = None,
+    any_pharmacy: Annotated[bool, typer.Option("--any-pharmacy", help="It may order for any again.")] = False,
+    rate: Annotated[str | None, typer.Option(metavar="R|default", help="Orders a second.")] = None,
+    burst: Annotated[str | None, typer.Option(metavar="N|default", help="Orders at once.")] = None,
+) -> None:  # fmt: skip
+    """Change what a client may, within seconds everywhere and with the same key; what is not named stays."""
+    from orders import clients
+    from workers.cli import show
+
+    opens, values = scopes_of(scope), changes_of(pharmacies_of(pharmacy, pharmacies), any_pharmacy, rate, burst)
+    if opens is None and not values:
+        raise Failure("say what to change: --scope, --pharmacy, --pharmacies, --any-pharmacy, --rate or --burst")
+
+    async def act(engine: AsyncEngine, settings: Settings) -> None:
+        told = told_of(values) | ({} if opens is None else {"scopes": [*opens]})
+        await clients.change(engine, name, values, _recording("client change", name, told), scopes=opens)
+
+    on_journal(ctx, act)
+    show.say(f"{name} is changed, within seconds everywhere.")
+
+
 @client.command("list")
 def listed(ctx: typer.Context, as_json: Json = False) -> None:
-    """Show every client and since when its key is in force, or out of it."""
+    """Show every key, in force or out of it: what it opens, when it was made and used, and what its client may."""
     from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
@@ -52,27 +104,68 @@ def listed(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         show.document(found)
     else:
-        show.table("Clients", found, ("name", "created_at", "revoked_at"))
+        show.table("API keys", map(row_of, found), SHOWN)
+
+
+@client.command("rotate")
+def rotate(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="The client; or say --all.")] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Every client that has a key in force.")] = False,
+    overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old keys stay in force.")] = "24h",
+    yes: Yes = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Make new keys in place of the old ones, shown this once; with --all as CSV (client, key) to be sent out."""
+    from workers.cli import show
+
+    if (name is None) is not everybody:
+        raise Failure("name a client, or say --all")
+    lasting = overlap_of(overlap)
+    if everybody:
+        confirm(f"Renew the key of every client? The old ones stay in force for {overlap}.", yes)
+
+    async def act(engine: AsyncEngine, settings: Settings) -> dict[str, str]:
+        from orders import clients
+
+        return await clients.rotate(engine, name, lasting, _recording_each("client rotate", lasting))
+
+    made = on_journal(ctx, act)
+    show.say(f"{len(made)} new API keys, shown this once; the old ones are in force for {overlap} more at most.")
+    if as_json:
+        show.document([{"name": client, "key": key} for client, key in made.items()])
+    elif everybody:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([("client", "key"), *made.items()])
+    else:
+        typer.echo("".join(made.values()))
 
 
 @client.command("revoke")
 def revoke(ctx: typer.Context, name: Name) -> None:
-    """Put a client's key out of force, within seconds everywhere."""
+    """Put all of a client's keys out of force for good, within seconds everywhere."""
     from workers.cli import show
 
     async def act(engine: AsyncEngine, settings: Settings) -> None:
         from orders import clients
 
-        await clients.revoke(engine, name, _recording("client revoke", name))
+        await clients.revoke(engine, name, _recording("client revoke", name, {}))
 
     on_journal(ctx, act)
-    show.say(f"The key of {name} is no longer in force.")
+    show.say(f"No key of {name} is in force any more.")
 
 
-def _recording(act: str, name: str) -> Callable[[AsyncConnection], Awaitable[None]]:
+def _recording(act: str, name: str, detail: dict[str, Any]) -> Callable[[AsyncConnection], Awaitable[None]]:
     async def also(connection: AsyncConnection) -> None:
         from workers.operations import record
 
-        await record(connection, act, None, {"client": name})
+        await record(connection, act, None, {"client": name, **detail})
+
+    return also
+
+
+def _recording_each(act: str, overlap: timedelta) -> Callable[[AsyncConnection, str], Awaitable[None]]:
+    async def also(connection: AsyncConnection, name: str) -> None:
+        from workers.operations import record
+
+        await record(connection, act, None, {"client": name, "overlap": overlap.total_seconds()})
 
     return also

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
 
+INTAKE = {
+    "journal": "is ready: orders go to the journal",
+    "spill": "is ready: PostgreSQL is away, orders go to the spill on Redis' disk",
+    "refusing": "refuses orders: neither store can keep one",
+    None: "does not answer",
+}
+
 order = typer.Typer(no_args_is_help=True, help="What became of an order.")
 
 
@@ -77,7 +84,7 @@ def status(
 ) -> None:
     """Show how Relais stands.
 
-    Backends, orders by state, what went through lately, Redis, worker, API.
+    Backends, orders by state, what went through lately, Redis, worker, and where the intake keeps what comes now.
     """
     from workers.cli import show
     from workers.cli.intake import api_url
@@ -86,7 +93,9 @@ def status(
         from workers.status import status as stand
 
         found = await stand(engine, settings, api_url(settings))
-        return {**found, "flow": asdict(found["flow"]), "queue": asdict(found["queue"])}
+        if found["journal"] is None:
+            found["flow"] = asdict(found["flow"])
+        return {**found, "queue": asdict(found["queue"])}
 
     found = on_journal(ctx, read)
     show.document(found) if as_json else show_status(found)
@@ -98,18 +107,31 @@ def show_status(found: Mapping[str, Any]) -> None:
     """The status for people."""
     from workers.cli import show
 
-    flow, queue = found["flow"], found["queue"]
-    headings = ("name", "circuit", "window", "paused", "quarantined", "since", "succeeded_at", "held")
-    show.table("Backends", found["backends"], headings)
-    show.facts("Orders", {**found["orders"], "backlog": found["backlog"], "oldest waiting": found["oldest"]})
-    reachable = f"{queue['depth']} messages wait" if queue["reachable"] else f"out of reach: {queue['error']}"
-    minute = f"{flow['accepted']} accepted, {flow['delivered']} delivered, {flow['failed']} attempts failed"
-    show.facts("Flow", {
-        f"last {flow['seconds']:.0f} s": minute,
-        "queue": reachable,
-        "worker": "leads" if found["leader"] else "none runs",
-        "api": f"{found['api']['url']} {'is ready' if found['api']['ready'] else 'does not answer'}",
-    })  # fmt: skip
+    if found["journal"] is None:
+        headings = ("name", "circuit", "window", "paused", "quarantined", "since", "succeeded_at", "held")
+        show.table("Backends", found["backends"], headings)
+        show.facts("Orders", {**found["orders"], "backlog": found["backlog"], "oldest waiting": found["oldest"]})
+    show.facts("Flow", _flow(found))
+
+
+def _flow(found: Mapping[str, Any]) -> dict[str, str]:
+    """What moves, and where an order that comes now is kept."""
+    queue, api, told = found["queue"], found["api"], {}
+    if found["journal"] is None:
+        flow = found["flow"]
+        minute = f"{flow['accepted']} accepted, {flow['delivered']} delivered, {flow['failed']} attempts failed"
+        told = {f"last {flow['seconds']:.0f} s": minute, "worker": "leads" if found["leader"] else "none runs"}
+    told["journal"] = "answers" if found["journal"] is None else f"out of reach: {found['journal']}"
+    told["queue"] = f"{queue['depth']} messages wait" if queue["reachable"] else f"out of reach: {queue['error']}"
+    told["intake"] = f"{api['url']} {INTAKE[api['mode']]}"
+    if queue["spilled"]:
+        told["spill"] = f"{queue['spilled']:,} orders wait for the journal"
+    webhooks = found.get("webhooks") or {}
+    if unfit := [f"{webhooks[name]} {name}" for name in ("failing", "disabled") if webhooks.get(name)]:
+        told["webhooks"] = f"{', '.join(unfit)}: relais webhook list"
+    if found.get("asides"):
+        told["set aside"] = ", ".join(f"{count:,} {kind}" for kind, count in found["asides"].items())
+    return told
 
 
 def backlog(ctx: typer.Context, as_json: Json = False) -> None:

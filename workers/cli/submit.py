@@ -1,8 +1,9 @@
-"""`relais submit`: a file of orders, one JSON document a line (NDJSON), handed to the intake over HTTP."""
+"""`relais submit`: a file of orders, one JSON document a line (NDJSON), each safe in Relais or in the spool."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,47 +12,59 @@ from workers.cli.failure import BAD, UNABLE, Failure
 from workers.cli.session import Json, settings_of
 
 if TYPE_CHECKING:
-    from workers.cli.sending import Tally
+    from workers.cli.sending import Client, Tally
 
 SHOWN = 50  # lines not taken that the table shows; --json has more
+KINDS = ("accepted", "repeated", "spooled")
+REFUSED = ("conflict", "malformed", "forbidden")
+
+Url = Annotated[str | None, typer.Option(help="The intake; RELAIS_API_URL, else the one that runs here.")]
+Key = Annotated[str | None, typer.Option(help="API key. RELAIS_API_KEY keeps it out of the process list.")]
+SpoolPath = Annotated[
+    Path | None, typer.Option("--spool", help="RELAIS_SPOOL, else spool.db in the data directory; on a local disk.")
+]
 
 
 def submit(
     ctx: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="One JSON order a line; - is stdin.")],
-    url: Annotated[str | None, typer.Option(help="The intake; RELAIS_API_URL, else the one that runs here.")] = None,
-    key: Annotated[str | None, typer.Option(help="API key. RELAIS_API_KEY keeps it out of the process list.")] = None,
+    url: Url = None,
+    key: Key = None,
+    spool: SpoolPath = None,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds to go on trying while the intake is out of reach.")
-    ] = 60.0,
+        float, typer.Option(min=0, help="Seconds to go on trying, at the end, to get orders out of the spool.")
+    ] = 10.0,
     as_json: Json = False,
 ) -> None:
     """Hand over every order of a file. A malformed line costs no other; submitting again takes nothing twice.
 
-    Exit 1 when a line was not taken, 2 when it had to stop.
-    """
-    import uvloop
+    While the intake is away, orders are put into a spool on this machine's disk, where they are as safe as the
+    disk: that is `spooled`, and no failure. `relais spool flush` hands them over later, and so does the next submit.
 
+    Exit 0 when every order is safe, in Relais or in the spool (--json tells how many in which), 1 when a line was
+    refused, 2 when it had to stop.
+    """
     from workers.cli import intake, show
 
-    place = (url or intake.api_url(settings_of(ctx))).rstrip("/")
-    secret = key or intake.api_key()
-    if secret is None:
-        raise Failure("an API key is needed: RELAIS_API_KEY or --key; `relais client add NAME` makes one")
+    settings = settings_of(ctx)
+    place, secret = url or intake.api_url(settings), intake.api_key(key)
+    kept_in = intake.spool_at(settings, spool)
     began = time.monotonic()
-    tally = uvloop.run(_send(file, place, secret, patience))
+    tally = intake.run(_send(file, lambda heard: intake.client(place, secret, kept_in, heard), patience))
     report = _report(tally, time.monotonic() - began)
     if as_json:
         show.document(report)
     else:
         _show(report)
+    if report["spooled"]:
+        show.say(_waiting(report["spooled"], kept_in, tally.trouble))
     if tally.stopped:
         raise Failure(f"stopped: {tally.stopped}. Submit the file again: nothing is taken twice", UNABLE)
-    if report["not_taken"]:
+    if any(report[kind] for kind in REFUSED):
         raise typer.Exit(BAD)
 
 
-async def _send(file: str, url: str, key: str, patience: float) -> Tally:
+async def _send(file: str, client_for: Client, patience: float) -> Tally:
     import os
     import stat
 
@@ -63,24 +76,22 @@ async def _send(file: str, url: str, key: str, patience: float) -> Tally:
     size = found.st_size if stat.S_ISREG(found.st_mode) else None
     with bar("submit", None) as shown:
 
-        def tell(tally: Tally) -> None:
+        def tell(tally: Tally, news: str) -> None:
             """Lines so far, of as many as the file's size promises."""
             total = round(tally.lines * max(size, tally.size) / tally.size) if size and tally.size else None
-            shown.at(tally.lines, total)
+            shown.at(tally.lines, total, news)
 
-        tally = await send(descriptor, url, key, patience=patience, tell=tell)
+        tally = await send(descriptor, client_for, patience=patience, tell=tell)
         shown.at(tally.lines, tally.lines)
     return tally
 
 
 def _report(tally: Tally, seconds: float) -> dict[str, Any]:
-    kinds = ("accepted", "repeated", "conflict", "malformed", "failed")
-    not_taken = sum(tally.counts[kind] for kind in kinds[2:])
     return {
         "orders": tally.lines,
-        **{kind: tally.counts[kind] for kind in kinds},
+        **{kind: tally.counts[kind] for kind in (*KINDS, *REFUSED)},
         "not_taken": tally.not_taken,
-        "not_listed": not_taken - len(tally.not_taken),
+        "not_listed": sum(tally.counts[kind] for kind in REFUSED) - len(tally.not_taken),
         "stopped": tally.stopped,
         "seconds": round(seconds, 3),
     }
@@ -96,6 +107,15 @@ def _show(report: dict[str, Any]) -> None:
     if more:
         show.line(f"and {more:,} more")
     rate = report["orders"] / report["seconds"] if report["seconds"] else 0
-    kinds = [f"{report[kind]:,} {kind}" for kind in ("accepted", "repeated", "conflict", "malformed")]
-    kinds += [f"{report['failed']:,} failed"] if report["failed"] else []
+    always = ("accepted", "repeated", "conflict", "malformed")
+    kinds = [
+        f"{report[kind]:,} {kind}" for kind in (*always, "forbidden", "spooled") if kind in always or report[kind]
+    ]
     show.line(f"{report['orders']:,} orders: {', '.join(kinds)} ({rate:,.0f}/s)")
+
+
+def _waiting(count: int, spool: Path, trouble: str | None) -> str:
+    why = f" ({trouble})" if trouble else ""
+    return (
+        f"{count:,} orders are safe in the spool {spool} and not in Relais yet{why}: `relais spool flush` sends them"
+    )

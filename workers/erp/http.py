@@ -102,6 +102,8 @@ class HttpErp:
 
     async def _send(self, order: Submission, until: float) -> Tried:
         headers = {"Idempotency-Key": str(order.id), "Relais-Digest": f"sha-256={order.digest.hex()}"}
+        if order.request_id is not None:
+            headers["X-Request-ID"] = order.request_id
         return await self._wire.post("/orders", order.body, until, partial(_read_answer, order), headers)
 
     async def _ask(self, ids: Sequence[UUID], until: float) -> dict[UUID, Outcome]:

@@ -64,11 +64,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One order on its way out: its id, the canonical bytes as journalled, their SHA-256."""
+    """One order on its way out: id, canonical bytes as journalled, their SHA-256, the request that brought it."""
 
     id: UUID
     body: bytes
     digest: bytes
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

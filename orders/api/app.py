@@ -1,0 +1,150 @@
+"""The intake's HTTP face, put together: which request goes where, and the document that describes it all.
+
+What has to be fast or streams goes past FastAPI's routing and middleware, which would cost more than everything that
+is done for an order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Message, Receive, Scope, Send
+
+from config.settings import Settings
+from orders.api.answers import PROBLEM_JSON, answer_problem, describe
+from orders.api.asked import read_headers
+from orders.api.batch import post_batch
+from orders.api.desk import Desk, Parts
+from orders.api.document import add_routes, document
+from orders.api.pharmacy import post_pharmaml
+from orders.api.placing import post_order
+from orders.api.streaming import get_events, is_events
+from orders.clients import Scope as Opens
+from orders.errors import JournalDown, RelaisError
+from orders.metrics import CONTENT_TYPE
+from orders.standing import Mode
+
+log = logging.getLogger("relais.api")
+
+DIRECT: Final = {
+    ("POST", "/orders"): post_order,
+    ("POST", "/orders/batch"): post_batch,
+    ("POST", "/pharmaml"): post_pharmaml,
+}
+
+ALONE: Final = {"/orders/batch": "POST", "/pharmaml": "POST"}  # whose only method is not FastAPI's
+
+
+class Api:
+    """The application, as ASGI; connects when it starts serving."""
+
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        """Needs `database_url`."""
+        self._app = _create_fastapi(settings, parts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or the lifespan."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method, path, desk = scope["method"], scope["path"], self._app.state.desk
+        if (direct := DIRECT.get((method, path))) is not None:
+            await direct(desk, scope, receive, send)
+        elif method == "GET" and is_events(path):
+            await get_events(desk, scope, receive, send)
+        elif path in ALONE or is_events(path):
+            refusal = HTTPException(405, headers={"Allow": ALONE.get(path, "GET")})
+            await answer_problem(send, refusal, read_headers(scope).request_id)
+        else:
+            await self._app(scope, receive, _counted(desk, scope, send))
+
+    async def end_streams(self) -> None:
+        """End what would never end by itself, before a server that stops waits for it."""
+        await self._app.state.desk.listeners.close()
+
+
+def create_app(settings: Settings, parts: Parts | None = None) -> Api:
+    """The application on `database_url`; `parts` are what needs Redis."""
+    return Api(settings, parts or Parts())
+
+
+def _create_fastapi(settings: Settings, parts: Parts) -> FastAPI:
+    settings.need("database_url")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.desk = Desk.open(settings, parts)
+        yield
+        await app.state.desk.close()
+
+    app = FastAPI(title="Relais", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
+    add_routes(app)
+    app.add_api_route("/healthz", get_health, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/readyz", get_readiness, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/metrics", get_metrics, methods=["GET"], include_in_schema=False)
+    app.openapi = partial(document, app)  # type: ignore[method-assign]
+    for kind in (RelaisError, SQLAlchemyError, OSError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _problem)
+    return app
+
+
+async def get_health() -> Response:
+    """Alive, whatever the stores do."""
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+async def get_readiness(request: Request) -> Response:
+    """Ready when an order that comes now can be kept, and where: in the journal or in the spill; else 503."""
+    mode = await request.app.state.desk.intake.standing.look()
+    if mode is Mode.REFUSING:
+        return _as_problem(request, JournalDown("neither the journal nor the spill can take an order"), mode=mode)
+    return Response(to_json({"status": "ready", "mode": mode}), media_type="application/json")
+
+
+async def get_metrics(request: Request) -> Response:
+    """What this process counts, for Prometheus, with a key that has the scope `ops`."""
+    desk: Desk = request.app.state.desk
+    (await desk.caller(read_headers(request.scope))).need(Opens.OPS)
+    return Response(desk.render_metrics(), media_type=CONTENT_TYPE)
+
+
+def _counted(desk: Desk, scope: Scope, send: Send) -> Send:
+    """Send that adds the request id to an answer, and counts it by the route that FastAPI found."""
+    request_id = read_headers(scope).request_id
+    scope.setdefault("state", {})["request_id"] = request_id
+
+    async def tell(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            desk.metrics.answered(getattr(scope.get("route"), "path", "other"), message["status"])
+            message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+        await send(message)
+
+    return tell
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        error.headers = {"Allow": ", ".join(_allowed(request))}
+    return _as_problem(request, error)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Every method of a path; the routing knows only those of the first route that has it."""
+    direct = {method for method, path in DIRECT if path == request.scope["path"]}
+    routed = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted(direct.union(*(route.methods for route in routed)))
+
+
+def _as_problem(request: Request, error: Exception, **more: object) -> Response:
+    status, content, headers = describe(error, request.state.request_id)
+    return Response(to_json({**content, **more}), status, dict(headers), media_type=PROBLEM_JSON.decode())

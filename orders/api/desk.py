@@ -1,0 +1,78 @@
+"""What one API process works with, and what was handed to it from outside this room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.settings import Settings
+from orders.api.asked import Asked
+from orders.errors import Throttled
+from orders.events import Listeners
+from orders.intake import Intake
+from orders.journal import connect
+from orders.keyring import Caller, Keyring
+from orders.metrics import Metrics, Now
+from orders.pharmaml.control import Keys, load_keys
+from orders.shedding import Gate, Rate
+from orders.spill import Seal, Store
+
+JOURNAL_TIMEOUT: Final = 5.0  # seconds for one statement; a group may be tried twice
+CONNECTIONS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What needs Redis, as plain objects; without them there is no spill and no rate limit."""
+
+    spill: tuple[Store, Seal] | None = None
+    rate: Rate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The journal's engine, the intake on it, who may ask and how much, and what is counted."""
+
+    engine: AsyncEngine
+    intake: Intake
+    keyring: Keyring
+    gate: Gate
+    rate: Rate | None
+    listeners: Listeners
+    pharmaml_keys: Keys
+    metrics: Metrics = field(default_factory=Metrics)
+
+    @classmethod
+    def open(cls, settings: Settings, parts: Parts) -> Self:
+        """To be called on the event loop that it will serve; nothing connects yet."""
+        engine = connect(settings.need("database_url"), pool=CONNECTIONS, timeout=JOURNAL_TIMEOUT)
+        metrics = Metrics()
+        intake = Intake(engine, settings.backend, spill=parts.spill, grouped=metrics.group.observe)
+        gate = Gate(settings.intake_requests, settings.intake_bytes)
+        listeners = Listeners(settings.need("database_url"), bound=settings.listeners)
+        keys = load_keys(settings.pharmaml_keys) if settings.pharmaml_keys else {}
+        return cls(engine, intake, Keyring(engine), gate, parts.rate, listeners, keys, metrics)
+
+    async def close(self) -> None:
+        """Let what is in hand be committed, and let go of connections."""
+        await self.listeners.close()
+        await self.intake.close()
+        await self.keyring.close()
+        if self.rate is not None:
+            await self.rate.close()
+        await self.engine.dispose()
+
+    async def caller(self, asked: Asked, *, basic: bool = False) -> Caller:
+        """Who is asking. Raises Unauthorised and JournalDown."""
+        return await self.keyring.caller(asked.authorization, basic=basic)
+
+    def spend(self, caller: Caller) -> None:
+        """One order of the caller's rate. Raises Throttled."""
+        if self.rate is not None and (pause := self.rate.spend(caller.name, 1, caller.rate, caller.burst)):
+            raise Throttled(pause)
+
+    def render_metrics(self) -> bytes:
+        """The metrics as they stand."""
+        return self.metrics.render(Now(self.intake.standing.mode, self.gate, self.rate, self.listeners.count))

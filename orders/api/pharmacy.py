@@ -1,0 +1,72 @@
+"""POST /pharmaml: the pharmacies' own ordering protocol, through the same intake as everything else.
+
+Their software shows its API key as the password of HTTP Basic where it cannot send a bearer token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from orders.api.answers import answer, answer_problem
+from orders.api.asked import Asked, read_body, read_headers
+from orders.api.desk import Desk
+from orders.clients import Scope as Opens
+from orders.entries import Accepted
+from orders.keyring import Caller
+from orders.model import Order
+from orders.pharmaml import deposit
+from orders.pharmaml.counter import Counter
+from orders.pharmaml.counter import answer as reply
+
+ROUTE: Final = "/pharmaml"
+
+
+async def post_pharmaml(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one question of a pharmacy's software: 200 in the protocol's words, ERREUR among them."""
+    asked = read_headers(scope)
+    try:
+        with desk.gate.enter() as hand:
+            caller = await desk.caller(asked, basic=True)
+            caller.need(Opens.WRITE)
+            desk.spend(caller)
+            raw = await read_body(receive, hand, asked.length)
+            headers = _headers(scope)
+            body, media_type = await reply(
+                raw, _counter(desk, caller, asked), content_type=headers.get(b"content-type"),
+                control=headers.get(b"content-pharmaml"),
+            )  # fmt: skip
+    except ClientDisconnect:
+        return
+    except Exception as error:
+        desk.metrics.answered(ROUTE, await answer_problem(send, error, asked.request_id))
+        return
+    await answer(send, 200, body, media_type.encode(), {"X-Request-ID": asked.request_id})
+    desk.metrics.answered(ROUTE, 200)
+
+
+def _counter(desk: Desk, caller: Caller, asked: Asked) -> Counter:
+    async def accept(order: Order, origin: Mapping[str, Any]) -> Accepted:
+        try:
+            accepted = await desk.intake.accept(order, caller.name, request_id=asked.request_id, origin=origin)
+        except Exception as error:
+            desk.metrics.placed(error)
+            raise
+        desk.metrics.placed(accepted)
+        return accepted
+
+    return Counter(
+        allow=caller.need_pharmacy,
+        accept=accept,
+        oldest=partial(deposit.oldest, desk.engine),
+        acknowledge=partial(deposit.acknowledge, desk.engine),
+        keys=desk.pharmaml_keys,
+    )
+
+
+def _headers(scope: Scope) -> dict[bytes, str]:
+    return {name: value.decode("latin-1") for name, value in scope["headers"]}

@@ -1,0 +1,47 @@
+"""POST /orders, the hot route: read, parse, accept, answer. Nothing here waits for anything but the disk."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from orders.api.answers import JSON, answer, answer_problem
+from orders.api.asked import Asked, idempotency_key, read_body, read_headers
+from orders.api.desk import Desk
+from orders.clients import Scope as Opens
+from orders.entries import Accepted
+from orders.model import parse
+
+
+async def post_order(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+    """Take the order in the body: 202 once it is on disk, 200 when this very order was accepted before."""
+    began = time.perf_counter()
+    asked = read_headers(scope)
+    try:
+        accepted = await _place(desk, asked, receive)
+    except ClientDisconnect:  # in the middle of its body: nobody is there to be answered
+        return
+    except Exception as error:
+        desk.metrics.placed(error)
+        desk.metrics.answered("/orders", await answer_problem(send, error, asked.request_id))
+        return
+    status = 200 if accepted.repeated else 202
+    repeated = "true" if accepted.repeated else "false"
+    body = f'{{"id":"{accepted.id}","repeated":{repeated},"kept":"{accepted.kept}"}}'.encode()
+    await answer(send, status, body, JSON, {"Location": f"/orders/{accepted.id}", "X-Request-ID": asked.request_id})
+    desk.metrics.placed(accepted)
+    desk.metrics.answered("/orders", status)
+    desk.metrics.seconds.observe(time.perf_counter() - began)
+
+
+async def _place(desk: Desk, asked: Asked, receive: Receive) -> Accepted:
+    with desk.gate.enter() as hand:
+        caller = await desk.caller(asked)
+        caller.need(Opens.WRITE)
+        desk.spend(caller)
+        key = idempotency_key(asked)
+        order = parse(await read_body(receive, hand, asked.length))
+        caller.need_pharmacy(order.pharmacy)
+        return await desk.intake.accept(order, caller.name, request_id=asked.request_id, key=key)

@@ -1,0 +1,51 @@
+"""GET /orders/{id}/events: an order's life as it happens, as server-sent events."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from starlette.types import Message, Receive, Scope, Send
+
+from orders.api.answers import answer_problem
+from orders.api.asked import Asked, read_headers
+from orders.api.desk import Desk
+from orders.api.lives import readable, reader
+from orders.errors import Fault, Malformed
+
+BEFORE, AFTER = "/orders/", "/events"
+ROUTE = "/orders/{order_id}/events"
+
+
+def is_events(path: str) -> bool:
+    """True for the path of some order's events."""
+    return path.startswith(BEFORE) and path.endswith(AFTER)
+
+
+async def get_events(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+    """Stream the events of an order, from the one after Last-Event-ID on, until the final one."""
+    asked = read_headers(scope)
+
+    async def tell(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            desk.metrics.answered(ROUTE, message["status"])
+            message["headers"] = [*message["headers"], (b"x-request-id", asked.request_id.encode())]
+        await send(message)
+
+    try:
+        order_id = await _found(desk, asked, scope["path"])
+        await desk.listeners.stream(order_id, scope, receive, tell)
+    except Exception as error:  # before anything was sent
+        desk.metrics.answered(ROUTE, await answer_problem(send, error, asked.request_id))
+
+
+async def _found(desk: Desk, asked: Asked, path: str) -> UUID:
+    """The id of an order that the caller may see; the order itself is not kept while its stream lasts."""
+    caller = await reader(desk, asked)
+    return UUID(str((await readable(desk, caller, _order_id(path)))["id"]))
+
+
+def _order_id(path: str) -> UUID:
+    try:
+        return UUID(path[len(BEFORE) : -len(AFTER)])
+    except ValueError:
+        raise Malformed([Fault("order_id", None, "must be an order's id, a UUID")]) from None

@@ -1,0 +1,49 @@
+"""Cancelling: the pharmacy takes an order back while it is still ours.
+
+During an outage pharmacies order elsewhere, and medicine delivered twice is a harm. So an order is cancelled only
+where it is certain that the ERP does not have it: one whose last attempt ended in the unknown is not.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders.errors import NotFound, TooLate
+from orders.journal import transactional
+from orders.states import State
+from orders.tables import operations
+
+CANCEL = text("""
+UPDATE deliveries SET state = 'cancelled', settled_at = now(), lease_until = NULL, reason = NULL
+WHERE order_id = :id AND state IN ('accepted', 'dispatched', 'dead') AND NOT unsure RETURNING order_id
+""")
+
+WHERE = text("SELECT state, unsure FROM deliveries WHERE order_id = :id")
+
+WHY: Final = {
+    State.DELIVERING: "the order is being forwarded to the ERP",
+    State.SUBMITTED: "the ERP has taken the order",
+    State.DELIVERED: "the ERP has accepted the order",
+    State.DISCARDED: "an operator has given the order up",
+}
+
+
+async def cancel(engine: AsyncEngine, order_id: UUID, client: str, request_id: str) -> None:
+    """Cancel an order, and record who did; cancelling again changes nothing. Raises NotFound and TooLate."""
+    async with transactional(engine).begin() as connection:
+        done = (await connection.execute(CANCEL, {"id": order_id})).one_or_none()
+        if done is not None:
+            detail = {"order": str(order_id), "request": request_id}
+            await connection.execute(
+                insert(operations).values(operator=f"client {client}", act="order cancel", detail=detail)
+            )
+            return
+        row = (await connection.execute(WHERE, {"id": order_id})).one_or_none()
+    if row is None:
+        raise NotFound(f"no order {order_id}")
+    if row.state != State.CANCELLED:
+        raise TooLate(row.state, WHY.get(row.state, "the order may be with the ERP: an attempt ended in the unknown"))

@@ -1,0 +1,139 @@
+"""Entries: orders on their way into the journal, and the one statement that writes a group of them.
+
+The statement is idempotent on (pharmacy, reference) and on (client, Idempotency-Key), so whatever may not have
+arrived is simply written again. The commit itself notifies the dispatcher. Intake writes what comes in, and the
+leading dispatcher what was spilled: both by these functions, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from uuid_utils.compat import uuid7
+
+from orders.errors import Conflict, KeyReused, RelaisError
+from orders.journal import DUE_CHANNEL
+from orders.model import RANK, Order, canonical, digest
+from orders.states import State
+
+COLUMNS: Final = (
+    "id", "pharmacy", "reference", "body", "digest", "client", "priority", "cut_off", "valid_until", "received_at",
+    "request_id", "key", "origin",
+)  # fmt: skip
+
+INSERT = text(f"""
+WITH input AS (
+  SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:pharmacy AS text[]), CAST(:reference AS text[]),
+    CAST(:body AS bytea[]), CAST(:digest AS bytea[]), CAST(:client AS text[]), CAST(:priority AS smallint[]),
+    CAST(:cut_off AS timestamptz[]), CAST(:valid_until AS timestamptz[]), CAST(:received_at AS timestamptz[]),
+    CAST(:request_id AS text[]), CAST(:key AS text[]), CAST(:origin AS text[]))
+    AS t ({", ".join(COLUMNS)})
+), fresh AS (
+  INSERT INTO orders (id, pharmacy, reference, body, digest, client, received_at, request_id, idempotency_key, origin)
+  SELECT id, pharmacy, reference, body, digest, client, coalesce(received_at, now()), request_id, key,
+    CAST(origin AS jsonb) FROM input
+  ON CONFLICT DO NOTHING RETURNING id
+), due AS (
+  INSERT INTO deliveries (order_id, state, backend, priority, cut_off, valid_until, accepted_at)
+  SELECT id, '{State.ACCEPTED}', CAST(:backend AS text), priority, coalesce(cut_off, 'infinity'), valid_until,
+    coalesce(received_at, now()) FROM input JOIN fresh USING (id) RETURNING order_id
+)
+SELECT array_agg(order_id), pg_notify('{DUE_CHANNEL}', '') FROM due
+""")
+
+FIRST = text("""
+SELECT t.number, o.id, o.digest FROM unnest(CAST(:pharmacy AS text[]), CAST(:reference AS text[]))
+  WITH ORDINALITY AS t (pharmacy, reference, number) JOIN orders o USING (pharmacy, reference)
+""")
+
+FIRST_BY_KEY = text("""
+SELECT t.number, o.id, o.digest FROM unnest(CAST(:client AS text[]), CAST(:key AS text[]))
+  WITH ORDINALITY AS t (client, key, number) JOIN orders o ON o.client = t.client AND o.idempotency_key = t.key
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An order that is on disk: its id, whether this very order had been accepted before, and in which store."""
+
+    id: UUID
+    repeated: bool
+    kept: str = "journal"  # or "spill"
+
+
+class Entry(NamedTuple):
+    """An order as the journal will hold it; `received_at` None is the moment of writing, `key` the client's own."""
+
+    id: UUID
+    pharmacy: str
+    reference: str
+    body: bytes
+    digest: bytes
+    client: str
+    priority: int
+    cut_off: datetime | None
+    valid_until: datetime | None
+    received_at: datetime | None
+    request_id: str | None
+    key: str | None
+    origin: str | None  # JSON
+
+
+def entry(
+    order: Order, client: str, *, request_id: str | None = None, key: str | None = None,
+    origin: Mapping[str, Any] | None = None,
+) -> Entry:  # fmt: skip
+    """An order, new to us, with the id that it will have."""
+    body = canonical(order)
+    return Entry(
+        uuid7(), order.pharmacy, order.reference, body, digest(body), client, RANK[order.priority], order.cut_off,
+        order.valid_until, None, request_id, key, None if origin is None else json.dumps(origin, ensure_ascii=False),
+    )  # fmt: skip
+
+
+async def write(connection: AsyncConnection, group: Sequence[Entry], backend: str) -> list[Accepted | RelaisError]:
+    """Journal a group in one statement, on a connection in autocommit; what came of each, in their order.
+
+    RelaisError is a Conflict or a KeyReused. Raises what the journal raises.
+    """
+    # Sorted, so that two groups cannot deadlock on each other's references.
+    ordered = sorted(group, key=lambda each: (each.pharmacy, each.reference))
+    columns = dict(zip(COLUMNS, map(list, zip(*ordered, strict=True)), strict=True))
+    row = (await connection.execute(INSERT, {**columns, "backend": backend})).one()
+    fresh = set(row[0] or ())
+    others = [each for each in group if each.id not in fresh]
+    known = await _firsts(connection, others) if others else {}
+    return [Accepted(each.id, False) if each.id in fresh else _not_fresh(each, known[each.id]) for each in group]
+
+
+Firsts = tuple[tuple[UUID, bytes] | None, tuple[UUID, bytes] | None]
+
+
+async def _firsts(connection: AsyncConnection, entries: list[Entry]) -> dict[UUID, Firsts]:
+    """Under which id and digest each entry's reference was first accepted, and under which its key."""
+    keys = {"pharmacy": [e.pharmacy for e in entries], "reference": [e.reference for e in entries]}
+    by_reference = {row[0]: (row[1], row[2]) for row in await connection.execute(FIRST, keys)}
+    by_key = {}
+    if any(e.key for e in entries):
+        keys = {"client": [e.client for e in entries], "key": [e.key or "" for e in entries]}
+        by_key = {row[0]: (row[1], row[2]) for row in await connection.execute(FIRST_BY_KEY, keys)}
+    return {e.id: (by_reference.get(number), by_key.get(number)) for number, e in enumerate(entries, 1)}
+
+
+def _not_fresh(each: Entry, firsts: Firsts) -> Accepted | RelaisError:
+    """A key stands for one order: another order under it is refused, even where that one was accepted before."""
+    first, keyed = firsts
+    if keyed is not None and keyed[1] != each.digest:
+        return KeyReused(str(keyed[0]))
+    if first is None:
+        raise AssertionError("neither written nor known")
+    if first[1] == each.digest:
+        return Accepted(first[0], repeated=first[0] != each.id)
+    return Conflict(str(first[0]))

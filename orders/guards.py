@@ -1,0 +1,61 @@
+"""What the database enforces and writes by itself, whoever asks: append-only tables, transitions, events, notices.
+
+The statements are those of the newest migration that touched each; a test compares them with the database.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orders.states import TRANSITIONS, State, listed
+from orders.tables import attempts, events, operations, orders, receipts
+from orders.tables_front import asides
+
+APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides)
+EVENT_CHANNEL: Final = "relais_event"
+NOTICE_CHANNEL: Final = "relais_notice"
+
+TOLD: Final = (State.SUBMITTED, State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)
+NOTICED: Final = (State.DELIVERED, State.DEAD, State.CANCELLED)
+
+
+def allowed_transitions() -> str:
+    """The condition, over OLD and NEW, under which a delivery may change its state."""
+    pairs = ", ".join(f"('{old}', '{new}')" for old, new in sorted(TRANSITIONS))
+    return f"(OLD.state, NEW.state) IN ({pairs})"
+
+
+def forbid_change(table: str) -> str:
+    """DDL that makes a table append-only: UPDATE, DELETE and TRUNCATE raise, whoever asks."""
+    return (
+        f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+        "FOR EACH STATEMENT EXECUTE FUNCTION relais_append_only()"
+    )
+
+
+TRANSITION: Final = (
+    "CREATE TRIGGER transition BEFORE UPDATE OF state ON deliveries FOR EACH ROW "
+    f"WHEN (OLD.state <> NEW.state AND NOT ({allowed_transitions()})) EXECUTE FUNCTION relais_transition()"
+)
+
+# A replayed dead letter is told as `accepted`; of other returns to `accepted` only the attempts tell.
+EVENT_FUNCTION: Final = f"""CREATE FUNCTION relais_event() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE event bigint;
+BEGIN
+INSERT INTO events (order_id, state, reason, error) VALUES (NEW.order_id, NEW.state, NEW.reason, NEW.error)
+RETURNING id INTO event;
+IF NEW.state IN ({listed(NOTICED)}) THEN
+INSERT INTO notices (id, event_id, order_id, client)
+SELECT gen_random_uuid(), event, NEW.order_id, w.client FROM orders o JOIN webhooks w ON w.client = o.client
+WHERE o.id = NEW.order_id;
+IF FOUND THEN PERFORM pg_notify('{NOTICE_CHANNEL}', ''); END IF;
+END IF;
+PERFORM pg_notify('{EVENT_CHANNEL}', '');
+RETURN NULL;
+END $$"""
+
+EVENT: Final = (
+    "CREATE TRIGGER event AFTER UPDATE OF state ON deliveries FOR EACH ROW "
+    f"WHEN (OLD.state <> NEW.state AND (NEW.state IN ({listed(TOLD)}) OR OLD.state = 'dead')) "
+    "EXECUTE FUNCTION relais_event()"
+)

@@ -1,0 +1,173 @@
+"""Who is asking, and what may they? The keys in force as one process knows them.
+
+They are held in memory and read again every few seconds, asked for or not: a request costs one hash, a new key works
+at once, a revoked one is out within seconds, and a journal that is down locks nobody out who was known before. A key
+is found by its fingerprint, which says nothing of the rest of it, and then compared in constant time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import logging
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from orders.clients import IN_FORCE, USED, Scope, fingerprint_of, hash_of
+from orders.errors import Forbidden, JournalDown, Unauthorised
+from orders.journal import unreachable
+
+log = logging.getLogger("relais.keys")
+
+USE_WRITTEN: Final = 30.0  # seconds between two writings of when keys were used
+PATIENCE: Final = 2.0  # seconds for a reading; who shows an unknown key waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A client that showed a key in force: its name, what the key opens, whom it may order for, its rate."""
+
+    name: str
+    scopes: frozenset[str]
+    pharmacies: frozenset[str] | None
+    rate: float | None
+    burst: int | None
+    expires_at: datetime | None
+    hash: bytes = field(repr=False)
+
+    def need(self, scope: Scope) -> None:
+        """Raise Forbidden unless the key opens `scope`."""
+        if scope not in self.scopes:
+            raise Forbidden(f"this API key lacks the scope {scope}")
+
+    def need_pharmacy(self, pharmacy: str) -> None:
+        """Raise Forbidden unless the client may order, and so read, for this pharmacy."""
+        if not self.may_order_for(pharmacy):
+            raise Forbidden("this client may not order for this pharmacy")
+
+    def may_order_for(self, pharmacy: str) -> bool:
+        """True when the pharmacy is among the client's, or any is."""
+        return self.pharmacies is None or pharmacy in self.pharmacies
+
+    @property
+    def readable(self) -> frozenset[str] | None:
+        """The pharmacies whose orders it may read, None for any: those it may order for; operations read all."""
+        return None if Scope.OPS in self.scopes else self.pharmacies
+
+
+class Keyring:
+    """The keys in force. One instance per process and event loop; it reads on from its first use until `close`."""
+
+    def __init__(self, engine: AsyncEngine, *, refresh: float = 3.0, impatience: float = 0.5) -> None:
+        """Read again every `refresh` seconds, and for an unknown key every `impatience` seconds at most."""
+        self._engine = engine
+        self._refresh = refresh
+        self._impatience = impatience
+        self._callers: dict[str, Caller] = {}
+        self._blind = True  # the last reading failed, or there was none
+        self._used: dict[str, float] = {}
+        self._written_at = time.monotonic()
+        self._read_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+        self._next: asyncio.TimerHandle | None = None
+
+    async def caller(self, authorization: str | None, *, basic: bool = False) -> Caller:
+        """The client behind `Authorization: Bearer …`, or `Basic …` whose password is the key where `basic` is true.
+
+        Raises Unauthorised, and JournalDown where a key that is not known cannot be looked up.
+        """
+        hashed = hash_of(_shown(authorization or "", basic))
+        caller = self._known(hashed)
+        if caller is None:
+            await self._look()
+            caller = self._known(hashed)
+        if caller is None and self._blind:
+            raise JournalDown("the journal is out of reach, and this API key is not known without it")
+        if caller is None:
+            raise Unauthorised("this API key is not in force")
+        self._used[fingerprint_of(hashed)] = time.time()
+        return caller
+
+    async def close(self) -> None:
+        """Write which keys were used since the last time, and read no more."""
+        self._rest()
+        if self._reading is not None:
+            await asyncio.wait({self._reading})
+        self._written_at = float("-inf")
+        if self._used:
+            await self._read()
+        self._rest()
+
+    def _rest(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+
+    def _known(self, hashed: bytes) -> Caller | None:
+        found = self._callers.get(fingerprint_of(hashed))
+        if found is None or not hmac.compare_digest(found.hash, hashed):
+            return None
+        return found if found.expires_at is None or found.expires_at > datetime.now(UTC) else None
+
+    async def _look(self) -> None:
+        """Return when the keys have been read that are being read, or were to be by now."""
+        if self._reading is None or time.monotonic() - self._read_at > self._impatience:
+            self._begin()
+        assert self._reading is not None
+        await asyncio.shield(self._reading)
+
+    def _begin(self) -> None:
+        """Read, unless that is being done: a journal that does not answer is asked once at a time."""
+        if self._reading is None or self._reading.done():
+            self._read_at = time.monotonic()
+            self._reading = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        """Read the keys; where that fails, those last known stay in force."""
+        blind = True
+        try:
+            async with asyncio.timeout(PATIENCE), self._engine.connect() as connection:
+                rows = (await connection.execute(IN_FORCE)).all()
+                self._callers = {row.fingerprint: _caller(row) for row in rows}
+                blind = False
+                await self._write(connection)
+        except Exception as error:
+            if not unreachable(error):
+                log.exception("the API keys cannot be read, or their use not be written")
+        self._blind = blind
+        self._rest()
+        self._next = asyncio.get_running_loop().call_later(self._refresh, self._begin)
+
+    async def _write(self, connection: AsyncConnection) -> None:
+        """Write when each key was last used, every half minute; what could not be written is the next time."""
+        if not self._used or time.monotonic() - self._written_at < USE_WRITTEN:
+            return
+        used = dict(self._used)
+        await connection.execute(USED, {"fingerprints": [*used], "times": [*used.values()]})
+        self._written_at = time.monotonic()
+        self._used = {key: at for key, at in self._used.items() if used.get(key) != at}
+
+
+def _caller(row: Row[Any]) -> Caller:
+    pharmacies = None if row.pharmacies is None else frozenset(row.pharmacies)
+    return Caller(row.client, frozenset(row.scopes), pharmacies, row.rate, row.burst, row.expires_at, bytes(row.hash))
+
+
+def _shown(authorization: str, basic: bool) -> str:
+    """The key that a header shows. Raises Unauthorised."""
+    scheme, _, shown = authorization.partition(" ")
+    if scheme.lower() == "bearer" and shown.strip():
+        return shown.strip()
+    if basic and scheme.lower() == "basic":
+        try:
+            password = base64.b64decode(shown.strip(), validate=True).decode().partition(":")[2]
+        except ValueError:  # no base64, no ASCII, no UTF-8
+            password = ""
+        if password:
+            return password
+    raise Unauthorised("an API key is needed: Authorization: Bearer …")

@@ -1,0 +1,116 @@
+"""Which store takes orders now: the journal, else the spill, else neither.
+
+One look at the journal that failed sends every order past it, at once, until a probe finds it back: nobody waits for
+a timeout that somebody else has waited for. A spill that failed is left alone for a moment for the same reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders.errors import JournalDown
+from orders.journal import unreachable
+from orders.spill import Seal, SpillDown, Store
+
+log = logging.getLogger("relais.intake")
+
+PROBE: Final = 0.5  # seconds between two looks at a journal that is away
+LOOK: Final = 2.0  # seconds that one look may take
+BREATH: Final = 1.0  # seconds that a spill that failed is left alone
+
+
+class Mode(StrEnum):
+    """Where an order that comes now is kept."""
+
+    JOURNAL = "journal"
+    SPILL = "spill"
+    REFUSING = "refusing"
+
+
+class Standing:
+    """How the two stores stand, as one process knows it. Belongs to one event loop."""
+
+    def __init__(self, engine: AsyncEngine, spill: tuple[Store, Seal] | None) -> None:
+        """Without a spill, an intake whose journal is away refuses."""
+        self.journal_up = True
+        self._engine = engine
+        self._spill = spill
+        self._spill_down_until = float("-inf")
+        self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """As far as is known without asking."""
+        if self.journal_up:
+            return Mode.JOURNAL
+        down = self._spill is None or time.monotonic() < self._spill_down_until
+        return Mode.REFUSING if down else Mode.SPILL
+
+    async def look(self) -> Mode:
+        """Ask the stores; a journal that is back is used from then on."""
+        if await self._journal_answers():
+            self.journal_up = True
+            return Mode.JOURNAL
+        self.lose_journal()
+        try:
+            store, _ = self.spill()
+            await store.check()
+        except (JournalDown, SpillDown) as error:
+            if isinstance(error, SpillDown):
+                self.lose_spill(error)
+            return Mode.REFUSING
+        return Mode.SPILL
+
+    def lose_journal(self) -> None:
+        """The journal was out of reach: go past it until a probe finds it back."""
+        if self.journal_up:
+            log.warning("the journal is out of reach; orders go to the spill")
+        self.journal_up = False
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.get_running_loop().create_task(self._probe())
+
+    def spill(self) -> tuple[Store, Seal]:
+        """The spill and the key to it. Raises JournalDown where there is none, or it failed a moment ago."""
+        if self._spill is None:
+            raise JournalDown("the journal is out of reach, and there is no spill: RELAIS_SPILL_KEY is not set")
+        if time.monotonic() < self._spill_down_until:
+            raise JournalDown("the journal and the spill are out of reach")
+        return self._spill
+
+    def lose_spill(self, error: SpillDown) -> None:
+        """The spill cannot be trusted to keep an order: leave it alone for a moment."""
+        log.warning("the spill cannot take orders why=%s", error)
+        self._spill_down_until = time.monotonic() + BREATH
+
+    async def close(self) -> None:
+        """Stop probing, and let go of the spill."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait({self._probing})
+        if self._spill is not None:
+            await self._spill[0].close()
+
+    async def _probe(self) -> None:
+        while not self.journal_up:
+            await asyncio.sleep(PROBE * random.uniform(0.7, 1.3))
+            if await self._journal_answers():
+                self.journal_up = True
+                log.warning("the journal is back")
+
+    async def _journal_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(LOOK), self._engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except Exception as error:
+            if not unreachable(error):
+                log.exception("the journal cannot be asked")
+            return False
+        return True

@@ -1,0 +1,206 @@
+"""Relais taken apart: PostgreSQL, Valkey, the ERP simulator, intake and worker as real processes, each of which a
+test can take away for as long as it likes; and a front end that never stops handing over orders and writes down what
+it was told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import aiohttp
+
+from config.embedded.leash import Leash
+from config.embedded.ports import choose
+from config.embedded.postgres import Postgres
+from config.embedded.process import Process
+from config.embedded.valkey import Valkey
+from orders import clients, reading
+from orders.errors import NotFound
+from orders.journal import connect, migrate
+from tests.acceptance.running import QUICK
+from tests.cli import command, running
+from tests.conftest import SMALL
+from tests.waiting import auntil, until
+from workers.audit import audit
+from workers.erp.sim.book import read_effects
+
+MEDICINE = "3400937318044"
+SPILL_KEY = "shared by intake and workers"
+
+
+class Apart:
+    """The parts, started one by one."""
+
+    def __init__(self, data_dir: Path, leash: Leash) -> None:
+        self.postgres, self.valkey = Postgres(data_dir, choose(), settings=SMALL), Valkey(data_dir, choose())
+        self._leash, self._stack = leash, ExitStack()
+        self._book = data_dir / "erp-sim.jsonl"
+        self._ports = [choose() for _ in range(3)]
+        self.url, erp, self.control = (f"http://127.0.0.1:{port}" for port in self._ports)
+        self.postgres.start(leash)
+        self.valkey.start(leash)
+        self.env = {
+            **QUICK, "RELAIS_DATABASE_URL": self.postgres.url, "RELAIS_REDIS_URL": self.valkey.url,
+            "RELAIS_ERP_URL": erp, "RELAIS_DATA_DIR": str(data_dir), "RELAIS_SPILL_KEY": SPILL_KEY,
+            "RELAIS_API_URL": self.url, "RELAIS_WORKER_CONCURRENCY": "2",
+        }  # fmt: skip
+        migrate(self.postgres.url)
+        self.key = asyncio.run(self._client())
+
+    def sim(self, *options: str) -> None:
+        """Start the simulator."""
+        ports = ("--port", str(self._ports[1]), "--control-port", str(self._ports[2]), "--file", str(self._book))
+        self._run("erp-sim", *ports, *options, ready="control")
+
+    def worker(self) -> None:
+        """Start a worker."""
+        self._run("worker")
+
+    def api(self) -> None:
+        """Start the intake, on the same port each time."""
+        self._api = self._run("api", "--port", str(self._ports[0]))
+
+    def kill_api(self) -> None:
+        """SIGKILL the intake."""
+        self._api.kill()
+
+    def _run(self, name: str, *options: str, ready: str = "ready") -> Process:
+        process, _ = self._stack.enter_context(
+            running(self._leash, name, command(name, *options), self.env, ready=ready)
+        )
+        return process
+
+    async def _client(self) -> str:
+        engine = connect(self.postgres.url)
+        try:
+            return await clients.add(engine, "front")
+        finally:
+            await engine.dispose()
+
+    def close(self) -> None:
+        """End everything."""
+        self._stack.close()
+        self.valkey.stop()
+        self.postgres.stop()
+
+    def effects(self) -> Counter[UUID]:
+        """How often each order took effect at the ERP."""
+        return Counter(UUID(effect["id"]) for effect in read_effects(self._book))
+
+    def delivered_once(self, told: dict[str, UUID], timeout: float = 90) -> None:
+        """Every order that a client was told is safe is delivered, exactly once, and nothing else is."""
+        until(lambda: sum(self.effects().values()) >= len(told), timeout, what="every order is with the ERP")
+        until(self._balances, timeout, what="the ledger balances, with every order delivered")
+        effects = self.effects()
+        assert set(effects.values()) == {1}
+        assert len(effects) == len(told)
+        delivered = asyncio.run(self._resolve(told))
+        assert {reference: effects[order_id] for reference, order_id in delivered.items()} == dict.fromkeys(told, 1)
+
+    def _balances(self) -> bool:
+        async def look() -> bool:
+            engine = connect(self.postgres.url)
+            try:
+                ledger = await audit(engine)
+            finally:
+                await engine.dispose()
+            return ledger.balanced and ledger.accepted == ledger.delivered
+
+        return asyncio.run(look())
+
+    async def _resolve(self, told: dict[str, UUID]) -> dict[str, UUID]:
+        """The order behind each id that was answered, whichever store had answered it."""
+        engine = connect(self.postgres.url, pool=8)
+        found: dict[str, UUID] = {}
+        try:
+            for reference, order_id in told.items():
+                try:
+                    life = await reading.order(engine, order_id)
+                except NotFound:
+                    raise AssertionError(f"{reference} was answered as {order_id} and is nowhere") from None
+                assert life["reference"] == reference
+                found[reference] = life["id"]
+        finally:
+            await engine.dispose()
+        return found
+
+
+@contextmanager
+def apart(data_dir: Path, leash: Leash) -> Iterator[Apart]:
+    """The parts, with simulator, intake and worker running."""
+    parts = Apart(data_dir, leash)
+    try:
+        parts.sim()
+        parts.api()
+        parts.worker()
+        yield parts
+    finally:
+        parts.close()
+
+
+@dataclass
+class FrontEnd:
+    """Hands over orders, some at a time, until it is told to stop; asks again until each is safe."""
+
+    url: str
+    key: str
+    hands: int = 12
+    pause: float = 0.05  # seconds between two orders of one hand
+    told: dict[str, UUID] = field(default_factory=dict)
+    kept: Counter[str] = field(default_factory=Counter)
+    refused: Counter[int] = field(default_factory=Counter)
+    times: list[tuple[float, float]] = field(default_factory=list)  # when it was asked, seconds to the answer
+    _stopped: bool = False
+
+    def stop(self) -> None:
+        """Hand over nothing new."""
+        self._stopped = True
+
+    async def run(self) -> None:
+        """Until stopped, and every order that was begun is safe."""
+        timeout = aiohttp.ClientTimeout(total=30)
+        headers = {"Authorization": f"Bearer {self.key}"}
+        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+            await asyncio.gather(*(self._hand(session, number) for number in range(self.hands)))
+
+    async def _hand(self, session: aiohttp.ClientSession, hand: int) -> None:
+        number = 0
+        while not self._stopped:
+            number += 1
+            reference = f"H{hand}-{number}"
+            lines = [{"product": MEDICINE, "quantity": 1 + number % 5}]
+            order = {"pharmacy": f"P{hand:03}", "reference": reference, "lines": lines}
+            await auntil(partial(self._place, session, order), 120, every=0.2, what=f"{reference} is safe")
+            await asyncio.sleep(self.pause)
+
+    async def _place(self, session: aiohttp.ClientSession, order: dict[str, object]) -> bool:
+        began = time.monotonic()
+        try:
+            async with session.post(f"{self.url}/orders", json=order) as answer:
+                content = await answer.json(content_type=None)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+        self.times.append((began, time.monotonic() - began))
+        if answer.status not in (200, 202):
+            self.refused[answer.status] += 1
+            assert answer.status in (429, 503), content
+            assert int(answer.headers["Retry-After"]) > 0
+            return False
+        self.kept[content["kept"]] += 1
+        self.told[str(order["reference"])] = UUID(content["id"])
+        return True
+
+    def p99(self, since: float, until: float) -> float:
+        """Seconds, of the answers to what was asked in between (monotonic times)."""
+        taken = [took for began, took in self.times if since <= began < until]
+        assert len(taken) > 100, "too few answers to speak of a p99"
+        return statistics.quantiles(taken, n=100)[98]

@@ -1,0 +1,70 @@
+"""`relais spill`: the orders that were taken while PostgreSQL was away, and what of them did not become an order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workers.cli.failure import Failure
+from workers.cli.session import Json, on_journal
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from config.settings import Settings
+
+spill = typer.Typer(no_args_is_help=True, help="Orders taken while PostgreSQL was away.")
+
+
+@spill.command("asides")
+def asides(
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Show what was spilled and did not become an order, the newest first, with the reason.
+
+    Repeated: the same order had been accepted before, all is well. Conflict: another order has its reference.
+    Reused: another order has its Idempotency-Key. Forged and unreadable: no record of ours.
+    """
+    from workers.cli import show
+
+    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
+        from orders import reading
+
+        return await reading.asides(engine, limit)
+
+    found = on_journal(ctx, read)
+    if as_json:
+        show.document(found)
+    else:
+        show.table("Set aside", found, ("at", "kind", "told", "order_id", "why", "size"))
+
+
+@spill.command("readmit")
+def readmit(ctx: typer.Context, as_json: Json = False) -> None:
+    """Look again at what was set aside as forged, and journal what has a good signature.
+
+    For when the workers had been given another RELAIS_SPILL_KEY than the intake. Doing it again changes nothing.
+    """
+    from workers.cli import show
+
+    async def act(engine: AsyncEngine, settings: Settings) -> int:
+        from orders.journal import transactional
+        from orders.spill import Seal
+        from workers import unspill
+        from workers.operations import record
+
+        if settings.spill_key is None:
+            raise Failure("RELAIS_SPILL_KEY is not set")
+        async with transactional(engine).begin() as connection:
+            orders = await unspill.readmit(connection, Seal.of(settings.spill_key), settings.backend)
+            await record(connection, "spill readmit", None, {"orders": orders})
+        return orders
+
+    orders = on_journal(ctx, act)
+    if as_json:
+        show.document({"orders": orders})
+    else:
+        show.line(f"{orders:,} records that were set aside are orders now.")

@@ -1,0 +1,166 @@
+"""`relais spool`: the orders that wait on this machine for the intake: look at them, send them, write them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workers.cli.failure import BAD, UNABLE, Failure
+from workers.cli.session import Json, settings_of
+from workers.cli.submit import Key, SpoolPath, Url
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from orders.client_answers import Outcome
+    from orders.spool import Refused, Spool, Standing, Waiting
+
+spool = typer.Typer(no_args_is_help=True, help="Orders that wait on this machine's disk for the intake.")
+
+LISTED = 10_000  # refused orders, about, that a report lists; all are counted
+SHOWN = 50  # of them in a table
+
+
+@spool.command("status")
+def status(ctx: typer.Context, path: SpoolPath = None, as_json: Json = False) -> None:
+    """Show how many orders wait, since when, and which ones the intake refused and why."""
+    from workers.cli import intake, show
+
+    report = intake.run(_status(intake.spool_at(settings_of(ctx), path)))
+    if as_json:
+        show.document(report)
+        return
+    show.facts("Spool", {name: value for name, value in report.items() if name != "refusals"})
+    if report["refusals"]:
+        headings = ("number", "pharmacy", "reference", "kind", "reason", "refused_at")
+        show.table("Refused by the intake, kept here", report["refusals"][:SHOWN], headings)
+    if report["refused"] > SHOWN:
+        show.line(f"and {report['refused'] - SHOWN:,} more")
+
+
+@spool.command("flush")
+def flush(
+    ctx: typer.Context,
+    url: Url = None,
+    key: Key = None,
+    path: SpoolPath = None,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds to go on trying while nothing moves.")] = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Hand over what waits, now.
+
+    Exit 0 when nothing waits any more, 1 when the intake refused orders (they stay, see `status`), 2 when orders
+    still wait because the intake is away or refuses the key.
+    """
+    from workers.cli import intake, show
+
+    settings = settings_of(ctx)
+    place, secret = url or intake.api_url(settings), intake.api_key(key)
+    kept_in = intake.spool_at(settings, path)
+    intake.must_exist(kept_in)
+    counts, left, trouble = intake.run(_flush(place, secret, kept_in, patience))
+    report = {name: counts[name] for name in ("accepted", "repeated", "conflict", "malformed", "forbidden")}
+    if as_json:
+        show.document({**report, "waiting": left.waiting, "refused": left.refused, "trouble": trouble})
+    else:
+        show.line(", ".join(f"{count:,} {name}" for name, count in {**report, "still waiting": left.waiting}.items()))
+    if left.waiting:
+        raise Failure(f"{left.waiting:,} orders still wait: {trouble}", UNABLE)
+    if report["conflict"] or report["malformed"] or report["forbidden"]:
+        raise typer.Exit(BAD)
+
+
+@spool.command("export")
+def export(
+    ctx: typer.Context,
+    to: Annotated[Path | None, typer.Option(help="A new file (0600); stdout when left out.")] = None,
+    refused: Annotated[bool, typer.Option("--refused", help="Those that the intake refused.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="With --refused and --to: take them out once they are in the file.")
+    ] = False,
+    path: SpoolPath = None,
+) -> None:
+    """Write the orders that wait as NDJSON, in order, which `relais submit` reads again. They stay in the spool."""
+    from workers.cli import intake, show
+
+    if remove and not (refused and to):
+        raise Failure("--remove goes with --refused and --to: an order that waits leaves the spool when it is taken")
+    count = intake.run(_export(intake.spool_at(settings_of(ctx), path), to, refused, remove))
+    show.say(f"{count:,} orders written")
+
+
+async def _status(path: Path) -> dict[str, Any]:
+    from workers.cli import intake
+
+    async with intake.looking_into(path) as found:
+        standing = await found.standing()
+        refusals: list[dict[str, Any]] = []
+        while len(refusals) < LISTED and (page := await found.refused(refusals[-1]["number"] if refusals else 0)):
+            refusals += map(_refusal, page)
+    return {
+        "spool": str(path), "waiting": standing.waiting, "oldest": standing.oldest, "refused": standing.refused,
+        "bytes": standing.size, "refusals": refusals,
+    }  # fmt: skip
+
+
+def _refusal(order: Refused) -> dict[str, Any]:
+    import json
+
+    body = json.loads(order.body)
+    return {
+        "number": order.number, "pharmacy": body["pharmacy"], "reference": body["reference"], "kind": order.kind,
+        "reason": order.reason, "spooled_at": order.spooled_at, "refused_at": order.refused_at,
+    }  # fmt: skip
+
+
+async def _flush(url: str, key: str, path: Path, patience: float) -> tuple[Counter[str], Standing, str | None]:
+    from collections import Counter
+
+    from orders.client_answers import kind_of
+    from workers.cli import intake
+    from workers.cli.progress import bar
+
+    counts: Counter[str] = Counter()
+
+    def heard(number: int, outcome: Outcome) -> None:
+        counts[kind_of(outcome)] += 1
+
+    async with intake.client(url, key, path, heard) as client:
+        first = (await client.spool.standing()).waiting
+        with bar("flush", first) as shown:
+            left = await client.flush(
+                patience, lambda now: shown.at(max(0, first - now.waiting), first, str(client.trouble or ""))
+            )
+        return counts, left, str(client.trouble) if left.waiting else None
+
+
+async def _export(path: Path, to: Path | None, refused: bool, remove: bool) -> int:
+    import os
+    import sys
+
+    from workers.cli import intake
+
+    async with intake.looking_into(path) as found:
+        if to is None:
+            return len(await _write(found, refused, sys.stdout.buffer))
+        with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            written = await _write(found, refused, file)
+            os.fsync(file.fileno())
+        if remove:
+            await found.settle(written)
+    return len(written)
+
+
+async def _write(found: Spool, refused: bool, file: BinaryIO) -> list[int]:
+    """Write the orders, page by page; their numbers."""
+    written: list[int] = []
+    page: Sequence[Waiting | Refused]
+    while page := await (found.refused if refused else found.waiting)(written[-1] if written else 0):
+        file.write(b"".join(each.body + b"\n" for each in page))
+        written += [each.number for each in page]
+    file.flush()
+    return written

@@ -1,0 +1,232 @@
+"""`relais webhook`: where clients want to hear of their orders. Each act is recorded with who did it.
+
+A secret is shown once, when it is made, on stdout and nowhere else. Of a URL, which may hold a secret of its own,
+only the host is recorded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workers.cli.failure import BAD, Failure
+from workers.cli.session import Json, Yes, confirm, on_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from config.settings import Settings
+    from workers.webhook_fate import Answer
+
+webhook = typer.Typer(no_args_is_help=True, help="Where clients are told of their orders.")
+
+SHOWN = ("client", "url", "standing", "failing_since", "disabled_at", "why", "waiting", "oldest", "secrets")
+
+Client = Annotated[str, typer.Argument(help="A client's name, as in `relais client list`.")]
+Url = Annotated[str, typer.Argument(help="https://…; without credentials.")]
+
+
+@webhook.command("add")
+def add(ctx: typer.Context, client: Client, url: Url, as_json: Json = False) -> None:
+    """Tell a client of its orders at a URL. The secret that signs what is told is shown this once."""
+
+    async def act(engine: AsyncEngine, settings: Settings) -> str:
+        from orders import webhooks
+
+        webhooks.check(url, plain_http=settings.webhook_plain_http)
+        return await webhooks.add(engine, client, url, _recording("webhook add", client, {"host": _host(url)}))
+
+    _show_secret(client, on_journal(ctx, act), as_json)
+
+
+@webhook.command("move")
+def move(ctx: typer.Context, client: Client, url: Url) -> None:
+    """Tell a client at another URL, with the same secret."""
+
+    async def act(engine: AsyncEngine, settings: Settings) -> None:
+        from orders import webhooks
+
+        webhooks.check(url, plain_http=settings.webhook_plain_http)
+        await webhooks.move(engine, client, url, _recording("webhook move", client, {"host": _host(url)}))
+
+    on_journal(ctx, act)
+    _say(f"{client} is told at the new URL; `relais webhook enable {client}` tries it at once.")
+
+
+@webhook.command("rotate")
+def rotate(
+    ctx: typer.Context, client: Client,
+    finish: Annotated[bool, typer.Option("--finish", help="The receiver has the new one: drop the old.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Make a new secret, shown this once; the old one signs as well until `rotate --finish`."""
+
+    async def act(engine: AsyncEngine, settings: Settings) -> str | None:
+        from orders import webhooks
+
+        also = _recording("webhook rotate", client, {"finished": finish})
+        if not finish:
+            return await webhooks.rotate(engine, client, also)
+        await webhooks.finish_rotation(engine, client, also)
+        return None
+
+    secret = on_journal(ctx, act)
+    if secret is None:
+        _say(f"Only the newest secret of {client} signs now.")
+    else:
+        _show_secret(client, secret, as_json)
+
+
+@webhook.command("enable")
+def enable(ctx: typer.Context, client: Client) -> None:
+    """Try again now, a webhook that is disabled or failing: all that it was not told is due."""
+
+    async def act(engine: AsyncEngine, settings: Settings) -> None:
+        from orders import webhooks
+
+        await webhooks.enable(engine, client, _recording("webhook enable", client, {}))
+
+    on_journal(ctx, act)
+    _say(f"The webhook of {client} is enabled, and what it was not told is due.")
+
+
+@webhook.command("disable")
+def disable(
+    ctx: typer.Context, client: Client, reason: Annotated[str, typer.Option(help="Why; it is recorded and shown.")]
+) -> None:
+    """Tell a client nothing until its webhook is enabled; what it is to be told waits."""
+
+    async def act(engine: AsyncEngine, settings: Settings) -> None:
+        from orders import webhooks
+
+        await webhooks.disable(engine, client, reason, _recording("webhook disable", client, {}, reason))
+
+    on_journal(ctx, act)
+    _say(f"The webhook of {client} is disabled; its notices wait.")
+
+
+@webhook.command("remove")
+def remove(ctx: typer.Context, client: Client, yes: Yes = False) -> None:
+    """Tell a client nothing of its orders from now on.
+
+    What it was not told stays in the journal, and is told if it has a webhook again.
+    """
+    confirm(f"Remove the webhook of {client}? Its secret is gone with it.", yes)
+
+    async def act(engine: AsyncEngine, settings: Settings) -> None:
+        from orders import webhooks
+
+        await webhooks.remove(engine, client, _recording("webhook remove", client, {}))
+
+    on_journal(ctx, act)
+    _say(f"The webhook of {client} is removed.")
+
+
+@webhook.command("list")
+def listed(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show every webhook: fit, failing or disabled, why, and how much waits to be told."""
+    from workers.cli import show
+
+    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
+        from orders import webhook_reading
+
+        return await webhook_reading.every(engine)
+
+    found = on_journal(ctx, read)
+    if as_json:
+        show.document(found)
+        return
+    show.table("Webhooks", found, SHOWN)
+    for row in found:
+        if row["standing"] == "disabled":
+            show.line(f"{row['client']} is told nothing: `relais webhook enable {row['client']}`", "red")
+
+
+@webhook.command("notices")
+def notices(
+    ctx: typer.Context,
+    client: Annotated[str | None, typer.Argument(help="The client; or say --waiting.")] = None,
+    waiting: Annotated[bool, typer.Option("--waiting", help="Of every client: how many, the oldest, why.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Show what is still to be told, the oldest first."""
+    from workers.cli import show
+
+    if (client is None) is not waiting:
+        raise Failure("name a client, or say --waiting")
+
+    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
+        from orders import webhook_reading
+
+        if client is None:
+            return await webhook_reading.waiting(engine)
+        return await webhook_reading.notices(engine, client, limit)
+
+    found = on_journal(ctx, read)
+    if as_json:
+        show.document(found)
+    elif client is None:
+        show.table("To be told", found, ("client", "notices", "oldest", "failed", "error"))
+    else:
+        show.table(f"To be told to {client}", found, ("order_id", "state", "at", "due_at", "attempts", "error"))
+
+
+@webhook.command("test")
+def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
+    """Send a signed event of the type relais.test now, and say what was answered. Exit 1 unless it was taken."""
+    from workers.cli import show
+
+    async def act(engine: AsyncEngine, settings: Settings) -> Answer:
+        from orders import webhooks
+        from workers.telling import try_out
+
+        url, secrets = await webhooks.target(engine, client)
+        answer = await try_out(client, url, secrets, settings.webhook_timeout)
+        async with engine.connect() as connection:
+            await _recording("webhook test", client, {"answer": answer.says})(connection)
+        return answer
+
+    answer = on_journal(ctx, act)
+    if as_json:
+        show.document({"client": client, "told": answer.told, "status": answer.status, "answer": answer.says})
+    else:
+        show.line(f"The webhook of {client}: {answer.says}", "green" if answer.told else "red")
+    if not answer.told:
+        raise typer.Exit(BAD)
+
+
+def _show_secret(client: str, secret: str, as_json: bool) -> None:
+    from workers.cli import show
+
+    if as_json:
+        show.document({"client": client, "secret": secret})
+    else:
+        _say(f"The secret of {client}, shown this once:")
+        typer.echo(secret)
+
+
+def _say(message: str) -> None:
+    from workers.cli import show
+
+    show.say(message)
+
+
+def _host(url: str) -> str | None:
+    from yarl import URL
+
+    return URL(url).host
+
+
+def _recording(
+    act: str, client: str, detail: dict[str, Any], reason: str | None = None
+) -> Callable[[AsyncConnection], Awaitable[None]]:
+    async def also(connection: AsyncConnection) -> None:
+        from workers.operations import record
+
+        await record(connection, act, reason, {"client": client, **detail})
+
+    return also
