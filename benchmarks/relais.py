@@ -83,7 +83,7 @@ def measure(rig: Rig, orders: int) -> RelaisRound:
         migrate(url)
         settings = _settings(rig, url)
         taken = _take_in(rig, orders, url, settings)
-        _journal(url, lambda engine: operations.pause(engine, settings, settings.backend, "benchmark"))
+        journal(url, lambda engine: operations.pause(engine, settings, settings.backend, "benchmark"))
         drained = _drain(rig, orders, url, settings)
     return RelaisRound(orders, taken, drained)
 
@@ -92,7 +92,7 @@ def _take_in(rig: Rig, orders: int, url: str, settings: Settings) -> Intake:
     port = rig.port()
     argv = module("workers.cli", "api", "--port", str(port))
     ready = answers(f"http://127.0.0.1:{port}/readyz")
-    key = _journal(url, lambda engine: clients.add(engine, "bench"))
+    key = journal(url, lambda engine: clients.add(engine, "bench"))
     with rig.running("api", argv, _environment(settings), ready) as api:
         meter = Meter(orders, api=api.pid, postgres=rig.postgres.pid)
         (sent,) = rig.together([module("benchmarks.submit", str(orders), str(WARM), str(port))], {"BENCH_KEY": key})
@@ -110,11 +110,11 @@ def _drain(rig: Rig, orders: int, url: str, settings: Settings) -> Drain:
         meter = Meter(orders, worker=worker.pid, **pids)
         with Watch(rig.sink, worker.pid, rig.postgres.pid) as watch:
             resumed = time.monotonic()
-            _journal(url, lambda engine: operations.resume(engine, settings, settings.backend, None))
+            journal(url, lambda engine: operations.resume(engine, settings, settings.backend, None))
             rig.sink.await_orders(orders)
         used = meter.read()
         _await(url, UNSETTLED, 0, worker)
-        _journal(url, lambda engine: _check(engine, orders))
+        journal(url, lambda engine: _check(engine, orders))
         seen = rig.sink.marks(MARK)
     if seen["posts"] != orders:
         raise BenchmarkFailed(f"the sink saw {seen['posts']} posts of {orders} orders")
@@ -128,7 +128,7 @@ async def _check(engine: AsyncEngine, orders: int) -> None:
         raise BenchmarkFailed(f"the ledger does not hold {orders} delivered orders: {ledger}")
 
 
-def _journal(url: str, act: Callable[[AsyncEngine], Awaitable[Any]]) -> Any:
+def journal(url: str, act: Callable[[AsyncEngine], Awaitable[Any]]) -> Any:
     """Do one thing with an engine of its own."""
 
     async def once() -> Any:
@@ -155,7 +155,7 @@ def _await(url: str, query: Any, wanted: int, worker: Process) -> None:
                 raise BenchmarkFailed(f"{count} instead of {wanted}: {query}")
             await asyncio.sleep(0.1)
 
-    _journal(url, poll)
+    journal(url, poll)
 
 
 def _settings(rig: Rig, url: str) -> Settings:

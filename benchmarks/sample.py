@@ -12,11 +12,11 @@ LINES = 8
 PHARMACIES = 1_800
 
 
-def orders(count: int) -> list[dict[str, Any]]:
-    """`count` orders, each with a reference of its own; keys in canonical order."""
+def orders(count: int, first: int = 0) -> list[dict[str, Any]]:
+    """`count` orders from number `first` on, each with a reference of its own; keys in canonical order."""
     dice = random.Random(19_10_2024)
     codes = [code for code, product in demo_catalogue().items() if not product.withdrawn]
-    return [_order(number, dice, codes) for number in range(count)]
+    return [_order(number, dice, codes) for number in range(first, first + count)]
 
 
 def body(order: dict[str, Any]) -> bytes:

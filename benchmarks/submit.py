@@ -1,9 +1,9 @@
 """The front end of Relais: hands orders to its HTTP intake over 64 keep-alive connections, as cheaply as can be,
 for it shares the cores with what it measures.
 
-`python -m benchmarks.submit ORDERS WARM PORT` sends the first WARM orders, with the key in BENCH_KEY, says `ready`,
-waits for a line on stdin, sends the others, and prints when it began and ended (monotonic seconds), its processor
-time, the latencies, and every status that was not 202.
+`python -m benchmarks.submit ORDERS WARM PORT [FIRST]` sends the first WARM orders (from number FIRST on), with the
+key in BENCH_KEY, says `ready`, waits for a line on stdin, sends the others, and prints when it began and ended
+(monotonic seconds), its processor time, the latencies, and every status that was not 202.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ async def _send(fronts: list[Front], requests: list[bytes]) -> None:
 
 def main() -> None:
     """Prebuild the requests and send them."""
-    count, warm, port = map(int, sys.argv[1:])
+    count, warm, port, first = map(int, [*sys.argv[1:], "0"][:4])
     head = (
         f"POST /orders HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {os.environ['BENCH_KEY']}\r\n"
         "Content-Type: application/json\r\nContent-Length: "
     ).encode()
-    requests = [b"%b%d\r\n\r\n%b" % (head, len(each), each) for each in map(body, orders(count))]
+    requests = [b"%b%d\r\n\r\n%b" % (head, len(each), each) for each in map(body, orders(count, first))]
     print(json.dumps(uvloop.run(submit(requests, warm, port))), flush=True)
 
 
