@@ -38,7 +38,8 @@ TRANSITION: Final = (
     f"WHEN (OLD.state <> NEW.state AND NOT ({allowed_transitions()})) EXECUTE FUNCTION relais_transition()"
 )
 
-# A replayed dead letter is told as `accepted`; of other returns to `accepted` only the attempts tell.
+# A replayed dead letter and a delivered order that is sent again are told as `accepted`; of other returns to
+# `accepted` only the attempts tell.
 EVENT_FUNCTION: Final = f"""CREATE FUNCTION relais_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE event bigint;
 BEGIN
@@ -56,6 +57,6 @@ END $$"""
 
 EVENT: Final = (
     "CREATE TRIGGER event AFTER UPDATE OF state ON deliveries FOR EACH ROW "
-    f"WHEN (OLD.state <> NEW.state AND (NEW.state IN ({listed(TOLD)}) OR OLD.state = 'dead')) "
+    f"WHEN (OLD.state <> NEW.state AND (NEW.state IN ({listed(TOLD)}) OR OLD.state IN ('dead', 'delivered'))) "
     "EXECUTE FUNCTION relais_event()"
 )

@@ -47,6 +47,7 @@ TRANSITIONS: dict[tuple[State, State], str] = {
     (State.SUBMITTED, State.DELIVERED): "poll: the ERP accepted it",
     (State.SUBMITTED, State.DEAD): "poll: the ERP refused it",
     (State.SUBMITTED, State.ACCEPTED): "poll: the ERP has forgotten it, goes again",
+    (State.DELIVERED, State.ACCEPTED): "resend: the ERP has forgotten it, an operator sends it again",
     (State.DEAD, State.ACCEPTED): "replay: an operator puts it through again",
     (State.DEAD, State.CANCELLED): "cancel: the pharmacy needs it no more, so nobody is to replay it",
     (State.DEAD, State.DISCARDED): "discard: an operator gave it up, with a reason",

@@ -15,6 +15,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Float,
     Identity,
     Index,
     Integer,
@@ -86,9 +87,11 @@ deliveries = Table(
     Column("error", Text, comment="the last one"),
     Column("settled_at", Instant, comment="when it became final"),
     Column("valid_until", Instant, comment="not to be forwarded after; null when the order names none"),
+    Column("turn", Integer, nullable=False, server_default="0", comment="among its pharmacy's, given by a replay"),
+    Column("aged_from", Instant, comment="a person put it through again: it is as fresh as then"),
     CheckConstraint(f"state IN ({listed(State)})", name="state"),
     Index(
-        "ix_deliveries_due", "backend", "priority", "cut_off", "order_id",
+        "ix_deliveries_due", "backend", "priority", "cut_off", "turn", "order_id",
         postgresql_where=text("state = 'accepted'"),
     ),
     Index(
@@ -136,6 +139,9 @@ receipts = Table(
     Column("lines", JSONB, nullable=False, comment="[{line, product, accepted, reason}]"),
     Column("signature", Text),
     Column("received_at", Instant, nullable=False, server_default=NOW),
+    Column("key_id", Text, comment="of the key that signed it and was in force; null when it is not signed"),
+    Index("ix_receipts_backend_received_at_order_id", "backend", "received_at", "order_id"),
+    Index("ix_receipts_backend_reference", "backend", "reference"),
     comment="the ERP's answers; append-only",
 )
 
@@ -155,6 +161,11 @@ backends = Table(
     Column("quarantined", Boolean, nullable=False, server_default="false"),
     Column("why", Text, comment="of an open circuit"),
     Column("held_why", Text, comment="of pause or quarantine, in an operator's words"),
+    Column("quarantined_at", Instant),
+    Column("quarantined_by", Text, comment="an operator, or relais itself on evidence"),
+    Column("rate", Float, comment="orders a second at most, across all workers; null without a cap"),
+    Column("latency", Float, comment="seconds that an order takes with it when all is well, a moving average"),
+    Column("refusing", Float, comment="share of orders that it refuses when all is well, a moving average"),
     CheckConstraint("circuit IN ('closed', 'open', 'half_open')", name="circuit"),
     comment="one row per backend; read in the claim itself",
 )

@@ -79,7 +79,7 @@ WITH room AS (
 ), due AS (
   SELECT order_id FROM deliveries
   WHERE state = 'accepted' AND backend = :backend AND due_at <= clock_timestamp()
-  ORDER BY backend, priority, cut_off, order_id
+  ORDER BY backend, priority, cut_off, turn, order_id
   LIMIT (SELECT greatest(orders, 0) FROM room) FOR UPDATE SKIP LOCKED
 )
 UPDATE deliveries d
