@@ -54,8 +54,8 @@ TRANSITIONS: dict[tuple[State, State], str] = {
 }
 
 
-def listed(states: Iterable[State]) -> str:
-    """States as SQL lists them: 'dead', 'delivered'."""
+def listed(states: Iterable[StrEnum]) -> str:
+    """States, or other words, as SQL lists them: 'dead', 'delivered'."""
     return ", ".join(f"'{state}'" for state in states)
 
 

@@ -4,7 +4,8 @@
 the dispatcher's questions (what is due, what is out, what to poll, what expires, what is dead) and nothing else.
 There are no foreign keys: each would lock and rewrite a row of `orders` for every row of its child. The statements
 that write the children take their ids from the parents, nothing can be deleted, and `relais audit` looks for orphans.
-What clients need is in `orders.tables_front`, what the database enforces by itself in `orders.guards`.
+What clients need is in `orders.tables_front`, what a reconciliation keeps in `orders.tables_reconcile`, what the
+database enforces by itself in `orders.guards`.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from workers.cli import recovery, reports, servers, simulator
 from workers.cli.clients import client
 from workers.cli.dead import dead
 from workers.cli.failure import explain
+from workers.cli.reconcile import reconcile
 from workers.cli.spill import spill
 from workers.cli.spool import spool
 from workers.cli.submit import submit
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "audit": reports.audit,
     "replay": recovery.replay,
     "drain": recovery.drain,
+    "reconcile": reconcile,
     "pause": recovery.pause,
     "resume": recovery.resume,
 }

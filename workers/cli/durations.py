@@ -1,9 +1,9 @@
-"""Durations as people type them: 90s, 15m, 6h, 2d; a bare number is seconds."""
+"""Durations as people type them: 90s, 15m, 6h, 2d; a bare number is seconds. And times, as such an age or in full."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
@@ -19,6 +19,18 @@ def duration(text: str) -> timedelta:
     if seconds > _LONGEST.total_seconds():
         raise ValueError("a duration is at most 36500d")
     return timedelta(seconds=seconds)
+
+
+def instant(text: str) -> datetime:
+    """The time that `text` names: RFC 3339, with its zone, or how long ago. ValueError when it names none."""
+    if text.strip().isdigit():
+        raise ValueError("a time is RFC 3339 with a zone, or an age with s, m, h or d: 2026-01-05T18:00:00Z, 2d")
+    if _DURATION.fullmatch(text.strip().lower()):
+        return datetime.now(UTC) - duration(text)
+    when = datetime.fromisoformat(text.strip())
+    if when.tzinfo is None:
+        raise ValueError("a time needs a zone: 2026-01-05T18:00:00Z")
+    return when
 
 
 def span(seconds: float) -> str:

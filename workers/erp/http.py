@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +20,8 @@ from aiohttp import ClientResponse
 
 from config.settings import Settings
 from workers.erp.failing import TABLE, Met
-from workers.erp.port import Capabilities, Kind, Outcome, Submission
+from workers.erp.listing import ask_for, read_page
+from workers.erp.port import Capabilities, Kind, Outcome, Page, Submission
 from workers.erp.receipts import read_found, read_pending, read_receipt
 from workers.erp.trying import Batch, Tried, try_again
 from workers.erp.wire import Wire, json_body, refused_or_failed
@@ -30,6 +31,7 @@ log = logging.getLogger("relais.erp")
 MOST_ASKED: Final = 50  # ids in one find
 PROBE: Final = 5.0  # seconds, at most
 
+_CANNOT_LIST: Final = (404, 405, 501)
 _TAKEN: Final = {200: Kind.DUPLICATE, 201: Kind.ACCEPTED}
 
 
@@ -38,7 +40,7 @@ class HttpErp:
 
     def __init__(self, settings: Settings) -> None:
         """Nothing connects yet. Raises MissingSetting when `erp_url` is not set."""
-        self.capabilities = Capabilities(idempotent=settings.erp_idempotent, asynchronous=True)
+        self.capabilities = Capabilities(idempotent=settings.erp_idempotent, asynchronous=True, can_list=True)
         self._settings = settings
         self._wire = Wire(settings)
         self._slots = asyncio.Semaphore(settings.erp_concurrency)
@@ -67,6 +69,20 @@ class HttpErp:
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         """The present state of orders that were PENDING; as `find`."""
         return await self.find(ids, budget=budget)
+
+    async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Page:
+        """A page of the orders that the ERP took from `since` on and before `until`; `failed` when it told nothing.
+
+        An ERP that answers 404, 405 or 501 cannot list, which `capabilities` says from then on.
+        """
+        started, until_then = datetime.now(UTC), _now() + min(budget, self._settings.erp_timeout)
+        body, read = ask_for(since, until, after), partial(_read_page, since, until, after)
+        tried = await self._calmly(partial(self._wire.post, "/orders/list", body, until_then, read), until_then)
+        if tried.page is not None:
+            return tried.page
+        if tried.status in _CANNOT_LIST:
+            self.capabilities = replace(self.capabilities, can_list=False)
+        return Page(failed=_unasked(tried).outcome(started))
 
     async def probe(self) -> bool:
         """True when the ERP says that it is fit to receive. Never raises."""
@@ -111,10 +127,7 @@ class HttpErp:
         started = datetime.now(UTC)
         async with self._slots:
             limit = min(until, _now() + self._settings.erp_timeout)
-            call = partial(self._send_find, ids, limit)
-            tried = await call()
-            if tried.failure is not None:  # asking is harmless: it may always be repeated
-                tried = await try_again(tried, call, tries=self._settings.erp_tries, until=limit, idempotent=True)
+            tried = await self._calmly(partial(self._send_find, ids, limit), limit)
         if tried.failure is TABLE[Met.OVERSIZED] and len(ids) > 1:
             half = len(ids) // 2
             return await self._ask(ids[:half], until) | await self._ask(ids[half:], until)
@@ -122,6 +135,13 @@ class HttpErp:
             return dict.fromkeys(ids, _unasked(tried).outcome(started))
         ended = datetime.now(UTC)
         return {order_id: replace(outcome, started=started, ended=ended) for order_id, outcome in tried.found.items()}
+
+    async def _calmly(self, call: Callable[[], Awaitable[Tried]], until: float) -> Tried:
+        """A question, repeated briefly when it fails: asking is harmless."""
+        tried = await call()
+        if tried.failure is None:
+            return tried
+        return await try_again(tried, call, tries=self._settings.erp_tries, until=until, idempotent=True)
 
     async def _send_find(self, ids: Sequence[UUID], until: float) -> Tried:
         body = json.dumps({"ids": [str(order_id) for order_id in ids]}).encode()
@@ -145,8 +165,15 @@ async def _read_found(ids: Sequence[UUID], response: ClientResponse) -> Tried:
     return await refused_or_failed(response)
 
 
+async def _read_page(since: datetime, until: datetime, after: str | None, response: ClientResponse) -> Tried:
+    """What the ERP says of the orders that it holds. Raises Unfit."""
+    if response.status == 200:
+        return Tried(Kind.ACCEPTED, status=200, page=read_page(await json_body(response), since, until, after))
+    return await refused_or_failed(response)
+
+
 def _unasked(tried: Tried) -> Tried:
-    """Nothing was learned about the orders; all that can be certain is that the ERP is suspicious."""
+    """Nothing was learned of any order; all that can be certain is that the ERP is suspicious."""
     kind = Kind.SUSPICIOUS if tried.kind is Kind.SUSPICIOUS else Kind.UNKNOWN
     return tried._replace(kind=kind, detail=f"could not be asked: {tried.detail}")
 

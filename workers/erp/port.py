@@ -73,6 +73,28 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """One order that a backend holds: id, the SHA-256 of what it received, its own reference, when it took it."""
+
+    id: UUID
+    digest: bytes
+    reference: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the orders that a backend holds, in the turn in which it took them.
+
+    `next` asks for those that follow, None when there are none. `failed` says why nothing was told.
+    """
+
+    orders: tuple[Listed, ...] = ()
+    next: str | None = None
+    failed: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a backend can do."""
 
@@ -80,6 +102,7 @@ class Capabilities:
     atomic_batches: bool = False  # takes many orders in one call, all or nothing
     asynchronous: bool = False  # may answer PENDING
     can_find: bool = True  # can tell whether it has an order
+    can_list: bool = False  # can tell which orders it has; a connector may find out that it cannot
     max_batch: int = field(default=1)  # most orders in one call
 
 
@@ -100,6 +123,12 @@ class Erp(Protocol):
 
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         """The present state of orders that were PENDING; as `find`, and REFUSED where the ERP decided so."""
+        ...
+
+    async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Page:
+        """A page of the orders that the ERP took from `since` on and before `until`, by its own clock; `after` is
+        `next` of the page before. For a backend that `can_list`; one that turns out not to says so from then on.
+        """
         ...
 
     async def probe(self) -> bool:

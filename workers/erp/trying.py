@@ -15,7 +15,7 @@ from uuid import UUID
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, stop_before_delay
 
 from workers.erp.failing import Failure, may_go_again
-from workers.erp.port import Kind, Outcome, Receipt, Submission
+from workers.erp.port import Kind, Outcome, Page, Receipt, Submission
 
 FIRST_PAUSE: Final = 0.1  # seconds, at most, before the second try; doubles
 MOST_PAUSE: Final = 1.0
@@ -25,7 +25,7 @@ _NOT_TAKEN: Final = frozenset({Kind.TRANSIENT, Kind.THROTTLED})
 
 
 class Tried(NamedTuple):
-    """What came of one request: an outcome to be, the failure that it was, and what a find says of each id."""
+    """What came of one request: an outcome to be, the failure that it was, what a find says of each id, or a list."""
 
     kind: Kind
     detail: str = ""
@@ -34,6 +34,7 @@ class Tried(NamedTuple):
     retry_after: float | None = None
     failure: Failure | None = None
     found: Mapping[UUID, Outcome] | None = None
+    page: Page | None = None
 
     def outcome(self, started: datetime) -> Outcome:
         """The outcome of an order whose first try began at `started`."""

@@ -35,7 +35,7 @@ class Wire:
     def __init__(self, settings: Settings) -> None:
         """Nothing connects yet. Raises MissingSetting when `erp_url` is not set."""
         base = settings.need("erp_url").rstrip("/")
-        self._urls = {path: URL(base + path) for path in ("/orders", "/orders/find", "/health")}
+        self._urls = {path: URL(base + path) for path in ("/orders", "/orders/find", "/orders/list", "/health")}
         self._token = settings.erp_token
         self._session: aiohttp.ClientSession | None = None
 

@@ -8,14 +8,16 @@ file beside it (`.repeats`); what is forgotten on purpose is moved to another (`
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NotRequired, TypedDict
+from uuid import UUID
 
 
 class Line(TypedDict):
@@ -71,7 +73,7 @@ class Book:
 
     def add(self, effect: Effect) -> None:
         """Write an effect down; on return it is with the operating system."""
-        line = json.dumps(effect, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        line = _line(effect)
         os.write(self._fd, line)
         self._note(effect["id"], len(line), datetime.fromisoformat(effect["received_at"]).timestamp())
 
@@ -93,6 +95,31 @@ class Book:
         self._first = {order_id: number for number, order_id in reversed(list(enumerate(self.ids)))}
         return lost
 
+    def listed(
+        self, since: datetime, until: datetime, after: int | None, limit: int
+    ) -> tuple[list[Effect], int | None]:
+        """Up to `limit` effects from `since` on and before `until`, after the effect number `after`; and the last
+        one's number when others follow.
+        """
+        start = bisect_left(self._times, since.timestamp()) if after is None else max(after, -1) + 1
+        end = bisect_left(self._times, until.timestamp())
+        numbers = range(start, min(end, start + limit))
+        more = bool(numbers) and numbers[-1] + 1 < end
+        return [self._read(number) for number in numbers], numbers[-1] if more else None
+
+    def alter(self, order_id: str, changes: Mapping[str, object]) -> Effect:
+        """Change an effect, as who has got into the ERP's store can. Raises KeyError."""
+        number = self._first[order_id]
+        effect: Effect = {**self._read(number), **changes}  # type: ignore[typeddict-item]
+        start, end = self._starts[number], self._starts[number + 1]
+        line = _line(effect)
+        following = os.pread(self._fd, self._starts[-1] - end, end)
+        os.ftruncate(self._fd, start)
+        os.write(self._fd, line + following)
+        longer = len(line) - (end - start)
+        self._starts[number + 1 :] = array("Q", (offset + longer for offset in self._starts[number + 1 :]))
+        return effect
+
     def close(self) -> None:
         """Let another process have the file."""
         os.close(self._fd)
@@ -110,6 +137,14 @@ class Book:
         self._times.append(when)
 
 
+def planted_effect(order_id: UUID) -> Effect:
+    """An effect of an order that never came over the wire."""
+    return {
+        "id": str(order_id), "digest": hashlib.sha256(order_id.bytes).hexdigest(), "received_at": stamp(),
+        "reference": f"PLANTED-{order_id.hex[:8]}", "pharmacy": "nobody", "order_reference": "", "lines": [],
+    }  # fmt: skip
+
+
 def read_effects(file: Path) -> Iterator[Effect]:
     """The effects in a simulator's file, whether or not it is running."""
     return (json.loads(line) for line in _whole_lines(file))
@@ -118,6 +153,10 @@ def read_effects(file: Path) -> Iterator[Effect]:
 def stamp(when: datetime | None = None) -> str:
     """A time, now by default, as the file has it: UTC with microseconds."""
     return (when or datetime.now(UTC)).isoformat(timespec="microseconds")
+
+
+def _line(effect: Effect) -> bytes:
+    return json.dumps(effect, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
 def _whole_lines(file: Path) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from workers.erp.sim.book import Book, Effect, Line, stamp
 from workers.erp.sim.dial import Dial
+from workers.erp.sim.listing import list_orders
 from workers.erp.sim.reply import HTML, Reply, as_json, spoilt
 
 MOST_ASKED: Final = 200  # ids in one find
@@ -64,9 +65,11 @@ class Conduct:
                 return self._throttled() or self._order(headers, body)
             case "POST", "/orders/find":
                 return as_json(200, {"orders": self._find(_object(body).get("ids"))})
+            case "POST", "/orders/list":
+                return list_orders(self.book, _object(body))
             case "GET", "/health":
                 return as_json(200, {"status": "ok"})
-            case _, "/orders" | "/orders/find" | "/health":
+            case _, "/orders" | "/orders/find" | "/orders/list" | "/health":
                 return as_json(405, {"error": "method not allowed"})
         return as_json(404, {"error": "no such path"})
 

@@ -4,6 +4,8 @@ GET  /_dial    the knobs (`Dial`); PUT sets all of them (`{}` is a fit ERP), PAT
 GET  /_stats   {"effects", "orders", "repeats", "answers": {"201": …, "died": …, "none": …}, "listening"}
 GET  /_orders  {"ids": […]}: one for each effect, in turn
 POST /_forget  {"since": "2024-10-19T12:00:00Z"} or {"last": 0.1}: lose these effects; answers {"ids": […]}
+POST /_alter   {"id": …, "reference", "digest" or "lines": …}: falsify an effect
+POST /_plant   {} or {"id": …}: an effect of an order that nobody sent; answers {"id": …}
 
 The ERP's port answers them too, while it is open.
 """
@@ -16,12 +18,13 @@ import signal
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
+from uuid import UUID, uuid4
 
 import uvloop
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from workers.erp.sim.book import Book
+from workers.erp.sim.book import Book, planted_effect
 from workers.erp.sim.conduct import Conduct
 from workers.erp.sim.dial import Dial
 from workers.erp.sim.reply import Reply, as_json
@@ -43,6 +46,25 @@ class Forget(BaseModel):
         if (self.since is None) == (self.last is None):
             raise ValueError("either since or last")
         return self
+
+
+class Alter(BaseModel):
+    """What to put in the place of what an effect says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: UUID
+    reference: str | None = None
+    digest: str | None = None
+    lines: list[dict[str, Any]] | None = None
+
+
+class Plant(BaseModel):
+    """An order that came in by another way."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: UUID = Field(default_factory=uuid4)
 
 
 class Simulator:
@@ -94,7 +116,7 @@ class Simulator:
     async def _command(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
         try:
             return await self._obey(method, path, body)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             return as_json(422, {"error": str(error)})
 
     async def _obey(self, method: str, path: str, body: bytes) -> Reply:
@@ -110,12 +132,24 @@ class Simulator:
                 return as_json(200, self._stats())
             case "GET", "/_orders":
                 return as_json(200, {"ids": book.ids})
-            case "POST", "/_forget":
-                wanted = Forget.model_validate_json(body)
-                return as_json(200, {"ids": book.forget(since=wanted.since, last=wanted.last or 0.0)})
+            case "POST", "/_forget" | "/_alter" | "/_plant":
+                return as_json(200, self._harm(path, body))
             case _:
                 return as_json(404, {"error": "no such command"})
         return as_json(200, self.conduct.dial.model_dump(mode="json"))
+
+    def _harm(self, path: str, body: bytes) -> object:
+        """What an intrusion does to the book, or the restore after it. Raises KeyError for an order it has not."""
+        book = self.conduct.book
+        if path == "/_forget":
+            wanted = Forget.model_validate_json(body)
+            return {"ids": book.forget(since=wanted.since, last=wanted.last or 0.0)}
+        if path == "/_alter":
+            falsified = Alter.model_validate_json(body).model_dump(mode="json", exclude_none=True)
+            return book.alter(falsified["id"], falsified)
+        planted = planted_effect(Plant.model_validate_json(body).id)
+        book.add(planted)
+        return planted
 
     def _stats(self) -> dict[str, object]:
         book = self.conduct.book

@@ -1,0 +1,157 @@
+"""`relais reconcile`: what an ERP has of the orders that it acknowledged, and sending again what it has forgotten.
+
+It asks by itself, not through the workers, so it works while the backend is paused or in quarantine. Every run is
+kept with its number: one that was cut short is resumed, one that is done is shown again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workers.cli.durations import duration, instant
+from workers.cli.failure import BAD, Failure
+from workers.cli.recovery import INTERRUPTED, Backend, Why
+from workers.cli.session import Json, Yes, on_journal, settings_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from config.settings import Settings
+    from workers.reconcile_runs import Run
+
+Time = Annotated[
+    datetime | None, typer.Option(parser=instant, metavar="TIME", help="RFC 3339, or an age: 90s, 15m, 6h, 2d.")
+]
+
+
+def reconcile(
+    ctx: typer.Context,
+    backend: Backend = None,
+    since: Time = None,
+    until: Time = None,
+    resume: Annotated[int | None, typer.Option(metavar="NUMBER", help="Go on with this run, or show it.")] = None,
+    runs: Annotated[bool, typer.Option("--list", help="Show the runs, the newest first.")] = False,
+    resend: Annotated[bool, typer.Option("--resend", help="Put what is missing back in the backlog.")] = False,
+    because: Why = None,
+    yes: Yes = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --resend: show what it would touch.")] = False,
+    patience: Annotated[
+        timedelta, typer.Option(parser=duration, metavar="TIME", help="How long the ERP may be silent.")
+    ] = "1m",  # type: ignore[assignment] # typer parses a default as it does what is typed
+    limit: Annotated[int, typer.Option(min=1, help="Show so many differences at most.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Ask the ERP what it has of the orders that it acknowledged.
+
+    Of those acknowledged since a time, and until one, now by default. Every difference is kept: missing, altered,
+    unknown, and what the ERP has and was never sent. Exit 1 when there is any.
+    """
+    from workers.cli.reconcile_report import report_of, show_report, show_runs
+    from workers.cli.reconcile_resend import put_back
+
+    _check(since, until, resume, runs, dry_run and not resend)
+    if runs:
+        return show_runs(ctx, backend, as_json)
+    run = _begun(ctx, backend, since, until) if since is not None else _known(ctx, backend, resume)
+    run = _ask(ctx, run, patience.total_seconds())
+    report = report_of(ctx, run, limit)
+    if not as_json:
+        show_report(report)
+    if resend:
+        report["resend"] = put_back(ctx, run, because, yes=yes, dry_run=dry_run, as_json=as_json)
+        run = _known(ctx, None, run.id)
+    if as_json:
+        show_report(report | {"state": run.state, "resent": run.resent}, as_json=True)
+    if not run.sound:
+        raise typer.Exit(BAD)
+    return None
+
+
+def _check(
+    since: datetime | None, until: datetime | None, resume: int | None, runs: bool, mere_dry_run: bool
+) -> None:
+    """Failure when the options do not go together."""
+    if sum((since is not None, resume is not None, runs)) != 1:
+        raise Failure("say --since TIME, or --resume NUMBER, or --list")
+    if mere_dry_run:
+        raise Failure("--dry-run goes with --resend; without it nothing is sent again anyway")
+    if until is not None and (since is None or until <= since):
+        raise Failure("--until goes with an earlier --since")
+    if since is not None and since >= datetime.now(UTC):
+        raise Failure("--since is not over yet")
+
+
+def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: datetime | None) -> Run:
+    """A new run, and a word about one of the same backend that was cut short."""
+    from workers import reconcile_runs as kept
+    from workers.cli import show
+
+    settings = _asked(settings_of(ctx), backend)
+    settings.need("erp_url")
+
+    async def begin(engine: AsyncEngine, _: Settings) -> tuple[list[Run], Run]:
+        short = await kept.newest(engine, backend=settings.backend, cut_short=True, limit=1)
+        return short, await kept.begin(engine, settings.backend, since, until)
+
+    short, run = on_journal(ctx, begin)
+    for other in short:
+        asked = other.present + other.altered + other.missing + other.unknown
+        show.say(
+            f"Reconciliation {other.id} of {show.moment(other.started_at)} is at {asked:,} orders, or was cut short "
+            f"there: then `relais reconcile --resume {other.id}` goes on with it."
+        )
+    show.say(f"This is reconciliation {run.id}; if it is cut short, `relais reconcile --resume {run.id}` goes on.")
+    return run
+
+
+def _known(ctx: typer.Context, backend: str | None, number: int | None) -> Run:
+    """A run of before. NotFound; Failure when it is another backend's."""
+    from workers import reconcile_runs as kept
+
+    assert number is not None
+    run = on_journal(ctx, lambda engine, _: kept.read(engine, number))
+    if backend not in (None, run.backend):
+        raise Failure(f"reconciliation {number} is about {run.backend}")
+    return run
+
+
+def _ask(ctx: typer.Context, run: Run, silence: float) -> Run:
+    """Ask what the run has not asked yet, with a bar; Ctrl-C cuts it short."""
+    from orders.errors import RelaisError
+    from orders.tables_reconcile import Stage
+    from workers.cli import show
+
+    if run.state != Stage.RUNNING:
+        return run
+
+    try:
+        return on_journal(ctx, lambda engine, settings: _ask_all(engine, _asked(settings, run.backend), run, silence))
+    except RelaisError as error:
+        raise Failure(f"{error}; `relais reconcile --resume {run.id}` goes on where it was") from None
+    except KeyboardInterrupt:
+        show.say(f"Cut short: `relais reconcile --resume {run.id}` goes on where it was.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+async def _ask_all(engine: AsyncEngine, settings: Settings, run: Run, silence: float) -> Run:
+    from workers import reconcile as asking
+    from workers.cli.progress import bar
+    from workers.erp.http import HttpErp
+    from workers.reconcile_patience import Patience
+
+    erp = HttpErp(settings)
+    try:
+        with bar("reconcile", None) as shown:
+            return await asking.reconcile(engine, erp, run, Patience(silence, settings.batch_budget), shown.at)
+    finally:
+        await erp.close()
+
+
+def _asked(settings: Settings, backend: str | None) -> Settings:
+    """The settings of the backend that is asked. Failure when there are none."""
+    if backend not in (None, settings.backend):
+        raise Failure(f"nothing is known here of a backend {backend}: RELAIS_BACKEND is {settings.backend}")
+    return settings

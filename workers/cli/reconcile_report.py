@@ -1,0 +1,64 @@
+"""What `relais reconcile` tells: a run with its differences, and the runs that there were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from workers.cli.session import on_journal
+
+if TYPE_CHECKING:
+    from workers.reconcile_runs import Run
+
+RUNS = 20  # shown
+COUNTS = ("present", "altered", "missing", "unknown", "foreign", "moved", "resent")
+LISTING = {
+    "whole": "every order that the ERP holds of that time was looked at",
+    "cannot": "the ERP cannot list what it holds: orders that were never sent would not be seen",
+    None: "not yet",
+}
+
+
+def report_of(ctx: typer.Context, run: Run, limit: int) -> dict[str, Any]:
+    """A run and its differences, `limit` at most; `not_shown` is how many more there are."""
+    from workers import reconcile_runs as kept
+
+    found = on_journal(ctx, lambda engine, _: kept.findings(engine, run.id, limit))
+    whole = run.altered + run.missing + run.unknown + run.foreign
+    return {**_facts(run), "findings": found, "not_shown": max(0, whole - len(found))}
+
+
+def show_report(report: Mapping[str, Any], *, as_json: bool = False) -> None:
+    """The report for people, or as one document."""
+    from workers.cli import show
+
+    if as_json:
+        return show.document(report)
+    told = {name: report[name] for name in ("backend", "since", "until", *COUNTS)}
+    listing = LISTING.get(report["listing"], f"broke off: {report['listing']}")
+    show.facts(f"Reconciliation {report['id']}", {**told, "listing": listing})
+    if report["findings"]:
+        show.table("Differences", report["findings"], ("id", "kind", "pharmacy", "reference", "state", "detail"))
+    if report["not_shown"]:
+        show.line(f"And {report['not_shown']:,} more; --limit shows them.")
+    return None
+
+
+def show_runs(ctx: typer.Context, backend: str | None, as_json: bool) -> None:
+    """The runs, the newest first."""
+    from workers import reconcile_runs as kept
+    from workers.cli import show
+
+    found = on_journal(ctx, lambda engine, _: kept.newest(engine, backend=backend, limit=RUNS))
+    rows = [_facts(run) for run in found]
+    if as_json:
+        show.document(rows)
+    else:
+        show.table("Reconciliations", rows, ("id", "backend", "since", "until", "state", "started_by", *COUNTS))
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    return {name: value for name, value in asdict(run).items() if not name.startswith("cursor")}

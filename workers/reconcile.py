@@ -1,0 +1,194 @@
+"""Reconciling: ask an ERP about every order that it acknowledged in a span of time, and keep the differences.
+
+It goes by the time of our receipts, page by page, and a page's counts, findings and the place to go on from are one
+statement: a run that was killed goes on where it was, and of two processes at the same run one is told so. Memory is
+a page's, however long the span. What could not be asked is unknown, and never taken for missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from orders.errors import RelaisError
+from orders.tables_reconcile import Difference
+from workers.erp.port import Erp, Kind, Outcome, Receipt
+from workers.erp.receipts import believed
+from workers.reconcile_listing import list_foreign
+from workers.reconcile_patience import Patience, ask
+from workers.reconcile_runs import NEWEST, Run, read
+from workers.settle import LINES
+from workers.term import PLANNER
+
+PAGE_ORDERS: Final = 500
+PAGE_BYTES: Final = 8 * 1024 * 1024  # of orders, or a single larger one
+
+# The limits are part of the text: a planner that does not know them would sort what is left.
+PAGE = text(f"""
+WITH near AS (
+  SELECT received_at, order_id, lease FROM receipts
+  WHERE backend = :backend AND (received_at, order_id) > (:cursor_at, :cursor_id) AND received_at < :until
+  ORDER BY backend, received_at, order_id LIMIT {PAGE_ORDERS}
+), sized AS (
+  SELECT near.*, octet_length(o.body) AS size,
+    sum(octet_length(o.body)) OVER (ORDER BY near.received_at, near.order_id) AS total
+  FROM near JOIN orders o ON o.id = near.order_id
+)
+SELECT s.received_at, s.order_id, d.state = 'delivered' AND d.backend = :backend AS delivered,
+  EXISTS (SELECT FROM receipts l WHERE l.order_id = s.order_id AND l.backend = :backend
+    AND (l.received_at, l.lease) > (s.received_at, s.lease) AND l.received_at < :until) AS later,
+  n.lease, n.reference, CAST(n.lines AS text) AS lines, o.body, o.digest
+FROM sized s JOIN orders o ON o.id = s.order_id JOIN deliveries d ON d.order_id = s.order_id,
+  LATERAL {NEWEST.format(order="s.order_id")} n
+WHERE s.total - s.size < {PAGE_BYTES} ORDER BY s.received_at, s.order_id
+""")
+
+LEFT = text("""
+SELECT count(*) FROM receipts
+WHERE backend = :backend AND (received_at, order_id) > (:cursor_at, :cursor_id) AND received_at < :until
+""")
+
+KEEP = text("""
+WITH moved AS (
+  UPDATE reconciliations SET cursor_at = :to_at, cursor_id = :to_id, present = present + :present,
+    altered = altered + :altered, missing = missing + :missing, unknown = unknown + :unknown, moved = moved + :moved
+  WHERE id = :run AND state = 'running' AND cursor_at = :from_at AND cursor_id = :from_id RETURNING id
+), kept AS (
+  INSERT INTO findings (reconciliation, order_id, kind, lease, detail)
+  SELECT moved.id, u.order_id, u.kind, u.lease, u.detail
+  FROM moved, unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:leases AS uuid[]), CAST(:details AS text[]))
+    AS u (order_id, kind, lease, detail)
+  ON CONFLICT DO NOTHING
+)
+SELECT count(*) FROM moved
+""")
+
+DONE = text("""
+UPDATE reconciliations SET state = 'done', listing = :listing, finished_at = clock_timestamp()
+WHERE id = :run AND state = 'running'
+""")
+
+Shown = Callable[[int, int, str], None]  # receipts gone through, of how many, and why it does not go on
+
+
+class Overtaken(RelaisError):
+    """Another process is at the same reconciliation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An order that the ERP acknowledged, with its newest receipt; asked about when it is `delivered` and when no
+    `later` receipt of it lies in the same span.
+    """
+
+    at: datetime
+    id: UUID
+    delivered: bool
+    later: bool
+    lease: UUID
+    reference: str
+    lines: str
+    body: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One order that is not as our receipt says."""
+
+    order: Held
+    kind: Difference
+    detail: str
+
+
+async def reconcile(engine: AsyncEngine, erp: Erp, run: Run, patience: Patience, shown: Shown) -> Run:
+    """Ask whatever this run has not asked yet; the run as it stands then.
+
+    Raises OutOfReach when the ERP is away for longer than the patience lasts, Overtaken, and what the journal raises:
+    the run can be resumed after each.
+    """
+    async with engine.connect() as connection:
+        for setting in PLANNER:
+            await connection.execute(text(f"SET enable_{setting} = off"))
+        run = await _ask_about_all(connection, erp, run, patience, shown)
+        await connection.invalidate()  # its settings are nobody else's
+    listing = await list_foreign(engine, erp, run, patience)
+    async with engine.connect() as connection:
+        await connection.execute(DONE, {"run": run.id, "listing": listing})
+    return await read(engine, run.id)
+
+
+async def _ask_about_all(connection: AsyncConnection, erp: Erp, run: Run, patience: Patience, shown: Shown) -> Run:
+    gone, left = 0, int((await connection.execute(LEFT, _place(run))).scalar_one())
+    while page := [Held(*row) for row in await connection.execute(PAGE, _place(run))]:
+        asked = {order.id: order for order in page if order.delivered and not order.later}
+        told = await ask(erp, list(asked), patience, partial(shown, gone, gone + left))
+        moved = sum(not order.delivered and not order.later for order in page)
+        run = await _keep(connection, run, page[-1], moved, [difference(asked[i], told[i]) for i in asked])
+        gone, left = gone + len(page), max(0, left - len(page))
+        shown(gone, gone + left, "")
+    return run
+
+
+def difference(held: Held, told: Outcome) -> Finding | None:
+    """What is wrong with an order by what the ERP told of it, None when it has just what it acknowledged."""
+    if told.kind is Kind.ABSENT:
+        return Finding(held, Difference.MISSING, "the ERP acknowledged it and has it no more")
+    if told.kind in (Kind.PENDING, Kind.REFUSED):
+        return Finding(held, Difference.ALTERED, f"acknowledged, and now {told.kind}: {told.detail}")
+    if told.receipt is None:
+        return Finding(held, Difference.UNKNOWN, told.detail)
+    trusted = believed(told, held.body, held.digest)
+    wrong = trusted.detail if trusted.receipt is None else _unlike(held, trusted.receipt)
+    return Finding(held, Difference.ALTERED, wrong) if wrong else None
+
+
+def _unlike(held: Held, receipt: Receipt) -> str:
+    """How a receipt, good in itself, is another than the one that we hold; nothing when it is the same."""
+    if receipt.reference != held.reference:
+        return f"its reference is {receipt.reference}, and was {held.reference}"
+    before = {line.line: line for line in LINES.validate_json(held.lines)}
+    for line in receipt.lines:
+        was = before.get(line.line)
+        if was is None or (was.product, was.accepted) != (line.product, line.accepted):
+            boxes = "no such line" if was is None else f"{was.accepted} of {was.product}"
+            return f"line {line.line}: {line.accepted} boxes of {line.product}, and was {boxes}"
+    return "" if len(before) == len(receipt.lines) else f"{len(receipt.lines)} lines, and were {len(before)}"
+
+
+async def _keep(
+    connection: AsyncConnection, run: Run, last: Held, moved: int, differences: Sequence[Finding | None]
+) -> Run:
+    """Commit a page; the run as it stands then. Raises Overtaken."""
+    found = [finding for finding in differences if finding is not None]
+    kinds = Counter(finding.kind for finding in found)
+    counts = {kind.value: kinds[kind] for kind in (Difference.ALTERED, Difference.MISSING, Difference.UNKNOWN)}
+    counts |= {"present": len(differences) - len(found), "moved": moved}
+    place = {"from_at": run.cursor_at, "from_id": run.cursor_id, "to_at": last.at, "to_id": last.id}
+    kept = await connection.execute(KEEP, {
+        "run": run.id, **place, **counts,
+        "ids": [finding.order.id for finding in found],
+        "kinds": [finding.kind for finding in found],
+        "leases": [finding.order.lease for finding in found],
+        "details": [finding.detail[:500] for finding in found],
+    })  # fmt: skip
+    if not kept.scalar_one():
+        raise Overtaken(f"another process is at reconciliation {run.id}")
+    return _advanced(run, last, counts)
+
+
+def _advanced(run: Run, last: Held, counts: Mapping[str, int]) -> Run:
+    added = {name: getattr(run, name) + count for name, count in counts.items()}
+    return replace(run, cursor_at=last.at, cursor_id=last.id, **added)
+
+
+def _place(run: Run) -> dict[str, object]:
+    return {"backend": run.backend, "cursor_at": run.cursor_at, "cursor_id": run.cursor_id, "until": run.until}
