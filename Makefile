@@ -1,7 +1,7 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-all lint bench-quick bench-backlog lock clean
+.PHONY: help venv demo test test-all lint bench-quick bench-backlog bench-reconcile lock clean
 unexport PYTHONPATH PYTHONHOME
 
 BIN := .venv/bin
@@ -9,7 +9,7 @@ READY := .venv/.ready
 UV ?= uv
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 venv: $(READY) ## the virtual environment, exactly as locked
 
@@ -36,6 +36,9 @@ bench-quick: $(READY) ## Relais beside plain Celery, and what front ends lean on
 
 bench-backlog: $(READY) ## a backlog of 200,000 orders
 	@$(BIN)/python -m benchmarks.backlog
+
+bench-reconcile: $(READY) ## 200,000 acknowledged orders asked about again
+	@$(BIN)/python -m benchmarks.reconcile
 
 lock: ## requirements.lock from pyproject.toml, newest versions (needs uv)
 	$(UV) pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade \

@@ -26,27 +26,27 @@ from workers.reconcile_listing import list_foreign
 from workers.reconcile_patience import Patience, ask
 from workers.reconcile_runs import NEWEST, Run, read
 from workers.settle import LINES
-from workers.term import PLANNER
 
 PAGE_ORDERS: Final = 500
 PAGE_BYTES: Final = 8 * 1024 * 1024  # of orders, or a single larger one
 
 # The limits are part of the text: a planner that does not know them would sort what is left.
+# A receipt without an order, which only somebody's SQL can have made, must not end the walk.
 PAGE = text(f"""
 WITH near AS (
   SELECT received_at, order_id, lease FROM receipts
   WHERE backend = :backend AND (received_at, order_id) > (:cursor_at, :cursor_id) AND received_at < :until
   ORDER BY backend, received_at, order_id LIMIT {PAGE_ORDERS}
 ), sized AS (
-  SELECT near.*, octet_length(o.body) AS size,
-    sum(octet_length(o.body)) OVER (ORDER BY near.received_at, near.order_id) AS total
-  FROM near JOIN orders o ON o.id = near.order_id
+  SELECT near.*, coalesce(octet_length(o.body), 0) AS size,
+    sum(coalesce(octet_length(o.body), 0)) OVER (ORDER BY near.received_at, near.order_id) AS total
+  FROM near LEFT JOIN orders o ON o.id = near.order_id
 )
-SELECT s.received_at, s.order_id, d.state = 'delivered' AND d.backend = :backend AS delivered,
+SELECT s.received_at, s.order_id, coalesce(d.state = 'delivered' AND d.backend = :backend, false) AS delivered,
   EXISTS (SELECT FROM receipts l WHERE l.order_id = s.order_id AND l.backend = :backend
     AND (l.received_at, l.lease) > (s.received_at, s.lease) AND l.received_at < :until) AS later,
   n.lease, n.reference, CAST(n.lines AS text) AS lines, o.body, o.digest
-FROM sized s JOIN orders o ON o.id = s.order_id JOIN deliveries d ON d.order_id = s.order_id,
+FROM sized s LEFT JOIN orders o ON o.id = s.order_id LEFT JOIN deliveries d ON d.order_id = o.id,
   LATERAL {NEWEST.format(order="s.order_id")} n
 WHERE s.total - s.size < {PAGE_BYTES} ORDER BY s.received_at, s.order_id
 """)
@@ -116,10 +116,7 @@ async def reconcile(engine: AsyncEngine, erp: Erp, run: Run, patience: Patience,
     the run can be resumed after each.
     """
     async with engine.connect() as connection:
-        for setting in PLANNER:
-            await connection.execute(text(f"SET enable_{setting} = off"))
         run = await _ask_about_all(connection, erp, run, patience, shown)
-        await connection.invalidate()  # its settings are nobody else's
     listing = await list_foreign(engine, erp, run, patience)
     async with engine.connect() as connection:
         await connection.execute(DONE, {"run": run.id, "listing": listing})

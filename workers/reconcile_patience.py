@@ -90,5 +90,6 @@ async def _wait(
     if left <= 0 or (not silent and turn >= ROUNDS):
         return False
     waiting(last.detail)
-    await asyncio.sleep(min(left, MOST_PAUSE, FIRST_PAUSE * 2.0 ** min(turn, 10)))
+    pause = min(MOST_PAUSE, FIRST_PAUSE * 2.0 ** min(turn, 10))
+    await asyncio.sleep(min(left, max(pause, last.retry_after or 0.0)))
     return True

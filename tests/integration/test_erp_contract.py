@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from referencing.jsonschema import DRAFT202012
 from orders.model import EXAMPLE, canonical, digest, parse
 from tests.erp import MEDICINES, an_order, connector
 from workers.erp.http import MOST_ASKED
+from workers.erp.listing import MOST_LISTED, ask_for
 from workers.erp.port import Submission
 from workers.erp.sim import Dial, Simulator
 
@@ -64,6 +66,16 @@ def test_an_order_as_it_is_forwarded_keeps_to_the_contract() -> None:
     assert problems({"lines": []}, *schema)
 
 
+def test_a_list_is_asked_for_as_the_contract_says() -> None:
+    schema = ("paths", "/orders/list", "post", "requestBody", "content", "application/json", "schema")
+    now = datetime.now(UTC)
+    for after in (None, "41"):
+        assert problems(json.loads(ask_for(now - timedelta(days=2), now, after)), *schema) == []
+    assert problems({"since": "yesterday"}, *schema)
+    limit = SPEC["paths"]["/orders/list"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert limit["properties"]["limit"]["maximum"] == MOST_LISTED
+
+
 def test_a_find_never_asks_for_more_than_the_contract_says() -> None:
     schema = SPEC["paths"]["/orders/find"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert schema["properties"]["ids"]["maxItems"] == MOST_ASKED
@@ -96,6 +108,11 @@ def test_every_answer_of_the_simulator_keeps_to_the_contract(tmp_path: Path, dia
             wanted = {"ids": [str(order.id), str(other.id)]}
             async with session.post(sim.url + "/orders/find", json=wanted) as answer:
                 assert answer_problems("/orders/find", "post", answer.status, await answer.json()) == []
+            now = datetime.now(UTC)
+            for limit in (1, 500):
+                question = {**json.loads(ask_for(now - timedelta(days=1), now, None)), "limit": limit}
+                async with session.post(sim.url + "/orders/list", json=question) as answer:
+                    assert answer_problems("/orders/list", "post", answer.status, await answer.json()) == []
             async with session.get(sim.url + "/health") as answer:
                 assert answer_problems("/health", "get", answer.status, await answer.json()) == []
 

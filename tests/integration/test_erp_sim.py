@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -99,6 +99,31 @@ def test_a_duplicate_gets_the_first_receipt_again(file: Path) -> None:
             again = await submit_one(r.erp, order)
             assert (again.kind, again.receipt) == (Kind.DUPLICATE, first.receipt)
             assert (await r.erp.find([order.id], budget=5))[order.id].receipt == first.receipt
+
+    run(work)
+
+
+def test_it_lists_what_it_has_and_what_was_planted(file: Path) -> None:
+    async def work() -> None:
+        async with rig(file) as r:
+            began = datetime.now(UTC)
+            orders = [an_order(1) for _ in range(1200)]
+            await r.many(orders)
+            planted = (await r.ask("POST", "/_plant", {}))["id"]
+            altered = await r.ask("POST", "/_alter", {"id": str(orders[0].id), "digest": "0" * 64})
+            assert altered["digest"] == "0" * 64
+            await r.ask("POST", "/_alter", {"id": str(an_order().id)}, 422)
+            told, after = [], None
+            while not told or after is not None:
+                page = await r.erp.list(began, datetime.now(UTC), after=after, budget=5)
+                assert page.failed is None
+                told += page.orders
+                after = page.next
+            assert [str(order.id) for order in told] == r.taken()
+            assert str(told[-1].id) == planted
+            assert {order.digest for order in told if order.id == orders[0].id} == {bytes(32)}
+            nothing = await r.erp.list(began - timedelta(days=1), began, after=None, budget=5)
+            assert (nothing.orders, nothing.next, nothing.failed) == ((), None, None)
 
     run(work)
 

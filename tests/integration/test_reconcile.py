@@ -338,6 +338,18 @@ def test_only_the_span_that_was_named_is_asked_about(on_site: OnSite) -> None:
     on_site(work)
 
 
+def test_receipts_without_an_order_do_not_end_the_walk(on_site: OnSite) -> None:
+    async def work(site: Site) -> None:
+        await site.sql(
+            "INSERT INTO receipts (order_id, lease, backend, reference, lines) "
+            "SELECT gen_random_uuid(), gen_random_uuid(), 'erp', 'E', '[]' FROM generate_series(1, 600)"
+        )
+        await site.delivered(3)
+        assert counts(await site.reconcile()) == {"present": 3, "moved": 600}
+
+    on_site(work)
+
+
 def test_pages_of_any_size_lead_to_the_same_counts(on_site: OnSite, monkeypatch: pytest.MonkeyPatch) -> None:
     from workers import reconcile as module
 

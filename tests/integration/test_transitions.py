@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,10 @@ from workers.audit import audit
 from workers.claim import claim
 from workers.delivery import deliver
 from workers.polling import poll
+from workers.reconcile import reconcile
+from workers.reconcile_patience import Patience
+from workers.reconcile_resend import resend
+from workers.reconcile_runs import begin
 from workers.replay import Choice, discard, replay
 from workers.term import EXPIRE
 
@@ -25,7 +30,9 @@ __all__ = ["on_bench"]
 
 KINDS = [kind for kind in Kind if kind is not Kind.ABSENT]
 EVENTS = st.one_of(
-    st.sampled_from(["accept", "dispatch", "die", "rescue", "poll", "replay", "discard", "cancel", "expire", "time"]),
+    st.sampled_from(
+        ["accept", "dispatch", "die", "rescue", "poll", "replay", "discard", "cancel", "expire", "time", "resend"]
+    ),
     st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
 )
 
@@ -72,6 +79,10 @@ async def happen(bench: Bench, event: str | list[Kind]) -> None:
     elif event == "expire":
         await bench.sql("UPDATE deliveries SET valid_until = now() - interval '1 second' WHERE priority = 1")
         await bench.run(EXPIRE.bindparams(backend=bench.settings.backend))
+    elif event == "resend":
+        run = await begin(bench.engine, bench.settings.backend, datetime(2026, 1, 1, tzinfo=UTC), None)
+        run = await reconcile(bench.engine, answering([Kind.ACCEPTED]), run, Patience(0, 5), lambda *_: None)
+        await resend(bench.engine, run, None, lambda done: None)
     elif event == "time":
         await bench.now_due()
 

@@ -75,6 +75,33 @@ def test_the_same_order_twice_is_two_effects_and_the_first_is_found(tmp_path: Pa
     book.close()
 
 
+def test_what_is_falsified_is_told_and_nothing_else_moves(tmp_path: Path) -> None:
+    book = filled(tmp_path / "erp.jsonl")
+    for number, reference in ((3, "a longer reference than it had"), (0, "x"), (9, "")):
+        book.alter(effect(number)["id"], {"reference": reference})
+    told = {**{n: f"SIM-{n}" for n in range(10)}, 3: "a longer reference than it had", 0: "x", 9: ""}
+    assert [book.find(effect(n)["id"])["reference"] for n in range(10)] == list(told.values())  # type: ignore[index]
+    book.add(effect(10))
+    assert [found["reference"] for found in read_effects(tmp_path / "erp.jsonl")] == [*told.values(), "SIM-10"]
+    with pytest.raises(KeyError):
+        book.alter("unknown", {})
+    book.close()
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 100])
+def test_a_span_of_time_is_listed_page_by_page(tmp_path: Path, limit: int) -> None:
+    book = filled(tmp_path / "erp.jsonl")
+    since, until = START + timedelta(seconds=2), START + timedelta(seconds=8)
+    pages, after = [], None
+    while not pages or after is not None:
+        found, after = book.listed(since, until, after, limit)
+        pages.append([one["id"] for one in found])
+    assert [order_id for page in pages for order_id in page] == [effect(n)["id"] for n in range(2, 8)]
+    assert max(map(len, pages)) <= limit
+    assert len(pages) == -(-6 // limit)
+    book.close()
+
+
 def test_one_process_at_a_time_holds_the_file(tmp_path: Path) -> None:
     book = filled(tmp_path / "erp.jsonl", 1)
     with pytest.raises(BlockingIOError):
