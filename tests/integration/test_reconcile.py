@@ -21,7 +21,8 @@ from orders.errors import TooLate
 from orders.journal import connect
 from orders.tables_reconcile import Difference, Stage
 from tests.integration.test_delivery import MEDICINE, Bench
-from workers import delivery, reconcile_patience
+from workers import delivery, reconcile_listing, reconcile_patience
+from workers import reconcile as reconciling
 from workers.audit import audit
 from workers.delivery import deliver
 from workers.erp.http import HttpErp
@@ -351,18 +352,17 @@ def test_receipts_without_an_order_do_not_end_the_walk(on_site: OnSite) -> None:
 
 
 def test_pages_of_any_size_lead_to_the_same_counts(on_site: OnSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workers import reconcile as module
+    whole = str(reconciling.PAGE)
 
     async def work(site: Site) -> None:
         await site.delivered(23)
         lost = site.forget(0.4)
         for limit, size in ((500, 1), (3, 10**6), (500, 700)):
-            page = str(module.PAGE).replace("LIMIT 500", f"LIMIT {limit}")
-            monkeypatch.setattr(module, "PAGE", text(page.replace(str(module.PAGE_BYTES), str(size))))
+            page = whole.replace("LIMIT 500", f"LIMIT {limit}").replace(str(reconciling.PAGE_BYTES), str(size))
+            monkeypatch.setattr(reconciling, "PAGE", text(page))
             run = await site.reconcile()
             assert counts(run) == {"present": 14, "missing": 9}
             assert await site.found(run, Difference.MISSING) == lost
-            monkeypatch.undo()
 
     on_site(work)
 
@@ -441,8 +441,6 @@ def test_a_list_that_breaks_off_is_said_and_a_resumed_one_counts_nothing_twice(o
 
 
 def test_a_list_without_end_is_broken_off(on_site: OnSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workers import reconcile_listing
-
     monkeypatch.setattr(reconcile_listing, "MOST_FOREIGN", 5)
 
     async def work(site: Site) -> None:
@@ -461,32 +459,40 @@ async def _command(site: Site, path: str, body: dict[str, Any]) -> None:
     assert reply.label == "200"
 
 
-def test_a_run_that_dies_anywhere_is_resumed_and_ends_the_same(on_site: OnSite) -> None:
-    """Cancelled at every place where it can wait; the whole is asked once and counted once."""
-    from workers import reconcile as module
+class Died(Exception):
+    """As a SIGKILL, at a place of the test's choosing."""
+
+
+def test_a_run_that_dies_anywhere_is_resumed_and_ends_the_same(
+    on_site: OnSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every page it dies before it has asked, before it has committed, and after: each order is counted once."""
+    monkeypatch.setattr(reconciling, "PAGE", text(str(reconciling.PAGE).replace("LIMIT 500", "LIMIT 5")))
+    keep, deaths = reconciling._keep, ["asking", "before", "after"] * 5
+
+    def here(place: str) -> None:
+        if deaths and deaths[0] == place:
+            deaths.pop(0)
+            raise Died
+
+    async def keep_or_die(*arguments: Any) -> Run:
+        here("before")
+        run = await keep(*arguments)
+        here("after")
+        return run
 
     async def work(site: Site) -> None:
-        await site.delivered(12)
+        monkeypatch.setattr(reconciling, "_keep", keep_or_die)
+        await site.delivered(24)
         lost = site.forget(0.5)
-        module_page = module.PAGE
-        module.PAGE = text(str(module.PAGE).replace("LIMIT 500", "LIMIT 2"))
-        try:
-            run = await begin(site.engine, "erp", LONG_AGO, None)
-            for turns in range(1, 2000, 13):
-                task = asyncio.ensure_future(site.reconcile(run=run))
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                task.cancel()
-                with suppress(asyncio.CancelledError, Overtaken):
-                    await task
-                run = await read(site.engine, run.id)
-                if run.state == Stage.DONE:
-                    break
-        finally:
-            module.PAGE = module_page
-        done = run if run.state == Stage.DONE else await site.reconcile(run=run)
-        assert counts(done) == {"present": 6, "missing": 6}
-        assert await site.found(done, Difference.MISSING) == lost
+        run, erp = await begin(site.engine, "erp", LONG_AGO, None), Answering(site.erp, lambda *_: here("asking"))
+        while run.state != Stage.DONE:
+            with suppress(Died):
+                await site.reconcile(erp, run)
+            run = await read(site.engine, run.id)
+        assert deaths == []
+        assert counts(run) == {"present": 12, "missing": 12}
+        assert await site.found(run, Difference.MISSING) == lost
 
     on_site(work)
 
