@@ -19,7 +19,7 @@ from workers.forecast_arrivals import Arrivals
 from workers.forecast_pace import Pace
 
 PATHS: Final = 240
-HORIZON: Final = 8 * 7 * 86400.0  # s; what is later than this is not foretold
+HORIZON: Final = 8 * 7 * 86400.0  # s; what is later is not foretold
 SETTLED: Final = 0.01  # s, to which an end is worked out
 
 
@@ -114,11 +114,8 @@ def ends(of: Situation) -> Ends:
 def late(of: Situation) -> list[Late]:
     """How many orders of each round will miss their cut-off; new urgent orders go before normal ones."""
     futures = _futures(of)
-    found = []
-    for each in of.rounds:
-        missed = sorted(_missed(of, each, path, pace) for path, pace in futures)
-        found.append(Late(round(quantile(missed, 0.5)), round(quantile(missed, 0.95))))
-    return found
+    missed = [sorted(_missed(of, each, path, pace) for path, pace in futures) for each in of.rounds]
+    return [Late(round(quantile(orders, 0.5)), round(quantile(orders, 0.95))) for orders in missed]
 
 
 def paces(of: Situation) -> tuple[float, float, float]:

@@ -81,11 +81,12 @@ def busy(bins: Mapping[int, Bin], width: float) -> list[float]:
     """Orders a second in every sample of `width` s in which the ERP was busy, the newest last."""
     found: list[float] = []
     for run in _runs(_widened(bins, round(width / BIN)), int(SILENCE / width)):
-        inner = run[1:-1]  # the first and the last began or ended within
-        usual = median(inner) if inner else 0.0
-        ramp = next((number for number, orders in enumerate(inner) if 2 * orders >= usual), 0)
-        found += [orders / width for orders in inner[ramp:]]
-    return found if any(found) else []
+        since = run[1:]  # what the first sample holds was partly worked on before it
+        usual = median(since) if since else 0.0
+        ramp = next((number for number, orders in enumerate(since) if 2 * orders >= usual), 0)
+        whole = since[ramp:-1] if since and 2 * since[-1] < usual else since[ramp:]  # the last may have just begun
+        found += [orders / width for orders in whole]
+    return found
 
 
 def _widened(bins: Mapping[int, Bin], times: int) -> dict[int, Bin]:

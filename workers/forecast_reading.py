@@ -70,7 +70,8 @@ FROM (SELECT backend, priority FROM deliveries ORDER BY order_id DESC LIMIT :new
 
 FIRST = text("SELECT id FROM orders ORDER BY id LIMIT 1")
 
-# A row may fill a gap on a page a little further up, so the outer tenths are left aside.
+# A small row may fill a gap on a page further up: so the outer tenths are left aside here, and below, the last of a
+# few rows is taken.
 PAGES = text("""
 SELECT coalesce(0.8 * count(*) / nullif(percentile_cont(0.9) WITHIN GROUP (ORDER BY page)
     - percentile_cont(0.1) WITHIN GROUP (ORDER BY page), 0), max(line)) AS density,
@@ -83,7 +84,8 @@ SELECT coalesce(0.8 * count(*) / nullif(percentile_cont(0.9) WITHIN GROUP (ORDER
 PLACES = text("""
 SELECT (CAST(CAST(o.place AS text) AS point))[0], (CAST(CAST(o.place AS text) AS point))[1]
 FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS b (id, number)
-LEFT JOIN LATERAL (SELECT ctid AS place FROM orders WHERE id >= b.id ORDER BY id LIMIT 1) o ON true ORDER BY number
+CROSS JOIN LATERAL (
+  SELECT max(ctid) AS place FROM (SELECT ctid FROM orders WHERE id >= b.id ORDER BY id LIMIT 8) f) o ORDER BY number
 """)
 
 COUNTED = text("""

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from orders import reading
 from orders.errors import NotFound
+from orders.journal import unreachable
 from workers import forecast_reading
 from workers.forecast import Ends, Situation, Start, ends, late, paces
 from workers.forecast_arrivals import HOUR
@@ -73,13 +74,21 @@ async def foretell(engine: AsyncEngine, settings: Settings, backend: str, ask: A
 
 
 async def draining(engine: AsyncEngine, settings: Settings) -> list[Forecast]:
-    """The forecast of every backend that has a backlog; costs next to nothing where none has."""
-    rows, leading, found = await reading.standing(engine), await leader(engine), []
-    async with engine.connect() as connection:
-        for row in rows:
-            backlog = await forecast_reading.backlog(connection, row["name"])
-            if backlog.orders:
-                found.append(await _foretell(connection, settings, row, leading, backlog, Ask()))
+    """The forecast of every backend that has a backlog; costs next to nothing where none has.
+
+    What the journal, just gone out of reach, no longer tells is left out.
+    """
+    found: list[Forecast] = []
+    try:
+        rows, leading = await reading.standing(engine), await leader(engine)
+        async with engine.connect() as connection:
+            for row in rows:
+                backlog = await forecast_reading.backlog(connection, row["name"])
+                if backlog.orders:
+                    found.append(await _foretell(connection, settings, row, leading, backlog, Ask()))
+    except Exception as error:
+        if not unreachable(error):
+            raise
     return found
 
 

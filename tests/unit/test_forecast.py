@@ -183,9 +183,11 @@ def test_only_busy_times_tell_the_pace() -> None:
 
 def test_the_ramp_and_broken_samples_at_the_ends_do_not_count() -> None:
     assert busy(bins(1, 2, 4, 8, 16, *[20] * 10, 3), BIN) == [16.0, *[20.0] * 10]
-    settled_whole = bins(100, 0, 0, 0, 0, 100, 0, 0, 0, 0, 100, 0, 0, 0, 0, 100)
-    assert sum(busy(settled_whole, BIN)) == 200, "what is settled at once belongs to the silence before it"
+    settled_whole = measured(bins(100, *[0, 0, 0, 0, 100] * 3))
+    assert settled_whole is not None
+    assert settled_whole.middle == 20, "what is settled at once belongs to the silence before it"
     assert busy({0: Bin(5, 5)}, BIN) == []
+    assert measured({0: Bin(5, 5)}) is None
 
 
 def test_samples_that_differ_make_the_pace_unsure_and_a_long_drain_evens_them_out() -> None:

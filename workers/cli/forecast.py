@@ -78,10 +78,16 @@ def forecast(
 
         return await foretell(engine, settings, backend or settings.backend, Ask(rate, at))
 
-    found = asdict(on_journal(ctx, read))
-    show.document({**found, "sentence": sentence(found)}) if as_json else show_forecast(found)
+    found = report(on_journal(ctx, read))
+    show.document(found) if as_json else show_forecast(found)
     if found["p50"] is None:
         raise typer.Exit(BAD)
+
+
+def report(found: Forecast) -> dict[str, Any]:
+    """A forecast as a document, with its sentence."""
+    figures = asdict(found)
+    return {"sentence": sentence(figures), **figures}
 
 
 def sentence(found: Mapping[str, Any]) -> str:
@@ -102,7 +108,7 @@ def show_forecast(found: Mapping[str, Any]) -> None:
     """The forecast for people."""
     from workers.cli import show
 
-    show.line(sentence(found))
+    show.line(found["sentence"])
     if not found["backlog"]:
         return
     rate, start, arrivals = found["rate"], found["start"], found["arrivals"]

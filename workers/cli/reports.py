@@ -91,13 +91,14 @@ def status(
     from workers.cli.intake import api_url
 
     async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
+        from workers.cli.forecast import report
         from workers.forecasting import draining
         from workers.status import status as stand
 
         found = await stand(engine, settings, api_url(settings))
         if found["journal"] is None:
             found["flow"] = asdict(found["flow"])
-            found["forecast"] = [asdict(one) for one in await draining(engine, settings)]
+            found["forecast"] = [report(one) for one in await draining(engine, settings)]
         return {**found, "queue": asdict(found["queue"])}
 
     found = on_journal(ctx, read)
@@ -109,14 +110,13 @@ def status(
 def show_status(found: Mapping[str, Any]) -> None:
     """The status for people."""
     from workers.cli import show
-    from workers.cli.forecast import sentence
 
     if found["journal"] is None:
         headings = ("name", "circuit", "window", "paused", "quarantined", "since", "succeeded_at", "held")
         show.table("Backends", found["backends"], headings)
         show.facts("Orders", {**found["orders"], "backlog": found["backlog"], "oldest waiting": found["oldest"]})
         for one in found["forecast"]:
-            show.line(sentence(one))
+            show.line(one["sentence"])
     show.facts("Flow", _flow(found))
 
 
