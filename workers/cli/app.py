@@ -13,6 +13,7 @@ from workers.cli import recovery, reports, servers, simulator
 from workers.cli.clients import client
 from workers.cli.dead import dead
 from workers.cli.failure import explain
+from workers.cli.forecast import forecast
 from workers.cli.reconcile import reconcile
 from workers.cli.spill import spill
 from workers.cli.spool import spool
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": reports.status,
     "backlog": reports.backlog,
     "audit": reports.audit,
+    "forecast": forecast,
     "replay": recovery.replay,
     "drain": recovery.drain,
     "reconcile": reconcile,

@@ -84,17 +84,21 @@ def status(
 ) -> None:
     """Show how Relais stands.
 
-    Backends, orders by state, what went through lately, Redis, worker, and where the intake keeps what comes now.
+    Backends, orders by state, when the backlog will be empty, what went through lately, Redis, worker, and where the
+    intake keeps what comes now.
     """
     from workers.cli import show
     from workers.cli.intake import api_url
 
     async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
+        from workers.cli.forecast import report
+        from workers.forecasting import draining
         from workers.status import status as stand
 
         found = await stand(engine, settings, api_url(settings))
         if found["journal"] is None:
             found["flow"] = asdict(found["flow"])
+            found["forecast"] = [report(one) for one in await draining(engine, settings)]
         return {**found, "queue": asdict(found["queue"])}
 
     found = on_journal(ctx, read)
@@ -111,6 +115,8 @@ def show_status(found: Mapping[str, Any]) -> None:
         headings = ("name", "circuit", "window", "paused", "quarantined", "since", "succeeded_at", "held")
         show.table("Backends", found["backends"], headings)
         show.facts("Orders", {**found["orders"], "backlog": found["backlog"], "oldest waiting": found["oldest"]})
+        for one in found["forecast"]:
+            show.line(one["sentence"])
     show.facts("Flow", _flow(found))
 
 

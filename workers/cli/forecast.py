@@ -1,0 +1,146 @@
+"""`relais forecast`: when the backlog will be empty, on what that rests, and what if.
+
+Exit 1 when there is no date: nothing flows, nothing is known of the ERP's rate, or more comes in than goes out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workers.cli.durations import duration, span
+from workers.cli.failure import BAD
+from workers.cli.session import Json, on_journal
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from config.settings import Settings
+    from workers.forecasting import Forecast
+
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+
+
+def moment(said: str) -> datetime:
+    """The time that `said` names: `14:30` (the next, here), `2h` (from now), or ISO 8601 (here, when without zone).
+
+    ValueError when it names none, or one that has passed.
+    """
+    now = datetime.now().astimezone()
+    if found := _CLOCK.fullmatch(said.strip()):
+        at = now.replace(hour=int(found[1]), minute=int(found[2]), second=0, microsecond=0, tzinfo=None)
+        return (at if at.astimezone() > now else at + timedelta(days=1)).astimezone()
+    try:
+        return now + duration(said)
+    except ValueError:
+        pass
+    try:
+        at = datetime.fromisoformat(said.strip()).astimezone()
+    except (ValueError, OverflowError):
+        raise ValueError("a time is 14:30, 2h (from now), or 2026-01-05T14:30") from None
+    if at <= now:
+        raise ValueError("this time has passed")
+    return at
+
+
+def _rate(said: str) -> float:
+    """A number of orders a second, above none. ValueError."""
+    rate = float(said)
+    if not 0.001 <= rate <= 1_000_000:
+        raise ValueError("a rate is from 0.001 to 1000000 orders a second")
+    return rate
+
+
+def forecast(
+    ctx: typer.Context,
+    backend: Annotated[str | None, typer.Argument(metavar="BACKEND", help="RELAIS_BACKEND when left out.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(parser=_rate, metavar="N", help="What if the ERP takes N orders a second.")
+    ] = None,
+    at: Annotated[
+        datetime | None, typer.Option(parser=moment, metavar="TIME", help="What if it is back then: 14:30, 2h, ISO.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Foretell when the backlog will be empty.
+
+    From the backlog, what came at these hours in past weeks, the rate that the ERP was seen to take, and the ramp.
+    """
+    from workers.cli import show
+
+    async def read(engine: AsyncEngine, settings: Settings) -> Forecast:
+        from workers.forecasting import Ask, foretell
+
+        return await foretell(engine, settings, backend or settings.backend, Ask(rate, at))
+
+    found = report(on_journal(ctx, read))
+    show.document(found) if as_json else show_forecast(found)
+    if found["p50"] is None:
+        raise typer.Exit(BAD)
+
+
+def report(found: Forecast) -> dict[str, Any]:
+    """A forecast as a document, with its sentence."""
+    figures = asdict(found)
+    return {"sentence": sentence(figures), **figures}
+
+
+def sentence(found: Mapping[str, Any]) -> str:
+    """The forecast in one sentence."""
+    name, backlog = found["backend"], f"{found['backlog']:,} orders"
+    if not found["backlog"]:
+        return f"The backlog of {name} is empty."
+    if found["p50"] is None:
+        return f"No date for the {backlog} of {name}: {found['why']}."
+    told = f"The backlog of {name}, {backlog}, will be empty at {_here(found['p50'], found['now'])}"
+    if found["p95"] is None:
+        return f"{told} as likely as not; {found['why']}."
+    condition = f", if {found['assumes']}" if found["assumes"] else ""
+    return f"{told}, and with 95 % by {_here(found['p95'], found['now'])}{condition}."
+
+
+def show_forecast(found: Mapping[str, Any]) -> None:
+    """The forecast for people."""
+    from workers.cli import show
+
+    show.line(found["sentence"])
+    if not found["backlog"]:
+        return
+    rate, start, arrivals = found["rate"], found["start"], found["arrivals"]
+    facts: dict[str, object] = {
+        "backlog": found["backlog"],
+        "arrivals": f"{arrivals['per_hour']:,.0f} in the next hour ({arrivals['basis']})",
+        "rate": _shown(rate) if rate else "not known: --rate says what if",
+        "ramp": f"from {show.moment(start['at'])}, window {start['window']}, at full rate after {span(start['ramp'])}"
+        if rate else None,
+        "empty, P50": _both(found["p50"]),
+        "empty, P95": _both(found["p95"]),
+    }  # fmt: skip
+    show.facts("Forecast", facts | {"past their cut-off": found["missed"] or None})
+    if late := [each for each in found["cut_offs"] if each["late_p95"]]:
+        headings = ("cut_off", "priority", "orders", "late_p50", "late_p95")
+        show.table("Cut-offs that some orders will miss", late, headings)
+    elif found["cut_offs"]:
+        show.line(f"No order will miss any of the {len(found['cut_offs'])} nearest cut-offs.")
+
+
+def _shown(rate: Mapping[str, Any]) -> str:
+    capped = f", capped at {rate['cap']:.3g}/s" if rate["cap"] is not None else ""
+    return f"{rate['p50']:.3g} orders/s, {rate['p5']:.3g} to {rate['p95']:.3g}{capped} ({rate['basis']})"
+
+
+def _here(at: datetime, now: datetime) -> str:
+    """A time on the clock here: to the second when it is near, with its date when that is another."""
+    here = at.astimezone()
+    clock = f"{here:%H:%M:%S}" if at - now < timedelta(minutes=10) else f"{here:%H:%M}"
+    return clock if here.date() == now.astimezone().date() else f"{clock} on {here:%a %d %b}"
+
+
+def _both(at: datetime | None) -> str | None:
+    """A time on the clock here and in UTC."""
+    return None if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z} ({at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z)"

@@ -1,0 +1,188 @@
+"""The forecast of a backend as an operator asks for it: when its backlog will be empty, and on what that rests.
+
+Without a question it follows from how things stand: an open circuit is taken to let its next canary through, and
+where only an operator or a worker can make orders flow there is no date. `Ask` puts other things in their place: the
+pace of the ERP, the time at which it is back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from math import inf
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from config.settings import Settings
+from orders import reading
+from orders.errors import NotFound
+from orders.journal import unreachable
+from workers import forecast_reading
+from workers.forecast import Ends, Situation, Start, ends, late, paces
+from workers.forecast_arrivals import HOUR
+from workers.forecast_pace import Pace, measured, unseen
+from workers.forecast_reading import Backlog
+from workers.status import hindrance, leader
+
+Row = dict[str, Any]
+
+HANDLING: Final = 0.2  # s that an order spends with dispatcher, queue, claim and settling
+CANARY: Final = 1.0  # order, the window after an outage
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What if: the ERP takes `rate` orders a second; it is back `at` that time."""
+
+    rate: float | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When a backend's backlog will be empty: in 5, 50 and 95 of 100 futures, or None with a reason in `why`.
+
+    `assumes` is the condition it stands under. Rates are orders a second, `ramp` is in seconds; `cut_offs` holds
+    rounds that are still to come, nearest first, and `missed` counts orders whose cut-off has passed.
+    """
+
+    backend: str
+    now: datetime
+    backlog: int
+    p5: datetime | None
+    p50: datetime | None
+    p95: datetime | None
+    why: str | None
+    assumes: str | None
+    arrivals: dict[str, Any]
+    rate: dict[str, Any] | None
+    start: dict[str, Any]
+    cut_offs: list[dict[str, Any]]
+    missed: int
+
+
+async def foretell(engine: AsyncEngine, settings: Settings, backend: str, ask: Ask) -> Forecast:
+    """The forecast of one backend. Raises NotFound for one that the journal does not know."""
+    rows = {row["name"]: row for row in await reading.standing(engine)}
+    if backend not in rows:
+        raise NotFound(f"no backend {backend}: no worker has ever run for it")
+    leading = await leader(engine)
+    async with engine.connect() as connection:
+        backlog = await forecast_reading.backlog(connection, backend)
+        return await _foretell(connection, settings, rows[backend], leading, backlog, ask)
+
+
+async def draining(engine: AsyncEngine, settings: Settings) -> list[Forecast]:
+    """The forecast of every backend that has a backlog; costs next to nothing where none has.
+
+    What the journal, just gone out of reach, no longer tells is left out.
+    """
+    found: list[Forecast] = []
+    try:
+        rows, leading = await reading.standing(engine), await leader(engine)
+        async with engine.connect() as connection:
+            for row in rows:
+                backlog = await forecast_reading.backlog(connection, row["name"])
+                if backlog.orders:
+                    found.append(await _foretell(connection, settings, row, leading, backlog, Ask()))
+    except Exception as error:
+        if not unreachable(error):
+            raise
+    return found
+
+
+async def _foretell(
+    connection: AsyncConnection, settings: Settings, row: Row, leading: bool, backlog: Backlog, ask: Ask
+) -> Forecast:
+    arrivals, urgent = await forecast_reading.arrivals(connection, row["name"], backlog.now)
+    latency = row["latency"] or await forecast_reading.latency(connection, row["name"]) or 0.0
+    start = _start(row, settings, latency + HANDLING, backlog.now, ask.at)
+    pace = await _pace(connection, settings, row, latency, ask.rate)
+    of = Situation(backlog.orders, arrivals, pace, start, backlog.rest, backlog.rounds, urgent)
+    why = _unknown(of, row, leading, ask)
+    found = ends(of) if why is None else Ends(inf, inf, inf)
+    p5, p50, p95 = (_when(backlog.now, seconds) for seconds in (found.p5, found.p50, found.p95))
+    return Forecast(
+        row["name"], backlog.now, backlog.orders, p5, p50, p95, why or _never(of, found), _assumes(row, of, ask),
+        {"per_hour": HOUR * arrivals.mean(HOUR), "basis": arrivals.basis}, _rate(of), _onset(of, backlog.now),
+        [] if why else _cut_offs(of, backlog.now), backlog.missed,
+    )  # fmt: skip
+
+
+def _start(row: Row, settings: Settings, turn: float, now: datetime, at: datetime | None) -> Start:
+    """When orders flow, and with which window they begin: after an outage with a canary's."""
+    most = float(settings.window_max)
+    if at is None and row["circuit"] == "closed":
+        return Start(0.0, min(float(row["window"]), most), turn, most)
+    at = at or (row["probe_at"] if row["circuit"] == "open" else None) or now
+    return Start(max(0.0, (at - now).total_seconds()), CANARY, turn, most)
+
+
+async def _pace(
+    connection: AsyncConnection, settings: Settings, row: Row, latency: float, rate: float | None
+) -> Pace:
+    """What the ERP takes: as asked, as measured, or as its latency lets through; never more than its cap."""
+    most = row["rate"] or inf
+    if rate is not None:
+        return Pace(rate, "as asked", most=most)
+    bins = await forecast_reading.taken(connection, row["name"], latency)
+    if not bins:
+        return Pace(0.0, "nothing was delivered yet")
+    calls = min(settings.window_max, settings.erp_concurrency * settings.worker_concurrency)
+    return replace(measured(bins) or unseen(bins, calls / (latency + HANDLING)), most=most)
+
+
+def _unknown(of: Situation, row: Row, leading: bool, ask: Ask) -> str | None:
+    """Why there is no date at all, or None."""
+    if of.backlog and ask.at is None and (row["paused"] or row["quarantined"] or not leading):
+        return hindrance(row, leading)
+    if of.backlog and not of.pace.middle:
+        return f"{row['name']} has delivered nothing yet, so its rate is not known"
+    return None
+
+
+def _never(of: Situation, found: Ends) -> str | None:
+    """Why there is a future without an end, or None."""
+    if found.p95 < inf:
+        return None
+    come, taken = of.arrivals.mean(of.arrivals.period), paces(of)[1]
+    if found.p50 < inf:
+        return "in more than one future of twenty the backlog is not empty within eight weeks"
+    if come >= taken:
+        return f"never at this rate: {come:.3g} orders a second come in on average, and {taken:.3g} go out"
+    return f"not within eight weeks: {come:.3g} orders a second come in on average, and {taken:.3g} go out"
+
+
+def _assumes(row: Row, of: Situation, ask: Ask) -> str | None:
+    """The condition that the forecast stands under."""
+    if ask.at is not None:
+        return f"{row['name']} is back by then, and a canary opens the way"
+    if of.backlog and row["circuit"] != "closed":
+        return "the next canary gets through"
+    return None
+
+
+def _rate(of: Situation) -> dict[str, Any] | None:
+    if not of.pace.middle:
+        return None
+    slow, middle, fast = paces(of)
+    cap = of.pace.most if of.pace.most < inf else None
+    return {"p5": slow, "p50": middle, "p95": fast, "cap": cap, "basis": of.pace.basis}
+
+
+def _onset(of: Situation, now: datetime) -> dict[str, Any]:
+    ramp = of.start.ramp(paces(of)[1]) if of.pace.middle else None
+    return {"at": _when(now, of.start.after), "window": int(of.start.window), "ramp": ramp}
+
+
+def _cut_offs(of: Situation, now: datetime) -> list[dict[str, Any]]:
+    return [
+        {"cut_off": _when(now, each.cut_off), "priority": "urgent" if each.urgent else "normal",
+         "orders": each.orders, "late_p50": missed.p50, "late_p95": missed.p95}
+        for each, missed in zip(of.rounds, late(of), strict=True)
+    ]  # fmt: skip
+
+
+def _when(now: datetime, seconds: float) -> datetime | None:
+    return None if seconds == inf else now + timedelta(seconds=seconds)
