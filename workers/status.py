@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.backends import load_backends
 from config.settings import Settings
 from orders import reading, webhook_reading
 from orders.journal import unreachable
@@ -154,7 +155,7 @@ def queue(settings: Settings) -> Queue:
     try:
         with Connection(settings.redis_url, transport_options=options) as connection:
             spilled = int(connection.default_channel.client.llen(RECORDS))
-            return Queue(True, depth(connection), spilled)
+            return Queue(True, depth(connection, *load_backends(settings)), spilled)
     except (KombuError, RedisError, OSError) as error:
         return Queue(False, None, None, (str(error).splitlines() or [type(error).__name__])[0])
 

@@ -26,18 +26,22 @@ def explain(error: Exception) -> tuple[str, int]:
     """The sentence and the exit code for whatever a command raised."""
     from pydantic import ValidationError
 
+    from config.backends import BadBackends
     from config.settings import MissingSetting
     from orders.catalogue import BadList
     from orders.errors import JournalDown, Malformed, RelaisError
+    from orders.routing import NoList
 
     if isinstance(error, Failure):
         return str(error), error.code
     if isinstance(error, ValidationError):
         return _wrong_settings(error), UNABLE
     if isinstance(error, RelaisError):
-        return str(error), UNABLE if isinstance(error, JournalDown | BadList | Malformed) else BAD
+        return str(error), UNABLE if isinstance(error, JournalDown | BadList | NoList | Malformed) else BAD
     if isinstance(error, MissingSetting):
         return str(error), UNABLE
+    if isinstance(error, BadBackends):
+        return f"backends: {error}", UNABLE
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", UNABLE

@@ -1,0 +1,24 @@
+"""Durations as people type them, in a command or a file: 90s, 15m, 6h, 2d; a bare number is seconds.
+
+Longer than a century is a slip of the hand, and refused.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
+_LONGEST = timedelta(days=36_500)
+
+
+def duration(text: str) -> timedelta:
+    """The duration that `text` names. ValueError when it names none."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    if found is None:
+        raise ValueError("a duration is a number and s, m, h or d: 90s, 15m, 6h, 2d")
+    seconds = float(found[1]) * _UNITS[found[2] or "s"]
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError("a duration is at most 36500d")
+    return timedelta(seconds=seconds)
