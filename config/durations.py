@@ -1,4 +1,4 @@
-"""Durations as people type them, in a command or a file: 90s, 15m, 6h, 2d; a bare number is seconds.
+"""Durations as people type them, in a command or a file: 90s, 15m, 6h, 2d; and as they read: 6h 05m.
 
 Longer than a century is a slip of the hand, and refused.
 """
@@ -22,3 +22,16 @@ def duration(text: str) -> timedelta:
     if seconds > _LONGEST.total_seconds():
         raise ValueError("a duration is at most 36500d")
     return timedelta(seconds=seconds)
+
+
+def span(seconds: float) -> str:
+    """A duration for people, in its two largest units: `41s`, `3m 20s`, `6h 05m`, `2d 03h`."""
+    whole = max(0, int(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    days, hours_left = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours_left:02}h"
+    if hours:
+        return f"{hours}h {minutes_left:02}m"
+    return f"{minutes}m {rest:02}s" if minutes else f"{whole}s"

@@ -18,6 +18,7 @@ from pathlib import Path
 from config.backends import CLASSES
 from orders.errors import RelaisError
 from orders.identifiers import CUSTOMER_CODE, product
+from orders.model import Order
 
 LONGEST_LINE = 65_536  # bytes
 MOST_LINES = 500_000  # all of France's medicines are 21,000
@@ -33,6 +34,10 @@ class BadList(RelaisError):
     def __init__(self, path: Path, line: int, field: str, why: str) -> None:
         super().__init__(f"{path}, line {line}, {field}: {why}" if line else f"{path}: {why}")
         self.path, self.line, self.field = path, line, field
+
+
+class NoList(RelaisError):
+    """A route or the policy for stale orders asks for classes of products, and there is no catalogue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,12 @@ def _pharmacies(path: Path) -> Iterator[tuple[str, str]]:
         if not _REGION.fullmatch(region.upper()):
             raise BadList(path, line, "region", "must be up to 32 letters without accents, digits, spaces, . - and _")
         yield code, region.upper()
+
+
+def classes_of(order: Order, catalogue: Catalogue) -> frozenset[str]:
+    """The classes that any of the order's products is of; one that is not in the catalogue is of none."""
+    known = (catalogue.get(line.product) for line in order.lines)
+    return frozenset[str]().union(*(each.classes for each in known if each is not None))
 
 
 def demo_catalogue() -> Catalogue:

@@ -10,16 +10,11 @@ from collections.abc import Callable, Mapping
 
 from config.backends import Route, Ways, load_ways
 from config.settings import Settings
-from orders.catalogue import Catalogue, load_catalogue, load_regions
-from orders.errors import RelaisError
+from orders.catalogue import Catalogue, NoList, classes_of, load_catalogue, load_regions
 from orders.identifiers import is_finess
 from orders.model import Order
 
 Routing = Callable[[Order], str]
-
-
-class NoList(RelaisError):
-    """A route or the policy for stale orders asks for a list that is not set."""
 
 
 def always(backend: str) -> Routing:
@@ -30,16 +25,7 @@ def always(backend: str) -> Routing:
 def open_routing(settings: Settings) -> Routing:
     """The routing that the settings ask for. Raises BadBackends, BadList and NoList."""
     ways = load_ways(settings)
-    return routing(ways, catalogue_for(settings, ways), _regions(settings, ways))
-
-
-def catalogue_for(settings: Settings, ways: Ways) -> Catalogue:
-    """The catalogue where a route asks for a product's class; else an empty one. Raises BadList and NoList."""
-    if not any(route.classes for route in ways.routes):
-        return {}
-    if settings.catalogue is None:
-        raise NoList("a route asks for a class of product, and RELAIS_CATALOGUE is not set")
-    return load_catalogue(settings.catalogue)
+    return routing(ways, _catalogue(settings, ways), _regions(settings, ways))
 
 
 def routing(ways: Ways, catalogue: Catalogue, regions: Mapping[str, str]) -> Routing:
@@ -73,13 +59,16 @@ def _takes(route: Route, order: Order, catalogue: Catalogue, regions: Mapping[st
         (route.priority is None or order.priority == route.priority)
         and (route.pharmacy is None or order.pharmacy in route.pharmacy)
         and (route.region is None or region(order.pharmacy, regions) in route.region)
-        and (route.classes is None or any(_classes(line.product, catalogue) & route.classes for line in order.lines))
+        and (route.classes is None or not route.classes.isdisjoint(classes_of(order, catalogue)))
     )
 
 
-def _classes(product: str, catalogue: Catalogue) -> frozenset[str]:
-    known = catalogue.get(product)
-    return known.classes if known is not None else frozenset()
+def _catalogue(settings: Settings, ways: Ways) -> Catalogue:
+    if not any(route.classes for route in ways.routes):
+        return {}
+    if settings.catalogue is None:
+        raise NoList("a route asks for a class of product, and RELAIS_CATALOGUE is not set")
+    return load_catalogue(settings.catalogue)
 
 
 def _regions(settings: Settings, ways: Ways) -> Mapping[str, str]:

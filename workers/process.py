@@ -23,6 +23,7 @@ from config.backends import load_ways
 from config.settings import Settings
 from orders.catalogue import load_catalogue, load_register
 from orders.journal import connect
+from orders.staleness import open_policy
 from workers.delivery import Desk
 from workers.erp.http import HttpErp
 from workers.lane import MOMENT, Lane
@@ -43,6 +44,7 @@ class Process:
         self._ways = load_ways(settings)
         self._catalogue = load_catalogue(settings.catalogue) if settings.catalogue else None
         self._register = load_register(settings.pharmacy_register) if settings.pharmacy_register else None
+        self._policy = open_policy(settings)
         self._patience = MOMENT if len(self._ways.backends) > 1 else None
         self.engine = connect(settings.need("database_url"), pool=4 * len(self._ways.backends))
         self._loop = uvloop.new_event_loop()
@@ -100,4 +102,5 @@ class Process:
             worker=f"{socket.gethostname()}:{os.getpid()}",
             catalogue=self._catalogue,
             register=self._register,
+            policy=self._policy,
         )

@@ -9,9 +9,9 @@ import pytest
 from config.backends import BadBackends, Route, Ways, load_backends, load_ways
 from config.celeryconfig import NORMAL, NOTICES, URGENT, InTurn, queue_of
 from config.settings import Settings
-from orders.catalogue import Product, load_regions
+from orders.catalogue import NoList, Product, load_regions
 from orders.model import Line, Order
-from orders.routing import NoList, open_routing, region, routing
+from orders.routing import open_routing, region, routing
 
 COLD, PLAIN = "3400937318044", "3400938615470"
 TWO = """

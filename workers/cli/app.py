@@ -12,6 +12,7 @@ import typer
 from workers.cli import recovery, reports, servers, simulator
 from workers.cli.clients import client
 from workers.cli.dead import dead
+from workers.cli.divert import divert
 from workers.cli.failure import explain
 from workers.cli.spill import spill
 from workers.cli.spool import spool
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "audit": reports.audit,
     "replay": recovery.replay,
     "drain": recovery.drain,
+    "divert": divert,
     "pause": recovery.pause,
     "resume": recovery.resume,
 }

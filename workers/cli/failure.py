@@ -28,9 +28,8 @@ def explain(error: Exception) -> tuple[str, int]:
 
     from config.backends import BadBackends
     from config.settings import MissingSetting
-    from orders.catalogue import BadList
+    from orders.catalogue import BadList, NoList
     from orders.errors import JournalDown, Malformed, RelaisError
-    from orders.routing import NoList
 
     if isinstance(error, Failure):
         return str(error), error.code

@@ -77,6 +77,7 @@ def worker(ctx: typer.Context) -> None:
     """
     from orders.catalogue import load_catalogue, load_register
     from orders.routing import open_routing
+    from orders.staleness import open_policy
     from workers.app import run_worker
 
     settings = settings_of(ctx)
@@ -84,6 +85,7 @@ def worker(ctx: typer.Context) -> None:
     _ = settings.catalogue and load_catalogue(settings.catalogue)
     _ = settings.pharmacy_register and load_register(settings.pharmacy_register)
     open_routing(settings)
+    open_policy(settings)
     raise typer.Exit(run_worker(settings))
 
 
