@@ -2,6 +2,7 @@
 and what is diverted from one to the other ends up at exactly one of them.
 """
 
+import asyncio
 import json
 import urllib.request
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from config.embedded.leash import Leash
@@ -36,6 +38,8 @@ pharmacy = ["P7"]
 backend = "fallback"
 class = ["cold_chain"]
 priority = "urgent"
+[stale]
+normal = "4h"
 """
 
 
@@ -66,6 +70,14 @@ class Site:
     def took(self, backend: str) -> Counter[str]:
         """How often each order took effect at a backend, by reference."""
         return Counter(effect["order_reference"] for effect in read_effects(self.directory / f"{backend}.jsonl"))
+
+    def sql(self, statement: str) -> None:
+        async def run() -> None:
+            connection = await asyncpg.connect(self.relais.env["RELAIS_DATABASE_URL"])
+            await connection.execute(statement)
+            await connection.close()
+
+        asyncio.run(run())
 
     def circuit(self, backend: str) -> str:
         rows = json.loads(self.relais("status", "--json").out)["backends"]
@@ -118,14 +130,22 @@ def test_urgent_orders_are_diverted_while_the_main_erp_is_out_and_each_is_at_exa
     assert moved <= urgent
     assert len(moved) >= 30, "a canary or two at most may be with the main one"
 
+    aged = site.submit(4, "aged")
+    site.sql("UPDATE deliveries SET accepted_at = accepted_at - interval '5 hours' FROM orders "
+             "WHERE id = order_id AND reference LIKE 'aged%' AND NOT unsure")  # fmt: skip
     site.dial("main")
     assert relais("drain", "--timeout", "90s").code == 0
+    stale = {row["reference"] for row in json.loads(relais("dead", "list", "--reason", "stale", "--json").out)}
+    assert stale
+    assert stale <= aged - site.took("main").keys(), "what was too old waits for a person"
+    replayed = json.loads(relais("dead", "replay", "--reason", "stale", "--yes", "--json").out)
+    assert replayed["became"] == {"delivered": len(stale)}
     at_main, at_fallback = site.took("main"), site.took("fallback")
     assert at_main.keys() & at_fallback.keys() == set(), "no order is at both"
-    assert at_main.keys() | at_fallback.keys() == main | routed | urgent
+    assert at_main.keys() | at_fallback.keys() == main | routed | urgent | aged
     assert {*at_main.values(), *at_fallback.values()} == {1}
     ledger = json.loads(relais("audit", "--json").out)
-    assert (ledger["balanced"], ledger["delivered"], ledger["dead"]) == (True, 225, 0)
+    assert (ledger["balanced"], ledger["delivered"], ledger["dead"]) == (True, 229, 0)
 
 
 DIVERT = (
