@@ -76,7 +76,6 @@ def worker(ctx: typer.Context) -> None:
     It also stands for dispatcher: one of the workers leads.
     """
     from orders.catalogue import load_catalogue, load_register
-    from orders.routing import open_routing
     from orders.staleness import open_policy
     from workers.app import run_worker
 
@@ -84,7 +83,6 @@ def worker(ctx: typer.Context) -> None:
     # A list that cannot be used is said here, once, rather than by every task.
     _ = settings.catalogue and load_catalogue(settings.catalogue)
     _ = settings.pharmacy_register and load_register(settings.pharmacy_register)
-    open_routing(settings)
     open_policy(settings)
     raise typer.Exit(run_worker(settings))
 
