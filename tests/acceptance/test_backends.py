@@ -15,6 +15,7 @@ import pytest
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
+from config.embedded.process import Process
 from config.settings import Settings
 from tests.acceptance.running import QUICK
 from tests.cli import CommandLine, command, environment, running
@@ -44,11 +45,17 @@ normal = "4h"
 
 
 class Site:
-    """Intake, one worker with one process, two simulators, and their operator."""
+    """Intake, two simulators, their operator, and a worker with one process when a test starts it."""
 
-    def __init__(self, relais: CommandLine, directory: Path) -> None:
+    def __init__(self, relais: CommandLine, directory: Path, stack: ExitStack, leash: Leash) -> None:
         self.relais, self.directory = relais, directory
         self.controls: dict[str, int] = {}
+        self._stack, self._leash = stack, leash
+
+    def run(self, name: str, *options: str, ready: str = "ready") -> Process:
+        argv = command(*options)
+        process, _ = self._stack.enter_context(running(self._leash, name, argv, self.relais.env, ready=ready))
+        return process
 
     def dial(self, backend: str, **knobs: object) -> None:
         url = f"http://127.0.0.1:{self.controls[backend]}/_dial"
@@ -99,21 +106,19 @@ def site(
         "RELAIS_CATALOGUE": str(tmp_path / "catalogue.csv"), "RELAIS_WORKER_CONCURRENCY": "1",
         "RELAIS_API_KEY": relais("client", "add", "front").out.strip(),
     }  # fmt: skip
-    site = Site(relais, tmp_path)
     with ExitStack() as stack:
+        site = Site(relais, tmp_path, stack, leash)
         for name in ("main", "fallback"):
             control, book = site.controls.setdefault(name, choose()), tmp_path / f"{name}.jsonl"
             options = ("--port", str(ports[name]), "--control-port", str(control), "--file", str(book))
-            stack.enter_context(
-                running(leash, name, command("erp-sim", *options), relais.env, ready="control")
-            )  # fmt: skip
-        stack.enter_context(running(leash, "api", command("api", "--port", str(ports["api"])), relais.env))
-        stack.enter_context(running(leash, "worker", command("worker"), relais.env))
+            site.run(name, "erp-sim", *options, ready="control")
+        site.run("api", "api", "--port", str(ports["api"]))
         yield site
 
 
 def test_urgent_orders_are_diverted_while_the_main_erp_is_out_and_each_is_at_exactly_one(site: Site) -> None:
     relais = site.relais
+    site.run("worker", "worker")
     site.dial("main", hanging=True)
     main = site.submit(150, "main")
     routed = site.submit(30, "routed", pharmacy="P7") | site.submit(5, "cold", product=COLD, priority="urgent")
@@ -151,3 +156,30 @@ def test_urgent_orders_are_diverted_while_the_main_erp_is_out_and_each_is_at_exa
 DIVERT = (
     "divert", "--to", "fallback", "--from", "main", "--priority", "urgent", "--reason", "main is out",
 )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_workers_killed_between_diverts_to_and_fro_leave_each_order_at_exactly_one(site: Site) -> None:
+    """Both ERPs take orders without answering at times, and workers die in the middle of it."""
+    relais, handed = site.relais, set[str]()
+    for name in ("main", "fallback"):
+        site.dial(name, die_before_answer=0.1, error_rate=0.1, latency_ms=20)
+    for number in range(6):
+        worker = site.run("worker", "worker")
+        handed |= site.submit(150, f"r{number}-", priority="urgent" if number % 2 else "normal")
+        for to in ("fallback", "main", "fallback") if number % 2 else ("fallback", "main"):
+            assert relais("divert", "--to", to, "--reason", "to and fro", "--yes").code == 0
+        worker.kill()
+        worker.sweep()
+    for name in ("main", "fallback"):
+        site.dial(name)
+    site.run("worker", "worker")
+    assert relais("drain", "--timeout", "100s").code == 0
+    at_main, at_fallback = site.took("main"), site.took("fallback")
+    assert at_main.keys() & at_fallback.keys() == set(), "no order is at both"
+    assert at_main.keys() | at_fallback.keys() == handed
+    assert {*at_main.values(), *at_fallback.values()} == {1}
+    assert min(len(at_main), len(at_fallback)) > 20, "both had their share"
+    ledger = json.loads(relais("audit", "--json").out)
+    assert (ledger["balanced"], ledger["delivered"], ledger["dead"]) == (True, 900, 0)
