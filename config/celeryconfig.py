@@ -4,15 +4,42 @@ is disposable: whatever Celery or Redis loses, the dispatcher sends again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kombu import Connection, Queue
+from kombu.utils.scheduling import round_robin_cycle
 
 URGENT, NOTICES, NORMAL = "relais.urgent", "relais.notices", "relais.normal"
 
 
-def celery_config(redis_url: str, *, concurrency: int, time_limit: float) -> dict[str, Any]:
-    """The settings for `redis_url`; `time_limit` (s) ends a task that outlived its lease."""
+def queue_of(kind: str, backend: str) -> str:
+    """The queue of a backend's dispatches: each backend has its own, so that none waits behind another's."""
+    return f"{kind}.{backend}"
+
+
+class InTurn(round_robin_cycle):  # type: ignore[misc]
+    """Queues in the order of their kinds; of one kind, those of the backends take turns."""
+
+    def rotate(self, last_used: str) -> str:
+        """The queue that a message came from goes behind the others of its kind."""
+        if last_used in self.items:
+            kind = _kind(last_used)
+            self.items.remove(last_used)
+            last = max((at for at, name in enumerate(self.items, 1) if _kind(name) <= kind), default=0)
+            self.items.insert(last, last_used)
+        return last_used
+
+
+def _kind(name: str) -> int:
+    return (URGENT, NOTICES, NORMAL).index(".".join(name.split(".")[:2]))
+
+
+def celery_config(
+    redis_url: str, backends: Iterable[str], *, concurrency: int, time_limit: float
+) -> dict[str, Any]:  # fmt: skip
+    """The settings for `redis_url` and these backends; `time_limit` (s) ends a task that outlived its lease."""
+    urgent, normal = ([queue_of(kind, each) for each in backends] for kind in (URGENT, NORMAL))
     return {
         "broker_url": redis_url,
         "broker_connection_retry_on_startup": True,  # a worker that starts before Redis waits for it
@@ -24,13 +51,14 @@ def celery_config(redis_url: str, *, concurrency: int, time_limit: float) -> dic
             "socket_timeout": 2,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
-            # The urgent queue is emptied first, then that of notices, whose tasks only begin the work and take no
-            # time, and which would else wait for a backlog's end; `round_robin`, the default, would serve all alike.
-            "queue_order_strategy": "priority",
+            # The urgent queues are emptied first, then that of notices, whose tasks only begin the work and take no
+            # time, and which would else wait for a backlog's end; `round_robin`, the default, would serve all alike,
+            # and `priority` one backend's backlog before another's orders.
+            "queue_order_strategy": f"{InTurn.__module__}:{InTurn.__name__}",
         },
         # Declared explicitly and addressed by name: no binding whose loss would drop messages silently.
-        "task_queues": [Queue(name, exchange="", routing_key=name) for name in (URGENT, NOTICES, NORMAL)],
-        "task_default_queue": NORMAL,
+        "task_queues": [Queue(name, exchange="", routing_key=name) for name in (*urgent, NOTICES, *normal)],
+        "task_default_queue": normal[0],
         "task_default_exchange": "",
         "task_create_missing_queues": False,
         "task_serializer": "json",
@@ -53,7 +81,9 @@ def celery_config(redis_url: str, *, concurrency: int, time_limit: float) -> dic
     }
 
 
-def depth(connection: Connection) -> int:
-    """Messages about orders that wait in Redis. Raises what kombu and redis-py raise when it is out of reach."""
+def depth(connection: Connection, *backends: str) -> int:
+    """Messages about these backends' orders that wait in Redis. Raises what kombu and redis-py raise when it is out
+    of reach.
+    """
     client = connection.default_channel.client
-    return int(client.llen(URGENT)) + int(client.llen(NORMAL))
+    return sum(int(client.llen(queue_of(kind, each))) for each in backends for kind in (URGENT, NORMAL))

@@ -59,11 +59,16 @@ class Settings(BaseSettings):
     flower_auth: SecretStr | None = Field(None, description="`user:password` for Flower; made up when unset")
     erp_sim_port: int = Field(8471, ge=0, le=65535, description="port of the ERP simulator")
 
-    catalogue: Path | None = Field(None, description="CSV of products: cip13, label, withdrawn, max_quantity")
+    catalogue: Path | None = Field(
+        None, description="CSV of products: cip13, label, withdrawn, max_quantity; cold_chain, narcotic, quota"
+    )
     pharmaml_keys: Path | None = Field(None, description="CSV of PharmaML's control keys: pharmacy, key")
-    pharmacy_register: Path | None = Field(None, description="CSV of pharmacies: pharmacy")
+    pharmacy_register: Path | None = Field(None, description="CSV of pharmacies: pharmacy; region")
 
     backend: str = Field("erp", pattern=r"^[a-z][a-z0-9_-]{0,31}$", description="name of the ERP's backend")
+    backends: Path | None = Field(
+        None, description="TOML file of several backends, routes and the policy for stale orders"
+    )
     erp_timeout: PositiveFloat = Field(10.0, description="deadline of one call to the ERP")
     erp_tries: PositiveInt = Field(3, description="brief tries inside one attempt")
     erp_concurrency: PositiveInt = Field(64, description="calls in flight at once, per worker process")
@@ -125,8 +130,15 @@ class Settings(BaseSettings):
 
 
 def load(**overrides: object) -> Settings:
-    """The settings in force: overrides, then the environment, then `.env`, then a running `relais up`."""
+    """The settings in force: overrides, then the environment, then `.env`, then a running `relais up`.
+
+    With `backends`, `backend` is the default one of that file. Raises also BadBackends.
+    """
     settings = Settings(**overrides)  # type: ignore[arg-type]
+    if settings.backends is not None:
+        from config.backends import load_ways
+
+        settings = settings.model_copy(update={"backend": load_ways(settings).default})
     known = settings.data_dir / ENDPOINTS
     if not known.exists():
         return settings

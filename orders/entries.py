@@ -25,7 +25,7 @@ from orders.states import State
 
 COLUMNS: Final = (
     "id", "pharmacy", "reference", "body", "digest", "client", "priority", "cut_off", "valid_until", "received_at",
-    "request_id", "key", "origin",
+    "request_id", "key", "origin", "backend",
 )  # fmt: skip
 
 INSERT = text(f"""
@@ -33,7 +33,7 @@ WITH input AS (
   SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:pharmacy AS text[]), CAST(:reference AS text[]),
     CAST(:body AS bytea[]), CAST(:digest AS bytea[]), CAST(:client AS text[]), CAST(:priority AS smallint[]),
     CAST(:cut_off AS timestamptz[]), CAST(:valid_until AS timestamptz[]), CAST(:received_at AS timestamptz[]),
-    CAST(:request_id AS text[]), CAST(:key AS text[]), CAST(:origin AS text[]))
+    CAST(:request_id AS text[]), CAST(:key AS text[]), CAST(:origin AS text[]), CAST(:backend AS text[]))
     AS t ({", ".join(COLUMNS)})
 ), fresh AS (
   INSERT INTO orders (id, pharmacy, reference, body, digest, client, received_at, request_id, idempotency_key, origin)
@@ -42,7 +42,7 @@ WITH input AS (
   ON CONFLICT DO NOTHING RETURNING id
 ), due AS (
   INSERT INTO deliveries (order_id, state, backend, priority, cut_off, valid_until, accepted_at)
-  SELECT id, '{State.ACCEPTED}', CAST(:backend AS text), priority, coalesce(cut_off, 'infinity'), valid_until,
+  SELECT id, '{State.ACCEPTED}', backend, priority, coalesce(cut_off, 'infinity'), valid_until,
     coalesce(received_at, now()) FROM input JOIN fresh USING (id) RETURNING order_id
 )
 SELECT array_agg(order_id), pg_notify('{DUE_CHANNEL}', '') FROM due
@@ -69,7 +69,9 @@ class Accepted:
 
 
 class Entry(NamedTuple):
-    """An order as the journal will hold it; `received_at` None is the moment of writing, `key` the client's own."""
+    """An order as the journal will hold it; `received_at` None is the moment of writing, `key` the client's own,
+    `backend` where it goes.
+    """
 
     id: UUID
     pharmacy: str
@@ -84,10 +86,11 @@ class Entry(NamedTuple):
     request_id: str | None
     key: str | None
     origin: str | None  # JSON
+    backend: str
 
 
 def entry(
-    order: Order, client: str, *, request_id: str | None = None, key: str | None = None,
+    order: Order, client: str, backend: str, *, request_id: str | None = None, key: str | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> Entry:  # fmt: skip
     """An order, new to us, with the id that it will have."""
@@ -95,10 +98,11 @@ def entry(
     return Entry(
         uuid7(), order.pharmacy, order.reference, body, digest(body), client, RANK[order.priority], order.cut_off,
         order.valid_until, None, request_id, key, None if origin is None else json.dumps(origin, ensure_ascii=False),
+        backend,
     )  # fmt: skip
 
 
-async def write(connection: AsyncConnection, group: Sequence[Entry], backend: str) -> list[Accepted | RelaisError]:
+async def write(connection: AsyncConnection, group: Sequence[Entry]) -> list[Accepted | RelaisError]:
     """Journal a group in one statement, on a connection in autocommit; what came of each, in their order.
 
     RelaisError is a Conflict or a KeyReused. Raises what the journal raises.
@@ -106,7 +110,7 @@ async def write(connection: AsyncConnection, group: Sequence[Entry], backend: st
     # Sorted, so that two groups cannot deadlock on each other's references.
     ordered = sorted(group, key=lambda each: (each.pharmacy, each.reference))
     columns = dict(zip(COLUMNS, map(list, zip(*ordered, strict=True)), strict=True))
-    row = (await connection.execute(INSERT, {**columns, "backend": backend})).one()
+    row = (await connection.execute(INSERT, columns)).one()
     fresh = set(row[0] or ())
     others = [each for each in group if each.id not in fresh]
     known = await _firsts(connection, others) if others else {}

@@ -22,6 +22,7 @@ from orders.entries import Accepted, Entry, entry, write
 from orders.errors import JournalDown, RelaisError
 from orders.journal import connect, unreachable
 from orders.model import Order
+from orders.routing import Routing, always
 from orders.spill import Seal, SpillDown, Store, spill
 from orders.standing import Standing
 
@@ -52,16 +53,16 @@ class Intake:
     """Takes orders. One instance per process and event loop; make it inside the loop."""
 
     def __init__(
-        self, engine: AsyncEngine, backend: str, *, spill: tuple[Store, Seal] | None = None,
+        self, engine: AsyncEngine, backend: str | Routing, *, spill: tuple[Store, Seal] | None = None,
         group: int = 256, committers: int = 2, waiting: int = 10_000, grouped: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
         """Up to `committers` groups of about `group` orders commit at once; `waiting` bounds the rest.
 
-        `grouped` hears how many orders each group has.
+        `backend` is where orders go, or says it of each; `grouped` hears how many orders each group has.
         """
         self.standing = Standing(engine, spill)
         self._engine = engine
-        self._backend = backend
+        self.route = always(backend) if isinstance(backend, str) else backend
         self._group = group
         self._grouped = grouped
         self._idle = committers
@@ -79,7 +80,8 @@ class Intake:
         Raises Conflict (same reference, other content), KeyReused (same key, other order) and JournalDown (not known
         to be on disk: ask again), the latter after twice the engine's timeout at most.
         """
-        (answer,) = await self.accept_all([entry(order, client, request_id=request_id, key=key, origin=origin)])
+        new = entry(order, client, self.route(order), request_id=request_id, key=key, origin=origin)
+        (answer,) = await self.accept_all([new])
         if isinstance(answer, Accepted):
             return answer
         raise answer
@@ -170,7 +172,7 @@ class Intake:
         for last in (False, True):
             try:
                 async with self._engine.connect() as connection:
-                    return await write(connection, entries, self._backend)
+                    return await write(connection, entries)
             except Exception as error:
                 if last or not _worth_another(error):
                     raise

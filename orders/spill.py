@@ -20,6 +20,7 @@ from pydantic import SecretStr, ValidationError
 from orders.entries import Accepted, Entry
 from orders.errors import Conflict, KeyReused, RelaisError
 from orders.model import RANK, Order, canonical, digest
+from orders.routing import Routing
 
 VERSION: Final = b"1"
 MOST_KEPT: Final = 2 * 1024 * 1024  # bytes of a record that is set aside; none of ours is longer
@@ -123,8 +124,8 @@ def names(each: Entry) -> list[bytes]:
     return found if each.key is None else [*found, f"k\x1f{each.client}\x1f{each.key}".encode()]
 
 
-def unseal(raw: bytes, key: Seal) -> Entry:
-    """The entry in a record. Raises Forged and Unreadable."""
+def unseal(raw: bytes, key: Seal, route: Routing) -> Entry:
+    """The entry in a record, which is routed now: the record does not say where. Raises Forged and Unreadable."""
     version, _, rest = raw.partition(b".")
     mac, _, message = rest.partition(b".")
     if version != VERSION or not key.verifies(b"spill", message, mac):
@@ -136,7 +137,7 @@ def unseal(raw: bytes, key: Seal) -> Entry:
         return Entry(
             UUID(content["id"]), order.pharmacy, order.reference, body, digest(body), content["client"],
             RANK[order.priority], order.cut_off, order.valid_until, datetime.fromisoformat(content["received_at"]),
-            content["request_id"], content["key"], content["origin"],
+            content["request_id"], content["key"], content["origin"], route(order),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise Unreadable(type(error).__name__) from None

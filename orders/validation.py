@@ -14,6 +14,7 @@ from orders.catalogue import Catalogue, Register
 from orders.errors import Fault
 from orders.identifiers import is_finess, looks_like_finess
 from orders.model import Line, Order
+from orders.staleness import Policy, stale
 from orders.states import Reason
 
 
@@ -26,19 +27,23 @@ class Verdict:
 
 
 def validate(
-    order: Order, *, now: datetime, catalogue: Catalogue | None = None, register: Register | None = None
-) -> Verdict | None:
+    order: Order, *, now: datetime, catalogue: Catalogue | None = None, register: Register | None = None,
+    since: datetime | None = None, policy: Policy | None = None,
+) -> Verdict | None:  # fmt: skip
     """None when the order is fit at `now` (an aware time); a list that is None is not checked against.
 
-    INVALID outranks EXPIRED: what is wrong with the content is what a person has to see first, and a replay
-    of the mended order would still find it expired.
+    `since` is when it was fresh; without it, or without a policy, it is never stale. INVALID outranks EXPIRED, and
+    that STALE: what is wrong with the content is what a person has to see first, and a replay of the mended order
+    would still find it expired.
     """
     lines = sorted([*_twice(order.lines), *_unfit(order.lines, catalogue)], key=lambda fault: fault.line or 0)
     invalid = [*_pharmacy(order.pharmacy, register), *lines]
     expired = [*_expired(order.valid_until, now)]
-    if invalid:
-        return Verdict(Reason.INVALID, (*invalid, *expired))
-    return Verdict(Reason.EXPIRED, tuple(expired)) if expired else None
+    aged = None if since is None or policy is None else stale(order, since, now, policy, catalogue)
+    faults = (*invalid, *expired, *([] if aged is None else [aged]))
+    if not faults:
+        return None
+    return Verdict(Reason.INVALID if invalid else Reason.EXPIRED if expired else Reason.STALE, faults)
 
 
 def _pharmacy(code: str, register: Register | None) -> Iterator[Fault]:

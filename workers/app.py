@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from functools import partial
 from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from config import logs
+from config.backends import load_backends
 from config.celeryconfig import celery_config
 from config.settings import Settings
 from workers.dispatcher import Dispatcher
@@ -24,13 +26,15 @@ TIME_LIMIT = 2.0  # leases that a task may last; after one of them its orders ar
 
 
 def create_app(settings: Settings) -> Celery:
-    """The Celery app on `redis_url`, with Relais's tasks."""
+    """The Celery app on `redis_url`, with Relais's tasks and the queues of each backend. Raises BadBackends."""
     app = Celery("relais", set_as_current=False)
+    backends = load_backends(settings)
     app.conf.update(
         celery_config(
             settings.need("redis_url"),
+            list(backends),
             concurrency=settings.worker_concurrency,
-            time_limit=settings.lease * TIME_LIMIT,
+            time_limit=max(each.lease for each in backends.values()) * TIME_LIMIT,
         )
     )
     add_tasks(app, settings)
@@ -40,10 +44,11 @@ def create_app(settings: Settings) -> Celery:
 
 def run_worker(settings: Settings) -> int:
     """Run a worker until it is told to stop; returns its exit code."""
-    for url in ("database_url", "redis_url", "erp_url"):
-        settings.need(url)
+    settings.need("database_url")
     app = create_app(settings)
-    dispatcher = Dispatcher(settings, lambda: Publisher(app, settings.dispatch_size))
+    for each in load_backends(settings).values():
+        each.need("erp_url")
+    dispatcher = Dispatcher(settings, partial(Publisher, app))
 
     def ready(**_: Any) -> None:
         dispatcher.start()

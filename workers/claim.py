@@ -29,8 +29,8 @@ SET state = 'delivering', lease = :lease, attempts = d.attempts + 1, unsure = tr
   lease_until = clock_timestamp() + make_interval(secs => :seconds)
 FROM mine JOIN orders o ON o.id = mine.order_id
 WHERE d.order_id = mine.order_id
-RETURNING d.order_id, o.body, o.digest, d.attempts, mine.unsure, d.failed_at, o.request_id, mine.lease_until,
-  clock_timestamp()
+RETURNING d.order_id, o.body, o.digest, d.attempts, mine.unsure, d.failed_at, o.request_id,
+  coalesce(d.aged_from, d.accepted_at), mine.lease_until, clock_timestamp()
 """)
 
 
@@ -38,7 +38,8 @@ RETURNING d.order_id, o.body, o.digest, d.attempts, mine.unsure, d.failed_at, o.
 class Claimed:
     """One delivery in our hands.
 
-    `attempts` counts this one, `unsure` says that it may be with the ERP already, `failed_at` when it last failed.
+    `attempts` counts this one, `unsure` says that it may be with the ERP already, `failed_at` when it last failed,
+    `since` when it was fresh.
     """
 
     id: UUID
@@ -48,6 +49,7 @@ class Claimed:
     unsure: bool
     failed_at: datetime | None
     request_id: str | None
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) ->
         return None
     turn = {order_id: number for number, order_id in enumerate(ids)}
     rows = sorted(rows, key=lambda row: turn[row[0]])  # RETURNING keeps no order; the message does
-    at = rows[0][8]
-    dispatched_until = min(row[7] for row in rows)
+    at = rows[0][9]
+    dispatched_until = min(row[8] for row in rows)
     waited = settings.claim_patience - (dispatched_until - at).total_seconds()
-    return Claim(lease, [Claimed(*row[:7]) for row in rows], at, waited)
+    return Claim(lease, [Claimed(*row[:8]) for row in rows], at, waited)

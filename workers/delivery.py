@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -17,6 +17,7 @@ from config.settings import Settings
 from orders.catalogue import Catalogue, Register
 from orders.errors import Malformed
 from orders.model import parse
+from orders.staleness import Policy
 from orders.states import Reason, State
 from orders.validation import validate
 from workers.claim import Claim, Claimed, claim
@@ -37,6 +38,7 @@ class Desk:
     worker: str
     catalogue: Catalogue | None = None
     register: Register | None = None
+    policy: Policy | None = None
 
 
 async def deliver(desk: Desk, ids: Sequence[UUID]) -> int:
@@ -46,7 +48,7 @@ async def deliver(desk: Desk, ids: Sequence[UUID]) -> int:
         return 0
     began = time.monotonic()
     known = await _ask(desk, claimed)
-    fates, fit = _validate(desk, [order for order in claimed.orders if order.id not in known])
+    fates, fit = _validate(desk, claimed, [order for order in claimed.orders if order.id not in known])
     sent = await _submit(desk, fit, desk.settings.batch_budget - (time.monotonic() - began))
     await _settle(desk, claimed, fates, {**known, **sent}, desk.settings.lease - (time.monotonic() - began))
     return len(claimed.orders)
@@ -65,13 +67,14 @@ async def _ask(desk: Desk, claimed: Claim) -> dict[UUID, Outcome]:
     }
 
 
-def _validate(desk: Desk, orders: Sequence[Claimed]) -> tuple[dict[UUID, Fate], list[Claimed]]:
+def _validate(
+    desk: Desk, claimed: Claim, orders: Sequence[Claimed]
+) -> tuple[dict[UUID, Fate], list[Claimed]]:  # fmt: skip
     """Split a batch into dead letters, with all their reasons, and orders that are fit to forward."""
-    now = datetime.now(UTC)
     fates: dict[UUID, Fate] = {}
     fit: list[Claimed] = []
     for order in orders:
-        fate = _unfit(desk, order, now)
+        fate = _unfit(desk, order, claimed.at)
         if fate is None:
             fit.append(order)
         else:
@@ -84,7 +87,11 @@ def _unfit(desk: Desk, order: Claimed, now: datetime) -> Fate | None:
         parsed = parse(order.body)
     except Malformed as error:  # accepted by an intake that knew other rules than this worker
         return Fate(State.DEAD, now, order.attempts - 1, reason=Reason.INVALID, error=str(error))
-    verdict = validate(parsed, now=now, catalogue=desk.catalogue, register=desk.register)
+    # An ERP that cannot be asked may have what is unsure: whether that is too old is no longer ours to say.
+    policy = desk.policy if desk.erp.capabilities.can_find or not order.unsure else None
+    verdict = validate(
+        parsed, now=now, catalogue=desk.catalogue, register=desk.register, since=order.since, policy=policy
+    )
     if verdict is None:
         return None
     reasons = "; ".join(f"{fault.field}: {fault.message}" for fault in verdict.faults)

@@ -1,8 +1,8 @@
 """The dispatcher: the one mechanism that turns due deliveries into dispatches, within the window.
 
 It runs as a thread in every worker's main process; whoever holds the advisory lock leads, on the same connection
-that does the work (`workers.term`), so a leader that loses the journal has lost the lead. Woken by NOTIFY, it ticks
-at most a second apart.
+that does the work (`workers.term`, one for each backend), so a leader that loses the journal has lost the lead. Woken
+by NOTIFY, it ticks at most a second apart.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from config.backends import load_backends
 from config.settings import Settings
 from orders.guards import NOTICE_CHANNEL
 from orders.journal import DUE_CHANNEL, connect, unreachable
+from orders.routing import open_routing
+from workers.chores import Chores
 from workers.operations import register
 from workers.term import PLANNER, Term
 
@@ -36,9 +39,14 @@ FROZEN: Final = "10s"  # of silence, after which PostgreSQL ends a leader's sess
 class Dispatcher:
     """One candidate for the lead. `start` and `stop` from any thread."""
 
-    def __init__(self, settings: Settings, publisher: Callable[[], Publisher]) -> None:
-        """`publisher` is called in the dispatcher's own thread."""
+    def __init__(self, settings: Settings, publisher: Callable[[Settings], Publisher]) -> None:
+        """`publisher` is called in the dispatcher's own thread, with the settings of each backend.
+
+        Raises what the backends, their routes and the lists that those ask for have to say: now, not at each lead.
+        """
         self._settings = settings
+        self._backends = load_backends(settings)
+        self._route = open_routing(settings)
         self._publisher = publisher
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self._stopping = threading.Event()
@@ -85,13 +93,20 @@ class Dispatcher:
             await self._pause(self._settings.tick)
 
     async def _lead(self, connection: AsyncConnection) -> None:
-        log.info("leading backend=%s", self._settings.backend)
+        log.info("leading backends=%s", ",".join(self._backends))
         await self._listen(connection)
-        await register(connection, self._settings.backend)
-        async with aclosing(Term(connection, self._settings, self._publisher())) as term:
+        publishers = {name: self._publisher(settings) for name, settings in self._backends.items()}
+        terms = [Term(connection, settings, publishers[name]) for name, settings in self._backends.items()]
+        for name in self._backends:
+            await register(connection, name)
+        chores = Chores(connection, self._settings, next(iter(publishers.values())), self._route)
+        async with aclosing(chores):
             while not self._stopping.is_set():
                 self._wake.clear()
-                await term.tick()
+                await chores.unspill()
+                for term in terms:
+                    await term.tick()
+                await chores.tell()
                 await self._pause(self._settings.tick)
                 await asyncio.sleep(COALESCE)
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})

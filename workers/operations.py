@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import insert, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from config.backends import load_backends
 from config.settings import Settings
 from orders.errors import NotFound
 from orders.journal import WAKE, transactional
@@ -54,7 +55,8 @@ async def _set_paused(
 ) -> None:
     change = update(backends).where(backends.c.name == backend)
     async with transactional(engine).begin() as connection:
-        await register(connection, settings.backend)
+        if backend in load_backends(settings):
+            await register(connection, backend)
         changed = await connection.execute(change.values(paused=paused, held_why=reason if paused else None))
         if changed.rowcount == 0:
             raise NotFound(f"no backend {backend}")

@@ -1,4 +1,4 @@
-"""What a worker process holds between tasks: one event loop in a thread, one journal pool, one ERP pool.
+"""What a worker process holds between tasks: one event loop in a thread, one journal pool, a desk for each backend.
 
 Celery's pool calls plain functions; the loop keeps running between them, so that keep-alive connections live and
 closed ones are noticed. Made at the first task of the process, after the fork.
@@ -7,39 +7,100 @@ closed ones are noticed. Made at the first task of the process, after the fork.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from functools import cache
 from typing import Any, TypeVar
+from uuid import UUID
 
 import uvloop
 
+from config.backends import load_ways
 from config.settings import Settings
 from orders.catalogue import load_catalogue, load_register
 from orders.journal import connect
+from orders.staleness import open_policy
 from workers.delivery import Desk
 from workers.erp.http import HttpErp
+from workers.lane import MOMENT, Lane
 
 T = TypeVar("T")
 
+log = logging.getLogger("relais.tasks")
+
+Work = Callable[[Desk, Sequence[UUID]], Coroutine[Any, Any, Any]]
+Complaint = Callable[[Exception], bool]
+
 
 class Process:
-    """The loop and the desk of one process."""
+    """The loop, the desks and their lanes of one process."""
 
     def __init__(self, settings: Settings) -> None:
-        """Nothing connects before the first `run`. Raises what loading the catalogue or the register raises."""
+        """Nothing connects before the first task. Raises what loading backends, catalogue or register raises."""
+        self._ways = load_ways(settings)
+        self._catalogue = load_catalogue(settings.catalogue) if settings.catalogue else None
+        self._register = load_register(settings.pharmacy_register) if settings.pharmacy_register else None
+        self._policy = open_policy(settings)
+        self._patience = MOMENT if len(self._ways.backends) > 1 else None
+        self.engine = connect(settings.need("database_url"), pool=4 * len(self._ways.backends))
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="delivery", daemon=True).start()
-        self._desk = Desk(
-            engine=connect(settings.need("database_url"), pool=4),
+        self._lanes: dict[str, Lane] = {}
+        self.desk = cache(self._open)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` on the process's loop and wait for it."""
+        return self._begin(work).result()
+
+    def deliver(self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint) -> None:
+        """Do `work` on these orders of a backend when it is their turn.
+
+        Returns when it is done, or after a moment where other backends would have to wait.
+
+        Whoever can write to Redis can name any backend: one that is not ours is nobody's. `complain` hears what the
+        work raised, and says whether that was foreseen; what was not is raised here too.
+        """
+        if backend not in self._ways.backends:
+            log.warning("a message about no backend of ours orders=%d", len(ids))
+            return
+        done = self._begin(self._in_turn(backend, ids, work, complain))
+        try:
+            done.result(self._patience)
+        except TimeoutError:
+            log.debug("goes on by itself backend=%s orders=%d", backend, len(ids))
+
+    def finish(self) -> None:
+        """Wait until every batch in hand is settled."""
+
+        async def idle() -> None:
+            await asyncio.gather(*(lane.idle() for lane in self._lanes.values()))
+
+        self.run(idle())
+
+    async def _in_turn(self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint) -> None:
+        try:
+            desk = self.desk(backend)
+            lane = self._lanes.setdefault(backend, Lane(desk.settings.erp_concurrency))
+            await lane.run(len(ids), lambda: work(desk, ids))
+        except Exception as error:
+            if not complain(error):
+                raise
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _open(self, backend: str) -> Desk:
+        settings = self._ways.backends[backend]
+        return Desk(
+            engine=self.engine,
             erp=HttpErp(settings),
             settings=settings,
             worker=f"{socket.gethostname()}:{os.getpid()}",
-            catalogue=load_catalogue(settings.catalogue) if settings.catalogue else None,
-            register=load_register(settings.pharmacy_register) if settings.pharmacy_register else None,
+            catalogue=self._catalogue,
+            register=self._register,
+            policy=self._policy,
         )
-
-    def run(self, work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
-        """Run `work(desk)` on the process's loop and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work(self._desk), self._loop).result()

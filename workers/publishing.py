@@ -19,7 +19,8 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 from sqlalchemy import Row
 
-from config.celeryconfig import NORMAL, NOTICES, URGENT, depth
+from config.celeryconfig import NORMAL, NOTICES, URGENT, depth, queue_of
+from config.settings import Settings
 from workers.spill import RECORDS
 from workers.tasks import DELIVER, MOST_IDS, POLL, REQUESTS, TELL
 
@@ -31,44 +32,45 @@ LOST = (KombuError, RedisError, OSError)
 
 
 class Message(NamedTuple):
-    """What is published: the task, its queue, ids, how they read in Flower, and the requests that brought them."""
+    """What is published: the task, its queue, arguments, how they read in Flower, the requests that brought them."""
 
     task: str
     queue: str
-    ids: Sequence[str]
+    arguments: tuple[object, ...]
     reads: str
     requests: Sequence[str] = ()
 
 
 class Publisher:
-    """Publishes to the queues of a Celery app over a connection of its own; use from one thread."""
+    """Publishes one backend's dispatches to its queues over a connection of its own; use from one thread."""
 
-    def __init__(self, app: Celery, size: int) -> None:
-        """At most `size` orders in one message."""
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        """For the backend of `settings`, which say how many orders one message has at most."""
         self._app = app
-        self._size = size
+        self._backend = settings.backend
+        self._size = settings.dispatch_size
         self._open: Connection | None = None
 
     def deliver(self, rows: Sequence[Row[Any]]) -> bool:
         """Publish dispatches for (order_id, priority, cut_off, attempts, accepted_at, request_id) rows."""
         return self._publish(
-            Message(DELIVER, queue, [str(row.order_id) for row in part], describe(part), requests_of(part))
-            for queue, part in self._messages(rows)
+            self._message(DELIVER, kind, [str(row.order_id) for row in part], describe(part), requests_of(part))
+            for kind, part in self._messages(rows)
         )
 
     def poll(self, ids: Sequence[UUID]) -> bool:
         """Publish polls of orders that the ERP took and has not accepted yet."""
         parts = _parts([str(order_id) for order_id in ids], self._size)
-        return self._publish(Message(POLL, NORMAL, part, f"{len(part)} orders") for part in parts)
+        return self._publish(self._message(POLL, NORMAL, part, f"{len(part)} orders") for part in parts)
 
     def tell(self, ids: Sequence[UUID]) -> bool:
         """Publish notices that webhooks are to be told of."""
         parts = _parts([str(notice_id) for notice_id in ids], MOST_IDS)
-        return self._publish(Message(TELL, NOTICES, part, f"{len(part)} notices") for part in parts)
+        return self._publish(Message(TELL, NOTICES, (part,), f"{len(part)} notices") for part in parts)
 
     def depth(self) -> int | None:
-        """Messages about orders waiting in Redis; None when it is out of reach."""
-        return self._ask(depth)
+        """Messages about the backend's orders waiting in Redis; None when it is out of reach."""
+        return self._ask(lambda connection: depth(connection, self._backend))
 
     def untold(self) -> int | None:
         """Messages about notices waiting in Redis; None when it is out of reach."""
@@ -77,6 +79,11 @@ class Publisher:
     def spilled(self) -> bool:
         """True when orders wait in the spill, or nobody can tell."""
         return self._ask(lambda connection: int(connection.default_channel.client.llen(RECORDS))) != 0
+
+    def _message(
+        self, task: str, kind: str, ids: Sequence[str], reads: str, requests: Sequence[str] = ()
+    ) -> Message:  # fmt: skip
+        return Message(task, queue_of(kind, self._backend), (self._backend, ids), reads, requests)
 
     def _ask(self, question: Callable[[Connection], int]) -> int | None:
         try:
@@ -89,10 +96,10 @@ class Publisher:
         """Send in one pipeline; False when it may not have arrived."""
         try:
             with self._app.amqp.Producer(self._connection(), auto_declare=False) as producer, producer.batch():
-                for task, queue, ids, reads, requests in messages:
+                for task, queue, arguments, reads, requests in messages:
                     headers = {REQUESTS: requests} if requests else None
                     self._app.tasks[task].apply_async(
-                        args=(ids,), argsrepr=reads, headers=headers, queue=queue, producer=producer, retry=False
+                        args=arguments, argsrepr=reads, headers=headers, queue=queue, producer=producer, retry=False
                     )
         except LOST as error:
             log.warning("the queue is out of reach error=%s", type(error).__name__)
@@ -114,7 +121,9 @@ class Publisher:
             self._open = None
 
     def _messages(self, rows: Sequence[Row[Any]]) -> Iterator[tuple[str, Sequence[Row[Any]]]]:
-        """Split into messages: urgent and normal apart, in the order of their turn, the failed in small ones."""
+        """Split into messages, each with its kind: urgent and normal apart, in the order of their turn, the failed in
+        small ones.
+        """
         turn = sorted(rows, key=lambda row: (row.priority, row.attempts, row.cut_off, row.order_id))
         for (priority, attempts), alike in groupby(turn, key=lambda row: (row.priority, row.attempts)):
             for message in _parts(list(alike), max(1, self._size >> (3 * attempts))):

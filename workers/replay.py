@@ -34,6 +34,7 @@ class Choice:
     reason: str | None = None
     older: timedelta | None = None
     younger: timedelta | None = None
+    backend: str | None = None
     ids: tuple[UUID, ...] | None = None
 
     def values(self) -> dict[str, Any]:
@@ -50,6 +51,7 @@ CHOSEN = """
     AND (CAST(:reason AS text) IS NULL OR d.reason = :reason)
     AND (CAST(:older AS interval) IS NULL OR d.accepted_at < now() - CAST(:older AS interval))
     AND (CAST(:younger AS interval) IS NULL OR d.accepted_at > now() - CAST(:younger AS interval))
+    AND (CAST(:backend AS text) IS NULL OR d.backend = :backend)
     AND (CAST(:ids AS uuid[]) IS NULL OR d.order_id = ANY(CAST(:ids AS uuid[])))
 """
 
@@ -61,7 +63,7 @@ SELECT count(*) AS orders, count(DISTINCT o.pharmacy) AS pharmacies, min(d.accep
 AGAIN = text(f"""
 WITH chosen AS (SELECT d.order_id {CHOSEN} FOR UPDATE OF d)
 UPDATE deliveries d SET state = 'accepted', due_at = now(), attempts = 0, failed_at = NULL, reason = NULL,
-  settled_at = NULL
+  settled_at = NULL, aged_from = CASE WHEN d.reason = 'stale' THEN now() ELSE d.aged_from END
 FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 """)
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import make_url
 
+from config.backends import load_backends
 from config.embedded.files import write_private
 from config.embedded.holding import Holding
 from config.embedded.ports import choose
@@ -70,7 +71,7 @@ def plan(settings: Settings, holding: Holding) -> Stack:
         if getattr(given, name) is None:
             services.append(service)
             ours[name] = service.url
-    if given.erp_url is None:
+    if given.erp_url is None and not _several(given):
         ours["erp_url"] = f"http://{LOOPBACK}:{ports['erp_sim']}"
     spill_key = given.spill_key or SecretStr(_kept_secret(holding.data_dir / SPILL_KEY))
     auth = given.flower_auth or SecretStr(f"{FLOWER_USER}:{secrets.token_urlsafe(12)}")
@@ -108,7 +109,7 @@ def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
     keys = {"postgres": "database_url", "valkey": "redis_url", "erp-sim": "erp_url"}
     keys |= {"worker": "", "flower": "flower_url", "api": "api_url"}
     for name in (*keys, *(name for name in pids if name not in keys)):
-        url = str(offered.get(keys.get(name, ""), ""))
+        url = str(offered.get(keys.get(name, "")) or "")
         table.add_row(name, _masked(url) if url else "", str(pids.get(name, "not ours")))
     lines = (
         f"Logs: {stack.settings.data_dir / 'logs'}",
@@ -140,6 +141,11 @@ def _given(settings: Settings) -> Settings:
     path.unlink()
     stale = {name: None for name in offered.get("embedded", []) if getattr(settings, name) == offered.get(name)}
     return settings.model_copy(update=stale)
+
+
+def _several(settings: Settings) -> bool:
+    """True when the file of backends says where they are, so that none is ours."""
+    return [*load_backends(settings).values()] != [settings]
 
 
 def _ports(settings: Settings, before: Mapping[str, int]) -> dict[str, int]:
@@ -188,7 +194,8 @@ def _child(stack: Stack, name: str, ready: Ready, *options: str, grace: float = 
 
 def _worker(stack: Stack) -> Child:
     """A worker may finish the batch in hand before it is killed, which lasts as long as `lease` counts on."""
-    program = _program(stack, "worker", grace=stack.settings.batch_budget * 1.2 + 2)
+    budget = max(each.batch_budget for each in load_backends(stack.settings).values())
+    program = _program(stack, "worker", grace=budget * 1.2 + 2)
     line = ReadyLine(program.log)
     return Child(program, line, line.begin)
 

@@ -6,6 +6,7 @@ What stops forwarding is told in one sentence by `hindrance`, the same wherever 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.backends import load_backends
 from config.settings import Settings
 from orders import reading, webhook_reading
 from orders.journal import unreachable
@@ -66,12 +68,12 @@ async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[
     missing: that is when somebody looks.
     """
     journal, waiting, mode = await asyncio.gather(
-        _journal(engine), asyncio.to_thread(queue, settings), intake_mode(api_url)
+        _journal(engine, load_backends(settings)), asyncio.to_thread(queue, settings), intake_mode(api_url)
     )
     return {**journal, "queue": waiting, "api": {"url": api_url, "ready": mode in READY, "mode": mode}}
 
 
-async def _journal(engine: AsyncEngine) -> dict[str, Any]:
+async def _journal(engine: AsyncEngine, ours: Collection[str]) -> dict[str, Any]:
     """What the journal says: backends, orders by state, flow, leader, what was set aside of the spill."""
     try:
         counts = await reading.counts(engine)
@@ -84,7 +86,7 @@ async def _journal(engine: AsyncEngine) -> dict[str, Any]:
         return {"journal": (str(error).splitlines() or [type(error).__name__])[0], "leader": False}
     return {
         "journal": None,
-        "backends": [_backend(row, leading) for row in rows],
+        "backends": [_backend(row, leading, ours) for row in rows],
         "orders": counts,
         "backlog": sum(counts[state] for state in BACKLOG),
         "oldest": min((row["oldest"] for row in backlog), default=None),
@@ -154,7 +156,7 @@ def queue(settings: Settings) -> Queue:
     try:
         with Connection(settings.redis_url, transport_options=options) as connection:
             spilled = int(connection.default_channel.client.llen(RECORDS))
-            return Queue(True, depth(connection), spilled)
+            return Queue(True, depth(connection, *load_backends(settings)), spilled)
     except (KombuError, RedisError, OSError) as error:
         return Queue(False, None, None, (str(error).splitlines() or [type(error).__name__])[0])
 
@@ -171,13 +173,14 @@ async def intake_mode(url: str) -> str | None:
         return None
 
 
-def _backend(row: dict[str, Any], leading: bool) -> dict[str, Any]:
+def _backend(row: dict[str, Any], leading: bool, ours: Collection[str]) -> dict[str, Any]:
+    """A row for a report; one of a backend that the settings no longer name gets nothing from any worker."""
     shown = ("name", "circuit", "window", "failures", "trips", "paused", "quarantined", "held_why", "why", "probe_at")
     return {
         **{name: row[name] for name in shown},
         "since": row["changed_at"],
         "succeeded_at": row["succeeded_at"],
-        "held": hindrance(row, leading),
+        "held": hindrance(row, leading) if row["name"] in ours else f"{row['name']} is none of the backends any more",
     }
 
 

@@ -1,8 +1,8 @@
-"""A leader's term: what one tick of the dispatcher does, on the connection that holds the lead.
+"""A leader's term over one backend: what a tick of the dispatcher does, on the connection that holds the lead.
 
-Journal what was spilled, rescue what ran out, give up what is no longer wanted, let an open circuit send its canary,
-ask about what the ERP accepts later, and dispatch what is due within the window: urgent first, then the nearest
-cut-off, then the oldest.
+Rescue what ran out, give up what is no longer wanted, let an open circuit send its canary, ask about what the ERP
+accepts later, and dispatch what is due within the window: urgent first, then the nearest cut-off, then the oldest.
+What does not concern a backend is in `workers.chores`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,13 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
-from orders.spill import Seal, SpillDown
-from workers import notices
-from workers.spill import RedisSpill
-from workers.unspill import unspill
 
 if TYPE_CHECKING:
     from workers.publishing import Publisher
 
 log = logging.getLogger("relais.dispatcher")
 
-NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
+ROUNDS: Final = 10  # dispatches in one tick at most: other backends are waiting for theirs
 ORPHAN_GRACE: Final = 10.0  # further seconds for an unclaimed dispatch while messages are waiting in Redis
 
 # The statements below know their path through the partial indexes; a planner without statistics would not.
@@ -99,32 +95,26 @@ RETURNING order_id
 
 
 class Term:
-    """One leader's term: the work of a tick, on the connection that holds the lead."""
+    """One leader's term over the backend of `settings`, on the connection that holds the lead."""
 
     def __init__(self, connection: AsyncConnection, settings: Settings, publisher: Publisher) -> None:
-        """A term starts with a round of housekeeping."""
+        """A term starts with a round of housekeeping; `publisher` is the backend's."""
         self._connection = connection
         self._settings = settings
         self._publisher = publisher
-        self._spill = RedisSpill(settings.need("redis_url"))
-        self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
-        self._housekept = self._noticed = float("-inf")
+        self._housekept = float("-inf")
         self._queue_lost = False
 
     async def tick(self) -> None:
-        """One round; returns when nothing more can be dispatched now."""
+        """One round; returns when nothing more can be dispatched now, or others have waited long enough."""
         if time.monotonic() - self._housekept >= self._settings.tick:
             await self._housekeep()
-        while self._hungry():
-            await self._unspill()
-            if len(await self._dispatch()) < self._settings.dispatch_size:
+        for _ in range(ROUNDS):
+            if not self._hungry() or len(await self._dispatch()) < self._settings.dispatch_size:
                 break
-        if not self._queue_lost and time.monotonic() - self._noticed >= NOTICES_EVERY:
-            self._noticed = time.monotonic()
-            await notices.dispatch(self._connection, self._settings, self._publisher)
 
     def _hungry(self) -> bool:
-        """Whether the workers will soon want another message.
+        """Whether the workers will soon want another message about this backend.
 
         A lone order is dispatched at once; while messages wait, orders gather for a larger one. Without this the
         window fills with messages of an order or two, and each that is settled makes room for another such.
@@ -147,28 +137,11 @@ class Term:
         self._housekept = time.monotonic()
         depth = self._publisher.depth()
         self._queue_lost = depth is None
-        await self._unspill()
         await self._rescue(0.0 if depth == 0 else ORPHAN_GRACE)
         for statement in (EXPIRE, HALF_OPEN):
             await self._connection.execute(statement, {"backend": self._settings.backend})
         if not self._queue_lost:
             await self._poll()
-
-    async def _unspill(self) -> None:
-        """Before anything is dispatched: what was spilled came first."""
-        if self._queue_lost or not self._publisher.spilled():
-            return
-        if self._seal is None:
-            log.error("orders wait in the spill, and RELAIS_SPILL_KEY is not set")
-            return
-        try:
-            await unspill(self._connection, self._spill, self._seal, self._settings.backend)
-        except SpillDown as error:
-            log.warning("the spill is out of reach why=%s", error)
-
-    async def aclose(self) -> None:
-        """Let go of the spill."""
-        await self._spill.close()
 
     async def _rescue(self, grace: float) -> None:
         rescued = await self._connection.execute(RESCUE, {

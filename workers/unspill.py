@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orders.entries import Accepted, Entry, write
 from orders.errors import Conflict, RelaisError
 from orders.journal import unreachable
+from orders.routing import Routing
 from orders.spill import MOST_KEPT, Forged, Seal, Store, Unreadable, names, unseal
 
 log = logging.getLogger("relais.spill")
@@ -50,12 +51,12 @@ class Aside(NamedTuple):
     raw: bytes
 
 
-async def unspill(connection: AsyncConnection, store: Store, key: Seal, backend: str) -> int:
+async def unspill(connection: AsyncConnection, store: Store, key: Seal, route: Routing) -> int:
     """Journal the spill; returns how many records left it. Raises SpillDown, and what the journal raises."""
     gone = 0
     while records := await store.head(GROUP):
-        entries, asides = read(records, key)
-        asides += await journal(connection, entries, backend)
+        entries, asides = read(records, key, route)
+        asides += await journal(connection, entries)
         await set_aside(connection, asides)
         if not await store.drop(records, [name for each, _ in entries for name in names(each)]):
             break  # somebody else has dropped them: whoever leads now goes on
@@ -65,7 +66,7 @@ async def unspill(connection: AsyncConnection, store: Store, key: Seal, backend:
     return gone
 
 
-async def readmit(connection: AsyncConnection, key: Seal, backend: str) -> int:
+async def readmit(connection: AsyncConnection, key: Seal, route: Routing) -> int:
     """Journal what was set aside as forged or unreadable and is neither now; returns how many of it are orders now.
 
     For a worker that had been given another key than the intake. Doing it again changes nothing.
@@ -73,27 +74,27 @@ async def readmit(connection: AsyncConnection, key: Seal, backend: str) -> int:
     orders = after = 0
     while rows := (await connection.execute(DOUBTED, {"after": after, "most": GROUP})).all():
         after = rows[-1].number
-        entries, _ = read([bytes(row.raw) for row in rows], key)
-        asides = await journal(connection, entries, backend)
+        entries, _ = read([bytes(row.raw) for row in rows], key, route)
+        asides = await journal(connection, entries)
         await set_aside(connection, asides)
         orders += len(entries) - len(asides)
     return orders
 
 
-def read(records: Sequence[bytes], key: Seal) -> tuple[list[tuple[Entry, bytes]], list[Aside]]:
+def read(records: Sequence[bytes], key: Seal, route: Routing) -> tuple[list[tuple[Entry, bytes]], list[Aside]]:
     """The entries of the records, each with its record and once, and what is none."""
     entries: dict[UUID, tuple[Entry, bytes]] = {}
     asides: list[Aside] = []
     for raw in records:
         try:
-            each = unseal(raw, key)
+            each = unseal(raw, key, route)
             entries.setdefault(each.id, (each, raw))
         except (Forged, Unreadable) as error:
             asides.append(_aside(raw, type(error).__name__.lower(), str(error)))
     return list(entries.values()), asides
 
 
-async def journal(connection: AsyncConnection, entries: list[tuple[Entry, bytes]], backend: str) -> list[Aside]:
+async def journal(connection: AsyncConnection, entries: list[tuple[Entry, bytes]]) -> list[Aside]:
     """Journal entries; those whose place another order has, or that the journal does not take, are returned.
 
     A group that the journal does not take as a whole is tried one by one: no record may stand in the way of others.
@@ -101,13 +102,13 @@ async def journal(connection: AsyncConnection, entries: list[tuple[Entry, bytes]
     if not entries:
         return []
     try:
-        answers = await write(connection, [each for each, _ in entries], backend)
+        answers = await write(connection, [each for each, _ in entries])
     except Exception as error:
         if unreachable(error):
             raise
         if len(entries) == 1:
             return [_aside(entries[0][1], "unreadable", f"the journal does not take it: {type(error).__name__}")]
-        return [aside for one in entries for aside in await journal(connection, [one], backend)]
+        return [aside for one in entries for aside in await journal(connection, [one])]
     found = [_displaced(each, raw, answer) for (each, raw), answer in zip(entries, answers, strict=True)]
     return [aside for aside in found if aside is not None]
 

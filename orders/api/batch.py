@@ -83,7 +83,7 @@ async def _take(desk: Desk, caller: Caller, asked: Asked, lines: list[Line]) -> 
     entries: list[Entry] = []
     for turn, (_, raw) in enumerate(lines, 1):
         try:
-            entries.append(_read(caller, asked, raw))
+            entries.append(_read(desk, caller, asked, raw))
             said.append(None)
         except (Malformed, Forbidden) as error:
             desk.metrics.placed(error)
@@ -94,12 +94,12 @@ async def _take(desk: Desk, caller: Caller, asked: Asked, lines: list[Line]) -> 
     return _Group([number for number, _ in lines], said, placing)
 
 
-def _read(caller: Caller, asked: Asked, raw: bytes | None) -> Entry:
+def _read(desk: Desk, caller: Caller, asked: Asked, raw: bytes | None) -> Entry:
     if raw is None:
         raise Malformed([Fault("body", None, f"longer than {BODY_LIMIT} bytes")])
     order = parse(raw)
     caller.need_pharmacy(order.pharmacy)
-    return entry(order, caller.name, request_id=asked.request_id)
+    return entry(order, caller.name, desk.intake.route(order), request_id=asked.request_id)
 
 
 async def _place(desk: Desk, entries: list[Entry], request_id: str) -> list[Accepted | RelaisError]:

@@ -16,6 +16,7 @@ from orders.journal import connect
 from orders.keyring import Caller, Keyring
 from orders.metrics import Metrics, Now
 from orders.pharmaml.control import Keys, load_keys
+from orders.routing import open_routing
 from orders.shedding import Gate, Rate
 from orders.spill import Seal, Store
 
@@ -46,10 +47,13 @@ class Desk:
 
     @classmethod
     def open(cls, settings: Settings, parts: Parts) -> Self:
-        """To be called on the event loop that it will serve; nothing connects yet."""
+        """To be called on the event loop that it will serve; nothing connects yet.
+
+        Raises what the routes and the lists that they ask for have to say.
+        """
         engine = connect(settings.need("database_url"), pool=CONNECTIONS, timeout=JOURNAL_TIMEOUT)
         metrics = Metrics()
-        intake = Intake(engine, settings.backend, spill=parts.spill, grouped=metrics.group.observe)
+        intake = Intake(engine, open_routing(settings), spill=parts.spill, grouped=metrics.group.observe)
         gate = Gate(settings.intake_requests, settings.intake_bytes)
         listeners = Listeners(settings.need("database_url"), bound=settings.listeners)
         keys = load_keys(settings.pharmaml_keys) if settings.pharmaml_keys else {}

@@ -206,8 +206,8 @@ def test_forged_and_repeated_messages_change_no_orders_fate(relais: Relais) -> N
     until(lambda: relais.circuit() == "open", 20, what="the circuit opened")
     app = create_app(Settings(redis_url=relais.endpoints["redis_url"], _env_file=None))
     for _ in range(5):
-        app.tasks["relais.deliver"].apply_async(args=([str(order_id) for order_id in ids],))
-        app.tasks["relais.deliver"].apply_async(args=(["00000000-0000-7000-8000-000000000000"],))
+        app.tasks["relais.deliver"].apply_async(args=("erp", [str(order_id) for order_id in ids]))
+        app.tasks["relais.deliver"].apply_async(args=("erp", ["00000000-0000-7000-8000-000000000000"]))
     relais.dial()
     relais.delivered_once(ids)
     app.close()

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from config.durations import instant
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
@@ -17,7 +18,6 @@ from orders.journal import connect
 from tests.cli import CommandLine, command, environment, running
 from tests.integration.test_cli_operator import Journal
 from tests.integration.test_delivery import Bench
-from workers.cli.durations import instant
 from workers.delivery import deliver
 from workers.erp.http import HttpErp
 

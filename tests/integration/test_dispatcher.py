@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,9 @@ import asyncpg
 import redis
 from sqlalchemy import text
 
-from config.celeryconfig import NORMAL, URGENT
+from config.celeryconfig import NORMAL as NORMALS
+from config.celeryconfig import URGENT as URGENTS
+from config.celeryconfig import queue_of
 from config.settings import Settings
 from orders.intake import Intake
 from orders.journal import connect
@@ -22,11 +25,13 @@ from workers.app import create_app
 from workers.dispatcher import LEADER_LOCK, Dispatcher
 from workers.publishing import Publisher
 
+NORMAL, URGENT = queue_of(NORMALS, "erp"), queue_of(URGENTS, "erp")
+
 
 @contextmanager
 def dispatching(settings: Settings) -> Iterator[Dispatcher]:
     app = create_app(settings)
-    dispatcher = Dispatcher(settings, lambda: Publisher(app, settings.dispatch_size))
+    dispatcher = Dispatcher(settings, partial(Publisher, app))
     dispatcher.start()
     try:
         yield dispatcher

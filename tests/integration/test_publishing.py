@@ -13,7 +13,9 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from config.celeryconfig import NORMAL, NOTICES, URGENT
+from config.celeryconfig import NORMAL as NORMALS
+from config.celeryconfig import NOTICES, queue_of
+from config.celeryconfig import URGENT as URGENTS
 from config.embedded.leash import Leash
 from config.embedded.valkey import Valkey
 from config.settings import Settings
@@ -21,6 +23,8 @@ from tests.cli import command, environment, running
 from tests.waiting import until
 from workers.app import create_app
 from workers.publishing import Publisher, describe
+
+NORMAL, URGENT = queue_of(NORMALS, "erp"), queue_of(URGENTS, "erp")
 
 
 @dataclass
@@ -41,13 +45,13 @@ def messages(url: str, queue: str) -> list[dict[str, Any]]:
     """The messages waiting in a queue, oldest first, with their ids decoded."""
     with redis.Redis.from_url(url) as client:
         raw = [json.loads(one) for one in client.lrange(queue, 0, -1)][::-1]
-    return [{**one, "ids": json.loads(base64.b64decode(one["body"]))[0][0]} for one in raw]
+    return [{**one, "ids": json.loads(base64.b64decode(one["body"]))[0][-1]} for one in raw]
 
 
 @pytest.fixture
 def publisher(settings: Settings) -> Any:
     app = create_app(settings)
-    yield Publisher(app, settings.dispatch_size)
+    yield Publisher(app, settings)
     app.close()
 
 
@@ -131,8 +135,9 @@ def test_a_frozen_redis_holds_the_dispatcher_up_only_briefly(
 
 
 def test_a_redis_that_is_not_there_is_said(settings: Settings) -> None:
-    app = create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
-    nowhere = Publisher(app, 200)
+    elsewhere = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    app = create_app(elsewhere)
+    nowhere = Publisher(app, elsewhere)
     assert not nowhere.deliver([Due()])  # type: ignore[list-item]
     assert nowhere.depth() is None
     app.close()

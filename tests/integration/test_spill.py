@@ -23,6 +23,7 @@ from orders.entries import Accepted
 from orders.errors import Conflict, JournalDown, KeyReused, NotFound
 from orders.intake import Intake
 from orders.journal import connect
+from orders.routing import always
 from orders.spill import Seal, SpillDown
 from orders.standing import Mode
 from tests.integration.test_intake import order
@@ -66,7 +67,7 @@ def unspilled(
         engine, store = connect(database_url), RedisSpill(redis_url)
         try:
             async with engine.connect() as connection:
-                await unspill(connection, store, key, "erp")
+                await unspill(connection, store, key, always("erp"))
             return await work(engine)
         finally:
             await store.close()
@@ -293,7 +294,7 @@ def test_dying_between_the_journal_and_the_spill_journals_nothing_twice(database
         engine, store = connect(database_url), Dying(redis_url)
         async with engine.connect() as connection:
             with pytest.raises(SpillDown):
-                await unspill(connection, store, KEY, "erp")
+                await unspill(connection, store, KEY, always("erp"))
         await store.close()
         await engine.dispose()
 
@@ -330,8 +331,8 @@ def test_orders_set_aside_for_a_wrong_key_are_readmitted_with_the_right_one(
     async def read(engine: AsyncEngine) -> tuple[int, int, list[Any]]:
         assert await reading.page(engine) == []
         async with engine.connect() as connection:
-            once = await readmit(connection, KEY, "erp")
-            again = await readmit(connection, KEY, "erp")
+            once = await readmit(connection, KEY, always("erp"))
+            again = await readmit(connection, KEY, always("erp"))
             await connection.execute(text("SELECT 1"))
         return once, again, [row["id"] for row in await reading.page(engine)]
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -563,7 +564,7 @@ def test_what_redis_lost_is_dispatched_again(settings: Settings, redis_url: str,
     @contextmanager
     def dispatching() -> Any:
         app = create_app(hasty)
-        dispatcher = Dispatcher(hasty, lambda: Publisher(app, hasty.dispatch_size))
+        dispatcher = Dispatcher(hasty, partial(Publisher, app))
         dispatcher.start()
         yield
         dispatcher.stop()

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from typer.main import get_command
 
+from config.durations import duration, span
 from config.settings import ENDPOINTS, MissingSetting, Settings
 from orders.catalogue import BadList
 from orders.errors import Fault, JournalDown, Malformed, NotFound
 from tests.cli import CommandLine
 from workers.cli import sending, show
 from workers.cli.app import app
-from workers.cli.durations import duration, span
 from workers.cli.failure import BAD, UNABLE, Failure, explain
 from workers.cli.sending import lines_of
 from workers.erp.sim import Dial
@@ -29,7 +29,7 @@ from workers.status import hindrance
 COMMANDS = [
     "up", "demo", "migrate", "api", "worker", "flower", "erp-sim", "submit", "status", "backlog", "audit",
     "forecast", "replay", "drain", "reconcile", "pause", "resume", "order show", "client add", "client list",
-    "client change",
+    "client change", "divert",
     "client rotate", "client revoke", "webhook add", "webhook list", "webhook rotate", "webhook enable",
     "webhook disable", "webhook test", "webhook notices", "webhook move", "webhook remove", "spill asides",
     "spill readmit", "dead list", "dead show", "dead replay", "dead discard", "spool status", "spool flush",

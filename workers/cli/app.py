@@ -12,6 +12,7 @@ import typer
 from workers.cli import recovery, reports, servers, simulator
 from workers.cli.clients import client
 from workers.cli.dead import dead
+from workers.cli.divert import divert
 from workers.cli.failure import explain
 from workers.cli.forecast import forecast
 from workers.cli.reconcile import reconcile
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "replay": recovery.replay,
     "drain": recovery.drain,
     "reconcile": reconcile,
+    "divert": divert,
     "pause": recovery.pause,
     "resume": recovery.resume,
 }

@@ -23,6 +23,7 @@ dead = typer.Typer(no_args_is_help=True, help="Orders that need a person.")
 Ids = Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Their ids.")]
 Of = Annotated[Reason | None, typer.Option(help="Only those of this reason.")]
 All = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would touch, and stop.")]
 
 
 @dead.command("list")
@@ -77,23 +78,24 @@ def replayed(
     everything: All = False,
     because: Why = None,
     yes: Yes = False,
+    dry_run: DryRun = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until they are final.")] = False,
     as_json: Json = False,
 ) -> None:
     """Put dead letters through again.
 
-    With their attempts forgiven and the same idempotency keys.
+    With their attempts forgiven and the same idempotency keys. What was stale is as fresh as now.
     """
     from workers.cli import show
 
     choice = _choice(ids, everything, reason=reason, pharmacy=pharmacy, older=older, younger=younger)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "replayed": 0}
-    if report["preview"]["orders"]:
+    if not dry_run and report["preview"]["orders"]:
         confirm(f"Replay {report['preview']['orders']:,} dead letters?", yes)
         report |= again(ctx, choice, because, wait=not no_wait)
     if as_json:
         show.document(report)
-    else:
+    elif not dry_run:
         show.line(f"{report['replayed']:,} dead letters replayed.")
 
 
@@ -108,6 +110,7 @@ def discarded(
     younger: Younger = None,
     everything: All = False,
     yes: Yes = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Give dead letters up for good. They stay in the journal, with the reason."""
@@ -118,13 +121,13 @@ def discarded(
         raise Failure("--because must say why")
     choice = _choice(ids, everything, reason=reason, pharmacy=pharmacy, older=older, younger=younger)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "discarded": 0}
-    if report["preview"]["orders"]:
+    if not dry_run and report["preview"]["orders"]:
         confirm(f"Give up {report['preview']['orders']:,} dead letters for good?", yes)
         gone = on_journal(ctx, lambda engine, _: replaying.discard(engine, choice, because))
         report["discarded"] = len(gone)
     if as_json:
         show.document(report)
-    else:
+    elif not dry_run:
         show.line(f"{report['discarded']:,} dead letters discarded.")
 
 

@@ -26,8 +26,9 @@ def explain(error: Exception) -> tuple[str, int]:
     """The sentence and the exit code for whatever a command raised."""
     from pydantic import ValidationError
 
+    from config.backends import BadBackends
     from config.settings import MissingSetting
-    from orders.catalogue import BadList
+    from orders.catalogue import BadList, NoList
     from orders.errors import JournalDown, Malformed, RelaisError
 
     if isinstance(error, Failure):
@@ -35,9 +36,11 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, ValidationError):
         return _wrong_settings(error), UNABLE
     if isinstance(error, RelaisError):
-        return str(error), UNABLE if isinstance(error, JournalDown | BadList | Malformed) else BAD
+        return str(error), UNABLE if isinstance(error, JournalDown | BadList | NoList | Malformed) else BAD
     if isinstance(error, MissingSetting):
         return str(error), UNABLE
+    if isinstance(error, BadBackends):
+        return f"backends: {error}", UNABLE
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", UNABLE

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli.durations import duration, span
+from config.durations import duration, span
 from workers.cli.failure import BAD
 from workers.cli.session import Json, on_journal
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workers.cli.durations import duration, instant
+from config.durations import duration, instant
 from workers.cli.failure import BAD, Failure
 from workers.cli.recovery import INTERRUPTED, Backend, Why
 from workers.cli.session import Json, Yes, on_journal, settings_of

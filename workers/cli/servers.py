@@ -76,12 +76,14 @@ def worker(ctx: typer.Context) -> None:
     It also stands for dispatcher: one of the workers leads.
     """
     from orders.catalogue import load_catalogue, load_register
+    from orders.staleness import open_policy
     from workers.app import run_worker
 
     settings = settings_of(ctx)
     # A list that cannot be used is said here, once, rather than by every task.
     _ = settings.catalogue and load_catalogue(settings.catalogue)
     _ = settings.pharmacy_register and load_register(settings.pharmacy_register)
+    open_policy(settings)
     raise typer.Exit(run_worker(settings))
 
 

@@ -52,6 +52,7 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
 
     async def act(engine: AsyncEngine, settings: Settings) -> int:
         from orders.journal import transactional
+        from orders.routing import open_routing
         from orders.spill import Seal
         from workers import unspill
         from workers.operations import record
@@ -59,7 +60,7 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
         if settings.spill_key is None:
             raise Failure("RELAIS_SPILL_KEY is not set")
         async with transactional(engine).begin() as connection:
-            orders = await unspill.readmit(connection, Seal.of(settings.spill_key), settings.backend)
+            orders = await unspill.readmit(connection, Seal.of(settings.spill_key), open_routing(settings))
             await record(connection, "spill readmit", None, {"orders": orders})
         return orders
 

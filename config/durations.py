@@ -1,4 +1,7 @@
-"""Durations as people type them: 90s, 15m, 6h, 2d; a bare number is seconds. And times, as such an age or in full."""
+"""Durations as people type them, in a command or a file: 90s, 15m, 6h, 2d; and as they read: 6h 05m.
+
+Longer than a century is a slip of the hand, and refused. Times are typed in full or as such an age.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def instant(text: str) -> datetime:
 
 
 def span(seconds: float) -> str:
-    """A duration for a table, in its two largest units: `41s`, `3m 20s`, `6h 05m`, `2d 03h`."""
+    """A duration for people, in its two largest units: `41s`, `3m 20s`, `6h 05m`, `2d 03h`."""
     whole = max(0, int(seconds))
     minutes, rest = divmod(whole, 60)
     hours, minutes_left = divmod(minutes, 60)

@@ -1,0 +1,67 @@
+"""The leader's chores: what a round of the dispatcher does whatever the backend.
+
+What was spilled is journalled, before anything is dispatched, for it came first; and webhooks are told what is due.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from config.settings import Settings
+from orders.routing import Routing
+from orders.spill import Seal, SpillDown
+from workers import notices
+from workers.spill import RedisSpill
+from workers.unspill import unspill
+
+if TYPE_CHECKING:
+    from workers.publishing import Publisher
+
+log = logging.getLogger("relais.dispatcher")
+
+NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
+
+
+class Chores:
+    """One leader's, on the connection that holds the lead."""
+
+    def __init__(
+        self, connection: AsyncConnection, settings: Settings, publisher: Publisher, route: Routing
+    ) -> None:  # fmt: skip
+        """Nothing is done yet; `route` says where the orders of the spill go."""
+        self._connection = connection
+        self._settings = settings
+        self._publisher = publisher
+        self._spill = RedisSpill(settings.need("redis_url"))
+        self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
+        self._route = route
+        self._noticed = float("-inf")
+        self._queue_lost = False
+
+    async def unspill(self) -> None:
+        """Journal what waits in the spill, as far as Redis can be asked."""
+        self._queue_lost = self._publisher.depth() is None
+        if self._queue_lost or not self._publisher.spilled():
+            return
+        if self._seal is None:
+            log.error("orders wait in the spill, and RELAIS_SPILL_KEY is not set")
+            return
+        try:
+            await unspill(self._connection, self._spill, self._seal, self._route)
+        except SpillDown as error:
+            log.warning("the spill is out of reach why=%s", error)
+
+    async def tell(self) -> None:
+        """Publish what webhooks are to be told."""
+        if self._queue_lost or time.monotonic() - self._noticed < NOTICES_EVERY:
+            return
+        self._noticed = time.monotonic()
+        await notices.dispatch(self._connection, self._settings, self._publisher)
+
+    async def aclose(self) -> None:
+        """Let go of the spill."""
+        await self._spill.close()

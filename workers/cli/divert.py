@@ -1,0 +1,104 @@
+"""`relais divert`: send chosen backlog to another backend, while its own is out.
+
+Before it moves anything it shows what it would move, and what it would leave behind because it may be with its
+backend already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+import typer
+
+from workers.cli.failure import BAD, Failure
+from workers.cli.recovery import Older, Younger
+from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from config.settings import Settings
+    from workers.replay import Choice
+
+
+def divert(
+    ctx: typer.Context,
+    to: Annotated[str, typer.Option(metavar="BACKEND", help="Where they are to go.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    of: Annotated[str | None, typer.Option("--from", metavar="BACKEND", help="Only this backend's orders.")] = None,
+    priority: Annotated[Literal["urgent", "normal"] | None, typer.Option(help="Only these orders.")] = None,
+    pharmacy: Pharmacy = None,
+    older: Older = None,
+    younger: Younger = None,
+    orders: Annotated[
+        list[UUID] | None, typer.Option("--order", metavar="ID", help="This order; may be repeated.")
+    ] = None,
+    although_unknown: Annotated[
+        bool,
+        typer.Option("--although-unknown", help="Those named by --order also where their backend may have them."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would move, and stop.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Send chosen orders of the backlog to another backend.
+
+    What may be with its own backend already stays, until that is known or an operator names it.
+    """
+    from workers import divert as diverting
+    from workers.cli import show
+    from workers.replay import Choice
+
+    if although_unknown and not orders:
+        raise Failure("--although-unknown goes with --order: what may be with its backend is moved by name")
+    ids = tuple(dict.fromkeys(orders)) if orders else None
+    choice = Choice(
+        pharmacy=pharmacy, priority=priority, older=older, younger=younger, backend=of, ids=ids
+    )  # fmt: skip
+    report: dict[str, Any] = {"preview": _preview(ctx, choice, to, although_unknown, as_json), "diverted": 0}
+    if not dry_run and report["preview"]["orders"]:
+        confirm(f"Divert {report['preview']['orders']:,} orders to {to}?", yes)
+        moved = on_journal(
+            ctx, lambda engine, _: diverting.divert(engine, choice, to, reason, although_unknown=although_unknown)
+        )
+        report |= {"diverted": len(moved)}
+    if as_json:
+        show.document(report)
+    elif not dry_run:
+        show.line(f"{report['diverted']:,} orders diverted to {to}.")
+
+
+def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool, as_json: bool) -> dict[str, Any]:
+    """What would move and what would stay, shown (with --json as part of the report), and how `to` stands.
+
+    Failure, with nothing done, when there is no such backend or an order that was named cannot move.
+    """
+    from workers.cli import show
+
+    async def look(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
+        from config.backends import load_backends
+        from orders import reading
+        from workers import divert as diverting
+        from workers.status import hindrance, leader
+
+        if to not in (known := load_backends(settings)):
+            raise Failure(f"no backend {to}; there are {', '.join(known)}", BAD)
+        found = await diverting.preview(engine, choice, to, although_unknown=although_unknown)
+        rows = {row["name"]: row for row in await reading.standing(engine)}
+        return {**found, "held": hindrance(rows[to], await leader(engine)) if to in rows else None}
+
+    found = on_journal(ctx, look)
+    if not as_json:
+        facts = {name: value for name, value in found.items() if name not in ("sample", "backends")}
+        show.facts(f"To {to}: orders of the backlog", facts)
+        if found["sample"]:
+            show.table(
+                "The oldest of them", found["sample"], ("id", "pharmacy", "reference", "backend", "accepted_at")
+            )
+    if choice.ids is not None and found["orders"] < len(choice.ids):
+        raise Failure(
+            f"nothing was done: only {found['orders']} of {len(choice.ids)} can be moved; "
+            f"{found['left_unknown'] + found['left_on_their_way']} may be with their backend", BAD,
+        )  # fmt: skip
+    return found
