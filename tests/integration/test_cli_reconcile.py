@@ -127,7 +127,6 @@ def test_times_as_people_type_them() -> None:
         (("--since", "1h", "--dry-run"), "--dry-run goes with --resend"),
         (("--since", "2999-01-01T00:00:00Z"), "not over yet"),
         (("--since", "1h", "--until", "2h"), "earlier --since"),
-        (("other", "--since", "1h"), "nothing is known here of a backend other"),
         (("--since", "yesterday"), "--since"),
         (("--since", "2026-01-05T18:00:00"), "--since"),
         (("--since", "20260105"), "--since"),
@@ -139,3 +138,9 @@ def test_what_cannot_be_meant_is_refused(
     env = {"RELAIS_DATA_DIR": str(tmp_path), "RELAIS_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
     done = CommandLine(capsys, env)("reconcile", *arguments)
     assert (done.code, says in done.err) == (2, True), done
+
+
+def test_a_backend_that_is_not_known_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    env = {"RELAIS_DATA_DIR": str(tmp_path), "RELAIS_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
+    done = CommandLine(capsys, env)("reconcile", "other", "--since", "1h")
+    assert (done.code, "no backend other is known here; known are erp" in done.err) == (1, True)

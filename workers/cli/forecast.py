@@ -15,7 +15,7 @@ import typer
 
 from config.durations import duration, span
 from workers.cli.failure import BAD
-from workers.cli.session import Json, on_journal
+from workers.cli.session import Json, of_backend, on_journal
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -76,7 +76,8 @@ def forecast(
     async def read(engine: AsyncEngine, settings: Settings) -> Forecast:
         from workers.forecasting import Ask, foretell
 
-        return await foretell(engine, settings, backend or settings.backend, Ask(rate, at))
+        asked = of_backend(settings, backend)
+        return await foretell(engine, asked, asked.backend, Ask(rate, at))
 
     found = report(on_journal(ctx, read))
     show.document(found) if as_json else show_forecast(found)

@@ -14,7 +14,7 @@ import typer
 from config.durations import duration, instant
 from workers.cli.failure import BAD, Failure
 from workers.cli.recovery import INTERRUPTED, Backend, Why
-from workers.cli.session import Json, Yes, on_journal, settings_of
+from workers.cli.session import Json, Yes, of_backend, on_journal, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -89,7 +89,7 @@ def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: date
     from workers import reconcile_runs as kept
     from workers.cli import show
 
-    settings = _asked(settings_of(ctx), backend)
+    settings = of_backend(settings_of(ctx), backend)
     settings.need("erp_url")
 
     async def begin(engine: AsyncEngine, _: Settings) -> tuple[list[Run], Run]:
@@ -128,7 +128,9 @@ def _ask(ctx: typer.Context, run: Run, silence: float) -> Run:
         return run
 
     try:
-        return on_journal(ctx, lambda engine, settings: _ask_all(engine, _asked(settings, run.backend), run, silence))
+        return on_journal(
+            ctx, lambda engine, settings: _ask_all(engine, of_backend(settings, run.backend), run, silence)
+        )
     except RelaisError as error:
         raise Failure(f"{error}; `relais reconcile --resume {run.id}` goes on where it was") from None
     except KeyboardInterrupt:
@@ -148,10 +150,3 @@ async def _ask_all(engine: AsyncEngine, settings: Settings, run: Run, silence: f
             return await asking.reconcile(engine, erp, run, Patience(silence, settings.batch_budget), shown.at)
     finally:
         await erp.close()
-
-
-def _asked(settings: Settings, backend: str | None) -> Settings:
-    """The settings of the backend that is asked. Failure when there are none."""
-    if backend not in (None, settings.backend):
-        raise Failure(f"nothing is known here of a backend {backend}: RELAIS_BACKEND is {settings.backend}")
-    return settings

@@ -39,6 +39,19 @@ def settings_of(ctx: typer.Context) -> Settings:
         raise Failure(f"settings: {ENDPOINTS} or .env cannot be read: {error}") from None
 
 
+def of_backend(settings: Settings, name: str | None) -> Settings:
+    """The settings of one backend, of the default one when none is named. NotFound when it is not known here."""
+    from config.backends import load_backends
+    from orders.errors import NotFound
+
+    known = load_backends(settings)
+    if name is None:
+        return next(iter(known.values()))
+    if name not in known:
+        raise NotFound(f"no backend {name} is known here; known are {', '.join(known)}")
+    return known[name]
+
+
 def on_journal(ctx: typer.Context, work: Callable[[AsyncEngine, Settings], Awaitable[T]]) -> T:
     """Run `work(engine, settings)` on the journal and return what it returns."""
     import asyncio
