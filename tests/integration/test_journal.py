@@ -31,6 +31,7 @@ SEED = {
     "operations": "INSERT INTO operations (operator, act, detail) VALUES ('o', 'pause', '{}')",
     "events": "INSERT INTO events (order_id, state) VALUES (gen_random_uuid(), 'dead')",
     "asides": "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'forged', 'w', 'r')",
+    "seals": "INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')",
 }
 CHANGE = {
     "orders": "UPDATE orders SET body = 'x'",
@@ -39,6 +40,7 @@ CHANGE = {
     "operations": "UPDATE operations SET operator = 'nobody'",
     "events": "UPDATE events SET state = 'delivered'",
     "asides": "UPDATE asides SET why = 'x'",
+    "seals": "UPDATE seals SET to_tx = 10",
 }
 
 

@@ -30,7 +30,7 @@ COMMANDS = [
     "up", "demo", "migrate", "api", "worker", "flower", "erp-sim", "submit", "status", "backlog", "audit", "replay",
     "drain", "pause", "resume", "order show", "client add", "client list", "client change", "client rotate",
     "client revoke", "webhook add", "webhook list", "webhook rotate", "webhook enable", "webhook disable",
-    "webhook test", "webhook notices", "webhook move", "webhook remove", "spill asides", "spill readmit",
+    "webhook test", "webhook notices", "webhook move", "webhook remove", "spill asides", "spill readmit", "seal",
     "dead list", "dead show", "dead replay", "dead discard", "spool status", "spool flush", "spool export",
 ]  # fmt: skip
 

@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 
 from workers.cli import recovery, reports, servers, simulator
+from workers.cli.auditing import audit
 from workers.cli.clients import client
 from workers.cli.dead import dead
 from workers.cli.failure import explain
+from workers.cli.sealing import seal
 from workers.cli.spill import spill
 from workers.cli.spool import spool
 from workers.cli.submit import submit
@@ -39,7 +41,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "submit": submit,
     "status": reports.status,
     "backlog": reports.backlog,
-    "audit": reports.audit,
+    "audit": audit,
+    "seal": seal,
     "replay": recovery.replay,
     "drain": recovery.drain,
     "pause": recovery.pause,
