@@ -6,6 +6,8 @@ that `relais status` in a second terminal finds the embedded services. Nothing i
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import os
 from pathlib import Path
@@ -40,6 +42,16 @@ class Settings(BaseSettings):
     spill_key: SecretStr | None = Field(
         None, description="signs what intake spills to Redis; workers need the same; several, the newest first: `a,b`"
     )
+    seal_key: SecretStr | None = Field(
+        None,
+        description="seals what is journalled: 32 bytes in base64 or hexadecimal, for workers and `relais audit`; "
+        "several, the newest first: `a,b`",
+    )
+    anchor: str | None = Field(
+        None, description="where seals are written outside the database: a file, `syslog:` or `syslog:/its/socket`"
+    )
+    seal_every: PositiveFloat = Field(60.0, description="longest time until what was journalled is sealed")
+    seal_rows: PositiveInt = Field(10_000, description="rows after which a block is sealed sooner")
     erp_url: str | None = Field(None, description="base URL of the ERP's order endpoint")
     erp_token: SecretStr | None = Field(None, description="bearer token sent to the ERP")
     data_dir: Path = Field(default_factory=default_data_dir, description="data of the embedded services")
@@ -110,6 +122,18 @@ class Settings(BaseSettings):
             raise ValueError("must be 16 characters or more, and so each of several")
         return value
 
+    @field_validator("seal_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            seal_keys(value)
+        return value
+
+    @field_validator("anchor")
+    @classmethod
+    def _is_there_from_anywhere(cls, value: str | None) -> str | None:
+        return value if value is None or value.startswith("syslog:") else str(Path(value).absolute())
+
     @model_validator(mode="after")
     def _lease_outlives_the_erp(self) -> Self:
         """A worker that still waits for the ERP must still hold its lease, or its successor sends again."""
@@ -129,6 +153,24 @@ class Settings(BaseSettings):
         return str(value)
 
 
+def seal_keys(secret: SecretStr) -> list[bytes]:
+    """The 32-byte keys of the setting, in its order. ValueError when one is neither base64 nor hexadecimal."""
+    return [_key(each.strip()) for each in secret.get_secret_value().split(",")]
+
+
+def _key(written: str) -> bytes:
+    try:
+        if len(written) == 64:
+            return bytes.fromhex(written)
+        padded = written.rstrip("=").translate(str.maketrans("+/", "-_")) + "="
+        key = base64.b64decode(padded, altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        key = b""
+    if len(key) != 32:
+        raise ValueError("must be 32 bytes in base64 or hexadecimal, and so each of several")
+    return key
+
+
 def load(**overrides: object) -> Settings:
     """The settings in force: overrides, then the environment, then `.env`, then a running `relais up`.
 
@@ -145,9 +187,10 @@ def load(**overrides: object) -> Settings:
     offered = json.loads(known.read_text())
     missing = {
         name: offered[name]
-        for name in ("database_url", "redis_url", "erp_url")
+        for name in ("database_url", "redis_url", "erp_url", "anchor")
         if getattr(settings, name) is None and offered.get(name)
     }
-    if settings.spill_key is None and offered.get("spill_key"):
-        missing["spill_key"] = SecretStr(offered["spill_key"])
+    for name in ("spill_key", "seal_key"):
+        if getattr(settings, name) is None and offered.get(name):
+            missing[name] = SecretStr(offered[name])
     return settings.model_copy(update=missing)

@@ -10,9 +10,10 @@ from typing import Final
 from orders.states import TRANSITIONS, State, listed
 from orders.tables import attempts, events, operations, orders, receipts
 from orders.tables_front import asides
+from orders.tables_proof import seals
 from orders.tables_reconcile import findings
 
-APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, findings)
+APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings)
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 

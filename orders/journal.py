@@ -7,6 +7,7 @@ Connections are not pinged before use; who uses one retries what is safe to retr
 from __future__ import annotations
 
 import asyncio
+import logging
 from importlib.resources import files
 from typing import Final
 
@@ -17,6 +18,10 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from orders.epochs import rebase
+
+log = logging.getLogger("relais.journal")
 
 DUE_CHANNEL: Final = "relais_due"
 WAKE: Final = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")  # the dispatcher, when the transaction commits
@@ -77,6 +82,8 @@ async def _migrate(url: str) -> None:
         async with transactional(engine).begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             await connection.run_sync(_upgrade)
+            if (epoch := await connection.run_sync(rebase)) is not None:
+                log.warning("the journal was restored into another PostgreSQL: epoch %d of its seals begins", epoch)
     finally:
         await engine.dispose()
 

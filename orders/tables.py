@@ -4,8 +4,8 @@
 the dispatcher's questions (what is due, what is out, what to poll, what expires, what is dead) and nothing else.
 There are no foreign keys: each would lock and rewrite a row of `orders` for every row of its child. The statements
 that write the children take their ids from the parents, nothing can be deleted, and `relais audit` looks for orphans.
-What clients need is in `orders.tables_front`, what a reconciliation keeps in `orders.tables_reconcile`, what the
-database enforces by itself in `orders.guards`.
+What clients need is in `orders.tables_front`, what a reconciliation keeps in `orders.tables_reconcile`, the seals in
+`orders.tables_proof`, and what the database enforces by itself in `orders.guards`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,19 @@ metadata = MetaData(
 NOW = text("now()")
 Instant = DateTime(timezone=True)
 
+
+def tx() -> Column[int]:
+    """The transaction that wrote a row of a sealed table, which tells the block that seals it (`orders.epochs`)."""
+    default = text("relais_tx()")
+    return Column("tx", BigInteger, nullable=False, server_default=default, comment="that wrote it: tells its block")
+
+
+def tx_index(table: str) -> Index:
+    """A few bytes for each 32 pages: `tx` grows along the table, so a block is found among the pages it is on."""
+    options = {"pages_per_range": 32, "autosummarize": True}
+    return Index(f"ix_{table}_tx", "tx", postgresql_using="brin", postgresql_with=options)
+
+
 orders = Table(
     "orders",
     metadata,
@@ -59,6 +72,8 @@ orders = Table(
     Column("request_id", Text, comment="of the request that brought it"),
     Column("idempotency_key", Text, comment="the client's own, beside (pharmacy, reference)"),
     Column("origin", JSONB, comment="what the answer in another protocol will need"),
+    tx(),
+    tx_index("orders"),
     UniqueConstraint("pharmacy", "reference"),
     Index("ix_orders_pharmacy_id", "pharmacy", "id"),
     Index(
@@ -126,6 +141,8 @@ attempts = Table(
     Column("status", SmallInteger, comment="HTTP's, where there was one"),
     Column("detail", Text, nullable=False),
     Column("worker", Text, nullable=False),
+    tx(),
+    tx_index("attempts"),
     comment="every attempt; append-only",
 )
 
@@ -141,6 +158,8 @@ receipts = Table(
     Column("signature", Text),
     Column("received_at", Instant, nullable=False, server_default=NOW),
     Column("key_id", Text, comment="of the key that signed it and was in force; null when it is not signed"),
+    tx(),
+    tx_index("receipts"),
     Index("ix_receipts_backend_received_at_order_id", "backend", "received_at", "order_id"),
     Index("ix_receipts_backend_reference", "backend", "reference"),
     comment="the ERP's answers; append-only",
@@ -180,6 +199,8 @@ operations = Table(
     Column("act", Text, nullable=False),
     Column("reason", Text),
     Column("detail", JSONB, nullable=False),
+    tx(),
+    tx_index("operations"),
     comment="who did what, when and why; append-only",
 )
 

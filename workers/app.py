@@ -1,6 +1,7 @@
 """The Celery app and the worker that runs it, composed from settings; nothing happens at import.
 
-`run_worker` also keeps the dispatcher's thread in the worker's main process, from the moment the worker can consume.
+`run_worker` also keeps the threads of dispatcher and sealer in the worker's main process, from the moment the worker
+can consume.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from config.backends import load_backends
 from config.celeryconfig import celery_config
 from config.settings import Settings
 from workers.dispatcher import Dispatcher
+from workers.proof.sealer import Sealer
 from workers.publishing import Publisher
 from workers.tasks import add_tasks
 
@@ -48,13 +50,15 @@ def run_worker(settings: Settings) -> int:
     app = create_app(settings)
     for each in load_backends(settings).values():
         each.need("erp_url")
-    dispatcher = Dispatcher(settings, partial(Publisher, app))
+    dispatcher, sealer = Dispatcher(settings, partial(Publisher, app)), Sealer(settings)
 
     def ready(**_: Any) -> None:
         dispatcher.start()
+        sealer.start()
 
     def stopping(**_: Any) -> None:
         dispatcher.stop()
+        sealer.stop()
 
     def log_as_we_do(**_: Any) -> None:
         logs.setup(settings.log_level)

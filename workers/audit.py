@@ -1,31 +1,43 @@
-"""The audit: proves from the journal, and from nothing else, that no order is missing.
+"""The audit: proves from the journal, its seals and their anchors that no order is missing and no row was altered.
 
-accepted = backlog + delivered + dead + cancelled + discarded, every order has exactly one delivery and every delivery
-an order, every delivered order has a receipt, and every order's bytes still have the digest they were accepted with.
+accepted = backlog + delivered + dead + cancelled + discarded, by hour or day of acceptance; every order has just one
+delivery and every delivery an order, every delivered order a receipt of that delivery, and every order's bytes the
+digest they were accepted with. `audit` says that much; `prove` checks the chain of seals and the receipts' signatures
+too.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from pathlib import Path
+from typing import Final
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from config.settings import Settings
 from orders.journal import transactional
-from orders.states import BACKLOG, FINAL
+from orders.states import FINAL
+from workers.proof.anchored import Anchored
+from workers.proof.anchors import SYSLOG, AnchorDown
+from workers.proof.chain import Chain, check_chain
+from workers.proof.content import AT_ONCE
+from workers.proof.keys import Keys, keys_of
+from workers.proof.receipts import Signatures, SigningKeys, check_signatures, order_disagrees
+from workers.proof.slices import MOST_IDS, Books, Unit, read_books
 
-SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-ACCEPTED = text("SELECT count(*) FROM orders")
-BY_STATE = text("SELECT state, count(*) FROM deliveries GROUP BY state")
-NO_DELIVERY = text("SELECT count(*) FROM orders o WHERE NOT EXISTS (SELECT FROM deliveries WHERE order_id = o.id)")
-NO_ORDER = text("SELECT count(*) FROM deliveries d WHERE NOT EXISTS (SELECT FROM orders WHERE id = d.order_id)")
-NO_RECEIPT = text("""
-SELECT count(*) FROM deliveries d
-WHERE state = 'delivered' AND NOT EXISTS (SELECT FROM receipts WHERE order_id = d.order_id)
-""")
-BODIES = text("SELECT body, digest FROM orders")
+SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+BODIES: Final = text("SELECT id, body, digest FROM orders")
+SIZE: Final = text(
+    "SELECT coalesce(sum(greatest(reltuples, 0)), 0) + coalesce(sum(greatest(reltuples, 0)) FILTER "
+    "(WHERE relname = 'orders'), 0) FROM pg_class WHERE relname IN ('orders', 'attempts', 'receipts', 'operations')"
+)
+ALTERED: Final = "orders whose bytes were altered"
+
+Watch = Callable[[int, int], None]  # rows read so far, and about how many there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +58,102 @@ class Ledger:
         return not self.faults
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An audit in full and when it was made: the ledger and its books, the chain, the receipts' signatures."""
+
+    ledger: Ledger
+    books: Books
+    chain: Chain
+    signatures: Signatures
+    at: datetime
+
+    @property
+    def faults(self) -> list[str]:
+        """Everything that is wrong, in words."""
+        return [*self.ledger.faults, *self.chain.faults, *self.signatures.faults]
+
+    @property
+    def sound(self) -> bool:
+        """True when nothing is wrong."""
+        return not self.faults
+
+
+class _Count:
+    """Rows read so far, for whoever watches."""
+
+    def __init__(self, watch: Watch | None, total: int) -> None:
+        self._watch, self._total, self._done = watch, total, 0
+
+    def add(self, rows: int) -> None:
+        self._done += rows
+        if self._watch is not None:
+            self._watch(self._done, max(self._total, self._done))
+
+
 async def audit(engine: AsyncEngine) -> Ledger:
-    """Read the whole journal in one snapshot, in bounded memory."""
+    """Read orders and deliveries in one snapshot, in bounded memory."""
     async with transactional(engine).connect() as connection:
         await connection.execute(SNAPSHOT)
-        accepted = int((await connection.execute(ACCEPTED)).scalar_one())
-        states = {row[0]: int(row[1]) for row in await connection.execute(BY_STATE)}
-        wrong = {
-            "orders without a delivery": (await connection.execute(NO_DELIVERY)).scalar_one(),
-            "deliveries without an order": (await connection.execute(NO_ORDER)).scalar_one(),
-            "delivered orders without a receipt": (await connection.execute(NO_RECEIPT)).scalar_one(),
-            "orders whose bytes were altered": 0,
-        }
-        async for body, digest in await connection.stream(BODIES.execution_options(yield_per=1000)):
-            wrong["orders whose bytes were altered"] += hashlib.sha256(body).digest() != digest
-    return _ledger(accepted, states, wrong)
+        return (await _ledger(connection, None, _Count(None, 0)))[0]
 
 
-def _ledger(accepted: int, states: dict[str, int], wrong: dict[str, Any]) -> Ledger:
-    backlog = sum(states.get(state, 0) for state in BACKLOG)
-    delivered, dead, cancelled, discarded = (states.get(state, 0) for state in FINAL)
-    final = delivered + dead + cancelled + discarded
-    faults = [f"{count} {what}" for what, count in wrong.items() if count]
-    if accepted != backlog + final:
-        faults.insert(0, f"accepted {accepted} is not backlog {backlog} + final {final}")
-    return Ledger(accepted, backlog, delivered, dead, cancelled, discarded, tuple(faults))
+async def prove(
+    engine: AsyncEngine, settings: Settings, *, unit: Unit | None = None, anchors: Path | None = None,
+    signers: SigningKeys | None = None, watch: Watch | None = None,
+) -> Proof:  # fmt: skip
+    """Check everything, in one snapshot and in bounded memory.
+
+    `anchors` is a file to compare with instead of RELAIS_ANCHOR, `signers` are the ERPs' registered keys.
+    """
+    keys = keys_of(settings.seal_key)
+    anchored, blind, is_fault = _anchored(settings, keys, anchors)
+    async with transactional(engine).connect() as connection:
+        await connection.execute(SNAPSHOT)
+        count = _Count(watch, int((await connection.execute(SIZE)).scalar_one()))
+        ledger, books = await _ledger(connection, unit, count)
+        chain = await check_chain(connection, keys, anchored, count.add)
+        if blind is not None and chain.blocks and is_fault:
+            chain.astray(blind)
+        elif blind is not None and chain.blocks:
+            chain.remarks.append(blind)
+        signatures = await check_signatures(connection, signers or {}, order_disagrees, count.add)
+        now = (await connection.execute(text("SELECT now()"))).scalar_one()
+    return Proof(ledger, books, chain, signatures, now)
+
+
+def _anchored(settings: Settings, keys: Keys, given: Path | None) -> tuple[Anchored | None, str | None, bool]:
+    """The anchor to compare with, opened before the snapshot; or why there is none, and whether that is a fault."""
+    path = given or (Path(settings.anchor) if settings.anchor and not settings.anchor.startswith(SYSLOG) else None)
+    if path is None:
+        return None, "compared with no anchor: the end of the chain may have been cut off", False
+    try:
+        return Anchored(path, keys), None, False
+    except AnchorDown as error:
+        return None, f"the anchor cannot be read: {error}", True
+
+
+async def _ledger(connection: AsyncConnection, unit: Unit | None, count: _Count) -> tuple[Ledger, Books]:
+    books = await read_books(connection, unit)
+    figures = {name: books.total(name) for name in ("accepted", "backlog", *FINAL)}
+    final = sum(figures[state] for state in FINAL)
+    faults = []
+    if figures["accepted"] != figures["backlog"] + final:
+        faults.append(f"accepted {figures['accepted']} is not backlog {figures['backlog']} + final {final}")
+    faults += [f"{sum(each.wrong.get(what, 0) for each in books.slices)} {what}" for what in books.ids]
+    if altered := await _altered(connection, books, count):
+        faults.append(f"{altered} {ALTERED}")
+    return Ledger(**figures, faults=tuple(faults)), books
+
+
+async def _altered(connection: AsyncConnection, books: Books, count: _Count) -> int:
+    """How many orders' bytes do not have their digest; the first ids go into the books."""
+    altered = 0
+    async with connection.stream(BODIES, execution_options={"yield_per": AT_ONCE}) as rows:
+        async for part in rows.partitions():
+            wrong = [row.id for row in part if hashlib.sha256(row.body).digest() != row.digest]
+            if wrong and altered < MOST_IDS:
+                books.ids[ALTERED] = [*books.ids.get(ALTERED, []), *wrong][:MOST_IDS]
+            altered += len(wrong)
+            count.add(len(part))
+    return altered

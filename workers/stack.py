@@ -34,6 +34,8 @@ from config.settings import ENDPOINTS, Settings
 LOOPBACK: Final = "127.0.0.1"
 FLOWER_USER: Final = "relais"
 SPILL_KEY: Final = "spill.key"
+SEAL_KEY: Final = "seal.key"
+ANCHORS: Final = "anchors.ndjson"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,14 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     if given.erp_url is None and not _several(given):
         ours["erp_url"] = f"http://{LOOPBACK}:{ports['erp_sim']}"
     spill_key = given.spill_key or SecretStr(_kept_secret(holding.data_dir / SPILL_KEY))
+    seal_key = given.seal_key or SecretStr(_kept_secret(holding.data_dir / SEAL_KEY))
     auth = given.flower_auth or SecretStr(f"{FLOWER_USER}:{secrets.token_urlsafe(12)}")
     update = {
         **ours,
         "flower_auth": auth,
         "spill_key": spill_key,
+        "seal_key": seal_key,
+        "anchor": given.anchor or str(holding.data_dir.absolute() / ANCHORS),
         "data_dir": holding.data_dir,
         **{name: ports[name.removesuffix("_port")] for name in ("api_port", "flower_port", "erp_sim_port")},
     }
@@ -165,7 +170,7 @@ def _ports(settings: Settings, before: Mapping[str, int]) -> dict[str, int]:
 
 
 def _kept_secret(path: Path) -> str:
-    """The secret of this data directory, made once: what was spilled before a restart is read after it."""
+    """A secret of this data directory, made once: what was spilled or sealed before a restart is read after it."""
     if not path.exists():
         write_private(path, secrets.token_urlsafe(32) + "\n")
     return path.read_text(encoding="utf-8").strip()
@@ -183,6 +188,8 @@ def _offered(settings: Settings, embedded: tuple[str, ...], control_port: int | 
         "flower_user": user,
         "flower_password": password,
         "spill_key": settings.spill_key.get_secret_value() if settings.spill_key else None,
+        "seal_key": settings.seal_key.get_secret_value() if settings.seal_key else None,
+        "anchor": settings.anchor,
         "embedded": embedded,
         "pid": os.getpid(),
     }

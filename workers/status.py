@@ -20,6 +20,7 @@ from orders import reading, webhook_reading
 from orders.journal import unreachable
 from orders.states import BACKLOG, FINAL
 from workers.dispatcher import LEADER_LOCK
+from workers.proof.standing import sealing
 from workers.spill import RECORDS
 
 RECENT = timedelta(minutes=1)
@@ -68,25 +69,25 @@ async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[
     missing: that is when somebody looks.
     """
     journal, waiting, mode = await asyncio.gather(
-        _journal(engine, load_backends(settings)), asyncio.to_thread(queue, settings), intake_mode(api_url)
+        _journal(engine, settings), asyncio.to_thread(queue, settings), intake_mode(api_url)
     )
     return {**journal, "queue": waiting, "api": {"url": api_url, "ready": mode in READY, "mode": mode}}
 
 
-async def _journal(engine: AsyncEngine, ours: Collection[str]) -> dict[str, Any]:
-    """What the journal says: backends, orders by state, flow, leader, what was set aside of the spill."""
+async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
+    """What the journal says: backends, orders by state, flow, leader, seals, what was set aside of the spill."""
     try:
         counts = await reading.counts(engine)
         rows, leading, recent = await reading.standing(engine), await leader(engine), await flow(engine)
         backlog, asides = await reading.backlog(engine), await reading.asides_by_kind(engine)
-        webhooks = await webhook_reading.figures(engine)
+        webhooks, seals = await webhook_reading.figures(engine), await sealing(engine, settings)
     except Exception as error:
         if not unreachable(error):
             raise
         return {"journal": (str(error).splitlines() or [type(error).__name__])[0], "leader": False}
     return {
         "journal": None,
-        "backends": [_backend(row, leading, ours) for row in rows],
+        "backends": [_backend(row, leading, load_backends(settings)) for row in rows],
         "orders": counts,
         "backlog": sum(counts[state] for state in BACKLOG),
         "oldest": min((row["oldest"] for row in backlog), default=None),
@@ -94,6 +95,7 @@ async def _journal(engine: AsyncEngine, ours: Collection[str]) -> dict[str, Any]
         "leader": leading,
         "asides": asides,
         "webhooks": webhooks,
+        "seals": seals,
     }
 
 

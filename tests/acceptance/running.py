@@ -28,11 +28,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, creation
+from config.settings import Settings
 from orders import clients, reading
 from orders.catalogue import demo_catalogue
 from orders.journal import connect, unreachable
 from tests.waiting import auntil, until
-from workers.audit import Ledger, audit
+from workers.audit import Ledger, Proof, audit, prove
 from workers.erp.sim.book import read_effects
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ QUICK = {
     "RELAIS_LEASE": "10",
     "RELAIS_CLAIM_PATIENCE": "2",
     "RELAIS_POLL_AFTER": "0.5",
+    "RELAIS_SEAL_EVERY": "2",
 }
 PORTS = {"RELAIS_API_PORT": "0", "RELAIS_FLOWER_PORT": "0", "RELAIS_ERP_SIM_PORT": "0"}
 
@@ -201,7 +203,13 @@ class Relais:
         ledger = self.journal(audit)
         assert ledger.balanced, ledger
         assert self.states()["dead"] == 0
+        assert self.proof().faults == []
         return ledger
+
+    def proof(self) -> Proof:
+        """The audit in full: the chain of seals beside its anchor too."""
+        offered = {name: self.endpoints[name] for name in ("database_url", "seal_key", "anchor")}
+        return self.journal(lambda engine: prove(engine, Settings(**offered, _env_file=None)))
 
     def most_attempts(self) -> int:
         """The largest number of attempts that any order was charged."""

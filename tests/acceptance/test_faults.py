@@ -242,6 +242,9 @@ def test_everything_killed_at_once_and_found_again(relais: Relais) -> None:
     ids += relais.submit(50)
     relais.dial()
     relais.delivered_once(ids)
+    until(lambda: relais.proof().chain.unsealed == 0, 30, what="all is sealed")
+    proof = relais.proof()
+    assert (proof.faults, proof.chain.anchored) == ([], proof.chain.blocks)
 
 
 def ready(relais: Relais) -> bool:

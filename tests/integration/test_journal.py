@@ -33,6 +33,7 @@ SEED = {
     "asides": "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'forged', 'w', 'r')",
     "findings": "INSERT INTO findings (reconciliation, order_id, kind, detail) "
     "VALUES (1, gen_random_uuid(), 'missing', 'd')",
+    "seals": "INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')",
 }
 CHANGE = {
     "orders": "UPDATE orders SET body = 'x'",
@@ -42,6 +43,7 @@ CHANGE = {
     "events": "UPDATE events SET state = 'delivered'",
     "asides": "UPDATE asides SET why = 'x'",
     "findings": "UPDATE findings SET kind = 'unknown'",
+    "seals": "UPDATE seals SET to_tx = 10",
 }
 
 

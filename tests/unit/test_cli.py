@@ -27,13 +27,12 @@ from workers.erp.sim import Dial
 from workers.status import hindrance
 
 COMMANDS = [
-    "up", "demo", "migrate", "api", "worker", "flower", "erp-sim", "submit", "status", "backlog", "audit",
-    "forecast", "replay", "drain", "reconcile", "pause", "resume", "order show", "client add", "client list",
-    "client change", "divert",
-    "client rotate", "client revoke", "webhook add", "webhook list", "webhook rotate", "webhook enable",
-    "webhook disable", "webhook test", "webhook notices", "webhook move", "webhook remove", "spill asides",
-    "spill readmit", "dead list", "dead show", "dead replay", "dead discard", "spool status", "spool flush",
-    "spool export",
+    "up", "demo", "migrate", "api", "worker", "flower", "erp-sim", "submit", "status", "backlog", "audit", "seal",
+    "forecast", "replay", "drain", "reconcile", "divert", "pause", "resume", "order show", "client add",
+    "client list", "client change", "client rotate", "client revoke", "webhook add", "webhook list",
+    "webhook rotate", "webhook enable", "webhook disable", "webhook test", "webhook notices", "webhook move",
+    "webhook remove", "spill asides", "spill readmit", "dead list", "dead show", "dead replay", "dead discard",
+    "spool status", "spool flush", "spool export",
 ]  # fmt: skip
 
 

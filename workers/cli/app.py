@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 
 from workers.cli import recovery, reports, servers, simulator
+from workers.cli.auditing import audit
 from workers.cli.clients import client
 from workers.cli.dead import dead
 from workers.cli.divert import divert
 from workers.cli.failure import explain
 from workers.cli.forecast import forecast
 from workers.cli.reconcile import reconcile
+from workers.cli.sealing import seal
 from workers.cli.spill import spill
 from workers.cli.spool import spool
 from workers.cli.submit import submit
@@ -42,8 +44,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "submit": submit,
     "status": reports.status,
     "backlog": reports.backlog,
-    "audit": reports.audit,
     "forecast": forecast,
+    "audit": audit,
+    "seal": seal,
     "replay": recovery.replay,
     "drain": recovery.drain,
     "reconcile": reconcile,

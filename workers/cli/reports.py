@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: `order show`, `status`, `backlog`, `audit`."""
+"""Commands that look and change nothing: `order show`, `status`, `backlog`."""
 
 from __future__ import annotations
 
@@ -135,9 +135,23 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
     webhooks = found.get("webhooks") or {}
     if unfit := [f"{webhooks[name]} {name}" for name in ("failing", "disabled") if webhooks.get(name)]:
         told["webhooks"] = f"{', '.join(unfit)}: relais webhook list"
+    if found.get("seals"):
+        told["seals"] = _seals(found["seals"])
     if found.get("asides"):
         told["set aside"] = ", ".join(f"{count:,} {kind}" for kind, count in found["asides"].items())
     return told
+
+
+def _seals(seals: Mapping[str, Any]) -> str:
+    """How far what is journalled is sealed, and the seals anchored."""
+    from workers.cli.show import moment
+
+    if seals["block"] is None:
+        return "none yet" if seals["key"] else "none: RELAIS_SEAL_KEY is not set here"
+    more = "" if seals["unsealed"] is None else f", {seals['unsealed']:,} rows since"
+    told = f"{seals['block']:,} blocks up to {moment(seals['sealed_at'])}{more}"
+    wrong = [f"{each['place']} has {each['block']:,}: {each['error']}" for each in seals["anchors"] if each["error"]]
+    return "; ".join([told, *wrong])
 
 
 def backlog(ctx: typer.Context, as_json: Json = False) -> None:
@@ -160,30 +174,3 @@ def backlog(ctx: typer.Context, as_json: Json = False) -> None:
     aged = [{**row, "age": age(row["oldest"], now)} for row in rows]
     headings = ("backend", "priority", "state", "orders", "not_yet_due", "oldest", "age", "next_cut_off")
     show.table(f"Backlog: {sum(row['orders'] for row in rows):,} orders", aged, headings)
-
-
-def audit(ctx: typer.Context, as_json: Json = False) -> None:
-    """Prove from the journal that no order is missing.
-
-    And that none was altered. Exit 1 when it does not balance.
-    """
-    from workers.audit import Ledger
-    from workers.cli import show
-
-    async def read(engine: AsyncEngine, settings: Settings) -> Ledger:
-        from workers.audit import audit as examine
-
-        return await examine(engine)
-
-    ledger = on_journal(ctx, read)
-    if as_json:
-        show.document({"balanced": ledger.balanced, **asdict(ledger)})
-    else:
-        figures = asdict(ledger)
-        faults = figures.pop("faults")
-        show.facts("Ledger, in orders", figures)
-        for fault in faults:
-            show.line(f"✗ {fault}", "red")
-        show.line("balances" if ledger.balanced else "DOES NOT BALANCE", "green" if ledger.balanced else "bold red")
-    if not ledger.balanced:
-        raise typer.Exit(BAD)

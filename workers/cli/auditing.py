@@ -1,0 +1,128 @@
+"""The command `audit`: what it proves, for people or scripts, and the report that can be handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from workers.cli.failure import BAD
+from workers.cli.session import Json, on_journal
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from config.settings import Settings
+    from workers.audit import Proof
+
+
+def instant(text: str) -> datetime:
+    """The time that `text` names, such as 2024-10-19 or 2024-10-19T14:30; in UTC unless it says otherwise."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("a time is 2024-10-19, 2024-10-19T14:30 or 2024-10-19T14:30+02:00") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+When = Annotated[datetime | None, typer.Option(parser=instant, metavar="TIME", help="Of the report; UTC.")]
+
+
+def audit(
+    ctx: typer.Context,
+    by: Annotated[Literal["hour", "day"] | None, typer.Option(help="Slices of the arithmetic.")] = None,
+    anchors: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Compare with it, not with RELAIS_ANCHOR.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write it as a page of HTML, too.")
+    ] = None,
+    since: When = None,
+    until: When = None,
+    as_json: Json = False,
+) -> None:
+    """Prove that no order is missing and none was altered.
+
+    From the journal, its seals and their anchors. Exit 1 when anything is wrong.
+    """
+    from workers.cli import show
+    from workers.cli.progress import bar
+
+    async def examine(engine: AsyncEngine, settings: Settings) -> Proof:
+        from workers.audit import prove
+
+        with bar("audit", None) as shown:
+            proof = await prove(engine, settings, unit=by, anchors=anchors, watch=shown.at)
+        if report is not None:
+            from workers.proof.report import write_report
+
+            await write_report(engine, proof, report, since, until)
+        return proof
+
+    proof = on_journal(ctx, examine)
+    if as_json:
+        show.document(document(proof))
+    else:
+        show_proof(proof)
+    if report is not None:
+        show.say(f"The report is in {report}.")
+    if not proof.sound:
+        raise typer.Exit(BAD)
+
+
+def document(proof: Proof) -> dict[str, Any]:
+    """The proof for scripts."""
+    ledger = asdict(proof.ledger)
+    return {
+        "sound": proof.sound, "balanced": proof.ledger.balanced, **ledger, "faults": proof.faults,
+        "remarks": proof.chain.remarks, "ids": proof.books.ids, "by": proof.books.unit,
+        "slices": [{**asdict(each), "balanced": each.balanced} for each in proof.books.slices],
+        "seals": seals(proof), "receipts": {"signed": proof.signatures.signed, "wrong": proof.signatures.wrong},
+        "at": proof.at,
+    }  # fmt: skip
+
+
+def seals(proof: Proof) -> dict[str, Any]:
+    """What is sealed and anchored."""
+    chain = proof.chain
+    return {
+        "blocks": chain.blocks, "rows": chain.rows, "unsealed": chain.unsealed, "anchored": chain.anchored,
+        "last": chain.last.sealed_at if chain.last else None,
+    }  # fmt: skip
+
+
+def show_proof(proof: Proof) -> None:
+    """The proof for people."""
+    from workers.cli import show
+
+    figures: Mapping[str, object] = asdict(proof.ledger)
+    show.facts("Ledger, in orders", {name: value for name, value in figures.items() if name != "faults"})
+    show.facts("Seals", {**seals(proof), "signed receipts": proof.signatures.signed})
+    wrong = [
+        {**asdict(each), "wrong": ", ".join(f"{count:,} {what}" for what, count in each.wrong.items())}
+        for each in proof.books.slices
+        if not each.balanced
+    ]
+    if wrong:
+        headings = ("since", "accepted", "backlog", "delivered", "dead", "cancelled", "discarded", "wrong")
+        show.table(f"By {proof.books.unit}, what does not add up", wrong, headings)
+    for fault in proof.faults:
+        show.line(f"✗ {fault}", "red")
+    for what, ids in proof.books.ids.items():
+        show.line(f"  {what}: {', '.join(map(str, ids))}", "red")
+    for remark in proof.chain.remarks:
+        show.line(f"! {remark}", "yellow")
+    show.line(*verdict(proof))
+
+
+def verdict(proof: Proof) -> tuple[str, str]:
+    """The last word, and its colour."""
+    if not proof.ledger.balanced:
+        return "DOES NOT BALANCE", "bold red"
+    if not proof.sound:
+        return "balances, but IS NOT WHAT WAS SEALED", "bold red"
+    return ("balances, as sealed" if proof.chain.blocks else "balances"), "green"

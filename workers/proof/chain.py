@@ -1,0 +1,212 @@
+"""The chain, checked: every seal, its place, its block's content and its anchor; whatever is wrong is named by block.
+
+A seal that is not to be believed says nothing of its rows, so they are not compared with it. Blocks are read some
+20,000 rows at a time, in one snapshot, and in memory that does not grow with the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.tables_proof import SEALED, seals
+from workers.proof.anchored import Anchored
+from workers.proof.anchors import MALFORMED
+from workers.proof.content import BELATED, FORMATS, Progress, contents, differences
+from workers.proof.keys import Keys
+from workers.proof.seal import ACKNOWLEDGED, FIRST, SEALS, Seal, doubt, of_row
+
+PAGE: Final = 500  # seals read at a time
+BATCH: Final = 20_000  # rows compared at a time, or one larger block
+MOST: Final = 1000  # faults told
+LATE: Final = timedelta(hours=1)  # a row of a block may be older than the block before by this much, no more
+
+ASTRAY: Final = {
+    table.name: text(
+        f"SELECT (SELECT count(*) FROM {table.name} WHERE tx >= relais_tx_ceiling()), "
+        f"(SELECT count(*) FROM {table.name} WHERE tx < 0 OR tx IS NULL), "
+        f"(SELECT count(*) FROM {table.name} WHERE tx >= :sealed)"
+    )
+    for table in SEALED
+}
+NOW: Final = text("SELECT clock_timestamp(), relais_tx_ceiling()")
+
+
+@dataclass
+class Fault:
+    """What is wrong with blocks `first` to `last`, or with no block where these are None."""
+
+    first: int | None
+    last: int | None
+    what: str
+
+    def __str__(self) -> str:
+        if self.first is None:
+            return self.what
+        return f"block {self.first}: {self.what}" if self.first == self.last else f"{self.blocks}: {self.what}"
+
+    @property
+    def blocks(self) -> str:
+        """`blocks 3 to 7`."""
+        return f"blocks {self.first} to {self.last}"
+
+
+@dataclass
+class Chain:
+    """What the check found: `wrong` by block where there is one, `remarks` that are worth a look and no fault."""
+
+    blocks: int = 0
+    rows: int = 0
+    unsealed: int = 0
+    last: Seal | None = None
+    anchored: int | None = None  # the last block that the anchor has
+    wrong: list[Fault] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def faults(self) -> list[str]:
+        """In words, at most MOST of them."""
+        more = [f"and {len(self.wrong) - MOST:,} more faults"] if len(self.wrong) > MOST else []
+        return [*map(str, self.wrong[:MOST]), *more]
+
+    def fault(self, block: int, what: str, last: int | None = None) -> None:
+        """Something is wrong with this block, or with all up to `last`."""
+        before = self.wrong[-1] if self.wrong else None
+        if before is not None and before.what == what and before.last == block - 1:
+            before.last = last or block
+        else:
+            self.wrong.append(Fault(block, last or block, what))
+
+    def astray(self, what: str) -> None:
+        """Something is wrong that no block holds."""
+        self.wrong.append(Fault(None, None, what))
+
+
+async def check_chain(
+    connection: AsyncConnection, keys: Keys, anchored: Anchored | None, progress: Progress | None = None
+) -> Chain:
+    """Check everything that is sealed, and count what is not; `connection` is in one snapshot, REPEATABLE READ."""
+    chain, lost = Chain(), list[Fault]()
+    batch: list[tuple[Seal, datetime]] = []
+    async for row in _seals(connection):
+        chain.blocks += 1
+        seal, before = _believed(row, keys, chain), chain.last
+        if anchored is not None:
+            anchored.compare(row.block, row.mac, chain)
+        if seal is None:
+            continue
+        lost = _placed(seal, before, chain, lost)
+        earliest = min(before.sealed_at, seal.sealed_at) - LATE if before else datetime(1970, 1, 1, tzinfo=UTC)
+        if batch and not _joins(seal, [each for each, _ in batch]):
+            await _compare(connection, batch, chain, progress)
+            batch = []
+        batch.append((seal, earliest))
+        chain.last, chain.rows = seal, chain.rows + seal.rows
+    if batch:
+        await _compare(connection, batch, chain, progress)
+    chain.wrong += lost
+    if anchored is not None:
+        anchored.finish(chain)
+    await _tail(connection, chain)
+    return chain
+
+
+def _joins(seal: Seal, batch: Sequence[Seal]) -> bool:
+    """Whether a block can be read with those before it."""
+    last = batch[-1]
+    if (last.to_tx, last.format) != (seal.from_tx, seal.format):
+        return False
+    return sum(each.rows for each in batch) + seal.rows <= BATCH
+
+
+async def _seals(connection: AsyncConnection) -> AsyncIterator[Any]:
+    after = -(1 << 63)
+    while rows := (await connection.execute(SEALS.where(seals.c.block > after).limit(PAGE))).all():
+        after = rows[-1].block
+        for row in rows:
+            yield row
+
+
+def _believed(row: Any, keys: Keys, chain: Chain) -> Seal | None:
+    try:
+        seal = of_row(row)
+        why = doubt(seal, keys) or (None if seal.format in FORMATS else "sealed by a newer version of Relais")
+    except MALFORMED:
+        why = "the seal itself was altered"
+    if why is None:
+        return seal
+    chain.fault(row.block, why)
+    return None
+
+
+def _placed(seal: Seal, before: Seal | None, chain: Chain, lost: list[Fault]) -> list[Fault]:
+    """Whether the seal follows the last one that is believed; returns the losses that nobody acknowledged so far."""
+    if seal.why is not None and seal.why.startswith(ACKNOWLEDGED):
+        chain.remarks += [f"{each} ({seal.why}, in block {seal.block})" for each in lost]
+        lost = []
+    last, mac, end = (before.block, before.mac, before.to_tx) if before else (0, FIRST, 0)
+    follows = seal.previous == mac and seal.from_tx == end
+    if seal.block == last + 1:
+        if not follows:
+            chain.fault(seal.block, "does not follow the block before it")
+    elif follows:  # sealing went on after a loss, and said so
+        return [*lost, Fault(last + 1, seal.block - 1, f"lost; {seal.why}")]
+    else:
+        _name_missing(last + 1, seal.block - 1, chain)
+    return lost
+
+
+def _name_missing(first: int, last: int, chain: Chain) -> None:
+    """The blocks between two that are believed, but for those that are there and were named as altered."""
+    there = {each.first for each in chain.wrong if each.first is not None and first <= each.first <= last}
+    there |= {each.last for each in chain.wrong if each.last is not None and first <= each.last <= last}
+    if len(there) < last - first + 1:
+        chain.fault(first, "missing from the chain", last)
+
+
+async def _compare(
+    connection: AsyncConnection, batch: Sequence[tuple[Seal, datetime]], chain: Chain, progress: Progress | None
+) -> None:
+    bounds = [batch[0][0].from_tx, *(seal.to_tx for seal, _ in batch)]
+    blocks_found = await contents(connection, bounds, progress, form=batch[0][0].format)
+    for (seal, _), found in zip(batch, blocks_found, strict=True):
+        for difference in differences(dict(seal.tables), found):
+            chain.fault(seal.block, difference)
+    blocks = [f"block {seal.block}" for seal, _ in batch]
+    await _belated(connection, bounds, [earliest for _, earliest in batch], blocks, chain)
+
+
+async def _belated(
+    connection: AsyncConnection, bounds: list[int], earliest: list[datetime], blocks: list[str], chain: Chain
+) -> None:
+    """Rows that say to be older than their block: PostgreSQL dates them itself, so somebody else wrote these."""
+    values = {"bounds": bounds, "low": bounds[0], "high": bounds[-1], "earliest": earliest}
+    for table, query in BELATED.items():
+        for place, count in await connection.execute(query, values):
+            chain.astray(f"{blocks[place - 1]}: {count:,} rows of {table} are dated before they were written")
+
+
+async def _tail(connection: AsyncConnection, chain: Chain) -> None:
+    """What is not sealed yet, and what no block can ever hold."""
+    now, ceiling = (await connection.execute(NOW)).one()
+    sealed = chain.last.to_tx if chain.last else 0
+    for table, query in ASTRAY.items():
+        ahead, below, unsealed = (await connection.execute(query, {"sealed": sealed})).one()
+        chain.unsealed += unsealed
+        if ahead:
+            chain.astray(
+                f"{ahead:,} rows of {table} are of transactions that are yet to come: "
+                "after a restore run `relais migrate`"
+            )
+        if below:
+            chain.astray(f"{below:,} rows of {table} are of no transaction")
+    if chain.blocks == 0 and chain.unsealed:
+        chain.remarks.append("nothing is sealed yet")
+    elif chain.last is not None and ceiling > sealed:
+        earliest = min(chain.last.sealed_at, now) - LATE
+        await _belated(connection, [sealed, ceiling], [earliest], ["not sealed yet"], chain)

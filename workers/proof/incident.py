@@ -1,0 +1,118 @@
+"""The figures of a span of time, for the report: what came in, what went out, what waited, what failed, who did what.
+
+Nothing here holds an order's content: only counts, states, and the words of operators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders.journal import transactional
+from orders.states import FINAL, listed
+
+MOST_SLICES: Final = 120
+MOST_ACTS: Final = 500
+WIDTHS: Final = (1, 5, 15, 60, 300, 900, 1800, 3600, 10_800, 21_600, 86_400, 604_800, 2_592_000, 31_536_000)  # s
+
+SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+FIRST: Final = text("SELECT min(received_at) FROM orders")
+BEFORE: Final = text(f"""
+SELECT (SELECT count(*) FROM orders WHERE received_at < :since) - (
+  SELECT count(*) FROM deliveries WHERE state IN ({listed(FINAL)}) AND settled_at < :since)
+""")
+
+
+def _per_slice(what: str, at: str, condition: str = "true") -> Any:
+    return text(
+        f"SELECT CAST(floor(extract(epoch FROM {at} - :since) / :width) AS int) AS slice, count(*) FROM {what} "
+        f"WHERE {at} >= :since AND {at} < :until AND {condition} GROUP BY 1"
+    )
+
+
+SERIES: Final = {
+    "accepted": _per_slice("orders", "received_at"),
+    "delivered": _per_slice("deliveries", "settled_at", "state = 'delivered'"),
+    "final": _per_slice("deliveries", "settled_at", f"state IN ({listed(FINAL)})"),
+    "failed": _per_slice("attempts", "ended_at", "outcome NOT IN ('accepted', 'duplicate', 'pending')"),
+}
+OUTCOMES: Final = text("""
+SELECT outcome, count(*) AS attempts, count(DISTINCT order_id) AS orders, min(ended_at) AS first,
+  max(ended_at) AS last
+FROM attempts WHERE ended_at >= :since AND ended_at < :until GROUP BY outcome ORDER BY attempts DESC
+""")
+DEAD: Final = text("""
+SELECT backend, reason, count(*) AS orders, min(settled_at) AS first, max(settled_at) AS last
+FROM deliveries WHERE state = 'dead' GROUP BY backend, reason ORDER BY orders DESC
+""")
+ACTS: Final = text("""
+SELECT at, operator, act, reason, detail FROM operations WHERE at >= :since AND at < :until ORDER BY id LIMIT :most
+""")
+BACKENDS: Final = text("""
+SELECT name, circuit, changed_at, paused, quarantined, quarantined_at, quarantined_by, held_why
+FROM backends ORDER BY name
+""")
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What happened between `since` and `until`, in slices of `width` seconds: one figure a slice in each series."""
+
+    since: datetime
+    until: datetime
+    width: int
+    series: dict[str, list[int]]
+    waiting: list[int]  # the backlog at the end of each slice
+    outcomes: Rows
+    dead: Rows
+    acts: Rows
+    backends: Rows
+
+    def total(self, name: str) -> int:
+        """Of a series."""
+        return sum(self.series[name])
+
+
+async def read_incident(
+    engine: AsyncEngine, since: datetime | None, until: datetime | None, now: datetime
+) -> Incident:
+    """Read it in one snapshot; from the first order where `since` is None, up to `now` where `until` is."""
+    until = until or now
+    async with transactional(engine).connect() as connection:
+        await connection.execute(SNAPSHOT)
+        since = since or (await connection.execute(FIRST)).scalar_one() or until - timedelta(hours=1)
+        since = min(since, until - timedelta(seconds=1))
+        width = slice_width(since, until)
+        span = {"since": since, "until": until}
+        count = int((until - since).total_seconds() // width) + 1
+        series = {}
+        for name, query in SERIES.items():
+            found = dict(tuple(row) for row in await connection.execute(query, {**span, "width": width}))
+            series[name] = [int(found.get(number, 0)) for number in range(count)]
+        before = int((await connection.execute(BEFORE, {"since": since})).scalar_one())
+        tables: list[Rows] = []
+        for query in (OUTCOMES, DEAD, ACTS, BACKENDS):
+            wanted = {"most": MOST_ACTS} if query is ACTS else {}
+            rows = await connection.execute(query, {**(span if query in (OUTCOMES, ACTS) else {}), **wanted})
+            tables.append([dict(row) for row in rows.mappings()])
+    return Incident(since, until, width, series, _waiting(before, series), *tables)
+
+
+def slice_width(since: datetime, until: datetime) -> int:
+    """Seconds of a slice: a round number, and at most MOST_SLICES of them."""
+    seconds = (until - since).total_seconds()
+    return next((width for width in WIDTHS if seconds / width <= MOST_SLICES), WIDTHS[-1])
+
+
+def _waiting(before: int, series: dict[str, list[int]]) -> list[int]:
+    waiting = []
+    for accepted, final in zip(series["accepted"], series["final"], strict=True):
+        before += accepted - final
+        waiting.append(before)
+    return waiting

@@ -1,0 +1,110 @@
+"""The sealer: a thread in every worker's main process that sees to it that what is journalled is sealed soon.
+
+Every one of them looks, once a second and cheaply, whether a block is due: after `seal_every` seconds or `seal_rows`
+rows. Who sees it first seals it, on connections of its own, so that no tick of the dispatcher waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from contextlib import suppress
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.settings import Settings
+from orders.journal import connect, unreachable
+from orders.tables_proof import SEALED
+from workers.proof.anchors import Place, place_of
+from workers.proof.keys import keys_of
+from workers.proof.sealing import WentBackwards, seal_now
+
+log = logging.getLogger("relais.seal")
+
+LOOK: Final = 1.0  # seconds between two looks
+STATEMENT: Final = 600.0  # seconds; a first block may hold a whole journal
+
+# Rows inserted, by PostgreSQL's own statistics (a hint that costs nothing), and seconds since the last seal.
+STANDING: Final = text(f"""
+SELECT coalesce(sum(n_tup_ins), 0), (
+  SELECT extract(epoch FROM clock_timestamp() - sealed_at) FROM seals ORDER BY block DESC LIMIT 1)
+FROM pg_stat_user_tables WHERE relname IN ({", ".join(f"'{table.name}'" for table in SEALED)})
+""")
+
+
+class Sealer:
+    """One candidate. `start` and `stop` from any thread; without a key it does nothing but say so."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing connects yet."""
+        self._settings = settings
+        self._keys = keys_of(settings.seal_key)
+        self._place: Place | None = place_of(settings.anchor, self._keys) if settings.anchor else None
+        self._thread = threading.Thread(target=self._run, name="sealer", daemon=True)
+        self._stopping = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
+        self._seen, self._tried_at = 0, float("-inf")
+        self._error: str | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        if not self._keys:
+            log.warning("nothing is sealed: RELAIS_SEAL_KEY is not set")
+            return
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End; a block that is being sealed is given up after `timeout` seconds, which costs nothing."""
+        self._stopping.set()
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._wake.set)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        asyncio.run(self._watch())
+
+    async def _watch(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        engine = connect(self._settings.need("database_url"), pool=2, timeout=STATEMENT)
+        while not self._stopping.is_set():
+            try:
+                await self._look(engine)
+            except WentBackwards as error:
+                self._say(str(error))
+            except Exception as error:
+                if unreachable(error):
+                    log.info("the journal is out of reach, sealing later error=%s", type(error).__name__)
+                else:
+                    log.exception("sealing failed")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), min(LOOK, self._settings.seal_every / 2))
+        await engine.dispose()
+
+    async def _look(self, engine: AsyncEngine) -> None:
+        """Seal when the last seal is old enough, whoever made it, or much was written since we last tried."""
+        async with engine.connect() as connection:
+            inserted, age = (await connection.execute(STANDING)).one()
+        idle = time.monotonic() - self._tried_at
+        quiet = min(idle, idle if age is None else float(age)) < self._settings.seal_every
+        if quiet and abs(int(inserted) - self._seen) < self._settings.seal_rows:
+            return
+        self._seen, self._tried_at = int(inserted), time.monotonic()
+        done = await seal_now(engine, self._keys, self._place, wait=False)
+        if done is None:
+            return
+        self._say(done.error and f"the anchor cannot be written: {done.error}")
+        if done.seal is not None:
+            log.info("sealed block=%d rows=%d", done.seal.block, done.seal.rows)
+
+    def _say(self, error: str | None) -> None:
+        """Tell what is wrong once, not every minute."""
+        if error != self._error:
+            log.log(logging.ERROR if error else logging.INFO, error or "sealing goes on")
+        self._error = error

@@ -1,0 +1,99 @@
+"""The arithmetic of promise 6 by the time of acceptance: what does not add up, in which hour or day, of what orders.
+
+Each order stands in the slice of its acceptance, whenever it became final. A delivered order needs a receipt of that
+very delivery: one sent again after the ERP had forgotten it needs a new one, the first does not stand in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.states import BACKLOG, FINAL, listed
+
+Unit = Literal["hour", "day"]
+
+MOST_IDS: Final = 20  # named of each fault
+SHORT: Final = timedelta(days=8)  # a journal as old as that is told by the hour
+
+RECEIPTED = (
+    "EXISTS (SELECT FROM receipts r WHERE r.order_id = d.order_id "
+    "AND (d.settled_at IS NULL OR r.received_at >= d.settled_at))"
+)
+WRONG: Final = {
+    "orders without a delivery": "d.order_id IS NULL",
+    "deliveries without an order": "o.id IS NULL",
+    "delivered orders without a receipt": f"d.state = 'delivered' AND NOT {RECEIPTED}",
+}
+BOOKS: Final = "orders o FULL JOIN deliveries d ON d.order_id = o.id"
+AT: Final = "coalesce(o.received_at, d.accepted_at)"
+_COUNTS: Final = ", ".join(
+    f"count(*) FILTER (WHERE {condition}) AS {name}"
+    for name, condition in {
+        "accepted": "o.id IS NOT NULL",
+        "backlog": f"d.state IN ({listed(BACKLOG)})",
+        **{str(state): f"d.state = '{state}'" for state in FINAL},
+        **{f"wrong_{number}": condition for number, condition in enumerate(WRONG.values())},
+    }.items()
+)
+SLICES: Final = text(f"SELECT date_trunc(:unit, {AT}) AS since, {_COUNTS} FROM {BOOKS} GROUP BY 1 ORDER BY 1")
+SPAN: Final = text("SELECT min(received_at), max(received_at) FROM orders")
+IDS: Final = {
+    what: text(f"SELECT coalesce(o.id, d.order_id) FROM {BOOKS} WHERE {condition} ORDER BY 1 LIMIT {MOST_IDS}")
+    for what, condition in WRONG.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The orders accepted in one hour or day from `since` on, by where they are now."""
+
+    since: datetime
+    accepted: int
+    backlog: int
+    delivered: int
+    dead: int
+    cancelled: int
+    discarded: int
+    wrong: dict[str, int]
+
+    @property
+    def balanced(self) -> bool:
+        """True when the slice adds up."""
+        final = self.delivered + self.dead + self.cancelled + self.discarded
+        return self.accepted == self.backlog + final and not self.wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The whole journal in slices, and the ids of what is wrong, at most MOST_IDS of each kind."""
+
+    unit: Unit
+    slices: list[Slice]
+    ids: dict[str, list[UUID]] = field(default_factory=dict)
+
+    def total(self, name: str) -> int:
+        """A figure of all slices."""
+        return sum(getattr(each, name) for each in self.slices)
+
+
+async def read_books(connection: AsyncConnection, unit: Unit | None = None) -> Books:
+    """Read every order and delivery once; by the hour where the journal is young, else by the day."""
+    if unit is None:
+        first, last = (await connection.execute(SPAN)).one()
+        unit = "hour" if first is None or last - first <= SHORT else "day"
+    slices = [_slice(row) for row in await connection.execute(SLICES, {"unit": unit})]
+    kinds = [what for what in WRONG if any(what in each.wrong for each in slices)]
+    ids = {what: [row[0] for row in await connection.execute(IDS[what])] for what in kinds}
+    return Books(unit, slices, ids)
+
+
+def _slice(row: Any) -> Slice:
+    figures = dict(row._mapping)
+    counts = {what: figures.pop(f"wrong_{number}") for number, what in enumerate(WRONG)}
+    return Slice(**figures, wrong={what: count for what, count in counts.items() if count})

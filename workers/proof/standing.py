@@ -1,0 +1,41 @@
+"""How far the journal is sealed and the seals are anchored, for `relais status`: cheap on any journal."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.settings import Settings
+from orders.tables_proof import SEALED, anchors
+from workers.proof.seal import LAST
+
+MOST: Final = 100_000  # rows of a table that are counted
+
+UNSEALED: Final = text(
+    "SELECT "
+    + " + ".join(
+        f"(SELECT count(*) FROM (SELECT FROM {table.name} WHERE tx >= :sealed LIMIT {MOST}) AS t)" for table in SEALED
+    )
+)
+
+
+async def sealing(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
+    """The last block and when it was sealed, the rows since (counted up to MOST of each table), every anchor.
+
+    `key` says whether there is one here: whether this process could seal. Without a seal, `unsealed` is None.
+    """
+    async with engine.connect() as connection:
+        last = (await connection.execute(LAST)).one_or_none()
+        found = (await connection.execute(select(anchors).order_by("place"))).mappings().all()
+        unsealed = None
+        if last is not None:
+            unsealed = int((await connection.execute(UNSEALED, {"sealed": last.to_tx})).scalar_one())
+    return {
+        "key": settings.seal_key is not None,
+        "block": last.block if last is not None else None,
+        "sealed_at": last.sealed_at if last is not None else None,
+        "unsealed": unsealed,
+        "anchors": [dict(row) for row in found],
+    }
