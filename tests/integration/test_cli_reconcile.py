@@ -114,6 +114,23 @@ def test_a_run_that_is_cut_short_is_offered_and_resumed(site: Operated) -> None:
     assert relais("reconcile", "other", "--resume", "1").code == 2
 
 
+def test_ctrl_c_cuts_it_short_and_says_how_to_go_on(site: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    site.deliver(2)
+    site.sim("/_forget", last=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.reconcile.reconcile", interrupted)
+        asking = site.relais("reconcile", "--since", "1h")
+    assert (asking.code, "`relais reconcile --resume 1` goes on" in asking.err) == (130, True)
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.reconcile_resend.resend", interrupted)
+        sending = site.relais("reconcile", "--resume", "1", "--resend", "--yes")
+    assert (sending.code, "--resume 1 --resend` puts back the rest" in sending.err) == (130, True)
+    assert site.relais("reconcile", "--resume", "1", "--resend", "--yes").code == 0
+
+
 def test_times_as_people_type_them() -> None:
     assert instant("2026-01-05T18:00:00Z") == instant("2026-01-05T19:00:00+01:00")
     assert 86_000 < (instant("0s") - instant("1d")).total_seconds() < 87_000

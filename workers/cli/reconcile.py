@@ -126,7 +126,6 @@ def _ask(ctx: typer.Context, run: Run, silence: float) -> Run:
 
     if run.state != Stage.RUNNING:
         return run
-
     try:
         return on_journal(
             ctx, lambda engine, settings: _ask_all(engine, of_backend(settings, run.backend), run, silence)
