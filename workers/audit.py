@@ -150,7 +150,7 @@ async def _altered(connection: AsyncConnection, books: Books, count: _Count) -> 
     """How many orders' bytes do not have their digest; the first ids go into the books."""
     altered = 0
     async with connection.stream(BODIES, execution_options={"yield_per": AT_ONCE}) as rows:
-        async for part in rows.partitions():
+        async for part in rows.partitions(AT_ONCE):
             wrong = [row.id for row in part if hashlib.sha256(row.body).digest() != row.digest]
             if wrong and altered < MOST_IDS:
                 books.ids[ALTERED] = [*books.ids.get(ALTERED, []), *wrong][:MOST_IDS]

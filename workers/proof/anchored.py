@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.proof.anchors import MALFORMED, AnchorDown
+from workers.proof.anchors import AnchorDown
 from workers.proof.keys import Keys
-from workers.proof.seal import doubt, of_line
+from workers.proof.seal import MALFORMED, doubt, of_line
 
 if TYPE_CHECKING:
     from workers.proof.chain import Chain
@@ -72,7 +72,8 @@ class Anchored:
             self._left -= len(line)
             try:
                 seal = of_line(line[line.find(b"{") :])
+                good = doubt(seal, self._keys) is None
             except MALFORMED:
                 continue
-            if doubt(seal, self._keys) is None:
+            if good:
                 yield seal.block, seal.mac

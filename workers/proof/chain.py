@@ -16,10 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.tables_proof import SEALED, seals
 from workers.proof.anchored import Anchored
-from workers.proof.anchors import MALFORMED
 from workers.proof.content import BELATED, FORMATS, Progress, contents, differences
 from workers.proof.keys import Keys
-from workers.proof.seal import ACKNOWLEDGED, FIRST, SEALS, Seal, doubt, of_row
+from workers.proof.seal import ACKNOWLEDGED, FIRST, MALFORMED, SEALS, Seal, doubt, of_row
 
 PAGE: Final = 500  # seals read at a time
 BATCH: Final = 20_000  # rows compared at a time, or one larger block
