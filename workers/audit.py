@@ -23,11 +23,12 @@ from orders.journal import transactional
 from orders.states import FINAL
 from workers.proof.anchored import Anchored
 from workers.proof.anchors import SYSLOG, AnchorDown
-from workers.proof.chain import Chain, check_chain
+from workers.proof.chain import check_chain
 from workers.proof.content import AT_ONCE
 from workers.proof.keys import Keys, keys_of
 from workers.proof.receipts import Signatures, SigningKeys, check_signatures, order_disagrees
 from workers.proof.slices import MOST_IDS, Books, Unit, read_books
+from workers.proof.verdict import Chain
 
 SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 BODIES: Final = text("SELECT id, body, digest FROM orders")

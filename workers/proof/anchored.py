@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from workers.proof.anchors import AnchorDown
 from workers.proof.keys import Keys
 from workers.proof.seal import MALFORMED, doubt, of_line
-
-if TYPE_CHECKING:
-    from workers.proof.chain import Chain
+from workers.proof.verdict import Chain
 
 LONGEST = 1024 * 1024  # bytes of a line
 
