@@ -47,16 +47,17 @@ NOW = text("now()")
 Instant = DateTime(timezone=True)
 
 
-def tx() -> Column[int]:
-    """The transaction that wrote a row of a sealed table, which tells the block that seals it (`orders.epochs`)."""
-    default = text("relais_tx()")
-    return Column("tx", BigInteger, nullable=False, server_default=default, comment="that wrote it: tells its block")
+def sealed(table: str) -> tuple[Column[int], Index]:
+    """The transaction that wrote a row, which tells the block that seals it (`orders.epochs`), and how to find it.
 
-
-def tx_index(table: str) -> Index:
-    """A few bytes for each 32 pages: `tx` grows along the table, so a block is found among the pages it is on."""
+    The index is a few bytes for each 32 pages: `tx` grows along the table.
+    """
     options = {"pages_per_range": 32, "autosummarize": True}
-    return Index(f"ix_{table}_tx", "tx", postgresql_using="brin", postgresql_with=options)
+    wrote = text("relais_tx()")
+    return (
+        Column("tx", BigInteger, nullable=False, server_default=wrote, comment="that wrote it: tells its block"),
+        Index(f"ix_{table}_tx", "tx", postgresql_using="brin", postgresql_with=options),
+    )
 
 
 orders = Table(
@@ -72,8 +73,7 @@ orders = Table(
     Column("request_id", Text, comment="of the request that brought it"),
     Column("idempotency_key", Text, comment="the client's own, beside (pharmacy, reference)"),
     Column("origin", JSONB, comment="what the answer in another protocol will need"),
-    tx(),
-    tx_index("orders"),
+    *sealed("orders"),
     UniqueConstraint("pharmacy", "reference"),
     Index("ix_orders_pharmacy_id", "pharmacy", "id"),
     Index(
@@ -141,8 +141,7 @@ attempts = Table(
     Column("status", SmallInteger, comment="HTTP's, where there was one"),
     Column("detail", Text, nullable=False),
     Column("worker", Text, nullable=False),
-    tx(),
-    tx_index("attempts"),
+    *sealed("attempts"),
     comment="every attempt; append-only",
 )
 
@@ -158,8 +157,7 @@ receipts = Table(
     Column("signature", Text),
     Column("received_at", Instant, nullable=False, server_default=NOW),
     Column("key_id", Text, comment="of the key that signed it and was in force; null when it is not signed"),
-    tx(),
-    tx_index("receipts"),
+    *sealed("receipts"),
     Index("ix_receipts_backend_received_at_order_id", "backend", "received_at", "order_id"),
     Index("ix_receipts_backend_reference", "backend", "reference"),
     comment="the ERP's answers; append-only",
@@ -199,8 +197,7 @@ operations = Table(
     Column("act", Text, nullable=False),
     Column("reason", Text),
     Column("detail", JSONB, nullable=False),
-    tx(),
-    tx_index("operations"),
+    *sealed("operations"),
     comment="who did what, when and why; append-only",
 )
 

@@ -23,11 +23,12 @@ from orders.journal import transactional
 from orders.states import FINAL
 from workers.proof.anchored import Anchored
 from workers.proof.anchors import SYSLOG, AnchorDown
-from workers.proof.chain import Chain, check_chain
+from workers.proof.chain import check_chain
 from workers.proof.content import AT_ONCE
 from workers.proof.keys import Keys, keys_of
 from workers.proof.receipts import Signatures, SigningKeys, check_signatures, order_disagrees
 from workers.proof.slices import MOST_IDS, Books, Unit, read_books
+from workers.proof.verdict import Chain
 
 SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 BODIES: Final = text("SELECT id, body, digest FROM orders")
@@ -150,7 +151,7 @@ async def _altered(connection: AsyncConnection, books: Books, count: _Count) -> 
     """How many orders' bytes do not have their digest; the first ids go into the books."""
     altered = 0
     async with connection.stream(BODIES, execution_options={"yield_per": AT_ONCE}) as rows:
-        async for part in rows.partitions():
+        async for part in rows.partitions(AT_ONCE):
             wrong = [row.id for row in part if hashlib.sha256(row.body).digest() != row.digest]
             if wrong and altered < MOST_IDS:
                 books.ids[ALTERED] = [*books.ids.get(ALTERED, []), *wrong][:MOST_IDS]

@@ -217,3 +217,19 @@ def test_slices_and_scales_are_round() -> None:
         width = slice_width(begin, begin + span)
         assert span.total_seconds() / width <= 120
     assert [ceiling(most) for most in (0, 1, 7, 12, 99, 20_875)] == [1, 1, 8, 20, 100, 30_000]
+
+
+def test_a_long_audit_tells_how_far_it_is_and_reads_a_thousand_rows_at_a_time(sealing: Settings) -> None:
+    seen: list[tuple[int, int]] = []
+
+    async def work(bench: Bench) -> None:
+        many = "SELECT 'o', 'load', '{}' FROM generate_series(1, 2500)"
+        await bench.sql(f"INSERT INTO operations (operator, act, detail) {many}")
+        await seal(bench)
+        found = await prove(bench.engine, sealing, watch=lambda done, total: seen.append((done, total)))
+        assert found.faults == []
+
+    on_bench(sealing, work)
+    done = [each for each, _ in seen]
+    assert done == [1000, 2000, 2500]
+    assert all(total >= each for each, total in seen)

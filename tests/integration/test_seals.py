@@ -24,6 +24,7 @@ from tests.integration.test_delivery import Bench, Kind, Scripted, always
 from tests.waiting import auntil
 from workers import operations
 from workers.audit import Proof, prove
+from workers.cli.failure import Failure
 from workers.cli.sealing import sealed
 from workers.delivery import deliver
 from workers.proof.anchors import place_of
@@ -247,6 +248,30 @@ def test_an_anchor_that_could_not_be_written_is_written_later_and_in_order(seali
     assert [json.loads(line)["block"] for line in whole] == [1, 2, 3]
 
 
+def spoil(path: Path, garbage: list[bytes]) -> None:
+    with path.open("ab") as file:
+        file.write(b"\n".join(garbage))
+
+
+def test_garbage_in_the_anchor_or_in_the_last_seal_stops_neither_audit_nor_worker(sealing: Settings) -> None:
+    path = Path(str(sealing.anchor))
+    garbage = [b"\xff\xfe", b"[" * 5000, b"null", b"7", b'{"block":9}', b"x" * 200_000, b'{"key_id":[],"format":1}']
+
+    async def work(bench: Bench) -> None:
+        for number in (1, 2):
+            await bench.accept(1)
+            assert (await seal(bench)).anchored == number
+            await asyncio.to_thread(spoil, path, garbage)
+            assert (await proof(bench)).faults == []
+        await as_superuser(bench, "UPDATE seals SET tables = '7' WHERE block = 2")
+        assert (await proof(bench)).faults == ["block 2: the seal itself was altered"]
+        await bench.accept(1)
+        with pytest.raises(Failure, match="block 2 cannot be read"):
+            await seal(bench)
+
+    on_bench(sealing, work)
+
+
 def test_syslog_is_an_anchor_and_what_it_kept_can_be_audited(sealing: Settings) -> None:
     daemon = sealing.data_dir / "log"
     kept = sealing.data_dir / "kept"
@@ -402,6 +427,7 @@ SEALING_ON_AND_ON = """
 import asyncio
 from config.settings import load
 from orders.journal import connect
+from workers.cli.failure import Failure
 from workers.cli.sealing import sealed
 
 async def run():

@@ -21,9 +21,10 @@ from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import Bench
 from tests.integration.test_seals import KEY, as_superuser, on_bench, seal, some_life
 from workers.proof.anchored import Anchored
-from workers.proof.chain import Chain, check_chain
+from workers.proof.chain import check_chain
 from workers.proof.content import COLUMNS, KEYS, MADE
 from workers.proof.keys import keys_of
+from workers.proof.verdict import Chain
 
 BLOCKS = 5
 OTHER = {

@@ -55,14 +55,14 @@ async def sealed(engine: AsyncEngine, settings: Settings, acknowledge: str | Non
     """Seal now, with an operator's word on what was lost. Raises Failure."""
     from workers.proof.anchors import place_of
     from workers.proof.keys import keys_of
-    from workers.proof.sealing import WentBackwards, acknowledged, seal_now
+    from workers.proof.sealing import CannotSeal, acknowledged, seal_now
 
     keys = keys_of(settings.seal_key)
     place = place_of(settings.anchor, keys) if settings.anchor else None
     why = await acknowledged(engine, acknowledge) if acknowledge is not None else None
     try:
         done = await seal_now(engine, keys, place, why=why)
-    except WentBackwards as error:
+    except CannotSeal as error:
         raise Failure(str(error), BAD) from None
     assert done is not None
     return done

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from workers.proof.anchors import MALFORMED, AnchorDown
+from workers.proof.anchors import AnchorDown
 from workers.proof.keys import Keys
-from workers.proof.seal import doubt, of_line
-
-if TYPE_CHECKING:
-    from workers.proof.chain import Chain
+from workers.proof.seal import MALFORMED, doubt, of_line
+from workers.proof.verdict import Chain
 
 LONGEST = 1024 * 1024  # bytes of a line
 
@@ -72,7 +69,8 @@ class Anchored:
             self._left -= len(line)
             try:
                 seal = of_line(line[line.find(b"{") :])
+                good = doubt(seal, self._keys) is None
             except MALFORMED:
                 continue
-            if doubt(seal, self._keys) is None:
+            if good:
                 yield seal.block, seal.mac

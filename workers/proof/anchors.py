@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from workers.proof.keys import Keys
-from workers.proof.seal import Seal, doubt, of_line
+from workers.proof.seal import MALFORMED, Seal, doubt, of_line
 
 SYSLOG: Final = "syslog:"
 LOCAL: Final = "/dev/log"
 PRIORITY: Final = 10 * 8 + 5  # authpriv, notice (RFC 5424)
 WINDOW: Final = 64 * 1024  # bytes that are first read from the end of a file
-MALFORMED: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
 
 class AnchorDown(Exception):

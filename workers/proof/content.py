@@ -102,7 +102,7 @@ async def _stream(
 ) -> AsyncIterator[Sequence[tuple[int, bytes]]]:
     values = {"bounds": list(bounds), "low": bounds[0], "high": bounds[-1]}
     async with connection.stream(query, values, execution_options={"yield_per": AT_ONCE}) as rows:
-        async for part in rows.partitions():
+        async for part in rows.partitions(AT_ONCE):
             yield [(row[0], row[1]) for row in part]
 
 

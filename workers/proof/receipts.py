@@ -55,7 +55,7 @@ async def check_signatures(
     """Verify every receipt that the journal calls signed, some 10,000 a second, in bounded memory."""
     found = Signatures()
     async with connection.stream(SIGNED, execution_options={"yield_per": AT_ONCE}) as rows:
-        async for part in rows.partitions():
+        async for part in rows.partitions(AT_ONCE):
             for row in part:
                 found.signed += 1
                 if (why := doubt(row, keys, disagreement)) is not None:

@@ -20,6 +20,7 @@ from workers.proof.keys import Keys, SealKey
 FORMAT: Final = 1  # of what a new seal covers and how it is written; `workers.proof.content` keeps the older ones
 PURPOSE: Final = b"relais.seal."
 ACKNOWLEDGED: Final = "acknowledged by "  # begins an operator's word on a loss
+MALFORMED: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 FIRST: Final = bytes(32)  # stands for the seal before the first
 
 SEALS = select(seals).order_by(seals.c.block)
@@ -102,14 +103,14 @@ def doubt(seal: Seal, keys: Keys) -> str | None:
 
 
 def of_row(row: Any) -> Seal:
-    """The seal in a row of the table. ValueError, TypeError or KeyError when it is none."""
+    """The seal in a row of the table. Raises MALFORMED when it is none."""
     found = dict(row._mapping)
     tables = {str(name): Content(int(each["rows"]), str(each["sha256"])) for name, each in found["tables"].items()}
     return Seal(**{**found, "tables": tables})
 
 
 def of_line(line: str | bytes) -> Seal:
-    """The seal in a line of an anchor. ValueError, TypeError or KeyError when it is none."""
+    """The seal in a line of an anchor. Raises MALFORMED when it is none."""
     found = json.loads(line)
     hexes = {name: bytes.fromhex(found[name]) for name in ("previous", "mac", "signature")}
     tables = {name: Content(each["rows"], each["sha256"]) for name, each in found["tables"].items()}

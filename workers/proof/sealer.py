@@ -21,7 +21,7 @@ from orders.journal import connect, unreachable
 from orders.tables_proof import SEALED
 from workers.proof.anchors import Place, place_of
 from workers.proof.keys import keys_of
-from workers.proof.sealing import WentBackwards, seal_now
+from workers.proof.sealing import CannotSeal, seal_now
 
 log = logging.getLogger("relais.seal")
 
@@ -76,7 +76,7 @@ class Sealer:
         while not self._stopping.is_set():
             try:
                 await self._look(engine)
-            except WentBackwards as error:
+            except CannotSeal as error:
                 self._say(str(error))
             except Exception as error:
                 if unreachable(error):

@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -25,7 +25,7 @@ from workers.operations import operator, record
 from workers.proof.anchors import AnchorDown, Place
 from workers.proof.content import contents
 from workers.proof.keys import Keys
-from workers.proof.seal import ACKNOWLEDGED, FIRST, INSERT, LAST, SEALS, Seal, of_row, signed
+from workers.proof.seal import ACKNOWLEDGED, FIRST, INSERT, LAST, MALFORMED, SEALS, Seal, of_row, signed
 
 log = logging.getLogger("relais.seal")
 
@@ -44,8 +44,8 @@ ON CONFLICT (place) DO UPDATE SET block = excluded.block, error = excluded.error
 """)
 
 
-class WentBackwards(Exception):
-    """Transactions have lower numbers than sealed ones: the journal was restored, and `relais migrate` not run."""
+class CannotSeal(Exception):
+    """The journal was restored and `relais migrate` not run, or its last seal cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ async def seal_now(
     """Seal what is over and write the anchor; None when somebody else is sealing and we do not `wait`.
 
     `why` is an operator's word on a break in the chain; it seals a block even where nothing is new. `engine` has room
-    for two connections. Raises WentBackwards, and what the journal raises.
+    for two connections. Raises CannotSeal, and what the journal raises.
     """
     async with _alone(engine, wait) as lock:
         if lock is None:
@@ -113,12 +113,11 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
     async with transactional(engine).begin() as connection:
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
         await connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{FROZEN}'"))
-        row = (await connection.execute(LAST)).one_or_none()
-        before = of_row(row) if row is not None else None
+        before = _last((await connection.execute(LAST)).one_or_none())
         floor, ceiling, now = (await connection.execute(FLOOR)).one()
         block, start, previous = (before.block, before.to_tx, before.mac) if before else (0, 0, FIRST)
         if start > ceiling:
-            raise WentBackwards("the journal was restored into another PostgreSQL: run `relais migrate`")
+            raise CannotSeal("the journal was restored into another PostgreSQL: run `relais migrate`")
         end = max(start, floor)
         (found,) = await contents(connection, [start, end]) if end > start else ({},)
         if why is None and not any(content.rows for content in found.values()):
@@ -131,6 +130,14 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
         made = signed(Seal(block + 1, end // SPAN, start, end, found, now, why, previous, key.id), key)
         await connection.execute(INSERT, made.values())
         return made
+
+
+def _last(row: Any) -> Seal | None:
+    """The seal to go on from. The audit tells when somebody altered it; only what can be read can be followed."""
+    try:
+        return of_row(row) if row is not None else None
+    except MALFORMED:
+        raise CannotSeal(f"the seal of block {row.block} cannot be read: see `relais audit`") from None
 
 
 async def _anchor(connection: AsyncConnection, place: Place, last: int) -> tuple[int, str | None]:
