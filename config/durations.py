@@ -6,7 +6,7 @@ Longer than a century is a slip of the hand, and refused.
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
@@ -35,3 +35,8 @@ def span(seconds: float) -> str:
     if hours:
         return f"{hours}h {minutes_left:02}m"
     return f"{minutes}m {rest:02}s" if minutes else f"{whole}s"
+
+
+def age(since: datetime, now: datetime) -> str:
+    """How long ago, as `span` says it."""
+    return span((now - since).total_seconds())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
-from orders.routing import open_routing
+from orders.routing import Routing
 from orders.spill import Seal, SpillDown
 from workers import notices
 from workers.spill import RedisSpill
@@ -29,14 +29,16 @@ NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webho
 class Chores:
     """One leader's, on the connection that holds the lead."""
 
-    def __init__(self, connection: AsyncConnection, settings: Settings, publisher: Publisher) -> None:
-        """Nothing is done yet. Raises what the routes and the lists that they ask for have to say."""
+    def __init__(
+        self, connection: AsyncConnection, settings: Settings, publisher: Publisher, route: Routing
+    ) -> None:  # fmt: skip
+        """Nothing is done yet; `route` says where the orders of the spill go."""
         self._connection = connection
         self._settings = settings
         self._publisher = publisher
         self._spill = RedisSpill(settings.need("redis_url"))
         self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
-        self._route = open_routing(settings)
+        self._route = route
         self._noticed = float("-inf")
         self._queue_lost = False
 

@@ -21,6 +21,7 @@ from config.backends import load_backends
 from config.settings import Settings
 from orders.guards import NOTICE_CHANNEL
 from orders.journal import DUE_CHANNEL, connect, unreachable
+from orders.routing import open_routing
 from workers.chores import Chores
 from workers.operations import register
 from workers.term import PLANNER, Term
@@ -41,10 +42,11 @@ class Dispatcher:
     def __init__(self, settings: Settings, publisher: Callable[[Settings], Publisher]) -> None:
         """`publisher` is called in the dispatcher's own thread, with the settings of each backend.
 
-        Raises BadBackends.
+        Raises what the backends, their routes and the lists that those ask for have to say: now, not at each lead.
         """
         self._settings = settings
         self._backends = load_backends(settings)
+        self._route = open_routing(settings)
         self._publisher = publisher
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self._stopping = threading.Event()
@@ -97,7 +99,7 @@ class Dispatcher:
         terms = [Term(connection, settings, publishers[name]) for name, settings in self._backends.items()]
         for name in self._backends:
             await register(connection, name)
-        chores = Chores(connection, self._settings, next(iter(publishers.values())))
+        chores = Chores(connection, self._settings, next(iter(publishers.values())), self._route)
         async with aclosing(chores):
             while not self._stopping.is_set():
                 self._wake.clear()

@@ -194,7 +194,8 @@ def _child(stack: Stack, name: str, ready: Ready, *options: str, grace: float = 
 
 def _worker(stack: Stack) -> Child:
     """A worker may finish the batch in hand before it is killed, which lasts as long as `lease` counts on."""
-    program = _program(stack, "worker", grace=stack.settings.batch_budget * 1.2 + 2)
+    budget = max(each.batch_budget for each in load_backends(stack.settings).values())
+    program = _program(stack, "worker", grace=budget * 1.2 + 2)
     line = ReadyLine(program.log)
     return Child(program, line, line.begin)
 

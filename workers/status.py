@@ -6,6 +6,7 @@ What stops forwarding is told in one sentence by `hindrance`, the same wherever 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
@@ -67,13 +68,14 @@ async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[
     missing: that is when somebody looks.
     """
     journal, waiting, mode = await asyncio.gather(
-        _journal(engine), asyncio.to_thread(queue, settings), intake_mode(api_url)
+        _journal(engine, settings), asyncio.to_thread(queue, settings), intake_mode(api_url)
     )
     return {**journal, "queue": waiting, "api": {"url": api_url, "ready": mode in READY, "mode": mode}}
 
 
-async def _journal(engine: AsyncEngine) -> dict[str, Any]:
+async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     """What the journal says: backends, orders by state, flow, leader, what was set aside of the spill."""
+    ours = load_backends(settings)
     try:
         counts = await reading.counts(engine)
         rows, leading, recent = await reading.standing(engine), await leader(engine), await flow(engine)
@@ -85,7 +87,7 @@ async def _journal(engine: AsyncEngine) -> dict[str, Any]:
         return {"journal": (str(error).splitlines() or [type(error).__name__])[0], "leader": False}
     return {
         "journal": None,
-        "backends": [_backend(row, leading) for row in rows],
+        "backends": [_backend(row, leading, ours) for row in rows],
         "orders": counts,
         "backlog": sum(counts[state] for state in BACKLOG),
         "oldest": min((row["oldest"] for row in backlog), default=None),
@@ -172,13 +174,14 @@ async def intake_mode(url: str) -> str | None:
         return None
 
 
-def _backend(row: dict[str, Any], leading: bool) -> dict[str, Any]:
+def _backend(row: dict[str, Any], leading: bool, ours: Collection[str]) -> dict[str, Any]:
+    """A row for a report; one of a backend that the settings no longer name gets nothing from any worker."""
     shown = ("name", "circuit", "window", "failures", "trips", "paused", "quarantined", "held_why", "why", "probe_at")
     return {
         **{name: row[name] for name in shown},
         "since": row["changed_at"],
         "succeeded_at": row["succeeded_at"],
-        "held": hindrance(row, leading),
+        "held": hindrance(row, leading) if row["name"] in ours else f"{row['name']} is none of the backends any more",
     }
 
 

@@ -191,5 +191,8 @@ def test_each_backend_is_paused_by_its_name_and_the_default_one_without(
     assert relais("pause", "erp", "--reason", "z").code == 1
     held = {row["name"]: row["held"] for row in json.loads(relais("status", "--json").out)["backends"]}
     assert held == {"main": "main is paused: x", "other": "other is paused: y"}
+    on_journal(two, "INSERT INTO backends (name, \"window\") VALUES ('old', 50)")
+    held = {row["name"]: row["held"] for row in json.loads(relais("status", "--json").out)["backends"]}
+    assert held["old"] == "old is none of the backends any more", "nobody forwards to it"
     bad = relais("status", RELAIS_BACKENDS="/nowhere.toml")
     assert (bad.code, "/nowhere.toml: No such file" in bad.err) == (2, True)

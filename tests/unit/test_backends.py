@@ -96,6 +96,14 @@ def test_a_fault_names_the_file_the_table_and_the_key(
     assert "secret" not in str(caught.value)
 
 
+def test_the_example_of_the_documentation_is_one(tmp_path: Path) -> None:
+    told = (Path(__file__).parents[2] / "docs" / "backends.md").read_text(encoding="utf-8")
+    for name in ("main", "fallback"):
+        (tmp_path / f"{name}.token").write_text("t")
+    ways = load_ways(settings_on(tmp_path, told.split("```toml")[1].split("```")[0]))
+    assert ([*ways.backends], len(ways.routes), len(ways.stale)) == (["main", "fallback"], 1, 3)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadBackends, match="No such file"):
         load_ways(Settings(backends=tmp_path / "none.toml", _env_file=None))

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from typer.main import get_command
 
+from config.durations import duration, span
 from config.settings import ENDPOINTS, MissingSetting, Settings
 from orders.catalogue import BadList
 from orders.errors import Fault, JournalDown, Malformed, NotFound
 from tests.cli import CommandLine
 from workers.cli import sending, show
 from workers.cli.app import app
-from workers.cli.durations import duration, span
 from workers.cli.failure import BAD, UNABLE, Failure, explain
 from workers.cli.sending import lines_of
 from workers.erp.sim import Dial

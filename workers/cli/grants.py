@@ -51,7 +51,7 @@ def changes_of(
 
 def overlap_of(said: str) -> timedelta:
     """How long old keys stay in force. Failure when it is no duration."""
-    from workers.cli.durations import duration
+    from config.durations import duration
 
     try:
         return duration(said)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from config.durations import duration
 from orders.states import Reason, State
-from workers.cli.durations import duration
 from workers.cli.failure import BAD
 from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal, settings_of
 

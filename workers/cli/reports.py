@@ -138,8 +138,8 @@ def backlog(ctx: typer.Context, as_json: Json = False) -> None:
     """Show what is not yet final, and how old it is."""
     from datetime import UTC, datetime
 
+    from config.durations import age
     from workers.cli import show
-    from workers.cli.durations import age
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
         from orders import reading

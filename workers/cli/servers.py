@@ -64,9 +64,11 @@ def api(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
     POST /orders is answered 202 once the order is on the journal's disk.
     """
+    from orders.routing import open_routing
     from workers.cli.serving import serve_api
 
     settings = settings_of(ctx)
+    open_routing(settings)  # a list that cannot be used is said here, in one sentence
     serve_api(settings, host or settings.api_host, settings.api_port if port is None else port)
 
 
@@ -76,7 +78,6 @@ def worker(ctx: typer.Context) -> None:
     It also stands for dispatcher: one of the workers leads.
     """
     from orders.catalogue import load_catalogue, load_register
-    from orders.routing import open_routing
     from orders.staleness import open_policy
     from workers.app import run_worker
 
@@ -84,7 +85,6 @@ def worker(ctx: typer.Context) -> None:
     # A list that cannot be used is said here, once, rather than by every task.
     _ = settings.catalogue and load_catalogue(settings.catalogue)
     _ = settings.pharmacy_register and load_register(settings.pharmacy_register)
-    open_routing(settings)
     open_policy(settings)
     raise typer.Exit(run_worker(settings))
 
