@@ -38,8 +38,11 @@ class _Party:
 
 
 @asynccontextmanager
-async def open_intake(url: str, backend: str = "erp") -> AsyncIterator[Intake]:
-    """An intake on the journal at `postgresql://…`, for a front end in Python that needs no HTTP."""
+async def open_intake(url: str, backend: str | Routing = "erp") -> AsyncIterator[Intake]:
+    """An intake on the journal at `postgresql://…`, for a front end in Python that needs no HTTP.
+
+    Where orders are routed, `backend` is what `orders.routing.open_routing` returns for the settings.
+    """
     engine = connect(url)
     intake = Intake(engine, backend)
     try:

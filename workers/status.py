@@ -76,6 +76,7 @@ async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[
 
 async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     """What the journal says: backends, orders by state, flow, leader, seals, what was set aside of the spill."""
+    ours = load_backends(settings)
     try:
         counts = await reading.counts(engine)
         rows, leading, recent = await reading.standing(engine), await leader(engine), await flow(engine)
@@ -87,7 +88,7 @@ async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
         return {"journal": (str(error).splitlines() or [type(error).__name__])[0], "leader": False}
     return {
         "journal": None,
-        "backends": [_backend(row, leading, load_backends(settings)) for row in rows],
+        "backends": [_backend(row, leading, ours) for row in rows],
         "orders": counts,
         "backlog": sum(counts[state] for state in BACKLOG),
         "oldest": min((row["oldest"] for row in backlog), default=None),

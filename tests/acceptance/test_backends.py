@@ -22,7 +22,7 @@ from tests.cli import CommandLine, command, environment, running
 from tests.waiting import until
 from workers.erp.sim.book import read_effects
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 MEDICINE, COLD = "3400937318044", "3400938615470"
 BACKENDS = """
@@ -128,12 +128,12 @@ def test_urgent_orders_are_diverted_while_the_main_erp_is_out_and_each_is_at_exa
     until(lambda: site.circuit("main") == "open", 60, 0.2, "the main one's circuit is open")
     urgent = site.submit(40, "urgent", priority="urgent")
     dry = json.loads(relais(*DIVERT, "--dry-run", "--json").out)
-    assert (dry["diverted"], dry["preview"]["unknown"], dry["preview"]["left_unknown"] <= 5) == (0, 0, True)
+    assert (dry["diverted"], dry["preview"]["unknown"]) == (0, 0)
     done = json.loads(relais(*DIVERT, "--yes", "--json").out)
     until(lambda: len(site.took("fallback")) == len(routed) + done["diverted"], 60, 0.2, "they are delivered there")
     moved = site.took("fallback").keys() - routed
     assert moved <= urgent
-    assert len(moved) >= 30, "a canary or two at most may be with the main one"
+    assert len(moved) == done["diverted"] > 0, "all but the canaries, which may be with the main one"
 
     aged = site.submit(4, "aged")
     site.sql("UPDATE deliveries SET accepted_at = accepted_at - interval '5 hours' FROM orders "
@@ -159,7 +159,6 @@ DIVERT = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_workers_killed_between_diverts_to_and_fro_leave_each_order_at_exactly_one(site: Site) -> None:
     """Both ERPs take orders without answering at times, and workers die in the middle of it."""
     relais, handed = site.relais, set[str]()

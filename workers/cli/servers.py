@@ -64,9 +64,11 @@ def api(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
     POST /orders is answered 202 once the order is on the journal's disk.
     """
+    from orders.routing import open_routing
     from workers.cli.serving import serve_api
 
     settings = settings_of(ctx)
+    open_routing(settings)  # a list that cannot be used is said here, in one sentence
     serve_api(settings, host or settings.api_host, settings.api_port if port is None else port)
 
 
