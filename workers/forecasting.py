@@ -151,13 +151,13 @@ def _never(of: Situation, found: Ends) -> str | None:
         return "in more than one future of twenty the backlog is not empty within eight weeks"
     if come >= taken:
         return f"never at this rate: {come:.3g} orders a second come in on average, and {taken:.3g} go out"
-    return f"not within eight weeks: {come:.3g} orders a second come in on average, and {taken:.3g} go out"
+    return "not within eight weeks"
 
 
 def _assumes(row: Row, of: Situation, ask: Ask) -> str | None:
     """The condition that the forecast stands under."""
     if ask.at is not None:
-        return f"{row['name']} is back by then, and a canary opens the way"
+        return f"{row['name']} is back by then and a canary opens the way"
     if of.backlog and row["circuit"] != "closed":
         return "the next canary gets through"
     return None

@@ -2,9 +2,10 @@
 
 import math
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 import pytest
@@ -15,6 +16,7 @@ from workers.cli.forecast import moment, sentence
 from workers.forecast import Round, Situation, Start, ends, late, paces
 from workers.forecast_arrivals import DAYS, HOUR, RECENT, WEEK, WEEKS, Arrivals, learn, steady, steps, stretch
 from workers.forecast_pace import BIN, Bin, Pace, busy, measured, unseen
+from workers.forecast_reading import _back
 
 ENDS = steps(WEEK)
 NOW = Start(0.0, 2000.0, 0.3, 2000.0)
@@ -149,6 +151,17 @@ def test_arrivals_accumulate_and_repeat(arrivals: Arrivals, seconds: float, more
     assert arrivals.by(seconds, 0) <= arrivals.by(seconds + more, 0) + 1e-6
     whole = arrivals.by(WEEK, 0)
     assert arrivals.by(WEEK + more, 0) == pytest.approx(whole + arrivals.by(more, 0), rel=1e-6, abs=1e-6)
+
+
+def test_the_same_hour_is_the_same_on_the_clock_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        now = datetime(2026, 11, 2, 9, tzinfo=UTC)  # ten o'clock, a week after summer time ended
+        assert _back(now, WEEKS, 1, 0.0) == datetime(2026, 10, 26, 9, tzinfo=UTC)
+        assert _back(now, WEEKS, 2, 0.0) == datetime(2026, 10, 19, 8, tzinfo=UTC)
+        assert _back(now, WEEKS, 2, HOUR) == datetime(2026, 10, 19, 9, tzinfo=UTC)
+    time.tzset()
 
 
 def test_the_level_of_the_last_hours_is_half_believed() -> None:
