@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -42,6 +43,15 @@ class Settings(BaseSettings):
     )
     erp_url: str | None = Field(None, description="base URL of the ERP's order endpoint")
     erp_token: SecretStr | None = Field(None, description="bearer token sent to the ERP")
+    erp_pin: str | None = Field(
+        None, description="SHA-256 of the certificate (DER) that the ERP must show, hexadecimal; several: `a,b`"
+    )
+    erp_reuses_references: bool = Field(False, description="a reference of the ERP may be more than one order's")
+    receipts: Literal["require", "prefer", "ignore"] = Field(
+        "prefer", description="whether receipts must be signed: `require`, `prefer` or `ignore`"
+    )
+    receipt_drift: PositiveFloat = Field(300.0, description="how far the time of a signed receipt may be from ours")
+    four_eyes: bool = Field(False, description="a release from quarantine needs the approval of a second operator")
     data_dir: Path = Field(default_factory=default_data_dir, description="data of the embedded services")
 
     api_host: str = Field("127.0.0.1", description="address that the intake listens on")
@@ -103,6 +113,14 @@ class Settings(BaseSettings):
     def _cannot_be_guessed(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and any(len(key.strip()) < 16 for key in value.get_secret_value().split(",")):
             raise ValueError("must be 16 characters or more, and so each of several")
+        return value
+
+    @field_validator("erp_pin")
+    @classmethod
+    def _is_a_digest(cls, value: str | None) -> str | None:
+        pins = [] if value is None else [pin.replace(":", "").strip() for pin in value.split(",")]
+        if not all(re.fullmatch(r"[0-9a-fA-F]{64}", pin) for pin in pins):
+            raise ValueError("must be 64 hexadecimal digits, and so each of several")
         return value
 
     @model_validator(mode="after")

@@ -10,8 +10,9 @@ from typing import Final
 from orders.states import TRANSITIONS, State, listed
 from orders.tables import attempts, events, operations, orders, receipts
 from orders.tables_front import asides
+from orders.tables_trust import evidence
 
-APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides)
+APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, evidence)
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 

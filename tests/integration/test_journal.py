@@ -31,6 +31,8 @@ SEED = {
     "operations": "INSERT INTO operations (operator, act, detail) VALUES ('o', 'pause', '{}')",
     "events": "INSERT INTO events (order_id, state) VALUES (gen_random_uuid(), 'dead')",
     "asides": "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'forged', 'w', 'r')",
+    "evidence": "INSERT INTO evidence (backend, lease, kind, conclusive, detail) VALUES "
+    "('erp', gen_random_uuid(), 'refusals', false, 'w')",
 }
 CHANGE = {
     "orders": "UPDATE orders SET body = 'x'",
@@ -39,6 +41,7 @@ CHANGE = {
     "operations": "UPDATE operations SET operator = 'nobody'",
     "events": "UPDATE events SET state = 'delivered'",
     "asides": "UPDATE asides SET why = 'x'",
+    "evidence": "UPDATE evidence SET conclusive = false",
 }
 
 
