@@ -20,6 +20,8 @@ from orders.catalogue import load_catalogue, load_register
 from orders.journal import connect
 from workers.delivery import Desk
 from workers.erp.http import HttpErp
+from workers.gate import ProcessGate
+from workers.ring import Ring
 
 T = TypeVar("T")
 
@@ -31,9 +33,11 @@ class Process:
         """Nothing connects before the first `run`. Raises what loading the catalogue or the register raises."""
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="delivery", daemon=True).start()
+        engine = connect(settings.need("database_url"), pool=4)
+        gate = ProcessGate(settings.need("database_url"), settings.backend)
         self._desk = Desk(
-            engine=connect(settings.need("database_url"), pool=4),
-            erp=HttpErp(settings),
+            engine=engine,
+            erp=HttpErp(settings, Ring(engine, settings.backend), gate),
             settings=settings,
             worker=f"{socket.gethostname()}:{os.getpid()}",
             catalogue=load_catalogue(settings.catalogue) if settings.catalogue else None,
