@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from workers.cli import recovery, reports, servers, simulator
+from workers.cli import recovery, reports, servers, simulator, trust
 from workers.cli.clients import client
 from workers.cli.dead import dead
 from workers.cli.failure import explain
+from workers.cli.keys import key
 from workers.cli.spill import spill
 from workers.cli.spool import spool
 from workers.cli.submit import submit
@@ -44,6 +45,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "drain": recovery.drain,
     "pause": recovery.pause,
     "resume": recovery.resume,
+    "quarantine": trust.quarantine,
+    "release": trust.release,
+    "evidence": trust.evidence,
 }
 
 
@@ -75,7 +79,10 @@ def common(
 
 for name, command in COMMANDS.items():
     app.command(name)(command)
-groups = {"order": reports.order, "dead": dead, "client": client, "spool": spool, "spill": spill, "webhook": webhook}
+groups = {
+    "order": reports.order, "dead": dead, "client": client, "key": key, "spool": spool, "spill": spill,
+    "webhook": webhook,
+}  # fmt: skip
 for name, group in groups.items():
     app.add_typer(group, name=name)
 
