@@ -1,4 +1,7 @@
-"""Reading the evidence against backends. Never writes: it is written by what settles a batch, and by nothing else."""
+"""Reading the evidence against backends, the answers as they came included.
+
+Never writes: evidence is written by what settles a batch (`workers.suspicion`), and by nothing else.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ not choose how it is verified.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from jwt.api_jws import PyJWS
 from jwt.exceptions import PyJWTError
 from pydantic import AwareDatetime, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
 from workers.erp.failing import Met, Unfit, printable
@@ -70,11 +72,7 @@ def verified(
     The time that it was signed at may be `drift` seconds after `at`; as long before it where it is `fresh` (the order
     was taken just now), else as long before the order was made.
     """
-    try:
-        read = _JWS.decode_complete(signature, options={"verify_signature": False})
-    except PyJWTError as error:
-        raise Unfit(Met.BAD_SIGNATURE, printable(f"no JWS: {error}")) from None
-    key_id = str(read["header"].get("kid"))[:64]
+    key_id = _key_id(signature)
     key = keys.get(key_id)
     if key is None or not key.in_force(at):
         why = "is not registered" if key is None else "is not in force"
@@ -83,6 +81,16 @@ def verified(
     _compare(signed, order_id, receipt)
     _timely(_moment(signed["at"]), order_id, at, timedelta(seconds=drift), fresh=fresh)
     return key_id
+
+
+def _key_id(signature: str) -> str:
+    """The kid of the header, which nothing has verified yet: half the price of letting PyJWT read it twice."""
+    head = signature.partition(".")[0]
+    try:
+        header = from_json(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+        return str(header["kid"])[:64]
+    except (ValueError, TypeError, KeyError):
+        raise Unfit(Met.BAD_SIGNATURE, "it is no JWS that names a key") from None
 
 
 def _payload(signature: str, key: Key) -> _Signed:
