@@ -38,7 +38,7 @@ TAMPERED = {  # what the dial does, and what it is found out as
     "other_order": "unsent_order", "time": "late_or_early",
 }  # fmt: skip
 LIES = 0.1  # share of orders: who is not lied to goes on until it is told
-KINDS = [[*TAMPERED][:3], pytest.param([*TAMPERED][3:], marks=pytest.mark.slow)]
+KINDS = [[*TAMPERED][:2], pytest.param([*TAMPERED][2:], marks=pytest.mark.slow)]
 
 
 @pytest.fixture
