@@ -10,8 +10,9 @@ import base64
 import binascii
 import json
 import os
+import re
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -54,6 +55,15 @@ class Settings(BaseSettings):
     seal_rows: PositiveInt = Field(10_000, description="rows after which a block is sealed sooner")
     erp_url: str | None = Field(None, description="base URL of the ERP's order endpoint")
     erp_token: SecretStr | None = Field(None, description="bearer token sent to the ERP")
+    erp_pin: str | None = Field(
+        None, description="SHA-256 of the certificate (DER) that the ERP must show, hexadecimal; several: `a,b`"
+    )
+    erp_reuses_references: bool = Field(False, description="a reference of the ERP may be more than one order's")
+    receipts: Literal["require", "prefer", "ignore"] = Field(
+        "prefer", description="whether receipts must be signed: `require`, `prefer` or `ignore`"
+    )
+    receipt_drift: PositiveFloat = Field(300.0, description="how far the time of a signed receipt may be from ours")
+    four_eyes: bool = Field(False, description="a release from quarantine needs the approval of a second operator")
     data_dir: Path = Field(default_factory=default_data_dir, description="data of the embedded services")
 
     api_host: str = Field("127.0.0.1", description="address that the intake listens on")
@@ -133,6 +143,14 @@ class Settings(BaseSettings):
     @classmethod
     def _is_there_from_anywhere(cls, value: str | None) -> str | None:
         return value if value is None or value.startswith("syslog:") else str(Path(value).absolute())
+
+    @field_validator("erp_pin")
+    @classmethod
+    def _is_a_digest(cls, value: str | None) -> str | None:
+        pins = [] if value is None else [pin.replace(":", "").strip() for pin in value.split(",")]
+        if not all(re.fullmatch(r"[0-9a-fA-F]{64}", pin) for pin in pins):
+            raise ValueError("must be 64 hexadecimal digits, and so each of several")
+        return value
 
     @model_validator(mode="after")
     def _lease_outlives_the_erp(self) -> Self:

@@ -11,6 +11,7 @@ RelaisError
 ├── Throttled        more than this client may hand over (429, retry)
 ├── Unauthorised     no API key, a wrong one or one that is out of force (401)
 ├── Forbidden        the API key does not open this (403)
+├── NotSo            the backend or key is not as the act needs it to be (exit 1)
 ├── ClientExists     a client of that name was added before; WebhookExists likewise (exit 1)
 ├── SpoolError       the client's spool cannot be opened, read or written (orders/spool_file.py)
 │   └── SpoolFull    it holds as much as it may
@@ -93,6 +94,10 @@ class Unauthorised(RelaisError):
 
 class Forbidden(RelaisError):
     """The caller's API key is in force and does not open this."""
+
+
+class NotSo(RelaisError):
+    """The backend or the key is not as the act needs it to be; nothing was done."""
 
 
 class NotFound(RelaisError):

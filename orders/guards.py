@@ -12,8 +12,9 @@ from orders.tables import attempts, events, operations, orders, receipts
 from orders.tables_front import asides
 from orders.tables_proof import seals
 from orders.tables_reconcile import findings
+from orders.tables_trust import evidence
 
-APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings)
+APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings, evidence)
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 

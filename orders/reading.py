@@ -11,12 +11,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, select, text
+from sqlalchemy import RowMapping, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import Conflict, NotFound
 from orders.states import BACKLOG, State, listed
 from orders.tables import attempts, backends, deliveries, orders, receipts
+from orders.tables_trust import evidence
 
 Row = dict[str, Any]
 
@@ -121,7 +122,8 @@ async def _life(connection: AsyncConnection, row: RowMapping) -> Row:
         attempts.c.worker,
     ).where(attempts.c.order_id == row["id"]).order_by(attempts.c.started_at, attempts.c.ended_at)  # fmt: skip
     answered = select(
-        receipts.c.reference, receipts.c.lines, receipts.c.digest, receipts.c.signature, receipts.c.received_at
+        receipts.c.reference, receipts.c.lines, receipts.c.digest, receipts.c.signature, receipts.c.key_id,
+        receipts.c.received_at,
     ).where(receipts.c.order_id == row["id"]).order_by(receipts.c.received_at)  # fmt: skip
     receipt_rows = [dict(found) for found in (await connection.execute(answered)).mappings()]
     for found in receipt_rows:
@@ -148,9 +150,11 @@ async def backlog(engine: AsyncEngine) -> list[Row]:
 
 
 async def standing(engine: AsyncEngine) -> list[Row]:
-    """Every backend's row: circuit, window, failures, paused, quarantined and why."""
+    """Every backend's row: circuit, window, failures, paused, quarantined and why; how much `evidence` there is."""
+    pieces = select(func.count()).where(evidence.c.backend == backends.c.name).scalar_subquery()
+    query = select(backends, pieces.label("evidence")).order_by(backends.c.name)
     async with engine.connect() as connection:
-        return [dict(row) for row in (await connection.execute(select(backends).order_by("name"))).mappings()]
+        return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def dead(

@@ -184,6 +184,14 @@ backends = Table(
     Column("rate", Float, comment="orders a second at most, across all workers; null without a cap"),
     Column("latency", Float, comment="seconds that an order takes with it when all is well, a moving average"),
     Column("refusing", Float, comment="share of orders that it refuses when all is well, a moving average"),
+    Column(
+        "answered",
+        Float,
+        nullable=False,
+        server_default="0",
+        comment="orders it answered lately, the older the less they count",
+    ),
+    Column("refused", Float, nullable=False, server_default="0", comment="of those, how many it refused"),
     CheckConstraint("circuit IN ('closed', 'open', 'half_open')", name="circuit"),
     comment="one row per backend; read in the claim itself",
 )

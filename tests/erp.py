@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID, uuid4
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from config.settings import Settings
+from orders.receipt_keys import fingerprint
 from workers.erp.http import HttpErp
-from workers.erp.port import Outcome, Submission
+from workers.erp.port import Gate, Outcome, Submission
+from workers.erp.signing import Key
 
 MEDICINES = ("3400937318044", "3400938615470", "3400932648047")
 
@@ -33,10 +37,27 @@ def settings_for(url: str, **more: Any) -> Settings:
     return Settings(_env_file=None, **given)
 
 
+class Keys:
+    """Keys that receipts are verified with, without a journal."""
+
+    def __init__(self, *public: Ed25519PublicKey) -> None:
+        self._keys = {key_id(each): Key(key_id(each), each) for each in public}
+
+    async def known(self, *, anew: bool = False) -> Mapping[str, Key]:
+        return self._keys
+
+
+def key_id(public: Ed25519PublicKey) -> str:
+    """The id that a key gets when it is given none."""
+    return fingerprint(public.public_bytes_raw())
+
+
 @asynccontextmanager
-async def connector(url: str, **more: Any) -> AsyncIterator[HttpErp]:
+async def connector(
+    url: str, keys: Keys | None = None, gate: Gate | None = None, **more: Any
+) -> AsyncIterator[HttpErp]:
     """A connector to the ERP at `url`."""
-    erp = HttpErp(settings_for(url, **more))
+    erp = HttpErp(settings_for(url, **more), keys, gate)
     try:
         yield erp
     finally:

@@ -38,7 +38,8 @@ class Circuit:
 class Tally:
     """What one batch met: orders `answered` by the ERP, `failed`, `throttled`; when the last success was answered.
 
-    `claimed_at` and `waited` (seconds in Redis) tell whether it speaks of the backend as it is now.
+    `claimed_at` and `waited` (seconds in Redis) tell whether it speaks of the backend as it is now. Of the answered,
+    `refused` were; `seconds` is what a success took on average.
     """
 
     answered: int
@@ -49,6 +50,8 @@ class Tally:
     succeeded_at: datetime | None = None
     suspicious: str | None = None
     error: str | None = None
+    refused: int = 0
+    seconds: float | None = None
 
     @property
     def unwell(self) -> bool:

@@ -49,7 +49,7 @@ def decide(outcome: Outcome, attempts: int, *, charged: bool, trips: int, settin
     if kind is Kind.REFUSED:
         return Fate(State.DEAD, now, attempts, reason=Reason.REFUSED, error=outcome.detail)
     if kind in (Kind.UNSENT, Kind.ABSENT):
-        return Fate(State.ACCEPTED, now, attempts - 1)
+        return Fate(State.ACCEPTED, now + timedelta(seconds=outcome.retry_after or 0.0), attempts - 1)
     unsure = kind in UNSURE
     if charged and attempts >= settings.max_attempts:
         return Fate(State.DEAD, now, attempts, unsure, outcome.ended or now, Reason.EXHAUSTED, outcome.detail)

@@ -1,7 +1,7 @@
 """Acts of operators, each recorded in `operations` in the very transaction that does it.
 
 Pause and resume stop and restart forwarding without touching intake; they live in the journal, so they survive
-every process. Replay and discard of dead letters, and replay of the backlog, are in `workers.replay`.
+every process. Quarantine and release are in `workers.quarantine`, replays and discards in `workers.replay`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 from typing import Any
 
-from sqlalchemy import insert, text, update
+from sqlalchemy import case, insert, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.backends import load_backends
@@ -57,7 +57,8 @@ async def _set_paused(
     async with transactional(engine).begin() as connection:
         if backend in load_backends(settings):
             await register(connection, backend)
-        changed = await connection.execute(change.values(paused=paused, held_why=reason if paused else None))
+        why = case((backends.c.quarantined, backends.c.held_why), else_=reason if paused else None)
+        changed = await connection.execute(change.values(paused=paused, held_why=why))
         if changed.rowcount == 0:
             raise NotFound(f"no backend {backend}")
         await record(connection, "pause" if paused else "resume", reason, {"backend": backend})

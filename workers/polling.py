@@ -21,6 +21,7 @@ from workers.settle import Result, settle
 TAKE = text("""
 UPDATE deliveries d SET lease = :lease FROM orders o
 WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND o.id = d.order_id AND state = 'submitted' AND backend = :backend
+  AND EXISTS (SELECT FROM backends WHERE name = :backend AND NOT quarantined)
 RETURNING d.order_id, d.attempts, clock_timestamp() AS at, o.body, o.digest
 """)
 
@@ -28,7 +29,7 @@ DECIDED = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.REFUSED})
 
 
 async def poll(desk: Desk, ids: Sequence[UUID]) -> int:
-    """Ask the ERP about submitted orders and settle them; returns how many it has decided."""
+    """Ask the ERP about submitted orders and settle them; returns how many it has decided. In quarantine none is."""
     lease = uuid4()
     async with desk.engine.connect() as connection:
         wanted = {"lease": lease, "ids": list(ids), "backend": desk.settings.backend}
@@ -40,9 +41,12 @@ async def poll(desk: Desk, ids: Sequence[UUID]) -> int:
     outcomes = {i: believed(answer, taken[i].body, taken[i].digest) for i, answer in answers.items()}
     later = rows[0].at + timedelta(seconds=desk.settings.poll_after)
     fates = {i: _fate(outcome, taken[i].attempts, later) for i, outcome in outcomes.items()}
-    decided = {i: outcome for i, outcome in outcomes.items() if outcome.kind in DECIDED}
+    decided = {i: outcome for i, outcome in outcomes.items() if outcome.kind in DECIDED or outcome.evidence}
     before = {i: (row.attempts, None) for i, row in taken.items()}
-    result = Result(lease, rows[0].at, 0.0, before, fates, decided)
+    still = {
+        i: Fate(State.SUBMITTED, later, row.attempts, error=outcomes[i].detail or None) for i, row in taken.items()
+    }
+    result = Result(lease, rows[0].at, 0.0, before, fates, decided, still)
     await settle(desk.engine, result, desk.settings, desk.worker)
     return len(decided)
 

@@ -26,7 +26,9 @@ from orders.journal import connect
 from orders.staleness import open_policy
 from workers.delivery import Desk
 from workers.erp.http import HttpErp
+from workers.gate import ProcessGate
 from workers.lane import MOMENT, Lane
+from workers.ring import Ring
 
 T = TypeVar("T")
 
@@ -97,7 +99,7 @@ class Process:
         settings = self._ways.backends[backend]
         return Desk(
             engine=self.engine,
-            erp=HttpErp(settings),
+            erp=HttpErp(settings, Ring(self.engine, backend), ProcessGate(settings.need("database_url"), backend)),
             settings=settings,
             worker=f"{socket.gethostname()}:{os.getpid()}",
             catalogue=self._catalogue,

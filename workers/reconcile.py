@@ -25,7 +25,7 @@ from workers.erp.receipts import believed
 from workers.reconcile_listing import list_foreign
 from workers.reconcile_patience import Patience, ask
 from workers.reconcile_runs import NEWEST, Run, read
-from workers.settle import LINES
+from workers.recording import LINES
 
 PAGE_ORDERS: Final = 500
 PAGE_BYTES: Final = 8 * 1024 * 1024  # of orders, or a single larger one

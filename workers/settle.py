@@ -1,71 +1,48 @@
-"""Settling: one transaction a batch writes fates, attempts, receipts and the backend's circuit, or none of them.
+"""Settling: one transaction a batch writes fates, attempts, receipts, evidence and the backend's circuit, or none.
 
-Every row is fenced by its lease: a worker that was presumed dead and comes back changes nothing that its successor
-settled. Attempts and receipts are keyed by the lease: settling again after a lost answer writes nothing twice.
+What proves that the backend is not to be trusted quarantines it in this very transaction, which commits only when no
+worker process sends to it any more (`workers.gate`). Answers of a backend in quarantine settle nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import astuple, dataclass, field, fields, replace
 from datetime import datetime
+from statistics import fmean
+from typing import Any
 from uuid import UUID
 
-from pydantic import TypeAdapter
-from sqlalchemy import select, text, update
+from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from config.settings import Settings
-from orders.journal import WAKE, transactional, unreachable
-from orders.states import FINAL, listed
+from orders.journal import DUE_CHANNEL, transactional, unreachable
 from orders.tables import backends
+from workers import suspicion
 from workers.circuit import Circuit, Tally, advance
-from workers.erp.port import Kind, Outcome, ReceiptLine
+from workers.erp.port import Evidence, Kind, Outcome, Receipt
 from workers.fate import ANSWERED, FAILED, SUCCEEDED, Fate, decide
+from workers.gate import halted
+from workers.norm import Norm, learn
+from workers.recording import write_attempts, write_fates, write_receipts
 
 log = logging.getLogger("relais.settle")
 
-SETTLE = text(f"""
-UPDATE deliveries d
-SET state = u.state, due_at = u.due_at, attempts = u.attempts, unsure = u.unsure, reason = u.reason, error = u.error,
-  failed_at = coalesce(u.failed_at, d.failed_at),
-  lease = NULL, lease_until = NULL,
-  settled_at = CASE WHEN u.state IN ({listed(FINAL)}) THEN now() END
-FROM unnest(CAST(:id AS uuid[]), CAST(:state AS text[]), CAST(:due_at AS timestamptz[]),
-  CAST(:attempts AS smallint[]), CAST(:unsure AS boolean[]), CAST(:failed_at AS timestamptz[]),
-  CAST(:reason AS text[]), CAST(:error AS text[]))
-  AS u (id, state, due_at, attempts, unsure, failed_at, reason, error)
-WHERE d.order_id = u.id AND d.lease = :lease RETURNING d.order_id
-""")
-
-ATTEMPTS = text("""
-INSERT INTO attempts (order_id, lease, started_at, ended_at, outcome, status, detail, worker)
-SELECT u.id, :lease, u.started_at, u.ended_at, u.outcome, u.status, u.detail, :worker
-FROM unnest(CAST(:id AS uuid[]), CAST(:started_at AS timestamptz[]), CAST(:ended_at AS timestamptz[]),
-  CAST(:outcome AS text[]), CAST(:status AS smallint[]), CAST(:detail AS text[]))
-  AS u (id, started_at, ended_at, outcome, status, detail)
-ON CONFLICT DO NOTHING
-""")
-
-RECEIPTS = text("""
-INSERT INTO receipts (order_id, lease, backend, reference, digest, lines, signature)
-SELECT u.id, :lease, :backend, u.reference, u.digest, u.lines, u.signature
-FROM unnest(CAST(:id AS uuid[]), CAST(:reference AS text[]), CAST(:digest AS bytea[]), CAST(:lines AS jsonb[]),
-  CAST(:signature AS text[])) AS u (id, reference, digest, lines, signature)
-ON CONFLICT DO NOTHING
-""")
-
-LINES = TypeAdapter(tuple[ReceiptLine, ...])
-CIRCUIT = [backends.c[field.name] for field in fields(Circuit)]
+CIRCUIT = [backends.c[each.name] for each in fields(Circuit)]
+NORM = [backends.c[each.name] for each in fields(Norm)]
+STANDING = select(backends.c.quarantined, func.clock_timestamp().label("now"), *CIRCUIT, *NORM)
+LAST = text(f"SELECT pg_notify('{DUE_CHANNEL}', ''), ({suspicion.REUSED}) AS reused")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """A batch as it comes back: the outcomes of its calls, and fates that are certain whatever the circuit says.
 
-    `before` has of each order the attempts that count, this one included, and when it last failed.
+    `before` has of each order the attempts that count, this one included, and when it last failed. `otherwise` has
+    the fates of orders whose answer does not count because the backend is not trusted; without one it goes again.
     """
 
     lease: UUID
@@ -74,6 +51,18 @@ class Result:
     before: Mapping[UUID, tuple[int, datetime | None]]
     fates: Mapping[UUID, Fate]
     outcomes: Mapping[UUID, Outcome]
+    otherwise: Mapping[UUID, Fate] = field(default_factory=dict)
+
+
+class Doubted(Exception):
+    """What was about to be settled cannot stand; the transaction is to be rolled back, and done once more.
+
+    The backend was quarantined meanwhile, or the receipts of these orders have references of other orders.
+    """
+
+    def __init__(self, reused: frozenset[UUID] = frozenset()) -> None:
+        super().__init__()
+        self.reused = reused
 
 
 async def insist(work: Callable[[], Awaitable[None]], remaining: float) -> None:
@@ -90,16 +79,34 @@ async def insist(work: Callable[[], Awaitable[None]], remaining: float) -> None:
 
 async def settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> None:
     """Record what came of a batch, in one transaction. Raises what the journal raises; safe to call again."""
+    while True:
+        proof = suspicion.proof(result.outcomes)
+        latching = halted(engine, settings.backend) if proof else transactional(engine).begin()
+        try:
+            async with latching as connection:
+                return await _settle(connection, result, proof, settings, worker)
+        except Doubted as doubt:
+            result = replace(result, outcomes=suspicion.doubted(result.outcomes, doubt.reused))
+
+
+async def _settle(
+    connection: AsyncConnection, result: Result, proof: tuple[UUID, Outcome] | None, settings: Settings, worker: str
+) -> None:
+    here = STANDING.where(backends.c.name == settings.backend)
+    standing = (await connection.execute(here)).one()
+    quarantined = standing.quarantined
+    if quarantined or proof is not None:
+        since = None if quarantined or proof is None else proof[1].ended
+        result = replace(result, outcomes=suspicion.withheld(result.outcomes, since))
     met = tally(result)
-    async with transactional(engine).begin() as connection:
-        now = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
-        before = await read_circuit(connection, settings.backend)
-        fates = {**_fates(result, met, before, settings, now), **result.fates}
-        settled = await _write_fates(connection, result.lease, fates)
-        await _write_attempts(connection, result, worker)
-        await _write_receipts(connection, result, settled, settings.backend)
-        await _write_circuit(connection, met, settings, now)
-        await connection.execute(WAKE)
+    fates = _fates(result, met, standing, settings, trusted=not quarantined and proof is None)
+    settled = await write_fates(connection, result.lease, fates)
+    outcomes = suspicion.standing(result.outcomes, settled)
+    await write_attempts(connection, result.lease, outcomes, worker)
+    receipts = await write_receipts(connection, result.lease, outcomes, settled, settings.backend)
+    await suspicion.write(connection, settings.backend, result.lease, suspicion.found(outcomes))
+    await _write_backend(connection, result.lease, met, settings, quarantined, proof)
+    await _finish(connection, receipts, settings)
     if len(settled) < len(fates):
         log.warning("fenced orders=%d lease=%s", len(fates) - len(settled), result.lease)
 
@@ -108,87 +115,86 @@ def tally(result: Result) -> Tally:
     """What the circuit needs to know of a batch."""
     kinds = [outcome.kind for outcome in result.outcomes.values()]
     failed = [outcome for outcome in result.outcomes.values() if outcome.kind in FAILED]
-    succeeded = [outcome.ended for outcome in result.outcomes.values() if outcome.kind in SUCCEEDED and outcome.ended]
+    succeeded = [o for o in result.outcomes.values() if o.kind in SUCCEEDED and o.ended and o.started]
     suspicious = next((outcome.detail for outcome in failed if outcome.kind is Kind.SUSPICIOUS), None)
+    took = [(o.ended - o.started).total_seconds() for o in succeeded if o.ended and o.started]
     return Tally(
         answered=sum(kind in ANSWERED for kind in kinds),
         failed=len(failed),
         throttled=kinds.count(Kind.THROTTLED),
         claimed_at=result.claimed_at,
         waited=result.waited,
-        succeeded_at=max(succeeded, default=None),
+        succeeded_at=max((o.ended for o in succeeded if o.ended), default=None),
         suspicious=suspicious,
         error=failed[0].detail if failed else None,
+        refused=kinds.count(Kind.REFUSED),
+        seconds=fmean(took) if took else None,
     )
 
 
-def _fates(result: Result, met: Tally, circuit: Circuit, settings: Settings, now: datetime) -> dict[UUID, Fate]:
+def _fates(result: Result, met: Tally, standing: Row[Any], settings: Settings, *, trusted: bool) -> dict[UUID, Fate]:
     """Decide each order that was tried.
 
     A first failure may be the beginning of an outage and never counts; a further one counts when other orders have
     succeeded since the last. Both are the times of the ERP's answers, not of settling: a batch that went well
-    before an outage may be settled after one that met it.
+    before an outage may be settled after one that met it. What an untrusted backend does counts against no order.
     """
-    successes = [at for at in (circuit.succeeded_at, met.succeeded_at) if at is not None]
+    successes = [at for at in (standing.succeeded_at, met.succeeded_at) if at is not None]
     fates = {}
     for order_id, outcome in result.outcomes.items():
         attempts, failed_at = result.before[order_id]
-        charged = failed_at is not None and any(at > failed_at for at in successes)
-        fates[order_id] = decide(outcome, attempts, charged=charged, trips=circuit.trips, settings=settings, now=now)
-    return fates
+        if outcome.kind not in ANSWERED and order_id in result.otherwise:
+            fates[order_id] = result.otherwise[order_id]
+            continue
+        charged = trusted and failed_at is not None and any(at > failed_at for at in successes)
+        trips, now = standing.trips, standing.now
+        fates[order_id] = decide(outcome, attempts, charged=charged, trips=trips, settings=settings, now=now)
+    certain = result.fates if trusted else {**result.fates, **result.otherwise}
+    return {**{i: fate for i, fate in certain.items() if i not in fates}, **fates}
 
 
-async def _write_fates(connection: AsyncConnection, lease: UUID, fates: Mapping[UUID, Fate]) -> set[UUID]:
-    ordered = sorted(fates)  # rows are locked in the same order everywhere
-    columns: dict[str, Sequence[object]] = {
-        field.name: [getattr(fates[order_id], field.name) for order_id in ordered] for field in fields(Fate)
-    }
-    rows = await connection.execute(SETTLE, {"id": ordered, "lease": lease, **columns})
-    return {row[0] for row in rows}
-
-
-async def _write_attempts(connection: AsyncConnection, result: Result, worker: str) -> None:
-    tried = [(i, o) for i, o in result.outcomes.items() if o.started is not None and o.ended is not None]
-    if not tried:
-        return
-    await connection.execute(ATTEMPTS, {
-        "lease": result.lease, "worker": worker,
-        "id": [order_id for order_id, _ in tried],
-        "started_at": [outcome.started for _, outcome in tried],
-        "ended_at": [outcome.ended for _, outcome in tried],
-        "outcome": [outcome.kind for _, outcome in tried],
-        "status": [outcome.status for _, outcome in tried],
-        "detail": [outcome.detail[:500] for _, outcome in tried],
-    })  # fmt: skip
-
-
-async def _write_receipts(connection: AsyncConnection, result: Result, settled: set[UUID], backend: str) -> None:
-    held = [(i, o.receipt) for i, o in result.outcomes.items() if o.receipt is not None and i in settled]
-    if not held:
-        return
-    await connection.execute(RECEIPTS, {
-        "lease": result.lease, "backend": backend,
-        "id": [order_id for order_id, _ in held],
-        "reference": [receipt.reference for _, receipt in held],
-        "digest": [receipt.digest for _, receipt in held],
-        "lines": [LINES.dump_json(receipt.lines).decode() for _, receipt in held],
-        "signature": [receipt.signature for _, receipt in held],
-    })  # fmt: skip
-
-
-async def read_circuit(connection: AsyncConnection, backend: str, *, lock: bool = False) -> Circuit:
-    """The backend's circuit; with `lock`, nobody else changes it before this transaction ends."""
-    query = select(*CIRCUIT).where(backends.c.name == backend)
-    return Circuit(*(await connection.execute(query.with_for_update() if lock else query)).one())
-
-
-async def _write_circuit(connection: AsyncConnection, met: Tally, settings: Settings, now: datetime) -> None:
-    """Last in the transaction, so that the backend's row is locked only for the commit."""
-    was = await read_circuit(connection, settings.backend, lock=True)
-    becomes = advance(was, met, settings, now)
-    if becomes == was:
-        return
+async def _write_backend(
+    connection: AsyncConnection, lease: UUID, met: Tally, settings: Settings, quarantined: bool,
+    proof: tuple[UUID, Outcome] | None,
+) -> None:  # fmt: skip
+    """Near the end of the transaction, so that the backend's row is locked only for the commit. Raises Doubted."""
+    here = backends.c.name == settings.backend
+    now = (await connection.execute(STANDING.where(here).with_for_update())).one()
+    if now.quarantined and not quarantined:
+        raise Doubted
+    was, norm = _of(Circuit, now), _of(Norm, now)
+    becomes = advance(was, met, settings, now.now)
+    learnt, odd = learn(norm, met, closed=was.circuit == "closed")
+    if odd is not None:
+        await suspicion.write(connection, settings.backend, lease, [suspicion.Found(None, Evidence.REFUSALS, odd)])
+    values = dict(zip((c.name for c in (*CIRCUIT, *NORM)), (*astuple(becomes), *astuple(learnt)), strict=True))
+    if proof is not None and not now.quarantined:
+        values |= _latch(proof, settings.backend)
     if becomes.circuit != was.circuit:
         log.warning("circuit %s -> %s backend=%s why=%s", was.circuit, becomes.circuit, settings.backend, becomes.why)
-    values = dict(zip((column.name for column in CIRCUIT), astuple(becomes), strict=True))
-    await connection.execute(update(backends).where(backends.c.name == settings.backend).values(values))
+    if (becomes, learnt) != (was, norm) or proof is not None:
+        await connection.execute(update(backends).where(here).values(values))
+
+
+def _of(kind: Any, row: Row[Any]) -> Any:
+    return kind(*(getattr(row, each.name) for each in fields(kind)))
+
+
+def _latch(proof: tuple[UUID, Outcome], backend: str) -> dict[str, Any]:
+    """The columns that put a backend in quarantine, until an operator releases it."""
+    order_id, outcome = proof
+    why = f"{outcome.evidence}, order {order_id}: {outcome.detail}"[:300]
+    log.critical("quarantined backend=%s why=%s", backend, why)
+    return {
+        "quarantined": True, "quarantined_at": func.clock_timestamp(), "quarantined_by": "relais", "held_why": why,
+    }  # fmt: skip
+
+
+async def _finish(connection: AsyncConnection, receipts: Mapping[UUID, Receipt], settings: Settings) -> None:
+    """Wake the dispatcher, and see that no reference is another order's. Raises Doubted."""
+    checked = {} if settings.erp_reuses_references else receipts
+    references = [receipt.reference for receipt in checked.values()]
+    values = {"id": list(checked), "reference": references, "backend": settings.backend}
+    reused = (await connection.execute(LAST, values)).one().reused
+    if reused:
+        raise Doubted(frozenset(reused))

@@ -30,6 +30,7 @@ from config.embedded.service import Ready, Service
 from config.embedded.supervisor import Child
 from config.embedded.valkey import Valkey
 from config.settings import ENDPOINTS, Settings
+from workers.sim_key import key_file
 
 LOOPBACK: Final = "127.0.0.1"
 FLOWER_USER: Final = "relais"
@@ -102,7 +103,8 @@ def relais_children(stack: Stack) -> list[Child]:
     ]
     if stack.control_port is None:
         return children
-    options = ("--control-port", str(stack.control_port), "--file", str(stack.erp_file))
+    key = key_file(settings.data_dir)
+    options = ("--control-port", str(stack.control_port), "--file", str(stack.erp_file), "--sign-key", str(key))
     return [_child(stack, "erp-sim", answers(f"{settings.erp_url}/health"), *options), *children]
 
 

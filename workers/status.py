@@ -113,7 +113,7 @@ def hindrance(row: dict[str, Any], leading: bool) -> str | None:
     """Why this backend (a row of `standing`) gets nothing, or None."""
     name = row["name"]
     if row["quarantined"] or row["paused"]:
-        held = "in quarantine" if row["quarantined"] else "paused"
+        held = "paused" if not row["quarantined"] else _quarantine(row)
         return f"{name} is {held}: {row['held_why']}" if row["held_why"] else f"{name} is {held}"
     if not leading:
         return "no worker is running"
@@ -124,6 +124,11 @@ def hindrance(row: dict[str, Any], leading: bool) -> str | None:
     if row["circuit"] == "half_open":
         return f"{name}: one canary is out"
     return None
+
+
+def _quarantine(row: dict[str, Any]) -> str:
+    at, by = row.get("quarantined_at"), row.get("quarantined_by")
+    return f"in quarantine since {at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ} by {by}" if at else "in quarantine"
 
 
 async def leader(engine: AsyncEngine) -> bool:
@@ -178,7 +183,10 @@ async def intake_mode(url: str) -> str | None:
 
 def _backend(row: dict[str, Any], leading: bool, ours: Collection[str]) -> dict[str, Any]:
     """A row for a report; one of a backend that the settings no longer name gets nothing from any worker."""
-    shown = ("name", "circuit", "window", "failures", "trips", "paused", "quarantined", "held_why", "why", "probe_at")
+    shown = (
+        "name", "circuit", "window", "failures", "trips", "paused", "quarantined", "quarantined_at", "quarantined_by",
+        "held_why", "evidence", "why", "probe_at",
+    )  # fmt: skip
     return {
         **{name: row[name] for name in shown},
         "since": row["changed_at"],

@@ -26,6 +26,7 @@ from config.embedded.service import StartFailed
 from config.embedded.supervisor import Backoff, Child, Supervisor
 from config.settings import Settings
 from orders.journal import migrate
+from workers.sim_key import trust_simulator
 from workers.stack import Stack, plan, relais_children, report
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ async def _serve(
     """Bring everything up in order, tell where it is, then watch over it."""
     await supervisor.start(*(Child.of(service) for service in stack.services))
     await asyncio.to_thread(migrate, stack.settings.need("database_url"))
+    if stack.control_port is not None:
+        await trust_simulator(stack.settings)
     await supervisor.start(*children(stack))
     stack.announce()
     console.print(report(stack, supervisor.pids))

@@ -16,13 +16,14 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
+from sqlalchemy import text
 
 from config.embedded.leash import Leash
 from config.embedded.marks import find
 from config.embedded.postgres import Postgres
 from config.embedded.process import module
 from config.settings import ENDPOINTS
-from orders import clients
+from orders import clients, receipt_keys
 from orders.catalogue import demo_catalogue
 from orders.journal import connect
 from tests.acceptance.supervised import Up, nothing_left
@@ -91,6 +92,17 @@ async def _add_client(url: str) -> str:
         await engine.dispose()
 
 
+async def _signers(url: str) -> tuple[set[str | None], set[str]]:
+    """The keys that signed receipts, and those that are registered."""
+    engine = connect(url)
+    try:
+        async with engine.connect() as connection:
+            found = {row[0] for row in await connection.execute(text("SELECT key_id FROM receipts"))}
+        return found, {row["key_id"] for row in await receipt_keys.every(engine)}
+    finally:
+        await engine.dispose()
+
+
 async def _ask(method: str, url: str, headers: dict[str, str] | None = None, body: object = None) -> tuple[int, str]:
     timeout = aiohttp.ClientTimeout(total=10)
     async with (
@@ -127,6 +139,9 @@ def test_sigkill_at_any_time_loses_no_order_and_leaves_nothing_running(start: Ca
     offered = third.ready()
     until(lambda: not any(find(mark) for mark in family), what="nothing of the run before is left")
     assert front.state(offered, late) == "delivered"
+    signers, registered = asyncio.run(_signers(offered["database_url"]))
+    assert signers == registered, "every receipt is signed, with the key that was made by the first run"
+    assert (len(registered), None in signers) == (1, False)
     family = third.family()
     third.signal(signal.SIGINT)
     assert third.exit_code() == 0, third.said()

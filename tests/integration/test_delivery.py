@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,7 +27,7 @@ from workers.settle import Result, settle
 from workers.term import DISPATCH, HALF_OPEN, RESCUE
 
 MEDICINE = "3400937318044"
-RECEIPT = Receipt("ERP-1", None, (ReceiptLine(1, MEDICINE, 1),))
+RECEIPT = Receipt("", None, (ReceiptLine(1, MEDICINE, 1),))
 
 
 class Scripted:
@@ -41,7 +42,7 @@ class Scripted:
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
         self.sent += [order.id for order in orders]
-        return {order.id: outcome(self.answer(order.id)) for order in orders}
+        return {order.id: outcome(self.answer(order.id), named(RECEIPT, order.id)) for order in orders}
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         self.asked += ids
@@ -60,6 +61,11 @@ class Scripted:
 def outcome(kind: Kind, receipt: Receipt = RECEIPT) -> Outcome:
     held = receipt if kind in (Kind.ACCEPTED, Kind.DUPLICATE) else None
     return Outcome(kind, f"{kind}!", 200, held, started=datetime.now(UTC), ended=datetime.now(UTC))
+
+
+def named(receipt: Receipt, order_id: UUID) -> Receipt:
+    """The same with a reference that is this order's alone."""
+    return replace(receipt, reference=f"ERP-{order_id}")
 
 
 def always(kind: Kind) -> Callable[[UUID], Kind]:
@@ -112,7 +118,7 @@ class Bench:
         lines = [
             ReceiptLine(n, line["product"], line["quantity"]) for n, line in enumerate(life["order"]["lines"], 1)
         ]
-        return Receipt("ERP-2", bytes.fromhex(life["digest"]), tuple(lines))
+        return named(Receipt("", bytes.fromhex(life["digest"]), tuple(lines)), order_id)
 
     async def standing(self) -> dict[str, Any]:
         return (await reading.standing(self.engine))[0]
@@ -142,7 +148,7 @@ def test_an_order_goes_from_accepted_to_delivered_with_its_receipt(on_bench: OnB
         assert await bench.dispatch() == [order_id]
         assert await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), [order_id]) == 1
         life = await reading.order(bench.engine, order_id)
-        assert (life["state"], life["attempts"], life["receipt"]["reference"]) == ("delivered", 1, "ERP-1")
+        assert (life["state"], life["attempts"], life["receipt"]["reference"]) == ("delivered", 1, f"ERP-{order_id}")
         assert life["receipt"]["lines"] == [{"line": 1, "product": MEDICINE, "accepted": 1, "reason": None}]
         assert [tried["outcome"] for tried in life["history"]] == ["accepted"]
 

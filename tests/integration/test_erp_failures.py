@@ -3,18 +3,28 @@
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.certificates import self_signed
 from tests.erp import (
     Handler,
+    Keys,
     an_order,
     answering,
     connector,
+    good,
+    key_id,
     raw_server,
     read_request,
     receipt_for,
@@ -24,7 +34,8 @@ from tests.erp import (
 from tests.waiting import auntil
 from workers.erp.failing import TABLE
 from workers.erp.http import HttpErp
-from workers.erp.port import Kind, Outcome
+from workers.erp.port import Kind, OpenGate, Outcome, Submission
+from workers.erp.signing import sign
 from workers.erp.sim.server import Port
 
 Answer = Callable[[bytes], bytes]
@@ -209,6 +220,167 @@ def test_a_fault_of_ours_leaves_the_order_unknown() -> None:
     assert "break" not in outcome.detail, "the token is not repeated"
 
 
+OURS, THEIRS = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+
+
+def signing(order: Submission, **changes: Any) -> Answer:
+    """A 201 with a signed receipt; `changes` to what is signed, `by` another key, `spoilt` or with another `typ`."""
+
+    def answer(body: bytes) -> bytes:
+        told = receipt_for(body)
+        by = changes.pop("by", OURS)
+        what = {"order_id": str(order.id), "at": datetime.now(UTC), **told, **changes}
+        signature = sign(by, key_id(OURS.public_key()), **what)
+        return response(201, json.dumps({**told, "signature": signature}).encode())
+
+    return answer
+
+
+MANY = [{"line": 1, "product": "3400937318044", "accepted": 99}]
+SIGNED: list[tuple[str, str, dict[str, Any]]] = [
+    ("bad signature", "another key under the same id", {"by": THEIRS}),
+    ("bad signature", "for another reference", {"reference": "E-2"}),
+    ("wrong digest", "signed for other bytes", {"digest": "0" * 64}),
+    ("wrong lines", "signed for other lines", {"lines": MANY}),
+    ("untimely", "an hour ago", {"at": datetime.now(UTC) - timedelta(hours=1)}),
+    ("untimely", "tomorrow", {"at": datetime.now(UTC) + timedelta(days=1)}),
+    ("order never sent", "signed for another", {"order_id": str(uuid4())}),
+]
+
+
+@pytest.mark.parametrize(("row", "changes"), [(r, c) for r, _, c in SIGNED], ids=[f"{r}: {h}" for r, h, _ in SIGNED])
+def test_what_a_signer_can_do(row: str, changes: dict[str, Any]) -> None:
+    order = an_order()
+
+    async def main() -> Outcome:
+        handler = answering(signing(order, **changes))
+        async with raw_server(handler) as url, connector(url, Keys(OURS.public_key())) as erp:
+            return await submit_one(erp, order)
+
+    outcome = asyncio.run(main())
+    assert (outcome.kind, outcome.evidence) == (TABLE[row].kind, TABLE[row].evidence), outcome
+    assert TABLE[row].says in outcome.detail
+    assert outcome.answer.startswith(b'{"reference"')
+    assert outcome.receipt is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "receipts", "signed", "row"),
+    [
+        ([OURS], "prefer", True, None), ([OURS], "require", True, None), ([OURS], "prefer", False, None),
+        ([], "prefer", True, None), ([THEIRS], "ignore", True, None),
+        ([OURS], "require", False, "missing signature"), ([THEIRS], "prefer", True, "unknown key"),
+    ],
+)  # fmt: skip
+def test_what_the_settings_say_about_signatures(
+    keys: list[Ed25519PrivateKey], receipts: str, signed: bool, row: str | None
+) -> None:
+    order = an_order()
+
+    async def main() -> Outcome:
+        handler = answering(signing(order) if signed else receipt())
+        held = Keys(*(each.public_key() for each in keys))
+        async with raw_server(handler) as url, connector(url, held, receipts=receipts) as erp:
+            return await submit_one(erp, order)
+
+    outcome = asyncio.run(main())
+    assert outcome.evidence == (TABLE[row].evidence if row else None), outcome
+    if row is None:
+        assert outcome.receipt is not None
+        verified = signed and keys == [OURS] and receipts != "ignore"
+        assert outcome.receipt.key_id == (key_id(OURS.public_key()) if verified else None)
+
+
+def test_where_receipts_must_be_signed_and_no_key_is_known_nothing_is_sent() -> None:
+    async def main() -> Outcome:
+        async with raw_server(answering(receipt())) as url, connector(url, Keys(), receipts="require") as erp:
+            return await submit_one(erp, an_order())
+
+    outcome = asyncio.run(main())
+    assert (outcome.kind, outcome.evidence, outcome.started) == (Kind.TRANSIENT, None, None)
+    assert "relais key add" in outcome.detail
+
+
+class Shutting(OpenGate):
+    """A gate that is shut when it has been asked so often."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def is_open(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+
+@pytest.mark.parametrize("times", [0, 1, 2], ids=["before the order", "before the request", "after it"])
+def test_a_gate_that_is_shut_lets_nothing_out(times: int) -> None:
+    """It is asked before the order begins, and again when its request is handed to the network."""
+    received = []
+
+    def answer(body: bytes) -> bytes:
+        received.append(body)
+        return good(body)
+
+    async def main() -> tuple[Outcome, Outcome]:
+        async with raw_server(answering(answer)) as url:
+            async with connector(url, gate=Shutting(times)) as erp:
+                sent = await submit_one(erp, an_order())
+            async with connector(url, gate=Shutting(0)) as erp:
+                order = an_order()
+                return sent, (await erp.find([order.id], budget=5))[order.id]
+
+    outcome, found = asyncio.run(main())
+    assert len(received) == (times == 2)
+    assert outcome.kind is (Kind.ACCEPTED if times == 2 else Kind.UNSENT), outcome
+    assert (outcome.started is None) == (times < 2)
+    assert (found.kind, TABLE["held"].says in found.detail) == (Kind.UNKNOWN, True), "and nothing is asked"
+
+
+@asynccontextmanager
+async def tls(directory: Path) -> AsyncIterator[tuple[str, str, list[bytes]]]:
+    """A server with a certificate of its own: its URL, the pin of the certificate, what it received."""
+    certificate, file = self_signed(directory)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(file)
+    received: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+            while True:
+                _, body = await read_request(reader)
+                received.append(body)
+                writer.write(good(body))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    try:
+        pin = certificate.fingerprint(hashes.SHA256()).hex()
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", pin, received
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("pinned", ["it", "it among others", "another", "another, without TLS"])
+def test_only_the_pinned_certificate_is_spoken_to(tmp_path: Path, pinned: str) -> None:
+    async def main() -> tuple[Outcome, list[bytes]]:
+        async with tls(tmp_path) as (url, pin, received):
+            spelt = ":".join(pin[n : n + 2] for n in range(0, 64, 2)).upper()
+            pins = {"it": pin, "it among others": f"{'0' * 64}, {spelt}"}.get(pinned, "f" * 64)
+            async with raw_server(answering(good)) as plain:
+                place = plain if pinned.endswith("TLS") else url
+                async with connector(place, erp_pin=pins) as erp:
+                    return await submit_one(erp, an_order()), received
+
+    outcome, received = asyncio.run(main())
+    if pinned.startswith("it"):
+        assert (outcome.kind, len(received)) == (Kind.ACCEPTED, 1)
+    else:
+        row = TABLE["bad url" if pinned.endswith("TLS") else "wrong certificate"]
+        assert (outcome.kind, outcome.evidence, received) == (row.kind, row.evidence, [])
+        assert row.says in outcome.detail
+
+
 def test_every_row_is_brought_about() -> None:
-    shown = {row for row, *_ in [*ANSWERED, *UNSENT]} | {"reset before sending", "unforeseen"}
+    shown = {row for row, *_ in [*ANSWERED, *UNSENT, *SIGNED]} | {"reset before sending", "unforeseen"}
+    shown |= {"missing signature", "unknown key", "held", "wrong certificate"}
     assert shown == set(map(str, TABLE))

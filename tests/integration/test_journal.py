@@ -34,6 +34,8 @@ SEED = {
     "findings": "INSERT INTO findings (reconciliation, order_id, kind, detail) "
     "VALUES (1, gen_random_uuid(), 'missing', 'd')",
     "seals": "INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')",
+    "evidence": "INSERT INTO evidence (backend, lease, kind, conclusive, detail) VALUES "
+    "('erp', gen_random_uuid(), 'refusals', false, 'w')",
 }
 CHANGE = {
     "orders": "UPDATE orders SET body = 'x'",
@@ -44,6 +46,7 @@ CHANGE = {
     "asides": "UPDATE asides SET why = 'x'",
     "findings": "UPDATE findings SET kind = 'unknown'",
     "seals": "UPDATE seals SET to_tx = 10",
+    "evidence": "UPDATE evidence SET conclusive = false",
 }
 
 

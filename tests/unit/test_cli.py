@@ -28,11 +28,12 @@ from workers.status import hindrance
 
 COMMANDS = [
     "up", "demo", "migrate", "api", "worker", "flower", "erp-sim", "submit", "status", "backlog", "audit", "seal",
-    "forecast", "replay", "drain", "reconcile", "divert", "pause", "resume", "order show", "client add",
-    "client list", "client change", "client rotate", "client revoke", "webhook add", "webhook list",
-    "webhook rotate", "webhook enable", "webhook disable", "webhook test", "webhook notices", "webhook move",
-    "webhook remove", "spill asides", "spill readmit", "dead list", "dead show", "dead replay", "dead discard",
-    "spool status", "spool flush", "spool export",
+    "forecast", "replay", "drain", "reconcile", "divert", "pause", "resume", "quarantine", "release", "evidence",
+    "key add", "key rotate", "key revoke", "key list", "key generate", "order show", "client add", "client list",
+    "client change", "client rotate", "client revoke", "webhook add", "webhook list", "webhook rotate",
+    "webhook enable", "webhook disable", "webhook test", "webhook notices", "webhook move", "webhook remove",
+    "spill asides", "spill readmit", "dead list", "dead show", "dead replay", "dead discard", "spool status",
+    "spool flush", "spool export",
 ]  # fmt: skip
 
 
@@ -214,7 +215,7 @@ def test_what_holds_a_backend_is_one_sentence(row: dict[str, object], leading: b
 
 def test_the_simulator_has_an_option_for_every_knob() -> None:
     options = {option.name for option in get_command(app).commands["erp-sim"].params}  # type: ignore[attr-defined]
-    assert set(Dial.model_fields) == options - {"host", "port", "control_port", "file"}
+    assert set(Dial.model_fields) == options - {"host", "port", "control_port", "file", "sign_key", "sign_as"}
 
 
 def test_a_knob_that_is_turned_too_far_is_named(relais: CommandLine) -> None:

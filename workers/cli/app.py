@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
-from workers.cli import recovery, reports, servers, simulator
+from workers.cli import recovery, reports, servers, simulator, trust
 from workers.cli.auditing import audit
 from workers.cli.clients import client
 from workers.cli.dead import dead
 from workers.cli.divert import divert
 from workers.cli.failure import explain
 from workers.cli.forecast import forecast
+from workers.cli.keys import key
 from workers.cli.reconcile import reconcile
 from workers.cli.sealing import seal
 from workers.cli.spill import spill
@@ -53,6 +54,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "divert": divert,
     "pause": recovery.pause,
     "resume": recovery.resume,
+    "quarantine": trust.quarantine,
+    "release": trust.release,
+    "evidence": trust.evidence,
 }
 
 
@@ -84,7 +88,10 @@ def common(
 
 for name, command in COMMANDS.items():
     app.command(name)(command)
-groups = {"order": reports.order, "dead": dead, "client": client, "spool": spool, "spill": spill, "webhook": webhook}
+groups = {
+    "order": reports.order, "dead": dead, "client": client, "key": key, "spool": spool, "spill": spill,
+    "webhook": webhook,
+}  # fmt: skip
 for name, group in groups.items():
     app.add_typer(group, name=name)
 

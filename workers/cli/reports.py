@@ -74,7 +74,9 @@ def show_life(life: Mapping[str, Any]) -> None:
     headings = ("started_at", "ended_at", "outcome", "status", "detail", "worker")
     show.table("Attempts", life["history"], headings)
     if receipt:
-        show.facts("Receipt", {name: receipt[name] for name in ("reference", "received_at", "digest", "signature")})
+        show.facts(
+            "Receipt", {name: receipt[name] for name in ("reference", "received_at", "digest", "key_id", "signature")}
+        )
 
 
 def status(
@@ -112,7 +114,7 @@ def show_status(found: Mapping[str, Any]) -> None:
     from workers.cli import show
 
     if found["journal"] is None:
-        headings = ("name", "circuit", "window", "paused", "quarantined", "since", "succeeded_at", "held")
+        headings = ("name", "circuit", "window", "paused", "quarantined", "evidence", "since", "succeeded_at", "held")
         show.table("Backends", found["backends"], headings)
         show.facts("Orders", {**found["orders"], "backlog": found["backlog"], "oldest waiting": found["oldest"]})
         for one in found["forecast"]:

@@ -6,12 +6,19 @@ What a knob does and which values it takes is the dial's to say (`workers.erp.si
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from workers.cli.failure import Failure
 from workers.cli.session import settings_of
+
+if TYPE_CHECKING:
+    from workers.erp.sim.telling import Signer
+
+Tamper = Literal[
+    "none", "digest", "quantity", "reference", "signature", "unsigned", "other_key", "other_order", "time"
+]  # fmt: skip
 
 
 def erp_sim(
@@ -44,7 +51,12 @@ def erp_sim(
     ] = None,
     refuse_rate: Annotated[float | None, typer.Option(help="Share of orders refused, always the same.")] = None,
     shortage_rate: Annotated[float | None, typer.Option(help="Share of lines accepted in part.")] = None,
-    tamper: Annotated[Literal["none", "digest", "quantity"] | None, typer.Option(help="Falsify receipts.")] = None,
+    tamper: Annotated[Tamper | None, typer.Option(help="Falsify receipts.")] = None,
+    tamper_rate: Annotated[float | None, typer.Option(help="Share of orders lied about, always the same.")] = None,
+    sign_key: Annotated[
+        Path | None, typer.Option(dir_okay=False, exists=True, help="Sign receipts with this Ed25519 key (PEM).")
+    ] = None,
+    sign_as: Annotated[str | None, typer.Option(metavar="ID", help="Its id; made from the key if unset.")] = None,
 ) -> None:
     """Simulate an ERP that can be made to misbehave.
 
@@ -65,7 +77,20 @@ def erp_sim(
         faults = [f"--{str(each['loc'][0]).replace('_', '-')}: {each['msg']}" for each in found]
         raise Failure("; ".join(faults)) from None
     number, book = settings.erp_sim_port if port is None else port, file or settings.data_dir / "erp-sim.jsonl"
+    signer = _signer(sign_key, sign_as) if sign_key else None
     try:
-        run_sim(host, number, book, dial, control_port)
+        run_sim(host, number, book, dial, control_port, signer)
     except OSError as error:
         raise Failure(f"cannot listen on {host}:{number} or write {book}: {error.strerror or error}") from None
+
+
+def _signer(file: Path, key_id: str | None) -> Signer:
+    from orders.receipt_keys import fingerprint
+    from workers.erp.keyfile import read_private
+    from workers.erp.sim.telling import Signer
+
+    try:
+        private = read_private(file)
+    except ValueError as error:
+        raise Failure(f"{file} holds no Ed25519 key in PEM: {error}") from None
+    return Signer(private, key_id or fingerprint(private.public_key().public_bytes_raw()))

@@ -2,7 +2,8 @@
 
 The only question is whether the ERP may have taken the order. Before any of it was handed to the network it surely
 has not; after that only the contract's own words say so (docs/erp-contract.md), and all else is unknown. What no fit
-ERP answers is suspicious: it stops the batch and opens the circuit.
+ERP answers is suspicious: it stops the batch and opens the circuit; what proves more than that is evidence, which
+quarantines the backend.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final
 
 import aiohttp
 
-from workers.erp.port import Kind
+from workers.erp.port import Evidence, Kind
 
 BRIEF: Final = 2.0  # seconds of Retry-After that a try inside an attempt waits for
 LONGEST_PAUSE: Final = 3600.0  # seconds: an ERP may ask for a pause, not for a standstill
@@ -37,10 +38,12 @@ class Again(Enum):
 class Met(StrEnum):
     """What can be met other than an answer by the contract; an HTTP status is its own name, as `503` or `5xx`."""
 
+    HELD = "held"
     BAD_URL = "bad url"
     DNS = "dns"
     REFUSED = "connection refused"
     TLS = "tls"
+    WRONG_CERTIFICATE = "wrong certificate"
     CONNECT_TIMEOUT = "connect timeout"
     RESET_BEFORE = "reset before sending"
     RESET_AFTER = "reset after sending"
@@ -52,26 +55,40 @@ class Met(StrEnum):
     UNPARSABLE = "unparsable"
     WRONG_DIGEST = "wrong digest"
     WRONG_LINES = "wrong lines"
+    MISSING_SIGNATURE = "missing signature"
+    BAD_SIGNATURE = "bad signature"
+    UNKNOWN_KEY = "unknown key"
+    UNTIMELY = "untimely"
+    UNSENT_ORDER = "order never sent"
     WORDLESS = "refusal without words"
     UNFORESEEN = "unforeseen"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What one failure says of the order, in a kind and in words, and whether it may be tried again at once."""
+    """What one failure says of the order, in a kind and in words, whether it may be tried again at once, and what it
+    proves against the backend.
+    """
 
     kind: Kind
     says: str
     again: Again = Again.NEVER
+    evidence: Evidence | None = None
+
+
+def _proof(says: str, evidence: Evidence) -> Failure:
+    return Failure(Kind.SUSPICIOUS, says, evidence=evidence)
 
 
 _MISCONFIGURED = Failure(Kind.TRANSIENT, "the backend is misconfigured, no fault of the order")
 
 TABLE: Final[Mapping[str, Failure]] = {
+    Met.HELD: Failure(Kind.UNSENT, "the backend was put on hold before anything was sent"),
     Met.BAD_URL: Failure(Kind.TRANSIENT, "the ERP's address cannot be used"),
     Met.DNS: Failure(Kind.TRANSIENT, "the ERP's name cannot be resolved"),
     Met.REFUSED: Failure(Kind.TRANSIENT, "no connection to the ERP", Again.BRIEFLY),
     Met.TLS: Failure(Kind.TRANSIENT, "no TLS with the ERP, nothing was sent"),
+    Met.WRONG_CERTIFICATE: _proof("another certificate than the pinned one", Evidence.WRONG_CERTIFICATE),
     Met.CONNECT_TIMEOUT: Failure(Kind.TRANSIENT, "no connection in time, nothing was sent"),
     Met.RESET_BEFORE: Failure(Kind.TRANSIENT, "the connection broke before anything was sent", Again.BRIEFLY),
     Met.RESET_AFTER: Failure(Kind.UNKNOWN, "the connection broke after sending", Again.IF_IDEMPOTENT),
@@ -81,8 +98,13 @@ TABLE: Final[Mapping[str, Failure]] = {
     Met.OVERSIZED: Failure(Kind.SUSPICIOUS, "the answer is larger than any may be"),
     Met.WRONG_TYPE: Failure(Kind.SUSPICIOUS, "the answer is not JSON by its content type"),
     Met.UNPARSABLE: Failure(Kind.SUSPICIOUS, "the answer is none that the contract knows"),
-    Met.WRONG_DIGEST: Failure(Kind.SUSPICIOUS, "the receipt is for other bytes than were sent"),
-    Met.WRONG_LINES: Failure(Kind.SUSPICIOUS, "the receipt is for other lines than were ordered"),
+    Met.WRONG_DIGEST: _proof("the receipt is for other bytes than were sent", Evidence.WRONG_DIGEST),
+    Met.WRONG_LINES: _proof("the receipt is for other lines than were ordered", Evidence.WRONG_LINES),
+    Met.MISSING_SIGNATURE: _proof("the receipt is not signed, and must be", Evidence.MISSING_SIGNATURE),
+    Met.BAD_SIGNATURE: _proof("the receipt's signature is not good", Evidence.BAD_SIGNATURE),
+    Met.UNKNOWN_KEY: _proof("the receipt is signed with no key of this backend in force", Evidence.UNKNOWN_KEY),
+    Met.UNTIMELY: _proof("the receipt was signed at a time that cannot be", Evidence.LATE_OR_EARLY),
+    Met.UNSENT_ORDER: _proof("the answer is about another order", Evidence.UNSENT_ORDER),
     Met.WORDLESS: Failure(Kind.TRANSIENT, "refused, but not in the contract's words: perhaps by a proxy"),
     Met.UNFORESEEN: Failure(Kind.UNKNOWN, "something that was not foreseen"),
     "1xx": Failure(Kind.SUSPICIOUS, "the ERP speaks another protocol"),
@@ -105,7 +127,7 @@ _ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], Met, Met], ...]] = (  # 
     ((aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError), Met.BAD_URL, Met.BAD_URL),
     ((aiohttp.ConnectionTimeoutError,), Met.CONNECT_TIMEOUT, Met.CONNECT_TIMEOUT),
     ((aiohttp.ClientConnectorDNSError,), Met.DNS, Met.DNS),
-    ((aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch), Met.TLS, Met.TLS),
+    ((aiohttp.ClientSSLError,), Met.TLS, Met.TLS),
     ((aiohttp.ClientConnectorError,), Met.REFUSED, Met.REFUSED),
     ((ssl.SSLError,), Met.TLS, Met.RESET_AFTER),
     ((TimeoutError,), Met.CONNECT_TIMEOUT, Met.READ_TIMEOUT),
@@ -116,11 +138,11 @@ _ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], Met, Met], ...]] = (  # 
 
 
 class Unfit(Exception):
-    """An answer that cannot be taken as it is: what was `met`, and what exactly."""
+    """An answer that cannot be taken as it is: what was `met`, what exactly, and its bytes where they are known."""
 
-    def __init__(self, met: Met, detail: str) -> None:
+    def __init__(self, met: Met, detail: str, answer: bytes = b"") -> None:
         super().__init__(detail)
-        self.met, self.detail = met, detail
+        self.met, self.detail, self.answer = met, detail, answer
 
 
 def of_status(status: int) -> Failure:
@@ -132,6 +154,9 @@ def of_error(error: Exception, sent: bool) -> tuple[Failure, str]:
     """The failure that an exception is, in words too; `sent` when any of the request was handed to the network."""
     if isinstance(error, Unfit):
         return TABLE[error.met], f"{TABLE[error.met].says}: {error.detail}"
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        failure = TABLE[Met.WRONG_CERTIFICATE]
+        return failure, f"{failure.says}: {error.got.hex()}"
     for classes, before, after in _ERRORS:
         if isinstance(error, classes):
             failure = TABLE[after if sent else before]

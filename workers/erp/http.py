@@ -21,14 +21,16 @@ from aiohttp import ClientResponse
 from config.settings import Settings
 from workers.erp.failing import TABLE, Met
 from workers.erp.listing import ask_for, read_page
-from workers.erp.port import Capabilities, Kind, Outcome, Page, Submission
-from workers.erp.receipts import read_found, read_pending, read_receipt
+from workers.erp.port import Capabilities, Gate, Kind, OpenGate, Outcome, Page, Submission
+from workers.erp.receipts import keeping, read_found, read_pending, read_receipt
+from workers.erp.signatures import Keys, Signatures
 from workers.erp.trying import Batch, Tried, try_again
 from workers.erp.wire import Wire, json_body, refused_or_failed
 
 log = logging.getLogger("relais.erp")
 
 MOST_ASKED: Final = 50  # ids in one find
+HELD: Final = 1.0  # seconds before an order goes again that the gate did not let through
 PROBE: Final = 5.0  # seconds, at most
 
 _CANNOT_LIST: Final = (404, 405, 501)
@@ -38,19 +40,30 @@ _TAKEN: Final = {200: Kind.DUPLICATE, 201: Kind.ACCEPTED}
 class HttpErp:
     """One backend over HTTP. Belongs to the event loop on which it is first used."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Nothing connects yet. Raises MissingSetting when `erp_url` is not set."""
+    def __init__(self, settings: Settings, keys: Keys | None = None, gate: Gate | None = None) -> None:
+        """`keys` verify receipts as the settings say, without them no signature is looked at; `gate` says whether
+        anything may be sent, without it anything may. Nothing connects yet.
+
+        Raises MissingSetting when `erp_url` is not set.
+        """
         self.capabilities = Capabilities(idempotent=settings.erp_idempotent, asynchronous=True, can_list=True)
         self._settings = settings
-        self._wire = Wire(settings)
+        self._gate = gate or OpenGate()
+        self._wire = Wire(settings, self._gate.is_open)
+        self._signatures = Signatures(settings, keys) if keys and settings.receipts != "ignore" else None
         self._slots = asyncio.Semaphore(settings.erp_concurrency)
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
         """Forward the orders within `budget` seconds; one outcome for each, UNSENT for those never begun.
 
-        `trip_after` failures in a row, or anything suspicious, stop the batch: the rest is UNSENT too.
+        `trip_after` failures in a row, anything suspicious, or the gate, stop the batch: the rest is UNSENT too.
         """
-        batch = Batch(orders, _now() + budget, self._settings.trip_after)
+        batch = Batch(orders, _now() + budget, self._settings.trip_after, self._gate.is_open)
+        if not await self._gate.open():
+            held = Outcome(Kind.UNSENT, TABLE[Met.HELD].says, retry_after=HELD)
+            return dict.fromkeys((order.id for order in orders), held)
+        if self._signatures and (why := await self._signatures.lacking()):
+            return dict.fromkeys((order.id for order in orders), Outcome(Kind.TRANSIENT, why))
         hands = min(len(orders), self._settings.erp_concurrency)
         await asyncio.gather(*(self._work(batch) for _ in range(hands)))
         return batch.outcomes()
@@ -59,12 +72,14 @@ class HttpErp:
         """What the ERP knows of each id: ACCEPTED, PENDING or REFUSED, ABSENT if it surely has it not; UNKNOWN if it
         could not be asked, SUSPICIOUS if it answered as no fit ERP does.
 
-        Receipts are not verified here, where the orders are not known: see `receipts.believed`.
+        Of a receipt the signature is verified; that it is for the order's bytes is not known here: see
+        `receipts.believed`.
         """
         until = _now() + budget
+        await self._gate.open()
         parts = [ids[start : start + MOST_ASKED] for start in range(0, len(ids), MOST_ASKED)]
         told = await asyncio.gather(*(self._ask(part, until) for part in parts))
-        return {order_id: outcome for part in told for order_id, outcome in part.items()}
+        return {order_id: self._noted(outcome) for part in told for order_id, outcome in part.items()}
 
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         """The present state of orders that were PENDING; as `find`."""
@@ -103,7 +118,13 @@ class HttpErp:
             async with self._slots:
                 if batch.over():
                     return
-                batch.note(order, await self._forward(order, batch.until))
+                batch.note(order, self._noted(await self._forward(order, batch.until)))
+
+    def _noted(self, outcome: Outcome) -> Outcome:
+        """Evidence shuts the gate at once: nothing further is sent by this process, whatever batch it is of."""
+        if outcome.evidence is not None and outcome.evidence.conclusive:
+            self._gate.shut()
+        return outcome
 
     async def _forward(self, order: Submission, until: float) -> Outcome:
         """One order, its brief tries included."""
@@ -120,7 +141,20 @@ class HttpErp:
         headers = {"Idempotency-Key": str(order.id), "Relais-Digest": f"sha-256={order.digest.hex()}"}
         if order.request_id is not None:
             headers["X-Request-ID"] = order.request_id
-        return await self._wire.post("/orders", order.body, until, partial(_read_answer, order), headers)
+        return await self._wire.post("/orders", order.body, until, partial(self._read_answer, order), headers)
+
+    async def _read_answer(self, order: Submission, response: ClientResponse) -> Tried:
+        """What the ERP says of an order that was sent. Raises Unfit."""
+        status = response.status
+        if status not in _TAKEN and status != 202:
+            return await refused_or_failed(response)
+        with keeping(await json_body(response)) as raw:
+            if status == 202:
+                return Tried(Kind.PENDING, f"pending as {read_pending(raw)}", status, answer=raw)
+            receipt = read_receipt(raw, order)
+            if self._signatures is not None:
+                receipt = await self._signatures.of(receipt, order.id, fresh=status == 201)
+            return Tried(_TAKEN[status], "", status, receipt, answer=raw)
 
     async def _ask(self, ids: Sequence[UUID], until: float) -> dict[UUID, Outcome]:
         """One find, in halves when what it tells is more than an answer may hold."""
@@ -134,7 +168,8 @@ class HttpErp:
         if tried.found is None:
             return dict.fromkeys(ids, _unasked(tried).outcome(started))
         ended = datetime.now(UTC)
-        return {order_id: replace(outcome, started=started, ended=ended) for order_id, outcome in tried.found.items()}
+        found = {i: replace(outcome, started=started, ended=ended) for i, outcome in tried.found.items()}
+        return await self._signatures.of_found(found) if self._signatures else found
 
     async def _calmly(self, call: Callable[[], Awaitable[Tried]], until: float) -> Tried:
         """A question, repeated briefly when it fails: asking is harmless."""
@@ -148,20 +183,11 @@ class HttpErp:
         return await self._wire.post("/orders/find", body, until, partial(_read_found, ids))
 
 
-async def _read_answer(order: Submission, response: ClientResponse) -> Tried:
-    """What the ERP says of an order that was sent. Raises Unfit."""
-    status = response.status
-    if status in _TAKEN:
-        return Tried(_TAKEN[status], "", status, read_receipt(await json_body(response), order))
-    if status == 202:
-        return Tried(Kind.PENDING, f"pending as {read_pending(await json_body(response))}", status)
-    return await refused_or_failed(response)
-
-
 async def _read_found(ids: Sequence[UUID], response: ClientResponse) -> Tried:
     """What the ERP says of orders that were asked about. Raises Unfit."""
     if response.status == 200:
-        return Tried(Kind.ACCEPTED, status=200, found=read_found(await json_body(response), ids))
+        with keeping(await json_body(response)) as raw:
+            return Tried(Kind.ACCEPTED, status=200, found=read_found(raw, ids))
     return await refused_or_failed(response)
 
 

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
+
+MOST_KEPT: Final = 64 * 1024  # bytes of an answer that are kept as evidence
 
 
 class Kind(StrEnum):
@@ -29,6 +31,27 @@ class Kind(StrEnum):
     UNSENT = "unsent"  # never left us: the batch was stopped or its budget ran out
 
 
+class Evidence(StrEnum):
+    """What speaks against a backend. All but the last two are conclusive: the backend goes into quarantine."""
+
+    MISSING_SIGNATURE = "missing_signature"  # where receipts must be signed
+    BAD_SIGNATURE = "bad_signature"
+    UNKNOWN_KEY = "unknown_key"  # not registered for this backend, or out of force
+    WRONG_DIGEST = "wrong_digest"  # a receipt for other bytes than were sent
+    WRONG_LINES = "wrong_lines"  # a receipt for other lines, or for more than was ordered
+    LATE_OR_EARLY = "late_or_early"  # signed at a time that cannot be
+    WRONG_CERTIFICATE = "wrong_certificate"  # another than the pinned one
+    REFERENCE_REUSED = "reference_reused"  # the ERP's reference is another order's
+    UNSENT_ORDER = "unsent_order"  # it speaks of an order that it was never sent or asked about
+    REFUSALS = "refusals"  # far more than it usually refuses
+    ANSWER_IN_QUARANTINE = "answer_in_quarantine"  # came when it was no longer trusted
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether it is proof, rather than merely odd or kept for the record."""
+        return self not in (Evidence.REFUSALS, Evidence.ANSWER_IN_QUARANTINE)
+
+
 @dataclass(frozen=True, slots=True)
 class ReceiptLine:
     """What the ERP accepted of one line: its number from 1, product (CIP13), quantity in boxes, and why less."""
@@ -41,17 +64,24 @@ class ReceiptLine:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The ERP's acknowledgement: its own reference, the SHA-256 it computed of what it received, its lines."""
+    """The ERP's acknowledgement: its own reference, the SHA-256 it computed of what it received, its lines.
+
+    `key_id` is of the registered key that signed it, None where no signature was verified.
+    """
 
     reference: str
     digest: bytes | None
     lines: tuple[ReceiptLine, ...]
     signature: str | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one order; `status` is HTTP's where there was one, `retry_after` is in seconds."""
+    """What came of one order; `status` is HTTP's where there was one, `retry_after` is in seconds.
+
+    `evidence` is what the answer proves against the backend; `answer` is its body as it came, MOST_KEPT bytes of it.
+    """
 
     kind: Kind
     detail: str = ""
@@ -60,6 +90,8 @@ class Outcome:
     retry_after: float | None = None
     started: datetime | None = None
     ended: datetime | None = None
+    evidence: Evidence | None = None
+    answer: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +136,37 @@ class Capabilities:
     can_find: bool = True  # can tell whether it has an order
     can_list: bool = False  # can tell which orders it has; a connector may find out that it cannot
     max_batch: int = field(default=1)  # most orders in one call
+
+
+class Gate(Protocol):
+    """Whether anything may be sent to a backend now, as one process knows it."""
+
+    async def open(self) -> bool:
+        """Open it where that may be; whether it is. Never raises."""
+        ...
+
+    def is_open(self) -> bool:
+        """Asked before every order, and at the moment at which a request is handed to the network."""
+        ...
+
+    def shut(self) -> None:
+        """Nothing further is sent, until it is opened."""
+        ...
+
+
+class OpenGate:
+    """The gate of who needs none."""
+
+    async def open(self) -> bool:
+        """It is."""
+        return True
+
+    def is_open(self) -> bool:
+        """Always."""
+        return True
+
+    def shut(self) -> None:
+        """No effect."""
 
 
 class Erp(Protocol):

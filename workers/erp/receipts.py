@@ -7,7 +7,8 @@ ordered. Everything else raises `Unfit`, which the table in `workers.erp.failing
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, NotRequired
 from uuid import UUID
@@ -17,7 +18,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
 from workers.erp.failing import TABLE, Met, Unfit, printable
-from workers.erp.port import Kind, Outcome, Receipt, ReceiptLine, Submission
+from workers.erp.port import MOST_KEPT, Kind, Outcome, Receipt, ReceiptLine, Submission
 
 STRICT: Final = ConfigDict(strict=True)
 MOST_BOXES: Final = 99_999  # of a line, as an order's
@@ -83,6 +84,16 @@ def read_receipt(raw: bytes, order: Submission) -> Receipt:
     return receipt
 
 
+@contextmanager
+def keeping(raw: bytes) -> Iterator[bytes]:
+    """Inside, an Unfit takes the answer with it."""
+    try:
+        yield raw
+    except Unfit as error:
+        error.answer = raw
+        raise
+
+
 def verify(receipt: Receipt, body: bytes, digest: bytes) -> None:
     """Raise Unfit unless the receipt is for these canonical bytes, line by line, and for no more than was ordered."""
     if receipt.digest != digest:
@@ -104,9 +115,15 @@ def believed(outcome: Outcome, body: bytes, digest: bytes) -> Outcome:
     try:
         verify(outcome.receipt, body, digest)
     except Unfit as error:
-        failure = TABLE[error.met]
-        return replace(outcome, kind=failure.kind, detail=f"{failure.says}: {error.detail}", receipt=None)
+        return disbelieved(outcome, error)
     return outcome
+
+
+def disbelieved(outcome: Outcome, error: Unfit) -> Outcome:
+    """An outcome whose receipt is not to be believed, and why."""
+    failure = TABLE[error.met]
+    says = f"{failure.says}: {error.detail}"
+    return replace(outcome, kind=failure.kind, detail=says, receipt=None, evidence=failure.evidence)
 
 
 def read_pending(raw: bytes) -> str:
@@ -127,10 +144,12 @@ def read_found(raw: bytes, asked: Sequence[UUID]) -> dict[UUID, Outcome]:
 
     Receipts are not verified here: whoever holds the orders calls `believed`.
     """
-    entries = _parsed(_FOUND, raw)["orders"]
-    outcomes = {entry["id"]: _outcome(entry) for entry in entries}
-    if len(outcomes) != len(entries) or not outcomes.keys() <= set(asked):
-        raise Unfit(Met.UNPARSABLE, "orders that were not asked for, or one twice")
+    entries, kept = _parsed(_FOUND, raw)["orders"], raw[:MOST_KEPT]
+    outcomes = {entry["id"]: replace(_outcome(entry), answer=kept) for entry in entries}
+    if foreign := outcomes.keys() - set(asked):
+        raise Unfit(Met.UNSENT_ORDER, f"{len(foreign)} that were not asked for, {min(foreign)} among them")
+    if len(outcomes) != len(entries):
+        raise Unfit(Met.UNPARSABLE, "an order twice")
     return {order_id: outcomes.get(order_id) or Outcome(Kind.ABSENT, "not with the ERP", 200) for order_id in asked}
 
 

@@ -14,14 +14,14 @@ from uuid import UUID
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, stop_before_delay
 
-from workers.erp.failing import Failure, may_go_again
-from workers.erp.port import Kind, Outcome, Page, Receipt, Submission
+from workers.erp.failing import TABLE, Failure, Met, may_go_again
+from workers.erp.port import MOST_KEPT, Kind, Outcome, Page, Receipt, Submission
 
 FIRST_PAUSE: Final = 0.1  # seconds, at most, before the second try; doubles
 MOST_PAUSE: Final = 1.0
 
 _WELL: Final = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING, Kind.REFUSED})
-_NOT_TAKEN: Final = frozenset({Kind.TRANSIENT, Kind.THROTTLED})
+_NOT_TAKEN: Final = frozenset({Kind.TRANSIENT, Kind.THROTTLED, Kind.UNSENT})
 
 
 class Tried(NamedTuple):
@@ -35,22 +35,33 @@ class Tried(NamedTuple):
     failure: Failure | None = None
     found: Mapping[UUID, Outcome] | None = None
     page: Page | None = None
+    answer: bytes = b""
 
     def outcome(self, started: datetime) -> Outcome:
         """The outcome of an order whose first try began at `started`."""
-        ended = datetime.now(UTC)
-        return Outcome(self.kind, self.detail, self.status, self.receipt, self.retry_after, started, ended)
+        if self.kind is Kind.UNSENT:
+            return Outcome(self.kind, self.detail)
+        evidence = self.failure.evidence if self.failure else None
+        return Outcome(
+            self.kind, self.detail, self.status, self.receipt, self.retry_after, started, datetime.now(UTC), evidence,
+            self.answer[:MOST_KEPT],
+        )  # fmt: skip
 
 
 class Batch:
     """Hands out its orders one by one, and keeps what came of each."""
 
-    def __init__(self, orders: Sequence[Submission], until: float, trip_after: int) -> None:
-        """`until` is a time of the running loop; `trip_after` failures in a row stop the batch."""
+    def __init__(
+        self, orders: Sequence[Submission], until: float, trip_after: int, may_send: Callable[[], bool]
+    ) -> None:
+        """`until` is a time of the running loop; `trip_after` failures in a row stop the batch, and `may_send` saying
+        no.
+        """
         self.until = until
         self._orders = orders
         self._waiting = iter(orders)
         self._trip_after = trip_after
+        self._may_send = may_send
         self._in_a_row = 0
         self._stopped = ""
         self._outcomes: dict[UUID, Outcome] = {}
@@ -61,6 +72,8 @@ class Batch:
 
     def over(self) -> bool:
         """True when no further order may begin."""
+        if not self._stopped and not self._may_send():
+            self._stopped = TABLE[Met.HELD].says
         return bool(self._stopped) or asyncio.get_running_loop().time() >= self.until
 
     def note(self, order: Submission, outcome: Outcome) -> None:

@@ -4,7 +4,7 @@
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 STATEMENTS = [
     """CREATE FUNCTION relais_tx() RETURNS bigint LANGUAGE sql STABLE AS $$SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) + 0$$""",

@@ -59,12 +59,18 @@ class Book:
         self._repeats_fd = os.open(_beside(file, "repeats"), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self.repeats = sum(1 for _ in _whole_lines(_beside(file, "repeats")))
         self._first: dict[str, int] = {}
+        self._forgotten = _count(_beside(file, "forgotten"))
         self._starts = array("Q", [0])
         self._times = array("d")
         for line in _whole_lines(file):
             effect: Effect = json.loads(line)
             self._note(effect["id"], len(line), datetime.fromisoformat(effect["received_at"]).timestamp())
         os.ftruncate(self._fd, self._starts[-1])
+
+    @property
+    def given(self) -> int:
+        """How many effects there ever were, those forgotten too: no reference is given twice."""
+        return len(self.ids) + self._forgotten
 
     def find(self, order_id: str) -> Effect | None:
         """The first effect of an order."""
@@ -91,6 +97,7 @@ class Book:
         with _beside(self._path, "forgotten").open("ab") as forgotten:
             forgotten.write(os.pread(self._fd, self._starts[-1] - start, start))
         os.ftruncate(self._fd, start)
+        self._forgotten += len(lost)
         del self.ids[keep:], self._starts[keep + 1 :], self._times[keep:]
         self._first = {order_id: number for number, order_id in reversed(list(enumerate(self.ids)))}
         return lost
@@ -164,6 +171,10 @@ def _whole_lines(file: Path) -> Iterator[bytes]:
         for line in lines:
             if line.endswith(b"\n"):
                 yield line
+
+
+def _count(file: Path) -> int:
+    return sum(1 for _ in _whole_lines(file)) if file.exists() else 0
 
 
 def _beside(file: Path, what: str) -> Path:

@@ -18,6 +18,7 @@ from workers.erp.sim.book import Book, Effect, Line, stamp
 from workers.erp.sim.dial import Dial
 from workers.erp.sim.listing import list_orders
 from workers.erp.sim.reply import HTML, Reply, as_json, spoilt
+from workers.erp.sim.telling import Signer, Teller, lot
 
 MOST_ASKED: Final = 200  # ids in one find
 
@@ -33,9 +34,10 @@ class Refused(Exception):
 class Conduct:
     """The ERP's side of docs/erp-contract.md."""
 
-    def __init__(self, book: Book, dial: Dial) -> None:
-        """The dial may be turned at any time."""
+    def __init__(self, book: Book, dial: Dial, signer: Signer | None = None) -> None:
+        """The dial may be turned at any time; `signer` signs receipts."""
         self.book = book
+        self._teller = Teller(book, signer)
         self.dial = dial
         self.answers: Counter[str] = Counter()
         self._tokens = 1.0
@@ -110,7 +112,7 @@ class Conduct:
                 "id": order_id,
                 "digest": digest,
                 "received_at": stamp(now),
-                "reference": f"SIM-{len(self.book.ids) + 1:07d}",
+                "reference": f"SIM-{self.book.given + 1:07d}",
                 "pharmacy": order["pharmacy"],
                 "order_reference": order["reference"],
                 "lines": [self._line(number, line) for number, line in enumerate(order["lines"], 1)],
@@ -136,8 +138,7 @@ class Conduct:
         for line in effect["lines"]:
             if line["product"] in self.dial.refuse_products:
                 return f"line {line['line']}: product {line['product']} is not sold"
-        chance = int.from_bytes(hashlib.sha256(effect["id"].encode()).digest()[:4]) / 2**32
-        return "the account is closed" if chance < self.dial.refuse_rate else None
+        return "the account is closed" if lot(effect["id"]) < self.dial.refuse_rate else None
 
     def _tell(self, effect: Effect, status: int) -> Reply:
         """An effect as the answer to a submission."""
@@ -145,28 +146,21 @@ class Conduct:
             return as_json(202, {"reference": effect["reference"]})
         if "refused" in effect:
             return as_json(422, {"error": effect["refused"]})
-        return as_json(status, self._receipt(effect))
+        return as_json(status, self._teller.receipt(effect, self.dial))
 
     def _find(self, ids: Any) -> list[dict[str, Any]]:
         if not isinstance(ids, list) or len(ids) > MOST_ASKED:
             raise Refused(400, f"ids must be a list of at most {MOST_ASKED}")
         found = [effect for order_id in dict.fromkeys(map(str, ids)) if (effect := self.book.find(order_id))]
-        return [{"id": effect["id"], **self._state(effect)} for effect in found]
+        told = [{"id": effect["id"], **self._state(effect)} for effect in found]
+        return told + self._teller.foreign(self.dial)
 
     def _state(self, effect: Effect) -> dict[str, Any]:
         if _undecided(effect):
             return {"state": "pending", "reference": effect["reference"]}
         if "refused" in effect:
             return {"state": "refused", "error": effect["refused"]}
-        return {"state": "accepted", **self._receipt(effect)}
-
-    def _receipt(self, effect: Effect) -> dict[str, Any]:
-        digest, lines = effect["digest"], effect["lines"]
-        if self.dial.tamper == "digest":
-            digest = hashlib.sha256(digest.encode()).hexdigest()
-        if self.dial.tamper == "quantity":
-            lines = [{**lines[0], "accepted": lines[0]["accepted"] + 1}, *lines[1:]]
-        return {"reference": effect["reference"], "digest": digest, "lines": lines}
+        return {"state": "accepted", **self._teller.receipt(effect, self.dial)}
 
     def _latency(self) -> float:
         """Seconds, log-normal about the median."""

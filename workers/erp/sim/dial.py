@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Tamper = Literal[
+    "none", "digest", "quantity", "reference", "signature", "unsigned", "other_key", "other_order", "time"
+]  # fmt: skip
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -33,6 +36,10 @@ class Dial(BaseModel):
     refuse_products: frozenset[str] = Field(frozenset(), description="orders with one of these CIP13 are refused")
     refuse_rate: Share = Field(0.0, description="share of orders that are refused, always the same ones")
     shortage_rate: Share = Field(0.0, description="share of lines accepted only in part (half, rounded down)")
-    tamper: Literal["none", "digest", "quantity"] = Field(
-        "none", description="receipts name another digest, or one box more than ordered on the first line"
+    tamper: Tamper = Field(
+        "none",
+        description="receipts lie: another `digest`; a `quantity` of one box more than ordered on the first line; "
+        "`reference`, that of the first order; and where it has a key a spoilt `signature`, none (`unsigned`), one "
+        "by an `other_key`, for an `other_order`, or of another `time`. A find tells of an `other_order` too",
     )
+    tamper_rate: Share = Field(1.0, description="share of orders that are lied about, always the same ones")

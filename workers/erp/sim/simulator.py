@@ -29,6 +29,7 @@ from workers.erp.sim.conduct import Conduct
 from workers.erp.sim.dial import Dial
 from workers.erp.sim.reply import Reply, as_json
 from workers.erp.sim.server import Port
+from workers.erp.sim.telling import Signer
 
 CONTROL_HOST = "127.0.0.1"
 
@@ -70,9 +71,11 @@ class Plant(BaseModel):
 class Simulator:
     """A running simulator; `async with` opens and closes it."""
 
-    def __init__(self, host: str, port: int, file: Path, dial: Dial, control_port: int = 0) -> None:
-        """Take both addresses and the file; port 0 is any free one. Raises OSError."""
-        self.conduct = Conduct(Book(file), dial)
+    def __init__(
+        self, host: str, port: int, file: Path, dial: Dial, control_port: int = 0, signer: Signer | None = None
+    ) -> None:
+        """Take both addresses and the file; port 0 is any free one. `signer` signs receipts. Raises OSError."""
+        self.conduct = Conduct(Book(file), dial, signer)
         self._erp = Port(host, port, self._answer)
         self._control = Port(CONTROL_HOST, control_port, self._command)
 
@@ -163,19 +166,21 @@ class Simulator:
         }
 
 
-def run_sim(host: str, port: int, file: Path, dial: Dial, control_port: int = 0) -> None:
+def run_sim(
+    host: str, port: int, file: Path, dial: Dial, control_port: int = 0, signer: Signer | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT. Raises OSError when an address is taken or another simulator has the file.
 
     When it listens it prints one line of JSON: `{"erp": URL, "control": URL, "file": PATH}`.
     """
-    uvloop.run(_serve(host, port, file, dial, control_port))
+    uvloop.run(_serve(Simulator(host, port, file, dial, control_port, signer), file))
 
 
-async def _serve(host: str, port: int, file: Path, dial: Dial, control_port: int) -> None:
+async def _serve(running: Simulator, file: Path) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with Simulator(host, port, file, dial, control_port) as simulator:
+    async with running as simulator:
         places = {"erp": simulator.url, "control": simulator.control_url, "file": str(file)}
         print(json.dumps(places), flush=True)
         await stopped.wait()

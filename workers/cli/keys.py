@@ -1,0 +1,129 @@
+"""`relais key`: the keys that sign a backend's receipts. Each act is recorded with who did it.
+
+Only public keys are registered. `generate` makes a pair for whoever signs; its private half is for the signer alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workers.cli.failure import Failure
+from workers.cli.session import Json, on_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from config.settings import Settings
+
+key = typer.Typer(no_args_is_help=True, help="The keys that sign a backend's receipts.")
+
+SHOWN = ("backend", "key_id", "in_force", "added_at", "expires_at", "revoked_at", "why", "public")
+
+Backend = Annotated[str, typer.Argument(metavar="BACKEND", help="As `relais status` names it.")]
+File = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="The public key: PEM, or base64 of its 32 bytes.")
+]
+KeyId = Annotated[str | None, typer.Option("--id", help="The kid of its signatures; made from the key if unset.")]
+
+
+@key.command("add")
+def add(ctx: typer.Context, backend: Backend, file: File, key_id: KeyId = None) -> None:
+    """Register a public key of a backend; receipts may be signed with it from now on."""
+    from orders import receipt_keys
+    from workers.cli import show
+
+    public = receipt_keys.read_public(file.read_bytes())
+    name = key_id or receipt_keys.fingerprint(public)
+
+    async def act(engine: AsyncEngine, settings: Settings) -> str:
+        return await receipt_keys.add(engine, backend, public, name, _recording("key add", backend, name))
+
+    show.say(f"{backend} signs with the key {on_journal(ctx, act)}.")
+
+
+@key.command("rotate")
+def rotate(
+    ctx: typer.Context, backend: Backend, file: File, key_id: KeyId = None,
+    overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old keys stay in force.")] = "24h",
+) -> None:  # fmt: skip
+    """Register a new public key; those in force end after the overlap."""
+    from orders import receipt_keys
+    from workers.cli import show
+    from workers.cli.grants import overlap_of
+
+    public, lasting = receipt_keys.read_public(file.read_bytes()), overlap_of(overlap)
+    name = key_id or receipt_keys.fingerprint(public)
+
+    async def act(engine: AsyncEngine, settings: Settings) -> list[str]:
+        also = _recording("key rotate", backend, name, overlap=lasting.total_seconds())
+        return (await receipt_keys.rotate(engine, backend, public, name, lasting, also))[1]
+
+    ending = on_journal(ctx, act)
+    show.say(f"{backend} signs with the key {name}; {', '.join(ending) or 'no other'} ends within {overlap}.")
+
+
+@key.command("revoke")
+def revoke(
+    ctx: typer.Context, backend: Backend,
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `relais key list` shows it.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+) -> None:  # fmt: skip
+    """Put a key out of force for good, within seconds everywhere: a receipt signed with it is evidence."""
+    from orders import receipt_keys
+    from workers.cli import show
+
+    async def act(engine: AsyncEngine, settings: Settings) -> None:
+        also = _recording("key revoke", backend, key_id, reason)
+        await receipt_keys.revoke(engine, backend, key_id, reason, also)
+
+    on_journal(ctx, act)
+    show.say(f"The key {key_id} of {backend} is out of force.")
+
+
+@key.command("list")
+def listed(
+    ctx: typer.Context,
+    backend: Annotated[str | None, typer.Argument(metavar="BACKEND", help="Every backend's if left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show every key, in force or out of it."""
+    from workers.cli import show
+
+    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
+        from orders import receipt_keys
+
+        return await receipt_keys.every(engine, backend)
+
+    found = on_journal(ctx, read)
+    show.document(found) if as_json else show.table("Keys of receipts", found, SHOWN)
+
+
+@key.command("generate")
+def generate(
+    ctx: typer.Context, file: Annotated[Path, typer.Argument(help="For the private key; FILE.pub is the public one.")]
+) -> None:
+    """Make a pair of keys for a signer, in PEM. The private one is readable by its owner only."""
+    from workers.cli import show
+    from workers.erp.keyfile import generate as make
+
+    public = file.with_name(f"{file.name}.pub")
+    if file.exists() or public.exists():
+        raise Failure(f"{file} or {public} is there already")
+    make(file)
+    show.say(f"{file} is for the signer alone; {public} is for `relais key add BACKEND {public}`.")
+
+
+def _recording(
+    act: str, backend: str, key_id: str, reason: str | None = None, **detail: object
+) -> Callable[[AsyncConnection], Awaitable[None]]:
+    async def also(connection: AsyncConnection) -> None:
+        from workers.operations import record
+
+        await record(connection, act, reason, {"backend": backend, "key": key_id, **detail})
+
+    return also

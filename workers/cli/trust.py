@@ -1,0 +1,102 @@
+"""`relais quarantine`, `release` and `evidence`: whether a backend is trusted, and what speaks against it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from workers.cli.failure import Failure
+from workers.cli.session import Json, on_journal, settings_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from config.settings import Settings
+
+Backend = Annotated[str | None, typer.Argument(metavar="BACKEND", help="RELAIS_BACKEND when left out.")]
+SHOWN = ("id", "at", "kind", "conclusive", "order_id", "detail")
+
+
+def quarantine(
+    ctx: typer.Context,
+    reason: Annotated[str, typer.Option(help="Why, for the record and for `relais status`.")],
+    backend: Backend = None,
+) -> None:
+    """Stop trusting a backend: nothing is sent to it, not even a canary, until `release`.
+
+    Intake goes on. What the backend still answers counts as unknown and is kept as evidence.
+    """
+    from workers import quarantine as holding
+    from workers.cli import show
+
+    name = backend or settings_of(ctx).backend
+    on_journal(ctx, lambda engine, settings: holding.quarantine(engine, settings, name, reason))
+    show.say(f"{name} is in quarantine; nothing is sent to it, orders are taken in and held.")
+
+
+def release(
+    ctx: typer.Context,
+    backend: Backend = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    approve: Annotated[
+        str | None, typer.Option(metavar="DIGEST", help="Release it as another operator proposed it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Trust a backend again, gently: one canary goes first.
+
+    With RELAIS_FOUR_EYES the first operator proposes, and another one approves the digest that is shown; it takes
+    effect only if nothing that speaks for or against the backend has changed since.
+    """
+    from workers import quarantine as holding
+    from workers.cli import show
+
+    settings = settings_of(ctx)
+    name = backend or settings.backend
+    if (reason is None) is (approve is None):
+        raise Failure("say why with --reason, or --approve what another operator proposed")
+    if approve is not None:
+        on_journal(ctx, lambda engine, _: holding.approve(engine, name, approve))
+    elif settings.four_eyes:
+        seen = on_journal(ctx, lambda engine, _: holding.propose(engine, name, str(reason)))
+        _show_proposal(seen, as_json)
+        return
+    else:
+        on_journal(ctx, lambda engine, _: holding.release(engine, name, str(reason)))
+    if as_json:
+        show.document({"backend": name, "released": True})
+    else:
+        show.say(f"{name} is released; one canary goes first.")
+
+
+def _show_proposal(seen: dict[str, Any], as_json: bool) -> None:
+    from workers.cli import show
+
+    if as_json:
+        show.document({"released": False, **seen})
+        return
+    show.facts(f"{seen['backend']} as it stands", {**seen, "keys": ", ".join(seen["keys"]) or "none"})
+    show.line(f"Another operator releases it: relais release {seen['backend']} --approve {seen['digest']}")
+
+
+def evidence(
+    ctx: typer.Context,
+    backend: Backend = None,
+    order_id: Annotated[UUID | None, typer.Option("--order", metavar="ID", help="Only about this order.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Show what speaks against a backend. The answers themselves, as they came, are in --json."""
+    from workers.cli import show
+
+    name = backend or settings_of(ctx).backend
+
+    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
+        from orders import evidence as reading
+
+        return await reading.listed(engine, name, order_id=order_id, limit=limit)
+
+    found = on_journal(ctx, read)
+    show.document(found) if as_json else show.table(f"Evidence against {name}", found, SHOWN)

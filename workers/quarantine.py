@@ -1,0 +1,140 @@
+"""Quarantine and release by operators, each recorded in the transaction that does it.
+
+A release may need two operators: the first one's proposal holds the digest of all that speaks for and against the
+backend at that moment; the second approves that very digest, and it takes effect only while nothing has changed
+since. After a release the circuit is open with its canary due: recovery is gentle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+from sqlalchemy import RowMapping, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from config.settings import Settings
+from orders.errors import NotFound, NotSo
+from orders.journal import WAKE, transactional
+from orders.states import BACKLOG, listed
+from orders.tables import backends
+from workers.gate import halted
+from workers.operations import operator, record, register
+
+PROPOSED = "release proposed"
+
+EVIDENCE = text("""
+SELECT count(*) AS pieces, count(*) FILTER (WHERE conclusive) AS conclusive, max(id) AS newest
+FROM evidence WHERE backend = :backend
+""")
+
+KEYS = text("""
+SELECT key_id FROM receipt_keys WHERE backend = :backend AND revoked_at IS NULL
+  AND (expires_at IS NULL OR expires_at > now()) ORDER BY key_id
+""")
+
+WAITING = text(f"SELECT count(*) FROM deliveries WHERE backend = :backend AND state IN ({listed(BACKLOG)})")
+
+PROPOSAL = text("""
+SELECT operator, reason FROM operations
+WHERE act = :act AND detail ->> 'backend' = :backend AND detail ->> 'digest' = :digest ORDER BY id DESC LIMIT 1
+""")
+
+HELD = text("""
+UPDATE backends SET quarantined = true, quarantined_at = clock_timestamp(), quarantined_by = :operator,
+  held_why = :why
+WHERE name = :backend
+""")
+
+RELEASED = text("""
+UPDATE backends SET quarantined = false, quarantined_at = NULL, quarantined_by = NULL, held_why = NULL,
+  circuit = 'open', "window" = 1, failures = 0, trips = 0, changed_at = clock_timestamp(),
+  probe_at = clock_timestamp(), why = 'released from quarantine'
+WHERE name = :backend
+""")
+
+
+async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reason: str) -> None:
+    """Send nothing to a backend until it is released; on return nothing is sent any more.
+
+    Raises NotFound, and NotSo when it is in quarantine already.
+    """
+    async with engine.connect() as connection:
+        await register(connection, settings.backend)
+    async with halted(engine, backend) as connection:
+        row = await _standing(connection, backend)
+        if row["quarantined"]:
+            raise NotSo(f"{backend} is in quarantine already, by {row['quarantined_by']}: {row['held_why']}")
+        await connection.execute(HELD, {"backend": backend, "operator": operator(), "why": reason})
+        await record(connection, "quarantine", reason, {"backend": backend})
+
+
+async def release(engine: AsyncEngine, backend: str, reason: str) -> None:
+    """Trust a backend again on one operator's word. Raises NotFound, and NotSo when it is not in quarantine."""
+    async with transactional(engine).begin() as connection:
+        seen = await _snapshot(connection, backend, lock=True)
+        await _release(connection, backend, reason, seen)
+
+
+async def propose(engine: AsyncEngine, backend: str, reason: str) -> dict[str, Any]:
+    """Record that an operator would release a backend as it now stands; what was seen, with its digest.
+
+    Raises as `release`.
+    """
+    async with transactional(engine).begin() as connection:
+        seen = await _snapshot(connection, backend)
+        await record(connection, PROPOSED, reason, seen)
+    return seen
+
+
+async def approve(engine: AsyncEngine, backend: str, digest: str) -> None:
+    """Release a backend as another operator proposed it, if all is as it was seen then.
+
+    Raises NotFound for no such proposal, and NotSo when the operator is the same or something changed.
+    """
+    async with transactional(engine).begin() as connection:
+        seen = await _snapshot(connection, backend, lock=True)
+        values = {"act": PROPOSED, "backend": backend, "digest": digest}
+        proposal = (await connection.execute(PROPOSAL, values)).one_or_none()
+        if proposal is None:
+            raise NotFound(f"nobody proposed to release {backend} under {digest}")
+        if proposal.operator == operator():
+            raise NotSo(f"{operator()} proposed it: another operator has to approve it")
+        if not hmac.compare_digest(seen["digest"], digest):
+            raise NotSo(f"{backend} is not as {proposal.operator} saw it any more: look at it and propose it again")
+        await _release(connection, backend, proposal.reason, {**seen, "proposed_by": proposal.operator})
+
+
+async def _release(connection: AsyncConnection, backend: str, reason: str, seen: dict[str, Any]) -> None:
+    await connection.execute(RELEASED, {"backend": backend})
+    await record(connection, "release", reason, seen)
+    await connection.execute(WAKE)
+
+
+async def _snapshot(connection: AsyncConnection, backend: str, *, lock: bool = False) -> dict[str, Any]:
+    """All that an operator judges by. The digest is over all of it but the backlog, which grows while intake goes on.
+
+    With `lock` nothing that latches changes it before the transaction ends.
+    """
+    row = await _standing(connection, backend, lock=lock)
+    if not row["quarantined"]:
+        raise NotSo(f"{backend} is not in quarantine")
+    values = {"backend": backend}
+    against = (await connection.execute(EVIDENCE, values)).mappings().one()
+    seen = {
+        "backend": backend, "quarantined_at": str(row["quarantined_at"]),
+        "quarantined_by": row["quarantined_by"], "held_why": row["held_why"], **against,
+        "keys": [found[0] for found in await connection.execute(KEYS, values)],
+    }  # fmt: skip
+    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+    return {**seen, "backlog": int((await connection.execute(WAITING, values)).scalar_one()), "digest": digest}
+
+
+async def _standing(connection: AsyncConnection, backend: str, *, lock: bool = False) -> RowMapping:
+    query = select(backends).where(backends.c.name == backend)
+    row = (await connection.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"no backend {backend}")
+    return row

@@ -1,0 +1,102 @@
+"""What settling writes down of a batch: fates, attempts and receipts, a statement each however many orders it has.
+
+Every row is fenced by the lease: a worker that was presumed dead and comes back changes nothing that its successor
+settled, and settling again after a lost answer writes nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.states import FINAL, listed
+from workers.erp.port import Outcome, Receipt, ReceiptLine
+from workers.fate import Fate
+
+FATES = text(f"""
+UPDATE deliveries d
+SET state = u.state, due_at = u.due_at, attempts = u.attempts, unsure = u.unsure, reason = u.reason, error = u.error,
+  failed_at = coalesce(u.failed_at, d.failed_at),
+  lease = NULL, lease_until = NULL,
+  settled_at = CASE WHEN u.state IN ({listed(FINAL)}) THEN now() END
+FROM unnest(CAST(:id AS uuid[]), CAST(:state AS text[]), CAST(:due_at AS timestamptz[]),
+  CAST(:attempts AS smallint[]), CAST(:unsure AS boolean[]), CAST(:failed_at AS timestamptz[]),
+  CAST(:reason AS text[]), CAST(:error AS text[]))
+  AS u (id, state, due_at, attempts, unsure, failed_at, reason, error)
+WHERE d.order_id = u.id AND d.lease = :lease RETURNING d.order_id
+""")
+
+ATTEMPTS = text("""
+INSERT INTO attempts (order_id, lease, started_at, ended_at, outcome, status, detail, worker)
+SELECT u.id, :lease, u.started_at, u.ended_at, u.outcome, u.status, u.detail, :worker
+FROM unnest(CAST(:id AS uuid[]), CAST(:started_at AS timestamptz[]), CAST(:ended_at AS timestamptz[]),
+  CAST(:outcome AS text[]), CAST(:status AS smallint[]), CAST(:detail AS text[]))
+  AS u (id, started_at, ended_at, outcome, status, detail)
+ON CONFLICT DO NOTHING
+""")
+
+RECEIPTS = text("""
+INSERT INTO receipts (order_id, lease, backend, reference, digest, lines, signature, key_id)
+SELECT u.id, :lease, :backend, u.reference, u.digest, u.lines, u.signature, u.key_id
+FROM unnest(CAST(:id AS uuid[]), CAST(:reference AS text[]), CAST(:digest AS bytea[]), CAST(:lines AS jsonb[]),
+  CAST(:signature AS text[]), CAST(:key_id AS text[])) AS u (id, reference, digest, lines, signature, key_id)
+ON CONFLICT DO NOTHING
+""")
+
+LINES = TypeAdapter(tuple[ReceiptLine, ...])
+
+
+async def write_fates(connection: AsyncConnection, lease: UUID, fates: Mapping[UUID, Fate]) -> set[UUID]:
+    """Settle the deliveries that the lease still holds; their ids."""
+    ordered = sorted(fates)  # rows are locked in the same order everywhere
+    columns: dict[str, Sequence[object]] = {
+        field.name: [getattr(fates[order_id], field.name) for order_id in ordered] for field in fields(Fate)
+    }
+    rows = await connection.execute(FATES, {"id": ordered, "lease": lease, **columns})
+    return {row[0] for row in rows}
+
+
+async def write_attempts(
+    connection: AsyncConnection, lease: UUID, outcomes: Mapping[UUID, Outcome], worker: str
+) -> None:
+    """One attempt for each order whose call was begun."""
+    tried = [(i, o) for i, o in outcomes.items() if o.started is not None and o.ended is not None]
+    if not tried:
+        return
+    await connection.execute(ATTEMPTS, {
+        "lease": lease, "worker": worker,
+        "id": [order_id for order_id, _ in tried],
+        "started_at": [outcome.started for _, outcome in tried],
+        "ended_at": [outcome.ended for _, outcome in tried],
+        "outcome": [outcome.kind for _, outcome in tried],
+        "status": [outcome.status for _, outcome in tried],
+        "detail": [outcome.detail[:500] for _, outcome in tried],
+    })  # fmt: skip
+
+
+async def write_receipts(
+    connection: AsyncConnection,
+    lease: UUID,
+    outcomes: Mapping[UUID, Outcome],
+    settled: Collection[UUID],
+    backend: str,
+) -> dict[UUID, Receipt]:
+    """The receipts of the orders that were settled, which are returned."""
+    held = {i: o.receipt for i, o in outcomes.items() if o.receipt is not None and i in settled}
+    if not held:
+        return held
+    await connection.execute(RECEIPTS, {
+        "lease": lease, "backend": backend,
+        "id": list(held),
+        "reference": [receipt.reference for receipt in held.values()],
+        "digest": [receipt.digest for receipt in held.values()],
+        "lines": [LINES.dump_json(receipt.lines).decode() for receipt in held.values()],
+        "signature": [receipt.signature for receipt in held.values()],
+        "key_id": [receipt.key_id for receipt in held.values()],
+    })  # fmt: skip
+    return held
