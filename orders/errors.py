@@ -14,6 +14,7 @@ RelaisError
 ├── ClientExists     a client of that name was added before; WebhookExists likewise (exit 1)
 ├── SpoolError       the client's spool cannot be opened, read or written (orders/spool_file.py)
 │   └── SpoolFull    it holds as much as it may
+├── NotNow           what an operator asks does not fit how things stand (exit 1)
 └── NotFound         no such order, client or backend (404, exit 1)
 """
 
@@ -93,6 +94,10 @@ class Unauthorised(RelaisError):
 
 class Forbidden(RelaisError):
     """The caller's API key is in force and does not open this."""
+
+
+class NotNow(RelaisError):
+    """What an operator asks does not fit how things stand now."""
 
 
 class NotFound(RelaisError):

@@ -10,8 +10,10 @@ from typing import Final
 from orders.states import TRANSITIONS, State, listed
 from orders.tables import attempts, events, operations, orders, receipts
 from orders.tables_front import asides
+from orders.tables_replays import replays
 
 APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides)
+AT_WILL: Final = (replays,)  # change as they may; named here so that the metadata is whole
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 

@@ -119,6 +119,7 @@ def tally(result: Result) -> Tally:
         succeeded_at=max(succeeded, default=None),
         suspicious=suspicious,
         error=failed[0].detail if failed else None,
+        retried=sum(outcome.calls > 1 for outcome in result.outcomes.values()),
     )
 
 

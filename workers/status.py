@@ -14,10 +14,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders import reading, webhook_reading
+from orders import reading, replay_reading, webhook_reading
 from orders.journal import unreachable
 from orders.states import BACKLOG, FINAL
 from workers.dispatcher import LEADER_LOCK
+from workers.gates import named
 from workers.spill import RECORDS
 
 RECENT = timedelta(minutes=1)
@@ -76,6 +77,7 @@ async def _journal(engine: AsyncEngine) -> dict[str, Any]:
     try:
         counts = await reading.counts(engine)
         rows, leading, recent = await reading.standing(engine), await leader(engine), await flow(engine)
+        steps = [row for row in await replay_reading.standing(engine) if row["ended_at"] is None]
         backlog, asides = await reading.backlog(engine), await reading.asides_by_kind(engine)
         webhooks = await webhook_reading.figures(engine)
     except Exception as error:
@@ -85,6 +87,7 @@ async def _journal(engine: AsyncEngine) -> dict[str, Any]:
     return {
         "journal": None,
         "backends": [_backend(row, leading) for row in rows],
+        "replays": [{**row, "held": stands(row)} for row in steps],
         "orders": counts,
         "backlog": sum(counts[state] for state in BACKLOG),
         "oldest": min((row["oldest"] for row in backlog), default=None),
@@ -101,7 +104,16 @@ async def hindrances(engine: AsyncEngine) -> list[str]:
     rows = await reading.standing(engine)
     if not rows:
         return ["no worker has ever run here"]
-    return [why for row in rows if (why := hindrance(row, leading)) is not None]
+    held = [why for row in rows if (why := hindrance(row, leading)) is not None]
+    return held + [why for row in await replay_reading.standing(engine) if (why := stands(row)) is not None]
+
+
+def stands(row: dict[str, Any]) -> str | None:
+    """Why this replay (a row of `replays.standing`) does not go on, or None when it does or is over."""
+    if row["state"] not in ("holding", "paused"):
+        return None
+    why = f": {row['why']}" if row["why"] else ""
+    return f"the replay of {row['backend']} is {row['state']} at {named(row['stage'])}{why}"
 
 
 def hindrance(row: dict[str, Any], leading: bool) -> str | None:
@@ -172,7 +184,19 @@ async def intake_mode(url: str) -> str | None:
 
 
 def _backend(row: dict[str, Any], leading: bool) -> dict[str, Any]:
-    shown = ("name", "circuit", "window", "failures", "trips", "paused", "quarantined", "held_why", "why", "probe_at")
+    shown = (
+        "name",
+        "circuit",
+        "window",
+        "rate",
+        "failures",
+        "trips",
+        "paused",
+        "quarantined",
+        "held_why",
+        "why",
+        "probe_at",
+    )
     return {
         **{name: row[name] for name in shown},
         "since": row["changed_at"],

@@ -1,8 +1,8 @@
 """A leader's term: what one tick of the dispatcher does, on the connection that holds the lead.
 
 Journal what was spilled, rescue what ran out, give up what is no longer wanted, let an open circuit send its canary,
-ask about what the ERP accepts later, and dispatch what is due within the window: urgent first, then the nearest
-cut-off, then the oldest.
+ask about what the ERP accepts later, steer the replay that runs, and dispatch what is due within the window and the
+backend's rate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.settings import Settings
 from orders.spill import Seal, SpillDown
 from workers import notices
+from workers.dispatch import DISPATCH, UNBOUNDED
+from workers.pace import Bucket
 from workers.spill import RedisSpill
+from workers.steering import Standing, steer
 from workers.unspill import unspill
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("relais.dispatcher")
 
+STEER_EVERY: Final = 0.2  # seconds at least between two looks at a replay that runs
 NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
 ORPHAN_GRACE: Final = 10.0  # further seconds for an unclaimed dispatch while messages are waiting in Redis
 
@@ -66,27 +70,11 @@ WHERE order_id IN (
 HALF_OPEN = text("""
 UPDATE backends SET circuit = 'half_open', changed_at = clock_timestamp()
 WHERE name = :backend AND circuit = 'open' AND probe_at <= clock_timestamp() AND NOT paused AND NOT quarantined
-  AND EXISTS (SELECT FROM deliveries WHERE state = 'accepted' AND backend = :backend AND due_at <= now())
-""")
-
-DISPATCH = text("""
-WITH room AS (
-  SELECT CASE WHEN b.paused OR b.quarantined OR b.circuit = 'open' THEN 0
-    ELSE CASE b.circuit WHEN 'half_open' THEN 1 ELSE b."window" END - (
-      SELECT count(*) FROM deliveries WHERE backend = b.name AND state IN ('dispatched', 'delivering'))
-    END AS orders
-  FROM backends b WHERE b.name = :backend
-), due AS (
-  SELECT order_id FROM deliveries
-  WHERE state = 'accepted' AND backend = :backend AND due_at <= clock_timestamp()
-  ORDER BY backend, priority, cut_off, turn, order_id
-  LIMIT (SELECT greatest(orders, 0) FROM room) FOR UPDATE SKIP LOCKED
-)
-UPDATE deliveries d
-SET state = 'dispatched', lease_until = clock_timestamp() + make_interval(secs => :patience)
-FROM due JOIN orders o ON o.id = due.order_id WHERE d.order_id = due.order_id
-RETURNING d.order_id, d.priority, CAST(extract(epoch FROM d.cut_off) AS float8) AS cut_off, d.attempts, d.accepted_at,
-  o.request_id
+  AND (EXISTS (SELECT FROM deliveries d
+      WHERE d.state = 'accepted' AND d.turn = 0 AND d.backend = :backend AND d.due_at <= now())
+    OR EXISTS (SELECT FROM deliveries d
+      WHERE d.state = 'accepted' AND d.turn > 0 AND d.backend = :backend AND d.due_at <= now()
+      AND NOT EXISTS (SELECT FROM replays WHERE backend = :backend AND state IN ('holding', 'paused'))))
 """)
 
 POLL = text("""
@@ -108,13 +96,17 @@ class Term:
         self._publisher = publisher
         self._spill = RedisSpill(settings.need("redis_url"))
         self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
-        self._housekept = self._noticed = float("-inf")
+        self._bucket = Bucket()
+        self._standing = Standing()
+        self._housekept = self._noticed = self._steered = float("-inf")
         self._queue_lost = False
 
     async def tick(self) -> None:
         """One round; returns when nothing more can be dispatched now."""
         if time.monotonic() - self._housekept >= self._settings.tick:
             await self._housekeep()
+        if self._standing.steered and time.monotonic() - self._steered >= STEER_EVERY:
+            await self._steer()
         while self._hungry():
             await self._unspill()
             if len(await self._dispatch()) < self._settings.dispatch_size:
@@ -136,11 +128,24 @@ class Term:
         return depth is not None and depth < 2 * self._settings.worker_concurrency
 
     async def _dispatch(self) -> Sequence[Row[Any]]:
-        values = {"backend": self._settings.backend, "patience": self._settings.claim_patience}
+        allowance = self._bucket.allowance(time.monotonic())
+        if not allowance:
+            return []
+        values = {
+            "backend": self._settings.backend, "patience": self._settings.claim_patience,
+            "share": self._settings.live_share, "allowance": min(allowance, UNBOUNDED),
+        }  # fmt: skip
         rows = (await self._connection.execute(DISPATCH, values)).all()
+        self._bucket.spend(len(rows))
         if rows and not self._publisher.deliver(rows):
             self._queue_lost = True
         return rows
+
+    async def _steer(self) -> None:
+        """Take the replay that runs a stage on or back, and see how fast the backend may get orders."""
+        self._steered = time.monotonic()
+        self._standing = await steer(self._connection, self._settings)
+        self._bucket.limit(self._standing.rate, self._steered)
 
     async def _housekeep(self) -> None:
         """Rescue, canary and polls; and see whether a lost queue has come back."""
@@ -149,6 +154,7 @@ class Term:
         self._queue_lost = depth is None
         await self._unspill()
         await self._rescue(0.0 if depth == 0 else ORPHAN_GRACE)
+        await self._steer()
         for statement in (EXPIRE, HALF_OPEN):
             await self._connection.execute(statement, {"backend": self._settings.backend})
         if not self._queue_lost:

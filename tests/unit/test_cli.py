@@ -27,8 +27,9 @@ from workers.erp.sim import Dial
 from workers.status import hindrance
 
 COMMANDS = [
-    "up", "demo", "migrate", "api", "worker", "flower", "erp-sim", "submit", "status", "backlog", "audit", "replay",
-    "drain", "pause", "resume", "order show", "client add", "client list", "client change", "client rotate",
+    "up", "demo", "migrate", "api", "worker", "flower", "erp-sim", "submit", "status", "backlog", "audit",
+    "replay start", "replay status", "replay pause", "replay resume", "replay next", "replay hold", "replay cancel",
+    "drain", "pause", "resume", "rate", "order show", "client add", "client list", "client change", "client rotate",
     "client revoke", "webhook add", "webhook list", "webhook rotate", "webhook enable", "webhook disable",
     "webhook test", "webhook notices", "webhook move", "webhook remove", "spill asides", "spill readmit",
     "dead list", "dead show", "dead replay", "dead discard", "spool status", "spool flush", "spool export",

@@ -13,6 +13,7 @@ from workers.cli import recovery, reports, servers, simulator
 from workers.cli.clients import client
 from workers.cli.dead import dead
 from workers.cli.failure import explain
+from workers.cli.replay import replay
 from workers.cli.spill import spill
 from workers.cli.spool import spool
 from workers.cli.submit import submit
@@ -40,10 +41,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": reports.status,
     "backlog": reports.backlog,
     "audit": reports.audit,
-    "replay": recovery.replay,
     "drain": recovery.drain,
     "pause": recovery.pause,
     "resume": recovery.resume,
+    "rate": recovery.rate,
 }
 
 
@@ -75,7 +76,10 @@ def common(
 
 for name, command in COMMANDS.items():
     app.command(name)(command)
-groups = {"order": reports.order, "dead": dead, "client": client, "spool": spool, "spill": spill, "webhook": webhook}
+groups = {
+    "order": reports.order, "replay": replay, "dead": dead, "client": client, "spool": spool, "spill": spill,
+    "webhook": webhook,
+}  # fmt: skip
 for name, group in groups.items():
     app.add_typer(group, name=name)
 

@@ -51,7 +51,9 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one order; `status` is HTTP's where there was one, `retry_after` is in seconds."""
+    """What came of one order; `status` is HTTP's where there was one, `retry_after` is in seconds, `calls` says how
+    many brief tries it took.
+    """
 
     kind: Kind
     detail: str = ""
@@ -60,6 +62,7 @@ class Outcome:
     retry_after: float | None = None
     started: datetime | None = None
     ended: datetime | None = None
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,14 @@ class Tried(NamedTuple):
     retry_after: float | None = None
     failure: Failure | None = None
     found: Mapping[UUID, Outcome] | None = None
+    calls: int = 1
 
     def outcome(self, started: datetime) -> Outcome:
         """The outcome of an order whose first try began at `started`."""
         ended = datetime.now(UTC)
-        return Outcome(self.kind, self.detail, self.status, self.receipt, self.retry_after, started, ended)
+        return Outcome(
+            self.kind, self.detail, self.status, self.receipt, self.retry_after, started, ended, self.calls
+        )
 
 
 class Batch:
@@ -83,11 +86,13 @@ async def try_again(
     Once one of them may have been taken, no later failure makes the order certainly not taken.
     """
     done = [first]
-    kinds = {first.kind}
+    kinds = [first.kind]
 
     async def once() -> Tried:
-        tried = done.pop() if done else await call()
-        kinds.add(tried.kind)
+        if done:
+            return done.pop()
+        tried = await call()
+        kinds.append(tried.kind)
         return tried
 
     def worth_it(tried: Tried) -> bool:
@@ -99,6 +104,7 @@ async def try_again(
         stop=stop_after_attempt(tries) | stop_before_delay(until - asyncio.get_running_loop().time()),
         retry_error_callback=_as_it_was,
     )(once)
+    last = last._replace(calls=len(kinds))
     if Kind.UNKNOWN in kinds and last.kind in _NOT_TAKEN:
         return last._replace(kind=Kind.UNKNOWN, detail=f"{last.detail}; an earlier try may have been taken")
     return last
