@@ -98,20 +98,22 @@ class Drain:
         heapq.heappush(self._events, (self.now + seconds, next(self._number), act, arguments))
 
     def _dispatch(self) -> None:
-        while len(self.queue) < 2 * self.children and self.circuit.circuit != "open":
+        if len(self.queue) < self._hunger() and self.circuit.circuit != "open":
             window = 1 if self.circuit.circuit == "half_open" else self.circuit.window
-            size = min(window - self.out, self.left, 200)
-            if size <= 0:
-                break
-            self.left -= size
-            self.out += size
-            self.queue.append((size, self.now))
+            room = max(0, min(window - self.out, self.left))
+            self.left -= room
+            self.out += room
+            most = self.hands if window <= self.hands * self.children else 200
+            self.queue += [(min(most, room - start), self.now) for start in range(0, room, most)]
         while self.idle and self.queue:
             size, since = self.queue.pop(0)
             self.idle -= 1
             batch = Batch(size, self.now, self.now - since, size)
             for hand in range(min(size, self.hands)):
                 self._later(0.0005 * hand, self._begin, batch)
+
+    def _hunger(self) -> int:
+        return 2 * self.children if self.circuit.window > self.hands * self.children else 1
 
     def _begin(self, batch: Batch) -> None:
         if batch.in_a_row >= SETTINGS.trip_after:

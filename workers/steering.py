@@ -21,10 +21,11 @@ from workers.gates import RAMP, SAMPLE, Figures, Gates, after, before, failing, 
 
 log = logging.getLogger("relais.replay")
 
+STAGING, RAMPING = 0.05, 0.5  # seconds at least between two looks at a replay that runs
 TAIL = 60  # pages of `attempts`, some 3,000 rows: it is append-only, so the newest are its last pages
 
 LOOK = text("""
-SELECT b.rate, b.latency, b.refusing, b.quarantined, b.held_why, r.id, r.state, r.stage, r.hold, r.stage_since,
+SELECT b.rate, b."window", b.latency, b.refusing, b.quarantined, r.id, r.state, r.stage, r.hold,
   r.id IS NOT NULL AND (
    EXISTS (SELECT FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn > 0)
    OR EXISTS (SELECT FROM deliveries WHERE backend = :backend AND state IN ('dispatched', 'delivering') AND turn > 0)
@@ -44,16 +45,15 @@ FROM (
 ) t LEFT JOIN receipts r ON r.order_id = t.order_id AND r.lease = t.lease
 """
 
-# An order that came back untried, because its batch was stopped or its worker died, gives its place to another try.
+# An order that was not tried, because it is unfit, was cancelled, its batch was stopped or its worker died, gives its
+# place to another.
 FREE = text("""
-UPDATE replays r SET staged = ARRAY(
-  SELECT s.id FROM unnest(r.staged) AS s (id) JOIN deliveries d ON d.order_id = s.id
-  WHERE d.state <> 'accepted' OR EXISTS (SELECT FROM attempts a WHERE a.order_id = s.id
-    AND a.outcome <> 'lease_expired' AND a.ended_at >= r.stage_since))
-WHERE r.id = :id AND r.state = 'running' AND r.stage = :stage AND EXISTS (
-  SELECT FROM unnest(r.staged) AS s (id) JOIN deliveries d ON d.order_id = s.id
-  WHERE d.state = 'accepted' AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = s.id
-    AND a.outcome <> 'lease_expired' AND a.ended_at >= r.stage_since))
+UPDATE replays SET staged = ARRAY(
+  SELECT s.id FROM unnest(staged) AS s (id) JOIN deliveries d ON d.order_id = s.id
+  WHERE NOT (d.state = 'cancelled' OR (d.state = 'dead' AND d.reason IN ('invalid', 'expired', 'stale'))
+    OR (d.state = 'accepted' AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = s.id
+      AND a.outcome <> 'lease_expired' AND a.ended_at >= stage_since))))
+WHERE id = :id AND state = 'running' AND stage = :stage
 """)
 
 STAGED = text(f"""
@@ -97,10 +97,11 @@ UPDATE backends SET "window" = least("window", :window), credit = 0 WHERE name =
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the leader acts by: the backend's rate in orders a second, and whether a replay needs steering."""
+    """What the leader acts by: the backend's rate in orders a second, its window, how soon to look at its replay."""
 
     rate: float | None = None
-    steered: bool = False
+    window: int = 0
+    again: float = float("inf")
 
 
 async def steer(connection: AsyncConnection, settings: Settings) -> Standing:
@@ -112,7 +113,8 @@ async def steer(connection: AsyncConnection, settings: Settings) -> Standing:
         await _judge(connection, settings, row)
     elif row.id is not None and not row.any_left:
         await _end(connection, row)
-    return Standing(row.rate, row.state == "running")
+    pause = float("inf") if row.state != "running" else RAMPING if row.stage == RAMP else STAGING
+    return Standing(row.rate, row.window, pause)
 
 
 async def _judge(connection: AsyncConnection, settings: Settings, row: Row[Any]) -> None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("relais.dispatcher")
 
-STEER_EVERY: Final = 0.2  # seconds at least between two looks at a replay that runs
 NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
 ORPHAN_GRACE: Final = 10.0  # further seconds for an unclaimed dispatch while messages are waiting in Redis
 
@@ -105,7 +104,7 @@ class Term:
         """One round; returns when nothing more can be dispatched now."""
         if time.monotonic() - self._housekept >= self._settings.tick:
             await self._housekeep()
-        if self._standing.steered and time.monotonic() - self._steered >= STEER_EVERY:
+        if time.monotonic() - self._steered >= self._standing.again:
             await self._steer()
         while self._hungry():
             await self._unspill()
@@ -125,7 +124,7 @@ class Term:
             return False
         depth = self._publisher.depth()
         self._queue_lost = depth is None
-        return depth is not None and depth < 2 * self._settings.worker_concurrency
+        return depth is not None and depth < (2 * self._settings.worker_concurrency if self._wide() else 1)
 
     async def _dispatch(self) -> Sequence[Row[Any]]:
         allowance = self._bucket.allowance(time.monotonic())
@@ -135,11 +134,22 @@ class Term:
             "backend": self._settings.backend, "patience": self._settings.claim_patience,
             "share": self._settings.live_share, "allowance": min(allowance, UNBOUNDED),
         }  # fmt: skip
+        most = self._settings.dispatch_size if self._wide() else self._settings.erp_concurrency
         rows = (await self._connection.execute(DISPATCH, values)).all()
         self._bucket.spend(len(rows))
-        if rows and not self._publisher.deliver(rows):
+        if rows and not self._publisher.deliver(rows, most):
             self._queue_lost = True
         return rows
+
+    def _wide(self) -> bool:
+        """Whether the window is wider than what the children can have with the ERP at once.
+
+        Where it is not, the ERP is the bottleneck, and the window is what is in flight: a message holds no more than
+        a child has hands for, and none is to wait for a child. A live order waits no longer for a child than for the
+        ERP then. Large messages that wait save more than that only where the window is wide.
+        """
+        hands = self._settings.erp_concurrency * self._settings.worker_concurrency
+        return self._standing.window > hands and self._standing.again == float("inf")
 
     async def _steer(self) -> None:
         """Take the replay that runs a stage on or back, and see how fast the backend may get orders."""

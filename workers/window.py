@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STANDING_QUEUE: Final = 2.0  # seconds in Redis before a claim, beyond which a larger window would only wait there
 FREE: Final = 20  # orders out: up to here the window doubles while no ceiling is known
-PACE: Final = 150  # orders at least that go well before the window takes a step
+PACE: Final = 100  # orders at least that go well before the window takes a step
 STEP: Final = 64  # a step is this fraction of the window, one order at least
 TOLL: Final = 80  # orders' credit that an order costs which the ERP turned away
 GIVE: Final = 0.85  # what is left of a window that met its ceiling

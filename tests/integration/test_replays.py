@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -14,15 +15,18 @@ from sqlalchemy import text
 from orders import replay_reading
 from orders.errors import NotFound, NotNow
 from orders.intake import Intake
+from orders.journal import transactional
 from orders.model import parse
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always, on_bench
 from workers import replays
 from workers.claim import claim
 from workers.delivery import deliver
+from workers.dispatch import DISPATCH
 from workers.erp.port import Kind
 from workers.operations import REGISTER
 from workers.replay import Choice
 from workers.steering import Standing, steer
+from workers.term import PLANNER
 
 __all__ = ["on_bench"]
 
@@ -376,21 +380,42 @@ def test_a_rate_bounds_a_dispatch_and_live_orders_have_their_share_of_it(on_benc
 
 
 def test_a_dispatch_reads_no_more_of_the_backlog_than_it_takes(on_bench: OnBench) -> None:
+    def scans(plan: dict[str, Any]) -> list[tuple[str, str, float]]:
+        mine = [(plan["Node Type"], plan["Relation Name"], plan["Actual Rows"])] if "Relation Name" in plan else []
+        return mine + [scan for child in plan.get("Plans", []) for scan in scans(child)]
+
     async def work(bench: Bench) -> None:
-        await backlog(bench, 100)
+        await backlog(bench, 200)
         await bench.sql(
             "INSERT INTO deliveries (order_id, state, backend, priority, cut_off, turn) "
-            "SELECT gen_random_uuid(), 'accepted', 'erp', 1, 'infinity', n FROM generate_series(1, 20000) n"
+            "SELECT gen_random_uuid(), 'accepted', 'erp', 1, 'infinity', n % 2 * n FROM generate_series(1, 20000) n"
         )
-        for line in ("turn = 0", "turn > 0"):
-            order = "cut_off, order_id" if line == "turn = 0" else "cut_off, turn, order_id"
-            plan = await bench.run(text(
-                f"EXPLAIN (ANALYZE, FORMAT JSON) SELECT order_id FROM deliveries WHERE state = 'accepted' AND {line} "
-                f"AND backend = 'erp' AND due_at <= clock_timestamp() ORDER BY backend, priority, {order} "
-                "LIMIT 20 FOR UPDATE SKIP LOCKED"
-            ))  # fmt: skip
-            scan = json.dumps(plan[0][0])
-            assert "ix_deliveries_due" in scan or "ix_deliveries_replayed" in scan
-            assert '"Seq Scan"' not in scan
+        await bench.sql('UPDATE backends SET "window" = 30')
+        literal = str(DISPATCH)
+        for name, value in {"backend": "'erp'", "allowance": "1000", "share": "0.2", "patience": "5"}.items():
+            literal = re.sub(rf"(?<!:):{name}\b", value, literal)
+        async with transactional(bench.engine).connect() as connection:
+            for setting in PLANNER:
+                await connection.execute(text(f"SET LOCAL enable_{setting} = off"))
+            [[found]] = await connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {literal}"))
+        read = scans(found[0]["Plan"])
+        assert len([scan for scan in read if scan[1] == "deliveries"]) >= 3
+        assert [scan for scan in read if "Seq" in scan[0] and scan[1] in ("deliveries", "orders")] == []
+        assert max(rows for _, _, rows in read) <= 30
+
+    on_bench(work)
+
+
+def test_an_unfit_order_proves_nothing_and_gives_its_place_to_another(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        recovery = Recovery(bench)
+        await bench.accept(4, valid_until="2024-10-19T12:00:00Z")
+        await backlog(bench, 5)
+        await recovery.start()
+        sizes = await recovery.rounds()
+        assert sizes[:5] == [1, 1, 1, 1, 1], "four unfit ones, then the canary"
+        assert len(recovery.erp.sent) == 5
+        found = await recovery.stands()
+        assert (found["state"], found["history"][0]["found"]["answered"]) == ("done", 1)
 
     on_bench(work)
