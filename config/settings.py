@@ -101,6 +101,15 @@ class Settings(BaseSettings):
     tick: PositiveFloat = Field(1.0, le=1.0, description="longest pause of the dispatcher")
     dispatch_size: int = Field(200, ge=1, le=200, description="most orders in one dispatch")
     window_max: PositiveInt = Field(2000, description="most orders with workers and ERP at once")
+    live_share: float = Field(
+        0.2, ge=0, lt=1, description="share of the window that live orders are sure of while a replay runs"
+    )
+    replay_errors: float = Field(
+        0.02, ge=0, le=1, description="share of attempts that may fail before a replay holds"
+    )
+    replay_slower: float = Field(
+        4.0, ge=1, description="times the backend's usual latency at which one answer in twenty makes a replay hold"
+    )
     trip_after: PositiveInt = Field(5, description="failures in a row that open the circuit")
     probe_after: PositiveFloat = Field(2.0, description="first pause of an open circuit before its canary")
     probe_max: PositiveFloat = Field(60.0, description="longest pause of an open circuit before its canary")

@@ -11,10 +11,10 @@ RelaisError
 ├── Throttled        more than this client may hand over (429, retry)
 ├── Unauthorised     no API key, a wrong one or one that is out of force (401)
 ├── Forbidden        the API key does not open this (403)
-├── NotSo            the backend or key is not as the act needs it to be (exit 1)
 ├── ClientExists     a client of that name was added before; WebhookExists likewise (exit 1)
 ├── SpoolError       the client's spool cannot be opened, read or written (orders/spool_file.py)
 │   └── SpoolFull    it holds as much as it may
+├── NotSo            things do not stand as an operator's act needs them to (exit 1)
 └── NotFound         no such order, client or backend (404, exit 1)
 """
 
@@ -97,7 +97,7 @@ class Forbidden(RelaisError):
 
 
 class NotSo(RelaisError):
-    """The backend or the key is not as the act needs it to be; nothing was done."""
+    """Things do not stand as an operator's act needs them to; nothing was done."""
 
 
 class NotFound(RelaisError):

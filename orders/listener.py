@@ -18,15 +18,16 @@ from uuid import UUID
 from pydantic_core import from_json, to_json
 from starlette.types import Receive, Scope, Send
 
+from orders import states
 from orders.errors import Busy, Fault, JournalDown, Malformed, NotFound
-from orders.states import TRANSITIONS, State
+from orders.states import State
 
 log = logging.getLogger("relais.events")
 
 AT_ONCE: Final = 16  # events that are read for one listener at a time
 RETRY: Final = (1_000, 4_000)  # ms after which a client comes back: not all of them at the same moment
 COMMENT: Final = b":\n\n"
-FINAL: Final = set(State) - {before for before, _ in TRANSITIONS}  # a dead letter can be replayed
+FINAL: Final = {*states.FINAL} - {State.DEAD}  # a dead letter can be replayed
 NO_STORE: Final = (b"cache-control", b"no-store")
 HEADERS: Final = [(b"content-type", b"text/event-stream"), NO_STORE, (b"x-accel-buffering", b"no")]
 

@@ -107,8 +107,12 @@ deliveries = Table(
     Column("aged_from", Instant, comment="a person put it through again: it is as fresh as then"),
     CheckConstraint(f"state IN ({listed(State)})", name="state"),
     Index(
-        "ix_deliveries_due", "backend", "priority", "cut_off", "turn", "order_id",
-        postgresql_where=text("state = 'accepted'"),
+        "ix_deliveries_due", "backend", "priority", "cut_off", "order_id",
+        postgresql_where=text("state = 'accepted' AND turn = 0"),
+    ),
+    Index(
+        "ix_deliveries_replayed", "backend", "priority", "cut_off", "turn", "order_id",
+        postgresql_where=text("state = 'accepted' AND turn > 0"),
     ),
     Index(
         "ix_deliveries_out", "backend", "lease_until",
@@ -171,6 +175,14 @@ backends = Table(
     Column("window", Integer, nullable=False, comment="orders out at once"),
     Column("failures", Integer, nullable=False, server_default="0", comment="in a row"),
     Column("trips", Integer, nullable=False, server_default="0", comment="openings without a success between"),
+    Column("ceiling", Integer, comment="the window that last failed; null when none is known"),
+    Column(
+        "credit",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="orders that went well since the window's last step, less the toll",
+    ),
     Column("changed_at", Instant, nullable=False, server_default=NOW, comment="of the circuit"),
     Column("probe_at", Instant, comment="when an open circuit sends its canary"),
     Column("shrunk_at", Instant, nullable=False, server_default=NOW),

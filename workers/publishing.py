@@ -51,11 +51,13 @@ class Publisher:
         self._size = settings.dispatch_size
         self._open: Connection | None = None
 
-    def deliver(self, rows: Sequence[Row[Any]]) -> bool:
-        """Publish dispatches for (order_id, priority, cut_off, attempts, accepted_at, request_id) rows."""
+    def deliver(self, rows: Sequence[Row[Any]], most: int | None = None) -> bool:
+        """Publish dispatches for (order_id, priority, cut_off, attempts, accepted_at, request_id) rows, with `most`
+        orders in one message where that is less than usual.
+        """
         return self._publish(
             self._message(DELIVER, kind, [str(row.order_id) for row in part], describe(part), requests_of(part))
-            for kind, part in self._messages(rows)
+            for kind, part in self._messages(rows, min(most or self._size, self._size))
         )
 
     def poll(self, ids: Sequence[UUID]) -> bool:
@@ -120,13 +122,13 @@ class Publisher:
                 self._open.collect()
             self._open = None
 
-    def _messages(self, rows: Sequence[Row[Any]]) -> Iterator[tuple[str, Sequence[Row[Any]]]]:
+    def _messages(self, rows: Sequence[Row[Any]], size: int) -> Iterator[tuple[str, Sequence[Row[Any]]]]:
         """Split into messages, each with its kind: urgent and normal apart, in the order of their turn, the failed in
         small ones.
         """
         turn = sorted(rows, key=lambda row: (row.priority, row.attempts, row.cut_off, row.order_id))
         for (priority, attempts), alike in groupby(turn, key=lambda row: (row.priority, row.attempts)):
-            for message in _parts(list(alike), max(1, self._size >> (3 * attempts))):
+            for message in _parts(list(alike), max(1, size >> (3 * attempts))):
                 yield (URGENT if priority == 0 else NORMAL), message
 
 

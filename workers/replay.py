@@ -1,8 +1,8 @@
-"""Replay: put the backlog, or chosen dead letters, through again, with the same idempotency keys.
+"""Chosen orders put through again at once, with the same idempotency keys, or given up.
 
 What is chosen becomes due now, and an open circuit sends its canary at once; the window still rules how much of it
-reaches the ERP, so a replay cannot flatten an ERP that has just come back. Every act is previewed by the same query
-that does it, and recorded with its count.
+reaches the ERP. This is for dead letters; a whole backlog goes step by step (`workers.replays`). Every act is
+previewed by the same query that does it, and recorded with its count.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SELECT count(*) AS orders, count(DISTINCT o.pharmacy) AS pharmacies, min(d.accep
 AGAIN = text(f"""
 WITH chosen AS (SELECT d.order_id {CHOSEN} FOR UPDATE OF d)
 UPDATE deliveries d SET state = 'accepted', due_at = now(), attempts = 0, failed_at = NULL, reason = NULL,
-  settled_at = NULL, aged_from = CASE WHEN d.reason = 'stale' THEN now() ELSE d.aged_from END
+  settled_at = NULL, turn = 0, aged_from = CASE WHEN d.reason = 'stale' THEN now() ELSE d.aged_from END
 FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 """)
 
@@ -106,9 +106,13 @@ async def _act(
     connection: AsyncConnection, act: str, statement: TextClause, choice: Choice, reason: str | None
 ) -> list[UUID]:
     ids = [row[0] for row in await connection.execute(statement, choice.values())]
-    narrowed = {name: value for name, value in asdict(choice).items() if value is not None}
-    await record(connection, act, reason, {"choice": narrowed, "orders": len(ids), "ids": ids[:LISTED]})
+    await record(connection, act, reason, {"choice": narrowed(choice), "orders": len(ids), "ids": ids[:LISTED]})
     return ids
+
+
+def narrowed(choice: Choice) -> dict[str, Any]:
+    """What narrows the choice, for the record."""
+    return {name: value for name, value in asdict(choice).items() if value is not None}
 
 
 async def fates(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, int]:

@@ -129,6 +129,7 @@ def tally(result: Result) -> Tally:
         error=failed[0].detail if failed else None,
         refused=kinds.count(Kind.REFUSED),
         seconds=fmean(took) if took else None,
+        retried=sum(outcome.calls > 1 for outcome in result.outcomes.values()),
     )
 
 

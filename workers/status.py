@@ -16,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.backends import load_backends
 from config.settings import Settings
-from orders import reading, webhook_reading
+from orders import reading, replay_reading, webhook_reading
 from orders.journal import unreachable
 from orders.states import BACKLOG, FINAL
 from workers.dispatcher import LEADER_LOCK
+from workers.gates import named
 from workers.proof.standing import sealing
 from workers.spill import RECORDS
 
@@ -80,6 +81,7 @@ async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     try:
         counts = await reading.counts(engine)
         rows, leading, recent = await reading.standing(engine), await leader(engine), await flow(engine)
+        steps = [row for row in await replay_reading.standing(engine) if row["ended_at"] is None]
         backlog, asides = await reading.backlog(engine), await reading.asides_by_kind(engine)
         webhooks, seals = await webhook_reading.figures(engine), await sealing(engine, settings)
     except Exception as error:
@@ -89,6 +91,7 @@ async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     return {
         "journal": None,
         "backends": [_backend(row, leading, ours) for row in rows],
+        "replays": [{**row, "held": stands(row)} for row in steps],
         "orders": counts,
         "backlog": sum(counts[state] for state in BACKLOG),
         "oldest": min((row["oldest"] for row in backlog), default=None),
@@ -106,7 +109,16 @@ async def hindrances(engine: AsyncEngine) -> list[str]:
     rows = await reading.standing(engine)
     if not rows:
         return ["no worker has ever run here"]
-    return [why for row in rows if (why := hindrance(row, leading)) is not None]
+    held = [why for row in rows if (why := hindrance(row, leading)) is not None]
+    return held + [why for row in await replay_reading.standing(engine) if (why := stands(row)) is not None]
+
+
+def stands(row: dict[str, Any]) -> str | None:
+    """Why this replay (a row of `replays.standing`) does not go on, or None when it does or is over."""
+    if row["state"] not in ("holding", "paused"):
+        return None
+    why = f": {row['why']}" if row["why"] else ""
+    return f"the replay of {row['backend']} is {row['state']} at {named(row['stage'])}{why}"
 
 
 def hindrance(row: dict[str, Any], leading: bool) -> str | None:
@@ -184,8 +196,8 @@ async def intake_mode(url: str) -> str | None:
 def _backend(row: dict[str, Any], leading: bool, ours: Collection[str]) -> dict[str, Any]:
     """A row for a report; one of a backend that the settings no longer name gets nothing from any worker."""
     shown = (
-        "name", "circuit", "window", "failures", "trips", "paused", "quarantined", "quarantined_at", "quarantined_by",
-        "held_why", "evidence", "why", "probe_at",
+        "name", "circuit", "window", "rate", "failures", "trips", "paused", "quarantined", "quarantined_at",
+        "quarantined_by", "held_why", "evidence", "why", "probe_at",
     )  # fmt: skip
     return {
         **{name: row[name] for name in shown},

@@ -1,7 +1,7 @@
 """A leader's term over one backend: what a tick of the dispatcher does, on the connection that holds the lead.
 
 Rescue what ran out, give up what is no longer wanted, let an open circuit send its canary, ask about what the ERP
-accepts later, and dispatch what is due within the window: urgent first, then the nearest cut-off, then the oldest.
+accepts later, steer the replay that runs, and dispatch what is due within the window and the backend's rate.
 What does not concern a backend is in `workers.chores`.
 """
 
@@ -16,6 +16,9 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from workers.dispatch import DISPATCH, UNBOUNDED
+from workers.pace import Bucket
+from workers.steering import Standing, steer
 
 if TYPE_CHECKING:
     from workers.publishing import Publisher
@@ -62,27 +65,11 @@ WHERE order_id IN (
 HALF_OPEN = text("""
 UPDATE backends SET circuit = 'half_open', changed_at = clock_timestamp()
 WHERE name = :backend AND circuit = 'open' AND probe_at <= clock_timestamp() AND NOT paused AND NOT quarantined
-  AND EXISTS (SELECT FROM deliveries WHERE state = 'accepted' AND backend = :backend AND due_at <= now())
-""")
-
-DISPATCH = text("""
-WITH room AS (
-  SELECT CASE WHEN b.paused OR b.quarantined OR b.circuit = 'open' THEN 0
-    ELSE CASE b.circuit WHEN 'half_open' THEN 1 ELSE b."window" END - (
-      SELECT count(*) FROM deliveries WHERE backend = b.name AND state IN ('dispatched', 'delivering'))
-    END AS orders
-  FROM backends b WHERE b.name = :backend
-), due AS (
-  SELECT order_id FROM deliveries
-  WHERE state = 'accepted' AND backend = :backend AND due_at <= clock_timestamp()
-  ORDER BY backend, priority, cut_off, turn, order_id
-  LIMIT (SELECT greatest(orders, 0) FROM room) FOR UPDATE SKIP LOCKED
-)
-UPDATE deliveries d
-SET state = 'dispatched', lease_until = clock_timestamp() + make_interval(secs => :patience)
-FROM due JOIN orders o ON o.id = due.order_id WHERE d.order_id = due.order_id
-RETURNING d.order_id, d.priority, CAST(extract(epoch FROM d.cut_off) AS float8) AS cut_off, d.attempts, d.accepted_at,
-  o.request_id
+  AND (EXISTS (SELECT FROM deliveries d
+      WHERE d.state = 'accepted' AND d.turn = 0 AND d.backend = :backend AND d.due_at <= now())
+    OR EXISTS (SELECT FROM deliveries d
+      WHERE d.state = 'accepted' AND d.turn > 0 AND d.backend = :backend AND d.due_at <= now()
+      AND NOT EXISTS (SELECT FROM replays WHERE backend = :backend AND state IN ('holding', 'paused'))))
 """)
 
 POLL = text("""
@@ -102,13 +89,17 @@ class Term:
         self._connection = connection
         self._settings = settings
         self._publisher = publisher
-        self._housekept = float("-inf")
+        self._bucket = Bucket()
+        self._standing = Standing()
+        self._housekept = self._steered = float("-inf")
         self._queue_lost = False
 
     async def tick(self) -> None:
         """One round; returns when nothing more can be dispatched now, or others have waited long enough."""
         if time.monotonic() - self._housekept >= self._settings.tick:
             await self._housekeep()
+        if time.monotonic() - self._steered >= self._standing.again:
+            await self._steer()
         for _ in range(ROUNDS):
             if not self._hungry() or len(await self._dispatch()) < self._settings.dispatch_size:
                 break
@@ -123,14 +114,38 @@ class Term:
             return False
         depth = self._publisher.depth()
         self._queue_lost = depth is None
-        return depth is not None and depth < 2 * self._settings.worker_concurrency
+        return depth is not None and depth < (2 * self._settings.worker_concurrency if self._wide() else 1)
 
     async def _dispatch(self) -> Sequence[Row[Any]]:
-        values = {"backend": self._settings.backend, "patience": self._settings.claim_patience}
+        allowance = self._bucket.allowance(time.monotonic())
+        if not allowance:
+            return []
+        values = {
+            "backend": self._settings.backend, "patience": self._settings.claim_patience,
+            "share": self._settings.live_share, "allowance": min(allowance, UNBOUNDED),
+        }  # fmt: skip
+        most = self._settings.dispatch_size if self._wide() else self._settings.erp_concurrency
         rows = (await self._connection.execute(DISPATCH, values)).all()
-        if rows and not self._publisher.deliver(rows):
+        self._bucket.spend(len(rows))
+        if rows and not self._publisher.deliver(rows, most):
             self._queue_lost = True
         return rows
+
+    def _wide(self) -> bool:
+        """Whether the window is wider than what the children can have with the ERP at once.
+
+        Where it is not, the ERP is the bottleneck, and the window is what is in flight: a message holds no more than
+        a child has hands for, and none is to wait for a child. A live order waits no longer for a child than for the
+        ERP then. Large messages that wait save more than that only where the window is wide.
+        """
+        hands = self._settings.erp_concurrency * self._settings.worker_concurrency
+        return self._standing.window > hands and self._standing.again == float("inf")
+
+    async def _steer(self) -> None:
+        """Take the replay that runs a stage on or back, and see how fast the backend may get orders."""
+        self._steered = time.monotonic()
+        self._standing = await steer(self._connection, self._settings)
+        self._bucket.limit(self._standing.rate, self._steered)
 
     async def _housekeep(self) -> None:
         """Rescue, canary and polls; and see whether a lost queue has come back."""
@@ -138,6 +153,7 @@ class Term:
         depth = self._publisher.depth()
         self._queue_lost = depth is None
         await self._rescue(0.0 if depth == 0 else ORPHAN_GRACE)
+        await self._steer()
         for statement in (EXPIRE, HALF_OPEN):
             await self._connection.execute(statement, {"backend": self._settings.backend})
         if not self._queue_lost:

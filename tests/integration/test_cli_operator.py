@@ -220,3 +220,43 @@ def test_the_time_is_the_journal_s(journal: Journal) -> None:
     lowest = reading.first_id(datetime.now(UTC))
     assert reading.first_id(datetime(2026, 1, 1, tzinfo=UTC)) < order_id
     assert abs((lowest.int >> 80) - (order_id.int >> 80)) < 60_000
+
+
+def test_a_replay_is_seen_and_steered(relais: CommandLine, journal: Journal) -> None:
+    journal.accept(3)
+    assert relais("replay", "pause", "--yes").code == 1
+    begun = json.loads(relais("replay", "erp", "--stage-hold", "--yes", "--no-wait", "--json").out)
+    assert (begun["replayed"], begun["replay"]) == (3, 1)
+    second = relais("replay", "--yes", "--no-wait")
+    assert (second.code, "is not over" in second.err) == (1, True)
+    assert relais("replay", "nobody", "--yes").code == 0, "nothing to replay"
+    unasked = relais("replay", "pause")
+    assert (unasked.code, "--yes" in unasked.err, "stage 1" in unasked.out) == (2, True, True)
+    assert relais("replay", "pause", "--because", "lunch", "--yes").code == 0
+    [shown] = json.loads(relais("status", "--json").out)["replays"]
+    assert (shown["state"], shown["left"], shown["held"]) == (
+        "paused", 3, "the replay of erp is paused at stage 1: lunch",
+    )  # fmt: skip
+    assert "lunch" in relais("status").out
+    assert "the replay of erp is paused at stage 1: lunch" in relais("drain", "--timeout", "0.5").err
+    assert relais("replay", "next", "--yes").code == 1
+    assert relais("replay", "resume", "--yes").code == 0
+    assert relais("replay", "hold", "--off", "--yes").code == 0
+    assert relais("replay", "cancel", "--because", "another day", "--yes").code == 0
+    [over] = json.loads(relais("replay", "status", "--json").out)
+    assert (over["state"], over["hold"], over["why"]) == ("cancelled", False, "another day")
+    assert journal.operations() == [
+        ("replay", None), ("replay pause", "lunch"), ("replay resume", None), ("replay hold", None),
+        ("replay cancel", "another day"),
+    ]  # fmt: skip
+
+
+def test_a_rate_is_set_and_lifted(relais: CommandLine, journal: Journal) -> None:
+    journal.accept(1)
+    assert relais("rate", "erp", "12.5", "--reason", "the ERP's people ask").code == 0
+    assert json.loads(relais("status", "--json").out)["backends"][0]["rate"] == 12.5
+    assert relais("rate", "off").code == 0
+    assert json.loads(relais("status", "--json").out)["backends"][0]["rate"] is None
+    assert relais("rate", "nobody", "5").code == 1
+    assert [relais("rate", *words).code for words in (["fast"], ["0"], ["erp", "1", "2"], [])] == [2, 2, 2, 2]
+    assert journal.operations() == [("rate", "the ERP's people ask"), ("rate", None)]

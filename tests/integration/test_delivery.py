@@ -20,11 +20,12 @@ from orders.journal import connect
 from orders.model import parse
 from workers.claim import claim
 from workers.delivery import Desk, deliver
+from workers.dispatch import DISPATCH, UNBOUNDED
 from workers.erp.port import Capabilities, Kind, Outcome, Receipt, ReceiptLine, Submission
 from workers.operations import REGISTER
 from workers.polling import poll
 from workers.settle import Result, settle
-from workers.term import DISPATCH, HALF_OPEN, RESCUE
+from workers.term import HALF_OPEN, RESCUE
 
 MEDICINE = "3400937318044"
 RECEIPT = Receipt("", None, (ReceiptLine(1, MEDICINE, 1),))
@@ -97,9 +98,11 @@ class Bench:
             done = await connection.execute(statement, {"backend": self.settings.backend, **values})
             return list(done.all()) if done.returns_rows else []
 
-    async def dispatch(self) -> list[UUID]:
+    async def dispatch(self, allowance: int = UNBOUNDED) -> list[UUID]:
         await self.run(REGISTER, window=50)
-        return [row[0] for row in await self.run(DISPATCH, patience=self.settings.claim_patience)]
+        values = {"patience": self.settings.claim_patience, "share": self.settings.live_share}
+        rows = await self.run(DISPATCH, allowance=allowance, **values)
+        return [row.order_id for row in sorted(rows, key=lambda row: (row.priority, row.cut_off, row.order_id))]
 
     async def rescue(self, grace: float = 0.0) -> dict[str, int]:
         values = {"grace": grace, "lease": self.settings.lease, "max_attempts": self.settings.max_attempts}

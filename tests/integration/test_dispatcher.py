@@ -75,12 +75,18 @@ def leaders(settings: Settings) -> int:
     return int(on_journal(settings, query)[0][0])
 
 
+def widen(settings: Settings, window: int) -> None:
+    """A window wider than the children have hands for: the ERP is not the bottleneck."""
+    on_journal(settings, f"INSERT INTO backends (name, \"window\") VALUES ('erp', {window})")
+
+
 def states(settings: Settings) -> dict[str, int]:
     return dict(tuple(row) for row in on_journal(settings, "SELECT state, count(*) FROM deliveries GROUP BY state"))
 
 
 def test_what_is_accepted_is_dispatched_at_once(settings: Settings, redis_url: str) -> None:
     slow = settings.model_copy(update={"claim_patience": 600.0, "worker_concurrency": 32})
+    widen(slow, 5000)
     with dispatching(slow):
         until(lambda: leaders(slow) == 1)
         accept(slow, 3, priority="urgent")
@@ -92,6 +98,7 @@ def test_what_is_accepted_is_dispatched_at_once(settings: Settings, redis_url: s
 
 def test_while_messages_wait_orders_gather_for_larger_ones(settings: Settings, redis_url: str) -> None:
     busy = settings.model_copy(update={"claim_patience": 600.0, "worker_concurrency": 2})
+    widen(busy, 1000)
     with dispatching(busy), redis.Redis.from_url(redis_url) as client:
         until(lambda: leaders(busy) == 1)
         for _ in range(20):
@@ -102,6 +109,19 @@ def test_while_messages_wait_orders_gather_for_larger_ones(settings: Settings, r
         client.lpop(NORMAL)
         until(lambda: states(busy) == {"dispatched": 30})
         assert depth(redis_url, NORMAL) == 4, "and what gathered meanwhile is one message"
+
+
+def test_where_the_erp_is_the_bottleneck_one_message_waits(settings: Settings, redis_url: str) -> None:
+    narrow = settings.model_copy(update={"claim_patience": 600.0, "worker_concurrency": 2, "erp_concurrency": 32})
+    with dispatching(narrow), redis.Redis.from_url(redis_url) as client:
+        until(lambda: leaders(narrow) == 1)
+        accept(narrow, 1)
+        until(lambda: depth(redis_url, NORMAL) == 1)
+        accept(narrow, 40)
+        assert depth(redis_url, NORMAL) == 1, "nobody takes it, so no other waits behind it"
+        client.lpop(NORMAL)
+        until(lambda: states(narrow) == {"dispatched": 41})
+        until(lambda: depth(redis_url, NORMAL) == 2, what="each holds no more than a child has hands for")
 
 
 def test_there_is_one_leader_and_the_lead_passes_on(settings: Settings) -> None:
@@ -160,3 +180,17 @@ def writes(settings: Settings) -> int:
 def age_of(seconds: float) -> Callable[[], bool]:
     deadline = time.monotonic() + seconds
     return lambda: time.monotonic() > deadline
+
+
+def test_a_backends_rate_bounds_what_is_dispatched(settings: Settings) -> None:
+    slow = settings.model_copy(update={"claim_patience": 600.0, "worker_concurrency": 64})
+    widen(slow, 10_000)
+    on_journal(slow, "UPDATE backends SET rate = 20")
+    accept(slow, 200)
+    began = time.monotonic()
+    with dispatching(slow):
+        until(lambda: states(slow).get("dispatched", 0) >= 50, 30)
+        gone, seconds = states(slow)["dispatched"], time.monotonic() - began
+        assert gone <= 20 * seconds, "the first second's worth has to be waited for, too"
+        on_journal(slow, "UPDATE backends SET rate = NULL")
+        until(lambda: states(slow) == {"dispatched": 200})

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.request import Request, urlopen
 
 import aiohttp
@@ -24,6 +25,8 @@ from tests.waiting import auntil, until
 from workers.erp.http import HttpErp
 from workers.erp.port import Kind, Outcome, Submission
 from workers.erp.sim import Dial, Simulator, read_effects
+from workers.erp.sim.book import Book
+from workers.erp.sim.conduct import Conduct
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -232,6 +235,44 @@ def test_throttled_it_asks_for_a_pause(file: Path) -> None:
             assert sorted(r.taken()) == sorted(str(order.id) for order in orders)
 
     run(work)
+
+
+def test_beyond_its_limit_it_turns_orders_away_and_takes_none_of_them(file: Path) -> None:
+    async def work() -> None:
+        async with rig(file, Dial(limit=10, latency_ms=300)) as r:
+            outcomes = await r.erp.submit([an_order() for _ in range(14)], budget=30)
+            kinds = Counter(outcome.kind for outcome in outcomes.values())
+            assert kinds == {Kind.ACCEPTED: 10, Kind.TRANSIENT: 4}
+            assert len(r.taken()) == 10
+            assert {outcome.calls for outcome in outcomes.values()} == {1}
+            await r.turn(limit=10)
+            assert set(await r.many([an_order() for _ in range(40)])) == {Kind.ACCEPTED}, "none is in hand for long"
+
+    run(work)
+
+
+def test_brief_tries_are_counted(file: Path) -> None:
+    async def work() -> None:
+        async with rig(file, Dial(limit=1, latency_ms=30), erp_tries=3) as r:
+            first, second = (await r.erp.submit([an_order(), an_order()], budget=30)).values()
+            assert (first.kind, first.calls) == (Kind.ACCEPTED, 1)
+            assert (second.kind, second.calls > 1) == (Kind.ACCEPTED, True)
+
+    run(work)
+
+
+def test_the_limit_drifts(file: Path) -> None:
+    taken = []
+    with mock.patch("time.monotonic", return_value=0.0) as clock:
+        conduct = Conduct(Book(file), Dial(limit=10, limit_drift=0.5, limit_period=40, latency_ms=1000))
+        for clock.return_value in (0.0, 10.0, 30.0):
+            orders = [an_order() for _ in range(20)]
+            replies = [
+                conduct.answer("POST", "/orders", {"idempotency-key": str(order.id)}, order.body) for order in orders
+            ]
+            taken.append(sum(reply is not None and reply.label == "201" for reply in replies))
+    conduct.book.close()
+    assert taken == [10, 15, 5]
 
 
 async def submit_all(r: Rig, orders: Sequence[Submission]) -> bool:

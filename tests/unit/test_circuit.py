@@ -53,8 +53,9 @@ def test_a_canary_closes_or_opens_it() -> None:
 
 
 def test_the_window_doubles_once_per_windowful_and_halves_once() -> None:
-    grown = step(step(CLOSED, met(answered=32)), met(answered=32))
-    assert grown.window == 128
+    small = replace(CLOSED, window=8)
+    assert step(step(small, met(answered=4)), met(answered=4)).window == 16
+    grown = replace(CLOSED, window=128)
     first = step(grown, met(answered=10, failed=2))
     assert first.window == 64
     assert step(first, met(answered=10, failed=2)).window == 64, "claimed before the last halving"
@@ -63,7 +64,7 @@ def test_the_window_doubles_once_per_windowful_and_halves_once() -> None:
 
 
 def test_a_lone_bad_order_does_not_shrink_the_window() -> None:
-    assert step(CLOSED, met(answered=199, failed=1)).window == 64 + 199
+    assert step(CLOSED, met(answered=199, failed=1)).window > 64
 
 
 def test_throttling_halves_the_window_and_never_opens_the_circuit() -> None:

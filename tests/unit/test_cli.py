@@ -28,7 +28,8 @@ from workers.status import hindrance
 
 COMMANDS = [
     "up", "demo", "migrate", "api", "worker", "flower", "erp-sim", "submit", "status", "backlog", "audit", "seal",
-    "forecast", "replay", "drain", "reconcile", "divert", "pause", "resume", "quarantine", "release", "evidence",
+    "forecast", "replay start", "replay status", "replay pause", "replay resume", "replay next", "replay hold",
+    "replay cancel", "drain", "reconcile", "divert", "rate", "pause", "resume", "quarantine", "release", "evidence",
     "key add", "key rotate", "key revoke", "key list", "key generate", "order show", "client add", "client list",
     "client change", "client rotate", "client revoke", "webhook add", "webhook list", "webhook rotate",
     "webhook enable", "webhook disable", "webhook test", "webhook notices", "webhook move", "webhook remove",

@@ -18,6 +18,7 @@ from workers.cli.failure import explain
 from workers.cli.forecast import forecast
 from workers.cli.keys import key
 from workers.cli.reconcile import reconcile
+from workers.cli.replay import replay
 from workers.cli.sealing import seal
 from workers.cli.spill import spill
 from workers.cli.spool import spool
@@ -48,12 +49,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "forecast": forecast,
     "audit": audit,
     "seal": seal,
-    "replay": recovery.replay,
     "drain": recovery.drain,
     "reconcile": reconcile,
     "divert": divert,
     "pause": recovery.pause,
     "resume": recovery.resume,
+    "rate": recovery.rate,
     "quarantine": trust.quarantine,
     "release": trust.release,
     "evidence": trust.evidence,
@@ -89,7 +90,8 @@ def common(
 for name, command in COMMANDS.items():
     app.command(name)(command)
 groups = {
-    "order": reports.order, "dead": dead, "client": client, "key": key, "spool": spool, "spill": spill,
+    "order": reports.order, "replay": replay, "dead": dead, "client": client, "key": key, "spool": spool,
+    "spill": spill,
     "webhook": webhook,
 }  # fmt: skip
 for name, group in groups.items():

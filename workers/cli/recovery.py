@@ -1,20 +1,19 @@
-"""Commands of the recovery: `replay`, `drain`, `pause`, `resume`.
+"""Commands of the recovery: `drain`, `pause`, `resume`; and what every command shares that puts orders through again.
 
-A replay shows what it would touch before it touches it. Watching it, or a drain, is only watching: Ctrl-C stops the
-bar, never the orders.
+What an act would touch is shown before it touches it. Watching is only watching: Ctrl-C stops the bar, never the
+orders.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from config.durations import duration
-from orders.states import Reason, State
 from workers.cli.failure import BAD
-from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal, settings_of
+from workers.cli.session import Json, on_journal, settings_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -28,41 +27,6 @@ Younger = Annotated[timedelta | None, typer.Option(parser=duration, metavar="AGE
 Why = Annotated[str | None, typer.Option("--because", help="Why, for the record.")]
 Backend = Annotated[str | None, typer.Argument(metavar="BACKEND", help="RELAIS_BACKEND when left out.")]
 INTERRUPTED = 130
-
-
-def replay(
-    ctx: typer.Context,
-    pharmacy: Pharmacy = None,
-    older: Older = None,
-    younger: Younger = None,
-    priority: Annotated[Literal["urgent", "normal"] | None, typer.Option(help="Only these orders.")] = None,
-    reason: Annotated[Reason | None, typer.Option(help="Dead letters of this reason, not the backlog.")] = None,
-    because: Why = None,
-    yes: Yes = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would touch, and stop.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until the orders are final.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Put the backlog, or dead letters, through again.
-
-    Due at once, with the same idempotency keys; an open circuit sends its canary now. The window
-    still rules how much of it reaches the ERP at once.
-    """
-    from workers.cli import show
-    from workers.replay import Choice
-
-    choice = Choice(
-        state=State.DEAD if reason else State.ACCEPTED, pharmacy=pharmacy, priority=priority,
-        reason=reason, older=older, younger=younger,
-    )  # fmt: skip
-    report: dict[str, Any] = {"preview": preview(ctx, choice, as_json), "replayed": 0}
-    if not dry_run and report["preview"]["orders"]:
-        confirm(f"Replay {report['preview']['orders']:,} orders?", yes)
-        report |= again(ctx, choice, because, wait=not no_wait)
-    if as_json:
-        show.document(report)
-    elif not dry_run:
-        show.line(_sentence(report))
 
 
 def drain(
@@ -115,6 +79,34 @@ def resume(
     show.say(f"{name} is resumed.")
 
 
+def rate(
+    ctx: typer.Context,
+    words: Annotated[list[str], typer.Argument(metavar="[BACKEND] N|off", help="Orders a second, or no limit.")],
+    reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+) -> None:
+    """Cap how many orders a second a backend gets, over all workers."""
+    from workers import replays
+    from workers.cli import show
+
+    name = words[0] if len(words) == 2 else settings_of(ctx).backend
+    wanted = _rate(words)
+    on_journal(ctx, lambda engine, _: replays.limit(engine, name, wanted, reason))
+    show.say(f"{name} gets as many orders as its window lets." if wanted is None
+             else f"{name} gets at most {wanted:g} orders a second.")  # fmt: skip
+
+
+def _rate(words: list[str]) -> float | None:
+    if len(words) <= 2 and words[-1] == "off":
+        return None
+    try:
+        wanted = float(words[-1])
+    except ValueError:
+        wanted = 0.0
+    if len(words) > 2 or not 0.01 <= wanted <= 1_000_000:
+        raise typer.BadParameter("say [BACKEND] and orders a second (0.01 to 1000000), or off")
+    return wanted
+
+
 def preview(ctx: typer.Context, choice: Choice, as_json: bool) -> dict[str, Any]:
     """What an act on `choice` would touch, shown (on stderr beside --json, where it is part of the report)."""
     from workers import replay as replaying
@@ -142,13 +134,3 @@ def again(ctx: typer.Context, choice: Choice, because: str | None, *, wait: bool
         show.say("No longer watching: the replay goes on without it. `relais status` shows how it stands.")
         raise typer.Exit(INTERRUPTED) from None
     return {"replayed": len(ids), **became}
-
-
-def _sentence(report: dict[str, Any]) -> str:
-    if not report["replayed"]:
-        return "Nothing to replay."
-    sentence = f"{report['replayed']:,} orders replayed"
-    if "became" not in report:
-        return f"{sentence}; they are due now."
-    became = ", ".join(f"{count:,} {state}" for state, count in report["became"].items())
-    return f"{sentence} in {report['seconds']:.1f} s: {became}."

@@ -112,10 +112,15 @@ def status(
 def show_status(found: Mapping[str, Any]) -> None:
     """The status for people."""
     from workers.cli import show
+    from workers.cli.steps import show_replay
 
     if found["journal"] is None:
-        headings = ("name", "circuit", "window", "paused", "quarantined", "evidence", "since", "succeeded_at", "held")
+        headings = (
+            "name", "circuit", "window", "rate", "paused", "quarantined", "evidence", "since", "succeeded_at", "held",
+        )  # fmt: skip
         show.table("Backends", found["backends"], headings)
+        for step in found["replays"]:
+            show_replay(step)
         show.facts("Orders", {**found["orders"], "backlog": found["backlog"], "oldest waiting": found["oldest"]})
         for one in found["forecast"]:
             show.line(one["sentence"])

@@ -36,6 +36,9 @@ def erp_sim(
     error_rate: Annotated[float | None, typer.Option(help="Share of requests answered with an error.")] = None,
     error_status: Annotated[int | None, typer.Option(help="HTTP status of those answers.")] = None,
     throttle: Annotated[float | None, typer.Option(help="Orders a second beyond which 429 is answered.")] = None,
+    limit: Annotated[float | None, typer.Option(help="Orders in hand beyond which 503 is answered.")] = None,
+    limit_drift: Annotated[float | None, typer.Option(help="Share of the limit by which it swings.")] = None,
+    limit_period: Annotated[float | None, typer.Option(help="Time of one such swing, seconds.")] = None,
     retry_after: Annotated[int | None, typer.Option(help="Retry-After of a 429, seconds.")] = None,
     garbage: Annotated[
         Literal["none", "html", "truncated", "oversized", "wrong_type"] | None,

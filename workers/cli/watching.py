@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders import reading
+from orders import reading, replay_reading
 from orders.journal import unreachable
 from workers.cli.progress import bar
 from workers.replay import fates, left
@@ -41,6 +41,20 @@ async def settled(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, Any]:
     began = time.monotonic()
     await watch(engine, "replay", lambda: left(engine, ids), None)
     return {"became": await fates(engine, ids), "seconds": time.monotonic() - began}
+
+
+async def followed(engine: AsyncEngine, number: int, ids: Sequence[UUID]) -> dict[str, Any]:
+    """Follow a replay until it is over, or a gate makes it hold: its state, why, and how many are in each state."""
+    began, row = time.monotonic(), {"state": "running"}
+
+    async def remaining() -> int:
+        [found] = await replay_reading.standing(engine, number)
+        row.update(found)
+        return 0 if replay_reading.stuck(found) or found["ended_at"] else int(found["left"]) or 1
+
+    await watch(engine, "replay", remaining, None)
+    became = await fates(engine, ids)
+    return {**{name: row[name] for name in ("state", "why")}, "became": became, "seconds": time.monotonic() - began}
 
 
 async def watch(engine: AsyncEngine, label: str, remaining: Left, timeout: timedelta | None) -> int:

@@ -78,7 +78,8 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one order; `status` is HTTP's where there was one, `retry_after` is in seconds.
+    """What came of one order; `status` is HTTP's where there was one, `retry_after` is in seconds, `calls` says how
+    many brief tries it took.
 
     `evidence` is what the answer proves against the backend; `answer` is its body as it came, MOST_KEPT bytes of it.
     """
@@ -92,6 +93,7 @@ class Outcome:
     ended: datetime | None = None
     evidence: Evidence | None = None
     answer: bytes = b""
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)

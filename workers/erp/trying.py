@@ -36,6 +36,7 @@ class Tried(NamedTuple):
     found: Mapping[UUID, Outcome] | None = None
     page: Page | None = None
     answer: bytes = b""
+    calls: int = 1
 
     def outcome(self, started: datetime) -> Outcome:
         """The outcome of an order whose first try began at `started`."""
@@ -44,7 +45,7 @@ class Tried(NamedTuple):
         evidence = self.failure.evidence if self.failure else None
         return Outcome(
             self.kind, self.detail, self.status, self.receipt, self.retry_after, started, datetime.now(UTC), evidence,
-            self.answer[:MOST_KEPT],
+            self.answer[:MOST_KEPT], self.calls,
         )  # fmt: skip
 
 
@@ -97,11 +98,13 @@ async def try_again(
     Once one of them may have been taken, no later failure makes the order certainly not taken.
     """
     done = [first]
-    kinds = {first.kind}
+    kinds = [first.kind]
 
     async def once() -> Tried:
-        tried = done.pop() if done else await call()
-        kinds.add(tried.kind)
+        if done:
+            return done.pop()
+        tried = await call()
+        kinds.append(tried.kind)
         return tried
 
     def worth_it(tried: Tried) -> bool:
@@ -113,6 +116,7 @@ async def try_again(
         stop=stop_after_attempt(tries) | stop_before_delay(until - asyncio.get_running_loop().time()),
         retry_error_callback=_as_it_was,
     )(once)
+    last = last._replace(calls=len(kinds))
     if Kind.UNKNOWN in kinds and last.kind in _NOT_TAKEN:
         return last._replace(kind=Kind.UNKNOWN, detail=f"{last.detail}; an earlier try may have been taken")
     return last

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,6 +23,7 @@ from workers.erp.sim.reply import HTML, Reply, as_json, spoilt
 from workers.erp.sim.telling import Signer, Teller, lot
 
 MOST_ASKED: Final = 200  # ids in one find
+FULL: Final = as_json(503, {"error": "too many orders at once"})
 
 
 class Refused(Exception):
@@ -41,7 +44,8 @@ class Conduct:
         self.dial = dial
         self.answers: Counter[str] = Counter()
         self._tokens = 1.0
-        self._filled = time.monotonic()
+        self._began = self._filled = time.monotonic()
+        self._in_hand: list[float] = []  # when each order in hand will be answered; a heap
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply | None:
         """The reply to a request; None: never."""
@@ -59,12 +63,15 @@ class Conduct:
             reply = self._route(method, path, headers, body)
         except Refused as refused:
             reply = as_json(refused.status, {"error": refused.error})
-        return spoilt(reply, dial.garbage).after(self._latency())
+        seconds = self._latency()
+        if path == "/orders" and reply is not FULL:
+            heappush(self._in_hand, time.monotonic() + seconds)
+        return spoilt(reply, dial.garbage).after(seconds) if reply is not FULL else reply
 
     def _route(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
         match method, path:
             case "POST", "/orders":
-                return self._throttled() or self._order(headers, body)
+                return self._full() or self._throttled() or self._order(headers, body)
             case "POST", "/orders/find":
                 return as_json(200, {"orders": self._find(_object(body).get("ids"))})
             case "POST", "/orders/list":
@@ -74,6 +81,16 @@ class Conduct:
             case _, "/orders" | "/orders/find" | "/orders/list" | "/health":
                 return as_json(405, {"error": "method not allowed"})
         return as_json(404, {"error": "no such path"})
+
+    def _full(self) -> Reply | None:
+        """A 503 at once when as many orders are in hand, their answers yet to come, as the limit of the moment."""
+        limit, now = self.dial.limit, time.monotonic()
+        while self._in_hand and self._in_hand[0] <= now:
+            heappop(self._in_hand)
+        if limit is None:
+            return None
+        swing = math.sin(2 * math.pi * (now - self._began) / self.dial.limit_period)
+        return FULL if len(self._in_hand) >= limit * (1 + self.dial.limit_drift * swing) else None
 
     def _throttled(self) -> Reply | None:
         """A 429 when orders come faster than the throttle lets them, in bursts of at most a second's worth."""

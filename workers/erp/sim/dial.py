@@ -24,6 +24,9 @@ class Dial(BaseModel):
     error_rate: Share = Field(0.0, description="share of requests answered with `error_status`; no order is taken")
     error_status: int = Field(500, ge=400, le=599, description="HTTP status of those answers")
     throttle: float | None = Field(None, gt=0, description="orders per second beyond which 429 is answered")
+    limit: float | None = Field(None, gt=0, description="orders in hand at once beyond which 503 is answered")
+    limit_drift: Share = Field(0.0, description="share of the limit by which it swings up and down")
+    limit_period: float = Field(60.0, gt=0, description="time of one such swing")
     retry_after: int = Field(1, ge=0, le=3600, description="Retry-After of a 429, seconds")
     garbage: Literal["none", "html", "truncated", "oversized", "wrong_type"] = Field(
         "none",

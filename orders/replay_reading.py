@@ -1,0 +1,33 @@
+"""How replays stand, for whoever shows them: the CLI, the status, a watch. Never writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+STANDING = text("""
+SELECT r.id, r.backend, r.state, r.stage, r.passed, r.hold, r.orders, r.why, r.stage_since, r.started_at,
+  r.started_by, r.ended_at, r.history, r.choice, cardinality(r.staged) AS staged,
+  CASE WHEN r.ended_at IS NULL THEN
+    (SELECT count(*) FROM deliveries d WHERE d.backend = r.backend AND d.state = 'accepted' AND d.turn > 0)
+    + (SELECT count(*) FROM deliveries d WHERE d.backend = r.backend AND d.state IN ('dispatched', 'delivering')
+      AND d.turn > 0)
+    + (SELECT count(*) FROM deliveries d WHERE d.backend = r.backend AND d.state = 'submitted' AND d.turn > 0)
+  END AS "left"
+FROM replays r WHERE CASE WHEN CAST(:id AS bigint) IS NULL THEN
+  r.ended_at IS NULL OR r.id = (SELECT max(id) FROM replays l WHERE l.backend = r.backend) ELSE r.id = :id END
+ORDER BY r.backend, r.id
+""")
+
+
+async def standing(engine: AsyncEngine, number: int | None = None) -> list[dict[str, Any]]:
+    """Each backend's newest replay, or that of the number: state, stage, why, and how many orders are not final."""
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(STANDING, {"id": number})).mappings()]
+
+
+def stuck(row: dict[str, Any]) -> bool:
+    """True when a gate made this replay hold, so that only an operator's word takes it on."""
+    return bool(row["state"] == "holding" and row["passed"] != row["stage"])

@@ -1,0 +1,143 @@
+"""`relais replay`: the backlog put through again step by step, seen and steered; and dead letters, at once.
+
+`relais replay …` without a word of its own is `relais replay start …`. Every act shows how things stand, then asks.
+Watching is only watching: Ctrl-C stops the bar, never the orders.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from orders.states import Reason, State
+from workers.cli.failure import BAD
+from workers.cli.recovery import INTERRUPTED, Backend, Older, Why, Younger, again, preview
+from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal, settings_of
+from workers.cli.steps import STEPS, show_replay
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from workers.replay import Choice
+
+
+class _StartByDefault(TyperGroup):
+    """`relais replay --yes` is `relais replay start --yes`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["start", *args]
+        return super().parse_args(ctx, args)
+
+
+replay = typer.Typer(
+    cls=_StartByDefault, no_args_is_help=False,
+    help="Put the backlog through again, step by step: 1 order, 10, 100, then all. `replay OPTIONS` starts one.",
+)  # fmt: skip
+
+
+for _name, _step in STEPS.items():
+    replay.command(_name)(_step)
+
+
+@replay.command("start")
+def start(
+    ctx: typer.Context,
+    backend: Backend = None,
+    stage_hold: Annotated[
+        bool, typer.Option("--stage-hold", help="Wait for `replay next` after each stage.")
+    ] = False,
+    pharmacy: Pharmacy = None,
+    older: Older = None,
+    younger: Younger = None,
+    priority: Annotated[Literal["urgent", "normal"] | None, typer.Option(help="Only these orders.")] = None,
+    reason: Annotated[
+        Reason | None, typer.Option(help="Dead letters of this reason, at once, not the backlog.")
+    ] = None,
+    because: Why = None,
+    yes: Yes = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would touch, and stop.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until the orders are final.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put a backend's backlog through again, step by step.
+
+    One order, then 10, then 100, then as many as the window takes; each stage has to pass the gates
+    (receipts, errors, latency), else it holds and says why. With --reason: dead letters, at once.
+    """
+    from workers.cli import show
+    from workers.replay import Choice
+
+    choice = Choice(
+        state=State.DEAD if reason else State.ACCEPTED, pharmacy=pharmacy, priority=priority, reason=reason,
+        older=older, younger=younger, backend=backend if reason else backend or settings_of(ctx).backend,
+    )  # fmt: skip
+    report: dict[str, Any] = {"preview": preview(ctx, choice, as_json), "replayed": 0}
+    if not dry_run and report["preview"]["orders"]:
+        confirm(f"Replay {report['preview']['orders']:,} orders?", yes)
+        if reason:
+            report |= again(ctx, choice, because, wait=not no_wait)
+        else:
+            report |= _step_by_step(ctx, choice, because, hold=stage_hold, wait=not no_wait)
+    if as_json:
+        show.document(report)
+    elif not dry_run:
+        show.line(_sentence(report))
+    if report.get("state") in ("holding", "cancelled"):
+        raise typer.Exit(BAD)
+
+
+@replay.command("status")
+def status(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show how each backend's newest replay stands, and what its stages came to."""
+    from orders import replay_reading
+    from workers.cli import show
+
+    found = on_journal(ctx, lambda engine, _: replay_reading.standing(engine))
+    if as_json:
+        show.document(found)
+        return
+    for row in found:
+        show_replay(row)
+    if not found:
+        show.line("No replay was ever started.")
+
+
+def _step_by_step(
+    ctx: typer.Context, choice: Choice, because: str | None, *, hold: bool, wait: bool
+) -> dict[str, Any]:
+    from workers import replays
+    from workers.cli import show
+    from workers.cli.watching import followed
+    from workers.replays import Started
+
+    async def begin(engine: AsyncEngine, _: object) -> Started:
+        return await replays.start(engine, choice, hold=hold, reason=because)
+
+    began = on_journal(ctx, begin)
+    number = began.id
+    if number is None:
+        return {}
+    report = {"replayed": len(began.orders), "replay": number}
+    if not wait:
+        return report
+    try:
+        return report | on_journal(ctx, lambda engine, _: followed(engine, number, began.orders))
+    except KeyboardInterrupt:
+        show.say("No longer watching: the replay goes on without it. `relais replay status` shows how it stands.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _sentence(report: dict[str, Any]) -> str:
+    if not report["replayed"]:
+        return "Nothing to replay."
+    sentence = f"{report['replayed']:,} orders replayed"
+    if "became" not in report:
+        return f"{sentence}; they are due now."
+    became = ", ".join(f"{count:,} {state}" for state, count in report["became"].items())
+    if report.get("state") in ("holding", "cancelled"):
+        why = f": {report['why']}" if report["why"] else ""
+        return f"{sentence}, and after {report['seconds']:.1f} s it is {report['state']}{why}. So far: {became}."
+    return f"{sentence} in {report['seconds']:.1f} s: {became}."

@@ -1,0 +1,110 @@
+"""The gates that a replay's stage has to pass, as pure functions of what its attempts came to.
+
+A gate fails as soon as the stage cannot pass it any more, and says so in words that an operator can act on: receipts
+missing, or unverified where they must be signed; more errors than the share that is allowed; more refusals than the
+backend's norm explains; answers slower than its norm by a factor. An order that never reached the ERP, because it is
+unfit or its worker died, says nothing about the ERP and weighs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from config.settings import Settings
+
+STAGES: Final = (1, 10, 100, 0)  # orders that a stage tries; 0 is the ramp, which ends with the replay
+RAMP: Final = 0
+PARTS: Final = 5  # that the ramp's newest attempts are judged in
+PART: Final = (100, 400)  # attempts in one: a windowful, within these bounds
+STAYS: Final = 3  # parts with too many errors, from which on they are no burst that a smaller window ends
+BRISK: Final = 0.5  # seconds: an ERP that answers within is not slow, whatever its norm
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What attempts came to: how many were `answered` (of them `delivered` and `refused`), how many `failed`.
+
+    Of the delivered, `unreceipted` have no receipt and `unsigned` none whose signature was verified. `slow` is the
+    95th percentile of the answered ones' durations, in seconds; `settled` counts a stage's orders that are done with,
+    `bad` a ramp's parts in which more failed than may.
+    """
+
+    answered: int = 0
+    failed: int = 0
+    delivered: int = 0
+    refused: int = 0
+    unreceipted: int = 0
+    unsigned: int = 0
+    slow: float | None = None
+    settled: int = 0
+    bad: int = 0
+
+    def in_words(self) -> str:
+        """For the history: `10 answered, 0 failed, p95 0.12 s`."""
+        slow = "" if self.slow is None else f", p95 {self.slow:.2f} s"
+        return f"{self.answered} answered, {self.failed} failed{slow}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """What is asked of a stage: `errors` a share, `slower` a factor; the backend's norms, None where unknown."""
+
+    errors: float
+    slower: float
+    signed: bool
+    latency: float | None = None
+    refusing: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, latency: float | None, refusing: float | None) -> Gates:
+        """The gates of the settings, and the norms of the backend's row."""
+        # Receipts are verified where the settings know how to ask for it.
+        signed = getattr(settings, "receipts", None) == "require"
+        return cls(settings.replay_errors, settings.replay_slower, signed, latency, refusing)
+
+
+def failing(stage: int, found: Figures, gates: Gates) -> str | None:
+    """Why the stage cannot pass, or None while it can."""
+    tried = found.answered + found.failed
+    size = stage or max(tried, PART[0])
+    if found.unreceipted:
+        return f"{found.unreceipted} of {found.delivered} delivered without a receipt"
+    if gates.signed and found.unsigned:
+        return f"{found.unsigned} of {found.delivered} delivered without a verified receipt"
+    if found.bad >= STAYS if stage == RAMP else found.failed > gates.errors * size:
+        return f"{found.failed} of {tried} attempts failed, {gates.errors:.0%} is allowed"
+    if found.refused > max(1.0, (gates.errors + 2 * (gates.refusing or 0.0)) * size):
+        return f"{found.refused} of {found.answered} orders refused, which is not the backend's norm"
+    return _sluggish(stage, found, gates)
+
+
+def passed(stage: int, found: Figures) -> bool:
+    """Whether all of the stage's orders are done with; a ramp is passed only when nothing is left."""
+    return stage != RAMP and found.settled >= stage
+
+
+def after(stage: int) -> int:
+    """The stage after this one."""
+    return STAGES[min(STAGES.index(stage) + 1, len(STAGES) - 1)]
+
+
+def before(stage: int) -> int | None:
+    """The stage before this one, None before the first."""
+    place = STAGES.index(stage)
+    return STAGES[place - 1] if place else None
+
+
+def named(stage: int) -> str:
+    """A stage as people call it."""
+    return "the ramp" if stage == RAMP else f"stage {stage}"
+
+
+def _sluggish(stage: int, found: Figures, gates: Gates) -> str | None:
+    """Latency is judged on all of a stage, and on a part of a ramp at least: a first call warms up connections."""
+    if gates.latency is None or found.slow is None or found.answered < (stage or PART[0]):
+        return None
+    allowed = max(BRISK, gates.slower * gates.latency)
+    if found.slow <= allowed:
+        return None
+    return f"one answer in twenty takes {found.slow:.2f} s, {allowed:.2f} s is allowed"

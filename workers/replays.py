@@ -1,0 +1,197 @@
+"""Replays as operators start and steer them; each act is recorded in `operations` in the transaction that does it.
+
+Starting one chooses orders of a backend's backlog, makes them due and gives each its turn among its pharmacy's, so
+that a pharmacy with a thousand orders keeps no other waiting. At most one is not over per backend: of two operators
+who start one at once, one is told that he was second. What happens then is the leader's (`workers.steering`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from orders.errors import NotFound, NotSo
+from orders.journal import WAKE, transactional
+from workers.gates import after, named
+from workers.operations import operator, record, register
+from workers.replay import CHOSEN, Choice, narrowed
+
+BEGINNING: Final = 10  # orders out at once, at most, when a replay begins
+
+BEGIN = text("""
+INSERT INTO replays (backend, choice, hold, started_by) VALUES (:backend, CAST(:choice AS jsonb), :hold, :operator)
+ON CONFLICT (backend) WHERE ended_at IS NULL DO NOTHING RETURNING id
+""")
+
+# Orders of an earlier replay, cancelled since, that are not chosen again are live ones like any other.
+CLEAR = text("""
+UPDATE deliveries SET turn = 0 WHERE backend = :backend AND (state = 'accepted' AND turn > 0
+  OR state IN ('dispatched', 'delivering') AND turn > 0 OR state = 'submitted' AND turn > 0)
+""")
+
+CHOOSE = text(f"""
+WITH chosen AS (
+  SELECT d.order_id,
+    row_number() OVER (PARTITION BY o.pharmacy, d.priority, d.cut_off ORDER BY d.order_id) AS turn {CHOSEN}
+)
+UPDATE deliveries d SET turn = chosen.turn, due_at = now(), attempts = 0, failed_at = NULL
+FROM chosen WHERE d.order_id = chosen.order_id AND d.state = 'accepted' RETURNING d.order_id
+""")
+
+COUNTED = text("UPDATE replays SET orders = :orders, stage_since = clock_timestamp() WHERE id = :id")
+
+# An open circuit sends its canary at once; what the window had grown to before is to be earned again.
+BACKEND = text("""
+UPDATE backends SET "window" = least("window", :window), credit = 0,
+  probe_at = CASE WHEN circuit = 'open' AND NOT paused AND NOT quarantined THEN now() ELSE probe_at END
+WHERE name = :backend
+""")
+
+OPEN = text("SELECT * FROM replays WHERE backend = :backend AND ended_at IS NULL FOR UPDATE")
+
+GO_ON = text("""
+UPDATE replays SET state = 'running', stage = :stage, why = NULL,
+  staged = CASE WHEN :afresh THEN '{}' ELSE staged END,
+  stage_since = CASE WHEN :afresh THEN clock_timestamp() ELSE stage_since END WHERE id = :id
+""")
+
+PAUSE = text("UPDATE replays SET state = 'paused', why = :why WHERE id = :id")
+HOLD = text("UPDATE replays SET hold = :hold WHERE id = :id")
+CANCEL = text("UPDATE replays SET state = 'cancelled', ended_at = clock_timestamp(), why = :why WHERE id = :id")
+RATE = text("UPDATE backends SET rate = CAST(:rate AS float8) WHERE name = :backend")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A replay that began: its id, and the orders that it chose; no id when there was nothing to choose."""
+
+    id: int | None
+    orders: list[UUID]
+
+
+async def start(engine: AsyncEngine, choice: Choice, *, hold: bool, reason: str | None) -> Started:
+    """Begin to replay the chosen orders of `choice.backend`'s backlog. Raises NotFound, and NotSo when one runs.
+
+    One statement gives all of them their turn; while it runs, which is seconds for a few hundred thousand orders,
+    the backlog waits and live orders do not.
+    """
+    assert choice.backend is not None
+    async with transactional(engine).connect() as connection, connection.begin() as transaction:
+        number = await _begin(connection, choice, hold)
+        await connection.execute(CLEAR, {"backend": choice.backend})
+        ids = [row[0] for row in await connection.execute(CHOOSE, choice.values())]
+        if not ids:
+            await transaction.rollback()
+            return Started(None, [])
+        await connection.execute(COUNTED, {"id": number, "orders": len(ids)})
+        await connection.execute(BACKEND, {"backend": choice.backend, "window": BEGINNING})
+        detail = {"backend": choice.backend, "replay": number, "choice": narrowed(choice), "orders": len(ids)}
+        await record(connection, "replay", reason, {**detail, "hold": hold})
+        await connection.execute(WAKE)
+    return Started(number, ids)
+
+
+async def _begin(connection: AsyncConnection, choice: Choice, hold: bool) -> int:
+    await _known(connection, choice.backend or "")
+    found = (await connection.execute(BEGIN, {
+        "backend": choice.backend, "choice": json.dumps(narrowed(choice), default=str), "hold": hold,
+        "operator": operator(),
+    })).scalar_one_or_none()  # fmt: skip
+    if found is None:
+        raise NotSo(f"a replay of {choice.backend} is not over: `relais replay status`")
+    return int(found)
+
+
+async def pause(engine: AsyncEngine, backend: str, reason: str | None) -> None:
+    """Send nothing more of the replay until it is resumed; live orders go on. Raises NotFound and NotSo."""
+    await _act(engine, backend, "pause", reason, PAUSE, {"why": reason}, allowed=("running",))
+
+
+async def resume(engine: AsyncEngine, backend: str, reason: str | None) -> None:
+    """Go on: where it was paused, or from the last stage that was passed. Raises NotFound and NotSo."""
+    async with transactional(engine).begin() as connection:
+        row = await _open(connection, backend, ("paused", "holding"), "resume")
+        if row["state"] == "paused":
+            values = {"stage": row["stage"], "afresh": False}
+        else:
+            done = row["passed"] == row["stage"]
+            values = {"stage": after(row["stage"]) if done else row["passed"] or 1, "afresh": True}
+        await _done(connection, row, "resume", reason, GO_ON, values)
+
+
+async def next_stage(engine: AsyncEngine, backend: str, reason: str | None) -> None:
+    """The word that a replay waits for between two stages. Raises NotFound and NotSo."""
+    async with transactional(engine).begin() as connection:
+        row = await _open(connection, backend, ("holding",), "next")
+        if row["passed"] != row["stage"]:
+            raise NotSo(f"it holds because {named(row['stage'])} failed: {row['why']}; say resume to try again")
+        values = {"stage": after(row["stage"]), "afresh": True}
+        await _done(connection, row, "next", reason, GO_ON, values)
+
+
+async def hold(engine: AsyncEngine, backend: str, wanted: bool, reason: str | None) -> None:
+    """Wait for a word after each stage from now on, or not. Raises NotFound, and NotSo in the last stage."""
+    async with transactional(engine).begin() as connection:
+        row = await _open(connection, backend, ("running", "holding", "paused"), "hold")
+        if row["stage"] == 0 and wanted:
+            raise NotSo("no stage follows the ramp: pause stops it")
+        await _done(connection, row, "hold", reason, HOLD, {"hold": wanted})
+
+
+async def cancel(engine: AsyncEngine, backend: str, reason: str | None) -> None:
+    """End the replay; its orders stay due, as backlog like any other. Raises NotFound."""
+    open_ = ("running", "holding", "paused")
+    await _act(engine, backend, "cancel", reason, CANCEL, {"why": reason}, allowed=open_)
+
+
+async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: str | None) -> None:
+    """Let the backend get at most `rate` orders a second over all workers; None is no limit. Raises NotFound."""
+    async with transactional(engine).begin() as connection:
+        await _known(connection, backend)
+        await connection.execute(RATE, {"backend": backend, "rate": rate})
+        await record(connection, "rate", reason, {"backend": backend, "rate": rate})
+        await connection.execute(WAKE)
+
+
+async def _act(
+    engine: AsyncEngine, backend: str, act: str, reason: str | None, change: TextClause, values: dict[str, Any],
+    allowed: tuple[str, ...],
+) -> None:  # fmt: skip
+    async with transactional(engine).begin() as connection:
+        row = await _open(connection, backend, allowed, act)
+        await _done(connection, row, act, reason, change, values)
+
+
+async def _open(connection: AsyncConnection, backend: str, allowed: tuple[str, ...], act: str) -> dict[str, Any]:
+    row = (await connection.execute(OPEN, {"backend": backend})).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"no replay of {backend} is under way")
+    if row["state"] not in allowed:
+        raise NotSo(f"the replay of {backend} is {row['state']}: there is nothing to {act}")
+    return dict(row)
+
+
+async def _done(
+    connection: AsyncConnection, row: dict[str, Any], act: str, reason: str | None, change: TextClause,
+    values: dict[str, Any],
+) -> None:  # fmt: skip
+    await connection.execute(change, {"id": row["id"], **values})
+    detail = {"backend": row["backend"], "replay": row["id"], "stage": row["stage"], **values}
+    await record(connection, f"replay {act}", reason, detail)
+    await connection.execute(WAKE)
+
+
+async def _known(connection: AsyncConnection, backend: str) -> None:
+    """A backend that has orders but no row yet, because no worker has run, gets one. Raises NotFound."""
+    known = text("SELECT 1 FROM backends WHERE name = :backend")
+    if (await connection.execute(known, {"backend": backend})).first() is not None:
+        return
+    has = text("SELECT 1 FROM deliveries WHERE backend = :backend LIMIT 1")
+    if (await connection.execute(has, {"backend": backend})).first() is None:
+        raise NotFound(f"no backend {backend}")
+    await register(connection, backend)
