@@ -10,8 +10,9 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, T
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.tables import Instant, attempts, metadata, operations, orders, receipts
+from orders.tables_trust import evidence
 
-SEALED = (orders, attempts, receipts, operations)
+SEALED = (orders, attempts, receipts, operations, evidence)
 
 seals = Table(
     "seals",

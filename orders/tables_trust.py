@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-from orders.tables import NOW, Instant, metadata
+from orders.tables import NOW, Instant, metadata, sealed
 
 receipt_keys = Table(
     "receipt_keys",
@@ -46,6 +46,7 @@ evidence = Table(
     Column("conclusive", Boolean, nullable=False, comment="it is proof, and quarantined the backend"),
     Column("detail", Text, nullable=False),
     Column("answer", LargeBinary, comment="as it came, the first 64 KiB of it"),
+    *sealed("evidence"),
     Index("ix_evidence_backend_id", "backend", "id"),
     Index(
         "uq_evidence_lease_kind_order_id", "lease", "kind", "order_id", unique=True,

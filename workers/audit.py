@@ -26,7 +26,7 @@ from workers.proof.anchors import SYSLOG, AnchorDown
 from workers.proof.chain import check_chain
 from workers.proof.content import AT_ONCE
 from workers.proof.keys import Keys, keys_of
-from workers.proof.receipts import Signatures, SigningKeys, check_signatures, order_disagrees
+from workers.proof.receipts import Signatures, check_signatures
 from workers.proof.slices import MOST_IDS, Books, Unit, read_books
 from workers.proof.verdict import Chain
 
@@ -34,7 +34,8 @@ SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONL
 BODIES: Final = text("SELECT id, body, digest FROM orders")
 SIZE: Final = text(
     "SELECT coalesce(sum(greatest(reltuples, 0)), 0) + coalesce(sum(greatest(reltuples, 0)) FILTER "
-    "(WHERE relname = 'orders'), 0) FROM pg_class WHERE relname IN ('orders', 'attempts', 'receipts', 'operations')"
+    "(WHERE relname = 'orders'), 0) FROM pg_class "
+    "WHERE relname IN ('orders', 'attempts', 'receipts', 'operations', 'evidence')"
 )
 ALTERED: Final = "orders whose bytes were altered"
 
@@ -101,11 +102,11 @@ async def audit(engine: AsyncEngine) -> Ledger:
 
 async def prove(
     engine: AsyncEngine, settings: Settings, *, unit: Unit | None = None, anchors: Path | None = None,
-    signers: SigningKeys | None = None, watch: Watch | None = None,
+    watch: Watch | None = None,
 ) -> Proof:  # fmt: skip
     """Check everything, in one snapshot and in bounded memory.
 
-    `anchors` is a file to compare with instead of RELAIS_ANCHOR, `signers` are the ERPs' registered keys.
+    `anchors` is a file to compare with instead of RELAIS_ANCHOR.
     """
     keys = keys_of(settings.seal_key)
     anchored, blind, is_fault = _anchored(settings, keys, anchors)
@@ -118,7 +119,7 @@ async def prove(
             chain.astray(blind)
         elif blind is not None and chain.blocks:
             chain.remarks.append(blind)
-        signatures = await check_signatures(connection, signers or {}, order_disagrees, count.add)
+        signatures = await check_signatures(connection, count.add)
         now = (await connection.execute(text("SELECT now()"))).scalar_one()
     return Proof(ledger, books, chain, signatures, now)
 

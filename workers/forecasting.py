@@ -7,6 +7,7 @@ pace of the ERP, the time at which it is back.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import inf
@@ -15,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
-from orders import reading
+from orders import reading, replay_reading
 from orders.errors import NotFound
 from orders.journal import unreachable
 from workers import forecast_reading
@@ -23,7 +24,7 @@ from workers.forecast import Ends, Situation, Start, ends, late, paces
 from workers.forecast_arrivals import HOUR
 from workers.forecast_pace import Pace, measured, unseen
 from workers.forecast_reading import Backlog
-from workers.status import hindrance, leader
+from workers.status import hindrance, leader, stands
 
 Row = dict[str, Any]
 
@@ -67,10 +68,10 @@ async def foretell(engine: AsyncEngine, settings: Settings, backend: str, ask: A
     rows = {row["name"]: row for row in await reading.standing(engine)}
     if backend not in rows:
         raise NotFound(f"no backend {backend}: no worker has ever run for it")
-    leading = await leader(engine)
+    held = await _held(engine, rows)
     async with engine.connect() as connection:
         backlog = await forecast_reading.backlog(connection, backend)
-        return await _foretell(connection, settings, rows[backend], leading, backlog, ask)
+        return await _foretell(connection, settings, rows[backend], held[backend], backlog, ask)
 
 
 async def draining(engine: AsyncEngine, settings: Settings) -> list[Forecast]:
@@ -80,27 +81,36 @@ async def draining(engine: AsyncEngine, settings: Settings) -> list[Forecast]:
     """
     found: list[Forecast] = []
     try:
-        rows, leading = await reading.standing(engine), await leader(engine)
+        rows = {row["name"]: row for row in await reading.standing(engine)}
+        held = await _held(engine, rows)
         async with engine.connect() as connection:
-            for row in rows:
-                backlog = await forecast_reading.backlog(connection, row["name"])
+            for name, row in rows.items():
+                backlog = await forecast_reading.backlog(connection, name)
                 if backlog.orders:
-                    found.append(await _foretell(connection, settings, row, leading, backlog, Ask()))
+                    found.append(await _foretell(connection, settings, row, held[name], backlog, Ask()))
     except Exception as error:
         if not unreachable(error):
             raise
     return found
 
 
+async def _held(engine: AsyncEngine, rows: Mapping[str, Row]) -> dict[str, str | None]:
+    """Why each backend gets nothing for a time that nobody knows, or its replay does not; None where orders flow."""
+    leading = await leader(engine)
+    replays = {row["backend"]: stands(row) for row in await replay_reading.standing(engine)}
+    stopped = {name: row["paused"] or row["quarantined"] or not leading for name, row in rows.items()}
+    return {name: hindrance(rows[name], leading) if stopped[name] else replays.get(name) for name in rows}
+
+
 async def _foretell(
-    connection: AsyncConnection, settings: Settings, row: Row, leading: bool, backlog: Backlog, ask: Ask
+    connection: AsyncConnection, settings: Settings, row: Row, held: str | None, backlog: Backlog, ask: Ask
 ) -> Forecast:
     arrivals, urgent = await forecast_reading.arrivals(connection, row["name"], backlog.now)
     latency = row["latency"] or await forecast_reading.latency(connection, row["name"]) or 0.0
     start = _start(row, settings, latency + HANDLING, backlog.now, ask.at)
     pace = await _pace(connection, settings, row, latency, ask.rate)
     of = Situation(backlog.orders, arrivals, pace, start, backlog.rest, backlog.rounds, urgent)
-    why = _unknown(of, row, leading, ask)
+    why = _unknown(of, row, held, ask)
     found = ends(of) if why is None else Ends(inf, inf, inf)
     p5, p50, p95 = (_when(backlog.now, seconds) for seconds in (found.p5, found.p50, found.p95))
     return Forecast(
@@ -133,10 +143,10 @@ async def _pace(
     return replace(measured(bins) or unseen(bins, calls / (latency + HANDLING)), most=most)
 
 
-def _unknown(of: Situation, row: Row, leading: bool, ask: Ask) -> str | None:
+def _unknown(of: Situation, row: Row, held: str | None, ask: Ask) -> str | None:
     """Why there is no date at all, or None."""
-    if of.backlog and ask.at is None and (row["paused"] or row["quarantined"] or not leading):
-        return hindrance(row, leading)
+    if of.backlog and ask.at is None and held is not None:
+        return held
     if of.backlog and not of.pace.middle:
         return f"{row['name']} has delivered nothing yet, so its rate is not known"
     return None

@@ -59,8 +59,7 @@ class Gates:
     @classmethod
     def of(cls, settings: Settings, latency: float | None, refusing: float | None) -> Gates:
         """The gates of the settings, and the norms of the backend's row."""
-        # Receipts are verified where the settings know how to ask for it.
-        signed = getattr(settings, "receipts", None) == "require"
+        signed = settings.receipts == "require"
         return cls(settings.replay_errors, settings.replay_slower, signed, latency, refusing)
 
 

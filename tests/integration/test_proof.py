@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from tests.cli import CommandLine, environment
-from tests.integration.test_delivery import Bench, Kind, Scripted, always
+from tests.integration.test_delivery import MEDICINE, Bench, Kind, Scripted, always
 from tests.integration.test_seals import KEY, as_superuser, on_bench, seal, some_life
 from workers import operations
 from workers.audit import audit, prove
@@ -82,6 +82,9 @@ def test_an_order_that_was_sent_again_needs_a_receipt_of_that_delivery(settings:
     on_bench(settings, work)
 
 
+REGISTER_KEY = text("INSERT INTO receipt_keys (backend, key_id, public) VALUES (:backend, :key_id, :public)")
+
+
 @pytest.mark.parametrize(
     ("tampered", "fault"),
     [
@@ -92,18 +95,22 @@ def test_an_order_that_was_sent_again_needs_a_receipt_of_that_delivery(settings:
         ("key_id = 'k9'", "is said to be signed with the key k9, which is not registered"),
         ("key_id = 'k2'", "has no good signature"),
         ("reference = 'ERP-2'", "was signed with another reference"),
+        ("lines = jsonb_set(lines, '{0,accepted}', '7')", "was signed with other lines"),
         ("order_id = other", "was signed for another order"),
     ],
 )
 def test_receipts_signatures_are_verified_again(settings: Settings, tampered: str | None, fault: str | None) -> None:
     key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-    signers = {("erp", "k1"): key.public_key(), ("erp", "k2"): other.public_key()}
 
     async def work(bench: Bench) -> None:
         (order,) = await delivered(bench, 1)
         (unsigned,) = await delivered(bench, 1)
+        for key_id, registered in (("k1", key), ("k2", other)):
+            raw = registered.public_key().public_bytes_raw()
+            await bench.run(REGISTER_KEY, key_id=key_id, public=raw)
         (digest,) = (await bench.run(text("SELECT digest FROM orders WHERE id = :id"), id=order))[0]
-        claims = {"order": str(order), "digest": digest.hex(), "reference": "ERP-1", "lines": [], "at": 1}
+        claims = {"order": str(order), "digest": digest.hex(), "reference": "ERP-1", "at": 1}
+        claims["lines"] = [{"line": 1, "product": MEDICINE, "accepted": 1}]
         jws = jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": "k1"})
         await as_superuser(
             bench, f"UPDATE receipts SET signature = '{jws}', key_id = 'k1' WHERE order_id = '{order}'"
@@ -111,7 +118,7 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
         if tampered is not None:
             change = tampered.replace("other", f"'{unsigned}'")
             await as_superuser(bench, f"UPDATE receipts SET {change} WHERE order_id = '{order}'")
-        found = (await prove(bench.engine, settings, signers=signers)).signatures
+        found = (await prove(bench.engine, settings)).signatures
         assert (found.signed, found.wrong) == (1, int(fault is not None))
         if fault is not None:
             assert found.faults[0].endswith(fault)

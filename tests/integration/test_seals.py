@@ -92,7 +92,7 @@ def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> 
             assert done.seal is not None
             assert (done.seal.block, done.anchored, done.error) == (number, number, None)
             assert {name: each.rows for name, each in done.seal.tables.items()} == {
-                "orders": 3, "attempts": 3, "receipts": 3, "operations": 2,
+                "orders": 3, "attempts": 3, "receipts": 3, "operations": 2, "evidence": 0,
             }  # fmt: skip
         assert (await seal(bench)).seal is None, "nothing is new"
         await bench.accept(2)

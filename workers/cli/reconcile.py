@@ -142,8 +142,9 @@ async def _ask_all(engine: AsyncEngine, settings: Settings, run: Run, silence: f
     from workers.cli.progress import bar
     from workers.erp.http import HttpErp
     from workers.reconcile_patience import Patience
+    from workers.ring import Ring
 
-    erp = HttpErp(settings)
+    erp = HttpErp(settings, Ring(engine, settings.backend))
     try:
         with bar("reconcile", None) as shown:
             return await asking.reconcile(engine, erp, run, Patience(silence, settings.batch_budget), shown.at)

@@ -24,17 +24,20 @@ COLUMNS: Final = {
     "attempts": "order_id, lease, outcome, started_at, ended_at, status, detail, worker, tx",
     "receipts": "order_id, lease, backend, reference, digest, lines, signature, received_at, key_id, tx",
     "operations": "id, at, operator, act, reason, detail, tx",
+    "evidence": "id, at, backend, order_id, lease, kind, conclusive, detail, answer, tx",
 }
 KEYS: Final = {
     "orders": "id",
     "attempts": 'order_id, lease, outcome COLLATE "C"',
     "receipts": "order_id, lease",
     "operations": "id",
+    "evidence": "id",
 }
 MADE: Final = {
     "attempts": "ended_at",
     "receipts": "received_at",
     "operations": "at",
+    "evidence": "at",
 }  # an order may come by the spill
 AT_ONCE: Final = 1000  # rows of a stream in memory
 

@@ -1,22 +1,23 @@
 """The receipts' signatures, verified again: that a key of the ERP's signed what the journal says it signed.
 
-A signature is a JWS (RFC 7515, EdDSA) over a JSON object. What of it must agree with the journal is handed in, for
-the ERP's contract says what it holds; that it is good, and by the key that the journal names, is seen here.
+A signature is a JWS (RFC 7515, EdDSA) over a JSON object, as docs/erp-contract.md says. Whether its key was in force
+was seen when the receipt came (`workers.erp.signing`); a key that was revoked since still verifies what it signed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.api_jws import PyJWS
 from jwt.exceptions import PyJWTError
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orders.tables_trust import receipt_keys
 from workers.proof.content import AT_ONCE, Progress
 
 MOST_NAMED: Final = 20
@@ -27,8 +28,9 @@ SELECT r.order_id, r.backend, r.reference, r.digest, r.lines, r.signature, r.key
 FROM receipts r LEFT JOIN orders o ON o.id = r.order_id WHERE r.key_id IS NOT NULL
 """)
 
+REGISTERED: Final = select(receipt_keys.c.backend, receipt_keys.c.key_id, receipt_keys.c.public)
+
 SigningKeys = Mapping[tuple[str, str], Ed25519PublicKey]  # by backend and key id
-Disagreement = Callable[[Mapping[str, Any], Any], str | None]
 
 
 @dataclass
@@ -40,25 +42,38 @@ class Signatures:
     faults: list[str] = field(default_factory=list)
 
 
-def order_disagrees(claims: Mapping[str, Any], row: Any) -> str | None:
+async def signing_keys(connection: AsyncConnection) -> SigningKeys:
+    """Every key that any backend ever had."""
+    rows = await connection.execute(REGISTERED)
+    return {(row.backend, row.key_id): Ed25519PublicKey.from_public_bytes(row.public) for row in rows}
+
+
+def disagreement(claims: Mapping[str, Any], row: Any) -> str | None:
     """What the signed claims say otherwise than the journal does of the order, or None."""
     if claims.get("order") != str(row.order_id):
         return "was signed for another order"
     if row.sent is None or claims.get("digest") != row.sent.hex():
         return "was signed for another content"
-    return None if claims.get("reference") == row.reference else "was signed with another reference"
+    if claims.get("reference") != row.reference:
+        return "was signed with another reference"
+    return None if _lines(claims.get("lines")) == _lines(row.lines) else "was signed with other lines"
 
 
-async def check_signatures(
-    connection: AsyncConnection, keys: SigningKeys, disagreement: Disagreement, progress: Progress | None = None
-) -> Signatures:
+def _lines(lines: Any) -> list[tuple[Any, ...]] | None:
+    """What of each line is signed, or None where they are no lines."""
+    if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
+        return None
+    return [(line.get("line"), line.get("product"), line.get("accepted")) for line in lines]
+
+
+async def check_signatures(connection: AsyncConnection, progress: Progress | None = None) -> Signatures:
     """Verify every receipt that the journal calls signed, some 10,000 a second, in bounded memory."""
-    found = Signatures()
+    found, keys = Signatures(), await signing_keys(connection)
     async with connection.stream(SIGNED, execution_options={"yield_per": AT_ONCE}) as rows:
         async for part in rows.partitions(AT_ONCE):
             for row in part:
                 found.signed += 1
-                if (why := doubt(row, keys, disagreement)) is not None:
+                if (why := doubt(row, keys)) is not None:
                     found.wrong += 1
                     if found.wrong <= MOST_NAMED:
                         found.faults.append(f"the receipt of order {row.order_id} {why}")
@@ -69,7 +84,7 @@ async def check_signatures(
     return found
 
 
-def doubt(row: Any, keys: SigningKeys, disagreement: Disagreement) -> str | None:
+def doubt(row: Any, keys: SigningKeys) -> str | None:
     """Why the receipt in a row of SIGNED does not prove what it says, or None."""
     key = keys.get((row.backend, row.key_id))
     if key is None:

@@ -22,6 +22,9 @@ STATEMENTS = [
     """ALTER TABLE operations ADD COLUMN tx BIGINT DEFAULT relais_tx() NOT NULL""",
     """COMMENT ON COLUMN operations.tx IS 'that wrote it: tells its block'""",
     """CREATE INDEX ix_operations_tx ON operations USING brin (tx) WITH (pages_per_range = 32, autosummarize = true)""",
+    """ALTER TABLE evidence ADD COLUMN tx BIGINT DEFAULT relais_tx() NOT NULL""",
+    """COMMENT ON COLUMN evidence.tx IS 'that wrote it: tells its block'""",
+    """CREATE INDEX ix_evidence_tx ON evidence USING brin (tx) WITH (pages_per_range = 32, autosummarize = true)""",
     """CREATE TABLE seals (
     block BIGINT NOT NULL,
     format SMALLINT NOT NULL,
