@@ -108,8 +108,9 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
         for key_id, registered in (("k1", key), ("k2", other)):
             raw = registered.public_key().public_bytes_raw()
             await bench.run(REGISTER_KEY, key_id=key_id, public=raw)
-        (digest,) = (await bench.run(text("SELECT digest FROM orders WHERE id = :id"), id=order))[0]
-        claims = {"order": str(order), "digest": digest.hex(), "reference": "ERP-1", "at": 1}
+        sent = "SELECT o.digest, r.reference FROM orders o JOIN receipts r ON r.order_id = o.id WHERE o.id = :id"
+        digest, reference = (await bench.run(text(sent), id=order))[0]
+        claims = {"order": str(order), "digest": digest.hex(), "reference": reference, "at": 1}
         claims["lines"] = [{"line": 1, "product": MEDICINE, "accepted": 1}]
         jws = jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": "k1"})
         await as_superuser(

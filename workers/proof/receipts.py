@@ -24,7 +24,7 @@ MOST_NAMED: Final = 20
 _JWS: Final = PyJWS(algorithms=["EdDSA"])
 
 SIGNED: Final = text("""
-SELECT r.order_id, r.backend, r.reference, r.digest, r.lines, r.signature, r.key_id, r.received_at, o.digest AS sent
+SELECT r.order_id, r.backend, r.reference, CAST(r.lines AS text) AS lines, r.signature, r.key_id, o.digest AS sent
 FROM receipts r LEFT JOIN orders o ON o.id = r.order_id WHERE r.key_id IS NOT NULL
 """)
 
@@ -56,7 +56,7 @@ def disagreement(claims: Mapping[str, Any], row: Any) -> str | None:
         return "was signed for another content"
     if claims.get("reference") != row.reference:
         return "was signed with another reference"
-    return None if _lines(claims.get("lines")) == _lines(row.lines) else "was signed with other lines"
+    return None if _lines(claims.get("lines")) == _lines(json.loads(row.lines)) else "was signed with other lines"
 
 
 def _lines(lines: Any) -> list[tuple[Any, ...]] | None:
