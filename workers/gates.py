@@ -15,7 +15,9 @@ from config.settings import Settings
 
 STAGES: Final = (1, 10, 100, 0)  # orders that a stage tries; 0 is the ramp, which ends with the replay
 RAMP: Final = 0
-SAMPLE: Final = 500  # attempts, the newest, that the ramp is judged by
+PARTS: Final = 5  # that the ramp's newest attempts are judged in
+PART: Final = (100, 400)  # attempts in one: a windowful, within these bounds
+STAYS: Final = 3  # parts with too many errors, from which on they are no burst that a smaller window ends
 BRISK: Final = 0.5  # seconds: an ERP that answers within is not slow, whatever its norm
 
 
@@ -24,7 +26,8 @@ class Figures:
     """What attempts came to: how many were `answered` (of them `delivered` and `refused`), how many `failed`.
 
     Of the delivered, `unreceipted` have no receipt and `unsigned` none whose signature was verified. `slow` is the
-    95th percentile of the answered ones' durations, in seconds; `settled` counts a stage's orders that are done with.
+    95th percentile of the answered ones' durations, in seconds; `settled` counts a stage's orders that are done with,
+    `bad` a ramp's parts in which more failed than may.
     """
 
     answered: int = 0
@@ -35,6 +38,7 @@ class Figures:
     unsigned: int = 0
     slow: float | None = None
     settled: int = 0
+    bad: int = 0
 
     def in_words(self) -> str:
         """For the history: `10 answered, 0 failed, p95 0.12 s`."""
@@ -62,13 +66,14 @@ class Gates:
 
 def failing(stage: int, found: Figures, gates: Gates) -> str | None:
     """Why the stage cannot pass, or None while it can."""
-    size = stage or SAMPLE
+    tried = found.answered + found.failed
+    size = stage or max(tried, PART[0])
     if found.unreceipted:
         return f"{found.unreceipted} of {found.delivered} delivered without a receipt"
     if gates.signed and found.unsigned:
         return f"{found.unsigned} of {found.delivered} delivered without a verified receipt"
-    if found.failed > gates.errors * size:
-        return f"{found.failed} of {found.answered + found.failed} attempts failed, {gates.errors:.0%} is allowed"
+    if found.bad >= STAYS if stage == RAMP else found.failed > gates.errors * size:
+        return f"{found.failed} of {tried} attempts failed, {gates.errors:.0%} is allowed"
     if found.refused > max(1.0, (gates.errors + 2 * (gates.refusing or 0.0)) * size):
         return f"{found.refused} of {found.answered} orders refused, which is not the backend's norm"
     return _sluggish(stage, found, gates)
@@ -96,8 +101,8 @@ def named(stage: int) -> str:
 
 
 def _sluggish(stage: int, found: Figures, gates: Gates) -> str | None:
-    """Latency is judged on all of a stage, and on a fifth of a sample at least: a first call warms up connections."""
-    if gates.latency is None or found.slow is None or found.answered < (stage or SAMPLE // 5):
+    """Latency is judged on all of a stage, and on a part of a ramp at least: a first call warms up connections."""
+    if gates.latency is None or found.slow is None or found.answered < (stage or PART[0]):
         return None
     allowed = max(BRISK, gates.slower * gates.latency)
     if found.slow <= allowed:

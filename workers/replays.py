@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import TextClause, text
@@ -18,8 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import NotFound, NotNow
 from orders.journal import WAKE, transactional
 from workers.gates import after, named
-from workers.operations import FIRST_WINDOW, operator, record, register
+from workers.operations import operator, record, register
 from workers.replay import CHOSEN, Choice, narrowed
+
+BEGINNING: Final = 10  # orders out at once, at most, when a replay begins
 
 BEGIN = text("""
 INSERT INTO replays (backend, choice, hold, started_by) VALUES (:backend, CAST(:choice AS jsonb), :hold, :operator)
@@ -87,7 +89,7 @@ async def start(engine: AsyncEngine, choice: Choice, *, hold: bool, reason: str 
             await transaction.rollback()
             return Started(None, [])
         await connection.execute(COUNTED, {"id": number, "orders": len(ids)})
-        await connection.execute(BACKEND, {"backend": choice.backend, "window": FIRST_WINDOW})
+        await connection.execute(BACKEND, {"backend": choice.backend, "window": BEGINNING})
         detail = {"backend": choice.backend, "replay": number, "choice": narrowed(choice), "orders": len(ids)}
         await record(connection, "replay", reason, {**detail, "hold": hold})
         await connection.execute(WAKE)

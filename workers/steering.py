@@ -17,7 +17,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
-from workers.gates import RAMP, SAMPLE, Figures, Gates, after, before, failing, named, passed
+from workers.gates import PART, PARTS, RAMP, Figures, Gates, after, before, failing, named, passed
 
 log = logging.getLogger("relais.replay")
 
@@ -71,14 +71,18 @@ FROM ({FIGURES}) f
 
 RECENT = text(f"""
 WITH tried AS (
-  SELECT a.* FROM attempts a JOIN deliveries d ON d.order_id = a.order_id
+  SELECT a.*, (row_number() OVER (ORDER BY a.ended_at DESC) - 1) / CAST(:part AS bigint) AS part
+  FROM attempts a JOIN deliveries d ON d.order_id = a.order_id
   WHERE a.ctid >= (SELECT CAST(format('(%s,0)', greatest(0, pg_relation_size('attempts')
       / CAST(current_setting('block_size') AS bigint) - {TAIL})) AS tid))
     AND a.ended_at >= (SELECT stage_since FROM replays WHERE id = :id) AND d.backend = :backend
     AND a.outcome <> 'lease_expired'
-  ORDER BY a.ended_at DESC LIMIT {SAMPLE}
+  ORDER BY a.ended_at DESC LIMIT CAST(:part AS bigint) * {PARTS}
 )
-SELECT *, 0 AS settled FROM ({FIGURES}) f
+SELECT *, (SELECT count(*) FROM (SELECT FROM tried GROUP BY part
+  HAVING count(*) FILTER (WHERE outcome NOT IN ('accepted', 'duplicate', 'pending', 'refused'))
+    > CAST(:errors AS float8) * :part) parts) AS bad
+FROM ({FIGURES}) f
 """)
 
 CHANGE = text("""
@@ -126,25 +130,24 @@ async def _judge(connection: AsyncConnection, settings: Settings, row: Row[Any])
     elif not row.any_left:
         await _change(connection, row, "done", row.stage, row.stage, None, found)
     elif passed(row.stage, found):
-        await _pass(connection, settings, row, found)
+        await _pass(connection, row, found)
 
 
 async def _figures(connection: AsyncConnection, settings: Settings, row: Row[Any]) -> Figures:
     if row.stage == RAMP:
-        values: dict[str, Any] = {"id": row.id, "backend": settings.backend}
+        values: dict[str, Any] = {"id": row.id, "backend": settings.backend, "errors": settings.replay_errors}
+        values["part"] = min(max(row.window, PART[0]), PART[1])
         return Figures(**(await connection.execute(RECENT, values)).mappings().one())
     await connection.execute(FREE, {"id": row.id, "stage": row.stage})
     return Figures(**(await connection.execute(STAGED, {"id": row.id})).mappings().one())
 
 
-async def _pass(connection: AsyncConnection, settings: Settings, row: Row[Any], found: Figures) -> None:
-    """On to the next stage, or wait for a word before it. The ramp begins with a window of what was proved so far."""
+async def _pass(connection: AsyncConnection, row: Row[Any], found: Figures) -> None:
+    """On to the next stage, or wait for a word before it."""
     if row.hold:
         why = f"{named(row.stage)} is passed: {found.in_words()}; it waits for a word"
         await _change(connection, row, "holding", row.stage, row.stage, why, found)
         return
-    if after(row.stage) == RAMP:
-        await connection.execute(ROLL_BACK, {"backend": settings.backend, "window": row.stage})
     await _change(connection, row, "running", after(row.stage), row.stage, None, found)
 
 

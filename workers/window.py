@@ -1,11 +1,11 @@
 """The window of a backend: how many orders may be out at once, found by trying, as TCP finds what a path carries.
 
-It starts small and doubles once per windowful, from FREE on grows by a quarter, until the ERP pushes back. Where that
+It starts small and doubles once per windowful, from FREE on grows by an eighth, until the ERP pushes back. Where that
 was is remembered as the `ceiling`. From then on it doubles only up to GIVE of the ceiling, and then goes on step by
 step, each step earned by orders that go well; at twice the ceiling, that one is forgotten.
 
 Orders that the ERP turned away, even if a further try inside the attempt succeeded, cost TOLL orders' credit each: a
-backend that fails one order in two hundred, whatever it gets, keeps its window; one that is pushed too hard loses it.
+backend that fails a few orders in a thousand, whatever it gets, keeps its window; one pushed too hard loses it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def grown(was: Circuit, tally: Tally, most: int) -> Circuit:
         return was
     ceiling = was.ceiling if was.ceiling is not None and was.window < FORGET * was.ceiling else None
     if ceiling is None:
-        more = tally.answered if was.window < FREE else max(1, tally.answered // 4)
+        more = tally.answered if was.window < FREE else max(1, tally.answered // 8)
         return replace(was, window=min(most, was.window + more), ceiling=None, credit=0)
     near = min(most, int(GIVE * ceiling))
     if was.window < near:

@@ -32,9 +32,15 @@ from workers.replay import Choice
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
 LIMIT = 60
-ERP = {"latency_ms": 150, "latency_sigma": 0.2, "limit": LIMIT}
+ERP = {"latency_ms": 300, "latency_sigma": 0.2, "limit": LIMIT}
 DRIFT = {"limit_drift": 0.2, "limit_period": 40}
 MANY = {"RELAIS_WORKER_CONCURRENCY": "4"}
+PATIENT = {
+    **MANY,
+    "RELAIS_ERP_TIMEOUT": "10",
+    "RELAIS_BATCH_BUDGET": "30",
+    "RELAIS_LEASE": "60",
+}  # a busy machine is no ERP
 
 
 def sql(relais: Relais, statement: str) -> list[Any]:
@@ -123,7 +129,8 @@ def drain(relais: Relais, backlog: int, *, staged: bool, pause: float, **dial: o
 def done(relais: Relais, staged: bool) -> bool:
     if staged:
         found = stands(relais)
-        assert found["state"] in ("running", "done"), found["why"]
+        tried = "SELECT outcome, detail, count(*) FROM attempts GROUP BY 1, 2"
+        assert found["state"] in ("running", "done"), (found["why"], sql(relais, tried))
         return bool(found["state"] == "done")
     return relais.journal(reading.backlog_size) < 10
 
@@ -137,7 +144,7 @@ def stats(relais: Relais) -> dict[str, int]:
 def opened(relais: Relais) -> int:
     """How often the circuit opened, from the workers' own words."""
     logs = [path.read_text() for path in Path(relais.data_dir).rglob("*.log")]
-    assert any("leading backend=erp" in log for log in logs), "these are the logs"
+    assert any("leading backend" in log for log in logs), "these are the logs"
     return sum(log.count("circuit closed -> open") + log.count("circuit half_open -> open") for log in logs)
 
 
@@ -160,8 +167,9 @@ def p95(values: list[float]) -> float:
     return sorted(values)[math.ceil(0.95 * len(values)) - 1]
 
 
+@pytest.mark.slow
 def test_a_small_backlog_drains_below_the_erps_limit(leash: Leash) -> None:
-    with up(leash, **MANY) as relais:
+    with up(leash, **PATIENT) as relais:
         found = drain(relais, 1500, staged=True, pause=0.3, **DRIFT)
         print(found)
         assert found.trips <= 2
@@ -171,10 +179,10 @@ def test_a_small_backlog_drains_below_the_erps_limit(leash: Leash) -> None:
 
 @pytest.mark.slow
 def test_a_weekend_drains_at_the_limit_and_todays_urgent_orders_do_not_wait(leash: Leash) -> None:
-    with up(leash, **MANY) as relais:
+    with up(leash, **PATIENT) as relais:
         found = drain(relais, 20_000, staged=True, pause=0.3, **DRIFT)
-    with up(leash, **MANY, RELAIS_WINDOW_MAX=str(LIMIT)) as relais:
-        fixed = drain(relais, 8_000, staged=False, pause=0.3)
+    with up(leash, **PATIENT, RELAIS_WINDOW_MAX=str(LIMIT)) as relais:
+        fixed = drain(relais, 5_000, staged=False, pause=0.3)
     print(f"rate {found.rate / fixed.rate:.2f} of a fixed window's; {found}; {fixed}")
     assert found.trips <= 2
     assert found.errors < 0.02

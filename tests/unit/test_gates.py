@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.gates import BRISK, SAMPLE, STAGES, Figures, Gates, after, before, failing, named, passed
+from workers.gates import BRISK, PART, STAGES, Figures, Gates, after, before, failing, named, passed
 from workers.pace import Bucket
 
 GATES = Gates(errors=0.02, slower=4.0, signed=False)
@@ -27,8 +27,8 @@ def test_stages_follow_each_other_and_the_ramp_is_the_last() -> None:
         (10, Figures(answered=9, failed=1), True),
         (100, Figures(answered=98, failed=2), False),
         (100, Figures(answered=10, failed=3), True),
-        (0, Figures(answered=40, failed=10), False),
-        (0, Figures(answered=40, failed=11), True),
+        (0, Figures(answered=400, failed=100, bad=2), False),
+        (0, Figures(answered=400, failed=100, bad=3), True),
         (1, Figures(answered=1, refused=1), False),
         (10, Figures(answered=2, refused=2), True),
         (10, Figures(answered=1, delivered=1, unreceipted=1), True),
@@ -45,7 +45,7 @@ def test_norms_are_the_backend_s_own() -> None:
     assert "3.00 s, 0.80 s is allowed" in str(failing(10, slow, Gates(0.02, 4.0, False, latency=0.2)))
     assert failing(10, slow, Gates(0.02, 4.0, False, latency=1.0)) is None
     assert failing(10, Figures(answered=10, slow=BRISK), Gates(0.02, 4.0, False, latency=0.001)) is None
-    assert failing(0, Figures(answered=SAMPLE // 5 - 1, slow=9.0), Gates(0.02, 4.0, False, latency=0.1)) is None
+    assert failing(0, Figures(answered=PART[0] - 1, slow=9.0), Gates(0.02, 4.0, False, latency=0.1)) is None
     often = Figures(answered=100, refused=12)
     assert failing(100, often, GATES) is not None
     assert failing(100, often, Gates(0.02, 4.0, False, refusing=0.05)) is None

@@ -47,7 +47,7 @@ def test_whatever_the_limit_and_its_drift(limit: Limit, children: int, latency: 
 
 
 def test_what_fails_however_little_it_gets_keeps_its_window() -> None:
-    drained = Drain(20_000, Limit(10**9, noise=0.005), hands=256).run()
+    drained = Drain(20_000, Limit(10**9, noise=0.003), hands=256).run()
     assert drained.circuit.window > 100
 
 
@@ -60,7 +60,7 @@ def test_it_remembers_where_it_failed_and_comes_back_to_it_step_by_step() -> Non
     stepped = grown(replace(failed, shrunk_at=NOW - timedelta(1)), met(answered=PACE), MOST)
     assert (stepped.window, stepped.credit) == (failed.window + 1, 0)
     beyond = grown(replace(failed, window=FORGET * 100), met(answered=100), MOST)
-    assert (beyond.ceiling, beyond.window) == (None, FORGET * 100 + 25)
+    assert (beyond.ceiling, beyond.window) == (None, FORGET * 100 + 12)
 
 
 def test_it_shrinks_once_for_all_that_was_claimed_before() -> None:
