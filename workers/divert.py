@@ -40,7 +40,7 @@ LEFT = text(f"SELECT count(*) {CHOSEN} AND d.backend <> :to AND (d.unsure OR d.s
 # What was once diverted although it was unknown may be with a backend that it comes back to: that one is asked first.
 DIVERT = text(f"""
 WITH chosen AS (SELECT d.order_id, d.backend, d.unsure {MOVABLE} ORDER BY d.order_id FOR UPDATE OF d)
-UPDATE deliveries d SET backend = :to, due_at = now(), attempts = 0, failed_at = NULL,
+UPDATE deliveries d SET backend = :to, due_at = now(), attempts = 0, turn = 0, failed_at = NULL,
   unsure = d.unsure OR d.order_id IN (
     SELECT CAST(jsonb_array_elements_text(detail -> 'unknown') AS uuid) FROM operations WHERE act = 'divert')
 FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id, chosen.backend, chosen.unsure

@@ -47,8 +47,10 @@ JOIN attempts a ON a.order_id = r.order_id AND a.lease = r.lease AND a.outcome I
 
 BACKLOG = text("""
 WITH waiting AS MATERIALIZED (
-  SELECT priority, cut_off, count(*) AS orders, max(due_at) AS due FROM deliveries
-  WHERE backend = :backend AND state = 'accepted' GROUP BY priority, cut_off
+  SELECT priority, cut_off, count(*) AS orders, max(due_at) AS due FROM (
+    SELECT * FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn = 0
+    UNION ALL SELECT * FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn > 0
+  ) d GROUP BY priority, cut_off
 ), queue AS (
   SELECT priority, cut_off, orders, sum(orders) OVER (ORDER BY priority, cut_off) AS place FROM waiting
 ), rounds AS (

@@ -43,7 +43,8 @@ WITH chosen AS (
   SELECT f.order_id {CHOSEN} AND f.order_id > :after ORDER BY f.order_id LIMIT {AT_ONCE} FOR UPDATE OF d
 ), again AS (
   UPDATE deliveries d SET state = 'accepted', due_at = now(), attempts = 0, unsure = true, failed_at = NULL,
-    reason = NULL, error = 'the ERP has forgotten it', settled_at = NULL, aged_from = now()
+    reason = NULL, error = 'the ERP has forgotten it', settled_at = NULL, turn = 0,
+    aged_from = now()
   FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 ), counted AS (
   UPDATE reconciliations SET resent = resent + (SELECT count(*) FROM again) WHERE id = :run

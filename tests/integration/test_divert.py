@@ -18,11 +18,12 @@ from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import Bench, Kind, OnBench, Scripted, always, on_bench, outcome
 from workers.audit import audit
 from workers.delivery import Desk, deliver
+from workers.dispatch import DISPATCH, UNBOUNDED
 from workers.divert import divert, preview
 from workers.erp.port import Outcome, Submission
 from workers.operations import REGISTER
 from workers.replay import Choice
-from workers.term import DISPATCH, RESCUE
+from workers.term import RESCUE
 
 __all__ = ["on_bench"]
 
@@ -55,7 +56,10 @@ async def dispatch(bench: Bench, backend: str) -> list[UUID]:
     """As `Bench.dispatch`, for any backend."""
     async with bench.engine.connect() as connection:
         await connection.execute(REGISTER, {"backend": backend, "window": 50})
-        values = {"backend": backend, "patience": bench.settings.claim_patience}
+        values = {
+            "backend": backend, "patience": bench.settings.claim_patience, "share": bench.settings.live_share,
+            "allowance": UNBOUNDED,
+        }  # fmt: skip
         return [row[0] for row in await connection.execute(DISPATCH, values)]
 
 

@@ -5,7 +5,8 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta, tzinfo
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,6 +25,7 @@ from tests.integration.test_delivery import MEDICINE, Bench
 from workers import delivery, reconcile_listing, reconcile_patience
 from workers import reconcile as reconciling
 from workers.audit import audit
+from workers.claim import Claim, claim
 from workers.delivery import deliver
 from workers.erp.http import HttpErp
 from workers.erp.port import Capabilities, Kind, Outcome, Page
@@ -182,10 +184,9 @@ def test_an_order_on_its_way_again_is_not_asked_about_and_cannot_be_cancelled(on
 def test_what_is_no_longer_valid_becomes_a_dead_letter_when_it_is_sent_again(
     on_site: OnSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Tomorrow(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:
-            return datetime.now(tz) + timedelta(days=1)
+    async def tomorrow(*asked: Any) -> Claim | None:
+        taken = await claim(*asked)
+        return None if taken is None else replace(taken, at=taken.at + timedelta(days=1))
 
     async def work(site: Site) -> None:
         soon = datetime.now(UTC) + timedelta(hours=1)
@@ -193,7 +194,7 @@ def test_what_is_no_longer_valid_becomes_a_dead_letter_when_it_is_sent_again(
         site.forget(1.0)
         run = await site.reconcile()
         await site.sql("UPDATE deliveries SET valid_until = now() - interval '1 hour'")
-        monkeypatch.setattr(delivery, "datetime", Tomorrow)
+        monkeypatch.setattr(delivery, "claim", tomorrow)
         assert (await preview(site.engine, run))["expired"] == 1
         assert await site.resend(run) == 1
         await site.run(EXPIRE)
