@@ -10,7 +10,7 @@ from typing import Any
 from kombu import Connection, Queue
 from kombu.utils.scheduling import round_robin_cycle
 
-URGENT, NOTICES, NORMAL = "relais.urgent", "relais.notices", "relais.normal"
+URGENT, NOTICES, NORMAL = KINDS = "relais.urgent", "relais.notices", "relais.normal"
 
 
 def queue_of(kind: str, backend: str) -> str:
@@ -32,7 +32,9 @@ class InTurn(round_robin_cycle):  # type: ignore[misc]
 
 
 def _kind(name: str) -> int:
-    return (URGENT, NOTICES, NORMAL).index(".".join(name.split(".")[:2]))
+    """The place of a queue's kind; what is none of ours, such as the answers of other workers, comes first."""
+    kind = ".".join(name.split(".")[:2])
+    return KINDS.index(kind) if kind in KINDS else -1
 
 
 def celery_config(

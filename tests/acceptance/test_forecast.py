@@ -40,8 +40,12 @@ def hold_back(settings: Settings, count: int) -> None:
                             "lines": [{"product": MEDICINE, "quantity": 1}]}  # fmt: skip
                     came = began + timedelta(seconds=3000 * number / count)
                     order_id = UUID(int=first_id(came).int | 7 << 76 | 8 << 60 | number)
-                    group.append(entry(parse(json.dumps(body).encode()), "t")._replace(id=order_id, received_at=came))
-                await write(connection, group, settings.backend)
+                    group.append(
+                        entry(parse(json.dumps(body).encode()), "t", settings.backend)._replace(
+                            id=order_id, received_at=came
+                        )
+                    )
+                await write(connection, group)
         await engine.dispose()
 
     asyncio.run(run())

@@ -57,7 +57,7 @@ def journal(relais: Relais, count: int) -> list[UUID]:
 
     async def work(engine: AsyncEngine) -> list[UUID]:
         intake, ids = Intake(engine, "erp"), []
-        orders = [entry(parse(json.dumps(order).encode()), "front") for order in relais.orders(count)]
+        orders = [entry(parse(json.dumps(order).encode()), "front", "erp") for order in relais.orders(count)]
         for start in range(0, count, 200):
             ids += [answer.id for answer in await intake.accept_all(orders[start : start + 200])]  # type: ignore[union-attr]
         return ids

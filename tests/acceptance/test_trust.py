@@ -17,7 +17,7 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from config.celeryconfig import NORMAL, URGENT
+from config.celeryconfig import NORMAL, queue_of
 from config.embedded.leash import Leash
 from config.settings import Settings
 from orders import reading, receipt_keys
@@ -37,6 +37,7 @@ TAMPERED = {  # what the dial does, and what it is found out as
     "quantity": "wrong_lines", "unsigned": "missing_signature", "other_key": "unknown_key",
     "other_order": "unsent_order", "time": "late_or_early",
 }  # fmt: skip
+WAITING = queue_of(NORMAL, "erp")
 LIES = 0.1  # share of orders: who is not lied to goes on until it is told
 KINDS = [[*TAMPERED][:2], pytest.param([*TAMPERED][2:], marks=pytest.mark.slow)]
 
@@ -163,17 +164,18 @@ def test_an_edited_message_changes_no_orders_fate(parts: Apart) -> None:
     )  # fmt: skip
     front = FrontEnd(parts.url, parts.key, hands=4, pause=0.0)
     with ExitStack() as stack, redis.Redis.from_url(parts.valkey.url) as client:
-        stack.enter_context(dispatching(settings))
         thread = threading.Thread(target=asyncio.run, args=(front.run(),))
         thread.start()
-        until(lambda: client.llen(NORMAL) + client.llen(URGENT) >= 5, 30, what="messages wait")
+        until(partial(more_than, front.told, 60), 30, what="orders wait")
         front.stop()
         thread.join(60)
+        stack.enter_context(dispatching(settings))
+        until(lambda: client.llen(WAITING) >= 5, 30, what="messages wait")
         stack.close()
         known = [str(order_id) for order_id in front.told.values()]
-        for number, raw in enumerate(client.lrange(NORMAL, 0, -1)):
-            client.lset(NORMAL, number, _edited(raw, [known[0], str(uuid4()), known[-1], known[-1]]))
-        client.lpush(NORMAL, client.lindex(NORMAL, 0))
+        for number, raw in enumerate(client.lrange(WAITING, 0, -1)):
+            client.lset(WAITING, number, _edited(raw, [known[0], str(uuid4()), known[-1], known[-1]]))
+        client.lpush(WAITING, client.lindex(WAITING, 0))
     journal(parts, _unclaimed_for_long)
     parts.worker()
     parts.delivered_once(front.told)
@@ -182,7 +184,7 @@ def test_an_edited_message_changes_no_orders_fate(parts: Apart) -> None:
 def _edited(raw: bytes, ids: list[str]) -> bytes:
     message = json.loads(raw)
     (_, *more) = json.loads(base64.b64decode(message["body"]))
-    message["body"] = base64.b64encode(json.dumps([[ids], *more]).encode()).decode()
+    message["body"] = base64.b64encode(json.dumps([["erp", ids], *more]).encode()).decode()
     return json.dumps(message).encode()
 
 

@@ -15,7 +15,17 @@ from sqlalchemy import text
 from config.backends import load_backends
 from config.settings import Settings
 from tests.cli import CommandLine, environment
-from tests.integration.test_delivery import Bench, Kind, OnBench, Scripted, always, on_bench, outcome
+from tests.integration.test_delivery import (
+    RECEIPT,
+    Bench,
+    Kind,
+    OnBench,
+    Scripted,
+    always,
+    named,
+    on_bench,
+    outcome,
+)  # fmt: skip
 from workers.audit import audit
 from workers.delivery import Desk, deliver
 from workers.dispatch import DISPATCH, UNBOUNDED
@@ -146,7 +156,7 @@ class Holding:
             kind = self._chance.choice([Kind.ACCEPTED, Kind.ACCEPTED, Kind.TRANSIENT, Kind.UNKNOWN])
             if kind is Kind.ACCEPTED or (kind is Kind.UNKNOWN and self._chance.random() < 0.5):
                 self.has[order.id] += 1
-            answers[order.id] = outcome(kind)
+            answers[order.id] = outcome(kind, named(RECEIPT, order.id))
         return answers
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:

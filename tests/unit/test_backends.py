@@ -171,3 +171,10 @@ def test_queues_of_one_kind_take_turns_and_the_kinds_do_not() -> None:
     cycle.rotate(NOTICES)
     cycle.rotate("something else")
     assert cycle.consume(7) == [urgent[0], urgent[2], urgent[1], NOTICES, normal[1], normal[2], normal[0]]
+
+
+def test_the_answers_of_other_workers_come_on_a_channel_of_the_same_strategy() -> None:
+    cycle, answers = InTurn(), "0b1c5d6e.reply.celery.pidbox"
+    cycle.update([answers])
+    cycle.rotate(answers)
+    assert cycle.consume(1) == [answers]
