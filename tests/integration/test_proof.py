@@ -130,7 +130,7 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
 def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Settings) -> None:
     on_bench(sealing, some_life)
     done = json.loads(relais("seal", "--json").out)
-    assert (done["block"], done["rows"], done["anchored"], done["error"]) == (1, 11, 1, None)
+    assert (done["block"], done["rows"], done["anchored"], done["error"]) == (1, 13, 1, None)
     assert "nothing new to seal; anchored" in relais("seal").out
     (key,) = keys_of(KEY).values()
     assert json.loads(relais("seal", "--public-key", "--json").out) == [
@@ -140,7 +140,7 @@ def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Se
     assert (told["block"], told["unsealed"], told["key"]) == (1, 0, True)
     on_bench(sealing, some_life)
     nowhere = relais("seal", RELAIS_ANCHOR="/proc/none")
-    assert (nowhere.code, "2: 11 rows sealed; the anchor has 0 blocks" in nowhere.out) == (1, True)
+    assert (nowhere.code, "2: 13 rows sealed; the anchor has 0 blocks" in nowhere.out) == (1, True)
     shown = relais("status").out
     assert "2 blocks up to" in shown
     assert "/proc/none has 0" in shown

@@ -69,6 +69,10 @@ async def some_life(bench: Bench, orders: int = 3) -> None:
     await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
     await operations.pause(bench.engine, bench.settings, bench.settings.backend, "stocktaking")
     await operations.resume(bench.engine, bench.settings, bench.settings.backend, None)
+    await bench.sql(
+        "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "
+        "SELECT 'erp', gen_random_uuid(), 'refusals', false, 'many' FROM generate_series(1, 2)"
+    )
 
 
 async def as_superuser(bench: Bench, *statements: str) -> None:
@@ -92,13 +96,13 @@ def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> 
             assert done.seal is not None
             assert (done.seal.block, done.anchored, done.error) == (number, number, None)
             assert {name: each.rows for name, each in done.seal.tables.items()} == {
-                "orders": 3, "attempts": 3, "receipts": 3, "operations": 2, "evidence": 0,
+                "orders": 3, "attempts": 3, "receipts": 3, "operations": 2, "evidence": 2,
             }  # fmt: skip
         assert (await seal(bench)).seal is None, "nothing is new"
         await bench.accept(2)
         found = await proof(bench)
         assert found.faults == []
-        assert (found.chain.blocks, found.chain.rows, found.chain.unsealed, found.chain.anchored) == (3, 33, 2, 3)
+        assert (found.chain.blocks, found.chain.rows, found.chain.unsealed, found.chain.anchored) == (3, 39, 2, 3)
 
     on_bench(sealing, work)
     assert [line["block"] for line in lines(sealing)] == [1, 2, 3]
