@@ -230,9 +230,12 @@ def up(leash: Leash, **env: str) -> Iterator[Relais]:
     data_dir = Path(tempfile.mkdtemp(prefix="relais-test-"))
     relais = Relais(data_dir, env)
     relais.start(lambda pid: leash.hold(Mark("relais up", pid, creation(pid), grace=20)))
-    yield relais
-    assert relais.stop() == 0
-    shutil.rmtree(data_dir, ignore_errors=True)
+    try:
+        yield relais
+    finally:
+        code = relais.stop()
+        shutil.rmtree(data_dir, ignore_errors=True)
+    assert code == 0
 
 
 def left_running(data_dir: Path) -> list[str]:

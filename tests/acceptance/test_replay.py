@@ -173,7 +173,7 @@ def test_a_small_backlog_drains_below_the_erps_limit(leash: Leash) -> None:
         found = drain(relais, 1500, staged=True, pause=0.3, **DRIFT)
         print(found)
         assert found.trips <= 2
-        assert found.errors < 0.04, "few orders pay the first meeting with the limit"
+        assert found.errors < 0.02 + LIMIT / 1500, "a windowful pays for the first meeting with the limit"
         assert found.wait < 2.0
 
 

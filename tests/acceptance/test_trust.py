@@ -130,11 +130,12 @@ def test_a_lie_is_found_out_on_the_first_order_and_nothing_follows(
             until(partial(more_than, front.told, taken + 50), 60, what="intake goes on")
             assert effects(parts, row["quarantined_at"]) == []
             assert (row["quarantined_by"], row["held_why"].partition(",")[0]) == ("relais", TAMPERED[kind])
-            affected = [order_id for order_id in effects(parts, turned) if lot(str(order_id)) < LIES]
-            assert affected
-            assert states(parts, affected) <= {"accepted"}, "no order that was lied about counts as delivered"
             found = json.loads(relais("evidence", "--json", "--limit", "1000").out)
-            assert TAMPERED[kind] in {piece["kind"] for piece in found if piece["conclusive"]}
+            proof = [piece["order_id"] for piece in found if piece["conclusive"] and piece["kind"] == TAMPERED[kind]]
+            assert proof
+            affected = [order_id for order_id in effects(parts, turned) if lot(str(order_id)) < LIES]
+            affected += [UUID(order_id) for order_id in proof if order_id]
+            assert states(parts, affected) <= {"accepted"}, "no order that was lied about counts as delivered"
             dial(parts)
             assert relais("release", "--reason", f"no more {kind}").code == 0
     parts.delivered_once(front.told)
