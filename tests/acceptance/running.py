@@ -130,6 +130,16 @@ class Relais:
         """The processes of the worker's pool."""
         return [child.pid for child in psutil.Process(self.pid("worker")).children()]
 
+    def worked(self) -> set[int]:
+        """The processes of workers, those that are gone too, that have tried an order."""
+
+        async def ask(engine: AsyncEngine) -> set[int]:
+            async with engine.connect() as connection:
+                rows = await connection.execute(text("SELECT DISTINCT worker FROM attempts WHERE worker <> ''"))
+                return {int(row[0].rpartition(":")[2]) for row in rows}
+
+        return self.journal(ask)
+
     # The simulator.
 
     def dial(self, **knobs: object) -> None:

@@ -132,7 +132,14 @@ def test_a_worker_frozen_past_its_lease_changes_nothing_when_it_comes_back(relai
 
 
 def came_back(relais: Relais, ids: list[UUID]) -> int:
-    """How many of the workers that were frozen with orders in their hands come back after these were rescued."""
+    """How many of the workers that were frozen with orders in their hands come back after these were rescued.
+
+    All have worked before: Celery ends one that it has not heard of four seconds after its start.
+    """
+    relais.dial()
+    until(
+        lambda: ids.extend(relais.submit(40)) or relais.worked() >= {*relais.worker_children()}, 60, what="all work"
+    )
     relais.dial(latency_ms=200)
     ids += relais.submit(400)
     until(lambda: relais.states()["delivering"] > 0, what="a worker holds orders")
