@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import RowMapping, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from config.backends import load_backends
 from config.settings import Settings
 from orders.errors import NotFound, NotSo
 from orders.journal import WAKE, transactional
@@ -61,8 +62,9 @@ async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reas
 
     Raises NotFound, and NotSo when it is in quarantine already.
     """
-    async with engine.connect() as connection:
-        await register(connection, settings.backend)
+    if backend in load_backends(settings):
+        async with engine.connect() as connection:
+            await register(connection, backend)
     async with halted(engine, backend) as connection:
         row = await _standing(connection, backend)
         if row["quarantined"]:

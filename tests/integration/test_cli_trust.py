@@ -157,3 +157,20 @@ def test_a_release_needs_a_second_operator_who_approves_what_the_first_one_saw(
     assert (detail.operator, detail.reason, detail.detail["proposed_by"]) == ("bob", "rebuilt", "alice")
     assert relais("quarantine", "--reason", "again").code == 0
     assert approve(digest, "bob")[0] == 1, "an approval is for one quarantine"
+
+
+def test_where_several_backends_are_named_the_default_one_of_them_is_meant(
+    relais: CommandLine, data_dir: Path
+) -> None:
+    """Also before any worker has run for it."""
+    file = data_dir / "backends.toml"
+    file.write_text("default = 'main'\n[backends.other]\nurl = 'http://b'\n[backends.main]\nurl = 'http://a'\n")
+    env = {"RELAIS_BACKENDS": str(file)}
+    assert relais("quarantine", "--reason", "looks odd", **env).code == 0
+    assert relais("quarantine", "other", "--reason", "looks odd too", **env).code == 0
+    assert relais("quarantine", "unheard-of", "--reason", "?", **env).code == 1
+    found = json.loads(relais("status", "--json", **env).out)
+    assert {row["name"]: row["held_why"] for row in found["backends"]} == {
+        "main": "looks odd",
+        "other": "looks odd too",
+    }

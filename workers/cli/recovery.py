@@ -13,7 +13,7 @@ import typer
 
 from config.durations import duration
 from workers.cli.failure import BAD
-from workers.cli.session import Json, on_journal, settings_of
+from workers.cli.session import Json, backend_of, on_journal, settings_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -60,7 +60,7 @@ def pause(
     from workers import operations
     from workers.cli import show
 
-    name = backend or settings_of(ctx).backend
+    name = backend_of(settings_of(ctx), backend)
     on_journal(ctx, lambda engine, settings: operations.pause(engine, settings, name, reason))
     show.say(f"{name} is paused; orders are taken in and held.")
 
@@ -74,7 +74,7 @@ def resume(
     from workers import operations
     from workers.cli import show
 
-    name = backend or settings_of(ctx).backend
+    name = backend_of(settings_of(ctx), backend)
     on_journal(ctx, lambda engine, settings: operations.resume(engine, settings, name, reason))
     show.say(f"{name} is resumed.")
 
@@ -88,7 +88,7 @@ def rate(
     from workers import replays
     from workers.cli import show
 
-    name = words[0] if len(words) == 2 else settings_of(ctx).backend
+    name = backend_of(settings_of(ctx), words[0] if len(words) == 2 else None)
     wanted = _rate(words)
     on_journal(ctx, lambda engine, _: replays.limit(engine, name, wanted, reason))
     show.say(f"{name} gets as many orders as its window lets." if wanted is None

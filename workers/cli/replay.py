@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from orders.states import Reason, State
 from workers.cli.failure import BAD
 from workers.cli.recovery import INTERRUPTED, Backend, Older, Why, Younger, again, preview
-from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal, settings_of
+from workers.cli.session import Json, Pharmacy, Yes, backend_of, confirm, on_journal, settings_of
 from workers.cli.steps import STEPS, show_replay
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def start(
 
     choice = Choice(
         state=State.DEAD if reason else State.ACCEPTED, pharmacy=pharmacy, priority=priority, reason=reason,
-        older=older, younger=younger, backend=backend if reason else backend or settings_of(ctx).backend,
+        older=older, younger=younger, backend=backend if reason else backend_of(settings_of(ctx), backend),
     )  # fmt: skip
     report: dict[str, Any] = {"preview": preview(ctx, choice, as_json), "replayed": 0}
     if not dry_run and report["preview"]["orders"]:

@@ -39,6 +39,13 @@ def settings_of(ctx: typer.Context) -> Settings:
         raise Failure(f"settings: {ENDPOINTS} or .env cannot be read: {error}") from None
 
 
+def backend_of(settings: Settings, name: str | None) -> str:
+    """The backend that an act is about: the one that is named, else the default one."""
+    from config.backends import load_backends
+
+    return name or next(iter(load_backends(settings)))
+
+
 def of_backend(settings: Settings, name: str | None) -> Settings:
     """The settings of one backend, of the default one when none is named. NotFound when it is not known here."""
     from config.backends import load_backends

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from workers.cli.recovery import Backend, Why
-from workers.cli.session import Yes, confirm, on_journal, settings_of
+from workers.cli.session import Yes, backend_of, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -90,7 +90,7 @@ def _steer(
     from orders.errors import NotFound
     from workers.cli import show
 
-    name = backend or settings_of(ctx).backend
+    name = backend_of(settings_of(ctx), backend)
 
     async def read(engine: AsyncEngine, _: object) -> list[dict[str, Any]]:
         return [

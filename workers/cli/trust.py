@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from workers.cli.failure import Failure
-from workers.cli.session import Json, on_journal, settings_of
+from workers.cli.session import Json, backend_of, on_journal, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -31,7 +31,7 @@ def quarantine(
     from workers import quarantine as holding
     from workers.cli import show
 
-    name = backend or settings_of(ctx).backend
+    name = backend_of(settings_of(ctx), backend)
     on_journal(ctx, lambda engine, settings: holding.quarantine(engine, settings, name, reason))
     show.say(f"{name} is in quarantine; nothing is sent to it, orders are taken in and held.")
 
@@ -54,7 +54,7 @@ def release(
     from workers.cli import show
 
     settings = settings_of(ctx)
-    name = backend or settings.backend
+    name = backend_of(settings, backend)
     if (reason is None) is (approve is None):
         raise Failure("say why with --reason, or --approve what another operator proposed")
     if approve is not None:
@@ -91,7 +91,7 @@ def evidence(
     """Show what speaks against a backend. The answers themselves, as they came, are in --json."""
     from workers.cli import show
 
-    name = backend or settings_of(ctx).backend
+    name = backend_of(settings_of(ctx), backend)
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
         from orders import evidence as reading
