@@ -20,7 +20,7 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
-OUTAGES = [6.0, pytest.param(20.0, marks=pytest.mark.slow)]  # seconds
+OUTAGES = [3.0, pytest.param(20.0, marks=pytest.mark.slow)]  # seconds
 NOISE = 0.1  # seconds that this machine may be busy with something else
 
 

@@ -92,7 +92,7 @@ def test_every_history_stays_within_the_table_of_transitions(
 ) -> None:
     seen: set[tuple[State, State]] = set()
 
-    @given_settings(max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+    @given_settings(max_examples=20, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(EVENTS, min_size=4, max_size=14))
     def histories(events: list[str | list[Kind]]) -> None:
         async def work(bench: Bench) -> None:
