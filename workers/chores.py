@@ -1,6 +1,7 @@
 """The leader's chores: what a round of the dispatcher does whatever the backend.
 
-What was spilled is journalled, before anything is dispatched, for it came first; and webhooks are told what is due.
+What was spilled is journalled, before anything is dispatched, for it came first; webhooks are told what is due; and
+the tallies are summed up.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.settings import Settings
 from orders.routing import Routing
 from orders.spill import Seal, SpillDown
+from orders.tallying import SUM_UP
 from workers import notices
 from workers.spill import RedisSpill
 from workers.unspill import unspill
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("relais.dispatcher")
 
 NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
+TALLIES_EVERY: Final = 10.0  # seconds; until then each batch that was settled adds some rows
 
 
 class Chores:
@@ -39,7 +42,7 @@ class Chores:
         self._spill = RedisSpill(settings.need("redis_url"))
         self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
         self._route = route
-        self._noticed = float("-inf")
+        self._noticed = self._summed = float("-inf")
         self._queue_lost = False
 
     async def unspill(self) -> None:
@@ -61,6 +64,13 @@ class Chores:
             return
         self._noticed = time.monotonic()
         await notices.dispatch(self._connection, self._settings, self._publisher)
+
+    async def sum_up(self) -> None:
+        """Make few rows of many tallies."""
+        if time.monotonic() - self._summed < TALLIES_EVERY:
+            return
+        self._summed = time.monotonic()
+        await self._connection.execute(SUM_UP)
 
     async def aclose(self) -> None:
         """Let go of the spill."""

@@ -107,6 +107,7 @@ class Dispatcher:
                 for term in terms:
                     await term.tick()
                 await chores.tell()
+                await chores.sum_up()
                 await self._pause(self._settings.tick)
                 await asyncio.sleep(COALESCE)
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})
