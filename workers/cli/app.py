@@ -17,9 +17,11 @@ from workers.cli.divert import divert
 from workers.cli.failure import explain
 from workers.cli.forecast import forecast
 from workers.cli.keys import key
+from workers.cli.queue import queue
 from workers.cli.reconcile import reconcile
 from workers.cli.replay import replay
 from workers.cli.sealing import seal
+from workers.cli.space import space
 from workers.cli.spill import spill
 from workers.cli.spool import spool
 from workers.cli.submit import submit
@@ -46,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "submit": submit,
     "status": reports.status,
     "backlog": reports.backlog,
+    "space": space,
     "forecast": forecast,
     "audit": audit,
     "seal": seal,
@@ -92,6 +95,7 @@ for name, command in COMMANDS.items():
 groups = {
     "order": reports.order, "replay": replay, "dead": dead, "client": client, "key": key, "spool": spool,
     "spill": spill,
+    "queue": queue,
     "webhook": webhook,
 }  # fmt: skip
 for name, group in groups.items():
