@@ -27,6 +27,10 @@ def canary_queue(node: str) -> Queue:
 class InTurn(round_robin_cycle):  # type: ignore[misc]
     """Queues in the order of their kinds; of one kind, those of the backends take turns."""
 
+    def update(self, it: Iterable[str]) -> None:
+        """From now on these queues; a worker's canaries, which belong to no kind, come first."""
+        self.items[:] = sorted(it, key=_kind)
+
     def rotate(self, last_used: str) -> str:
         """The queue that a message came from goes behind the others of its kind."""
         if last_used in self.items:

@@ -53,7 +53,7 @@ def run_worker(settings: Settings) -> int:
     for each in load_backends(settings).values():
         each.need("erp_url")
     name = node(os.getpid())
-    app.amqp.queues.add(canary_queue(name))
+    app.amqp.queues.select_add(canary_queue(name))
     canary = Canary(settings, partial(Publisher, app, settings))
     threads = (Dispatcher(settings, partial(Publisher, app)), Sealer(settings), canary)
 
