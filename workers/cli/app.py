@@ -26,6 +26,7 @@ from workers.cli.spill import spill
 from workers.cli.spool import spool
 from workers.cli.submit import submit
 from workers.cli.webhooks import webhook
+from workers.cli.worker import worker
 
 app = typer.Typer(
     name="relais", no_args_is_help=True, pretty_exceptions_enable=False,
@@ -42,7 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": servers.demo,
     "migrate": servers.migrate,
     "api": servers.api,
-    "worker": servers.worker,
+    "worker": worker,
     "flower": servers.flower,
     "erp-sim": simulator.erp_sim,
     "submit": submit,
