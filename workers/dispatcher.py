@@ -88,6 +88,7 @@ class Dispatcher(Background):
                     await term.tick()
                 await chores.tell()
                 await chores.purge()
+                await chores.sum_up()
                 await self._pause(self._settings.tick)
                 await asyncio.sleep(COALESCE)
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})

@@ -14,6 +14,7 @@ from workers.cli.auditing import audit
 from workers.cli.clients import client
 from workers.cli.dead import dead
 from workers.cli.divert import divert
+from workers.cli.exporter import exporter
 from workers.cli.failure import explain
 from workers.cli.forecast import forecast
 from workers.cli.keys import key
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "api": servers.api,
     "worker": worker,
     "flower": servers.flower,
+    "exporter": exporter,
     "erp-sim": simulator.erp_sim,
     "submit": submit,
     "status": reports.status,
