@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     )
     webhook_plain_http: bool = Field(False, description="webhooks may be `http://` on other hosts than this one")
     worker_concurrency: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 2, description="processes")
+    canary_every: PositiveFloat = Field(10.0, description="pause between two canaries through a worker")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of the logs")
 
     @field_validator("flower_auth")

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import make_url
 
-from config.backends import load_backends
+from config.backends import load_backends, longest_batch
 from config.embedded.files import write_private
 from config.embedded.holding import Holding
 from config.embedded.ports import choose
@@ -30,6 +31,7 @@ from config.embedded.service import Ready, Service
 from config.embedded.supervisor import Child
 from config.embedded.valkey import Valkey
 from config.settings import ENDPOINTS, Settings
+from workers.canary import hangs
 from workers.sim_key import key_file
 
 LOOPBACK: Final = "127.0.0.1"
@@ -206,16 +208,19 @@ def _child(stack: Stack, name: str, ready: Ready, *options: str, grace: float = 
 
 def _worker(stack: Stack) -> Child:
     """A worker may finish the batch in hand before it is killed, which lasts as long as `lease` counts on."""
-    budget = max(each.batch_budget for each in load_backends(stack.settings).values())
-    program = _program(stack, "worker", grace=budget * 1.2 + 2)
-    line = ReadyLine(program.log)
-    return Child(program, line, line.begin)
+    program = _program(stack, "worker", grace=longest_batch(stack.settings))
+    line = ReadyLine(log_of(stack.settings, "worker"))
+    return Child(program, line, line.begin, hangs=partial(hangs, stack.settings))
 
 
 def _program(stack: Stack, command: str, *options: str, grace: float) -> Program:
     argv = module("workers.cli", command, *options)
-    log = stack.settings.data_dir / "logs" / f"{command}.log"
-    return Program(command, argv, log, child_env(stack.settings), grace=grace)
+    return Program(command, argv, log_of(stack.settings, command), child_env(stack.settings), grace=grace)
+
+
+def log_of(settings: Settings, command: str) -> Path:
+    """Where a child writes what it has to say."""
+    return settings.data_dir / "logs" / f"{command}.log"
 
 
 def _api_url(settings: Settings) -> str:
