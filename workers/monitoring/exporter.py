@@ -109,7 +109,9 @@ def render(
     if figures is None:
         found.append(family("relais_journal_up", 0))
     else:
-        found += [*journal_families(figures, backends), *forecast_families(forecasts)]
+        busy = {row["backend"] for row in figures.backlog}
+        idle = [name for name in backends if name not in busy]
+        found += [*journal_families(figures, backends), *forecast_families(forecasts, idle)]
     registry = CollectorRegistry()
     registry.register(_Found(found))
     return generate_latest(registry)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Final
 
 from prometheus_client.metrics_core import Metric
 
@@ -13,6 +14,8 @@ from config.settings import Settings
 from workers.forecasting import Forecast
 from workers.monitoring.catalogue import Labels, family
 from workers.status import Queue
+
+QUANTILES: Final = ("0.5", "0.95")
 
 
 def queue_families(queue: Queue | None) -> Iterator[Metric]:
@@ -51,14 +54,17 @@ def disks(settings: Settings) -> list[Path]:
     return [Path(each.strip()) for each in settings.disks.split(",") if each.strip()]
 
 
-def forecast_families(forecasts: Sequence[Forecast]) -> Iterator[Metric]:
-    """What is foretold of every backend that has a backlog; what is not foretellable is left out."""
-    missed: dict[Labels, float] = {}
-    drain: dict[Labels, float] = {}
-    for each in forecasts:
+def forecast_families(forecasts: Sequence[Forecast], idle: Collection[str]) -> Iterator[Metric]:
+    """What is foretold of every backend that has a backlog, and 0 of those that are `idle`.
+
+    What cannot be foretold is absent.
+    """
+    missed: dict[Labels, float] = {(name,): 0 for name in idle}
+    drain: dict[Labels, float] = {(name, quantile): 0 for name in idle for quantile in QUANTILES}
+    for each in (one for one in forecasts if one.backend not in idle):  # a forecast may be older than the figures
         if each.p50 is not None:
             missed[(each.backend,)] = sum(one["late_p50"] for one in each.cut_offs)
-        for quantile, at in (("0.5", each.p50), ("0.95", each.p95)):
+        for quantile, at in zip(QUANTILES, (each.p50, each.p95), strict=True):
             if at is not None:
                 drain[each.backend, quantile] = max(0.0, (at - each.now).total_seconds())
     yield family("relais_forecast_missed_cut_off_orders", missed)
