@@ -61,7 +61,7 @@ def run_worker(settings: Settings) -> int:
         sealer.stop()
 
     def log_as_we_do(**_: Any) -> None:
-        logs.setup(settings.log_level)
+        logs.begin(settings)
         for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines a task say nothing of an order
             logging.getLogger(chatty).setLevel("WARNING")
 

@@ -15,6 +15,7 @@ from config.settings import Settings
 from orders.routing import Routing
 from orders.spill import Seal, SpillDown
 from workers import notices
+from workers.logged_steps import Acts
 from workers.spill import RedisSpill
 from workers.unspill import unspill
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("relais.dispatcher")
 
 NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
+ACTS_EVERY: Final = 1.0  # seconds at least between two looks for what operators did
 
 
 class Chores:
@@ -39,7 +41,8 @@ class Chores:
         self._spill = RedisSpill(settings.need("redis_url"))
         self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
         self._route = route
-        self._noticed = float("-inf")
+        self._noticed = self._logged = float("-inf")
+        self._acts = Acts()
         self._queue_lost = False
 
     async def unspill(self) -> None:
@@ -53,7 +56,7 @@ class Chores:
         try:
             await unspill(self._connection, self._spill, self._seal, self._route)
         except SpillDown as error:
-            log.warning("the spill is out of reach why=%s", error)
+            log.warning("the spill is out of reach", extra={"why": error})
 
     async def tell(self) -> None:
         """Publish what webhooks are to be told."""
@@ -61,6 +64,12 @@ class Chores:
             return
         self._noticed = time.monotonic()
         await notices.dispatch(self._connection, self._settings, self._publisher)
+
+    async def log(self) -> None:
+        """Log what operators have done since the last time."""
+        if time.monotonic() - self._logged >= ACTS_EVERY:
+            self._logged = time.monotonic()
+            await self._acts.tell(self._connection)
 
     async def aclose(self) -> None:
         """Let go of the spill."""

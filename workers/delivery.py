@@ -111,5 +111,6 @@ async def _settle(
     desk: Desk, claimed: Claim, fates: dict[UUID, Fate], outcomes: dict[UUID, Outcome], remaining: float
 ) -> None:
     before = {order.id: (order.attempts, order.failed_at) for order in claimed.orders}
-    result = Result(claimed.lease, claimed.at, claimed.waited, before, fates, outcomes)
+    requests = {order.id: order.request_id for order in claimed.orders}
+    result = Result(claimed.lease, claimed.at, claimed.waited, before, fates, outcomes, requests=requests)
     await insist(lambda: settle(desk.engine, result, desk.settings, desk.worker), remaining)

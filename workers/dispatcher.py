@@ -79,7 +79,8 @@ class Dispatcher:
                     await self._candidate(connection)
             except Exception as error:
                 if unreachable(error):
-                    log.warning("the journal is out of reach, standing again error=%s", type(error).__name__)
+                    extra = {"error": type(error).__name__}
+                    log.warning("the journal is out of reach, standing again", extra=extra)
                 else:
                     log.exception("tick failed")
             await self._pause(self._settings.tick)
@@ -93,7 +94,7 @@ class Dispatcher:
             await self._pause(self._settings.tick)
 
     async def _lead(self, connection: AsyncConnection) -> None:
-        log.info("leading backends=%s", ",".join(self._backends))
+        log.info("leading", extra={"backends": ",".join(self._backends)})
         await self._listen(connection)
         publishers = {name: self._publisher(settings) for name, settings in self._backends.items()}
         terms = [Term(connection, settings, publishers[name]) for name, settings in self._backends.items()]
@@ -107,6 +108,7 @@ class Dispatcher:
                 for term in terms:
                     await term.tick()
                 await chores.tell()
+                await chores.log()
                 await self._pause(self._settings.tick)
                 await asyncio.sleep(COALESCE)
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})

@@ -67,13 +67,13 @@ class Process:
         work raised, and says whether that was foreseen; what was not is raised here too.
         """
         if backend not in self._ways.backends:
-            log.warning("a message about no backend of ours orders=%d", len(ids))
+            log.warning("a message about no backend of ours", extra={"orders": len(ids)})
             return
         done = self._begin(self._in_turn(backend, ids, work, complain))
         try:
             done.result(self._patience)
         except TimeoutError:
-            log.debug("goes on by itself backend=%s orders=%d", backend, len(ids))
+            log.debug("goes on by itself", extra={"backend": backend, "orders": len(ids)})
 
     def finish(self) -> None:
         """Wait until every batch in hand is settled."""

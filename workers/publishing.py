@@ -104,7 +104,7 @@ class Publisher:
                         args=arguments, argsrepr=reads, headers=headers, queue=queue, producer=producer, retry=False
                     )
         except LOST as error:
-            log.warning("the queue is out of reach error=%s", type(error).__name__)
+            log.warning("the queue is out of reach", extra={"error": type(error).__name__})
             self._let_go()
             return False
         return True

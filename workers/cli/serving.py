@@ -32,7 +32,7 @@ FILES = 1_024  # open files beside those of the listeners
 
 def serve_api(settings: Settings, host: str, port: int) -> None:
     """Serve the intake until told to stop. Failure when the address cannot be had."""
-    logs.setup(settings.log_level)
+    logs.begin(settings)
     logging.getLogger("uvicorn").setLevel(max(logging.getLogger().level, logging.WARNING))
     listening = _listen(host, port)
     app = create_app(_with_files(settings), _parts(settings))
@@ -59,14 +59,14 @@ def _with_files(settings: Settings) -> Settings:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == wanted:
         return settings
-    log.warning("the limit of open files leaves room for fewer listeners limit=%d", soft)
+    log.warning("the limit of open files leaves room for fewer listeners", extra={"limit": soft})
     return settings.model_copy(update={"listeners": max(1, soft - FILES)})
 
 
 def _parts(settings: Settings) -> Parts:
     """What needs Redis, which the intake can do without."""
     if settings.redis_url is None or settings.spill_key is None:
-        log.warning("no spill: RELAIS_REDIS_URL and RELAIS_SPILL_KEY are needed to take orders without PostgreSQL")
+        log.warning("no spill, RELAIS_REDIS_URL and RELAIS_SPILL_KEY are needed to take orders without PostgreSQL")
     if settings.redis_url is None:
         return Parts()
     spill = (RedisSpill(settings.redis_url), Seal.of(settings.spill_key)) if settings.spill_key else None
@@ -85,7 +85,7 @@ class _Server(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(*COLLECT)
         if self.started and sockets:
-            log.info("ready url=%s", _url(sockets[0]))
+            log.info("ready", extra={"url": _url(sockets[0])})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._api.end_streams()

@@ -105,7 +105,7 @@ class HttpErp:
             status, body = await self._wire.get("/health", min(PROBE, self._settings.erp_timeout))
             return status == 200 and json.loads(body)["status"] == "ok"
         except Exception as error:
-            log.info("the probe failed error=%s", type(error).__name__)
+            log.info("the probe failed", extra={"error": type(error).__name__})
             return False
 
     async def close(self) -> None:
