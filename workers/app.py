@@ -13,9 +13,10 @@ from functools import partial
 from typing import Any
 
 from celery import Celery
+from celery.apps import worker as celery_worker
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
-from config import logs
+from config import logs, traces
 from config.backends import load_backends
 from config.celeryconfig import celery_config
 from config.settings import Settings
@@ -23,6 +24,8 @@ from workers.dispatcher import Dispatcher
 from workers.proof.sealer import Sealer
 from workers.publishing import Publisher
 from workers.tasks import add_tasks
+
+log = logging.getLogger("relais.worker")
 
 TIME_LIMIT = 2.0  # leases that a task may last; after one of them its orders are somebody else's already
 
@@ -44,6 +47,10 @@ def create_app(settings: Settings) -> Celery:
     return app
 
 
+def _say(message: str, *_: Any) -> None:
+    log.info("celery says", extra={"said": message})
+
+
 def run_worker(settings: Settings) -> int:
     """Run a worker until it is told to stop; returns its exit code."""
     settings.need("database_url")
@@ -53,6 +60,7 @@ def run_worker(settings: Settings) -> int:
     dispatcher, sealer = Dispatcher(settings, partial(Publisher, app)), Sealer(settings)
 
     def ready(**_: Any) -> None:
+        traces.begin(settings, "relais-dispatcher")  # now that the pool has forked, each of which makes its own
         dispatcher.start()
         sealer.start()
 
@@ -68,6 +76,7 @@ def run_worker(settings: Settings) -> int:
     setup_logging.connect(log_as_we_do, weak=False)
     worker_ready.connect(ready, weak=False)
     worker_shutting_down.connect(stopping, weak=False)
+    celery_worker.safe_say = _say  # what Celery says at its shutdown is no line of ours
     worker = app.Worker(
         hostname=f"relais-{os.getpid()}@{socket.gethostname()}",
         loglevel=settings.log_level,
@@ -75,4 +84,5 @@ def run_worker(settings: Settings) -> int:
         quiet=True,
     )
     worker.start()
+    traces.end()
     return int(worker.exitcode or 0)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config import steps
 from config.steps import Field
-from workers.erp.port import Outcome
+from workers.erp.port import Kind, Outcome
 from workers.fate import Fate
 
 OVERLAP: Final = 100  # operations may be committed in another order than that of their numbers
@@ -27,10 +27,12 @@ WHERE id > :after AND act <> 'order cancel' ORDER BY id LIMIT 1000
 def tell_settled(
     fates: Mapping[UUID, Fate], outcomes: Mapping[UUID, Outcome], requests: Mapping[UUID, str | None], backend: str
 ) -> None:
-    """A line for each order that was settled: what its attempt came to, and what becomes of it."""
+    """A line for each order that was settled: what its attempt came to, and what becomes of it. None was made of
+    those that were never sent.
+    """
     if steps.wanted():
         rows = [_settled(i, fate, outcomes.get(i), requests.get(i), backend) for i, fate in fates.items()]
-        steps.say("settle", rows)
+        steps.say("settle", [row for row in rows if row["outcome"] != Kind.UNSENT])
 
 
 def _settled(

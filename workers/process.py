@@ -19,6 +19,7 @@ from uuid import UUID
 
 import uvloop
 
+from config import traces
 from config.backends import load_ways
 from config.settings import Settings
 from orders.catalogue import load_catalogue, load_register
@@ -43,6 +44,7 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         """Nothing connects before the first task. Raises what loading backends, catalogue or register raises."""
+        traces.begin(settings, "relais-worker")
         self._ways = load_ways(settings)
         self._catalogue = load_catalogue(settings.catalogue) if settings.catalogue else None
         self._register = load_register(settings.pharmacy_register) if settings.pharmacy_register else None

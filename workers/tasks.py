@@ -14,6 +14,7 @@ from uuid import UUID
 from celery import Celery, Task
 from celery.signals import worker_process_shutdown
 
+from config import traces
 from config.logs import SANE
 from config.settings import Settings
 from orders.journal import unreachable
@@ -21,6 +22,7 @@ from workers.delivery import deliver
 from workers.polling import poll
 from workers.process import Process, Work
 from workers.telling import Teller
+from workers.tracing import TRACES, read_header
 
 log = logging.getLogger("relais.tasks")
 
@@ -46,13 +48,15 @@ def add_tasks(app: Celery, settings: Settings) -> None:
             process().finish()
         if teller.cache_info().currsize:
             process().run(teller().finish())
+        traces.end()
 
     worker_process_shutdown.connect(finish, weak=False)
 
     @app.task(name=DELIVER, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def relais_deliver(self: Task, backend: str, ids: list[str]) -> None:
         """Forward these orders, as far as they may be forwarded now."""
-        run(self, deliver, backend, ids)
+        said = read_header(self.request.get(TRACES), [UUID(each) for each in ids[:MOST_IDS]])
+        run(self, partial(deliver, dispatched=said), backend, ids)
 
     @app.task(name=POLL, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def relais_poll(self: Task, backend: str, ids: list[str]) -> None:

@@ -14,7 +14,7 @@ from types import FrameType
 
 import uvicorn
 
-from config import logs
+from config import logs, traces
 from config.settings import Settings
 from orders.api import Api, Parts, create_app
 from orders.spill import Seal
@@ -33,6 +33,7 @@ FILES = 1_024  # open files beside those of the listeners
 def serve_api(settings: Settings, host: str, port: int) -> None:
     """Serve the intake until told to stop. Failure when the address cannot be had."""
     logs.begin(settings)
+    traces.begin(settings, "relais-api")
     logging.getLogger("uvicorn").setLevel(max(logging.getLogger().level, logging.WARNING))
     listening = _listen(host, port)
     app = create_app(_with_files(settings), _parts(settings))
@@ -45,6 +46,7 @@ def serve_api(settings: Settings, host: str, port: int) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, server.told)
     server.run(sockets=[listening])
+    traces.end()
     if not server.started:
         raise Failure("the intake did not start")
 
