@@ -13,6 +13,7 @@ import logging
 import re
 import sys
 import threading
+import warnings
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -56,7 +57,7 @@ def setup(level: str = "INFO", stream: TextIO | None = None, *, form: Form = "js
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.getLogger(STEPS).setLevel(logging.NOTSET if steps else logging.CRITICAL)
-    logging.captureWarnings(True)
+    warnings.showwarning = _warned
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
 
@@ -142,6 +143,11 @@ def _origin(trace: TracebackType | None) -> str:
         frames.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
         trace = trace.tb_next
     return ">".join(frames[-MOST_FRAMES:])
+
+
+def _warned(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:
+    where = f"{Path(filename).name}:{lineno}"
+    logging.getLogger("relais").warning("python warns", extra={"kind": category.__name__, "at": where})
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

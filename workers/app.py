@@ -53,6 +53,7 @@ def _say(message: str, *_: Any) -> None:
 
 def run_worker(settings: Settings) -> int:
     """Run a worker until it is told to stop; returns its exit code."""
+    logs.begin(settings)
     settings.need("database_url")
     app = create_app(settings)
     for each in load_backends(settings).values():

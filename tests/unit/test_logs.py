@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -25,12 +26,11 @@ log = logging.getLogger("relais.test")
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
     """Where the logs go during the test."""
-    hooks = sys.excepthook, threading.excepthook
+    hooks = sys.excepthook, threading.excepthook, warnings.showwarning
     stream = io.StringIO()
     logs.setup("INFO", stream)
     yield stream
-    sys.excepthook, threading.excepthook = hooks
-    logging.captureWarnings(False)
+    sys.excepthook, threading.excepthook, warnings.showwarning = hooks
 
 
 def said(stream: io.StringIO) -> dict[str, Any]:
