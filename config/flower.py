@@ -39,7 +39,7 @@ def run_flower(app: Celery, host: str, port: int, auth: str) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         listening = flower.start_http_server()
-        log.info("ready url=http://%s:%s", host, listening)
+        log.info("ready", extra={"url": f"http://{host}:{listening}"})
         flower.start()
     except KeyboardInterrupt:
         log.info("stopping")

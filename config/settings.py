@@ -135,6 +135,14 @@ class Settings(BaseSettings):
     worker_concurrency: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 2, description="processes")
     canary_every: PositiveFloat = Field(10.0, description="pause between two canaries through a worker")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of the logs")
+    log_format: Literal["json", "console"] = Field("json", description="`json`, an object a line, or `console`")
+    log_steps: bool = Field(True, description="log what becomes of each order, a line a step")
+    otel_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/@]+(/[^\s]*)?$",
+        description="OTLP/HTTP collector that gets traces, `http://…:4318`",
+    )
+    otel_sample: float = Field(1.0, ge=0, le=1, description="share of the requests without a trace that begin one")
 
     @field_validator("flower_auth")
     @classmethod

@@ -14,12 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import NotFound, TooLate
 from orders.journal import transactional
+from orders.logged_steps import tell_cancelled
 from orders.states import State
 from orders.tables import operations
 
 CANCEL = text("""
 UPDATE deliveries SET state = 'cancelled', settled_at = now(), lease_until = NULL, reason = NULL
-WHERE order_id = :id AND state IN ('accepted', 'dispatched', 'dead') AND NOT unsure RETURNING order_id
+WHERE order_id = :id AND state IN ('accepted', 'dispatched', 'dead') AND NOT unsure
+RETURNING (SELECT request_id FROM orders WHERE id = order_id)
 """)
 
 WHERE = text("SELECT state, unsure FROM deliveries WHERE order_id = :id")
@@ -41,8 +43,11 @@ async def cancel(engine: AsyncEngine, order_id: UUID, client: str, request_id: s
             await connection.execute(
                 insert(operations).values(operator=f"client {client}", act="order cancel", detail=detail)
             )
-            return
-        row = (await connection.execute(WHERE, {"id": order_id})).one_or_none()
+        else:
+            row = (await connection.execute(WHERE, {"id": order_id})).one_or_none()
+    if done is not None:
+        tell_cancelled(order_id, done[0], client)
+        return
     if row is None:
         raise NotFound(f"no order {order_id}")
     if row.state != State.CANCELLED:

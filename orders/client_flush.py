@@ -63,7 +63,7 @@ class Flusher:
     def met(self, trouble: Away | RelaisError) -> None:
         """The intake, or the spool, cannot go on now."""
         if str(trouble) != str(self.trouble):
-            log.warning("the spool waits: %s", trouble)
+            log.warning("the spool waits", extra={"error": type(trouble).__name__})
         self.trouble = trouble
         self._failures += 1
         if isinstance(trouble, Away) and trouble.retry_after is not None:
@@ -116,6 +116,7 @@ class Flusher:
             self.trouble, self._failures = None, 0
         for number, outcome in found:
             if not isinstance(outcome, Kept):
-                log.warning("the intake refused an order of the spool number=%d kind=%s", number, kind_of(outcome))
+                extra = {"number": number, "kind": kind_of(outcome)}
+                log.warning("the intake refused an order of the spool", extra=extra)
             if self._heard is not None:
                 self._heard(number, outcome)

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
+from config.traces import CURRENT
 from orders.errors import Conflict, KeyReused, RelaisError
 from orders.journal import DUE_CHANNEL
 from orders.model import RANK, Order, canonical, digest
@@ -25,7 +26,7 @@ from orders.states import State
 
 COLUMNS: Final = (
     "id", "pharmacy", "reference", "body", "digest", "client", "priority", "cut_off", "valid_until", "received_at",
-    "request_id", "key", "origin", "backend",
+    "request_id", "key", "origin", "backend", "traceparent",
 )  # fmt: skip
 
 INSERT = text(f"""
@@ -33,12 +34,13 @@ WITH input AS (
   SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:pharmacy AS text[]), CAST(:reference AS text[]),
     CAST(:body AS bytea[]), CAST(:digest AS bytea[]), CAST(:client AS text[]), CAST(:priority AS smallint[]),
     CAST(:cut_off AS timestamptz[]), CAST(:valid_until AS timestamptz[]), CAST(:received_at AS timestamptz[]),
-    CAST(:request_id AS text[]), CAST(:key AS text[]), CAST(:origin AS text[]), CAST(:backend AS text[]))
-    AS t ({", ".join(COLUMNS)})
+    CAST(:request_id AS text[]), CAST(:key AS text[]), CAST(:origin AS text[]), CAST(:backend AS text[]),
+    CAST(:traceparent AS text[])) AS t ({", ".join(COLUMNS)})
 ), fresh AS (
-  INSERT INTO orders (id, pharmacy, reference, body, digest, client, received_at, request_id, idempotency_key, origin)
+  INSERT INTO orders (id, pharmacy, reference, body, digest, client, received_at, request_id, idempotency_key, origin,
+    traceparent)
   SELECT id, pharmacy, reference, body, digest, client, coalesce(received_at, now()), request_id, key,
-    CAST(origin AS jsonb) FROM input
+    CAST(origin AS jsonb), traceparent FROM input
   ON CONFLICT DO NOTHING RETURNING id
 ), due AS (
   INSERT INTO deliveries (order_id, state, backend, priority, cut_off, valid_until, accepted_at)
@@ -70,7 +72,7 @@ class Accepted:
 
 class Entry(NamedTuple):
     """An order as the journal will hold it; `received_at` None is the moment of writing, `key` the client's own,
-    `backend` where it goes.
+    `backend` where it goes, `traceparent` the trace that it belongs to.
     """
 
     id: UUID
@@ -87,6 +89,7 @@ class Entry(NamedTuple):
     key: str | None
     origin: str | None  # JSON
     backend: str
+    traceparent: str | None = None
 
 
 def entry(
@@ -98,7 +101,7 @@ def entry(
     return Entry(
         uuid7(), order.pharmacy, order.reference, body, digest(body), client, RANK[order.priority], order.cut_off,
         order.valid_until, None, request_id, key, None if origin is None else json.dumps(origin, ensure_ascii=False),
-        backend,
+        backend, CURRENT.get().traceparent,
     )  # fmt: skip
 
 

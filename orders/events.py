@@ -131,7 +131,7 @@ class Listeners:
                     await self._read_on(connection)
             except Exception as error:
                 if unreachable(error):
-                    log.warning("events cannot be read, connecting again error=%s", type(error).__name__)
+                    log.warning("events cannot be read, connecting again", extra={"error": type(error).__name__})
                 else:
                     log.exception("events cannot be read")
             await asyncio.sleep(_about(pause))

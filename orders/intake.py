@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.entries import Accepted, Entry, entry, write
 from orders.errors import JournalDown, RelaisError
 from orders.journal import connect, unreachable
+from orders.logged_steps import tell_accepted
 from orders.model import Order
 from orders.routing import Routing, always
 from orders.spill import Seal, SpillDown, Store, spill
@@ -111,7 +113,7 @@ class Intake:
     def _wake(self) -> None:
         if self._idle and self._waiting:
             self._idle -= 1
-            task = asyncio.get_running_loop().create_task(self._commit())
+            task = asyncio.get_running_loop().create_task(self._commit(), context=Context())  # of no request
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -153,6 +155,7 @@ class Intake:
             if not party.answer.done():
                 party.answer.set_result(answers[start:end])
             start = end
+        tell_accepted(entries, answers)
 
     async def _place(self, entries: list[Entry]) -> Answers:
         """Into the journal, else into the spill. Raises JournalDown."""

@@ -107,7 +107,7 @@ async def _migrate(url: str) -> None:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             await connection.run_sync(_upgrade)
             if (epoch := await connection.run_sync(rebase)) is not None:
-                log.warning("the journal was restored into another PostgreSQL: epoch %d of its seals begins", epoch)
+                log.warning("the journal was restored into another PostgreSQL", extra={"epoch": epoch})
     finally:
         await engine.dispose()
 

@@ -129,7 +129,7 @@ class Listener:
                     return
         except TimeoutError:
             if not self.over:
-                log.warning("a listener that does not read was dropped order=%s", self.order_id)
+                log.warning("a listener that does not read was dropped", extra={"order": self.order_id})
 
     async def _hear(self, receive: Receive, patience: float | None) -> bool:
         """Wait until called, or for `patience` seconds; False when the client has hung up."""

@@ -111,6 +111,7 @@ def seal(each: Entry, key: Seal) -> Record:
     content = {
         "id": str(each.id), "client": each.client, "received_at": each.received_at.isoformat(),
         "request_id": each.request_id, "key": each.key, "origin": each.origin, "body": each.body.decode(),
+        "traceparent": each.traceparent,
     }  # fmt: skip
     message = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     value = f"{each.id}|{each.digest.hex()}".encode()
@@ -138,6 +139,7 @@ def unseal(raw: bytes, key: Seal, route: Routing) -> Entry:
             UUID(content["id"]), order.pharmacy, order.reference, body, digest(body), content["client"],
             RANK[order.priority], order.cut_off, order.valid_until, datetime.fromisoformat(content["received_at"]),
             content["request_id"], content["key"], content["origin"], route(order),
+            content.get("traceparent"),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise Unreadable(type(error).__name__) from None

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from contextvars import Context
 from enum import StrEnum
 from typing import Final
 
@@ -72,10 +73,10 @@ class Standing:
     def lose_journal(self) -> None:
         """The journal was out of reach: go past it until a probe finds it back."""
         if self.journal_up:
-            log.warning("the journal is out of reach; orders go to the spill")
+            log.warning("the journal is out of reach, orders go to the spill")
         self.journal_up = False
         if self._probing is None or self._probing.done():
-            self._probing = asyncio.get_running_loop().create_task(self._probe())
+            self._probing = asyncio.get_running_loop().create_task(self._probe(), context=Context())
 
     def spill(self) -> tuple[Store, Seal]:
         """The spill and the key to it. Raises JournalDown where there is none, or it failed a moment ago."""
@@ -87,7 +88,7 @@ class Standing:
 
     def lose_spill(self, error: SpillDown) -> None:
         """The spill cannot be trusted to keep an order: leave it alone for a moment."""
-        log.warning("the spill cannot take orders why=%s", error)
+        log.warning("the spill cannot take orders", extra={"why": error})
         self._spill_down_until = time.monotonic() + BREATH
 
     async def close(self) -> None:

@@ -73,6 +73,7 @@ orders = Table(
     Column("request_id", Text, comment="of the request that brought it"),
     Column("idempotency_key", Text, comment="the client's own, beside (pharmacy, reference)"),
     Column("origin", JSONB, comment="what the answer in another protocol will need"),
+    Column("traceparent", Text, comment="the trace of the request that brought it (W3C); not sealed"),
     *sealed("orders"),
     UniqueConstraint("pharmacy", "reference"),
     Index("ix_orders_pharmacy_id", "pharmacy", "id"),

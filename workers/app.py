@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 from celery import Celery
+from celery.apps import worker as celery_worker
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
-from config import logs
+from config import logs, traces
 from config.backends import load_backends
 from config.celeryconfig import canary_queue, celery_config
 from config.settings import Settings
@@ -25,6 +26,8 @@ from workers.notify import READY, STOPPING, notify
 from workers.proof.sealer import Sealer
 from workers.publishing import Publisher
 from workers.tasks import add_tasks
+
+log = logging.getLogger("relais.worker")
 
 TIME_LIMIT = 2.0  # leases that a task may last; after one of them its orders are somebody else's already
 
@@ -46,8 +49,13 @@ def create_app(settings: Settings) -> Celery:
     return app
 
 
+def _say(message: str, *_: Any) -> None:
+    log.info("celery says", extra={"said": message})
+
+
 def run_worker(settings: Settings) -> int:
     """Run a worker until it is told to stop; returns its exit code."""
+    logs.begin(settings)
     settings.need("database_url")
     app = create_app(settings)
     for each in load_backends(settings).values():
@@ -58,6 +66,7 @@ def run_worker(settings: Settings) -> int:
     threads = (Dispatcher(settings, partial(Publisher, app)), Sealer(settings), canary)
 
     def ready(**_: Any) -> None:
+        traces.begin(settings, "relais-dispatcher")  # now that the pool has forked, each of which makes its own
         for each in threads:
             each.start()
         notify(READY)
@@ -68,13 +77,14 @@ def run_worker(settings: Settings) -> int:
             each.stop()
 
     def log_as_we_do(**_: Any) -> None:
-        logs.setup(settings.log_level)
+        logs.begin(settings)
         for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines a task say nothing of an order
             logging.getLogger(chatty).setLevel("WARNING")
 
     setup_logging.connect(log_as_we_do, weak=False)
     worker_ready.connect(ready, weak=False)
     worker_shutting_down.connect(stopping, weak=False)
+    celery_worker.safe_say = _say  # what Celery says at its shutdown is no line of ours
     worker = app.Worker(
         hostname=name,
         loglevel=settings.log_level,
@@ -82,4 +92,5 @@ def run_worker(settings: Settings) -> int:
         quiet=True,
     )
     worker.start()
+    traces.end()
     return int(worker.exitcode or 0)

@@ -79,7 +79,7 @@ class Watch:
                 self._hearing.unasked()
                 return False
         except Exception as error:
-            log.info("no canary error=%s", type(error).__name__)
+            log.info("no canary", extra={"error": type(error).__name__})
             self._hearing.unasked()
             return False
         self._hearing.asked(row.heard_at if row is not None else None)
@@ -121,7 +121,7 @@ class Canary(Background):
             async with asyncio.timeout(3), engine.connect() as connection:
                 await liveness.forget(connection, liveness.node(self._pid))
         except Exception as error:
-            log.info("left on the list error=%s", type(error).__name__)
+            log.info("left on the list", extra={"error": type(error).__name__})
         await engine.dispose()
 
 

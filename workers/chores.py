@@ -17,6 +17,7 @@ from orders.routing import Routing
 from orders.spill import Seal, SpillDown
 from orders.tallying import SUM_UP
 from workers import liveness, notices
+from workers.logged_steps import Acts
 from workers.spill import RedisSpill
 from workers.unspill import unspill
 
@@ -27,8 +28,8 @@ log = logging.getLogger("relais.dispatcher")
 
 NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
 TALLIES_EVERY: Final = 10.0  # seconds; until then each batch that was settled adds some rows
-
 PURGE_EVERY: Final = 60.0  # seconds
+ACTS_EVERY: Final = 1.0  # seconds at least between two looks for what operators did
 
 
 class Chores:
@@ -44,7 +45,8 @@ class Chores:
         self._spill = RedisSpill(settings.need("redis_url"))
         self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
         self._route = route
-        self._noticed = self._summed = self._purged = float("-inf")
+        self._noticed = self._summed = self._purged = self._logged = float("-inf")
+        self._acts = Acts()
         self._queue_lost = False
 
     async def unspill(self) -> None:
@@ -58,7 +60,7 @@ class Chores:
         try:
             await unspill(self._connection, self._spill, self._seal, self._route)
         except SpillDown as error:
-            log.warning("the spill is out of reach why=%s", error)
+            log.warning("the spill is out of reach", extra={"why": error})
 
     async def tell(self) -> None:
         """Publish what webhooks are to be told."""
@@ -79,6 +81,12 @@ class Chores:
             return
         self._summed = time.monotonic()
         await self._connection.execute(SUM_UP)
+
+    async def log(self) -> None:
+        """Log what operators have done since the last time."""
+        if time.monotonic() - self._logged >= ACTS_EVERY:
+            self._logged = time.monotonic()
+            await self._acts.tell(self._connection)
 
     async def aclose(self) -> None:
         """Let go of the spill."""

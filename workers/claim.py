@@ -30,7 +30,7 @@ SET state = 'delivering', lease = :lease, attempts = d.attempts + 1, unsure = tr
 FROM mine JOIN orders o ON o.id = mine.order_id
 WHERE d.order_id = mine.order_id
 RETURNING d.order_id, o.body, o.digest, d.attempts, mine.unsure, d.failed_at, o.request_id,
-  coalesce(d.aged_from, d.accepted_at), mine.lease_until, clock_timestamp()
+  coalesce(d.aged_from, d.accepted_at), o.traceparent, mine.lease_until, clock_timestamp()
 """)
 
 
@@ -50,6 +50,7 @@ class Claimed:
     failed_at: datetime | None
     request_id: str | None
     since: datetime
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) ->
         return None
     turn = {order_id: number for number, order_id in enumerate(ids)}
     rows = sorted(rows, key=lambda row: turn[row[0]])  # RETURNING keeps no order; the message does
-    at = rows[0][9]
-    dispatched_until = min(row[8] for row in rows)
+    at = rows[0][10]
+    dispatched_until = min(row[9] for row in rows)
     waited = settings.claim_patience - (dispatched_until - at).total_seconds()
-    return Claim(lease, [Claimed(*row[:8]) for row in rows], at, waited)
+    return Claim(lease, [Claimed(*row[:9]) for row in rows], at, waited)

@@ -6,7 +6,7 @@ Whatever dies in between, the lease runs out and the dispatcher rescues the orde
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
+from config.traces import NOTHING, Span
 from orders.catalogue import Catalogue, Register
 from orders.errors import Malformed
 from orders.model import parse
@@ -26,6 +27,7 @@ from workers.erp.port import Erp, Kind, Outcome, Submission
 from workers.erp.receipts import believed
 from workers.fate import Fate
 from workers.settle import Result, insist, settle
+from workers.tracing import NONE, Contexts, delivering, note_outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +43,27 @@ class Desk:
     policy: Policy | None = None
 
 
-async def deliver(desk: Desk, ids: Sequence[UUID]) -> int:
-    """Forward those of `ids` that may be forwarded now, and settle them; returns how many were claimed."""
+async def deliver(desk: Desk, ids: Sequence[UUID], dispatched: Contexts = NONE) -> int:
+    """Forward those of `ids` that may be forwarded now, and settle them; returns how many were claimed.
+
+    `dispatched` are the contexts of the dispatches of those that are traced.
+    """
     claimed = await claim(desk.engine, ids, desk.settings)
     if claimed is None:
         return 0
+    with delivering(desk.settings.backend, claimed.orders, dispatched) as spans:
+        await _deliver(desk, claimed, spans)
+    return len(claimed.orders)
+
+
+async def _deliver(desk: Desk, claimed: Claim, spans: Mapping[UUID, Span]) -> None:
     began = time.monotonic()
     known = await _ask(desk, claimed)
     fates, fit = _validate(desk, claimed, [order for order in claimed.orders if order.id not in known])
-    sent = await _submit(desk, fit, desk.settings.batch_budget - (time.monotonic() - began))
-    await _settle(desk, claimed, fates, {**known, **sent}, desk.settings.lease - (time.monotonic() - began))
-    return len(claimed.orders)
+    sent = await _submit(desk, fit, spans, desk.settings.batch_budget - (time.monotonic() - began))
+    outcomes = {**known, **sent}
+    note_outcomes(spans, outcomes)
+    await _settle(desk, claimed, fates, outcomes, desk.settings.lease - (time.monotonic() - began))
 
 
 async def _ask(desk: Desk, claimed: Claim) -> dict[UUID, Outcome]:
@@ -98,8 +110,13 @@ def _unfit(desk: Desk, order: Claimed, now: datetime) -> Fate | None:
     return Fate(State.DEAD, now, order.attempts - 1, reason=verdict.reason, error=reasons)
 
 
-async def _submit(desk: Desk, fit: Sequence[Claimed], budget: float) -> dict[UUID, Outcome]:
-    orders = [Submission(order.id, order.body, order.digest, order.request_id) for order in fit]
+async def _submit(
+    desk: Desk, fit: Sequence[Claimed], spans: Mapping[UUID, Span], budget: float
+) -> dict[UUID, Outcome]:  # fmt: skip
+    orders = [
+        Submission(order.id, order.body, order.digest, order.request_id, spans.get(order.id, NOTHING).traceparent)
+        for order in fit
+    ]
     if not orders:
         return {}
     if desk.erp.capabilities.atomic_batches:
@@ -111,5 +128,6 @@ async def _settle(
     desk: Desk, claimed: Claim, fates: dict[UUID, Fate], outcomes: dict[UUID, Outcome], remaining: float
 ) -> None:
     before = {order.id: (order.attempts, order.failed_at) for order in claimed.orders}
-    result = Result(claimed.lease, claimed.at, claimed.waited, before, fates, outcomes)
+    requests = {order.id: order.request_id for order in claimed.orders}
+    result = Result(claimed.lease, claimed.at, claimed.waited, before, fates, outcomes, requests=requests)
     await insist(lambda: settle(desk.engine, result, desk.settings, desk.worker), remaining)

@@ -61,5 +61,5 @@ UPDATE deliveries d
 SET state = 'dispatched', lease_until = clock_timestamp() + make_interval(secs => :patience)
 FROM due JOIN orders o ON o.id = due.order_id WHERE d.order_id = due.order_id
 RETURNING d.order_id, d.priority, CAST(extract(epoch FROM d.cut_off) AS float8) AS cut_off, d.attempts, d.accepted_at,
-  o.request_id
+  o.request_id, o.traceparent
 """)

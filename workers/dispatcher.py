@@ -59,7 +59,8 @@ class Dispatcher(Background):
                     await self._candidate(connection)
             except Exception as error:
                 if unreachable(error):
-                    log.warning("the journal is out of reach, standing again error=%s", type(error).__name__)
+                    extra = {"error": type(error).__name__}
+                    log.warning("the journal is out of reach, standing again", extra=extra)
                 else:
                     log.exception("tick failed")
             await self._pause(self._settings.tick)
@@ -73,7 +74,7 @@ class Dispatcher(Background):
             await self._pause(self._settings.tick)
 
     async def _lead(self, connection: AsyncConnection) -> None:
-        log.info("leading backends=%s", ",".join(self._backends))
+        log.info("leading", extra={"backends": ",".join(self._backends)})
         await self._listen(connection)
         publishers = {name: self._publisher(settings) for name, settings in self._backends.items()}
         terms = [Term(connection, settings, publishers[name]) for name, settings in self._backends.items()]
@@ -89,6 +90,7 @@ class Dispatcher(Background):
                 await chores.tell()
                 await chores.purge()
                 await chores.sum_up()
+                await chores.log()
                 await self._pause(self._settings.tick)
                 await asyncio.sleep(COALESCE)
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})

@@ -62,7 +62,8 @@ class ProcessGate:
                 try:
                     await self._open()
                 except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                    log.warning("the gate stays shut backend=%s error=%s", self._backend, type(error).__name__)
+                    extra = {"backend": self._backend, "error": type(error).__name__}
+                    log.warning("the gate stays shut", extra=extra)
         return self._held is not None
 
     def shut(self) -> None:
@@ -121,7 +122,7 @@ async def halted(engine: AsyncEngine, backend: str) -> AsyncIterator[AsyncConnec
         async with transactional(engine).begin() as connection:
             alone = (await connection.execute(ALONE, {"backend": backend})).scalar_one()
             if not alone and time.monotonic() > until:
-                log.error("a worker process does not answer, and is not waited for backend=%s", backend)
+                log.error("a worker process does not answer, and is not waited for", extra={"backend": backend})
                 alone = True
             if alone:
                 yield connection

@@ -32,7 +32,7 @@ class Lane:
     async def run(self, orders: int, work: Callable[[], Awaitable[object]]) -> None:
         """Do the work on so many orders when it is their turn. Raises what the work raises."""
         if self._waiting >= MOST:
-            log.info("left for later, too much waits orders=%d", orders)
+            log.info("left for later, too much waits", extra={"orders": orders})
             return
         await self._enter(orders)
         try:

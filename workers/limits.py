@@ -138,7 +138,7 @@ class RateLimit:
 
     def _fail(self, error: Exception) -> None:
         if not self.open:
-            log.warning("rate limits are open: Redis does not keep count why=%s", type(error).__name__)
+            log.warning("rate limits are open, Redis does not keep count", extra={"error": type(error).__name__})
         self.open = True
         self.errors += 1
         self._buckets.clear()

@@ -171,7 +171,7 @@ async def settle(
             await _write_health(connection, errand.client, row.failing_since, health, told, settings)
         await connection.execute(NOTICES_DUE)
     if settled < len(fates):
-        log.warning("fenced notices=%d lease=%s", len(fates) - settled, errand.lease)
+        log.warning("fenced", extra={"notices": len(fates) - settled, "lease": errand.lease})
 
 
 async def _write_fates(connection: AsyncConnection, errand: Errand, fates: Sequence[Fate]) -> int:
@@ -189,11 +189,12 @@ async def _write_health(
         values["succeeded_at"] = text("clock_timestamp()")
     if health.disabled:
         values["disabled_at"] = text("clock_timestamp()")
-        log.warning("webhook disabled client=%s failing_since=%s why=%s", client, health.failing_since, health.why)
+        extra = {"client": client, "failing_since": health.failing_since, "why": health.why}
+        log.warning("webhook disabled", extra=extra)
     elif before is None and health.failing_since is not None:
-        log.warning("webhook is failing client=%s why=%s", client, health.why)
+        log.warning("webhook is failing", extra={"client": client, "why": health.why})
     elif before is not None and health.failing_since is None:
-        log.warning("webhook answers again client=%s", client)
+        log.warning("webhook answers again", extra={"client": client})
         await _release(connection, client, settings)
     await connection.execute(update(webhooks).where(webhooks.c.client == client).values(values))
 

@@ -27,4 +27,4 @@ def notify(news: str) -> None:
         try:
             sender.sendto(news.encode(), "\0" + address[1:] if address.startswith("@") else address)
         except OSError as error:
-            log.warning("the service manager cannot be told error=%s", type(error).__name__)
+            log.warning("the service manager cannot be told", extra={"error": type(error).__name__})

@@ -22,7 +22,7 @@ TAKE = text("""
 UPDATE deliveries d SET lease = :lease FROM orders o
 WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND o.id = d.order_id AND state = 'submitted' AND backend = :backend
   AND EXISTS (SELECT FROM backends WHERE name = :backend AND NOT quarantined)
-RETURNING d.order_id, d.attempts, clock_timestamp() AS at, o.body, o.digest
+RETURNING d.order_id, d.attempts, clock_timestamp() AS at, o.body, o.digest, o.request_id
 """)
 
 DECIDED = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.REFUSED})
@@ -46,7 +46,8 @@ async def poll(desk: Desk, ids: Sequence[UUID]) -> int:
     still = {
         i: Fate(State.SUBMITTED, later, row.attempts, error=outcomes[i].detail or None) for i, row in taken.items()
     }
-    result = Result(lease, rows[0].at, 0.0, before, fates, decided, still)
+    requests = {row.order_id: row.request_id for row in rows}
+    result = Result(lease, rows[0].at, 0.0, before, fates, decided, still, requests)
     await settle(desk.engine, result, desk.settings, desk.worker)
     return len(decided)
 

@@ -19,6 +19,7 @@ from uuid import UUID
 
 import uvloop
 
+from config import traces
 from config.backends import load_ways
 from config.settings import Settings
 from orders.catalogue import load_catalogue, load_register
@@ -43,6 +44,7 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         """Nothing connects before the first task. Raises what loading backends, catalogue or register raises."""
+        traces.begin(settings, "relais-worker")
         self._ways = load_ways(settings)
         self._catalogue = load_catalogue(settings.catalogue) if settings.catalogue else None
         self._register = load_register(settings.pharmacy_register) if settings.pharmacy_register else None
@@ -67,13 +69,13 @@ class Process:
         work raised, and says whether that was foreseen; what was not is raised here too.
         """
         if backend not in self._ways.backends:
-            log.warning("a message about no backend of ours orders=%d", len(ids))
+            log.warning("a message about no backend of ours", extra={"orders": len(ids)})
             return
         done = self._begin(self._in_turn(backend, ids, work, complain))
         try:
             done.result(self._patience)
         except TimeoutError:
-            log.debug("goes on by itself backend=%s orders=%d", backend, len(ids))
+            log.debug("goes on by itself", extra={"backend": backend, "orders": len(ids)})
 
     def finish(self) -> None:
         """Wait until every batch in hand is settled."""

@@ -27,6 +27,7 @@ from config.celeryconfig import NORMAL, NOTICES, URGENT, canary_queue, depth, qu
 from config.settings import Settings
 from workers.spill import RECORDS
 from workers.tasks import CANARY, DELIVER, MOST_IDS, POLL, REQUESTS, TELL
+from workers.tracing import TRACES, Contexts, dispatching, header
 
 T = TypeVar("T")
 
@@ -36,13 +37,16 @@ LOST = (KombuError, RedisError, OSError)
 
 
 class Message(NamedTuple):
-    """What is published: the task, its queue, arguments, how they read in Flower, the requests that brought them."""
+    """What is published: the task, its queue, arguments, how they read in Flower, the requests that brought
+    them, and the traces that they belong to.
+    """
 
     task: str
     queue: str
     arguments: tuple[object, ...]
     reads: str
     requests: Sequence[str] = ()
+    traces: Sequence[str] = ()
 
 
 class Publisher:
@@ -59,10 +63,11 @@ class Publisher:
         """Publish dispatches for (order_id, priority, cut_off, attempts, accepted_at, request_id) rows, with `most`
         orders in one message where that is less than usual.
         """
-        return self._publish(
-            self._message(DELIVER, kind, [str(row.order_id) for row in part], describe(part), requests_of(part))
-            for kind, part in self._messages(rows, min(most or self._size, self._size))
-        )
+        with dispatching(self._backend, rows) as contexts:
+            return self._publish(
+                self._dispatch(kind, part, contexts)
+                for kind, part in self._messages(rows, min(most or self._size, self._size))
+            )
 
     def poll(self, ids: Sequence[UUID]) -> bool:
         """Publish polls of orders that the ERP took and has not accepted yet."""
@@ -95,6 +100,11 @@ class Publisher:
         """True when orders wait in the spill, or nobody can tell."""
         return self._ask(lambda connection: int(connection.default_channel.client.llen(RECORDS))) != 0
 
+    def _dispatch(self, kind: str, part: Sequence[Row[Any]], contexts: Contexts) -> Message:
+        ids = [row.order_id for row in part]
+        message = self._message(DELIVER, kind, [str(each) for each in ids], describe(part), requests_of(part))
+        return message._replace(traces=header(contexts, ids))
+
     def _message(
         self, task: str, kind: str, ids: Sequence[str], reads: str, requests: Sequence[str] = ()
     ) -> Message:  # fmt: skip
@@ -111,13 +121,18 @@ class Publisher:
         """Send in one pipeline; False when it may not have arrived."""
         try:
             with self._app.amqp.Producer(self._connection(), auto_declare=False) as producer, producer.batch():
-                for task, queue, arguments, reads, requests in messages:
-                    headers = {REQUESTS: requests} if requests else None
+                for task, queue, arguments, reads, requests, traces in messages:
+                    told = {name: value for name, value in ((REQUESTS, requests), (TRACES, traces)) if value} or None
                     self._app.tasks[task].apply_async(
-                        args=arguments, argsrepr=reads, headers=headers, queue=queue, producer=producer, retry=False
+                        args=arguments,
+                        argsrepr=reads,
+                        headers=told,
+                        queue=queue,
+                        producer=producer,
+                        retry=False,
                     )
         except LOST as error:
-            log.warning("the queue is out of reach error=%s", type(error).__name__)
+            log.warning("the queue is out of reach", extra={"error": type(error).__name__})
             self._let_go()
             return False
         return True

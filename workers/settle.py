@@ -26,6 +26,7 @@ from workers.circuit import Circuit, Tally, advance
 from workers.erp.port import Evidence, Kind, Outcome, Receipt
 from workers.fate import ANSWERED, FAILED, SUCCEEDED, Fate, decide
 from workers.gate import halted
+from workers.logged_steps import tell_settled
 from workers.norm import Norm, learn
 from workers.recording import write_attempts, write_fates, write_receipts
 
@@ -43,6 +44,7 @@ class Result:
 
     `before` has of each order the attempts that count, this one included, and when it last failed. `otherwise` has
     the fates of orders whose answer does not count because the backend is not trusted; without one it goes again.
+    `requests` has the ids of the requests that brought them, for the log.
     """
 
     lease: UUID
@@ -52,6 +54,7 @@ class Result:
     fates: Mapping[UUID, Fate]
     outcomes: Mapping[UUID, Outcome]
     otherwise: Mapping[UUID, Fate] = field(default_factory=dict)
+    requests: Mapping[UUID, str | None] = field(default_factory=dict)
 
 
 class Doubted(Exception):
@@ -84,14 +87,15 @@ async def settle(engine: AsyncEngine, result: Result, settings: Settings, worker
         latching = halted(engine, settings.backend) if proof else transactional(engine).begin()
         try:
             async with latching as connection:
-                return await _settle(connection, result, proof, settings, worker)
+                fates = await _settle(connection, result, proof, settings, worker)
+            return tell_settled(fates, result.outcomes, result.requests, settings.backend)
         except Doubted as doubt:
             result = replace(result, outcomes=suspicion.doubted(result.outcomes, doubt.reused))
 
 
 async def _settle(
     connection: AsyncConnection, result: Result, proof: tuple[UUID, Outcome] | None, settings: Settings, worker: str
-) -> None:
+) -> dict[UUID, Fate]:
     here = STANDING.where(backends.c.name == settings.backend)
     standing = (await connection.execute(here)).one()
     quarantined = standing.quarantined
@@ -108,7 +112,8 @@ async def _settle(
     await _write_backend(connection, result.lease, met, settings, quarantined, proof)
     await _finish(connection, receipts, settings)
     if len(settled) < len(fates):
-        log.warning("fenced orders=%d lease=%s", len(fates) - len(settled), result.lease)
+        log.warning("fenced", extra={"orders": len(fates) - len(settled), "lease": result.lease})
+    return {order_id: fates[order_id] for order_id in settled}
 
 
 def tally(result: Result) -> Tally:
@@ -172,7 +177,7 @@ async def _write_backend(
     if proof is not None and not now.quarantined:
         values |= _latch(proof, settings.backend)
     if becomes.circuit != was.circuit:
-        log.warning("circuit %s -> %s backend=%s why=%s", was.circuit, becomes.circuit, settings.backend, becomes.why)
+        log.warning("circuit", extra={"backend": settings.backend, "was": was.circuit, "becomes": becomes.circuit})
     if (becomes, learnt) != (was, norm) or proof is not None:
         await connection.execute(update(backends).where(here).values(values))
 
@@ -185,7 +190,7 @@ def _latch(proof: tuple[UUID, Outcome], backend: str) -> dict[str, Any]:
     """The columns that put a backend in quarantine, until an operator releases it."""
     order_id, outcome = proof
     why = f"{outcome.evidence}, order {order_id}: {outcome.detail}"[:300]
-    log.critical("quarantined backend=%s why=%s", backend, why)
+    log.critical("quarantined", extra={"backend": backend, "kind": outcome.evidence, "order": order_id})
     return {
         "quarantined": True, "quarantined_at": func.clock_timestamp(), "quarantined_by": "relais", "held_why": why,
     }  # fmt: skip

@@ -156,7 +156,7 @@ async def _hold(connection: AsyncConnection, settings: Settings, row: Row[Any], 
     proved = before(row.stage)
     if await _change(connection, row, "holding", row.stage, proved, why, found, failed=why):
         await connection.execute(ROLL_BACK, {"backend": settings.backend, "window": proved or 1})
-        log.warning("the replay holds backend=%s stage=%d why=%s", settings.backend, row.stage, why)
+        log.warning("the replay holds", extra={"backend": settings.backend, "stage": row.stage, "why": why})
 
 
 async def _end(connection: AsyncConnection, row: Row[Any]) -> None:
@@ -179,6 +179,6 @@ async def _change(
     if changed.first() is None:
         return False
     if becomes != "holding":
-        log.info("replay %s -> %s: %s", named(row.stage), named(stage) if becomes == "running" else becomes,
-                 found.in_words())  # fmt: skip
+        goes = {"stage": named(row.stage), "becomes": named(stage) if becomes == "running" else becomes}
+        log.info("the replay goes on", extra={**goes, "found": found.in_words()})
     return True

@@ -92,7 +92,7 @@ async def write(connection: AsyncConnection, backend: str, lease: UUID, pieces: 
         return
     for piece in pieces:
         if piece.kind is not Evidence.ANSWER_IN_QUARANTINE:
-            log.error("evidence kind=%s backend=%s order=%s", piece.kind, backend, piece.order_id)
+            log.error("evidence", extra={"kind": piece.kind, "backend": backend, "order": piece.order_id})
     await connection.execute(WRITE, {
         "backend": backend, "lease": lease,
         "order_id": [piece.order_id for piece in pieces],

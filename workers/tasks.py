@@ -15,6 +15,8 @@ from uuid import UUID
 from celery import Celery, Task
 from celery.signals import worker_process_shutdown
 
+from config import traces
+from config.logs import SANE
 from config.settings import Settings
 from orders.journal import unreachable
 from workers.delivery import deliver
@@ -22,6 +24,7 @@ from workers.liveness import answer
 from workers.polling import poll
 from workers.process import Process, Work
 from workers.telling import Teller
+from workers.tracing import TRACES, read_header
 
 log = logging.getLogger("relais.tasks")
 
@@ -47,13 +50,15 @@ def add_tasks(app: Celery, settings: Settings) -> None:
             process().finish()
         if teller.cache_info().currsize:
             process().run(teller().finish())
+        traces.end()
 
     worker_process_shutdown.connect(finish, weak=False)
 
     @app.task(name=DELIVER, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def relais_deliver(self: Task, backend: str, ids: list[str]) -> None:
         """Forward these orders, as far as they may be forwarded now."""
-        run(self, deliver, backend, ids)
+        said = read_header(self.request.get(TRACES), [UUID(each) for each in ids[:MOST_IDS]])
+        run(self, partial(deliver, dispatched=said), backend, ids)
 
     @app.task(name=POLL, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def relais_poll(self: Task, backend: str, ids: list[str]) -> None:
@@ -78,8 +83,14 @@ def add_tasks(app: Celery, settings: Settings) -> None:
 def _complain(task: str, ids: int, requests: list[str] | None, error: Exception) -> bool:
     """Log what a task met; True when it was only the journal that is out of reach."""
     if unreachable(error):
-        name = type(error).__name__
-        log.warning("the journal is out of reach ids=%d error=%s requests=%s", ids, name, requests)
+        extra = {"ids": ids, "error": type(error).__name__, "requests": _named(requests)}
+        log.warning("the journal is out of reach", extra=extra)
         return True
-    log.error("task failed task=%s ids=%d requests=%s", task, ids, requests, exc_info=error)
+    log.error("task failed", extra={"task": task, "ids": ids, "requests": _named(requests)}, exc_info=error)
     return False
+
+
+def _named(requests: object) -> str:
+    """Who can write to Redis can write anything here: only what can be the id of a request is repeated."""
+    found = requests if isinstance(requests, list) else []
+    return ",".join(each for each in found if isinstance(each, str) and SANE.fullmatch(each))

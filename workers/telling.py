@@ -65,7 +65,7 @@ class Teller:
     async def begin(self, engine: AsyncEngine, ids: Sequence[UUID]) -> None:
         """Take these notices in hand, and return at once."""
         if self._in_hand + len(ids) > MOST:
-            log.warning("more notices at once than this worker takes, left for later notices=%d", len(ids))
+            log.warning("more notices at once than this worker takes, left for later", extra={"notices": len(ids)})
             return
         self._in_hand += len(ids)
         task = asyncio.get_running_loop().create_task(self._tell(engine, ids))
@@ -75,7 +75,7 @@ class Teller:
     async def finish(self) -> None:
         """Wait for what is in hand, and let go of the connections."""
         if self._tasks:
-            log.info("telling what has been begun notices=%d", self._in_hand)
+            log.info("telling what has been begun", extra={"notices": self._in_hand})
             await asyncio.wait(self._tasks)
         session, self._session = self._session, None
         if session is not None:
@@ -140,9 +140,9 @@ class Teller:
 
 def _complain(error: Exception, notices: int) -> None:
     if unreachable(error):
-        log.warning("the journal is out of reach notices=%d error=%s", notices, type(error).__name__)
+        log.warning("the journal is out of reach", extra={"notices": notices, "error": type(error).__name__})
     else:
-        log.error("telling failed notices=%d", notices, exc_info=error)
+        log.error("telling failed", extra={"notices": notices}, exc_info=error)
 
 
 def open_session() -> aiohttp.ClientSession:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
 from workers.dispatch import DISPATCH, UNBOUNDED
+from workers.logged_steps import tell_rows
 from workers.pace import Bucket
 from workers.steering import Standing, steer
 
@@ -49,7 +51,8 @@ WITH lost AS (
     error = CASE WHEN lost.state = 'delivering' THEN 'the worker did not settle in time' ELSE d.error END
   FROM lost WHERE d.order_id = lost.order_id
 )
-SELECT state, count(*) FROM lost GROUP BY state
+SELECT order_id, (SELECT request_id FROM orders WHERE id = order_id),
+  CASE WHEN state = 'delivering' AND attempts >= :max_attempts THEN 'dead' ELSE 'accepted' END, state AS was FROM lost
 """)
 
 # What may be with the ERP is left to a worker, which asks first.
@@ -60,6 +63,7 @@ WHERE order_id IN (
   SELECT order_id FROM deliveries
   WHERE backend = :backend AND state = 'accepted' AND NOT unsure AND valid_until < clock_timestamp()
   LIMIT 1000 FOR UPDATE SKIP LOCKED)
+RETURNING order_id, (SELECT request_id FROM orders WHERE id = order_id), state
 """)
 
 HALF_OPEN = text("""
@@ -154,18 +158,21 @@ class Term:
         self._queue_lost = depth is None
         await self._rescue(0.0 if depth == 0 else ORPHAN_GRACE)
         await self._steer()
-        for statement in (EXPIRE, HALF_OPEN):
-            await self._connection.execute(statement, {"backend": self._settings.backend})
+        here = {"backend": self._settings.backend}
+        tell_rows("expire", (await self._connection.execute(EXPIRE, here)).all(), self._settings.backend)
+        await self._connection.execute(HALF_OPEN, here)
         if not self._queue_lost:
             await self._poll()
 
     async def _rescue(self, grace: float) -> None:
-        rescued = await self._connection.execute(RESCUE, {
+        answer = await self._connection.execute(RESCUE, {
             "backend": self._settings.backend, "grace": grace, "lease": self._settings.lease,
             "max_attempts": self._settings.max_attempts,
         })  # fmt: skip
-        for state, count in rescued:
-            log.warning("rescued orders=%d state=%s", count, state)
+        rescued = answer.all()
+        tell_rows("rescue", rescued, self._settings.backend)
+        for state, count in Counter(row.was for row in rescued).items():
+            log.warning("rescued", extra={"orders": count, "state": state})
 
     async def _poll(self) -> None:
         values = {"backend": self._settings.backend, "lease": self._settings.lease}

@@ -62,7 +62,7 @@ async def unspill(connection: AsyncConnection, store: Store, key: Seal, route: R
             break  # somebody else has dropped them: whoever leads now goes on
         gone += len(records)
     if gone:
-        log.warning("unspilled orders=%d", gone)
+        log.warning("unspilled", extra={"orders": gone})
     return gone
 
 
@@ -120,7 +120,8 @@ async def set_aside(connection: AsyncConnection, asides: Sequence[Aside]) -> Non
     columns: dict[str, Any] = {name: [getattr(each, name) for each in asides] for name in Aside._fields}
     await connection.execute(ASIDE, columns)
     for kind, count in Counter(each.kind for each in asides).items():
-        log.log(logging.INFO if kind == "repeated" else logging.ERROR, "set aside records=%d kind=%s", count, kind)
+        level = logging.INFO if kind == "repeated" else logging.ERROR
+        log.log(level, "set aside", extra={"records": count, "kind": kind})
 
 
 def _displaced(each: Entry, raw: bytes, answer: Accepted | RelaisError) -> Aside | None:

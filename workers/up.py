@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -40,7 +41,8 @@ def run(settings: Settings, console: Console | None = None) -> int:
 
     What the journal has to say against migrating (unreachable, no permission) is raised, after a clean stop.
     """
-    logs.setup(settings.log_level)
+    at_terminal = sys.stderr.isatty() and "log_format" not in settings.model_fields_set
+    logs.begin(settings, "console" if at_terminal else None)
     say = Console(stderr=True, soft_wrap=True)
     try:
         asyncio.run(up(settings, console=console))

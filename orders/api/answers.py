@@ -96,7 +96,7 @@ def describe(error: Exception, request_id: str) -> tuple[int, dict[str, Any], He
     elif isinstance(error, SQLAlchemyError | OSError) and unreachable(error):
         error = JournalDown("the journal is out of reach")
     if not isinstance(error, RelaisError):
-        log.error("a request failed", exc_info=error, extra={"request": request_id})
+        log.error("a request failed", exc_info=error)
         return INTERNAL.status, _document(INTERNAL, "an internal error, which was logged"), NONE
     kind = PROBLEMS[type(error)]
     content = {**_document(kind, str(error)), **_more(error)}

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
+from config import traces
 from config.settings import Settings
 from orders.api.answers import PROBLEM_JSON, answer_problem, describe
 from orders.api.asked import read_headers
@@ -29,6 +30,7 @@ from orders.api.document import add_routes, document
 from orders.api.pharmacy import post_pharmaml
 from orders.api.placing import post_order
 from orders.api.streaming import get_events, is_events
+from orders.api.tracing import serve_traced
 from orders.errors import JournalDown, RelaisError
 from orders.metrics import CONTENT_TYPE
 from orders.standing import Mode
@@ -58,7 +60,8 @@ class Api:
             return
         method, path, desk = scope["method"], scope["path"], self._app.state.desk
         if (direct := DIRECT.get((method, path))) is not None:
-            await direct(desk, scope, receive, send)
+            serve = partial(serve_traced, direct) if traces.on() else direct
+            await serve(desk, scope, receive, send)
         elif method == "GET" and is_events(path):
             await get_events(desk, scope, receive, send)
         elif path in ALONE or is_events(path):

@@ -13,12 +13,12 @@ from typing import Final, NamedTuple
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from config.logs import REQUEST, SANE
 from orders.errors import Fault, Malformed, TooLarge
 from orders.shedding import InHand
 
 BODY_LIMIT: Final = 1024 * 1024  # bytes of an order; 2,000 lines are about 100 KiB
 
-_SANE: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -43,8 +43,9 @@ def read_headers(scope: Scope) -> Asked:
             key = value.decode("latin-1")
         elif name == b"content-length" and value.isdigit():
             length = int(value)
-    if request_id is None or not _SANE.fullmatch(request_id):
+    if request_id is None or not SANE.fullmatch(request_id):
         request_id = token_hex(12)
+    REQUEST.set(request_id)
     return Asked(authorization, request_id, key, length)
 
 

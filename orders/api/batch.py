@@ -111,7 +111,7 @@ async def _place(desk: Desk, entries: list[Entry], request_id: str) -> list[Acce
     except RelaisError as error:
         return [error] * len(entries)
     except Exception:
-        log.exception("a group of a batch failed", extra={"request": request_id})
+        log.exception("a group of a batch failed")
         return [JournalDown("the order could not be taken")] * len(entries)
 
 

@@ -7,6 +7,7 @@ import time
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from config.traces import CURRENT
 from orders.api.answers import JSON, answer, answer_problem
 from orders.api.asked import Asked, idempotency_key, read_body, read_headers
 from orders.api.desk import Desk
@@ -28,6 +29,7 @@ async def post_order(desk: Desk, scope: Scope, receive: Receive, send: Send) -> 
         desk.metrics.answered("/orders", await answer_problem(send, error, asked.request_id))
         return
     status = 200 if accepted.repeated else 202
+    CURRENT.get().note({"relais.order.id": str(accepted.id), "relais.outcome": accepted.kept})
     repeated = "true" if accepted.repeated else "false"
     body = f'{{"id":"{accepted.id}","repeated":{repeated},"kept":"{accepted.kept}"}}'.encode()
     await answer(send, status, body, JSON, {"Location": f"/orders/{accepted.id}", "X-Request-ID": asked.request_id})

@@ -43,6 +43,8 @@ class Apart:
     def __init__(self, data_dir: Path, leash: Leash) -> None:
         self.postgres, self.valkey = Postgres(data_dir, choose(), settings=SMALL), Valkey(data_dir, choose())
         self._leash, self._stack = leash, ExitStack()
+        self.logs: list[Path] = []
+        self._processes: list[Process] = []
         self._book = data_dir / "erp-sim.jsonl"
         self._ports = [choose() for _ in range(3)]
         self.url, erp, self.control = (f"http://127.0.0.1:{port}" for port in self._ports)
@@ -74,9 +76,11 @@ class Apart:
         self._api.kill()
 
     def _run(self, name: str, *options: str, ready: str = "ready") -> Process:
-        process, _ = self._stack.enter_context(
+        process, log = self._stack.enter_context(
             running(self._leash, name, command(name, *options), self.env, ready=ready)
         )
+        self.logs.append(log)
+        self._processes.append(process)
         return process
 
     async def _client(self) -> str:
@@ -85,6 +89,11 @@ class Apart:
             return await clients.add(engine, "front")
         finally:
             await engine.dispose()
+
+    def stop_all(self) -> None:
+        """Tell the processes to stop, and wait until they have."""
+        for process in self._processes:
+            process.end()
 
     def close(self) -> None:
         """End everything."""

@@ -69,7 +69,7 @@ def test_up_restarts_a_worker_that_consumes_nothing(relais: Relais, harm: Callab
     relais.restarted("worker", before, timeout=PATIENCE + 30)
     relais.delivered_once(ids, timeout=60)
     assert not [pid for pid in family if psutil.pid_exists(pid)]
-    assert "msg=hangs child=worker" in (relais.data_dir / "up.log").read_text()
+    assert '"event":"hangs","child":"worker"' in (relais.data_dir / "up.log").read_text()
 
 
 def test_an_outage_restarts_nobody(relais: Relais) -> None:
@@ -115,7 +115,7 @@ def test_supervise_restarts_what_hangs_and_what_exits(
         assert first != process.pid
         harm(first, redis_url)
         second = until(lambda: worker_of(quick) not in (0, first) and worker_of(quick), 40, what="another one")
-        assert f"msg=hangs child=worker pid={first}" in log.read_text()
+        assert f'"event":"hangs","child":"worker","pid":{first}' in log.read_text()
         os.kill(second, signal.SIGKILL)
         third = until(lambda: worker_of(quick) not in (0, second) and worker_of(quick), 40, what="a third")
         stops(process, third)

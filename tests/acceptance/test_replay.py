@@ -144,8 +144,8 @@ def stats(relais: Relais) -> dict[str, int]:
 def opened(relais: Relais) -> int:
     """How often the circuit opened, from the workers' own words."""
     logs = [path.read_text() for path in Path(relais.data_dir).rglob("*.log")]
-    assert any("leading backend" in log for log in logs), "these are the logs"
-    return sum(log.count("circuit closed -> open") + log.count("circuit half_open -> open") for log in logs)
+    assert any('"event":"leading"' in log for log in logs), "these are the logs"
+    return sum(log.count('"becomes":"open"') for log in logs)
 
 
 def waits(relais: Relais, ids: list[UUID]) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import stat
 from base64 import b64encode
@@ -147,7 +148,7 @@ def test_sigkill_at_any_time_loses_no_order_and_leaves_nothing_running(start: Ca
     third.signal(signal.SIGINT)
     assert third.exit_code() == 0, third.said()
     nothing_left(family, timeout=5)
-    stops = [line.rsplit("child=", 1)[1] for line in third.said().splitlines() if "msg=stopped" in line]
+    stops = re.findall(r'"event":"stopped","child":"([^"]+)"', third.said())
     assert stops == ["api", "worker", "flower", "exporter", "erp-sim", "valkey", "postgres"]
 
 

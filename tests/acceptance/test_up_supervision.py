@@ -89,7 +89,7 @@ def test_a_stop_signal_stops_all_in_order_and_the_next_run_finds_data_and_ports(
     assert first.exit_code() == 0, first.said()
     nothing_left(family, timeout=5)
     assert not (first.data_dir / ENDPOINTS).exists()
-    stops = [line.rsplit("child=", 1)[1] for line in first.said().splitlines() if "msg=stopped" in line]
+    stops = re.findall(r'"event":"stopped","child":"([^"]+)"', first.said())
     assert stops == ["deaf", "heeds", "valkey", "postgres"]
     if number == signal.SIGINT:
         again = start().ready()

@@ -39,7 +39,7 @@ def test_the_intake_says_when_it_is_ready_and_stops_gently(
     key = relais("client", "add", "front").out.strip()
     url = f"http://127.0.0.1:{port}"
     with running(leash, "api", command("api", "--port", str(port)), environment(settings)) as (process, log):
-        assert f"ready url={url}" in log.read_text()
+        assert f'"event":"ready","url":"{url}"' in log.read_text()
         assert asked(f"{url}/readyz") == (200, b'{"status":"ready","mode":"journal"}')
         assert relais("api", "--port", str(port)).code == 2
         answers: list[int] = []

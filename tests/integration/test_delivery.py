@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -106,7 +107,7 @@ class Bench:
 
     async def rescue(self, grace: float = 0.0) -> dict[str, int]:
         values = {"grace": grace, "lease": self.settings.lease, "max_attempts": self.settings.max_attempts}
-        return dict(tuple(row) for row in await self.run(RESCUE, **values))
+        return dict(Counter(row.was for row in await self.run(RESCUE, **values)))
 
     async def sql(self, statement: str) -> None:
         async with self.engine.connect() as connection:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from config.logs import KeyValue
+from config.logs import formatter
 from config.settings import Settings
 from orders import clients
 from orders.clients import Scope
@@ -280,7 +280,7 @@ def test_no_log_ever_holds_what_an_order_holds_or_a_key(settings: Settings, capl
     keys: list[str] = []
     caplog.set_level("DEBUG")
     over_http(settings, work)
-    logged = "\n".join(KeyValue().format(record) for record in caplog.records)
+    logged = "\n".join(formatter().format(record) for record in caplog.records)
     assert "a request failed" in logged, "what nobody foresaw is logged"
     assert secret not in logged
     assert not any(key in logged for key in keys)

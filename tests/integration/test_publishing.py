@@ -36,6 +36,7 @@ class Due:
     cut_off: float = float("inf")
     accepted_at: datetime = datetime(2024, 10, 19, 12, 3, tzinfo=UTC)
     request_id: str | None = None
+    traceparent: str | None = None
 
     def __post_init__(self) -> None:
         self.order_id = uuid4()

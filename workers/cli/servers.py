@@ -82,7 +82,7 @@ def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     from workers.app import create_app
 
     settings = settings_of(ctx)
-    logs.setup(settings.log_level)
+    logs.begin(settings)
     address, number = host or LOOPBACK, settings.flower_port if port is None else port
     auth = settings.flower_auth.get_secret_value() if settings.flower_auth else _made_up()
     try:

@@ -14,7 +14,7 @@ from types import FrameType
 
 import uvicorn
 
-from config import logs
+from config import logs, traces
 from config.settings import Settings
 from orders.api import Api, Parts, create_app
 from orders.spill import Seal
@@ -32,7 +32,8 @@ FILES = 1_024  # open files beside those of the listeners
 
 def serve_api(settings: Settings, host: str, port: int) -> None:
     """Serve the intake until told to stop. Failure when the address cannot be had."""
-    logs.setup(settings.log_level)
+    logs.begin(settings)
+    traces.begin(settings, "relais-api")
     logging.getLogger("uvicorn").setLevel(max(logging.getLogger().level, logging.WARNING))
     listening = _listen(host, port)
     app = create_app(_with_files(settings), _parts(settings))
@@ -45,6 +46,7 @@ def serve_api(settings: Settings, host: str, port: int) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, server.told)
     server.run(sockets=[listening])
+    traces.end()
     if not server.started:
         raise Failure("the intake did not start")
 
@@ -59,14 +61,14 @@ def _with_files(settings: Settings) -> Settings:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == wanted:
         return settings
-    log.warning("the limit of open files leaves room for fewer listeners limit=%d", soft)
+    log.warning("the limit of open files leaves room for fewer listeners", extra={"limit": soft})
     return settings.model_copy(update={"listeners": max(1, soft - FILES)})
 
 
 def _parts(settings: Settings) -> Parts:
     """What needs Redis, which the intake can do without."""
     if settings.redis_url is None or settings.spill_key is None:
-        log.warning("no spill: RELAIS_REDIS_URL and RELAIS_SPILL_KEY are needed to take orders without PostgreSQL")
+        log.warning("no spill, RELAIS_REDIS_URL and RELAIS_SPILL_KEY are needed to take orders without PostgreSQL")
     if settings.redis_url is None:
         return Parts()
     spill = (RedisSpill(settings.redis_url), Seal.of(settings.spill_key)) if settings.spill_key else None
@@ -85,7 +87,7 @@ class _Server(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(*COLLECT)
         if self.started and sockets:
-            log.info("ready url=%s", _url(sockets[0]))
+            log.info("ready", extra={"url": _url(sockets[0])})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._api.end_streams()

@@ -71,7 +71,7 @@ def erp_sim(
     from workers.erp.sim import Dial, run_sim
 
     settings = settings_of(ctx)
-    logs.setup(settings.log_level)
+    logs.begin(settings)
     knobs = {name: value for name, value in ctx.params.items() if name in Dial.model_fields and value is not None}
     try:
         dial = Dial.model_validate(knobs)

@@ -19,6 +19,7 @@ from uuid import UUID
 from aiohttp import ClientResponse
 
 from config.settings import Settings
+from workers.erp.calling import calling
 from workers.erp.failing import TABLE, Met
 from workers.erp.listing import ask_for, read_page
 from workers.erp.port import Capabilities, Gate, Kind, OpenGate, Outcome, Page, Submission
@@ -105,7 +106,7 @@ class HttpErp:
             status, body = await self._wire.get("/health", min(PROBE, self._settings.erp_timeout))
             return status == 200 and json.loads(body)["status"] == "ok"
         except Exception as error:
-            log.info("the probe failed error=%s", type(error).__name__)
+            log.info("the probe failed", extra={"error": type(error).__name__})
             return False
 
     async def close(self) -> None:
@@ -141,7 +142,14 @@ class HttpErp:
         headers = {"Idempotency-Key": str(order.id), "Relais-Digest": f"sha-256={order.digest.hex()}"}
         if order.request_id is not None:
             headers["X-Request-ID"] = order.request_id
-        return await self._wire.post("/orders", order.body, until, partial(self._read_answer, order), headers)
+        read = partial(self._read_answer, order)
+        if order.traceparent is None:
+            return await self._wire.post("/orders", order.body, until, read, headers)
+        with calling(order.traceparent, self._wire.host, self._wire.port) as call:
+            headers["traceparent"] = call.traceparent
+            tried = await self._wire.post("/orders", order.body, until, read, headers)
+            call.met(tried.kind, tried.status)
+        return tried
 
     async def _read_answer(self, order: Submission, response: ClientResponse) -> Tried:
         """What the ERP says of an order that was sent. Raises Unfit."""

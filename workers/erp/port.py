@@ -98,12 +98,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One order on its way out: id, canonical bytes as journalled, their SHA-256, the request that brought it."""
+    """One order on its way out: id, canonical bytes as journalled, their SHA-256, the request that brought it, and
+    the span that its calls belong to, None where it is not traced.
+    """
 
     id: UUID
     body: bytes
     digest: bytes
     request_id: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class Wire:
         """
         base = settings.need("erp_url").rstrip("/")
         self._urls = {path: URL(base + path) for path in ("/orders", "/orders/find", "/orders/list", "/health")}
+        self.host, self.port = self._urls["/orders"].host, self._urls["/orders"].port
         self._token = settings.erp_token
         self._may_send = may_send
         self._pinned = Pins.of(settings.erp_pin) if settings.erp_pin else None

@@ -73,7 +73,7 @@ class Exporter:
                 return await read_figures(connection, self._settings)
         except Exception as error:
             if unreachable(error):
-                log.warning("the journal is out of reach error=%s", type(error).__name__)
+                log.warning("the journal is out of reach", extra={"error": type(error).__name__})
             else:
                 log.exception("the journal cannot be read")
             return None

@@ -19,6 +19,7 @@ from workers.proof.seal import FORMAT, Content
 
 # Of each sealed table the columns that a seal of the newest format covers. When a table gets another column, that
 # makes a new format, and these stay as they are for the blocks that were sealed with them.
+# `orders.traceparent` is left out: it is for who watches, decides nothing, and says nothing of the order.
 COLUMNS: Final = {
     "orders": "id, pharmacy, reference, body, digest, received_at, client, request_id, idempotency_key, origin, tx",
     "attempts": "order_id, lease, outcome, started_at, ended_at, status, detail, worker, tx",

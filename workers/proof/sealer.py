@@ -51,7 +51,7 @@ class Sealer(Background):
     def start(self) -> None:
         """Begin to look."""
         if not self._keys:
-            log.warning("nothing is sealed: RELAIS_SEAL_KEY is not set")
+            log.warning("nothing is sealed, RELAIS_SEAL_KEY is not set")
             return
         super().start()
 
@@ -64,7 +64,8 @@ class Sealer(Background):
                 self._say(str(error))
             except Exception as error:
                 if unreachable(error):
-                    log.info("the journal is out of reach, sealing later error=%s", type(error).__name__)
+                    extra = {"error": type(error).__name__}
+                    log.info("the journal is out of reach, sealing later", extra=extra)
                 else:
                     log.exception("sealing failed")
             await self._pause(min(LOOK, self._settings.seal_every / 2))
@@ -84,10 +85,13 @@ class Sealer(Background):
             return
         self._say(done.error and f"the anchor cannot be written: {done.error}")
         if done.seal is not None:
-            log.info("sealed block=%d rows=%d", done.seal.block, done.seal.rows)
+            log.info("sealed", extra={"block": done.seal.block, "rows": done.seal.rows})
 
     def _say(self, error: str | None) -> None:
         """Tell what is wrong once, not every minute."""
         if error != self._error:
-            log.log(logging.ERROR if error else logging.INFO, error or "sealing goes on")
+            if error:
+                log.error("nothing is sealed", extra={"why": error})
+            else:
+                log.info("sealing goes on")
         self._error = error

@@ -30,7 +30,9 @@ class Line(TypedDict):
 
 
 class Effect(TypedDict):
-    """One order that the ERP took: `refused` says why it was refused after all, `confirm_at` when that is decided."""
+    """One order that the ERP took: `refused` says why it was refused after all, `confirm_at` when that is decided,
+    `traceparent` the span of the call that brought it.
+    """
 
     id: str
     digest: str
@@ -41,6 +43,7 @@ class Effect(TypedDict):
     lines: list[Line]
     confirm_at: NotRequired[str]
     refused: NotRequired[str]
+    traceparent: NotRequired[str]
 
 
 class Book:

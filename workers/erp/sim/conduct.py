@@ -117,6 +117,8 @@ class Conduct:
             self.book.repeat(order_id)
             return self._tell(known, 200)
         effect = self._decide(order_id, digest, _object(body))
+        if "traceparent" in headers:
+            effect["traceparent"] = headers["traceparent"]
         self.book.add(effect)
         reply = self._tell(effect, 201)
         return reply.broken() if random.random() < self.dial.die_before_answer else reply

@@ -1,0 +1,102 @@
+"""Traces, for who wants them: the spans of an order's walk, as OpenTelemetry has them; nothing at all when off.
+
+This is all that the rest of Relais knows of it: `begin` for the process, spans that cost nothing while nobody
+listens, and contexts as the W3C writes them (`traceparent`), for they travel with the order, through the journal and
+the queue to the ERP. OpenTelemetry itself is imported only where RELAIS_OTEL_ENDPOINT is set (`config.otel`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from typing import Final, Literal, Protocol
+
+from config.settings import MissingSetting, Settings
+
+Kind = Literal["server", "producer", "consumer", "client"]
+Value = str | int | None
+Attributes = Mapping[str, Value]
+
+NONE: Final[Attributes] = {}
+_PARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+
+
+class Span:
+    """A span that nobody records; `traceparent` is its context, None while traces are off."""
+
+    traceparent: str | None = None
+
+    def note(self, attributes: Attributes) -> None:
+        """Add attributes; those that are None are left out."""
+
+    def end(self, error: str | None = None) -> None:
+        """It is over; `error` names what went wrong, in a word."""
+
+
+NOTHING: Final = Span()
+CURRENT: Final[ContextVar[Span]] = ContextVar("span", default=NOTHING)  # of the request in hand
+
+
+class Tracing(Protocol):
+    """What records spans."""
+
+    def start(
+        self, name: str, kind: Kind, parent: str | None, attributes: Attributes, links: Sequence[str]
+    ) -> Span:  # fmt: skip
+        """Begin a span."""
+        ...
+
+    def end(self) -> None:
+        """Hand over what is recorded, within a few seconds."""
+        ...
+
+
+_tracing: Tracing | None = None
+
+
+def begin(settings: Settings, service: str) -> None:
+    """Record from now on, under this name, where the settings ask for it; once more after a fork.
+
+    Raises MissingSetting when they ask for it and OpenTelemetry is not installed.
+    """
+    global _tracing  # noqa: PLW0603 - a process has one, like its logging
+    if settings.otel_endpoint is None:
+        return
+    try:
+        from config.otel import OpenTelemetry
+    except ImportError as error:
+        why = "RELAIS_OTEL_ENDPOINT is set, and OpenTelemetry is not installed: pip install 'relais[otel]'"
+        raise MissingSetting(why) from error
+    _tracing = OpenTelemetry(settings.otel_endpoint, settings.otel_sample, service)
+
+
+def end() -> None:
+    """Stop recording, and hand over what is recorded; a collector that is down is not waited for long."""
+    global _tracing
+    tracing, _tracing = _tracing, None
+    if tracing is not None:
+        tracing.end()
+
+
+def on() -> bool:
+    """Whether spans are recorded."""
+    return _tracing is not None
+
+
+def start(
+    name: str, kind: Kind, parent: str | None = None, attributes: Attributes = NONE, links: Sequence[str] = ()
+) -> Span:  # fmt: skip
+    """Begin a span under `parent`, or a new trace; `links` are contexts that it also has to do with."""
+    return NOTHING if _tracing is None else _tracing.start(name, kind, parent, attributes, links)
+
+
+def recorded(traceparent: str | None) -> bool:
+    """Whether what follows from this context is to be recorded: traces are on, and it was sampled."""
+    return _tracing is not None and traceparent is not None and bool(int(traceparent[-2:], 16) & 1)
+
+
+def read(header: str | None) -> str | None:
+    """A context that came from outside, if it is one (https://www.w3.org/TR/trace-context/)."""
+    found = _PARENT.match(header or "")
+    return f"00-{found[1]}-{found[2]}-{found[3]}" if found else None

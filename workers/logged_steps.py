@@ -1,0 +1,83 @@
+"""The steps of an order that workers and dispatcher log, and the acts of operators: a line each, and no free text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from config import steps
+from config.steps import Field
+from workers.erp.port import Kind, Outcome
+from workers.fate import Fate
+
+OVERLAP: Final = 100  # operations may be committed in another order than that of their numbers
+
+NEWEST = text("SELECT max(id) FROM operations")
+# A cancellation is the client's own, and has been told by the intake.
+ACTS = text("""
+SELECT id, operator, act, detail->>'backend' AS backend, detail->>'orders' AS orders FROM operations
+WHERE id > :after AND act <> 'order cancel' ORDER BY id LIMIT 1000
+""")
+
+
+def tell_settled(
+    fates: Mapping[UUID, Fate], outcomes: Mapping[UUID, Outcome], requests: Mapping[UUID, str | None], backend: str
+) -> None:
+    """A line for each order that was settled: what its attempt came to, and what becomes of it. None was made of
+    those that were never sent.
+    """
+    if steps.wanted():
+        rows = [_settled(i, fate, outcomes.get(i), requests.get(i), backend) for i, fate in fates.items()]
+        steps.say("settle", [row for row in rows if row["outcome"] != Kind.UNSENT])
+
+
+def _settled(
+    order_id: UUID, fate: Fate, outcome: Outcome | None, request: str | None, backend: str
+) -> dict[str, Field]:  # fmt: skip
+    return {
+        "order": order_id, "request": request, "backend": backend, "state": fate.state,
+        "outcome": outcome.kind if outcome else None, "status": outcome.status if outcome else None,
+        "reason": fate.reason, "attempts": fate.attempts, "ms": _milliseconds(outcome),
+    }  # fmt: skip
+
+
+def _milliseconds(outcome: Outcome | None) -> int | None:
+    if outcome is None or outcome.started is None or outcome.ended is None:
+        return None
+    return round((outcome.ended - outcome.started).total_seconds() * 1000)
+
+
+def tell_rows(event: str, rows: Iterable[Sequence[Any]], backend: str) -> None:
+    """A line for each (order_id, request_id, state) that the dispatcher changed by itself."""
+    if steps.wanted():
+        steps.say(
+            event, [{"order": row[0], "request": row[1], "backend": backend, "state": row[2]} for row in rows]
+        )  # fmt: skip
+
+
+class Acts:
+    """Tells of each operator's act once, from the journal, so that those of every console come into one log."""
+
+    def __init__(self) -> None:
+        """What was done before is not told."""
+        self._newest: int | None = None
+        self._told: set[int] = set()
+
+    async def tell(self, connection: AsyncConnection) -> None:
+        """A line for each act since the last time: who, what, to which backend, to how many orders."""
+        if not steps.wanted():
+            return
+        if self._newest is None:
+            self._newest = (await connection.execute(NEWEST)).scalar_one() or 0
+            self._told = {*range(self._newest - OVERLAP, self._newest + 1)}
+        rows = (await connection.execute(ACTS, {"after": self._newest - OVERLAP})).all()
+        fresh = [row for row in rows if row.id not in self._told]
+        steps.say("operation", [
+            {"operator": row.operator, "act": row.act, "backend": row.backend, "count": row.orders} for row in fresh
+        ])  # fmt: skip
+        self._newest = max([self._newest, *(row.id for row in fresh)])
+        self._told = {i for i in self._told | {row.id for row in fresh} if i > self._newest - OVERLAP}
