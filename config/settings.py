@@ -17,6 +17,8 @@ from typing import Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from config.redis_url import redis_address
+
 ENDPOINTS = "endpoints.json"
 
 
@@ -38,8 +40,14 @@ class Settings(BaseSettings):
         env_prefix="RELAIS_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
     )
 
-    database_url: str | None = Field(None, description="PostgreSQL 15 or newer, `postgresql://…`")
-    redis_url: str | None = Field(None, description="Redis 7.2+ or Valkey, `redis://…`")
+    database_url: str | None = Field(
+        None,
+        description="PostgreSQL 15 or newer: `postgresql://…`; of several hosts `h1:5432,h2:5432` the one that takes "
+        "writes",
+    )
+    redis_url: str | None = Field(
+        None, description="Redis 7.2+ or Valkey: `redis://…`, `rediss://…` with TLS, `sentinel://…`, `sentinels://…`"
+    )
     spill_key: SecretStr | None = Field(
         None, description="signs what intake spills to Redis; workers need the same; several, the newest first: `a,b`"
     )
@@ -126,6 +134,13 @@ class Settings(BaseSettings):
     webhook_plain_http: bool = Field(False, description="webhooks may be `http://` on other hosts than this one")
     worker_concurrency: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 2, description="processes")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of the logs")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _says_where_redis_is(cls, value: str | None) -> str | None:
+        if value is not None:
+            redis_address(value)
+        return value
 
     @field_validator("flower_auth")
     @classmethod

@@ -164,19 +164,19 @@ async def flow(engine: AsyncEngine) -> Flow:
 
 def queue(settings: Settings) -> Queue:
     """Ask Redis, as the dispatcher does, for at most a few seconds."""
-    from kombu import Connection
     from kombu.exceptions import KombuError
     from redis.exceptions import RedisError
 
     from config.celeryconfig import depth
+    from config.redis import connection
 
     options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "max_retries": 0}
     if settings.redis_url is None:
         return Queue(False, None, None, "RELAIS_REDIS_URL is not set")
     try:
-        with Connection(settings.redis_url, transport_options=options) as connection:
-            spilled = int(connection.default_channel.client.llen(RECORDS))
-            return Queue(True, depth(connection, *load_backends(settings)), spilled)
+        with connection(settings.redis_url, **options) as asked:
+            spilled = int(asked.default_channel.client.llen(RECORDS))
+            return Queue(True, depth(asked, *load_backends(settings)), spilled)
     except (KombuError, RedisError, OSError) as error:
         return Queue(False, None, None, (str(error).splitlines() or [type(error).__name__])[0])
 
