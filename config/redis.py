@@ -24,11 +24,14 @@ ASKING: Final = 0.5  # seconds for a Sentinel; one whose machine is gone must no
 def open_redis(url: str, timeout: float) -> Redis:
     """A client that waits at most `timeout` seconds to connect and for each answer; `close_redis` ends it."""
     address, retry = redis_address(url), AsyncRetry(NoBackoff(), 0)
-    options = {**_server(address, timeout), "retry": retry}
+    options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": retry}
+    options |= address.tls or {}
     if address.service is None:
-        host, port = address.hosts[0]
-        return Redis(host=host, port=port, **options)
+        scheme = "redis" if address.tls is None else "rediss"
+        return Redis.from_url(_url(scheme, *address.hosts[0], address), **options)
     asking = {**_sentinel(address), "retry": retry}
+    options |= {"db": address.database, "username": address.username, "password": address.password}
+    options |= {} if address.tls is None else {"ssl": True}
     watch = Sentinel(address.hosts, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
     return cast(Redis, watch.master_for(address.service))
 
@@ -50,7 +53,7 @@ def broker(url: str) -> dict[str, Any]:
         asking = {**_sentinel(address), "retry": Retry(NoBackoff(), 0)}
         options = {"master_name": address.service, "sentinel_kwargs": asking}
     return {
-        "broker_url": ";".join(_kombu(scheme, host, port, address) for host, port in address.hosts),
+        "broker_url": ";".join(_url(scheme, host, port, address) for host, port in address.hosts),
         "broker_use_ssl": address.tls,
         "broker_transport_options": options,
     }
@@ -63,21 +66,10 @@ def connection(url: str, **options: Any) -> Connection:
     return Connection(found["broker_url"], ssl=found["broker_use_ssl"], transport_options=options)
 
 
-def _kombu(scheme: str, host: str, port: int, address: RedisAddress) -> str:
+def _url(scheme: str, host: str, port: int, address: RedisAddress) -> str:
     user, password = quote(address.username or "", safe=""), quote(address.password or "", safe="")
     who = f"{user}:{password}@" if user or password else ""
     return f"{scheme}://{who}{f'[{host}]' if ':' in host else host}:{port}/{address.database}"
-
-
-def _server(address: RedisAddress, timeout: float) -> dict[str, Any]:
-    return {
-        "db": address.database,
-        "username": address.username,
-        "password": address.password,
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        **_secured(address),
-    }
 
 
 def _sentinel(address: RedisAddress) -> dict[str, Any]:
@@ -86,9 +78,5 @@ def _sentinel(address: RedisAddress) -> dict[str, Any]:
         "password": address.sentinel_password,
         "socket_timeout": ASKING,
         "socket_connect_timeout": ASKING,
-        **_secured(address),
+        **({} if address.tls is None else {"ssl": True, **address.tls}),
     }
-
-
-def _secured(address: RedisAddress) -> dict[str, Any]:
-    return {} if address.tls is None else {"ssl": True, **address.tls}

@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 PORTS: Final = {"redis": 6379, "rediss": 6379, "sentinel": 26379, "sentinels": 26379}
+SECURED: Final = ("rediss", "sentinels")
 TLS: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")  # as redis-py calls them
 OF_SENTINEL: Final = ("service", "sentinel_username", "sentinel_password")
 
@@ -73,7 +74,7 @@ def _database(path: str) -> int:
 
 def _query(written: str, scheme: str) -> dict[str, str]:
     query = dict(parse_qsl(written, keep_blank_values=True))
-    watched, secured = scheme.startswith("sentinel"), scheme.endswith("s")
+    watched, secured = scheme.startswith("sentinel"), scheme in SECURED
     known = (*(TLS if secured else ()), *(OF_SENTINEL if watched else ()))
     for name in query:
         if name not in known:
@@ -84,7 +85,7 @@ def _query(written: str, scheme: str) -> dict[str, str]:
 
 
 def _tls(query: dict[str, str], scheme: str) -> dict[str, Any] | None:
-    if not scheme.endswith("s"):
+    if scheme not in SECURED:
         return None
     checked = query.get("ssl_check_hostname", "true").lower()
     if checked not in ("true", "false"):

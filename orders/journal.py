@@ -33,6 +33,7 @@ WAKE: Final = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")  # the dispatcher, 
 REPLICATED: Final = """
 CASE WHEN current_setting('synchronous_standby_names') <> '' THEN pg_logical_emit_message(true, 'relais', '') END
 """
+SURE: Final = text(f"SELECT {REPLICATED}")
 READ_ONLY: Final = (asyncpg.ReadOnlySQLTransactionError, asyncpg.TargetServerAttributeNotMatched)
 MIGRATION_LOCK: Final = 0x52454C41  # "RELA", any number that nobody else takes
 
