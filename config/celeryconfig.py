@@ -10,6 +10,8 @@ from typing import Any
 from kombu import Connection, Queue
 from kombu.utils.scheduling import round_robin_cycle
 
+from config.redis import broker
+
 URGENT, NOTICES, NORMAL = KINDS = "relais.urgent", "relais.notices", "relais.normal"
 
 
@@ -52,11 +54,14 @@ def celery_config(
 ) -> dict[str, Any]:  # fmt: skip
     """The settings for `redis_url` and these backends; `time_limit` (s) ends a task that outlived its lease."""
     urgent, normal = ([queue_of(kind, each) for each in backends] for kind in (URGENT, NORMAL))
+    found = broker(redis_url)
     return {
-        "broker_url": redis_url,
+        "broker_url": found["broker_url"],
+        "broker_use_ssl": found["broker_use_ssl"],
         "broker_connection_retry_on_startup": True,  # a worker that starts before Redis waits for it
         "broker_connection_max_retries": None,  # and for as long as it takes
         "broker_transport_options": {
+            **found["broker_transport_options"],
             # kombu emulates acknowledgements on Redis; after a frozen Redis the emulation left workers deaf.
             "ack_emulation": False,
             # Without these a publish to a frozen Redis waits as long as the freeze.

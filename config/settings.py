@@ -17,6 +17,8 @@ from typing import Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from config.redis_url import redis_address
+
 ENDPOINTS = "endpoints.json"
 
 
@@ -38,8 +40,14 @@ class Settings(BaseSettings):
         env_prefix="RELAIS_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
     )
 
-    database_url: str | None = Field(None, description="PostgreSQL 15 or newer, `postgresql://…`")
-    redis_url: str | None = Field(None, description="Redis 7.2+ or Valkey, `redis://…`")
+    database_url: str | None = Field(
+        None,
+        description="PostgreSQL 15 or newer: `postgresql://…`; of several hosts `h1:5432,h2:5432` the one that takes "
+        "writes",
+    )
+    redis_url: str | None = Field(
+        None, description="Redis 7.2+ or Valkey: `redis://…`, `rediss://…` with TLS, `sentinel://…`, `sentinels://…`"
+    )
     spill_key: SecretStr | None = Field(
         None, description="signs what intake spills to Redis; workers need the same; several, the newest first: `a,b`"
     )
@@ -143,6 +151,13 @@ class Settings(BaseSettings):
         description="OTLP/HTTP collector that gets traces, `http://…:4318`",
     )
     otel_sample: float = Field(1.0, ge=0, le=1, description="share of the requests without a trace that begin one")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _says_where_redis_is(cls, value: str | None) -> str | None:
+        if value is not None:
+            redis_address(value)
+        return value
 
     @field_validator("flower_auth")
     @classmethod

@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid7
 
 from config.traces import CURRENT
 from orders.errors import Conflict, KeyReused, RelaisError
-from orders.journal import DUE_CHANNEL
+from orders.journal import DUE_CHANNEL, REPLICATED
 from orders.model import RANK, Order, canonical, digest
 from orders.states import State
 
@@ -50,8 +50,10 @@ WITH input AS (
 SELECT array_agg(order_id), pg_notify('{DUE_CHANNEL}', '') FROM due
 """)
 
-FIRST = text("""
-SELECT t.number, o.id, o.digest FROM unnest(CAST(:pharmacy AS text[]), CAST(:reference AS text[]))
+# The first may be seen and yet be on no standby that has to have it: it is answered for only once it is there.
+FIRST = text(f"""
+SELECT t.number, o.id, o.digest, (SELECT {REPLICATED})
+FROM unnest(CAST(:pharmacy AS text[]), CAST(:reference AS text[]))
   WITH ORDINALITY AS t (pharmacy, reference, number) JOIN orders o USING (pharmacy, reference)
 """)
 

@@ -15,13 +15,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
 from starlette.types import Receive, Scope, Send
 
 from orders.errors import Busy
 from orders.guards import EVENT_CHANNEL
-from orders.journal import listener_dsn, unreachable
+from orders.journal import unreachable
 from orders.listener import AT_ONCE, Listener, last_event_id
+from orders.reach import reach
 
 log = logging.getLogger("relais.events")
 
@@ -141,9 +141,7 @@ class Listeners:
     async def _connected(self) -> AsyncIterator[Any]:
         """A connection that wakes the reader for each notice, and when it breaks."""
         settings = {"application_name": "relais events", "jit": "off", "enable_seqscan": "off", "timezone": "UTC"}
-        connection = await asyncpg.connect(
-            listener_dsn(self._url), timeout=TIMEOUT, command_timeout=TIMEOUT, server_settings=settings
-        )
+        connection = await reach(self._url, timeout=TIMEOUT, command_timeout=TIMEOUT, server_settings=settings)
         try:
             connection.add_termination_listener(lambda _: self._wake.set())
             await connection.add_listener(EVENT_CHANNEL, lambda *_: self._wake.set())

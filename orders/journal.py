@@ -1,7 +1,8 @@
 """The journal's door: engines, migrations, and what a lost connection means.
 
 Engines are asynchronous only. Statements that stand alone run in autocommit: one round trip and one fsync each.
-Connections are not pinged before use; who uses one retries what is safe to retry (`unreachable` tells).
+Connections are not pinged before use; who uses one retries what is safe to retry (`unreachable` tells). One that
+takes no writes, since it turns out to be a standby's, is as good as lost, and so is every other of its pool.
 """
 
 from __future__ import annotations
@@ -16,18 +17,27 @@ from typing import Final
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from orders.epochs import rebase
+from orders.reach import listener_dsn, reach
 
 log = logging.getLogger("relais.journal")
 
 DUE_CHANNEL: Final = "relais_due"
 WAKE: Final = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")  # the dispatcher, when the transaction commits
 SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+# Waits, where PostgreSQL has synchronous standbys, until they have all that the statement sees: what a cancelled
+# commit left behind is there for everybody, and may be on no other disk.
+REPLICATED: Final = """
+CASE WHEN current_setting('synchronous_standby_names') <> '' THEN pg_logical_emit_message(true, 'relais', '') END
+"""
+SURE: Final = text(f"SELECT {REPLICATED}")
+READ_ONLY: Final = (asyncpg.ReadOnlySQLTransactionError, asyncpg.TargetServerAttributeNotMatched)
 MIGRATION_LOCK: Final = 0x52454C41  # "RELA", any number that nobody else takes
 
 
@@ -36,20 +46,26 @@ def connect(url: str, *, pool: int = 4, timeout: float = 10.0) -> AsyncEngine:
 
     Nothing connects yet. At most `pool` connections are open at once.
     """
-    address = make_url(url).set(drivername="postgresql+asyncpg")
-    return create_async_engine(
-        address,
+    settings = {"application_name": "relais", "timezone": "UTC", "jit": "off"}
+    listener_dsn(url)  # a URL that is none is told now
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: reach(
+            url, timeout=min(timeout, 5.0), command_timeout=timeout, server_settings=settings
+        ),
         pool_size=pool,
         max_overflow=0,
         pool_timeout=timeout,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,  # an exception's text ends up in logs, an order's content must not
-        connect_args={
-            "timeout": min(timeout, 5.0),
-            "command_timeout": timeout,
-            "server_settings": {"application_name": "relais", "timezone": "UTC", "jit": "off"},
-        },
     )
+    event.listen(engine.sync_engine, "handle_error", _give_up_a_standby)
+    return engine
+
+
+def _give_up_a_standby(context: ExceptionContext) -> None:
+    if isinstance(getattr(context.original_exception, "__cause__", None), asyncpg.ReadOnlySQLTransactionError):
+        context.is_disconnect = True
 
 
 def transactional(engine: AsyncEngine) -> AsyncEngine:
@@ -78,11 +94,6 @@ async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         yield connection
 
 
-def listener_dsn(url: str) -> str:
-    """The URL as asyncpg itself takes it, for LISTEN connections outside any pool."""
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-
-
 def unreachable(error: BaseException) -> bool:
     """True when the error says that the journal was out of reach, so that nothing is known of the statement."""
     if isinstance(error, DBAPIError) and error.orig is not None:
@@ -90,9 +101,9 @@ def unreachable(error: BaseException) -> bool:
         cause = error.orig.__cause__
         shutting_down = isinstance(cause, asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError)
         lost = isinstance(cause, asyncpg.InterfaceError | asyncpg.InsufficientResourcesError | OSError)
-        return shutting_down or lost or error.connection_invalidated
+        return shutting_down or lost or isinstance(cause, READ_ONLY) or error.connection_invalidated
     kinds = (OSError, TimeoutError, PoolTimeout, OperationalError, InterfaceError, asyncpg.InterfaceError)
-    return isinstance(error, (*kinds, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError))
+    return isinstance(error, (*kinds, *READ_ONLY, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError))
 
 
 def migrate(url: str) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import JournalDown
-from orders.journal import unreachable
+from orders.journal import REPLICATED, unreachable
 from orders.spill import Seal, SpillDown, Store
 
 log = logging.getLogger("relais.intake")
@@ -26,6 +26,9 @@ log = logging.getLogger("relais.intake")
 PROBE: Final = 0.5  # seconds between two looks at a journal that is away
 LOOK: Final = 2.0  # seconds that one look may take
 BREATH: Final = 1.0  # seconds that a spill that failed is left alone
+
+# A commit, as an order's would be: it waits for the standbys that an order would wait for, and a standby makes none.
+TAKES: Final = text(f"SELECT {REPLICATED} WHERE NOT pg_is_in_recovery()")
 
 
 class Mode(StrEnum):
@@ -109,9 +112,8 @@ class Standing:
     async def _journal_answers(self) -> bool:
         try:
             async with asyncio.timeout(LOOK), self._engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
+                return (await connection.execute(TAKES)).first() is not None
         except Exception as error:
             if not unreachable(error):
                 log.exception("the journal cannot be asked")
             return False
-        return True

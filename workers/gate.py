@@ -19,7 +19,8 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.journal import listener_dsn, transactional
+from orders.journal import transactional
+from orders.reach import reach
 
 log = logging.getLogger("relais.gate")
 
@@ -43,7 +44,7 @@ class ProcessGate:
 
     def __init__(self, url: str, backend: str) -> None:
         """Shut; nothing connects yet."""
-        self._url, self._backend = listener_dsn(url), backend
+        self._url, self._backend = url, backend
         self._opening = asyncio.Lock()
         self._held: asyncpg.Connection | None = None
         self._beaten = 0.0
@@ -76,7 +77,7 @@ class ProcessGate:
 
     async def _open(self) -> None:
         settings = {"application_name": "relais gate"}
-        connection = await asyncpg.connect(self._url, timeout=5, command_timeout=5, server_settings=settings)
+        connection = await reach(self._url, timeout=5, command_timeout=5, server_settings=settings)
         lost: list[bool] = []
 
         def let_go(*_: Any) -> None:

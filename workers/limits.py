@@ -16,9 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from config.redis import close_redis, open_redis
 
 log = logging.getLogger("relais.limits")
 
@@ -80,9 +78,7 @@ class RateLimit:
         self._default = default
         self._buckets: dict[str, _Bucket] = {}
         self._telling: asyncio.Task[None] | None = None
-        self._redis = Redis.from_url(
-            url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
-        )
+        self._redis = open_redis(url, PATIENCE)
 
     def spend(self, client: str, orders: int, rate: float | None, burst: int | None) -> float:
         """As `orders.shedding.Rate.spend`."""
@@ -103,7 +99,7 @@ class RateLimit:
         if self._telling is not None:
             self._telling.cancel()
             await asyncio.wait({self._telling})
-        await self._redis.aclose()
+        await close_redis(self._redis)
 
     def _begin(self) -> None:
         if self._telling is None or self._telling.done():

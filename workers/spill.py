@@ -4,6 +4,9 @@ It takes an order only where the server has it on disk before it answers: `appen
 also while it rewrites its file, and nothing evicted. That is asked before, with and after every write: a server whose
 configuration was changed, or that was replaced by another, is found out before anybody is told that an order is safe.
 (`WAITAOF` would prove nothing: under `everysec` it is answered without an fsync.)
+
+Where Sentinels watch, the server that answers may be given up for its replica, and with it what only it has: there a
+record is safe when a replica has acknowledged it too (`WAIT`), and without a replica the spill takes nothing.
 """
 
 from __future__ import annotations
@@ -11,20 +14,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from config.redis import close_redis, open_redis
+from config.redis_url import redis_address
 from orders.spill import Record, SpillDown
 
 RECORDS: Final = "relais.spill"
 NOTES: Final = "relais.spill.notes"
 PATIENCE: Final = 1.5  # seconds for one answer; a request is waiting
+REPLICATION: Final = 1.0  # seconds for a replica to acknowledge; less than PATIENCE
 
 NEEDED: Final = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
 ASKED: Final = (*NEEDED, "maxmemory", "maxmemory-policy")
 
+# A record that is known already is touched: `WAIT` waits for what its own connection wrote, and for nothing else.
 # ARGV: force, then of each record its number of notes, their names and values, and the record itself.
 PUT: Final = """
 local force, at, answers = ARGV[1] == '1', 2, {}
@@ -38,6 +42,8 @@ while at <= #ARGV do
   if force or not known then
     for n = 1, count do redis.call('HSET', KEYS[2], ARGV[at + 2 * n - 1], ARGV[at + 2 * n]) end
     redis.call('RPUSH', KEYS[1], ARGV[at + 2 * count + 1])
+  else
+    for n = 1, count do if found[n] then redis.call('HSET', KEYS[2], ARGV[at + 2 * n - 1], found[n]) end end
   end
   answers[#answers + 1] = found
   at = at + 2 * count + 2
@@ -61,9 +67,8 @@ class RedisSpill:
 
     def __init__(self, url: str) -> None:
         """Nothing connects yet."""
-        self._redis = Redis.from_url(
-            url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
-        )
+        self._redis = open_redis(url, PATIENCE)
+        self._replicated = redis_address(url).service is not None
 
     async def put(self, records: Sequence[Record], *, force: bool = False) -> list[list[bytes | None]]:
         """As `orders.spill.Store.put`: returns once the records are on the server's disk."""
@@ -74,20 +79,29 @@ class RedisSpill:
                 arguments += [note.name, note.value]
             arguments.append(record.raw)
         await self.check()
-        try:
-            async with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.config_get(*ASKED)
-                pipeline.eval(PUT, 2, RECORDS, NOTES, *arguments)
-                configuration, found = await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise SpillDown(type(error).__name__) from None
+        configuration, found = await self._answer(self._put(arguments))
         _verify(configuration)
         await self.check()
         return cast(list[list[bytes | None]], found)
 
+    async def _put(self, arguments: Sequence[Any]) -> list[Any]:
+        """On one connection: a primary that is another than the one that was written to has nothing to wait for."""
+        async with self._redis.client() as one:
+            async with one.pipeline(transaction=True) as pipeline:
+                pipeline.config_get(*ASKED)
+                pipeline.eval(PUT, 2, RECORDS, NOTES, *arguments)
+                answers = await pipeline.execute()
+            if self._replicated and not await one.wait(1, int(REPLICATION * 1000)):
+                raise SpillDown("no replica has acknowledged it")
+        return list(answers)
+
     async def check(self) -> None:
-        """Raise SpillDown unless the server has every write on its disk before it answers, and evicts nothing."""
+        """Raise SpillDown unless the server has every write on its disk before it answers, and evicts nothing; where
+        Sentinels watch, unless it also has a replica.
+        """
         _verify(await self._answer(self._redis.config_get(*ASKED)))
+        if self._replicated and not (await self._answer(self._redis.info("replication")))["connected_slaves"]:
+            raise SpillDown("the primary has no replica")
 
     async def head(self, count: int) -> list[bytes]:
         """As `orders.spill.Store.head`."""
@@ -100,7 +114,7 @@ class RedisSpill:
 
     async def close(self) -> None:
         """Let go of connections."""
-        await self._redis.aclose()
+        await close_redis(self._redis)
 
     async def _answer(self, call: Awaitable[Any]) -> Any:
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,6 @@ from pydantic import SecretStr
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import make_url
 
 from config.backends import load_backends, longest_batch
 from config.embedded.files import write_private
@@ -243,7 +243,7 @@ def _flower_url(settings: Settings) -> str:
 
 
 def _masked(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
+    return re.sub(r"(://[^:@/]*:)[^@]*(?=@)|(password=)[^&]*", r"\1\2***", url)
 
 
 def _variable(name: str) -> str:

@@ -125,20 +125,20 @@ def _quarantine(row: dict[str, Any]) -> str:
 
 def queue(settings: Settings) -> Queue:
     """Ask Redis, as the dispatcher does, for at most a few seconds."""
-    from kombu import Connection
     from kombu.exceptions import KombuError
     from redis.exceptions import RedisError
 
     from config.celeryconfig import depth
+    from config.redis import connection
 
     options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "max_retries": 0}
     if settings.redis_url is None:
         return Queue(False, None, None, "RELAIS_REDIS_URL is not set")
     try:
-        with Connection(settings.redis_url, transport_options=options) as connection:
-            client = connection.default_channel.client
+        with connection(settings.redis_url, **options) as asked:
+            client = asked.default_channel.client
             spilled, memory = int(client.llen(RECORDS)), client.info("memory")
-            waiting = depth(connection, *load_backends(settings))
+            waiting = depth(asked, *load_backends(settings))
             return Queue(True, waiting, spilled, None, memory["used_memory"], memory["maxmemory"] or None)
     except (KombuError, RedisError, OSError) as error:
         return Queue(False, None, None, (str(error).splitlines() or [type(error).__name__])[0])

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.entries import Accepted, Entry, write
 from orders.errors import Conflict, RelaisError
-from orders.journal import unreachable
+from orders.journal import SURE, unreachable
 from orders.routing import Routing
 from orders.spill import MOST_KEPT, Forged, Seal, Store, Unreadable, names, unseal
 
@@ -58,6 +58,7 @@ async def unspill(connection: AsyncConnection, store: Store, key: Seal, route: R
         entries, asides = read(records, key, route)
         asides += await journal(connection, entries)
         await set_aside(connection, asides)
+        await connection.execute(SURE)  # what was journalled before is nothing that journalling it again waits for
         if not await store.drop(records, [name for each, _ in entries for name in names(each)]):
             break  # somebody else has dropped them: whoever leads now goes on
         gone += len(records)

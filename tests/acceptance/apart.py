@@ -22,6 +22,7 @@ from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from config.embedded.process import Process
+from config.embedded.service import Service
 from config.embedded.valkey import Valkey
 from orders import clients, reading
 from orders.errors import NotFound
@@ -41,22 +42,32 @@ class Apart:
     """The parts, started one by one."""
 
     def __init__(self, data_dir: Path, leash: Leash) -> None:
-        self.postgres, self.valkey = Postgres(data_dir, choose(), settings=SMALL), Valkey(data_dir, choose())
         self._leash, self._stack = leash, ExitStack()
         self.logs: list[Path] = []
         self._processes: list[Process] = []
         self._book = data_dir / "erp-sim.jsonl"
         self._ports = [choose() for _ in range(3)]
         self.url, erp, self.control = (f"http://127.0.0.1:{port}" for port in self._ports)
-        self.postgres.start(leash)
-        self.valkey.start(leash)
+        self.journal, broker = self.servers(data_dir)
         self.env = {
-            **QUICK, "RELAIS_DATABASE_URL": self.postgres.url, "RELAIS_REDIS_URL": self.valkey.url,
+            **QUICK, "RELAIS_DATABASE_URL": self.journal, "RELAIS_REDIS_URL": broker,
             "RELAIS_ERP_URL": erp, "RELAIS_DATA_DIR": str(data_dir), "RELAIS_SPILL_KEY": SPILL_KEY,
             "RELAIS_API_URL": self.url, "RELAIS_WORKER_CONCURRENCY": "2",
         }  # fmt: skip
-        migrate(self.postgres.url)
+        migrate(self.journal)
         self.key = asyncio.run(self._client())
+
+    def servers(self, data_dir: Path) -> tuple[str, str]:
+        """Start PostgreSQL and Valkey; their URLs."""
+        self.postgres, self.valkey = Postgres(data_dir, choose(), settings=SMALL), Valkey(data_dir, choose())
+        for server in (self.postgres, self.valkey):
+            self.hold(server)
+        return self.postgres.url, self.valkey.url
+
+    def hold(self, server: Service) -> None:
+        """Start a server that ends with the parts."""
+        server.start(self._leash)
+        self._stack.callback(server.stop)
 
     def sim(self, *options: str) -> None:
         """Start the simulator."""
@@ -84,7 +95,7 @@ class Apart:
         return process
 
     async def _client(self) -> str:
-        engine = connect(self.postgres.url)
+        engine = connect(self.journal)
         try:
             return await clients.add(engine, "front")
         finally:
@@ -98,8 +109,6 @@ class Apart:
     def close(self) -> None:
         """End everything."""
         self._stack.close()
-        self.valkey.stop()
-        self.postgres.stop()
 
     def effects(self) -> Counter[UUID]:
         """How often each order took effect at the ERP."""
@@ -117,7 +126,7 @@ class Apart:
 
     def _balances(self) -> bool:
         async def look() -> bool:
-            engine = connect(self.postgres.url)
+            engine = connect(self.journal)
             try:
                 ledger = await audit(engine)
             finally:
@@ -128,7 +137,7 @@ class Apart:
 
     async def _resolve(self, told: dict[str, UUID]) -> dict[str, UUID]:
         """The order behind each id that was answered, whichever store had answered it."""
-        engine = connect(self.postgres.url, pool=8)
+        engine = connect(self.journal, pool=8)
         found: dict[str, UUID] = {}
         try:
             for reference, order_id in told.items():

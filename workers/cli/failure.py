@@ -92,8 +92,11 @@ def _internal(error: Exception) -> str:
 def _place(url: str) -> str:
     from sqlalchemy import make_url
 
-    address = make_url(url)
-    return f"{address.host or 'localhost'}:{address.port or 5432}/{address.database or ''}"
+    from orders.reach import hosts_of, listener_dsn
+
+    address = make_url(listener_dsn(url))
+    hosts = hosts_of(url) or [(address.host or "localhost", address.port or 5432)]
+    return f"{','.join(f'{host}:{port}' for host, port in hosts)}/{address.database or ''}"
 
 
 def _first_line(error: BaseException) -> str:

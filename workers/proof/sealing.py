@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.epochs import SPAN
-from orders.journal import transactional
+from orders.journal import SURE, transactional
 from orders.tables_proof import seals
 from workers.operations import operator, record
 from workers.proof.anchors import AnchorDown, Place
@@ -150,6 +150,7 @@ async def _anchor(connection: AsyncConnection, place: Place, last: int) -> tuple
         missing = [of_row(row) for row in await connection.execute(query)]
         if not missing:
             return last, None
+        await connection.execute(SURE)  # an anchor must not remember what a standby has never had
         try:
             await asyncio.to_thread(place.append, missing)
         except AnchorDown as down:
