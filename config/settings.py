@@ -1,4 +1,4 @@
-"""Every setting of Relais, in one place, from `RELAIS_*` environment variables or a `.env` file.
+"""Every setting of Relais, in one place, from `RELAIS_*` variables, files that they name, or a `.env` file.
 
 Where a URL is not set, the one that `relais up` wrote into the data directory (`endpoints.json`) is used, so
 that `relais status` in a second terminal finds the embedded services. Nothing is read at import.
@@ -12,10 +12,11 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from config.sources import FromEnvironment, with_password
 
 ENDPOINTS = "endpoints.json"
 
@@ -31,15 +32,25 @@ def default_data_dir() -> Path:
     return Path.home() / ".local" / "share" / "relais"
 
 
-class Settings(BaseSettings):
+class Settings(FromEnvironment):
     """All settings; durations are seconds. Raises pydantic's ValidationError naming each wrong variable."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="RELAIS_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
-    )
-
     database_url: str | None = Field(None, description="PostgreSQL 15 or newer, `postgresql://…`")
+    database_password: SecretStr | None = Field(
+        None, description="password that is put into `RELAIS_DATABASE_URL`, as it is"
+    )
+    owner_url: str | None = Field(
+        None,
+        description="the journal as its owner, for `relais migrate` alone, which lets the user of "
+        "`RELAIS_DATABASE_URL` use it",
+    )
+    owner_password: SecretStr | None = Field(
+        None, description="password that is put into `RELAIS_OWNER_URL`, as it is"
+    )
     redis_url: str | None = Field(None, description="Redis 7.2+ or Valkey, `redis://…`")
+    redis_password: SecretStr | None = Field(
+        None, description="password that is put into `RELAIS_REDIS_URL`, as it is"
+    )
     spill_key: SecretStr | None = Field(
         None, description="signs what intake spills to Redis; workers need the same; several, the newest first: `a,b`"
     )
@@ -126,6 +137,17 @@ class Settings(BaseSettings):
     webhook_plain_http: bool = Field(False, description="webhooks may be `http://` on other hosts than this one")
     worker_concurrency: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 2, description="processes")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of the logs")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _passwords_in_their_urls(cls, given: dict[str, Any]) -> dict[str, Any]:
+        urls = {}
+        for place in ("database", "owner", "redis"):
+            url, password = given.get(f"{place}_url"), given.get(f"{place}_password")
+            if isinstance(url, str) and password:
+                bare = password.get_secret_value() if isinstance(password, SecretStr) else str(password)
+                urls[f"{place}_url"] = with_password(url, bare)
+        return {**given, **urls}
 
     @field_validator("flower_auth")
     @classmethod

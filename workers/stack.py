@@ -234,4 +234,4 @@ def _variable(name: str) -> str:
 
 
 def _variables() -> set[str]:
-    return {_variable(name) for name in Settings.model_fields}
+    return {_variable(name) + end for name in Settings.model_fields for end in ("", "_FILE")}
