@@ -239,6 +239,8 @@ def load(**overrides: object) -> Settings:
         for name in ("database_url", "redis_url", "erp_url", "anchor")
         if getattr(settings, name) is None and offered.get(name)
     }
+    if "database_url" in missing and settings.owner_url is None:  # the owner of that journal, and of no other
+        missing["owner_url"] = offered.get("owner_url")
     for name in ("spill_key", "seal_key"):
         if getattr(settings, name) is None and offered.get(name):
             missing[name] = SecretStr(offered[name])

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from orders.epochs import rebase
+from orders.grants import grant
 
 log = logging.getLogger("relais.journal")
 
@@ -71,12 +72,15 @@ def unreachable(error: BaseException) -> bool:
     return isinstance(error, (*kinds, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError))
 
 
-def migrate(url: str) -> None:
-    """Bring the journal's tables to the newest revision; safe to run from many processes at once."""
-    asyncio.run(_migrate(url))
+def migrate(url: str, *, used_by: str | None = None) -> None:
+    """Bring the journal's tables to the newest revision; safe to run from many processes at once.
+
+    With `used_by`, the URL by which processes that own nothing come, its user gets what they need (`orders.grants`).
+    """
+    asyncio.run(_migrate(url, used_by))
 
 
-async def _migrate(url: str) -> None:
+async def _migrate(url: str, used_by: str | None) -> None:
     engine = connect(url, pool=1, timeout=600)
     try:
         async with transactional(engine).begin() as connection:
@@ -84,6 +88,8 @@ async def _migrate(url: str) -> None:
             await connection.run_sync(_upgrade)
             if (epoch := await connection.run_sync(rebase)) is not None:
                 log.warning("the journal was restored into another PostgreSQL: epoch %d of its seals begins", epoch)
+            if used_by is not None and make_url(used_by).username != make_url(url).username:
+                await connection.run_sync(grant, make_url(used_by))
     finally:
         await engine.dispose()
 

@@ -37,6 +37,8 @@ FLOWER_USER: Final = "relais"
 SPILL_KEY: Final = "spill.key"
 SEAL_KEY: Final = "seal.key"
 ANCHORS: Final = "anchors.ndjson"
+PASSWORDS: Final = ("database_password", "owner_password", "redis_password")
+FOR_NO_CHILD: Final = frozenset({"owner_url"})  # who only uses the journal cannot change its rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,14 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     ports = _ports(given, holding.ports)
     holding.record([], ports)
     postgres, valkey = Postgres(holding.data_dir, ports["postgres"]), Valkey(holding.data_dir, ports["valkey"])
-    ours: dict[str, str] = {}
+    ours: dict[str, str | None] = {}
     services: list[Service] = []
-    for name, service in (("database_url", postgres), ("redis_url", valkey)):
-        if getattr(given, name) is None:
-            services.append(service)
-            ours[name] = service.url
+    if given.database_url is None:
+        services.append(postgres)
+        ours |= {"database_url": postgres.app_url, "owner_url": postgres.url}
+    if given.redis_url is None:
+        services.append(valkey)
+        ours["redis_url"] = valkey.url
     if given.erp_url is None and not _several(given):
         ours["erp_url"] = f"http://{LOOPBACK}:{ports['erp_sim']}"
     spill_key = given.spill_key or SecretStr(_kept_secret(holding.data_dir / SPILL_KEY))
@@ -81,6 +85,7 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     auth = given.flower_auth or SecretStr(f"{FLOWER_USER}:{secrets.token_urlsafe(12)}")
     update = {
         **ours,
+        **dict.fromkeys(PASSWORDS),  # they are in the URLs by now
         "flower_auth": auth,
         "spill_key": spill_key,
         "seal_key": seal_key,
@@ -130,6 +135,8 @@ def child_env(settings: Settings) -> dict[str, str]:
     """The environment in which a child loads exactly these settings, wherever it runs."""
     env = {name: value for name, value in os.environ.items() if name not in _variables()}
     for name, value in settings:
+        if name in FOR_NO_CHILD:
+            continue
         if isinstance(value, SecretStr):
             env[_variable(name)] = value.get_secret_value()
         elif isinstance(value, Path):
@@ -182,6 +189,7 @@ def _offered(settings: Settings, embedded: tuple[str, ...], control_port: int | 
     user, _, password = settings.flower_auth.get_secret_value().partition(":") if settings.flower_auth else ("",) * 3
     return {
         "database_url": settings.database_url,
+        "owner_url": settings.owner_url if "owner_url" in embedded else None,
         "redis_url": settings.redis_url,
         "erp_url": settings.erp_url,
         "erp_control_url": f"http://{LOOPBACK}:{control_port}" if control_port else None,

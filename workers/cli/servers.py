@@ -48,14 +48,16 @@ def demo(
 def migrate(ctx: typer.Context) -> None:
     """Bring the journal's tables to the newest revision.
 
-    Safe to run again, and from many places at once.
+    As RELAIS_OWNER_URL where that is set; the user of RELAIS_DATABASE_URL then gets what it needs and no more, and is
+    made when there is none. Safe to run again, and from many places at once.
     """
     from orders.journal import migrate as bring_up
     from workers.cli import show
 
-    url = settings_of(ctx).need("database_url")
+    settings = settings_of(ctx)
+    url = settings.owner_url or settings.need("database_url")
     with journal_at(url):
-        bring_up(url)
+        bring_up(url, used_by=settings.database_url)
     show.say("The journal is up to date.")
 
 
