@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 
+from config.acl import OPS
 from config.sources import FromEnvironment, with_password
 
 ENDPOINTS = "endpoints.json"
@@ -220,9 +221,10 @@ def _key(written: str) -> bytes:
     return key
 
 
-def load(**overrides: object) -> Settings:
+def load(user: str = OPS, **overrides: object) -> Settings:
     """The settings in force: overrides, then the environment, then `.env`, then a running `relais up`.
 
+    Of the URLs of its Redis it is that of `user` (`config.acl`).
     With `backends`, `backend` is the default one of that file. Raises also BadBackends.
     """
     settings = Settings(**overrides)  # type: ignore[arg-type]
@@ -236,9 +238,11 @@ def load(**overrides: object) -> Settings:
     offered = json.loads(known.read_text())
     missing = {
         name: offered[name]
-        for name in ("database_url", "redis_url", "erp_url", "anchor")
+        for name in ("database_url", "erp_url", "anchor")
         if getattr(settings, name) is None and offered.get(name)
     }
+    if settings.redis_url is None and offered.get("redis_url"):
+        missing["redis_url"] = offered.get("redis_urls", {}).get(user) or offered["redis_url"]
     if "database_url" in missing and settings.owner_url is None:  # the owner of that journal, and of no other
         missing["owner_url"] = offered.get("owner_url")
     for name in ("spill_key", "seal_key"):

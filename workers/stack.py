@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import make_url
 
+from config.acl import OPS, USERS
 from config.backends import load_backends
 from config.embedded.files import write_private
 from config.embedded.holding import Holding
@@ -43,12 +44,19 @@ FOR_NO_CHILD: Final = frozenset({"owner_url"})  # who only uses the journal cann
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """One run: the settings that its children see, the services that are ours, and what to tell others."""
+    """One run: the settings, the services that are ours, the URLs of our Redis by user, and what to tell others."""
 
     settings: Settings
     services: tuple[Service, ...]
     control_port: int | None
+    users: Mapping[str, str] = field(repr=False)
     offered: Mapping[str, object] = field(repr=False)
+
+    def settings_for(self, command: str) -> Settings:
+        """What a child sees: the Redis that is ours as the user that it is there, or not at all."""
+        if not self.users:
+            return self.settings
+        return self.settings.model_copy(update={"redis_url": self.users.get(command)})
 
     @property
     def erp_file(self) -> Path:
@@ -70,14 +78,16 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     ports = _ports(given, holding.ports)
     holding.record([], ports)
     postgres, valkey = Postgres(holding.data_dir, ports["postgres"]), Valkey(holding.data_dir, ports["valkey"])
-    ours: dict[str, str | None] = {}
+    ours: dict[str, str] = {}
+    users: dict[str, str] = {}
     services: list[Service] = []
     if given.database_url is None:
         services.append(postgres)
         ours |= {"database_url": postgres.app_url, "owner_url": postgres.url}
     if given.redis_url is None:
         services.append(valkey)
-        ours["redis_url"] = valkey.url
+        ours["redis_url"] = valkey.url_of(OPS)
+        users = {name: valkey.url_of(name) for name in USERS}
     if given.erp_url is None and not _several(given):
         ours["erp_url"] = f"http://{LOOPBACK}:{ports['erp_sim']}"
     spill_key = given.spill_key or SecretStr(_kept_secret(holding.data_dir / SPILL_KEY))
@@ -95,7 +105,7 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     }
     final = given.model_copy(update=update)
     control = ports["erp_control"] if "erp_url" in ours else None
-    return Stack(final, tuple(services), control, _offered(final, tuple(ours), control))
+    return Stack(final, tuple(services), control, users, _offered(final, tuple(ours), users, control))
 
 
 def relais_children(stack: Stack) -> list[Child]:
@@ -185,12 +195,15 @@ def _kept_secret(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def _offered(settings: Settings, embedded: tuple[str, ...], control_port: int | None) -> dict[str, object]:
+def _offered(
+    settings: Settings, embedded: tuple[str, ...], users: Mapping[str, str], control_port: int | None
+) -> dict[str, object]:
     user, _, password = settings.flower_auth.get_secret_value().partition(":") if settings.flower_auth else ("",) * 3
     return {
         "database_url": settings.database_url,
         "owner_url": settings.owner_url if "owner_url" in embedded else None,
         "redis_url": settings.redis_url,
+        "redis_urls": users,
         "erp_url": settings.erp_url,
         "erp_control_url": f"http://{LOOPBACK}:{control_port}" if control_port else None,
         "api_url": _api_url(settings),
@@ -220,7 +233,7 @@ def _worker(stack: Stack) -> Child:
 def _program(stack: Stack, command: str, *options: str, grace: float) -> Program:
     argv = module("workers.cli", command, *options)
     log = stack.settings.data_dir / "logs" / f"{command}.log"
-    return Program(command, argv, log, child_env(stack.settings), grace=grace)
+    return Program(command, argv, log, child_env(stack.settings_for(command)), grace=grace)
 
 
 def _api_url(settings: Settings) -> str:

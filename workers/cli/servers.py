@@ -69,7 +69,7 @@ def api(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     from orders.routing import open_routing
     from workers.cli.serving import serve_api
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, "api")
     open_routing(settings)  # a list that cannot be used is said here, in one sentence
     serve_api(settings, host or settings.api_host, settings.api_port if port is None else port)
 
@@ -83,7 +83,7 @@ def worker(ctx: typer.Context) -> None:
     from orders.staleness import open_policy
     from workers.app import run_worker
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, "worker")
     # A list that cannot be used is said here, once, rather than by every task.
     _ = settings.catalogue and load_catalogue(settings.catalogue)
     _ = settings.pharmacy_register and load_register(settings.pharmacy_register)
@@ -100,7 +100,7 @@ def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     from config.flower import run_flower
     from workers.app import create_app
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, "flower")
     logs.setup(settings.log_level)
     address, number = host or LOOPBACK, settings.flower_port if port is None else port
     auth = settings.flower_auth.get_secret_value() if settings.flower_auth else _made_up()
