@@ -1,7 +1,7 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-all lint bench-quick bench-backlog bench-reconcile lock clean
+.PHONY: help venv tools demo test test-all lint bench-quick bench-backlog bench-reconcile lock clean
 unexport PYTHONPATH PYTHONHOME
 
 BIN := .venv/bin
@@ -16,13 +16,17 @@ venv: $(READY) ## the virtual environment, exactly as locked
 $(READY): requirements.lock pyproject.toml
 	@PYTHON="$(PYTHON)" .ci/venv
 
+tools: $(READY) ## Debian's Prometheus in .tools/, for the tests of alerts and dashboard
+	@$(BIN)/python .ci/tools.py
+
 demo: $(READY) ## the weekend of 19 October 2024, in about a minute
 	@$(BIN)/relais demo
 
-test: lint ## what CI runs: lint, then all tests but the long fault runs
+test: lint tools ## what CI runs: lint, then all tests but the long fault runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: lint ## all tests
+	@$(BIN)/python .ci/tools.py chromium
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
@@ -44,6 +48,7 @@ lock: ## requirements.lock from pyproject.toml, newest versions (needs uv)
 	$(UV) pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade \
 	    --no-emit-index-url --no-header -q -o requirements.lock --python-version 3.11
 
-clean: ## remove the virtual environment, caches and results
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis benchmarks/out
+clean: ## remove the virtual environment, tools, caches and results
+	rm -rf .venv .tools build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf benchmarks/out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

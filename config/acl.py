@@ -36,7 +36,7 @@ HELLO: Final = ("ping", "hello", "client|setinfo", "client|setname", "client|id"
 BATCH: Final = ("multi", "exec", "discard", "watch", "unwatch")
 CONSUME: Final = (
     "brpop", "llen", "exists", "del", "sadd", "srem", "smembers", "sismember", "zadd", "zrem", "zrange",
-    "zrangebyscore", "eval", "evalsha", "script|load", "script|exists", "time", "pexpire",
+    "zrangebyscore", "eval", "evalsha", "script|load", "script|exists", "time", "pexpire", "expire",
     "publish", "subscribe", "unsubscribe", "psubscribe", "punsubscribe",
 )  # fmt: skip
 ON_DISK: Final = ("config|get",)  # whether what is spilled is on the server's disk
@@ -44,18 +44,24 @@ ON_DISK: Final = ("config|get",)  # whether what is spilled is on the server's d
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """What one user may: commands, keys to read and write, keys to read only, channels to publish to or hear."""
+    """What one user may: commands, keys to read and write, keys to read only, channels to publish to or hear, and
+    commands that it may use on some other keys alone.
+    """
 
     commands: tuple[str, ...]
     keys: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    only: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     def rules(self) -> list[str]:
         """The words of the ACL, from nothing upward."""
         keys = [f"~{each}" for each in self.keys] + [f"%R~{each}" for each in self.reads]
         channels = [f"&{each}" for each in self.channels]
-        return ["resetkeys", "resetchannels", "-@all", *keys, *channels, *(f"+{each}" for each in self.commands)]
+        words = ["resetkeys", "resetchannels", "-@all", *keys, *channels, *(f"+{each}" for each in self.commands)]
+        commands, others = self.only
+        selector = [*(f"~{each}" for each in others), *(f"+{each}" for each in commands)]
+        return [*words, f"({' '.join(selector)})"] if commands else words
 
 
 USERS: Final[Mapping[str, User]] = {
@@ -94,12 +100,14 @@ USERS: Final[Mapping[str, User]] = {
     ),
     # Metrics: lengths and memory, never what a message or a spilled order says.
     "exporter": User((*HELLO, "info", "llen"), (), (*QUEUES, *CANARIES, *SPILL)),
-    # The command line: how things stand, the spill's records, and canaries to see whether workers answer.
+    # The command line: how things stand, the spill's records, canaries to see whether workers answer; and it may drop
+    # a message that no worker can take, which the journal sends again.
     OPS: User(
-        (*HELLO, *BATCH, *CONSUME, *ON_DISK, "info", "lrange", "lpush"),
+        (*HELLO, *BATCH, *CONSUME, *ON_DISK, "info", "lrange", "lindex", "lpush"),
         (*CANARIES, *BINDINGS, *ANSWERS, *MAILBOXES),
         (*QUEUES, *SPILL),
         (*CONTROL, *EVENTS),
+        (("lrem", "del"), QUEUES),
     ),
 }
 

@@ -65,6 +65,11 @@ def load_backends(settings: Settings) -> Mapping[str, Settings]:
     return load_ways(settings).backends
 
 
+def longest_batch(settings: Settings) -> float:
+    """Seconds that a batch may take, with the backend that is given most, until it is settled. Raises BadBackends."""
+    return max(each.batch_budget for each in load_backends(settings).values()) * 1.2 + 2
+
+
 def load_ways(settings: Settings) -> Ways:
     """What the file of backends says, or the one backend of the environment. Raises BadBackends."""
     if settings.backends is None:

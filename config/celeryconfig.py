@@ -18,8 +18,18 @@ def queue_of(kind: str, backend: str) -> str:
     return f"{kind}.{backend}"
 
 
+def canary_queue(node: str) -> Queue:
+    """The queue of one worker's canaries; served before any other, and its key is gone when it is empty."""
+    name = f"relais.canary.{node}"
+    return Queue(name, exchange="", routing_key=name)
+
+
 class InTurn(round_robin_cycle):  # type: ignore[misc]
     """Queues in the order of their kinds; of one kind, those of the backends take turns."""
+
+    def update(self, it: Iterable[str]) -> None:
+        """From now on these queues; a worker's canaries, which belong to no kind, come first."""
+        self.items[:] = sorted(it, key=_kind)
 
     def rotate(self, last_used: str) -> str:
         """The queue that a message came from goes behind the others of its kind."""

@@ -91,6 +91,14 @@ class Settings(FromEnvironment):
     intake_bytes: PositiveInt = Field(64 * 1024 * 1024, description="most bytes of bodies in hand at once")
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower")
     flower_auth: SecretStr | None = Field(None, description="`user:password` for Flower; made up when unset")
+    exporter_host: str = Field("127.0.0.1", description="address that the exporter listens on")
+    exporter_port: int = Field(8473, ge=0, le=65535, description="port of the exporter")
+    metrics_token: SecretStr | None = Field(
+        None, description="bearer token for `/metrics`: the exporter asks for it, the intake takes it too"
+    )
+    disks: str | None = Field(
+        None, description="paths whose disks the exporter watches: `a,b`; the data directory when unset"
+    )
     erp_sim_port: int = Field(8471, ge=0, le=65535, description="port of the ERP simulator")
 
     catalogue: Path | None = Field(
@@ -137,6 +145,7 @@ class Settings(FromEnvironment):
     )
     webhook_plain_http: bool = Field(False, description="webhooks may be `http://` on other hosts than this one")
     worker_concurrency: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 2, description="processes")
+    canary_every: PositiveFloat = Field(10.0, description="pause between two canaries through a worker")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of the logs")
 
     @model_validator(mode="before")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Final
 
@@ -17,7 +19,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from orders.epochs import rebase
 from orders.grants import grant
@@ -26,6 +28,7 @@ log = logging.getLogger("relais.journal")
 
 DUE_CHANNEL: Final = "relais_due"
 WAKE: Final = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")  # the dispatcher, when the transaction commits
+SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 MIGRATION_LOCK: Final = 0x52454C41  # "RELA", any number that nobody else takes
 
 
@@ -53,6 +56,27 @@ def connect(url: str, *, pool: int = 4, timeout: float = 10.0) -> AsyncEngine:
 def transactional(engine: AsyncEngine) -> AsyncEngine:
     """The same pool, for statements that must commit together."""
     return engine.execution_options(isolation_level="READ COMMITTED")
+
+
+Source = AsyncEngine | AsyncConnection  # what reads the journal: the newest, or what one connection's snapshot holds
+
+
+@asynccontextmanager
+async def reading_from(source: Source) -> AsyncIterator[AsyncConnection]:
+    """A connection of the engine, or the one that is given, which stays open."""
+    if isinstance(source, AsyncConnection):
+        yield source
+        return
+    async with source.connect() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection on which every statement sees the journal as it was at the first one, and none can write."""
+    async with transactional(engine).connect() as connection:
+        await connection.execute(SNAPSHOT)
+        yield connection
 
 
 def listener_dsn(url: str) -> str:

@@ -114,33 +114,33 @@ class Metrics:
 
     def _counted(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
-            "relais_requests", "Requests by route and class of status.", labels=("route", "status")
+            "relais_intake_requests", "Requests by route and class of status.", labels=("route", "status")
         )
         for (route, kind), count in self._requests.items():
             requests.add_metric((route, f"{kind}xx"), count)
         yield requests
         what = "Orders by what was answered; spilled is accepted while the journal is away."
-        orders = CounterMetricFamily("relais_orders", what, labels=("answer",))
+        orders = CounterMetricFamily("relais_intake_orders", what, labels=("answer",))
         for answer, count in self._orders.items():
             orders.add_metric((answer,), count)
         yield orders
-        yield self.seconds.family("relais_order_seconds", "From the headers of POST /orders to its answer.")
-        yield self.group.family("relais_group_orders", "Orders that shared one commit.")
+        yield self.seconds.family("relais_intake_seconds", "From the headers of POST /orders to its answer.")
+        yield self.group.family("relais_intake_group_orders", "Orders that shared one commit.")
 
 
 def _standing(now: Now) -> Iterator[Metric]:
-    mode = GaugeMetricFamily("relais_mode", "1 for where an order that comes now is kept.", labels=("mode",))
+    mode = GaugeMetricFamily("relais_intake_mode", "1 for where an order that comes now is kept.", labels=("mode",))
     for each in Mode:
         mode.add_metric((each.value,), each is now.mode)
     yield mode
-    yield GaugeMetricFamily("relais_in_hand_requests", "Requests in hand.", value=now.gate.requests)
-    yield GaugeMetricFamily("relais_in_hand_bytes", "Bytes of bodies in hand.", value=now.gate.bytes)
-    yield GaugeMetricFamily("relais_listeners", "Open event streams.", value=now.listeners)
+    yield GaugeMetricFamily("relais_intake_in_hand_requests", "Requests in hand.", value=now.gate.requests)
+    yield GaugeMetricFamily("relais_intake_in_hand_bytes", "Bytes of bodies in hand.", value=now.gate.bytes)
+    yield GaugeMetricFamily("relais_intake_listeners", "Open event streams.", value=now.listeners)
     is_open, errors = (False, 0) if now.rate is None else (now.rate.open, now.rate.errors)
     what = "1 while nobody is limited, since Redis does not keep count."
-    yield GaugeMetricFamily("relais_rate_limit_open", what, value=is_open)
+    yield GaugeMetricFamily("relais_intake_rate_limit_open", what, value=is_open)
     what = "Times that Redis did not keep count of the rates."
-    yield CounterMetricFamily("relais_rate_limit_errors", what, value=errors)
+    yield CounterMetricFamily("relais_intake_rate_limit_errors", what, value=errors)
 
 
 class _Families(Collector):

@@ -15,11 +15,15 @@ from sqlalchemy import RowMapping, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import Conflict, NotFound
-from orders.states import State
+from orders.journal import Source, reading_from
+from orders.states import FINAL, State, listed
 from orders.tables import attempts, backends, deliveries, orders, receipts
 from orders.tables_trust import evidence
 
 Row = dict[str, Any]
+
+PRIORITIES = ("urgent", "normal")
+SETTLED = tuple(state for state in FINAL if state is not State.DEAD)  # and stay so, but for what is sent again
 
 LIFE = select(
     orders.c.id, orders.c.pharmacy, orders.c.reference, orders.c.digest, orders.c.received_at, orders.c.client,
@@ -38,8 +42,6 @@ ASIDES = text("""
 SELECT at, kind, told, order_id, why, length(raw) AS size FROM asides ORDER BY number DESC LIMIT :limit
 """)
 
-COUNTS = text("SELECT state, count(*) AS orders FROM deliveries GROUP BY state")
-
 # Each part by a partial index of its own: what is final, however much it is, costs nothing.
 WAITING = """(
   SELECT * FROM deliveries WHERE state = 'accepted' AND turn = 0
@@ -47,6 +49,14 @@ WAITING = """(
   UNION ALL SELECT * FROM deliveries WHERE state IN ('dispatched', 'delivering')
   UNION ALL SELECT * FROM deliveries WHERE state = 'submitted'
 ) waiting"""
+
+# What is final is counted by the tallies, but for the dead letters, which have an index of their own.
+COUNTS = text(f"""
+SELECT state, count(*) AS orders FROM {WAITING} GROUP BY state
+UNION ALL SELECT '{State.DEAD}', count(*) FROM deliveries WHERE state = '{State.DEAD}'
+UNION ALL SELECT label, CAST(sum(CASE name WHEN 'fate' THEN n ELSE -n END) AS bigint) FROM tallies
+  WHERE name IN ('fate', 'left') AND label IN ({listed(SETTLED)}) GROUP BY label
+""")
 
 BACKLOG_BY = text(f"""
 SELECT backend, CASE priority WHEN 0 THEN 'urgent' ELSE 'normal' END AS priority, state, count(*) AS orders,
@@ -143,24 +153,24 @@ async def _life(connection: AsyncConnection, row: RowMapping) -> Row:
     return life
 
 
-async def counts(engine: AsyncEngine) -> dict[str, int]:
+async def counts(source: Source) -> dict[str, int]:
     """How many deliveries are in each state; every state is there."""
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         found = {row[0]: row[1] for row in await connection.execute(COUNTS)}
     return {str(state): found.get(str(state), 0) for state in State}
 
 
-async def backlog(engine: AsyncEngine) -> list[Row]:
+async def backlog(source: Source) -> list[Row]:
     """The backlog by backend, priority and state: orders, oldest, next_cut_off, not_yet_due."""
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(BACKLOG_BY)).mappings()]
 
 
-async def standing(engine: AsyncEngine) -> list[Row]:
+async def standing(source: Source) -> list[Row]:
     """Every backend's row: circuit, window, failures, paused, quarantined and why; how much `evidence` there is."""
     pieces = select(func.count()).where(evidence.c.backend == backends.c.name).scalar_subquery()
     query = select(backends, pieces.label("evidence")).order_by(backends.c.name)
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
@@ -179,10 +189,10 @@ async def asides(engine: AsyncEngine, limit: int) -> list[Row]:
         return [dict(row) for row in (await connection.execute(ASIDES, {"limit": limit})).mappings()]
 
 
-async def asides_by_kind(engine: AsyncEngine) -> dict[str, int]:
+async def asides_by_kind(source: Source) -> dict[str, int]:
     """How many of each kind."""
     query = text("SELECT kind, count(*) FROM asides GROUP BY kind ORDER BY kind")
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         return {row[0]: row[1] for row in await connection.execute(query)}
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders.journal import Source, reading_from
 
 STANDING = text("""
 SELECT r.id, r.backend, r.state, r.stage, r.passed, r.hold, r.orders, r.why, r.stage_since, r.started_at,
@@ -22,9 +23,9 @@ ORDER BY r.backend, r.id
 """)
 
 
-async def standing(engine: AsyncEngine, number: int | None = None) -> list[dict[str, Any]]:
+async def standing(source: Source, number: int | None = None) -> list[dict[str, Any]]:
     """Each backend's newest replay, or that of the number: state, stage, why, and how many orders are not final."""
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(STANDING, {"id": number})).mappings()]
 
 

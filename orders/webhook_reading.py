@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from orders.journal import Source, reading_from
+
 Row = dict[str, Any]
 
 EVERY = text("""
@@ -35,17 +37,17 @@ WHERE n.client = :client AND n.told_at IS NULL ORDER BY n.event_id LIMIT :limit
 """)
 
 
-async def every(engine: AsyncEngine) -> list[Row]:
+async def every(source: Source) -> list[Row]:
     """All webhooks: client, url, secrets (how many), times, why, standing (fit, failing, disabled), waiting (how many
     notices), oldest (the event that waits longest).
     """
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(EVERY)).mappings()]
 
 
-async def waiting(engine: AsyncEngine) -> list[Row]:
+async def waiting(source: Source) -> list[Row]:
     """Who is still to be told: client, notices, oldest, failed (notices that were tried), error (the commonest)."""
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(WAITING)).mappings()]
 
 
@@ -56,9 +58,9 @@ async def notices(engine: AsyncEngine, client: str, limit: int) -> list[Row]:
         return [dict(row) for row in found.mappings()]
 
 
-async def figures(engine: AsyncEngine) -> Row:
+async def figures(source: Source) -> Row:
     """For a status: how many webhooks are fit, failing and disabled; notices waiting, and since when."""
-    found, late = await every(engine), await waiting(engine)
+    found, late = await every(source), await waiting(source)
     standings = [row["standing"] for row in found]
     return {
         **{standing: standings.count(standing) for standing in ("fit", "failing", "disabled")},

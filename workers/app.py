@@ -1,14 +1,13 @@
 """The Celery app and the worker that runs it, composed from settings; nothing happens at import.
 
-`run_worker` also keeps the threads of dispatcher and sealer in the worker's main process, from the moment the worker
-can consume.
+`run_worker` also keeps the threads of dispatcher, sealer and canary in the worker's main process, from the moment the
+worker can consume.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
 from functools import partial
 from typing import Any
 
@@ -17,9 +16,12 @@ from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from config import logs
 from config.backends import load_backends
-from config.celeryconfig import celery_config
+from config.celeryconfig import canary_queue, celery_config
 from config.settings import Settings
+from workers.canary import Canary
 from workers.dispatcher import Dispatcher
+from workers.liveness import node
+from workers.notify import READY, STOPPING, notify
 from workers.proof.sealer import Sealer
 from workers.publishing import Publisher
 from workers.tasks import add_tasks
@@ -50,15 +52,20 @@ def run_worker(settings: Settings) -> int:
     app = create_app(settings)
     for each in load_backends(settings).values():
         each.need("erp_url")
-    dispatcher, sealer = Dispatcher(settings, partial(Publisher, app)), Sealer(settings)
+    name = node(os.getpid())
+    app.amqp.queues.select_add(canary_queue(name))
+    canary = Canary(settings, partial(Publisher, app, settings))
+    threads = (Dispatcher(settings, partial(Publisher, app)), Sealer(settings), canary)
 
     def ready(**_: Any) -> None:
-        dispatcher.start()
-        sealer.start()
+        for each in threads:
+            each.start()
+        notify(READY)
 
     def stopping(**_: Any) -> None:
-        dispatcher.stop()
-        sealer.stop()
+        notify(STOPPING)
+        for each in threads:
+            each.stop()
 
     def log_as_we_do(**_: Any) -> None:
         logs.setup(settings.log_level)
@@ -69,7 +76,7 @@ def run_worker(settings: Settings) -> int:
     worker_ready.connect(ready, weak=False)
     worker_shutting_down.connect(stopping, weak=False)
     worker = app.Worker(
-        hostname=f"relais-{os.getpid()}@{socket.gethostname()}",
+        hostname=name,
         loglevel=settings.log_level,
         pool="prefork",
         quiet=True,

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
-from orders.journal import transactional
+from orders.journal import snapshot
 from orders.states import FINAL
 from workers.proof.anchored import Anchored
 from workers.proof.anchors import SYSLOG, AnchorDown
@@ -30,7 +30,6 @@ from workers.proof.receipts import Signatures, check_signatures
 from workers.proof.slices import MOST_IDS, Books, Unit, read_books
 from workers.proof.verdict import Chain
 
-SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 BODIES: Final = text("SELECT id, body, digest FROM orders")
 SIZE: Final = text(
     "SELECT coalesce(sum(greatest(reltuples, 0)), 0) + coalesce(sum(greatest(reltuples, 0)) FILTER "
@@ -95,8 +94,7 @@ class _Count:
 
 async def audit(engine: AsyncEngine) -> Ledger:
     """Read orders and deliveries in one snapshot, in bounded memory."""
-    async with transactional(engine).connect() as connection:
-        await connection.execute(SNAPSHOT)
+    async with snapshot(engine) as connection:
         return (await _ledger(connection, None, _Count(None, 0)))[0]
 
 
@@ -110,8 +108,7 @@ async def prove(
     """
     keys = keys_of(settings.seal_key)
     anchored, blind, is_fault = _anchored(settings, keys, anchors)
-    async with transactional(engine).connect() as connection:
-        await connection.execute(SNAPSHOT)
+    async with snapshot(engine) as connection:
         count = _Count(watch, int((await connection.execute(SIZE)).scalar_one()))
         ledger, books = await _ledger(connection, unit, count)
         chain = await check_chain(connection, keys, anchored, count.add)

@@ -1,6 +1,7 @@
 """The leader's chores: what a round of the dispatcher does whatever the backend.
 
-What was spilled is journalled, before anything is dispatched, for it came first; and webhooks are told what is due.
+What was spilled is journalled, before anything is dispatched, for it came first; webhooks are told what is due; and
+the tallies are summed up, and workers that have gone are taken off the list.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.settings import Settings
 from orders.routing import Routing
 from orders.spill import Seal, SpillDown
-from workers import notices
+from orders.tallying import SUM_UP
+from workers import liveness, notices
 from workers.spill import RedisSpill
 from workers.unspill import unspill
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("relais.dispatcher")
 
 NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
+TALLIES_EVERY: Final = 10.0  # seconds; until then each batch that was settled adds some rows
+
+PURGE_EVERY: Final = 60.0  # seconds
 
 
 class Chores:
@@ -39,7 +44,7 @@ class Chores:
         self._spill = RedisSpill(settings.need("redis_url"))
         self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
         self._route = route
-        self._noticed = float("-inf")
+        self._noticed = self._summed = self._purged = float("-inf")
         self._queue_lost = False
 
     async def unspill(self) -> None:
@@ -61,6 +66,19 @@ class Chores:
             return
         self._noticed = time.monotonic()
         await notices.dispatch(self._connection, self._settings, self._publisher)
+
+    async def purge(self) -> None:
+        """Remove workers that nothing is heard of."""
+        if time.monotonic() - self._purged >= PURGE_EVERY:
+            self._purged = time.monotonic()
+            await liveness.purge(self._connection)
+
+    async def sum_up(self) -> None:
+        """Make few rows of many tallies."""
+        if time.monotonic() - self._summed < TALLIES_EVERY:
+            return
+        self._summed = time.monotonic()
+        await self._connection.execute(SUM_UP)
 
     async def aclose(self) -> None:
         """Let go of the spill."""

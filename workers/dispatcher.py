@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
@@ -22,6 +21,7 @@ from config.settings import Settings
 from orders.guards import NOTICE_CHANNEL
 from orders.journal import DUE_CHANNEL, connect, unreachable
 from orders.routing import open_routing
+from workers.background import Background
 from workers.chores import Chores
 from workers.operations import register
 from workers.term import PLANNER, Term
@@ -36,42 +36,22 @@ COALESCE: Final = 0.01  # seconds in which further wake-ups join the same tick
 FROZEN: Final = "10s"  # of silence, after which PostgreSQL ends a leader's session and frees the lead
 
 
-class Dispatcher:
-    """One candidate for the lead. `start` and `stop` from any thread."""
+class Dispatcher(Background):
+    """One candidate for the lead; `stop` gives it up, once a tick has ended."""
 
     def __init__(self, settings: Settings, publisher: Callable[[Settings], Publisher]) -> None:
         """`publisher` is called in the dispatcher's own thread, with the settings of each backend.
 
         Raises what the backends, their routes and the lists that those ask for have to say: now, not at each lead.
         """
+        super().__init__("dispatcher")
         self._settings = settings
         self._backends = load_backends(settings)
         self._route = open_routing(settings)
         self._publisher = publisher
-        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
-        self._stopping = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake = asyncio.Event()
 
-    def start(self) -> None:
-        """Begin to stand for the lead."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """Give up the lead; waits at most `timeout` seconds for a tick to end."""
-        self._stopping.set()
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop has ended by itself
-                self._loop.call_soon_threadsafe(self._wake.set)
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-
-    def _run(self) -> None:
-        asyncio.run(self._stand())
-
-    async def _stand(self) -> None:
+    async def _run(self) -> None:
         """Stand for the lead until stopped, whatever happens to the journal."""
-        self._loop = asyncio.get_running_loop()
         engine = connect(self._settings.need("database_url"), pool=1)
         while not self._stopping.is_set():
             try:
@@ -107,6 +87,8 @@ class Dispatcher:
                 for term in terms:
                     await term.tick()
                 await chores.tell()
+                await chores.purge()
+                await chores.sum_up()
                 await self._pause(self._settings.tick)
                 await asyncio.sleep(COALESCE)
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})
@@ -119,7 +101,3 @@ class Dispatcher:
         assert driver is not None
         for channel in (DUE_CHANNEL, NOTICE_CHANNEL):
             await driver.add_listener(channel, lambda *_: self._wake.set())
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)

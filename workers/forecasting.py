@@ -24,7 +24,8 @@ from workers.forecast import Ends, Situation, Start, ends, late, paces
 from workers.forecast_arrivals import HOUR
 from workers.forecast_pace import Pace, measured, unseen
 from workers.forecast_reading import Backlog
-from workers.status import hindrance, leader, stands
+from workers.monitoring.moving import leader
+from workers.status import hindrance, stands
 
 Row = dict[str, Any]
 

@@ -9,20 +9,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
+from functools import partial
 from itertools import groupby
+from math import ceil
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from celery import Celery
-from kombu import Connection
+from kombu import Connection, Queue
 from kombu.exceptions import KombuError
+from kombu.utils.uuid import uuid
 from redis.exceptions import RedisError
 from sqlalchemy import Row
 
-from config.celeryconfig import NORMAL, NOTICES, URGENT, depth, queue_of
+from config.celeryconfig import NORMAL, NOTICES, URGENT, canary_queue, depth, queue_of
 from config.settings import Settings
 from workers.spill import RECORDS
-from workers.tasks import DELIVER, MOST_IDS, POLL, REQUESTS, TELL
+from workers.tasks import CANARY, DELIVER, MOST_IDS, POLL, REQUESTS, TELL
 
 T = TypeVar("T")
 
@@ -70,6 +74,15 @@ class Publisher:
         parts = _parts([str(notice_id) for notice_id in ids], MOST_IDS)
         return self._publish(Message(TELL, NOTICES, (part,), f"{len(part)} notices") for part in parts)
 
+    def canary(self, node: str, sent: datetime, lasts: float) -> bool:
+        """Send a worker a canary, unless one waits for it still. False when it may not have arrived.
+
+        `lasts` seconds later nothing is left of one that nobody took.
+        """
+        queue = canary_queue(node)
+        waiting = self._ask(lambda connection: int(connection.default_channel.client.llen(queue.name)))
+        return waiting is not None and (waiting > 0 or self._ask(partial(self._fly, queue, sent, lasts)) is not None)
+
     def depth(self) -> int | None:
         """Messages about the backend's orders waiting in Redis; None when it is out of reach."""
         return self._ask(lambda connection: depth(connection, self._backend))
@@ -108,6 +121,13 @@ class Publisher:
             self._let_go()
             return False
         return True
+
+    def _fly(self, queue: Queue, sent: datetime, lasts: float, connection: Connection) -> int:
+        """Without Celery's event of what is sent: dispatches are what Flower shows."""
+        message = self._app.amqp.create_task_message(uuid(), CANARY, (sent.isoformat(),), {})
+        with self._app.amqp.Producer(connection, auto_declare=False) as producer:
+            self._app.amqp.send_task_message(producer, CANARY, message, queue=queue, retry=False)
+        return int(connection.default_channel.client.expire(queue.name, ceil(lasts)))
 
     def _connection(self) -> Connection:
         """One that gives up at once: with kombu's own retries a lost Redis costs six seconds a call."""

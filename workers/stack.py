@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from rich.text import Text
 from sqlalchemy import make_url
 
 from config.acl import OPS, USERS
-from config.backends import load_backends
+from config.backends import load_backends, longest_batch
 from config.embedded.files import write_private
 from config.embedded.holding import Holding
 from config.embedded.ports import choose
@@ -31,6 +32,7 @@ from config.embedded.service import Ready, Service
 from config.embedded.supervisor import Child
 from config.embedded.valkey import Valkey
 from config.settings import ENDPOINTS, Settings
+from workers.canary import hangs
 from workers.sim_key import key_file
 
 LOOPBACK: Final = "127.0.0.1"
@@ -101,7 +103,7 @@ def plan(settings: Settings, holding: Holding) -> Stack:
         "seal_key": seal_key,
         "anchor": given.anchor or str(holding.data_dir.absolute() / ANCHORS),
         "data_dir": holding.data_dir,
-        **{name: ports[name.removesuffix("_port")] for name in ("api_port", "flower_port", "erp_sim_port")},
+        **{f"{name}_port": ports[name] for name in ("api", "flower", "exporter", "erp_sim")},
     }
     final = given.model_copy(update=update)
     control = ports["erp_control"] if "erp_url" in ours else None
@@ -109,9 +111,10 @@ def plan(settings: Settings, holding: Holding) -> Stack:
 
 
 def relais_children(stack: Stack) -> list[Child]:
-    """Simulator unless the ERP is given, Flower, worker, intake: what stops first starts last."""
+    """Simulator unless the ERP is given, exporter, Flower, worker, intake: what stops first starts last."""
     settings = stack.settings
     children = [
+        _child(stack, "exporter", answers(f"{_exporter_url(settings)}/healthz")),
         _child(stack, "flower", answers(f"{_flower_url(settings)}/healthcheck")),
         _worker(stack),
         _child(stack, "api", answers(f"{_api_url(settings)}/readyz"), grace=15.0),
@@ -129,7 +132,7 @@ def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
     for heading in ("part", "where", "pid"):
         table.add_column(heading, overflow="fold")
     keys = {"postgres": "database_url", "valkey": "redis_url", "erp-sim": "erp_url"}
-    keys |= {"worker": "", "flower": "flower_url", "api": "api_url"}
+    keys |= {"worker": "", "flower": "flower_url", "exporter": "exporter_url", "api": "api_url"}
     for name in (*keys, *(name for name in pids if name not in keys)):
         url = str(offered.get(keys.get(name, "")) or "")
         table.add_row(name, _masked(url) if url else "", str(pids.get(name, "not ours")))
@@ -179,6 +182,7 @@ def _ports(settings: Settings, before: Mapping[str, int]) -> dict[str, int]:
         "valkey": (LOOPBACK, None),
         "api": (settings.api_host, settings.api_port),
         "flower": (LOOPBACK, settings.flower_port),
+        "exporter": (settings.exporter_host, settings.exporter_port),
         "erp_sim": (LOOPBACK, settings.erp_sim_port),
         "erp_control": (LOOPBACK, None),
     }
@@ -208,6 +212,7 @@ def _offered(
         "erp_control_url": f"http://{LOOPBACK}:{control_port}" if control_port else None,
         "api_url": _api_url(settings),
         "flower_url": _flower_url(settings),
+        "exporter_url": _exporter_url(settings),
         "flower_user": user,
         "flower_password": password,
         "spill_key": settings.spill_key.get_secret_value() if settings.spill_key else None,
@@ -224,22 +229,36 @@ def _child(stack: Stack, name: str, ready: Ready, *options: str, grace: float = 
 
 def _worker(stack: Stack) -> Child:
     """A worker may finish the batch in hand before it is killed, which lasts as long as `lease` counts on."""
-    budget = max(each.batch_budget for each in load_backends(stack.settings).values())
-    program = _program(stack, "worker", grace=budget * 1.2 + 2)
-    line = ReadyLine(program.log)
-    return Child(program, line, line.begin)
+    program = _program(stack, "worker", grace=longest_batch(stack.settings))
+    line = ReadyLine(log_of(stack.settings, "worker"))
+    return Child(program, line, line.begin, hangs=partial(hangs, stack.settings))
 
 
 def _program(stack: Stack, command: str, *options: str, grace: float) -> Program:
     argv = module("workers.cli", command, *options)
-    log = stack.settings.data_dir / "logs" / f"{command}.log"
-    return Program(command, argv, log, child_env(stack.settings_for(command)), grace=grace)
+    return Program(
+        command, argv, log_of(stack.settings, command), child_env(stack.settings_for(command)), grace=grace
+    )
+
+
+def log_of(settings: Settings, command: str) -> Path:
+    """Where a child writes what it has to say."""
+    return settings.data_dir / "logs" / f"{command}.log"
 
 
 def _api_url(settings: Settings) -> str:
-    everywhere = settings.api_host in ("0.0.0.0", "::")
-    host = LOOPBACK if everywhere else settings.api_host
-    return f"http://[{host}]:{settings.api_port}" if ":" in host else f"http://{host}:{settings.api_port}"
+    return _url(settings.api_host, settings.api_port)
+
+
+def _exporter_url(settings: Settings) -> str:
+    return _url(settings.exporter_host, settings.exporter_port)
+
+
+def _url(host: str, port: int) -> str:
+    """Of a server on this machine, also where it listens everywhere."""
+    if host in ("0.0.0.0", "::"):
+        host = LOOPBACK
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _flower_url(settings: Settings) -> str:

@@ -8,61 +8,37 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.backends import load_backends
 from config.settings import Settings
-from orders import reading, replay_reading, webhook_reading
-from orders.journal import unreachable
-from orders.states import BACKLOG, FINAL
-from workers.dispatcher import LEADER_LOCK
+from orders import reading, replay_reading
+from orders.journal import snapshot, unreachable
+from orders.states import FINAL
 from workers.gates import named
-from workers.proof.standing import sealing
+from workers.monitoring.figures import Figures, read_figures
+from workers.monitoring.moving import leader
 from workers.spill import RECORDS
 
-RECENT = timedelta(minutes=1)
-TAIL = 4000  # pages of `attempts`, some 200,000 rows; it is append-only, so the newest rows are its last pages
 READY = ("journal", "spill")
 PATIENCE = 2.0  # s for Redis and for the API each
-
-LEADER = text("""
-SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = :key AND objsubid = 1
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-""")
-
-ACCEPTED = text("SELECT count(*) FROM orders WHERE id >= :since")
-
-PAGES = text("SELECT pg_relation_size('attempts') / current_setting('block_size')::bigint, now()")
-
-TRIED = text("""
-SELECT count(*) FILTER (WHERE outcome IN ('accepted', 'duplicate')) AS delivered,
-  count(*) FILTER (WHERE outcome NOT IN ('accepted', 'duplicate', 'pending')) AS failed, min(ended_at) AS since
-FROM attempts WHERE ctid >= CAST(CAST(:page AS text) AS tid) AND ended_at > :since
-""")
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """Orders accepted, delivered and attempts that failed in the last `seconds`, a minute or less."""
-
-    accepted: int
-    delivered: int
-    failed: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Whether Redis answers, how many messages wait in it, and how many orders in the spill."""
+    """Whether Redis answers, how many messages wait in it, how many orders in the spill, and its memory in bytes;
+    without a limit `memory_max` is None.
+    """
 
     reachable: bool
     depth: int | None
     spilled: int | None
     error: str | None = None
+    memory: int | None = None
+    memory_max: int | None = None
 
 
 async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[str, Any]:
@@ -76,30 +52,34 @@ async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[
 
 
 async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-    """What the journal says: backends, orders by state, flow, leader, seals, what was set aside of the spill."""
-    ours = load_backends(settings)
+    """What the journal says, in one snapshot."""
     try:
-        counts = await reading.counts(engine)
-        rows, leading, recent = await reading.standing(engine), await leader(engine), await flow(engine)
-        steps = [row for row in await replay_reading.standing(engine) if row["ended_at"] is None]
-        backlog, asides = await reading.backlog(engine), await reading.asides_by_kind(engine)
-        webhooks, seals = await webhook_reading.figures(engine), await sealing(engine, settings)
+        async with snapshot(engine) as connection:
+            return told(await read_figures(connection, settings), load_backends(settings))
     except Exception as error:
         if not unreachable(error):
             raise
         return {"journal": (str(error).splitlines() or [type(error).__name__])[0], "leader": False}
+
+
+def told(found: Figures, ours: Collection[str]) -> dict[str, Any]:
+    """Figures of the journal as a report has them; `ours` are the backends of the settings."""
     return {
         "journal": None,
-        "backends": [_backend(row, leading, ours) for row in rows],
-        "replays": [{**row, "held": stands(row)} for row in steps],
-        "orders": counts,
-        "backlog": sum(counts[state] for state in BACKLOG),
-        "oldest": min((row["oldest"] for row in backlog), default=None),
-        "flow": recent,
-        "leader": leading,
-        "asides": asides,
-        "webhooks": webhooks,
-        "seals": seals,
+        "at": found.at,
+        "backends": [{**_backend(row, found.leading, ours), "out": found.out(row["name"])} for row in found.backends],
+        "replays": [{**row, "held": stands(row)} for row in found.replays],
+        "orders": found.orders,
+        "backlog": found.waiting,
+        "oldest": found.oldest,
+        "oldest_by_priority": found.oldest_by_priority,
+        "fates": found.fates,
+        "flow": found.recent,
+        "leader": found.leading,
+        "asides": found.asides,
+        "webhooks": found.webhooks,
+        "seals": found.seals,
+        "audit": found.audit,
     }
 
 
@@ -143,25 +123,6 @@ def _quarantine(row: dict[str, Any]) -> str:
     return f"in quarantine since {at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ} by {by}" if at else "in quarantine"
 
 
-async def leader(engine: AsyncEngine) -> bool:
-    """True when some worker's dispatcher holds the lead."""
-    async with engine.connect() as connection:
-        return (await connection.execute(LEADER, {"key": LEADER_LOCK})).first() is not None
-
-
-async def flow(engine: AsyncEngine) -> Flow:
-    """What went through lately, from the newest rows only."""
-    async with engine.connect() as connection:
-        pages, now = (await connection.execute(PAGES)).one()
-        since = now - RECENT
-        accepted = (await connection.execute(ACCEPTED, {"since": reading.first_id(since)})).scalar_one()
-        first = max(0, pages - TAIL)
-        row = (await connection.execute(TRIED, {"page": f"({first},0)", "since": since})).one()
-    whole = first == 0 or row.since is None
-    seconds = RECENT.total_seconds() if whole else (now - row.since).total_seconds()
-    return Flow(int(accepted), int(row.delivered), int(row.failed), seconds)
-
-
 def queue(settings: Settings) -> Queue:
     """Ask Redis, as the dispatcher does, for at most a few seconds."""
     from kombu import Connection
@@ -175,8 +136,10 @@ def queue(settings: Settings) -> Queue:
         return Queue(False, None, None, "RELAIS_REDIS_URL is not set")
     try:
         with Connection(settings.redis_url, transport_options=options) as connection:
-            spilled = int(connection.default_channel.client.llen(RECORDS))
-            return Queue(True, depth(connection, *load_backends(settings)), spilled)
+            client = connection.default_channel.client
+            spilled, memory = int(client.llen(RECORDS)), client.info("memory")
+            waiting = depth(connection, *load_backends(settings))
+            return Queue(True, waiting, spilled, None, memory["used_memory"], memory["maxmemory"] or None)
     except (KombuError, RedisError, OSError) as error:
         return Queue(False, None, None, (str(error).splitlines() or [type(error).__name__])[0])
 

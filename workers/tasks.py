@@ -7,6 +7,7 @@ that brought its orders, which travel in the message's headers.
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from functools import cache, partial
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from celery.signals import worker_process_shutdown
 from config.settings import Settings
 from orders.journal import unreachable
 from workers.delivery import deliver
+from workers.liveness import answer
 from workers.polling import poll
 from workers.process import Process, Work
 from workers.telling import Teller
@@ -24,12 +26,12 @@ from workers.telling import Teller
 log = logging.getLogger("relais.tasks")
 
 MOST_IDS = 200
-DELIVER, POLL, TELL = "relais.deliver", "relais.poll", "relais.tell"
+DELIVER, POLL, TELL, CANARY = "relais.deliver", "relais.poll", "relais.tell", "relais.canary"
 REQUESTS = "relais_requests"  # the header with the ids of requests
 
 
 def add_tasks(app: Celery, settings: Settings) -> None:
-    """Register `relais.deliver`, `relais.poll` and `relais.tell` on the app."""
+    """Register `relais.deliver`, `relais.poll`, `relais.tell` and `relais.canary` on the app."""
     process = cache(partial(Process, settings))  # one per process, made at its first task
     teller = cache(partial(Teller, settings))
 
@@ -62,6 +64,15 @@ def add_tasks(app: Celery, settings: Settings) -> None:
     def relais_tell(ids: list[str]) -> None:
         """Begin to tell webhooks of these notices, which takes as long as their receivers do."""
         process().run(teller().begin(process().engine, [UUID(each) for each in ids[:MOST_IDS]]))
+
+    @app.task(name=CANARY, shared=False, bind=True, send_events=False)  # type: ignore[untyped-decorator]
+    def relais_canary(self: Task, sent: str) -> None:
+        """Answer for the worker that runs this, whoever it was sent to."""
+        try:
+            process().run(answer(process().engine, self.request.hostname, datetime.fromisoformat(sent)))
+        except Exception as error:
+            if not _complain(self.name, 0, None, error):
+                raise
 
 
 def _complain(task: str, ids: int, requests: list[str] | None, error: Exception) -> bool:

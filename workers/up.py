@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
@@ -23,6 +21,7 @@ from config.embedded.leash import Leash
 from config.embedded.marks import Mark, end
 from config.embedded.postgres import Postgres
 from config.embedded.service import StartFailed
+from config.embedded.stopping import stop_signals, until_told
 from config.embedded.supervisor import Backoff, Child, Supervisor
 from config.settings import Settings
 from orders.journal import migrate
@@ -72,10 +71,10 @@ async def up(
         await asyncio.to_thread(_end_survivors, holding)
         with Leash() as leash:
             async with Supervisor(leash, holding.record, backoff or Backoff()) as supervisor:
-                with _stop_signals(supervisor) as stop:
+                with stop_signals(supervisor.hurry) as stop:
                     stack = plan(settings, holding)
                     try:
-                        await _until(stop, _serve(stack, supervisor, children, console or Console()))
+                        await until_told(stop, _serve(stack, supervisor, children, console or Console()))
                     finally:
                         stack.withdraw()
                         await supervisor.stop()
@@ -96,41 +95,6 @@ async def _serve(
     stack.announce()
     console.print(report(stack, supervisor.pids))
     await supervisor.watch()
-
-
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work until `stop` is set; raises what the work raises."""
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        working.cancel()
-        stopping.cancel()
-        await asyncio.wait({working, stopping})
-    if not working.cancelled():
-        working.result()
-
-
-@contextmanager
-def _stop_signals(supervisor: Supervisor) -> Iterator[asyncio.Event]:
-    """An event that the first stop signal sets; a second one makes the supervisor hurry."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def ask() -> None:
-        if stop.is_set():
-            supervisor.hurry()
-        stop.set()
-
-    # Under nohup SIGHUP is ignored, and is to stay so.
-    hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
-    signals = (signal.SIGINT, signal.SIGTERM, *hangup)
-    for each in signals:
-        loop.add_signal_handler(each, ask)
-    try:
-        yield stop
-    finally:
-        for each in signals:
-            loop.remove_signal_handler(each)
 
 
 def _end_survivors(holding: Holding) -> None:

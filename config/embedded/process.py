@@ -37,11 +37,12 @@ class Program:
 
     name: str
     argv: tuple[str, ...]
-    log: Path
+    log: Path | None  # None: the output of who starts it
     env: Mapping[str, str] | None = None
     signals: tuple[Signals, ...] = (SIGTERM,)
     grace: float = 10.0
     account: Account | None = None
+    cwd: str = "/"
 
 
 class Process:
@@ -49,11 +50,12 @@ class Process:
 
     def __init__(self, program: Program, rank: int = 0) -> None:
         self.program = program
-        log = open_log(program.log)
+        log = None if program.log is None else open_log(program.log)
         try:
             self._popen = _spawn(program, log)
         finally:
-            os.close(log)
+            if log is not None:
+                os.close(log)
         signals = tuple(int(each) for each in program.signals)
         self.mark = Mark(program.name, self.pid, creation(self.pid), rank, signals, program.grace)
 
@@ -95,7 +97,7 @@ def module_env(env: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {**env, "PYTHONPATH": os.pathsep.join(path)}
 
 
-def _spawn(program: Program, log: int) -> subprocess.Popen[bytes]:
+def _spawn(program: Program, log: int | None) -> subprocess.Popen[bytes]:
     account = program.account
     return subprocess.Popen(
         program.argv,
@@ -103,7 +105,7 @@ def _spawn(program: Program, log: int) -> subprocess.Popen[bytes]:
         stdout=log,
         stderr=log,
         env=None if program.env is None else dict(program.env),
-        cwd="/",
+        cwd=program.cwd,
         start_new_session=True,
         user=account.uid if account else None,
         group=account.gid if account else None,

@@ -20,7 +20,7 @@ class StartFailed(Exception):
     """A program ended, or stayed silent, before it was ready; the message ends with the last lines of its log."""
 
     def __init__(self, program: Program, why: str) -> None:
-        lines = tail(program.log)
+        lines = tail(program.log) if program.log else ""
         super().__init__(f"{program.name} {why}; see {program.log}" + (f":\n{lines}" if lines else ""))
 
 

@@ -1,7 +1,7 @@
-"""Keeps children running: starts them one after the other, restarts what exits, stops all in reverse order.
+"""Keeps children running: starts them one after the other, restarts what exits or hangs, stops all in reverse order.
 
-A child that exits comes back after a pause that doubles from half a second to thirty, and is half a second again
-once the child has stayed up for a minute.
+A child that is found to hang is ended, with all that it started. One that ended comes back after a pause that doubles
+from half a second to thirty, and is half a second again once the child has stayed up for a minute.
 """
 
 from __future__ import annotations
@@ -22,14 +22,23 @@ from config.embedded.service import Ready, Service, until_ready
 log = logging.getLogger(__name__)
 
 
+async def never(pid: int) -> None:
+    """Of a child whose exit is all that tells how it is."""
+    await asyncio.Event().wait()
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One program to keep running. `prepare` runs before every start; `ready` is asked after it until True."""
+    """One program to keep running. `prepare` runs before every start; `ready` is asked after it until True.
+
+    `hangs`, begun with the pid of each process, returns when that one has to be ended.
+    """
 
     program: Program
     ready: Ready
     prepare: Callable[[], None] = field(default=lambda: None)
     patience: float = 60.0  # s until it must be ready at the first start
+    hangs: Callable[[int], Awaitable[None]] = never
 
     @classmethod
     def of(cls, service: Service) -> Child:
@@ -109,16 +118,19 @@ class Supervisor:
         """Be done with patience: each child that is being stopped has a second left."""
         self._hurry.set()
 
-    async def stop(self) -> None:
-        """Stop every child, the last started first, each before the next."""
+    async def stop(self) -> dict[str, int]:
+        """Stop every child, the last started first, each before the next. The exit codes of those that ran."""
+        codes = {}
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for name, (_, process) in sorted(self._running.items(), key=lambda item: -item[1][0]):
             await asyncio.to_thread(process.end, None, self._hurry)
+            codes[name] = process.poll() or 0
             self._gone(process)
             log.info("stopped", extra={"child": name})
         self._running.clear()
+        return codes
 
     def _keep_watch(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
@@ -126,11 +138,11 @@ class Supervisor:
         return task
 
     async def _keep(self, child: Child, rank: int, process: Process) -> None:
-        """Wait for the child's exit, pause, start it again, without end."""
+        """Wait for the child's end, pause, start it again, without end."""
         pause, name = self._backoff.first, child.program.name
         while True:
             began = time.monotonic()
-            code = await self._exit_of(process)
+            code = await self._end_of(child, process)
             await asyncio.to_thread(process.sweep)
             self._gone(process)
             if time.monotonic() - began >= self._backoff.healthy_after:
@@ -150,6 +162,21 @@ class Supervisor:
             except (OSError, RuntimeError) as error:
                 extra = {"child": child.program.name, "restart_in": pause}
                 log.warning("restart failed", extra=extra, exc_info=error)
+
+    async def _end_of(self, child: Child, process: Process) -> int:
+        """Its exit code, once it has exited or was found to hang and has been ended."""
+        exiting = asyncio.ensure_future(self._exit_of(process))
+        hanging = asyncio.ensure_future(child.hangs(process.pid))
+        try:
+            await asyncio.wait((exiting, hanging), return_when=asyncio.FIRST_COMPLETED)
+            if not exiting.done():
+                hanging.result()
+                log.error("hangs", extra={"child": child.program.name, "pid": process.pid})
+                await asyncio.to_thread(process.end, None, self._hurry)
+            return await exiting
+        finally:
+            exiting.cancel()
+            hanging.cancel()
 
     async def _exit_of(self, process: Process) -> int:
         while True:

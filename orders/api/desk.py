@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hmac import compare_digest
 from typing import Final, Self
 
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.api.asked import Asked
+from orders.clients import Scope
 from orders.errors import Throttled
 from orders.events import Listeners
 from orders.intake import Intake
@@ -44,6 +47,7 @@ class Desk:
     listeners: Listeners
     pharmaml_keys: Keys
     metrics: Metrics = field(default_factory=Metrics)
+    metrics_token: SecretStr | None = None
 
     @classmethod
     def open(cls, settings: Settings, parts: Parts) -> Self:
@@ -57,7 +61,8 @@ class Desk:
         gate = Gate(settings.intake_requests, settings.intake_bytes)
         listeners = Listeners(settings.need("database_url"), bound=settings.listeners)
         keys = load_keys(settings.pharmaml_keys) if settings.pharmaml_keys else {}
-        return cls(engine, intake, Keyring(engine), gate, parts.rate, listeners, keys, metrics)
+        token = settings.metrics_token
+        return cls(engine, intake, Keyring(engine), gate, parts.rate, listeners, keys, metrics, token)
 
     async def close(self) -> None:
         """Let what is in hand be committed, and let go of connections."""
@@ -76,6 +81,13 @@ class Desk:
         """One order of the caller's rate. Raises Throttled."""
         if self.rate is not None and (pause := self.rate.spend(caller.name, 1, caller.rate, caller.burst)):
             raise Throttled(pause)
+
+    async def open_metrics(self, asked: Asked) -> None:
+        """Raise unless they are for who asks: RELAIS_METRICS_TOKEN, which needs no journal, or a key for ops."""
+        token = self.metrics_token
+        said = (asked.authorization or "").encode()
+        if token is None or not compare_digest(said, f"Bearer {token.get_secret_value()}".encode()):
+            (await self.caller(asked)).need(Scope.OPS)
 
     def render_metrics(self) -> bytes:
         """The metrics as they stand."""

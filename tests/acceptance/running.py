@@ -49,7 +49,7 @@ QUICK = {
     "RELAIS_POLL_AFTER": "0.5",
     "RELAIS_SEAL_EVERY": "2",
 }
-PORTS = {"RELAIS_API_PORT": "0", "RELAIS_FLOWER_PORT": "0", "RELAIS_ERP_SIM_PORT": "0"}
+PORTS = {f"RELAIS_{name}_PORT": "0" for name in ("API", "FLOWER", "EXPORTER", "ERP_SIM")}
 
 
 class Relais:

@@ -31,10 +31,11 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
-PARTS = {"postgres", "valkey", "erp-sim", "flower", "worker", "api"}
+PARTS = {"postgres", "valkey", "erp-sim", "exporter", "flower", "worker", "api"}
 QUICK = {
     "api_port": "0",
     "flower_port": "0",
+    "exporter_port": "0",
     "erp_sim_port": "0",
     "worker_concurrency": "1",
     "erp_timeout": "2",
@@ -147,7 +148,7 @@ def test_sigkill_at_any_time_loses_no_order_and_leaves_nothing_running(start: Ca
     assert third.exit_code() == 0, third.said()
     nothing_left(family, timeout=5)
     stops = [line.rsplit("child=", 1)[1] for line in third.said().splitlines() if "msg=stopped" in line]
-    assert stops == ["api", "worker", "flower", "erp-sim", "valkey", "postgres"]
+    assert stops == ["api", "worker", "flower", "exporter", "erp-sim", "valkey", "postgres"]
 
 
 def test_what_is_up_is_where_it_says_and_for_its_owner_alone(start: Callable[..., Up]) -> None:
@@ -181,7 +182,7 @@ def test_what_has_a_url_is_not_started(start: Callable[..., Up], database_url: s
     sink = "http://127.0.0.1:9"
     up = start(database_url=database_url, redis_url=redis_url, erp_url=sink)
     offered = up.ready()
-    assert up.names() == {"flower", "worker", "api"}
+    assert up.names() == {"exporter", "flower", "worker", "api"}
     assert (offered["database_url"], offered["redis_url"], offered["erp_url"]) == (database_url, redis_url, sink)
     assert offered["erp_control_url"] is None
     up.signal(signal.SIGTERM)

@@ -63,7 +63,7 @@ REFUSED: dict[str, list[tuple[Any, ...]]] = {
     ],
     # The command line puts nothing into a queue of orders; `replay` goes through the journal.
     "ops": [
-        ("lpush", QUEUE, "x"), ("brpop", QUEUE, 1), ("del", QUEUE), ("ltrim", "relais.spill", 1, -1),
+        ("lpush", QUEUE, "x"), ("brpop", QUEUE, 1), ("ltrim", QUEUE, 1, -1), ("ltrim", "relais.spill", 1, -1),
         ("del", "relais.spill"), ("set", "relais:rate:front", "x"),
     ],
 }  # fmt: skip
@@ -101,6 +101,13 @@ def test_there_are_no_users_but_these_and_none_comes_without_a_name(valkey: Valk
             client.ping()
 
 
+def test_an_operator_may_drop_a_message_that_no_worker_can_take(valkey: Valkey, admin: redis.Redis) -> None:
+    admin.lpush(QUEUE, "poison", "another")
+    with redis.Redis.from_url(valkey.url_of("ops"), decode_responses=True) as client:
+        assert client.lindex(QUEUE, -1) == "poison"
+        assert (client.lrem(QUEUE, -1, "poison"), client.delete(QUEUE)) == (1, 1)
+
+
 def test_spill_and_rates_work_as_their_users(valkey: Valkey, admin: redis.Redis, run: Run) -> None:
     async def told() -> bool:
         return bool(admin.exists("relais:rate:front"))
@@ -112,7 +119,7 @@ def test_spill_and_rates_work_as_their_users(valkey: Valkey, admin: redis.Redis,
             await api.put([Record(b"raw", (Note(b"name", b"value"),))])
             assert await worker.head(10) == [b"raw"]
             assert await worker.drop([b"raw"], [b"name"])
-            rate.spend("front", 5, None, None)
+            rate.spend("front", 2, 1.0, 5)
             await auntil(told, 10, what="Redis was told what was spent")
             assert not rate.open
         finally:

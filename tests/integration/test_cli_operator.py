@@ -18,7 +18,7 @@ from orders.intake import Intake
 from orders.journal import connect
 from orders.model import parse
 from tests.cli import CommandLine, environment
-from workers import status
+from workers.monitoring import moving
 
 MEDICINE = "3400937318044"
 
@@ -102,11 +102,11 @@ def test_the_flow_of_the_last_minute_is_read_from_the_newest_pages(
         "now() - make_interval(secs => (10000 - n) * 0.01), CASE n % 2 WHEN 0 THEN 'accepted' ELSE 'transient' END, "
         "200, '', 'w' FROM generate_series(1, 10000) n"
     )
-    whole = journal(status.flow)
+    whole = journal(moving.flow)
     assert whole.seconds == 60
     assert whole.delivered == pytest.approx(3000, abs=150)
-    monkeypatch.setattr(status, "TAIL", 10)
-    part = journal(status.flow)
+    monkeypatch.setattr(moving, "TAIL", 10)
+    part = journal(moving.flow)
     assert 0 < part.delivered < 1000
     assert part.delivered / part.seconds == pytest.approx(50, rel=0.2)
 

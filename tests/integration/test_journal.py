@@ -21,6 +21,7 @@ from orders.journal import connect, migrate, transactional
 from orders.keyring import Keyring
 from orders.states import BACKLOG, FINAL, TRANSITIONS, State
 from orders.tables import metadata
+from orders.tallying import COUNTED, counting
 
 SEED = {
     "orders": "INSERT INTO orders VALUES (gen_random_uuid(), 'p', 'r', 'b', 'd', now(), 'c')",
@@ -152,7 +153,10 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
                 await connection.execute(text(f"DROP TRIGGER append_only ON {table.name}"))
                 await connection.execute(text(forbid_change(table.name)))
             await connection.execute(text("DROP FUNCTION relais_event"))
-            for statement in (TRANSITION, EVENT_FUNCTION, EVENT):
+            for name, (what, _) in COUNTED.items():
+                await connection.execute(text(f"DROP TRIGGER tally_{name} ON {what.split()[2]}"))
+                await connection.execute(text(f"DROP FUNCTION relais_tally_{name}"))
+            for statement in (TRANSITION, EVENT_FUNCTION, EVENT, *counting()):
                 await connection.execute(text(statement))
             after = [tuple(row) for row in await connection.execute(query)]
         assert before == after

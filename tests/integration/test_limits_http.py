@@ -78,10 +78,13 @@ def test_a_client_past_its_rate_is_told_when_to_come_back_and_no_other_notices(s
         assert 90 < int(headers["Retry-After"]) <= 100
         assert (await call("calm", "POST", "/orders", json=order(4)))[0] == 202
         found = await metrics(call)
-        assert (found["relais_orders_total,accepted"], found["relais_orders_total,throttled"]) == (4, 1)
-        assert (found["relais_requests_total,/orders,2xx"], found["relais_requests_total,/orders,4xx"]) == (4, 1)
-        assert (found["relais_rate_limit_open"], found["relais_mode,journal"]) == (0, 1)
-        assert found["relais_group_orders_sum"] == 4
+        assert (found["relais_intake_orders_total,accepted"], found["relais_intake_orders_total,throttled"]) == (4, 1)
+        assert (
+            found["relais_intake_requests_total,/orders,2xx"],
+            found["relais_intake_requests_total,/orders,4xx"],
+        ) == (4, 1)
+        assert (found["relais_intake_rate_limit_open"], found["relais_intake_mode,journal"]) == (0, 1)
+        assert found["relais_intake_group_orders_sum"] == 4
 
     may = {"wild": {"rate": SLOW, "burst": 3}, "calm": {}, "ops": {"scopes": [Scope.OPS]}}
     over_http(settings, may, work, Parts(rate=RateLimit(settings.need("redis_url"))))
@@ -94,7 +97,7 @@ def test_a_batch_past_its_clients_rate_waits_and_is_taken(settings: Settings) ->
             status, _, answers = await call("front", "POST", "/orders/batch", data=body)
             said = [json.loads(line)["status"] for line in answers.splitlines()]
             assert (status, len(said), {*said} <= {"accepted", "repeated"}) == (200, 60, True)
-        assert (await metrics(call))["relais_orders_total,repeated"] == 120
+        assert (await metrics(call))["relais_intake_orders_total,repeated"] == 120
 
     may = {"front": {"rate": 200.0, "burst": 50}, "ops": {"scopes": [Scope.OPS]}}
     over_http(settings, may, work, Parts(rate=RateLimit(settings.need("redis_url"))))
@@ -105,11 +108,11 @@ def test_a_redis_that_is_gone_throttles_nobody_and_the_metrics_say_so(settings: 
         await call("wild", "POST", "/orders", json=order(0))
 
         async def is_open() -> bool:
-            return (await metrics(call))["relais_rate_limit_open"] == 1
+            return (await metrics(call))["relais_intake_rate_limit_open"] == 1
 
         await auntil(is_open)
         assert [(await call("wild", "POST", "/orders", json=order(n)))[0] for n in range(1, 20)] == [202] * 19
-        assert (await metrics(call))["relais_rate_limit_errors_total"] >= 1
+        assert (await metrics(call))["relais_intake_rate_limit_errors_total"] >= 1
 
     may = {"wild": {"rate": SLOW, "burst": 1}, "ops": {"scopes": [Scope.OPS]}}
     over_http(settings, may, work, Parts(rate=RateLimit("redis://127.0.0.1:1/0")))
@@ -129,7 +132,7 @@ def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_take
 
         async def full() -> bool:
             found = await metrics(call)
-            return (found["relais_in_hand_requests"], found["relais_in_hand_bytes"]) == (2, 40)
+            return (found["relais_intake_in_hand_requests"], found["relais_intake_in_hand_bytes"]) == (2, 40)
 
         await auntil(full)
         for _ in range(3):
@@ -140,7 +143,7 @@ def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_take
         assert [status for status, _, _ in await asyncio.gather(*held)] == [202, 202]
         assert (await call("front", "POST", "/orders", json=order(9)))[0] == 202
         found = await metrics(call)
-        assert (found["relais_orders_total,shed"], found["relais_in_hand_requests"]) == (3, 0)
+        assert (found["relais_intake_orders_total,shed"], found["relais_intake_in_hand_requests"]) == (3, 0)
 
     may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
     over_http(settings.model_copy(update={"intake_requests": 2}), may, work)
@@ -151,7 +154,7 @@ def test_bodies_past_the_bound_of_bytes_are_shed_while_smaller_ones_are_taken(se
         large = {**order(1), "note": "x" * 500}
         assert (await call("front", "POST", "/orders", json=large))[0] == 503
         assert (await call("front", "POST", "/orders", json=order(2)))[0] == 202
-        assert (await metrics(call))["relais_in_hand_bytes"] == 0
+        assert (await metrics(call))["relais_intake_in_hand_bytes"] == 0
 
     may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
     over_http(settings.model_copy(update={"intake_bytes": 300}), may, work)
@@ -162,6 +165,9 @@ def test_the_metrics_are_for_operations_only(settings: Settings) -> None:
         assert (await call("front", "GET", "/metrics"))[0] == 403
         assert (await call("ops", "POST", "/orders", json=order(1)))[0] == 403
         found = await metrics(call)
-        assert (found["relais_orders_total,forbidden"], found["relais_requests_total,/metrics,4xx"]) == (1, 1)
+        assert (
+            found["relais_intake_orders_total,forbidden"],
+            found["relais_intake_requests_total,/metrics,4xx"],
+        ) == (1, 1)
 
     over_http(settings, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)

@@ -124,7 +124,7 @@ def test_orders_are_counted_by_what_was_answered() -> None:
     ):  # fmt: skip
         metrics.placed(answer)
     found = read(metrics)
-    assert {answer: found[f"relais_orders_total,{answer}"] for answer in ANSWERS} == {
+    assert {answer: found[f"relais_intake_orders_total,{answer}"] for answer in ANSWERS} == {
         "accepted": 1, "spilled": 1, "repeated": 1, "conflict": 2, "malformed": 1, "unauthorised": 0, "forbidden": 0,
         "throttled": 1, "shed": 1, "unavailable": 1, "failed": 1,
     }  # fmt: skip
@@ -135,8 +135,11 @@ def test_requests_are_counted_by_route_and_class_of_status() -> None:
     for route, status in [("/orders", 202), ("/orders", 200), ("/orders", 503), ('/o"d\n', 404)]:
         metrics.answered(route, status)
     found = read(metrics)
-    assert (found["relais_requests_total,/orders,2xx"], found["relais_requests_total,/orders,5xx"]) == (2, 1)
-    assert found['relais_requests_total,/o"d\n,4xx'] == 1
+    assert (found["relais_intake_requests_total,/orders,2xx"], found["relais_intake_requests_total,/orders,5xx"]) == (
+        2,
+        1,
+    )
+    assert found['relais_intake_requests_total,/o"d\n,4xx'] == 1
 
 
 def test_how_things_stand_is_told_as_of_the_reading() -> None:
@@ -145,12 +148,16 @@ def test_how_things_stand_is_told_as_of_the_reading() -> None:
     with gate.enter() as hand:
         hand.hold(42)
         found = read(metrics, mode=Mode.SPILL, gate=gate, rate=rate, listeners=3)
-    assert [found[f"relais_mode,{mode}"] for mode in Mode] == [0, 1, 0]
-    assert (found["relais_in_hand_requests"], found["relais_in_hand_bytes"], found["relais_listeners"]) == (1, 42, 3)
-    assert (found["relais_rate_limit_open"], found["relais_rate_limit_errors_total"]) == (1, 7)
+    assert [found[f"relais_intake_mode,{mode}"] for mode in Mode] == [0, 1, 0]
+    assert (
+        found["relais_intake_in_hand_requests"],
+        found["relais_intake_in_hand_bytes"],
+        found["relais_intake_listeners"],
+    ) == (1, 42, 3)
+    assert (found["relais_intake_rate_limit_open"], found["relais_intake_rate_limit_errors_total"]) == (1, 7)
     after = read(metrics, gate=gate)
-    assert [after[f"relais_mode,{mode}"] for mode in Mode] == [1, 0, 0]
-    assert (after["relais_in_hand_bytes"], after["relais_rate_limit_open"]) == (0, 0)
+    assert [after[f"relais_intake_mode,{mode}"] for mode in Mode] == [1, 0, 0]
+    assert (after["relais_intake_in_hand_bytes"], after["relais_intake_rate_limit_open"]) == (0, 0)
     assert after["process_resident_memory_bytes"] > 1e6
 
 
@@ -158,7 +165,7 @@ def test_two_apps_in_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
     one.placed(Busy(""))
     one.seconds.observe(0.1)
-    assert read(other)["relais_orders_total,shed"] == read(other)["relais_order_seconds_count"] == 0
+    assert read(other)["relais_intake_orders_total,shed"] == read(other)["relais_intake_seconds_count"] == 0
 
 
 @given(st.lists(st.floats(0, 5000) | st.sampled_from(SIZES)))
@@ -168,6 +175,6 @@ def test_each_bucket_holds_what_is_not_above_its_bound(values: list[float]) -> N
         metrics.group.observe(value)
     found = read(metrics)
     for bound in SIZES:
-        assert found[f"relais_group_orders_bucket,{bound}"] == sum(value <= bound for value in values)
-    assert found["relais_group_orders_bucket,+Inf"] == found["relais_group_orders_count"] == len(values)
-    assert found["relais_group_orders_sum"] == pytest.approx(sum(values))
+        assert found[f"relais_intake_group_orders_bucket,{bound}"] == sum(value <= bound for value in values)
+    assert found["relais_intake_group_orders_bucket,+Inf"] == found["relais_intake_group_orders_count"] == len(values)
+    assert found["relais_intake_group_orders_sum"] == pytest.approx(sum(values))

@@ -14,16 +14,20 @@ from workers.cli.auditing import audit
 from workers.cli.clients import client
 from workers.cli.dead import dead
 from workers.cli.divert import divert
+from workers.cli.exporter import exporter
 from workers.cli.failure import explain
 from workers.cli.forecast import forecast
 from workers.cli.keys import key
+from workers.cli.queue import queue
 from workers.cli.reconcile import reconcile
 from workers.cli.replay import replay
 from workers.cli.sealing import seal
+from workers.cli.space import space
 from workers.cli.spill import spill
 from workers.cli.spool import spool
 from workers.cli.submit import submit
 from workers.cli.webhooks import webhook
+from workers.cli.worker import worker
 
 app = typer.Typer(
     name="relais", no_args_is_help=True, pretty_exceptions_enable=False,
@@ -40,14 +44,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": servers.demo,
     "migrate": servers.migrate,
     "api": servers.api,
-    "worker": servers.worker,
+    "worker": worker,
     "flower": servers.flower,
+    "exporter": exporter,
     "secrets": installing.secrets,
     "acl": installing.acl,
     "erp-sim": simulator.erp_sim,
     "submit": submit,
     "status": reports.status,
     "backlog": reports.backlog,
+    "space": space,
     "forecast": forecast,
     "audit": audit,
     "seal": seal,
@@ -94,6 +100,7 @@ for name, command in COMMANDS.items():
 groups = {
     "order": reports.order, "replay": replay, "dead": dead, "client": client, "key": key, "spool": spool,
     "spill": spill,
+    "queue": queue,
     "webhook": webhook,
 }  # fmt: skip
 for name, group in groups.items():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from workers.cli.failure import BAD
+from workers.cli.failure import BAD, Failure
 from workers.cli.session import Json, on_journal
 
 if TYPE_CHECKING:
@@ -29,6 +33,18 @@ def instant(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def pause(text: str) -> timedelta:
+    """The time between two audits: 90s, 15m, 6h; a second at least. ValueError."""
+    from config.durations import duration
+
+    found = duration(text)
+    if found < timedelta(seconds=1):
+        raise ValueError("at least a second")
+    return found
+
+
+MOST_FAULTS = 20  # that the journal remembers of an audit
+
 When = Annotated[datetime | None, typer.Option(parser=instant, metavar="TIME", help="Of the report; UTC.")]
 
 
@@ -43,12 +59,35 @@ def audit(
     ] = None,
     since: When = None,
     until: When = None,
+    every: Annotated[
+        timedelta | None, typer.Option(parser=pause, metavar="TIME", help="Again and again, until stopped: 1h.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Prove that no order is missing and none was altered.
 
-    From the journal, its seals and their anchors. Exit 1 when anything is wrong.
+    From the journal, its seals and their anchors; leaves the verdict in the journal, for the metrics. Exit 1 when
+    anything is wrong.
     """
+    if every is None:
+        if not _audit(ctx, by, anchors, report, since, until, as_json=as_json):
+            raise typer.Exit(BAD)
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        while True:
+            try:
+                _audit(ctx, by, anchors, report, since, until, as_json=as_json)
+            except Failure as error:
+                sys.stderr.write(f"relais: {error}\n")  # a journal that is away is audited when it is back
+            time.sleep(every.total_seconds())
+
+
+def _audit(
+    ctx: typer.Context, by: Literal["hour", "day"] | None, anchors: Path | None, report: Path | None,
+    since: datetime | None, until: datetime | None, *, as_json: bool,
+) -> bool:  # fmt: skip
+    """One audit; whether all is well."""
     from workers.cli import show
     from workers.cli.progress import bar
 
@@ -61,6 +100,7 @@ def audit(
             from workers.proof.report import write_report
 
             await write_report(engine, proof, report, since, until)
+        await write_down(engine, proof)
         return proof
 
     proof = on_journal(ctx, examine)
@@ -70,8 +110,25 @@ def audit(
         show_proof(proof)
     if report is not None:
         show.say(f"The report is in {report}.")
-    if not proof.sound:
-        raise typer.Exit(BAD)
+    return proof.sound
+
+
+async def write_down(engine: AsyncEngine, proof: Proof) -> None:
+    """Leave the verdict in the journal, for `relais status` and the metrics, where the journal takes rows."""
+    from sqlalchemy.exc import DBAPIError
+
+    from orders.journal import transactional, unreachable
+    from workers.cli import show
+    from workers.operations import record
+
+    found = {"sound": proof.sound, "faults": len(proof.faults), "first": proof.faults[:MOST_FAULTS]}
+    try:
+        async with transactional(engine).begin() as connection:
+            await record(connection, "audit", None, found)
+    except DBAPIError as error:
+        if unreachable(error):
+            raise
+        show.say("The verdict could not be written down: the journal takes no rows here.", "yellow")
 
 
 def document(proof: Proof) -> dict[str, Any]:

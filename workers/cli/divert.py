@@ -80,7 +80,8 @@ def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool
         from config.backends import load_backends
         from orders import reading
         from workers import divert as diverting
-        from workers.status import hindrance, leader
+        from workers.monitoring.moving import leader
+        from workers.status import hindrance
 
         if to not in (known := load_backends(settings)):
             raise Failure(f"no backend {to}; there are {', '.join(known)}", BAD)

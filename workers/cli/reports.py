@@ -144,6 +144,8 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
         told["webhooks"] = f"{', '.join(unfit)}: relais webhook list"
     if found.get("seals"):
         told["seals"] = _seals(found["seals"])
+    if found["journal"] is None:
+        told["audit"] = _audited(found["audit"])
     if found.get("asides"):
         told["set aside"] = ", ".join(f"{count:,} {kind}" for kind, count in found["asides"].items())
     return told
@@ -159,6 +161,16 @@ def _seals(seals: Mapping[str, Any]) -> str:
     told = f"{seals['block']:,} blocks up to {moment(seals['sealed_at'])}{more}"
     wrong = [f"{each['place']} has {each['block']:,}: {each['error']}" for each in seals["anchors"] if each["error"]]
     return "; ".join([told, *wrong])
+
+
+def _audited(audit: Mapping[str, Any] | None) -> str:
+    """What the last audit found."""
+    from workers.cli.show import moment
+
+    if audit is None:
+        return "none yet: relais audit"
+    verdict = "all is well" if audit["sound"] else f"{audit['faults']} faults"
+    return f"{verdict}, {moment(audit['at'])}"
 
 
 def backlog(ctx: typer.Context, as_json: Json = False) -> None:

@@ -74,23 +74,6 @@ def api(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     serve_api(settings, host or settings.api_host, settings.api_port if port is None else port)
 
 
-def worker(ctx: typer.Context) -> None:
-    """Run a worker, which forwards orders to the ERP.
-
-    It also stands for dispatcher: one of the workers leads.
-    """
-    from orders.catalogue import load_catalogue, load_register
-    from orders.staleness import open_policy
-    from workers.app import run_worker
-
-    settings = settings_of(ctx, "worker")
-    # A list that cannot be used is said here, once, rather than by every task.
-    _ = settings.catalogue and load_catalogue(settings.catalogue)
-    _ = settings.pharmacy_register and load_register(settings.pharmacy_register)
-    open_policy(settings)
-    raise typer.Exit(run_worker(settings))
-
-
 def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     """Serve Flower, a window on the workers.
 

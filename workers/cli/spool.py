@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,10 +27,20 @@ SHOWN = 50  # of them in a table
 
 
 @spool.command("status")
-def status(ctx: typer.Context, path: SpoolPath = None, as_json: Json = False) -> None:
+def status(
+    ctx: typer.Context,
+    path: SpoolPath = None,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="As Prometheus' text format, for node_exporter's textfile collector.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show how many orders wait, since when, and which ones the intake refused and why."""
     from workers.cli import intake, show
 
+    if metrics:
+        sys.stdout.write(intake.run(_metrics(intake.spool_at(settings_of(ctx), path))))
+        return
     report = intake.run(_status(intake.spool_at(settings_of(ctx), path)))
     if as_json:
         show.document(report)
@@ -107,6 +118,14 @@ async def _status(path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+async def _metrics(path: Path) -> str:
+    from orders.client_metrics import render
+    from workers.cli import intake
+
+    async with intake.looking_into(path) as found:
+        return render(await found.standing())
+
+
 def _refusal(order: Refused) -> dict[str, Any]:
     import json
 
@@ -140,7 +159,6 @@ async def _flush(url: str, key: str, path: Path, patience: float) -> tuple[Count
 
 async def _export(path: Path, to: Path | None, refused: bool, remove: bool) -> int:
     import os
-    import sys
 
     from workers.cli import intake
 

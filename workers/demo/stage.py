@@ -48,6 +48,7 @@ QUICK: Final = {
     "RELAIS_WORKER_CONCURRENCY": "2",
     "RELAIS_API_PORT": "0",
     "RELAIS_FLOWER_PORT": "0",
+    "RELAIS_EXPORTER_PORT": "0",
     "RELAIS_ERP_SIM_PORT": "0",
 }
 

@@ -6,11 +6,8 @@ rows. Who sees it first seals it, on connections of its own, so that no tick of 
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 import time
-from contextlib import suppress
 from typing import Final
 
 from sqlalchemy import text
@@ -19,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.journal import connect, unreachable
 from orders.tables_proof import SEALED
+from workers.background import Background
 from workers.proof.anchors import Place, place_of
 from workers.proof.keys import keys_of
 from workers.proof.sealing import CannotSeal, seal_now
@@ -36,18 +34,17 @@ FROM pg_stat_user_tables WHERE relname IN ({", ".join(f"'{table.name}'" for tabl
 """)
 
 
-class Sealer:
-    """One candidate. `start` and `stop` from any thread; without a key it does nothing but say so."""
+class Sealer(Background):
+    """One candidate; without a key it does nothing but say so. A block that is being sealed when it is stopped is
+    given up after a while, which costs nothing.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Nothing connects yet."""
+        super().__init__("sealer")
         self._settings = settings
         self._keys = keys_of(settings.seal_key)
         self._place: Place | None = place_of(settings.anchor, self._keys) if settings.anchor else None
-        self._thread = threading.Thread(target=self._run, name="sealer", daemon=True)
-        self._stopping = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake = asyncio.Event()
         self._seen, self._tried_at = 0, float("-inf")
         self._error: str | None = None
 
@@ -56,22 +53,9 @@ class Sealer:
         if not self._keys:
             log.warning("nothing is sealed: RELAIS_SEAL_KEY is not set")
             return
-        self._thread.start()
+        super().start()
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """End; a block that is being sealed is given up after `timeout` seconds, which costs nothing."""
-        self._stopping.set()
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop has ended by itself
-                self._loop.call_soon_threadsafe(self._wake.set)
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-
-    def _run(self) -> None:
-        asyncio.run(self._watch())
-
-    async def _watch(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    async def _run(self) -> None:
         engine = connect(self._settings.need("database_url"), pool=2, timeout=STATEMENT)
         while not self._stopping.is_set():
             try:
@@ -83,8 +67,7 @@ class Sealer:
                     log.info("the journal is out of reach, sealing later error=%s", type(error).__name__)
                 else:
                     log.exception("sealing failed")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), min(LOOK, self._settings.seal_every / 2))
+            await self._pause(min(LOOK, self._settings.seal_every / 2))
         await engine.dispose()
 
     async def _look(self, engine: AsyncEngine) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
+from orders.journal import Source, reading_from
 from orders.tables_proof import SEALED, anchors
 from workers.proof.seal import LAST
 
@@ -21,12 +21,12 @@ UNSEALED: Final = text(
 )
 
 
-async def sealing(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
+async def sealing(source: Source, settings: Settings) -> dict[str, Any]:
     """The last block and when it was sealed, the rows since (counted up to MOST of each table), every anchor.
 
     `key` says whether there is one here: whether this process could seal. Without a seal, `unsealed` is None.
     """
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         last = (await connection.execute(LAST)).one_or_none()
         found = (await connection.execute(select(anchors).order_by("place"))).mappings().all()
         unsealed = None

@@ -1,0 +1,26 @@
+"""The journal's table of the workers that run: who is there, and when each last answered a canary.
+
+A worker writes its own row as long as it lives and takes it back when it stops. What is left of one that died is
+removed by the next worker of its host, or by the leader once nothing has been heard of it for ten minutes.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Integer, Table, Text
+
+from orders.tables import NOW, Instant, metadata
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", Text, primary_key=True, comment="Celery's name of it: relais-PID@host"),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False, comment="of its main process, on its host"),
+    Column("started_at", Instant, nullable=False, server_default=NOW),
+    Column(
+        "asked_at", Instant, nullable=False, server_default=NOW, comment="it, or who watches it, last sent a canary"
+    ),
+    Column("answered_at", Instant, comment="a process of its pool last answered a canary"),
+    Column("heard_at", Instant, comment="when the youngest canary that it answered had been sent"),
+    comment="the workers that run, each with its liveness; rows come and go",
+)

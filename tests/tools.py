@@ -1,0 +1,28 @@
+"""Programs that `make tools` gets: where they are, and what a test does without them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def program(name: str) -> str:
+    """The program's path. Skips the test where there is no apt-get to get it with, and fails it where there is."""
+    found = shutil.which(name) or shutil.which(name, path=str(ROOT / ".tools" / "usr" / "bin"))
+    if found:
+        return found
+    if shutil.which("apt-get") is None:
+        pytest.skip(f"there is no {name}, and no apt-get to get it with")
+    pytest.fail(f"there is no {name}: run `make tools`")
+
+
+def promtool(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run promtool in a folder."""
+    return subprocess.run(
+        [program("promtool"), *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=60
+    )

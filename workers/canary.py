@@ -1,0 +1,140 @@
+"""Whether a worker works, rather than only runs: canaries through Redis to its pool, and what their silence means.
+
+A worker can be connected, answer `ping` and consume nothing. Each sends itself a canary every `canary_every` seconds;
+who supervises one sends its own. Silence counts only while journal and Redis could both be written without a break:
+an outage of theirs is no worker's fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from config.settings import Settings
+from orders.journal import connect
+from workers import liveness
+from workers.background import Background
+from workers.notify import WATCHDOG, notify
+from workers.publishing import Publisher
+
+log = logging.getLogger("relais.canary")
+
+Look = Callable[[AsyncConnection, int], Awaitable[Row[Any] | None]]
+
+
+class Hearing:
+    """How long a worker has been silent although it could have answered, by the clock of who listens."""
+
+    def __init__(self, patience: float, every: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Silence of more than `patience` seconds is too much; it is asked every `every` seconds or so."""
+        self._patience, self._clock = patience, clock
+        self._gap = max(patience / 2, 3 * every)
+        self._since = self._asked = clock()
+        self._heard: datetime | None = None
+
+    def asked(self, heard: datetime | None) -> None:
+        """A canary was sent; `heard` is the youngest that was answered. Who last asked long ago was away itself."""
+        now = self._clock()
+        if heard != self._heard or now - self._asked > self._gap:
+            self._since = now
+        self._heard, self._asked = heard, now
+
+    def unasked(self) -> None:
+        """It could not be asked."""
+        self._since = self._asked = self._clock()
+
+    @property
+    def hung(self) -> bool:
+        """True when it has been silent for too long."""
+        return self._asked - self._since > self._patience
+
+
+class Watch:
+    """One listener to one worker of this host. Its methods raise nothing."""
+
+    def __init__(self, settings: Settings, pid: int, publisher: Publisher, look: Look) -> None:
+        """Nothing connects yet; `look` asks the journal about the worker, and writes."""
+        self.engine: AsyncEngine = connect(settings.need("database_url"), pool=1)
+        self._pid, self._publisher, self._look = pid, publisher, look
+        self._patience = liveness.patience(settings)
+        self._hearing = Hearing(self._patience, settings.canary_every)
+
+    async def hung(self) -> bool:
+        """Ask once, and judge."""
+        try:
+            async with self.engine.connect() as connection:
+                row = await self._look(connection, self._pid)
+            sent = row.asked_at if row is not None else datetime.now().astimezone()
+            send = partial(self._publisher.canary, liveness.node(self._pid), sent, self._patience)
+            if not await asyncio.to_thread(send):
+                self._hearing.unasked()
+                return False
+        except Exception as error:
+            log.info("no canary error=%s", type(error).__name__)
+            self._hearing.unasked()
+            return False
+        self._hearing.asked(row.heard_at if row is not None else None)
+        return self._hearing.hung
+
+
+class Canary(Background):
+    """A worker's own: enters it in the journal, sends it canaries, and feeds systemd's watchdog while it answers."""
+
+    def __init__(self, settings: Settings, publisher: Callable[[], Publisher]) -> None:
+        """`publisher` is called in the thread."""
+        super().__init__("canary")
+        self._settings, self._publisher = settings, publisher
+        self._pid = os.getpid()
+        self._registered = self._silent = False
+
+    async def _run(self) -> None:
+        watch = Watch(self._settings, self._pid, self._publisher(), self._look)
+        while not self._stopping.is_set():
+            self._say(await watch.hung())
+            await self._pause(self._settings.canary_every)
+        await self._leave(watch.engine)
+
+    async def _look(self, connection: AsyncConnection, pid: int) -> Row[Any]:
+        if not self._registered:
+            await liveness.register(connection, pid)
+            self._registered = True
+        return await liveness.keep(connection, pid)
+
+    def _say(self, hung: bool) -> None:
+        if not hung:
+            notify(WATCHDOG)
+        elif not self._silent:
+            log.error("this worker consumes nothing: no process of its pool answers")
+        self._silent = hung
+
+    async def _leave(self, engine: AsyncEngine) -> None:
+        try:
+            async with asyncio.timeout(3), engine.connect() as connection:
+                await liveness.forget(connection, liveness.node(self._pid))
+        except Exception as error:
+            log.info("left on the list error=%s", type(error).__name__)
+        await engine.dispose()
+
+
+async def hangs(settings: Settings, pid: int) -> None:
+    """Return once the worker with this pid, on this host, hangs."""
+    from workers.app import create_app  # which is no business of a worker that only listens to itself
+
+    publisher = Publisher(await asyncio.to_thread(create_app, settings), settings)
+    watch = Watch(settings, pid, publisher, liveness.ask)
+    try:
+        while True:
+            if await watch.hung():
+                return
+            await asyncio.sleep(settings.canary_every)
+    finally:
+        await watch.engine.dispose()

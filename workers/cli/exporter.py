@@ -1,0 +1,57 @@
+"""The command `exporter`: the metrics of the installation, served until told to stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from workers.cli.failure import Failure
+from workers.cli.servers import Host, Port
+from workers.cli.session import settings_of
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+GRACE = 3.0  # s that a scrape in hand may take after SIGTERM
+
+
+def exporter(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
+    """Serve the metrics of the installation to Prometheus.
+
+    GET /metrics reads the journal in one snapshot, and Redis. docs/metrics.md has every metric.
+    """
+    import asyncio
+
+    from config import logs
+
+    settings = settings_of(ctx, "exporter")
+    logs.setup(settings.log_level)
+    address, number = host or settings.exporter_host, settings.exporter_port if port is None else port
+    try:
+        asyncio.run(_serve(settings, address, number))
+    except OSError as error:
+        raise Failure(f"cannot listen on {address}:{number}: {error.strerror or error}") from None
+
+
+async def _serve(settings: Settings, host: str, port: int) -> None:
+    import asyncio
+    import logging
+    import signal
+
+    from aiohttp import web
+
+    from workers.monitoring.exporter import exporter_app
+
+    stop = asyncio.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    runner = web.AppRunner(exporter_app(settings), access_log=None, shutdown_timeout=GRACE)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        bound = runner.addresses[0]
+        logging.getLogger("relais.exporter").info("ready url=http://%s:%d", *bound[:2])
+        await stop.wait()
+    finally:
+        await runner.cleanup()

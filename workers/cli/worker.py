@@ -1,0 +1,119 @@
+"""`relais worker`: run one, run one under supervision, or ask those that run whether they work."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workers.cli.failure import BAD, Failure, journal_at
+from workers.cli.session import Json, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from config.settings import Settings
+    from workers.check import Heard
+
+
+def worker(
+    ctx: typer.Context,
+    supervise: Annotated[bool, typer.Option("--supervise", help="Restart it when it exits or hangs.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Run none: ask those that run, through Redis.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="With --check: only those of this host.")] = False,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="With --check: wait so long, not as long as they may be busy.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a worker, which forwards orders to the ERP.
+
+    It also stands for dispatcher: one of the workers leads. With --check, exit 1: one is silent, or none is there;
+    2: journal or Redis out of reach.
+    """
+    if check and supervise:
+        raise Failure("--check runs no worker: leave --supervise out")
+    if not check and (here or as_json or timeout is not None):
+        raise Failure("--here, --timeout and --json go with --check")
+    if check:
+        _check(ctx, here, timeout, as_json)
+        return
+    settings = settings_of(ctx, "worker")
+    _usable(settings)
+    if supervise:
+        from workers.supervised import supervise as keep_running
+
+        raise typer.Exit(keep_running(settings, ctx.obj))
+    from workers.app import run_worker
+
+    raise typer.Exit(run_worker(settings))
+
+
+def _usable(settings: Settings) -> None:
+    """A list or setting that cannot be used is said here, once, rather than by every task or after every restart."""
+    from config.backends import load_backends
+    from orders.catalogue import load_catalogue, load_register
+    from orders.staleness import open_policy
+
+    _ = settings.catalogue and load_catalogue(settings.catalogue)
+    _ = settings.pharmacy_register and load_register(settings.pharmacy_register)
+    open_policy(settings)
+    for name in ("database_url", "redis_url"):
+        settings.need(name)
+    for each in load_backends(settings).values():
+        each.need("erp_url")
+
+
+def _check(ctx: typer.Context, here: bool, timeout: str | None, as_json: bool) -> None:
+    from workers.cli import show
+
+    try:
+        seconds = None if timeout is None else _seconds(timeout)
+    except ValueError as error:
+        raise Failure(f"--timeout: {error}") from None
+
+    found = _ask(settings_of(ctx), here, seconds)
+    if as_json:
+        show.document({"workers": [asdict(each) for each in found]})
+    elif not found:
+        show.line("no worker is there", "red")
+    for each in () if as_json else found:
+        show.line(_told(each), "" if each.answered else "red")
+    if not found or not all(each.answered for each in found):
+        raise typer.Exit(BAD)
+
+
+def _ask(settings: Settings, here: bool, seconds: float | None) -> Sequence[Heard]:
+    """On an engine whose statements may take seconds only: a journal that is frozen is out of reach."""
+    import asyncio
+
+    from orders.journal import connect
+    from workers.check import NotAsked, check
+    from workers.liveness import patience
+
+    async def ask() -> Sequence[Heard]:
+        engine = connect(settings.need("database_url"), pool=1)
+        try:
+            return await check(engine, settings, here=here, timeout=seconds or patience(settings))
+        finally:
+            await engine.dispose()
+
+    settings.need("redis_url")
+    with journal_at(settings.need("database_url")):
+        try:
+            return asyncio.run(ask())
+        except NotAsked as error:
+            raise Failure(f"the workers cannot be checked: {error}") from None
+
+
+def _seconds(text: str) -> float:
+    from config.durations import duration
+
+    return duration(text).total_seconds()
+
+
+def _told(heard: Heard) -> str:
+    if heard.answered:
+        return f"{heard.name} answered in {heard.seconds:.2f} s"
+    return f"{heard.name} is silent, for {heard.age:.0f} s by now"

@@ -1,0 +1,122 @@
+"""The journal's figures as Prometheus' metrics.
+
+Backends of the settings, states, priorities and reasons are there from the beginning, at 0, so that a rate or an
+alert never has to do without its series.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Final
+
+from prometheus_client.metrics_core import Metric
+
+from orders.reading import PRIORITIES
+from orders.states import BACKLOG, FINAL, Reason, State
+from orders.tallying import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
+from workers.erp.port import Evidence, Kind
+from workers.monitoring.catalogue import Bin, Labels, family, histogram
+from workers.monitoring.figures import Figures, Tally
+
+CIRCUITS: Final = ("closed", "open", "half_open")
+SHOWN: Final = (*BACKLOG, State.DEAD)
+RETRIED: Final = (Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS, Kind.ABSENT, "lease_expired")
+PROOFS: Final = tuple(kind for kind in Evidence if kind.conclusive)
+
+
+def journal_families(found: Figures, backends: Collection[str]) -> Iterator[Metric]:
+    """All of them; `backends` are those of the settings, others are there when the journal knows them."""
+    names = list(dict.fromkeys([*backends, *_known(found)]))
+    yield family("relais_journal_up", 1)
+    yield family("relais_dispatcher_leader", found.leading)
+    yield from _standing(found, names)
+    yield from _backends(found, names)
+    yield from _counted(found, names)
+    yield from _ages(found)
+
+
+def _known(found: Figures) -> list[str]:
+    rows = (*found.backends, *({"name": row["backend"]} for row in (*found.backlog, *found.dead)))
+    return sorted({row["name"] for row in rows} | {tally.backend for tally in found.tallies if tally.backend})
+
+
+def _standing(found: Figures, names: list[str]) -> Iterator[Metric]:
+    """Orders that are not done with."""
+    states: dict[Labels, float] = {(name, state): 0 for name in names for state in SHOWN}
+    waiting: dict[Labels, float] = {(name, priority): 0 for name in names for priority in PRIORITIES}
+    ages = dict(waiting)
+    for row in found.backlog:
+        key = (row["backend"], row["priority"])
+        states[row["backend"], row["state"]] += row["orders"]
+        waiting[key] += row["orders"]
+        ages[key] = max(ages[key], (found.at - row["oldest"]).total_seconds())
+    reasons: dict[Labels, float] = {(reason,): 0 for reason in Reason}
+    for row in found.dead:
+        states[row["backend"], State.DEAD] += row["orders"]
+        reasons[(row["reason"] or "",)] = reasons.get((row["reason"] or "",), 0) + row["orders"]
+    yield family("relais_deliveries", states)
+    yield family("relais_backlog_orders", waiting)
+    yield family("relais_backlog_oldest_age_seconds", ages)
+    yield family("relais_dead_letters", reasons)
+
+
+def _backends(found: Figures, names: list[str]) -> Iterator[Metric]:
+    rows = found.backends
+    circuits: dict[Labels, float] = {
+        (row["name"], state): row["circuit"] == state for row in rows for state in CIRCUITS
+    }
+    yield family("relais_backend_circuit", circuits)
+    yield family("relais_backend_window_orders", {(row["name"],): row["window"] for row in rows})
+    yield family("relais_backend_out_orders", {(name,): found.out(name) for name in names})
+    for column in ("paused", "quarantined", "failures"):
+        yield family(f"relais_backend_{column}", {(row["name"],): row[column] for row in rows})
+    holding = {row["backend"] for row in found.replays if row["state"] == "holding"}
+    yield family("relais_replay_holding", {(name,): name in holding for name in names})
+
+
+def _counted(found: Figures, names: list[str]) -> Iterator[Metric]:
+    """What happened, ever."""
+    fates = found.fates
+    yield family("relais_orders_total", {(fate,): fates.get(fate, 0) for fate in (State.ACCEPTED, *FINAL)})
+    receipts: dict[Labels, list[Bin]] = {(name,): [] for name in names}
+    receipts |= _bins(found.counted("receipt"), lambda tally: (tally.backend,))
+    yield histogram("relais_receipt_seconds", RECEIPT_BOUNDS, receipts)
+    calls = _bins(found.counted("call"), lambda tally: (tally.backend, tally.label))
+    yield histogram("relais_erp_call_seconds", CALL_BOUNDS, calls)
+    failed = {key: sum(one.n for one in calls.get(key, ())) for key in _keys(names, RETRIED)}
+    yield family("relais_retries_total", failed)
+    yield family("relais_receipts_verified_total", _sums(found, names, "receipt", ("verified",)))
+    yield family("relais_receipts_failed_total", _sums(found, names, "evidence", PROOFS))
+
+
+def _sums(found: Figures, names: list[str], of: str, labels: Collection[str]) -> dict[Labels, float]:
+    """The tallies of these labels, by backend."""
+    sums: dict[Labels, float] = {(name,): 0 for name in names}
+    for tally in found.counted(of):
+        if tally.label in labels:
+            sums[(tally.backend,)] = sums.get((tally.backend,), 0) + tally.n
+    return sums
+
+
+def _keys(names: list[str], words: Collection[str]) -> list[Labels]:
+    return [(name, word) for name in names for word in words]
+
+
+def _bins(tallies: Iterator[Tally], key: Callable[[Tally], Labels]) -> dict[Labels, list[Bin]]:
+    found: defaultdict[Labels, list[Bin]] = defaultdict(list)
+    for tally in tallies:
+        edge = None if tally.bound is None else tally.bound / SECOND
+        found[key(tally)].append(Bin(edge, tally.n, tally.total / SECOND))
+    return dict(found)
+
+
+def _ages(found: Figures) -> Iterator[Metric]:
+    """How long ago the journal was sealed and audited."""
+    ages: dict[str, Any] = {"relais_seal_age_seconds": found.seals["sealed_at"]}
+    if found.audit is not None:
+        ages["relais_audit_age_seconds"] = found.audit["at"]
+        yield family("relais_audit_ok", found.audit["sound"])
+    for name, at in ages.items():
+        if at is not None:
+            yield family(name, max(0.0, (found.at - at).total_seconds()))

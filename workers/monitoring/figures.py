@@ -1,0 +1,122 @@
+"""Every figure of the journal, read in one snapshot: what `relais status` shows and the exporter exports.
+
+They fit together, whatever goes on meanwhile, and cost little however large the journal is: what is not final is
+counted along partial indexes, what is final by the tallies that the journal keeps itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from config.settings import Settings
+from orders import reading, replay_reading, webhook_reading
+from orders.reading import Row
+from orders.states import BACKLOG
+from workers.monitoring.moving import Flow, flow, leader
+from workers.proof.standing import sealing
+
+TALLIES: Final = text("""
+SELECT name, backend, label, bound, CAST(sum(n) AS bigint) AS n, CAST(sum(total) AS bigint) AS total
+FROM tallies GROUP BY name, backend, label, bound ORDER BY name, backend, label, bound
+""")
+
+DEAD: Final = text("""
+SELECT backend, reason, count(*) AS orders FROM deliveries WHERE state = 'dead'
+GROUP BY backend, reason ORDER BY backend, reason
+""")
+
+AUDITED: Final = text("SELECT at, detail FROM operations WHERE act = 'audit' ORDER BY id DESC LIMIT 1")
+
+
+class Tally(NamedTuple):
+    """How many there were; `bound` and `total` are microseconds, as in the table."""
+
+    name: str
+    backend: str
+    label: str
+    bound: int | None
+    n: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The journal's figures as of `at`. Rows are those of `orders.reading` and its like."""
+
+    at: datetime
+    orders: dict[str, int]
+    backlog: list[Row]
+    dead: list[Row]
+    backends: list[Row]
+    replays: list[Row]
+    asides: dict[str, int]
+    webhooks: Row
+    seals: Row
+    audit: Row | None
+    leading: bool
+    recent: Flow
+    tallies: Sequence[Tally]
+
+    def counted(self, name: str) -> Iterator[Tally]:
+        """The tallies of one name."""
+        return (tally for tally in self.tallies if tally.name == name)
+
+    @property
+    def fates(self) -> dict[str, int]:
+        """How many orders met each fate; one that died, was replayed and delivered met both."""
+        return {tally.label: tally.n for tally in self.counted("fate")}
+
+    @property
+    def waiting(self) -> int:
+        """Orders that are not final."""
+        return sum(self.orders[state] for state in BACKLOG)
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the oldest order that is not final was accepted."""
+        return min((row["oldest"] for row in self.backlog), default=None)
+
+    @property
+    def oldest_by_priority(self) -> dict[str, datetime | None]:
+        """The same for urgent orders and for normal ones."""
+        return {
+            priority: min((row["oldest"] for row in self.backlog if row["priority"] == priority), default=None)
+            for priority in reading.PRIORITIES
+        }
+
+    def out(self, backend: str) -> int:
+        """Orders of a backend that are with the workers or the ERP."""
+        states = ("dispatched", "delivering")
+        return sum(row["orders"] for row in self.backlog if row["backend"] == backend and row["state"] in states)
+
+
+async def read_figures(connection: AsyncConnection, settings: Settings) -> Figures:
+    """All of them; `connection` is in a snapshot (`orders.journal.snapshot`). Raises what the journal raises."""
+    at = (await connection.execute(text("SELECT now()"))).scalar_one()
+    return Figures(
+        at=at,
+        orders=await reading.counts(connection),
+        backlog=await reading.backlog(connection),
+        dead=[dict(row) for row in (await connection.execute(DEAD)).mappings()],
+        backends=await reading.standing(connection),
+        replays=[row for row in await replay_reading.standing(connection) if row["ended_at"] is None],
+        asides=await reading.asides_by_kind(connection),
+        webhooks=await webhook_reading.figures(connection),
+        seals=await sealing(connection, settings),
+        audit=await _audited(connection),
+        leading=await leader(connection),
+        recent=await flow(connection),
+        tallies=[Tally(*row) for row in await connection.execute(TALLIES)],
+    )
+
+
+async def _audited(connection: AsyncConnection) -> dict[str, Any] | None:
+    """When the last audit was made, and what it found; None before the first."""
+    row = (await connection.execute(AUDITED)).one_or_none()
+    return None if row is None else {"at": row.at, "sound": row.detail["sound"], "faults": row.detail["faults"]}

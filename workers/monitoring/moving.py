@@ -1,0 +1,60 @@
+"""What moves: whether a dispatcher leads, and what went through lately, from the newest rows only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import text
+
+from orders.journal import Source, reading_from
+from orders.reading import first_id
+from workers.dispatcher import LEADER_LOCK
+
+RECENT: Final = timedelta(minutes=1)
+TAIL: Final = 4000  # pages of `attempts`, some 200,000 rows; it is append-only, so the newest rows are its last pages
+
+LEADER: Final = text("""
+SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = :key AND objsubid = 1
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+""")
+
+ACCEPTED: Final = text("SELECT count(*) FROM orders WHERE id >= :since")
+
+PAGES: Final = text("SELECT pg_relation_size('attempts') / current_setting('block_size')::bigint, now()")
+
+TRIED: Final = text("""
+SELECT count(*) FILTER (WHERE outcome IN ('accepted', 'duplicate')) AS delivered,
+  count(*) FILTER (WHERE outcome NOT IN ('accepted', 'duplicate', 'pending')) AS failed, min(ended_at) AS since
+FROM attempts WHERE ctid >= CAST(CAST(:page AS text) AS tid) AND ended_at > :since
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Orders accepted, delivered and attempts that failed in the last `seconds`, a minute or less."""
+
+    accepted: int
+    delivered: int
+    failed: int
+    seconds: float
+
+
+async def leader(source: Source) -> bool:
+    """True when some worker's dispatcher holds the lead."""
+    async with reading_from(source) as connection:
+        return (await connection.execute(LEADER, {"key": LEADER_LOCK})).first() is not None
+
+
+async def flow(source: Source) -> Flow:
+    """What went through lately, from the newest rows only."""
+    async with reading_from(source) as connection:
+        pages, now = (await connection.execute(PAGES)).one()
+        since = now - RECENT
+        accepted = (await connection.execute(ACCEPTED, {"since": first_id(since)})).scalar_one()
+        first = max(0, pages - TAIL)
+        row = (await connection.execute(TRIED, {"page": f"({first},0)", "since": since})).one()
+    whole = first == 0 or row.since is None
+    seconds = RECENT.total_seconds() if whole else (now - row.since).total_seconds()
+    return Flow(int(accepted), int(row.delivered), int(row.failed), seconds)

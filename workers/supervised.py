@@ -1,0 +1,54 @@
+"""`relais worker --supervise`: a worker as the child of a small process that restarts it when it exits or hangs.
+
+For where restarts follow exits only, as with Docker. Told to stop, it tells the worker, waits as long as a batch may
+take, and exits with the worker's exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+from config import logs
+from config.backends import longest_batch
+from config.embedded.leash import Leash
+from config.embedded.process import Program, module, module_env
+from config.embedded.stopping import stop_signals, until_told
+from config.embedded.supervisor import Child, Supervisor
+from config.settings import Settings
+from workers.canary import hangs
+
+WORKER = "worker"
+
+
+def supervise(settings: Settings, data_dir: Path | None) -> int:
+    """Run until told to stop; `data_dir` is the worker's option, as it was given. The exit code."""
+    logs.setup(settings.log_level)
+    return asyncio.run(_supervise(settings, data_dir))
+
+
+async def _supervise(settings: Settings, data_dir: Path | None) -> int:
+    with Leash() as leash:
+        async with Supervisor(leash) as supervisor:
+            with stop_signals(supervisor.hurry) as stop:
+                await until_told(stop, _run(supervisor, _child(settings, data_dir)))
+                code = (await supervisor.stop()).get(WORKER, 0)
+    return code if code >= 0 else 128 - code
+
+
+async def _run(supervisor: Supervisor, child: Child) -> None:
+    await supervisor.start(child)
+    await supervisor.watch()
+
+
+def _child(settings: Settings, data_dir: Path | None) -> Child:
+    """The worker where this process is, with its environment and output; its readiness is nobody's condition."""
+
+    async def ready() -> bool:
+        return True
+
+    options = () if data_dir is None else ("--data-dir", str(data_dir))
+    argv = module("workers.cli", *options, WORKER)
+    program = Program(WORKER, argv, None, module_env(), grace=longest_batch(settings), cwd=str(Path.cwd()))
+    return Child(program, ready, hangs=partial(hangs, settings))

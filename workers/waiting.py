@@ -1,0 +1,129 @@
+"""What waits in Redis, as an operator looks at it and drops it.
+
+A message is disposable: the journal sends again what it named. So when one cannot be decoded and ends every worker
+that takes it, or Redis runs out of memory, dropping it loses no order. The spill, which does hold orders, is none of
+these queues.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from kombu import Connection
+from kombu.exceptions import KombuError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from config.backends import load_backends
+from config.celeryconfig import NORMAL, NOTICES, URGENT, queue_of
+from config.settings import Settings
+from orders.errors import NotFound
+from workers.tasks import DELIVER, POLL, TELL
+
+PATIENCE: Final = 2.0  # s for Redis
+TASKS: Final = (DELIVER, POLL, TELL)
+MOST_SHOWN: Final = 4096  # bytes of a message
+
+
+class RedisAway(Exception):
+    """Redis does not answer; the message says what it met."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A queue: how many messages wait, and the one that a worker takes next.
+
+    All but the first two are empty where nothing waits. `fault` says why no worker can take it, None when one can.
+    """
+
+    queue: str
+    waiting: int
+    task: str | None
+    about: str | None
+    size: int
+    fault: str | None
+    raw: bytes
+
+
+@contextmanager
+def redis_of(settings: Settings) -> Iterator[Redis]:
+    """Redis, as the workers reach it. Raises RedisAway, also for what is raised inside."""
+    options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "max_retries": 0}
+    try:
+        with Connection(settings.need("redis_url"), transport_options=options) as connection:
+            yield connection.default_channel.client
+    except (KombuError, RedisError, OSError) as error:
+        raise RedisAway((str(error).splitlines() or [type(error).__name__])[0]) from None
+
+
+def queues(settings: Settings) -> list[str]:
+    """The queues of these settings, in the order in which workers take from them."""
+    backends = load_backends(settings)
+    return [*(queue_of(URGENT, each) for each in backends), NOTICES, *(queue_of(NORMAL, each) for each in backends)]
+
+
+def heads(redis: Redis, settings: Settings) -> list[Head]:
+    """Every queue with its next message."""
+    return [head(redis, name) for name in queues(settings)]
+
+
+def head(redis: Redis, queue: str) -> Head:
+    """A queue with its next message; a worker takes from the list's right end."""
+    waiting, raw = int(redis.llen(queue)), cast(bytes | None, redis.lindex(queue, -1))
+    if raw is None:
+        return Head(queue, waiting, None, None, 0, None, b"")
+    task, about, fault = read(raw)
+    return Head(queue, waiting, task, about, len(raw), fault, raw)
+
+
+def known(settings: Settings, queue: str) -> str:
+    """The queue, if it is one of ours. Raises NotFound."""
+    if queue not in queues(settings):
+        raise NotFound(f"no queue {queue}; there are {', '.join(queues(settings))}")
+    return queue
+
+
+def drop(redis: Redis, found: Head) -> bool:
+    """Take out the very message that was looked at; False when it is gone, taken by a worker or another operator."""
+    return bool(redis.lrem(found.queue, -1, found.raw))  # type: ignore[arg-type] # bytes are what Redis has
+
+
+def clear(redis: Redis, queue: str) -> int:
+    """Take out all messages of a queue; how many there were."""
+    with redis.pipeline(transaction=True) as pipeline:
+        pipeline.llen(queue)
+        pipeline.delete(queue)
+        waiting, _ = pipeline.execute()
+    return int(waiting)
+
+
+def read(raw: bytes) -> tuple[str | None, str | None, str | None]:
+    """The task of a message, what it is about in Celery's words, and why no worker can take it, if so."""
+    try:
+        message = json.loads(raw)
+        headers, properties = message["headers"], message["properties"]
+        task, about = str(headers["task"]), str(headers.get("argsrepr", ""))[:200]
+        fault = _fault(message, headers, properties)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return None, None, f"no message of Celery's: {type(error).__name__}"
+    return task, about, fault
+
+
+def _fault(message: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any]) -> str | None:
+    if message.get("content-type") != "application/json":
+        return "its content type is not JSON"
+    if headers["task"] not in TASKS:
+        return "no task of ours"
+    if not headers.get("id") or not properties.get("delivery_tag") or "delivery_info" not in properties:
+        return "it has no id or no delivery tag"
+    body = message["body"]
+    if not isinstance(body, str):
+        return "its body is no text"
+    encoded = properties.get("body_encoding") == "base64"
+    arguments = json.loads(base64.b64decode(body, validate=True) if encoded else body)
+    return None if isinstance(arguments, list) and len(arguments) == 3 else "its body is no task's arguments"
