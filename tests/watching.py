@@ -23,7 +23,7 @@ from tests.waiting import until
 
 RULES = ROOT / "config" / "prometheus"
 DASHBOARD = ROOT / "config" / "grafana" / "relais.json"
-TICK = 0.5  # seconds from one scrape, and one evaluation, to the next
+TICK = 1.0  # seconds from one scrape, and one evaluation, to the next
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 RANGE = re.compile(r"\[(\d+)([smhd])\]")
 
