@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import signal
 import urllib.request
 
 import asyncpg
+import psutil
 import pytest
 import redis
 
@@ -37,13 +37,16 @@ def test_no_part_is_refused_anything_in_a_day_with_an_outage_of_the_journal(leas
         second = relais.another_worker(lambda pid: leash.hold(Mark("worker", pid, creation(pid), grace=20)))
         ids = relais.submit(400)
         look(relais)
-        postgres = relais.pid("postgres")
-        os.kill(postgres, signal.SIGSTOP)
+        postmaster = psutil.Process(relais.pid("postgres"))
+        frozen = [postmaster, *postmaster.children()]
+        for process in frozen:
+            process.suspend()
         try:
             ids += relais.submit(20)
             assert client.llen("relais.spill") > 0, "they were spilled"
         finally:
-            os.kill(postgres, signal.SIGCONT)
+            for process in reversed(frozen):
+                process.resume()
         until(lambda: client.llen("relais.spill") == 0, 60, what="the spill is empty")
         relais.delivered_once(ids)
         look(relais)

@@ -166,7 +166,8 @@ def valkey_of_the_file(compose: dict[str, Any], host: Host) -> Iterator[redis.Re
             host.leash.drop(process.mark)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_every_command_runs_every_healthcheck_passes_and_nobody_is_refused_anything(
     compose: dict[str, Any], host: Host, valkey_of_the_file: redis.Redis
 ) -> None:
