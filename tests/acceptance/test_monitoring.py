@@ -13,6 +13,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -139,8 +140,8 @@ def watched(leash: Leash, small: Path | None) -> Iterator[Watched]:
         parts.sim()
         found = Watched(parts, leash, small)
         stack.callback(found.close)
-        for name in ("exporter", "api", "worker"):
-            found.start(name)
+        with ThreadPoolExecutor() as hands:
+            list(hands.map(found.start, ("exporter", "api", "worker")))
         found.prometheus = stack.enter_context(prometheus(leash, work, found.targets, TOKEN, sooner=SOONER))
         found.submit(50)
         found.relais("audit")
@@ -183,6 +184,7 @@ def test_every_query_of_the_dashboard_finds_its_series(watched: Watched) -> None
             assert watched.prometheus.ask(f"label/{asked[2]}/values", **{"match[]": asked[1]}) == ["erp"]
 
 
+@slow
 def test_an_erp_that_is_out(watched: Watched) -> None:
     with watched.alert("RelaisErpDown", backend="erp"):
         watched.dial(down=True)
@@ -223,6 +225,7 @@ def test_orders_that_are_old(watched: Watched) -> None:
     watched.prometheus.clears("RelaisBacklogOld")
 
 
+@slow
 def test_poison_orders(watched: Watched) -> None:
     with watched.alert("RelaisDeadLetters", reason="refused"):
         watched.dial(refuse_rate=1.0)
