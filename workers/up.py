@@ -89,7 +89,8 @@ async def _serve(
 ) -> None:
     """Bring everything up in order, tell where it is, then watch over it."""
     await supervisor.start(*(Child.of(service) for service in stack.services))
-    await asyncio.to_thread(migrate, stack.settings.need("database_url"))
+    used_by = stack.settings.need("database_url")
+    await asyncio.to_thread(migrate, stack.settings.owner_url or used_by, used_by=used_by)
     if stack.control_port is not None:
         await trust_simulator(stack.settings)
     await supervisor.start(*children(stack))

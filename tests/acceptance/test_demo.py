@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,6 +72,9 @@ def test_the_weekend_in_short(start: Start, data_dir: Path, tmp_path: Path) -> N
     assert "\x1b" not in story, "no control codes off a terminal"
     assert story.isascii()
     assert (data_dir / "erp-sim.jsonl").exists(), "a directory that was given stays"
+    refusals = "NoPermission|NOPERM|InsufficientPrivilege|permission denied"
+    for log in (data_dir / "logs").iterdir():
+        assert re.search(refusals, log.read_text(errors="replace")) is None, f"a part was refused something: {log}"
     assert left_running(data_dir) == []
 
 

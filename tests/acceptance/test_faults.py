@@ -182,7 +182,7 @@ def test_sigkill_of_redis_and_the_loss_of_all_it_held(relais: Relais) -> None:
         until(lambda: delivered(relais) > start + 50)
         before = relais.kill("valkey")
         relais.restarted("valkey", before)
-        with redis.Redis.from_url(relais.endpoints["redis_url"]) as client:
+        with redis.Redis.from_url(relais.endpoints["redis_urls"]["admin"]) as client:
             until(lambda: answers(client), 10, what="Redis answers again")
             client.flushall()
     relais.delivered_once(ids)
@@ -196,7 +196,7 @@ def answers(client: "redis.Redis[bytes]") -> bool:
 
 
 def test_flushall_again_and_again(relais: Relais) -> None:
-    with load(relais, 1000) as ids, redis.Redis.from_url(relais.endpoints["redis_url"]) as client:
+    with load(relais, 1000) as ids, redis.Redis.from_url(relais.endpoints["redis_urls"]["admin"]) as client:
         for _ in range(20):
             client.flushall()
             threading.Event().wait(0.1)
@@ -216,7 +216,7 @@ def test_forged_and_repeated_messages_change_no_orders_fate(relais: Relais) -> N
     relais.dial(down=True)
     ids = relais.submit(30)
     until(lambda: relais.circuit() == "open", 20, what="the circuit opened")
-    app = create_app(Settings(redis_url=relais.endpoints["redis_url"], _env_file=None))
+    app = create_app(Settings(redis_url=relais.endpoints["redis_urls"]["admin"], _env_file=None))
     for _ in range(5):
         app.tasks["relais.deliver"].apply_async(args=("erp", [str(order_id) for order_id in ids]))
         app.tasks["relais.deliver"].apply_async(args=("erp", ["00000000-0000-7000-8000-000000000000"]))

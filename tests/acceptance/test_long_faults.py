@@ -41,7 +41,7 @@ def harm(relais: Relais, choose: random.Random) -> str:
         for child in psutil.Process(worker).children()[:1] if worker and psutil.pid_exists(worker) else []:
             child.kill()
     elif act == "flush":
-        with redis.Redis.from_url(relais.endpoints["redis_url"], socket_timeout=2) as client:
+        with redis.Redis.from_url(relais.endpoints["redis_urls"]["admin"], socket_timeout=2) as client:
             try:
                 client.flushall()
             except redis.exceptions.RedisError:

@@ -64,14 +64,14 @@ def start(data_dir: Path, leash: Leash) -> Iterator[Callable[..., Up]]:
 
 def keep(offered: dict[str, Any]) -> None:
     """Put something into the journal and the queue."""
-    query(offered["database_url"], "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (42)")
-    with redis.Redis.from_url(offered["redis_url"]) as client:
+    query(offered["owner_url"], "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (42)")
+    with redis.Redis.from_url(offered["redis_urls"]["admin"]) as client:
         client.set("kept", "42")
 
 
 def assert_kept(offered: dict[str, Any]) -> None:
-    assert query(offered["database_url"], "SELECT n FROM kept") == 42
-    with redis.Redis.from_url(offered["redis_url"], decode_responses=True) as client:
+    assert query(offered["owner_url"], "SELECT n FROM kept") == 42
+    with redis.Redis.from_url(offered["redis_urls"]["admin"], decode_responses=True) as client:
         assert client.get("kept") == "42"
 
 

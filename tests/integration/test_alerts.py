@@ -71,3 +71,8 @@ def test_rules_and_dashboard_name_only_metrics_that_there_are() -> None:
     asked |= {metric for panel in panels_of() for query in panel.queries for metric in metrics_in(query)}
     assert len(asked) > 30
     assert asked - known - records == set()
+
+
+def test_the_docs_list_every_alert() -> None:
+    text = (ROOT / "docs" / "monitoring.md").read_text()
+    assert re.findall(r"^\| `(Relais\w+)` \|", text, re.MULTILINE) == list(ALERTS)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from workers.cli import recovery, reports, servers, simulator, trust
+from workers.cli import installing, recovery, reports, servers, simulator, trust
 from workers.cli.auditing import audit
 from workers.cli.clients import client
 from workers.cli.dead import dead
@@ -47,6 +47,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "worker": worker,
     "flower": servers.flower,
     "exporter": exporter,
+    "secrets": installing.secrets,
+    "acl": installing.acl,
     "erp-sim": simulator.erp_sim,
     "submit": submit,
     "status": reports.status,

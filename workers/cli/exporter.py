@@ -25,7 +25,7 @@ def exporter(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
     from config import logs
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, "exporter")
     logs.setup(settings.log_level)
     address, number = host or settings.exporter_host, settings.exporter_port if port is None else port
     try:

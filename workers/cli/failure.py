@@ -28,6 +28,7 @@ def explain(error: Exception) -> tuple[str, int]:
 
     from config.backends import BadBackends
     from config.settings import MissingSetting
+    from config.sources import UnusableFile
     from orders.catalogue import BadList, NoList
     from orders.errors import JournalDown, Malformed, RelaisError
 
@@ -37,7 +38,7 @@ def explain(error: Exception) -> tuple[str, int]:
         return _wrong_settings(error), UNABLE
     if isinstance(error, RelaisError):
         return str(error), UNABLE if isinstance(error, JournalDown | BadList | NoList | Malformed) else BAD
-    if isinstance(error, MissingSetting):
+    if isinstance(error, MissingSetting | UnusableFile):
         return str(error), UNABLE
     if isinstance(error, BadBackends):
         return f"backends: {error}", UNABLE

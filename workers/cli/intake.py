@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import uvloop
 from pydantic import PositiveInt, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.settings import ENDPOINTS, Settings
+from config.sources import FromEnvironment
 from orders.client import OrderClient
 from orders.client_answers import Outcome
 from orders.spool import MOST_BYTES, MOST_ORDERS, Spool
@@ -26,14 +26,10 @@ SPOOL = "spool.db"  # in the data directory
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-class ClientSettings(BaseSettings):
+class ClientSettings(FromEnvironment):
     """What a front end's machine has and the servers need not: RELAIS_API_URL, RELAIS_API_KEY, RELAIS_SPOOL, and how
     many orders (RELAIS_SPOOL_ORDERS) of how many bytes (RELAIS_SPOOL_BYTES) that spool may hold.
     """
-
-    model_config = SettingsConfigDict(
-        env_prefix="RELAIS_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
-    )
 
     api_url: str | None = None
     api_key: SecretStr | None = None

@@ -48,14 +48,16 @@ def demo(
 def migrate(ctx: typer.Context) -> None:
     """Bring the journal's tables to the newest revision.
 
-    Safe to run again, and from many places at once.
+    As RELAIS_OWNER_URL where that is set; the user of RELAIS_DATABASE_URL then gets what it needs and no more, and is
+    made when there is none. Safe to run again, and from many places at once.
     """
     from orders.journal import migrate as bring_up
     from workers.cli import show
 
-    url = settings_of(ctx).need("database_url")
+    settings = settings_of(ctx)
+    url = settings.owner_url or settings.need("database_url")
     with journal_at(url):
-        bring_up(url)
+        bring_up(url, used_by=settings.database_url)
     show.say("The journal is up to date.")
 
 
@@ -67,7 +69,7 @@ def api(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     from orders.routing import open_routing
     from workers.cli.serving import serve_api
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, "api")
     open_routing(settings)  # a list that cannot be used is said here, in one sentence
     serve_api(settings, host or settings.api_host, settings.api_port if port is None else port)
 
@@ -81,7 +83,7 @@ def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     from config.flower import run_flower
     from workers.app import create_app
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, "flower")
     logs.begin(settings)
     address, number = host or LOOPBACK, settings.flower_port if port is None else port
     auth = settings.flower_auth.get_secret_value() if settings.flower_auth else _made_up()

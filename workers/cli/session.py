@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from config.acl import OPS
 from workers.cli.failure import BAD, Failure, journal_at
 
 if TYPE_CHECKING:
@@ -26,15 +27,18 @@ Pharmacy = Annotated[str | None, typer.Option(help="Only this pharmacy's orders.
 STATEMENT = 600.0  # s; an act on a whole backlog is one statement
 
 
-def settings_of(ctx: typer.Context) -> Settings:
-    """The settings in force for this command. Raises what `config.settings.load` raises, and Failure."""
+def settings_of(ctx: typer.Context, user: str = OPS) -> Settings:
+    """The settings in force for this command, which is that user of Redis where `relais up` offers it.
+
+    Raises what `config.settings.load` raises, and Failure.
+    """
     from json import JSONDecodeError
 
     from config.settings import ENDPOINTS, load
 
     data_dir: Path | None = ctx.obj
     try:
-        return load() if data_dir is None else load(data_dir=data_dir)
+        return load(user) if data_dir is None else load(user, data_dir=data_dir)
     except (JSONDecodeError, UnicodeDecodeError) as error:
         raise Failure(f"settings: {ENDPOINTS} or .env cannot be read: {error}") from None
 

@@ -39,7 +39,7 @@ def worker(
     if check:
         _check(ctx, here, timeout, as_json)
         return
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, "worker")
     _usable(settings)
     if supervise:
         from workers.supervised import supervise as keep_running

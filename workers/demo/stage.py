@@ -147,7 +147,7 @@ class Stage:
 
     async def ruin_redis(self) -> Mark:
         """Leave a keepsake in Redis, delete its append-only files, and kill it; returns what it was."""
-        client = redis.asyncio.Redis.from_url(self.endpoints["redis_url"], socket_timeout=5)
+        client = redis.asyncio.Redis.from_url(self.endpoints["redis_urls"]["admin"], socket_timeout=5)
         try:
             await client.set(KEEPSAKE, "will it be there?")
         finally:
@@ -157,7 +157,9 @@ class Stage:
 
     async def redis_is_empty(self) -> bool | None:
         """Whether Redis answers and has lost the keepsake; None while it does not answer."""
-        client = redis.asyncio.Redis.from_url(self.endpoints["redis_url"], socket_timeout=2, socket_connect_timeout=2)
+        client = redis.asyncio.Redis.from_url(
+            self.endpoints["redis_urls"]["admin"], socket_timeout=2, socket_connect_timeout=2
+        )
         try:
             return not await client.exists(KEEPSAKE)
         except (redis.RedisError, OSError):

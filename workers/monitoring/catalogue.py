@@ -71,6 +71,10 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     "relais_replay_holding": Entry(GAUGE, "1 while a replay waits for an operator.", ("backend",)),
     "relais_disk_free_bytes": Entry(GAUGE, "Room on the disk of a path of RELAIS_DISKS.", ("path",)),
     "relais_disk_size_bytes": Entry(GAUGE, "Size of the disk of a path of RELAIS_DISKS.", ("path",)),
+    "relais_workers": Entry(GAUGE, "Workers of a host.", ("host",)),
+    "relais_canary_age_seconds": Entry(
+        GAUGE, "Time since the most silent worker of a host answered a canary.", ("host",)
+    ),
     "relais_build_info": Entry(GAUGE, "1, with the version that exports.", ("version",)),
 }
 

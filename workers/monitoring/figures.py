@@ -18,6 +18,7 @@ from config.settings import Settings
 from orders import reading, replay_reading, webhook_reading
 from orders.reading import Row
 from orders.states import BACKLOG
+from workers.liveness import liveness
 from workers.monitoring.moving import Flow, flow, leader
 from workers.proof.standing import sealing
 
@@ -62,6 +63,7 @@ class Figures:
     leading: bool
     recent: Flow
     tallies: Sequence[Tally]
+    workers: Sequence[Any]
 
     def counted(self, name: str) -> Iterator[Tally]:
         """The tallies of one name."""
@@ -113,6 +115,7 @@ async def read_figures(connection: AsyncConnection, settings: Settings) -> Figur
         leading=await leader(connection),
         recent=await flow(connection),
         tallies=[Tally(*row) for row in await connection.execute(TALLIES)],
+        workers=await liveness(connection),
     )
 
 
