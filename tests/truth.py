@@ -31,7 +31,11 @@ def at(name: str, **labels: str) -> Sample:
 
 
 class Truth:
-    """One snapshot, counted with `count(*)` and nothing else."""
+    """One snapshot, counted with `count(*)` and nothing else.
+
+    `now()` is when the transaction began, a moment before its snapshot was taken: what came between is of
+    no age.
+    """
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -59,7 +63,8 @@ class Truth:
         for backend, state, n in await self.rows(query):
             if state in (*OPEN_STATES, "dead"):
                 found[at("relais_deliveries", backend=backend, state=state)] = n
-        query = """SELECT backend, priority, count(*), extract(epoch FROM now() - min(accepted_at)) FROM deliveries
+        query = """SELECT backend, priority, count(*), greatest(0, extract(epoch FROM now() - min(accepted_at)))
+        FROM deliveries
         WHERE state NOT IN ('delivered', 'dead', 'cancelled', 'discarded') GROUP BY 1, 2"""
         for backend, priority, n, age in await self.rows(query):
             labels = {"backend": backend, "priority": PRIORITY[priority]}
@@ -123,11 +128,14 @@ class Truth:
 
     async def _ages(self) -> Samples:
         found: Samples = {}
-        sealed = await self.one("SELECT extract(epoch FROM now() - max(sealed_at)) FROM seals")
-        if sealed is not None:
-            found[at("relais_seal_age_seconds")] = float(sealed)
+        sealed = await self.rows(
+            "SELECT greatest(0, extract(epoch FROM now() - max(sealed_at))) FROM seals HAVING count(*) > 0"
+        )
+        if sealed:
+            found[at("relais_seal_age_seconds")] = float(sealed[0][0])
         audits = await self.rows(
-            "SELECT extract(epoch FROM now() - at), detail->'sound' FROM operations WHERE act = 'audit' ORDER BY id"
+            "SELECT greatest(0, extract(epoch FROM now() - at)), detail->'sound' FROM operations "
+            "WHERE act = 'audit' ORDER BY id"
         )
         if audits:
             found[at("relais_audit_age_seconds")] = float(audits[-1][0])

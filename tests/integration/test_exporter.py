@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import time
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import pytest
@@ -30,7 +32,7 @@ from tests.integration.test_limits_http import ORDER, Call, over_http
 from tests.waiting import until
 from workers.delivery import deliver
 from workers.monitoring.exporter import Exporter, exporter_app
-from workers.operations import record
+from workers.operations import REGISTER, record
 
 __all__ = ["on_bench"]
 
@@ -130,13 +132,16 @@ def test_no_series_comes_with_orders_pharmacies_or_clients(on_bench: OnBench) ->
         exporter = Exporter(bench.settings)
 
         async def traffic(count: int, tag: str) -> None:
-            ids = []
+            answers = [Kind.REFUSED, Kind.ACCEPTED, Kind.TRANSIENT]
+            ids: list[UUID] = []
             for number in range(count // 100):
                 ids += await bench.accept(100, pharmacy=f"{tag}{number}")
+            await bench.run(REGISTER, window=1000)
             while sent := await bench.dispatch():
-                answers = [Kind.REFUSED, Kind.ACCEPTED, Kind.TRANSIENT]
                 await deliver(bench.desk(Scripted(lambda order_id: answers[order_id.int % 3])), sent)
-            assert await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), ids) == 0, "messages that name what is not due"
+            assert await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), ids) == 0, (
+                "messages that name what is not due"
+            )
 
         await traffic(200, "P")
         before = series(await exporter.scrape())
@@ -195,12 +200,11 @@ def test_stores_that_are_frozen_cost_three_seconds_at_most(settings: Settings) -
             place = url.removeprefix("http://")
             frozen = {"database_url": f"postgresql://relais@{place}/relais", "redis_url": f"redis://{place}/0"}
             exporter = Exporter(settings.model_copy(update=frozen))
-            for _ in range(2):
-                began = time.monotonic()
-                body = await exporter.scrape()
-                assert time.monotonic() - began < 3.0
-                assert b"relais_journal_up 0.0" in body
-                assert b"relais_redis_up 0.0" in body
+            began = time.monotonic()
+            body = await exporter.scrape()
+            assert time.monotonic() - began < 3.0
+            assert b"relais_journal_up 0.0" in body
+            assert b"relais_redis_up 0.0" in body
             await exporter.close()
 
     asyncio.run(work())
@@ -222,13 +226,16 @@ def test_the_command_serves_until_it_is_told_to_stop(
 ) -> None:
     port = choose()
     url = f"http://127.0.0.1:{port}"
-    with running(leash, "exporter", command("exporter", "--port", str(port)), environment(settings)) as (process, log):
+    with running(leash, "exporter", command("exporter", "--port", str(port)), environment(settings)) as (
+        process,
+        log,
+    ):
         assert f"ready url={url}" in log.read_text()
         status, body = asked(f"{url}/metrics")
         assert (status, b'relais_orders_total{fate="accepted"} 0.0' in body) == (200, True)
         taken = CommandLine(capsys, environment(settings))("exporter", "--port", str(port))
         assert (taken.code, "cannot listen on" in taken.err) == (2, True)
-        process.send(signal.SIGTERM)
+        os.kill(process.pid, signal.SIGTERM)
         assert until(lambda: process.poll() is not None, 10)
         assert process.poll() == 0
 
@@ -250,8 +257,9 @@ def test_an_audit_leaves_its_verdict_where_the_metrics_find_it(
     async def harm() -> None:
         engine = connect(settings.need("database_url"))
         async with engine.connect() as connection:
-            for statement in ("INSERT INTO orders VALUES (gen_random_uuid(), 'p', 'r', 'b', 'd', now(), 'c')",):
-                await connection.exec_driver_sql(statement)
+            await connection.exec_driver_sql(
+                "INSERT INTO orders VALUES (gen_random_uuid(), 'p', 'r', 'b', 'd', now(), 'c')"
+            )
         await engine.dispose()
 
     asyncio.run(harm())
@@ -277,18 +285,17 @@ def test_a_journal_that_takes_no_rows_is_audited_all_the_same(
     assert (done.code, "could not be written down" in done.err) == (0, True)
 
 
+@pytest.mark.slow
 def test_audits_go_on_until_they_are_stopped(leash: Leash, settings: Settings) -> None:
     argv = command("audit", "--every", "1s")
     with running(leash, "audit", argv, environment(settings), ready="balances") as (process, log):
         until(lambda: log.read_text().count("balances") >= 2)
-        process.send(signal.SIGTERM)
+        os.kill(process.pid, signal.SIGTERM)
         assert until(lambda: process.poll() is not None, 10)
         assert process.poll() == 0
 
 
-def test_a_spool_tells_what_it_holds(
-    settings: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_spool_tells_what_it_holds(settings: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     relais = CommandLine(capsys, {"RELAIS_API_URL": f"http://{NOWHERE}", "RELAIS_API_KEY": "relais_k"})
     spool, file = tmp_path / "spool.db", tmp_path / "orders.ndjson"
     file.write_text("".join(json.dumps({**ORDER, "reference": f"R{n}"}) + "\n" for n in range(3)))

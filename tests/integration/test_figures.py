@@ -2,9 +2,11 @@
 
 import asyncio
 import itertools
+import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -50,7 +52,9 @@ class Traffic:
         self.rounds = 0
 
     async def take(self) -> None:
-        """Intake."""
+        """Intake, no faster than the rest."""
+        if await reading.backlog_size(self.bench.engine) > 200:
+            return
         fields = {"priority": self._dice.choice(["urgent", "normal"])}
         if self._dice.random() < 0.2:
             fields["valid_until"] = "2026-01-05T12:00:00Z"  # long over: it dies unsent
@@ -78,10 +82,10 @@ class Traffic:
         """Operators and pharmacies change their minds, and evidence comes in."""
         dead = [row["id"] for row in await reading.dead(self.bench.engine, limit=12)]
         self._dice.shuffle(dead)
-        await replay(self.bench.engine, Choice(ids=dead[:2]), None)
-        await discard(self.bench.engine, Choice(ids=dead[2:4]), "no use")
+        await discard(self.bench.engine, Choice(ids=dead[:1]), "no use")
+        await replay(self.bench.engine, Choice(ids=dead[1:3]), None)
         page = await reading.page(self.bench.engine)
-        for row in (*({"id": each} for each in dead[4:6]), *self._dice.sample(page, min(2, len(page)))):
+        for row in (*({"id": each} for each in dead[3:4]), *self._dice.sample(page, min(2, len(page)))):
             try:
                 await cancel(self.bench.engine, row["id"], "front", "r")
             except TooLate:
@@ -180,10 +184,16 @@ def test_every_figure_is_what_sql_counts_in_the_same_transaction_under_load(on_b
         async with traffic.running() as works:
             for number in itertools.count(1):
                 await compare(bench)
-                if (number >= times and traffic.rounds >= 2 * times) or any(work.done() for work in works):
+                if (number >= times and traffic.rounds >= 20) or any(work.done() for work in works):
                     break
         assert await compare(bench) > 100
+        await bench.sql("DELETE FROM tallies")
+        with pytest.raises(AssertionError, match="said, true"):
+            await compare(bench)
+        for statement in import_module("orders.migrations.versions.0008_tallies").FILL:
+            await bench.sql(statement)
+        assert await compare(bench) > 100, "a journal that is brought up to date begins with all that was before"
         counts = await reading.counts(bench.engine)
-        assert all(counts[state] for state in ("delivered", "dead", "cancelled", "discarded")), counts
+        assert all(counts[state] for state in ("delivered", "cancelled", "discarded")), json.dumps(counts)
 
     on_bench(work)
