@@ -24,7 +24,7 @@ WORKER = "worker"
 
 def supervise(settings: Settings, data_dir: Path | None) -> int:
     """Run until told to stop; `data_dir` is the worker's option, as it was given. The exit code."""
-    logs.setup(settings.log_level)
+    logs.begin(settings)
     return asyncio.run(_supervise(settings, data_dir))
 
 

@@ -43,8 +43,10 @@ def over_http(
         try:
             async with aiohttp.ClientSession() as session:
 
-                async def call(client: str, method: str, path: str, **more: Any) -> tuple[int, Any, bytes]:
-                    headers = {"Authorization": f"Bearer {keys[client]}"}
+                async def call(
+                    client: str, method: str, path: str, token: str | None = None, **more: Any
+                ) -> tuple[int, Any, bytes]:
+                    headers = {"Authorization": f"Bearer {token or keys[client]}"}
                     async with session.request(method, url + path, headers=headers, **more) as answer:
                         return answer.status, answer.headers, await answer.read()
 

@@ -26,7 +26,7 @@ def exporter(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     from config import logs
 
     settings = settings_of(ctx, "exporter")
-    logs.setup(settings.log_level)
+    logs.begin(settings)
     address, number = host or settings.exporter_host, settings.exporter_port if port is None else port
     try:
         asyncio.run(_serve(settings, address, number))

@@ -113,11 +113,11 @@ def render(
         idle = [name for name in backends if name not in busy]
         found += [*journal_families(figures, backends), *forecast_families(forecasts, idle)]
     registry = CollectorRegistry()
-    registry.register(_Found(found))
+    registry.register(Found(found))
     return generate_latest(registry)
 
 
-class _Found(Collector):
+class Found(Collector):
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
 

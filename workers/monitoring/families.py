@@ -13,7 +13,7 @@ from typing import Any, Final
 from prometheus_client.metrics_core import Metric
 
 from orders.reading import PRIORITIES
-from orders.states import BACKLOG, FINAL, Reason, State
+from orders.states import BACKLOG, Reason, State
 from orders.tallying import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
 from workers.erp.port import Evidence, Kind
 from workers.monitoring.catalogue import Bin, Labels, family, histogram
@@ -79,8 +79,7 @@ def _backends(found: Figures, names: list[str]) -> Iterator[Metric]:
 
 def _counted(found: Figures, names: list[str]) -> Iterator[Metric]:
     """What happened, ever."""
-    fates = found.fates
-    yield family("relais_orders_total", {(fate,): fates.get(fate, 0) for fate in (State.ACCEPTED, *FINAL)})
+    yield family("relais_orders_total", {(fate,): n for fate, n in found.fates.items()})
     receipts: dict[Labels, list[Bin]] = {(name,): [] for name in names}
     receipts |= _bins(found.counted("receipt"), lambda tally: (tally.backend,))
     yield histogram("relais_receipt_seconds", RECEIPT_BOUNDS, receipts)

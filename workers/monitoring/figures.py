@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.settings import Settings
 from orders import reading, replay_reading, webhook_reading
 from orders.reading import Row
-from orders.states import BACKLOG
+from orders.states import BACKLOG, FINAL, State
 from workers.liveness import liveness
 from workers.monitoring.moving import Flow, flow, leader
 from workers.proof.standing import sealing
@@ -72,7 +72,8 @@ class Figures:
     @property
     def fates(self) -> dict[str, int]:
         """How many orders met each fate; one that died, was replayed and delivered met both."""
-        return {tally.label: tally.n for tally in self.counted("fate")}
+        met = {tally.label: tally.n for tally in self.counted("fate")}
+        return {fate: met.get(fate, 0) for fate in map(str, (State.ACCEPTED, *FINAL))}
 
     @property
     def waiting(self) -> int:
