@@ -198,7 +198,7 @@ def test_what_is_heard_of_each_host_and_what_has_gone(quick: Settings) -> None:
 
 def test_silence_counts_while_it_could_have_been_broken() -> None:
     now = 0.0
-    hearing = Hearing(30, 5, clock=lambda: now)
+    hearing = Hearing(30, 5, begin=20, clock=lambda: now)
     first = datetime(2026, 1, 5, tzinfo=UTC)
 
     def ask(until: float, say: Callable[[], None]) -> bool:
@@ -208,10 +208,10 @@ def test_silence_counts_while_it_could_have_been_broken() -> None:
             say()
         return hearing.hung
 
-    assert not ask(30, lambda: hearing.asked(None))
-    assert ask(40, lambda: hearing.asked(None))  # never a word
-    assert not ask(45, lambda: hearing.asked(first))
-    assert not ask(75, lambda: hearing.asked(first))
+    assert not ask(50, lambda: hearing.asked(None))
+    assert ask(60, lambda: hearing.asked(None))  # never a word
+    assert not ask(65, lambda: hearing.asked(first))
+    assert not ask(95, lambda: hearing.asked(first))
     assert not ask(200, hearing.unasked)  # an outage
     assert not ask(230, lambda: hearing.asked(first))
     assert ask(240, lambda: hearing.asked(first))
