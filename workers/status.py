@@ -19,6 +19,7 @@ from config.settings import Settings
 from orders import reading, replay_reading, webhook_reading
 from orders.journal import unreachable
 from orders.states import BACKLOG, FINAL
+from workers import liveness
 from workers.dispatcher import LEADER_LOCK
 from workers.gates import named
 from workers.proof.standing import sealing
@@ -100,6 +101,7 @@ async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
         "asides": asides,
         "webhooks": webhooks,
         "seals": seals,
+        "workers": await liveness.workers(engine),
     }
 
 

@@ -81,6 +81,7 @@ def test_a_worker_is_on_the_list_while_it_runs_and_answers(
         asked(quick, "INSERT INTO workers (name, host, pid) VALUES ('elsewhere', 'another', 1)")
         assert checked(relais) == (1, [False, True])
         assert relais("worker", "--check", "--here").code == 0
+        assert f"{liveness.node(process.pid)} answered 0 s ago" in relais("status").out
         os.kill(process.pid, signal.SIGTERM)
         assert until(lambda: process.poll() is not None, 20, what="it stops")
         assert process.poll() == 0
@@ -118,6 +119,8 @@ def deaf(process: Process, app: Any) -> Iterator[None]:
         app.control.add_consumer(queue, exchange="", routing_key=queue, reply=True, timeout=5, limit=1)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_one_that_is_connected_and_consumes_nothing_is_silent(
     leash: Leash, quick: Settings, relais: CommandLine
 ) -> None:
@@ -131,6 +134,8 @@ def test_one_that_is_connected_and_consumes_nothing_is_silent(
             until(lambda: checked(relais) == (0, [True]), 20, what=f"well again after {ails}")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_stores_out_of_reach_say_nothing_about_workers(
     leash: Leash, quick: Settings, relais: CommandLine, valkey: Valkey
 ) -> None:
@@ -150,6 +155,8 @@ def test_stores_out_of_reach_say_nothing_about_workers(
     assert (away.code, "out of reach" in away.err) == (2, True)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_systemd_hears_of_readiness_of_life_and_of_the_stop(leash: Leash, quick: Settings, data_dir: Path) -> None:
     heard: list[bytes] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
