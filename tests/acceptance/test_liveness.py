@@ -117,10 +117,10 @@ def test_supervise_restarts_what_hangs_and_what_exits(
         first = until(lambda: worker_of(quick), 40, what="the worker answers")
         assert first != process.pid
         harm(first, redis_url)
-        second = until(lambda: worker_of(quick) not in (0, first) and worker_of(quick), 40, what="another one")
+        second = until(lambda: worker_of(quick) not in (0, first) and worker_of(quick), 90, what="another one")
         assert f"msg=hangs child=worker pid={first}" in log.read_text()
         os.kill(second, signal.SIGKILL)
-        third = until(lambda: worker_of(quick) not in (0, second) and worker_of(quick), 40, what="a third")
+        third = until(lambda: worker_of(quick) not in (0, second) and worker_of(quick), 60, what="a third")
         stops(process, third)
     assert asked(quick, "SELECT count(*) FROM workers") == 0
 
@@ -130,7 +130,7 @@ def stops(process: Process, worker: int) -> None:
     family = [each.pid for each in psutil.Process(process.pid).children(recursive=True)]
     assert worker in family
     os.kill(process.pid, signal.SIGTERM)
-    until(lambda: process.poll() is not None, 20, what="it stops")
+    until(lambda: process.poll() is not None, 40, what="it stops")
     assert process.poll() == 0
     until(lambda: not any(psutil.pid_exists(pid) for pid in family), what="nothing is left")
 
