@@ -52,7 +52,7 @@ async def check(engine: AsyncEngine, settings: Settings, *, here: bool, timeout:
         raise NotAsked("the journal is read-only and takes no answers")
     deadline, again, asked = time.monotonic() + timeout, 0.0, None
     while True:
-        rows = [row for row in await liveness.workers(engine) if not here or row["host"] == socket.gethostname()]
+        rows = [row for row in await liveness.workers_of(engine) if not here or row["host"] == socket.gethostname()]
         asked = asked or {row["name"] for row in rows}
         found = [_heard(row, sent) for row in rows if row["name"] in asked]
         silent = [each.name for each in found if not each.answered]

@@ -7,7 +7,6 @@ order. All times are the journal's, so that no two clocks are compared.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.backends import longest_batch
 from config.settings import Settings
+from orders.journal import Source, reading_from
 
 GONE: Final = 600.0  # seconds after which a worker that nothing is heard of has gone
 
@@ -61,14 +61,14 @@ def node(pid: int) -> str:
     return f"relais-{pid}@{socket.gethostname()}"
 
 
-async def liveness(connection: AsyncConnection) -> Sequence[Row[Any]]:
+async def liveness(connection: AsyncConnection) -> list[dict[str, Any]]:
     """Of each host: `host`, its number of `workers`, and the `age` (s) of the answer of the most silent of them."""
-    return (await connection.execute(HOSTS)).all()
+    return [dict(row) for row in (await connection.execute(HOSTS)).mappings()]
 
 
-async def workers(engine: AsyncEngine) -> list[dict[str, Any]]:
+async def workers_of(source: Source) -> list[dict[str, Any]]:
     """Every worker: its row, and the `age` (s) of its last answer, or of itself before the first."""
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(WORKERS)).mappings()]
 
 

@@ -80,6 +80,7 @@ def told(found: Figures, ours: Collection[str]) -> dict[str, Any]:
         "webhooks": found.webhooks,
         "seals": found.seals,
         "audit": found.audit,
+        "workers": found.workers,
     }
 
 

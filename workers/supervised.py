@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from config import logs
 from config.backends import longest_batch
@@ -19,7 +20,8 @@ from config.embedded.supervisor import Child, Supervisor
 from config.settings import Settings
 from workers.canary import hangs
 
-WORKER = "worker"
+WORKER: Final = "worker"
+ENDING: Final = 10.0  # seconds that a worker may need to end once its batch is settled
 
 
 def supervise(settings: Settings, data_dir: Path | None) -> int:
@@ -50,5 +52,6 @@ def _child(settings: Settings, data_dir: Path | None) -> Child:
 
     options = () if data_dir is None else ("--data-dir", str(data_dir))
     argv = module("workers.cli", *options, WORKER)
-    program = Program(WORKER, argv, None, module_env(), grace=longest_batch(settings), cwd=str(Path.cwd()))
+    grace = longest_batch(settings) + ENDING
+    program = Program(WORKER, argv, None, module_env(), grace=grace, cwd=str(Path.cwd()))
     return Child(program, ready, hangs=partial(hangs, settings))

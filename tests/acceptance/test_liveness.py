@@ -1,5 +1,5 @@
-"""Workers that are there and do nothing are restarted, under `relais up` and under `relais worker --supervise`; an outage
-of journal or Redis restarts nobody; and no order is lost by any of it.
+"""Workers that are there and do nothing are restarted, by `relais up` and by `relais worker --supervise`; an
+outage of journal or Redis restarts nobody; and no order is lost by any of it.
 """
 
 from __future__ import annotations
@@ -110,14 +110,17 @@ def worker_of(settings: Settings) -> int:
 def test_supervise_restarts_what_hangs_and_what_exits(
     leash: Leash, quick: Settings, redis_url: str, harm: Callable[[int, str], None]
 ) -> None:
-    with running(leash, "worker", command("worker", "--supervise"), environment(quick)) as (process, log):
-        first = until(lambda: worker_of(quick), what="the worker answers")
+    with running(leash, "worker", command("worker", "--supervise"), environment(quick), ready="ready.") as (
+        process,
+        log,
+    ):
+        first = until(lambda: worker_of(quick), 40, what="the worker answers")
         assert first != process.pid
         harm(first, redis_url)
-        second = until(lambda: worker_of(quick) not in (0, first) and worker_of(quick), 40, what="another one")
+        second = until(lambda: worker_of(quick) not in (0, first) and worker_of(quick), 90, what="another one")
         assert f'"event":"hangs","child":"worker","pid":{first}' in log.read_text()
         os.kill(second, signal.SIGKILL)
-        third = until(lambda: worker_of(quick) not in (0, second) and worker_of(quick), 40, what="a third")
+        third = until(lambda: worker_of(quick) not in (0, second) and worker_of(quick), 60, what="a third")
         stops(process, third)
     assert asked(quick, "SELECT count(*) FROM workers") == 0
 
@@ -127,14 +130,17 @@ def stops(process: Process, worker: int) -> None:
     family = [each.pid for each in psutil.Process(process.pid).children(recursive=True)]
     assert worker in family
     os.kill(process.pid, signal.SIGTERM)
-    until(lambda: process.poll() is not None, 20, what="it stops")
+    until(lambda: process.poll() is not None, 40, what="it stops")
     assert process.poll() == 0
     until(lambda: not any(psutil.pid_exists(pid) for pid in family), what="nothing is left")
 
 
 def test_supervise_leaves_nothing_when_it_is_killed(leash: Leash, quick: Settings) -> None:
-    with running(leash, "worker", command("worker", "--supervise"), environment(quick)) as (process, _):
-        worker = until(lambda: worker_of(quick), what="the worker answers")
+    with running(leash, "worker", command("worker", "--supervise"), environment(quick), ready="ready.") as (
+        process,
+        _,
+    ):
+        worker = until(lambda: worker_of(quick), 40, what="the worker answers")
         process.kill()
         until(lambda: not psutil.pid_exists(worker), 30, what="the worker ends")
 
@@ -142,8 +148,8 @@ def test_supervise_leaves_nothing_when_it_is_killed(leash: Leash, quick: Setting
 def test_supervise_restarts_nobody_for_an_outage(
     leash: Leash, quick: Settings, valkey: Valkey, postgres: Postgres, data_dir: Path
 ) -> None:
-    with running(leash, "worker", command("worker", "--supervise"), environment(quick)) as (_, log):
-        first = until(lambda: worker_of(quick), what="the worker answers")
+    with running(leash, "worker", command("worker", "--supervise"), environment(quick), ready="ready.") as (_, log):
+        first = until(lambda: worker_of(quick), 40, what="the worker answers")
         for store in (valkey, postgres):
             pids = [store.pid, *(each.pid for each in psutil.Process(store.pid).children())]
             for pid in pids:

@@ -81,6 +81,7 @@ def test_a_worker_is_on_the_list_while_it_runs_and_answers(
         asked(quick, "INSERT INTO workers (name, host, pid) VALUES ('elsewhere', 'another', 1)")
         assert checked(relais) == (1, [False, True])
         assert relais("worker", "--check", "--here").code == 0
+        assert f"{liveness.node(process.pid)} answered 0 s ago" in relais("status").out
         os.kill(process.pid, signal.SIGTERM)
         assert until(lambda: process.poll() is not None, 20, what="it stops")
         assert process.poll() == 0
@@ -118,6 +119,8 @@ def deaf(process: Process, app: Any) -> Iterator[None]:
         app.control.add_consumer(queue, exchange="", routing_key=queue, reply=True, timeout=5, limit=1)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_one_that_is_connected_and_consumes_nothing_is_silent(
     leash: Leash, quick: Settings, relais: CommandLine
 ) -> None:
@@ -131,6 +134,8 @@ def test_one_that_is_connected_and_consumes_nothing_is_silent(
             until(lambda: checked(relais) == (0, [True]), 20, what=f"well again after {ails}")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_stores_out_of_reach_say_nothing_about_workers(
     leash: Leash, quick: Settings, relais: CommandLine, valkey: Valkey
 ) -> None:
@@ -150,6 +155,8 @@ def test_stores_out_of_reach_say_nothing_about_workers(
     assert (away.code, "out of reach" in away.err) == (2, True)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_systemd_hears_of_readiness_of_life_and_of_the_stop(leash: Leash, quick: Settings, data_dir: Path) -> None:
     heard: list[bytes] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -191,14 +198,14 @@ def test_what_is_heard_of_each_host_and_what_has_gone(quick: Settings) -> None:
             await liveness.purge(connection)
             found = await liveness.liveness(connection)
         await engine.dispose()
-        return [(row.host, row.workers, int(row.age)) for row in found]
+        return [(row["host"], row["workers"], int(row["age"])) for row in found]
 
     assert asyncio.run(look()) == [("one", 2, 90), ("two", 1, 1)]
 
 
 def test_silence_counts_while_it_could_have_been_broken() -> None:
     now = 0.0
-    hearing = Hearing(30, 5, clock=lambda: now)
+    hearing = Hearing(30, 5, begin=20, clock=lambda: now)
     first = datetime(2026, 1, 5, tzinfo=UTC)
 
     def ask(until: float, say: Callable[[], None]) -> bool:
@@ -208,10 +215,10 @@ def test_silence_counts_while_it_could_have_been_broken() -> None:
             say()
         return hearing.hung
 
-    assert not ask(30, lambda: hearing.asked(None))
-    assert ask(40, lambda: hearing.asked(None))  # never a word
-    assert not ask(45, lambda: hearing.asked(first))
-    assert not ask(75, lambda: hearing.asked(first))
+    assert not ask(50, lambda: hearing.asked(None))
+    assert ask(60, lambda: hearing.asked(None))  # never a word
+    assert not ask(65, lambda: hearing.asked(first))
+    assert not ask(95, lambda: hearing.asked(first))
     assert not ask(200, hearing.unasked)  # an outage
     assert not ask(230, lambda: hearing.asked(first))
     assert ask(240, lambda: hearing.asked(first))

@@ -134,6 +134,8 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
         flow = found["flow"]
         minute = f"{flow['accepted']} accepted, {flow['delivered']} delivered, {flow['failed']} attempts failed"
         told = {f"last {flow['seconds']:.0f} s": minute, "worker": "leads" if found["leader"] else "none runs"}
+        answers = (f"{each['name']} answered {each['age']:.0f} s ago" for each in found["workers"])
+        told["canaries"] = ", ".join(answers) or "no worker is there"
     told["journal"] = "answers" if found["journal"] is None else f"out of reach: {found['journal']}"
     told["queue"] = f"{queue['depth']} messages wait" if queue["reachable"] else f"out of reach: {queue['error']}"
     told["intake"] = f"{api['url']} {INTAKE[api['mode']]}"

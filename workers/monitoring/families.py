@@ -34,8 +34,8 @@ def journal_families(found: Figures, backends: Collection[str]) -> Iterator[Metr
     yield from _backends(found, names)
     yield from _counted(found, names)
     yield from _ages(found)
-    yield family("relais_workers", {(row.host,): row.workers for row in found.workers})
-    yield family("relais_canary_age_seconds", {(row.host,): row.age for row in found.workers})
+    yield family("relais_workers", {(row["host"],): row["workers"] for row in found.hosts})
+    yield family("relais_canary_age_seconds", {(row["host"],): row["age"] for row in found.hosts})
 
 
 def _known(found: Figures) -> list[str]:

@@ -18,7 +18,7 @@ from config.settings import Settings
 from orders import reading, replay_reading, webhook_reading
 from orders.reading import Row
 from orders.states import BACKLOG, FINAL, State
-from workers.liveness import liveness
+from workers.liveness import liveness, workers_of
 from workers.monitoring.moving import Flow, flow, leader
 from workers.proof.standing import sealing
 
@@ -63,7 +63,8 @@ class Figures:
     leading: bool
     recent: Flow
     tallies: Sequence[Tally]
-    workers: Sequence[Any]
+    hosts: Sequence[Row]
+    workers: Sequence[Row]
 
     def counted(self, name: str) -> Iterator[Tally]:
         """The tallies of one name."""
@@ -116,7 +117,8 @@ async def read_figures(connection: AsyncConnection, settings: Settings) -> Figur
         leading=await leader(connection),
         recent=await flow(connection),
         tallies=[Tally(*row) for row in await connection.execute(TALLIES)],
-        workers=await liveness(connection),
+        hosts=await liveness(connection),
+        workers=await workers_of(connection),
     )
 
 
