@@ -112,7 +112,7 @@ def quickened(text: str, factor: float, sooner: Mapping[str, str]) -> str:
         assert was in text, was
     for rule in (rule for group in document["groups"] for rule in group["rules"]):
         for was, now in sooner.items():
-            rule["expr"] = rule["expr"].replace(was, now)
+            rule["expr"] = re.sub(re.escape(was) + r"\b", now, rule["expr"])
         rule["expr"] = RANGE.sub(lambda found: f"[{_shorter(*found.groups(), factor, 4)}]", rule["expr"])
         if "for" in rule:
             rule["for"] = _shorter(rule["for"][:-1], rule["for"][-1], factor, 2)

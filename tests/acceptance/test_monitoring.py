@@ -37,7 +37,7 @@ slow = pytest.mark.slow
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
 TOKEN, SEAL_KEY = "shared-with-prometheus", "5a" * 32
-SOONER = {"> 900": "> 4", "> 3600": "> 6", "> 120": "> 8", "> 90000": "> 20"}
+SOONER = {"> 900": "> 4", "> 3600": "> 6", "> 120": "> 8", "> 90000": "> 12"}
 EMPTY = {  # panels that rightly show nothing while all is well
     "Alerts": "no alert fires",
     "Redis' memory B": "no limit is set",
@@ -205,8 +205,8 @@ def test_orders_that_will_miss_their_cut_off(watched: Watched) -> None:
     watched.relais("drain", "--timeout", "30s")
     with watched.alert("RelaisCutOffAtRisk", 60, backend="erp"):
         watched.relais("rate", "1")
-        cut_off = datetime.now(UTC) + timedelta(seconds=90)
-        watched.submit(400, cut_off=cut_off.isoformat())
+        cut_off = datetime.now(UTC) + timedelta(seconds=120)
+        watched.submit(300, cut_off=cut_off.isoformat())
     watched.relais("rate", "off")
     watched.relais("drain", "--timeout", "60s")
     assert datetime.now(UTC) < cut_off
@@ -240,7 +240,7 @@ def test_a_replay_that_holds(watched: Watched) -> None:
     watched.relais("pause", "--reason", "a test")
     watched.submit(30)
     with watched.alert("RelaisReplayHolds", backend="erp"):
-        watched.relais("replay", "start", "--yes", "--no-wait", "--hold")
+        watched.relais("replay", "start", "--yes", "--no-wait", "--stage-hold")
         watched.relais("resume")
     watched.relais("replay", "cancel")
     watched.prometheus.clears("RelaisReplayHolds")
@@ -323,7 +323,7 @@ def test_redis_nearly_full(watched: Watched) -> None:
 
 def fill(client: "redis.Redis") -> None:
     """Write until Redis takes no more."""
-    with pytest.raises(redis.ResponseError, match="OOM"):
+    with pytest.raises(redis.ResponseError, match="maxmemory"):
         while True:
             client.append("ballast", b"x" * 100_000)
 

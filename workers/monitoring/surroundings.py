@@ -62,7 +62,7 @@ def forecast_families(forecasts: Sequence[Forecast], idle: Collection[str]) -> I
     missed: dict[Labels, float] = {(name,): 0 for name in idle}
     drain: dict[Labels, float] = {(name, quantile): 0 for name in idle for quantile in QUANTILES}
     for each in (one for one in forecasts if one.backend not in idle):  # a forecast may be older than the figures
-        if each.p50 is not None:
+        if each.p50 is not None or each.cut_offs:  # a drain without an end misses its cut-offs all the same
             missed[(each.backend,)] = sum(one["late_p50"] for one in each.cut_offs)
         for quantile, at in zip(QUANTILES, (each.p50, each.p95), strict=True):
             if at is not None:
