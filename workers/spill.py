@@ -86,14 +86,20 @@ class RedisSpill:
 
     async def _put(self, arguments: Sequence[Any]) -> list[Any]:
         """On one connection: a primary that is another than the one that was written to has nothing to wait for."""
-        async with self._redis.client() as one:
-            async with one.pipeline(transaction=True) as pipeline:
-                pipeline.config_get(*ASKED)
-                pipeline.eval(PUT, 2, RECORDS, NOTES, *arguments)
-                answers = await pipeline.execute()
-            if self._replicated and not await one.wait(1, int(REPLICATION * 1000)):
-                raise SpillDown("no replica has acknowledged it")
-        return list(answers)
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.execute_command("MULTI")
+            pipeline.execute_command("CONFIG", "GET", *ASKED)
+            pipeline.execute_command("EVAL", PUT, 2, RECORDS, NOTES, *arguments)
+            pipeline.execute_command("EXEC")
+            if self._replicated:
+                pipeline.execute_command("WAIT", 1, int(REPLICATION * 1000))
+            answers = await pipeline.execute()
+        said, found = answers[3]
+        if isinstance(found, Exception):
+            raise found
+        if self._replicated and not answers[4]:
+            raise SpillDown("no replica has acknowledged it")
+        return [said if isinstance(said, Mapping) else dict(zip(said[::2], said[1::2], strict=True)), found]
 
     async def check(self) -> None:
         """Raise SpillDown unless the server has every write on its disk before it answers, and evicts nothing; where

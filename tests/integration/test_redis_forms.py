@@ -1,0 +1,129 @@
+"""Redis behind TLS and behind Sentinels, as the spill and Celery's broker use it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kombu.exceptions import KombuError
+
+from config.embedded.leash import Leash
+from config.redis import connection
+from orders.spill import Note, Record, SpillDown
+from tests.certificates import self_signed
+from tests.cluster import Watched
+from tests.waiting import until
+from workers.spill import RECORDS, RedisSpill
+
+ONE, OTHER = (Record(name, (Note(b"note of " + name, b"of " + name),)) for name in (b"one", b"other"))
+
+
+def spilling(url: str, work: Callable[[RedisSpill], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        store = RedisSpill(url)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+@contextmanager
+def tls_before(port: int, pem: Path) -> Iterator[int]:
+    """The port of a server that ends TLS and hands on what it hears."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+    loop, ready, found = asyncio.new_event_loop(), threading.Event(), [0]
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, outer), pump(inner, writer))
+
+    async def serve() -> None:
+        server = await asyncio.start_server(hand_on, "127.0.0.1", 0, ssl=context)
+        found[0] = server.sockets[0].getsockname()[1]
+        ready.set()
+        await stop.wait()
+        server.close()
+
+    stop = asyncio.Event()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+
+def test_tls_is_spoken_and_verified_by_the_spill_and_the_broker(redis_url: str, tmp_path: Path) -> None:
+    _, pem = self_signed(tmp_path)
+    _, other = self_signed(tmp_path, "other")
+    who, _, port = redis_url.removeprefix("redis://").partition("@127.0.0.1:")
+    with tls_before(int(port.partition("/")[0]), pem) as secured:
+        url = f"rediss://{who}@127.0.0.1:{secured}/0?ssl_ca_certs="
+        spilling(f"{url}{pem}", lambda store: store.put([ONE]))
+        with connection(f"{url}{pem}", max_retries=0) as kombu:
+            assert kombu.default_channel.client.llen(RECORDS) == 1
+        with pytest.raises(SpillDown):
+            spilling(f"{url}{other}", lambda store: store.put([OTHER]))
+        with connection(f"{url}{other}", max_retries=0) as kombu, pytest.raises(KombuError):
+            kombu.default_channel.client.llen(RECORDS)
+
+
+@pytest.fixture
+def watched(data_dir: Path, leash: Leash) -> Iterator[Watched]:
+    cluster = Watched(data_dir)
+    servers = [cluster.primary, cluster.replica, cluster.sentinels[0]]
+    try:
+        for server in servers:
+            server.start(leash)
+        yield cluster
+    finally:
+        for server in reversed(servers):
+            server.stop()
+
+
+def test_under_sentinels_a_record_is_safe_only_when_a_replica_has_it(watched: Watched) -> None:
+    """Also one that is known already: it may be known to the primary alone."""
+    until(lambda: watched.replica.info().get("master_link_status") == "up", 30, what="the replica follows")
+    assert spilling(watched.url, lambda store: store.put([ONE])) == [[None]]
+    os.kill(watched.replica.pid, signal.SIGSTOP)
+    try:
+        for record in (OTHER, OTHER, ONE):
+            with pytest.raises(SpillDown, match="no replica has acknowledged it"):
+                spilling(watched.url, lambda store, record=record: store.put([record]))  # type: ignore[misc]
+    finally:
+        os.kill(watched.replica.pid, signal.SIGCONT)
+    known = [[b"of other"], [b"of one"]]
+    assert spilling(watched.url, lambda store: store.put([OTHER, ONE])) == known
+    with connection(watched.url, max_retries=0) as kombu:
+        assert kombu.default_channel.client.llen(RECORDS) == 2
+    watched.replica.kill()
+    until(lambda: watched.primary.info()["connected_slaves"] == 0, 30, what="the primary has no replica")
+    with pytest.raises(SpillDown, match="no replica"):
+        spilling(watched.url, lambda store: store.check())
