@@ -95,6 +95,7 @@ async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
         "orders": counts,
         "backlog": sum(counts[state] for state in BACKLOG),
         "oldest": min((row["oldest"] for row in backlog), default=None),
+        "waiting": backlog,
         "flow": recent,
         "leader": leading,
         "asides": asides,
