@@ -30,8 +30,8 @@ MOST_SECONDS = 10.0  # until a page is there, on a machine that does other thing
 
 @pytest.fixture(scope="module")
 def relais(leash: Leash) -> Iterator[Relais]:
-    """A stack that sends a message for every two orders, so that there are more tasks than Flower keeps."""
-    with up(leash, RELAIS_DISPATCH_SIZE="2") as relais:
+    """A stack that sends a message for every three orders, so that there are more tasks than Flower keeps."""
+    with up(leash, RELAIS_DISPATCH_SIZE="3") as relais:
         yield relais
 
 
@@ -48,12 +48,12 @@ def total(relais: Relais) -> int:
     return int(json.loads(rows)["recordsTotal"])
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_20000_orders_and_a_restart_of_redis_leave_flower_bounded_and_at_work(relais: Relais) -> None:
     note = "for Mme Durand"
     for _ in range(ORDERS // PART):
         relais.submit(PART, note=note)
-    until(lambda: relais.states()["delivered"] == ORDERS, 200, 1, "all are delivered")
+    until(lambda: relais.states()["delivered"] == ORDERS, 400, 1, "all are delivered")
     assert total(relais) == OPTIONS["max_tasks"]
     found = json.loads(asked(relais, "/api/tasks?limit=200"))
     assert len(found) == 200
@@ -90,7 +90,7 @@ def test_its_own_pages_answer_and_read_well(relais: Relais) -> None:
         page.on("pageerror", lambda error: faults.append(str(error)))
         _look(page, f"{base}/tasks", "#tasks-table tbody tr td:nth-child(2)", "flower-tasks")
         args = page.locator("#tasks-table tbody tr td:nth-child(2)").all_inner_texts()
-        assert len(args) == 10
+        assert len(args) >= 10
         assert all("order" in text for text in args), args
         page.locator("#tasks-table tbody tr a").first.click()
         page.wait_for_url("**/task/*")

@@ -120,21 +120,27 @@ def _backends(found: Mapping[str, Any]) -> Table:
     for heading in ("backend", "circuit", "out/window", "priority", "waiting", "oldest"):
         drawn.add_column(heading, justify="right" if heading in ("out/window", "waiting", "oldest") else "left")
     now = datetime.now(UTC)
-    for backend in found["backends"]:
-        own = [lane for lane in lanes(found) if lane["backend"] == backend["name"]]
-        out, circuit = sum(lane["out"] for lane in own), str(backend["circuit"])
-        held = "quarantined" if backend["quarantined"] else "paused" if backend["paused"] else ""
-        first = [
-            Text(clean(backend["name"]), style="bold"),
-            Text(held or circuit, style="bold red" if held else COLOURS.get(circuit, "")),
-            f"{out:,}/{backend['window']:,}",
-        ]
+    known = {each["name"]: each for each in found["backends"]}
+    for name in dict.fromkeys([*known, *(lane["backend"] for lane in lanes(found))]):
+        own = [lane for lane in lanes(found) if lane["backend"] == name]
+        first = [Text(clean(name), style="bold"), *_gate(known.get(name), sum(lane["out"] for lane in own))]
         rows = [(lane["priority"], f"{lane['orders']:,}", age(lane["oldest"], now)) for lane in own] or [
             ("", "0", "")
         ]
         for number, row in enumerate(rows):
             drawn.add_row(*(first if number == 0 else ["", "", ""]), *row)
     return drawn
+
+
+def _gate(backend: Mapping[str, Any] | None, out: int) -> tuple[Text, str]:
+    """What lets a backend's orders through, and how full its window is; without a worker yet there is neither."""
+    if backend is None:
+        return Text("no worker yet", style="yellow"), f"{out:,}/-"
+    held = "quarantined" if backend["quarantined"] else "paused" if backend["paused"] else ""
+    circuit = str(backend["circuit"])
+    return Text(
+        held or circuit, style="bold red" if held else COLOURS.get(circuit, "")
+    ), f"{out:,}/{backend['window']:,}"
 
 
 def _sentences(found: Mapping[str, Any]) -> list[Text]:
