@@ -26,7 +26,8 @@ OPTIONS: Final[dict[str, Any]] = {
     "persistent": False,  # nothing that it shows is kept anywhere but in the journal
     "read_only": True,  # what an operator does goes through `relais` and is recorded
     "inspect_timeout": 2000.0,  # ms
-    "tasks_columns": "name,args,state,received,runtime,worker",  # `args` reads "37 orders, oldest 12:03Z"
+    # `args` reads "37 orders, oldest 12:03Z"; only `uuid` leads to a task's page
+    "tasks_columns": "name,args,state,received,runtime,worker,uuid",
 }
 
 
