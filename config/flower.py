@@ -12,9 +12,10 @@ from types import FrameType
 from typing import Any, Final
 
 from celery import Celery
-from flower.app import Flower
 from flower.options import default_options
 from flower.urls import settings as tornado_settings
+
+from config.flower_door import Door
 
 log = logging.getLogger("relais.flower")
 
@@ -25,7 +26,8 @@ OPTIONS: Final[dict[str, Any]] = {
     "persistent": False,  # nothing that it shows is kept anywhere but in the journal
     "read_only": True,  # what an operator does goes through `relais` and is recorded
     "inspect_timeout": 2000.0,  # ms
-    "tasks_columns": "name,args,state,received,runtime,worker",  # `args` reads "37 orders, oldest 12:03Z"
+    # `args` reads "37 orders, oldest 12:03Z"; only `uuid` leads to a task's page
+    "tasks_columns": "name,args,state,received,runtime,worker,uuid",
 }
 
 
@@ -35,7 +37,7 @@ def run_flower(app: Celery, host: str, port: int, auth: str) -> None:
         setattr(default_options, name, value)
     for noisy in ("tornado.access", "flower.inspector"):  # the latter warns of every call that no worker answered
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    flower = Flower(capp=app, options=default_options, **{**tornado_settings, "debug": False})
+    flower = Door(capp=app, options=default_options, auth=auth, **{**tornado_settings, "debug": False})
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         listening = flower.start_http_server()

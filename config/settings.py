@@ -184,8 +184,9 @@ class Settings(FromEnvironment):
     @field_validator("flower_auth")
     @classmethod
     def _names_user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not all(value.get_secret_value().partition(":")[::2]):
-            raise ValueError("must be user:password")
+        said = "x:x" if value is None else value.get_secret_value()
+        if not all(said.partition(":")[::2]) or not said.isascii():  # Flower compares nothing else
+            raise ValueError("must be user:password, in ASCII")
         return value
 
     @field_validator("spill_key")

@@ -72,6 +72,7 @@ def told(found: Figures, ours: Collection[str]) -> dict[str, Any]:
         "orders": found.orders,
         "backlog": found.waiting,
         "oldest": found.oldest,
+        "waiting": found.backlog,
         "oldest_by_priority": found.oldest_by_priority,
         "fates": found.fates,
         "flow": found.recent,

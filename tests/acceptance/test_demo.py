@@ -17,6 +17,7 @@ from config.embedded.leash import Leash
 from config.embedded.marks import Mark, creation
 from orders.states import Reason
 from tests.acceptance.running import left_running
+from tests.integration.test_json_shapes import faults_of
 from tests.waiting import until
 from workers import audit
 from workers.demo.ledger import Ledger, Promise, Row, balance
@@ -60,6 +61,7 @@ def test_the_weekend_in_short(start: Start, data_dir: Path, tmp_path: Path) -> N
     story = (tmp_path / "err").read_text()
     assert code == 0, story
     ledger = json.loads((tmp_path / "out").read_text())
+    assert faults_of("demo", ledger) == []
     assert ledger["balanced"]
     assert ledger["promised"] == ledger["accepted"] == 400
     assert ledger["dead"] == {"expired": 5, "invalid": 5}

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import typer
 
+from workers.cli.completing import backends
 from workers.cli.failure import BAD, Failure
 from workers.cli.recovery import Older, Younger
 from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 
 def divert(
     ctx: typer.Context,
-    to: Annotated[str, typer.Option(metavar="BACKEND", help="Where they are to go.")],
+    to: Annotated[str, typer.Option(metavar="BACKEND", autocompletion=backends, help="Where they are to go.")],
     reason: Annotated[str, typer.Option(help="Why, for the record.")],
-    of: Annotated[str | None, typer.Option("--from", metavar="BACKEND", help="Only this backend's orders.")] = None,
+    of: Annotated[
+        str | None,
+        typer.Option("--from", metavar="BACKEND", autocompletion=backends, help="Only this backend's orders."),
+    ] = None,
     priority: Annotated[Literal["urgent", "normal"] | None, typer.Option(help="Only these orders.")] = None,
     pharmacy: Pharmacy = None,
     older: Older = None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from config.durations import duration, span
+from workers.cli.completing import backends
 from workers.cli.failure import BAD
 from workers.cli.session import Json, of_backend, on_journal
 
@@ -58,7 +59,9 @@ def _rate(said: str) -> float:
 
 def forecast(
     ctx: typer.Context,
-    backend: Annotated[str | None, typer.Argument(metavar="BACKEND", help="RELAIS_BACKEND when left out.")] = None,
+    backend: Annotated[
+        str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="RELAIS_BACKEND when left out.")
+    ] = None,
     rate: Annotated[
         float | None, typer.Option(parser=_rate, metavar="N", help="What if the ERP takes N orders a second.")
     ] = None,

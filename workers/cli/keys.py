@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.cli.completing import backends
 from workers.cli.failure import Failure
 from workers.cli.session import Json, on_journal
 
@@ -24,7 +25,9 @@ key = typer.Typer(no_args_is_help=True, help="The keys that sign a backend's rec
 
 SHOWN = ("backend", "key_id", "in_force", "added_at", "expires_at", "revoked_at", "why", "public")
 
-Backend = Annotated[str, typer.Argument(metavar="BACKEND", help="As `relais status` names it.")]
+Backend = Annotated[
+    str, typer.Argument(metavar="BACKEND", autocompletion=backends, help="As `relais status` names it.")
+]
 File = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, help="The public key: PEM, or base64 of its 32 bytes.")
 ]
@@ -88,7 +91,9 @@ def revoke(
 @key.command("list")
 def listed(
     ctx: typer.Context,
-    backend: Annotated[str | None, typer.Argument(metavar="BACKEND", help="Every backend's if left out.")] = None,
+    backend: Annotated[
+        str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="Every backend's if left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show every key, in force or out of it."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from config.durations import duration
+from workers.cli.completing import backends
 from workers.cli.failure import BAD
 from workers.cli.session import Json, backend_of, on_journal, settings_of
 
@@ -25,7 +26,9 @@ Older = Annotated[
 ]
 Younger = Annotated[timedelta | None, typer.Option(parser=duration, metavar="AGE", help="Accepted since.")]
 Why = Annotated[str | None, typer.Option("--because", help="Why, for the record.")]
-Backend = Annotated[str | None, typer.Argument(metavar="BACKEND", help="RELAIS_BACKEND when left out.")]
+Backend = Annotated[
+    str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="RELAIS_BACKEND when left out.")
+]
 INTERRUPTED = 130
 
 

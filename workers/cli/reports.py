@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
+from config.durations import duration
 from workers.cli.failure import BAD, Failure
-from workers.cli.session import Json, on_journal
+from workers.cli.session import Json, on_journal, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -82,31 +84,44 @@ def show_life(life: Mapping[str, Any]) -> None:
 def status(
     ctx: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 unless Redis and a worker are there.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
+    every: Annotated[
+        timedelta, typer.Option(parser=duration, metavar="TIME", help="With --watch: time between two looks.")
+    ] = "2s",  # type: ignore[assignment]  # typer parses it like an option that is typed
     as_json: Json = False,
 ) -> None:
     """Show how Relais stands.
 
     Backends, orders by state, when the backlog will be empty, what went through lately, Redis, worker, and where the
-    intake keeps what comes now.
+    intake keeps what comes now. With --watch live in the terminal; into a pipe, a line for each look.
     """
     from workers.cli import show
-    from workers.cli.intake import api_url
 
-    async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-        from workers.cli.forecast import report
-        from workers.forecasting import draining
-        from workers.status import status as stand
+    if watch:
+        if as_json or check:
+            raise Failure("--watch goes without --json and without --check")
+        from workers.cli.watch_status import watch_status
 
-        found = await stand(engine, settings, api_url(settings))
-        if found["journal"] is None:
-            found["flow"] = asdict(found["flow"])
-            found["forecast"] = [report(one) for one in await draining(engine, settings)]
-        return {**found, "queue": asdict(found["queue"])}
-
-    found = on_journal(ctx, read)
+        return watch_status(settings_of(ctx), every.total_seconds(), stand)
+    found = on_journal(ctx, stand)
     show.document(found) if as_json else show_status(found)
     if check and not (found["leader"] and found["queue"]["reachable"]):
         raise typer.Exit(BAD)
+    return None
+
+
+async def stand(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
+    """How everything stands, as one document, with the forecast of each backend that has a backlog."""
+    from workers.cli.forecast import report
+    from workers.cli.intake import api_url
+    from workers.forecasting import draining
+    from workers.status import status
+
+    found = await status(engine, settings, api_url(settings))
+    if found["journal"] is None:
+        found["flow"] = asdict(found["flow"])
+        found["forecast"] = [report(one) for one in await draining(engine, settings)]
+    return {**found, "queue": asdict(found["queue"])}
 
 
 def show_status(found: Mapping[str, Any]) -> None:

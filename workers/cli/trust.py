@@ -7,6 +7,7 @@ from uuid import UUID
 
 import typer
 
+from workers.cli.completing import backends
 from workers.cli.failure import Failure
 from workers.cli.session import Json, backend_of, on_journal, settings_of
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
 
-Backend = Annotated[str | None, typer.Argument(metavar="BACKEND", help="RELAIS_BACKEND when left out.")]
+Backend = Annotated[
+    str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="RELAIS_BACKEND when left out.")
+]
 SHOWN = ("id", "at", "kind", "conclusive", "order_id", "detail")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.cli.completing import clients
 from workers.cli.failure import BAD, Failure
 from workers.cli.session import Json, Yes, confirm, on_journal
 
@@ -25,7 +26,7 @@ webhook = typer.Typer(no_args_is_help=True, help="Where clients are told of thei
 
 SHOWN = ("client", "url", "standing", "failing_since", "disabled_at", "why", "waiting", "oldest", "secrets")
 
-Client = Annotated[str, typer.Argument(help="A client's name, as in `relais client list`.")]
+Client = Annotated[str, typer.Argument(autocompletion=clients, help="A client's name, as in `relais client list`.")]
 Url = Annotated[str, typer.Argument(help="https://…; without credentials.")]
 
 

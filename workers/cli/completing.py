@@ -1,0 +1,67 @@
+"""What a shell offers when somebody presses Tab on a name: backends from the settings, clients from the journal.
+
+It is quick or it is silent: without settings, or with a journal that does not answer at once, nothing is offered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+PATIENCE: Final = 0.5  # s for the journal
+
+
+def backends(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The backends that the settings name."""
+    from contextlib import suppress
+
+    with suppress(Exception):  # whatever is wrong with the settings, a command says better
+        from config.backends import load_backends
+
+        return [name for name in load_backends(_settings(ctx)) if name.startswith(incomplete)]
+    return []
+
+
+def clients(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The clients that the journal knows."""
+    import asyncio
+    from contextlib import suppress
+
+    with suppress(Exception):
+        url = _settings(ctx).need("database_url")
+        return [name for name in asyncio.run(_clients(url)) if name.startswith(incomplete)]
+    return []
+
+
+def scopes(incomplete: str) -> list[str]:
+    """What a key can open."""
+    from orders.clients import Scope
+
+    return [each.value for each in Scope if each.value.startswith(incomplete)]
+
+
+def _settings(ctx: typer.Context) -> Settings:
+    """The settings; while a line is typed, only its outermost context has been looked at: --data-dir is there."""
+    from config.settings import load
+
+    data_dir = ctx.find_root().params.get("data_dir")
+    return load(data_dir=data_dir) if data_dir else load()
+
+
+async def _clients(url: str) -> list[str]:
+    import asyncio
+
+    import asyncpg
+
+    from orders.journal import listener_dsn
+
+    async with asyncio.timeout(PATIENCE):
+        connection = await asyncpg.connect(listener_dsn(url), timeout=PATIENCE)
+        try:
+            return [row["name"] for row in await connection.fetch("SELECT name FROM clients ORDER BY name")]
+        finally:
+            connection.terminate()

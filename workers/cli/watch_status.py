@@ -1,0 +1,75 @@
+"""`relais status --watch`: looks again and again, and shows what it saw: a live screen, or a line a look in a pipe.
+
+It looks on while the journal or Redis is away, and shows what it last knew of them with its age. A look that hangs
+does not stop the clock: the screen is drawn each second. Ctrl-C ends it with exit code 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from rich.console import Console
+from rich.live import Live
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.settings import Settings
+from orders.journal import connect
+from workers.cli.failure import Failure, journal_at
+from workers.cli.live import in_a_line, screen_of
+from workers.cli.sight import Sight
+
+LOOK: Final = 10.0  # s that a look may wait for the journal
+REDRAW: Final = 1.0  # s
+LEAST: Final = 0.2  # s between two looks
+
+Look = Callable[[AsyncEngine, Settings], Awaitable[Mapping[str, Any]]]
+Show = Callable[[Sight, bool], None]
+
+
+def watch_status(settings: Settings, every: float, look: Look) -> None:
+    """Look every so many seconds until Ctrl-C. Failure where `every` is too short."""
+    if every < LEAST:
+        raise Failure(f"--every is at least {LEAST:g}s")
+    url = settings.need("database_url")
+    with journal_at(url), contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_watch(settings, url, every, look))
+
+
+async def _watch(settings: Settings, url: str, every: float, look: Look) -> None:
+    engine = connect(url, pool=4, timeout=LOOK)
+    try:
+        with _shown(every) as show:
+            await follow(lambda: look(engine, settings), every, show)
+    finally:
+        await engine.dispose()
+
+
+async def follow(look: Callable[[], Awaitable[Mapping[str, Any]]], every: float, show: Show) -> None:
+    """Look and show, for ever; `show` hears whether there is something new to see."""
+    sight = Sight()
+    while True:
+        began = time.monotonic()
+        looking = asyncio.ensure_future(look())
+        while not (await asyncio.wait([looking], timeout=REDRAW))[0]:
+            show(sight, False)
+        sight.saw(looking.result(), time.monotonic())
+        show(sight, True)
+        while (left := began + every - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, REDRAW))
+            show(sight, False)
+
+
+@contextmanager
+def _shown(every: float) -> Iterator[Show]:
+    """The screen of a terminal while it lasts; elsewhere plain lines."""
+    console = Console()
+    if not console.is_terminal:
+        yield lambda sight, new: print(in_a_line(sight), flush=True) if new else None  # stdout is a pipe
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        yield lambda sight, _: live.update(screen_of(sight, every), refresh=True)
