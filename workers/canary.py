@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -28,29 +28,40 @@ from workers.publishing import Publisher
 
 log = logging.getLogger("relais.canary")
 
+START: Final = 60.0  # seconds that a worker may need to begin
+
 Look = Callable[[AsyncConnection, int], Awaitable[Row[Any] | None]]
 
 
 class Hearing:
     """How long a worker has been silent although it could have answered, by the clock of who listens."""
 
-    def __init__(self, patience: float, every: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Silence of more than `patience` seconds is too much; it is asked every `every` seconds or so."""
+    def __init__(
+        self, patience: float, every: float, begin: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Silence of more than `patience` seconds is too much; it is asked every `every` seconds or so.
+
+        Before its first answer it has `begin` seconds more.
+        """
         self._patience, self._clock = patience, clock
         self._gap = max(patience / 2, 3 * every)
-        self._since = self._asked = clock()
+        self._asked = clock()
+        self._since = self._asked + begin
         self._heard: datetime | None = None
 
     def asked(self, heard: datetime | None) -> None:
         """A canary was sent; `heard` is the youngest that was answered. Who last asked long ago was away itself."""
         now = self._clock()
-        if heard != self._heard or now - self._asked > self._gap:
+        if heard != self._heard:
             self._since = now
+        elif now - self._asked > self._gap:
+            self._since = max(self._since, now)
         self._heard, self._asked = heard, now
 
     def unasked(self) -> None:
         """It could not be asked."""
-        self._since = self._asked = self._clock()
+        self._asked = self._clock()
+        self._since = max(self._since, self._asked)
 
     @property
     def hung(self) -> bool:
@@ -61,12 +72,12 @@ class Hearing:
 class Watch:
     """One listener to one worker of this host. Its methods raise nothing."""
 
-    def __init__(self, settings: Settings, pid: int, publisher: Publisher, look: Look) -> None:
+    def __init__(self, settings: Settings, pid: int, publisher: Publisher, look: Look, begin: float = 0.0) -> None:
         """Nothing connects yet; `look` asks the journal about the worker, and writes."""
         self.engine: AsyncEngine = connect(settings.need("database_url"), pool=1)
         self._pid, self._publisher, self._look = pid, publisher, look
         self._patience = liveness.patience(settings)
-        self._hearing = Hearing(self._patience, settings.canary_every)
+        self._hearing = Hearing(self._patience, settings.canary_every, begin)
 
     async def hung(self) -> bool:
         """Ask once, and judge."""
@@ -130,7 +141,7 @@ async def hangs(settings: Settings, pid: int) -> None:
     from workers.app import create_app  # which is no business of a worker that only listens to itself
 
     publisher = Publisher(await asyncio.to_thread(create_app, settings), settings)
-    watch = Watch(settings, pid, publisher, liveness.ask)
+    watch = Watch(settings, pid, publisher, liveness.ask, START)
     try:
         while True:
             if await watch.hung():

@@ -277,3 +277,31 @@ def test_ready_over_http_means_a_200() -> None:
         assert not await ask()
 
     asyncio.run(scenario())
+
+
+def test_a_child_that_hangs_is_ended_and_comes_back(
+    own_leash: Leash, child: Callable[..., Child], diary: Diary
+) -> None:
+    """The judge is asked anew about each process; what will not heed SIGTERM is killed."""
+    judged: list[int] = []
+
+    async def hangs(pid: int) -> None:
+        judged.append(pid)
+        await auntil(lambda: len(diary.events("start")) == len(judged))
+        if len(judged) > 2:
+            await asyncio.Event().wait()
+
+    deaf = CODE.replace("SIGTERM, stop", "SIGTERM, signal.SIG_IGN") + "while True: signal.pause()"
+
+    async def scenario() -> None:
+        async with Supervisor(own_leash, backoff=Backoff(first=0.05)) as supervisor:
+            made = child("one", deaf, grace=0.3)
+            await supervisor.start(Child(made.program, made.ready, made.prepare, hangs=hangs))
+            await auntil(lambda: len(diary.events("start")) == 3, what="the third is left alone")
+            assert supervisor.pids["one"] == judged[2]
+            assert {mark.pid for mark in own_leash.marks} == {judged[2]}
+            assert await supervisor.stop() == {"one": -signal.SIGKILL}
+
+    asyncio.run(scenario())
+    assert len(set(judged)) == 3
+    assert len(diary.events("start")) == 3
