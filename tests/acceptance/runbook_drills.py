@@ -7,6 +7,7 @@ what must be true.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -47,12 +48,16 @@ def erp_down(site: Site) -> Iterator[None]:
 def erp_compromised(site: Site) -> Iterator[None]:
     site.submit(5)
     site.delivered()
-    yield
     site.dial(tamper="digest")
+    site.submit(1)
+    until(lambda: site.one("SELECT quarantined FROM backends"), 30, what="the lie is found out")
     site.submit(20)
-    assert site.waiting() == 20
+    assert site.waiting() == 21
+    yield
     yield
     assert (site.home / "before.html").stat().st_mode & 0o077 == 0
+    kept = json.loads((site.home / "evidence.json").read_text())
+    assert "wrong_digest" in [piece["kind"] for piece in kept]
     generate(site.data_dir / "erp-2.key")
     shutil.copy(site.data_dir / "erp-2.key.pub", site.home / "erp-new.pub")
     site.erp.end()
@@ -65,7 +70,7 @@ def erp_compromised(site: Site) -> Iterator[None]:
     site.parts.env["RELAIS_OPERATOR"] = "bob"
     yield
     site.parts.env["RELAIS_OPERATOR"] = "alice"
-    assert site.waiting() == 20, "nothing goes before the replay"
+    assert site.waiting() == 21, "nothing goes before the replay"
     yield
     yield
     assert site.one("SELECT count(*) FROM receipts WHERE key_id = 'erp-2'") >= 20

@@ -84,12 +84,12 @@ class Site:
 
     # The operator's shell.
 
-    def shell(self, command: str, code: int, words: list[str]) -> None:
+    def shell(self, command: str, codes: set[int], words: list[str]) -> None:
         """Run one command of the runbook. AssertionError unless it exits and says as the runbook has it."""
         done = self.ask(command)
         self.said.append(done.stdout)
         told = f"$ {command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
-        assert done.returncode == code, f"exit code {done.returncode}, not {code}\n{told}"
+        assert done.returncode in codes, f"exit code {done.returncode}, not {codes}\n{told}"
         absent = [word for word in words if word not in done.stdout + done.stderr]
         assert not absent, f"it does not say {absent}\n{told}"
 
@@ -213,8 +213,9 @@ def sections(document: str) -> dict[str, list[list[str]]]:
     return found
 
 
-def expected(line: str) -> tuple[str, int, list[str]]:
-    """A line of the runbook: the command, its exit code, and the words that it should print."""
+def expected(line: str) -> tuple[str, set[int], list[str]]:
+    """A line of the runbook: the command, its exit code (or codes), and the words that it should print."""
     command, _, comment = line.partition("  #")
-    code = re.search(r"exits (\d+)(?! when)", comment)
-    return command.strip(), int(code[1]) if code else 0, re.findall(r'"([^"]+)"', comment)
+    codes = re.search(r"exits (\d+)(?:, or (\d+))?", comment)
+    known = {int(code) for code in codes.groups() if code} if codes else {0}
+    return command.strip(), known, re.findall(r'"([^"]+)"', comment)
