@@ -116,7 +116,7 @@ def test_every_variable_is_explained() -> None:
 
 
 def test_an_exit_code_or_word_that_the_runbook_gets_wrong_fails(site: Site) -> None:
-    with pytest.raises(AssertionError, match="exit code 0, not {1}"):
+    with pytest.raises(AssertionError, match=r"exit code 0, not \{1\}"):
         site.shell("relais backlog", {1}, [])
     with pytest.raises(AssertionError, match="does not say"):
         site.shell("relais backlog", {0}, ["nonsense"])
