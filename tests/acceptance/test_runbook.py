@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from config.embedded.leash import Leash
-from tests.acceptance.runbook_drills import DRILLS, small_disk
+from tests.acceptance.runbook_drills import DRILLS
+from tests.acceptance.runbook_losses import small_disk
 from tests.acceptance.runbook_site import ROOT, Site, expected, sections
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
