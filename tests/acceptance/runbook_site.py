@@ -145,6 +145,13 @@ class Site:
         """Turn the simulator's dial; what is not named goes back to its place."""
         self._control("/_dial", "PUT", knobs)
 
+    def heal(self) -> None:
+        """What a drill that failed has left turned goes back to its place."""
+        self.dial()
+        for row in self.sql("SELECT paused, rate FROM backends"):
+            if row["paused"] or row["rate"] is not None:
+                self.ask("relais resume; relais rate off")
+
     def forget(self, share: float) -> list[str]:
         """The ERP is restored from a backup that lacks the newest of its orders: their ids."""
         return list(self._control("/_forget", "POST", {"last": share})["ids"])

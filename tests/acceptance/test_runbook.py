@@ -56,6 +56,7 @@ def site(leash: Leash) -> Iterator[Site]:
 
 def drill(site: Site, anchor: str) -> None:
     """Every command of the section, and that it is over then."""
+    site.heal()
     story, site.said = DRILLS[anchor](site), []
     for number, block in enumerate(SECTIONS[anchor]):
         assert next(story, "over") != "over", f"block {number} of {anchor} has no place in its drill"
