@@ -104,7 +104,7 @@ class Site:
         env["PATH"] = f"{self.home}:{env['PATH']}"
         argv = ["bash", "-euo", "pipefail", "-c", command]
         return subprocess.run(
-            argv, cwd=self.home, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+            argv, cwd=self.home, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
             check=False,
         )  # fmt: skip
 
