@@ -71,7 +71,7 @@ def intake_refusing(site: Site) -> Iterator[None]:
 
 
 def redis_memory(site: Site) -> Iterator[None]:
-    site.worker.kill()
+    kill(site, family(site))
     site.variables["QUEUE"] = queue_of(NORMAL, "erp")
     app = create_app(Settings(redis_url=site.parts.valkey.url, _env_file=None))
     with redis.Redis.from_url(site.parts.valkey.url) as server:
