@@ -97,5 +97,5 @@ class Listener(Events):  # type: ignore[misc]
                     receiver = EventReceiver(connection, handlers={"*": self.on_event}, app=self.capp)
                     receiver.capture(limit=None, timeout=None, wakeup=True)
             except Exception as error:
-                log.warning("no events, trying again error=%s", type(error).__name__)
+                log.warning("no events, trying again", extra={"error": type(error).__name__})
                 time.sleep(PAUSE)

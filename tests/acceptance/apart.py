@@ -69,24 +69,25 @@ class Apart:
         server.start(self._leash)
         self._stack.callback(server.stop)
 
-    def sim(self, *options: str) -> None:
+    def sim(self, *options: str) -> Process:
         """Start the simulator."""
         ports = ("--port", str(self._ports[1]), "--control-port", str(self._ports[2]), "--file", str(self._book))
-        self._run("erp-sim", *ports, *options, ready="control")
+        return self.run("erp-sim", *ports, *options, ready="control")
 
-    def worker(self) -> None:
+    def worker(self) -> Process:
         """Start a worker."""
-        self._run("worker")
+        return self.run("worker")
 
     def api(self) -> None:
         """Start the intake, on the same port each time."""
-        self._api = self._run("api", "--port", str(self._ports[0]))
+        self._api = self.run("api", "--port", str(self._ports[0]))
 
     def kill_api(self) -> None:
         """SIGKILL the intake."""
         self._api.kill()
 
-    def _run(self, name: str, *options: str, ready: str = "ready") -> Process:
+    def run(self, name: str, *options: str, ready: str = "ready") -> Process:
+        """Start a process of Relais; it ends with the rest."""
         process, log = self._stack.enter_context(
             running(self._leash, name, command(name, *options), self.env, ready=ready)
         )

@@ -1,9 +1,11 @@
 """The audit's arithmetic by time, the receipts' signatures, the report, and what `relais seal` and `status` say."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
+from uuid import uuid4
 
 import jwt
 import pytest
@@ -211,6 +213,33 @@ def test_the_report_of_a_span_and_of_what_is_wrong(relais: CommandLine, sealing:
     assert "2024-10-19 00:00:00&nbsp;UTC to 2024-10-20 12:00:00&nbsp;UTC" in written
     assert relais("audit", "--since", "yesterday").code == 2
     assert relais("audit", "--report", "/nowhere/at/all.html").code == 2
+
+
+def test_the_report_tells_of_evidence_and_of_reconciliations(relais: CommandLine, sealing: Settings) -> None:
+    page = sealing.data_dir / "out.html"
+
+    async def work(bench: Bench) -> None:
+        order = uuid4()
+        kept = "INSERT INTO evidence (backend, order_id, lease, kind, conclusive, detail, answer) VALUES "
+        await bench.sql(
+            f"{kept} ('erp', '{order}', '{uuid4()}', 'wrong_digest', true, 'secret words', 'secret bytes')"
+        )
+        await bench.sql(
+            f"{kept} ('erp', '{order}', '{uuid4()}', 'wrong_digest', true, 'secret words', 'secret bytes')"
+        )
+        await bench.sql(
+            """INSERT INTO reconciliations (backend, since, until, started_by, cursor_at, cursor_id, missing, resent)
+            VALUES ('erp', now() - interval '2 days', now(), 'alice', now(), gen_random_uuid(), 4711, 4710)"""
+        )
+
+    on_bench(sealing, work)
+    assert relais("audit", "--report", str(page)).code == 0
+    written = page.read_text()
+    (evidence,) = re.findall(r"<h2>Evidence against backends.*?</section>", written)
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", evidence)[:5] == ["erp", "wrong_digest", "yes", "2", "1"]
+    (reconciled,) = re.findall(r"<h2>What the backends have.*?</section>", written)
+    assert {"alice", "4,711", "4,710"} <= set(re.findall(r"<td[^>]*>([^<]*)</td>", reconciled))
+    assert "secret" not in written, "what the backend answered is not in it"
 
 
 def test_an_empty_journal_has_a_report_too(relais: CommandLine, sealing: Settings) -> None:

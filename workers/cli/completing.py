@@ -57,7 +57,7 @@ async def _clients(url: str) -> list[str]:
 
     import asyncpg
 
-    from orders.journal import listener_dsn
+    from orders.reach import listener_dsn
 
     async with asyncio.timeout(PATIENCE):
         connection = await asyncpg.connect(listener_dsn(url), timeout=PATIENCE)

@@ -52,6 +52,15 @@ FROM deliveries WHERE state = 'dead' GROUP BY backend, reason ORDER BY orders DE
 ACTS: Final = text("""
 SELECT at, operator, act, reason, detail FROM operations WHERE at >= :since AND at < :until ORDER BY id LIMIT :most
 """)
+EVIDENCE: Final = text("""
+SELECT backend, kind, conclusive AS proof, count(*) AS pieces, count(DISTINCT order_id) AS orders, min(at) AS first,
+  max(at) AS last
+FROM evidence WHERE at >= :since AND at < :until GROUP BY backend, kind, conclusive ORDER BY first, kind
+""")
+RECONCILED: Final = text("""
+SELECT started_at AS at, started_by AS operator, backend, since, until, state, present, missing, resent, altered,
+  "unknown", "foreign" FROM reconciliations WHERE started_at >= :since AND started_at < :until ORDER BY id
+""")
 BACKENDS: Final = text("""
 SELECT name, circuit, changed_at, paused, quarantined, quarantined_at, quarantined_by, held_why
 FROM backends ORDER BY name
@@ -72,6 +81,8 @@ class Incident:
     outcomes: Rows
     dead: Rows
     acts: Rows
+    evidence: Rows
+    reconciled: Rows
     backends: Rows
 
     def total(self, name: str) -> int:
@@ -97,9 +108,9 @@ async def read_incident(
             series[name] = [int(found.get(number, 0)) for number in range(count)]
         before = int((await connection.execute(BEFORE, {"since": since})).scalar_one())
         tables: list[Rows] = []
-        for query in (OUTCOMES, DEAD, ACTS, BACKENDS):
+        for query in (OUTCOMES, DEAD, ACTS, EVIDENCE, RECONCILED, BACKENDS):
             wanted = {"most": MOST_ACTS} if query is ACTS else {}
-            rows = await connection.execute(query, {**(span if query in (OUTCOMES, ACTS) else {}), **wanted})
+            rows = await connection.execute(query, {**({} if query in (DEAD, BACKENDS) else span), **wanted})
             tables.append([dict(row) for row in rows.mappings()])
     return Incident(since, until, width, series, _waiting(before, series), *tables)
 

@@ -52,6 +52,13 @@ def render(proof: Proof, incident: Incident) -> str:
     body = "".join((
         f"<h1>{TITLE}</h1><p class=lead>{span}. Made on {cell(proof.at)} by {cell(operator())}.</p>",
         _verdict(proof), _figures(proof, incident), _timeline(incident), _acts(incident),
+        _section("Evidence against backends", incident.evidence, (
+            "backend", "kind", "proof", "pieces", "orders", "first", "last",
+        )),
+        _section("What the backends have, as they were asked", incident.reconciled, (
+            "at", "operator", "backend", "since", "until", "state", "present", "missing", "resent", "altered",
+            "unknown", "foreign",
+        )),
         _section("Attempts by outcome", incident.outcomes, ("outcome", "attempts", "orders", "first", "last")),
         _section("Dead letters as they stand", incident.dead, ("backend", "reason", "orders", "first", "last")),
         _section("Backends, as they stand", incident.backends, (
