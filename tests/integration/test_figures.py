@@ -20,6 +20,7 @@ from orders import reading
 from orders.cancelling import cancel
 from orders.errors import TooLate
 from orders.journal import snapshot
+from orders.states import State
 from orders.tallying import SUM_UP
 from tests.integration.test_delivery import Bench, Kind, Scripted, on_bench
 from tests.truth import Samples, Truth, at
@@ -82,8 +83,8 @@ class Traffic:
         """Operators and pharmacies change their minds, and evidence comes in."""
         dead = [row["id"] for row in await reading.dead(self.bench.engine, limit=12)]
         self._dice.shuffle(dead)
-        await discard(self.bench.engine, Choice(ids=dead[:1]), "no use")
-        await replay(self.bench.engine, Choice(ids=dead[1:3]), None)
+        await discard(self.bench.engine, Choice(State.DEAD, ids=tuple(dead[:1])), "no use")
+        await replay(self.bench.engine, Choice(State.DEAD, ids=tuple(dead[1:3])), None)
         page = await reading.page(self.bench.engine)
         for row in (*({"id": each} for each in dead[3:4]), *self._dice.sample(page, min(2, len(page)))):
             try:
