@@ -188,6 +188,22 @@ def test_relais_migrate_grants_as_the_owner(
     assert (done.code, "refused" in done.err, PASSWORD in done.err) == (0, False, False), "nothing to do, as anybody"
 
 
+def test_an_owner_need_be_no_superuser(postgres: Postgres, run: Run) -> None:
+    """As docs/deployment.md has it: an owner that may make roles, of a database of its own."""
+    server, place = postgres.database_url("postgres"), f"127.0.0.1:{postgres.port}/t_modest"
+    owner, app = f"postgresql://modest_owner:o@{place}", f"postgresql://modest_app:a@{place}"
+    run(execute(server, "CREATE ROLE modest_owner LOGIN CREATEROLE PASSWORD 'o'"))
+    run(execute(server, "CREATE DATABASE t_modest OWNER modest_owner"))
+    try:
+        for _ in range(2):
+            migrate(owner, used_by=app)
+        run(execute(app, "SELECT 1 FROM orders"))
+        refused(app, "DELETE FROM orders")
+    finally:
+        drops = ("DATABASE IF EXISTS t_modest", "ROLE IF EXISTS modest_app", "ROLE modest_owner")
+        run(execute(server, *(f"DROP {each}" for each in drops)))
+
+
 def test_what_deletes_has_the_right_to() -> None:
     """A statement of ours that deletes from a table names one of those whose rows go."""
     found = set()
