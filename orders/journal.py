@@ -38,7 +38,11 @@ REPLICATED: Final = """
 CASE WHEN current_setting('synchronous_standby_names') <> '' THEN pg_logical_emit_message(true, 'relais', '') END
 """
 SURE: Final = text(f"SELECT {REPLICATED}")
-READ_ONLY: Final = (asyncpg.ReadOnlySQLTransactionError, asyncpg.TargetServerAttributeNotMatched)
+AWAY: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
 MIGRATION_LOCK: Final = 0x52454C41  # "RELA", any number that nobody else takes
 
 
@@ -100,11 +104,10 @@ def unreachable(error: BaseException) -> bool:
     if isinstance(error, DBAPIError) and error.orig is not None:
         # SQLAlchemy's asyncpg adapter keeps asyncpg's own exception as the cause of its DBAPI one.
         cause = error.orig.__cause__
-        shutting_down = isinstance(cause, asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError)
-        lost = isinstance(cause, asyncpg.InterfaceError | asyncpg.InsufficientResourcesError | OSError)
-        return shutting_down or lost or isinstance(cause, READ_ONLY) or error.connection_invalidated
+        lost = isinstance(cause, (*AWAY, asyncpg.InterfaceError, asyncpg.InsufficientResourcesError, OSError))
+        return lost or error.connection_invalidated
     kinds = (OSError, TimeoutError, PoolTimeout, OperationalError, InterfaceError, asyncpg.InterfaceError)
-    return isinstance(error, (*kinds, *READ_ONLY, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError))
+    return isinstance(error, (*kinds, *AWAY))
 
 
 def migrate(url: str, *, used_by: str | None = None) -> None:

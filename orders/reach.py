@@ -48,7 +48,10 @@ async def reach(url: str, *, timeout: float, **options: Any) -> asyncpg.Connecti
     """
     dsn, hosts = listener_dsn(url), hosts_of(url)
     if not hosts:
-        return await asyncpg.connect(dsn, timeout=timeout, **options)
+        try:
+            return await asyncpg.connect(dsn, timeout=timeout, **options)
+        except asyncpg.TargetServerAttributeNotMatched as error:
+            raise NoPrimary(_said(error)) from None
     if ATTRIBUTE not in make_url(dsn).query:
         options[ATTRIBUTE] = "read-write"
     async with asyncio.timeout(timeout):

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from config.embedded.account import give, lesser_account
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
@@ -29,29 +25,20 @@ from orders.standing import Mode, Standing
 from tests.certificates import self_signed
 from tests.cluster import sql
 from tests.conftest import SMALL
+from tests.tls import tls_before
+from workers.cli.failure import Failure, journal_at
 
 ORDER = b'{"pharmacy":"990000002","reference":"R","lines":[{"product":"3400937318044","quantity":2}]}'
 
 
-@pytest.fixture(scope="module")
-def own(leash: Leash) -> Iterator[tuple[Postgres, Path]]:
-    """A migrated PostgreSQL of this module's own, which speaks TLS; and the certificate."""
-    place = Path(tempfile.mkdtemp(prefix="relais-test-"))
-    _, pem = self_signed(place, "postgres")
-    key = Path(tempfile.mkdtemp(prefix="relais-test-")) / "server.pem"
-    shutil.copy(pem, key)
-    key.chmod(0o600)
-    if (account := lesser_account()) is not None:
-        give(key.parent, account)
-        give(key, account)
-    tls = {"ssl": "on", "ssl_cert_file": str(key), "ssl_key_file": str(key)}
-    server = Postgres(place, choose(), settings={**SMALL, **tls})
+@pytest.fixture
+def own(leash: Leash, data_dir: Path) -> Iterator[Postgres]:
+    """A migrated PostgreSQL of the test's own."""
+    server = Postgres(data_dir, choose(), settings=SMALL)
     server.start(leash)
     migrate(server.url)
-    yield server, pem
+    yield server
     server.stop()
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.rmtree(key.parent, ignore_errors=True)
 
 
 def behind(url: str, *before: int) -> str:
@@ -136,26 +123,24 @@ def test_hosts_that_are_none_are_told_at_once(url: str) -> None:
         hosts_of(url)
 
 
-def test_tls_is_verified_on_one_host_and_on_several(own: tuple[Postgres, Path], tmp_path: Path) -> None:
-    server, certificate = own
-    verified = f"?sslmode=verify-full&sslrootcert={certificate}"
-
-    async def secured(engine: AsyncEngine) -> bool:
-        query = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-        async with engine.connect() as connection:
-            return bool((await connection.execute(query)).scalar_one())
-
-    for url in (server.url, behind(server.url, choose())):
-        assert on_engine(url + verified, secured)
+def test_tls_is_verified_on_one_host_and_on_several(database_url: str, postgres: Postgres, tmp_path: Path) -> None:
+    _, pem = self_signed(tmp_path, "postgres")
     _, other = self_signed(tmp_path, "other")
-    for url in (server.url, behind(server.url, choose())):
-        with pytest.raises(OSError, match="certificate verify failed"):
-            asked(f"{url}?sslmode=verify-full&sslrootcert={other}")
+
+    async def answers(engine: AsyncEngine) -> Any:
+        async with engine.connect() as connection:
+            return (await connection.execute(text("SELECT 1"))).scalar_one()
+
+    with tls_before(postgres.port, pem, postgresql=True) as secured:
+        alone = database_url.replace(f":{postgres.port}/", f":{secured}/")
+        for url in (alone, behind(alone, choose())):
+            assert on_engine(f"{url}?sslmode=verify-full&sslrootcert={pem}", answers) == 1
+            with pytest.raises(OSError, match="certificate verify failed"):
+                asked(f"{url}?sslmode=verify-full&sslrootcert={other}")
 
 
-def test_nothing_is_answered_for_that_a_standby_should_have_and_does_not(own: tuple[Postgres, Path]) -> None:
+def test_nothing_is_answered_for_that_a_standby_should_have_and_does_not(own: Postgres) -> None:
     """What a commit that was given up left behind is seen by all; it is no receipt, and no journal to go back to."""
-    server, _ = own
     one = entry(parse(ORDER), "front", "erp")
 
     async def once(engine: AsyncEngine) -> None:
@@ -171,25 +156,23 @@ def test_nothing_is_answered_for_that_a_standby_should_have_and_does_not(own: tu
         finally:
             await standing.close()
 
-    sql(server, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-    sql(server, "SELECT pg_reload_conf()")
+    sql(own, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    sql(own, "SELECT pg_reload_conf()")
     try:
         for _ in range(2):
             with pytest.raises((TimeoutError, DBAPIError)) as given_up:
-                on_engine(server.url, once, timeout=1)
+                on_engine(own.url, once, timeout=1)
             assert unreachable(given_up.value)
-            assert on_engine(server.url, look, timeout=1) == (1, Mode.REFUSING)
+            assert on_engine(own.url, look, timeout=1) == (1, Mode.REFUSING)
     finally:
-        sql(server, "ALTER SYSTEM RESET synchronous_standby_names")
-        sql(server, "SELECT pg_reload_conf()")
-    on_engine(server.url, once)
-    assert on_engine(server.url, look) == (1, Mode.JOURNAL)
+        sql(own, "ALTER SYSTEM RESET synchronous_standby_names")
+        sql(own, "SELECT pg_reload_conf()")
+    on_engine(own.url, once)
+    assert on_engine(own.url, look) == (1, Mode.JOURNAL)
 
 
 def test_a_url_of_several_hosts_is_told_without_its_password() -> None:
-    from workers.cli.failure import Failure, journal_at
-
     url = "postgresql://u:secret@h1:1,h2/relais"
     with pytest.raises(Failure, match="the journal at h1:1,h2:5432/relais is out of reach") as told, journal_at(url):
-        raise asyncpg.TargetServerAttributeNotMatched("none")
+        raise NoPrimary("h1:1: takes no writes")
     assert "secret" not in str(told.value)

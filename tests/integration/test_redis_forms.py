@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import ssl
-import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from config.redis import connection
 from orders.spill import Note, Record, SpillDown
 from tests.certificates import self_signed
 from tests.cluster import Watched
+from tests.tls import tls_before
 from tests.waiting import until
 from workers.spill import RECORDS, RedisSpill
 
@@ -35,49 +33,6 @@ def spilling(url: str, work: Callable[[RedisSpill], Awaitable[Any]]) -> Any:
             await store.close()
 
     return asyncio.run(run())
-
-
-@contextmanager
-def tls_before(port: int, pem: Path) -> Iterator[int]:
-    """The port of a server that ends TLS and hands on what it hears."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pem)
-    loop, ready, found = asyncio.new_event_loop(), threading.Event(), [0]
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-    async def hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner, outer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, outer), pump(inner, writer))
-
-    async def serve() -> None:
-        server = await asyncio.start_server(hand_on, "127.0.0.1", 0, ssl=context)
-        found[0] = server.sockets[0].getsockname()[1]
-        ready.set()
-        await stop.wait()
-        server.close()
-
-    stop = asyncio.Event()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield found[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.close()
 
 
 def test_tls_is_spoken_and_verified_by_the_spill_and_the_broker(redis_url: str, tmp_path: Path) -> None:
