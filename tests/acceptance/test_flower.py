@@ -68,7 +68,7 @@ def test_20000_orders_and_a_restart_of_redis_leave_flower_bounded_and_at_work(re
     assert worker.startswith("relais-")
     pages = [asked(relais, path) for path in (f"/worker/{worker}", f"/task/{next(iter(found))}", "/broker")]
     for body in (everything, *pages):
-        assert not [word for word in (note, "34009", '"lines"', "pharmacy") if word.encode() in body]
+        assert not [word for word in (note, '"34009', '"lines"', "pharmacy") if word.encode() in body]
     tell(create_app(Settings(redis_url=relais.endpoints["redis_url"], _env_file=None)), OPTIONS["max_tasks"] + 500)
     until(lambda: total(relais) == OPTIONS["max_tasks"], 30, 0.5, "as many tasks as it keeps")
     memory = psutil.Process(relais.pid("flower")).memory_info().rss
