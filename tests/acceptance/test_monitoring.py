@@ -242,7 +242,7 @@ def test_a_replay_that_holds(watched: Watched) -> None:
     with watched.alert("RelaisReplayHolds", backend="erp"):
         watched.relais("replay", "start", "--yes", "--no-wait", "--stage-hold")
         watched.relais("resume")
-    watched.relais("replay", "cancel")
+    watched.relais("replay", "cancel", "--yes")
     watched.prometheus.clears("RelaisReplayHolds")
 
 
