@@ -1,5 +1,5 @@
-"""Workers that are there and do nothing are restarted, under `relais up` and under `relais worker --supervise`; an outage
-of journal or Redis restarts nobody; and no order is lost by any of it.
+"""Workers that are there and do nothing are restarted, by `relais up` and by `relais worker --supervise`; an
+outage of journal or Redis restarts nobody; and no order is lost by any of it.
 """
 
 from __future__ import annotations
