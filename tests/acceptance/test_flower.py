@@ -102,7 +102,7 @@ def test_its_own_pages_answer_and_read_well(relais: Relais) -> None:
         page.screenshot(path=SHOTS / "flower-task.png", full_page=True)
         assert "oldest" in page.inner_text("body")
         _look(page, f"{base}/workers", "#workers-table tbody tr a", "flower-workers")
-        [name] = json.loads(asked(relais, "/api/workers?status=1"))
+        [name] = json.loads(asked(relais, "/api/workers?refresh=1"))
         assert name in str(page.locator("#workers-table").text_content())
         _look(page, f"{base}/worker/{name}", f"text={name}", "flower-worker")
         _look(page, f"{base}/broker", "text=relais.normal.erp", "flower-broker")
