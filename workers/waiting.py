@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from kombu import Connection
 from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
 from config.backends import load_backends
 from config.celeryconfig import NORMAL, NOTICES, URGENT, queue_of
+from config.redis import connection
 from config.settings import Settings
 from orders.errors import NotFound
 from workers.tasks import DELIVER, POLL, TELL
@@ -55,8 +55,8 @@ def redis_of(settings: Settings) -> Iterator[Redis]:
     """Redis, as the workers reach it. Raises RedisAway, also for what is raised inside."""
     options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "max_retries": 0}
     try:
-        with Connection(settings.need("redis_url"), transport_options=options) as connection:
-            yield connection.default_channel.client
+        with connection(settings.need("redis_url"), **options) as asked:
+            yield asked.default_channel.client
     except (KombuError, RedisError, OSError) as error:
         raise RedisAway((str(error).splitlines() or [type(error).__name__])[0]) from None
 

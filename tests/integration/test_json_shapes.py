@@ -101,6 +101,7 @@ def live(relais: CommandLine, journal: Journal, tmp_path: Path) -> list[UUID]:
         "INSERT INTO findings (reconciliation, order_id, kind, detail) VALUES (1, :id, 'missing', 'not there')",
         id=delivered[1],
     )  # fmt: skip
+    journal.sql("INSERT INTO workers (name, host, pid) VALUES ('relais-7@here', 'here', 7)")
     assert relais("key", "generate", str(tmp_path / "erp.key")).code == 0
     assert relais("key", "add", "erp", str(tmp_path / "erp.key.pub")).code == 0
     return ids
@@ -139,6 +140,10 @@ def _look(fits: Callable[..., Any], ids: list[UUID], tmp_path: Path) -> None:
     fits("evidence", "erp")
     fits("key list")
     fits("spill asides")
+    fits("queue head")
+    fits("queue drop", "relais.normal.erp", "--because", "nothing there", "--yes")
+    fits("space")
+    fits("worker", "--check", "--timeout", "1s")
     fits("reconcile", "--list")
     fits("reconcile", "--resume", "1")
     orders = tmp_path / "orders"
@@ -184,6 +189,7 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID]) -> None
     fits("seal", "--public-key")
     fits("audit")  # the rows put in by hand do not add up
     fits("audit", "--by", "hour")
+    fits("status")
 
 
 def test_every_field_has_a_description_and_nothing_else_passes() -> None:
