@@ -80,7 +80,8 @@ def test_the_weekend_in_short(start: Start, data_dir: Path, tmp_path: Path) -> N
     assert left_running(data_dir) == []
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing_behind(start: Start, tmp_path: Path, how: signal.Signals) -> None:
     process = start("demo", "--orders", "400", "--seconds", "40", TMPDIR=str(tmp_path))
     tmp_path.chmod(0o711)  # PostgreSQL runs as another user where we are root

@@ -110,6 +110,7 @@ def test_sigkill_of_a_worker_child(relais: Relais) -> None:
     relais.delivered_once(ids)
 
 
+@pytest.mark.slow
 def test_sigkill_of_the_whole_worker(relais: Relais) -> None:
     relais.dial(latency_ms=30, latency_sigma=0.5)
     with load(relais, 1500) as ids:

@@ -76,7 +76,8 @@ def seconds(found: dict[str, Any], name: str) -> float:
     return (datetime.fromisoformat(found[name]) - datetime.fromisoformat(found["now"])).total_seconds()
 
 
-@pytest.mark.parametrize("orders", [1000, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("orders", [1600, 5000])
 def test_a_drain_ends_about_when_it_was_foretold_early(
     settings: Settings, leash: Leash, relais: CommandLine, erp: None, orders: int
 ) -> None:

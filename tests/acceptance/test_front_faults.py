@@ -112,6 +112,7 @@ def unnoticed(parts: Apart, front: FrontEnd, outage: float) -> bool:
     return front.p99(gone, back) <= 2 * front.p99(began, gone) + NOISE
 
 
+@pytest.mark.slow
 def test_both_away_in_turn_and_together(parts: Apart) -> None:
     with load(parts) as front:
         parts.postgres.kill()

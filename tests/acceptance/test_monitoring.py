@@ -33,8 +33,7 @@ from tests.tools import ROOT, program
 from tests.waiting import until
 from tests.watching import Prometheus, dashboard, panels_of, prometheus
 
-slow = pytest.mark.slow
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(240)]
 
 TOKEN, SEAL_KEY = "shared-with-prometheus", "5a" * 32
 SOONER = {"> 900": "> 4", "> 3600": "> 6", "> 120": "> 8", "> 90000": "> 12"}
@@ -184,7 +183,6 @@ def test_every_query_of_the_dashboard_finds_its_series(watched: Watched) -> None
             assert watched.prometheus.ask(f"label/{asked[2]}/values", **{"match[]": asked[1]}) == ["erp"]
 
 
-@slow
 def test_an_erp_that_is_out(watched: Watched) -> None:
     with watched.alert("RelaisErpDown", backend="erp"):
         watched.dial(down=True)
@@ -200,7 +198,6 @@ def test_an_erp_in_quarantine(watched: Watched) -> None:
     watched.prometheus.clears("RelaisQuarantined")
 
 
-@slow
 def test_orders_that_will_miss_their_cut_off(watched: Watched) -> None:
     watched.relais("drain", "--timeout", "30s")
     with watched.alert("RelaisCutOffAtRisk", 60, backend="erp"):
@@ -213,7 +210,6 @@ def test_orders_that_will_miss_their_cut_off(watched: Watched) -> None:
     watched.prometheus.clears("RelaisCutOffAtRisk", 40)
 
 
-@slow
 def test_orders_that_are_old(watched: Watched) -> None:
     with watched.alert("RelaisBacklogOld", priority="normal"):
         watched.relais("pause", "--reason", "a test")
@@ -225,7 +221,6 @@ def test_orders_that_are_old(watched: Watched) -> None:
     watched.prometheus.clears("RelaisBacklogOld")
 
 
-@slow
 def test_poison_orders(watched: Watched) -> None:
     with watched.alert("RelaisDeadLetters", reason="refused"):
         watched.dial(refuse_rate=1.0)
@@ -235,7 +230,6 @@ def test_poison_orders(watched: Watched) -> None:
     watched.prometheus.clears("RelaisDeadLetters")
 
 
-@slow
 def test_a_replay_that_holds(watched: Watched) -> None:
     watched.relais("pause", "--reason", "a test")
     watched.submit(30)
@@ -246,7 +240,6 @@ def test_a_replay_that_holds(watched: Watched) -> None:
     watched.prometheus.clears("RelaisReplayHolds")
 
 
-@slow
 def test_no_worker(watched: Watched) -> None:
     with watched.alert("RelaisNoLeader"):
         watched.stop("worker")
@@ -254,7 +247,6 @@ def test_no_worker(watched: Watched) -> None:
     watched.prometheus.clears("RelaisNoLeader")
 
 
-@slow
 def test_a_worker_that_is_stuck(watched: Watched) -> None:
     with watched.alert("RelaisCanarySilent"):
         os.kill(watched.pid("worker"), signal.SIGSTOP)
@@ -262,7 +254,6 @@ def test_a_worker_that_is_stuck(watched: Watched) -> None:
     watched.prometheus.clears("RelaisCanarySilent")
 
 
-@slow
 def test_an_altered_row(watched: Watched) -> None:
     first = "(SELECT id FROM orders ORDER BY id LIMIT 1)"
 
@@ -282,7 +273,6 @@ def test_an_altered_row(watched: Watched) -> None:
     watched.prometheus.clears("RelaisAuditFailed")
 
 
-@slow
 def test_no_audit_for_long(watched: Watched) -> None:
     watched.relais("audit")
     watched.prometheus.clears("RelaisAuditStale")
@@ -292,7 +282,6 @@ def test_no_audit_for_long(watched: Watched) -> None:
     watched.prometheus.clears("RelaisAuditStale")
 
 
-@slow
 def test_postgresql_away(watched: Watched) -> None:
     with watched.alert("RelaisJournalDown"), watched.alert("RelaisSpillInUse"):
         watched.parts.postgres.stop()
@@ -302,7 +291,6 @@ def test_postgresql_away(watched: Watched) -> None:
     watched.prometheus.clears("RelaisSpillInUse", 60)
 
 
-@slow
 def test_redis_away(watched: Watched) -> None:
     with watched.alert("RelaisRedisDown"):
         watched.parts.valkey.kill()
@@ -310,7 +298,6 @@ def test_redis_away(watched: Watched) -> None:
     watched.prometheus.clears("RelaisRedisDown")
 
 
-@slow
 def test_redis_nearly_full(watched: Watched) -> None:
     with redis.Redis.from_url(watched.parts.valkey.url) as client:
         with watched.alert("RelaisRedisMemory"):
@@ -328,7 +315,6 @@ def fill(client: "redis.Redis") -> None:
             client.append("ballast", b"x" * 100_000)
 
 
-@slow
 def test_a_disk_that_fills_up(watched: Watched) -> None:
     if watched.small is None:
         pytest.skip("no small filesystem can be mounted here")
@@ -339,7 +325,6 @@ def test_a_disk_that_fills_up(watched: Watched) -> None:
     watched.prometheus.clears("RelaisDiskFilling", path=str(watched.small))
 
 
-@slow
 def test_an_intake_that_is_away_or_has_nowhere_to_keep_orders(watched: Watched) -> None:
     with watched.alert("RelaisIntakeRefusing"):
         watched.stop("api")
@@ -369,7 +354,6 @@ def refused(watched: Watched) -> bool:
     return False
 
 
-@slow
 def test_an_exporter_that_is_away(watched: Watched) -> None:
     with watched.alert("RelaisExporterDown"):
         watched.stop("exporter")

@@ -19,7 +19,6 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
 DOCUMENT = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 SECTIONS = sections(DOCUMENT)
-QUICK = ("erp-down",)
 APART = ("disk-filling",)  # needs an installation of its own
 ALERTS = {
     "RelaisErpDown": "erp-down", "RelaisQuarantined": "erp-compromised", "RelaisCutOffAtRisk": "cut-off-at-risk",
@@ -68,14 +67,8 @@ def drill(site: Site, anchor: str) -> None:
     site.is_over()
 
 
-SHARED = [
-    pytest.param(anchor, marks=() if anchor in QUICK else pytest.mark.slow)
-    for anchor in DRILLS
-    if anchor not in APART
-]
-
-
-@pytest.mark.parametrize("anchor", SHARED)
+@pytest.mark.slow
+@pytest.mark.parametrize("anchor", [anchor for anchor in DRILLS if anchor not in APART])
 def test_every_command_of_a_section_does_what_the_runbook_says(site: Site, anchor: str) -> None:
     drill(site, anchor)
 
@@ -117,6 +110,7 @@ def test_every_variable_is_explained() -> None:
     assert used - explained == {"DIGEST", "NEW_KEY"} & (used - explained)
 
 
+@pytest.mark.slow
 def test_an_exit_code_or_word_that_the_runbook_gets_wrong_fails(site: Site) -> None:
     with pytest.raises(AssertionError, match=r"exit code 0, not \{1\}"):
         site.shell("relais backlog", {1}, [])

@@ -162,6 +162,7 @@ def test_a_receiver_that_hangs_delays_no_order(relais: Relais, receiver: Receive
     all_told(relais, receiver, first + second)
 
 
+@pytest.mark.slow
 def test_sigkill_of_the_worker_while_it_tells(relais: Relais, receiver: Receiver) -> None:
     receiver.answering.clear()
     ids = relais.submit(100)

@@ -139,6 +139,7 @@ def test_tls_is_verified_on_one_host_and_on_several(database_url: str, postgres:
                 asked(f"{url}?sslmode=verify-full&sslrootcert={other}")
 
 
+@pytest.mark.slow
 def test_nothing_is_answered_for_that_a_standby_should_have_and_does_not(own: Postgres) -> None:
     """What a commit that was given up left behind is seen by all; it is no receipt, and no journal to go back to."""
     one = entry(parse(ORDER), "front", "erp")
