@@ -11,6 +11,7 @@ from typing import Any, Final
 import asyncpg
 import redis
 
+from config.acl import ADMIN
 from config.embedded.account import give, lesser_account
 from config.embedded.files import write_private
 from config.embedded.ports import choose
@@ -38,7 +39,7 @@ class Node(Valkey):
         """As it was set up: a primary that comes back takes itself for one, until the Sentinels tell it otherwise."""
         super().prepare()
         with (self._home / "valkey.conf").open("a") as conf:
-            conf.write(f"masterauth {self._password()}\nrepl-diskless-sync-delay 0\n")
+            conf.write(f"masteruser {ADMIN}\nmasterauth {self._password()}\nrepl-diskless-sync-delay 0\n")
             if self._source is not None:
                 conf.write(f"replicaof 127.0.0.1 {self._source}\n")
 
@@ -47,7 +48,7 @@ class Node(Valkey):
         with redis.Redis.from_url(self.url) as client:
             return dict(client.info(section))
 
-    def _password(self) -> str:
+    def _password(self, user: str = ADMIN) -> str:
         return PASSWORDS["server"].replace(" ", "-")
 
 
@@ -65,7 +66,9 @@ class Watcher(Valkey):
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
         lines = (
             f"port {self.port}", "bind 127.0.0.1", f"dir {self._home}", f"requirepass {self._password()}",
-            f"sentinel monitor {SERVICE} 127.0.0.1 {self._primary} 2", f"sentinel auth-pass {SERVICE} {self._auth}",
+            f"user {ADMIN} on >{self._password()} allkeys allchannels allcommands",
+            f"sentinel monitor {SERVICE} 127.0.0.1 {self._primary} 2", f"sentinel auth-user {SERVICE} {ADMIN}",
+            f"sentinel auth-pass {SERVICE} {self._auth}",
             f"sentinel down-after-milliseconds {SERVICE} 1000", f"sentinel failover-timeout {SERVICE} 5000",
         )  # fmt: skip
         write_private(self._home / "sentinel.conf", "\n".join(lines) + "\n")
@@ -85,7 +88,7 @@ class Watcher(Valkey):
         with redis.Redis.from_url(self.url) as client:
             return int(client.sentinel_master(SERVICE)["num-other-sentinels"])
 
-    def _password(self) -> str:
+    def _password(self, user: str = ADMIN) -> str:
         return PASSWORDS["sentinel"]
 
 
@@ -99,7 +102,7 @@ class Watched:
         auth = PASSWORDS["server"].replace(" ", "-")
         self.sentinels = [Watcher(data_dir / f"sentinel{port}", port, ports[0], auth) for port in ports[2:]]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports[2:])
-        self.url = f"sentinel://:{auth}@{hosts}/0?service={SERVICE}&sentinel_password={PASSWORDS['sentinel']}"
+        self.url = f"sentinel://{ADMIN}:{auth}@{hosts}/0?service={SERVICE}&sentinel_password={PASSWORDS['sentinel']}"
         self.servers: list[Service] = [self.primary, self.replica, *self.sentinels]
 
     def settle(self) -> None:

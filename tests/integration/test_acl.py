@@ -37,7 +37,7 @@ REFUSED: dict[str, list[tuple[Any, ...]]] = {
     "api": [
         ("lpush", QUEUE, "x"), ("rpush", QUEUE, "x"), ("brpop", QUEUE, 1), ("llen", QUEUE), ("rpop", "relais.spill"),
         ("lpop", "relais.spill"), ("ltrim", "relais.spill", 1, -1), ("del", "relais.spill"),
-        ("hdel", "relais.spill.notes", "x"), ("publish", "/0.celery.pidbox", "x"), ("info",),
+        ("hdel", "relais.spill.notes", "x"), ("publish", "/0.celery.pidbox", "x"),
         ("eval", "return redis.call('LPUSH', KEYS[1], 'x')", 1, QUEUE),
         ("eval", "return redis.call('LPOP', KEYS[1])", 1, "relais.spill"),
         ("eval", "return redis.call('RPUSH', ARGV[1], 'x')", 0, QUEUE),
