@@ -69,8 +69,17 @@ def connect(url: str, *, pool: int = 4, timeout: float = 10.0) -> AsyncEngine:
 
 
 def _give_up_a_standby(context: ExceptionContext) -> None:
-    if isinstance(getattr(context.original_exception, "__cause__", None), asyncpg.ReadOnlySQLTransactionError):
+    if _takes_no_writes(context.original_exception):
         context.is_disconnect = True
+
+
+def _takes_no_writes(error: BaseException | None) -> bool:
+    return isinstance(getattr(error, "__cause__", None), asyncpg.ReadOnlySQLTransactionError)
+
+
+def read_only(error: DBAPIError) -> bool:
+    """True when the error says that the journal takes no writes: it is a standby, or somebody set it so."""
+    return _takes_no_writes(error.orig)
 
 
 def transactional(engine: AsyncEngine) -> AsyncEngine:

@@ -76,9 +76,17 @@ async def register(connection: AsyncConnection, pid: int) -> None:
     """Enter a worker of this host that starts, and remove those of the host that are dead."""
     host, name = socket.gethostname(), node(pid)
     for row in (await connection.execute(NEIGHBOURS, {"host": host, "name": name})).all():
-        if not psutil.pid_exists(row.pid):
+        if not _runs(row.pid):
             await forget(connection, row.name)
     await connection.execute(REGISTER, {"name": name, "host": host, "pid": pid})
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process; one that is dead and that nobody has waited for is none."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def keep(connection: AsyncConnection, pid: int) -> Row[Any]:

@@ -114,7 +114,10 @@ class Bench:
             await connection.execute(text(statement))
 
     async def now_due(self) -> None:
-        await self.sql("UPDATE deliveries SET due_at = now() WHERE state IN ('accepted', 'submitted')")
+        await self.sql(
+            "UPDATE deliveries SET due_at = now() WHERE order_id IN (SELECT order_id FROM deliveries "
+            "WHERE state IN ('accepted', 'submitted') ORDER BY order_id FOR UPDATE)"
+        )
 
     async def receipt(self, order_id: UUID) -> Receipt:
         """A receipt that is for this order and no other."""

@@ -107,6 +107,7 @@ def test_the_table_of_metrics_is_what_is_exported(on_bench: OnBench, limited_red
         await bench.accept(3)
         await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         await bench.sql("INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')")
+        await bench.sql("INSERT INTO workers (name, host, pid) VALUES ('relais-7@here', 'here', 7)")
         async with bench.engine.connect() as connection:
             await record(connection, "audit", None, {"sound": True, "faults": 0, "first": []})
         return (await scraped(bench.settings)).decode()
@@ -230,7 +231,7 @@ def test_the_command_serves_until_it_is_told_to_stop(
         process,
         log,
     ):
-        assert f"ready url={url}" in log.read_text()
+        assert f'"event":"ready","url":"{url}"' in log.read_text()
         status, body = asked(f"{url}/metrics")
         assert (status, b'relais_orders_total{fate="accepted"} 0.0' in body) == (200, True)
         taken = CommandLine(capsys, environment(settings))("exporter", "--port", str(port))

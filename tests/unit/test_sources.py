@@ -33,6 +33,7 @@ def test_any_setting_may_come_from_a_file(name: str, tmp_path: Path, monkeypatch
     field = Settings.model_fields[name]
     plain = "postgresql://h/d" if name.endswith("_url") else "a-value:long-enough"
     special = {"seal_key": "00" * 32, "erp_pin": "00" * 32, "client_rate": "2", "backend": "erp"}
+    special |= {"redis_url": "redis://h/0", "otel_endpoint": "http://h:4318"}
     value = special.get(name) or (
         plain if field.default is None else str(field.get_default(call_default_factory=True))
     )

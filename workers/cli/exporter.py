@@ -51,7 +51,7 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
     try:
         await web.TCPSite(runner, host, port).start()
         bound = runner.addresses[0]
-        logging.getLogger("relais.exporter").info("ready url=http://%s:%d", *bound[:2])
+        logging.getLogger("relais.exporter").info("ready", extra={"url": f"http://{bound[0]}:{bound[1]}"})
         await stop.wait()
     finally:
         await runner.cleanup()
