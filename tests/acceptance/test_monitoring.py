@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -368,7 +368,11 @@ def test_every_alert_is_raised_here_and_none_is_left(watched: Watched) -> None:
     ]
     assert raised == {rule["name"] for rule in rules}
     assert {rule["name"]: rule.get("lastError") for rule in rules if rule["health"] != "ok"} == {}
-    until(lambda: firing(watched) <= {"RelaisAuditStale"}, 30, 0.5, "nothing else fires")
+    watched.stop("worker")  # one that met a full Redis may have ended, and nobody here starts it again
+    watched.start("worker")
+    with suppress(AssertionError):
+        until(lambda: firing(watched) <= {"RelaisAuditStale"}, 30, 0.5)
+    assert firing(watched) - {"RelaisAuditStale"} == set()
 
 
 def firing(watched: Watched) -> set[str]:
