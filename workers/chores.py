@@ -36,9 +36,9 @@ class Chores:
     """One leader's, on the connection that holds the lead."""
 
     def __init__(
-        self, connection: AsyncConnection, settings: Settings, publisher: Publisher, route: Routing
+        self, connection: AsyncConnection, settings: Settings, publisher: Publisher, route: Routing, acts: Acts
     ) -> None:  # fmt: skip
-        """Nothing is done yet; `route` says where the orders of the spill go."""
+        """Nothing is done yet; `route` says where the orders of the spill go, `acts` what has been told of them."""
         self._connection = connection
         self._settings = settings
         self._publisher = publisher
@@ -46,7 +46,8 @@ class Chores:
         self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
         self._route = route
         self._noticed = self._summed = self._purged = self._logged = float("-inf")
-        self._acts = Acts()
+        self._acts = acts
+        acts.begin_term()
         self._queue_lost = False
 
     async def unspill(self) -> None:

@@ -23,6 +23,7 @@ from orders.journal import DUE_CHANNEL, connect, unreachable
 from orders.routing import open_routing
 from workers.background import Background
 from workers.chores import Chores
+from workers.logged_steps import Acts
 from workers.operations import register
 from workers.term import PLANNER, Term
 
@@ -49,6 +50,7 @@ class Dispatcher(Background):
         self._backends = load_backends(settings)
         self._route = open_routing(settings)
         self._publisher = publisher
+        self._acts = Acts()
 
     async def _run(self) -> None:
         """Stand for the lead until stopped, whatever happens to the journal."""
@@ -80,7 +82,7 @@ class Dispatcher(Background):
         terms = [Term(connection, settings, publishers[name]) for name, settings in self._backends.items()]
         for name in self._backends:
             await register(connection, name)
-        chores = Chores(connection, self._settings, next(iter(publishers.values())), self._route)
+        chores = Chores(connection, self._settings, next(iter(publishers.values())), self._route, self._acts)
         async with aclosing(chores):
             while not self._stopping.is_set():
                 self._wake.clear()

@@ -16,7 +16,7 @@ from workers.fate import Fate
 
 OVERLAP: Final = 100  # operations may be committed in another order than that of their numbers
 
-NEWEST = text("SELECT max(id) FROM operations")
+NEWEST = text("SELECT coalesce(max(id), 0) FROM operations WHERE at < clock_timestamp() - interval '1 minute'")
 # A cancellation is the client's own, and has been told by the intake.
 ACTS = text("""
 SELECT id, operator, act, detail->>'backend' AS backend, detail->>'orders' AS orders FROM operations
@@ -60,20 +60,30 @@ def tell_rows(event: str, rows: Iterable[Sequence[Any]], backend: str) -> None:
 
 
 class Acts:
-    """Tells of each operator's act once, from the journal, so that those of every console come into one log."""
+    """Tells of each operator's act, from the journal, so that those of every console come into one log.
+
+    What was done a minute before a term or earlier is not told; what a leader told less than a minute before another
+    one's term stands in both their logs.
+    """
 
     def __init__(self) -> None:
-        """What was done before is not told."""
-        self._newest: int | None = None
+        """Lasts as long as the process, over all its terms."""
+        self._begun = False
+        self._newest = 0
         self._told: set[int] = set()
+
+    def begin_term(self) -> None:
+        """Others may have led since, and told."""
+        self._begun = False
 
     async def tell(self, connection: AsyncConnection) -> None:
         """A line for each act since the last time: who, what, to which backend, to how many orders."""
         if not steps.wanted():
             return
-        if self._newest is None:
-            self._newest = (await connection.execute(NEWEST)).scalar_one() or 0
-            self._told = {*range(self._newest - OVERLAP, self._newest + 1)}
+        if not self._begun:
+            before = (await connection.execute(NEWEST)).scalar_one()
+            self._newest, self._begun = max(self._newest, before), True
+            self._told |= {*range(before - OVERLAP, before + 1)}
         rows = (await connection.execute(ACTS, {"after": self._newest - OVERLAP})).all()
         fresh = [row for row in rows if row.id not in self._told]
         steps.say("operation", [
