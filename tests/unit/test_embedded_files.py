@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from config.embedded import files
+from config.embedded import files, ports
 from config.embedded.holding import RUN, Held, Holding
 from config.embedded.marks import Mark, creation
 from config.embedded.ports import choose, is_free
@@ -64,6 +64,22 @@ def test_a_preferred_port_is_taken_when_it_is_free() -> None:
     port = choose()
     assert choose((None, 0, port)) == port
     assert choose((port,), taken=[port]) != port
+
+
+def test_a_port_made_up_is_kept_for_a_server_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else who makes one up has it, not before the server listens nor while it restarts."""
+    port = choose()
+    code = f"from config.embedded import ports; ports.LOWEST = ports.HIGHEST = {port}; ports.choose()"
+    other = (sys.executable, "-c", code)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for _ in range(2):
+        assert b"no free port" in subprocess.run(other, env=env, capture_output=True, check=False).stderr
+        with socket.create_server(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
+            pass
+    kept = len(ports._kept)
+    monkeypatch.setattr(ports, "MOST_KEPT", kept)
+    choose()
+    assert len(ports._kept) == kept, "the oldest is let go"
 
 
 def test_a_port_in_use_is_not_chosen() -> None:
