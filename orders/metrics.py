@@ -109,7 +109,7 @@ class Metrics:
         """All of it, and what the process uses, in Prometheus' text format, whose media type is CONTENT_TYPE."""
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(_Families([*self._counted(), *_standing(now)]))
+        registry.register(Families([*self._counted(), *_standing(now)]))
         return generate_latest(registry)
 
     def _counted(self) -> Iterator[Metric]:
@@ -143,7 +143,7 @@ def _standing(now: Now) -> Iterator[Metric]:
     yield CounterMetricFamily("relais_intake_rate_limit_errors", what, value=errors)
 
 
-class _Families(Collector):
+class Families(Collector):
     """Families that are there already, in the registry's terms."""
 
     def __init__(self, families: list[Metric]) -> None:

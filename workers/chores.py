@@ -45,7 +45,7 @@ class Chores:
         self._spill = RedisSpill(settings.need("redis_url"))
         self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
         self._route = route
-        self._noticed = self._summed = self._purged = self._logged = float("-inf")
+        self._done: dict[str, float] = {}  # when each was done last
         self._acts = acts
         acts.begin_term()
         self._queue_lost = False
@@ -65,30 +65,26 @@ class Chores:
 
     async def tell(self) -> None:
         """Publish what webhooks are to be told."""
-        if self._queue_lost or time.monotonic() - self._noticed < NOTICES_EVERY:
-            return
-        self._noticed = time.monotonic()
-        await notices.dispatch(self._connection, self._settings, self._publisher)
+        if not self._queue_lost and self._due("notices", NOTICES_EVERY):
+            await notices.dispatch(self._connection, self._settings, self._publisher)
 
-    async def purge(self) -> None:
-        """Remove workers that nothing is heard of."""
-        if time.monotonic() - self._purged >= PURGE_EVERY:
-            self._purged = time.monotonic()
+    async def keep_house(self) -> None:
+        """Take workers that have gone off the list, make few rows of many tallies, log what operators have done."""
+        if self._due("workers", PURGE_EVERY):
             await liveness.purge(self._connection)
-
-    async def sum_up(self) -> None:
-        """Make few rows of many tallies."""
-        if time.monotonic() - self._summed < TALLIES_EVERY:
-            return
-        self._summed = time.monotonic()
-        await self._connection.execute(SUM_UP)
-
-    async def log(self) -> None:
-        """Log what operators have done since the last time."""
-        if time.monotonic() - self._logged >= ACTS_EVERY:
-            self._logged = time.monotonic()
+        if self._due("tallies", TALLIES_EVERY):
+            await self._connection.execute(SUM_UP)
+        if self._due("acts", ACTS_EVERY):
             await self._acts.tell(self._connection)
 
     async def aclose(self) -> None:
         """Let go of the spill."""
         await self._spill.close()
+
+    def _due(self, chore: str, every: float) -> bool:
+        """Whether it is this long since the chore was due last; it is done now."""
+        now = time.monotonic()
+        if now - self._done.get(chore, float("-inf")) < every:
+            return False
+        self._done[chore] = now
+        return True

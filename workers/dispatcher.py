@@ -90,9 +90,7 @@ class Dispatcher(Background):
                 for term in terms:
                     await term.tick()
                 await chores.tell()
-                await chores.purge()
-                await chores.sum_up()
-                await chores.log()
+                await chores.keep_house()
                 await self._pause(self._settings.tick)
                 await asyncio.sleep(COALESCE)
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})

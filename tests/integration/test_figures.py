@@ -19,6 +19,7 @@ from orders import reading
 from orders.cancelling import cancel
 from orders.errors import TooLate
 from orders.journal import snapshot
+from orders.metrics import Families
 from orders.states import State
 from orders.tallying import SUM_UP
 from tests.integration.test_delivery import Bench, Kind, Scripted, on_bench
@@ -26,7 +27,6 @@ from tests.truth import Samples, Truth, at
 from workers import suspicion
 from workers.delivery import deliver
 from workers.erp.port import Evidence
-from workers.monitoring.exporter import Found
 from workers.monitoring.families import journal_families
 from workers.monitoring.figures import read_figures
 from workers.operations import record
@@ -132,7 +132,7 @@ class Traffic:
 
 def exported(families: Sequence[Metric]) -> Samples:
     registry = CollectorRegistry()
-    registry.register(Found(list(families)))
+    registry.register(Families(list(families)))
     return {
         at(sample.name, **sample.labels): sample.value
         for family in text_string_to_metric_families(generate_latest(registry).decode())

@@ -55,12 +55,10 @@ def _settings(ctx: typer.Context) -> Settings:
 async def _clients(url: str) -> list[str]:
     import asyncio
 
-    import asyncpg
-
-    from orders.reach import listener_dsn
+    from orders.reach import reach
 
     async with asyncio.timeout(PATIENCE):
-        connection = await asyncpg.connect(listener_dsn(url), timeout=PATIENCE)
+        connection = await reach(url, timeout=PATIENCE)
         try:
             return [row["name"] for row in await connection.fetch("SELECT name FROM clients ORDER BY name")]
         finally:

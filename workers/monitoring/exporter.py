@@ -17,11 +17,12 @@ from typing import Final, TypeVar
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import CollectorRegistry
 
 from config.backends import load_backends
 from config.settings import Settings
 from orders.journal import connect, snapshot, unreachable
+from orders.metrics import Families
 from workers.forecasting import Forecast, draining
 from workers.monitoring.catalogue import family
 from workers.monitoring.families import journal_families
@@ -113,17 +114,8 @@ def render(
         idle = [name for name in backends if name not in busy]
         found += [*journal_families(figures, backends), *forecast_families(forecasts, idle)]
     registry = CollectorRegistry()
-    registry.register(Found(found))
+    registry.register(Families(found))
     return generate_latest(registry)
-
-
-class Found(Collector):
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> list[Metric]:
-        """All of them."""
-        return self._families
 
 
 def exporter_app(settings: Settings) -> web.Application:
