@@ -32,8 +32,11 @@ SMALL = {"shared_buffers": "32MB", "max_wal_size": "256MB", "max_connections": "
 
 
 def pytest_configure() -> None:
-    """SIGTERM ends a run as Ctrl-C does: fixtures are torn down."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """SIGTERM ends a run as Ctrl-C does: fixtures are torn down. What a test starts hears Ctrl-C also where the shell
+    that runs the tests in its background has it ignored.
+    """
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.default_int_handler)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
