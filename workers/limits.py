@@ -78,6 +78,7 @@ class RateLimit:
         self._default = default
         self._buckets: dict[str, _Bucket] = {}
         self._telling: asyncio.Task[None] | None = None
+        self._closing = False
         self._redis = open_redis(url, PATIENCE)
 
     def spend(self, client: str, orders: int, rate: float | None, burst: int | None) -> float:
@@ -96,6 +97,7 @@ class RateLimit:
 
     async def close(self) -> None:
         """Stop telling, and let go of the connection."""
+        self._closing = True  # a client library may swallow what cancels it
         if self._telling is not None:
             self._telling.cancel()
             await asyncio.wait({self._telling})
@@ -107,7 +109,7 @@ class RateLimit:
 
     async def _tell(self) -> None:
         """Exchange while there is anything to limit, or Redis is to be found back."""
-        while self._buckets or self.open:
+        while not self._closing and (self._buckets or self.open):
             await asyncio.sleep(BREATH if self.open else TICK)
             try:
                 async with asyncio.timeout(PATIENCE):

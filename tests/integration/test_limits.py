@@ -92,6 +92,25 @@ def test_what_one_process_lets_through_the_others_know(redis_url: str) -> None:
     asyncio.run(main())
 
 
+def test_it_stops_though_its_end_was_swallowed(redis_url: str) -> None:
+    """As a client library does when it is cancelled at a bad moment."""
+
+    class Deaf(RateLimit):
+        async def _exchange(self) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                inside.set()
+                await asyncio.sleep(60)
+
+    async def main() -> None:
+        deaf = Deaf(redis_url)
+        assert deaf.spend("front", 1, SLOW, 10) == 0
+        await inside.wait()
+        await asyncio.wait_for(deaf.close(), 5)
+
+    inside = asyncio.Event()  # belongs to the loop that first waits for it
+    asyncio.run(main())
+
+
 def test_a_process_that_is_new_has_what_the_others_left(redis_url: str) -> None:
     async def main() -> None:
         async with limits(redis_url) as [before]:
