@@ -100,6 +100,7 @@ def test_an_erp_that_confirms_later_is_polled(relais: Relais) -> None:
     relais.delivered_once(ids)
 
 
+@pytest.mark.slow
 def test_sigkill_of_a_worker_child(relais: Relais) -> None:
     relais.dial(latency_ms=30, latency_sigma=0.5)
     with load(relais, 1500) as ids:
@@ -160,6 +161,7 @@ def thawed(pid: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_frozen_leader_loses_the_lead_to_another_worker(relais: Relais, leash: Leash) -> None:
     frozen = [relais.pid("worker"), *relais.worker_children()]
     for pid in frozen:
@@ -235,6 +237,7 @@ def test_postgresql_killed_under_load(relais: Relais) -> None:
     relais.delivered_once(ids)
 
 
+@pytest.mark.slow
 def test_the_api_killed_mid_request(relais: Relais) -> None:
     with load(relais, 2000) as ids:
         for _ in range(2):

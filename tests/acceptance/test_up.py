@@ -179,6 +179,7 @@ def test_what_is_up_is_where_it_says_and_for_its_owner_alone(start: Callable[...
             assert not any(secret in " ".join(process.cmdline()) for secret in secrets), process
 
 
+@pytest.mark.slow
 def test_what_has_a_url_is_not_started(start: Callable[..., Up], database_url: str, redis_url: str) -> None:
     sink = "http://127.0.0.1:9"
     up = start(database_url=database_url, redis_url=redis_url, erp_url=sink)
