@@ -117,8 +117,9 @@ def named(chain: Chain) -> set[int]:
 
 
 def alterable(column: Any) -> bool:
-    """Not the transaction, which moves a row, and no number that PostgreSQL alone gives."""
-    return column.name != "tx" and not (column.identity and column.identity.always)
+    """What a seal covers; not the transaction, which moves a row, and no number that PostgreSQL alone gives."""
+    covered = column.table.name == "seals" or column.name in COLUMNS[column.table.name].split(", ")
+    return covered and column.name != "tx" and not (column.identity and column.identity.always)
 
 
 def another(column: Any) -> str:
