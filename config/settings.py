@@ -18,7 +18,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validat
 
 from config.acl import OPS
 from config.redis_url import redis_address
-from config.sources import FromEnvironment, with_password
+from config.settings_console import ConsoleSettings
+from config.sources import with_password
 
 ENDPOINTS = "endpoints.json"
 
@@ -34,7 +35,7 @@ def default_data_dir() -> Path:
     return Path.home() / ".local" / "share" / "relais"
 
 
-class Settings(FromEnvironment):
+class Settings(ConsoleSettings):
     """All settings; durations are seconds. Raises pydantic's ValidationError naming each wrong variable."""
 
     database_url: str | None = Field(

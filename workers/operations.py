@@ -9,6 +9,9 @@ from __future__ import annotations
 import getpass
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy import case, insert, text, update
@@ -24,9 +27,22 @@ FIRST_WINDOW = 50  # orders
 REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
 
 
+ACTING: ContextVar[str | None] = ContextVar("acting", default=None)
+
+
 def operator() -> str:
-    """Who is acting: RELAIS_OPERATOR, else the person behind sudo, else the account."""
-    return os.environ.get("RELAIS_OPERATOR") or os.environ.get("SUDO_USER") or getpass.getuser()
+    """Who is acting: who `acting_as` names, else RELAIS_OPERATOR, else the person behind sudo, else the account."""
+    return ACTING.get() or os.environ.get("RELAIS_OPERATOR") or os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+@contextmanager
+def acting_as(name: str) -> Iterator[None]:
+    """Whatever is done within is recorded as this operator's."""
+    token = ACTING.set(name)
+    try:
+        yield
+    finally:
+        ACTING.reset(token)
 
 
 async def record(connection: AsyncConnection, act: str, reason: str | None, detail: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ COMMANDS = [
     "client change", "client rotate", "client revoke", "webhook add", "webhook list", "webhook rotate",
     "webhook enable", "webhook disable", "webhook test", "webhook notices", "webhook move", "webhook remove",
     "spill asides", "spill readmit", "dead list", "dead show", "dead replay", "dead discard", "spool status",
-    "spool flush", "spool export", "space", "queue head", "queue drop", "exporter", "secrets", "acl",
+    "spool flush", "spool export", "space", "queue head", "queue drop", "exporter", "secrets", "acl", "console",
 ]  # fmt: skip
 
 

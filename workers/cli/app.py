@@ -12,6 +12,7 @@ import typer
 from workers.cli import installing, recovery, reports, servers, simulator, trust
 from workers.cli.auditing import audit
 from workers.cli.clients import client
+from workers.cli.console import console
 from workers.cli.dead import dead
 from workers.cli.divert import divert
 from workers.cli.exporter import exporter
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "worker": worker,
     "flower": servers.flower,
     "exporter": exporter,
+    "console": console,
     "secrets": installing.secrets,
     "acl": installing.acl,
     "erp-sim": simulator.erp_sim,

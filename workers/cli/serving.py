@@ -1,4 +1,4 @@
-"""The intake as a process: uvicorn on one socket, told apart from other programs by one line when it is ready.
+"""Intake and console as processes: uvicorn on one socket, told apart from other programs by one line when ready.
 
 At SIGTERM or SIGINT it stops taking connections, lets the requests in hand have their answer, and exits with 0.
 """
@@ -10,13 +10,15 @@ import logging
 import resource
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from config import logs, traces
 from config.settings import Settings
-from orders.api import Api, Parts, create_app
+from orders.api import Parts, create_app
 from orders.spill import Seal
 from workers.cli.failure import Failure
 from workers.limits import RateLimit
@@ -34,21 +36,37 @@ def serve_api(settings: Settings, host: str, port: int) -> None:
     """Serve the intake until told to stop. Failure when the address cannot be had."""
     logs.begin(settings)
     traces.begin(settings, "relais-api")
-    logging.getLogger("uvicorn").setLevel(max(logging.getLogger().level, logging.WARNING))
     listening = _listen(host, port)
     app = create_app(_with_files(settings), _parts(settings))
+    started = _serve(app, app.end_streams, listening)
+    traces.end()
+    if not started:
+        raise Failure("the intake did not start")
+
+
+def serve_console(settings: Settings, host: str, port: int) -> None:
+    """Serve the console until told to stop. Failure when the address cannot be had."""
+    from workers.console.app import create_app as create_console
+
+    logs.begin(settings)
+    app = create_console(settings)
+    if not _serve(app, app.state.end_streams, _listen(host, port)):
+        raise Failure("the console did not start")
+
+
+def _serve(app: ASGIApp, end_streams: Callable[[], Awaitable[None]], listening: socket.socket) -> bool:
+    """Until a signal stops it; whether it ever started."""
+    logging.getLogger("uvicorn").setLevel(max(logging.getLogger().level, logging.WARNING))
     options = uvicorn.Config(
         app, loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False,
         log_config=None, server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE,
     )  # fmt: skip
-    server = _Server(options, app)
+    server = _Server(options, end_streams)
     # uvicorn raises the signal that stopped it once more when it is done; by then it has done what was asked.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, server.told)
     server.run(sockets=[listening])
-    traces.end()
-    if not server.started:
-        raise Failure("the intake did not start")
+    return server.started
 
 
 def _with_files(settings: Settings) -> Settings:
@@ -76,9 +94,9 @@ def _parts(settings: Settings) -> Parts:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, options: uvicorn.Config, api: Api) -> None:
+    def __init__(self, options: uvicorn.Config, end_streams: Callable[[], Awaitable[None]]) -> None:
         super().__init__(options)
-        self._api = api
+        self._end_streams = end_streams
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -90,7 +108,7 @@ class _Server(uvicorn.Server):
             log.info("ready", extra={"url": _url(sockets[0])})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._api.end_streams()
+        await self._end_streams()
         await super().shutdown(sockets)
 
     def told(self, number: int, frame: FrameType | None) -> None:

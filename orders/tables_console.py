@@ -1,0 +1,37 @@
+"""The journal's tables of the console: who may come in, and who is in.
+
+A password is kept as argon2id's own writing of it (RFC 9106), a session as the SHA-256 of its token. An account is
+disabled, never deleted: its name is in `operations`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, Table, Text
+
+from orders.tables import NOW, Instant, metadata
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", Text, primary_key=True, comment="as it stands in operations"),
+    Column("role", Text, nullable=False),
+    Column("password", Text, comment="argon2id; null for who comes by the identity provider alone"),
+    Column("subject", Text, unique=True, comment="issuer and subject at the identity provider"),
+    Column("created_at", Instant, nullable=False, server_default=NOW),
+    Column("changed_at", Instant, nullable=False, server_default=NOW, comment="of the password"),
+    Column("disabled_at", Instant),
+    CheckConstraint("role IN ('viewer', 'operator', 'approver')", name="role"),
+    comment="who may come in to the console, and what they may do there",
+)
+
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True, comment="SHA-256 of the token"),
+    Column("account", Text, nullable=False),
+    Column("created_at", Instant, nullable=False, server_default=NOW),
+    Column("seen_at", Instant, nullable=False, server_default=NOW),
+    Column("expires_at", Instant, nullable=False, comment="at the latest"),
+    Index("ix_console_sessions_account", "account"),
+    comment="who is logged in at the console; rows come and go",
+)

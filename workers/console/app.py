@@ -1,0 +1,54 @@
+"""The console put together: its rooms, its guards, its static files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from config.settings import Settings
+from workers.console import access, acts, dead, overview, recovery, report, search
+from workers.console.access.guard import Doorkeeper
+from workers.console.desk import Desk
+from workers.console.failing import add_handlers
+from workers.console.shielding import Shield
+
+ROOMS = (access, overview, acts, recovery, dead, search, report)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application on `database_url`; connects when it starts to serve. Raises MissingSetting."""
+    settings.need("database_url")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.desk = Desk.open(settings)
+        try:
+            yield
+        finally:
+            await app.state.desk.close()
+
+    app = FastAPI(title="Relais console", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.mount("/static", StaticFiles(packages=[("workers.console", "static")]))
+    app.add_api_route("/healthz", get_health, methods=["GET"], include_in_schema=False)
+    for room in ROOMS:
+        app.include_router(room.router)
+    add_handlers(app)
+    app.state.end_streams = partial(_end_streams, app)
+    app.add_middleware(Doorkeeper)
+    app.add_middleware(Shield)
+    return app
+
+
+async def _end_streams(app: FastAPI) -> None:
+    """End what would never end by itself, before a server that stops waits for it."""
+    app.state.desk.stopping.set()
+
+
+async def get_health() -> Response:
+    """Alive, whatever the stores do."""
+    return JSONResponse({"status": "ok"})

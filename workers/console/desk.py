@@ -1,0 +1,47 @@
+"""What all requests of one console process share: settings, the journal, languages. Belongs to one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.settings import Settings
+from orders.journal import connect
+from workers.console.access.sessions import Sessions
+from workers.console.rendering import Pages
+
+POOL: Final = 8  # connections; a page takes one, briefly
+STATEMENT: Final = 10.0  # seconds for one statement of a page
+
+
+@dataclass(slots=True)
+class Desk:
+    """Opened when the console starts to serve, closed when it stops."""
+
+    settings: Settings
+    engine: AsyncEngine
+    pages: Pages
+    sessions: Sessions
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)  # streams end when it is set
+
+    @classmethod
+    def open(cls, settings: Settings) -> Desk:
+        """Nothing connects yet. Raises MissingSetting."""
+        engine = connect(settings.need("database_url"), pool=POOL, timeout=STATEMENT)
+        return cls(settings, engine, Pages(settings), Sessions(engine, settings))
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self.engine.dispose()
+
+
+def _desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+AtDesk = Annotated[Desk, Depends(_desk)]

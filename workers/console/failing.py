@@ -1,0 +1,79 @@
+"""What a person sees when something cannot be done: one page for all of it, with the word and what helps.
+
+The class of the error decides the status. A journal that is out of reach is no accident of the console's: it says so
+and shows what it knew last.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from orders.errors import Forbidden, Malformed, NotFound, NotSo, RelaisError, Throttled, TooLate, Unauthorised
+from orders.journal import unreachable
+from workers.console.rendering import page
+from workers.console.words import N_
+
+log = logging.getLogger("relais.console")
+
+STATUS: Final[dict[type[Exception], int]] = {
+    NotFound: 404, NotSo: 409, TooLate: 409, Forbidden: 403, Malformed: 422, RequestValidationError: 422,
+    Throttled: 429,
+}  # fmt: skip
+TITLES: Final = {
+    403: N_("You may not do this"), 404: N_("Nothing goes by that name"), 405: N_("This page takes no such request"),
+    409: N_("It is not so any more"), 413: N_("That is too long"), 422: N_("Something is missing or wrong"),
+    429: N_("Too often"), 500: N_("Something went wrong here"), 503: N_("The journal is out of reach"),
+}  # fmt: skip
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Let every error become a page."""
+    for kind in (RelaisError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _answer)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    if isinstance(error, Unauthorised):
+        return _to_login(request)
+    status, said = _status(error), _said(error)
+    if status == 500:
+        log.error("a page failed", exc_info=error, extra={"path": request.url.path})
+    title = TITLES.get(status, TITLES[500])
+    answer = page(request, "failed.html", status=status, title=title, said=said, code=status)
+    if isinstance(error, Throttled):
+        answer.headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    return answer
+
+
+def _to_login(request: Request) -> Response:
+    """Back to where they wanted to go, once they are logged in; a fragment takes the whole page there."""
+    wanted = request.url.path if request.method == "GET" else "/"
+    if request.url.query and request.method == "GET":
+        wanted += f"?{request.url.query}"
+    login = f"/login?next={quote(wanted, safe='')}"
+    if "hx-request" in request.headers:
+        return Response(status_code=401, headers={"HX-Redirect": "/login"})
+    return RedirectResponse(login, status_code=303)
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, HTTPException):
+        return error.status_code
+    found = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+    return found or (503 if unreachable(error) else 500)
+
+
+def _said(error: Exception) -> list[str]:
+    """What the error has to say, nothing where it would tell of our insides."""
+    if isinstance(error, Malformed):
+        return [f"{fault.field}: {fault.message}" for fault in error.faults]
+    if isinstance(error, RequestValidationError):
+        return [f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}" for each in error.errors()]
+    return [str(error)] if isinstance(error, RelaisError) and str(error) else []

@@ -1,0 +1,84 @@
+"""Pages from templates: one Jinja2 environment a language, everything escaped, undefined names an error.
+
+A template may use `person`, `csrf`, `path`, `theme`, `lang`, `static(name)` and the filters of its language
+(`number`, `moment`, `clock`, `ago`, `duration`, `share`) beside what its page hands it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from config.settings import Settings
+from workers.console.words import Words, languages, preferred
+
+LANGUAGE: Final = "relais-lang"  # cookies; what a person chose for this browser
+THEME: Final = "relais-theme"
+THEMES: Final = ("auto", "light", "dark")
+
+
+class Pages:
+    """Renders. What differs between two requests is in the request, so one is enough for a process."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Templates are compiled when they are first used. LookupError for an unknown time zone."""
+        self.words = languages(settings.console_time_zone)
+        self._environments = {code: _environment(words) for code, words in self.words.items()}
+
+    def language(self, request: Request) -> Words:
+        """The language of this request: what was chosen here, else what the browser prefers."""
+        chosen = request.cookies.get(LANGUAGE)
+        return self.words[chosen if chosen in self.words else preferred(request.headers.get("accept-language"))]
+
+    def render(self, request: Request, template: str, **context: Any) -> str:
+        """A page or a fragment as text."""
+        found = self._environments[self.language(request).code].get_template(template)
+        theme = request.cookies.get(THEME)
+        person = getattr(request.state, "person", None)
+        return found.render(
+            person=person, csrf=person.csrf if person else "", path=request.url.path,
+            theme=theme if theme in THEMES else THEMES[0], **context,
+        )  # fmt: skip
+
+    def fragment(self, language: str, template: str, **context: Any) -> str:
+        """A fragment that is the same for everybody who reads this language."""
+        return self._environments[language].get_template(template).render(**context)
+
+
+def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
+    """A page or a fragment as an answer."""
+    return HTMLResponse(request.app.state.desk.pages.render(request, template, **context), status_code=status)
+
+
+def words_of(request: Request) -> Words:
+    """The language of this request."""
+    language: Words = request.app.state.desk.pages.language(request)
+    return language
+
+
+@cache
+def static(name: str) -> str:
+    """The address of one of our static files, which changes with its content. FileNotFoundError."""
+    content = (files("workers.console") / "static").joinpath(*name.split("/")).read_bytes()
+    return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def _environment(words: Words) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("workers.console"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.i18n"],
+    )  # fmt: skip
+    environment.install_gettext_callables(  # type: ignore[attr-defined]
+        words.gettext, words.ngettext, newstyle=True
+    )
+    environment.globals |= {"lang": words.code, "static": static}
+    environment.filters |= {
+        name: getattr(words, name) for name in ("number", "moment", "clock", "ago", "duration", "share")
+    }
+    return environment
