@@ -11,10 +11,16 @@ from fastapi.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from config.settings import Settings
-from workers.console import access, acts, dead, overview, recovery, report, search
+from workers.console.access import pages as access
 from workers.console.access.guard import Doorkeeper
+from workers.console.acts import pages as acts
+from workers.console.dead import pages as dead
 from workers.console.desk import Desk
 from workers.console.failing import add_handlers
+from workers.console.overview import pages as overview
+from workers.console.recovery import pages as recovery
+from workers.console.report import pages as report
+from workers.console.search import pages as search
 from workers.console.shielding import Shield
 
 ROOMS = (access, overview, acts, recovery, dead, search, report)

@@ -1,5 +1,1 @@
 """The room `acts` of the console."""
-
-from workers.console.acts.pages import router
-
-__all__ = ["router"]

@@ -1,0 +1,69 @@
+"""What an act is to the console: it is chosen, shown, reasoned, run once, and says what came of it.
+
+Each room names its acts in an `acts.py` of its own; `registry` puts them together, and the pages of this room run
+them all alike. An act's own functions are those of the command line: they write `operations` in the transaction that
+does it, under the name of whoever is at the console (`workers.operations.acting_as`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from orders.errors import RelaisError
+from workers.console.access.people import Role
+from workers.console.desk import Desk
+from workers.console.words import Words
+
+Chosen = dict[str, Any]  # what the act is about, as JSON has it
+
+
+class Stopped(RelaisError):
+    """Somebody stopped the act; what was done before stays done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an act would touch, as it stands now.
+
+    `orders` is how many, None for an act that touches none by itself. `facts` are names and values, both worded in
+    the person's language; `sample` at most ten rows, with `columns` of (key, heading). `sees` is a digest of all that
+    a person would judge by: an act is refused when it is another by then. `hindered` says why it cannot be done now.
+    """
+
+    orders: int | None
+    facts: Sequence[tuple[str, str]] = ()
+    sample: Sequence[Mapping[str, Any]] = ()
+    columns: Sequence[tuple[str, str]] = ()
+    sees: str = ""
+    hindered: str | None = None
+    warning: str | None = None
+
+
+class Running(Protocol):
+    """What an act that runs tells while it does."""
+
+    async def at(self, done: int, total: int | None, note: str = "") -> None:
+        """So much of so much is done; raises Stopped when somebody asked to stop. To be called between batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One kind of act.
+
+    `choose` makes what it is about of a form's or an address's fields, and raises Malformed naming each that is
+    wrong. `run` does it and returns what came of it, as JSON; it raises NotSo when things are not as they have to be.
+    An act that is `long` runs on after the answer to the click, and can be stopped.
+    """
+
+    kind: str
+    title: str  # marked with N_
+    button: str  # marked with N_: what the button says that does it
+    role: Role
+    choose: Callable[[Mapping[str, str]], Chosen]
+    preview: Callable[[Desk, Chosen, Words], Awaitable[Preview]]
+    run: Callable[[Desk, Chosen, str, Running], Awaitable[dict[str, Any]]]
+    long: bool = False
+    danger: bool = False
+    told: Mapping[str, str] = field(default_factory=dict)  # keys of the outcome -> headings marked with N_

@@ -1,0 +1,9 @@
+"""The acts of the room `dead`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from workers.console.acts.kinds import Act
+
+ACTS: Final[tuple[Act, ...]] = ()
