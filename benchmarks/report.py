@@ -28,7 +28,8 @@ TARGETS = {
     "batch_intake_ratio": (15.0, "at least"), "batch_memory_ratio": (1.1, "at most"),
     "intake_p99_redis_silent_ratio": (2.0, "at most"), "sse_listeners_mib": (100.0, "at most"),
     "sse_intake_p99_ratio": (1.2, "at most"), "reconcile_flatness": (1.2, "at most"),
-    "reconcile_memory_ratio": (1.1, "at most"),
+    "reconcile_memory_ratio": (1.1, "at most"), "console_page_ratio": (2.0, "at most"),
+    "console_intake_p99_ratio": (1.1, "at most"),
 }  # fmt: skip
 SPREAD = ("min", "median", "max")
 
