@@ -1,12 +1,14 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv tools demo test test-all lint bench-quick bench-backlog bench-reconcile lock lock-image assets clean
+.PHONY: help venv tools demo test test-all lint bench-quick bench-backlog bench-reconcile bench-console lock lock-image assets clean
 unexport PYTHONPATH PYTHONHOME
 
 BIN := .venv/bin
 READY := .venv/.ready
 UV ?= uv
+# Files go to two processes as they come, the long ones of tests/acceptance first, so that both end together.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -23,11 +25,11 @@ demo: $(READY) ## the weekend of 19 October 2024, in about a minute
 	@$(BIN)/relais demo
 
 test: lint tools ## what CI runs: lint, then all tests but the long fault runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint ## all tests
 	@$(BIN)/python .ci/tools.py chromium
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check
@@ -43,6 +45,9 @@ bench-backlog: $(READY) ## a backlog of 200,000 orders
 
 bench-reconcile: $(READY) ## 200,000 acknowledged orders asked about again
 	@$(BIN)/python -m benchmarks.reconcile
+
+bench-console: $(READY) ## the console over a million orders, and what 100 open ones cost the intake
+	@$(BIN)/python -m benchmarks.console
 
 lock: ## both locks from pyproject.toml, newest versions (needs uv)
 	$(UV) pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade \
