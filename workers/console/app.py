@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 from config.settings import Settings
 from workers.console.access import pages as access
 from workers.console.access.guard import Doorkeeper
+from workers.console.access.oidc import Provider
 from workers.console.acts import pages as acts
 from workers.console.dead import pages as dead
 from workers.console.desk import Desk
@@ -29,6 +30,7 @@ ROOMS = (access, overview, acts, recovery, dead, search, report)
 def create_app(settings: Settings) -> FastAPI:
     """The application on `database_url`; connects when it starts to serve. Raises MissingSetting."""
     settings.need("database_url")
+    Provider.of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

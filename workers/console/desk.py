@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.journal import connect
+from workers.console.access.logins import Logins
+from workers.console.access.oidc import Provider
 from workers.console.access.sessions import Sessions
 from workers.console.rendering import Pages
 
@@ -26,16 +28,20 @@ class Desk:
     engine: AsyncEngine
     pages: Pages
     sessions: Sessions
+    logins: Logins
+    provider: Provider | None  # who else vouches for people
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # streams end when it is set
 
     @classmethod
     def open(cls, settings: Settings) -> Desk:
         """Nothing connects yet. Raises MissingSetting."""
         engine = connect(settings.need("database_url"), pool=POOL, timeout=STATEMENT)
-        return cls(settings, engine, Pages(settings), Sessions(engine, settings))
+        sessions, logins = Sessions(engine, settings), Logins(engine, settings)
+        return cls(settings, engine, Pages(settings), sessions, logins, Provider.of(settings))
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections and threads."""
+        self.logins.passwords.close()
         await self.engine.dispose()
 
 
