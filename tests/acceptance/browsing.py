@@ -85,12 +85,20 @@ class Visitor:
 
     def sound(self, name: str, *, full: bool = True) -> None:
         """Hold the page against all that every page promises, and keep what it looks like."""
+        assert self.unsound(name, full=full) == []
+
+    def unsound(self, name: str, *, full: bool = True) -> list[str]:
+        """What is wrong with the page, of which a screenshot is kept."""
         self.shot(name, full=full)
-        assert self.page.locator("h1").count() == 1, f"{name}: {self.page.locator('h1').all_inner_texts()}"
-        assert self.page.locator("html").get_attribute("lang") == self.look.language
-        assert self.page.evaluate(WIDTH) <= SIZES[self.look.size][0], f"{name} is wider than the screen: {self.widest()}"
-        assert self.violations() == [], name
-        assert self.faults == [], name
+        wrong = [f"{name}: {each}" for each in [*self.violations(), *self.faults]]
+        self.faults.clear()
+        if (heads := self.page.locator("h1").count()) != 1:
+            wrong.append(f"{name} has {heads} h1")
+        if (language := self.page.locator("html").get_attribute("lang")) != self.look.language:
+            wrong.append(f"{name} is in {language}")
+        if (width := self.page.evaluate(WIDTH)) > SIZES[self.look.size][0]:
+            wrong.append(f"{name} is {width} wide: {self.widest()}")
+        return wrong
 
     def shot(self, name: str, *, full: bool = True) -> None:
         """Keep what is to be seen."""
@@ -160,7 +168,13 @@ class Browsers:
         """A browser with a session of that account, which is made when there is none."""
         token = outside(lambda: asyncio.run(begin(self._database_url, name, role)))
         with self.stranger(look, **options) as visitor:
-            cookie = {"name": COOKIE, "value": token, "url": self.base.replace("http:", "https:"), "secure": True, "httpOnly": True}
+            cookie = {
+                "name": COOKIE,
+                "value": token,
+                "url": self.base.replace("http:", "https:"),
+                "secure": True,
+                "httpOnly": True,
+            }
             visitor.page.context.add_cookies([cookie])  # type: ignore[list-item]
             yield visitor
 

@@ -18,7 +18,10 @@ pytestmark = [pytest.mark.acceptance, needs_chromium]
 def browsers(settings: Settings, leash: Leash) -> Iterator[Browsers]:
     """Browsers on a console process of the test's own."""
     port = choose()
-    with running(leash, "console", command("console", "--port", str(port)), environment(settings)), chromium() as found:
+    with (
+        running(leash, "console", command("console", "--port", str(port)), environment(settings)),
+        chromium() as found,
+    ):
         yield Browsers(found, f"http://127.0.0.1:{port}", settings.need("database_url"))
 
 
