@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, SecretStr, field_validator, model_validator
+from pydantic import Field, PositiveFloat, SecretStr, field_validator
 
 from config.sources import FromEnvironment
 
@@ -23,7 +22,7 @@ class ConsoleSettings(FromEnvironment):
     console_time_zone: str = Field("Europe/Paris", description="time zone in which the console tells times")
     console_proxies: str | None = Field(
         None,
-        description="proxies in front of the console whose `X-Forwarded-For` is believed: addresses or networks, `a,b`",
+        description="proxies before the console whose `X-Forwarded-For` is believed: addresses or networks, `a,b`",
     )
     console_url: str | None = Field(
         None, description="the console as browsers reach it, `https://…`; needed for a login by OpenID Connect"
@@ -56,9 +55,3 @@ class ConsoleSettings(FromEnvironment):
         if not (parts.scheme == "https" or plain) or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("must be https://…, or http:// on this very host, without query and fragment")
         return value
-
-    @model_validator(mode="after")
-    def _all_of_the_provider(self) -> Self:
-        if self.console_oidc_issuer is not None and not (self.console_oidc_client_id and self.console_url):
-            raise ValueError("RELAIS_CONSOLE_OIDC_ISSUER needs RELAIS_CONSOLE_OIDC_CLIENT_ID and RELAIS_CONSOLE_URL")
-        return self

@@ -58,9 +58,7 @@ async def post_password(request: Request, desk: AtDesk, who: Viewer) -> Response
     return enter(token, "/account", lasting=desk.settings.console_session)
 
 
-async def _page(
-    request: Request, desk: Desk, who: Person, wrong: str | None = None, status: int = 200
-) -> Response:
+async def _page(request: Request, desk: Desk, who: Person, wrong: str | None = None, status: int = 200) -> Response:
     sessions = await desk.sessions.of(who.name, request.cookies[COOKIE])
     chosen = request.cookies.get(LANGUAGE)
     return page(request, "access/account.html", status=status, sessions=sessions, wrong=wrong, language=chosen)

@@ -1,7 +1,7 @@
 """Where a request comes from: the other end of its connection, or what a proxy of ours says of it.
 
-`X-Forwarded-For` is anybody's to write, so it counts only from a peer that RELAIS_CONSOLE_PROXIES names, and of it the
-last address that is no proxy of ours. An IPv6 address stands for its /64, all of which one subscriber has.
+`X-Forwarded-For` is anybody's to write, so it counts only from a peer that RELAIS_CONSOLE_PROXIES names, and of it
+the last address that is no proxy of ours. An IPv6 address stands for its /64, all of which one subscriber has.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from config.settings import MissingSetting, Settings
 from orders.errors import RelaisError
+from workers.console.access.people import subject_of
 
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA", "Ed25519")
 LEEWAY: Final = 60  # seconds that clocks may differ
@@ -83,8 +84,14 @@ class Provider:
 
     @classmethod
     def of(cls, settings: Settings) -> Provider | None:
-        """None where the settings name none. Raises MissingSetting without the extra `oidc`."""
-        return cls(settings) if settings.console_oidc_issuer else None
+        """None where the settings name none. Raises MissingSetting without the rest of it, or the extra `oidc`."""
+        if not settings.console_oidc_issuer:
+            return None
+        if not (settings.console_oidc_client_id and settings.console_url):
+            raise MissingSetting(
+                "RELAIS_CONSOLE_OIDC_ISSUER needs RELAIS_CONSOLE_OIDC_CLIENT_ID and RELAIS_CONSOLE_URL as well"
+            )
+        return cls(settings)
 
     async def begin(self, wanted: str) -> tuple[str, Begun]:
         """Where to send the browser, and what it has to keep. Raises ProviderAway."""
@@ -202,10 +209,6 @@ class Provider:
         way = "client_secret_basic" if "client_secret_basic" in ways else "client_secret_post"
         return self._client(
             client_id=self.client_id, client_secret=self._secret, scope="openid", redirect_uri=self._back,
-            token_endpoint_auth_method=way if self._secret else "none", code_challenge_method="S256", timeout=PATIENCE,
+            token_endpoint_auth_method=way if self._secret else "none", code_challenge_method="S256",
+            timeout=PATIENCE,
         )  # fmt: skip
-
-
-def subject_of(issuer: str, sub: str) -> str:
-    """What an account is known by at the provider."""
-    return f"{issuer}#{sub}"

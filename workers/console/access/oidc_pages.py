@@ -66,14 +66,12 @@ async def get_oidc_callback(
 
 async def _enter(request: Request, desk: Desk, subject: str, wanted: str) -> Response:
     async with desk.engine.connect() as connection:
-        name = (await connection.execute(ACCOUNT, {"subject": subject})).scalar_one_or_none()
+        name = str((await connection.execute(ACCOUNT, {"subject": subject})).scalar_one_or_none() or "")
     address = address_of(request, desk.settings.console_proxies)
     try:
-        if name is None:
-            raise Unauthorised("no account")
         token = await desk.sessions.begin(name, address=address)
-    except Unauthorised as error:
-        return _refuse(request, NOBODY, 403, wanted, why=str(error), subject=subject.partition("#")[2])
+    except Unauthorised:
+        return _refuse(request, NOBODY, 403, wanted, why="no account", subject=subject.rpartition("#")[2])
     await desk.logins.came(name, address)
     if old := request.cookies.get(COOKIE):
         await desk.sessions.end(old)
@@ -88,7 +86,9 @@ def _provider(desk: Desk) -> Provider:
     return desk.provider
 
 
-def _refuse(request: Request, sentence: str, status: int, wanted: str = "/", *, why: str, subject: str = "") -> Response:
+def _refuse(
+    request: Request, sentence: str, status: int, wanted: str = "/", *, why: str, subject: str = ""
+) -> Response:
     """The login page with what went wrong; what was begun is over."""
     address = address_of(request, request.app.state.desk.settings.console_proxies)
     log.warning("login by the identity provider refused", extra={"address": address, "why": why})

@@ -115,8 +115,7 @@ def _same(password: str) -> str:
 
 def _like(hasher: PasswordHasher) -> str:
     """The hash of no password, with this hasher's parameters."""
-    salt, digest = (
-        base64.b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (hasher.salt_len, hasher.hash_len)
-    )
+    lengths = (hasher.salt_len, hasher.hash_len)
+    salt, digest = (base64.b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in lengths)
     cost = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
     return f"$argon2id$v=19${cost}${salt}${digest}"
