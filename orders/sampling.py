@@ -39,7 +39,7 @@ TOTALS: Final = f"""
 STANDS: Final = text(TOTALS)
 
 COUNTED: Final = f"""
-  SELECT coalesce(jsonb_object_agg(backend, orders), '{}') AS by_backend, min(oldest) AS oldest
+  SELECT coalesce(jsonb_object_agg(backend, orders), CAST('{{}}' AS jsonb)) AS by_backend, min(oldest) AS oldest
   FROM (SELECT backend, count(*) AS orders, min(accepted_at) AS oldest FROM {WAITING} GROUP BY backend) b"""
 
 UNCOUNTED: Final = "SELECT CAST(NULL AS jsonb) AS by_backend, CAST(NULL AS timestamptz) AS oldest"
@@ -76,9 +76,11 @@ FROM generate_series(0, :points) AS n (n) CROSS JOIN LATERAL (
 ORDER BY s.at
 """)
 
+NEWEST: Final = text("SELECT * FROM (SELECT * FROM samples ORDER BY at DESC LIMIT :most) s ORDER BY at")
+
 
 async def stands(source: Source) -> dict[str, int]:
-    """Totals, by the tallies alone: of the fates how often each was met, and `backlog`, `dead_now`, `delivered_now`."""
+    """Totals, by the tallies alone: how often each fate was met; `backlog`, `dead_now` and `delivered_now`."""
     async with reading_from(source) as connection:
         return {name: int(n) for name, n in (await connection.execute(STANDS)).mappings().one().items()}
 
@@ -93,3 +95,9 @@ async def series(source: Source, until: datetime, step: float, points: int) -> l
     values = {"until": until, "step": step, "points": points}
     async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(SERIES, values)).mappings()]
+
+
+async def newest(source: Source, most: int) -> list[dict[str, Any]]:
+    """The last samples, the oldest of them first."""
+    async with reading_from(source) as connection:
+        return [dict(row) for row in (await connection.execute(NEWEST, {"most": most})).mappings()]

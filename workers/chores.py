@@ -72,7 +72,7 @@ class Chores:
             await notices.dispatch(self._connection, self._settings, self._publisher)
 
     async def keep_house(self) -> None:
-        """Take workers that have gone off the list, make few rows of many tallies, take a sample, log what operators did."""
+        """Take gone workers off the list, make few rows of many tallies, take a sample, log what operators did."""
         if self._due("workers", PURGE_EVERY):
             await liveness.purge(self._connection)
         if self._due("tallies", TALLIES_EVERY):

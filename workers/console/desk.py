@@ -12,6 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.journal import connect
 from workers.console.access.sessions import Sessions
+from workers.console.live.pulse import Pulse
+from workers.console.live.series import Series
+from workers.console.live.stream import Streams
+from workers.console.overview.board import Board
 from workers.console.rendering import Pages
 
 POOL: Final = 8  # connections; a page takes one, briefly
@@ -26,13 +30,20 @@ class Desk:
     engine: AsyncEngine
     pages: Pages
     sessions: Sessions
+    pulse: Pulse  # looks only while it is let run
+    board: Board
+    series: Series
+    streams: Streams = field(default_factory=Streams)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # streams end when it is set
 
     @classmethod
     def open(cls, settings: Settings) -> Desk:
         """Nothing connects yet. Raises MissingSetting."""
         engine = connect(settings.need("database_url"), pool=POOL, timeout=STATEMENT)
-        return cls(settings, engine, Pages(settings), Sessions(engine, settings))
+        pulse, pages = Pulse(settings), Pages(settings)
+        return cls(
+            settings, engine, pages, Sessions(engine, settings), pulse, Board(pulse, pages), Series(engine)
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -6,6 +6,7 @@ a change of the leader, and never negative.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,12 +16,12 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.journal import Source, unreachable
-from orders.sampling import series
+from orders.sampling import newest, series
 
+PATIENCE: Final = 1.5  # seconds for the journal
 POINTS: Final = 360
 SPANS: Final = {"1h": 3600.0, "6h": 21600.0, "24h": 86400.0, "7d": 604800.0}  # seconds
 FRESH: Final = 5.0  # seconds that what was read is handed out again
-RECENT: Final = 120.0  # seconds, in which the two newest samples are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Point:
     dead: float
     backlog: int
     oldest: float | None
+
+    @property
+    def when(self) -> datetime:
+        """The time."""
+        return datetime.fromtimestamp(self.at, UTC)
 
 
 def points(samples: list[dict[str, Any]]) -> list[Point]:
@@ -50,8 +56,8 @@ def _point(before: dict[str, Any], after: dict[str, Any]) -> Point:
 
 
 async def latest(source: Source) -> Point | None:
-    """The newest point, None when there is none of late."""
-    found = points(await series(source, datetime.now(UTC), RECENT / 12, 12))
+    """The newest point; None before there were two samples."""
+    found = points(await newest(source, 2))
     return found[-1] if found else None
 
 
@@ -62,6 +68,7 @@ class Series:
         """Nothing was read yet."""
         self._engine = engine
         self._known: dict[str, tuple[float, list[Point]]] = {}
+        self._reading = asyncio.Lock()  # who comes meanwhile gets what the first one reads
 
     async def get(self, span: str) -> list[Point]:
         """The points of a span of SPANS, POINTS at most, as they were last known where the journal is out.
@@ -69,16 +76,18 @@ class Series:
         KeyError for any other span.
         """
         length = SPANS[span]
-        read, found = self._known.get(span, (float("-inf"), []))
-        if time.monotonic() - read < FRESH:
+        async with self._reading:
+            read, found = self._known.get(span, (float("-inf"), []))
+            if time.monotonic() - read < FRESH:
+                return found
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    found = points(await series(self._engine, datetime.now(UTC), length / POINTS, POINTS))
+            except Exception as error:
+                if not unreachable(error):
+                    raise
+            self._known[span] = time.monotonic(), found
             return found
-        try:
-            found = points(await series(self._engine, datetime.now(UTC), length / POINTS, POINTS))
-        except Exception as error:
-            if not unreachable(error):
-                raise
-        self._known[span] = time.monotonic(), found
-        return found
 
 
 def columns(found: list[Point]) -> dict[str, list[float | None]]:
