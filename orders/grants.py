@@ -22,11 +22,12 @@ from orders.guards import APPEND_ONLY
 from orders.tables import metadata
 from orders.tables_console import console_logins, console_sessions
 from orders.tables_front import webhooks
+from orders.tables_samples import samples
 from orders.tables_tallies import tallies
 from orders.tables_workers import workers
 
 # Rows that go; every other table keeps what it has.
-DELETED: Final = (webhooks, tallies, workers, console_sessions, console_logins)
+DELETED: Final = (webhooks, tallies, workers, console_sessions, console_logins, samples)
 PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 REVISION: Final = "alembic_version"
 ROUNDS: Final = 4096  # of SCRAM, PostgreSQL's own default

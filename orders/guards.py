@@ -14,13 +14,14 @@ from orders.tables_front import asides
 from orders.tables_proof import seals
 from orders.tables_reconcile import findings
 from orders.tables_replays import replays
+from orders.tables_samples import samples
 from orders.tables_tallies import tallies
 from orders.tables_trust import evidence
 from orders.tables_workers import workers
 
 APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings, evidence)
 # What changes as it may, named here so that the metadata is whole.
-AT_WILL: Final = (replays, tallies, workers, accounts, console_sessions, console_logins)
+AT_WILL: Final = (replays, tallies, workers, accounts, console_sessions, console_logins, samples)
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 

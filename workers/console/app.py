@@ -36,7 +36,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.desk = Desk.open(settings)
         try:
-            yield
+            async with app.state.desk.pulse.running():
+                yield
         finally:
             await app.state.desk.close()
 

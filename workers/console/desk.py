@@ -14,6 +14,10 @@ from orders.journal import connect
 from workers.console.access.logins import Logins
 from workers.console.access.oidc import Provider
 from workers.console.access.sessions import Sessions
+from workers.console.live.pulse import Pulse
+from workers.console.live.series import Series
+from workers.console.live.stream import Streams
+from workers.console.overview.board import Board
 from workers.console.rendering import Pages
 
 POOL: Final = 8  # connections; a page takes one, briefly
@@ -30,14 +34,20 @@ class Desk:
     sessions: Sessions
     logins: Logins
     provider: Provider | None  # who else vouches for people
+    pulse: Pulse  # looks only while it is let run
+    board: Board
+    series: Series
+    streams: Streams = field(default_factory=Streams)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # streams end when it is set
 
     @classmethod
     def open(cls, settings: Settings) -> Desk:
         """Nothing connects yet. Raises MissingSetting."""
-        engine = connect(settings.need("database_url"), pool=POOL, timeout=STATEMENT)
-        sessions, logins = Sessions(engine, settings), Logins(engine, settings)
-        return cls(settings, engine, Pages(settings), sessions, logins, Provider.of(settings))
+        engine, pages = connect(settings.need("database_url"), pool=POOL, timeout=STATEMENT), Pages(settings)
+        sessions, logins, pulse = Sessions(engine, settings), Logins(engine, settings), Pulse(settings)
+        return cls(
+            settings, engine, pages, sessions, logins, Provider.of(settings), pulse, Board(pulse, pages), Series(engine)
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Let go of connections and threads."""
