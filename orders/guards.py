@@ -10,6 +10,8 @@ from typing import Final
 from orders.states import TRANSITIONS, State, listed
 from orders.tables import attempts, events, operations, orders, receipts
 from orders.tables_console import accounts, console_logins, console_sessions
+from orders.tables_acts import acts
+from orders.tables_console import accounts, console_sessions
 from orders.tables_front import asides
 from orders.tables_proof import seals
 from orders.tables_reconcile import findings
@@ -21,7 +23,7 @@ from orders.tables_workers import workers
 
 APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings, evidence)
 # What changes as it may, named here so that the metadata is whole.
-AT_WILL: Final = (replays, tallies, workers, accounts, console_sessions, console_logins, samples)
+AT_WILL: Final = (replays, tallies, workers, accounts, console_sessions, console_logins, samples, acts)
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 

@@ -219,6 +219,7 @@ operations = Table(
     Column("reason", Text),
     Column("detail", JSONB, nullable=False),
     *sealed("operations"),
+    Index("ix_operations_backend", text("(detail ->> 'backend')"), "id"),
     comment="who did what, when and why; append-only",
 )
 
