@@ -2,13 +2,13 @@
 
 Starting one chooses orders of a backend's backlog, makes them due and gives each its turn among its pharmacy's, so
 that a pharmacy with a thousand orders keeps no other waiting. At most one is not over per backend: of two operators
-who start one at once, one is told that he was second; whoever says what he has `seen` acts on nothing else. What happens then is the leader's (`workers.steering`).
+who start one at once, one is told that he was second; whoever says what he has `seen` acts on nothing else. What
+happens then is the leader's (`workers.steering`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -193,16 +193,17 @@ async def _open(
     if row is None:
         raise NotFound(f"no replay of {backend} is under way")
     if row["state"] not in allowed:
-        raise NotSo(f"the replay of {backend} is {row['state']}: there is nothing to {act}{await _last(connection, row)}")
+        stands = f"the replay of {backend} is {row['state']}: there is nothing to {act}"
+        raise NotSo(stands + await _last(connection, row["id"]))
     if seen is not None and (row["id"] != seen.replay or seen.stage not in (None, row["stage"])):
         now = f"replay {row['id']} of {backend} is at {named(row['stage'])} by now"
-        raise NotSo(f"{now}, which is not what was looked at{await _last(connection, row)}")
+        raise NotSo(f"{now}, which is not what was looked at" + await _last(connection, row["id"]))
     return dict(row)
 
 
-async def _last(connection: AsyncConnection, row: Mapping[str, Any]) -> str:
+async def _last(connection: AsyncConnection, number: int) -> str:
     """Who had the last word on this replay, where that was a moment ago."""
-    said = (await connection.execute(LAST_WORD, {"id": row["id"]})).one_or_none()
+    said = (await connection.execute(LAST_WORD, {"id": number})).one_or_none()
     return "" if said is None else f"; the last word was `{said.act}` by {said.operator}"
 
 

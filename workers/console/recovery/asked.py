@@ -33,16 +33,17 @@ def gather(fields: Mapping[str, str], needed: Mapping[str, Reader], optional: Ma
     chosen, faults = {}, []
     for name, read in {**needed, **optional}.items():
         given = fields.get(name, "").strip()
+        if not given:
+            if name in needed:
+                faults.append(Fault(name, None, "must be filled in"))
+            continue
         try:
-            if given:
-                chosen[name] = read(given)
-            elif name in needed:
-                raise ValueError("must be filled in")
+            chosen[name] = read(given)
         except ValueError as error:
             faults.append(Fault(name, None, str(error)))
     if faults:
         raise Malformed(faults)
-    return {name: value for name, value in chosen.items() if value}
+    return chosen
 
 
 def backend(given: str) -> str:

@@ -124,7 +124,7 @@ def why(sentence: str | None, words: Words) -> str:
 
 
 def time_left(row: Mapping[str, Any], now: datetime, pace: float | None = None) -> timedelta | None:
-    """How long the rest of it takes, at `pace` (orders a second) or that of the ramp up to now; None where unknown."""
+    """How long the rest takes, at `pace` (orders a second) or that of the ramp up to now; None where unknown."""
     if row["state"] != "running" or row["stage"] != RAMP or not row["left"]:
         return None
     pace = pace or _pace(row, now)
