@@ -18,6 +18,8 @@ from workers.console.live.pulse import Pulse
 from workers.console.live.series import Series
 from workers.console.live.stream import Streams
 from workers.console.overview.board import Board
+from orders.journal import connect, unreachable
+from workers.console.cursors import secret_of
 from workers.console.rendering import Pages
 
 POOL: Final = 8  # connections; a page takes one, briefly
@@ -38,6 +40,7 @@ class Desk:
     board: Board
     series: Series
     streams: Streams = field(default_factory=Streams)
+    secret: bytes | None = None  # that cursors are sealed with; read when the journal first answers a page
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # streams end when it is set
 
     @classmethod
@@ -55,8 +58,14 @@ class Desk:
         await self.engine.dispose()
 
 
-def _desk(request: Request) -> Desk:
+async def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
+    if desk.secret is None:
+        try:
+            desk.secret = await secret_of(desk.engine)
+        except Exception as error:
+            if not unreachable(error):  # pages that live without the journal say so themselves
+                raise
     return desk
 
 
