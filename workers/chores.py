@@ -1,7 +1,7 @@
 """The leader's chores: what a round of the dispatcher does whatever the backend.
 
 What was spilled is journalled, before anything is dispatched, for it came first; webhooks are told what is due; and
-the tallies are summed up, and workers that have gone are taken off the list.
+the tallies are summed up, those of causes too, and workers that have gone are taken off the list.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from orders import causes
 from orders.routing import Routing
 from orders.spill import Seal, SpillDown
 from orders.tallying import SUM_UP
@@ -74,6 +75,7 @@ class Chores:
             await liveness.purge(self._connection)
         if self._due("tallies", TALLIES_EVERY):
             await self._connection.execute(SUM_UP)
+            await self._connection.execute(causes.SUM_UP)
         if self._due("acts", ACTS_EVERY):
             await self._acts.tell(self._connection)
 
