@@ -11,6 +11,7 @@ from orders.states import TRANSITIONS, State, listed
 from orders.tables import attempts, events, operations, orders, receipts
 from orders.tables_console import accounts, console_logins, console_sessions
 from orders.tables_acts import acts
+from orders.tables_causes import cause_notes, cause_tallies, causes
 from orders.tables_console import accounts, console_sessions
 from orders.tables_console import accounts, console_secrets, console_sessions
 from orders.tables_front import asides
@@ -23,9 +24,9 @@ from orders.tables_tallies import tallies
 from orders.tables_trust import evidence
 from orders.tables_workers import workers
 
-APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings, evidence)
+APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings, evidence, cause_notes)
 # What changes as it may, named here so that the metadata is whole.
-AT_WILL: Final = (replays, tallies, workers, accounts, console_sessions, console_logins, samples, acts, console_secrets, order_products, products_known)
+AT_WILL: Final = (replays, tallies, workers, accounts, console_sessions, console_logins, samples, acts, console_secrets, order_products, products_known, causes, cause_tallies)
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 

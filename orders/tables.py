@@ -108,6 +108,8 @@ deliveries = Table(
     Column("valid_until", Instant, comment="not to be forwarded after; null when the order names none"),
     Column("turn", Integer, nullable=False, server_default="0", comment="among its pharmacy's, given by a replay"),
     Column("aged_from", Instant, comment="a person put it through again: it is as fresh as then"),
+    Column("status", SmallInteger, comment="HTTP's, that came with the error; null where there was none"),
+    Column("cause", BigInteger, comment="of a dead letter; a trigger sets it"),
     CheckConstraint(f"state IN ({listed(State)})", name="state"),
     Index(
         "ix_deliveries_due", "backend", "priority", "cut_off", "order_id",
@@ -127,6 +129,7 @@ deliveries = Table(
     ),
     Index("ix_deliveries_submitted", "backend", "due_at", postgresql_where=text("state = 'submitted'")),
     Index("ix_deliveries_dead", "reason", "order_id", postgresql_where=text("state = 'dead'")),
+    Index("ix_deliveries_cause", "cause", "settled_at", "order_id", postgresql_where=text("state = 'dead'")),
     comment="one narrow row per order; the only hot table",
     postgresql_with={
         "fillfactor": "70",

@@ -2,6 +2,7 @@
 
 What was spilled is journalled, before anything is dispatched, for it came first; webhooks are told what is due; and
 the tallies are summed up, a sample is taken of how all stands, and workers that have gone are taken off the list.
+the tallies are summed up, those of causes too, and workers that have gone are taken off the list.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from orders import causes
 from orders.routing import Routing
 from orders.spill import Seal, SpillDown
 from orders.tallying import SUM_UP
@@ -79,6 +81,7 @@ class Chores:
             await self._connection.execute(SUM_UP)
         if self._due("samples", SAMPLES_EVERY):
             await self._sampler.take(self._connection)
+            await self._connection.execute(causes.SUM_UP)
         if self._due("acts", ACTS_EVERY):
             await self._acts.tell(self._connection)
 
