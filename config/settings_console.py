@@ -15,3 +15,4 @@ class ConsoleSettings(FromEnvironment):
     console_idle: PositiveFloat = Field(1800.0, description="time without use after which a login ends")
     console_session: PositiveFloat = Field(36000.0, description="longest time that a login at the console lasts")
     console_time_zone: str = Field("Europe/Paris", description="time zone in which the console tells times")
+    product_search: bool = Field(True, description="keep an index of which orders hold a product, for the search")
