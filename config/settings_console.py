@@ -55,3 +55,4 @@ class ConsoleSettings(FromEnvironment):
         if not (parts.scheme == "https" or plain) or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("must be https://…, or http:// on this very host, without query and fragment")
         return value
+    product_search: bool = Field(True, description="keep an index of which orders hold a product, for the search")
