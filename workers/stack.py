@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
+
 from config.acl import OPS, USERS
 from config.backends import load_backends, longest_batch
 from config.embedded.files import write_private

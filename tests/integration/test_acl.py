@@ -63,8 +63,9 @@ REFUSED: dict[str, list[tuple[Any, ...]]] = {
     ],
     # The console counts, too: what it does, it does in the journal.
     "console": [
-        ("lrange", QUEUE, 0, -1), ("lindex", QUEUE, 0), ("lrange", "relais.spill", 0, -1), ("rpush", "relais.spill", "x"),
-        ("hgetall", "relais.spill.notes"), ("lpush", QUEUE, "x"), ("brpop", QUEUE, 1), ("lrem", QUEUE, 1, "x"),
+        ("lrange", QUEUE, 0, -1), ("lindex", QUEUE, 0), ("lrange", "relais.spill", 0, -1),
+        ("rpush", "relais.spill", "x"), ("hgetall", "relais.spill.notes"),
+        ("lpush", QUEUE, "x"), ("brpop", QUEUE, 1), ("lrem", QUEUE, 1, "x"),
         ("config", "get", "*"), ("publish", "/0.celery.pidbox", "x"), ("psubscribe", "/0.celeryev"),
         ("eval", "return 1", 0),
     ],

@@ -108,7 +108,7 @@ async def _until_told(work: Coroutine[Any, Any, None]) -> None:
 async def _weekend(run: Run, stage: Stage, screen: Screen, orders: int, seconds: float) -> None:
     """Start, five acts, ledger."""
     began = time.monotonic()
-    with screen.busy("Starting PostgreSQL, Valkey, an ERP simulator, Flower, the console, a worker and the intake ..."):
+    with screen.busy("Starting PostgreSQL, Valkey, an ERP simulator, Flower, console, worker and intake ..."):
         await stage.open()
     run.timings["start"] = time.monotonic() - began
     screen.say(f"Relais is up after {run.timings['start']:.1f} s, its intake at {stage.endpoints['api_url']}.")
