@@ -20,6 +20,7 @@ class ConsoleSettings(FromEnvironment):
     console_idle: PositiveFloat = Field(1800.0, description="time without use after which a login ends")
     console_session: PositiveFloat = Field(36000.0, description="longest time that a login at the console lasts")
     console_time_zone: str = Field("Europe/Paris", description="time zone in which the console tells times")
+    product_search: bool = Field(True, description="keep an index of which orders hold a product, for the search")
     console_proxies: str | None = Field(
         None,
         description="proxies before the console whose `X-Forwarded-For` is believed: addresses or networks, `a,b`",
@@ -55,4 +56,3 @@ class ConsoleSettings(FromEnvironment):
         if not (parts.scheme == "https" or plain) or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("must be https://…, or http:// on this very host, without query and fragment")
         return value
-    product_search: bool = Field(True, description="keep an index of which orders hold a product, for the search")

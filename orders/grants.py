@@ -21,9 +21,8 @@ from orders.epochs import functions
 from orders.errors import NotSo
 from orders.guards import APPEND_ONLY
 from orders.tables import metadata
-from orders.tables_console import console_logins, console_sessions
 from orders.tables_causes import cause_tallies
-from orders.tables_console import console_sessions
+from orders.tables_console import console_logins, console_sessions
 from orders.tables_front import webhooks
 from orders.tables_samples import samples
 from orders.tables_tallies import tallies

@@ -226,7 +226,6 @@ operations = Table(
     *sealed("operations"),
     Index("ix_operations_backend", text("(detail ->> 'backend')"), "id"),
     Index("ix_operations_order", text("(detail ->> 'order')"), postgresql_where=text("detail ? 'order'")),
-    Index("ix_operations_backend", text("(detail ->> 'backend')"), "at"),
     Index(
         "ix_operations_ids", literal_column("(detail -> 'ids')").label("ids"), postgresql_using="gin",
         postgresql_ops={"ids": "jsonb_path_ops"},

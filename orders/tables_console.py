@@ -46,8 +46,11 @@ console_logins = Table(
     Column("until", Instant, nullable=False, comment="no password is looked at before"),
     Column("succeeded_at", Instant, comment="of account and address: the last login that did not fail"),
     comment="how often logins failed, and from where they did not; rows come and go",
+)
+
 console_secrets = Table(
     "console_secrets",
+    metadata,
     Column("name", Text, primary_key=True),
     Column("secret", LargeBinary, nullable=False, comment="random; all consoles of a journal share it"),
     Column("made_at", Instant, nullable=False, server_default=NOW),

@@ -1,8 +1,7 @@
 """The leader's chores: what a round of the dispatcher does whatever the backend.
 
 What was spilled is journalled, before anything is dispatched, for it came first; webhooks are told what is due; and
-the tallies are summed up, a sample is taken of how all stands, and workers that have gone are taken off the list.
-the tallies are summed up, those of causes too, and workers that have gone are taken off the list.
+the tallies are summed up, those of causes too, a sample is taken of how all stands, and workers that have gone are taken off the list.
 """
 
 from __future__ import annotations
@@ -79,9 +78,9 @@ class Chores:
             await liveness.purge(self._connection)
         if self._due("tallies", TALLIES_EVERY):
             await self._connection.execute(SUM_UP)
+            await self._connection.execute(causes.SUM_UP)
         if self._due("samples", SAMPLES_EVERY):
             await self._sampler.take(self._connection)
-            await self._connection.execute(causes.SUM_UP)
         if self._due("acts", ACTS_EVERY):
             await self._acts.tell(self._connection)
 

@@ -10,16 +10,15 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders.journal import connect
+from orders.journal import connect, unreachable
 from workers.console.access.logins import Logins
 from workers.console.access.oidc import Provider
 from workers.console.access.sessions import Sessions
+from workers.console.cursors import secret_of
 from workers.console.live.pulse import Pulse
 from workers.console.live.series import Series
 from workers.console.live.stream import Streams
 from workers.console.overview.board import Board
-from orders.journal import connect, unreachable
-from workers.console.cursors import secret_of
 from workers.console.rendering import Pages
 
 POOL: Final = 8  # connections; a page takes one, briefly
