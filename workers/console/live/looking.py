@@ -39,7 +39,7 @@ WITH RECURSIVE reasons AS (
     ORDER BY d.reason LIMIT 1) FROM reasons r WHERE r.reason IS NOT NULL
 )
 SELECT reason, (SELECT count(*) FROM (
-  SELECT FROM deliveries d WHERE d.state = 'dead' AND d.reason = r.reason LIMIT :most) some) AS orders
+  SELECT FROM deliveries d WHERE d.state = 'dead' AND d.reason = r.reason LIMIT :most) few) AS orders
 FROM reasons r WHERE reason IS NOT NULL
 """)
 

@@ -1,8 +1,8 @@
 """Server-sent events (WHATWG HTML, 9.2) to one who watches: the newest state of things, never a queue of old ones.
 
 What is sent is drawn once for all who read the same language in the same role. A listener that reads slowly skips
-what it was too slow for; one that does not read at all is let go. A stream ends when the console stops, when the session
-does, and after a while in any case: the browser comes again by itself.
+what it was too slow for; one that does not read at all is let go. A stream ends when the console stops, when the
+session does, and after a while in any case: the browser comes again by itself.
 """
 
 from __future__ import annotations

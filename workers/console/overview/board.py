@@ -12,7 +12,7 @@ from typing import Final
 
 from workers.console.access.people import Role
 from workers.console.live.known import Known
-from workers.console.live.looking import COUNTED
+from workers.console.live.looking import COUNTED, Glance
 from workers.console.live.pulse import Pulse, Seen
 from workers.console.overview.telling import STAGES, told
 from workers.console.rendering import Pages
@@ -70,7 +70,7 @@ class Board:
         )  # fmt: skip
 
 
-def _stale(journal: Known[object]) -> bool:
+def _stale(journal: Known[Glance]) -> bool:
     """Whether figures are of a time that is past."""
     return journal.out is not None
 

@@ -89,7 +89,8 @@ def _backend(row: Row, words: Words) -> Iterator[Said]:
 def _replays(journal: Glance, words: Words) -> Iterator[Said]:
     _ = words.gettext
     for row in journal.replays:
-        told = {"name": row["backend"], "stage": _(STAGES[row["stage"]]), "why": row["why"] or ""}
+        stage = STAGES[row["stage"]]
+        told = {"name": row["backend"], "stage": _(stage), "why": row["why"] or ""}
         if row["state"] == "holding" and row["passed"] == row["stage"]:
             yield Said("warn", _("The replay of %(name)s has passed %(stage)s and waits for a word.") % told)
         elif row["state"] == "holding":
