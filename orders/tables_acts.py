@@ -31,6 +31,7 @@ acts = Table(
     Column(
         "operations", ARRAY(BigInteger), nullable=False, server_default="{}", comment="the ids that it left there"
     ),
+    Column("operations", ARRAY(BigInteger), nullable=False, server_default="{}", comment="ids of its rows there"),
     Column("why", Text, comment="the kind of what ended it, where it is not done"),
     Column("error", Text, comment="in words"),
     Column("started_at", Instant, nullable=False, server_default=CLOCK),

@@ -15,6 +15,7 @@ from workers.console.access import pages as access
 from workers.console.access.guard import Doorkeeper
 from workers.console.access.oidc import Provider
 from workers.console.acts import pages as acts
+from workers.console.acts.running import Runner
 from workers.console.dead import pages as dead
 from workers.console.desk import Desk
 from workers.console.failing import add_handlers
@@ -35,10 +36,13 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.desk = Desk.open(settings)
+        app.state.acts = Runner(app.state.desk)
+        app.state.acts.begin()
         try:
             async with app.state.desk.pulse.running():
                 yield
         finally:
+            await app.state.acts.close()
             await app.state.desk.close()
 
     app = FastAPI(title="Relais console", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)

@@ -39,7 +39,7 @@ STATEMENTS = [
     """COMMENT ON COLUMN acts.role IS 'that the operator had'""",
     """COMMENT ON COLUMN acts.total IS 'null while it is not known'""",
     """COMMENT ON COLUMN acts.outcome IS 'what came of it'""",
-    """COMMENT ON COLUMN acts.operations IS 'the ids that it left there'""",
+    """COMMENT ON COLUMN acts.operations IS 'ids of its rows there'""",
     """COMMENT ON COLUMN acts.why IS 'the kind of what ended it, where it is not done'""",
     """COMMENT ON COLUMN acts.error IS 'in words'""",
     """COMMENT ON COLUMN acts.beat_at IS 'the process that runs it lived then'""",
