@@ -58,7 +58,7 @@ OPEN = text("SELECT * FROM replays WHERE backend = :backend AND ended_at IS NULL
 # Of the newest operations only: whoever acts at the same time as another was just before him.
 LAST_WORD = text("""
 SELECT operator, act FROM (SELECT * FROM operations ORDER BY id DESC LIMIT 50) newest
-WHERE act LIKE 'replay%' AND detail ->> 'replay' = CAST(:id AS text) ORDER BY id DESC LIMIT 1
+WHERE act LIKE 'replay%' AND detail ->> 'replay' = CAST(CAST(:id AS bigint) AS text) ORDER BY id DESC LIMIT 1
 """)
 
 GO_ON = text("""
@@ -151,9 +151,7 @@ async def next_stage(engine: AsyncEngine, backend: str, reason: str | None, seen
         await _done(connection, row, "next", reason, GO_ON, values)
 
 
-async def hold(
-    engine: AsyncEngine, backend: str, wanted: bool, reason: str | None, seen: Seen | None = None
-) -> None:
+async def hold(engine: AsyncEngine, backend: str, wanted: bool, reason: str | None, seen: Seen | None = None) -> None:
     """Wait for a word after each stage from now on, or not. Raises NotFound, and NotSo in the last stage."""
     async with transactional(engine).begin() as connection:
         row = await _open(connection, backend, ("running", "holding", "paused"), "hold", seen)
@@ -190,6 +188,8 @@ async def _open(
     connection: AsyncConnection, backend: str, allowed: tuple[str, ...], act: str, seen: Seen | None
 ) -> dict[str, Any]:
     row = (await connection.execute(OPEN, {"backend": backend})).mappings().one_or_none()
+    if row is None and seen is not None:
+        raise NotSo(f"replay {seen.replay} of {backend} is over" + await _last(connection, seen.replay))
     if row is None:
         raise NotFound(f"no replay of {backend} is under way")
     if row["state"] not in allowed:

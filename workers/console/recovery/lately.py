@@ -25,6 +25,7 @@ from workers.reconcile_runs import Run
 
 FRESH: Final = 1.0  # seconds
 PATIENCE: Final = 3.0  # seconds for all of it
+SHARE: Final = 4  # times as long as reading took, for which it is good
 BLIND: Final = 2.0  # seconds without another try while the journal is away
 NEWEST: Final = 5  # replays and reconciliations
 PACED: Final = 60.0  # seconds that tell the pace of a ramp, and at least
@@ -84,7 +85,7 @@ class Lately:
             self._out, self._until = True, time.monotonic() + BLIND
             return
         now = time.monotonic()
-        self._out, self._until = False, now + max(FRESH, 4 * (now - began))
+        self._out, self._until = False, now + max(FRESH, SHARE * (now - began))
 
     async def _read(self, connection: AsyncConnection) -> Look:
         at: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()

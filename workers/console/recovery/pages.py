@@ -5,7 +5,6 @@ A form here is a GET to the act's own page, which shows what it would touch befo
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -64,8 +63,7 @@ async def get_replay(request: Request, desk: AtDesk, who: Viewer, number: Number
     if not rows:
         raise NotFound(f"no replay {number}")
     one = showing.replay(rows[0], desk.settings, None, None, words_of(request))
-    times = [datetime.fromisoformat(each["at"]) for each in rows[0]["history"]]
-    return page(request, "recovery/replay.html", one=one, row=rows[0], times=times, **_names())
+    return page(request, "recovery/replay.html", one=one, row=rows[0], **_names())
 
 
 @router.get("/recovery/reconciliations")

@@ -25,8 +25,18 @@ RUN_STATES: Final = {
 class Rung:
     """A stage as it is drawn: its name beside what `ladder.Rung` has, and why it failed in this language."""
 
-    name: str
     rung: ladder.Rung
+    name: str
+    failed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try of a stage: what it came to, when, and why it failed, empty when it did not."""
+
+    found: Mapping[str, Any]
+    at: datetime
+    name: str
     failed: str
 
 
@@ -36,7 +46,7 @@ class Replay:
 
     row: Mapping[str, Any]
     rungs: list[Rung]
-    tries: list[tuple[str, Mapping[str, Any], str]]
+    tries: list[Try]
     terms: list[str]
     stage: str
     why: str
@@ -47,7 +57,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A backend: its name, how it stands, its backlog, and its replay that is not over, or its newest one's number."""
+    """A backend: its name, how it stands, its backlog, and its replay under way, or its newest one's number."""
 
     name: str
     standing: str
@@ -91,10 +101,15 @@ def replay(
     norms = backend or {"latency": None, "refusing": None}
     gates = Gates.of(known.get(row["backend"], settings), norms["latency"], norms["refusing"])
     over = row["ended_at"] is not None
+
+    def told(stage: int, failed: str | None) -> tuple[str, str]:
+        return ladder.stage_named(stage, words), ladder.why(failed, words)
+
     return Replay(
         row,
-        [Rung(ladder.stage_named(each.stage, words), each, ladder.why(each.failed, words)) for each in ladder.rungs(row)],
-        [(ladder.stage_named(each["stage"], words), each, ladder.why(each["failed"], words)) for each in row["history"]],
+        [Rung(each, *told(each.stage, each.failed)) for each in ladder.rungs(row)],
+        [Try(each["found"], datetime.fromisoformat(each["at"]), *told(each["stage"], each["failed"]))
+         for each in row["history"]],
         [] if over else ladder.terms(stage, gates, words),
         ladder.stage_named(stage, words),
         ladder.why(row["why"], words),
@@ -106,9 +121,8 @@ def replay(
 
 def _plain(choice: Mapping[str, Any]) -> dict[str, str]:
     """What narrowed it, as the journal keeps it, for `narrowing`."""
-    plain = {
-        name: str(value) for name, value in choice.items() if name in ("pharmacy", "priority", "older", "younger")
-    }
+    narrows = ("pharmacy", "priority", "older", "younger")
+    plain = {name: str(value) for name, value in choice.items() if name in narrows}
     if choice.get("ids"):
         plain["ids"] = ",".join(str(each) for each in choice["ids"])
     return plain
