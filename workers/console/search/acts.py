@@ -45,8 +45,9 @@ async def preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     if row is None:
         return Preview(0, hindered=_("There is no such order."))
     facts = [
-        (_("Pharmacy"), row.pharmacy), (_("Reference"), row.reference), (_("Received"), words.moment(row.received_at)),
-        (_("State"), _(STATES[row.state][0])), (_("Backend"), row.backend),
+        (_("Pharmacy"), row.pharmacy), (_("Reference"), row.reference),
+        (_("Received"), words.moment(row.received_at)), (_("State"), _(STATES[row.state][0])),
+        (_("Backend"), row.backend),
     ]  # fmt: skip
     return Preview(
         1, facts=facts, sees=hashlib.sha256(f"{row.state} {row.unsure} {row.backend}".encode()).hexdigest(),

@@ -1,7 +1,7 @@
 """An order's life as a list of what happened, and the same as a drawing along the time.
 
-The drawing is geometry alone (a bar for each attempt, a line where it waited, a mark for each thing else): all that it
-says stands beside it in the list, in words.
+The drawing is geometry alone (a bar for each attempt, a line where it waited, a mark for each thing else): all that
+it says stands beside it in the list, in words.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FAMILIES: Final = {  # what marks of one row are
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened, or a wait: what, when and until when, in words; `colour` good, bad, warn, act, quiet."""
+    """One thing that happened, or a wait: what, when, until when; `colour` is good, bad, warn, act or quiet."""
 
     family: str
     at: datetime
@@ -134,7 +134,7 @@ def _waits(life: Life, words: Words) -> Iterator[Entry]:
 
 
 def shapes(found: Sequence[Entry], life: Life) -> list[Shape]:
-    """The drawing of it: row 0 the waits and attempts, row 1 the order and its proof, row 2 operators and who was told.
+    """The drawing: row 0 the waits and attempts, row 1 the order and its proof, row 2 operators and who was told.
 
     What lies outside the order's own time, as a seal that came later, is drawn at its edge.
     """

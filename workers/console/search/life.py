@@ -30,14 +30,16 @@ FROM orders o JOIN deliveries d ON d.order_id = o.id WHERE o.id = :order
 PARTS: Final = {
     "attempts": f"""SELECT lease, started_at, ended_at, outcome, status, detail, worker FROM attempts
       WHERE order_id = :order ORDER BY started_at DESC LIMIT {MOST}""",
-    "events": f"""SELECT at, state, reason, error FROM events WHERE order_id = :order ORDER BY id DESC LIMIT {MOST}""",
+    "events": f"""SELECT at, state, reason, error FROM events
+      WHERE order_id = :order ORDER BY id DESC LIMIT {MOST}""",
     "receipts": f"""SELECT r.order_id, r.backend, r.reference, CAST(r.lines AS text) AS lines, r.signature, r.key_id,
       r.digest, r.received_at, o.digest AS sent FROM receipts r JOIN orders o ON o.id = r.order_id
       WHERE r.order_id = :order ORDER BY r.received_at DESC LIMIT {MOST}""",
     "evidence": f"""SELECT e.at, e.kind, e.conclusive, e.detail FROM (
         SELECT lease FROM attempts WHERE order_id = :order ORDER BY started_at DESC LIMIT {MOST}) a
       JOIN evidence e ON e.lease = a.lease AND e.order_id = :order LIMIT {MOST}""",
-    "findings": f"""SELECT f.at, f.kind, f.detail FROM (SELECT id FROM reconciliations ORDER BY id DESC LIMIT {MOST}) r
+    "findings": f"""SELECT f.at, f.kind, f.detail
+      FROM (SELECT id FROM reconciliations ORDER BY id DESC LIMIT {MOST}) r
       JOIN findings f ON f.reconciliation = r.id AND f.order_id = :order""",
     "notices": f"""SELECT n.client, n.told_at, n.attempts, n.due_at, v.state FROM notices n
       LEFT JOIN events v ON v.id = n.event_id WHERE n.order_id = :order ORDER BY n.due_at DESC LIMIT {MOST}""",

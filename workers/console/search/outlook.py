@@ -28,7 +28,7 @@ def outlook(order: Any, backends: Mapping[str, Any], now: datetime, words: Words
         return _("The last attempt failed%(why)s. Next attempt at %(at)s.") % {
             "why": why, "at": words.clock(order.due_at)}  # fmt: skip
     if order.state == State.ACCEPTED:
-        return _("It is due, and waits for its turn in the window of %s.") % order.backend
+        return _("It is due, and waits for its turn in the window of %s.") % str(order.backend)
     if order.state == State.DISPATCHED:
         return _("A worker is about to take it; if none does, it goes out again at %s.") % words.clock(
             order.lease_until

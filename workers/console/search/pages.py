@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from orders.cancelling import CANCELLABLE
 from orders.catalogue import BadList, Catalogue, load_catalogue
 from orders.errors import Fault, Malformed, NotFound
 from orders.identifiers import looks_like_finess
@@ -20,14 +21,13 @@ from workers.console.access.people import Person
 from workers.console.desk import AtDesk, Desk
 from workers.console.rendering import page, words_of
 from workers.console.search import asking, pharmacy
-from workers.console.search.acts import CANCELLABLE
 from workers.console.search.drawing import FAMILIES, WIDE, entries, shapes
 from workers.console.search.life import Life, aside_of, life_of
-from workers.console.search.masking import LONGEST, error, line_reason, unmask, unmasked_until
-from workers.console.search.naming import PRIORITIES, REASONS, STATES
+from workers.console.search.masking import LONGEST, line_reason, unmask, unmasked_until
+from workers.console.search.naming import PRIORITIES, STATES
 from workers.console.search.outlook import outlook
 from workers.console.search.proving import proven
-from workers.console.words import N_, Words
+from workers.console.words import N_
 
 router = APIRouter()
 
@@ -142,10 +142,11 @@ async def _life(
     found = entries(life, words, whole=whole)
     return {
         "life": life, "order": life.order, "found": found, "drawn": shapes(found, life), "wide": WIDE,
-        "receipts": receipts, "lines": _lines(life, receipts, _catalogue(desk), whole), "until": until, "whole": whole,
-        "state": STATES[life.order.state], "error": error(life.order.error, life.order.reason, whole=whole),
-        "outlook": outlook(life.order, life.backends, life.order.now, words, whole=whole), "note": _note(life, words),
-        "families": FAMILIES, "priorities": PRIORITIES, "reasons": REASONS, "longest": LONGEST, "shown_lines": LINES,
+        "receipts": receipts, "lines": _lines(life, receipts, _catalogue(desk), whole), "until": until,
+        "whole": whole,
+        "state": STATES[life.order.state],
+        "outlook": outlook(life.order, life.backends, life.order.now, words, whole=whole), "note": _note(life),
+        "families": FAMILIES, "priorities": PRIORITIES, "longest": LONGEST, "shown_lines": LINES,
         "cancellable": life.order.state in CANCELLABLE and not life.order.unsure,
     }  # fmt: skip
 
@@ -164,7 +165,7 @@ def _lines(life: Life, receipts: list[Any], catalogue: Catalogue, whole: bool) -
     return rows
 
 
-def _note(life: Life, words: Words) -> str | None:
+def _note(life: Life) -> str | None:
     note = life.body.get("note")
     return None if note is None else str(note)
 
