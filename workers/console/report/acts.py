@@ -95,9 +95,7 @@ async def _written(
     return {"html": render(told).encode(), "pdf": printed(told), "json": shown(told)}
 
 
-async def _record(
-    engine: AsyncEngine, report: UUID, chosen: Chosen, reason: str, files: Mapping[str, bytes]
-) -> None:
+async def _record(engine: AsyncEngine, report: UUID, chosen: Chosen, reason: str, files: Mapping[str, bytes]) -> None:
     """With the digests, so that a file that was handed on can be told from one that was altered."""
     digests = {kind: hashlib.sha256(files[kind]).hexdigest() for kind in ("html", "pdf")}
     async with transactional(engine).begin() as connection:

@@ -18,6 +18,7 @@ from workers.console import cursors
 from workers.console.access.guard import Viewer
 from workers.console.desk import AtDesk
 from workers.console.rendering import page
+from workers.console.words import NONE
 
 router = APIRouter()
 
@@ -85,9 +86,9 @@ def told(detail: Mapping[str, Any], most: int | None = FOLDED) -> list[tuple[str
 
 def _plain(value: object) -> str:
     if value is None or isinstance(value, bool):
-        return {None: "–", True: "yes", False: "no"}[value]
+        return {None: NONE, True: "yes", False: "no"}[value]
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_plain(each)}" for name, each in value.items()) or "–"
+        return ", ".join(f"{name}: {_plain(each)}" for name, each in value.items()) or NONE
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))

@@ -17,16 +17,17 @@ Span = tuple[datetime | None, datetime | None]
 
 def asked(fields: Mapping[str, str]) -> dict[str, str]:
     """Since and until as they were written, those that were. Raises Malformed naming each that is no time."""
-    faults, found = [], {}
+    faults: list[Fault] = []
+    found: dict[str, str] = {}
     for name in BOUNDS:
         said = str(fields.get(name) or "").strip()
         if not said:
             continue
         try:
-            at = datetime.fromisoformat(said)
-            if at.year not in YEARS:
-                raise ValueError
+            at: datetime | None = datetime.fromisoformat(said)
         except ValueError:
+            at = None
+        if at is None or at.year not in YEARS:
             faults.append(Fault(name, None, "is no time such as 2024-10-19T14:30"))
         else:
             found[name] = at.isoformat()
