@@ -64,5 +64,5 @@ assets: $(READY) ## the console's scripts, styles and fonts from npm, as pinned 
 
 clean: ## remove the virtual environment, tools, caches and results
 	rm -rf .venv .tools build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -rf benchmarks/out
+	rm -rf benchmarks/out .artifacts
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -102,6 +102,8 @@ USERS: Final[Mapping[str, User]] = {
     ),
     # Metrics: lengths and memory, never what a message or a spilled order says.
     "exporter": User((*HELLO, "info", "llen"), (), (*QUEUES, *CANARIES, *SPILL)),
+    # The console: the same. What it does goes through the journal, which wakes the dispatcher.
+    "console": User((*HELLO, "info", "llen"), (), (*QUEUES, *CANARIES, *SPILL)),
     # The command line: how things stand, the spill's records, canaries to see whether workers answer; and it may drop
     # a message that no worker can take, which the journal sends again.
     OPS: User(

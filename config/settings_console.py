@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveFloat
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+from pydantic import Field, PositiveFloat, SecretStr, field_validator
 
 from config.sources import FromEnvironment
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class ConsoleSettings(FromEnvironment):
@@ -15,3 +20,39 @@ class ConsoleSettings(FromEnvironment):
     console_idle: PositiveFloat = Field(1800.0, description="time without use after which a login ends")
     console_session: PositiveFloat = Field(36000.0, description="longest time that a login at the console lasts")
     console_time_zone: str = Field("Europe/Paris", description="time zone in which the console tells times")
+    product_search: bool = Field(True, description="keep an index of which orders hold a product, for the search")
+    console_proxies: str | None = Field(
+        None,
+        description="proxies before the console whose `X-Forwarded-For` is believed: addresses or networks, `a,b`",
+    )
+    console_url: str | None = Field(
+        None, description="the console as browsers reach it, `https://…`; needed for a login by OpenID Connect"
+    )
+    console_oidc_issuer: str | None = Field(
+        None, description="identity provider (OpenID Connect) by which people may log in to the console, `https://…`"
+    )
+    console_oidc_client_id: str | None = Field(None, description="the console's id at the identity provider")
+    console_oidc_client_secret: SecretStr | None = Field(
+        None, description="the console's secret at the identity provider"
+    )
+
+    @field_validator("console_proxies")
+    @classmethod
+    def _are_addresses(cls, value: str | None) -> str | None:
+        for each in (value or "").split(",") if value else ():
+            try:
+                ip_network(each.strip())
+            except ValueError:
+                raise ValueError("must be addresses or networks such as 10.0.0.0/8, several as a,b") from None
+        return value
+
+    @field_validator("console_url", "console_oidc_issuer")
+    @classmethod
+    def _cannot_be_listened_to(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        plain = parts.scheme == "http" and parts.hostname in LOOPBACK
+        if not (parts.scheme == "https" or plain) or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be https://…, or http:// on this very host, without query and fragment")
+        return value

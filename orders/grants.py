@@ -16,16 +16,20 @@ from typing import Final
 
 from sqlalchemy import URL, Connection, Table, text
 
+from orders.causes import FUNCTIONS
 from orders.epochs import functions
 from orders.errors import NotSo
 from orders.guards import APPEND_ONLY
 from orders.tables import metadata
-from orders.tables_console import console_sessions
+from orders.tables_causes import cause_tallies
+from orders.tables_console import console_logins, console_sessions
 from orders.tables_front import webhooks
+from orders.tables_samples import samples
 from orders.tables_tallies import tallies
 from orders.tables_workers import workers
 
-DELETED: Final = (webhooks, tallies, workers, console_sessions)  # rows that go; every other table keeps what it has
+# Rows that go; every other table keeps what it has.
+DELETED: Final = (webhooks, tallies, workers, console_sessions, console_logins, samples, cause_tallies)
 PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 REVISION: Final = "alembic_version"
 ROUNDS: Final = 4096  # of SCRAM, PostgreSQL's own default
@@ -79,6 +83,7 @@ def statements(connection: Connection, role: str) -> list[str]:
         for table in metadata.sorted_tables
     ]
     calls = [each.split("FUNCTION ")[1].split(" RETURNS")[0] for each in functions(0)]
+    calls += FUNCTIONS
     return [
         f"REVOKE CREATE, TEMPORARY ON DATABASE {database} FROM PUBLIC, {name}",
         f"GRANT CONNECT ON DATABASE {database} TO {name}",

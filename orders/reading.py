@@ -23,7 +23,6 @@ from orders.tables_trust import evidence
 Row = dict[str, Any]
 
 PRIORITIES = ("urgent", "normal")
-SETTLED = tuple(state for state in FINAL if state is not State.DEAD)  # and stay so, but for what is sent again
 
 LIFE = select(
     orders.c.id, orders.c.pharmacy, orders.c.reference, orders.c.digest, orders.c.received_at, orders.c.client,
@@ -50,12 +49,11 @@ WAITING = """(
   UNION ALL SELECT * FROM deliveries WHERE state = 'submitted'
 ) waiting"""
 
-# What is final is counted by the tallies, but for the dead letters, which have an index of their own.
+# What is final is counted by the tallies.
 COUNTS = text(f"""
 SELECT state, count(*) AS orders FROM {WAITING} GROUP BY state
-UNION ALL SELECT '{State.DEAD}', count(*) FROM deliveries WHERE state = '{State.DEAD}'
 UNION ALL SELECT label, CAST(sum(CASE name WHEN 'fate' THEN n ELSE -n END) AS bigint) FROM tallies
-  WHERE name IN ('fate', 'left') AND label IN ({listed(SETTLED)}) GROUP BY label
+  WHERE name IN ('fate', 'left') AND label IN ({listed(FINAL)}) GROUP BY label
 """)
 
 BACKLOG_BY = text(f"""

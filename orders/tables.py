@@ -27,6 +27,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -77,6 +78,7 @@ orders = Table(
     *sealed("orders"),
     UniqueConstraint("pharmacy", "reference"),
     Index("ix_orders_pharmacy_id", "pharmacy", "id"),
+    Index("ix_orders_reference_id", "reference", "id", postgresql_ops={"reference": "text_pattern_ops"}),
     Index(
         "uq_orders_client_idempotency_key", "client", "idempotency_key", unique=True,
         postgresql_where=text("idempotency_key IS NOT NULL"),
@@ -106,6 +108,8 @@ deliveries = Table(
     Column("valid_until", Instant, comment="not to be forwarded after; null when the order names none"),
     Column("turn", Integer, nullable=False, server_default="0", comment="among its pharmacy's, given by a replay"),
     Column("aged_from", Instant, comment="a person put it through again: it is as fresh as then"),
+    Column("status", SmallInteger, comment="HTTP's, that came with the error; null where there was none"),
+    Column("cause", BigInteger, comment="of a dead letter; a trigger sets it"),
     CheckConstraint(f"state IN ({listed(State)})", name="state"),
     Index(
         "ix_deliveries_due", "backend", "priority", "cut_off", "order_id",
@@ -125,6 +129,7 @@ deliveries = Table(
     ),
     Index("ix_deliveries_submitted", "backend", "due_at", postgresql_where=text("state = 'submitted'")),
     Index("ix_deliveries_dead", "reason", "order_id", postgresql_where=text("state = 'dead'")),
+    Index("ix_deliveries_cause", "cause", "settled_at", "order_id", postgresql_where=text("state = 'dead'")),
     comment="one narrow row per order; the only hot table",
     postgresql_with={
         "fillfactor": "70",
@@ -219,8 +224,14 @@ operations = Table(
     Column("reason", Text),
     Column("detail", JSONB, nullable=False),
     *sealed("operations"),
+    Index("ix_operations_backend", text("(detail ->> 'backend')"), "id"),
+    Index("ix_operations_order", text("(detail ->> 'order')"), postgresql_where=text("detail ? 'order'")),
+    Index(
+        "ix_operations_ids", literal_column("(detail -> 'ids')").label("ids"), postgresql_using="gin",
+        postgresql_ops={"ids": "jsonb_path_ops"},
+    ),
     comment="who did what, when and why; append-only",
-)
+)  # fmt: skip
 
 events = Table(
     "events",

@@ -1,12 +1,12 @@
 """The journal's tables of the console: who may come in, and who is in.
 
-A password is kept as argon2id's own writing of it (RFC 9106), a session as the SHA-256 of its token. An account is
-disabled, never deleted: its name is in `operations`.
+A password is kept as argon2id's own writing of it (RFC 9106), a session as the SHA-256 of its token, where a login
+came from as the SHA-256 of account and address. An account is disabled, never deleted: its name is in `operations`.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, Table, Text
+from sqlalchemy import CheckConstraint, Column, Index, Integer, LargeBinary, Table, Text
 
 from orders.tables import NOW, Instant, metadata
 
@@ -32,6 +32,27 @@ console_sessions = Table(
     Column("created_at", Instant, nullable=False, server_default=NOW),
     Column("seen_at", Instant, nullable=False, server_default=NOW),
     Column("expires_at", Instant, nullable=False, comment="at the latest"),
+    Column("address", Text, comment="where its login came from"),
     Index("ix_console_sessions_account", "account"),
     comment="who is logged in at the console; rows come and go",
+)
+
+console_logins = Table(
+    "console_logins",
+    metadata,
+    Column("key", LargeBinary, primary_key=True, comment="SHA-256 of an account, an address, or both"),
+    Column("failures", Integer, nullable=False, comment="in a row, each forgotten after an hour without another"),
+    Column("at", Instant, nullable=False, comment="of the last"),
+    Column("until", Instant, nullable=False, comment="no password is looked at before"),
+    Column("succeeded_at", Instant, comment="of account and address: the last login that did not fail"),
+    comment="how often logins failed, and from where they did not; rows come and go",
+)
+
+console_secrets = Table(
+    "console_secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("secret", LargeBinary, nullable=False, comment="random; all consoles of a journal share it"),
+    Column("made_at", Instant, nullable=False, server_default=NOW),
+    comment="what the consoles sign with, so that each knows another's writing again",
 )

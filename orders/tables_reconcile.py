@@ -72,5 +72,6 @@ findings = Table(
     Column("detail", Text, nullable=False),
     Column("at", Instant, nullable=False, server_default=NOW),
     CheckConstraint(f"kind IN ({listed(Difference)})", name="kind"),
+    Index("ix_findings_reconciliation_kind_order_id", "reconciliation", "kind", "order_id"),
     comment="every difference that a reconciliation found; append-only",
 )

@@ -21,6 +21,7 @@ from config.celeryconfig import canary_queue, celery_config
 from config.settings import Settings
 from workers.canary import Canary
 from workers.dispatcher import Dispatcher
+from workers.indexer import Indexer
 from workers.liveness import node
 from workers.notify import READY, STOPPING, notify
 from workers.proof.sealer import Sealer
@@ -63,7 +64,7 @@ def run_worker(settings: Settings) -> int:
     name = node(os.getpid())
     app.amqp.queues.select_add(canary_queue(name))
     canary = Canary(settings, partial(Publisher, app, settings))
-    threads = (Dispatcher(settings, partial(Publisher, app)), Sealer(settings), canary)
+    threads = (Dispatcher(settings, partial(Publisher, app)), Sealer(settings), Indexer(settings), canary)
 
     def ready(**_: Any) -> None:
         traces.begin(settings, "relais-dispatcher")  # now that the pool has forked, each of which makes its own

@@ -3,7 +3,7 @@
 accepted = backlog + delivered + dead + cancelled + discarded, by hour or day of acceptance; every order has just one
 delivery and every delivery an order, every delivered order a receipt of that delivery, and every order's bytes the
 digest they were accepted with. `audit` says that much; `prove` checks the chain of seals and the receipts' signatures
-too.
+too. `write_down` leaves the verdict in the journal.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
-from orders.journal import snapshot
+from orders.journal import read_only, snapshot, transactional, unreachable
 from orders.states import FINAL
+from workers.operations import record
 from workers.proof.anchored import Anchored
 from workers.proof.anchors import SYSLOG, AnchorDown
 from workers.proof.chain import check_chain
@@ -37,6 +39,7 @@ SIZE: Final = text(
     "WHERE relname IN ('orders', 'attempts', 'receipts', 'operations', 'evidence')"
 )
 ALTERED: Final = "orders whose bytes were altered"
+MOST_FAULTS: Final = 20  # that the journal remembers of an audit
 
 Watch = Callable[[int, int], None]  # rows read so far, and about how many there are
 
@@ -119,6 +122,19 @@ async def prove(
         signatures = await check_signatures(connection, count.add)
         now = (await connection.execute(text("SELECT now()"))).scalar_one()
     return Proof(ledger, books, chain, signatures, now)
+
+
+async def write_down(engine: AsyncEngine, proof: Proof, reason: str | None = None) -> bool:
+    """Leave the verdict in the journal, for `relais status` and the metrics; False where that takes no rows."""
+    found = {"sound": proof.sound, "faults": len(proof.faults), "first": proof.faults[:MOST_FAULTS]}
+    try:
+        async with transactional(engine).begin() as connection:
+            await record(connection, "audit", reason, found)
+    except DBAPIError as error:
+        if unreachable(error) and not read_only(error):
+            raise
+        return False
+    return True
 
 
 def _anchored(settings: Settings, keys: Keys, given: Path | None) -> tuple[Anchored | None, str | None, bool]:

@@ -1,7 +1,7 @@
 """The leader's chores: what a round of the dispatcher does whatever the backend.
 
 What was spilled is journalled, before anything is dispatched, for it came first; webhooks are told what is due; and
-the tallies are summed up, and workers that have gone are taken off the list.
+the tallies are summed up, those of causes too, a sample is taken of how all stands, and workers that have gone are taken off the list.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from orders import causes
 from orders.routing import Routing
 from orders.spill import Seal, SpillDown
 from orders.tallying import SUM_UP
 from workers import liveness, notices
 from workers.logged_steps import Acts
+from workers.sampler import Sampler
 from workers.spill import RedisSpill
 from workers.unspill import unspill
 
@@ -28,6 +30,7 @@ log = logging.getLogger("relais.dispatcher")
 
 NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
 TALLIES_EVERY: Final = 10.0  # seconds; until then each batch that was settled adds some rows
+SAMPLES_EVERY: Final = 10.0  # seconds; the finest step of the console's charts
 PURGE_EVERY: Final = 60.0  # seconds
 ACTS_EVERY: Final = 1.0  # seconds at least between two looks for what operators did
 
@@ -49,6 +52,7 @@ class Chores:
         self._acts = acts
         acts.begin_term()
         self._queue_lost = False
+        self._sampler = Sampler()
 
     async def unspill(self) -> None:
         """Journal what waits in the spill, as far as Redis can be asked."""
@@ -69,11 +73,14 @@ class Chores:
             await notices.dispatch(self._connection, self._settings, self._publisher)
 
     async def keep_house(self) -> None:
-        """Take workers that have gone off the list, make few rows of many tallies, log what operators have done."""
+        """Take gone workers off the list, make few rows of many tallies, take a sample, log what operators did."""
         if self._due("workers", PURGE_EVERY):
             await liveness.purge(self._connection)
         if self._due("tallies", TALLIES_EVERY):
             await self._connection.execute(SUM_UP)
+            await self._connection.execute(causes.SUM_UP)
+        if self._due("samples", SAMPLES_EVERY):
+            await self._sampler.take(self._connection)
         if self._due("acts", ACTS_EVERY):
             await self._acts.tell(self._connection)
 

@@ -24,7 +24,9 @@ UNSURE = frozenset({Kind.UNKNOWN, Kind.SUSPICIOUS})
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of a delivery: state, when it is due again, the attempts that count, reason and last error."""
+    """What becomes of a delivery: state, when it is due again, the attempts that count, reason, the last error and the
+    HTTP status that came with it.
+    """
 
     state: State
     due_at: datetime
@@ -33,6 +35,7 @@ class Fate:
     failed_at: datetime | None = None
     reason: Reason | None = None
     error: str | None = None
+    status: int | None = None
 
 
 def decide(outcome: Outcome, attempts: int, *, charged: bool, trips: int, settings: Settings, now: datetime) -> Fate:
@@ -47,16 +50,19 @@ def decide(outcome: Outcome, attempts: int, *, charged: bool, trips: int, settin
     if kind is Kind.PENDING:
         return Fate(State.SUBMITTED, now + timedelta(seconds=settings.poll_after), attempts)
     if kind is Kind.REFUSED:
-        return Fate(State.DEAD, now, attempts, reason=Reason.REFUSED, error=outcome.detail)
+        return Fate(State.DEAD, now, attempts, reason=Reason.REFUSED, error=outcome.detail, status=outcome.status)
     if kind in (Kind.UNSENT, Kind.ABSENT):
         return Fate(State.ACCEPTED, now + timedelta(seconds=outcome.retry_after or 0.0), attempts - 1)
     unsure = kind in UNSURE
     if charged and attempts >= settings.max_attempts:
-        return Fate(State.DEAD, now, attempts, unsure, outcome.ended or now, Reason.EXHAUSTED, outcome.detail)
+        ended = outcome.ended or now
+        return Fate(State.DEAD, now, attempts, unsure, ended, Reason.EXHAUSTED, outcome.detail, outcome.status)
     counted = attempts if charged else attempts - 1
     wait = backoff(attempts, settings) if charged else 2.5 * pause(trips + 1, settings)
     due_at = now + timedelta(seconds=max(wait, outcome.retry_after or 0.0))
-    return Fate(State.ACCEPTED, due_at, counted, unsure, outcome.ended or now, error=outcome.detail)
+    return Fate(
+        State.ACCEPTED, due_at, counted, unsure, outcome.ended or now, error=outcome.detail, status=outcome.status
+    )  # fmt: skip
 
 
 def backoff(attempts: int, settings: Settings) -> float:

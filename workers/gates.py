@@ -73,9 +73,19 @@ def failing(stage: int, found: Figures, gates: Gates) -> str | None:
         return f"{found.unsigned} of {found.delivered} delivered without a verified receipt"
     if found.bad >= STAYS if stage == RAMP else found.failed > gates.errors * size:
         return f"{found.failed} of {tried} attempts failed, {gates.errors:.0%} is allowed"
-    if found.refused > max(1.0, (gates.errors + 2 * (gates.refusing or 0.0)) * size):
+    if found.refused > refusals(size, gates):
         return f"{found.refused} of {found.answered} orders refused, which is not the backend's norm"
     return _sluggish(stage, found, gates)
+
+
+def refusals(size: int, gates: Gates) -> float:
+    """How many of so many orders the backend may refuse."""
+    return max(1.0, (gates.errors + 2 * (gates.refusing or 0.0)) * size)
+
+
+def longest(gates: Gates) -> float | None:
+    """Seconds that one answer in twenty may take; None while the backend's norm is not known."""
+    return None if gates.latency is None else max(BRISK, gates.slower * gates.latency)
 
 
 def passed(stage: int, found: Figures) -> bool:
@@ -101,9 +111,7 @@ def named(stage: int) -> str:
 
 def _sluggish(stage: int, found: Figures, gates: Gates) -> str | None:
     """Latency is judged on all of a stage, and on a part of a ramp at least: a first call warms up connections."""
-    if gates.latency is None or found.slow is None or found.answered < (stage or PART[0]):
-        return None
-    allowed = max(BRISK, gates.slower * gates.latency)
-    if found.slow <= allowed:
+    allowed = longest(gates)
+    if allowed is None or found.slow is None or found.answered < (stage or PART[0]) or found.slow <= allowed:
         return None
     return f"one answer in twenty takes {found.slow:.2f} s, {allowed:.2f} s is allowed"

@@ -14,20 +14,25 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from sqlalchemy import case, insert, text, update
+from sqlalchemy import Row, case, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.backends import load_backends
 from config.settings import Settings
-from orders.errors import NotFound
+from orders.errors import NotFound, NotSo
 from orders.journal import WAKE, transactional
 from orders.tables import backends, operations
 
 FIRST_WINDOW = 50  # orders
 REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
 
+LAST = text("""
+SELECT operator, at, reason FROM operations WHERE detail ->> 'backend' = :backend AND act = :act
+ORDER BY id DESC LIMIT 1
+""")
 
 ACTING: ContextVar[str | None] = ContextVar("acting", default=None)
+NOTING: ContextVar[list[int] | None] = ContextVar("noting", default=None)
 
 
 def operator() -> str:
@@ -45,10 +50,24 @@ def acting_as(name: str) -> Iterator[None]:
         ACTING.reset(token)
 
 
+@contextmanager
+def noting() -> Iterator[list[int]]:
+    """The ids of whatever `record` writes within; one whose transaction was undone is among them."""
+    ids: list[int] = []
+    token = NOTING.set(ids)
+    try:
+        yield ids
+    finally:
+        NOTING.reset(token)
+
+
 async def record(connection: AsyncConnection, act: str, reason: str | None, detail: dict[str, Any]) -> None:
     """Write down an act; to be called inside the transaction that does it."""
     plain = json.loads(json.dumps(detail, default=str))
-    await connection.execute(insert(operations).values(operator=operator(), act=act, reason=reason, detail=plain))
+    row = insert(operations).values(operator=operator(), act=act, reason=reason, detail=plain)
+    number = (await connection.execute(row.returning(operations.c.id))).scalar_one()
+    if (noted := NOTING.get()) is not None:
+        noted.append(number)
 
 
 async def register(connection: AsyncConnection, backend: str) -> None:
@@ -56,26 +75,55 @@ async def register(connection: AsyncConnection, backend: str) -> None:
     await connection.execute(REGISTER, {"backend": backend, "window": FIRST_WINDOW})
 
 
-async def pause(engine: AsyncEngine, settings: Settings, backend: str, reason: str) -> None:
-    """Stop forwarding to a backend, also before any worker has run; intake goes on. Raises NotFound."""
-    await _set_paused(engine, settings, backend, True, reason)
+async def pause(
+    engine: AsyncEngine, settings: Settings, backend: str, reason: str, *, first: bool = False
+) -> None:  # fmt: skip
+    """Stop forwarding to a backend, also before any worker has run; intake goes on.
+
+    Pausing again gives it another reason, unless it has to be the `first`: then NotSo says who was. Raises NotFound.
+    """
+    await _set_paused(engine, settings, backend, True, reason, first)
 
 
-async def resume(engine: AsyncEngine, settings: Settings, backend: str, reason: str | None) -> None:
-    """Forward again. Raises NotFound."""
-    await _set_paused(engine, settings, backend, False, reason)
+async def resume(
+    engine: AsyncEngine, settings: Settings, backend: str, reason: str | None, *, first: bool = False
+) -> None:  # fmt: skip
+    """Forward again. Raises NotFound; NotSo as `pause`."""
+    await _set_paused(engine, settings, backend, False, reason, first)
 
 
 async def _set_paused(
-    engine: AsyncEngine, settings: Settings, backend: str, paused: bool, reason: str | None
+    engine: AsyncEngine, settings: Settings, backend: str, paused: bool, reason: str | None, first: bool
 ) -> None:
     change = update(backends).where(backends.c.name == backend)
+    if first:
+        change = change.where(backends.c.paused != paused)
     async with transactional(engine).begin() as connection:
         if backend in load_backends(settings):
             await register(connection, backend)
         why = case((backends.c.quarantined, backends.c.held_why), else_=reason if paused else None)
         changed = await connection.execute(change.values(paused=paused, held_why=why))
         if changed.rowcount == 0:
-            raise NotFound(f"no backend {backend}")
+            await _tell_who(connection, backend, paused)
         await record(connection, "pause" if paused else "resume", reason, {"backend": backend})
         await connection.execute(WAKE)
+
+
+async def _tell_who(connection: AsyncConnection, backend: str, paused: bool) -> None:
+    known = select(backends.c.name).where(backends.c.name == backend)
+    if (await connection.execute(known)).first() is None:
+        raise NotFound(f"no backend {backend}")
+    how = "paused already" if paused else "not paused"
+    raise NotSo(f"{backend} is {how}{told(await last(connection, backend, 'pause' if paused else 'resume'))}")
+
+
+async def last(connection: AsyncConnection, backend: str, act: str) -> Row[Any] | None:
+    """Who did this with a backend last: operator, at, reason; None when nobody did."""
+    return (await connection.execute(LAST, {"backend": backend, "act": act})).one_or_none()
+
+
+def told(row: Row[Any] | None) -> str:
+    """That as the end of a sentence."""
+    if row is None:
+        return ""
+    return f": {row.operator} did that at {row.at:%Y-%m-%d %H:%M:%S} UTC" + (f", {row.reason}" if row.reason else "")

@@ -57,7 +57,7 @@ def _fate(outcome: Outcome, attempts: int, later: datetime) -> Fate:
     if outcome.kind in (Kind.ACCEPTED, Kind.DUPLICATE):
         return Fate(State.DELIVERED, later, attempts)
     if outcome.kind is Kind.REFUSED:
-        return Fate(State.DEAD, later, attempts, reason=Reason.REFUSED, error=outcome.detail)
+        return Fate(State.DEAD, later, attempts, reason=Reason.REFUSED, error=outcome.detail, status=outcome.status)
     if outcome.kind is Kind.ABSENT:
         return Fate(State.ACCEPTED, later, attempts, error="the ERP took it and has forgotten it")
     return Fate(State.SUBMITTED, later, attempts, error=outcome.detail or None)

@@ -22,7 +22,7 @@ from orders.journal import WAKE, transactional
 from orders.states import BACKLOG, listed
 from orders.tables import backends
 from workers.gate import halted
-from workers.operations import operator, record, register
+from workers.operations import last, operator, record, register, told
 
 PROPOSED = "release proposed"
 
@@ -73,26 +73,31 @@ async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reas
         await record(connection, "quarantine", reason, {"backend": backend})
 
 
-async def release(engine: AsyncEngine, backend: str, reason: str) -> None:
-    """Trust a backend again on one operator's word. Raises NotFound, and NotSo when it is not in quarantine."""
+async def release(engine: AsyncEngine, backend: str, reason: str, digest: str | None = None) -> None:
+    """Trust a backend again on one operator's word, who saw it as `digest` says.
+
+    Raises NotFound, and NotSo when it is not in quarantine, or not as it was seen.
+    """
     async with transactional(engine).begin() as connection:
         seen = await _snapshot(connection, backend, lock=True)
+        _compare(seen, digest, "you")
         await _release(connection, backend, reason, seen)
 
 
-async def propose(engine: AsyncEngine, backend: str, reason: str) -> dict[str, Any]:
+async def propose(engine: AsyncEngine, backend: str, reason: str, digest: str | None = None) -> dict[str, Any]:
     """Record that an operator would release a backend as it now stands; what was seen, with its digest.
 
     Raises as `release`.
     """
     async with transactional(engine).begin() as connection:
         seen = await _snapshot(connection, backend)
+        _compare(seen, digest, "you")
         await record(connection, PROPOSED, reason, seen)
     return seen
 
 
-async def approve(engine: AsyncEngine, backend: str, digest: str) -> None:
-    """Release a backend as another operator proposed it, if all is as it was seen then.
+async def approve(engine: AsyncEngine, backend: str, digest: str, because: str | None = None) -> None:
+    """Release a backend as another operator proposed it, if all is as it was seen then; `because` is recorded too.
 
     Raises NotFound for no such proposal, and NotSo when the operator is the same or something changed.
     """
@@ -104,9 +109,14 @@ async def approve(engine: AsyncEngine, backend: str, digest: str) -> None:
             raise NotFound(f"nobody proposed to release {backend} under {digest}")
         if proposal.operator == operator():
             raise NotSo(f"{operator()} proposed it: another operator has to approve it")
-        if not hmac.compare_digest(seen["digest"], digest):
-            raise NotSo(f"{backend} is not as {proposal.operator} saw it any more: look at it and propose it again")
-        await _release(connection, backend, proposal.reason, {**seen, "proposed_by": proposal.operator})
+        _compare(seen, digest, proposal.operator)
+        approved = {"approved_because": because} if because is not None else {}
+        await _release(connection, backend, proposal.reason, {**seen, "proposed_by": proposal.operator, **approved})
+
+
+def _compare(seen: dict[str, Any], digest: str | None, who: str) -> None:
+    if digest is not None and not hmac.compare_digest(seen["digest"].encode(), digest.encode()):
+        raise NotSo(f"{seen['backend']} is not as {who} saw it any more: look at it and propose it again")
 
 
 async def _release(connection: AsyncConnection, backend: str, reason: str, seen: dict[str, Any]) -> None:
@@ -120,9 +130,15 @@ async def _snapshot(connection: AsyncConnection, backend: str, *, lock: bool = F
 
     With `lock` nothing that latches changes it before the transaction ends.
     """
+    seen = await judged(connection, backend, lock=lock)
+    return {**seen, "backlog": int((await connection.execute(WAITING, {"backend": backend})).scalar_one())}
+
+
+async def judged(connection: AsyncConnection, backend: str, *, lock: bool = False) -> dict[str, Any]:
+    """That snapshot but for the backlog. Raises NotFound, and NotSo when the backend is not in quarantine."""
     row = await _standing(connection, backend, lock=lock)
     if not row["quarantined"]:
-        raise NotSo(f"{backend} is not in quarantine")
+        raise NotSo(f"{backend} is not in quarantine{told(await last(connection, backend, 'release'))}")
     values = {"backend": backend}
     against = (await connection.execute(EVIDENCE, values)).mappings().one()
     seen = {
@@ -131,7 +147,7 @@ async def _snapshot(connection: AsyncConnection, backend: str, *, lock: bool = F
         "keys": [found[0] for found in await connection.execute(KEYS, values)],
     }  # fmt: skip
     digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
-    return {**seen, "backlog": int((await connection.execute(WAITING, values)).scalar_one()), "digest": digest}
+    return {**seen, "digest": digest}
 
 
 async def _standing(connection: AsyncConnection, backend: str, *, lock: bool = False) -> RowMapping:

@@ -66,7 +66,9 @@ class Run:
 COLUMNS: Final = [reconciliations.c[field.name] for field in fields(Run)]
 
 
-async def begin(engine: AsyncEngine, backend: str, since: datetime, until: datetime | None) -> Run:
+async def begin(
+    engine: AsyncEngine, backend: str, since: datetime, until: datetime | None, reason: str | None = None
+) -> Run:
     """A new reconciliation of what the backend acknowledged from `since` on and before `until`, now at the latest."""
     now = func.clock_timestamp()
     values = {
@@ -77,7 +79,7 @@ async def begin(engine: AsyncEngine, backend: str, since: datetime, until: datet
         statement = insert(reconciliations).values(values).returning(*COLUMNS)
         run = Run(*(await connection.execute(statement)).one())
         span = {"since": run.since, "until": run.until}
-        await record(connection, "reconcile", None, {"reconciliation": run.id, "backend": backend, **span})
+        await record(connection, "reconcile", reason, {"reconciliation": run.id, "backend": backend, **span})
     return run
 
 

@@ -21,13 +21,13 @@ from workers.fate import Fate
 FATES = text(f"""
 UPDATE deliveries d
 SET state = u.state, due_at = u.due_at, attempts = u.attempts, unsure = u.unsure, reason = u.reason, error = u.error,
-  failed_at = coalesce(u.failed_at, d.failed_at),
+  status = u.status, failed_at = coalesce(u.failed_at, d.failed_at),
   lease = NULL, lease_until = NULL,
   settled_at = CASE WHEN u.state IN ({listed(FINAL)}) THEN now() END
 FROM unnest(CAST(:id AS uuid[]), CAST(:state AS text[]), CAST(:due_at AS timestamptz[]),
   CAST(:attempts AS smallint[]), CAST(:unsure AS boolean[]), CAST(:failed_at AS timestamptz[]),
-  CAST(:reason AS text[]), CAST(:error AS text[]))
-  AS u (id, state, due_at, attempts, unsure, failed_at, reason, error)
+  CAST(:reason AS text[]), CAST(:error AS text[]), CAST(:status AS smallint[]))
+  AS u (id, state, due_at, attempts, unsure, failed_at, reason, error, status)
 WHERE d.order_id = u.id AND d.lease = :lease RETURNING d.order_id
 """)
 

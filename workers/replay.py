@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import TextClause, text
@@ -25,7 +25,7 @@ from workers.operations import record
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which orders: every field that is not None narrows it. `reason` chooses dead letters by their reason;
-    `older` and `younger` are ages since acceptance; `ids` are orders' ids.
+    `older` and `younger` are ages since acceptance; `ids` are orders' ids; `cause` is that of dead letters, which became so until `before`.
     """
 
     state: State = State.ACCEPTED
@@ -36,6 +36,8 @@ class Choice:
     younger: timedelta | None = None
     backend: str | None = None
     ids: tuple[UUID, ...] | None = None
+    cause: int | None = None
+    before: datetime | None = None
 
     def values(self) -> dict[str, Any]:
         """The parameters of `CHOSEN`."""
@@ -53,6 +55,8 @@ CHOSEN = """
     AND (CAST(:younger AS interval) IS NULL OR d.accepted_at > now() - CAST(:younger AS interval))
     AND (CAST(:backend AS text) IS NULL OR d.backend = :backend)
     AND (CAST(:ids AS uuid[]) IS NULL OR d.order_id = ANY(CAST(:ids AS uuid[])))
+    AND (CAST(:cause AS bigint) IS NULL OR d.cause = :cause)
+    AND (CAST(:before AS timestamptz) IS NULL OR d.settled_at <= :before)
 """
 
 PREVIEW = text(f"""
@@ -60,18 +64,23 @@ SELECT count(*) AS orders, count(DISTINCT o.pharmacy) AS pharmacies, min(d.accep
   max(d.accepted_at) AS youngest, count(*) FILTER (WHERE d.priority = 0) AS urgent {CHOSEN}
 """)
 
-AGAIN = text(f"""
-WITH chosen AS (SELECT d.order_id {CHOSEN} FOR UPDATE OF d)
+ALL: Final = "FOR UPDATE OF d"
+# Those that another act has in hand are left to it.
+SOME: Final = "ORDER BY d.cause, d.settled_at, d.order_id LIMIT :most FOR UPDATE OF d SKIP LOCKED"
+
+_AGAIN = f"""
+WITH chosen AS (SELECT d.order_id {CHOSEN} {{which}})
 UPDATE deliveries d SET state = 'accepted', due_at = now(), attempts = 0, failed_at = NULL, reason = NULL,
   settled_at = NULL, turn = 0, aged_from = CASE WHEN d.reason = 'stale' THEN now() ELSE d.aged_from END
 FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
-""")
-
-DISCARD = text(f"""
-WITH chosen AS (SELECT d.order_id {CHOSEN} FOR UPDATE OF d)
+"""
+_DISCARD = f"""
+WITH chosen AS (SELECT d.order_id {CHOSEN} {{which}})
 UPDATE deliveries d SET state = 'discarded', settled_at = now()
 FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
-""")
+"""
+AGAIN, DISCARD = (text(each.format(which=ALL)) for each in (_AGAIN, _DISCARD))
+AGAIN_SOME, DISCARD_SOME = (text(each.format(which=SOME)) for each in (_AGAIN, _DISCARD))
 
 CANARY_NOW = text("UPDATE backends SET probe_at = now() WHERE circuit = 'open' AND NOT paused AND NOT quarantined")
 
@@ -86,26 +95,32 @@ async def preview(engine: AsyncEngine, choice: Choice) -> dict[str, Any]:
         return dict((await connection.execute(PREVIEW, choice.values())).mappings().one())
 
 
-async def replay(engine: AsyncEngine, choice: Choice, reason: str | None) -> list[UUID]:
-    """Make the chosen orders due now, and an open circuit's canary with them; returns their ids."""
+async def replay(engine: AsyncEngine, choice: Choice, reason: str | None, most: int | None = None) -> list[UUID]:
+    """Make the chosen orders due now, and an open circuit's canary with them; returns their ids.
+
+    With `most` that many at a time, without those that another act has in hand; nothing is recorded for none.
+    """
     async with transactional(engine).begin() as connection:
-        ids = await _act(connection, "replay", AGAIN, choice, reason)
+        ids = await _act(connection, "replay", AGAIN if most is None else AGAIN_SOME, choice, reason, most)
         if ids:
             await connection.execute(CANARY_NOW)
             await connection.execute(WAKE)
     return ids
 
 
-async def discard(engine: AsyncEngine, choice: Choice, reason: str) -> list[UUID]:
-    """Give up the chosen dead letters for good; returns their ids."""
+async def discard(engine: AsyncEngine, choice: Choice, reason: str, most: int | None = None) -> list[UUID]:
+    """Give up the chosen dead letters for good; returns their ids. `most` as in `replay`."""
     async with transactional(engine).begin() as connection:
-        return await _act(connection, "discard", DISCARD, choice, reason)
+        return await _act(connection, "discard", DISCARD if most is None else DISCARD_SOME, choice, reason, most)
 
 
 async def _act(
-    connection: AsyncConnection, act: str, statement: TextClause, choice: Choice, reason: str | None
+    connection: AsyncConnection, act: str, statement: TextClause, choice: Choice, reason: str | None, most: int | None
 ) -> list[UUID]:
-    ids = [row[0] for row in await connection.execute(statement, choice.values())]
+    values = choice.values() if most is None else {**choice.values(), "most": most}
+    ids = [row[0] for row in await connection.execute(statement, values)]
+    if most is not None and not ids:
+        return ids
     await record(connection, act, reason, {"choice": narrowed(choice), "orders": len(ids), "ids": ids[:LISTED]})
     return ids
 

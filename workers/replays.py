@@ -2,7 +2,8 @@
 
 Starting one chooses orders of a backend's backlog, makes them due and gives each its turn among its pharmacy's, so
 that a pharmacy with a thousand orders keeps no other waiting. At most one is not over per backend: of two operators
-who start one at once, one is told that he was second. What happens then is the leader's (`workers.steering`).
+who start one at once, one is told that he was second; whoever says what he has `seen` acts on nothing else. What
+happens then is the leader's (`workers.steering`).
 """
 
 from __future__ import annotations
@@ -54,6 +55,12 @@ WHERE name = :backend
 
 OPEN = text("SELECT * FROM replays WHERE backend = :backend AND ended_at IS NULL FOR UPDATE")
 
+# Of the newest operations only: whoever acts at the same time as another was just before him.
+LAST_WORD = text("""
+SELECT operator, act FROM (SELECT * FROM operations ORDER BY id DESC LIMIT 50) newest
+WHERE act LIKE 'replay%' AND detail ->> 'replay' = CAST(CAST(:id AS bigint) AS text) ORDER BY id DESC LIMIT 1
+""")
+
 GO_ON = text("""
 UPDATE replays SET state = 'running', stage = :stage, why = NULL,
   staged = CASE WHEN :afresh THEN '{}' ELSE staged END,
@@ -72,6 +79,14 @@ class Started:
 
     id: int | None
     orders: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The replay as whoever acts saw it: its id, and its stage where the act is about that stage."""
+
+    replay: int
+    stage: int | None = None
 
 
 async def start(engine: AsyncEngine, choice: Choice, *, hold: bool, reason: str | None) -> Started:
@@ -103,19 +118,21 @@ async def _begin(connection: AsyncConnection, choice: Choice, hold: bool) -> int
         "operator": operator(),
     })).scalar_one_or_none()  # fmt: skip
     if found is None:
-        raise NotSo(f"a replay of {choice.backend} is not over: `relais replay status`")
+        row = (await connection.execute(OPEN, {"backend": choice.backend})).mappings().one_or_none()
+        by = "" if row is None else f" ({row['id']}, started by {row['started_by']})"
+        raise NotSo(f"a replay of {choice.backend} is not over{by}: `relais replay status`")
     return int(found)
 
 
-async def pause(engine: AsyncEngine, backend: str, reason: str | None) -> None:
+async def pause(engine: AsyncEngine, backend: str, reason: str | None, seen: Seen | None = None) -> None:
     """Send nothing more of the replay until it is resumed; live orders go on. Raises NotFound and NotSo."""
-    await _act(engine, backend, "pause", reason, PAUSE, {"why": reason}, allowed=("running",))
+    await _act(engine, backend, "pause", reason, PAUSE, {"why": reason}, ("running",), seen)
 
 
-async def resume(engine: AsyncEngine, backend: str, reason: str | None) -> None:
+async def resume(engine: AsyncEngine, backend: str, reason: str | None, seen: Seen | None = None) -> None:
     """Go on: where it was paused, or from the last stage that was passed. Raises NotFound and NotSo."""
     async with transactional(engine).begin() as connection:
-        row = await _open(connection, backend, ("paused", "holding"), "resume")
+        row = await _open(connection, backend, ("paused", "holding"), "resume", seen)
         if row["state"] == "paused":
             values = {"stage": row["stage"], "afresh": False}
         else:
@@ -124,29 +141,29 @@ async def resume(engine: AsyncEngine, backend: str, reason: str | None) -> None:
         await _done(connection, row, "resume", reason, GO_ON, values)
 
 
-async def next_stage(engine: AsyncEngine, backend: str, reason: str | None) -> None:
+async def next_stage(engine: AsyncEngine, backend: str, reason: str | None, seen: Seen | None = None) -> None:
     """The word that a replay waits for between two stages. Raises NotFound and NotSo."""
     async with transactional(engine).begin() as connection:
-        row = await _open(connection, backend, ("holding",), "next")
+        row = await _open(connection, backend, ("holding",), "next", seen)
         if row["passed"] != row["stage"]:
             raise NotSo(f"it holds because {named(row['stage'])} failed: {row['why']}; say resume to try again")
         values = {"stage": after(row["stage"]), "afresh": True}
         await _done(connection, row, "next", reason, GO_ON, values)
 
 
-async def hold(engine: AsyncEngine, backend: str, wanted: bool, reason: str | None) -> None:
+async def hold(engine: AsyncEngine, backend: str, wanted: bool, reason: str | None, seen: Seen | None = None) -> None:
     """Wait for a word after each stage from now on, or not. Raises NotFound, and NotSo in the last stage."""
     async with transactional(engine).begin() as connection:
-        row = await _open(connection, backend, ("running", "holding", "paused"), "hold")
+        row = await _open(connection, backend, ("running", "holding", "paused"), "hold", seen)
         if row["stage"] == 0 and wanted:
             raise NotSo("no stage follows the ramp: pause stops it")
         await _done(connection, row, "hold", reason, HOLD, {"hold": wanted})
 
 
-async def cancel(engine: AsyncEngine, backend: str, reason: str | None) -> None:
+async def cancel(engine: AsyncEngine, backend: str, reason: str | None, seen: Seen | None = None) -> None:
     """End the replay; its orders stay due, as backlog like any other. Raises NotFound."""
     open_ = ("running", "holding", "paused")
-    await _act(engine, backend, "cancel", reason, CANCEL, {"why": reason}, allowed=open_)
+    await _act(engine, backend, "cancel", reason, CANCEL, {"why": reason}, open_, seen)
 
 
 async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: str | None) -> None:
@@ -160,20 +177,34 @@ async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: s
 
 async def _act(
     engine: AsyncEngine, backend: str, act: str, reason: str | None, change: TextClause, values: dict[str, Any],
-    allowed: tuple[str, ...],
+    allowed: tuple[str, ...], seen: Seen | None,
 ) -> None:  # fmt: skip
     async with transactional(engine).begin() as connection:
-        row = await _open(connection, backend, allowed, act)
+        row = await _open(connection, backend, allowed, act, seen)
         await _done(connection, row, act, reason, change, values)
 
 
-async def _open(connection: AsyncConnection, backend: str, allowed: tuple[str, ...], act: str) -> dict[str, Any]:
+async def _open(
+    connection: AsyncConnection, backend: str, allowed: tuple[str, ...], act: str, seen: Seen | None
+) -> dict[str, Any]:
     row = (await connection.execute(OPEN, {"backend": backend})).mappings().one_or_none()
+    if row is None and seen is not None:
+        raise NotSo(f"replay {seen.replay} of {backend} is over" + await _last(connection, seen.replay))
     if row is None:
         raise NotFound(f"no replay of {backend} is under way")
     if row["state"] not in allowed:
-        raise NotSo(f"the replay of {backend} is {row['state']}: there is nothing to {act}")
+        stands = f"the replay of {backend} is {row['state']}: there is nothing to {act}"
+        raise NotSo(stands + await _last(connection, row["id"]))
+    if seen is not None and (row["id"] != seen.replay or seen.stage not in (None, row["stage"])):
+        now = f"replay {row['id']} of {backend} is at {named(row['stage'])} by now"
+        raise NotSo(f"{now}, which is not what was looked at" + await _last(connection, row["id"]))
     return dict(row)
+
+
+async def _last(connection: AsyncConnection, number: int) -> str:
+    """Who had the last word on this replay, where that was a moment ago."""
+    said = (await connection.execute(LAST_WORD, {"id": number})).one_or_none()
+    return "" if said is None else f"; the last word was `{said.act}` by {said.operator}"
 
 
 async def _done(

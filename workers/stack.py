@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from config.acl import OPS, USERS
 from config.backends import load_backends, longest_batch
@@ -33,9 +29,9 @@ from config.embedded.supervisor import Child
 from config.embedded.valkey import Valkey
 from config.settings import ENDPOINTS, Settings
 from workers.canary import hangs
+from workers.offering import LOOPBACK, api_url, console_url, exporter_url, flower_url, offer
 from workers.sim_key import key_file
 
-LOOPBACK: Final = "127.0.0.1"
 FLOWER_USER: Final = "relais"
 SPILL_KEY: Final = "spill.key"
 SEAL_KEY: Final = "seal.key"
@@ -103,45 +99,28 @@ def plan(settings: Settings, holding: Holding) -> Stack:
         "seal_key": seal_key,
         "anchor": given.anchor or str(holding.data_dir.absolute() / ANCHORS),
         "data_dir": holding.data_dir,
-        **{f"{name}_port": ports[name] for name in ("api", "flower", "exporter", "erp_sim")},
+        **{f"{name}_port": ports[name] for name in ("api", "flower", "exporter", "console", "erp_sim")},
     }
     final = given.model_copy(update=update)
     control = ports["erp_control"] if "erp_url" in ours else None
-    return Stack(final, tuple(services), control, users, _offered(final, tuple(ours), users, control))
+    return Stack(final, tuple(services), control, users, offer(final, tuple(ours), users, control))
 
 
 def relais_children(stack: Stack) -> list[Child]:
-    """Simulator unless the ERP is given, exporter, Flower, worker, intake: what stops first starts last."""
+    """Simulator unless the ERP is given, exporter, Flower, console, worker, intake: what stops first starts last."""
     settings = stack.settings
     children = [
-        _child(stack, "exporter", answers(f"{_exporter_url(settings)}/healthz")),
-        _child(stack, "flower", answers(f"{_flower_url(settings)}/healthcheck")),
+        _child(stack, "exporter", answers(f"{exporter_url(settings)}/healthz")),
+        _child(stack, "flower", answers(f"{flower_url(settings)}/healthcheck")),
+        _child(stack, "console", answers(f"{console_url(settings)}/healthz")),
         _worker(stack),
-        _child(stack, "api", answers(f"{_api_url(settings)}/readyz"), grace=15.0),
+        _child(stack, "api", answers(f"{api_url(settings)}/readyz"), grace=15.0),
     ]
     if stack.control_port is None:
         return children
     key = key_file(settings.data_dir)
     options = ("--control-port", str(stack.control_port), "--file", str(stack.erp_file), "--sign-key", str(key))
     return [_child(stack, "erp-sim", answers(f"{settings.erp_url}/health"), *options), *children]
-
-
-def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
-    """What runs where, for people."""
-    offered, table = stack.offered, Table(title="Relais is up")
-    for heading in ("part", "where", "pid"):
-        table.add_column(heading, overflow="fold")
-    keys = {"postgres": "database_url", "valkey": "redis_url", "erp-sim": "erp_url"}
-    keys |= {"worker": "", "flower": "flower_url", "exporter": "exporter_url", "api": "api_url"}
-    for name in (*keys, *(name for name in pids if name not in keys)):
-        url = str(offered.get(keys.get(name, "")) or "")
-        table.add_row(name, _masked(url) if url else "", str(pids.get(name, "not ours")))
-    lines = (
-        f"Logs: {stack.settings.data_dir / 'logs'}",
-        f"Flower: user {offered['flower_user']}, password {offered['flower_password']} (shown this once)",
-        "An API key: relais client add NAME. Ctrl-C stops everything.",
-    )
-    return Group(table, *(Text(line) for line in lines))
 
 
 def child_env(settings: Settings) -> dict[str, str]:
@@ -183,6 +162,7 @@ def _ports(settings: Settings, before: Mapping[str, int]) -> dict[str, int]:
         "api": (settings.api_host, settings.api_port),
         "flower": (LOOPBACK, settings.flower_port),
         "exporter": (settings.exporter_host, settings.exporter_port),
+        "console": (settings.console_host, settings.console_port),
         "erp_sim": (LOOPBACK, settings.erp_sim_port),
         "erp_control": (LOOPBACK, None),
     }
@@ -197,30 +177,6 @@ def _kept_secret(path: Path) -> str:
     if not path.exists():
         write_private(path, secrets.token_urlsafe(32) + "\n")
     return path.read_text(encoding="utf-8").strip()
-
-
-def _offered(
-    settings: Settings, embedded: tuple[str, ...], users: Mapping[str, str], control_port: int | None
-) -> dict[str, object]:
-    user, _, password = settings.flower_auth.get_secret_value().partition(":") if settings.flower_auth else ("",) * 3
-    return {
-        "database_url": settings.database_url,
-        "owner_url": settings.owner_url if "owner_url" in embedded else None,
-        "redis_url": settings.redis_url,
-        "redis_urls": users,
-        "erp_url": settings.erp_url,
-        "erp_control_url": f"http://{LOOPBACK}:{control_port}" if control_port else None,
-        "api_url": _api_url(settings),
-        "flower_url": _flower_url(settings),
-        "exporter_url": _exporter_url(settings),
-        "flower_user": user,
-        "flower_password": password,
-        "spill_key": settings.spill_key.get_secret_value() if settings.spill_key else None,
-        "seal_key": settings.seal_key.get_secret_value() if settings.seal_key else None,
-        "anchor": settings.anchor,
-        "embedded": embedded,
-        "pid": os.getpid(),
-    }
 
 
 def _child(stack: Stack, name: str, ready: Ready, *options: str, grace: float = 10.0) -> Child:
@@ -244,29 +200,6 @@ def _program(stack: Stack, command: str, *options: str, grace: float) -> Program
 def log_of(settings: Settings, command: str) -> Path:
     """Where a child writes what it has to say."""
     return settings.data_dir / "logs" / f"{command}.log"
-
-
-def _api_url(settings: Settings) -> str:
-    return _url(settings.api_host, settings.api_port)
-
-
-def _exporter_url(settings: Settings) -> str:
-    return _url(settings.exporter_host, settings.exporter_port)
-
-
-def _url(host: str, port: int) -> str:
-    """Of a server on this machine, also where it listens everywhere."""
-    if host in ("0.0.0.0", "::"):
-        host = LOOPBACK
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _flower_url(settings: Settings) -> str:
-    return f"http://{LOOPBACK}:{settings.flower_port}"
-
-
-def _masked(url: str) -> str:
-    return re.sub(r"(://[^:@/]*:)[^@]*(?=@)|(password=)[^&]*", r"\1\2***", url)
 
 
 def _variable(name: str) -> str:

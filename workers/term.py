@@ -48,7 +48,8 @@ WITH lost AS (
     state = CASE WHEN lost.state = 'delivering' AND d.attempts >= :max_attempts THEN 'dead' ELSE 'accepted' END,
     reason = CASE WHEN lost.state = 'delivering' AND d.attempts >= :max_attempts THEN 'exhausted' END,
     settled_at = CASE WHEN lost.state = 'delivering' AND d.attempts >= :max_attempts THEN now() END,
-    error = CASE WHEN lost.state = 'delivering' THEN 'the worker did not settle in time' ELSE d.error END
+    error = CASE WHEN lost.state = 'delivering' THEN 'the worker did not settle in time' ELSE d.error END,
+    status = CASE WHEN lost.state <> 'delivering' THEN d.status END
   FROM lost WHERE d.order_id = lost.order_id
 )
 SELECT order_id, (SELECT request_id FROM orders WHERE id = order_id),
@@ -57,7 +58,7 @@ SELECT order_id, (SELECT request_id FROM orders WHERE id = order_id),
 
 # What may be with the ERP is left to a worker, which asks first.
 EXPIRE = text("""
-UPDATE deliveries SET state = 'dead', reason = 'expired', settled_at = now(),
+UPDATE deliveries SET state = 'dead', reason = 'expired', settled_at = now(), status = NULL,
   error = 'valid_until: this time passed before it was forwarded'
 WHERE order_id IN (
   SELECT order_id FROM deliveries

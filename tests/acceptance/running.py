@@ -49,7 +49,7 @@ QUICK = {
     "RELAIS_POLL_AFTER": "0.5",
     "RELAIS_SEAL_EVERY": "2",
 }
-PORTS = {f"RELAIS_{name}_PORT": "0" for name in ("API", "FLOWER", "EXPORTER", "ERP_SIM")}
+PORTS = {f"RELAIS_{name}_PORT": "0" for name in ("API", "CONSOLE", "FLOWER", "EXPORTER", "ERP_SIM")}
 
 
 class Relais:
@@ -139,6 +139,15 @@ class Relais:
                 return {int(row[0].rpartition(":")[2]) for row in rows}
 
         return self.journal(ask)
+
+    def tell(self, *words: str, operator: str) -> str:
+        """What a command line says to this operator; it has to go well."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RELAIS_")}
+        argv = [sys.executable, "-m", "workers.cli", "--data-dir", str(self.data_dir), *words]
+        env = {**kept, **QUICK, **self._env, "RELAIS_OPERATOR": operator}
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     # The simulator.
 

@@ -35,9 +35,9 @@ from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
-PORTS = ("8470", "8471", "8472", "8473", "5555")
+PORTS = ("8470", "8471", "8472", "8473", "8474", "5555")
 ONE_SHOTS = {"migrate", "ops", "secrets"}  # end by themselves
-SERVING = ("erp-sim", "api", "worker", "flower", "exporter", "auditor")
+SERVING = ("erp-sim", "api", "worker", "flower", "exporter", "console", "auditor")
 
 pytestmark = pytest.mark.acceptance
 
@@ -125,6 +125,7 @@ class Host:
             "RELAIS_API_PORT": self.ports["8470"],
             "RELAIS_ERP_SIM_PORT": self.ports["8471"],
             "RELAIS_EXPORTER_PORT": self.ports["8473"],
+            "RELAIS_CONSOLE_PORT": self.ports["8474"],
             "RELAIS_FLOWER_PORT": self.ports["5555"],
         }
         return clean_environment(env) | {"PYTHONPATH": str(ROOT)}
@@ -261,13 +262,15 @@ def test_the_file_is_what_the_compose_specification_allows(compose: dict[str, An
     assert faults == []
 
 
-def test_only_the_intake_is_published_and_on_loopback(compose: dict[str, Any]) -> None:
+def test_only_intake_and_console_are_published_and_on_loopback(compose: dict[str, Any]) -> None:
     services = compose["services"]
     published = {name: each["ports"] for name, each in services.items() if "ports" in each}
-    assert published == {"api": ["127.0.0.1:8470:8470"]}
+    assert published == {"api": ["127.0.0.1:8470:8470"], "console": ["127.0.0.1:8474:8474"]}
     assert compose["networks"]["default"] == {"internal": True}
     elsewhere = {name: each["networks"] for name, each in services.items() if "networks" in each}
-    assert elsewhere == {"api": ["default", "edge"], "worker": ["default", "erp"], "ops": ["default", "erp"]}
+    reach = {"api": {"edge"}, "console": {"edge", "erp"}, "worker": {"erp"}, "ops": {"erp"}}
+    assert {name: {*networks} - {"default"} for name, networks in elsewhere.items()} == reach
+    assert all("default" in networks for networks in elsewhere.values())
 
 
 def test_every_container_may_do_as_little_as_it_can(compose: dict[str, Any]) -> None:
@@ -319,6 +322,7 @@ def test_services_wait_for_what_they_need_and_data_outlives_containers(compose: 
             assert not source.startswith("./config") or volume.endswith(":ro")
     assert set(services["worker"]["depends_on"]) == {"postgres", "valkey", "migrate"}
     assert "valkey" not in services["api"]["depends_on"]
+    assert "valkey" not in services["console"]["depends_on"], "it says that the queue is away"
     profiles = {name: each["profiles"] for name, each in services.items() if "profiles" in each}
     assert profiles == {"erp-sim": ["sim"], "ops": ["ops"], "secrets": ["setup"]}
 

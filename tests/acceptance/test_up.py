@@ -32,11 +32,12 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
-PARTS = {"postgres", "valkey", "erp-sim", "exporter", "flower", "worker", "api"}
+PARTS = {"postgres", "valkey", "erp-sim", "exporter", "flower", "console", "worker", "api"}
 QUICK = {
     "api_port": "0",
     "flower_port": "0",
     "exporter_port": "0",
+    "console_port": "0",
     "erp_sim_port": "0",
     "worker_concurrency": "1",
     "erp_timeout": "2",
@@ -149,16 +150,18 @@ def test_sigkill_at_any_time_loses_no_order_and_leaves_nothing_running(start: Ca
     assert third.exit_code() == 0, third.said()
     nothing_left(family, timeout=5)
     stops = re.findall(r'"event":"stopped","child":"([^"]+)"', third.said())
-    assert stops == ["api", "worker", "flower", "exporter", "erp-sim", "valkey", "postgres"]
+    assert stops == ["api", "worker", "console", "flower", "exporter", "erp-sim", "valkey", "postgres"]
 
 
 def test_what_is_up_is_where_it_says_and_for_its_owner_alone(start: Callable[..., Up]) -> None:
     up = start()
     offered = up.ready()
     assert stat.S_IMODE((up.data_dir / ENDPOINTS).stat().st_mode) == 0o600
-    for url in ("api_url", "flower_url", "erp_url", "erp_control_url"):
+    for url in ("api_url", "flower_url", "console_url", "erp_url", "erp_control_url"):
         assert str(offered[url]).startswith("http://127.0.0.1:")
     assert asyncio.run(_ask("GET", f"{offered['api_url']}/readyz"))[0] == 200
+    assert asyncio.run(_ask("GET", f"{offered['console_url']}/healthz"))[0] == 200
+    until(lambda: f"Console: {offered['console_url']}, an account: relais account add NAME" in up.said())
     assert asyncio.run(_ask("GET", f"{offered['erp_url']}/health"))[0] == 200
     assert asyncio.run(_ask("GET", f"{offered['erp_control_url']}/_dial"))[0] == 200
 
@@ -184,7 +187,7 @@ def test_what_has_a_url_is_not_started(start: Callable[..., Up], database_url: s
     sink = "http://127.0.0.1:9"
     up = start(database_url=database_url, redis_url=redis_url, erp_url=sink)
     offered = up.ready()
-    assert up.names() == {"exporter", "flower", "worker", "api"}
+    assert up.names() == {"exporter", "flower", "console", "worker", "api"}
     assert (offered["database_url"], offered["redis_url"], offered["erp_url"]) == (database_url, redis_url, sink)
     assert offered["erp_control_url"] is None
     up.signal(signal.SIGTERM)

@@ -61,6 +61,14 @@ REFUSED: dict[str, list[tuple[Any, ...]]] = {
         ("hgetall", "relais.spill.notes"), ("lpush", QUEUE, "x"), ("brpop", QUEUE, 1), ("config", "get", "*"),
         ("publish", "/0.celeryev", "x"), ("psubscribe", "/0.celeryev"), ("eval", "return 1", 0),
     ],
+    # The console counts, too: what it does, it does in the journal.
+    "console": [
+        ("lrange", QUEUE, 0, -1), ("lindex", QUEUE, 0), ("lrange", "relais.spill", 0, -1),
+        ("rpush", "relais.spill", "x"), ("hgetall", "relais.spill.notes"),
+        ("lpush", QUEUE, "x"), ("brpop", QUEUE, 1), ("lrem", QUEUE, 1, "x"),
+        ("config", "get", "*"), ("publish", "/0.celery.pidbox", "x"), ("psubscribe", "/0.celeryev"),
+        ("eval", "return 1", 0),
+    ],
     # The command line puts nothing into a queue of orders; `replay` goes through the journal.
     "ops": [
         ("lpush", QUEUE, "x"), ("brpop", QUEUE, 1), ("ltrim", QUEUE, 1, -1), ("ltrim", "relais.spill", 1, -1),

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.postgres import Postgres
+from orders.causes import keeping
 from orders.guards import APPEND_ONLY, EVENT, EVENT_FUNCTION, TRANSITION, forbid_change
 from orders.journal import connect, migrate, transactional
 from orders.keyring import Keyring
@@ -37,6 +38,7 @@ SEED = {
     "seals": "INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')",
     "evidence": "INSERT INTO evidence (backend, lease, kind, conclusive, detail) VALUES "
     "('erp', gen_random_uuid(), 'refusals', false, 'w')",
+    "cause_notes": "INSERT INTO cause_notes (cause, operator, words) VALUES (1, 'o', 'w')",
 }
 CHANGE = {
     "orders": "UPDATE orders SET body = 'x'",
@@ -48,6 +50,7 @@ CHANGE = {
     "findings": "UPDATE findings SET kind = 'unknown'",
     "seals": "UPDATE seals SET to_tx = 10",
     "evidence": "UPDATE evidence SET conclusive = false",
+    "cause_notes": "UPDATE cause_notes SET words = 'x'",
 }
 
 
@@ -156,8 +159,14 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
             for name, (what, _) in COUNTED.items():
                 await connection.execute(text(f"DROP TRIGGER tally_{name} ON {what.split()[2]}"))
                 await connection.execute(text(f"DROP FUNCTION relais_tally_{name}"))
+            for name in ("cause", "cause_insert", "causes_born", "causes_moved"):
+                await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
+            for name in ("cause_message", "cause_of", "cause", "causes_born", "causes_moved"):
+                await connection.execute(text(f"DROP FUNCTION relais_{name}"))
             for statement in (TRANSITION, EVENT_FUNCTION, EVENT, *counting()):
                 await connection.execute(text(statement))
+            for statement in keeping():
+                await connection.exec_driver_sql(statement)
             after = [tuple(row) for row in await connection.execute(query)]
         assert before == after
 

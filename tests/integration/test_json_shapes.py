@@ -1,9 +1,11 @@
 """Every `--json` document is described field by field in docs/json.schema.json, and real ones fit."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from uuid import UUID
 
 import pytest
@@ -161,6 +163,12 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID]) -> None
     fits("client add", "front")
     fits("client rotate", "front")
     fits("client list")
+    for name, disabled in (("ops", False), ("gone", True)):
+        password = f"{name} on a slow brown bicycle"
+        with mock.patch("sys.stdin", io.StringIO(password)):
+            assert relais("account", "add", name, "--role", "viewer", "--password-file", "-").code == 0
+        assert not disabled or relais("account", "disable", name).code == 0
+    fits("account list")
     fits("webhook add", "front", "http://127.0.0.1:1/hook")
     fits("webhook rotate", "front")
     fits("webhook list")

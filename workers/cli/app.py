@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from workers.cli import installing, recovery, reports, servers, simulator, trust
+from workers.cli.account import account
 from workers.cli.auditing import audit
 from workers.cli.clients import client
 from workers.cli.console import console
@@ -104,6 +105,7 @@ groups = {
     "spill": spill,
     "queue": queue,
     "webhook": webhook,
+    "account": account,
 }  # fmt: skip
 for name, group in groups.items():
     app.add_typer(group, name=name)

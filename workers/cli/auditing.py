@@ -43,8 +43,6 @@ def pause(text: str) -> timedelta:
     return found
 
 
-MOST_FAULTS = 20  # that the journal remembers of an audit
-
 When = Annotated[datetime | None, typer.Option(parser=instant, metavar="TIME", help="Of the report; UTC.")]
 
 
@@ -55,7 +53,8 @@ def audit(
         Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Compare with it, not with RELAIS_ANCHOR.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write it as a page of HTML, too.")
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Write it, too: HTML, or PDF as FILE.pdf."),
     ] = None,
     since: When = None,
     until: When = None,
@@ -92,7 +91,7 @@ def _audit(
     from workers.cli.progress import bar
 
     async def examine(engine: AsyncEngine, settings: Settings) -> Proof:
-        from workers.audit import prove
+        from workers.audit import prove, write_down
 
         with bar("audit", None) as shown:
             proof = await prove(engine, settings, unit=by, anchors=anchors, watch=shown.at)
@@ -100,7 +99,8 @@ def _audit(
             from workers.proof.report import write_report
 
             await write_report(engine, proof, report, since, until)
-        await write_down(engine, proof)
+        if not await write_down(engine, proof):
+            show.say("The verdict could not be written down: the journal takes no rows here.", "yellow")
         return proof
 
     proof = on_journal(ctx, examine)
@@ -111,24 +111,6 @@ def _audit(
     if report is not None:
         show.say(f"The report is in {report}.")
     return proof.sound
-
-
-async def write_down(engine: AsyncEngine, proof: Proof) -> None:
-    """Leave the verdict in the journal, for `relais status` and the metrics, where the journal takes rows."""
-    from sqlalchemy.exc import DBAPIError
-
-    from orders.journal import read_only, transactional, unreachable
-    from workers.cli import show
-    from workers.operations import record
-
-    found = {"sound": proof.sound, "faults": len(proof.faults), "first": proof.faults[:MOST_FAULTS]}
-    try:
-        async with transactional(engine).begin() as connection:
-            await record(connection, "audit", None, found)
-    except DBAPIError as error:
-        if unreachable(error) and not read_only(error):
-            raise
-        show.say("The verdict could not be written down: the journal takes no rows here.", "yellow")
 
 
 def document(proof: Proof) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a shell offers when somebody presses Tab on a name: backends from the settings, clients from the journal.
+"""What a shell offers when somebody presses Tab on a name: backends from the settings, the rest from the journal.
 
 It is quick or it is silent: without settings, or with a journal that does not answer at once, nothing is offered.
 """
@@ -28,13 +28,17 @@ def backends(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def clients(ctx: typer.Context, incomplete: str) -> list[str]:
     """The clients that the journal knows."""
-    import asyncio
-    from contextlib import suppress
+    return _names(ctx, "clients", incomplete)
 
-    with suppress(Exception):
-        url = _settings(ctx).need("database_url")
-        return [name for name in asyncio.run(_clients(url)) if name.startswith(incomplete)]
-    return []
+
+def accounts(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The accounts of the console that the journal knows."""
+    return _names(ctx, "accounts", incomplete)
+
+
+def roles(incomplete: str) -> list[str]:
+    """What an account may be."""
+    return [each for each in ("viewer", "operator", "approver") if each.startswith(incomplete)]
 
 
 def scopes(incomplete: str) -> list[str]:
@@ -52,7 +56,17 @@ def _settings(ctx: typer.Context) -> Settings:
     return load(data_dir=data_dir) if data_dir else load()
 
 
-async def _clients(url: str) -> list[str]:
+def _names(ctx: typer.Context, table: str, incomplete: str) -> list[str]:
+    import asyncio
+    from contextlib import suppress
+
+    with suppress(Exception):
+        url = _settings(ctx).need("database_url")
+        return [name for name in asyncio.run(_read(url, table)) if name.startswith(incomplete)]
+    return []
+
+
+async def _read(url: str, table: str) -> list[str]:
     import asyncio
 
     from orders.reach import reach
@@ -60,6 +74,6 @@ async def _clients(url: str) -> list[str]:
     async with asyncio.timeout(PATIENCE):
         connection = await reach(url, timeout=PATIENCE)
         try:
-            return [row["name"] for row in await connection.fetch("SELECT name FROM clients ORDER BY name")]
+            return [row["name"] for row in await connection.fetch(f"SELECT name FROM {table} ORDER BY name")]
         finally:
             connection.terminate()

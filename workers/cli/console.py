@@ -15,5 +15,5 @@ def console(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     """
     from workers.cli.serving import serve_console
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, "console")
     serve_console(settings, host or settings.console_host, settings.console_port if port is None else port)

@@ -13,7 +13,9 @@ from starlette.staticfiles import StaticFiles
 from config.settings import Settings
 from workers.console.access import pages as access
 from workers.console.access.guard import Doorkeeper
+from workers.console.access.oidc import Provider
 from workers.console.acts import pages as acts
+from workers.console.acts.running import Runner
 from workers.console.dead import pages as dead
 from workers.console.desk import Desk
 from workers.console.failing import add_handlers
@@ -29,13 +31,18 @@ ROOMS = (access, overview, acts, recovery, dead, search, report)
 def create_app(settings: Settings) -> FastAPI:
     """The application on `database_url`; connects when it starts to serve. Raises MissingSetting."""
     settings.need("database_url")
+    Provider.of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.desk = Desk.open(settings)
+        app.state.acts = Runner(app.state.desk)
+        app.state.acts.begin()
         try:
-            yield
+            async with app.state.desk.pulse.running():
+                yield
         finally:
+            await app.state.acts.close()
             await app.state.desk.close()
 
     app = FastAPI(title="Relais console", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)

@@ -10,8 +10,15 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders.journal import connect
+from orders.journal import connect, unreachable
+from workers.console.access.logins import Logins
+from workers.console.access.oidc import Provider
 from workers.console.access.sessions import Sessions
+from workers.console.cursors import secret_of
+from workers.console.live.pulse import Pulse
+from workers.console.live.series import Series
+from workers.console.live.stream import Streams
+from workers.console.overview.board import Board
 from workers.console.rendering import Pages
 
 POOL: Final = 8  # connections; a page takes one, briefly
@@ -26,21 +33,38 @@ class Desk:
     engine: AsyncEngine
     pages: Pages
     sessions: Sessions
+    logins: Logins
+    provider: Provider | None  # who else vouches for people
+    pulse: Pulse  # looks only while it is let run
+    board: Board
+    series: Series
+    streams: Streams = field(default_factory=Streams)
+    secret: bytes | None = None  # that cursors are sealed with; read when the journal first answers a page
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # streams end when it is set
 
     @classmethod
     def open(cls, settings: Settings) -> Desk:
         """Nothing connects yet. Raises MissingSetting."""
-        engine = connect(settings.need("database_url"), pool=POOL, timeout=STATEMENT)
-        return cls(settings, engine, Pages(settings), Sessions(engine, settings))
+        engine, pages = connect(settings.need("database_url"), pool=POOL, timeout=STATEMENT), Pages(settings)
+        sessions, logins, pulse = Sessions(engine, settings), Logins(engine, settings), Pulse(settings)
+        return cls(
+            settings, engine, pages, sessions, logins, Provider.of(settings), pulse, Board(pulse, pages), Series(engine)
+        )  # fmt: skip
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections and threads."""
+        self.logins.passwords.close()
         await self.engine.dispose()
 
 
-def _desk(request: Request) -> Desk:
+async def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
+    if desk.secret is None:
+        try:
+            desk.secret = await secret_of(desk.engine)
+        except Exception as error:
+            if not unreachable(error):  # pages that live without the journal say so themselves
+                raise
     return desk
 
 

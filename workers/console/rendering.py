@@ -1,6 +1,6 @@
 """Pages from templates: one Jinja2 environment a language, everything escaped, undefined names an error.
 
-A template may use `person`, `csrf`, `path`, `theme`, `lang`, `static(name)` and the filters of its language
+A template may use `person`, `csrf`, `path`, `theme`, `lang`, `stores`, `static(name)` and the filters of its language
 (`number`, `moment`, `clock`, `ago`, `duration`, `share`) beside what its page hands it.
 """
 
@@ -41,8 +41,9 @@ class Pages:
         found = self._environments[self.language(request).code].get_template(template)
         theme = request.cookies.get(THEME)
         person = getattr(request.state, "person", None)
+        stores = request.app.state.desk.board.stores(self.language(request).code) if person else ""
         return found.render(
-            person=person, csrf=person.csrf if person else "", path=request.url.path,
+            person=person, csrf=person.csrf if person else "", path=request.url.path, stores=stores,
             theme=theme if theme in THEMES else THEMES[0], **context,
         )  # fmt: skip
 

@@ -108,10 +108,11 @@ async def _until_told(work: Coroutine[Any, Any, None]) -> None:
 async def _weekend(run: Run, stage: Stage, screen: Screen, orders: int, seconds: float) -> None:
     """Start, five acts, ledger."""
     began = time.monotonic()
-    with screen.busy("Starting PostgreSQL, Valkey, an ERP simulator, Flower, a worker and the intake ..."):
+    with screen.busy("Starting PostgreSQL, Valkey, an ERP simulator, Flower, console, worker and intake ..."):
         await stage.open()
     run.timings["start"] = time.monotonic() - began
     screen.say(f"Relais is up after {run.timings['start']:.1f} s, its intake at {stage.endpoints['api_url']}.")
+    screen.say(f"To look on: {stage.endpoints['console_url']}, an account: {_account(stage)}", "dim")
     traffic = Traffic(stage.endpoints["api_url"], await stage.key("demo"), Pharmacies(demo_catalogue()), orders)
     run.told = traffic.told
     engine = stage.journal()
@@ -124,6 +125,10 @@ async def _weekend(run: Run, stage: Stage, screen: Screen, orders: int, seconds:
         run.faults += (f"the journal cannot be read: {type(error).__name__}",)
     finally:
         await engine.dispose()
+
+
+def _account(stage: Stage) -> str:
+    return f"relais --data-dir {stage.place} account add NAME --role viewer"
 
 
 async def _tell(story: Story, within: float) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ QUICK: Final = {
     "RELAIS_API_PORT": "0",
     "RELAIS_FLOWER_PORT": "0",
     "RELAIS_EXPORTER_PORT": "0",
+    "RELAIS_CONSOLE_PORT": "0",
     "RELAIS_ERP_SIM_PORT": "0",
 }
 
@@ -101,6 +102,11 @@ class Stage:
     def ended(self) -> bool:
         """True when `relais up` itself is gone, which ends the play."""
         return self._process is None or self._process.poll() is not None
+
+    @property
+    def place(self) -> Path:
+        """Its data directory."""
+        return self._data_dir
 
     @property
     def erp_file(self) -> Path:

@@ -113,7 +113,7 @@ async def read_figures(connection: AsyncConnection, settings: Settings) -> Figur
         asides=await reading.asides_by_kind(connection),
         webhooks=await webhook_reading.figures(connection),
         seals=await sealing(connection, settings),
-        audit=await _audited(connection),
+        audit=await audited(connection),
         leading=await leader(connection),
         recent=await flow(connection),
         tallies=[Tally(*row) for row in await connection.execute(TALLIES)],
@@ -122,7 +122,7 @@ async def read_figures(connection: AsyncConnection, settings: Settings) -> Figur
     )
 
 
-async def _audited(connection: AsyncConnection) -> dict[str, Any] | None:
+async def audited(connection: AsyncConnection) -> dict[str, Any] | None:
     """When the last audit was made, and what it found; None before the first."""
     row = (await connection.execute(AUDITED)).one_or_none()
     return None if row is None else {"at": row.at, "sound": row.detail["sound"], "faults": row.detail["faults"]}

@@ -5,9 +5,10 @@ Nothing here holds an order's content: only counts, states, and the words of ope
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -88,6 +89,11 @@ class Incident:
     def total(self, name: str) -> int:
         """Of a series."""
         return sum(self.series[name])
+
+    def told_in(self, zone: str) -> Incident:
+        """The same, its times in that zone. LookupError when there is none."""
+        place = ZoneInfo(zone)
+        return replace(self, since=self.since.astimezone(place), until=self.until.astimezone(place))
 
 
 async def read_incident(

@@ -1,12 +1,13 @@
 """The timeline of an incident, drawn as SVG: orders in and out, attempts that failed, the backlog, and who did what.
 
 No script and nothing from elsewhere: colours are classes of the page's style sheet, so that it follows light, dark
-and paper. Acts of operators are numbered as in the report's table.
+and paper. Acts of operators are numbered as in the report's table. Every word is asked of `say`, so that the
+console can draw it in another language; times are told in the zone of `since`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from html import escape
 from typing import Final
@@ -24,13 +25,20 @@ MOST_MARKS: Final = 40
 STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
 
 
-def timeline(incident: Incident) -> str:
+TITLE: Final = "Orders accepted and delivered, attempts that failed, and the backlog over time"
+UNITS: Final = ((86_400, "day", "days"), (3600, "hour", "hours"), (60, "minute", "minutes"), (1, "second", "seconds"))
+
+Say = Callable[[str], str]  # a word or a sentence in the language of the drawing
+
+
+def timeline(incident: Incident, say: Say = str) -> str:
     """The drawing."""
     parts = [
-        *_holds(incident), *_panel(incident, ACCEPTED, "accepted"), *_panel(incident, DELIVERED, "delivered"),
-        *_failed(incident), *_backlog(incident), *_hours(incident), *_marks(incident),
+        *_holds(incident, say), *_panel(incident, ACCEPTED, "accepted", say),
+        *_panel(incident, DELIVERED, "delivered", say), *_failed(incident, say), *_backlog(incident, say),
+        *_hours(incident), *_marks(incident),
     ]  # fmt: skip
-    title = "Orders accepted and delivered, attempts that failed, and the backlog over time"
+    title = escape(say(TITLE))
     return (
         f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{title}" xmlns="http://www.w3.org/2000/svg">'
         f"{''.join(parts)}</svg>"
@@ -42,23 +50,23 @@ def _x(incident: Incident, at: datetime) -> float:
     return LEFT + min(1.0, max(0.0, share)) * (WIDE - LEFT - RIGHT)
 
 
-def _panel(incident: Incident, place: tuple[int, int], name: str) -> Iterator[str]:
+def _panel(incident: Incident, place: tuple[int, int], name: str, say: Say) -> Iterator[str]:
     top = ceiling(max(incident.series[name], default=0))
-    yield from _scale(place, top, f"{name}, orders in {_span(incident.width)}")
+    yield from _scale(place, top, f"{say(name)}, {say('orders in')} {_span(incident.width, say)}")
     yield f'<polyline class="line {name}" points="{_points(incident, incident.series[name], place, top)}"/>'
 
 
-def _backlog(incident: Incident) -> Iterator[str]:
+def _backlog(incident: Incident, say: Say) -> Iterator[str]:
     top = ceiling(max(incident.waiting, default=0))
-    yield from _scale(BACKLOG, top, "backlog, in orders")
+    yield from _scale(BACKLOG, top, say("backlog, in orders"))
     points = _points(incident, incident.waiting, BACKLOG, top)
     first, last = points.split()[0].split(",")[0], points.split()[-1].split(",")[0]
     yield f'<polygon class="area backlog" points="{first},{BACKLOG[1]} {points} {last},{BACKLOG[1]}"/>'
 
 
-def _failed(incident: Incident) -> Iterator[str]:
+def _failed(incident: Incident, say: Say) -> Iterator[str]:
     """A strip that is the darker the more attempts failed."""
-    yield f'<text class="label" x="{LEFT}" y="{FAILED[0] - 8}">attempts that failed</text>'
+    yield f'<text class="label" x="{LEFT}" y="{FAILED[0] - 8}">{escape(say("attempts that failed"))}</text>'
     most = max(incident.series["failed"], default=0)
     step = timedelta(seconds=incident.width)
     for number, count in enumerate(incident.series["failed"]):
@@ -85,7 +93,7 @@ def _points(incident: Incident, figures: Sequence[int], place: tuple[int, int], 
 
 
 def _scale(place: tuple[int, int], top: int, label: str) -> Iterator[str]:
-    yield f'<text class="label" x="{LEFT}" y="{place[0] - 8}">{label}</text>'
+    yield f'<text class="label" x="{LEFT}" y="{place[0] - 8}">{escape(label)}</text>'
     for part in (0, 0.5, 1):
         y = place[1] - part * (place[1] - place[0])
         figure = f"{top * part:,.1f}".removesuffix(".0")
@@ -108,7 +116,7 @@ def _hours(incident: Incident) -> Iterator[str]:
         tick += step
 
 
-def _holds(incident: Incident) -> Iterator[str]:
+def _holds(incident: Incident, say: Say) -> Iterator[str]:
     """Where a backend was paused or in quarantine."""
     begun: dict[tuple[str, str], datetime] = {}
     for act in incident.acts:
@@ -117,16 +125,16 @@ def _holds(incident: Incident) -> Iterator[str]:
             if act["act"] == begins:
                 begun.setdefault((begins, backend), act["at"])
             elif act["act"] == ends and (begins, backend) in begun:
-                yield _hold(incident, begins, begun.pop((begins, backend)), act["at"])
+                yield _hold(incident, begins, begun.pop((begins, backend)), act["at"], say)
     for (begins, _), since in begun.items():
-        yield _hold(incident, begins, since, incident.until)
+        yield _hold(incident, begins, since, incident.until, say)
 
 
-def _hold(incident: Incident, name: str, since: datetime, until: datetime) -> str:
+def _hold(incident: Incident, name: str, since: datetime, until: datetime, say: Say) -> str:
     left, right = _x(incident, since), _x(incident, until)
     return (
         f'<rect class="hold {name}" x="{left:.1f}" y="{ACCEPTED[0]}" width="{max(1.0, right - left):.1f}" '
-        f'height="{BACKLOG[1] - ACCEPTED[0]}"><title>{name}</title></rect>'
+        f'height="{BACKLOG[1] - ACCEPTED[0]}"><title>{escape(say(name))}</title></rect>'
     )
 
 
@@ -148,9 +156,7 @@ def ceiling(most: int) -> int:
     return next(power * step for step in (1, 2, 3, 4, 5, 6, 8, 10) if power * step >= most)
 
 
-def _span(seconds: int) -> str:
-    for size, name in ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
-        if seconds % size == 0:
-            count = seconds // size
-            return f"one {name}" if count == 1 else f"{count} {name}s"
-    raise AssertionError(seconds)
+def _span(seconds: int, say: Say) -> str:
+    size, one, many = next(unit for unit in UNITS if seconds % unit[0] == 0)
+    count = seconds // size
+    return f"1 {say(one)}" if count == 1 else f"{count} {say(many)}"

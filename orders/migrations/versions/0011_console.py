@@ -29,12 +29,28 @@ STATEMENTS = [
 	created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
 	seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
 	expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	address TEXT,
 	CONSTRAINT pk_console_sessions PRIMARY KEY (digest)
 )""",
     """CREATE INDEX ix_console_sessions_account ON console_sessions (account)""",
     """COMMENT ON TABLE console_sessions IS 'who is logged in at the console; rows come and go'""",
     """COMMENT ON COLUMN console_sessions.digest IS 'SHA-256 of the token'""",
     """COMMENT ON COLUMN console_sessions.expires_at IS 'at the latest'""",
+    """COMMENT ON COLUMN console_sessions.address IS 'where its login came from'""",
+    """CREATE TABLE console_logins (
+	key BYTEA NOT NULL,
+	failures INTEGER NOT NULL,
+	at TIMESTAMP WITH TIME ZONE NOT NULL,
+	until TIMESTAMP WITH TIME ZONE NOT NULL,
+	succeeded_at TIMESTAMP WITH TIME ZONE,
+	CONSTRAINT pk_console_logins PRIMARY KEY (key)
+)""",
+    """COMMENT ON TABLE console_logins IS 'how often logins failed, and from where they did not; rows come and go'""",
+    """COMMENT ON COLUMN console_logins.key IS 'SHA-256 of an account, an address, or both'""",
+    """COMMENT ON COLUMN console_logins.failures IS 'in a row, each forgotten after an hour without another'""",
+    """COMMENT ON COLUMN console_logins.at IS 'of the last'""",
+    """COMMENT ON COLUMN console_logins.until IS 'no password is looked at before'""",
+    """COMMENT ON COLUMN console_logins.succeeded_at IS 'of account and address: the last login that did not fail'""",
 ]
 
 

@@ -1,7 +1,97 @@
-"""The pages of the room `access`."""
+"""The pages of the room `access` that nobody needs to be logged in for: the login, its display, the way out."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from orders.errors import Forbidden, Throttled, Unauthorised
+from workers.console.access import account, oidc_pages
+from workers.console.access.addresses import address_of
+from workers.console.access.doors import LOGIN, enter, forget, is_ours, keep, local, login_page, said
+from workers.console.access.guard import Viewer, check_token
+from workers.console.access.sessions import COOKIE
+from workers.console.desk import AtDesk
+from workers.console.rendering import LANGUAGE, THEME, THEMES, words_of
+from workers.console.words import LOCALES
 
 router = APIRouter()
+router.include_router(account.router)
+router.include_router(oidc_pages.router)
+
+YEAR = 365 * 86_400.0  # seconds
+
+
+@router.get("/login")
+async def get_login(request: Request, wanted: Annotated[str, Query(alias="next")] = "/") -> Response:
+    """The form; somebody who is in already goes where they wanted to."""
+    if request.state.person is not None:
+        return RedirectResponse(local(wanted), status_code=303)
+    return login_page(request, wanted=wanted)
+
+
+@router.post("/login")
+async def post_login(request: Request, desk: AtDesk) -> Response:
+    """Let somebody in: a new session, whatever the browser brought along."""
+    form, words = await request.form(), words_of(request)
+    name, wanted = said(form, "name", 64).strip().lower(), said(form, "next", 2000)
+    if not is_ours(request, form):
+        expired = words.gettext("This form was not sent from this browser, or is too old. Please try again.")
+        return login_page(request, wanted=wanted, name=name, said=expired, status=403)
+    address = address_of(request, desk.settings.console_proxies)
+    try:
+        proven = await desk.logins.check(name, address, said(form, "password"))
+        if proven is None:
+            wrong = words.gettext("Name and password do not go together, or the account is disabled.")
+            return login_page(request, wanted=wanted, name=name, said=wrong, status=403)
+        token = await desk.sessions.begin(proven.name, password=proven.password, address=address)
+    except Throttled as error:
+        return _throttled(request, error, wanted, name)
+    except Unauthorised:
+        changed = words.gettext("The account was changed just now. Please try again.")
+        return login_page(request, wanted=wanted, name=name, said=changed, status=403)
+    if old := request.cookies.get(COOKIE):
+        await desk.sessions.end(old)
+    return enter(token, wanted, lasting=desk.settings.console_session)
+
+
+@router.post("/logout")
+async def post_logout(request: Request, desk: AtDesk, who: Viewer) -> Response:
+    """End this session, here and in the journal."""
+    await desk.sessions.end(request.cookies[COOKIE])
+    answer = RedirectResponse("/login", status_code=303)
+    answer.headers["Clear-Site-Data"] = '"cache"'
+    for name in (COOKIE, LOGIN):
+        forget(answer, name)
+    return answer
+
+
+@router.post("/display")
+async def post_display(request: Request) -> Response:
+    """Language and colours for this browser, also before anybody is logged in."""
+    form = await request.form()
+    if request.state.person is not None:
+        await check_token(request, request.state.person)
+    elif not is_ours(request, form):
+        raise Forbidden("this form is not of your session: load the page again")
+    back = said(form, "back", 2000)
+    answer = RedirectResponse("/account" if request.state.person else f"/login?next={quote(local(back))}", 303)
+    for cookie, field, known in ((LANGUAGE, "language", LOCALES), (THEME, "theme", THEMES[1:])):
+        if (chosen := said(form, field)) in known:
+            keep(answer, cookie, chosen, lasting=YEAR)
+        else:
+            forget(answer, cookie)
+    return answer
+
+
+def _throttled(request: Request, error: Throttled, wanted: str, name: str) -> Response:
+    words = words_of(request)
+    wait = max(1.0, error.retry_after)
+    sentence = words.gettext("Too many tries. No password is looked at for %(wait)s.")
+    told = sentence % {"wait": words.duration(wait)}
+    answer = login_page(request, wanted=wanted, name=name, said=told, status=429)
+    answer.headers["Retry-After"] = str(round(wait + 0.5))
+    return answer

@@ -30,3 +30,8 @@ class Person:
     def may(self, role: str) -> bool:
         """For templates: whether they have at least this role."""
         return self.role.covers(Role(role))
+
+
+def subject_of(issuer: str, sub: str) -> str:
+    """What an account is known by that comes by an identity provider; `sub` is who it is there."""
+    return f"{issuer}#{sub}"

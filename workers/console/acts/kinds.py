@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from orders.errors import RelaisError
 from workers.console.access.people import Role
@@ -19,8 +19,17 @@ from workers.console.words import Words
 Chosen = dict[str, Any]  # what the act is about, as JSON has it
 
 
+# Names of a form's own fields, which are not handed to `choose`.
+RESERVED: Final = frozenset({"csrf", "act", "sees", "saw", "because", "confirm"})
+
+
 class Stopped(RelaisError):
-    """Somebody stopped the act; what was done before stays done."""
+    """Somebody stopped the act, or the console ends; what was done before stays done.
+
+    An act that has something to tell of that sets `outcome` and lets it pass.
+    """
+
+    outcome: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,7 @@ class Preview:
     `orders` is how many, None for an act that touches none by itself. `facts` are names and values, both worded in
     the person's language; `sample` at most ten rows, with `columns` of (key, heading). `sees` is a digest of all that
     a person would judge by: an act is refused when it is another by then. `hindered` says why it cannot be done now.
+    `confirm` is what has to be typed before a dangerous act; None is the backend that is chosen, else the count.
     """
 
     orders: int | None
@@ -39,10 +49,15 @@ class Preview:
     sees: str = ""
     hindered: str | None = None
     warning: str | None = None
+    confirm: str | None = None
 
 
 class Running(Protocol):
-    """What an act that runs tells while it does."""
+    """What an act that runs tells while it does, and what the person saw who decided."""
+
+    @property
+    def sees(self) -> str:
+        """The digest of the preview that it was decided by."""
 
     async def at(self, done: int, total: int | None, note: str = "") -> None:
         """So much of so much is done; raises Stopped when somebody asked to stop. To be called between batches."""
@@ -53,8 +68,10 @@ class Act:
     """One kind of act.
 
     `choose` makes what it is about of a form's or an address's fields, and raises Malformed naming each that is
-    wrong. `run` does it and returns what came of it, as JSON; it raises NotSo when things are not as they have to be.
-    An act that is `long` runs on after the answer to the click, and can be stopped.
+    wrong. Fields are trimmed and hold no control characters; empty ones are not there; one that came several times
+    (`id`) is one text, with commas between. `preview` and `run` know who asks (`workers.operations.operator`). `run`
+    does it and returns what came of it, as JSON; it raises NotSo when things are not as they have to be. Its desk's
+    engine lets a statement take minutes. An act that is `long` runs on after the answer to the click, and can be stopped.
     """
 
     kind: str

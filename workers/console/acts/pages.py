@@ -1,7 +1,196 @@
-"""The pages of the room `acts`."""
+"""The pages of acts: shown, reasoned, set going once, watched, stopped.
+
+What an act touches is read anew when it is confirmed; where it is not what the person saw, nothing is done and the
+page says what changed. The id in the form makes what is sent twice one act, whichever console gets it.
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from orders.errors import Forbidden, Malformed, NotFound, NotSo
+from workers.console.access.guard import Viewer
+from workers.console.access.people import Person
+from workers.console.acts import forms, rows, telling
+from workers.console.acts.kinds import Act, Chosen, Preview
+from workers.console.acts.registry import ACTS
+from workers.console.acts.running import Runner
+from workers.console.desk import AtDesk, Desk
+from workers.console.rendering import page, words_of
+from workers.console.words import N_
+from workers.operations import acting_as
 
 router = APIRouter()
+SHOWN = 50  # acts of a page
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An act, and what it is about."""
+
+    act: Act
+    fields: dict[str, str]
+    chosen: Chosen
+
+
+@router.get("/acts")
+async def get_acts(request: Request, who: Viewer, desk: AtDesk) -> Response:
+    """What was done through the console, the newest first."""
+    words = words_of(request)
+    found = await rows.newest(desk.engine, SHOWN)
+    listed = [
+        {**row, "title": _title(row), "about": _about(row), "pill": telling.state_of(row, words)} for row in found
+    ]
+    return page(request, "acts/acts.html", acts=listed, more=None)
+
+
+@router.get("/acts/{kind}")
+async def get_form(request: Request, kind: str, who: Viewer, desk: AtDesk) -> Response:
+    """What an act would touch, and the form that does it."""
+    subject = _subject(_act(kind, who), request.query_params.multi_items())
+    preview = await _look(request, desk, subject, who)
+    return _form(request, subject, preview, forms.fresh())
+
+
+@router.post("/acts/{kind}")
+async def post_act(request: Request, kind: str, who: Viewer, desk: AtDesk) -> Response:
+    """Do it, once."""
+    form = await request.form()
+    asked = forms.asked_from(form)
+    subject = _subject(_act(kind, who), form.multi_items())
+    if await _is_known(desk, asked.number, subject, who):
+        return _to(asked.number)
+    preview = await _look(request, desk, subject, who)
+    if preview.hindered is not None or preview.sees != asked.sees:
+        if await _is_known(desk, asked.number, subject, who):  # it was the first click that changed it
+            return _to(asked.number)
+        return _form(request, subject, preview, asked, status=409)
+    if faults := _faults(request, subject, preview, asked):
+        return _form(request, subject, preview, asked, status=422, faults=faults)
+    reason = forms.reason_from(asked.because)
+    begun = await rows.begin(desk.engine, asked.number, subject.act, subject.chosen, subject.fields, reason, who)
+    if not begun:
+        await _is_known(desk, asked.number, subject, who)
+        return _to(asked.number)
+    runner: Runner = request.app.state.acts
+    runner.start(asked.number, subject.act, subject.chosen, reason, who.name, preview.sees)
+    if not subject.act.long:
+        await runner.wait(asked.number)
+    return _to(asked.number)
+
+
+@router.get("/act/{number}")
+async def get_act(request: Request, number: UUID, who: Viewer, desk: AtDesk) -> Response:
+    """How far an act is, and what came of it."""
+    row = await rows.needed(desk.engine, number)
+    left = await rows.operations_of(desk.engine, row)
+    return page(request, "acts/act.html", **_told(request, row), operations=left)
+
+
+@router.get("/act/{number}/progress")
+async def get_progress(request: Request, number: UUID, who: Viewer, desk: AtDesk) -> Response:
+    """The part of that page which changes; when the act is over, the whole page is loaded anew."""
+    row = await rows.needed(desk.engine, number)
+    answer = page(request, "acts/progress.html", **_told(request, row))
+    if row["state"] != "running":
+        answer.headers["HX-Refresh"] = "true"
+    return answer
+
+
+@router.post("/act/{number}/stop")
+async def post_stop(request: Request, number: UUID, who: Viewer, desk: AtDesk) -> Response:
+    """Ask an act to stop at its next batch; one that is over stays as it is."""
+    row = await rows.needed(desk.engine, number)
+    act = _act(row["kind"], who)
+    if not act.long:
+        raise NotSo("this act is done in one step: it cannot be stopped")
+    await rows.ask_to_stop(desk.engine, number, who.name)
+    request.app.state.acts.stop(number, who.name)
+    return _to(number)
+
+
+def _act(kind: str, who: Person) -> Act:
+    act = ACTS.get(kind)
+    if act is None:
+        raise NotFound("no such act")
+    if not who.role.covers(act.role):
+        raise Forbidden(f"this takes the role {act.role}; {who.name} is {who.role}")
+    return act
+
+
+def _subject(act: Act, pairs: Any) -> Subject:
+    fields = forms.chosen_fields(pairs)
+    return Subject(act, fields, json.loads(json.dumps(act.choose(fields), default=str)))
+
+
+async def _look(request: Request, desk: Desk, subject: Subject, who: Person) -> Preview:
+    with acting_as(who.name):
+        return await subject.act.preview(desk, subject.chosen, words_of(request))
+
+
+async def _is_known(desk: Desk, number: UUID, subject: Subject, who: Person) -> bool:
+    """Whether this very act was begun before. Raises NotSo when another one was under this id."""
+    row = await rows.find(desk.engine, number)
+    if row is None:
+        return False
+    if (row["kind"], row["chosen"], row["operator"]) != (subject.act.kind, subject.chosen, who.name):
+        raise NotSo("this form was used for another act: load the page again")
+    return True
+
+
+def _faults(request: Request, subject: Subject, preview: Preview, asked: forms.Asked) -> dict[str, str]:
+    """What is wrong with what was typed, by field."""
+    words, faults = words_of(request), {}
+    try:
+        forms.reason_from(asked.because)
+    except Malformed:
+        rule = words.gettext(N_("Write one line of {least} to {most} characters."))
+        faults["because"] = rule.format(least=forms.LEAST, most=forms.MOST)
+    wanted = forms.wanted(preview, subject.chosen)
+    if subject.act.danger and not forms.confirmed(asked.confirm, wanted):
+        faults["confirm"] = words.gettext(N_("Type {what} here to go ahead.")).format(what=wanted)
+    return faults
+
+
+def _form(
+    request: Request, subject: Subject, preview: Preview, asked: forms.Asked, *, status: int = 200,
+    faults: dict[str, str] | None = None,
+) -> Response:  # fmt: skip
+    words = words_of(request)
+    sample = [[telling.said(row.get(key), words) for key, _ in preview.columns] for row in preview.sample]
+    return page(
+        request, "acts/form.html", status=status, act=subject.act, fields=subject.fields, preview=preview,
+        asked=asked, faults=faults or {}, wanted=forms.wanted(preview, subject.chosen), saw=forms.saw(preview),
+        changed=status == 409, changes=forms.changes(asked.saw, preview) if status == 409 else [],
+        sample=sample, least=forms.LEAST, most=forms.MOST,
+    )  # fmt: skip
+
+
+def _told(request: Request, row: dict[str, Any]) -> dict[str, Any]:
+    words, act = words_of(request), ACTS.get(row["kind"])
+    return {
+        "row": row, "act": act, "title": _title(row), "about": _about(row), "left": telling.left(row),
+        "pill": telling.state_of(row, words), "headline": telling.headline(row, words),
+        "outcome": telling.outcome(act, row, words),
+    }  # fmt: skip
+
+
+def _title(row: dict[str, Any]) -> str:
+    act = ACTS.get(row["kind"])
+    return act.title if act is not None else str(row["kind"])
+
+
+def _about(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """What it was about, shortly: the fields that chose it."""
+    told = ((name, str(value)) for name, value in row["fields"].items())
+    return [(name, value if len(value) <= 120 else f"{value[:120]}\N{HORIZONTAL ELLIPSIS}") for name, value in told]
+
+
+def _to(number: UUID) -> Response:
+    return RedirectResponse(f"/act/{number}", status_code=303)

@@ -1,7 +1,140 @@
-"""The pages of the room `recovery`."""
+"""The pages of the room `recovery`: how recoveries stand, live; those that were; the forms that acts begin with.
+
+A form here is a GET to the act's own page, which shows what it would touch before anything is done.
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
+
+from config.backends import load_backends
+from orders import replay_reading
+from orders.errors import Fault, Malformed, NotFound
+from workers.console import cursors
+from workers.console.access.guard import Operator, Viewer
+from workers.console.desk import AtDesk, Desk
+from workers.console.recovery import findings, ladder, showing
+from workers.console.recovery import reading as kept
+from workers.console.recovery.lately import Lately
+from workers.console.recovery.reconciling import COUNTS
+from workers.console.rendering import page, words_of
 
 router = APIRouter()
+
+PAGE: Final = 25  # rows of a list
+FINDINGS: Final = 50
+
+Number = Annotated[int, Path(ge=1, le=10**15)]
+
+
+@router.get("/recovery")
+async def get_recovery(request: Request, desk: AtDesk, who: Viewer) -> Response:
+    """How recoveries stand, and the newest of those that were."""
+    look, out = await _lately(request, desk).look()
+    seen = showing.shown(look, desk.settings, words_of(request))
+    return page(request, "recovery/recovery.html", look=look, out=out, seen=seen, **_names())
+
+
+@router.get("/recovery/standing")
+async def get_standing(request: Request, desk: AtDesk, who: Viewer) -> Response:
+    """The part of the page that moves."""
+    look, out = await _lately(request, desk).look()
+    seen = showing.shown(look, desk.settings, words_of(request))
+    return page(request, "recovery/standing.html", look=look, out=out, seen=seen, **_names())
+
+
+@router.get("/recovery/replays")
+async def get_replays(request: Request, desk: AtDesk, who: Viewer, after: str = "") -> Response:
+    """Every replay, the newest first."""
+    before = _place(desk, "replays", after, kept.LATEST)
+    rows = await kept.past(desk.engine, before, PAGE + 1)
+    more = _more(desk, "replays", rows[PAGE - 1]["id"] if len(rows) > PAGE else None)
+    return page(request, "recovery/replays.html", rows=rows[:PAGE], more=more, **_names())
+
+
+@router.get("/recovery/replays/{number}")
+async def get_replay(request: Request, desk: AtDesk, who: Viewer, number: Number) -> Response:
+    """One replay: its ladder, and every try of a stage."""
+    rows = await replay_reading.standing(desk.engine, number)
+    if not rows:
+        raise NotFound(f"no replay {number}")
+    one = showing.replay(rows[0], desk.settings, None, None, words_of(request))
+    return page(request, "recovery/replay.html", one=one, row=rows[0], **_names())
+
+
+@router.get("/recovery/reconciliations")
+async def get_reconciliations(request: Request, desk: AtDesk, who: Viewer, after: str = "") -> Response:
+    """Every reconciliation, the newest first."""
+    before = _place(desk, "reconciliations", after, kept.LATEST)
+    rows = await kept.runs(desk.engine, before, PAGE + 1)
+    more = _more(desk, "reconciliations", rows[PAGE - 1].id if len(rows) > PAGE else None)
+    return page(request, "recovery/reconciliations.html", rows=rows[:PAGE], more=more, **_names())
+
+
+@router.get("/recovery/reconciliations/{number}")
+async def get_reconciliation(
+    request: Request, desk: AtDesk, who: Viewer, number: Number, kind: str = "", after: str = ""
+) -> Response:
+    """One reconciliation, and what it found of one kind; of the gravest kind that it found when none is named."""
+    if kind not in ("", *findings.KINDS):
+        raise Malformed([Fault("kind", None, f"must be one of {', '.join(findings.KINDS)}")])
+    run = await kept.run(desk.engine, number)
+    chosen = kind or next((each for each in findings.KINDS if getattr(run, each)), "missing")
+    place = f"findings {number} {chosen}"
+    [from_] = cursors.open(desk, place, after) if after else [None]
+    rows = await kept.found(desk.engine, number, chosen, UUID(from_) if from_ else None, FINDINGS + 1)
+    more = cursors.seal(desk, place, [str(rows[FINDINGS - 1]["id"])]) if len(rows) > FINDINGS else None
+    return page(
+        request, "recovery/reconciliation.html", run=run, kind=chosen, more=more,
+        rows=[{**row, "detail": findings.shown(row["detail"])} for row in rows[:FINDINGS]],
+        listing=findings.listed(run.listing), counts=COUNTS, meaning=findings.MEANING, kinds=findings.KINDS,
+        **_names(),
+    )  # fmt: skip
+
+
+@router.get("/recovery/replay")
+async def get_replay_form(request: Request, desk: AtDesk, who: Operator, backend: str = "") -> Response:
+    """What to replay."""
+    return _form(request, desk, "recovery/replay_form.html", backend)
+
+
+@router.get("/recovery/divert")
+async def get_divert_form(
+    request: Request, desk: AtDesk, who: Operator, backend: str = "", ids: str = ""
+) -> Response:
+    """What to divert, and where to."""
+    return _form(request, desk, "recovery/divert_form.html", backend, ids=ids)
+
+
+@router.get("/recovery/reconcile")
+async def get_reconcile_form(request: Request, desk: AtDesk, who: Operator, backend: str = "") -> Response:
+    """About what to ask an ERP."""
+    return _form(request, desk, "recovery/reconcile_form.html", backend)
+
+
+def _form(request: Request, desk: Desk, template: str, backend: str, **more: Any) -> Response:
+    return page(request, template, backends=list(load_backends(desk.settings)), backend=backend, **more)
+
+
+def _lately(request: Request, desk: Desk) -> Lately:
+    """The one reading of this console."""
+    found: Lately | None = getattr(request.app.state, "recovery", None)
+    if found is None:
+        found = request.app.state.recovery = Lately(desk.engine)
+    return found
+
+
+def _place(desk: Desk, name: str, after: str, first: int) -> int:
+    return int(cursors.open(desk, name, after)[0]) if after else first
+
+
+def _more(desk: Desk, name: str, last: int | None) -> str | None:
+    return None if last is None else cursors.seal(desk, name, [last])
+
+
+def _names() -> dict[str, Any]:
+    return {"states": ladder.STATES, "standings": ladder.STANDINGS, "run_states": showing.RUN_STATES}

@@ -1,9 +1,129 @@
-"""The acts of the room `report`."""
+"""The acts of the room `report`: an audit of the whole journal, and the report of a span, which begins with one.
+
+They do what `relais audit` and `relais audit --report` do, apart from the pages and on a connection of their own.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid4
 
-from workers.console.acts.kinds import Act
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-ACTS: Final[tuple[Act, ...]] = ()
+from config.settings import Settings
+from orders.journal import connect, transactional
+from workers.audit import Proof, prove, write_down
+from workers.console.access.people import Role
+from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.desk import Desk
+from workers.console.report import spans
+from workers.console.report.aside import Reached, aside, watched
+from workers.console.report.shelf import Shelf, shown
+from workers.console.words import N_, Words
+from workers.operations import record
+from workers.proof.contents import contents
+from workers.proof.incident import read_incident
+from workers.proof.pdf import printed
+from workers.proof.report import render
+
+STATEMENT: Final = 600.0  # s, as the command line's
+ROWS: Final = text("SELECT coalesce(sum(greatest(reltuples, 0)), 0) FROM pg_class WHERE relname = 'orders'")
+READING: Final = N_("It reads the whole journal: minutes, where there are millions of orders.")
+NO_KEY: Final = N_("This console has no RELAIS_SEAL_KEY: what is sealed cannot be verified here.")
+
+
+async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+    """An audit touches no order; what it will read is estimated, which costs nothing."""
+    async with desk.engine.connect() as connection:
+        rows = int((await connection.execute(ROWS)).scalar_one())
+    facts = [(words.gettext("Orders in the journal, about"), words.number(rows))]
+    if desk.settings.seal_key is None:
+        facts.append((words.gettext("Seals"), words.gettext(NO_KEY)))
+    return Preview(None, facts, warning=words.gettext(READING))
+
+
+async def _preview_report(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+    since, until = spans.span(chosen, desk.settings.console_time_zone)
+    found = await _preview(desk, chosen, words)
+    begins = words.moment(since) if since else words.gettext("with the first order")
+    ends = words.moment(until) if until else words.gettext("when it is made")
+    facts = [(words.gettext("Begins"), begins), (words.gettext("Ends"), ends), *found.facts]
+    return Preview(None, facts, warning=found.warning)
+
+
+async def _audit(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    reached = Reached()
+
+    async def work() -> Proof:
+        async with _reading(desk.settings) as engine:
+            return await prove(engine, desk.settings, watch=reached.at)
+
+    proof = await watched(aside(work), reached, running, "")
+    await write_down(desk.engine, proof, reason)
+    return {
+        "sound": proof.sound, "accepted": proof.ledger.accepted, "blocks": proof.chain.blocks,
+        "faults": len(proof.faults), "first": proof.faults[:20], "remarks": proof.chain.remarks,
+    }  # fmt: skip
+
+
+async def _report(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    since, until = spans.span(chosen, desk.settings.console_time_zone)
+    reached, report = Reached(), uuid4()
+
+    async def work() -> tuple[Proof, dict[str, bytes]]:
+        async with _reading(desk.settings) as engine:
+            proof = await prove(engine, desk.settings, watch=reached.at)
+            return proof, await _written(engine, proof, since, until)
+
+    proof, files = await watched(aside(work), reached, running, "")
+    await write_down(desk.engine, proof, reason)
+    await _record(desk.engine, report, chosen, reason, files)
+    await asyncio.to_thread(Shelf(desk.settings.data_dir).put, report, files)
+    return {"sound": proof.sound, "faults": len(proof.faults), "report": f"/report/{report}"}
+
+
+async def _written(
+    engine: AsyncEngine, proof: Proof, since: datetime | None, until: datetime | None
+) -> dict[str, bytes]:
+    told = contents(proof, await read_incident(engine, since, until, proof.at))
+    return {"html": render(told).encode(), "pdf": printed(told), "json": shown(told)}
+
+
+async def _record(engine: AsyncEngine, report: UUID, chosen: Chosen, reason: str, files: Mapping[str, bytes]) -> None:
+    """With the digests, so that a file that was handed on can be told from one that was altered."""
+    digests = {kind: hashlib.sha256(files[kind]).hexdigest() for kind in ("html", "pdf")}
+    async with transactional(engine).begin() as connection:
+        await record(connection, "report", reason, {"report": report, **chosen, "sha256": digests})
+
+
+@asynccontextmanager
+async def _reading(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = connect(settings.need("database_url"), pool=1, timeout=STATEMENT)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+def _nothing(fields: Mapping[str, str]) -> Chosen:
+    return {}
+
+
+AUDIT: Final = Act(
+    "audit", N_("Audit the journal"), N_("Audit"), Role.OPERATOR, _nothing, _preview, _audit, long=True,
+    told={
+        "sound": N_("All is well"), "accepted": N_("Accepted"), "blocks": N_("Sealed blocks"),
+        "faults": N_("Faults"), "first": N_("The first of them"), "remarks": N_("Remarks"),
+    },
+)  # fmt: skip
+REPORT: Final = Act(
+    "report", N_("Make a report"), N_("Make the report"), Role.OPERATOR, spans.asked, _preview_report, _report,
+    long=True, told={"sound": N_("All is well"), "faults": N_("Faults"), "report": N_("The report")},
+)  # fmt: skip
+ACTS: Final[tuple[Act, ...]] = (AUDIT, REPORT)

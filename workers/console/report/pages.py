@@ -1,7 +1,113 @@
-"""The pages of the room `report`."""
+"""The pages of the incident report: choose a span, look at what was made of it, take it along.
+
+A report reads the whole journal, so that making one is an act; what is made is kept a while and read from there.
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse
+from markupsafe import Markup
+from sqlalchemy import text
+
+from orders.errors import NotFound
+from orders.journal import unreachable
+from workers.console.access.guard import Viewer
+from workers.console.desk import AtDesk, Desk
+from workers.console.rendering import page, words_of
+from workers.console.report import operations, spans
+from workers.console.report.naming import SPANS
+from workers.console.report.shelf import Shelf, drawn
+from workers.proof.contents import KINDS
+from workers.proof.plot import timeline
 
 router = APIRouter()
+router.include_router(operations.router)
+
+# The report is a page of its own: whatever is in it, it is not the console, and acts on nothing.
+APART: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+TYPES: Final = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
+TROUBLE: Final = text("""
+SELECT min(coalesce(succeeded_at, changed_at)) FROM backends WHERE circuit <> 'closed' OR paused OR quarantined
+""")
+ELSE: Final = timedelta(days=1)  # what is proposed when nothing is chosen
+
+
+@router.get("/report")
+async def get_report(
+    request: Request, desk: AtDesk, who: Viewer, since: Annotated[str, Query(max_length=40)] = "",
+    until: Annotated[str, Query(max_length=40)] = "",
+) -> Response:  # fmt: skip
+    """Choose a span; the reports that were made here."""
+    zone, now = desk.settings.console_time_zone, datetime.now(UTC)
+    begins, ends = spans.span(spans.asked({"since": since, "until": until}), zone)
+    trouble = await _trouble(desk)
+    quick = [(name, spans.local(now - span, zone)) for name, span in SPANS]
+    if trouble is not None:
+        quick.insert(0, ("this incident", spans.local(trouble - timedelta(minutes=1), zone)))
+    return page(
+        request, "report/report.html", since=spans.local(begins or trouble or now - ELSE, zone),
+        until=spans.local(ends, zone) if ends else "", quick=quick, zone=zone,
+        made=[_dated(each) for each in await asyncio.to_thread(Shelf(desk.settings.data_dir).all)],
+    )  # fmt: skip
+
+
+@router.get("/report/{name}")
+async def get_made(
+    request: Request, desk: AtDesk, who: Viewer, name: str, look: Annotated[bool, Query()] = False
+) -> Response:
+    """A report that was made: its page, or with .html or .pdf its file."""
+    report, _, kind = name.partition(".")
+    if kind:
+        return await _file(desk, report, kind, look=look)
+    found = await asyncio.to_thread(Shelf(desk.settings.data_dir).page, report)
+    if found is None:
+        raise NotFound(_GONE)
+    words, incident = words_of(request), drawn(found)
+    svg = timeline(incident.told_in(desk.settings.console_time_zone), words.gettext)
+    shown = {**found, "head": _dated(found["head"]), "seals": _read(found["seals"])}
+    shown["sections"] = [{**each, "rows": [_read(row) for row in each["rows"]]} for each in found["sections"]]
+    # The drawing is ours; whatever came from outside is escaped in it.
+    return page(request, "report/made.html", report=report, made=shown, svg=Markup(svg), kinds=KINDS)
+
+
+_GONE: Final = "no such report is kept at this console: it was made at another one, or too long ago"
+
+
+async def _file(desk: Desk, report: str, kind: str, *, look: bool) -> Response:
+    path = await asyncio.to_thread(Shelf(desk.settings.data_dir).file, report, kind) if kind in TYPES else None
+    if path is None:
+        raise NotFound(_GONE)
+    answer = FileResponse(
+        path, media_type=TYPES[kind], filename=f"relais-report-{report[:8]}.{kind}",
+        content_disposition_type="inline" if look else "attachment",
+    )  # fmt: skip
+    answer.headers["Content-Security-Policy"] = APART
+    return answer
+
+
+async def _trouble(desk: Desk) -> datetime | None:
+    """Since when some backend is held or tripped: since it last took an order. None when none is."""
+    try:
+        async with desk.engine.connect() as connection:
+            found: datetime | None = (await connection.execute(TROUBLE)).scalar()
+    except Exception as error:
+        if not unreachable(error):
+            raise
+        return None  # the reports that were made can be had without the journal
+    return found
+
+
+def _dated(head: dict[str, Any]) -> dict[str, Any]:
+    return head | {name: datetime.fromisoformat(head[name]) for name in ("since", "until", "at")}
+
+
+def _read(cells: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: datetime.fromisoformat(cell["at"]) if isinstance(cell, dict) and set(cell) == {"at"} else cell
+        for name, cell in cells.items()
+    }

@@ -1,0 +1,103 @@
+"""Samples of how Relais stands, for charts: written by the leader, thinned out, read a bounded number at a time.
+
+What is final is counted by the tallies, what is not along the partial indexes and for a bounded time: a sample never
+costs a dispatch more than that. Rows are kept for six hours, the first of each minute for a fortnight.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.journal import Source, reading_from
+from orders.reading import WAITING
+from orders.states import FINAL, State, listed
+
+PATIENCE: Final = 2000  # ms that the backlog may be counted for
+FLEETING: Final = 6 * 3600.0  # seconds that every row is kept
+LASTING: Final = 14 * 86400.0  # seconds that the first of a minute is kept
+THINNED: Final = 2000  # rows that one go deletes at most
+
+FINALS: Final = listed(FINAL)
+
+# Totals of the tallies: `met` how often orders met that fate, `now` how many stand there.
+TOTALS: Final = f"""
+  SELECT coalesce(sum(n) FILTER (WHERE name = 'fate' AND label = '{State.ACCEPTED}'), 0) AS accepted,
+    coalesce(sum(n) FILTER (WHERE name = 'fate' AND label = '{State.DELIVERED}'), 0) AS delivered,
+    coalesce(sum(n) FILTER (WHERE name = 'fate' AND label = '{State.DEAD}'), 0) AS dead,
+    coalesce(sum(n) FILTER (WHERE name = 'fate' AND label = '{State.CANCELLED}'), 0) AS cancelled,
+    coalesce(sum(n) FILTER (WHERE name = 'fate' AND label = '{State.DISCARDED}'), 0) AS discarded,
+    coalesce(sum(CASE WHEN label = '{State.ACCEPTED}' THEN n WHEN name = 'fate' THEN -n ELSE n END), 0) AS backlog,
+    coalesce(sum(CASE name WHEN 'fate' THEN n ELSE -n END) FILTER (WHERE label = '{State.DEAD}'), 0) AS dead_now,
+    coalesce(sum(CASE name WHEN 'fate' THEN n ELSE -n END) FILTER (WHERE label = '{State.DELIVERED}'), 0)
+      AS delivered_now
+  FROM tallies WHERE name IN ('fate', 'left') AND label IN ('{State.ACCEPTED}', {FINALS})"""
+
+STANDS: Final = text(TOTALS)
+
+COUNTED: Final = f"""
+  SELECT coalesce(jsonb_object_agg(backend, orders), CAST('{{}}' AS jsonb)) AS by_backend, min(oldest) AS oldest
+  FROM (SELECT backend, count(*) AS orders, min(accepted_at) AS oldest FROM {WAITING} GROUP BY backend) b"""
+
+UNCOUNTED: Final = "SELECT CAST(NULL AS jsonb) AS by_backend, CAST(NULL AS timestamptz) AS oldest"
+
+
+def _sample(counted: str) -> str:
+    return f"""
+INSERT INTO samples (accepted, delivered, dead, cancelled, discarded, backlog, by_backend, oldest, lasting)
+SELECT accepted, delivered, dead, cancelled, discarded, backlog, by_backend, oldest,
+  NOT EXISTS (SELECT FROM samples WHERE at >= date_trunc('minute', now()))
+FROM ({TOTALS}) totals CROSS JOIN ({counted}) counted
+ON CONFLICT DO NOTHING"""
+
+
+WHOLE: Final = text(_sample(COUNTED))
+CHEAP: Final = text(_sample(UNCOUNTED))
+SET_LIMIT: Final = text(f"SET statement_timeout = {PATIENCE}")
+RESET_LIMIT: Final = text("RESET statement_timeout")
+
+THIN: Final = text("""
+DELETE FROM samples WHERE at = ANY(ARRAY(
+  (SELECT at FROM samples WHERE NOT lasting AND at < now() - make_interval(secs => :fleeting) ORDER BY at LIMIT :most)
+  UNION ALL (SELECT at FROM samples WHERE at < now() - make_interval(secs => :lasting) ORDER BY at LIMIT :most)))
+""")
+
+# One step down the index for each row that is shown, however many there are between them.
+SERIES: Final = text("""
+SELECT s.at, s.accepted, s.delivered, s.dead, s.backlog, s.oldest
+FROM generate_series(0, :points) AS n (n) CROSS JOIN LATERAL (
+  SELECT * FROM samples
+  WHERE at <= CAST(:until AS timestamptz) - n.n * make_interval(secs => :step)
+    AND at > CAST(:until AS timestamptz) - (n.n + 1) * make_interval(secs => :step)
+  ORDER BY at DESC LIMIT 1) s
+ORDER BY s.at
+""")
+
+NEWEST: Final = text("SELECT * FROM (SELECT * FROM samples ORDER BY at DESC LIMIT :most) s ORDER BY at")
+
+
+async def stands(source: Source) -> dict[str, int]:
+    """Totals, by the tallies alone: how often each fate was met; `backlog`, `dead_now` and `delivered_now`."""
+    async with reading_from(source) as connection:
+        return {name: int(n) for name, n in (await connection.execute(STANDS)).mappings().one().items()}
+
+
+async def thin(connection: AsyncConnection) -> None:
+    """Delete what need not be kept any longer, THINNED rows of each kind at most."""
+    await connection.execute(THIN, {"fleeting": FLEETING, "lasting": LASTING, "most": THINNED})
+
+
+async def series(source: Source, until: datetime, step: float, points: int) -> list[dict[str, Any]]:
+    """The newest sample of each `step` seconds before `until`, one more than `points` at most, the oldest first."""
+    values = {"until": until, "step": step, "points": points}
+    async with reading_from(source) as connection:
+        return [dict(row) for row in (await connection.execute(SERIES, values)).mappings()]
+
+
+async def newest(source: Source, most: int) -> list[dict[str, Any]]:
+    """The last samples, the oldest of them first."""
+    async with reading_from(source) as connection:
+        return [dict(row) for row in (await connection.execute(NEWEST, {"most": most})).mappings()]

@@ -1,0 +1,47 @@
+"""What schemathesis has to be told of the console: who is logged in, and that nothing comes back as a tag.
+
+A session is begun in the journal whenever there is none, for what is tried may end it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import schemathesis
+
+from tests.acceptance.browsing import begin
+from workers.console.access.guard import HEADER
+from workers.console.access.people import Role
+from workers.console.access.sessions import COOKIE, csrf_of
+
+MARKS = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>')
+ENDS = ("/login", "/logout", "/account")
+session: list[str] = []
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    """As an approver who is logged in, where the run is one of theirs."""
+    if "FUZZ_DATABASE" not in os.environ:
+        return
+    if not session:
+        session.append(asyncio.run(begin(os.environ["FUZZ_DATABASE"], "fuzz", Role.APPROVER)))
+    case.headers["Cookie"] = f"{COOKIE}={session[0]}"
+    case.headers[HEADER] = csrf_of(session[0])
+
+
+@schemathesis.hook
+def after_call(context: Any, case: Any, response: Any) -> None:
+    """Log in anew after what may have logged out."""
+    if case.method != "GET" and case.path.startswith(ENDS):
+        session.clear()
+
+
+@schemathesis.check
+def nothing_becomes_a_tag(context: Any, response: Any, case: Any) -> None:
+    """What was sent is shown as text."""
+    shown = response.content.decode(errors="replace")
+    found = [mark for mark in MARKS if mark in shown]
+    assert not found, f"{case.method} {case.path} gives back {found} as it came"

@@ -1,0 +1,110 @@
+"""Every page of the console that a link leads to, walked in both languages, in light and dark, at a desk and on a phone,
+with hundreds of orders of many pharmacies in it, some of them hostile: each is sound, each is kept as a screenshot.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from itertools import product
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from config.embedded.leash import Leash
+from tests.acceptance.browsing import Browsers, Look, Visitor, chromium, needs_chromium, outside
+from tests.acceptance.running import Relais, up
+from tests.waiting import until
+from workers.console.access.people import Role
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900), needs_chromium]
+
+ORDERS = 240
+HOSTILE = '<script>alert("P")</script><img src=x onerror=alert(1)>'
+PAGES = 60  # different ones, at most
+LINKS = "a[href^='/']:not([download])"
+UUID_OR_NUMBER = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=/)-?\d+")
+FILE = re.compile(r"\.(pdf|html|json|csv)$")
+LOOKS = [Look(*each) for each in product(("fr", "en"), ("light", "dark"), ("desktop", "phone"))]
+
+
+@pytest.fixture(scope="module")
+def relais(leash: Leash) -> Iterator[Relais]:
+    """A stack in the middle of an incident."""
+    with up(leash, RELAIS_CONSOLE_IDLE="36000", RELAIS_FOUR_EYES="true") as relais:
+        incident(relais)
+        yield relais
+
+
+@pytest.fixture(scope="module")
+def browsers(relais: Relais) -> Iterator[Browsers]:
+    with chromium() as found:
+        yield Browsers(found, relais.endpoints["console_url"], relais.endpoints["database_url"])
+
+
+def incident(relais: Relais) -> None:
+    """Orders delivered, refused, short and waiting; an ERP that is down, and quarantined by somebody with a reason."""
+    relais.dial(latency_ms=20, shortage_rate=0.2, refuse_rate=0.06)
+    orders = relais.orders(ORDERS)
+    for number, order in enumerate(orders):
+        order["pharmacy"] = f"P{number % 12:04}"
+        order["note"] = HOSTILE if number % 10 == 0 else "Livrer avant midi, pour Mme Durand"
+    outside(lambda: asyncio.run(relais.hand_over(orders)))
+    until(lambda: relais.states()["delivered"] + relais.states()["dead"] == ORDERS, 60, 0.2, "all are final")
+    relais.dial(down=True)
+    relais.submit(80, note=HOSTILE)
+    until(lambda: relais.circuit() == "open", 30, 0.2, "the circuit is open")
+    relais.tell("quarantine", "erp", "--reason", f"Chiffré ? {HOSTILE}", operator="marc")
+
+
+def walked(visitor: Visitor) -> dict[str, str]:
+    """Every page that links lead to from the overview: one path for each kind of page."""
+    found, waiting = {"/": "/"}, ["/", "/no-such-page"]
+    while waiting and len(found) < PAGES:
+        path = waiting.pop(0)
+        visitor.go(path)
+        for link in visitor.page.locator(LINKS).evaluate_all("links => links.map(each => each.getAttribute('href'))"):
+            if not FILE.search(urlsplit(link).path) and (kind := kind_of(link)) not in found:
+                found[kind] = link.partition("#")[0]
+                waiting.append(found[kind])
+    return {**found, "/no-such-page": "/no-such-page"}
+
+
+def kind_of(link: str) -> str:
+    """What kind of page it is: whatever names one thing of many is left out."""
+    parts = urlsplit(link)
+    path = UUID_OR_NUMBER.sub("#", re.sub(r"^/pharmacy/[^/]+", "/pharmacy/#", parts.path))
+    return path + "?" * bool(parts.query) + "&".join(sorted({name for name, _ in parse_qsl(parts.query)}))
+
+
+@pytest.fixture(scope="module")
+def paths(browsers: Browsers) -> dict[str, str]:
+    """All pages there are."""
+    with browsers.someone("jeanne", Role.APPROVER) as jeanne:
+        jeanne.expected = (404, 409)
+        return walked(jeanne)
+
+
+def test_the_walk_comes_by_every_room(paths: dict[str, str]) -> None:
+    kinds = set(paths)
+    for room in ("/", "/account", "/acts", "/act/", "/dead/#", "/order/#", "/pharmacy/#", "/operations/#", "/backend/erp",
+                 "/recovery", "/report", "/search", "/acts/quarantine", "/acts/release"):  # fmt: skip
+        assert any(kind.startswith(room) for kind in kinds), (room, sorted(kinds))
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=str)
+def test_every_page_is_sound(browsers: Browsers, paths: dict[str, str], look: Look) -> None:
+    wrong = []
+    with browsers.someone("jeanne", Role.APPROVER, look) as jeanne:
+        jeanne.expected = (404, 409)
+        for kind, path in paths.items():
+            jeanne.go(path)
+            wrong += jeanne.unsound(name_of(kind))
+    with browsers.stranger(look) as stranger:
+        stranger.go("/login")
+        wrong += stranger.unsound("login")
+    assert wrong == []
+
+
+def name_of(kind: str) -> str:
+    """A page's name in the name of its screenshot."""
+    return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-") or "overview"

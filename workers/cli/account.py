@@ -1,0 +1,191 @@
+"""`relais account`: who may come in to the console, and what they may there. Each act is recorded with who did it.
+
+A password is typed twice without being seen, or comes from a file; never from the command line, which other users of
+the machine can read. It is stored as argon2id alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workers.cli import completing
+from workers.cli.failure import Failure
+from workers.cli.session import Json, on_journal, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from config.settings import Settings
+    from workers.console.access.people import Role
+
+account = typer.Typer(no_args_is_help=True, help="Who may come in to the console.")
+
+SHOWN = ("name", "role", "login", "created_at", "changed_at", "disabled_at", "sessions", "seen_at")
+
+New = Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits, dot, dash, underscore and @.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=completing.accounts, help="As `relais account list` shows it.")
+]
+Secret = Annotated[
+    Path | None,
+    typer.Option("--password-file", metavar="FILE|-", help="Read the password from its first line; - is stdin."),
+]
+ROLES = "viewer looks, operator acts, approver also lets go."
+
+
+@account.command("add")
+def add(
+    ctx: typer.Context, name: New,
+    role: Annotated[str, typer.Option(autocompletion=completing.roles, help=ROLES)],
+    oidc: Annotated[
+        str | None, typer.Option(metavar="SUBJECT", help="Comes by the identity provider, which knows them as that.")
+    ] = None,
+    password_file: Secret = None,
+) -> None:  # fmt: skip
+    """Make an account. With --oidc it has no password, unless a file of one is given as well."""
+    from workers.cli import show
+    from workers.console.access import accounts
+
+    accounts.check_name(name)
+    is_role, subject = _role(role), _subject(settings_of(ctx), oidc)
+    kept = None if oidc and password_file is None else _hash(name, password_file)
+
+    async def act(engine: AsyncEngine, settings: Settings) -> None:
+        await accounts.add(engine, name, is_role, password=kept, subject=subject)
+
+    on_journal(ctx, act)
+    show.say(f"{name} may come in to the console as {role}.")
+
+
+@account.command("list")
+def listed(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show every account, also those that are disabled."""
+    from workers.cli import show
+
+    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
+        from workers.console.access import accounts
+
+        return await accounts.every(engine, settings.console_idle)
+
+    found = on_journal(ctx, read)
+    if as_json:
+        show.document(found)
+    else:
+        show.table("Accounts of the console", map(_row, found), SHOWN)
+
+
+@account.command("role")
+def role(
+    ctx: typer.Context, name: Name, new: Annotated[
+        str, typer.Argument(metavar="ROLE", autocompletion=completing.roles, help=ROLES)
+    ],
+) -> None:  # fmt: skip
+    """Give an account another role; it is logged out."""
+    from workers.console.access import accounts
+
+    is_role = _role(new)
+    _do(ctx, lambda engine: accounts.set_role(engine, name, is_role), f"{name} is {new} from the next login on.")
+
+
+@account.command("password")
+def password(ctx: typer.Context, name: Name, password_file: Secret = None) -> None:
+    """Give an account another password; it is logged out."""
+    from workers.console.access import accounts
+
+    kept = _hash(name, password_file)
+    _do(ctx, lambda engine: accounts.set_password(engine, name, kept), f"{name} has another password.")
+
+
+@account.command("disable")
+def disable(ctx: typer.Context, name: Name) -> None:
+    """Let nobody in by an account any more, within seconds everywhere. It stays listed."""
+    from workers.console.access import accounts
+
+    _do(ctx, lambda engine: accounts.disable(engine, name), f"{name} is disabled, and logged out.")
+
+
+@account.command("enable")
+def enable(ctx: typer.Context, name: Name) -> None:
+    """Let an account in again."""
+    from workers.console.access import accounts
+
+    _do(ctx, lambda engine: accounts.enable(engine, name), f"{name} may come in again.")
+
+
+@account.command("logout")
+def logout(ctx: typer.Context, name: Name) -> None:
+    """End the sessions of an account, within seconds everywhere."""
+    from workers.console.access import accounts
+
+    _do(ctx, lambda engine: accounts.logout(engine, name), f"{name} is logged out everywhere.")
+
+
+def _do(ctx: typer.Context, act: Callable[[AsyncEngine], Awaitable[object]], told: str) -> None:
+    from workers.cli import show
+
+    async def with_engine(engine: AsyncEngine, settings: Settings) -> None:
+        await act(engine)
+
+    on_journal(ctx, with_engine)
+    show.say(told)
+
+
+def _role(said: str) -> Role:
+    from workers.console.access.people import Role
+
+    if said not in (known := [each.value for each in Role]):
+        raise Failure(f"{said} is no role: {', '.join(known)}")
+    return Role(said)
+
+
+def _subject(settings: Settings, said: str | None) -> str | None:
+    """Who that is at the provider: its issuer and subject. Failure when there is no provider."""
+    from workers.console.access.people import subject_of
+
+    if said is None:
+        return None
+    if settings.console_oidc_issuer is None:
+        raise Failure("--oidc: RELAIS_CONSOLE_OIDC_ISSUER is not set")
+    if not 0 < len(said) <= 255 or not said.isprintable():
+        raise Failure("--oidc: a subject has 1 to 255 characters, and none of them is a control character")
+    return subject_of(settings.console_oidc_issuer, said)
+
+
+def _hash(name: str, file: Path | None) -> str:
+    """What is kept of the password that is asked for, or that the file holds. Failure when it is no good one."""
+    from workers.console.access.passwords import Passwords, fault_of
+
+    typed = _asked() if file is None else _first_line(file)
+    if (fault := fault_of(typed, name)) is not None:
+        raise Failure(fault)
+    return Passwords().hash(typed)
+
+
+def _asked() -> str:
+    from getpass import getpass
+
+    if not sys.stdin.isatty():
+        raise Failure("nobody can be asked here: say --password-file FILE, or - for stdin")
+    typed = getpass("Password: ")
+    if getpass("Again: ") != typed:
+        raise Failure("the two are not the same")
+    return typed
+
+
+def _first_line(file: Path) -> str:
+    try:
+        text = sys.stdin.read(4096) if str(file) == "-" else file.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise Failure(f"--password-file: {file} is not UTF-8") from None
+    return text.splitlines()[0] if text else ""
+
+
+def _row(found: dict[str, Any]) -> dict[str, Any]:
+    ways = [way for way, has in (("password", found["password"]), ("oidc", found["subject"])) if has]
+    return {**found, "login": ", ".join(ways)}

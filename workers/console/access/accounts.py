@@ -1,0 +1,128 @@
+"""Accounts of the console, made and changed at the command line: each act is recorded in its own transaction.
+
+A name is written in one way only, small ASCII letters, so that nobody passes for another, for Relais itself or for a
+client in `operations`. Another role, another password and a disabling end the account's sessions.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from sqlalchemy import delete, insert, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from orders.errors import Fault, Malformed, NotFound, NotSo
+from orders.journal import transactional
+from orders.tables_console import accounts, console_sessions
+from workers.console.access.people import Role
+from workers.operations import record
+
+NAME: Final = re.compile(r"[a-z][a-z0-9._@-]{0,63}")
+RESERVED: Final = frozenset({"relais", "client", "system", "unknown", "nobody"})
+
+EVERY: Final = text("""
+SELECT a.name, a.role, a.password IS NOT NULL AS password, a.subject, a.created_at, a.changed_at, a.disabled_at,
+  (SELECT count(*) FROM console_sessions s WHERE s.account = a.name AND s.expires_at > now()
+     AND s.seen_at > now() - make_interval(secs => :idle)) AS sessions,
+  (SELECT max(s.seen_at) FROM console_sessions s WHERE s.account = a.name) AS seen_at
+FROM accounts a ORDER BY a.name
+""")
+NOW: Final = text("clock_timestamp()")
+
+
+async def add(
+    engine: AsyncEngine, name: str, role: Role, *, password: str | None = None, subject: str | None = None
+) -> None:
+    """Make an account. `password` is its hash, `subject` who it is at the identity provider; one of them at least.
+
+    Raises Malformed and NotSo.
+    """
+    check_name(name)
+    by = [way for way, given in (("password", password), ("oidc", subject)) if given]
+    try:
+        async with transactional(engine).begin() as connection:
+            values = {"name": name, "role": role.value, "password": password, "subject": subject}
+            await connection.execute(insert(accounts).values(values))
+            await record(connection, "account add", None, {"account": name, "role": role.value, "by": by})
+    except IntegrityError as error:
+        taken = "this subject of the identity provider has one" if "subject" in str(error.orig) else "it exists"
+        raise NotSo(f"account {name} was not made: {taken} already") from None
+
+
+async def set_role(engine: AsyncEngine, name: str, role: Role) -> None:
+    """Give an account another role, and end its sessions. Raises NotFound and NotSo."""
+    async with transactional(engine).begin() as connection:
+        was = await _standing(connection, name)
+        if was.role == role:
+            raise NotSo(f"account {name} has the role {role} already")
+        await connection.execute(update(accounts).where(accounts.c.name == name).values(role=role.value))
+        await _end_sessions(connection, name)
+        await record(connection, "account role", None, {"account": name, "was": was.role, "role": role.value})
+
+
+async def set_password(engine: AsyncEngine, name: str, password: str) -> None:
+    """Give an account another password, of which this is the hash, and end its sessions. Raises NotFound."""
+    async with transactional(engine).begin() as connection:
+        await _standing(connection, name)
+        values = {"password": password, "changed_at": NOW}
+        await connection.execute(update(accounts).where(accounts.c.name == name).values(values))
+        await _end_sessions(connection, name)
+        await record(connection, "account password", None, {"account": name})
+
+
+async def disable(engine: AsyncEngine, name: str) -> None:
+    """Let nobody in by an account any more, and end its sessions. Raises NotFound and NotSo."""
+    async with transactional(engine).begin() as connection:
+        if (await _standing(connection, name)).disabled_at is not None:
+            raise NotSo(f"account {name} is disabled already")
+        await connection.execute(update(accounts).where(accounts.c.name == name).values(disabled_at=NOW))
+        await _end_sessions(connection, name)
+        await record(connection, "account disable", None, {"account": name})
+
+
+async def enable(engine: AsyncEngine, name: str) -> None:
+    """Let an account in again, with the password that it had. Raises NotFound and NotSo."""
+    async with transactional(engine).begin() as connection:
+        if (await _standing(connection, name)).disabled_at is None:
+            raise NotSo(f"account {name} is not disabled")
+        await connection.execute(update(accounts).where(accounts.c.name == name).values(disabled_at=None))
+        await record(connection, "account enable", None, {"account": name})
+
+
+async def logout(engine: AsyncEngine, name: str) -> int:
+    """End the sessions of an account; how many there were. Raises NotFound."""
+    async with transactional(engine).begin() as connection:
+        await _standing(connection, name)
+        ended = await _end_sessions(connection, name)
+        await record(connection, "account logout", None, {"account": name, "sessions": ended})
+    return ended
+
+
+async def every(engine: AsyncEngine, idle: float) -> list[dict[str, Any]]:
+    """All accounts: name, role, password (whether there is one), subject, times, sessions in force, last seen."""
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(EVERY, {"idle": idle})).mappings()]
+
+
+def check_name(name: str) -> None:
+    """Raise Malformed unless an account may go by that name."""
+    if not NAME.fullmatch(name):
+        said = "small letters a to z, digits, dot, dash, underscore and @, a letter first, 64 at most"
+        raise Malformed([Fault("name", None, said)])
+    if name in RESERVED:
+        raise Malformed([Fault("name", None, f"{name} is no person's")])
+
+
+async def _standing(connection: AsyncConnection, name: str) -> Any:
+    found = accounts.select().where(accounts.c.name == name).with_for_update()
+    row = (await connection.execute(found)).one_or_none() if NAME.fullmatch(name) else None
+    if row is None:
+        raise NotFound(f"no account {name}")
+    return row
+
+
+async def _end_sessions(connection: AsyncConnection, name: str) -> int:
+    ended = await connection.execute(delete(console_sessions).where(console_sessions.c.account == name))
+    return ended.rowcount

@@ -1,0 +1,203 @@
+"""Acts that run: each as a task of this process, with a beat in the journal by which others know that it lives.
+
+What ends an act is written down by the process that ran it, again and again until the journal has it. When that is
+lost in the middle nobody knows what was committed, and that is what is written. A console that ends lets acts come
+to their next batch, then marks what still ran as interrupted; what it cannot mark any more, the next console will.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from uuid import UUID
+
+from orders.errors import RelaisError
+from orders.journal import connect, unreachable
+from workers.console.acts import rows
+from workers.console.acts.kinds import Act, Chosen, Stopped
+from workers.console.desk import Desk
+from workers.operations import acting_as, noting
+
+log = logging.getLogger("relais.console")
+
+BEAT: Final = 1.0  # seconds between two beats
+SWEEP: Final = 5.0  # seconds between two looks for acts whose process has gone
+FLUSH: Final = 0.25  # seconds at least between two words of an act that reach the journal
+MOMENT: Final = 5.0  # seconds that acts have to end when the console does
+PATIENCE: Final = 5.0  # seconds that a click waits for what it did
+POOL: Final = 4  # connections for all acts together
+STATEMENT: Final = 600.0  # seconds; as the command line's
+
+
+@dataclass(slots=True)
+class Going:
+    """One act that runs here; the `Running` that its `run` is given."""
+
+    desk: Desk
+    number: UUID
+    act: Act
+    sees: str
+    done: int = 0
+    total: int | None = None
+    note: str = ""
+    stop: str | None = None  # why it has to stop: by whom, or what has changed
+    why: str = "stop"
+    noted: list[int] = field(default_factory=list)
+    said: float = 0.0  # when the journal heard of it last
+
+    async def at(self, done: int, total: int | None, note: str = "") -> None:
+        """As `Running.at`."""
+        self.done, self.total, self.note = done, total, note
+        if self.stop is None and time.monotonic() - self.said >= FLUSH:
+            await self.beat()
+        if self.desk.stopping.is_set():
+            self.end("console", "the console ends")
+        if self.stop is not None:
+            raise Stopped(self.stop)
+
+    async def beat(self) -> None:
+        """Tell the journal, and hear whether to go on. Raises what the journal raises."""
+        self.said = time.monotonic()
+        async with self.desk.engine.connect() as connection:
+            row = (await connection.execute(rows.BEAT, {"id": self.number, **self.told()})).one_or_none()
+        if row is None:
+            return
+        if row.stop_asked_by is not None:
+            self.end("stop", f"{row.stop_asked_by} stopped it")
+        elif not rows.allowed(row.role, self.act.role):
+            self.end("role", "its operator may not do this any more")
+
+    def end(self, why: str, said: str) -> None:
+        """It has to stop when it comes to it; the first reason counts."""
+        if self.stop is None:
+            self.why, self.stop = why, said
+
+    def told(self) -> dict[str, Any]:
+        """How far it is, as parameters."""
+        return {
+            "done": self.done, "total": self.total, "note": self.note, "operations": rows.listed(self.noted),
+        }  # fmt: skip
+
+
+class Runner:
+    """The acts of one console process. Belongs to one event loop."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Nothing runs yet. Acts have connections of their own: no page waits for them."""
+        self._desk = desk
+        self._engine = connect(desk.settings.need("database_url"), pool=POOL, timeout=STATEMENT)
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._going: dict[UUID, Going] = {}
+        self._keeper: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Keep beating, and look for acts whose process has gone."""
+        self._keeper = asyncio.get_running_loop().create_task(self._keep())
+
+    def start(self, number: UUID, act: Act, chosen: Chosen, reason: str, operator: str, sees: str) -> None:
+        """Run an act whose row was just made."""
+        going = Going(self._desk, number, act, sees)
+        work = self._run(going, chosen, reason, operator)
+        self._going[number] = going
+        self._tasks[number] = asyncio.get_running_loop().create_task(work)
+
+    async def wait(self, number: UUID, seconds: float = PATIENCE) -> None:
+        """Until this act is over, for so long at most, and no longer than the console serves."""
+        task = self._tasks.get(number)
+        if task is not None:
+            stopping = asyncio.ensure_future(self._desk.stopping.wait())
+            await asyncio.wait({task, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+
+    def stop(self, number: UUID, who: str) -> None:
+        """Spare an act of this process the way by the journal."""
+        if number in self._going:
+            self._going[number].end("stop", f"{who} stopped it")
+
+    async def close(self) -> None:
+        """End what runs: at its next batch, or after MOMENT seconds where it stands."""
+        self._desk.stopping.set()
+        tasks = set(self._tasks.values())
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=MOMENT)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=MOMENT)
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper})
+        await self._engine.dispose()
+
+    async def _run(self, going: Going, chosen: Chosen, reason: str, operator: str) -> None:
+        outcome: dict[str, Any] | None = None
+        state, why, error = "done", None, None
+        desk = replace(self._desk, engine=self._engine)
+        try:
+            with acting_as(operator), noting() as going.noted:
+                outcome = await going.act.run(desk, chosen, reason, going)
+        except Stopped as stopped:
+            outcome = stopped.outcome
+            state, why, error = "interrupted" if going.why == "console" else "stopped", going.why, str(stopped)
+        except asyncio.CancelledError:
+            state, why, error = "interrupted", "console", "the console ended in the middle of it"
+        except Exception as failure:
+            state, why, error = _judge(going, failure)
+        finally:
+            await self._end(going, {"state": state, "why": why, "error": error, "outcome": _plain(outcome)})
+
+    async def _end(self, going: Going, fate: dict[str, Any]) -> None:
+        """Write down how it ended, however long that takes, as long as this process lives."""
+        values = {"id": going.number, **going.told(), **fate}
+        try:
+            while not await self._written(values):
+                if self._desk.stopping.is_set():
+                    break
+                await asyncio.sleep(BEAT)
+        finally:
+            del self._going[going.number], self._tasks[going.number]
+
+    async def _written(self, values: dict[str, Any]) -> bool:
+        try:
+            async with self._desk.engine.connect() as connection:
+                await connection.execute(rows.END, values)
+        except Exception as error:
+            if unreachable(error):
+                return False
+            log.exception("the end of an act cannot be written", extra={"act": values["id"]})
+        return True
+
+    async def _keep(self) -> None:
+        """Every act's beat, also while its statement takes minutes; raises nothing."""
+        swept = float("-inf")
+        while True:
+            try:
+                for going in list(self._going.values()):
+                    await going.beat()
+                if time.monotonic() - swept > SWEEP:
+                    swept = time.monotonic()
+                    for lost in await rows.give_up(self._desk.engine):
+                        log.warning("an act was interrupted", extra={"act": lost.id, "kind": lost.kind})
+            except Exception as error:
+                if not unreachable(error):
+                    log.exception("the console cannot tell of its acts")
+            await asyncio.sleep(BEAT)
+
+
+def _judge(going: Going, failure: Exception) -> tuple[str, str, str]:
+    """State, kind and words of an act that raised."""
+    if isinstance(failure, RelaisError):
+        return "failed", type(failure).__name__, str(failure)
+    if unreachable(failure):
+        log.warning("the journal was lost in the middle of an act", extra={"act": going.number})
+        return "interrupted", "journal", "the journal was lost in the middle of it"
+    log.error("an act failed", exc_info=failure, extra={"act": going.number, "kind": going.act.kind})
+    return "failed", "fault", f"a fault of the console's: {type(failure).__name__}"
+
+
+def _plain(outcome: dict[str, Any] | None) -> str | None:
+    return None if outcome is None else json.dumps(outcome, default=str)

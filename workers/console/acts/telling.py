@@ -1,0 +1,78 @@
+"""An act put into words for a page: its state, how far it is, what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from workers.console.acts.kinds import Act
+from workers.console.words import N_, NONE, Words
+
+LISTED: Final = 10  # of a list
+STATES: Final = {
+    "running": ("quiet", N_("Running")), "done": ("good", N_("Done")), "failed": ("bad", N_("Not done")),
+    "stopped": ("warn", N_("Stopped")), "interrupted": ("bad", N_("Interrupted")),
+}  # fmt: skip
+HEADLINES: Final = {
+    "NotSo": N_("It is not so any more: nothing was done."),
+    "TooLate": N_("It is too late for that: nothing was done."),
+    "NotFound": N_("Nothing goes by that name: nothing was done."),
+    "Malformed": N_("What was chosen cannot be used: nothing was done."),
+    "Forbidden": N_("You may not do this: nothing was done."),
+    "fault": N_("Something went wrong here. What it had done before stays done."),
+    "stop": N_("It was stopped. What it had done before stays done."),
+    "role": N_("It was stopped, since the account of its operator may not do this any more."),
+    "console": N_("The console that ran it ended. What it had done before stays done."),
+    "journal": N_("The journal was lost in the middle of it: nobody knows whether the last step was done."),
+    "lost": N_("The console that ran it has gone: nobody saw how it ended."),
+}
+
+
+def state_of(row: Mapping[str, Any], words: Words) -> tuple[str, str]:
+    """How an act stands: the kind of its pill, and the word."""
+    kind, word = STATES[row["state"]]
+    return kind, words.gettext(word)
+
+
+def headline(row: Mapping[str, Any], words: Words) -> str | None:
+    """Why it is not done, in the person's language; None for one that is done, or runs."""
+    if row["why"] is None:
+        return None
+    return words.gettext(HEADLINES.get(row["why"], N_("It failed.")))
+
+
+def left(row: Mapping[str, Any]) -> float | None:
+    """Seconds until it is done at the rate it had so far; None where that cannot be said."""
+    took = ((row["ended_at"] or datetime.now(UTC)) - row["started_at"]).total_seconds()
+    if row["state"] != "running" or not row["total"] or not 0 < row["done"] <= row["total"]:
+        return None
+    return float((row["total"] - row["done"]) * took / row["done"])
+
+
+def outcome(act: Act | None, row: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
+    """What came of it: headings and values, in the order in which the act names them."""
+    found = row["outcome"] or {}
+    told = dict(act.told) if act is not None else {}
+    if not told:
+        return [(key, said(value, words)) for key, value in found.items()]
+    return [(words.gettext(heading), said(found[key], words)) for key, heading in told.items() if key in found]
+
+
+def said(value: Any, words: Words) -> str:
+    """A value as a person reads it."""
+    if value is None or value == "":
+        return NONE
+    if isinstance(value, bool):
+        return words.gettext(N_("yes") if value else N_("no"))
+    if isinstance(value, int | float):
+        return words.number(value, 2)
+    if isinstance(value, datetime):
+        return words.moment(value)
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {said(each, words)}" for key, each in value.items()) or NONE
+    if isinstance(value, list | tuple):
+        rest = len(value) - LISTED
+        more = [words.gettext(N_("and {n} more")).format(n=words.number(rest))] if rest > 0 else []
+        return ", ".join([*(said(each, words) for each in value[:LISTED]), *more]) or NONE
+    return str(value)

@@ -1,0 +1,79 @@
+"""What is known of a store: what it said last, when that was, and since when it is out.
+
+A store that hangs is as good as out: nobody waits for it longer than PATIENCE, and it is not asked again while it has
+not yet answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, Generic, TypeVar
+
+from orders.journal import unreachable
+
+log = logging.getLogger("relais.console")
+
+PATIENCE: Final = 2.0  # seconds
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    """`value` as of `at`, None before the store ever answered; `out` since when it has not, None while it does."""
+
+    value: T | None = None
+    at: datetime | None = None
+    out: datetime | None = None
+    why: str | None = None
+
+
+class Watched(Generic[T]):
+    """A store that is looked at again and again. Belongs to one event loop."""
+
+    def __init__(self, name: str, look: Callable[[], Awaitable[T]], patience: float = PATIENCE) -> None:
+        """Nothing is known yet."""
+        self.known: Known[T] = Known()
+        self._name, self._look, self._patience = name, look, patience
+        self._looking: asyncio.Task[T] | None = None
+
+    async def look(self) -> None:
+        """Look once, or wait on for a look that has not ended; never longer than the patience, and raises nothing."""
+        began = datetime.now(UTC)
+        if self._looking is None:
+            self._looking = asyncio.ensure_future(self._bounded())
+        done, _ = await asyncio.wait([self._looking], timeout=self._patience)
+        if not done:
+            self._is_out(began, "it does not answer")
+            return
+        ended, self._looking = self._looking, None
+        error = None if ended.cancelled() else ended.exception()
+        if error is None and not ended.cancelled():
+            self.known = Known(ended.result(), datetime.now(UTC))
+            return
+        if error is not None and not unreachable(error):
+            log.error("a look at a store failed", exc_info=error, extra={"store": self._name})
+        self._is_out(began, "it does not answer" if isinstance(error, TimeoutError) else _said(error))
+
+    async def aclose(self) -> None:
+        """Let go of a look that has not ended."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking], timeout=self._patience)
+
+    async def _bounded(self) -> T:
+        async with asyncio.timeout(self._patience):
+            return await self._look()
+
+    def _is_out(self, since: datetime, why: str) -> None:
+        self.known = replace(self.known, out=self.known.out or since, why=why)
+
+
+def _said(error: BaseException | None) -> str:
+    """The first line of what an error has to say; never more, and of SQLAlchemy's not the statement."""
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).splitlines() or [type(cause).__name__])[0][:200]

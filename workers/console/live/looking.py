@@ -1,0 +1,160 @@
+"""One look at each store, for the pulse: cheap however large the journal is and however many letters are dead.
+
+The glance is taken every other second: totals by the tallies, the few rows of backends, replays and workers. What has
+to be counted along the backlog, and the forecast, is the survey's, which is taken more seldom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.settings import Settings
+from orders import reading, replay_reading
+from orders.journal import snapshot
+from orders.sampling import stands
+from workers import forecast_reading, status
+from workers.console.live.series import Point, latest
+from workers.forecast_reading import Backlog
+from workers.forecasting import Forecast, draining
+from workers.liveness import workers_of
+from workers.monitoring.figures import audited
+from workers.monitoring.moving import leader
+from workers.proof.standing import sealing
+
+Row = dict[str, Any]
+
+COUNTED: Final = 1000  # dead letters of a reason that are counted; beyond, there are "more than"
+
+# Along the index, from reason to reason; of each no more than is told.
+DEAD: Final = text("""
+WITH RECURSIVE reasons AS (
+  (SELECT reason FROM deliveries WHERE state = 'dead' ORDER BY reason LIMIT 1)
+  UNION ALL SELECT (SELECT d.reason FROM deliveries d WHERE d.state = 'dead' AND d.reason > r.reason
+    ORDER BY d.reason LIMIT 1) FROM reasons r WHERE r.reason IS NOT NULL
+)
+SELECT reason, (SELECT count(*) FROM (
+  SELECT FROM deliveries d WHERE d.state = 'dead' AND d.reason = r.reason LIMIT :most) few) AS orders
+FROM reasons r WHERE reason IS NOT NULL
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """The journal as of `at`. `totals` are those of `orders.sampling.stands`, rows those of `orders.reading`."""
+
+    at: datetime
+    totals: dict[str, int]
+    leading: bool
+    backends: list[Row]
+    replays: list[Row]
+    workers: list[Row]
+    sample: Point | None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A cut-off to come: of `late_p50` and `late_p95` of its orders it is to be feared that they miss it, None where
+    nobody knows.
+    """
+
+    backend: str
+    cut_off: datetime
+    urgent: bool
+    orders: int
+    late_p50: float | None
+    late_p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is counted and worked out: `backlog` by backend, priority and state, `dead` by reason up to COUNTED."""
+
+    at: datetime
+    backlog: list[Row]
+    dead: list[Row]
+    asides: dict[str, int]
+    seals: Row
+    audit: Row | None
+    forecasts: list[Forecast]
+    rounds: list[Round]
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the oldest order that is not final was accepted."""
+        return min((row["oldest"] for row in self.backlog), default=None)
+
+    def waiting(self, backend: str) -> int:
+        """Orders of a backend that are not final."""
+        return sum(row["orders"] for row in self.backlog if row["backend"] == backend)
+
+
+async def glance(engine: AsyncEngine) -> Glance:
+    """Look at the journal, in one snapshot. Raises what the journal raises."""
+    async with snapshot(engine) as connection:
+        at = (await connection.execute(text("SELECT now()"))).scalar_one()
+        return Glance(
+            at=at,
+            totals=await stands(connection),
+            leading=await leader(connection),
+            backends=await reading.standing(connection),
+            replays=[row for row in await replay_reading.standing(connection) if row["ended_at"] is None],
+            workers=await workers_of(connection),
+            sample=await latest(connection),
+        )
+
+
+async def survey(engine: AsyncEngine, settings: Settings) -> Survey:
+    """Count and work out. Raises what the journal raises."""
+    async with snapshot(engine) as connection:
+        at = (await connection.execute(text("SELECT now()"))).scalar_one()
+        backlog = await reading.backlog(connection)
+        dead = [dict(row) for row in (await connection.execute(DEAD, {"most": COUNTED + 1})).mappings()]
+        asides = await reading.asides_by_kind(connection)
+        seals, audit = await sealing(connection, settings), await audited(connection)
+    forecasts = await draining(engine, settings)
+    rounds = await _rounds(engine, forecasts)
+    return Survey(at, backlog, dead, asides, seals, audit, forecasts, rounds)
+
+
+async def _rounds(engine: AsyncEngine, forecasts: list[Forecast]) -> list[Round]:
+    """The cut-offs to come, nearest first; a forecast that has no date tells none, and they are read."""
+    found = []
+    for forecast in forecasts:
+        if forecast.why is None:
+            found += [
+                Round(forecast.backend, row["cut_off"], row["priority"] == "urgent", row["orders"], row["late_p50"],
+                      row["late_p95"]) for row in forecast.cut_offs
+            ]  # fmt: skip
+            continue
+        async with engine.connect() as connection:
+            found += _unforetold(forecast.backend, await forecast_reading.backlog(connection, forecast.backend))
+    return sorted(found, key=lambda each: each.cut_off)
+
+
+def _unforetold(backend: str, backlog: Backlog) -> list[Round]:
+    return [
+        Round(backend, backlog.now + timedelta(seconds=each.cut_off), each.urgent, each.orders, None, None)
+        for each in backlog.rounds
+    ]
+
+
+async def queue(settings: Settings) -> status.Queue:
+    """Look at Redis. Raises OSError when it cannot be asked."""
+    found = await asyncio.to_thread(status.queue, settings)
+    if not found.reachable:
+        raise OSError(found.error)
+    return found
+
+
+async def intake(url: str) -> str:
+    """Where the intake keeps what comes now: journal, spill or refusing. Raises OSError when it does not answer."""
+    mode = await status.intake_mode(url)
+    if mode is None:
+        raise OSError("it does not answer")
+    return mode

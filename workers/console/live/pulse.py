@@ -1,0 +1,171 @@
+"""The pulse: the one task of a console process that looks how Relais stands, for all who have it open.
+
+Every other second while somebody watches, every quarter of a minute otherwise; where looking takes long, so seldom
+that it takes a tenth of the time at most. Each store is looked at beside the others, with a patience of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.settings import Settings
+from orders.journal import connect
+from workers.cli.intake import api_url
+from workers.console.live.known import PATIENCE, Known, Watched
+from workers.console.live.looking import Glance, Survey, glance, intake, queue, survey
+from workers.status import Queue
+
+BEAT: Final = 2.0  # seconds between two looks while somebody watches
+IDLE: Final = 15.0  # seconds, while nobody does
+SURVEY: Final = 10.0  # seconds between two surveys at least
+SHARE: Final = 10  # times what a look took pass until the next one
+TOUCH: Final = 12.0  # seconds for which one request counts as somebody who watches
+LONG: Final = 10.0  # seconds that a survey may take
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known as of a beat; `beat` counts them, 0 is before the first."""
+
+    beat: int
+    at: datetime
+    journal: Known[Glance]
+    survey: Known[Survey]
+    queue: Known[Queue]
+    intake: Known[str]
+
+
+class Pulse:
+    """Belongs to one event loop; `run` is its task."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing connects yet. Raises MissingSetting."""
+        url = settings.need("database_url")
+        self._engines: list[AsyncEngine] = [
+            connect(url, pool=1, timeout=PATIENCE), connect(url, pool=1, timeout=LONG)
+        ]  # fmt: skip
+        brief, patient = self._engines
+        place = api_url(settings)
+        self._journal = Watched("journal", lambda: glance(brief))
+        self._survey = Watched("survey", lambda: survey(patient, settings), LONG)
+        self._queue = Watched("queue", lambda: queue(settings))
+        self._intake = Watched("intake", lambda: intake(place))
+        self._beaten = asyncio.Event()  # the next beat; another one each time
+        self._called = asyncio.Event()  # somebody wants to know
+        self._watching = 0
+        self._touched = self._looked = self._surveyed = float("-inf")
+        self._surveying: asyncio.Task[None] | None = None
+        self.seen = self._see(0)
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            began = time.monotonic()
+            await self._look()
+            self._looked = time.monotonic()
+            await self._rest(SHARE * (self._looked - began))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Beat while the block lasts, then let go of everything."""
+        beating = asyncio.create_task(self.run())
+        try:
+            yield
+        finally:
+            for each in (beating, self._surveying):
+                if each is not None:
+                    each.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await each
+            for watched in (self._journal, self._survey, self._queue, self._intake):
+                await watched.aclose()
+            for engine in self._engines:
+                await engine.dispose()
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Somebody watches while the block lasts."""
+        self._watching += 1
+        self._called.set()
+        try:
+            yield
+        finally:
+            self._watching -= 1
+
+    async def fresh(self) -> Seen:
+        """What is known, not older than a beat where that can be had in time; never waits for a store that is out."""
+        self.touch()
+        deadline = time.monotonic() + PATIENCE + 0.5
+        while self._stale() and (left := deadline - time.monotonic()) > 0:
+            await self.after(self.seen.beat, left)
+        return self.seen
+
+    async def after(self, beat: int, patience: float) -> bool:
+        """Wait for a beat later than that one; False when none came within `patience` seconds."""
+        beaten = self._beaten
+        if self.seen.beat > beat:
+            return True
+        try:
+            async with asyncio.timeout(patience):
+                await beaten.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def touch(self) -> None:
+        """Somebody looked at a page."""
+        self._touched = time.monotonic()
+        self._called.set()
+
+    def _stale(self) -> bool:
+        if self.seen.journal.out is not None:
+            return False
+        return self.seen.survey.at is None or time.monotonic() - self._looked > BEAT
+
+    def _wanted(self) -> bool:
+        return self._watching > 0 or time.monotonic() - self._touched < TOUCH
+
+    async def _rest(self, least: float) -> None:
+        """Until the next beat: at least so long, and longer while nobody watches."""
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < max(least, BEAT if self._wanted() else IDLE):
+            self._called.clear()
+            pause = max(least, BEAT if self._wanted() else IDLE) - passed
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._called.wait()
+
+    async def _look(self) -> None:
+        looks = (self._journal.look(), self._queue.look(), self._intake.look())
+        await asyncio.gather(*looks)
+        if self._surveying is None or self._surveying.done():
+            self._surveying = asyncio.create_task(self._look_closely())
+        if self._survey.known.at is None:
+            await asyncio.wait([self._surveying], timeout=PATIENCE)
+        self._beat()
+
+    async def _look_closely(self) -> None:
+        if self._journal.known.out is not None or time.monotonic() < self._surveyed:
+            return
+        began = time.monotonic()
+        await self._survey.look()
+        ended = time.monotonic()
+        self._surveyed = ended + max(SURVEY, 3 * SHARE * (ended - began))
+
+    def _beat(self) -> None:
+        self.seen = self._see(self.seen.beat + 1)
+        beaten, self._beaten = self._beaten, asyncio.Event()
+        beaten.set()
+
+    def _see(self, beat: int) -> Seen:
+        known = (self._journal.known, self._survey.known, self._queue.known, self._intake.known)
+        return Seen(beat, datetime.now(UTC), *known)

@@ -1,0 +1,99 @@
+"""What matters most of how Relais stands, in sentences: the first is what somebody reads who is called at night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from workers.console.live.looking import Glance
+from workers.console.live.pulse import Seen
+from workers.console.words import N_, Words
+
+Row = dict[str, Any]
+
+STAGES: Final = {1: N_("stage 1"), 10: N_("stage 10"), 100: N_("stage 100"), 0: N_("the ramp")}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A sentence; `kind` is good, warn, bad or quiet."""
+
+    kind: str
+    text: str
+
+
+def told(seen: Seen, words: Words) -> list[Said]:
+    """What is wrong, the worst first; one sentence that all is well where nothing is."""
+    found = [*_stores(seen, words), *_flows(seen, words)]
+    if not found:
+        return [Said("good", words.gettext("All is well: orders flow to every backend."))]
+    return sorted(found, key=lambda each: ("bad", "warn", "quiet").index(each.kind))  # stable
+
+
+def _stores(seen: Seen, words: Words) -> Iterator[Said]:
+    _ = words.gettext
+    if seen.intake.out is None and seen.intake.value == "refusing":
+        yield Said("bad", _("Orders are refused: neither PostgreSQL nor Redis can keep one."))
+    if seen.journal.out is not None:
+        if seen.journal.value is None:
+            yield Said("bad", _("PostgreSQL has not answered since this console started: nothing is known yet."))
+        else:
+            since = words.clock(seen.journal.out)
+            yield Said("bad", _("PostgreSQL is out since %(since)s: nothing is forwarded.") % {"since": since})
+    if seen.queue.out is not None:
+        since = words.clock(seen.queue.out)
+        yield Said("bad", _("Redis is out since %(since)s: nothing is forwarded.") % {"since": since})
+    if seen.intake.out is not None:
+        since = words.clock(seen.intake.out)
+        yield Said("bad", _("The intake does not answer since %(since)s: no order comes in.") % {"since": since})
+    elif seen.intake.value == "spill":
+        yield Said("warn", _("The intake keeps orders in Redis: it does not reach PostgreSQL."))
+
+
+def _flows(seen: Seen, words: Words) -> Iterator[Said]:
+    journal = seen.journal.value
+    if journal is None:
+        if seen.journal.out is None:
+            yield Said("quiet", words.gettext("Nothing is known yet."))
+        return
+    if not journal.backends:
+        yield Said("warn", words.gettext("No worker has ever run here: orders are taken in and wait."))
+        return
+    if not journal.leading:
+        yield Said("bad", words.gettext("Nobody works: orders are taken in and wait for a worker."))
+    for row in journal.backends:
+        yield from _backend(row, words)
+    yield from _replays(journal, words)
+
+
+def _backend(row: Row, words: Words) -> Iterator[Said]:
+    _ = words.gettext
+    name, why = row["name"], row["held_why"] or _("no reason given")
+    if row["quarantined"]:
+        by, since = row["quarantined_by"], words.clock(row["quarantined_at"])
+        sentence = _("%(name)s was put in quarantine by %(by)s at %(since)s: %(why)s")
+        yield Said("bad", sentence % {"name": name, "by": by, "since": since, "why": why})
+    if row["paused"]:
+        yield Said("warn", _("%(name)s is paused: %(why)s") % {"name": name, "why": why})
+    if row["circuit"] == "open":
+        last, probe = row["succeeded_at"], words.clock(row["probe_at"])
+        sentence = _("%(name)s is down. It answered last at %(last)s; the next canary goes at %(probe)s.")
+        never = _("%(name)s is down and has never answered; the next canary goes at %(probe)s.")
+        said = (sentence if last else never) % {"name": name, "last": words.clock(last), "probe": probe}
+        yield Said("bad", said)
+    elif row["circuit"] == "half_open":
+        yield Said("warn", _("%(name)s is being tried: one canary is out.") % {"name": name})
+
+
+def _replays(journal: Glance, words: Words) -> Iterator[Said]:
+    _ = words.gettext
+    for row in journal.replays:
+        stage = STAGES[row["stage"]]
+        told = {"name": row["backend"], "stage": _(stage), "why": row["why"] or ""}
+        if row["state"] == "holding" and row["passed"] == row["stage"]:
+            yield Said("warn", _("The replay of %(name)s has passed %(stage)s and waits for a word.") % told)
+        elif row["state"] == "holding":
+            yield Said("bad", _("The replay of %(name)s holds at %(stage)s: %(why)s") % told)
+        elif row["state"] == "paused":
+            yield Said("warn", _("The replay of %(name)s is paused at %(stage)s.") % told)

@@ -1,0 +1,104 @@
+"""The act that sends chosen orders of the backlog to another backend, as `relais divert` does.
+
+What may be with its own backend already stays behind, unless it is named and said so; both are shown before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from config.backends import load_backends
+from orders.errors import Fault, Malformed, NotSo
+from workers import divert
+from workers.console.access.people import Role
+from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.desk import Desk
+from workers.console.recovery import asked
+from workers.console.recovery import shared as sh
+from workers.console.words import N_, Words
+
+COLUMNS: Final = (*sh.ORDER, ("backend", N_("Backend")))
+
+
+def _choose(fields: Mapping[str, str]) -> Chosen:
+    optional = {
+        "from": asked.backend, "pharmacy": asked.line, "priority": asked.priority, "older": asked.age,
+        "younger": asked.age, "ids": asked.ids, "although_unknown": asked.yes,
+    }  # fmt: skip
+    chosen = asked.gather(fields, {"to": asked.backend}, optional)
+    if "although_unknown" in chosen and "ids" not in chosen:
+        raise Malformed([Fault("although_unknown", None, "what may be with its backend is moved by its id only")])
+    if chosen["to"] == chosen.get("from"):
+        raise Malformed([Fault("to", None, "must be another backend than the one that they are to leave")])
+    return chosen
+
+
+async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+    if chosen["to"] not in (known := load_backends(desk.settings)):
+        raise Malformed([Fault("to", None, f"must be one of {', '.join(known)}")])
+    rows = await sh.backends_of(desk, chosen["to"], chosen.get("from"))
+    choice = asked.choice_of(chosen, chosen.get("from"))
+    unknown = "although_unknown" in chosen
+    found = await sh.in_time(divert.preview(desk.engine, choice, chosen["to"], although_unknown=unknown))
+    facts = [(words.gettext("To"), f"{chosen['to']}: {sh.how(rows.get(chosen['to']), words)}")]
+    facts += [(words.gettext("From"), _from(chosen, found, rows, words)), *sh.narrowing(chosen, words)]
+    judged = [sh.held(rows.get(name)) for name in (chosen["to"], chosen.get("from", ""))]
+    return Preview(
+        orders=None if found is None else found["orders"],
+        facts=facts if found is None else facts + sh.ordered(found, words) + _staying(found, words),
+        sample=[] if found is None else sh.sampled(found["sample"], words), columns=sh.headed(COLUMNS, words),
+        sees=sh.seen_of("divert", chosen, judged, found["orders"] if found and choice.ids else None),
+        hindered=_hindered(chosen, found, words), warning=_warning(rows.get(chosen["to"]), unknown, words),
+    )  # fmt: skip
+
+
+def _from(chosen: Chosen, found: Mapping[str, Any] | None, rows: Mapping[str, Any], words: Words) -> str:
+    names = [chosen["from"]] if "from" in chosen else (found or {}).get("backends") or []
+    told = [f"{name}: {sh.how(rows.get(name), words)}" for name in names]
+    return "; ".join(told) or words.gettext("every other backend")
+
+
+def _staying(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
+    return [
+        (words.gettext("Moved although their backend may have them"), words.number(found["unknown"])),
+        (words.gettext("Stay: their backend may have them"), words.number(found["left_unknown"])),
+        (words.gettext("Stay: on their way"), words.number(found["left_on_their_way"])),
+    ]
+
+
+def _hindered(chosen: Chosen, found: Mapping[str, Any] | None, words: Words) -> str | None:
+    if found is None:
+        return None
+    named = asked.choice_of(chosen, None).ids
+    if named is not None and found["orders"] < len(named):
+        told = words.gettext("Only {0} of the {1} orders that are named can be moved: none is.")
+        return told.format(found["orders"], len(named))
+    return None if found["orders"] else words.gettext("No order of the backlog is chosen by this.")
+
+
+def _warning(row: Mapping[str, Any] | None, unknown: bool, words: Words) -> str | None:
+    told = []
+    if row is not None and sh.held(dict(row)) != (False, False, True):
+        told.append(words.gettext("The backend that they go to takes no orders now."))
+    if unknown:
+        told.append(words.gettext("Their own backend may have them already: a pharmacy may be delivered twice."))
+    return " ".join(told) or None
+
+
+async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    choice = asked.choice_of(chosen, chosen.get("from"))
+    unknown = "although_unknown" in chosen
+    async with sh.unhurried(desk) as engine:
+        if choice.ids is not None:
+            found = await divert.preview(engine, choice, chosen["to"], although_unknown=unknown)
+            if found["orders"] < len(choice.ids):
+                raise NotSo(f"only {found['orders']} of {len(choice.ids)} can be moved; nothing was done")
+        moved = await divert.divert(engine, choice, chosen["to"], reason, although_unknown=unknown)
+    return {"to": chosen["to"], "orders": len(moved)}
+
+
+ACT: Final = Act(
+    "divert", N_("Divert orders to another backend"), N_("Divert them"), Role.OPERATOR, _choose, _preview, _run,
+    danger=True, told={"to": N_("To"), "orders": N_("Orders diverted")},
+)  # fmt: skip

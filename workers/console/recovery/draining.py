@@ -1,0 +1,95 @@
+"""The act that waits until the backlog is empty, as `relais drain` does: it tells how far it is, and changes nothing.
+
+It is recorded when it begins, for it is how an operator says that he stands by. To stop it stops the watching, never
+the orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from orders import reading
+from orders.journal import transactional, unreachable
+from workers.console.access.people import Role
+from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.desk import Desk
+from workers.console.recovery import asked
+from workers.console.recovery import reading as kept
+from workers.console.recovery import shared as sh
+from workers.console.words import N_, Words
+from workers.forecasting import Forecast, draining
+from workers.operations import record
+from workers.status import balance, hindrances
+
+LEAST: Final = 0.5  # seconds between two looks, or four times as long as the look itself took
+BLINDNESS: Final = 30.0  # seconds without the journal, after which the watch gives up
+WATCHED: Final = N_("This only watches: to stop it, or to leave the page, stops no order.")
+
+
+def _choose(fields: Mapping[str, str]) -> Chosen:
+    return asked.gather(fields, {}, {"backend": asked.backend})
+
+
+async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+    rows = await sh.backends_of(desk, chosen.get("backend"))
+    waiting = await kept.backlog(desk.engine, chosen.get("backend"))
+    names = [chosen["backend"]] if "backend" in chosen else sorted({*rows, *waiting})
+    facts = [(name, f"{words.number(waiting.get(name, 0))} · {sh.how(rows.get(name), words)}") for name in names]
+    for forecast in await draining(desk.engine, desk.settings):
+        if forecast.backend in names:
+            facts.append((words.gettext("{0} will be empty").format(forecast.backend), _when(forecast, words)))
+    return Preview(
+        orders=sum(waiting.values()), facts=facts, sees=sh.seen_of("drain", chosen), warning=words.gettext(WATCHED)
+    )
+
+
+def _when(forecast: Forecast, words: Words) -> str:
+    if forecast.p50 is None:
+        return words.gettext("unknown yet") + (f": {forecast.why}" if forecast.why else "")
+    told = words.gettext("about {0}, by {1} at the latest in 19 of 20 cases")
+    return told.format(words.clock(forecast.p50), words.clock(forecast.p95))
+
+
+async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    began, before = time.monotonic(), await reading.counts(desk.engine)
+    total = await _left(desk, chosen)
+    async with transactional(desk.engine).begin() as connection:
+        await record(connection, "drain", reason, {**chosen, "backlog": total})
+    await _watch(desk, chosen, total, running)
+    became = balance(before, await reading.counts(desk.engine))
+    return {
+        "orders": sum(became.values()), **{state: count for state, count in became.items() if count},
+        "seconds": round(time.monotonic() - began, 1),
+    }  # fmt: skip
+
+
+async def _watch(desk: Desk, chosen: Chosen, total: int, running: Running) -> None:
+    left, seen = total, time.monotonic()
+    while left:
+        began, news = time.monotonic(), ""
+        try:
+            left, news = await _left(desk, chosen), "; ".join(await hindrances(desk.engine))
+            seen = time.monotonic()
+        except Exception as error:
+            if not unreachable(error) or time.monotonic() - seen > BLINDNESS:
+                raise
+        total = max(total, left)
+        await running.at(total - left, total, news)
+        if left:
+            await asyncio.sleep(max(LEAST, 4 * (time.monotonic() - began)))
+
+
+async def _left(desk: Desk, chosen: Chosen) -> int:
+    return sum((await kept.backlog(desk.engine, chosen.get("backend"))).values())
+
+
+ACT: Final = Act(
+    "drain", N_("Drain: wait until the backlog is empty"), N_("Watch it drain"), Role.OPERATOR, _choose, _preview,
+    _run, long=True, told={
+        "orders": N_("Became final meanwhile"), "delivered": N_("Delivered"), "dead": N_("Dead letters"),
+        "cancelled": N_("Cancelled"), "discarded": N_("Discarded"), "seconds": N_("Seconds"),
+    },
+)  # fmt: skip

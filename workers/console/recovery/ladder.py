@@ -1,0 +1,141 @@
+"""A replay as a ladder: each stage with how it stands, what it came to, and what it has to pass, in words.
+
+Pure functions of the replay's row and of the backend's norms. What the journal keeps of a gate that failed is an
+English sentence of ours (`workers.gates`, `workers.steering`); it is told here in the person's language.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from workers.console.words import N_, Words
+from workers.gates import PART, RAMP, STAGES, STAYS, Gates, longest, refusals
+
+ENOUGH: Final = 20  # orders that the ramp has to have got through before its pace says anything
+SETTLED: Final = timedelta(seconds=3)  # and for so long
+
+STANDINGS: Final = {
+    "passed": ("good", N_("passed")), "now": ("warn", N_("under way")), "waits": ("warn", N_("waits for a word")),
+    "failed": ("bad", N_("failed")), "paused": ("warn", N_("paused")), "ahead": ("quiet", N_("ahead")),
+    "needless": ("quiet", N_("not needed")), "left": ("quiet", N_("cancelled")),
+}  # fmt: skip
+
+STATES: Final = {
+    "running": ("warn", N_("running")), "holding": ("bad", N_("holding")), "paused": ("warn", N_("paused")),
+    "done": ("good", N_("done")), "cancelled": ("quiet", N_("cancelled")),
+}  # fmt: skip
+
+_S: Final = r"([\d.]+)"
+SENTENCES: Final = tuple((re.compile(found), told) for found, told in (
+    (r"(\d+) of (\d+) delivered without a receipt", N_("{0} of {1} delivered without a receipt")),
+    (r"(\d+) of (\d+) delivered without a verified receipt", N_("{0} of {1} delivered without a verified receipt")),
+    (r"(\d+) of (\d+) attempts failed, (\d+)% is allowed", N_("{0} of {1} attempts failed; {2} % may")),
+    (r"(\d+) of (\d+) orders refused, which is not the backend's norm",
+     N_("{0} of {1} orders refused, which is not the backend's norm")),
+    (rf"one answer in twenty takes {_S} s, {_S} s is allowed",
+     N_("one answer in twenty takes {0} s; {1} s is allowed")),
+    (r"([a-z][a-z0-9_-]*) is in quarantine", N_("{0} is in quarantine")),
+    (rf"stage (\d+) is passed: (\d+) answered, (\d+) failed(?:, p95 {_S} s)?; it waits for a word",
+     N_("stage {0} is passed ({1} answered, {2} failed); it waits for a word")),
+))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A stage: its `standing` is a key of STANDINGS; `found` and `failed` are of its last try, None before it."""
+
+    stage: int
+    standing: str
+    found: Mapping[str, Any] | None
+    failed: str | None
+    tries: int
+
+
+def rungs(row: Mapping[str, Any]) -> list[Rung]:
+    """The ladder of a row of `orders.replay_reading`."""
+    place = STAGES.index(row["stage"])
+    ladder = []
+    for number, stage in enumerate(STAGES):
+        tried = [each for each in row["history"] if each["stage"] == stage]
+        last = tried[-1] if tried else {"found": None, "failed": None}
+        standing = _standing(row, number - place)
+        ladder.append(Rung(stage, standing, last["found"], last["failed"], len(tried)))
+    return ladder
+
+
+def _standing(row: Mapping[str, Any], beyond: int) -> str:
+    """How a stage stands that is so many beyond the present one."""
+    if beyond < 0:
+        return "passed"
+    if beyond > 0:
+        return {"done": "needless", "cancelled": "left"}.get(row["state"], "ahead")
+    if row["state"] == "holding":
+        return "waits" if row["passed"] == row["stage"] else "failed"
+    return {"running": "now", "done": "passed", "cancelled": "left"}.get(row["state"], str(row["state"]))
+
+
+def stage_named(stage: int, words: Words) -> str:
+    """A stage as people call it."""
+    if stage == RAMP:
+        return words.gettext("The ramp")
+    return words.ngettext("%(num)d order", "%(num)d orders", stage) % {"num": stage}
+
+
+def terms(stage: int, gates: Gates, words: Words) -> list[str]:
+    """What a stage has to pass, with the limits, as `workers.gates` judges it."""
+    receipt = N_("Each delivered order has a receipt.")
+    signed = N_("Each delivered order has a receipt whose signature holds.")
+    few = words.gettext("At most {0} of {1} orders are refused.")
+    size = stage or PART[0]
+    return [
+        words.gettext(signed if gates.signed else receipt),
+        _errors(stage, gates, words),
+        few.format(int(refusals(size, gates)), size),
+        _latency(gates, words),
+    ]
+
+
+def _errors(stage: int, gates: Gates, words: Words) -> str:
+    share = words.share(gates.errors)
+    if stage != RAMP:
+        few = words.gettext("At most {0} of {1} attempts fail ({2}).")
+        return few.format(int(gates.errors * stage), stage, share)
+    burst = words.gettext("In fewer than {0} of its newest parts ({1} to {2} attempts each) more than {3} fail.")
+    return burst.format(STAYS, *PART, share)
+
+
+def _latency(gates: Gates, words: Words) -> str:
+    most = longest(gates)
+    if most is None:
+        return words.gettext("Its usual latency is not known yet, so latency is not judged.")
+    return words.gettext("19 of 20 answers come within {0} s.").format(words.number(most, 2))
+
+
+def why(sentence: str | None, words: Words) -> str:
+    """Why a replay does not go on, in this language; an operator's own words as they are."""
+    for found, told in SENTENCES:
+        if sentence and (match := found.fullmatch(sentence)):
+            return words.gettext(told).format(*(each or "" for each in match.groups()))
+    return sentence or ""
+
+
+def time_left(row: Mapping[str, Any], now: datetime, pace: float | None = None) -> timedelta | None:
+    """How long the rest takes, at `pace` (orders a second) or that of the ramp up to now; None where unknown."""
+    if row["state"] != "running" or row["stage"] != RAMP or not row["left"]:
+        return None
+    pace = pace or _pace(row, now)
+    return timedelta(seconds=row["left"] / pace) if pace else None
+
+
+def _pace(row: Mapping[str, Any], now: datetime) -> float | None:
+    """Orders a second since the ramp began; None when it began more than once, or only just."""
+    history = row["history"]
+    if any(each["stage"] == RAMP for each in history):
+        return None
+    before = sum(each["found"]["delivered"] + each["found"]["refused"] for each in history)
+    settled, ramping = row["orders"] - row["left"] - before, now - row["stage_since"]
+    return settled / ramping.total_seconds() if settled >= ENOUGH and ramping >= SETTLED else None

@@ -1,0 +1,116 @@
+"""How recoveries stand, read once for all who look: a second old at most, or four times as long as reading takes.
+
+A hundred open pages cost the journal what one costs. While it is out of reach, what was known last is told, with
+when that was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from orders import reading, replay_reading
+from orders.journal import snapshot, unreachable
+from workers.console.recovery import reading as kept
+from workers.gates import RAMP
+from workers.monitoring.moving import leader
+from workers.reconcile_runs import Run
+
+FRESH: Final = 1.0  # seconds
+PATIENCE: Final = 3.0  # seconds for all of it
+SHARE: Final = 4  # times as long as reading took, for which it is good
+BLIND: Final = 2.0  # seconds without another try while the journal is away
+NEWEST: Final = 5  # replays and reconciliations
+PACED: Final = 60.0  # seconds that tell the pace of a ramp, and at least
+ENOUGH: Final = 3.0
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One reading: backends, replays that are the newest of theirs, the backlog by backend, what was before.
+
+    `paces` has orders a second by replay, where it is known.
+    """
+
+    at: datetime
+    backends: list[Row]
+    replays: list[Row]
+    backlog: dict[str, int]
+    leading: bool
+    past: list[Row]
+    runs: list[Run]
+    paces: dict[int, float]
+
+
+@dataclass(slots=True)
+class Lately:
+    """Belongs to one event loop."""
+
+    engine: AsyncEngine
+    _known: Look | None = None
+    _until: float = float("-inf")
+    _out: bool = False
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _ramps: dict[tuple[int, datetime], deque[tuple[float, int]]] = field(default_factory=dict)
+
+    async def look(self) -> tuple[Look, bool]:
+        """What is known, and whether the journal is out of reach; raises what it raises when nothing was known."""
+        async with self._reading:
+            if self._known is None or time.monotonic() >= self._until:
+                await self._look_again()
+        assert self._known is not None
+        return self._known, self._out
+
+    def forget(self) -> None:
+        """Read anew at the next look."""
+        self._until = float("-inf")
+
+    async def _look_again(self) -> None:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE), snapshot(self.engine) as connection:
+                self._known = await self._read(connection)
+        except Exception as error:
+            if self._known is None or not unreachable(error):
+                raise
+            self._out, self._until = True, time.monotonic() + BLIND
+            return
+        now = time.monotonic()
+        self._out, self._until = False, now + max(FRESH, SHARE * (now - began))
+
+    async def _read(self, connection: AsyncConnection) -> Look:
+        at: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+        replays = await replay_reading.standing(connection)
+        return Look(
+            at, await reading.standing(connection), replays, await kept.backlog(connection),
+            await leader(connection), await kept.past(connection, kept.LATEST, NEWEST),
+            await kept.runs(connection, kept.LATEST, NEWEST), self._paces(replays),
+        )  # fmt: skip
+
+    def _paces(self, replays: list[Row]) -> dict[int, float]:
+        """Orders a second of each ramp over the last minute that somebody looked."""
+        now = time.monotonic()
+        going = {
+            (row["id"], row["stage_since"]): row["left"]
+            for row in replays if row["state"] == "running" and row["stage"] == RAMP
+        }  # fmt: skip
+        self._ramps = {key: self._ramps.get(key, deque()) for key in going}
+        paces = {}
+        for key, left in going.items():
+            seen = self._ramps[key]
+            seen.append((now, left))
+            while now - seen[0][0] > PACED:
+                seen.popleft()
+            lasted, settled = now - seen[0][0], seen[0][1] - left
+            if lasted >= ENOUGH and settled > 0:
+                paces[key[0]] = settled / lasted
+        return paces

@@ -1,0 +1,216 @@
+"""The acts that ask an ERP what it has of what it acknowledged, and that send again what it has forgotten.
+
+They are those of `relais reconcile`. A run is kept with its number: one that was stopped, or that lost its console,
+is resumed where it was, here or from a shell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders.errors import Fault, Malformed, NotSo
+from orders.journal import transactional
+from orders.tables_reconcile import Stage
+from workers import reconcile, reconcile_resend, reconcile_runs
+from workers.console.access.people import Role
+from workers.console.acts.kinds import Act, Chosen, Preview, Running, Stopped
+from workers.console.desk import Desk
+from workers.console.recovery import asked
+from workers.console.recovery import reading as kept
+from workers.console.recovery import shared as sh
+from workers.console.words import N_, Words
+from workers.erp.http import HttpErp
+from workers.operations import record
+from workers.reconcile_patience import Patience
+from workers.reconcile_runs import Run
+from workers.ring import Ring
+
+T = TypeVar("T")
+Told = Callable[[int, int | None, str], None]
+
+SILENCE: Final = 60.0  # seconds that the ERP may be silent, as of the command line
+LOOK: Final = 0.5  # seconds between two looks at how far it is
+
+COUNTS: Final = {
+    "present": N_("As acknowledged"), "missing": N_("Missing"), "altered": N_("Altered"), "unknown": N_("Unknown"),
+    "foreign": N_("Foreign"), "moved": N_("Not with it any more by our own books"), "resent": N_("Sent again"),
+}  # fmt: skip
+
+
+async def followed(running: Running, work: Callable[[Told], Awaitable[T]]) -> T:
+    """Do the work, and pass on what it tells of itself; when somebody stops it, it is cut short where it is."""
+    told: list[tuple[int, int | None, str]] = [(0, None, "")]
+
+    def tell(done: int, total: int | None, note: str) -> None:
+        told[0] = (done, total, note)
+
+    task = asyncio.ensure_future(work(tell))
+    try:
+        while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+            await running.at(*told[0])
+        done = task.result()
+        with suppress(Stopped):  # it is done: nobody can stop it any more
+            await running.at(*told[0])
+        return done
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
+def _choose(fields: Mapping[str, str]) -> Chosen:
+    if fields.get("run", "").strip():
+        return asked.gather(fields, {"run": asked.number}, {})
+    needed = {"backend": asked.backend, "since": asked.moment}
+    chosen = asked.gather(fields, needed, {"until": asked.moment})
+    since, until = chosen["since"], chosen.get("until")
+    if datetime.fromisoformat(since) >= datetime.now(UTC):
+        raise Malformed([Fault("since", None, "is not over yet")])
+    if until is not None and datetime.fromisoformat(until) <= datetime.fromisoformat(since):
+        raise Malformed([Fault("until", None, "must be after since")])
+    return chosen
+
+
+async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+    if "run" in chosen:
+        return await _preview_again(desk, await kept.run(desk.engine, int(chosen["run"])), words)
+    settings = sh.settings_for(desk, chosen["backend"])
+    row = (await sh.backends_of(desk)).get(chosen["backend"])
+    short = await reconcile_runs.newest(desk.engine, backend=settings.backend, cut_short=True, limit=1)
+    warning = words.gettext("Reconciliation {0} of this backend is under way, or was cut short: it can be resumed.")
+    since = datetime.fromisoformat(chosen["since"])
+    until = datetime.fromisoformat(chosen["until"]) if "until" in chosen else None
+    span = {"backend": settings.backend, "since": since, "until": until or datetime.now(UTC)}
+    return Preview(
+        orders=await sh.in_time(kept.asked_about(desk.engine, span)),
+        facts=[
+            (words.gettext("Backend"), f"{settings.backend}: {sh.how(row, words)}"),
+            (words.gettext("Acknowledged since"), words.moment(since)),
+            (words.gettext("Until"), words.moment(until) if until else words.gettext("now")),
+            _stopping(words),
+        ],
+        sees=sh.seen_of("reconcile", settings.backend, [run.id for run in short]),
+        hindered=_no_address(settings.erp_url, words),
+        warning=warning.format(short[0].id) if short else None,
+    )  # fmt: skip
+
+
+async def _preview_again(desk: Desk, run: Run, words: Words) -> Preview:
+    settings = sh.settings_for(desk, run.backend)
+    hindered = _no_address(settings.erp_url, words)
+    if run.state != Stage.RUNNING:
+        hindered = words.gettext("This reconciliation is done: there is nothing to resume.")
+    left = {"backend": run.backend, "since": run.cursor_at, "until": run.until}
+    return Preview(
+        orders=await sh.in_time(kept.asked_about(desk.engine, left)), facts=[*_facts(run, words), _stopping(words)],
+        sees=sh.seen_of("resume", run.id, run.state), hindered=hindered,
+    )  # fmt: skip
+
+
+def _facts(run: Run, words: Words) -> list[tuple[str, str]]:
+    counts = [(words.gettext(COUNTS[name]), words.number(getattr(run, name))) for name in COUNTS]
+    return [
+        (words.gettext("Reconciliation"), f"{run.id} ({run.backend})"),
+        (words.gettext("Acknowledged since"), words.moment(run.since)),
+        (words.gettext("Until"), words.moment(run.until)),
+        (words.gettext("Started"), f"{words.moment(run.started_at)}, {run.started_by}"),
+        *counts,
+    ]
+
+
+def _stopping(words: Words) -> tuple[str, str]:
+    return words.gettext("When it is stopped"), words.gettext("it can be resumed where it was")
+
+
+def _no_address(url: str | None, words: Words) -> str | None:
+    if url is not None:
+        return None
+    return words.gettext("The console does not know the ERP's address (RELAIS_ERP_URL), so it cannot ask it.")
+
+
+async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    run = await _begun(desk, chosen, reason)
+    settings = sh.settings_for(desk, run.backend)
+    async with sh.unhurried(desk, pool=3) as engine:
+        erp = HttpErp(settings, Ring(engine, settings.backend))
+
+        async def ask(tell: Told) -> Run:
+            return await reconcile.reconcile(engine, erp, run, Patience(SILENCE, settings.batch_budget), tell)
+
+        try:
+            done = await followed(running, ask)
+        except Stopped:
+            raise Stopped(f"reconciliation {run.id} goes on where it was when it is resumed") from None
+        finally:
+            await erp.close()
+    return {"reconciliation": done.id, **{name: getattr(done, name) for name in COUNTS}}
+
+
+async def _begun(desk: Desk, chosen: Chosen, reason: str) -> Run:
+    """A new run, or one of before, with the record of it."""
+    if "run" not in chosen:
+        sh.settings_for(desk, chosen["backend"]).need("erp_url")
+        until = datetime.fromisoformat(chosen["until"]) if "until" in chosen else None
+        since = datetime.fromisoformat(chosen["since"])
+        return await reconcile_runs.begin(desk.engine, chosen["backend"], since, until, reason)
+    run = await kept.run(desk.engine, int(chosen["run"]))
+    if run.state != Stage.RUNNING:
+        raise NotSo(f"reconciliation {run.id} is done")
+    async with transactional(desk.engine).begin() as connection:
+        detail = {"reconciliation": run.id, "backend": run.backend}
+        await record(connection, "reconcile resume", reason, detail)
+    return run
+
+
+def _choose_resend(fields: Mapping[str, str]) -> Chosen:
+    return asked.gather(fields, {"run": asked.number}, {})
+
+
+async def _preview_resend(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+    run = await kept.run(desk.engine, int(chosen["run"]))
+    found = await reconcile_resend.preview(desk.engine, run)
+    expired = words.gettext("Past the time until which they are valid: they become dead letters")
+    hindered = None
+    if run.state == Stage.RUNNING:
+        hindered = words.gettext("This reconciliation is not done: it is resumed first.")
+    elif not found["orders"]:
+        hindered = words.gettext("Nothing that it found missing is still to be sent again.")
+    return Preview(
+        orders=found["orders"],
+        facts=[*_facts(run, words), *sh.ordered(found, words), (expired, words.number(found["expired"]))],
+        sample=sh.sampled(found["sample"], words), columns=sh.headed(sh.ORDER, words),
+        sees=sh.seen_of("resend", run.id, run.state), hindered=hindered,
+        warning=words.gettext("They go out again under the same idempotency keys; the ERP is asked before each."),
+    )  # fmt: skip
+
+
+async def _resend(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    run = await kept.run(desk.engine, int(chosen["run"]))
+    if run.state == Stage.RUNNING:
+        raise NotSo(f"reconciliation {run.id} is not done: resume it first")
+    total = (await reconcile_resend.preview(desk.engine, run))["orders"]
+
+    async def put_back(tell: Told) -> int:
+        async with sh.unhurried(desk) as engine:
+            return await _resending(engine, run, reason, total, tell)
+
+    return {"reconciliation": run.id, "orders": await followed(running, put_back)}
+
+
+async def _resending(engine: AsyncEngine, run: Run, reason: str, total: int, tell: Told) -> int:
+    return await reconcile_resend.resend(engine, run, reason, lambda done: tell(done, max(done, total), ""))
+
+
+ACTS: Final = (
+    Act("reconcile", N_("Reconcile with the ERP"), N_("Ask the ERP"), Role.OPERATOR, _choose, _preview, _run,
+        long=True, told={"reconciliation": N_("Reconciliation"), **COUNTS}),
+    Act("resend", N_("Send again what the ERP has forgotten"), N_("Send them again"), Role.OPERATOR, _choose_resend,
+        _preview_resend, _resend, long=True,
+        told={"reconciliation": N_("Reconciliation"), "orders": N_("Orders put back")}),
+)  # fmt: skip

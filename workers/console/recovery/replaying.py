@@ -1,0 +1,175 @@
+"""The acts on a staged replay: begin one, pause it, let it go on, make it wait, end it.
+
+They are those of `relais replay`. Whoever steers has seen a certain replay, at a certain stage where it matters: the
+journal refuses the second of two who act on the same at once, and says who was first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders import replay_reading
+from orders.errors import NotSo
+from workers import replay, replays
+from workers.console.access.people import Role
+from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.desk import Desk
+from workers.console.recovery import asked, ladder
+from workers.console.recovery import reading as kept
+from workers.console.recovery import shared as sh
+from workers.console.words import N_, Words
+from workers.replays import Seen
+
+Step = Callable[[AsyncEngine, str, str, Seen | None], Awaitable[None]]
+
+TOLD: Final = {"backend": N_("Backend"), "replay": N_("Replay"), "orders": N_("Orders"), "state": N_("State")}
+
+
+def _choose(fields: Mapping[str, str]) -> Chosen:
+    optional = {
+        "pharmacy": asked.line, "priority": asked.priority, "older": asked.age, "younger": asked.age,
+        "hold": asked.yes,
+    }  # fmt: skip
+    return asked.gather(fields, {"backend": asked.backend}, optional)
+
+
+async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+    name = chosen["backend"]
+    row = (await sh.backends_of(desk, name)).get(name)
+    open_ = await _open(desk, name)
+    choice = asked.choice_of(chosen, name)
+    found = await sh.in_time(replay.preview(desk.engine, choice))
+    facts = [(words.gettext("Backend"), name), (words.gettext("It stands"), sh.how(row, words))]
+    facts += sh.narrowing(chosen, words)
+    facts.append((words.gettext("After each stage"), _holds(bool(chosen.get("hold")), words)))
+    hindered = _hindered(found, open_, words)
+    return Preview(
+        orders=None if found is None else found["orders"],
+        facts=facts + ([_uncounted(words)] if found is None else sh.ordered(found, words)),
+        sample=sh.sampled(await sh.in_time(kept.sample(desk.engine, choice)) or (), words),
+        columns=sh.headed(sh.ORDER, words),
+        sees=sh.seen_of("replay", chosen, sh.held(row), open_ and open_["id"]), hindered=hindered,
+        warning=None if sh.held(row) in ((), (False, False, True)) else words.gettext(
+            "Nothing of it goes out before the backend takes orders again."),
+    )  # fmt: skip
+
+
+def _hindered(found: Mapping[str, Any] | None, open_: Mapping[str, Any] | None, words: Words) -> str | None:
+    if open_ is not None:
+        by = words.gettext("Replay {0} of this backend, started by {1}, is not over: steer it, or cancel it first.")
+        return by.format(open_["id"], open_["started_by"])
+    if found is not None and not found["orders"]:
+        return words.gettext("No order of the backlog is chosen by this.")
+    return None
+
+
+def _uncounted(words: Words) -> tuple[str, str]:
+    return words.gettext("Orders"), words.gettext("so many that a page does not wait until they are counted")
+
+
+def _holds(hold: bool, words: Words) -> str:
+    return words.gettext("it waits for a word") if hold else words.gettext("it goes on by itself")
+
+
+async def _start(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    choice = asked.choice_of(chosen, chosen["backend"])
+    async with sh.unhurried(desk) as engine:
+        began = await replays.start(engine, choice, hold=bool(chosen.get("hold")), reason=reason)
+    if began.id is None:
+        raise NotSo("no order of the backlog is chosen by this any more")
+    return {"backend": chosen["backend"], "replay": began.id, "orders": len(began.orders)}
+
+
+async def _open(desk: Desk, backend: str) -> dict[str, Any] | None:
+    rows = await replay_reading.standing(desk.engine)
+    return next((row for row in rows if row["backend"] == backend and row["ended_at"] is None), None)
+
+
+def _choose_step(fields: Mapping[str, str]) -> Chosen:
+    return asked.gather(fields, {"backend": asked.backend}, {"replay": asked.number, "stage": asked.stage})
+
+
+def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | None = None) -> Any:
+    """A preview of the replay as it stands; the act is another one when the fields that it `sees` are."""
+
+    async def look(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+        await sh.backends_of(desk, chosen["backend"])
+        row = await _open(desk, chosen["backend"])
+        if row is None or int(chosen.get("replay", row["id"])) != row["id"]:
+            gone = words.gettext("The replay that this is about is over, or there was none.")
+            return Preview(orders=None, sees=sh.seen_of("replay", None), hindered=gone)
+        state = words.gettext(ladder.STATES[row["state"]][1])
+        ready = row["state"] in allowed and chosen.get("stage", str(row["stage"])) == str(row["stage"])
+        return Preview(
+            orders=row["left"], facts=_facts(row, state, words), sees=sh.seen_of(*(row[name] for name in sees)),
+            hindered=None if ready else words.gettext("It is not so any more: the replay is {0}, at: {1}.").format(
+                state, ladder.stage_named(row["stage"], words)),
+            warning=None if warning is None else words.gettext(warning),
+        )  # fmt: skip
+
+    return look
+
+
+def _facts(row: Mapping[str, Any], state: str, words: Words) -> list[tuple[str, str]]:
+    facts = [
+        (words.gettext("Replay"), f"{row['id']} ({row['backend']})"),
+        (words.gettext("State"), state),
+        (words.gettext("Stage"), ladder.stage_named(row["stage"], words)),
+        (words.gettext("After each stage"), _holds(row["hold"], words)),
+        (words.gettext("Orders of it"), words.number(row["orders"])),
+        (words.gettext("Not yet final"), words.number(row["left"])),
+        (words.gettext("Started"), f"{words.moment(row['started_at'])}, {row['started_by']}"),
+    ]
+    return facts + ([(words.gettext("Why"), ladder.why(row["why"], words))] if row["why"] else [])
+
+
+def _doing(step: Step) -> Any:
+    """What does the step, on the replay that was looked at, and says how it stands then."""
+
+    async def do(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+        seen = None
+        if "replay" in chosen:
+            seen = Seen(int(chosen["replay"]), int(chosen["stage"]) if "stage" in chosen else None)
+        await step(desk.engine, chosen["backend"], reason, seen)
+        rows = await replay_reading.standing(desk.engine)
+        row = next(row for row in rows if row["backend"] == chosen["backend"])
+        return {"backend": chosen["backend"], "replay": row["id"], "state": row["state"]}
+
+    return do
+
+
+async def _hold(engine: AsyncEngine, backend: str, reason: str, seen: Seen | None) -> None:
+    await replays.hold(engine, backend, True, reason, seen)
+
+
+async def _unhold(engine: AsyncEngine, backend: str, reason: str, seen: Seen | None) -> None:
+    await replays.hold(engine, backend, False, reason, seen)
+
+
+OPEN: Final = ("running", "holding", "paused")
+FREED: Final = N_("Its orders that are left stay due: they go as the window lets them, without stages and gates.")
+
+
+def _step(kind: str, title: str, button: str, step: Step, allowed: tuple[str, ...], *sees: str, **more: Any) -> Act:
+    return Act(
+        kind=f"replay-{kind}", title=title, button=button, role=Role.OPERATOR, choose=_choose_step,
+        preview=_looking(allowed, sees, more.pop("warning", None)), run=_doing(step), told=TOLD, **more,
+    )  # fmt: skip
+
+
+ACTS: Final[tuple[Act, ...]] = (
+    Act("replay-start", N_("Replay the backlog"), N_("Start the replay"), Role.OPERATOR, _choose, _preview, _start,
+        told=TOLD),
+    _step("pause", N_("Pause the replay"), N_("Pause"), replays.pause, ("running",), "id", "state"),
+    _step("resume", N_("Resume the replay"), N_("Resume"), replays.resume, ("paused", "holding"),
+          "id", "state", "stage", "passed"),
+    _step("next", N_("Let the next stage begin"), N_("Next stage"), replays.next_stage, ("holding",),
+          "id", "state", "stage", "passed"),
+    _step("hold", N_("Hold the replay after each stage"), N_("Hold"), _hold, OPEN, "id", "hold"),
+    _step("unhold", N_("Let the replay take stage after stage"), N_("Hold no more"), _unhold, OPEN, "id", "hold"),
+    _step("cancel", N_("Cancel the replay"), N_("Cancel the replay"), replays.cancel, OPEN, "id",
+          danger=True, warning=FREED),
+)  # fmt: skip

@@ -1,0 +1,128 @@
+"""What the acts of a recovery have in common: how a backend stands in words, what was chosen, and how it is read.
+
+An act on a whole backlog is one statement: it gets an engine of its own, as the command line has, so that no page
+waits behind it and no page's bound ends it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.backends import load_backends
+from config.settings import Settings
+from orders import reading
+from orders.errors import NotFound
+from orders.journal import connect
+from workers.console.desk import Desk
+from workers.console.words import N_, Words
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+STATEMENT: Final = 600.0  # seconds for one statement of an act, as of the command line's
+
+FILTERS: Final = {
+    "pharmacy": N_("Pharmacy"), "priority": N_("Priority"), "older": N_("Accepted longer ago than"),
+    "younger": N_("Accepted within the last"), "ids": N_("Orders named"),
+}  # fmt: skip
+
+ORDER: Final = (
+    ("reference", N_("Reference")), ("pharmacy", N_("Pharmacy")), ("accepted_at", N_("Accepted")),
+    ("id", N_("Order")),
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def unhurried(desk: Desk, pool: int = 2) -> AsyncIterator[AsyncEngine]:
+    """An engine whose statements may take as long as those of the command line."""
+    engine = connect(desk.settings.need("database_url"), pool=pool, timeout=STATEMENT)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+def seen_of(*parts: Any) -> str:
+    """A digest of what a person judges an act by."""
+    return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()[:32]
+
+
+async def backends_of(desk: Desk, *names: str | None) -> dict[str, Row]:
+    """The journal's rows of the backends, by name. Raises NotFound when neither it nor the settings know one."""
+    rows = {row["name"]: row for row in await reading.standing(desk.engine)}
+    known = load_backends(desk.settings)
+    for name in names:
+        if name is not None and name not in rows and name not in known:
+            raise NotFound(f"no backend {name}")
+    return rows
+
+
+def settings_for(desk: Desk, name: str) -> Settings:
+    """The settings of that backend. Raises NotFound when they do not know it."""
+    known = load_backends(desk.settings)
+    if name not in known:
+        raise NotFound(f"no backend {name} is known here; known are {', '.join(known)}")
+    return known[name]
+
+
+def held(row: Row | None) -> tuple[Any, ...]:
+    """Of a backend's standing, what an operator judges by."""
+    if row is None:
+        return ()
+    return row["paused"], row["quarantined"], row["circuit"] == "closed"
+
+
+def how(row: Row | None, words: Words) -> str:
+    """How a backend stands, in a few words."""
+    if row is None:
+        return words.gettext("No worker has ever run for it")
+    if row["quarantined"] or row["paused"]:
+        told = words.gettext("In quarantine") if row["quarantined"] else words.gettext("Paused")
+        return f"{told} ({row['held_why']})" if row["held_why"] else told
+    if row["circuit"] == "closed":
+        return words.gettext("Takes orders")
+    return words.gettext("The circuit is open") if row["circuit"] == "open" else words.gettext("One canary is out")
+
+
+def narrowing(chosen: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
+    """What narrows a choice, as facts; that nothing does is one too."""
+    facts = []
+    for name, heading in FILTERS.items():
+        if name in chosen:
+            value = words.number(chosen[name].count(",") + 1) if name == "ids" else words.gettext(chosen[name])
+            facts.append((words.gettext(heading), value))
+    return facts or [(words.gettext("Chosen"), words.gettext("the whole backlog"))]
+
+
+def ordered(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
+    """The figures of a preview (`workers.replay.PREVIEW`) as facts."""
+    return [
+        (words.gettext("Pharmacies"), words.number(found["pharmacies"])),
+        (words.gettext("Urgent"), words.number(found["urgent"])),
+        (words.gettext("Oldest"), words.moment(found["oldest"])),
+        (words.gettext("Youngest"), words.moment(found["youngest"])),
+    ]
+
+
+def sampled(rows: Sequence[Mapping[str, Any]], words: Words) -> list[Row]:
+    """Rows of a sample, their times in words."""
+    return [{**row, "id": str(row["id"]), "accepted_at": words.moment(row["accepted_at"])} for row in rows]
+
+
+def headed(columns: Sequence[tuple[str, str]], words: Words) -> list[tuple[str, str]]:
+    """The columns with their headings in this language."""
+    return [(key, words.gettext(heading)) for key, heading in columns]
+
+
+async def in_time(reading_it: Awaitable[T]) -> T | None:
+    """What is read, or None where the journal would have to count for longer than a page may wait."""
+    try:
+        return await reading_it
+    except TimeoutError:
+        return None

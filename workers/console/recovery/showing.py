@@ -1,0 +1,128 @@
+"""What the pages of the recovery show of a backend and of a replay: the journal's rows, put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from config.backends import load_backends
+from config.settings import Settings
+from workers.console.recovery import ladder
+from workers.console.recovery.lately import Look
+from workers.console.recovery.shared import how, narrowing
+from workers.console.words import N_, Words
+from workers.gates import Gates
+
+RUN_STATES: Final = {
+    "running": ("warn", N_("under way, or cut short")), "done": ("good", N_("done")),
+    "resent": ("good", N_("done, and sent again")),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A stage as it is drawn: its name beside what `ladder.Rung` has, and why it failed in this language."""
+
+    rung: ladder.Rung
+    name: str
+    failed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try of a stage: what it came to, when, and why it failed, empty when it did not."""
+
+    found: Mapping[str, Any]
+    at: datetime
+    name: str
+    failed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A replay as it is drawn; `terms` are of its present stage, none once it is over."""
+
+    row: Mapping[str, Any]
+    rungs: list[Rung]
+    tries: list[Try]
+    terms: list[str]
+    stage: str
+    why: str
+    left: timedelta | None
+    waits: bool
+    chose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A backend: its name, how it stands, its backlog, and its replay under way, or its newest one's number."""
+
+    name: str
+    standing: str
+    flows: bool
+    backlog: int
+    replay: Replay | None
+    newest: int | None
+
+
+def shown(look: Look, settings: Settings, words: Words) -> list[Backend]:
+    """Every backend that the journal or the settings know, those that the settings know first."""
+    rows = {row["name"]: row for row in look.backends}
+    replays = {row["backend"]: row for row in look.replays}
+    names = dict.fromkeys((*load_backends(settings), *rows, *look.backlog))
+    return [_backend(name, rows.get(name), replays.get(name), look, settings, words) for name in names]
+
+
+def _backend(
+    name: str, row: Mapping[str, Any] | None, replayed: Mapping[str, Any] | None, look: Look, settings: Settings,
+    words: Words,
+) -> Backend:  # fmt: skip
+    flows = row is not None and row["circuit"] == "closed" and not (row["paused"] or row["quarantined"])
+    told = how(dict(row) if row else None, words)
+    if flows and not look.leading:
+        flows, told = False, words.gettext("No worker is running")
+    open_ = replayed if replayed is not None and replayed["ended_at"] is None else None
+    drawn = None
+    if open_ is not None:
+        drawn = replay(open_, settings, row, (look.at, look.paces.get(open_["id"])), words)
+    return Backend(
+        name, told, flows, look.backlog.get(name, 0), drawn, replayed["id"] if replayed and not open_ else None
+    )
+
+
+def replay(
+    row: Mapping[str, Any], settings: Settings, backend: Mapping[str, Any] | None,
+    paced: tuple[datetime, float | None] | None, words: Words,
+) -> Replay:  # fmt: skip
+    """A row of `orders.replay_reading`; `paced` is when it was read, and its pace in orders a second."""
+    stage, known = row["stage"], load_backends(settings)
+    norms = backend or {"latency": None, "refusing": None}
+    gates = Gates.of(known.get(row["backend"], settings), norms["latency"], norms["refusing"])
+    over = row["ended_at"] is not None
+
+    def told(stage: int, failed: str | None) -> tuple[str, str]:
+        return ladder.stage_named(stage, words), ladder.why(failed, words)
+
+    return Replay(
+        row,
+        [Rung(each, *told(each.stage, each.failed)) for each in ladder.rungs(row)],
+        [Try(each["found"], datetime.fromisoformat(each["at"]), *told(each["stage"], each["failed"]))
+         for each in row["history"]],
+        [] if over else ladder.terms(stage, gates, words),
+        ladder.stage_named(stage, words),
+        ladder.why(row["why"], words),
+        None if paced is None else ladder.time_left(row, *paced),
+        row["state"] == "holding" and row["passed"] == stage,
+        ", ".join(f"{name}: {value}" for name, value in narrowing(_plain(row["choice"]), words)),
+    )  # fmt: skip
+
+
+def _plain(choice: Mapping[str, Any]) -> dict[str, str]:
+    """What narrowed it, as the journal keeps it, for `narrowing`."""
+    narrows = ("pharmacy", "priority", "older", "younger")
+    plain = {name: str(value) for name, value in choice.items() if name in narrows}
+    if choice.get("ids"):
+        plain["ids"] = ",".join(str(each) for each in choice["ids"])
+    return plain

@@ -1,0 +1,106 @@
+"""Who did what, when and why: every act of an operator, at the console or the command line, the newest first.
+
+The list goes down the primary key. A filter looks at LOOKED acts at a time, and says so when it found few in them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import text
+
+from orders.errors import Fault, Malformed, NotFound
+from workers.console import cursors
+from workers.console.access.guard import Viewer
+from workers.console.desk import AtDesk
+from workers.console.rendering import page
+from workers.console.words import NONE
+
+router = APIRouter()
+
+SHOWN: Final = 50  # acts on a page
+LOOKED: Final = 500  # acts that a filter looks at for a page
+FOLDED: Final = 5  # of a list, the rest is counted
+MOST_ID: Final = 2**63 - 1
+ROWS: Final = text("""
+SELECT id, at, operator, act, reason, detail FROM operations WHERE id < :before ORDER BY id DESC LIMIT :most
+""")
+ONE: Final = text("SELECT id, at, operator, act, reason, detail, tx FROM operations WHERE id = :id")
+
+Word = Annotated[str, Query(max_length=100)]
+
+
+@router.get("/operations")
+async def get_operations(
+    request: Request, desk: AtDesk, who: Viewer, operator: Word = "", act: Word = "",
+    after: Annotated[str, Query(max_length=1024)] = "",
+) -> Response:  # fmt: skip
+    """A page of them, of one operator or one kind of act where that is asked."""
+    faults = [
+        Fault(name, None, "has a control character")
+        for name, said in (("operator", operator), ("act", act))
+        if not said.isprintable()
+    ]
+    if faults:
+        raise Malformed(faults)
+    place = f"operations {operator!r} {act!r}"
+    before = int(cursors.open(desk, place, after)[0]) if after else MOST_ID
+    filtered = bool(operator or act)
+    async with desk.engine.connect() as connection:
+        most = LOOKED if filtered else SHOWN + 1
+        found = [dict(row) for row in (await connection.execute(ROWS, {"before": before, "most": most})).mappings()]
+    rows = [row for row in found if operator in ("", row["operator"]) and act in ("", row["act"])]
+    lowest = _lowest(found, rows, most)
+    older = _href(operator=operator, act=act, after=cursors.seal(desk, place, [lowest])) if lowest else None
+    return page(
+        request, "report/operations.html", rows=[{**row, "facts": told(row["detail"])} for row in rows[:SHOWN]],
+        operator=operator, act=act, older=older, href=_href, looked=len(found) if filtered else None, first=not after,
+    )  # fmt: skip
+
+
+@router.get("/operations/{number}")
+async def get_operation(request: Request, desk: AtDesk, who: Viewer, number: str) -> Response:
+    """One act, with all that is written of it."""
+    if not re.fullmatch(r"[0-9]{1,19}", number, re.ASCII) or int(number) > MOST_ID:
+        raise NotFound("an act has a number")
+    async with desk.engine.connect() as connection:
+        row = (await connection.execute(ONE, {"id": int(number)})).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no act {number}")
+    return page(request, "report/operation.html", row=row, facts=told(row["detail"], most=None), href=_href)
+
+
+def told(detail: Mapping[str, Any], most: int | None = FOLDED) -> list[tuple[str, list[str], int]]:
+    """What an act was about as names and their values, at most `most` of a list, and how many more there are."""
+    facts = []
+    for name, value in detail.items():
+        values = value if isinstance(value, list) else [value]
+        kept = values if most is None else values[:most]
+        facts.append((name.replace("_", " "), [_plain(each) for each in kept], len(values) - len(kept)))
+    return facts
+
+
+def _plain(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: NONE, True: "yes", False: "no"}[value]
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_plain(each)}" for name, each in value.items()) or NONE
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
+
+
+def _lowest(found: list[dict[str, Any]], rows: list[dict[str, Any]], most: int) -> int | None:
+    """Where the next page begins: below what is shown, or below what was looked at; None at the end."""
+    if len(rows) > SHOWN:
+        return int(rows[SHOWN - 1]["id"])
+    return int(found[-1]["id"]) if len(found) == most else None
+
+
+def _href(**asked: str) -> str:
+    words = {name: said for name, said in asked.items() if said}
+    return "/operations" + (f"?{urlencode(words)}" if words else "")

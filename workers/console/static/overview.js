@@ -1,0 +1,119 @@
+// The overview's charts: drawn from /live/series, a point added as the stream brings it, colours from the style sheet.
+"use strict";
+
+(() => {
+  const flow = document.getElementById("chart-flow");
+  const backlog = document.getElementById("chart-backlog");
+  const live = document.getElementById("live");
+  if (!flow || !backlog || !window.uPlot) return;
+
+  const MOST = 360; // points
+  const NAMES = ["at", "accepted", "delivered", "dead", "backlog", "oldest"];
+  const span = flow.dataset.span;
+  const lang = document.documentElement.lang;
+  const number = new Intl.NumberFormat(lang, { maximumFractionDigits: 1 });
+  const time = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const day = new Intl.DateTimeFormat(lang, { day: "numeric", month: "short" });
+  let series = Object.fromEntries(NAMES.map((name) => [name, []]));
+  let step = 10;
+  let plots = [];
+
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const minutes = (seconds) => (seconds === null ? null : seconds / 60);
+
+  function axis(over) {
+    return {
+      stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 },
+      font: "12px system-ui, sans-serif", ...over,
+    };
+  }
+
+  function options(place, lines, axes, scales) {
+    return {
+      width: Math.max(place.clientWidth, 100), height: place.clientHeight, legend: { show: false },
+      cursor: { drag: { x: false, y: false }, points: { size: 6 } },
+      scales: { x: { time: true }, ...scales },
+      axes: [axis({ values: (_, at) => at.map((each) => (span === "7d" ? day : time).format(each * 1000)), space: 70 }), ...axes],
+      series: [{}, ...lines],
+    };
+  }
+
+  function line(name, label, scale, dash) {
+    return { label, scale, stroke: colour(name), width: 2, dash, points: { show: false }, spanGaps: false };
+  }
+
+  const least = (low, high, most) => [0, Math.max(most, high === null ? 0 : high * 1.1)];
+  const values = (_, found) => found.map((each) => number.format(each));
+
+  function draw() {
+    for (const plot of plots) plot.destroy();
+    const orders = (self, low, high) => least(low, high, 5);
+    plots = [
+      new uPlot(options(flow, [
+        line("--in", flow.dataset.in, "y"), line("--out", flow.dataset.out, "y", [8, 4]), line("--third", flow.dataset.dead, "y", [2, 3]),
+      ], [axis({ values, size: 56 })], { y: { range: orders } }), flowData(), flow),
+      new uPlot(options(backlog, [
+        line("--in", backlog.dataset.backlog, "y"), line("--third", backlog.dataset.oldest, "age", [2, 3]),
+      ], [axis({ values, size: 56 }), axis({ values, scale: "age", side: 1, size: 48, grid: { show: false } })],
+      { y: { range: orders }, age: { range: orders } }), backlogData(), backlog),
+    ];
+    tell();
+  }
+
+  const flowData = () => [series.at, series.accepted, series.delivered, series.dead];
+  const backlogData = () => [series.at, series.backlog, series.oldest.map(minutes)];
+
+  // What a chart shows last, in words, for who cannot see it.
+  function tell() {
+    const last = (name) => series[name].at(-1);
+    if (last("at") === undefined) return;
+    const said = (place, found) => {
+      const text = place.dataset.told.replace(/\{(\w+)\}/g, (_, name) => number.format(found[name] ?? 0));
+      place.setAttribute("aria-label", text);
+    };
+    said(flow, { in: last("accepted"), out: last("delivered"), dead: last("dead") });
+    said(backlog, { backlog: last("backlog"), oldest: minutes(last("oldest")) });
+  }
+
+  function show() {
+    if (!plots.length) return;
+    plots[0].setData(flowData());
+    plots[1].setData(backlogData());
+    tell();
+  }
+
+  async function load() {
+    const answer = await fetch(`/live/series?span=${encodeURIComponent(span)}`, { headers: { Accept: "application/json" } });
+    if (!answer.ok) return;
+    const found = await answer.json();
+    series = Object.fromEntries(NAMES.map((name) => [name, found[name]]));
+    step = found.step;
+    plots.length ? show() : draw();
+  }
+
+  function add(point) {
+    const last = series.at.at(-1) ?? 0;
+    if (point.at <= last) return;
+    if (span !== "1h") {
+      if (point.at - last >= step) load();
+      return;
+    }
+    for (const name of NAMES) {
+      series[name].push(point[name]);
+      if (series[name].length > MOST) series[name].shift();
+    }
+    show();
+  }
+
+  live.addEventListener("sample", (event) => add(JSON.parse(event.detail.data)));
+
+  let drawn = 0;
+  const redraw = () => {
+    cancelAnimationFrame(drawn);
+    drawn = requestAnimationFrame(() => plots.length && draw());
+  };
+  new ResizeObserver(redraw).observe(flow);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  load();
+})();

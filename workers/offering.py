@@ -1,0 +1,100 @@
+"""What `relais up` tells of itself: to other commands in `endpoints.json`, to people in a table.
+
+Passwords are in the file, which is its owner's alone, and not in the table, but for Flower's, which is shown once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from config.settings import Settings
+
+if TYPE_CHECKING:
+    from workers.stack import Stack
+
+LOOPBACK: Final = "127.0.0.1"
+PLACES: Final = {  # of each part, under what name its URL is offered
+    "postgres": "database_url", "valkey": "redis_url", "erp-sim": "erp_url", "worker": "", "flower": "flower_url",
+    "exporter": "exporter_url", "console": "console_url", "api": "api_url",
+}  # fmt: skip
+
+
+def offer(
+    settings: Settings, embedded: tuple[str, ...], users: Mapping[str, str], control_port: int | None
+) -> dict[str, object]:
+    """What stands in `endpoints.json`: where everything is and by which secrets, and which of it is `embedded`."""
+    user, _, password = settings.flower_auth.get_secret_value().partition(":") if settings.flower_auth else ("",) * 3
+    return {
+        "database_url": settings.database_url,
+        "owner_url": settings.owner_url if "owner_url" in embedded else None,
+        "redis_url": settings.redis_url,
+        "redis_urls": users,
+        "erp_url": settings.erp_url,
+        "erp_control_url": f"http://{LOOPBACK}:{control_port}" if control_port else None,
+        "api_url": api_url(settings),
+        "flower_url": flower_url(settings),
+        "exporter_url": exporter_url(settings),
+        "console_url": console_url(settings),
+        "flower_user": user,
+        "flower_password": password,
+        "spill_key": settings.spill_key.get_secret_value() if settings.spill_key else None,
+        "seal_key": settings.seal_key.get_secret_value() if settings.seal_key else None,
+        "anchor": settings.anchor,
+        "embedded": embedded,
+        "pid": os.getpid(),
+    }
+
+
+def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
+    """What runs where, for people."""
+    offered, table = stack.offered, Table(title="Relais is up")
+    for heading in ("part", "where", "pid"):
+        table.add_column(heading, overflow="fold")
+    for name in (*PLACES, *(name for name in pids if name not in PLACES)):
+        url = str(offered.get(PLACES.get(name, "")) or "")
+        table.add_row(name, _masked(url) if url else "", str(pids.get(name, "not ours")))
+    lines = (
+        f"Logs: {stack.settings.data_dir / 'logs'}",
+        f"Flower: user {offered['flower_user']}, password {offered['flower_password']} (shown this once)",
+        f"Console: {offered['console_url']}, an account: relais account add NAME",
+        "An API key: relais client add NAME. Ctrl-C stops everything.",
+    )
+    return Group(table, *(Text(line) for line in lines))
+
+
+def api_url(settings: Settings) -> str:
+    """Of the intake."""
+    return _url(settings.api_host, settings.api_port)
+
+
+def exporter_url(settings: Settings) -> str:
+    """Of the exporter."""
+    return _url(settings.exporter_host, settings.exporter_port)
+
+
+def console_url(settings: Settings) -> str:
+    """Of the console."""
+    return _url(settings.console_host, settings.console_port)
+
+
+def flower_url(settings: Settings) -> str:
+    """Of Flower, which `relais up` has on loopback alone."""
+    return f"http://{LOOPBACK}:{settings.flower_port}"
+
+
+def _url(host: str, port: int) -> str:
+    """Of a server on this machine, also where it listens everywhere."""
+    if host in ("0.0.0.0", "::"):
+        host = LOOPBACK
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _masked(url: str) -> str:
+    return re.sub(r"(://[^:@/]*:)[^@]*(?=@)|(password=)[^&]*", r"\1\2***", url)
