@@ -7,6 +7,7 @@ found a moment ago still count, for looking: no act works without the journal.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -22,6 +23,8 @@ from orders.journal import unreachable
 from workers.console.access.people import Person, Role
 
 COOKIE: Final = "__Host-relais"  # only over TLS or on loopback, only to us, not to scripts (RFC 6265bis, 4.1.3.2)
+PATIENCE: Final = 1.5  # seconds that a page waits for the journal to say who comes
+AGAIN: Final = 2.0  # seconds after which a journal that was out is asked again
 FRESH: Final = 2.0  # seconds that a session is taken for what it was when it was last looked up
 
 BEGIN: Final = text("""
@@ -52,6 +55,7 @@ class Sessions:
     engine: AsyncEngine
     settings: Settings
     _known: dict[bytes, _Known] = field(default_factory=dict)
+    _out_until: float = float("-inf")  # by the monotonic clock
 
     async def begin(self, account: str) -> str:
         """A new session of an account; returns its token. Raises what the journal raises."""
@@ -69,11 +73,15 @@ class Sessions:
         known = self._known.get(digest)
         if known is not None and time.monotonic() - known.looked < FRESH:
             return known.person
+        if known is not None and time.monotonic() < self._out_until:
+            return known.person
         try:
-            person = await self._look(token, digest)
+            async with asyncio.timeout(PATIENCE):
+                person = await self._look(token, digest)
         except Exception as error:
             if not unreachable(error):
                 raise
+            self._out_until = time.monotonic() + AGAIN
             return known.person if known is not None else None
         self._remember(digest, person)
         return person
