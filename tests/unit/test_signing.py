@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,7 +51,7 @@ def test_what_was_signed_is_verified_and_names_its_key() -> None:
 def test_any_stack_can_sign_it() -> None:
     """With seconds since 1970, other members and other white space, made by another library's JWT."""
     lines = [{"line": line.line, "product": line.product, "accepted": line.accepted, "x": 1} for line in LINES]
-    told = {"order": str(ORDER), "digest": DIGEST.hex(), "reference": "E-1", "lines": lines, "at": time.time()}
+    told = {"order": str(ORDER), "digest": DIGEST.hex(), "reference": "E-1", "lines": lines, "at": NOW.timestamp()}
     made = jwt.encode({**told, "more": "ignored"}, PRIVATE, algorithm="EdDSA", headers={"kid": "k1", "typ": TYPE})
     assert check(made) == "k1"
 
