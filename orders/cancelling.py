@@ -6,7 +6,7 @@ where it is certain that the ERP does not have it: one whose last attempt ended 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import insert, text
@@ -33,20 +33,30 @@ WHY: Final = {
     State.DISCARDED: "an operator has given the order up",
 }
 
+CANCELLABLE: Final = (State.ACCEPTED, State.DISPATCHED, State.DEAD)
+
 
 async def cancel(engine: AsyncEngine, order_id: UUID, client: str, request_id: str) -> None:
     """Cancel an order, and record who did; cancelling again changes nothing. Raises NotFound and TooLate."""
+    detail = {"order": str(order_id), "request": request_id}
+    await _cancel(engine, order_id, client, {"operator": f"client {client}", "detail": detail})
+
+
+async def cancel_by_operator(engine: AsyncEngine, order_id: UUID, operator: str, reason: str) -> None:
+    """The same for a pharmacy that has asked an operator to. Raises NotFound and TooLate."""
+    recorded = {"operator": operator, "reason": reason, "detail": {"order": str(order_id)}}
+    await _cancel(engine, order_id, operator, recorded)
+
+
+async def _cancel(engine: AsyncEngine, order_id: UUID, by: str, recorded: dict[str, Any]) -> None:
     async with transactional(engine).begin() as connection:
         done = (await connection.execute(CANCEL, {"id": order_id})).one_or_none()
         if done is not None:
-            detail = {"order": str(order_id), "request": request_id}
-            await connection.execute(
-                insert(operations).values(operator=f"client {client}", act="order cancel", detail=detail)
-            )
+            await connection.execute(insert(operations).values(act="order cancel", **recorded))
         else:
             row = (await connection.execute(WHERE, {"id": order_id})).one_or_none()
     if done is not None:
-        tell_cancelled(order_id, done[0], client)
+        tell_cancelled(order_id, done[0], by)
         return
     if row is None:
         raise NotFound(f"no order {order_id}")

@@ -1,9 +1,84 @@
-"""The acts of the room `search`."""
+"""The acts of the room `search`: taking one order back for its pharmacy."""
 
 from __future__ import annotations
 
-from typing import Final
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
 
-from workers.console.acts.kinds import Act
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-ACTS: Final[tuple[Act, ...]] = ()
+from orders.cancelling import CANCELLABLE, WHY, cancel_by_operator
+from orders.errors import Fault, Malformed
+from orders.states import State
+from workers.console.access.people import Role
+from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.desk import Desk
+from workers.console.search.life import ORDER
+from workers.console.search.naming import STATES
+from workers.console.words import N_, Words
+from workers.operations import operator
+
+TOO_LATE: Final[dict[str, str]] = {
+    State.DELIVERING: N_("It is being forwarded to the ERP."),
+    State.SUBMITTED: N_("The ERP has taken it."),
+    State.DELIVERED: N_("The ERP has accepted it."),
+    State.DISCARDED: N_("An operator has given it up."),
+    State.CANCELLED: N_("It is cancelled already."),
+}
+
+
+def choose(fields: Mapping[str, str]) -> Chosen:
+    """One order by its id."""
+    try:
+        return {"order": str(UUID(fields.get("order", "")))}
+    except ValueError:
+        raise Malformed([Fault("order", None, "must be the id of an order")]) from None
+
+
+async def preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+    """The order as it stands."""
+    async with desk.engine.connect() as connection:
+        row = await _order(connection, chosen)
+    _ = words.gettext
+    if row is None:
+        return Preview(0, hindered=_("There is no such order."))
+    facts = [
+        (_("Pharmacy"), row.pharmacy), (_("Reference"), row.reference),
+        (_("Received"), words.moment(row.received_at)), (_("State"), _(STATES[row.state][0])),
+        (_("Backend"), row.backend),
+    ]  # fmt: skip
+    return Preview(
+        1, facts=facts, sees=hashlib.sha256(f"{row.state} {row.unsure} {row.backend}".encode()).hexdigest(),
+        hindered=_hindered(row, words),
+        warning=_("The pharmacy gets nothing of this order. It cannot be taken back."),
+    )  # fmt: skip
+
+
+async def run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    """Cancel it. Raises NotFound and TooLate."""
+    await cancel_by_operator(desk.engine, UUID(chosen["order"]), operator(), reason)
+    await running.at(1, 1)
+    return {"cancelled": 1, "order": chosen["order"]}
+
+
+async def _order(connection: AsyncConnection, chosen: Chosen) -> Any:
+    return (await connection.execute(ORDER, {"order": UUID(chosen["order"])})).one_or_none()
+
+
+def _hindered(row: Any, words: Words) -> str | None:
+    if row.state not in CANCELLABLE:
+        return words.gettext(TOO_LATE.get(row.state, WHY.get(row.state, row.state)))
+    if row.unsure:
+        return words.gettext("It may be with the ERP: an attempt ended in the unknown.")
+    return None
+
+
+ACTS: Final[tuple[Act, ...]] = (
+    Act(
+        kind="order-cancel", title=N_("Cancel an order for its pharmacy"), button=N_("Cancel this order"),
+        role=Role.OPERATOR, choose=choose, preview=preview, run=run, danger=True,
+        told={"cancelled": N_("Orders cancelled"), "order": N_("Order")},
+    ),
+)  # fmt: skip

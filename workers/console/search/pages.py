@@ -1,7 +1,186 @@
-"""The pages of the room `search`."""
+"""The pages of the room `search`: the search, an order and its life, a pharmacy."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from config.settings import Settings
+from orders.cancelling import CANCELLABLE
+from orders.catalogue import BadList, Catalogue, load_catalogue
+from orders.errors import Fault, Malformed, NotFound
+from orders.identifiers import looks_like_finess
+from workers.console import cursors
+from workers.console.access.guard import Operator, Viewer
+from workers.console.access.people import Person
+from workers.console.desk import AtDesk, Desk
+from workers.console.rendering import page, words_of
+from workers.console.search import asking, pharmacy
+from workers.console.search.drawing import FAMILIES, WIDE, entries, shapes
+from workers.console.search.life import Life, aside_of, life_of
+from workers.console.search.masking import LONGEST, line_reason, unmask, unmasked_until
+from workers.console.search.naming import PRIORITIES, STATES
+from workers.console.search.outlook import outlook
+from workers.console.search.proving import proven
+from workers.console.words import N_
 
 router = APIRouter()
+
+ASIDES: Final = {
+    "repeated": N_("It was the same as an order that had been accepted before; that one stands for it."),
+    "conflict": N_("Its reference was accepted before with another content. It was set aside: it is not delivered."),
+    "reused": N_("Its Idempotency-Key was used for another order. It was set aside: it is not delivered."),
+    "forged": N_("What was found in the spill was not written by our intake. It was set aside."),
+    "unreadable": N_("What was found in the spill could not be read. It was set aside."),
+}
+LINES: Final = 200  # of an order that are shown at once
+
+
+@router.get("/search")
+async def get_search(
+    request: Request, who: Viewer, desk: AtDesk, q: str = "", by: str = "any", after: str = ""
+) -> Response:  # fmt: skip
+    """Find orders; an id leads straight to the order, a pharmacy's code to the pharmacy."""
+    wanted = asking.asked(q)
+    if by != "any" and by not in asking.WAYS:
+        raise Malformed([Fault("by", None, "must be any, " + ", ".join(asking.WAYS))])
+    show = partial(page, request, "search/search.html", q=wanted, by=by, ways=asking.WAYS, states=STATES)
+    if not wanted:
+        return show(found=None, others={}, upto=None, more=None, way=None)
+    if by == "any" and (order := asking.identified(wanted)) is not None:
+        return RedirectResponse(f"/order/{order}", status_code=303)
+    if by == "product" and asking.product_of(wanted) is None:
+        raise Malformed([Fault("q", None, "must be a product's CIP13, ACL13, EAN13 or CIP7")])
+    async with desk.engine.connect() as connection:
+        leads = await _leads(connection, by, wanted, desk.settings)
+        way = next(iter(leads), None)
+        if way == "pharmacy":
+            return RedirectResponse(f"/pharmacy/{leads[way]}", status_code=303)
+        upto = await asking.complete_at(connection)
+        if way is None:
+            return show(found=asking.Found([], None), others={}, upto=upto, more=None, way=None)
+        name = f"search {way} {leads[way]}"
+        begin = cursors.open(desk, name, after) if after else None
+        found = await asking.look(connection, way, leads[way], begin)
+    more = cursors.seal(desk, name, found.after) if found.after else None
+    others = {other: leads[other] for other in leads if other != way}
+    return show(found=found, others=others, upto=upto, more=more, way=way)
+
+
+async def _leads(connection: AsyncConnection, by: str, q: str, settings: Settings) -> dict[str, str]:
+    """The ways that lead somewhere; a nine-digit FINESS is rather a pharmacy than a reference."""
+    if by != "any":
+        exact = await asking.exactly(connection, by, q)
+        return {} if exact is None else {by: exact}
+    leads = await asking.ways(connection, q)
+    if looks_like_finess(q.upper()) and "pharmacy" in leads:
+        return {"pharmacy": leads.pop("pharmacy"), **leads}
+    return dict(sorted(leads.items(), key=lambda lead: lead[0] == "pharmacy"))
+
+
+@router.get("/order/{order}")
+async def get_order(request: Request, who: Viewer, desk: AtDesk, order: UUID) -> Response:
+    """An order: what it is, why it is where it is, its life, its receipt, its lines."""
+    async with desk.engine.connect() as connection:
+        try:
+            context = await _life(request, connection, desk, who, order)
+        except NotFound:
+            aside = await aside_of(connection, order)
+            if aside is None:
+                return page(request, "search/unknown.html", status=404, order=order)
+            return page(request, "search/aside.html", aside=aside, order=order, says=ASIDES.get(aside.kind, ""))
+    return page(request, "search/order.html", **context)
+
+
+@router.get("/order/{order}/life")
+async def get_life(request: Request, who: Viewer, desk: AtDesk, order: UUID) -> Response:
+    """What of an order's page changes, as a fragment; asked for every other second until it is final."""
+    async with desk.engine.connect() as connection:
+        context = await _life(request, connection, desk, who, order)
+    return page(request, "search/life.html", **context)
+
+
+@router.post("/order/{order}/unmask")
+async def post_unmask(who: Operator, desk: AtDesk, order: UUID, reason: str = Form("")) -> Response:
+    """Show this order's free text to this person for some minutes; recorded."""
+    await unmask(desk.engine, order, who, reason.strip())
+    return RedirectResponse(f"/order/{order}#order-text", status_code=303)
+
+
+@router.get("/pharmacy/{code}")
+async def get_pharmacy(
+    request: Request, who: Viewer, desk: AtDesk, code: str, show: str = "all", after: str = ""
+) -> Response:  # fmt: skip
+    """A pharmacy's orders, the newest first; with `show` missing, those of them that are not wholly delivered."""
+    if show not in pharmacy.SHOWS or len(code) > asking.LONGEST or not code.isprintable():
+        raise Malformed([Fault("show", None, "must be all or missing, of a pharmacy's code")])
+    name = f"pharmacy {show} {code}"
+    begin = cursors.open(desk, name, after) if after else None
+    async with desk.engine.connect() as connection:
+        found = await pharmacy.orders_of(connection, code, begin, words_of(request))
+    if not found.rows and begin is None:
+        raise NotFound(f"no order of a pharmacy {code}")
+    more = cursors.seal(desk, name, found.after) if found.after else None
+    return page(
+        request, "search/pharmacy.html", code=code, show=show, shows=pharmacy.SHOWS, found=found, more=more,
+        states=STATES,
+    )  # fmt: skip
+
+
+async def _life(
+    request: Request, connection: AsyncConnection, desk: Desk, who: Person, order: UUID
+) -> dict[str, Any]:  # fmt: skip
+    words, life = words_of(request), await life_of(connection, order)
+    until = await unmasked_until(connection, order, who, life.order.now)
+    whole = until is not None
+    receipts = await proven(connection, life.parts["receipts"], words)
+    found = entries(life, words, whole=whole)
+    return {
+        "life": life, "order": life.order, "found": found, "drawn": shapes(found, life), "wide": WIDE,
+        "receipts": receipts, "lines": _lines(life, receipts, _catalogue(desk), whole), "until": until,
+        "whole": whole,
+        "state": STATES[life.order.state],
+        "outlook": outlook(life.order, life.backends, life.order.now, words, whole=whole), "note": _note(life),
+        "families": FAMILIES, "priorities": PRIORITIES, "longest": LONGEST, "shown_lines": LINES,
+        "cancellable": life.order.state in CANCELLABLE and not life.order.unsure,
+    }  # fmt: skip
+
+
+def _lines(life: Life, receipts: list[Any], catalogue: Catalogue, whole: bool) -> list[dict[str, Any]]:
+    """What was ordered, beside what the newest receipt accepts of it."""
+    accepted = {line.get("line"): line for line in (receipts[0].lines if receipts else ())}
+    rows = []
+    for number, line in enumerate(life.body["lines"][:LINES], 1):
+        known, answer = catalogue.get(line["product"]), accepted.get(number)
+        rows.append({
+            "number": number, "product": line["product"], "label": known.label if known else None,
+            "quantity": line["quantity"], "accepted": answer.get("accepted") if answer else None,
+            "reason": line_reason(answer.get("reason") if answer else None, whole=whole),
+        })  # fmt: skip
+    return rows
+
+
+def _note(life: Life) -> str | None:
+    note = life.body.get("note")
+    return None if note is None else str(note)
+
+
+def _catalogue(desk: Desk) -> Catalogue:
+    """The wholesaler's products, read once; a list that cannot be read costs the labels alone."""
+    path = desk.settings.catalogue
+    if path is None:
+        return {}
+    if path not in _READ:
+        try:
+            _READ[path] = load_catalogue(path)
+        except BadList:
+            _READ[path] = {}
+    return _READ[path]
+
+
+_READ: dict[Any, Catalogue] = {}

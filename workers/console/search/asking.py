@@ -1,0 +1,170 @@
+"""What somebody looks for, understood from one box: an id, a reference, a pharmacy, a product, an ERP's reference.
+
+Each way is served by an index, and a page reads one row more than it shows, to know whether another follows. Letters
+are looked up as typed, then in capitals, then small; spaces within codes do not count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders import products
+from orders.errors import Fault, Malformed
+from orders.identifiers import product
+from workers.console.words import N_
+
+SHOWN: Final = 50  # orders a page
+LONGEST: Final = 64  # characters that are looked for
+LAST: Final = UUID(int=(1 << 128) - 1)
+FIRST: Final = UUID(int=0)
+SHORTEST: Final = 2  # characters that references are looked up by the beginning of
+
+WAYS: Final[dict[str, str]] = {
+    "reference": N_("Reference"),
+    "starts": N_("Reference that begins so"),
+    "pharmacy": N_("Pharmacy"),
+    "product": N_("Product"),
+    "erp": N_("The ERP's reference"),
+}
+
+_SHOWN: Final = """
+SELECT o.id, o.pharmacy, o.reference, o.received_at, d.state, d.backend, d.reason
+FROM ({chosen}) o JOIN deliveries d ON d.order_id = o.id ORDER BY {turn}
+"""
+_FIELDS: Final = "SELECT id, pharmacy, reference, received_at FROM orders"
+
+# So only the index over (pharmacy, id) serves: by the id alone a planner would read other pharmacies' orders.
+OF_PHARMACY: Final = "(pharmacy, id) < (:q, :before) AND pharmacy >= :q ORDER BY pharmacy DESC, id DESC"
+BY_REFERENCE: Final = text(_SHOWN.format(
+    chosen=f"{_FIELDS} WHERE reference ~>=~ :q AND reference ~<=~ :q AND id < :before "
+           "ORDER BY reference USING ~>~, id DESC LIMIT :most", turn="o.id DESC",
+))  # fmt: skip
+# Along the index over (reference, id), whose order is that of the bytes.
+BY_BEGINNING: Final = text(_SHOWN.format(
+    chosen=f"{_FIELDS} WHERE reference ~>=~ :from AND reference ~<~ :upto AND (reference ~>~ :from OR id > :after) "
+           "ORDER BY reference USING ~<~, id LIMIT :most", turn="o.reference USING ~<~, o.id",
+))  # fmt: skip
+BY_PHARMACY: Final = text(_SHOWN.format(
+    chosen=f"{_FIELDS} WHERE {OF_PHARMACY} LIMIT :most", turn="o.id DESC",
+))  # fmt: skip
+BY_IDS: Final = text(_SHOWN.format(
+    chosen=f"{_FIELDS} WHERE id = ANY(CAST(:ids AS uuid[]))", turn="o.id DESC",
+))  # fmt: skip
+BY_ERP: Final = text("""
+SELECT DISTINCT order_id FROM receipts
+WHERE backend IN (SELECT name FROM backends) AND reference = :q AND order_id < :before
+ORDER BY order_id DESC LIMIT :most
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of orders: rows of id, pharmacy, reference, received_at, state, backend, reason; where the next begins,
+    as values of a cursor, None at the end.
+    """
+
+    rows: Sequence[Any]
+    after: Sequence[str] | None
+
+
+def asked(q: str) -> str:
+    """What was typed, trimmed. Raises Malformed where nothing can go by it."""
+    wanted = " ".join(q.split())
+    if len(wanted) > LONGEST or not wanted.isprintable():
+        raise Malformed([Fault("q", None, f"must be at most {LONGEST} printable characters")])
+    return wanted
+
+
+def identified(q: str) -> UUID | None:
+    """The order's id that was typed, None for anything else."""
+    try:
+        return UUID(q.replace(" ", ""))
+    except ValueError:
+        return None
+
+
+def product_of(q: str) -> str | None:
+    """The 13 digits of the product that was typed, spaces, dots and dashes left out; None for anything else."""
+    try:
+        return product(re.sub(r"[\s.-]", "", q))
+    except ValueError:
+        return None
+
+
+def writings(q: str) -> Iterator[str]:
+    """The ways in which it may have been written by who sent it."""
+    yield from dict.fromkeys((q, q.replace(" ", ""), q.upper(), q.replace(" ", "").upper(), q.lower()))
+
+
+async def ways(connection: AsyncConnection, q: str) -> dict[str, str]:
+    """The ways that lead to any order, each with what to look for in that way; asks for one row of each."""
+    found: dict[str, str] = {}
+    for way in WAYS:
+        if way == "starts" and (found or len(q) < SHORTEST):
+            continue
+        if (exact := await exactly(connection, way, q)) is not None:
+            found[way] = exact
+    return found
+
+
+async def exactly(connection: AsyncConnection, way: str, q: str) -> str | None:
+    """What to look for, as it is written in the journal; None when nothing goes by it."""
+    if way == "product":
+        code = product_of(q)
+        return code if code and await products.holding(connection, code, LAST, 1) else None
+    for each in writings(q):
+        if (await look(connection, way, each, None, 1)).rows:
+            return each
+    return None
+
+
+async def look(
+    connection: AsyncConnection, way: str, q: str, after: Sequence[Any] | None, most: int = SHOWN
+) -> Found:  # fmt: skip
+    """A page of what goes by `q` in this way, from where the cursor's values say."""
+    if way == "starts":
+        return await _beginning(connection, q, after, most)
+    before = LAST if after is None else UUID(after[0])
+    values = {"q": q, "before": before, "most": most + 1}
+    if way == "product":
+        return await _by_ids(connection, await products.holding(connection, q, before, most + 1), most)
+    if way == "erp":
+        return await _by_ids(connection, [row[0] for row in await connection.execute(BY_ERP, values)], most)
+    query = BY_PHARMACY if way == "pharmacy" else BY_REFERENCE
+    return _page((await connection.execute(query, values)).all(), most)
+
+
+async def _by_ids(connection: AsyncConnection, ids: Sequence[UUID], most: int) -> Found:
+    rows = (await connection.execute(BY_IDS, {"ids": list(ids)})).all() if ids else []
+    return _page(rows, most)
+
+
+async def _beginning(connection: AsyncConnection, q: str, after: Sequence[Any] | None, most: int) -> Found:
+    start, last = (q, FIRST) if after is None else (str(after[0]), UUID(after[1]))
+    values = {"from": start, "after": last, "upto": q[:-1] + _next(q[-1]), "most": most + 1}
+    rows = (await connection.execute(BY_BEGINNING, values)).all()
+    more = [rows[most - 1].reference, str(rows[most - 1].id)] if len(rows) > most else None
+    return Found(rows[:most], more)
+
+
+def _next(letter: str) -> str:
+    """The character after this one; no text in the journal has a surrogate or goes beyond the last."""
+    code = ord(letter) + 1
+    return chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF))
+
+
+def _page(rows: Sequence[Any], most: int) -> Found:
+    return Found(rows[:most], [str(rows[most - 1].id)] if len(rows) > most else None)
+
+
+async def complete_at(connection: AsyncConnection) -> datetime | None:
+    """Every order that was accepted by then can be found by its products."""
+    return await products.complete_at(connection)

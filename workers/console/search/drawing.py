@@ -1,0 +1,156 @@
+"""An order's life as a list of what happened, and the same as a drawing along the time.
+
+The drawing is geometry alone (a bar for each attempt, a line where it waited, a mark for each thing else): all that
+it says stands beside it in the list, in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from orders.states import State
+from workers.console.search.life import Life, lasts
+from workers.console.search.masking import Text, error, said
+from workers.console.search.naming import EVENTS, EVIDENCE, FINDINGS, OUTCOMES, REASONS
+from workers.console.words import N_, Words
+
+WIDE: Final = 1000  # units of the drawing, along the time
+THIN: Final = 6.0  # units: the narrowest that can be seen
+NOTHING: Final = Text("")
+COLOURS: Final = {
+    State.DELIVERED: "good", State.DEAD: "bad", State.SUBMITTED: "warn", State.ACCEPTED: "act",
+}  # fmt: skip
+FAMILIES: Final = {  # what marks of one row are
+    "order": N_("Order"), "attempt": N_("Attempt"), "operation": N_("Operator"), "proof": N_("Proof"),
+    "told": N_("Told"), "wait": N_("Wait"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened, or a wait: what, when, until when; `colour` is good, bad, warn, act or quiet."""
+
+    family: str
+    at: datetime
+    title: str
+    colour: str = "quiet"
+    until: datetime | None = None
+    text: Text = NOTHING
+    facts: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A bar or a mark of the drawing: where it begins, how wide it is, in which row and colour."""
+
+    x: float
+    width: float
+    row: int
+    colour: str
+    family: str
+
+
+def entries(life: Life, words: Words, *, whole: bool = False) -> list[Entry]:
+    """What happened, from the first to the last, waits among it. `whole` when free text may be shown."""
+    found = [*_order(life, words, whole), *_attempts(life, words, whole), *_others(life, words, whole)]
+    found.sort(key=lambda each: (each.at, each.family != "order"))
+    return sorted([*found, *_waits(life, words)], key=lambda each: each.at)
+
+
+def _order(life: Life, words: Words, whole: bool) -> Iterator[Entry]:
+    order, _ = life.order, words.gettext
+    facts = [_("by the client %s") % order.client]
+    if order.request_id:
+        facts.append(_("request %s") % order.request_id)
+    yield Entry("order", order.received_at, _("accepted, and on disk"), "act", facts=facts)
+    for event in life.parts["events"]:
+        why = [_(REASONS[event.reason])] if event.reason in REASONS else []
+        text = error(event.error, event.reason, whole=whole) if event.state == State.DEAD else NOTHING
+        title = _(EVENTS[event.state]) if event.state in EVENTS else event.state
+        yield Entry("order", event.at, title, COLOURS.get(event.state, "quiet"), text=text, facts=why)
+
+
+def _attempts(life: Life, words: Words, whole: bool) -> Iterator[Entry]:
+    _ = words.gettext
+    for tried in life.parts["attempts"]:
+        name, colour = OUTCOMES.get(tried.outcome, (tried.outcome, "quiet"))
+        took = (tried.ended_at - tried.started_at).total_seconds()
+        facts = [_("took %s s") % words.number(took, 3)]
+        if tried.status is not None:
+            facts.append(f"HTTP {tried.status}")
+        if tried.worker:
+            facts.append(_("worker %s") % tried.worker)
+        yield Entry(
+            "attempt", tried.started_at, _(name), colour, tried.ended_at, said(tried.detail, whole=whole), facts
+        )
+
+
+def _others(life: Life, words: Words, whole: bool) -> Iterator[Entry]:
+    _, parts = words.gettext, life.parts
+    for act in life.operations:
+        about = _("about this order") if act.named else _("about its backend")
+        yield Entry(
+            "operation", act.at, f"{act.operator}: {act.act}", "act", text=Text(act.reason or ""), facts=[about]
+        )
+    for piece in parts["evidence"]:
+        facts = [_("proof: its backend went into quarantine")] if piece.conclusive else []
+        title = _(EVIDENCE[piece.kind]) if piece.kind in EVIDENCE else piece.kind
+        yield Entry("proof", piece.at, title, "bad", text=said(piece.detail, whole=whole), facts=facts)
+    for finding in parts["findings"]:
+        title = _(FINDINGS[finding.kind]) if finding.kind in FINDINGS else finding.kind
+        yield Entry("proof", finding.at, title, "bad", text=said(finding.detail, whole=whole))
+    for row in parts["receipts"]:
+        yield Entry("proof", row.received_at, _("receipt %s journalled") % row.reference, "good")
+    for seal in parts["seal"]:
+        yield Entry("proof", seal.sealed_at, _("sealed in block %s") % words.number(seal.block), "good")
+    for row in parts["fetched"]:
+        yield Entry("told", row.at, _("the pharmacy's software took the reply"), "good")
+    for notice in parts["notices"]:
+        yield _notice(notice, words)
+
+
+def _notice(notice: Any, words: Words) -> Entry:
+    _ = words.gettext
+    what = [_(EVENTS[notice.state])] if notice.state in EVENTS else []
+    if notice.told_at is not None:
+        return Entry("told", notice.told_at, _("webhook of %s told") % notice.client, "good", facts=what)
+    tries = words.ngettext("%s try so far", "%s tries so far", notice.attempts) % words.number(notice.attempts)
+    return Entry("told", notice.due_at, _("webhook of %s is still to be told") % notice.client, "warn",
+                 facts=[*what, tries])  # fmt: skip
+
+
+def _waits(life: Life, words: Words) -> Iterator[Entry]:
+    """Where nothing was tried for more than a second: before, between and after the attempts."""
+    tried = sorted((each.started_at, each.ended_at) for each in life.parts["attempts"])
+    since, end = lasts(life)
+    for began, ended in [*tried, (end, end)]:
+        if (began - since).total_seconds() > 1.0:
+            length = words.duration(began - since)
+            yield Entry("wait", since, words.gettext("waited %s") % length, "quiet", began)
+        since = max(since, ended)
+
+
+def shapes(found: Sequence[Entry], life: Life) -> list[Shape]:
+    """The drawing: row 0 the waits and attempts, row 1 the order and its proof, row 2 operators and who was told.
+
+    What lies outside the order's own time, as a seal that came later, is drawn at its edge.
+    """
+    start, end = lasts(life)
+    length = max((end - start).total_seconds(), 0.001)
+    rows = {"wait": 0, "attempt": 0, "order": 1, "proof": 1, "operation": 2, "told": 2}
+    drawn = []
+    for each in found:
+        x = _place((each.at - start).total_seconds() / length)
+        upto = x if each.until is None else _place((each.until - start).total_seconds() / length)
+        width = max(THIN, upto - x)
+        drawn.append(
+            Shape(round(min(x, WIDE - width), 1), round(width, 1), rows[each.family], each.colour, each.family)
+        )
+    return sorted(drawn, key=lambda shape: shape.family != "wait")
+
+
+def _place(share: float) -> float:
+    return WIDE * min(1.0, max(0.0, share))

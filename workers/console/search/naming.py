@@ -1,0 +1,74 @@
+"""How states, outcomes, acts and reasons are called on the pages, and how each is coloured beside its name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orders.states import Reason, State
+from workers.console.words import N_
+from workers.erp.port import Kind
+
+STATES: Final[dict[str, tuple[str, str]]] = {
+    State.ACCEPTED: (N_("waiting with us"), "quiet"),
+    State.DISPATCHED: (N_("on its way to a worker"), "quiet"),
+    State.DELIVERING: (N_("being forwarded"), "quiet"),
+    State.SUBMITTED: (N_("taken by the ERP, not yet accepted"), "warn"),
+    State.DELIVERED: (N_("delivered"), "good"),
+    State.DEAD: (N_("dead letter"), "bad"),
+    State.CANCELLED: (N_("cancelled"), "quiet"),
+    State.DISCARDED: (N_("discarded"), "quiet"),
+}
+
+OUTCOMES: Final[dict[str, tuple[str, str]]] = {
+    Kind.ACCEPTED: (N_("accepted"), "good"),
+    Kind.DUPLICATE: (N_("it had it already"), "good"),
+    Kind.PENDING: (N_("taken, accepted later"), "warn"),
+    Kind.REFUSED: (N_("refused"), "bad"),
+    Kind.TRANSIENT: (N_("not taken, may go again"), "warn"),
+    Kind.THROTTLED: (N_("the ERP asked for a pause"), "warn"),
+    Kind.UNKNOWN: (N_("unknown: perhaps taken"), "warn"),
+    Kind.SUSPICIOUS: (N_("suspicious answer"), "bad"),
+    Kind.ABSENT: (N_("the ERP does not have it"), "quiet"),
+    Kind.UNSENT: (N_("never left us"), "quiet"),
+    "lease_expired": (N_("the worker did not settle in time"), "warn"),
+}
+
+REASONS: Final[dict[str, str]] = {
+    Reason.INVALID: N_("it does not fit the wholesaler's lists"),
+    Reason.EXPIRED: N_("its time to be delivered had passed"),
+    Reason.REFUSED: N_("the ERP refused it"),
+    Reason.EXHAUSTED: N_("it failed again and again while others succeeded"),
+    Reason.STALE: N_("it is too old to be forwarded without a person's yes"),
+}
+
+EVENTS: Final[dict[str, str]] = {
+    State.ACCEPTED: N_("put through again"),
+    State.SUBMITTED: N_("taken by the ERP, not yet accepted"),
+    State.DELIVERED: N_("delivered"),
+    State.DEAD: N_("dead letter"),
+    State.CANCELLED: N_("cancelled"),
+    State.DISCARDED: N_("discarded"),
+}
+
+EVIDENCE: Final[dict[str, str]] = {
+    "missing_signature": N_("a receipt without the signature it must have"),
+    "bad_signature": N_("a signature that is not good"),
+    "unknown_key": N_("a signature by a key that is not in force"),
+    "wrong_digest": N_("a receipt for other bytes than were sent"),
+    "wrong_lines": N_("a receipt for other lines than were ordered"),
+    "late_or_early": N_("a signature of a time that cannot be"),
+    "wrong_certificate": N_("another certificate than the pinned one"),
+    "reference_reused": N_("the reference of another order"),
+    "unsent_order": N_("an answer about an order that was never sent"),
+    "refusals": N_("far more refusals than usual"),
+    "answer_in_quarantine": N_("an answer while the backend was not trusted"),
+}
+
+FINDINGS: Final[dict[str, str]] = {
+    "missing": N_("a reconciliation: the ERP has it no more"),
+    "altered": N_("a reconciliation: the ERP has something else than it acknowledged"),
+    "unknown": N_("a reconciliation: the ERP could not be asked about it"),
+    "foreign": N_("a reconciliation: the ERP has it, and it was never sent"),
+}
+
+PRIORITIES: Final = {0: N_("urgent"), 1: N_("normal")}

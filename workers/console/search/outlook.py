@@ -1,0 +1,78 @@
+"""Why an order is where it is, and what happens next: the sentence that somebody at the telephone reads out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from orders.states import State
+from workers.console.search.masking import Text, error
+from workers.console.search.naming import REASONS, STATES
+from workers.console.words import Words
+
+OPEN: Final = (State.ACCEPTED, State.DISPATCHED)
+
+
+def outlook(order: Any, backends: Mapping[str, Any], now: datetime, words: Words, *, whole: bool = False) -> str:
+    """A sentence or two on an order: `order` has state, backend, due_at, lease_until, reason and error."""
+    _ = words.gettext
+    if order.state == State.DEAD:
+        return _dead(order, words, whole)
+    if order.state in OPEN:
+        held = _held(backends.get(order.backend), words)
+        if held is not None:
+            return held
+    if order.state == State.ACCEPTED and order.due_at > now:
+        why = _because(error(order.error, None, whole=whole), words)
+        return _("The last attempt failed%(why)s. Next attempt at %(at)s.") % {
+            "why": why, "at": words.clock(order.due_at)}  # fmt: skip
+    if order.state == State.ACCEPTED:
+        return _("It is due, and waits for its turn in the window of %s.") % str(order.backend)
+    if order.state == State.DISPATCHED:
+        return _("A worker is about to take it; if none does, it goes out again at %s.") % words.clock(
+            order.lease_until
+        )
+    if order.state == State.DELIVERING:
+        return _("It is being forwarded to %(backend)s; it is known by %(at)s at the latest.") % {
+            "backend": order.backend, "at": words.clock(order.lease_until)}  # fmt: skip
+    if order.state == State.SUBMITTED:
+        return _("The ERP has taken it and has not accepted it yet. It is asked again at %s.") % words.clock(
+            order.due_at
+        )
+    return _(STATES[order.state][0])
+
+
+def _dead(order: Any, words: Words, whole: bool) -> str:
+    _ = words.gettext
+    reason = _(REASONS[order.reason]) if order.reason in REASONS else (order.reason or "")
+    why = _because(error(order.error, order.reason, whole=whole), words)
+    return _("Dead letter: %(reason)s%(why)s. It stays until a person replays, discards or cancels it.") % {
+        "reason": reason, "why": why}  # fmt: skip
+
+
+def _because(said: Text, words: Words) -> str:
+    if said.shown and said.hidden:
+        return f" ({said.shown} …)"
+    if said.shown:
+        return f" ({said.shown})"
+    return words.gettext(" (the ERP's words are masked)") if said.hidden else ""
+
+
+def _held(backend: Any, words: Words) -> str | None:
+    """Why the backend gets nothing."""
+    _ = words.gettext
+    if backend is None:
+        return _("No worker has ever run for its backend: it is held.")
+    values = {"backend": backend.name, "since": words.clock(backend.changed_at)}
+    if backend.quarantined:
+        values |= {"since": words.clock(backend.quarantined_at), "by": backend.quarantined_by or ""}
+        return _("%(backend)s is in quarantine since %(since)s, by %(by)s: it is held until a release.") % values
+    if backend.paused:
+        return _("%(backend)s is paused by an operator: it is held until somebody resumes.") % values
+    if backend.circuit == "open":
+        values["at"] = words.clock(backend.probe_at)
+        return _("%(backend)s is down since %(since)s: it is held. Next trial order at %(at)s.") % values
+    if backend.circuit == "half_open":
+        return _("%(backend)s is coming back: one trial order is out, the others follow when it went well.") % values
+    return None

@@ -1,0 +1,100 @@
+"""A pharmacy's orders, and of each what is missing and why: not delivered yet, dead, or taken by the ERP in part.
+
+A page is SHOWN orders along the index over (pharmacy, id), whatever is missing among them, so that it costs the same
+for a pharmacy with ten orders and one with a hundred thousand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.states import State
+from workers.console.search.asking import LAST, OF_PHARMACY, SHOWN
+from workers.console.search.life import standing
+from workers.console.search.masking import Text, line_reason
+from workers.console.search.outlook import outlook
+from workers.console.words import N_, Words
+
+SHOWS: Final = {"all": N_("All orders"), "missing": N_("What is missing")}
+SETTLED: Final = (State.DELIVERED, State.CANCELLED, State.DISCARDED)
+MOST_LINES: Final = 20  # of an order that are named as missing
+
+ORDERS: Final = text(f"""
+SELECT o.id, o.reference, o.received_at, o.body, d.state, d.backend, d.due_at, d.lease_until, d.reason, d.error,
+  d.settled_at, d.unsure, r.lines, clock_timestamp() AS now
+FROM (SELECT id, reference, received_at, body FROM orders WHERE {OF_PHARMACY} LIMIT :most) o
+JOIN deliveries d ON d.order_id = o.id
+LEFT JOIN LATERAL (SELECT CAST(lines AS text) AS lines FROM receipts WHERE order_id = o.id
+  ORDER BY received_at DESC LIMIT 1) r ON true
+ORDER BY o.id DESC
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """A line of which the ERP took less than was ordered, boxes each, and why."""
+
+    product: str
+    ordered: int
+    accepted: int
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """One order of the pharmacy: its row, what happens to it next in words, the lines that came short, and how many
+    more of these there are.
+    """
+
+    row: Any
+    why: str
+    short: Sequence[Short]
+    further: int
+    missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """A page of them, and where the next begins."""
+
+    rows: Sequence[Ordered]
+    after: Sequence[str] | None
+
+
+async def orders_of(
+    connection: AsyncConnection, pharmacy: str, after: Sequence[Any] | None, words: Words
+) -> Orders:  # fmt: skip
+    """A page of a pharmacy's orders, the newest first."""
+    before = LAST if after is None else UUID(after[0])
+    values = {"q": pharmacy, "before": before, "most": SHOWN + 1}
+    rows = (await connection.execute(ORDERS, values)).all()
+    backends = await standing(connection)
+    shown = [_ordered(row, backends, words) for row in rows[:SHOWN]]
+    return Orders(shown, [str(rows[SHOWN - 1].id)] if len(rows) > SHOWN else None)
+
+
+def _ordered(row: Any, backends: Mapping[str, Any], words: Words) -> Ordered:
+    short = _short(row) if row.state == State.DELIVERED else []
+    missing = row.state not in SETTLED or bool(short)
+    why = outlook(row, backends, row.now, words)
+    return Ordered(row, why, short[:MOST_LINES], max(0, len(short) - MOST_LINES), missing)
+
+
+def _short(row: Any) -> list[Short]:
+    """By the newest receipt. Bodies and receipts are ours and verified, but a journal may have been tampered with."""
+    try:
+        ordered, accepted = json.loads(row.body)["lines"], json.loads(row.lines or "[]")
+        return [
+            Short(line["product"], line["quantity"], answer["accepted"], line_reason(answer.get("reason")))
+            for line, answer in zip(ordered, accepted, strict=False)
+            if answer["accepted"] < line["quantity"]
+        ]
+    except (ValueError, TypeError, KeyError):
+        return []
