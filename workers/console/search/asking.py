@@ -41,7 +41,7 @@ FROM ({chosen}) o JOIN deliveries d ON d.order_id = o.id ORDER BY {turn}
 """
 _FIELDS: Final = "SELECT id, pharmacy, reference, received_at FROM orders"
 
-# Said so that only the index over (pharmacy, id) serves: by the id alone a planner would read other pharmacies' orders.
+# So only the index over (pharmacy, id) serves: by the id alone a planner would read other pharmacies' orders.
 OF_PHARMACY: Final = "(pharmacy, id) < (:q, :before) AND pharmacy >= :q ORDER BY pharmacy DESC, id DESC"
 BY_REFERENCE: Final = text(_SHOWN.format(
     chosen=f"{_FIELDS} WHERE reference ~>=~ :q AND reference ~<=~ :q AND id < :before "
