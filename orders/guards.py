@@ -10,8 +10,9 @@ from typing import Final
 from orders.states import TRANSITIONS, State, listed
 from orders.tables import attempts, events, operations, orders, receipts
 from orders.tables_acts import acts
-from orders.tables_console import accounts, console_sessions
+from orders.tables_console import accounts, console_secrets, console_sessions
 from orders.tables_front import asides
+from orders.tables_products import order_products, products_known
 from orders.tables_proof import seals
 from orders.tables_reconcile import findings
 from orders.tables_replays import replays
@@ -21,7 +22,9 @@ from orders.tables_workers import workers
 
 APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings, evidence)
 # What changes as it may, named here so that the metadata is whole.
-AT_WILL: Final = (replays, tallies, workers, accounts, console_sessions, acts)
+AT_WILL: Final = (
+    replays, tallies, workers, accounts, console_sessions, console_secrets, order_products, products_known, acts,
+)  # fmt: skip
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 

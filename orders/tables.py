@@ -27,6 +27,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -77,6 +78,7 @@ orders = Table(
     *sealed("orders"),
     UniqueConstraint("pharmacy", "reference"),
     Index("ix_orders_pharmacy_id", "pharmacy", "id"),
+    Index("ix_orders_reference_id", "reference", "id", postgresql_ops={"reference": "text_pattern_ops"}),
     Index(
         "uq_orders_client_idempotency_key", "client", "idempotency_key", unique=True,
         postgresql_where=text("idempotency_key IS NOT NULL"),
@@ -219,9 +221,14 @@ operations = Table(
     Column("reason", Text),
     Column("detail", JSONB, nullable=False),
     *sealed("operations"),
-    Index("ix_operations_backend", text("(detail ->> 'backend')"), "id"),
+    Index("ix_operations_order", text("(detail ->> 'order')"), postgresql_where=text("detail ? 'order'")),
+    Index("ix_operations_backend", text("(detail ->> 'backend')"), "at"),
+    Index(
+        "ix_operations_ids", literal_column("(detail -> 'ids')").label("ids"), postgresql_using="gin",
+        postgresql_ops={"ids": "jsonb_path_ops"},
+    ),
     comment="who did what, when and why; append-only",
-)
+)  # fmt: skip
 
 events = Table(
     "events",

@@ -35,3 +35,12 @@ console_sessions = Table(
     Index("ix_console_sessions_account", "account"),
     comment="who is logged in at the console; rows come and go",
 )
+
+console_secrets = Table(
+    "console_secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("secret", LargeBinary, nullable=False, comment="random; all consoles of a journal share it"),
+    Column("made_at", Instant, nullable=False, server_default=NOW),
+    comment="what the consoles sign with, so that each knows another's writing again",
+)

@@ -6,7 +6,7 @@ says and how it is signed is in `workers.proof`; `anchors` only remembers, and n
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.tables import Instant, attempts, metadata, operations, orders, receipts
@@ -29,6 +29,7 @@ seals = Table(
     Column("mac", LargeBinary, nullable=False, comment="HMAC-SHA-256 of all the above"),
     Column("key_id", Text, nullable=False),
     Column("signature", LargeBinary, nullable=False, comment="Ed25519, of all the above and the mac"),
+    Index("ix_seals_to_tx", "to_tx"),
     comment="the chain that closes block after block; append-only",
 )
 

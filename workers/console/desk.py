@@ -10,8 +10,9 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders.journal import connect
+from orders.journal import connect, unreachable
 from workers.console.access.sessions import Sessions
+from workers.console.cursors import secret_of
 from workers.console.rendering import Pages
 
 POOL: Final = 8  # connections; a page takes one, briefly
@@ -26,6 +27,7 @@ class Desk:
     engine: AsyncEngine
     pages: Pages
     sessions: Sessions
+    secret: bytes | None = None  # that cursors are sealed with; read when the journal first answers a page
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # streams end when it is set
 
     @classmethod
@@ -39,8 +41,14 @@ class Desk:
         await self.engine.dispose()
 
 
-def _desk(request: Request) -> Desk:
+async def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
+    if desk.secret is None:
+        try:
+            desk.secret = await secret_of(desk.engine)
+        except Exception as error:
+            if not unreachable(error):  # pages that live without the journal say so themselves
+                raise
     return desk
 
 
