@@ -27,7 +27,8 @@ from orders.tables_front import webhooks
 from orders.tables_tallies import tallies
 from orders.tables_workers import workers
 
-DELETED: Final = (webhooks, tallies, workers, console_sessions, cause_tallies)  # rows that go; every other table keeps what it has
+# Rows that go; every other table keeps what it has.
+DELETED: Final = (webhooks, tallies, workers, console_sessions, cause_tallies)
 PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 REVISION: Final = "alembic_version"
 ROUNDS: Final = 4096  # of SCRAM, PostgreSQL's own default
