@@ -24,7 +24,7 @@ UNSURE = frozenset({Kind.UNKNOWN, Kind.SUSPICIOUS})
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of a delivery: state, when it is due again, the attempts that count, reason, the last error and its
+    """What becomes of a delivery: state, when it is due again, the attempts that count, reason, last error and its
     HTTP status.
     """
 
