@@ -39,8 +39,8 @@ WITH taken AS (
   SELECT gen_random_uuid(), '990000002', gen_random_uuid(), '{}', 'd', 't' FROM generate_series(1, :n) RETURNING id
 ), counted AS (SELECT id, row_number() OVER () AS i FROM taken)
 INSERT INTO deliveries (order_id, state, backend, priority, cut_off, reason, error, status, settled_at)
-SELECT id, 'dead', 'erp', 1, 'infinity', 'refused', format('RUPTURE %s: CIP %s', chr(97 + CAST(i % :kinds AS int)), i),
-  422, now() - i * make_interval(secs => :each) FROM counted
+SELECT id, 'dead', 'erp', 1, 'infinity', 'refused',
+  format('RUPTURE %s: CIP %s', chr(97 + CAST(i % :kinds AS int)), i), 422, now() - i * make_interval(secs => :each) FROM counted
 """)
 NAIVE = text("SELECT cause, count(*) FROM deliveries WHERE state = 'dead' GROUP BY cause")
 
@@ -85,7 +85,7 @@ def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:
         await bench.accept(1)
         (lost,) = await bench.dispatch()
         await bench.sql(
-            f"UPDATE deliveries SET state = 'delivering', attempts = {bench.settings.max_attempts}, "
+            f"UPDATE deliveries SET state = 'delivering', lease = gen_random_uuid(), attempts = {bench.settings.max_attempts}, "
             f"lease_until = now() - interval '1 minute' WHERE order_id = '{lost}'"
         )
         await bench.rescue()
