@@ -28,9 +28,6 @@ acts = Table(
     Column("total", BigInteger, comment="null while it is not known"),
     Column("note", Text, nullable=False, server_default=""),
     Column("outcome", JSONB, comment="what came of it"),
-    Column(
-        "operations", ARRAY(BigInteger), nullable=False, server_default="{}", comment="the ids that it left there"
-    ),
     Column("operations", ARRAY(BigInteger), nullable=False, server_default="{}", comment="ids of its rows there"),
     Column("why", Text, comment="the kind of what ended it, where it is not done"),
     Column("error", Text, comment="in words"),
