@@ -27,10 +27,12 @@ from config.embedded.process import module
 from config.embedded.ready import answers
 from config.settings import Settings
 from orders.journal import migrate
-from orders.search_index import fill_all
+from orders.products import Filling
 from workers.console.access.sessions import COOKIE, Sessions
 
-FEW, MANY, DEAD: Final = 5_000, 1_000_000, 0.1
+FEW: Final = 5_000
+MANY: Final = 1_000_000
+DEAD: Final = 0.1
 WARM: Final = 5
 PAGES: Final = (
     "/", "/live/series?span=1h", "/recovery", "/dead", "/dead/{cause}", "/search?q={reference}",
@@ -38,7 +40,9 @@ PAGES: Final = (
     "/account",
 )  # fmt: skip
 ACCOUNT: Final = text("INSERT INTO accounts (name, role) VALUES ('bench', 'approver') ON CONFLICT DO NOTHING")
-LARGEST: Final = text("SELECT cause FROM deliveries WHERE state = 'dead' GROUP BY cause ORDER BY count(*) DESC LIMIT 1")
+LARGEST: Final = text("""
+SELECT cause FROM deliveries WHERE state = 'dead' GROUP BY cause ORDER BY count(*) DESC LIMIT 1
+""")
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,18 @@ def site(rig: Rig, count: int) -> Iterator[Site]:
 
 async def _prepared(engine: AsyncEngine) -> tuple[str, int]:
     """The token of a session, and the cause of most dead letters; products are found by now."""
-    await fill_all(engine)
+    await found(engine)
     async with engine.connect() as connection:
         await connection.execute(ACCOUNT)
         cause = (await connection.execute(LARGEST)).scalar_one()
     return await Sessions(engine, Settings(_env_file=None)).begin("bench"), cause
+
+
+async def found(engine: AsyncEngine) -> None:
+    """Fill the index of products, as a worker would by and by."""
+    filling = Filling()
+    while (step := await filling.step(engine)) is not None and step.more:
+        pass
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The leader's chores: what a round of the dispatcher does whatever the backend.
 
 What was spilled is journalled, before anything is dispatched, for it came first; webhooks are told what is due; and
-the tallies are summed up, those of causes too, a sample is taken of how all stands, and workers that have gone are taken off the list.
+the tallies are summed up, those of causes too, a sample is taken of how all stands, and workers that have gone are
+taken off the list.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from config.embedded.ports import choose
 from config.settings import Settings
 from tests.acceptance.console_hooks import MARKS
 from tests.cli import clean_environment, command, environment, running
-from workers.console.access.guard import FIELD
 from workers.console.app import create_app
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]

@@ -13,10 +13,9 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks import multitude
-from benchmarks.console import LARGEST, PAGES
+from benchmarks.console import LARGEST, PAGES, found as fill_products
 from config.settings import Settings
 from orders.journal import connect
-from orders.search_index import fill_all
 from tests.console import serving
 from workers.console.access.people import Role
 
@@ -76,7 +75,7 @@ def things(settings: Settings) -> dict[str, Any]:
         found = await multitude.fill(settings.need("database_url"), ORDERS, DEAD)
         engine = connect(settings.need("database_url"))
         try:
-            await fill_all(engine)
+            await fill_products(engine)
             async with engine.connect() as connection:
                 found["cause"] = (await connection.execute(LARGEST)).scalar_one()
         finally:

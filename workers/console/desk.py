@@ -48,7 +48,8 @@ class Desk:
         engine, pages = connect(settings.need("database_url"), pool=POOL, timeout=STATEMENT), Pages(settings)
         sessions, logins, pulse = Sessions(engine, settings), Logins(engine, settings), Pulse(settings)
         return cls(
-            settings, engine, pages, sessions, logins, Provider.of(settings), pulse, Board(pulse, pages), Series(engine)
+            settings, engine, pages, sessions, logins, Provider.of(settings), pulse,
+            Board(pulse, pages), Series(engine),
         )  # fmt: skip
 
     async def close(self) -> None:
