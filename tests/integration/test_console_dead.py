@@ -88,7 +88,8 @@ def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:
         (lost,) = await bench.dispatch()
         await bench.sql(
             f"UPDATE deliveries SET state = 'delivering', lease = gen_random_uuid(), "
-            f"attempts = {bench.settings.max_attempts}, lease_until = now() - interval '1 minute' WHERE order_id = '{lost}'"
+            f"attempts = {bench.settings.max_attempts}, lease_until = now() - interval '1 minute' "
+            f"WHERE order_id = '{lost}'"
         )
         await bench.rescue()
         found = await cause_reading.groups(bench.engine)
@@ -257,7 +258,8 @@ def test_a_group_is_replayed_in_batches_by_two_at_once_each_order_once(
 
             one, two = await asyncio.gather(by("jeanne"), by("paul"))
             assert one["replayed"] + two["replayed"] == 700
-            assert {one["left"], two["left"]} == {0} and {one["joined"], two["joined"]} == {3}
+            assert min(one["left"], two["left"]) == 0  # the first may find a batch in the other's hands
+            assert {one["joined"], two["joined"]} == {3}
             assert "paul" in one.get("by", "") or "jeanne" in two.get("by", "")
             async with desk.engine.connect() as connection:
                 query = "SELECT jsonb_array_elements_text(detail -> 'ids') FROM operations WHERE act = 'replay'"
