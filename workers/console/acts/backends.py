@@ -177,12 +177,12 @@ def _against(proposal: Mapping[str, Any], now: Mapping[str, Any], chosen: Chosen
 
 async def _pause(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     await operations.pause(desk.engine, desk.settings, chosen["backend"], reason, first=True)
-    return {"backend": chosen["backend"], "standing": "paused"}
+    return {"backend": chosen["backend"], "standing": N_("paused")}
 
 
 async def _resume(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     await operations.resume(desk.engine, desk.settings, chosen["backend"], reason, first=True)
-    return {"backend": chosen["backend"], "standing": "resumed"}
+    return {"backend": chosen["backend"], "standing": N_("resumed")}
 
 
 async def _rate(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
@@ -192,24 +192,24 @@ async def _rate(desk: Desk, chosen: Chosen, reason: str, running: Running) -> di
 
 async def _quarantine(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     await quarantine.quarantine(desk.engine, desk.settings, chosen["backend"], reason)
-    return {"backend": chosen["backend"], "standing": "in quarantine"}
+    return {"backend": chosen["backend"], "standing": N_("in quarantine")}
 
 
 async def _release(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     if desk.settings.four_eyes:
         raise NotSo("a release takes two operators here")
     await quarantine.release(desk.engine, chosen["backend"], reason, running.sees)
-    return {"backend": chosen["backend"], "standing": "released"}
+    return {"backend": chosen["backend"], "standing": N_("released")}
 
 
 async def _propose(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     seen = await quarantine.propose(desk.engine, chosen["backend"], reason, running.sees)
-    return {"backend": chosen["backend"], "standing": "release proposed", "digest": seen["digest"]}
+    return {"backend": chosen["backend"], "standing": N_("release proposed"), "digest": seen["digest"]}
 
 
 async def _approve(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     await quarantine.approve(desk.engine, chosen["backend"], chosen["digest"], reason)
-    return {"backend": chosen["backend"], "standing": "released"}
+    return {"backend": chosen["backend"], "standing": N_("released")}
 
 
 ACTS: Final[tuple[Act, ...]] = (

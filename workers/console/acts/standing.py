@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -70,6 +69,8 @@ ORDER BY at DESC, id DESC LIMIT :limit
 
 async def of_backend(desk: Desk, name: str) -> Row:
     """Its row; of one that no worker has run for yet, what it will be. Raises NotFound."""
+    if not name.isprintable():
+        raise NotFound("no such backend")
     async with desk.engine.connect() as connection:
         row = (await connection.execute(select(backends).where(backends.c.name == name))).mappings().one_or_none()
     if row is not None:
@@ -180,8 +181,3 @@ def columns(words: Words) -> list[tuple[str, str]]:
     headings = (N_("Order"), N_("Pharmacy"), N_("Reference"), N_("Accepted"))
     keys = ("id", "pharmacy", "reference", "accepted_at")
     return [(key, words.gettext(heading)) for key, heading in zip(keys, headings, strict=True)]
-
-
-def order_link(order: UUID | None) -> str | None:
-    """Where an order's life is told."""
-    return None if order is None else f"/order/{order}"
