@@ -2,7 +2,7 @@
 
 Content Security Policy without any inline script or style (W3C CSP3), no framing, no sniffing, no referrer, nothing
 cached but static files. A request that changes something and comes from another site is refused by what the browser
-itself says of it (Fetch Metadata, `Origin`), before its token is looked at.
+itself says of it (Fetch Metadata, `Origin`), before its token is looked at; so is one that is larger than any form.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,6 +30,7 @@ HEADERS: Final = {
     "Strict-Transport-Security": "max-age=63072000",  # heard only over TLS
 }
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+LARGEST: Final = 1024 * 1024  # bytes of a body
 FOR_EVER: Final = "public, max-age=31536000, immutable"  # a static file's address changes with its content
 
 
@@ -58,7 +60,22 @@ class Shield:
         if scope["method"] not in SAFE and foreign(Headers(scope=scope)):
             await PlainTextResponse("This request comes from another site.\n", 403)(scope, receive, shielded)
             return
-        await self._app(scope, receive, shielded)
+        await self._app(scope, bounded(receive), shielded)
+
+
+def bounded(receive: Receive) -> Receive:
+    """The same request, of which no more is taken in than a form can have; HTTPException 413 beyond."""
+    taken = 0
+
+    async def receive_some() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > LARGEST:
+            raise HTTPException(413)
+        return message
+
+    return receive_some
 
 
 def foreign(headers: Headers) -> bool:
