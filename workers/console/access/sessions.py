@@ -7,6 +7,7 @@ is out of reach those that were found before still count, for looking: no act wo
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -24,6 +25,8 @@ from orders.journal import unreachable
 from workers.console.access.people import Person, Role
 
 COOKIE: Final = "__Host-relais"  # only over TLS or on loopback, only to us, not to scripts (RFC 6265bis, 4.1.3.2)
+PATIENCE: Final = 1.5  # seconds that a page waits for the journal to say who comes
+AGAIN: Final = 2.0  # seconds after which a journal that was out is asked again
 FRESH: Final = 2.0  # seconds that a session is taken for what it was when it was last looked up
 SEEN_EVERY: Final = 30.0  # seconds between two notes that it is in use
 KNOWN: Final = 2_000  # sessions that a process remembers
@@ -70,6 +73,7 @@ class Sessions:
     engine: AsyncEngine
     settings: Settings
     _known: OrderedDict[bytes, _Known] = field(default_factory=OrderedDict)
+    _out_until: float = float("-inf")  # by the monotonic clock
 
     async def begin(self, account: str, *, password: str | None = None, address: str | None = None) -> str:
         """A new session of an account; returns its token.
@@ -97,11 +101,15 @@ class Sessions:
         if known is not None and now - known.looked < FRESH:
             known.used = now
             return known.person
+        if known is not None and now < self._out_until:
+            return self._remembered(known, now)
         try:
-            found = await self._look(digest)
+            async with asyncio.timeout(PATIENCE):
+                found = await self._look(digest)
         except Exception as error:
             if not unreachable(error):
                 raise
+            self._out_until = time.monotonic() + AGAIN
             return self._remembered(known, now)
         if found is None:
             self._known.pop(digest, None)
