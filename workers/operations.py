@@ -28,7 +28,7 @@ REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window
 
 LAST = text("""
 SELECT operator, at, reason FROM operations WHERE detail ->> 'backend' = :backend AND act = :act
-ORDER BY id DESC LIMIT 1
+ORDER BY at DESC, id DESC LIMIT 1
 """)
 
 ACTING: ContextVar[str | None] = ContextVar("acting", default=None)

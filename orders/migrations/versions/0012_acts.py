@@ -1,4 +1,4 @@
-"""What is done through the console, and what was done with a backend."""
+"""What is done through the console."""
 
 from alembic import op
 
@@ -43,7 +43,6 @@ STATEMENTS = [
     """COMMENT ON COLUMN acts.why IS 'the kind of what ended it, where it is not done'""",
     """COMMENT ON COLUMN acts.error IS 'in words'""",
     """COMMENT ON COLUMN acts.beat_at IS 'the process that runs it lived then'""",
-    """CREATE INDEX ix_operations_backend ON operations ((detail ->> 'backend'), id)""",
 ]
 
 

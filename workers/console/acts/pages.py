@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +16,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from orders.errors import Forbidden, Malformed, NotFound, NotSo
+from workers.console import cursors
 from workers.console.access.guard import Viewer
 from workers.console.access.people import Person
-from workers.console.acts import forms, rows, telling
+from workers.console.acts import backend_pages, forms, rows, telling
 from workers.console.acts.kinds import Act, Chosen, Preview
 from workers.console.acts.registry import ACTS
 from workers.console.acts.running import Runner
@@ -27,7 +29,9 @@ from workers.console.words import N_
 from workers.operations import acting_as
 
 router = APIRouter()
+router.include_router(backend_pages.router)
 SHOWN = 50  # acts of a page
+LIST = "acts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,19 @@ class Subject:
 
 
 @router.get("/acts")
-async def get_acts(request: Request, who: Viewer, desk: AtDesk) -> Response:
+async def get_acts(request: Request, who: Viewer, desk: AtDesk, after: str | None = None) -> Response:
     """What was done through the console, the newest first."""
     words = words_of(request)
-    found = await rows.newest(desk.engine, SHOWN)
+    found = await rows.newest(desk.engine, SHOWN + 1, _place(desk, after))
     listed = [
-        {**row, "title": _title(row), "about": _about(row), "pill": telling.state_of(row, words)} for row in found
+        {**row, "title": _title(row), "about": _about(row), "pill": telling.state_of(row, words)}
+        for row in found[:SHOWN]
     ]
-    return page(request, "acts/acts.html", acts=listed, more=None)
+    more = None
+    if len(found) > SHOWN:
+        at, number = found[SHOWN - 1]["started_at"], found[SHOWN - 1]["id"]
+        more = f"/acts?after={cursors.seal(desk, LIST, [at.isoformat(), str(number)])}"
+    return page(request, "acts/acts.html", acts=listed, more=more)
 
 
 @router.get("/acts/{kind}")
@@ -113,6 +122,13 @@ async def post_stop(request: Request, number: UUID, who: Viewer, desk: AtDesk) -
     await rows.ask_to_stop(desk.engine, number, who.name)
     request.app.state.acts.stop(number, who.name)
     return _to(number)
+
+
+def _place(desk: Desk, after: str | None) -> tuple[datetime, UUID] | None:
+    if after is None:
+        return None
+    at, number = cursors.open(desk, LIST, after)
+    return datetime.fromisoformat(at), UUID(number)
 
 
 def _act(kind: str, who: Person) -> Act:

@@ -75,4 +75,4 @@ def said(value: Any, words: Words) -> str:
         rest = len(value) - LISTED
         more = [words.gettext(N_("and {n} more")).format(n=words.number(rest))] if rest > 0 else []
         return ", ".join([*(said(each, words) for each in value[:LISTED]), *more]) or NONE
-    return str(value)
+    return words.gettext(str(value))

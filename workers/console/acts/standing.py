@@ -1,0 +1,183 @@
+"""How a backend stands, read for its page and for the acts on it: what holds it, what waits, what speaks against it.
+
+Nothing here grows with the journal: what waits is counted as far as MOST, evidence as far as its newest MOST pieces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.backends import load_backends
+from orders.errors import NotFound, NotSo
+from orders.tables import backends
+from workers import quarantine
+from workers.console.desk import Desk
+from workers.console.words import N_, Words
+from workers.operations import last
+
+MOST: Final = 5_000
+SAMPLE: Final = 10
+Row = dict[str, Any]
+
+PARTS: Final = (
+    "state = 'accepted' AND turn = 0", "state = 'accepted' AND turn > 0", "state IN ('dispatched', 'delivering')",
+    "state = 'submitted'",
+)  # fmt: skip
+WAITING: Final = " UNION ALL ".join(
+    f"(SELECT accepted_at FROM deliveries WHERE backend = :backend AND {part} LIMIT :most)" for part in PARTS
+)
+BACKLOG: Final = text(f"""
+SELECT count(*) AS orders, min(accepted_at) AS oldest, max(accepted_at) AS youngest
+FROM (SELECT * FROM ({WAITING}) parts LIMIT :most) waiting
+""")
+
+NEXT: Final = text("""
+SELECT o.id, o.pharmacy, o.reference, d.accepted_at FROM (
+  SELECT * FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn = 0
+  ORDER BY priority, cut_off, order_id LIMIT :limit
+) d JOIN orders o ON o.id = d.order_id ORDER BY d.priority, d.cut_off, d.order_id
+""")
+
+AGAINST: Final = text("""
+SELECT kind, conclusive, count(*) AS pieces, min(at) AS first, max(at) AS last
+FROM (SELECT kind, conclusive, at FROM evidence WHERE backend = :backend ORDER BY id DESC LIMIT :most) newest
+GROUP BY kind, conclusive ORDER BY conclusive DESC, kind
+""")
+
+PIECES: Final = text("""
+SELECT id, at, kind, conclusive, order_id FROM evidence WHERE backend = :backend ORDER BY id DESC LIMIT :limit
+""")
+
+PROPOSED: Final = text("""
+SELECT id, at, operator, reason, detail FROM operations
+WHERE detail ->> 'backend' = :backend AND at >= :since AND act = :act ORDER BY at DESC, id DESC LIMIT :limit
+""")
+
+HISTORY: Final = text("""
+SELECT id, at, operator, act, reason FROM operations WHERE detail ->> 'backend' = :backend
+  AND (CAST(:at AS timestamptz) IS NULL OR (at, id) < (CAST(:at AS timestamptz), CAST(:id AS bigint)))
+ORDER BY at DESC, id DESC LIMIT :limit
+""")
+
+
+async def of_backend(desk: Desk, name: str) -> Row:
+    """Its row; of one that no worker has run for yet, what it will be. Raises NotFound."""
+    if not name.isprintable():
+        raise NotFound("no such backend")
+    async with desk.engine.connect() as connection:
+        row = (await connection.execute(select(backends).where(backends.c.name == name))).mappings().one_or_none()
+    if row is not None:
+        return dict(row)
+    if name not in load_backends(desk.settings):
+        raise NotFound(f"no backend {name}")
+    return {column.name: None for column in backends.c} | {
+        "name": name, "circuit": "closed", "paused": False, "quarantined": False,
+    }  # fmt: skip
+
+
+async def did_last(engine: AsyncEngine, backend: str, act: str) -> Any:
+    """Who did this with it last: operator, at, reason; None when nobody did."""
+    async with engine.connect() as connection:
+        return await last(connection, backend, act)
+
+
+async def backlog(engine: AsyncEngine, backend: str) -> Row:
+    """Of what waits: orders (at most MOST), oldest, youngest, and a `sample` of what goes next."""
+    async with engine.connect() as connection:
+        found = dict((await connection.execute(BACKLOG, {"backend": backend, "most": MOST})).mappings().one())
+        rows = await connection.execute(NEXT, {"backend": backend, "limit": SAMPLE})
+        return {**found, "sample": [dict(row) for row in rows.mappings()]}
+
+
+async def evidence(engine: AsyncEngine, backend: str, limit: int) -> tuple[list[Row], list[Row]]:
+    """What speaks against it: by kind, and the newest pieces. What they say is left out: it may name a patient."""
+    async with engine.connect() as connection:
+        kinds = await connection.execute(AGAINST, {"backend": backend, "most": MOST})
+        told = [dict(row) for row in kinds.mappings()]
+        pieces = await connection.execute(PIECES, {"backend": backend, "limit": limit})
+        return told, [dict(row) for row in pieces.mappings()]
+
+
+async def seen(engine: AsyncEngine, backend: str) -> Row | None:
+    """All that a release is judged by, with its digest; None when it is not in quarantine. Raises NotFound."""
+    async with engine.connect() as connection:
+        try:
+            return await quarantine.judged(connection, backend)
+        except NotSo:
+            return None
+
+
+async def proposals(engine: AsyncEngine, backend: str, since: datetime | None, limit: int = 5) -> list[Row]:
+    """Who proposed to release it since it was put into quarantine, the newest first."""
+    if since is None:
+        return []
+    values = {"backend": backend, "since": since, "act": quarantine.PROPOSED, "limit": limit}
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(PROPOSED, values)).mappings()]
+
+
+async def history(
+    engine: AsyncEngine, backend: str, limit: int, before: tuple[datetime, int] | None = None
+) -> list[Row]:  # fmt: skip
+    """What operators did with it, the newest first."""
+    at, number = before or (None, None)
+    values = {"backend": backend, "at": at, "id": number, "limit": limit}
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(HISTORY, values)).mappings()]
+
+
+def digest_of(*parts: Any) -> str:
+    """A digest of what a person judges by."""
+    return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()
+
+
+def in_words(row: Mapping[str, Any], words: Words) -> str:
+    """What holds it, shortly."""
+    if row["quarantined"]:
+        told = words.gettext(N_("in quarantine, by {who}: {why}"))
+        return told.format(who=row["quarantined_by"], why=row["held_why"])
+    if row["paused"]:
+        told = words.gettext(N_("paused: {why}"))
+        return told.format(why=row["held_why"])
+    return words.gettext(N_("nothing"))
+
+
+def waiting_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
+    """What waits, as facts; beyond MOST it says so."""
+    many = words.number(found["orders"])
+    if found["orders"] >= MOST:
+        many = words.gettext(N_("{n} or more; the times are of those")).format(n=many)
+    return [
+        (words.gettext(N_("Orders that wait")), many),
+        (words.gettext(N_("Oldest")), words.moment(found["oldest"])),
+        (words.gettext(N_("Youngest")), words.moment(found["youngest"])),
+    ]
+
+
+def snapshot_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
+    """All that a release is judged by, as facts."""
+    newest = found["newest"]
+    return [
+        (words.gettext(N_("In quarantine since")), str(found["quarantined_at"])),
+        (words.gettext(N_("Put there by")), str(found["quarantined_by"])),
+        (words.gettext(N_("Why")), str(found["held_why"])),
+        (words.gettext(N_("Pieces of evidence")), words.number(found["pieces"])),
+        (words.gettext(N_("Of these, proof")), words.number(found["conclusive"])),
+        (words.gettext(N_("Number of the newest piece")), words.number(newest)),
+        (words.gettext(N_("Keys of receipts in force")), ", ".join(found["keys"]) or words.gettext(N_("none"))),
+        (words.gettext(N_("Digest")), str(found["digest"])),
+    ]
+
+
+def columns(words: Words) -> list[tuple[str, str]]:
+    """Of a sample of orders."""
+    headings = (N_("Order"), N_("Pharmacy"), N_("Reference"), N_("Accepted"))
+    keys = ("id", "pharmacy", "reference", "accepted_at")
+    return [(key, words.gettext(heading)) for key, heading in zip(keys, headings, strict=True)]
