@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.durations import instant
 from orders.errors import Fault, Malformed, NotSo
 from orders.journal import transactional
 from orders.tables_reconcile import Stage
@@ -69,12 +70,17 @@ def _choose(fields: Mapping[str, str]) -> Chosen:
         return asked.gather(fields, {"run": asked.number}, {})
     needed = {"backend": asked.backend, "since": asked.moment}
     chosen = asked.gather(fields, needed, {"until": asked.moment})
-    since, until = chosen["since"], chosen.get("until")
-    if datetime.fromisoformat(since) >= datetime.now(UTC):
+    since, until = _span(chosen)
+    if since >= datetime.now(UTC):
         raise Malformed([Fault("since", None, "is not over yet")])
-    if until is not None and datetime.fromisoformat(until) <= datetime.fromisoformat(since):
+    if until is not None and until <= since:
         raise Malformed([Fault("until", None, "must be after since")])
     return chosen
+
+
+def _span(chosen: Chosen) -> tuple[datetime, datetime | None]:
+    """From when, and until when; ages count from now."""
+    return instant(chosen["since"]), instant(chosen["until"]) if "until" in chosen else None
 
 
 async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
@@ -84,8 +90,7 @@ async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     row = (await sh.backends_of(desk)).get(chosen["backend"])
     short = await reconcile_runs.newest(desk.engine, backend=settings.backend, cut_short=True, limit=1)
     warning = words.gettext("Reconciliation {0} of this backend is under way, or was cut short: it can be resumed.")
-    since = datetime.fromisoformat(chosen["since"])
-    until = datetime.fromisoformat(chosen["until"]) if "until" in chosen else None
+    since, until = _span(chosen)
     span = {"backend": settings.backend, "since": since, "until": until or datetime.now(UTC)}
     return Preview(
         orders=await sh.in_time(kept.asked_about(desk.engine, span)),
@@ -156,8 +161,7 @@ async def _begun(desk: Desk, chosen: Chosen, reason: str) -> Run:
     """A new run, or one of before, with the record of it."""
     if "run" not in chosen:
         sh.settings_for(desk, chosen["backend"]).need("erp_url")
-        until = datetime.fromisoformat(chosen["until"]) if "until" in chosen else None
-        since = datetime.fromisoformat(chosen["since"])
+        since, until = _span(chosen)
         return await reconcile_runs.begin(desk.engine, chosen["backend"], since, until, reason)
     run = await kept.run(desk.engine, int(chosen["run"]))
     if run.state != Stage.RUNNING:
