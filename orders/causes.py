@@ -61,8 +61,8 @@ BEGIN
 END $$"""
 
 # 52 bits, which every JSON reader takes for the number that it is; the same in every journal.
-OF: Final = r"""CREATE FUNCTION relais_cause_of(backend text, reason text, status smallint, message text) RETURNS bigint
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
+OF: Final = r"""CREATE FUNCTION relais_cause_of(backend text, reason text, status smallint, message text)
+RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
 SELECT CAST(CAST('x' || left(encode(sha256(convert_to(concat_ws(E'\x1f', backend, reason,
   coalesce(CAST(status AS text), ''), message), 'UTF8')), 'hex'), 13) AS bit(52)) AS bigint) $$"""
 

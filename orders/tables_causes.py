@@ -16,9 +16,7 @@ STANDING = text("n > 0")  # the causes that anybody stands dead of
 causes = Table(
     "causes",
     metadata,
-    Column(
-        "id", BigInteger, primary_key=True, autoincrement=False, comment="of the four below, so that it is stable"
-    ),
+    Column("id", BigInteger, primary_key=True, autoincrement=False, comment="of the next four: it is stable"),
     Column("backend", Text, nullable=False),
     Column("reason", Text, nullable=False, comment="of the dead letters"),
     Column("status", SmallInteger, comment="HTTP's, where there was one"),

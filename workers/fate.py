@@ -24,8 +24,8 @@ UNSURE = frozenset({Kind.UNKNOWN, Kind.SUSPICIOUS})
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of a delivery: state, when it is due again, the attempts that count, reason, the last error and the
-    HTTP status that came with it.
+    """What becomes of a delivery: state, when it is due again, the attempts that count, reason, last error and its
+    HTTP status.
     """
 
     state: State

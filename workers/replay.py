@@ -24,8 +24,9 @@ from workers.operations import record
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which orders: every field that is not None narrows it. `reason` chooses dead letters by their reason;
-    `older` and `younger` are ages since acceptance; `ids` are orders' ids; `cause` is that of dead letters, which became so until `before`.
+    """Which orders: every field that is not None narrows it. `reason` chooses dead letters by their reason, `cause`
+    by their cause, `before` those that became so until then; `older` and `younger` are ages since acceptance; `ids`
+    are orders' ids.
     """
 
     state: State = State.ACCEPTED

@@ -24,7 +24,7 @@ STATEMENTS = [
     """CREATE INDEX ix_causes_n ON causes (n, id) WHERE n > 0""",
     """CREATE INDEX ix_causes_reason ON causes (reason, n, id) WHERE n > 0""",
     """COMMENT ON TABLE causes IS 'why orders are dead letters; only the leader changes a row, when it sums up'""",
-    """COMMENT ON COLUMN causes.id IS 'of the four below, so that it is stable'""",
+    """COMMENT ON COLUMN causes.id IS 'of the next four: it is stable'""",
     """COMMENT ON COLUMN causes.reason IS 'of the dead letters'""",
     """COMMENT ON COLUMN causes.status IS 'HTTP''s, where there was one'""",
     """COMMENT ON COLUMN causes.message IS 'the error, normalised by relais_cause_message'""",
@@ -97,8 +97,8 @@ BEGIN
   END LOOP;
   RETURN said;
 END $$""",
-    r"""CREATE FUNCTION relais_cause_of(backend text, reason text, status smallint, message text) RETURNS bigint
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    r"""CREATE FUNCTION relais_cause_of(backend text, reason text, status smallint, message text)
+RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
 SELECT CAST(CAST('x' || left(encode(sha256(convert_to(concat_ws(E'\x1f', backend, reason,
   coalesce(CAST(status AS text), ''), message), 'UTF8')), 'hex'), 13) AS bit(52)) AS bigint) $$""",
     """CREATE FUNCTION relais_cause() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -41,8 +41,7 @@ OTHERS: Final = text("""
 SELECT operator, act, CAST(sum(CAST(detail ->> 'orders' AS bigint)) AS bigint) AS orders
 FROM (SELECT * FROM operations ORDER BY id DESC LIMIT :recent) recent
 WHERE act IN ('replay', 'discard') AND operator <> :me AND at >= :since
-  AND (CAST(:cause AS text) IS NULL OR detail -> 'choice' ->> 'cause' = :cause OR detail -> 'ids' ?| CAST(:ids AS text[]))
-  AND (CAST(:cause AS text) IS NOT NULL OR detail -> 'ids' ?| CAST(:ids AS text[]))
+  AND (detail -> 'choice' ->> 'cause' = CAST(:cause AS text) OR detail -> 'ids' ?| CAST(:ids AS text[]))
 GROUP BY operator, act ORDER BY operator, act
 """)
 
@@ -132,9 +131,8 @@ async def _of_group(desk: Desk, chosen: Chosen, choice: Choice, words: Words, wa
         for row in sample if row["settled_at"] <= choice.before
     ]  # fmt: skip
     columns = [("id", _("Order")), ("pharmacy", _("Pharmacy")), ("reference", _("Reference")), ("since", _("Since"))]
-    return Preview(
-        orders, facts, listed, columns, digest([chosen, orders]), None if orders else _("None of them is left."), warning
-    )
+    left = None if orders else _("None of them is left.")
+    return Preview(orders, facts, listed, columns, digest([chosen, orders]), left, warning)
 
 
 async def _of_orders(desk: Desk, chosen: Chosen, choice: Choice, words: Words, warning: str | None) -> Preview:
@@ -198,7 +196,8 @@ async def _standing(engine: AsyncEngine, choice: Choice) -> int:
         return int((await replaying.preview(engine, choice))["orders"])
     async with engine.connect() as connection:
         group = await cause_reading.group(connection, choice.cause)
-        return max(0, group["orders"] - (await cause_reading.edges(connection, choice.cause, choice.before))["joined"])
+        edges = await cause_reading.edges(connection, choice.cause, choice.before)
+    return max(0, int(group["orders"]) - int(edges["joined"]))
 
 
 async def _others(engine: AsyncEngine, choice: Choice, since: datetime) -> str:
