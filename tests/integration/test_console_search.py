@@ -17,6 +17,7 @@ from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always
 from workers.console import cursors
 from workers.console.access.people import Role
 from workers.console.search import acts, asking
+from workers.console.search import acts, asking, pharmacy
 from workers.console.search.masking import line_reason, said
 from workers.console.words import languages
 from workers.delivery import deliver
@@ -110,6 +111,11 @@ def test_pages_follow_each_other_and_a_cursor_is_good_for_its_own_list_alone(
                 address = (
                     (query.split("?")[0] + more if more.startswith("?") else more) if "rel=" in answer.text else None
                 )
+            address = query
+            while address:
+                before, more, _ = answer.text.partition('" rel="next"')
+                follows = before.rsplit('href="', 1)[1].replace("&amp;", "&")
+                address = str(answer.url.join(follows)).removeprefix("https://console.test") if more else ""
             assert (len(seen), set(seen)) == (120, {str(each) for each in ids}), query
         good = cursors.seal(desk, "pharmacy all 990000002", [str(max(ids))])
         assert cursors.open(desk, "pharmacy all 990000002", good) == [str(max(ids))]
@@ -246,6 +252,7 @@ def test_a_page_reads_no_more_orders_than_it_shows(at_console: Callable[[Work], 
         await bench.sql("ANALYZE")
         queries: list[tuple[Any, dict[str, Any]]] = [
             (asking.BY_PHARMACY, {"q": "P3", "before": asking.LAST, "most": 51}),
+            (pharmacy.ORDERS, {"q": "P3", "before": asking.LAST, "most": 51}),
             (asking.BY_REFERENCE, {"q": "R-9000", "before": asking.LAST, "most": 51}),
             (asking.BY_BEGINNING, {"from": "R-", "after": asking.FIRST, "upto": "R.", "most": 51}),
         ]

@@ -43,6 +43,10 @@ _FIELDS: Final = "SELECT id, pharmacy, reference, received_at FROM orders"
 
 BY_REFERENCE: Final = text(_SHOWN.format(
     chosen=f"{_FIELDS} WHERE reference = :q AND id < :before ORDER BY id DESC LIMIT :most", turn="o.id DESC",
+# So only the index over (pharmacy, id) serves: by the id alone a planner would read other pharmacies' orders.
+OF_PHARMACY: Final = "(pharmacy, id) < (:q, :before) AND pharmacy >= :q ORDER BY pharmacy DESC, id DESC"
+    chosen=f"{_FIELDS} WHERE reference ~>=~ :q AND reference ~<=~ :q AND id < :before "
+           "ORDER BY reference USING ~>~, id DESC LIMIT :most", turn="o.id DESC",
 ))  # fmt: skip
 # Along the index over (reference, id), whose order is that of the bytes.
 BY_BEGINNING: Final = text(_SHOWN.format(
@@ -51,6 +55,7 @@ BY_BEGINNING: Final = text(_SHOWN.format(
 ))  # fmt: skip
 BY_PHARMACY: Final = text(_SHOWN.format(
     chosen=f"{_FIELDS} WHERE pharmacy = :q AND id < :before ORDER BY id DESC LIMIT :most", turn="o.id DESC",
+    chosen=f"{_FIELDS} WHERE {OF_PHARMACY} LIMIT :most", turn="o.id DESC",
 ))  # fmt: skip
 BY_IDS: Final = text(_SHOWN.format(
     chosen=f"{_FIELDS} WHERE id = ANY(CAST(:ids AS uuid[]))", turn="o.id DESC",

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.states import State
 from workers.console.search.asking import LAST, SHOWN
+from workers.console.search.asking import LAST, OF_PHARMACY, SHOWN
 from workers.console.search.life import standing
 from workers.console.search.masking import Text, line_reason
 from workers.console.search.outlook import outlook
@@ -31,6 +32,8 @@ SELECT o.id, o.reference, o.received_at, o.body, d.state, d.backend, d.due_at, d
   d.settled_at, d.unsure, r.lines, clock_timestamp() AS now
 FROM (SELECT id, reference, received_at, body FROM orders WHERE pharmacy = :pharmacy AND id < :before
   ORDER BY id DESC LIMIT :most) o
+ORDERS: Final = text(f"""
+FROM (SELECT id, reference, received_at, body FROM orders WHERE {OF_PHARMACY} LIMIT :most) o
 JOIN deliveries d ON d.order_id = o.id
 LEFT JOIN LATERAL (SELECT CAST(lines AS text) AS lines FROM receipts WHERE order_id = o.id
   ORDER BY received_at DESC LIMIT 1) r ON true
@@ -74,7 +77,7 @@ async def orders_of(
 ) -> Orders:  # fmt: skip
     """A page of a pharmacy's orders, the newest first."""
     before = LAST if after is None else UUID(after[0])
-    values = {"pharmacy": pharmacy, "before": before, "most": SHOWN + 1}
+    values = {"pharmacy": pharmacy, "before": before, "most": SHOWN + 1, "q": pharmacy}
     rows = (await connection.execute(ORDERS, values)).all()
     backends = await standing(connection)
     shown = [_ordered(row, backends, words) for row in rows[:SHOWN]]
