@@ -68,6 +68,21 @@ def test_the_intake_says_when_it_is_ready_and_stops_gently(
     assert not front.is_alive()
 
 
+def test_the_console_says_when_it_is_ready_and_stops_at_once(
+    leash: Leash, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relais, port = CommandLine(capsys, environment(settings)), choose()
+    url = f"http://127.0.0.1:{port}"
+    with running(leash, "console", command("console", "--port", str(port)), environment(settings)) as (process, log):
+        assert f'"event":"ready","url":"{url}"' in log.read_text()
+        assert asked(f"{url}/healthz") == (200, b'{"status":"ok"}')
+        taken = relais("console", "--port", str(port))
+        assert (taken.code, f"cannot listen on 127.0.0.1:{port}" in taken.err) == (2, True)
+        os.kill(process.pid, signal.SIGTERM)
+        assert until(lambda: process.poll() is not None, 10)
+        assert process.poll() == 0
+
+
 def test_flower_shows_dispatches_to_those_who_have_the_password(leash: Leash, settings: Settings) -> None:
     port = choose()
     with running(leash, "flower", command("flower", "--port", str(port)), environment(settings)) as (process, log):

@@ -197,7 +197,7 @@ def _weight(column: list[str]) -> float:
     """How much of the page's width a column gets: as its text is long, and so that short words are not broken."""
     longest = max(len(said) for said in column)
     word = max((len(word) for said in column for word in said.split()), default=0)
-    return max(NARROW, 1.4 * min(word, WORD), min(BROAD, longest) ** 0.85)
+    return max(float(NARROW), 1.4 * min(word, WORD), float(min(BROAD, longest) ** 0.85))
 
 
 def _fitting(pdf: FPDF, said: str, wide: float) -> str:

@@ -18,12 +18,15 @@ NAMES: Final = (
     N_("Acts of operators"), N_("Evidence against backends"), N_("What the backends have, as they were asked"),
     N_("Attempts by outcome"), N_("Dead letters as they stand"), N_("Backends, as they stand"),
     N_("Ledger by hour of acceptance"), N_("Ledger by day of acceptance"), N_("The first 500 are shown."),
-    N_("no."), N_("at"), N_("operator"), N_("act"), N_("reason"), N_("detail"), N_("backend"), N_("kind"), N_("proof"),
+    N_("no."), N_("at"), N_("operator"), N_("act"), N_("reason"), N_("detail"), N_("backend"), N_("kind"),
+    N_("proof"),
     N_("pieces"), N_("orders"), N_("first"), N_("last"), N_("since"), N_("until"), N_("state"), N_("present"),
-    N_("missing"), N_("resent"), N_("altered"), N_("unknown"), N_("foreign"), N_("outcome"), N_("attempts"), N_("name"),
+    N_("missing"), N_("resent"), N_("altered"), N_("unknown"), N_("foreign"), N_("outcome"), N_("attempts"),
+    N_("name"),
     N_("circuit"), N_("changed at"), N_("quarantined"), N_("quarantined at"), N_("quarantined by"), N_("held why"),
     N_("adds up"), N_("blocks"), N_("rows in them"), N_("rows not sealed yet"), N_("last block in the anchor"),
-    N_("receipts with a signature"), N_("of which wrong"), N_("last block"), N_("sealed"), N_("with key"), N_("its mac"),
+    N_("receipts with a signature"), N_("of which wrong"), N_("last block"), N_("sealed"), N_("with key"),
+    N_("its mac"),
     N_("verification"), N_("no fault"), N_("faults, see above"),
 )  # fmt: skip
 assert {name for unit in UNITS for name in unit[1:]} <= set(NAMES)
