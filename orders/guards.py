@@ -12,7 +12,6 @@ from orders.tables import attempts, events, operations, orders, receipts
 from orders.tables_acts import acts
 from orders.tables_causes import cause_notes, cause_tallies, causes
 from orders.tables_console import accounts, console_logins, console_secrets, console_sessions
-from orders.tables_console import accounts, console_secrets, console_sessions
 from orders.tables_front import asides
 from orders.tables_products import order_products, products_known
 from orders.tables_proof import seals
@@ -28,7 +27,6 @@ APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, se
 AT_WILL: Final = (
     replays, tallies, workers, accounts, console_sessions, console_logins, samples, acts, console_secrets,
     order_products, products_known, causes, cause_tallies,
-    replays, tallies, workers, accounts, console_sessions, console_secrets, order_products, products_known, acts,
 )  # fmt: skip
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"

@@ -39,7 +39,6 @@ STATEMENTS = [
     """COMMENT ON COLUMN console_secrets.secret IS 'random; all consoles of a journal share it'""",
     """CREATE INDEX ix_orders_reference_id ON orders (reference text_pattern_ops, id)""",
     """CREATE INDEX ix_operations_order ON operations ((detail ->> 'order')) WHERE detail ? 'order'""",
-    """CREATE INDEX ix_operations_backend ON operations ((detail ->> 'backend'), id)""",
     """CREATE INDEX ix_operations_ids ON operations USING gin ((detail -> 'ids') jsonb_path_ops)""",
     """CREATE INDEX ix_seals_to_tx ON seals (to_tx)""",
 ]

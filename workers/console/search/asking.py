@@ -41,10 +41,9 @@ FROM ({chosen}) o JOIN deliveries d ON d.order_id = o.id ORDER BY {turn}
 """
 _FIELDS: Final = "SELECT id, pharmacy, reference, received_at FROM orders"
 
-BY_REFERENCE: Final = text(_SHOWN.format(
-    chosen=f"{_FIELDS} WHERE reference = :q AND id < :before ORDER BY id DESC LIMIT :most", turn="o.id DESC",
 # So only the index over (pharmacy, id) serves: by the id alone a planner would read other pharmacies' orders.
 OF_PHARMACY: Final = "(pharmacy, id) < (:q, :before) AND pharmacy >= :q ORDER BY pharmacy DESC, id DESC"
+BY_REFERENCE: Final = text(_SHOWN.format(
     chosen=f"{_FIELDS} WHERE reference ~>=~ :q AND reference ~<=~ :q AND id < :before "
            "ORDER BY reference USING ~>~, id DESC LIMIT :most", turn="o.id DESC",
 ))  # fmt: skip
@@ -54,7 +53,6 @@ BY_BEGINNING: Final = text(_SHOWN.format(
            "ORDER BY reference USING ~<~, id LIMIT :most", turn="o.reference USING ~<~, o.id",
 ))  # fmt: skip
 BY_PHARMACY: Final = text(_SHOWN.format(
-    chosen=f"{_FIELDS} WHERE pharmacy = :q AND id < :before ORDER BY id DESC LIMIT :most", turn="o.id DESC",
     chosen=f"{_FIELDS} WHERE {OF_PHARMACY} LIMIT :most", turn="o.id DESC",
 ))  # fmt: skip
 BY_IDS: Final = text(_SHOWN.format(

@@ -16,7 +16,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.states import State
-from workers.console.search.asking import LAST, SHOWN
 from workers.console.search.asking import LAST, OF_PHARMACY, SHOWN
 from workers.console.search.life import standing
 from workers.console.search.masking import Text, line_reason
@@ -27,12 +26,9 @@ SHOWS: Final = {"all": N_("All orders"), "missing": N_("What is missing")}
 SETTLED: Final = (State.DELIVERED, State.CANCELLED, State.DISCARDED)
 MOST_LINES: Final = 20  # of an order that are named as missing
 
-ORDERS: Final = text("""
+ORDERS: Final = text(f"""
 SELECT o.id, o.reference, o.received_at, o.body, d.state, d.backend, d.due_at, d.lease_until, d.reason, d.error,
   d.settled_at, d.unsure, r.lines, clock_timestamp() AS now
-FROM (SELECT id, reference, received_at, body FROM orders WHERE pharmacy = :pharmacy AND id < :before
-  ORDER BY id DESC LIMIT :most) o
-ORDERS: Final = text(f"""
 FROM (SELECT id, reference, received_at, body FROM orders WHERE {OF_PHARMACY} LIMIT :most) o
 JOIN deliveries d ON d.order_id = o.id
 LEFT JOIN LATERAL (SELECT CAST(lines AS text) AS lines FROM receipts WHERE order_id = o.id
@@ -77,7 +73,7 @@ async def orders_of(
 ) -> Orders:  # fmt: skip
     """A page of a pharmacy's orders, the newest first."""
     before = LAST if after is None else UUID(after[0])
-    values = {"pharmacy": pharmacy, "before": before, "most": SHOWN + 1, "q": pharmacy}
+    values = {"q": pharmacy, "before": before, "most": SHOWN + 1}
     rows = (await connection.execute(ORDERS, values)).all()
     backends = await standing(connection)
     shown = [_ordered(row, backends, words) for row in rows[:SHOWN]]
