@@ -13,7 +13,8 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks import multitude
-from benchmarks.console import LARGEST, PAGES, found as fill_products
+from benchmarks.console import LARGEST, PAGES
+from benchmarks.console import found as fill_products
 from config.settings import Settings
 from orders.journal import connect
 from tests.console import serving
