@@ -25,6 +25,7 @@ from workers.operations import last
 MOST: Final = 5_000
 SAMPLE: Final = 10
 Row = dict[str, Any]
+CIRCUITS: Final = {"closed": N_("closed"), "open": N_("open"), "half_open": N_("half open")}
 
 PARTS: Final = (
     "state = 'accepted' AND turn = 0", "state = 'accepted' AND turn > 0", "state IN ('dispatched', 'delivering')",
