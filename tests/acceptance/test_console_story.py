@@ -62,7 +62,7 @@ def test_an_outage_is_seen_held_released_and_replayed_by_two(relais: Relais, bro
         jeanne.sound("story-1-open")
         # Quarantine, by a double click: one operation.
         act(jeanne, "/acts/quarantine?backend=erp", WHY, clicks=2)
-        jeanne.says("[Tt]ermin|[Ff]ait", "main")
+        jeanne.page.locator("#progress .pill.good").wait_for()
         jeanne.page.reload()
         jeanne.sound("story-2-quarantined")
         assert outside(lambda: done(relais, "quarantine")) == 1
