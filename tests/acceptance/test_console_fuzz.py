@@ -39,8 +39,8 @@ TEXT = {"anyOf": [{"type": "string"}, ODD]}
 # What the console's forms hold; a route takes what it knows of it.
 FORM = (
     "reason", "because", "act", "sees", "confirm", "backend", "id", "cause", "order", "text", "note", "digest", "to",
-    "from", "since", "until", "run", "priority", "pharmacy", "older", "younger", "hold", "rate", "name", "password", "old",
-    "new", "again", "next", "language", "theme", "q", "by", "after", "cursor",
+    "from", "since", "until", "run", "priority", "pharmacy", "older", "younger", "hold", "rate", "name", "password",
+    "old", "new", "again", "next", "language", "theme", "q", "by", "after", "cursor",
 )  # fmt: skip
 KINDS_OF_VALUES: dict[str, list[str]] = {
     "backend": ["erp", "no-such"], "act": ["019a0000-0000-7000-8000-000000000000"], "priority": ["urgent", "normal"],

@@ -69,13 +69,13 @@ def test_an_outage_is_seen_held_released_and_replayed_by_two(relais: Relais, bro
         # The ERP is back, but nothing is sent.
         before = sum(relais.effects().values())
         relais.dial()
+        act(jeanne, "/acts/replay-start?backend=erp&hold=yes", "Reprise par paliers")
         act(jeanne, "/acts/release-propose?backend=erp", "Sauvegarde restaurée, vue avec la DSI")
         jeanne.sound("story-3-proposed")
         assert sum(relais.effects().values()) == before
         # A second person sees the very snapshot, and approves.
         karim.go("/backend/erp")
         karim.sound("story-4-proposal")
-        act(jeanne, "/acts/replay-start?backend=erp&hold=yes", "Reprise par paliers")
         karim.go("/backend/erp")
         karim.page.locator("a[href*='release-approve']").first.click()
         karim.sound("story-5-approve")
