@@ -46,7 +46,8 @@ async def _holding(desk: Desk, name: str, words: Words, row: Mapping[str, Any]) 
     found = await standing.backlog(desk.engine, name)
     facts = [
         (words.gettext("Backend"), name), (words.gettext(N_("Holds it now")), standing.in_words(row, words)),
-        (words.gettext(N_("Circuit")), words.gettext(standing.CIRCUITS[row["circuit"]])), *standing.waiting_facts(found, words),
+        (words.gettext(N_("Circuit")), words.gettext(standing.CIRCUITS[row["circuit"]])),
+        *standing.waiting_facts(found, words),
     ]  # fmt: skip
     sees = standing.digest_of(row["paused"], row["quarantined"], row["quarantined_at"], row["rate"])
     exact = found["orders"] if found["orders"] < standing.MOST else None
