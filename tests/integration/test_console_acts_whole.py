@@ -6,7 +6,7 @@ import asyncio
 import re
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -16,7 +16,7 @@ from config.settings import Settings
 from tests.console import Browser, Site, serving, text_of
 from tests.integration.test_console_dead import die
 from tests.integration.test_console_recovery import simulated
-from tests.integration.test_delivery import Bench, Kind, Scripted, always
+from tests.integration.test_delivery import Bench
 from tests.integration.test_replays import Recovery, backlog
 from tests.integration.test_seals import KEY, some_life
 from tests.pages import Form, forms_of, links_of
@@ -374,7 +374,9 @@ def test_of_an_act_whose_end_nobody_saw_only_its_own_operations_are_shown(settin
                 with acting_as("jeanne", act):
                     async with engine.connect() as connection:
                         await record(connection, "replay", WHY, {"orders": 1})
-            await it.sql("UPDATE acts SET beat_at = now() - interval '1 hour', started_at = now() - interval '2 hours'")
+            await it.sql(
+                "UPDATE acts SET beat_at = now() - interval '1 hour', started_at = now() - interval '2 hours'"
+            )
             page = await it.page(f"/act/{number}")
             assert "nobody saw how it ended" in text_of(page)
             assert [each for each in links_of(page) if each.startswith("/operations/")] == ["/operations/1"]

@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import psutil
@@ -13,16 +12,11 @@ import pytest
 from fastapi.routing import APIRoute
 from sqlalchemy import text
 
-from config.embedded.leash import Leash
-from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
-from config.embedded.valkey import Valkey
 from config.settings import Settings
-from orders.journal import migrate
 from tests.console import Browser, Site, serving, text_of
 from tests.waiting import auntil
 from workers.console.access import sessions
-from workers.console.access.sessions import COOKIE
 from workers.console.live import pulse, series
 
 SOON = 3.5  # seconds, on a busy machine
@@ -77,7 +71,9 @@ async def all_in_time(site: Site, browser: Browser) -> None:
     answers = await asyncio.gather(*(timed(browser, path) for path in paths))
     late = {path: took for path, (_, took) in zip(paths, answers, strict=True) if took > SOON}
     assert not late
-    wrong = {path: each.status_code for path, (each, _) in zip(paths, answers, strict=True) if each.status_code == 500}
+    wrong = {
+        path: each.status_code for path, (each, _) in zip(paths, answers, strict=True) if each.status_code == 500
+    }
     assert not wrong
 
 
@@ -130,12 +126,12 @@ def test_while_postgresql_is_frozen_every_page_answers_and_recovers(
 
 
 def test_the_first_sentence_says_where_orders_are_kept(settings: Settings) -> None:
+    from datetime import UTC, datetime
+
     from workers.console.live.known import Known
     from workers.console.live.pulse import Seen
     from workers.console.overview.telling import told
     from workers.console.words import languages
-
-    from datetime import UTC, datetime
 
     now = datetime.now(UTC)
     for mode, kept in (("spill", "orders are taken in and wait in Redis"), ("refusing", "Orders are refused")):
