@@ -21,12 +21,14 @@ from config.settings import Settings
 from orders.journal import migrate
 from tests.console import Browser, Site, serving, text_of
 from tests.waiting import auntil
+from workers.console import patience
 from workers.console.access import sessions
 from workers.console.access.sessions import COOKIE
 from workers.console.live import pulse, series
 from workers.console.live.known import Known
 from workers.console.live.pulse import Seen
 from workers.console.overview.telling import told
+from workers.console.recovery import lately
 from workers.console.words import languages
 
 SOON = 3.5  # seconds, on a busy machine
@@ -53,7 +55,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         for module, name, seconds in (
             (pulse, "BEAT", 0.1), (pulse, "SURVEY", 0.1), (pulse, "SHARE", 0), (series, "FRESH", 0.1),
-            (sessions, "FRESH", 0.1),
+            (sessions, "FRESH", 0.1), (sessions, "PATIENCE", 0.4), (series, "PATIENCE", 0.4), (pulse, "WAIT", 0.4),
+            (patience, "LEAST", 0.4), (lately, "PATIENCE", 0.5),
         ):  # fmt: skip
             patch.setattr(module, name, seconds)
         yield
