@@ -377,7 +377,9 @@ def test_of_an_act_whose_end_nobody_saw_only_its_own_operations_are_shown(settin
                 with acting_as("jeanne", act):
                     async with engine.connect() as connection:
                         await record(connection, "replay", WHY, {"orders": 1})
-            await it.sql("UPDATE acts SET beat_at = now() - interval '1 hour'")
+            await it.sql(
+                "UPDATE acts SET beat_at = now() - interval '1 hour', started_at = now() - interval '2 hours'"
+            )
             page = await it.page(f"/act/{number}")
             assert "nobody saw how it ended" in text_of(page)
             assert [each for each in links_of(page) if each.startswith("/operations/")] == ["/operations/1"]

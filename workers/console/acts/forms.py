@@ -35,7 +35,7 @@ class Asked:
 
 
 def chosen_fields(pairs: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """The fields that choose: trimmed, on one line each, empty ones left out, repeated ones joined by commas.
+    """The fields that choose: trimmed, ends of lines made spaces, empty ones left out, repeated ones with commas.
 
     Raises Malformed.
     """

@@ -15,8 +15,8 @@ ASKED: Final = {
     "id": N_("Orders named"), "ids": N_("Orders named"), "cause": N_("Number of the cause"),
     "before": N_("As it stood at"), "pharmacy": N_("Pharmacy"), "priority": N_("Priority"),
     "older": N_("Accepted longer ago than"), "younger": N_("Accepted within the last"),
-    "hold": N_("Waits after each stage"), "replay": N_("Replay"), "stage": N_("Stage"), "run": N_("Reconciliation"),
-    "since": N_("Since"), "until": N_("Until"),
+    "hold": N_("Waits after each stage"), "replay": N_("Replay"), "stage": N_("Stage"),
+    "run": N_("Reconciliation"), "since": N_("Since"), "until": N_("Until"),
     "to": N_("To the backend"), "from": N_("From the backend"), "although_unknown": N_("May be with their backend"),
 }  # fmt: skip
 LEADS: Final = {
