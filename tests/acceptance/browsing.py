@@ -40,11 +40,13 @@ AXE = Path(__file__).with_name("axe.min.js").read_text()
 TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 RUN = """async tags => {
   const found = await axe.run(document, {runOnly: {type: "tag", values: tags}, resultTypes: ["violations"]});
-  return found.violations.flatMap(rule => rule.nodes.map(node => `${rule.id}: ${node.html.slice(0, 300)} ${node.any.map(x => x.message)}`));
+  return found.violations.flatMap(rule => rule.nodes.map(node =>
+    `${rule.id}: ${node.html.slice(0, 300)} ${node.any.map(each => each.message)}`));
 }"""
 WIDTH = "document.scrollingElement.scrollWidth"
 SHIFTS = """() => { window.shifted = []; new PerformanceObserver(list => { for (const entry of list.getEntries())
-  if (!entry.hadRecentInput) window.shifted.push([entry.value, entry.sources.map(each => each.node && (each.node.id || each.node.className || each.node.nodeName))]);
+  if (!entry.hadRecentInput) window.shifted.push([entry.value,
+    entry.sources.map(each => each.node && (each.node.id || each.node.className || each.node.nodeName))]);
 }).observe({type: "layout-shift", buffered: true}); }"""
 SIZES = {"desktop": (1280, 800), "phone": (375, 812)}
 MOST = 20_000  # milliseconds that anything may take, on a machine that does other things
@@ -60,6 +62,9 @@ class Look(NamedTuple):
 
     def __str__(self) -> str:
         return "-".join(self)
+
+
+USUAL = Look()
 
 
 @dataclass
@@ -150,7 +155,7 @@ class Browsers:
         self._browser, self.base, self._database_url = browser, base, database_url
 
     @contextmanager
-    def stranger(self, look: Look = Look(), **options: Any) -> Iterator[Visitor]:
+    def stranger(self, look: Look = USUAL, **options: Any) -> Iterator[Visitor]:
         """A browser that nobody is logged in with."""
         width, height = SIZES[look.size]
         context = self._browser.new_context(
@@ -164,7 +169,7 @@ class Browsers:
             context.close()
 
     @contextmanager
-    def someone(self, name: str, role: Role, look: Look = Look(), **options: Any) -> Iterator[Visitor]:
+    def someone(self, name: str, role: Role, look: Look = USUAL, **options: Any) -> Iterator[Visitor]:
         """A browser with a session of that account, which is made when there is none."""
         token = outside(lambda: asyncio.run(begin(self._database_url, name, role)))
         with self.stranger(look, **options) as visitor:

@@ -1,4 +1,4 @@
-"""Every route of the running console tried by schemathesis, by a stranger and by an approver: no 5xx, no tag of theirs."""
+"""Every route of the running console tried by schemathesis, as a stranger and as an approver: no 5xx, no tag."""
 
 import json
 import subprocess
@@ -38,9 +38,9 @@ ODD = {
 TEXT = {"anyOf": [{"type": "string"}, ODD]}
 # What the console's forms hold; a route takes what it knows of it.
 FORM = (
-    "reason", "act", "sees", "confirm", "backend", "id", "cause", "order", "text", "note", "digest", "to", "from", "since",
-    "until", "run", "priority", "pharmacy", "older", "younger", "hold", "rate", "name", "password", "old", "new", "again",
-    "next", "language", "theme", "q", "by", "after", "cursor",
+    "reason", "because", "act", "sees", "confirm", "backend", "id", "cause", "order", "text", "note", "digest", "to",
+    "from", "since", "until", "run", "priority", "pharmacy", "older", "younger", "hold", "rate", "name", "password",
+    "old", "new", "again", "next", "language", "theme", "q", "by", "after", "cursor",
 )  # fmt: skip
 KINDS_OF_VALUES: dict[str, list[str]] = {
     "backend": ["erp", "no-such"], "act": ["019a0000-0000-7000-8000-000000000000"], "priority": ["urgent", "normal"],

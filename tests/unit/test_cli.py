@@ -34,7 +34,8 @@ COMMANDS = [
     "client change", "client rotate", "client revoke", "webhook add", "webhook list", "webhook rotate",
     "webhook enable", "webhook disable", "webhook test", "webhook notices", "webhook move", "webhook remove",
     "spill asides", "spill readmit", "dead list", "dead groups", "dead show", "dead replay", "dead discard",
-    "spool status", "spool flush", "spool export", "space", "queue head", "queue drop", "exporter", "secrets", "acl", "console",
+    "spool status", "spool flush", "spool export", "space", "queue head", "queue drop", "exporter", "secrets", "acl",
+    "console",
     "account add", "account list", "account role", "account password", "account disable", "account enable",
     "account logout",
 ]  # fmt: skip

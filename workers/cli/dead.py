@@ -51,7 +51,9 @@ def grouped(
     if as_json:
         show.document([{name: value for name, value in each.items() if name != "shown_at"} for each in found])
     else:
-        show.table("Dead letters by cause", found, ("id", "orders", "backend", "reason", "status", "message", "last_at"))
+        show.table(
+            "Dead letters by cause", found, ("id", "orders", "backend", "reason", "status", "message", "last_at")
+        )
 
 
 @dead.command("list")

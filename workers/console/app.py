@@ -20,6 +20,7 @@ from workers.console.dead import pages as dead
 from workers.console.desk import Desk
 from workers.console.failing import add_handlers
 from workers.console.overview import pages as overview
+from workers.console.patience import Patience
 from workers.console.recovery import pages as recovery
 from workers.console.report import pages as report
 from workers.console.search import pages as search
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(room.router)
     add_handlers(app)
     app.state.end_streams = partial(_end_streams, app)
+    app.add_middleware(Patience)
     app.add_middleware(Doorkeeper)
     app.add_middleware(Shield)
     return app

@@ -19,10 +19,12 @@ from workers.console.live.pulse import Pulse
 from workers.console.live.series import Series
 from workers.console.live.stream import Streams
 from workers.console.overview.board import Board
+from workers.console.prompt import promptly
 from workers.console.rendering import Pages
 
 POOL: Final = 8  # connections; a page takes one, briefly
 STATEMENT: Final = 10.0  # seconds for one statement of a page
+PATIENCE: Final = 1.0  # seconds for the key of cursors, which most pages do without
 
 
 @dataclass(slots=True)
@@ -60,9 +62,9 @@ class Desk:
 
 async def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
-    if desk.secret is None:
+    if desk.secret is None and desk.pulse.seen.journal.out is None:
         try:
-            desk.secret = await secret_of(desk.engine)
+            desk.secret = await promptly(PATIENCE, secret_of(desk.engine))
         except Exception as error:
             if not unreachable(error):  # pages that live without the journal say so themselves
                 raise

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from orders.errors import Forbidden, Malformed, NotFound, NotSo, RelaisError, Throttled, TooLate, Unauthorised
 from orders.journal import unreachable
 from workers.console.rendering import page
+from workers.console.shielding import SAFE
 from workers.console.words import N_
 
 log = logging.getLogger("relais.console")
@@ -36,20 +37,25 @@ TITLES: Final = {
 def add_handlers(app: FastAPI) -> None:
     """Let every error become a page."""
     for kind in (RelaisError, HTTPException, RequestValidationError, Exception):
-        app.add_exception_handler(kind, _answer)
+        app.add_exception_handler(kind, answer)
 
 
-async def _answer(request: Request, error: Exception) -> Response:
+async def answer(request: Request, error: Exception, *, nothing_done: bool = False) -> Response:
+    """The page that tells of this error; `nothing_done` says for sure that the request began nothing."""
     if isinstance(error, Unauthorised):
         return _to_login(request)
     status, said = _status(error), _said(error)
     if status == 500:
         log.error("a page failed", exc_info=error, extra={"path": request.url.path})
     title = TITLES.get(status, TITLES[500])
-    answer = page(request, "failed.html", status=status, title=title, said=said, code=status)
+    looks = request.method in SAFE
+    told = page(
+        request, "failed.html", status=status, title=title, said=said, code=status, looks=looks,
+        nothing_done=nothing_done or looks, intake=request.app.state.desk.pulse.seen.intake,
+    )  # fmt: skip
     if isinstance(error, Throttled):
-        answer.headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    return answer
+        told.headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    return told
 
 
 def _to_login(request: Request) -> Response:

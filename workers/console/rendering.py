@@ -42,7 +42,8 @@ class Pages:
         found = self._environments[self.language(request).code].get_template(template)
         theme = request.cookies.get(THEME)
         person = getattr(request.state, "person", None)
-        stores = request.app.state.desk.board.stores(self.language(request).code) if person else ""
+        told = person or getattr(request.state, "unasked", None)
+        stores = request.app.state.desk.board.stores(self.language(request).code) if told else ""
         return found.render(
             person=person, csrf=person.csrf if person else "", path=request.url.path, stores=stores,
             theme=theme if theme in THEMES else THEMES[0], **context,

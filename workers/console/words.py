@@ -18,7 +18,6 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 
 LOCALES: Final = ("fr", "en")  # the first is what a browser that says nothing gets
-DAY: Final = timedelta(days=1)
 NONE: Final = "\N{EN DASH}"
 
 
@@ -60,10 +59,10 @@ class Words:
         return NONE if at is None else format_datetime(at, "d MMM yyyy HH:mm:ss z", self._zone, locale=self._locale)
 
     def clock(self, at: datetime | None) -> str:
-        """The time, with the day when it is not within a day of now."""
+        """The time, with the day when that is not today."""
         if at is None:
             return NONE
-        if abs(datetime.now(UTC) - at) < DAY:
+        if datetime.now(self._zone).date() == at.astimezone(self._zone).date():
             return format_time(at, "HH:mm:ss", self._zone, locale=self._locale)
         return format_datetime(at, "d MMM HH:mm", self._zone, locale=self._locale)
 

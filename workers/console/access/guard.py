@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orders.errors import Forbidden, Unauthorised
 from workers.console.access.people import Person, Role
-from workers.console.access.sessions import COOKIE
+from workers.console.access.sessions import COOKIE, Unasked
 from workers.console.shielding import SAFE
 
 FIELD: Final = "csrf"
@@ -24,7 +24,10 @@ HEADER: Final = "x-csrf-token"  # for requests that are no forms
 
 
 class Doorkeeper:
-    """An ASGI middleware: puts the `Person`, or None, into `request.state.person`."""
+    """An ASGI middleware: puts the `Person`, or None, into `request.state.person`.
+
+    Where the journal alone knows whose session it is and cannot be asked, `request.state.unasked` is what went wrong.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         """Around `app`."""
@@ -34,17 +37,22 @@ class Doorkeeper:
         """One request, or the lifespan."""
         if scope["type"] == "http" and not scope["path"].startswith("/static/"):
             token = HTTPConnection(scope).cookies.get(COOKIE)
-            scope.setdefault("state", {})["person"] = await scope["app"].state.desk.sessions.find(token)
+            state = scope.setdefault("state", {})
+            state["person"] = state["unasked"] = None
+            try:
+                state["person"] = await scope["app"].state.desk.sessions.find(token)
+            except Unasked as error:
+                state["unasked"] = error
         await self._app(scope, receive, send)
 
 
 def at_least(role: Role) -> Callable[[Request], Awaitable[Person]]:
-    """A dependency: the person, who has this role; raises Unauthorised and Forbidden."""
+    """A dependency: the person, who has this role; raises Unauthorised, Forbidden and Unasked."""
 
     async def let_in(request: Request) -> Person:
         person: Person | None = getattr(request.state, "person", None)
         if person is None:
-            raise Unauthorised("nobody is logged in")
+            raise getattr(request.state, "unasked", None) or Unauthorised("nobody is logged in")
         if request.method not in SAFE:
             await check_token(request, person)
         if not person.role.covers(role):

@@ -7,7 +7,6 @@ is out of reach those that were found before still count, for looking: no act wo
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import secrets
@@ -23,9 +22,10 @@ from config.settings import Settings
 from orders.errors import Unauthorised
 from orders.journal import unreachable
 from workers.console.access.people import Person, Role
+from workers.console.prompt import promptly
 
 COOKIE: Final = "__Host-relais"  # only over TLS or on loopback, only to us, not to scripts (RFC 6265bis, 4.1.3.2)
-PATIENCE: Final = 1.5  # seconds that a page waits for the journal to say who comes
+PATIENCE: Final = 1.0  # seconds that a page waits for the journal to say who comes
 AGAIN: Final = 2.0  # seconds after which a journal that was out is asked again
 FRESH: Final = 2.0  # seconds that a session is taken for what it was when it was last looked up
 SEEN_EVERY: Final = 30.0  # seconds between two notes that it is in use
@@ -56,6 +56,10 @@ SELECT created_at, seen_at, address, digest = :digest AS this FROM console_sessi
 WHERE account = :account AND expires_at > clock_timestamp()
   AND seen_at > clock_timestamp() - make_interval(secs => :idle) ORDER BY created_at DESC LIMIT 50
 """)
+
+
+class Unasked(ConnectionError):
+    """Nobody knows whose session it is: the journal would."""
 
 
 @dataclass(slots=True)
@@ -93,7 +97,10 @@ class Sessions:
         return token
 
     async def find(self, token: str | None) -> Person | None:
-        """Whose session it is; None for none that is in force."""
+        """Whose session it is; None for none that is in force.
+
+        Raises Unasked when the journal is out of reach and nobody was found by it before.
+        """
         if not token or len(token) > LONGEST:
             return None
         digest, now = _digest(token), time.monotonic()
@@ -104,12 +111,13 @@ class Sessions:
         if known is not None and now < self._out_until:
             return self._remembered(known, now)
         try:
-            async with asyncio.timeout(PATIENCE):
-                found = await self._look(digest)
+            found = await promptly(PATIENCE, self._look(digest))
         except Exception as error:
             if not unreachable(error):
                 raise
             self._out_until = time.monotonic() + AGAIN
+            if known is None:
+                raise Unasked("the journal cannot be asked whose session this is") from error
             return self._remembered(known, now)
         if found is None:
             self._known.pop(digest, None)
@@ -146,9 +154,9 @@ class Sessions:
                 await connection.execute(SEEN, {"digest": digest})
         return row
 
-    def _remembered(self, known: _Known | None, now: float) -> Person | None:
+    def _remembered(self, known: _Known, now: float) -> Person | None:
         """Whose it was, by what this process knows, while nobody can be asked."""
-        if known is None or now > known.until or now - known.used > self.settings.console_idle:
+        if now > known.until or now - known.used > self.settings.console_idle:
             return None
         known.used = now
         return known.person

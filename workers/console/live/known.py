@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from orders.journal import unreachable
 log = logging.getLogger("relais.console")
 
 PATIENCE: Final = 2.0  # seconds
+BRIEF: Final = 0.2  # seconds, for one that is out: it holds up no beat, and is asked all the same
 
 T = TypeVar("T")
 
@@ -38,6 +40,8 @@ class Watched(Generic[T]):
     def __init__(self, name: str, look: Callable[[], Awaitable[T]], patience: float = PATIENCE) -> None:
         """Nothing is known yet."""
         self.known: Known[T] = Known()
+        self.took = 0.0  # seconds of the last look, 0 for one that got no answer
+        self._asked = float("inf")  # when the look began that goes on, by the monotonic clock
         self._name, self._look, self._patience = name, look, patience
         self._looking: asyncio.Task[T] | None = None
 
@@ -45,19 +49,26 @@ class Watched(Generic[T]):
         """Look once, or wait on for a look that has not ended; never longer than the patience, and raises nothing."""
         began = datetime.now(UTC)
         if self._looking is None:
-            self._looking = asyncio.ensure_future(self._bounded())
-        done, _ = await asyncio.wait([self._looking], timeout=self._patience)
+            self._asked, self._looking = time.monotonic(), asyncio.ensure_future(self._bounded())
+        patience = self._patience if self.known.out is None else min(BRIEF, self._patience)
+        done, _ = await asyncio.wait([self._looking], timeout=patience)
+        self.took = 0.0
         if not done:
             self._is_out(began, "it does not answer")
             return
         ended, self._looking = self._looking, None
         error = None if ended.cancelled() else ended.exception()
         if error is None and not ended.cancelled():
-            self.known = Known(ended.result(), datetime.now(UTC))
+            self.known, self.took = Known(ended.result(), datetime.now(UTC)), time.monotonic() - self._asked
             return
         if error is not None and not unreachable(error):
             log.error("a look at a store failed", exc_info=error, extra={"store": self._name})
         self._is_out(began, "it does not answer" if isinstance(error, TimeoutError) else _said(error))
+
+    def silent(self, seconds: float) -> bool:
+        """Whether it is out, or has let a look wait for so long by now."""
+        waiting = self._looking is not None and time.monotonic() - self._asked > seconds
+        return self.known.out is not None or waiting
 
     async def aclose(self) -> None:
         """Let go of a look that has not ended."""

@@ -28,6 +28,8 @@ BEAT: Final = 2.0  # seconds between two looks while somebody watches
 IDLE: Final = 15.0  # seconds, while nobody does
 SURVEY: Final = 10.0  # seconds between two surveys at least
 SHARE: Final = 10  # times what a look took pass until the next one
+WAIT: Final = 1.0  # seconds that a page waits for a beat
+SILENT: Final = 0.5  # seconds of a look without an answer after which no page waits for the journal
 TOUCH: Final = 12.0  # seconds for which one request counts as somebody who watches
 LONG: Final = 10.0  # seconds that a survey may take
 
@@ -69,10 +71,9 @@ class Pulse:
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
-            began = time.monotonic()
             await self._look()
             self._looked = time.monotonic()
-            await self._rest(SHARE * (self._looked - began))
+            await self._rest(SHARE * max(each.took for each in (self._journal, self._queue, self._intake)))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -104,7 +105,7 @@ class Pulse:
     async def fresh(self) -> Seen:
         """What is known, not older than a beat where that can be had in time; never waits for a store that is out."""
         self.touch()
-        deadline = time.monotonic() + PATIENCE + 0.5
+        deadline = time.monotonic() + WAIT
         while self._stale() and (left := deadline - time.monotonic()) > 0:
             await self.after(self.seen.beat, left)
         return self.seen
@@ -120,6 +121,15 @@ class Pulse:
         except TimeoutError:
             return False
         return True
+
+    def silent(self) -> bool:
+        """Whether the journal does not answer now; a look that has just begun is given the benefit of the doubt."""
+        return self._journal.silent(SILENT)
+
+    async def back(self, patience: float) -> bool:
+        """Whether the journal turns out to answer again within so many seconds."""
+        await self.after(self.seen.beat, patience)
+        return self.seen.journal.out is None
 
     def touch(self) -> None:
         """Somebody looked at a page."""

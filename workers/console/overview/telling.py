@@ -13,6 +13,12 @@ from workers.console.words import N_, Words
 
 Row = dict[str, Any]
 
+# By where the intake keeps what comes now; None where it does not say.
+OUT: Final = {
+    "journal": N_("PostgreSQL does not answer this console since %(since)s; the intake says that it reaches it."),
+    "spill": N_("PostgreSQL is out since %(since)s: orders are taken in and wait in Redis, nothing is forwarded."),
+    None: N_("PostgreSQL is out since %(since)s: nothing is forwarded."),
+}
 STAGES: Final = {1: N_("stage 1"), 10: N_("stage 10"), 100: N_("stage 100"), 0: N_("the ramp")}
 
 
@@ -34,21 +40,21 @@ def told(seen: Seen, words: Words) -> list[Said]:
 
 def _stores(seen: Seen, words: Words) -> Iterator[Said]:
     _ = words.gettext
-    if seen.intake.out is None and seen.intake.value == "refusing":
+    takes = None if seen.intake.out is not None else seen.intake.value
+    if takes == "refusing":
         yield Said("bad", _("Orders are refused: neither PostgreSQL nor Redis can keep one."))
     if seen.journal.out is not None:
+        sentence = OUT.get(takes, OUT[None])
+        yield Said("bad", _(sentence) % {"since": words.clock(seen.journal.out)})
         if seen.journal.value is None:
-            yield Said("bad", _("PostgreSQL has not answered since this console started: nothing is known yet."))
-        else:
-            since = words.clock(seen.journal.out)
-            yield Said("bad", _("PostgreSQL is out since %(since)s: nothing is forwarded.") % {"since": since})
+            yield Said("bad", _("It has not answered since this console started: nothing is known yet."))
     if seen.queue.out is not None:
         since = words.clock(seen.queue.out)
         yield Said("bad", _("Redis is out since %(since)s: nothing is forwarded.") % {"since": since})
     if seen.intake.out is not None:
         since = words.clock(seen.intake.out)
         yield Said("bad", _("The intake does not answer since %(since)s: no order comes in.") % {"since": since})
-    elif seen.intake.value == "spill":
+    elif takes == "spill" and seen.journal.out is None:
         yield Said("warn", _("The intake keeps orders in Redis: it does not reach PostgreSQL."))
 
 
@@ -61,14 +67,17 @@ def _flows(seen: Seen, words: Words) -> Iterator[Said]:
     if not journal.backends:
         yield Said("warn", words.gettext("No worker has ever run here: orders are taken in and wait."))
         return
-    if not journal.leading:
+    stale = seen.journal.out is not None  # who works, and how it goes, is not known then
+    if not journal.leading and not stale:
         yield Said("bad", words.gettext("Nobody works: orders are taken in and wait for a worker."))
     for row in journal.backends:
-        yield from _backend(row, words)
+        yield from _held(row, words)
+        if not stale:
+            yield from _circuit(row, words)
     yield from _replays(journal, words)
 
 
-def _backend(row: Row, words: Words) -> Iterator[Said]:
+def _held(row: Row, words: Words) -> Iterator[Said]:
     _ = words.gettext
     name, why = row["name"], held(row["held_why"], words) or _("no reason given")
     if row["quarantined"]:
@@ -77,6 +86,10 @@ def _backend(row: Row, words: Words) -> Iterator[Said]:
         yield Said("bad", sentence % {"name": name, "by": by, "since": since, "why": why})
     if row["paused"]:
         yield Said("warn", _("%(name)s is paused: %(why)s") % {"name": name, "why": why})
+
+
+def _circuit(row: Row, words: Words) -> Iterator[Said]:
+    _, name = words.gettext, row["name"]
     if row["circuit"] == "open":
         last, probe = row["succeeded_at"], words.clock(row["probe_at"])
         sentence = _("%(name)s is down. It answered last at %(last)s; the next canary goes at %(probe)s.")

@@ -18,13 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders import reading, replay_reading
 from orders.journal import snapshot, unreachable
+from workers.console.prompt import promptly
 from workers.console.recovery import reading as kept
 from workers.gates import RAMP
 from workers.monitoring.moving import leader
 from workers.reconcile_runs import Run
 
 FRESH: Final = 1.0  # seconds
-PATIENCE: Final = 3.0  # seconds for all of it
+PATIENCE: Final = 2.0  # seconds for all of it
 SHARE: Final = 4  # times as long as reading took, for which it is good
 BLIND: Final = 2.0  # seconds without another try while the journal is away
 NEWEST: Final = 5  # replays and reconciliations
@@ -77,8 +78,7 @@ class Lately:
     async def _look_again(self) -> None:
         began = time.monotonic()
         try:
-            async with asyncio.timeout(PATIENCE), snapshot(self.engine) as connection:
-                self._known = await self._read(connection)
+            self._known = await promptly(PATIENCE, self._read())
         except Exception as error:
             if self._known is None or not unreachable(error):
                 raise
@@ -87,7 +87,11 @@ class Lately:
         now = time.monotonic()
         self._out, self._until = False, now + max(FRESH, SHARE * (now - began))
 
-    async def _read(self, connection: AsyncConnection) -> Look:
+    async def _read(self) -> Look:
+        async with snapshot(self.engine) as connection:
+            return await self._read_from(connection)
+
+    async def _read_from(self, connection: AsyncConnection) -> Look:
         at: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
         replays = await replay_reading.standing(connection)
         return Look(

@@ -61,7 +61,8 @@ async def get_operations(
     older = _href(operator=operator, act=act, after=cursors.seal(desk, place, [lowest])) if lowest else None
     words = words_of(request)
     return page(
-        request, "report/operations.html", rows=[{**row, "facts": told(row["detail"], words)} for row in rows[:SHOWN]],
+        request, "report/operations.html",
+        rows=[{**row, "facts": told(row["detail"], words)} for row in rows[:SHOWN]],
         operator=operator, act=act, older=older, href=_href, looked=len(found) if filtered else None, first=not after,
     )  # fmt: skip
 

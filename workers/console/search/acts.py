@@ -52,7 +52,7 @@ async def preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     return Preview(
         1, facts=facts, sees=hashlib.sha256(f"{row.state} {row.unsure} {row.backend}".encode()).hexdigest(),
         hindered=_hindered(row, words),
-        warning=_("The pharmacy gets nothing of this order. It cannot be taken back."),
+        confirm=row.reference, warning=_("The pharmacy gets nothing of this order. It cannot be taken back."),
     )  # fmt: skip
 
 

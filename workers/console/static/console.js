@@ -16,6 +16,14 @@
     for (const button of sent.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
   });
 
+  // A page that could not be shown comes by itself when it can.
+  if (document.querySelector("[data-again]")) {
+    setInterval(async () => {
+      const found = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+      if (found && found.status !== 503) location.reload();
+    }, 5000);
+  }
+
   // Back to a page that the browser kept: its forms may be sent again (the server decides).
   window.addEventListener("pageshow", () => {
     for (const sent of document.querySelectorAll("form[data-sent]")) {

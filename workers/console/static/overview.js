@@ -12,13 +12,24 @@
   const span = flow.dataset.span;
   const lang = document.documentElement.lang;
   const number = new Intl.NumberFormat(lang, { maximumFractionDigits: 1 });
-  const time = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-  const day = new Intl.DateTimeFormat(lang, { day: "numeric", month: "short" });
+  const timeZone = known(flow.dataset.zone);
+  const time = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone });
+  const day = new Intl.DateTimeFormat(lang, { day: "numeric", month: "short", timeZone });
   let series = Object.fromEntries(NAMES.map((name) => [name, []]));
   let step = 10;
   let plots = [];
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  // The zone in which the console tells all times; the browser's own where it does not know that one.
+  function known(zone) {
+    try {
+      return new Intl.DateTimeFormat("en", { timeZone: zone }).resolvedOptions().timeZone;
+    } catch {
+      return undefined;
+    }
+  }
+
   const minutes = (seconds) => (seconds === null ? null : seconds / 60);
 
   function axis(over) {
@@ -31,6 +42,7 @@
   function options(place, lines, axes, scales) {
     return {
       width: Math.max(place.clientWidth, 100), height: place.clientHeight, legend: { show: false },
+      tzDate: (at) => (timeZone ? uPlot.tzDate(new Date(at * 1000), timeZone) : new Date(at * 1000)),
       cursor: { drag: { x: false, y: false }, points: { size: 6 } },
       scales: { x: { time: true }, ...scales },
       axes: [axis({ values: (_, at) => at.map((each) => (span === "7d" ? day : time).format(each * 1000)), space: 70 }), ...axes],
