@@ -165,8 +165,12 @@ class Browsers:
             viewport={"width": width, "height": height}, has_touch=look.size == "phone",
             is_mobile=look.size == "phone", **options,
         )  # fmt: skip
+        visitor = Visitor(context.new_page(), self.base, look)
         try:
-            yield Visitor(context.new_page(), self.base, look)
+            yield visitor
+        except BaseException:
+            visitor.shot("failed")
+            raise
         finally:
             context.close()
 

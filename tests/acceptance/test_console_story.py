@@ -134,12 +134,12 @@ def two_release_it(relais: Relais, jeanne: Visitor, karim: Visitor) -> None:
 def the_replay_passes_its_gates(relais: Relais, jeanne: Visitor) -> None:
     """One order, ten, a hundred, the rest: each stage is let begin by a person who watches it without a reload."""
     for stage in ("1", "10", "100"):
-        jeanne.go("/recovery").locator("[id^=next-]").wait_for()
+        jeanne.go("/recovery").locator("[id^=next-]").wait_for(timeout=60_000)
         jeanne.sound(f"story-7-after-{stage}")
         jeanne.page.locator("[id^=next-]").click()
         confirmed(jeanne, f"Les {stage} sont arrivées")
     jeanne.go("/recovery")
-    jeanne.page.locator("[id^=progress-]").wait_for(state="detached")
+    jeanne.page.locator("[id^=progress-]").wait_for(state="detached", timeout=60_000)
     jeanne.sound("story-7-through")
     jeanne.page.locator("main a[href^='/recovery/replays/']").first.click()
     jeanne.sound("story-7-replay")
