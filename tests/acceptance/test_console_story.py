@@ -80,6 +80,7 @@ def test_an_outage_is_seen_held_released_and_replayed_by_two(relais: Relais, bro
         it_is_reported(relais, jeanne)
     assert operations(relais) == {
         "quarantine": 1, "replay": 2, "replay hold": 1, "release proposed": 1, "release": 1, "replay next": 3,
+        "replay resume": 1,
         "audit": 1, "report": 1,
     }  # fmt: skip
 
@@ -132,7 +133,12 @@ def two_release_it(relais: Relais, jeanne: Visitor, karim: Visitor) -> None:
 
 
 def the_replay_passes_its_gates(relais: Relais, jeanne: Visitor) -> None:
-    """One order, ten, a hundred, the rest: each stage is let begin by a person who watches it without a reload."""
+    """One order, ten, a hundred, the rest: each stage is let begin by a person who watches it without a reload.
+
+    It held, for the backend was in quarantine, and goes on once somebody says so.
+    """
+    jeanne.go("/recovery").locator("[id^=resume-]").click()
+    confirmed(jeanne, "Quarantaine levée", name="story-7-resume")
     for stage in ("1", "10", "100"):
         jeanne.go("/recovery").locator("[id^=next-]").wait_for(timeout=60_000)
         jeanne.sound(f"story-7-after-{stage}")
