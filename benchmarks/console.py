@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import html
 import http.client
+import re
 import statistics
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import text
@@ -36,9 +38,10 @@ DEAD: Final = 0.1
 WARM: Final = 5
 PAGES: Final = (
     "/", "/live/series?span=1h", "/recovery", "/dead", "/dead/{cause}", "/search?q={reference}",
-    "/search?q={product}", "/order/{id}", "/pharmacy/{pharmacy}", "/operations", "/report", "/acts", "/backend/erp",
-    "/account",
+    "/search?q={product}", "/search?q={erp}", "/search?q=M-", "{further}", "/order/{id}", "/pharmacy/{pharmacy}",
+    "/operations", "/report", "/acts", "/backend/erp", "/account",
 )  # fmt: skip
+LONG: Final = "/search?q=M-"  # a list of every order; `further` is its second page
 ACCOUNT: Final = text("INSERT INTO accounts (name, role) VALUES ('bench', 'approver') ON CONFLICT DO NOTHING")
 LARGEST: Final = text("""
 SELECT cause FROM deliveries WHERE state = 'dead' GROUP BY cause ORDER BY count(*) DESC LIMIT 1
@@ -54,14 +57,24 @@ class Site:
     things: Mapping[str, Any]
 
     def ask(self, connection: http.client.HTTPConnection, page: str) -> float:
-        """Milliseconds until the page is there; BenchmarkFailed when it is none."""
+        """Milliseconds until the page is there. Raises BenchmarkFailed when it is none."""
         began = time.perf_counter()
+        self.read(connection, page)
+        return (time.perf_counter() - began) * 1e3
+
+    def read(self, connection: http.client.HTTPConnection, page: str) -> str:
+        """The page. Raises BenchmarkFailed when it is none."""
         connection.request("GET", page.format(**self.things), headers={"Cookie": self.cookie})
         answer = connection.getresponse()
         read = answer.read()
         if answer.status != 200:
             raise BenchmarkFailed(f"{page} on {self.things['orders']:,} orders: {answer.status} {read[-300:]!r}")
-        return (time.perf_counter() - began) * 1e3
+        return read.decode()
+
+    def knowing(self) -> Site:
+        """The same, knowing where its longest list goes on."""
+        with _connected(self) as connection:
+            return replace(self, things={**self.things, "further": further(self.read(connection, LONG))})
 
 
 def main() -> None:
@@ -108,7 +121,15 @@ def site(rig: Rig, count: int) -> Iterator[Site]:
         env["RELAIS_REDIS_URL"] = rig.valkey.url
         argv = module("workers.cli", "console", "--port", str(port))
         with rig.running("console", argv, env, answers(f"http://127.0.0.1:{port}/healthz")):
-            yield Site(port, f"{COOKIE}={token}", {**things, "cause": cause, "orders": count})
+            yield Site(port, f"{COOKIE}={token}", {**things, "cause": cause, "orders": count}).knowing()
+
+
+def further(page: str) -> str:
+    """Where a page's list goes on, by the cursor that the console gave it. Raises BenchmarkFailed where it ends."""
+    found = re.search(r'href="([^"]+)" rel="next"', page)
+    if found is None:
+        raise BenchmarkFailed("the list has no second page")
+    return html.unescape(found[1])
 
 
 async def _prepared(engine: AsyncEngine) -> tuple[str, int]:

@@ -54,6 +54,11 @@ FILL: Final = (
        ORDER BY n""",
 )
 
+NEWEST: Final = """
+SELECT o.id, o.pharmacy, o.reference, o.body, r.reference AS erp FROM orders o JOIN receipts r ON r.order_id = o.id
+ORDER BY o.id DESC LIMIT 1
+"""
+
 
 async def fill(url: str, count: int, dead: float) -> dict[str, Any]:
     """Put `count` orders into a migrated journal, the share `dead` of them dead letters; one of each, to look at."""
@@ -70,7 +75,7 @@ async def fill(url: str, count: int, dead: float) -> dict[str, Any]:
                 await connection.execute(statement)
     await connection.execute("CHECKPOINT")
     await connection.execute("VACUUM ANALYZE")
-    found = await connection.fetchrow("SELECT id, pharmacy, reference, body FROM orders ORDER BY id DESC LIMIT 1")
+    found = await connection.fetchrow(NEWEST)
     await connection.close()
     product = json.loads(found["body"])["lines"][0]["product"]
-    return {"id": found["id"], "pharmacy": found["pharmacy"], "reference": found["reference"], "product": product}
+    return {**{name: found[name] for name in ("id", "pharmacy", "reference", "erp")}, "product": product}

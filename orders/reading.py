@@ -67,6 +67,7 @@ DEAD = text("""
 SELECT order_id AS id, pharmacy, reference, reason, error, attempts, settled_at
 FROM deliveries JOIN orders ON orders.id = order_id
 WHERE state = 'dead' AND (CAST(:reason AS text) IS NULL OR reason = :reason)
+  AND (CAST(:cause AS bigint) IS NULL OR cause = :cause)
   AND (CAST(:pharmacy AS text) IS NULL OR pharmacy = :pharmacy)
 ORDER BY order_id LIMIT :limit
 """)
@@ -173,10 +174,11 @@ async def standing(source: Source) -> list[Row]:
 
 
 async def dead(
-    engine: AsyncEngine, *, reason: str | None = None, pharmacy: str | None = None, limit: int = 100
-) -> list[Row]:
-    """Dead letters, oldest first."""
-    wanted = {"reason": reason, "pharmacy": pharmacy, "limit": limit}
+    engine: AsyncEngine, *, reason: str | None = None, cause: int | None = None, pharmacy: str | None = None,
+    limit: int = 100,
+) -> list[Row]:  # fmt: skip
+    """Dead letters, oldest first; of one reason, cause or pharmacy where that is given."""
+    wanted = {"reason": reason, "cause": cause, "pharmacy": pharmacy, "limit": limit}
     async with engine.connect() as connection:
         return [dict(row) for row in (await connection.execute(DEAD, wanted)).mappings()]
 

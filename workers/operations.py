@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row, case, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -32,6 +33,7 @@ ORDER BY at DESC, id DESC LIMIT 1
 """)
 
 ACTING: ContextVar[str | None] = ContextVar("acting", default=None)
+ACT: ContextVar[UUID | None] = ContextVar("act", default=None)
 NOTING: ContextVar[list[int] | None] = ContextVar("noting", default=None)
 
 
@@ -41,13 +43,14 @@ def operator() -> str:
 
 
 @contextmanager
-def acting_as(name: str) -> Iterator[None]:
-    """Whatever is done within is recorded as this operator's."""
-    token = ACTING.set(name)
+def acting_as(name: str, act: UUID | None = None) -> Iterator[None]:
+    """Whatever is done within is recorded as this operator's, and names the console's act that it is part of."""
+    token, named = ACTING.set(name), ACT.set(act)
     try:
         yield
     finally:
         ACTING.reset(token)
+        ACT.reset(named)
 
 
 @contextmanager
@@ -63,11 +66,13 @@ def noting() -> Iterator[list[int]]:
 
 async def record(connection: AsyncConnection, act: str, reason: str | None, detail: dict[str, Any]) -> None:
     """Write down an act; to be called inside the transaction that does it."""
+    if (number := ACT.get()) is not None:
+        detail = {**detail, "act": number}
     plain = json.loads(json.dumps(detail, default=str))
     row = insert(operations).values(operator=operator(), act=act, reason=reason, detail=plain)
-    number = (await connection.execute(row.returning(operations.c.id))).scalar_one()
+    written = (await connection.execute(row.returning(operations.c.id))).scalar_one()
     if (noted := NOTING.get()) is not None:
-        noted.append(number)
+        noted.append(written)
 
 
 async def register(connection: AsyncConnection, backend: str) -> None:

@@ -40,11 +40,13 @@ AXE = Path(__file__).with_name("axe.min.js").read_text()
 TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 RUN = """async tags => {
   const found = await axe.run(document, {runOnly: {type: "tag", values: tags}, resultTypes: ["violations"]});
-  return found.violations.flatMap(rule => rule.nodes.map(node => `${rule.id}: ${node.html.slice(0, 300)} ${node.any.map(x => x.message)}`));
+  return found.violations.flatMap(rule => rule.nodes.map(node =>
+    `${rule.id}: ${node.html.slice(0, 300)} ${node.any.map(each => each.message)}`));
 }"""
 WIDTH = "document.scrollingElement.scrollWidth"
 SHIFTS = """() => { window.shifted = []; new PerformanceObserver(list => { for (const entry of list.getEntries())
-  if (!entry.hadRecentInput) window.shifted.push([entry.value, entry.sources.map(each => each.node && (each.node.id || each.node.className || each.node.nodeName))]);
+  if (!entry.hadRecentInput) window.shifted.push([entry.value,
+    entry.sources.map(each => each.node && (each.node.id || each.node.className || each.node.nodeName))]);
 }).observe({type: "layout-shift", buffered: true}); }"""
 SIZES = {"desktop": (1280, 800), "phone": (375, 812)}
 MOST = 20_000  # milliseconds that anything may take, on a machine that does other things
@@ -62,6 +64,9 @@ class Look(NamedTuple):
         return "-".join(self)
 
 
+USUAL = Look()
+
+
 @dataclass
 class Visitor:
     """Somebody at a browser; `faults` is whatever went wrong in it that no person would see."""
@@ -71,6 +76,7 @@ class Visitor:
     look: Look
     faults: list[str] = field(default_factory=list)
     expected: tuple[int, ...] = ()  # statuses that a page is meant to have
+    status: int = 0  # that the last page opened by its path had
 
     def __post_init__(self) -> None:
         self.page.set_default_timeout(MOST)
@@ -80,7 +86,8 @@ class Visitor:
 
     def go(self, path: str) -> Page:
         """Open a page of the console."""
-        self.page.goto(self.base + path)
+        answer = self.page.goto(self.base + path)
+        self.status = answer.status if answer else 0
         return self.page
 
     def sound(self, name: str, *, full: bool = True) -> None:
@@ -150,7 +157,7 @@ class Browsers:
         self._browser, self.base, self._database_url = browser, base, database_url
 
     @contextmanager
-    def stranger(self, look: Look = Look(), **options: Any) -> Iterator[Visitor]:
+    def stranger(self, look: Look = USUAL, **options: Any) -> Iterator[Visitor]:
         """A browser that nobody is logged in with."""
         width, height = SIZES[look.size]
         context = self._browser.new_context(
@@ -158,13 +165,17 @@ class Browsers:
             viewport={"width": width, "height": height}, has_touch=look.size == "phone",
             is_mobile=look.size == "phone", **options,
         )  # fmt: skip
+        visitor = Visitor(context.new_page(), self.base, look)
         try:
-            yield Visitor(context.new_page(), self.base, look)
+            yield visitor
+        except BaseException:
+            visitor.shot("failed")
+            raise
         finally:
             context.close()
 
     @contextmanager
-    def someone(self, name: str, role: Role, look: Look = Look(), **options: Any) -> Iterator[Visitor]:
+    def someone(self, name: str, role: Role, look: Look = USUAL, **options: Any) -> Iterator[Visitor]:
         """A browser with a session of that account, which is made when there is none."""
         token = outside(lambda: asyncio.run(begin(self._database_url, name, role)))
         with self.stranger(look, **options) as visitor:

@@ -177,6 +177,29 @@ def test_dead_letters_are_listed_shown_replayed_and_discarded(relais: CommandLin
     }  # fmt: skip
 
 
+def test_dead_letters_are_chosen_by_their_cause(relais: CommandLine, journal: Journal) -> None:
+    ids = journal.accept(4)
+    journal.bury(ids[:3], "refused")
+    journal.bury(ids[3:], "exhausted")
+    found = json.loads(relais("dead", "groups", "--json").out)
+    assert [(each["reason"], each["orders"], each["message"]) for each in found] == [
+        ("refused", 3, "no"), ("exhausted", 1, "no"),
+    ]  # fmt: skip
+    assert [each["id"] for each in json.loads(relais("dead", "groups", "--reason", "exhausted", "--json").out)] == [
+        found[1]["id"]
+    ]
+    assert json.loads(relais("dead", "groups", "--backend", "other", "--json").out) == []
+    refused, exhausted = (str(each["id"]) for each in found)
+    listed = json.loads(relais("dead", "list", "--cause", refused, "--json").out)
+    assert {row["id"] for row in listed} == {str(order_id) for order_id in ids[:3]}
+    assert relais("dead", "replay", "--all", "--cause", refused, "--yes").code == 2
+    gone = relais("dead", "discard", "--cause", exhausted, "--because", "by phone", "--yes", "--json")
+    assert json.loads(gone.out)["discarded"] == 1
+    again = relais("dead", "replay", "--cause", refused, "--yes", "--no-wait", "--json")
+    assert json.loads(again.out)["replayed"] == 3
+    assert json.loads(relais("dead", "groups", "--json").out) == []
+
+
 def test_a_drain_says_why_it_waits_and_gives_up_in_time(relais: CommandLine, journal: Journal) -> None:
     assert json.loads(relais("drain", "--json").out)["empty"] is True
     journal.accept(2)

@@ -1,4 +1,4 @@
-"""Who did what: paged downward, filtered by operator and act, whatever stands in it shown as text."""
+"""Who did what: paged downward, filtered by operator and act, shown as text, others' words masked."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ SELECT CASE WHEN n % 2 = 0 THEN 'alice' ELSE 'bob' END, CASE WHEN n % 100 = 0 TH
 ODD = text("""
 INSERT INTO operations (operator, act, reason, detail) VALUES ('<b>eve</b>', 'discard', '<script>alert(1)</script>',
   jsonb_build_object('ids', (SELECT jsonb_agg(gen_random_uuid()) FROM generate_series(1, 40)), 'note', '<img src=x>'))
+""")
+
+FOREIGN = text("""
+INSERT INTO operations (operator, act, reason, detail) VALUES ('bob', 'release', 'asked Mme Weiss',
+  jsonb_build_object('held_why', 'wrong_digest, order 0199a2b4-7c11-7def-8abc-0123456789ab: for M. Durand', 'sound', true,
+  'next', jsonb_build_object('raw', 'of M. Durand', 'error', 'unfit: for M. Durand', 'queue', 'relais.normal.erp')))
 """)
 
 
@@ -61,7 +67,7 @@ def test_every_act_is_found_once_and_a_filter_finds_all_of_its_own(settings: Set
     asyncio.run(work())
 
 
-def test_what_stands_in_an_act_is_text_and_long_lists_are_folded(settings: Settings) -> None:
+def test_what_stands_in_an_act_is_text_long_lists_are_folded_and_others_words_masked(settings: Settings) -> None:
     async def work() -> None:
         async with serving(settings) as site:
             jeanne = await site.enter(role=Role.VIEWER)
@@ -73,7 +79,14 @@ def test_what_stands_in_an_act_is_text_and_long_lists_are_folded(settings: Setti
                 assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
             assert "and 35 more" in text_of(listed)
             assert len(re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}", one.text)) == 40
-            for number in ("2", "0", "x", "-1", "9" * 19, "9" * 30, "%00", "1.5"):
+            async with site.app.state.desk.engine.connect() as connection:
+                await connection.execute(FOREIGN)
+            for page in (await jeanne.get("/operations?operator=bob"), await jeanne.get("/operations/2")):
+                told = text_of(page)
+                assert "Durand" not in told, "it may be a patient"
+                assert "wrong_digest, order 0199a2b4-7c11-7def-8abc-0123456789ab: (masked)" in told
+                assert "raw: (masked), " in told and "relais.normal.erp" in told and "asked Mme Weiss" in told
+            for number in ("3", "0", "x", "-1", "9" * 19, "9" * 30, "%00", "1.5"):
                 assert (await jeanne.get(f"/operations/{number}")).status_code == 404, number
             assert (await site.stranger().get("/operations")).status_code == 303
 

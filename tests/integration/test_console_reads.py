@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks import multitude
-from benchmarks.console import LARGEST, PAGES
+from benchmarks.console import LARGEST, LONG, PAGES, further
 from benchmarks.console import found as fill_products
 from config.settings import Settings
 from orders.journal import connect
@@ -91,6 +91,7 @@ def test_no_page_reads_more_rows_than_it_shows(settings: Settings, things: dict[
         engine, most = connect(settings.need("database_url")), {}
         async with serving(settings) as site:
             karim = await site.enter("karim", Role.APPROVER)
+            things["further"] = further((await karim.get(LONG)).text)
             for page in PAGES:
                 await karim.get(page.format(**things))  # what is read once a process is read by now
                 with listening(site.app.state.desk.engine) as asked:

@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders.errors import Malformed, TooLate
+from orders.errors import Malformed, NotSo, TooLate
 from orders.products import Filling
 from tests.console import Site, serving, text_of
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always
 from workers.console import cursors
 from workers.console.access.people import Role
 from workers.console.search import acts, asking, pharmacy
-from workers.console.search.masking import line_reason, said
+from workers.console.search.masking import held, line_reason, said, tripped
 from workers.console.words import languages
 from workers.delivery import deliver
 from workers.erp.port import Kind
@@ -48,6 +48,8 @@ async def delivered(bench: Bench, kind: Kind, count: int = 1, **fields: object) 
 
 
 class Quiet:
+    sees = ""
+
     async def at(self, done: int, total: int | None, note: str = "") -> None:
         pass
 
@@ -124,22 +126,22 @@ def test_pages_follow_each_other_and_a_cursor_is_good_for_its_own_list_alone(
     at_console(work)
 
 
-@pytest.mark.parametrize("kind", [Kind.ACCEPTED, Kind.REFUSED, Kind.PENDING, Kind.TRANSIENT, Kind.UNKNOWN])
-def test_a_life_is_told_whatever_came_of_it(kind: Kind, at_console: Callable[[Work], None]) -> None:
+def test_a_life_is_told_whatever_came_of_it(at_console: Callable[[Work], None]) -> None:
     async def work(site: Site, bench: Bench) -> None:
-        (order,) = await delivered(bench, kind, note=f"pour Mme Dupont {EVIL}")
-        for role in Role:
-            jeanne = await site.enter(role.value, role)
-            for address in (f"/order/{order}", f"/order/{order}/life"):
-                answer = await jeanne.get(address)
+        people = {role: await site.enter(role.value, role) for role in Role}
+        for kind in (Kind.ACCEPTED, Kind.REFUSED, Kind.PENDING, Kind.TRANSIENT, Kind.UNKNOWN):
+            (order,) = await delivered(bench, kind, note=f"pour Mme Dupont {EVIL}")
+            for role, address in ((role, f"/order/{order}{part}") for role in Role for part in ("", "/life")):
+                answer = await people[role].get(address)
                 assert answer.status_code == 200
                 assert "Dupont" not in answer.text and EVIL not in answer.text
                 assert "<svg" in answer.text and "style=" not in answer.text
-        final = kind in (Kind.ACCEPTED, Kind.REFUSED)
-        assert ("every 2s" in answer.text) is not final
-        assert f"{kind}!" not in answer.text, "the ERP's words"
-        assert ("unsigned" in answer.text) is (kind is Kind.ACCEPTED)
-        assert (await jeanne.get(f"/order/{order}", headers={"Accept-Language": "fr"})).status_code == 200
+            final = kind in (Kind.ACCEPTED, Kind.REFUSED)
+            assert ("every 2s" in answer.text) is not final, kind
+            assert f"{kind}!" not in answer.text, "the ERP's words"
+            assert ("unsigned" in answer.text) is (kind is Kind.ACCEPTED)
+            french = await people[Role.VIEWER].get(f"/order/{order}", headers={"Accept-Language": "fr"})
+            assert french.status_code == 200
 
     at_console(work)
 
@@ -178,6 +180,14 @@ def test_what_is_ours_is_shown_and_what_an_erp_says_is_not() -> None:
     assert said("M. Martin: no answer in time").shown == ""
     assert line_reason("out of stock").shown and line_reason("RUPTURE").shown
     assert line_reason("Mme Dupont").hidden and not line_reason("Mme Dupont").shown
+    english = languages("UTC")["en"]
+    assert held("stocktaking, says M. Martin", english) == "stocktaking, says M. Martin", "an operator's own words"
+    assert held(f"wrong_digest, order {UUID(int=7)}: the answer is about another order: M. Martin", english) == (
+        f"wrong_digest, order {UUID(int=7)}: the answer is about another order (masked)"
+    )
+    assert tripped("suspicious: orders are sent elsewhere", english) == "suspicious: orders are sent elsewhere"
+    assert tripped("M. Martin", english) == "(masked)"
+    assert (held(None, english), tripped(None, english)) == ("", "")
 
 
 def test_a_pharmacys_page_says_what_is_missing_and_why(at_console: Callable[[Work], None]) -> None:
@@ -211,7 +221,8 @@ def test_an_operator_cancels_while_the_order_is_ours(at_console: Callable[[Work]
         assert (seen.orders, seen.hindered) == (1, None)
         with acting_as("jeanne"):
             assert (await acts.run(desk, chosen, "they called", Quiet()))["cancelled"] == 1
-            await acts.run(desk, chosen, "twice", Quiet())
+            with pytest.raises(NotSo, match="cancelled already"):
+                await acts.run(desk, chosen, "twice", Quiet())
         (told,) = await bench.run(text("SELECT operator, act, reason FROM operations"))
         assert tuple(told) == ("jeanne", "order cancel", "they called")
         assert (await acts.preview(desk, chosen, words)).hindered

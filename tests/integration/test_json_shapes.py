@@ -138,6 +138,7 @@ def _look(fits: Callable[..., Any], ids: list[UUID], tmp_path: Path) -> None:
     for number in (0, 2, 7):
         fits("order show", str(ids[number]))
     fits("dead list")
+    fits("dead groups")
     fits("dead show", str(ids[0]))
     fits("evidence", "erp")
     fits("key list")

@@ -33,8 +33,9 @@ COMMANDS = [
     "key add", "key rotate", "key revoke", "key list", "key generate", "order show", "client add", "client list",
     "client change", "client rotate", "client revoke", "webhook add", "webhook list", "webhook rotate",
     "webhook enable", "webhook disable", "webhook test", "webhook notices", "webhook move", "webhook remove",
-    "spill asides", "spill readmit", "dead list", "dead show", "dead replay", "dead discard", "spool status",
-    "spool flush", "spool export", "space", "queue head", "queue drop", "exporter", "secrets", "acl", "console",
+    "spill asides", "spill readmit", "dead list", "dead groups", "dead show", "dead replay", "dead discard",
+    "spool status", "spool flush", "spool export", "space", "queue head", "queue drop", "exporter", "secrets", "acl",
+    "console",
     "account add", "account list", "account role", "account password", "account disable", "account enable",
     "account logout",
 ]  # fmt: skip

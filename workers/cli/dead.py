@@ -8,6 +8,7 @@ from uuid import UUID
 import typer
 
 from orders.states import Reason, State
+from workers.cli.completing import backends
 from workers.cli.failure import BAD, Failure
 from workers.cli.recovery import Older, Why, Younger, again, preview
 from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
@@ -22,14 +23,44 @@ dead = typer.Typer(no_args_is_help=True, help="Orders that need a person.")
 
 Ids = Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Their ids.")]
 Of = Annotated[Reason | None, typer.Option(help="Only those of this reason.")]
+Cause = Annotated[int | None, typer.Option(min=0, max=2**52 - 1, help="Only those of this group of `dead groups`.")]
 All = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would touch, and stop.")]
+
+
+@dead.command("groups")
+def grouped(
+    ctx: typer.Context,
+    reason: Of = None,
+    backend: Annotated[str | None, typer.Option(autocompletion=backends, help="Only those of this backend.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Show dead letters by their cause, most orders first.
+
+    A cause is a backend, a reason, an HTTP status and the error without what differs from order to order.
+    """
+    from workers.cli import show
+
+    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
+        from orders import cause_reading
+
+        return await cause_reading.groups(engine, reason=reason, backend=backend, limit=limit)
+
+    found = on_journal(ctx, read)
+    if as_json:
+        show.document([{name: value for name, value in each.items() if name != "shown_at"} for each in found])
+    else:
+        show.table(
+            "Dead letters by cause", found, ("id", "orders", "backend", "reason", "status", "message", "last_at")
+        )
 
 
 @dead.command("list")
 def listed(
     ctx: typer.Context,
     reason: Of = None,
+    cause: Cause = None,
     pharmacy: Pharmacy = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
     as_json: Json = False,
@@ -40,7 +71,7 @@ def listed(
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
         from orders import reading
 
-        return await reading.dead(engine, reason=reason, pharmacy=pharmacy, limit=limit)
+        return await reading.dead(engine, reason=reason, cause=cause, pharmacy=pharmacy, limit=limit)
 
     found = on_journal(ctx, read)
     if as_json:
@@ -72,6 +103,7 @@ def replayed(
     ctx: typer.Context,
     ids: Ids = None,
     reason: Of = None,
+    cause: Cause = None,
     pharmacy: Pharmacy = None,
     older: Older = None,
     younger: Younger = None,
@@ -88,7 +120,7 @@ def replayed(
     """
     from workers.cli import show
 
-    choice = _choice(ids, everything, reason=reason, pharmacy=pharmacy, older=older, younger=younger)
+    choice = _choice(ids, everything, reason=reason, cause=cause, pharmacy=pharmacy, older=older, younger=younger)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "replayed": 0}
     if not dry_run and report["preview"]["orders"]:
         confirm(f"Replay {report['preview']['orders']:,} dead letters?", yes)
@@ -105,6 +137,7 @@ def discarded(
     because: Annotated[str, typer.Option("--because", help="Why they are given up, for the record.")],
     ids: Ids = None,
     reason: Of = None,
+    cause: Cause = None,
     pharmacy: Pharmacy = None,
     older: Older = None,
     younger: Younger = None,
@@ -119,7 +152,7 @@ def discarded(
 
     if not because.strip():
         raise Failure("--because must say why")
-    choice = _choice(ids, everything, reason=reason, pharmacy=pharmacy, older=older, younger=younger)
+    choice = _choice(ids, everything, reason=reason, cause=cause, pharmacy=pharmacy, older=older, younger=younger)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "discarded": 0}
     if not dry_run and report["preview"]["orders"]:
         confirm(f"Give up {report['preview']['orders']:,} dead letters for good?", yes)

@@ -34,9 +34,10 @@ async def get_backend(request: Request, name: str, who: Viewer, desk: AtDesk, af
     found = await standing.history(desk.engine, name, SHOWN + 1, _place(desk, name, after))
     more = f"/backend/{quote(name)}?after={_after(desk, name, found[SHOWN - 1])}" if len(found) > SHOWN else None
     return page(
-        request, "acts/backend.html", row=row, circuit=standing.CIRCUITS[row["circuit"]], holds=standing.in_words(row, words), kinds=kinds, pieces=pieces,
-        proposals=await _proposals(desk, row, now, words), four_eyes=desk.settings.four_eyes, history=found[:SHOWN],
-        more=more, snapshot=standing.snapshot_facts(now, words) if now else [],
+        request, "acts/backend.html", row=row, circuit=standing.CIRCUITS[row["circuit"]],
+        holds=standing.in_words(row, words), kinds=kinds, pieces=pieces, history=found[:SHOWN], more=more,
+        proposals=await _proposals(desk, row, now, words), four_eyes=desk.settings.four_eyes,
+        snapshot=standing.snapshot_facts(now, words) if now else [],
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from workers.console.acts.kinds import RESERVED, Chosen, Preview
 LEAST, MOST = 3, 500  # characters of a reason
 FIELDS: Final = 40  # different ones
 SIZE: Final = 40_000  # characters of one field, 500 ids and more
+ENDS: Final = str.maketrans("\r\n\t", "   ")  # of lines, as in a list that was pasted
 SAW: Final = 20_000  # characters of what was seen
 
 
@@ -34,7 +35,10 @@ class Asked:
 
 
 def chosen_fields(pairs: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """The fields that choose: trimmed, empty ones left out, repeated ones joined by commas. Raises Malformed."""
+    """The fields that choose: trimmed, ends of lines made spaces, empty ones left out, repeated ones with commas.
+
+    Raises Malformed.
+    """
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         if name not in RESERVED and (clean := _clean(name, value)):
@@ -48,7 +52,7 @@ def chosen_fields(pairs: Iterable[tuple[str, Any]]) -> dict[str, str]:
 def _clean(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise Malformed([Fault("form", None, "must not hold a file")])
-    text = _spaced(value)
+    text = _spaced(value.translate(ENDS))
     if not _plain(text) or not _plain(name):
         raise Malformed([Fault(name if _plain(name) else "form", None, "must not hold control characters")])
     return text

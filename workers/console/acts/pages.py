@@ -36,7 +36,7 @@ LIST = "acts"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An act, and what it is about."""
+    """An act, and what it is about: the fields that choose it, with what the choice added, and the choice."""
 
     act: Act
     fields: dict[str, str]
@@ -49,7 +49,7 @@ async def get_acts(request: Request, who: Viewer, desk: AtDesk, after: str | Non
     words = words_of(request)
     found = await rows.newest(desk.engine, SHOWN + 1, _place(desk, after))
     listed = [
-        {**row, "title": _title(row), "about": _about(row), "pill": telling.state_of(row, words)}
+        {**row, "title": _title(row), "about": telling.about(row, words), "pill": telling.state_of(row, words)}
         for row in found[:SHOWN]
     ]
     more = None
@@ -142,7 +142,9 @@ def _act(kind: str, who: Person) -> Act:
 
 def _subject(act: Act, pairs: Any) -> Subject:
     fields = forms.chosen_fields(pairs)
-    return Subject(act, fields, json.loads(json.dumps(act.choose(fields), default=str)))
+    chosen = json.loads(json.dumps(act.choose(fields), default=str))
+    added = {name: value for name, value in chosen.items() if name not in fields and isinstance(value, str)}
+    return Subject(act, {**fields, **added}, chosen)
 
 
 async def _look(request: Request, desk: Desk, subject: Subject, who: Person) -> Preview:
@@ -191,7 +193,7 @@ def _form(
 def _told(request: Request, row: dict[str, Any]) -> dict[str, Any]:
     words, act = words_of(request), ACTS.get(row["kind"])
     return {
-        "row": row, "act": act, "title": _title(row), "about": _about(row), "left": telling.left(row),
+        "row": row, "act": act, "title": _title(row), "about": telling.about(row, words), "left": telling.left(row),
         "pill": telling.state_of(row, words), "headline": telling.headline(row, words),
         "outcome": telling.outcome(act, row, words),
     }  # fmt: skip
@@ -200,12 +202,6 @@ def _told(request: Request, row: dict[str, Any]) -> dict[str, Any]:
 def _title(row: dict[str, Any]) -> str:
     act = ACTS.get(row["kind"])
     return act.title if act is not None else str(row["kind"])
-
-
-def _about(row: dict[str, Any]) -> list[tuple[str, str]]:
-    """What it was about, shortly: the fields that chose it."""
-    told = ((name, str(value)) for name, value in row["fields"].items())
-    return [(name, value if len(value) <= 120 else f"{value[:120]}\N{HORIZONTAL ELLIPSIS}") for name, value in told]
 
 
 def _to(number: UUID) -> Response:

@@ -21,7 +21,7 @@ from workers.console.acts.kinds import Act, Chosen
 
 STALE: Final = 10.0  # seconds without a beat, after which the process that ran an act has gone
 LOST: Final = "the console that ran it has gone"
-RECENT: Final = 200  # of the newest operations, looked through for an act's whose end nobody saw
+RECENT: Final = 1000  # of the newest operations, looked through for an act's whose end nobody saw
 
 ROW: Final = """SELECT *, state = 'running' AND beat_at < clock_timestamp() - make_interval(secs => :stale) AS stale
 FROM acts"""
@@ -73,9 +73,9 @@ LEFT: Final = text("""
 SELECT id, at, operator, act, reason FROM operations WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id
 """)
 
-PERHAPS: Final = text("""
+NAMING: Final = text("""
 SELECT id, at, operator, act, reason FROM (SELECT * FROM operations ORDER BY id DESC LIMIT :recent) newest
-WHERE operator = :operator AND at >= :since ORDER BY id
+WHERE detail ->> 'act' = :act ORDER BY id
 """)
 
 
@@ -134,11 +134,10 @@ def _told(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 async def operations_of(engine: AsyncEngine, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The operations that an act left. Of one whose end nobody saw, all of its operator's since that may be its."""
+    """The operations that an act left. Of one whose end nobody saw, those of the newest that name it."""
     async with engine.connect() as connection:
         if row["state"] == "interrupted":
-            values = {"operator": row["operator"], "since": row["started_at"], "recent": RECENT}
-            found = await connection.execute(PERHAPS, values)
+            found = await connection.execute(NAMING, {"act": str(row["id"]), "recent": RECENT})
         else:
             found = await connection.execute(LEFT, {"ids": row["operations"]})
         return [dict(each) for each in found.mappings()]

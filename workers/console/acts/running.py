@@ -138,7 +138,7 @@ class Runner:
         state, why, error = "done", None, None
         desk = replace(self._desk, engine=self._engine)
         try:
-            with acting_as(operator), noting() as going.noted:
+            with acting_as(operator, going.number), noting() as going.noted:
                 outcome = await going.act.run(desk, chosen, reason, going)
         except Stopped as stopped:
             outcome = stopped.outcome

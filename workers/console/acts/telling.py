@@ -5,11 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 from workers.console.acts.kinds import Act
 from workers.console.words import N_, NONE, Words
 
+ASKED: Final = {
+    "backend": N_("Backend"), "rate": N_("Orders a second at most"), "digest": N_("Digest"), "order": N_("Order"),
+    "id": N_("Orders named"), "ids": N_("Orders named"), "cause": N_("Number of the cause"),
+    "before": N_("As it stood at"), "pharmacy": N_("Pharmacy"), "priority": N_("Priority"),
+    "older": N_("Accepted longer ago than"), "younger": N_("Accepted within the last"),
+    "hold": N_("Waits after each stage"), "replay": N_("Replay"), "stage": N_("Stage"),
+    "run": N_("Reconciliation"), "since": N_("Since"), "until": N_("Until"),
+    "to": N_("To the backend"), "from": N_("From the backend"), "although_unknown": N_("May be with their backend"),
+}  # fmt: skip
+LEADS: Final = {
+    "backend": "/backend/{}", "to": "/backend/{}", "from": "/backend/{}", "order": "/order/{}", "cause": "/dead/{}",
+    "replay": "/recovery/replays/{}", "run": "/recovery/reconciliations/{}",
+    "reconciliation": "/recovery/reconciliations/{}", "report": "{}",
+}  # fmt: skip
+Told = tuple[str, str, str | None]  # heading, value, and the page that it leads to
+
 LISTED: Final = 10  # of a list
+SHORT: Final = 120  # characters of what was asked
 STATES: Final = {
     "running": ("quiet", N_("Running")), "done": ("good", N_("Done")), "failed": ("bad", N_("Not done")),
     "stopped": ("warn", N_("Stopped")), "interrupted": ("bad", N_("Interrupted")),
@@ -50,13 +68,37 @@ def left(row: Mapping[str, Any]) -> float | None:
     return float((row["total"] - row["done"]) * took / row["done"])
 
 
-def outcome(act: Act | None, row: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
-    """What came of it: headings and values, in the order in which the act names them."""
+def outcome(act: Act | None, row: Mapping[str, Any], words: Words) -> list[Told]:
+    """What came of it, in the order in which the act names it."""
     found = row["outcome"] or {}
-    told = dict(act.told) if act is not None else {}
-    if not told:
-        return [(key, said(value, words)) for key, value in found.items()]
-    return [(words.gettext(heading), said(found[key], words)) for key, heading in told.items() if key in found]
+    told = act.told if act is not None and act.told else {key: key for key in found}
+    return [
+        (words.gettext(heading), said(found[key], words), leads(key, found[key]))
+        for key, heading in told.items() if key in found
+    ]  # fmt: skip
+
+
+def about(row: Mapping[str, Any], words: Words) -> list[Told]:
+    """What it was about, shortly: the fields that chose it."""
+    return [
+        (words.gettext(ASKED.get(name, name)), _asked(name, str(value), words), leads(name, value))
+        for name, value in row["fields"].items()
+    ]
+
+
+def leads(name: str, value: Any) -> str | None:
+    """The console's page of what is named; None where there is none."""
+    if name not in LEADS or value in (None, ""):
+        return None
+    return LEADS[name].format(quote(str(value)))
+
+
+def _asked(name: str, value: str, words: Words) -> str:
+    if name == "before":
+        return words.moment(datetime.fromisoformat(value))
+    if value == "yes":
+        return words.gettext("yes")
+    return value if len(value) <= SHORT else f"{value[:SHORT]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def said(value: Any, words: Words) -> str:

@@ -41,8 +41,8 @@ async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     choice = asked.choice_of(chosen, chosen.get("from"))
     unknown = "although_unknown" in chosen
     found = await sh.in_time(divert.preview(desk.engine, choice, chosen["to"], although_unknown=unknown))
-    facts = [(words.gettext("To"), f"{chosen['to']}: {sh.how(rows.get(chosen['to']), words)}")]
-    facts += [(words.gettext("From"), _from(chosen, found, rows, words)), *sh.narrowing(chosen, words)]
+    facts = [(words.gettext("To the backend"), f"{chosen['to']}: {sh.how(rows.get(chosen['to']), words)}")]
+    facts += [(words.gettext("From the backend"), _from(chosen, found, rows, words)), *sh.narrowing(chosen, words)]
     judged = [sh.held(rows.get(name)) for name in (chosen["to"], chosen.get("from", ""))]
     return Preview(
         orders=None if found is None else found["orders"],
@@ -100,5 +100,5 @@ async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dic
 
 ACT: Final = Act(
     "divert", N_("Divert orders to another backend"), N_("Divert them"), Role.OPERATOR, _choose, _preview, _run,
-    danger=True, told={"to": N_("To"), "orders": N_("Orders diverted")},
+    danger=True, told={"to": N_("To the backend"), "orders": N_("Orders diverted")},
 )  # fmt: skip

@@ -150,8 +150,9 @@ async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dic
 
         try:
             done = await followed(running, ask)
-        except Stopped:
-            raise Stopped(f"reconciliation {run.id} goes on where it was when it is resumed") from None
+        except Stopped as stopped:
+            stopped.outcome = {"reconciliation": run.id}
+            raise
         finally:
             await erp.close()
     return {"reconciliation": done.id, **{name: getattr(done, name) for name in COUNTS}}

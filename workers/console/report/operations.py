@@ -1,6 +1,7 @@
 """Who did what, when and why: every act of an operator, at the console or the command line, the newest first.
 
 The list goes down the primary key. A filter looks at LOOKED acts at a time, and says so when it found few in them.
+What an operator typed is shown; what came with an order, an answer or a message is masked, as on an order's page.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from orders.errors import Fault, Malformed, NotFound
 from workers.console import cursors
 from workers.console.access.guard import Viewer
 from workers.console.desk import AtDesk
-from workers.console.rendering import page
-from workers.console.words import NONE
+from workers.console.rendering import page, words_of
+from workers.console.search.masking import held, in_line, said
+from workers.console.words import NONE, Words
 
 router = APIRouter()
 
 SHOWN: Final = 50  # acts on a page
 LOOKED: Final = 500  # acts that a filter looks at for a page
 FOLDED: Final = 5  # of a list, the rest is counted
+FOREIGN: Final = frozenset({"answer", "comment", "detail", "error", "note", "raw"})  # names of what others wrote
 MOST_ID: Final = 2**63 - 1
 ROWS: Final = text("""
 SELECT id, at, operator, act, reason, detail FROM operations WHERE id < :before ORDER BY id DESC LIMIT :most
@@ -56,8 +59,10 @@ async def get_operations(
     rows = [row for row in found if operator in ("", row["operator"]) and act in ("", row["act"])]
     lowest = _lowest(found, rows, most)
     older = _href(operator=operator, act=act, after=cursors.seal(desk, place, [lowest])) if lowest else None
+    words = words_of(request)
     return page(
-        request, "report/operations.html", rows=[{**row, "facts": told(row["detail"])} for row in rows[:SHOWN]],
+        request, "report/operations.html",
+        rows=[{**row, "facts": told(row["detail"], words)} for row in rows[:SHOWN]],
         operator=operator, act=act, older=older, href=_href, looked=len(found) if filtered else None, first=not after,
     )  # fmt: skip
 
@@ -71,27 +76,36 @@ async def get_operation(request: Request, desk: AtDesk, who: Viewer, number: str
         row = (await connection.execute(ONE, {"id": int(number)})).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no act {number}")
-    return page(request, "report/operation.html", row=row, facts=told(row["detail"], most=None), href=_href)
+    facts = told(row["detail"], words_of(request), most=None)
+    return page(request, "report/operation.html", row=row, facts=facts, href=_href)
 
 
-def told(detail: Mapping[str, Any], most: int | None = FOLDED) -> list[tuple[str, list[str], int]]:
+def told(detail: Mapping[str, Any], words: Words, most: int | None = FOLDED) -> list[tuple[str, list[str], int]]:
     """What an act was about as names and their values, at most `most` of a list, and how many more there are."""
     facts = []
     for name, value in detail.items():
         values = value if isinstance(value, list) else [value]
         kept = values if most is None else values[:most]
-        facts.append((name.replace("_", " "), [_plain(each) for each in kept], len(values) - len(kept)))
+        facts.append((name.replace("_", " "), [_plain(name, each, words) for each in kept], len(values) - len(kept)))
     return facts
 
 
-def _plain(value: object) -> str:
+def _plain(name: str, value: object, words: Words) -> str:
+    """A value of that name as it is shown."""
     if value is None or isinstance(value, bool):
-        return {None: NONE, True: "yes", False: "no"}[value]
+        return {None: NONE, True: words.gettext("yes"), False: words.gettext("no")}[value]
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_plain(each)}" for name, each in value.items()) or NONE
+        return ", ".join(f"{inner}: {_plain(inner, each, words)}" for inner, each in value.items()) or NONE
     if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
+        return ", ".join(_plain(name, each, words) for each in value)
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in _masked(name, str(value), words))
+
+
+def _masked(name: str, value: str, words: Words) -> str:
+    """Without what a person outside may have written."""
+    if name == "held_why":
+        return held(value, words)
+    return in_line(said(value), words) if name in FOREIGN else value
 
 
 def _lowest(found: list[dict[str, Any]], rows: list[dict[str, Any]], most: int) -> int | None:

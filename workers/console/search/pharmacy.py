@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.states import State
-from workers.console.search.asking import LAST, OF_PHARMACY, SHOWN
+from workers.console.search.asking import DELIVERY, LAST, OF_PHARMACY, SHOWN
 from workers.console.search.life import standing
 from workers.console.search.masking import Text, line_reason
 from workers.console.search.outlook import outlook
@@ -30,7 +30,7 @@ ORDERS: Final = text(f"""
 SELECT o.id, o.reference, o.received_at, o.body, d.state, d.backend, d.due_at, d.lease_until, d.reason, d.error,
   d.settled_at, d.unsure, r.lines, clock_timestamp() AS now
 FROM (SELECT id, reference, received_at, body FROM orders WHERE {OF_PHARMACY} LIMIT :most) o
-JOIN deliveries d ON d.order_id = o.id
+{DELIVERY}
 LEFT JOIN LATERAL (SELECT CAST(lines AS text) AS lines FROM receipts WHERE order_id = o.id
   ORDER BY received_at DESC LIMIT 1) r ON true
 ORDER BY o.id DESC
