@@ -56,7 +56,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         for module, name, seconds in (
             (pulse, "BEAT", 0.1), (pulse, "SURVEY", 0.1), (pulse, "SHARE", 0), (series, "FRESH", 0.1),
-            (sessions, "FRESH", 0.1), (sessions, "PATIENCE", 0.4), (series, "PATIENCE", 0.4), (pulse, "WAIT", 0.4), (pulse, "SILENT", 0.3),
+            (sessions, "FRESH", 0.1), (sessions, "PATIENCE", 0.4),
+            (series, "PATIENCE", 0.4), (pulse, "WAIT", 0.4), (pulse, "SILENT", 0.3),
             (patience, "LEAST", 0.4), (lately, "PATIENCE", 0.5),
         ):  # fmt: skip
             patch.setattr(module, name, seconds)
