@@ -177,9 +177,7 @@ def test_dead_letters_are_listed_shown_replayed_and_discarded(relais: CommandLin
     }  # fmt: skip
 
 
-def test_dead_letters_are_grouped_replayed_and_discarded_by_their_cause(
-    relais: CommandLine, journal: Journal
-) -> None:
+def test_dead_letters_are_chosen_by_their_cause(relais: CommandLine, journal: Journal) -> None:
     ids = journal.accept(4)
     journal.bury(ids[:3], "refused")
     journal.bury(ids[3:], "exhausted")

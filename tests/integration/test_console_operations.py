@@ -1,4 +1,4 @@
-"""Who did what: paged downward, filtered by operator and act, whatever stands in it shown as text, others' words masked."""
+"""Who did what: paged downward, filtered by operator and act, shown as text, others' words masked."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ INSERT INTO operations (operator, act, reason, detail) VALUES ('<b>eve</b>', 'di
 """)
 
 FOREIGN = text("""
-INSERT INTO operations (operator, act, reason, detail) VALUES ('bob', 'release', 'asked Mme Weiss', jsonb_build_object(
-  'held_why', 'wrong_digest, order 0199a2b4-7c11-7def-8abc-0123456789ab: for M. Durand', 'sound', true,
+INSERT INTO operations (operator, act, reason, detail) VALUES ('bob', 'release', 'asked Mme Weiss',
+  jsonb_build_object('held_why', 'wrong_digest, order 0199a2b4-7c11-7def-8abc-0123456789ab: for M. Durand', 'sound', true,
   'next', jsonb_build_object('raw', 'of M. Durand', 'error', 'unfit: for M. Durand', 'queue', 'relais.normal.erp')))
 """)
 

@@ -17,7 +17,7 @@ from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always
 from workers.console import cursors
 from workers.console.access.people import Role
 from workers.console.search import acts, asking, pharmacy
-from workers.console.search.masking import line_reason, said
+from workers.console.search.masking import held, line_reason, said, tripped
 from workers.console.words import languages
 from workers.delivery import deliver
 from workers.erp.port import Kind
@@ -180,6 +180,14 @@ def test_what_is_ours_is_shown_and_what_an_erp_says_is_not() -> None:
     assert said("M. Martin: no answer in time").shown == ""
     assert line_reason("out of stock").shown and line_reason("RUPTURE").shown
     assert line_reason("Mme Dupont").hidden and not line_reason("Mme Dupont").shown
+    english = languages("UTC")["en"]
+    assert held("stocktaking, says M. Martin", english) == "stocktaking, says M. Martin", "an operator's own words"
+    assert held(f"wrong_digest, order {UUID(int=7)}: the answer is about another order: M. Martin", english) == (
+        f"wrong_digest, order {UUID(int=7)}: the answer is about another order (masked)"
+    )
+    assert tripped("suspicious: orders are sent elsewhere", english) == "suspicious: orders are sent elsewhere"
+    assert tripped("M. Martin", english) == "(masked)"
+    assert (held(None, english), tripped(None, english)) == ("", "")
 
 
 def test_a_pharmacys_page_says_what_is_missing_and_why(at_console: Callable[[Work], None]) -> None:

@@ -1,13 +1,13 @@
 """Pages from templates: one Jinja2 environment a language, everything escaped, undefined names an error.
 
 A template may use `person`, `csrf`, `path`, `theme`, `lang`, `stores`, `static(name)` and the filters of its language
-(`number`, `moment`, `clock`, `ago`, `duration`, `share`) beside what its page hands it.
+(`number`, `moment`, `clock`, `ago`, `duration`, `share`, `held`, `tripped`) beside what its page hands it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from config.settings import Settings
+from workers.console.search.masking import held, tripped
 from workers.console.words import Words, languages, preferred
 
 LANGUAGE: Final = "relais-lang"  # cookies; what a person chose for this browser
@@ -89,4 +90,5 @@ def _environment(words: Words) -> Environment:
     environment.filters |= {
         name: getattr(words, name) for name in ("number", "moment", "clock", "ago", "duration", "share")
     }
+    environment.filters |= {each.__name__: partial(each, words=words) for each in (held, tripped)}
     return environment

@@ -16,6 +16,7 @@ from workers.console.acts import standing
 from workers.console.acts.choosing import backend_from, needed, number_from, wrong
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
 from workers.console.desk import Desk
+from workers.console.search.masking import held
 from workers.console.words import N_, Words
 
 LEAST, MOST = 0.01, 1_000_000  # orders a second, as the command line takes them
@@ -106,7 +107,7 @@ async def _look_quarantine(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     preview = await _holding(desk, row["name"], words, row)
     if row["quarantined"]:
         told = words.gettext(N_("It is in quarantine already, by {who}: {why}"))
-        return _with(preview, told.format(who=row["quarantined_by"], why=row["held_why"]))
+        return _with(preview, told.format(who=row["quarantined_by"], why=held(row["held_why"], words)))
     warning = words.gettext(N_("Nothing is sent to it until it is released, not even a canary. Intake goes on."))
     return _with(preview, warning=warning)
 

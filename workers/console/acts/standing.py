@@ -19,6 +19,7 @@ from orders.errors import NotFound, NotSo
 from orders.tables import backends
 from workers import quarantine
 from workers.console.desk import Desk
+from workers.console.search.masking import held
 from workers.console.words import N_, Words
 from workers.operations import last
 
@@ -143,10 +144,10 @@ def in_words(row: Mapping[str, Any], words: Words) -> str:
     """What holds it, shortly."""
     if row["quarantined"]:
         told = words.gettext(N_("in quarantine, by {who}: {why}"))
-        return told.format(who=row["quarantined_by"], why=row["held_why"])
+        return told.format(who=row["quarantined_by"], why=held(row["held_why"], words))
     if row["paused"]:
         told = words.gettext(N_("paused: {why}"))
-        return told.format(why=row["held_why"])
+        return told.format(why=held(row["held_why"], words))
     return words.gettext(N_("nothing"))
 
 
@@ -164,11 +165,11 @@ def waiting_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str
 
 def snapshot_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
     """All that a release is judged by, as facts."""
-    newest = found["newest"]
+    newest, since = found["newest"], datetime.fromisoformat(str(found["quarantined_at"]))
     return [
-        (words.gettext(N_("In quarantine since")), str(found["quarantined_at"])),
+        (words.gettext(N_("In quarantine since")), words.moment(since)),
         (words.gettext(N_("Put there by")), str(found["quarantined_by"])),
-        (words.gettext(N_("Why")), str(found["held_why"])),
+        (words.gettext(N_("Why")), held(found["held_why"], words)),
         (words.gettext(N_("Pieces of evidence")), words.number(found["pieces"])),
         (words.gettext(N_("Of these, proof")), words.number(found["conclusive"])),
         (words.gettext(N_("Number of the newest piece")), words.number(newest)),

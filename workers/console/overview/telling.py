@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from workers.console.live.looking import Glance
 from workers.console.live.pulse import Seen
+from workers.console.search.masking import held
 from workers.console.words import N_, Words
 
 Row = dict[str, Any]
@@ -78,7 +79,7 @@ def _flows(seen: Seen, words: Words) -> Iterator[Said]:
 
 def _held(row: Row, words: Words) -> Iterator[Said]:
     _ = words.gettext
-    name, why = row["name"], row["held_why"] or _("no reason given")
+    name, why = row["name"], held(row["held_why"], words) or _("no reason given")
     if row["quarantined"]:
         by, since = row["quarantined_by"], words.clock(row["quarantined_at"])
         sentence = _("%(name)s was put in quarantine by %(by)s at %(since)s: %(why)s")

@@ -19,7 +19,7 @@ from workers.console import cursors
 from workers.console.access.guard import Viewer
 from workers.console.desk import AtDesk
 from workers.console.rendering import page, words_of
-from workers.console.search.masking import said
+from workers.console.search.masking import held, in_line, said
 from workers.console.words import NONE, Words
 
 router = APIRouter()
@@ -28,7 +28,6 @@ SHOWN: Final = 50  # acts on a page
 LOOKED: Final = 500  # acts that a filter looks at for a page
 FOLDED: Final = 5  # of a list, the rest is counted
 FOREIGN: Final = frozenset({"answer", "comment", "detail", "error", "note", "raw"})  # names of what others wrote
-RELAIS_HELD: Final = re.compile(r"(\w+, order [0-9a-f-]{36}: )(.*)", re.DOTALL)  # `workers.settle` in `held_why`
 MOST_ID: Final = 2**63 - 1
 ROWS: Final = text("""
 SELECT id, at, operator, act, reason, detail FROM operations WHERE id < :before ORDER BY id DESC LIMIT :most
@@ -104,14 +103,9 @@ def _plain(name: str, value: object, words: Words) -> str:
 
 def _masked(name: str, value: str, words: Words) -> str:
     """Without what a person outside may have written."""
-    ours, theirs = "", value
-    if name == "held_why" and (held := RELAIS_HELD.fullmatch(value)):
-        ours, theirs = held.groups()
-    elif name not in FOREIGN:
-        return value
-    free = said(theirs)
-    shown = [free.shown] if free.shown else []
-    return ours + " ".join([*shown, f"({words.gettext('masked')})"] if free.hidden else shown)
+    if name == "held_why":
+        return held(value, words)
+    return in_line(said(value), words) if name in FOREIGN else value
 
 
 def _lowest(found: list[dict[str, Any]], rows: list[dict[str, Any]], most: int) -> int | None:

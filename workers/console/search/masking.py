@@ -20,6 +20,7 @@ from orders.errors import Fault, Malformed, NotFound
 from orders.journal import transactional
 from orders.states import Reason
 from workers.console.access.people import Person, Role
+from workers.console.words import Words
 from workers.erp.failing import TABLE
 from workers.operations import acting_as, record
 
@@ -30,9 +31,11 @@ LONGEST: Final = 500  # characters of a reason
 OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
     "not with the ERP", "the worker did not settle in time", "the batch's budget ran out",
     "the batch was stopped or its budget ran out", "the receipt's reference is another order's",
-    "answered in quarantine, which counts as unknown",
+    "answered in quarantine, which counts as unknown", "released from quarantine", "failures in a row",
 }  # fmt: skip
 PENDING: Final = re.compile(r"pending as [A-Za-z0-9._/-]{1,64}")  # the ERP's reference
+HELD: Final = re.compile(r"(\w+, order [0-9a-f-]{36}: )(.*)", re.DOTALL)  # `workers.settle`
+TRIPPED: Final = re.compile(r"(suspicious: )?(.*)", re.DOTALL)  # `workers.circuit`
 VETTED: Final = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # their errors are our own sentences
 TRADE: Final = frozenset({  # what an ERP says of a line that it does not deliver whole; PharmaML's codes among them
     "1", "2", "3", "4", "5", "6", "7", "unknown", "unknown product", "out of stock", "discontinued", "recalled",
@@ -75,6 +78,26 @@ def line_reason(reason: str | None, *, whole: bool = False) -> Text:
     if not reason or whole or reason.strip().lower().replace("_", " ") in TRADE:
         return Text(reason or "")
     return Text("", hidden=True)
+
+
+def held(why: str | None, words: Words) -> str:
+    """Why a backend is paused or in quarantine: an operator's words whole, of our own what may be shown."""
+    found = HELD.fullmatch(why or "")
+    return found[1] + in_line(said(found[2]), words) if found else why or ""
+
+
+def tripped(why: str | None, words: Words) -> str:
+    """Why a backend's circuit is open, as far as it may be shown."""
+    found = TRIPPED.fullmatch(why or "")
+    assert found is not None
+    return (found[1] or "") + in_line(said(found[2]), words)
+
+
+def in_line(text: Text, words: Words) -> str:
+    """The text as part of a line."""
+    if not text.hidden:
+        return text.shown
+    return f"{text.shown} ({words.gettext('masked')})".lstrip()
 
 
 async def unmasked_until(connection: AsyncConnection, order: UUID, person: Person, now: datetime) -> datetime | None:
