@@ -29,8 +29,7 @@ class Pages:
 
     def __init__(self, settings: Settings) -> None:
         """Templates are compiled when they are first used. LookupError for an unknown time zone."""
-        self.words = languages(settings.console_time_zone)
-        self._environments = {code: _environment(words) for code, words in self.words.items()}
+        self.words, self._environments = _spoken(settings.console_time_zone)
 
     def language(self, request: Request) -> Words:
         """The language of this request: what was chosen here, else what the browser prefers."""
@@ -70,6 +69,13 @@ def static(name: str) -> str:
     """The address of one of our static files, which changes with its content. FileNotFoundError."""
     content = (files("workers.console") / "static").joinpath(*name.split("/")).read_bytes()
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
+
+
+@cache
+def _spoken(zone: str) -> tuple[dict[str, Words], dict[str, Environment]]:
+    """The languages and their environments; a template is compiled once for all consoles of a process."""
+    spoken = languages(zone)
+    return spoken, {code: _environment(words) for code, words in spoken.items()}
 
 
 def _environment(words: Words) -> Environment:
