@@ -6,17 +6,21 @@ where it is certain that the ERP does not have it: one whose last attempt ended 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import insert, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound, TooLate
 from orders.journal import transactional
 from orders.logged_steps import tell_cancelled
 from orders.states import State
 from orders.tables import operations
+
+ACT: Final = "order cancel"  # its name in `operations`
+Record = Callable[[AsyncConnection], Awaitable[None]]  # writes down who did it, in the transaction that does
 
 CANCEL = text("""
 UPDATE deliveries SET state = 'cancelled', settled_at = now(), lease_until = NULL, reason = NULL
@@ -38,27 +42,34 @@ CANCELLABLE: Final = (State.ACCEPTED, State.DISPATCHED, State.DEAD)
 
 async def cancel(engine: AsyncEngine, order_id: UUID, client: str, request_id: str) -> None:
     """Cancel an order, and record who did; cancelling again changes nothing. Raises NotFound and TooLate."""
-    detail = {"order": str(order_id), "request": request_id}
-    await _cancel(engine, order_id, client, {"operator": f"client {client}", "detail": detail})
+
+    async def record(connection: AsyncConnection) -> None:
+        detail = {"order": str(order_id), "request": request_id}
+        await connection.execute(insert(operations).values(act=ACT, operator=f"client {client}", detail=detail))
+
+    await _cancel(engine, order_id, client, record)
 
 
-async def cancel_by_operator(engine: AsyncEngine, order_id: UUID, operator: str, reason: str) -> None:
-    """The same for a pharmacy that has asked an operator to. Raises NotFound and TooLate."""
-    recorded = {"operator": operator, "reason": reason, "detail": {"order": str(order_id)}}
-    await _cancel(engine, order_id, operator, recorded)
+async def cancel_by_operator(engine: AsyncEngine, order_id: UUID, operator: str, record: Record) -> bool:
+    """The same for a pharmacy that asked an operator to, by whose `record` it is written down.
+
+    False when the order was cancelled before. Raises NotFound and TooLate.
+    """
+    return await _cancel(engine, order_id, operator, record)
 
 
-async def _cancel(engine: AsyncEngine, order_id: UUID, by: str, recorded: dict[str, Any]) -> None:
+async def _cancel(engine: AsyncEngine, order_id: UUID, by: str, record: Record) -> bool:
     async with transactional(engine).begin() as connection:
         done = (await connection.execute(CANCEL, {"id": order_id})).one_or_none()
         if done is not None:
-            await connection.execute(insert(operations).values(act="order cancel", **recorded))
+            await record(connection)
         else:
             row = (await connection.execute(WHERE, {"id": order_id})).one_or_none()
     if done is not None:
         tell_cancelled(order_id, done[0], by)
-        return
+        return True
     if row is None:
         raise NotFound(f"no order {order_id}")
     if row.state != State.CANCELLED:
         raise TooLate(row.state, WHY.get(row.state, "the order may be with the ERP: an attempt ended in the unknown"))
+    return False

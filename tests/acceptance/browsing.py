@@ -76,6 +76,7 @@ class Visitor:
     look: Look
     faults: list[str] = field(default_factory=list)
     expected: tuple[int, ...] = ()  # statuses that a page is meant to have
+    status: int = 0  # that the last page opened by its path had
 
     def __post_init__(self) -> None:
         self.page.set_default_timeout(MOST)
@@ -85,7 +86,8 @@ class Visitor:
 
     def go(self, path: str) -> Page:
         """Open a page of the console."""
-        self.page.goto(self.base + path)
+        answer = self.page.goto(self.base + path)
+        self.status = answer.status if answer else 0
         return self.page
 
     def sound(self, name: str, *, full: bool = True) -> None:
@@ -163,8 +165,12 @@ class Browsers:
             viewport={"width": width, "height": height}, has_touch=look.size == "phone",
             is_mobile=look.size == "phone", **options,
         )  # fmt: skip
+        visitor = Visitor(context.new_page(), self.base, look)
         try:
-            yield Visitor(context.new_page(), self.base, look)
+            yield visitor
+        except BaseException:
+            visitor.shot("failed")
+            raise
         finally:
             context.close()
 

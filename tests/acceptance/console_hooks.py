@@ -1,4 +1,4 @@
-"""What schemathesis has to be told of the console: who is logged in, and that nothing comes back as a tag.
+"""What schemathesis has to be told of the console: who is logged in, and stays so; that nothing comes back as a tag.
 
 A session is begun in the journal whenever there is none, for what is tried may end it.
 """
@@ -45,3 +45,12 @@ def nothing_becomes_a_tag(context: Any, response: Any, case: Any) -> None:
     shown = response.content.decode(errors="replace")
     found = [mark for mark in MARKS if mark in shown]
     assert not found, f"{case.method} {case.path} gives back {found} as it came"
+
+
+@schemathesis.check
+def whoever_is_logged_in_stays_so(context: Any, response: Any, case: Any) -> None:
+    """An approver's run is one of an approver: nobody is sent to log in but by what logs out."""
+    if "FUZZ_DATABASE" in os.environ and not case.path.startswith(ENDS):
+        sent = [*response.headers.get("location", [])]
+        assert not any("/login" in each for each in sent), f"{case.method} {case.path} was sent to {sent}"
+        assert response.status_code != 401, f"{case.method} {case.path} was answered 401"

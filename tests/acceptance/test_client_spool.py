@@ -87,6 +87,7 @@ def kill_while_it_flushes(relais: Relais, front: Front) -> int:
     return relais.journal(accepted)
 
 
+@pytest.mark.slow
 def test_5000_orders_outlive_an_intake_that_is_away_and_three_kills_of_the_client(
     relais: Relais, leash: Leash, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
 # A stream has no end, and schemathesis waits for one.
 LEFT_OUT = "--exclude-path-regex=^/live/(overview|stores)$"
+CHECKS = "not_a_server_error,nothing_becomes_a_tag,whoever_is_logged_in_stays_so"
 ODD = {
     "enum": [
         *MARKS,
@@ -80,7 +81,7 @@ def schemathesis(url: str, settings: Settings, directory: Path, *options: str, *
     program = Path(sys.executable).with_name("schemathesis")
     argv = [
         str(program), "run", "console.json", f"--url={url}", "--no-color", "--request-timeout=20",
-        "--generation-database=none", "--checks=not_a_server_error,nothing_becomes_a_tag", LEFT_OUT, *options,
+        "--generation-database=none", f"--checks={CHECKS}", LEFT_OUT, *options,
     ]  # fmt: skip
     surroundings = clean_environment(
         {"SCHEMATHESIS_HOOKS": "tests.acceptance.console_hooks", "PYTHONPATH": str(ROOT), **env}

@@ -115,6 +115,7 @@ async def _ask(method: str, url: str, headers: dict[str, str] | None = None, bod
         return answer.status, await answer.text()
 
 
+@pytest.mark.slow  # with small children in test_up_supervision
 def test_sigkill_at_any_time_loses_no_order_and_leaves_nothing_running(start: Callable[..., Up]) -> None:
     first = start()
     offered = first.ready()

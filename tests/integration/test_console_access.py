@@ -16,7 +16,7 @@ from workers.console.access import accounts
 from workers.console.access.guard import Operator
 from workers.console.access.passwords import Passwords
 from workers.console.access.people import Role
-from workers.console.access.sessions import COOKIE, FRESH, KNOWN, Sessions, csrf_of
+from workers.console.access.sessions import COOKIE, FRESH, KNOWN, Sessions, Unasked, csrf_of
 
 PASSWORD = "nine slow bicycles at dusk"
 HASH = Passwords().hash(PASSWORD)
@@ -257,7 +257,8 @@ def test_while_the_journal_is_away_who_was_in_may_look_until_the_session_ends(se
                 [known] = sessions._known.values()
                 known.looked -= FRESH
                 assert await sessions.find(token) is not None
-                assert await sessions.find("another") is None
+                with pytest.raises(Unasked):
+                    await sessions.find("another")
                 known.looked, known.until = known.looked - FRESH, known.looked - FRESH
                 assert await sessions.find(token) is None
                 known.until += settings.console_session

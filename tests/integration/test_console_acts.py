@@ -113,7 +113,7 @@ def test_an_act_is_shown_then_done_once_however_often_it_is_sent(settings: Setti
                 )
             over = await jeanne.get(again.headers["location"])
             assert "Done" in text_of(over)
-            assert re.search(r'scope="row" class="n">1</th>', over.text)  # the number of its operation
+            assert '<a class="target" href="/operations/1">1</a>' in over.text
             stolen = await jeanne.post("/acts/quarantine", {**(await form(jeanne, "quarantine", backend="erp")),
                                                             "act": sent["act"]})  # fmt: skip
             assert stolen.status_code == 409

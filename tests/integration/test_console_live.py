@@ -17,6 +17,7 @@ from tests.waiting import auntil
 from workers.console.access.sessions import COOKIE
 from workers.console.app import create_app
 from workers.console.live import pulse, stream
+from workers.console.overview import board
 
 
 @asynccontextmanager
@@ -40,9 +41,12 @@ async def cookie(site: Site, name: str) -> dict[str, str]:
     return {"Cookie": f"{COOKIE}={browser.client.cookies[COOKIE]}", "Accept-Language": "en"}
 
 
-def test_a_hundred_listeners_cost_one_reading_a_beat(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("each", [6, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(60)])])
+def test_many_listeners_cost_one_reading_a_beat(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, each: int
+) -> None:
     monkeypatch.setattr(pulse, "BEAT", 0.1)
-    monkeypatch.setattr(stream, "EACH", 50)
+    monkeypatch.setattr(stream, "EACH", each)
     looks = 0
     glance = pulse.glance
 
@@ -61,19 +65,19 @@ def test_a_hundred_listeners_cost_one_reading_a_beat(settings: Settings, monkeyp
                 headers = await cookie(site, name)
                 streams = [
                     await stack.enter_async_context(session.get(f"{url}/live/overview", headers=headers))
-                    for _ in range(50)
+                    for _ in range(each)
                 ]
                 async with session.get(f"{url}/live/overview", headers=headers) as more:
                     assert more.status == 429, "a session has no more than its share"
-                for each in streams:
-                    assert b"hx-partial" in await each.content.readuntil(b"\n\n")
+                for one in streams:
+                    assert b"hx-partial" in await one.content.readuntil(b"\n\n")
             desk = site.app.state.desk
             before, beat = looks, desk.pulse.seen.beat
             await auntil(lambda: desk.pulse.seen.beat >= beat + 5)
             assert looks - before <= desk.pulse.seen.beat - beat + 1
             await site.app.state.end_streams()
             async with asyncio.timeout(5):
-                await asyncio.gather(*(each.content.read() for each in streams))
+                await asyncio.gather(*(one.content.read() for one in streams))
 
     asyncio.run(work())
 
@@ -90,6 +94,60 @@ def test_a_stream_ends_with_its_session(settings: Settings, monkeypatch: pytest.
                 await site.app.state.desk.sessions.end(headers["Cookie"].partition("=")[2])
                 async with asyncio.timeout(8):
                     assert b"Your session has ended" in await told.content.read()
+
+    asyncio.run(work())
+
+
+def test_beyond_its_streams_a_process_says_so_and_who_leaves_makes_room(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "MOST", 2)
+
+    async def work() -> None:
+        async with online(settings) as (site, url), aiohttp.ClientSession() as session:
+            headers, desk = await cookie(site, "jeanne"), site.app.state.desk
+            address = f"{url}/live/overview"
+            async with session.get(address, headers=headers) as one:
+                two = await session.get(address, headers=headers)
+                assert (one.status, two.status) == (200, 200)
+                async with session.get(address, headers=headers) as more:
+                    assert (more.status, more.headers["Retry-After"]) == (503, "10")
+                two.close()
+                await auntil(lambda: desk.streams._open.total() == 1)
+                assert desk.pulse._watching == 1
+                async with session.get(address, headers=headers) as third:
+                    assert third.status == 200
+            await auntil(lambda: not desk.streams._open)
+            assert desk.pulse._watching == 0
+
+    asyncio.run(work())
+
+
+def test_a_listener_that_does_not_read_is_let_go(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "BEAT", 0.02)
+    monkeypatch.setattr(pulse, "SHARE", 0)
+    monkeypatch.setattr(stream, "SLOW", 0.5)
+    told = 0
+
+    def much(self: object, language: str, role: object, seen: int) -> bytes:
+        nonlocal told
+        told += 1
+        return b":" + b"x" * 2**20 + b"\n\n"
+
+    monkeypatch.setattr(board.Board, "news", much)
+
+    async def work() -> None:
+        async with online(settings) as (site, url):
+            headers, desk = await cookie(site, "jeanne"), site.app.state.desk
+            host, port = url.removeprefix("http://").split(":")
+            request = "".join(f"{name}: {value}\r\n" for name, value in {"Host": host, **headers}.items())
+            with socket.create_connection((host, int(port))) as deaf:
+                deaf.sendall(f"GET /live/overview HTTP/1.1\r\n{request}\r\n".encode())
+                await auntil(lambda: desk.streams._open.total() == 1)
+                beat = desk.pulse.seen.beat
+                await auntil(lambda: not desk.streams._open)
+                assert told < 12, "what it did not take in was never made, but for what the sockets hold"
+                await auntil(lambda: desk.pulse.seen.beat > beat, what="the beat goes on")
 
     asyncio.run(work())
 

@@ -5,19 +5,31 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
-from fastapi.routing import APIRoute
 from sqlalchemy import text
 
+from config.embedded.leash import Leash
+from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
+from config.embedded.valkey import Valkey
 from config.settings import Settings
+from orders.journal import migrate
 from tests.console import Browser, Site, serving, text_of
 from tests.waiting import auntil
+from workers.console import patience
 from workers.console.access import sessions
+from workers.console.access.sessions import COOKIE
 from workers.console.live import pulse, series
+from workers.console.live.known import Known
+from workers.console.live.pulse import Seen
+from workers.console.overview.telling import told
+from workers.console.recovery import lately
+from workers.console.words import languages
 
 SOON = 3.5  # seconds, on a busy machine
 FILLED = {"kind": "pause", "act": "0199a3c2-7c11-7000-8000-000000000001", "name": "erp", "backend": "erp"}
@@ -43,7 +55,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         for module, name, seconds in (
             (pulse, "BEAT", 0.1), (pulse, "SURVEY", 0.1), (pulse, "SHARE", 0), (series, "FRESH", 0.1),
-            (sessions, "FRESH", 0.1),
+            (sessions, "FRESH", 0.1), (sessions, "PATIENCE", 0.4), (series, "PATIENCE", 0.4), (pulse, "WAIT", 0.4),
+            (patience, "LEAST", 0.4), (lately, "PATIENCE", 0.5),
         ):  # fmt: skip
             patch.setattr(module, name, seconds)
         yield
@@ -51,10 +64,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def pages_of(site: Site) -> list[str]:
     """Every page that is looked at, whatever it names."""
-    paths = []
-    for route in site.app.routes:
-        found = [route] if isinstance(route, APIRoute) else getattr(route, "routes", [])
-        paths += [each.path for each in found if isinstance(each, APIRoute) and "GET" in each.methods]
+    paths = [path for path, told in site.app.openapi()["paths"].items() if "get" in told]
     assert len(paths) > 20
     filled = (re.sub(r"\{(\w+)[^}]*\}", lambda named: FILLED.get(named[1], FILLED["act"]), path) for path in paths)
     return sorted({path for path in filled if path != "/live/overview" and "oidc" not in path})
@@ -126,14 +136,83 @@ def test_while_postgresql_is_frozen_every_page_answers_and_recovers(
 
 
 def test_the_first_sentence_says_where_orders_are_kept(settings: Settings) -> None:
-    from datetime import UTC, datetime
-
-    from workers.console.live.known import Known
-    from workers.console.live.pulse import Seen
-    from workers.console.overview.telling import told
-    from workers.console.words import languages
-
     now = datetime.now(UTC)
     for mode, kept in (("spill", "orders are taken in and wait in Redis"), ("refusing", "Orders are refused")):
         seen = Seen(1, now, Known(None, None, now), Known(), Known(None, now), Known(mode, now))
         assert kept in told(seen, languages("UTC")["en"])[0].text
+
+
+def again(site: Site, jeanne: Browser) -> Browser:
+    """The same browser at a console that was started anew."""
+    client = site.stranger()
+    client.cookies.set(COOKIE, jeanne.client.cookies[COOKIE])
+    return Browser(client, jeanne.csrf)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_killed_postgresql_and_a_console_that_starts_meanwhile(
+    settings: Settings, leash: Leash, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Postgres(data_dir / "own", choose())
+    server.start(leash)
+    migrate(server.url)
+    own = settings.model_copy(update={"database_url": server.url})
+
+    async def work() -> None:
+        async with serving(own) as site:
+            await fill(site)
+            jeanne = await site.enter()
+            await says(jeanne, "Backlog 321")
+            server.kill()
+            shown = await says(jeanne, "PostgreSQL is out since")
+            assert "Backlog 321" in shown
+            await all_in_time(site, jeanne)
+            async with serving(own) as new:
+                known = again(new, jeanne)
+                assert (await known.get("/")).status_code == 503
+                shown = await says(known, "PostgreSQL is out since")
+                assert "Nothing is known yet." in shown
+                assert "Orders are still taken in" not in shown, "no intake answers here"
+                assert (await new.stranger().get("/")).status_code == 303, "a stranger is told nothing"
+                await asyncio.to_thread(server.start, leash)
+                await says(known, "Backlog 321", timeout=40)
+            await says(jeanne, "Nobody works: orders are taken in", timeout=40)
+            assert "is out since" not in await says(jeanne, "Backlog 321")
+
+    try:
+        asyncio.run(work())
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_frozen_stores_at_the_pace_of_a_real_console(settings: Settings, postgres: Postgres, valkey: Valkey) -> None:
+    async def work() -> None:
+        async with serving(settings) as site:
+            await fill(site)
+            jeanne = await site.enter()
+            await says(jeanne, "Backlog 321")
+            with frozen(postgres.pid):
+                await all_in_time(site, jeanne)
+                await says(jeanne, "PostgreSQL is out since")
+                async with serving(settings) as new:
+                    known = again(new, jeanne)
+                    assert "Nothing is known yet." in await says(known, "PostgreSQL is out since")
+            assert "is out since" not in await says(jeanne, "Nobody works: orders are taken in", timeout=20)
+            with frozen(valkey.pid):
+                await all_in_time(site, jeanne)
+                shown = await says(jeanne, "Redis is out since")
+                assert "PostgreSQL is out" not in shown
+                before = site.app.state.desk.pulse.seen
+                await auntil(lambda: site.app.state.desk.pulse.seen.beat >= before.beat + 3)
+                assert site.app.state.desk.pulse.seen.journal.at > before.journal.at, "the other goes on"
+            await says(jeanne, "Nobody works: orders are taken in")
+
+            async def back() -> bool:
+                return "is out since" not in text_of(await jeanne.get("/"))
+
+            await auntil(back, 15)
+
+    asyncio.run(work())

@@ -380,8 +380,9 @@ def test_a_reconciliation_is_stopped_resumed_and_resent(
         await erp.close()
         looked = await room.look("reconcile", backend="erp", since="1h")
         assert (looked.orders, looked.hindered) == (40, None)
-        with pytest.raises(Stopped, match="stopped"):
+        with pytest.raises(Stopped, match="stopped") as cut:
             await room.do("reconcile", backend="erp", since="1h", running=Watched(lambda done: True))
+        assert cut.value.outcome == {"reconciliation": 1}
         page = await seen(jeanne, "/recovery/reconciliations/1")
         assert "Resume where it was cut short" in page
         assert (await room.look("reconcile", backend="erp", since="1h")).warning is not None

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders.errors import Malformed, TooLate
+from orders.errors import Malformed, NotSo, TooLate
 from orders.products import Filling
 from tests.console import Site, serving, text_of
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always
@@ -221,7 +221,8 @@ def test_an_operator_cancels_while_the_order_is_ours(at_console: Callable[[Work]
         assert (seen.orders, seen.hindered) == (1, None)
         with acting_as("jeanne"):
             assert (await acts.run(desk, chosen, "they called", Quiet()))["cancelled"] == 1
-            await acts.run(desk, chosen, "twice", Quiet())
+            with pytest.raises(NotSo, match="cancelled already"):
+                await acts.run(desk, chosen, "twice", Quiet())
         (told,) = await bench.run(text("SELECT operator, act, reason FROM operations"))
         assert tuple(told) == ("jeanne", "order cancel", "they called")
         assert (await acts.preview(desk, chosen, words)).hindered

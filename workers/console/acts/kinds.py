@@ -69,10 +69,10 @@ class Act:
 
     `choose` makes what it is about of a form's or an address's fields, and raises Malformed naming each that is
     wrong. Fields are trimmed, one line each, and hold no control characters; empty ones are not there; one that came
-    several times (`id`) is one text, with commas between. `preview` and `run` know who asks (`workers.operations.operator`). `run`
-    does it and returns what came of it, as JSON; it raises NotSo when things are not as they have to be. Its desk's
-    engine lets a statement take minutes. An act that is `long` runs on after the answer to the click, and can be
-    stopped.
+    several times (`id`) is one text, with commas between. `preview` and `run` know who asks
+    (`workers.operations.operator`). `run` does it and returns what came of it, as JSON; it raises NotSo when things
+    are not as they have to be. Its desk's engine lets a statement take minutes. An act that is `long` runs on after
+    the answer to the click, and can be stopped.
     """
 
     kind: str

@@ -165,9 +165,9 @@ def waiting_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str
 
 def snapshot_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
     """All that a release is judged by, as facts."""
-    newest = found["newest"]
+    newest, since = found["newest"], datetime.fromisoformat(str(found["quarantined_at"]))
     return [
-        (words.gettext(N_("In quarantine since")), str(found["quarantined_at"])),
+        (words.gettext(N_("In quarantine since")), words.moment(since)),
         (words.gettext(N_("Put there by")), str(found["quarantined_by"])),
         (words.gettext(N_("Why")), held(found["held_why"], words)),
         (words.gettext(N_("Pieces of evidence")), words.number(found["pieces"])),

@@ -70,10 +70,13 @@ class Pulse:
 
     async def run(self) -> None:
         """Beat until cancelled."""
+        before = 0.0
         while True:
             await self._look()
             self._looked = time.monotonic()
-            await self._rest(SHARE * max(each.took for each in (self._journal, self._queue, self._intake)))
+            took = max(each.took for each in (self._journal, self._queue, self._intake))
+            await self._rest(SHARE * min(before, took))  # one look that waited for a store to come back is no measure
+            before = took
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -66,9 +66,10 @@ class Lately:
     async def look(self) -> tuple[Look, bool]:
         """What is known, and whether the journal is out of reach; raises what it raises when nothing was known."""
         async with self._reading:
-            if self._known is None or time.monotonic() >= self._until:
+            if time.monotonic() >= self._until:
                 await self._look_again()
-        assert self._known is not None
+        if self._known is None:
+            raise ConnectionError("the journal did not answer just now")
         return self._known, self._out
 
     def forget(self) -> None:
@@ -80,7 +81,7 @@ class Lately:
         try:
             self._known = await promptly(PATIENCE, self._read())
         except Exception as error:
-            if self._known is None or not unreachable(error):
+            if not unreachable(error):
                 raise
             self._out, self._until = True, time.monotonic() + BLIND
             return

@@ -115,8 +115,14 @@ def replay(
         ladder.why(row["why"], words),
         None if paced is None else ladder.time_left(row, *paced),
         row["state"] == "holding" and row["passed"] == stage,
-        ", ".join(f"{name}: {value}" for name, value in narrowing(_plain(row["choice"]), words)),
+        _chosen(_plain(row["choice"]), words),
     )  # fmt: skip
+
+
+def _chosen(plain: Mapping[str, str], words: Words) -> str:
+    """Of a replay's orders, beneath a heading that says so already."""
+    told = narrowing(plain, words)
+    return ", ".join(f"{name}: {value}" for name, value in told) if plain else told[0][1]
 
 
 def _plain(choice: Mapping[str, Any]) -> dict[str, str]:

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.cancelling import CANCELLABLE, WHY, cancel_by_operator
-from orders.errors import Fault, Malformed
+from orders.cancelling import ACT, CANCELLABLE, WHY, cancel_by_operator
+from orders.errors import Fault, Malformed, NotSo
 from orders.states import State
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
@@ -18,7 +18,7 @@ from workers.console.desk import Desk
 from workers.console.search.life import ORDER
 from workers.console.search.naming import STATES
 from workers.console.words import N_, Words
-from workers.operations import operator
+from workers.operations import operator, record
 
 TOO_LATE: Final[dict[str, str]] = {
     State.DELIVERING: N_("It is being forwarded to the ERP."),
@@ -57,8 +57,13 @@ async def preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
 
 
 async def run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    """Cancel it. Raises NotFound and TooLate."""
-    await cancel_by_operator(desk.engine, UUID(chosen["order"]), operator(), reason)
+    """Cancel it. Raises NotFound and TooLate; NotSo when somebody has done so in the meantime."""
+
+    async def write_down(connection: AsyncConnection) -> None:
+        await record(connection, ACT, reason, {"order": chosen["order"]})
+
+    if not await cancel_by_operator(desk.engine, UUID(chosen["order"]), operator(), write_down):
+        raise NotSo("the order is cancelled already")
     await running.at(1, 1)
     return {"cancelled": 1, "order": chosen["order"]}
 

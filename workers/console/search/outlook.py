@@ -8,10 +8,15 @@ from typing import Any, Final
 
 from orders.states import State
 from workers.console.search.masking import Text, error
-from workers.console.search.naming import REASONS, STATES
-from workers.console.words import Words
+from workers.console.search.naming import REASONS
+from workers.console.words import N_, Words
 
 OPEN: Final = (State.ACCEPTED, State.DISPATCHED)
+FINAL: Final = {
+    State.DELIVERED: N_("The ERP has accepted it."),
+    State.CANCELLED: N_("It was taken back for the pharmacy: the ERP does not get it."),
+    State.DISCARDED: N_("An operator has given it up."),
+}
 
 
 def outlook(order: Any, backends: Mapping[str, Any], now: datetime, words: Words, *, whole: bool = False) -> str:
@@ -40,7 +45,7 @@ def outlook(order: Any, backends: Mapping[str, Any], now: datetime, words: Words
         return _("The ERP has taken it and has not accepted it yet. It is asked again at %s.") % words.clock(
             order.due_at
         )
-    return _(STATES[order.state][0])
+    return _(FINAL[order.state])
 
 
 def _dead(order: Any, words: Words, whole: bool) -> str:

@@ -8,6 +8,7 @@
   if (!flow || !backlog || !window.uPlot) return;
 
   const MOST = 360; // points
+  const LONG = { "1h": 3600, "6h": 21600, "24h": 86400, "7d": 604800 }; // seconds
   const NAMES = ["at", "accepted", "delivered", "dead", "backlog", "oldest"];
   const span = flow.dataset.span;
   const lang = document.documentElement.lang;
@@ -44,16 +45,18 @@
       width: Math.max(place.clientWidth, 100), height: place.clientHeight, legend: { show: false },
       tzDate: (at) => (timeZone ? uPlot.tzDate(new Date(at * 1000), timeZone) : new Date(at * 1000)),
       cursor: { drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { x: { time: true }, ...scales },
+      scales: { x: { time: true, range: whole }, ...scales },
       axes: [axis({ values: (_, at) => at.map((each) => (span === "7d" ? day : time).format(each * 1000)), space: 70 }), ...axes],
       series: [{}, ...lines],
     };
   }
 
   function line(name, label, scale, dash) {
-    return { label, scale, stroke: colour(name), width: 2, dash, points: { show: false }, spanGaps: false };
+    return { label, scale, stroke: colour(name), width: 2, dash, points: { show: (self) => self.data[0].length < 3, size: 5 }, spanGaps: false };
   }
 
+  // The whole span that was asked for, also where little of it is known yet.
+  const whole = (_, low, high) => [Math.min(low ?? 0, (high ?? 0) - LONG[span]), high ?? 0];
   const least = (low, high, most) => [0, Math.max(most, high === null ? 0 : high * 1.1)];
   const values = (_, found) => found.map((each) => number.format(each));
 
