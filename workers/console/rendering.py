@@ -1,4 +1,4 @@
-"""Pages from templates: one Jinja2 environment a language, everything escaped, undefined names an error.
+"""Pages from templates: one Jinja2 environment a language and room, everything escaped, undefined names an error.
 
 A template may use `person`, `csrf`, `path`, `theme`, `lang`, `stores`, `static(name)` and the filters of its language
 (`number`, `moment`, `clock`, `ago`, `duration`, `share`) beside what its page hands it.
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from config.settings import Settings
 from workers.console.words import Words, languages, preferred
@@ -29,7 +29,7 @@ class Pages:
     def __init__(self, settings: Settings) -> None:
         """Templates are compiled when they are first used. LookupError for an unknown time zone."""
         self.words = languages(settings.console_time_zone)
-        self._environments = {code: _environment(words) for code, words in self.words.items()}
+        self._environments: dict[tuple[str, str], Environment] = {}
 
     def language(self, request: Request) -> Words:
         """The language of this request: what was chosen here, else what the browser prefers."""
@@ -38,7 +38,7 @@ class Pages:
 
     def render(self, request: Request, template: str, **context: Any) -> str:
         """A page or a fragment as text."""
-        found = self._environments[self.language(request).code].get_template(template)
+        found = self._template(self.language(request).code, template)
         theme = request.cookies.get(THEME)
         person = getattr(request.state, "person", None)
         told = person or getattr(request.state, "unasked", None)
@@ -50,7 +50,14 @@ class Pages:
 
     def fragment(self, language: str, template: str, **context: Any) -> str:
         """A fragment that is the same for everybody who reads this language."""
-        return self._environments[language].get_template(template).render(**context)
+        return self._template(language, template).render(**context)
+
+    def _template(self, language: str, name: str) -> Template:
+        """Of an environment that speaks as the template's room does."""
+        key = language, name.partition("/")[0]
+        if key not in self._environments:
+            self._environments[key] = _environment(self.words[language].of_room(key[1]))
+        return self._environments[key].get_template(name)
 
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
