@@ -1,7 +1,7 @@
 """The pulse: the one task of a console process that looks how Relais stands, for all who have it open.
 
 Every other second while somebody watches, every quarter of a minute otherwise; where looking takes long, so seldom
-that it takes a tenth of the time at most. Each store is looked at beside the others, with a patience of its own.
+that it takes a tenth of the time, but never more seldom than that. Each store is looked at beside the others, with a patience of its own.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Pulse:
         while True:
             await self._look()
             self._looked = time.monotonic()
-            await self._rest(SHARE * max(each.took for each in (self._journal, self._queue, self._intake)))
+            took = max(each.took for each in (self._journal, self._queue, self._intake))
+            await self._rest(min(SHARE * took, IDLE))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
