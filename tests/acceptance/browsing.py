@@ -137,7 +137,7 @@ class Visitor:
 
     def says(self, pattern: str, where: str = "body") -> None:
         """Wait until it is to be read there, without a reload."""
-        self.page.locator(where).filter(has_text=re.compile(pattern)).first.wait_for()
+        self.page.locator(where).filter(has_text=re.compile(pattern)).first.wait_for(timeout=3 * MOST)
 
     def _heard(self, message: ConsoleMessage) -> None:
         status = re.search(r"status of (\d+)", message.text)

@@ -121,3 +121,46 @@ def test_every_page_is_sound(browsers: Browsers, paths: dict[str, str], look: Lo
 def name_of(kind: str) -> str:
     """A page's name in the name of its screenshot."""
     return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-") or "overview"
+
+
+STOPS = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
+REACHABLE = """stops => { let found = 0;
+  for (const each of document.querySelectorAll(stops)) if (each.checkVisibility()) each.dataset.number = ++found;
+  return found; }"""
+FOCUSED = """() => { const each = document.activeElement;
+  if (each === document.body) return "body";
+  return getComputedStyle(each).outlineStyle === "none" ? "unseen" : each.dataset.number ?? "another"; }"""
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_what_is_live_does_not_move_the_page(relais: Relais, browsers: Browsers, size: str) -> None:
+    with browsers.someone("jeanne", Role.VIEWER, Look("fr", "light", size)) as jeanne:
+        jeanne.go("/")
+        jeanne.page.locator("#chart-flow canvas").wait_for()
+        before = jeanne.page.locator("main").inner_text()
+        outside(lambda: relais.submit(20))
+        moved, what = jeanne.shifts(8_000)
+        assert jeanne.page.locator("main").inner_text() != before, "it is live"
+        assert moved <= 0.02, what
+
+
+def test_the_keyboard_comes_everywhere_and_is_seen(browsers: Browsers, paths: dict[str, str]) -> None:
+    group = next(each for each in paths if each.startswith("/dead/#"))
+    with browsers.someone("jeanne", Role.APPROVER) as jeanne:
+        for live in ("**/live/**", "**/standing"):  # what is updated meanwhile has lost its number
+            jeanne.page.route(live, lambda route: route.abort())
+        for kind in ("/", "/recovery", "/report", "/search", group):
+            jeanne.go(paths[kind])
+            wanted, reached = jeanne.page.evaluate(REACHABLE, STOPS), set()
+            for _ in range(wanted + 20):
+                jeanne.page.keyboard.press("Tab")
+                reached.add(jeanne.page.evaluate(FOCUSED))
+            assert "unseen" not in reached, kind
+            missed = {str(each + 1) for each in range(wanted)} - reached
+            assert not missed, (
+                kind,
+                [jeanne.page.locator(f"[data-number='{each}']").inner_html() for each in missed],
+            )
+        jeanne.go("/").keyboard.press("Tab")
+        jeanne.page.keyboard.press("Enter")
+        assert jeanne.page.evaluate("document.activeElement.id") == "main"

@@ -1,4 +1,4 @@
-"""Pages from templates: one Jinja2 environment a language, everything escaped, undefined names an error.
+"""Pages from templates: one Jinja2 environment a language and room, everything escaped, undefined names an error.
 
 A template may use `person`, `csrf`, `path`, `theme`, `lang`, `stores`, `static(name)` and the filters of its language
 (`number`, `moment`, `clock`, `ago`, `duration`, `share`, `held`, `tripped`) beside what its page hands it.
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from config.settings import Settings
 from workers.console.search.masking import held, tripped
@@ -29,7 +29,8 @@ class Pages:
 
     def __init__(self, settings: Settings) -> None:
         """Templates are compiled when they are first used. LookupError for an unknown time zone."""
-        self.words, self._environments = _spoken(settings.console_time_zone)
+        self._zone = settings.console_time_zone
+        self.words = _spoken(self._zone)
 
     def language(self, request: Request) -> Words:
         """The language of this request: what was chosen here, else what the browser prefers."""
@@ -38,7 +39,7 @@ class Pages:
 
     def render(self, request: Request, template: str, **context: Any) -> str:
         """A page or a fragment as text."""
-        found = self._environments[self.language(request).code].get_template(template)
+        found = self._template(self.language(request).code, template)
         theme = request.cookies.get(THEME)
         person = getattr(request.state, "person", None)
         told = person or getattr(request.state, "unasked", None)
@@ -50,7 +51,11 @@ class Pages:
 
     def fragment(self, language: str, template: str, **context: Any) -> str:
         """A fragment that is the same for everybody who reads this language."""
-        return self._environments[language].get_template(template).render(**context)
+        return self._template(language, template).render(**context)
+
+    def _template(self, language: str, name: str) -> Template:
+        """Of an environment that speaks as the template's room does."""
+        return _environment(self._zone, language, name.partition("/")[0]).get_template(name)
 
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
@@ -71,14 +76,13 @@ def static(name: str) -> str:
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
 
 
+_spoken = cache(languages)
+
+
 @cache
-def _spoken(zone: str) -> tuple[dict[str, Words], dict[str, Environment]]:
-    """The languages and their environments; a template is compiled once for all consoles of a process."""
-    spoken = languages(zone)
-    return spoken, {code: _environment(words) for code, words in spoken.items()}
-
-
-def _environment(words: Words) -> Environment:
+def _environment(zone: str, language: str, room: str) -> Environment:
+    """A template is compiled once for all consoles of a process."""
+    words = _spoken(zone)[language].of_room(room)
     environment = Environment(
         loader=PackageLoader("workers.console"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.i18n"],

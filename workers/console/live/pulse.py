@@ -1,7 +1,7 @@
 """The pulse: the one task of a console process that looks how Relais stands, for all who have it open.
 
-Every other second while somebody watches, every quarter of a minute otherwise; where looking takes long, so seldom
-that it takes a tenth of the time at most. Each store is looked at beside the others, with a patience of its own.
+Every other second while somebody watches, every quarter of a minute otherwise; where looking takes long, in
+between, so that it takes a tenth of the time. Each store is looked at beside the others, with a patience of its own.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Pulse:
             await self._look()
             self._looked = time.monotonic()
             took = max(each.took for each in (self._journal, self._queue, self._intake))
-            await self._rest(SHARE * min(before, took))  # one look that waited for a store to come back is no measure
+            # One look that waited for a store to come back is no measure.
+            await self._rest(min(SHARE * min(before, took), IDLE))
             before = took
 
     @asynccontextmanager

@@ -56,7 +56,10 @@
   }
 
   // The whole span that was asked for, also where little of it is known yet.
-  const whole = (_, low, high) => [Math.min(low ?? 0, (high ?? 0) - LONG[span]), high ?? 0];
+  const whole = (_, low, high) => {
+    const last = high ?? Date.now() / 1000;
+    return [Math.min(low ?? last, last - LONG[span]), last];
+  };
   const least = (low, high, most) => [0, Math.max(most, high === null ? 0 : high * 1.1)];
   const values = (_, found) => found.map((each) => number.format(each));
 
