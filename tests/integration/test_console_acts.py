@@ -7,6 +7,7 @@ import html
 import re
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,7 +23,7 @@ from workers.console.acts import rows, running
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
 from workers.console.acts.registry import ACTS
 from workers.console.desk import Desk
-from workers.console.words import Words
+from workers.console.words import Words, languages
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 SCRIPT = "<script>alert('&')</script>"
@@ -176,6 +177,7 @@ def test_what_changed_since_is_told_instead_of_done(settings: Settings, run: Run
 
 def test_four_eyes_see_the_very_snapshot(settings: Settings, run: Run) -> None:
     async def look() -> None:
+        words = languages(settings.console_time_zone)
         async with serving(settings.model_copy(update={"four_eyes": True})) as site:
             jeanne, marc = await site.enter(), await site.enter("marc", Role.APPROVER)
             await done(jeanne, "quarantine", backend="erp")
@@ -193,7 +195,8 @@ def test_four_eyes_see_the_very_snapshot(settings: Settings, run: Run) -> None:
             anna = await site.enter("anna", Role.APPROVER)
             shown = await anna.get("/acts/release-approve", params=choice)
             row = (await sql(site, "SELECT detail FROM operations WHERE act = 'release proposed' LIMIT 1"))[0][0]
-            for value in (row["quarantined_at"], row["quarantined_by"], row["held_why"], row["digest"]):
+            since = words["en"].moment(datetime.fromisoformat(row["quarantined_at"]))
+            for value in (since, row["quarantined_by"], row["held_why"], row["digest"]):
                 assert str(value) in text_of(shown)
             await sql(site, "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "
                             "VALUES ('erp', gen_random_uuid(), 'x', false, '')")  # fmt: skip

@@ -13,14 +13,14 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from orders import receipt_keys
-from orders.cancelling import cancel_by_operator
 from orders.states import State
 from tests.console import Browser, Site, text_of
-from tests.integration.test_console_search import Work, at_console
+from tests.integration.test_console_search import Quiet, Work, at_console
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always, outcome
 from workers import operations
 from workers.cli.sealing import sealed
 from workers.console.access.people import Role
+from workers.console.search import acts
 from workers.delivery import deliver
 from workers.divert import divert
 from workers.erp.port import Evidence, Kind, Outcome, Receipt, Submission
@@ -106,14 +106,14 @@ def test_what_operators_did_with_an_order_is_in_its_life_and_in_no_others(at_con
             await replay(bench.engine, Choice(State.DEAD, ids=(again,)), "they mended it")
             await discard(bench.engine, Choice(State.DEAD, ids=(given_up,)), "given elsewhere")
             await divert(bench.engine, Choice(ids=(moved,)), "other", "urgent")
-            await cancel_by_operator(bench.engine, taken_back, "paul", "they called")
+            await acts.run(site.app.state.desk, {"order": str(taken_back)}, "they called", Quiet())
             await operations.pause(bench.engine, bench.settings, "erp", "their upgrade")
-        acts = {
+        done_by = {
             again: "paul: replay they mended it", given_up: "paul: discard given elsewhere",
             moved: "paul: divert urgent", taken_back: "paul: order cancel they called",
         }  # fmt: skip
-        lives = {order: await told(jeanne, order) for order in (*acts, waiting, done)}
-        for order, says in acts.items():
+        lives = {order: await told(jeanne, order) for order in (*done_by, waiting, done)}
+        for order, says in done_by.items():
             assert [each for each in lives if says in lives[each]] == [order], says
             assert f"{says} about this order" in lives[order]
         pause = "paul: pause their upgrade about its backend"

@@ -5,8 +5,9 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import httpx
 import psutil
@@ -55,7 +56,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         for module, name, seconds in (
             (pulse, "BEAT", 0.1), (pulse, "SURVEY", 0.1), (pulse, "SHARE", 0), (series, "FRESH", 0.1),
-            (sessions, "FRESH", 0.1), (sessions, "PATIENCE", 0.4), (series, "PATIENCE", 0.4), (pulse, "WAIT", 0.4),
+            (sessions, "FRESH", 0.1), (sessions, "PATIENCE", 0.4),
+            (series, "PATIENCE", 0.4), (pulse, "WAIT", 0.4), (pulse, "SILENT", 0.3),
             (patience, "LEAST", 0.4), (lately, "PATIENCE", 0.5),
         ):  # fmt: skip
             patch.setattr(module, name, seconds)
@@ -129,7 +131,7 @@ def test_while_postgresql_is_frozen_every_page_answers_and_recovers(
                     assert "Figures are those of" in await says(jeanne, "PostgreSQL is out since", "/dead")
                     refused = await jeanne.post("/acts/pause", {"backend": "erp"})
                     assert (refused.status_code, "Nothing was done" in refused.text) == (503, True)
-                await says(jeanne, "Nobody works: orders are taken in")
+                await says(jeanne, "Nobody works")
                 assert (await jeanne.get("/search")).status_code == 200
 
     asyncio.run(work())
@@ -140,6 +142,13 @@ def test_the_first_sentence_says_where_orders_are_kept(settings: Settings) -> No
     for mode, kept in (("spill", "orders are taken in and wait in Redis"), ("refusing", "Orders are refused")):
         seen = Seen(1, now, Known(None, None, now), Known(), Known(None, now), Known(mode, now))
         assert kept in told(seen, languages("UTC")["en"])[0].text
+
+
+def test_a_time_of_another_day_has_its_day() -> None:
+    words, now = languages("Europe/Paris")["en"], datetime.now(ZoneInfo("Europe/Paris"))
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    assert words.clock(midnight) == "00:00:00"
+    assert words.clock(midnight - timedelta(minutes=1)) == f"{midnight - timedelta(minutes=1):%-d %b} 23:59"
 
 
 def again(site: Site, jeanne: Browser) -> Browser:
@@ -177,7 +186,7 @@ def test_a_killed_postgresql_and_a_console_that_starts_meanwhile(
                 assert (await new.stranger().get("/")).status_code == 303, "a stranger is told nothing"
                 await asyncio.to_thread(server.start, leash)
                 await says(known, "Backlog 321", timeout=40)
-            await says(jeanne, "Nobody works: orders are taken in", timeout=40)
+            await says(jeanne, "Nobody works", timeout=40)
             assert "is out since" not in await says(jeanne, "Backlog 321")
 
     try:
@@ -200,7 +209,7 @@ def test_frozen_stores_at_the_pace_of_a_real_console(settings: Settings, postgre
                 async with serving(settings) as new:
                     known = again(new, jeanne)
                     assert "Nothing is known yet." in await says(known, "PostgreSQL is out since")
-            assert "is out since" not in await says(jeanne, "Nobody works: orders are taken in", timeout=20)
+            assert "is out since" not in await says(jeanne, "Nobody works", timeout=20)
             with frozen(valkey.pid):
                 await all_in_time(site, jeanne)
                 shown = await says(jeanne, "Redis is out since")
@@ -208,7 +217,7 @@ def test_frozen_stores_at_the_pace_of_a_real_console(settings: Settings, postgre
                 before = site.app.state.desk.pulse.seen
                 await auntil(lambda: site.app.state.desk.pulse.seen.beat >= before.beat + 3)
                 assert site.app.state.desk.pulse.seen.journal.at > before.journal.at, "the other goes on"
-            await says(jeanne, "Nobody works: orders are taken in")
+            await says(jeanne, "Nobody works")
 
             async def back() -> bool:
                 return "is out since" not in text_of(await jeanne.get("/"))

@@ -1,6 +1,7 @@
 """The overview: what it says of each state of things, and that its figures are those of `relais status`."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -47,6 +48,14 @@ async def says(browser: Browser, said: str, **options: Any) -> str:
     return found
 
 
+async def lead_somewhere(browser: Browser, least: int) -> None:
+    """Every button of the overview opens a page that has what it takes."""
+    hrefs = set(re.findall(r'class="button[^"]*" href="([^"]+)"', (await browser.get("/")).text))
+    assert len(hrefs) >= least
+    answers = {href: (await browser.get(href)).status_code for href in hrefs}
+    assert set(answers.values()) == {200}, answers
+
+
 def test_states_in_words(settings: Settings) -> None:
     async def work(site: Site, jeanne: Browser) -> None:
         await says(jeanne, "No worker has ever run here")
@@ -54,6 +63,7 @@ def test_states_in_words(settings: Settings) -> None:
         await says(jeanne, "Nobody works")
         await sql(site, "UPDATE backends SET paused = true, held_why = 'stocktaking'")
         assert "Resume" in await says(jeanne, "erp is paused: stocktaking")
+        await lead_somewhere(jeanne, 5)
         await sql(
             site, "UPDATE backends SET paused = false, quarantined = true, quarantined_at = now(), "
             "quarantined_by = 'luc', held_why = '<b>odd</b> receipts'",
@@ -61,6 +71,7 @@ def test_states_in_words(settings: Settings) -> None:
         assert "<b>odd" not in (await jeanne.get("/")).text
         shown = await says(jeanne, "erp was put in quarantine by luc")
         assert "Release" in shown
+        await lead_somewhere(jeanne, 4)
         await says(jeanne, "erp a été mis en quarantaine par luc", headers={"Accept-Language": "fr"})
         await sql(
             site, "UPDATE backends SET quarantined = false, circuit = 'open', probe_at = now(), why = 'refused'"

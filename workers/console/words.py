@@ -66,6 +66,10 @@ class Words:
             return format_time(at, "HH:mm:ss", self._zone, locale=self._locale)
         return format_datetime(at, "d MMM HH:mm", self._zone, locale=self._locale)
 
+    def day(self, at: datetime) -> str:
+        """Its day and month, in the zone that it is told in."""
+        return format_datetime(at, "d MMM", at.tzinfo, locale=self._locale)
+
     def duration(self, seconds: float | timedelta | None) -> str:
         """How long, in the largest unit that fits: `3 minutes`; `NONE` for None."""
         if seconds is None:

@@ -29,14 +29,20 @@ TITLE: Final = "Orders accepted and delivered, attempts that failed, and the bac
 UNITS: Final = ((86_400, "day", "days"), (3600, "hour", "hours"), (60, "minute", "minutes"), (1, "second", "seconds"))
 
 Say = Callable[[str], str]  # a word or a sentence in the language of the drawing
+Day = Callable[[datetime], str]
 
 
-def timeline(incident: Incident, say: Say = str) -> str:
+def day(at: datetime) -> str:
+    """Its date, as an axis tells it in English."""
+    return f"{at:%d %b}"
+
+
+def timeline(incident: Incident, say: Say = str, dated: Day = day) -> str:
     """The drawing."""
     parts = [
         *_holds(incident, say), *_panel(incident, ACCEPTED, "accepted", say),
         *_panel(incident, DELIVERED, "delivered", say), *_failed(incident, say), *_backlog(incident, say),
-        *_hours(incident), *_marks(incident),
+        *_hours(incident, dated), *_marks(incident),
     ]  # fmt: skip
     title = escape(say(TITLE))
     return (
@@ -101,7 +107,7 @@ def _scale(place: tuple[int, int], top: int, label: str) -> Iterator[str]:
         yield f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{figure}</text>'
 
 
-def _hours(incident: Incident) -> Iterator[str]:
+def _hours(incident: Incident, dated: Day) -> Iterator[str]:
     seconds = (incident.until - incident.since).total_seconds()
     step = next((step for step in STEPS if seconds / step <= 8), -(-seconds // 8 // 86_400) * 86_400)
     start = incident.since.timestamp()
@@ -112,7 +118,7 @@ def _hours(incident: Incident) -> Iterator[str]:
         clock = f"{at:%H:%M:%S}" if step < 60 else f"{at:%H:%M}"
         yield f'<path class="axis" d="M{x:.1f} {AXIS}v5"/>'
         yield f'<text class="tick" x="{x:.1f}" y="{AXIS + 18}" text-anchor="middle">{clock}</text>'
-        yield f'<text class="tick" x="{x:.1f}" y="{AXIS + 32}" text-anchor="middle">{at:%d %b}</text>'
+        yield f'<text class="tick" x="{x:.1f}" y="{AXIS + 32}" text-anchor="middle">{escape(dated(at))}</text>'
         tick += step
 
 

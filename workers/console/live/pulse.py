@@ -29,7 +29,7 @@ IDLE: Final = 15.0  # seconds, while nobody does
 SURVEY: Final = 10.0  # seconds between two surveys at least
 SHARE: Final = 10  # times what a look took pass until the next one
 WAIT: Final = 1.0  # seconds that a page waits for a beat
-SILENT: Final = 0.5  # seconds of a look without an answer after which no page waits for the journal
+SILENT: Final = 1.0  # seconds of a look without an answer after which no page waits for the journal
 TOUCH: Final = 12.0  # seconds for which one request counts as somebody who watches
 LONG: Final = 10.0  # seconds that a survey may take
 

@@ -19,6 +19,8 @@ OUT: Final = {
     "spill": N_("PostgreSQL is out since %(since)s: orders are taken in and wait in Redis, nothing is forwarded."),
     None: N_("PostgreSQL is out since %(since)s: nothing is forwarded."),
 }
+IDLE: Final = N_("Nobody works: orders are taken in and wait for a worker.")
+IDLE_AND_SHUT: Final = N_("Nobody works: orders that are here wait for a worker.")
 STAGES: Final = {1: N_("stage 1"), 10: N_("stage 10"), 100: N_("stage 100"), 0: N_("the ramp")}
 
 
@@ -69,7 +71,8 @@ def _flows(seen: Seen, words: Words) -> Iterator[Said]:
         return
     stale = seen.journal.out is not None  # who works, and how it goes, is not known then
     if not journal.leading and not stale:
-        yield Said("bad", words.gettext("Nobody works: orders are taken in and wait for a worker."))
+        taken = seen.intake.out is None and seen.intake.value in ("journal", "spill")
+        yield Said("bad", words.gettext(IDLE if taken else IDLE_AND_SHUT))
     for row in journal.backends:
         yield from _held(row, words)
         if not stale:

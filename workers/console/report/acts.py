@@ -118,7 +118,7 @@ def _nothing(fields: Mapping[str, str]) -> Chosen:
 AUDIT: Final = Act(
     "audit", N_("Audit the journal"), N_("Audit"), Role.OPERATOR, _nothing, _preview, _audit, long=True,
     told={
-        "sound": N_("All is well"), "accepted": N_("Accepted"), "blocks": N_("Sealed blocks"),
+        "sound": N_("All is well"), "accepted": N_("Orders accepted"), "blocks": N_("Sealed blocks"),
         "faults": N_("Faults"), "first": N_("The first of them"), "remarks": N_("Remarks"),
     },
 )  # fmt: skip

@@ -29,4 +29,8 @@ NAMES: Final = (
     N_("its mac"),
     N_("verification"), N_("no fault"), N_("faults, see above"),
 )  # fmt: skip
+SAID: Final = {  # as a heading, where the word alone is a role or a state of one order
+    "operator": N_("Who"), "accepted": N_("Orders accepted"), "delivered": N_("Delivered"),
+    "dead": N_("Dead letters"), "cancelled": N_("Cancelled"), "discarded": N_("Discarded"),
+}  # fmt: skip
 assert {name for unit in UNITS for name in unit[1:]} <= set(NAMES)

@@ -85,6 +85,7 @@ def told(detail: Mapping[str, Any], words: Words, most: int | None = FOLDED) -> 
     facts = []
     for name, value in detail.items():
         values = value if isinstance(value, list) else [value]
+        values = values or [None]
         kept = values if most is None else values[:most]
         facts.append((name.replace("_", " "), [_plain(name, each, words) for each in kept], len(values) - len(kept)))
     return facts

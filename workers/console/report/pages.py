@@ -20,8 +20,10 @@ from workers.console.access.guard import Viewer
 from workers.console.desk import AtDesk, Desk
 from workers.console.rendering import page, words_of
 from workers.console.report import operations, spans
-from workers.console.report.naming import SPANS
+from workers.console.report.naming import SAID, SPANS
 from workers.console.report.shelf import Shelf, drawn
+from workers.console.search.masking import held
+from workers.console.words import Words
 from workers.proof.contents import KINDS
 from workers.proof.plot import timeline
 
@@ -68,11 +70,13 @@ async def get_made(
     if found is None:
         raise NotFound(_GONE)
     words, incident = words_of(request), drawn(found)
-    svg = timeline(incident.told_in(desk.settings.console_time_zone), words.gettext)
+    svg = timeline(incident.told_in(desk.settings.console_time_zone), words.gettext, words.day)
     shown = {**found, "head": _dated(found["head"]), "seals": _read(found["seals"])}
-    shown["sections"] = [{**each, "rows": [_read(row) for row in each["rows"]]} for each in found["sections"]]
+    shown["sections"] = [
+        {**each, "rows": [_shown(_read(row), words) for row in each["rows"]]} for each in found["sections"]
+    ]
     # The drawing is ours; whatever came from outside is escaped in it.
-    return page(request, "report/made.html", report=report, made=shown, svg=Markup(svg), kinds=KINDS)
+    return page(request, "report/made.html", report=report, made=shown, svg=Markup(svg), kinds=KINDS, said=SAID)
 
 
 _GONE: Final = "no such report is kept at this console: it was made at another one, or too long ago"
@@ -111,3 +115,16 @@ def _read(cells: dict[str, Any]) -> dict[str, Any]:
         name: datetime.fromisoformat(cell["at"]) if isinstance(cell, dict) and set(cell) == {"at"} else cell
         for name, cell in cells.items()
     }
+
+
+def _shown(cells: dict[str, Any], words: Words) -> dict[str, Any]:
+    """A row without what a person outside may have written; the files that are handed on have it whole."""
+    masked: dict[str, Any] = {}
+    if isinstance(cells.get("detail"), dict):
+        facts = operations.told(cells["detail"], words)
+        masked["detail"] = "; ".join(
+            f"{name}: {', '.join(values)}{' …' * (more > 0)}" for name, values, more in facts
+        )
+    if cells.get("held_why"):
+        masked["held_why"] = held(cells["held_why"], words)
+    return cells | masked
