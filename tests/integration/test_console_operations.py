@@ -25,7 +25,8 @@ INSERT INTO operations (operator, act, reason, detail) VALUES ('<b>eve</b>', 'di
 FOREIGN = text("""
 INSERT INTO operations (operator, act, reason, detail) VALUES ('bob', 'release', 'asked Mme Weiss',
   jsonb_build_object('held_why', 'wrong_digest, order 0199a2b4-7c11-7def-8abc-0123456789ab: for M. Durand',
-  'sound', true, 'next', jsonb_build_object('raw', 'of M. Durand', 'error', 'unfit: for M. Durand', 'queue', 'relais.normal.erp')))
+  'sound', true, 'next', jsonb_build_object('raw', 'of M. Durand', 'error', 'unfit: for M. Durand',
+  'queue', 'relais.normal.erp')))
 """)
 
 
