@@ -45,7 +45,7 @@
       width: Math.max(place.clientWidth, 100), height: place.clientHeight, legend: { show: false },
       tzDate: (at) => (timeZone ? uPlot.tzDate(new Date(at * 1000), timeZone) : new Date(at * 1000)),
       cursor: { drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { x: { time: true, range: whole }, ...scales },
+      scales: { x: { time: true }, ...scales },
       axes: [axis({ values: (_, at) => at.map((each) => (span === "7d" ? day : time).format(each * 1000)), space: 70 }), ...axes],
       series: [{}, ...lines],
     };
@@ -55,11 +55,6 @@
     return { label, scale, stroke: colour(name), width: 2, dash, points: { show: (self) => self.data[0].length < 3, size: 5 }, spanGaps: false };
   }
 
-  // The whole span that was asked for, also where little of it is known yet.
-  const whole = (_, low, high) => {
-    const last = high ?? Date.now() / 1000;
-    return [Math.min(low ?? last, last - LONG[span]), last];
-  };
   const least = (low, high, most) => [0, Math.max(most, high === null ? 0 : high * 1.1)];
   const values = (_, found) => found.map((each) => number.format(each));
 
@@ -75,7 +70,15 @@
       ], [axis({ values, size: 56 }), axis({ values, scale: "age", side: 1, size: 48, grid: { show: false } })],
       { y: { range: orders }, age: { range: orders } }), backlogData(), backlog),
     ];
+    spread();
     tell();
+  }
+
+  // Over the whole span that was asked for, also where little of it is known yet.
+  function spread() {
+    const max = series.at.at(-1) ?? Date.now() / 1000;
+    const min = Math.min(series.at[0] ?? max, max - LONG[span]);
+    for (const plot of plots) plot.setScale("x", { min, max });
   }
 
   const flowData = () => [series.at, series.accepted, series.delivered, series.dead];
@@ -97,6 +100,7 @@
     if (!plots.length) return;
     plots[0].setData(flowData());
     plots[1].setData(backlogData());
+    spread();
     tell();
   }
 
