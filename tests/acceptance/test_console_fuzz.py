@@ -104,4 +104,4 @@ def test_no_route_breaks_or_gives_back_a_tag_however_long_it_is_tried(
     who: str, console: str, settings: Settings, data_dir: Path
 ) -> None:
     env = {"FUZZ_DATABASE": settings.need("database_url")} if who == "an approver" else {}
-    schemathesis(console, settings, data_dir, "--max-examples=60", "--phases=coverage,fuzzing,stateful", **env)
+    schemathesis(console, settings, data_dir, "--max-examples=30", "--phases=coverage,fuzzing,stateful", **env)

@@ -95,3 +95,10 @@ def test_another_sites_form_is_refused(settings: Settings, headers: dict[str, st
             assert (await jeanne.get("/")).status_code == 200
 
     asyncio.run(look())
+
+
+def test_a_room_says_what_its_own_catalogue_says_before_what_another_one_does() -> None:
+    french = languages("Europe/Paris")["fr"]
+    assert french.of_room("report").gettext("accepted") == "acceptées"  # orders, in a heading
+    assert french.of_room("search").gettext("accepted") == "acceptée"  # an order
+    assert french.of_room("search").gettext("Overview") == french.gettext("Overview") != "Overview"
