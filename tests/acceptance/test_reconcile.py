@@ -97,7 +97,7 @@ def site(data_dir: Path, leash: Leash) -> Iterator[Restored]:
         yield Restored(parts)
 
 
-@pytest.mark.parametrize("count", [600, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1_500, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_what_a_restored_erp_has_forgotten_is_found_and_there_once(
     site: Restored, leash: Leash, capsys: pytest.CaptureFixture[str], count: int
 ) -> None:
