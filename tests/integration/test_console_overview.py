@@ -117,3 +117,25 @@ def test_the_series_is_json_and_other_spans_are_refused(settings: Settings) -> N
         assert (await jeanne.get("/live/stores")).status_code == 200
 
     on_site(settings, work)
+
+
+def test_a_backlog_that_has_just_come_is_nowhere_said_to_be_empty(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted seldom is counted at once when the totals, which are read often, tell otherwise."""
+    monkeypatch.setattr(pulse, "SURVEY", 3600.0)
+
+    async def work(site: Site, jeanne: Browser) -> None:
+        await says(jeanne, "The backlog is empty.")
+        await sql(
+            site, "INSERT INTO deliveries (order_id, state, backend, priority, cut_off) "
+            "SELECT gen_random_uuid(), 'accepted', 'erp', 1, 'infinity' FROM generate_series(1, 7)",
+        )  # fmt: skip
+
+        async def told() -> bool:
+            found = text_of(await jeanne.get("/"))
+            return "Backlog 7" in found and "The backlog is empty." not in found
+
+        await auntil(told, what="a backlog of 7, and nowhere none")
+
+    on_site(settings, work)

@@ -1,4 +1,4 @@
-"""What an act is about, made of the fields of a form or an address: each helper raises Malformed with its field."""
+"""What an act is about, made of the fields of a form or an address: each function raises Malformed with its field."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from workers.status import Queue
 BEAT: Final = 2.0  # seconds between two looks while somebody watches
 IDLE: Final = 15.0  # seconds, while nobody does
 SURVEY: Final = 10.0  # seconds between two surveys at least
+CHEAP: Final = 0.2  # seconds of a survey that may be taken at every beat
 SHARE: Final = 10  # times what a look took pass until the next one
 WAIT: Final = 1.0  # seconds that a page waits for a beat
 SILENT: Final = 1.0  # seconds of a look without an answer after which no page waits for the journal
@@ -168,12 +169,21 @@ class Pulse:
         self._beat()
 
     async def _look_closely(self) -> None:
-        if self._journal.known.out is not None or time.monotonic() < self._surveyed:
+        if self._journal.known.out is not None:
+            return
+        if time.monotonic() < self._surveyed and not self._overtaken():
             return
         began = time.monotonic()
         await self._survey.look()
         ended = time.monotonic()
         self._surveyed = ended + max(SURVEY, 3 * SHARE * (ended - began))
+
+    def _overtaken(self) -> bool:
+        """Whether the last survey, one that cost little, found a backlog where there is none now, or the reverse."""
+        now, then = self._journal.known.value, self._survey.known.value
+        if now is None or then is None or self._survey.took > CHEAP:
+            return False
+        return bool(now.totals["backlog"]) != bool(then.backlog)
 
     def _beat(self) -> None:
         self.seen = self._see(self.seen.beat + 1)
