@@ -77,7 +77,8 @@ async def _tokens(engine: AsyncEngine, count: int) -> list[str]:
     sessions = Sessions(engine, Settings(_env_file=None))
     names = [f"bench{number}" for number in range(count)]
     async with engine.connect() as connection:
-        await connection.execute(ACCOUNT, [{"name": name} for name in names])
+        for name in names:
+            await connection.execute(ACCOUNT, {"name": name})
     return [await sessions.begin(name) for name in names]
 
 
