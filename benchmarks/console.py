@@ -37,10 +37,24 @@ MANY: Final = 1_000_000
 DEAD: Final = 0.1
 WARM: Final = 5
 PAGES: Final = (
-    "/", "/live/series?span=1h", "/recovery", "/dead", "/dead/{cause}", "/search?q={reference}",
-    "/search?q={product}", "/search?q={erp}", "/search?q=M-", "{further}", "/order/{id}", "/pharmacy/{pharmacy}",
-    "/operations", "/report", "/acts", "/backend/erp", "/account",
-)  # fmt: skip
+    "/",
+    "/live/series?span=1h",
+    "/recovery",
+    "/dead",
+    "/dead/{cause}",
+    "/search?q={reference}",
+    "/search?q={product}",
+    "/search?q={erp}",
+    "/search?q=M-",
+    "{further}",
+    "/order/{id}",
+    "/pharmacy/{pharmacy}",
+    "/operations",
+    "/report",
+    "/acts",
+    "/backend/erp",
+    "/account",
+)
 LONG: Final = "/search?q=M-"  # a list of every order; `further` is its second page
 ACCOUNT: Final = text("INSERT INTO accounts (name, role) VALUES ('bench', 'approver') ON CONFLICT DO NOTHING")
 LARGEST: Final = text("""

@@ -43,9 +43,7 @@ async def fill(url: str, told: Path, count: int) -> None:
                 for number, row in enumerate(rows, first)
                 if number % FORGOTTEN
             )
-    await connection.execute(
-        "VACUUM ANALYZE"
-    )  # as a journal of some days is; later, it would disturb the measurement
+    await connection.execute("VACUUM ANALYZE")  # as a journal of some days is; later, it would disturb the measurement
     await connection.close()
 
 

@@ -61,9 +61,11 @@ def measure_silent(rig: Rig, count: int, rounds: int) -> dict[str, Any]:
     return {
         "intake_p99_redis_silent_ratio": round(ratio, 3),
         "silent": {
-            "orders": count, "p99_ms": report.spread(p99[False]), "p99_silent_ms": report.spread(p99[True]),
+            "orders": count,
+            "p99_ms": report.spread(p99[False]),
+            "p99_silent_ms": report.spread(p99[True]),
         },
-    }  # fmt: skip
+    }
 
 
 def _p99(rig: Rig, port: int, key: str, count: int, first: int, silent: bool) -> float:
@@ -83,9 +85,12 @@ def _intake(rig: Rig) -> Iterator[tuple[Process, int, str]]:
         migrate(url)
         key = journal(url, lambda engine: clients.add(engine, "bench", rate=RATE, burst=int(RATE)))
         env = {
-            "RELAIS_DATABASE_URL": url, "RELAIS_REDIS_URL": rig.valkey.url, "RELAIS_DATA_DIR": str(rig.home),
-            "RELAIS_SPILL_KEY": "shared by intake and workers", "RELAIS_LOG_LEVEL": "ERROR",
-        }  # fmt: skip
+            "RELAIS_DATABASE_URL": url,
+            "RELAIS_REDIS_URL": rig.valkey.url,
+            "RELAIS_DATA_DIR": str(rig.home),
+            "RELAIS_SPILL_KEY": "shared by intake and workers",
+            "RELAIS_LOG_LEVEL": "ERROR",
+        }
         argv = module("workers.cli", "api", "--port", str(port))
         with rig.running("api", argv, env, answers(f"http://127.0.0.1:{port}/readyz")) as api:
             yield api, port, str(key)

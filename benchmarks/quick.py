@@ -51,9 +51,7 @@ def _front(rig: Rig, options: argparse.Namespace) -> dict[str, Any]:
         "peak_mib": round(large.peak_mib, 1),
     }
     return (
-        {"batch_memory_ratio": round(large.peak_mib / large.settled_mib, 3), "large_batch": growth}
-        | silent
-        | listening
+        {"batch_memory_ratio": round(large.peak_mib / large.settled_mib, 3), "large_batch": growth} | silent | listening
     )
 
 

@@ -21,16 +21,31 @@ from config.embedded.service import StartFailed
 
 OUT = Path(__file__).parent / "out" / "quick.json"
 PARTS = (
-    "aiohttp", "asyncpg", "celery", "fastapi", "kombu", "pydantic", "redis", "sqlalchemy", "uvicorn", "uvloop",
-)  # fmt: skip
+    "aiohttp",
+    "asyncpg",
+    "celery",
+    "fastapi",
+    "kombu",
+    "pydantic",
+    "redis",
+    "sqlalchemy",
+    "uvicorn",
+    "uvloop",
+)
 TARGETS = {
-    "intake_ratio": (3.0, "at least"), "drain_ratio": (6.0, "at least"), "backlog_flatness": (1.2, "at most"),
-    "batch_intake_ratio": (15.0, "at least"), "batch_memory_ratio": (1.1, "at most"),
-    "intake_p99_redis_silent_ratio": (2.0, "at most"), "sse_listeners_mib": (100.0, "at most"),
-    "sse_intake_p99_ratio": (1.2, "at most"), "reconcile_flatness": (1.2, "at most"),
-    "reconcile_memory_ratio": (1.1, "at most"), "console_page_ratio": (2.0, "at most"),
+    "intake_ratio": (3.0, "at least"),
+    "drain_ratio": (6.0, "at least"),
+    "backlog_flatness": (1.2, "at most"),
+    "batch_intake_ratio": (15.0, "at least"),
+    "batch_memory_ratio": (1.1, "at most"),
+    "intake_p99_redis_silent_ratio": (2.0, "at most"),
+    "sse_listeners_mib": (100.0, "at most"),
+    "sse_intake_p99_ratio": (1.2, "at most"),
+    "reconcile_flatness": (1.2, "at most"),
+    "reconcile_memory_ratio": (1.1, "at most"),
+    "console_page_ratio": (2.0, "at most"),
     "console_intake_p99_ratio": (1.1, "at most"),
-}  # fmt: skip
+}
 SPREAD = ("min", "median", "max")
 
 console = Console()

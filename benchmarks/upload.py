@@ -77,8 +77,12 @@ async def upload(request: bytes, port: int) -> dict[str, object]:
     ended, used = time.monotonic(), time.process_time() - used
     transport.close()
     return {
-        "began": began, "ended": ended, "cpu": used, "accepted": protocol.accepted, "answered": protocol.answered,
-    }  # fmt: skip
+        "began": began,
+        "ended": ended,
+        "cpu": used,
+        "accepted": protocol.accepted,
+        "answered": protocol.answered,
+    }
 
 
 def main() -> None:

@@ -35,9 +35,7 @@ def measure(rig: Rig, consoles: int = 100, count: int = 8_000, rounds: int = 5) 
     for number in range(rounds):
         for many in (0, consoles) if number % 2 == 0 else (consoles, 0):
             (beside if many else without).append(_round(rig, many, count))
-    ratio = statistics.median(each["p99_ms"] for each in beside) / statistics.median(
-        each["p99_ms"] for each in without
-    )
+    ratio = statistics.median(each["p99_ms"] for each in beside) / statistics.median(each["p99_ms"] for each in without)
     names = ("p50_ms", "p99_ms", "console_cpu_ms")
     return {
         "console_intake_p99_ratio": round(ratio, 3),

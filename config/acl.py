@@ -35,10 +35,31 @@ EVENTS: Final = ("/0.celeryev", "/0.celeryev/*", "/0.celeryev/worker.*")
 HELLO: Final = ("ping", "hello", "client|setinfo", "client|setname", "client|id", "select", "quit")
 BATCH: Final = ("multi", "exec", "discard", "watch", "unwatch")
 CONSUME: Final = (
-    "brpop", "llen", "exists", "del", "sadd", "srem", "smembers", "sismember", "zadd", "zrem", "zrange",
-    "zrangebyscore", "eval", "evalsha", "script|load", "script|exists", "time", "pexpire", "expire",
-    "publish", "subscribe", "unsubscribe", "psubscribe", "punsubscribe",
-)  # fmt: skip
+    "brpop",
+    "llen",
+    "exists",
+    "del",
+    "sadd",
+    "srem",
+    "smembers",
+    "sismember",
+    "zadd",
+    "zrem",
+    "zrange",
+    "zrangebyscore",
+    "eval",
+    "evalsha",
+    "script|load",
+    "script|exists",
+    "time",
+    "pexpire",
+    "expire",
+    "publish",
+    "subscribe",
+    "unsubscribe",
+    "psubscribe",
+    "punsubscribe",
+)
 ON_DISK: Final = ("config|get",)  # whether what is spilled is on the server's disk
 
 

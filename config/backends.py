@@ -24,10 +24,22 @@ CLASSES: Final = ("cold_chain", "narcotic", "quota")
 PRIORITIES: Final = ("urgent", "normal")
 PREFIX: Final = "erp_"
 ELSEWHERE: Final = frozenset({"erp_sim_port"})
-OWN: Final = frozenset({
-    "batch_budget", "lease", "claim_patience", "dispatch_size", "window_max", "trip_after", "probe_after",
-    "probe_max", "max_attempts", "retry_after", "retry_max", "poll_after",
-})  # fmt: skip
+OWN: Final = frozenset(
+    {
+        "batch_budget",
+        "lease",
+        "claim_patience",
+        "dispatch_size",
+        "window_max",
+        "trip_after",
+        "probe_after",
+        "probe_max",
+        "max_attempts",
+        "retry_after",
+        "retry_max",
+        "poll_after",
+    }
+)
 NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 

@@ -49,9 +49,7 @@ def _kind(name: str) -> int:
     return KINDS.index(kind) if kind in KINDS else -1
 
 
-def celery_config(
-    redis_url: str, backends: Iterable[str], *, concurrency: int, time_limit: float
-) -> dict[str, Any]:  # fmt: skip
+def celery_config(redis_url: str, backends: Iterable[str], *, concurrency: int, time_limit: float) -> dict[str, Any]:
     """The settings for `redis_url` and these backends; `time_limit` (s) ends a task that outlived its lease."""
     urgent, normal = ([queue_of(kind, each) for each in backends] for kind in (URGENT, NORMAL))
     found = broker(redis_url)

@@ -35,9 +35,7 @@ class Door(Flower):  # type: ignore[misc]
 
     def __init__(self, *, capp: Any, options: Any, auth: str, **settings: Any) -> None:
         loop = IOLoop.current()
-        events = Listener(
-            capp, loop, max_tasks_in_memory=options.max_tasks, max_workers_in_memory=options.max_workers
-        )
+        events = Listener(capp, loop, max_tasks_in_memory=options.max_tasks, max_workers_in_memory=options.max_workers)
         super().__init__(options=options, capp=capp, events=events, io_loop=loop, **settings)
         self._entitled = b64encode(auth.encode())
         self._tidying = PeriodicCallback(self.forget, TIDYING * 1000)

@@ -54,9 +54,7 @@ class OpenTelemetry:
         )
         self._tracer = self._provider.get_tracer("relais", version("relais"))
 
-    def start(
-        self, name: str, kind: Kind, parent: str | None, attributes: Attributes, links: Sequence[str]
-    ) -> Span:  # fmt: skip
+    def start(self, name: str, kind: Kind, parent: str | None, attributes: Attributes, links: Sequence[str]) -> Span:
         """Begin a span under `parent`, or a new trace."""
         # An empty context, or the tracer would look for a parent in one of its own.
         context = Context() if parent is None else trace.set_span_in_context(_remote(parent), Context())

@@ -54,9 +54,15 @@ def redis_address(url: str) -> RedisAddress:
         raise BadRedisUrl("names several servers: Relais follows a failover by Sentinels only, sentinel://…")
     user, _, password = (parts["user"] or "").partition(":")
     return RedisAddress(
-        hosts, _database(parts["path"] or "0"), unquote(user) or None, unquote(password) or None, service,
-        query.get("sentinel_username"), query.get("sentinel_password"), _tls(query, scheme),
-    )  # fmt: skip
+        hosts,
+        _database(parts["path"] or "0"),
+        unquote(user) or None,
+        unquote(password) or None,
+        service,
+        query.get("sentinel_username"),
+        query.get("sentinel_password"),
+        _tls(query, scheme),
+    )
 
 
 def _host(written: str, port: int) -> tuple[str, int]:

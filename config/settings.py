@@ -51,15 +51,11 @@ class Settings(ConsoleSettings):
         description="the journal as its owner, for `relais migrate` alone, which lets the user of "
         "`RELAIS_DATABASE_URL` use it",
     )
-    owner_password: SecretStr | None = Field(
-        None, description="password that is put into `RELAIS_OWNER_URL`, as it is"
-    )
+    owner_password: SecretStr | None = Field(None, description="password that is put into `RELAIS_OWNER_URL`, as it is")
     redis_url: str | None = Field(
         None, description="Redis 7.2+ or Valkey: `redis://…`, `rediss://…` with TLS, `sentinel://…`, `sentinels://…`"
     )
-    redis_password: SecretStr | None = Field(
-        None, description="password that is put into `RELAIS_REDIS_URL`, as it is"
-    )
+    redis_password: SecretStr | None = Field(None, description="password that is put into `RELAIS_REDIS_URL`, as it is")
     spill_key: SecretStr | None = Field(
         None, description="signs what intake spills to Redis; workers need the same; several, the newest first: `a,b`"
     )
@@ -132,9 +128,7 @@ class Settings(ConsoleSettings):
     live_share: float = Field(
         0.2, ge=0, lt=1, description="share of the window that live orders are sure of while a replay runs"
     )
-    replay_errors: float = Field(
-        0.02, ge=0, le=1, description="share of attempts that may fail before a replay holds"
-    )
+    replay_errors: float = Field(0.02, ge=0, le=1, description="share of attempts that may fail before a replay holds")
     replay_slower: float = Field(
         4.0, ge=1, description="times the backend's usual latency at which one answer in twenty makes a replay hold"
     )

@@ -41,9 +41,7 @@ CURRENT: Final[ContextVar[Span]] = ContextVar("span", default=NOTHING)  # of the
 class Tracing(Protocol):
     """What records spans."""
 
-    def start(
-        self, name: str, kind: Kind, parent: str | None, attributes: Attributes, links: Sequence[str]
-    ) -> Span:  # fmt: skip
+    def start(self, name: str, kind: Kind, parent: str | None, attributes: Attributes, links: Sequence[str]) -> Span:
         """Begin a span."""
         ...
 
@@ -86,7 +84,7 @@ def on() -> bool:
 
 def start(
     name: str, kind: Kind, parent: str | None = None, attributes: Attributes = NONE, links: Sequence[str] = ()
-) -> Span:  # fmt: skip
+) -> Span:
     """Begin a span under `parent`, or a new trace; `links` are contexts that it also has to do with."""
     return NOTHING if _tracing is None else _tracing.start(name, kind, parent, attributes, links)
 

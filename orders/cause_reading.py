@@ -70,9 +70,13 @@ FROM_START: Final = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
 async def groups(
-    source: Source, *, reason: str | None = None, backend: str | None = None,
-    before: tuple[int, int] = FIRST, limit: int = 200,
-) -> list[Row]:  # fmt: skip
+    source: Source,
+    *,
+    reason: str | None = None,
+    backend: str | None = None,
+    before: tuple[int, int] = FIRST,
+    limit: int = 200,
+) -> list[Row]:
     """The causes that orders stand dead of, most orders first, from after the place `before` (orders, id) on.
 
     Each with id, backend, reason, status, message, first_at, last_at, orders, sample (an order's id), shown_at.

@@ -36,10 +36,17 @@ class OrderClient:
     """A front end's client. Use it as `async with`; its methods may be called at the same time."""
 
     def __init__(
-        self, url: str, key: str, spool: Path, *, timeout: float = 5.0, longest_pause: float = 30.0,
-        most_orders: int = MOST_ORDERS, most_bytes: int = MOST_BYTES,
+        self,
+        url: str,
+        key: str,
+        spool: Path,
+        *,
+        timeout: float = 5.0,
+        longest_pause: float = 30.0,
+        most_orders: int = MOST_ORDERS,
+        most_bytes: int = MOST_BYTES,
         heard: Callable[[int, Outcome], None] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`spool` is a file on a local disk, made when there is none, that several processes may share.
 
         An order has `timeout` seconds to be answered before the spool takes it; the spool holds at most so many

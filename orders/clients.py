@@ -86,9 +86,15 @@ def fingerprint_of(hashed: bytes) -> str:
 
 
 async def add(
-    engine: AsyncEngine, name: str, also: Also | None = None, *, scopes: Sequence[Scope] = FRONT_END,
-    pharmacies: Sequence[str] | None = None, rate: float | None = None, burst: int | None = None,
-) -> str:  # fmt: skip
+    engine: AsyncEngine,
+    name: str,
+    also: Also | None = None,
+    *,
+    scopes: Sequence[Scope] = FRONT_END,
+    pharmacies: Sequence[str] | None = None,
+    rate: float | None = None,
+    burst: int | None = None,
+) -> str:
     """Make a client and return its key, which is stored nowhere.
 
     `pharmacies` that it may order for, None for any; `rate` in orders a second, `burst` in orders, None for the
@@ -108,9 +114,13 @@ async def add(
 
 
 async def change(
-    engine: AsyncEngine, name: str, values: Mapping[str, Any], also: Also | None = None, *,
+    engine: AsyncEngine,
+    name: str,
+    values: Mapping[str, Any],
+    also: Also | None = None,
+    *,
     scopes: Sequence[Scope] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Change a client within seconds everywhere: what `values` names of `pharmacies`, `rate` and `burst`, None as in
     `add`; and what its keys in force open, unless `scopes` is None. Raises Malformed and NotFound.
     """
@@ -161,10 +171,21 @@ async def revoke(engine: AsyncEngine, name: str, also: Also | None = None) -> No
 
 async def every(engine: AsyncEngine) -> list[dict[str, Any]]:
     """All keys with what their clients may: client, key (fingerprint), scopes, times, pharmacies, rate, burst."""
-    query = select(
-        keys.c.client, keys.c.fingerprint.label("key"), keys.c.scopes, keys.c.created_at, keys.c.expires_at,
-        keys.c.last_used_at, clients.c.pharmacies, clients.c.rate, clients.c.burst,
-    ).join(clients, clients.c.name == keys.c.client).order_by(keys.c.client, keys.c.created_at)  # fmt: skip
+    query = (
+        select(
+            keys.c.client,
+            keys.c.fingerprint.label("key"),
+            keys.c.scopes,
+            keys.c.created_at,
+            keys.c.expires_at,
+            keys.c.last_used_at,
+            clients.c.pharmacies,
+            clients.c.rate,
+            clients.c.burst,
+        )
+        .join(clients, clients.c.name == keys.c.client)
+        .order_by(keys.c.client, keys.c.created_at)
+    )
     async with engine.connect() as connection:
         return [dict(row) for row in (await connection.execute(query)).mappings()]
 

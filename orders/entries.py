@@ -25,9 +25,22 @@ from orders.model import RANK, Order, canonical, digest
 from orders.states import State
 
 COLUMNS: Final = (
-    "id", "pharmacy", "reference", "body", "digest", "client", "priority", "cut_off", "valid_until", "received_at",
-    "request_id", "key", "origin", "backend", "traceparent",
-)  # fmt: skip
+    "id",
+    "pharmacy",
+    "reference",
+    "body",
+    "digest",
+    "client",
+    "priority",
+    "cut_off",
+    "valid_until",
+    "received_at",
+    "request_id",
+    "key",
+    "origin",
+    "backend",
+    "traceparent",
+)
 
 INSERT = text(f"""
 WITH input AS (
@@ -95,16 +108,33 @@ class Entry(NamedTuple):
 
 
 def entry(
-    order: Order, client: str, backend: str, *, request_id: str | None = None, key: str | None = None,
+    order: Order,
+    client: str,
+    backend: str,
+    *,
+    request_id: str | None = None,
+    key: str | None = None,
     origin: Mapping[str, Any] | None = None,
-) -> Entry:  # fmt: skip
+) -> Entry:
     """An order, new to us, with the id that it will have."""
     body = canonical(order)
     return Entry(
-        uuid7(), order.pharmacy, order.reference, body, digest(body), client, RANK[order.priority], order.cut_off,
-        order.valid_until, None, request_id, key, None if origin is None else json.dumps(origin, ensure_ascii=False),
-        backend, CURRENT.get().traceparent,
-    )  # fmt: skip
+        uuid7(),
+        order.pharmacy,
+        order.reference,
+        body,
+        digest(body),
+        client,
+        RANK[order.priority],
+        order.cut_off,
+        order.valid_until,
+        None,
+        request_id,
+        key,
+        None if origin is None else json.dumps(origin, ensure_ascii=False),
+        backend,
+        CURRENT.get().traceparent,
+    )
 
 
 async def write(connection: AsyncConnection, group: Sequence[Entry]) -> list[Accepted | RelaisError]:

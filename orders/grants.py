@@ -75,12 +75,9 @@ def statements(connection: Connection, role: str) -> list[str]:
     """DDL that takes everything from the role and gives it what it needs."""
     quote = connection.dialect.identifier_preparer.quote
     name, database = quote(role), quote(connection.execute(DATABASE).scalar_one())
-    takes = [
-        f"REVOKE ALL ON ALL {kind} IN SCHEMA public FROM {name}" for kind in ("TABLES", "SEQUENCES", "FUNCTIONS")
-    ]
+    takes = [f"REVOKE ALL ON ALL {kind} IN SCHEMA public FROM {name}" for kind in ("TABLES", "SEQUENCES", "FUNCTIONS")]
     gives = [
-        f"GRANT {', '.join(sorted(rights(table)))} ON {quote(table.name)} TO {name}"
-        for table in metadata.sorted_tables
+        f"GRANT {', '.join(sorted(rights(table)))} ON {quote(table.name)} TO {name}" for table in metadata.sorted_tables
     ]
     calls = [each.split("FUNCTION ")[1].split(" RETURNS")[0] for each in functions(0)]
     calls += FUNCTIONS

@@ -25,9 +25,20 @@ from orders.tables_workers import workers
 APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings, evidence, cause_notes)
 # What changes as it may, named here so that the metadata is whole.
 AT_WILL: Final = (
-    replays, tallies, workers, accounts, console_sessions, console_logins, console_secrets, samples, acts,
-    order_products, products_known, causes, cause_tallies,
-)  # fmt: skip
+    replays,
+    tallies,
+    workers,
+    accounts,
+    console_sessions,
+    console_logins,
+    console_secrets,
+    samples,
+    acts,
+    order_products,
+    products_known,
+    causes,
+    cause_tallies,
+)
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 

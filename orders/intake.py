@@ -58,9 +58,16 @@ class Intake:
     """Takes orders. One instance per process and event loop; make it inside the loop."""
 
     def __init__(
-        self, engine: AsyncEngine, backend: str | Routing, *, spill: tuple[Store, Seal] | None = None,
-        group: int = 256, committers: int = 2, waiting: int = 10_000, grouped: Callable[[int], None] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        engine: AsyncEngine,
+        backend: str | Routing,
+        *,
+        spill: tuple[Store, Seal] | None = None,
+        group: int = 256,
+        committers: int = 2,
+        waiting: int = 10_000,
+        grouped: Callable[[int], None] | None = None,
+    ) -> None:
         """Up to `committers` groups of about `group` orders commit at once; `waiting` bounds the rest.
 
         `backend` is where orders go, or says it of each; `grouped` hears how many orders each group has.
@@ -77,9 +84,14 @@ class Intake:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def accept(
-        self, order: Order, client: str, *, request_id: str | None = None, key: str | None = None,
+        self,
+        order: Order,
+        client: str,
+        *,
+        request_id: str | None = None,
+        key: str | None = None,
         origin: Mapping[str, Any] | None = None,
-    ) -> Accepted:  # fmt: skip
+    ) -> Accepted:
         """Take one order and say so only once it is on disk; `key` is the client's own, `origin` any JSON object.
 
         Raises Conflict (same reference, other content), KeyReused (same key, other order) and JournalDown (not known

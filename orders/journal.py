@@ -55,9 +55,7 @@ def connect(url: str, *, pool: int = 4, timeout: float = 10.0) -> AsyncEngine:
     listener_dsn(url)  # a URL that is none is told now
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: reach(
-            url, timeout=min(timeout, 5.0), command_timeout=timeout, server_settings=settings
-        ),
+        async_creator=lambda: reach(url, timeout=min(timeout, 5.0), command_timeout=timeout, server_settings=settings),
         pool_size=pool,
         max_overflow=0,
         pool_timeout=timeout,

@@ -40,9 +40,21 @@ class Listener:
     """What one stream has been told, is to be told, and when it speaks and ends. Belongs to one event loop."""
 
     __slots__ = (
-        "_behind", "_final", "_hearing", "_known", "_resumed", "_saying", "_unsent", "_wake", "leaves_at", "opened",
-        "order_id", "over", "seen", "speaks_at",
-    )  # fmt: skip
+        "_behind",
+        "_final",
+        "_hearing",
+        "_known",
+        "_resumed",
+        "_saying",
+        "_unsent",
+        "_wake",
+        "leaves_at",
+        "opened",
+        "order_id",
+        "over",
+        "seen",
+        "speaks_at",
+    )
 
     def __init__(self, order_id: UUID, last: int | None, wake: asyncio.Event) -> None:
         """`last` is the id of the last event that the client has; `wake` is set when the journal is to be asked."""

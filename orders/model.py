@@ -129,9 +129,7 @@ class Order(_Strict):
         description="FINESS number or the wholesaler's customer code, kept as sent", examples=["990000002"]
     )
     priority: Priority = Field("normal", description="urgent orders go before normal ones")
-    reference: Reference = Field(
-        description="the pharmacy's own order number, used once", examples=["CMD-2026-000123"]
-    )
+    reference: Reference = Field(description="the pharmacy's own order number, used once", examples=["CMD-2026-000123"])
     valid_until: Instant | None = Field(None, description="after this the order is not to be delivered")
 
 

@@ -44,12 +44,16 @@ def payload(event: Mapping[str, Any]) -> bytes:
     """
     receipt = {line["line"]: line for line in json.loads(event["receipt"] or "[]")}
     ordered = json.loads(event["body"])["lines"]
-    return _body(f"order.{event['state']}", event["at"], {
-        "id": str(event["order_id"]),
-        **{name: event[name] for name in ("pharmacy", "reference", "state", "reason", "error", "attempts")},
-        "erp_reference": event["erp_reference"],
-        "lines": [_line(number, line, receipt.get(number)) for number, line in enumerate(ordered, 1)],
-    })  # fmt: skip
+    return _body(
+        f"order.{event['state']}",
+        event["at"],
+        {
+            "id": str(event["order_id"]),
+            **{name: event[name] for name in ("pharmacy", "reference", "state", "reason", "error", "attempts")},
+            "erp_reference": event["erp_reference"],
+            "lines": [_line(number, line, receipt.get(number)) for number, line in enumerate(ordered, 1)],
+        },
+    )
 
 
 def trial(client: str) -> bytes:

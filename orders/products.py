@@ -25,9 +25,7 @@ WIDEST: Final = 1 << 48  # transactions in a window: an epoch's
 
 ALONE: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 # A planner without statistics would read the whole table for what its index over transactions finds.
-RELAXED: Final = text(
-    "SELECT set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true)"
-)
+RELAXED: Final = text("SELECT set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true)")
 KNOWN: Final = text("""
 SELECT after, tx, ceiling, asked_at, complete_at, relais_tx_floor() AS floor, relais_tx_ceiling() AS top,
   clock_timestamp() AS now FROM products_known
@@ -112,8 +110,13 @@ async def _add(connection: AsyncConnection, found: Sequence[Row[Any]]) -> None:
 
 async def _keep(connection: AsyncConnection, row: Row[Any], **moved: Any) -> None:
     """How far it is now. All before `asked_at` is in once every transaction that had begun by then is."""
-    values = {"after": row.after, "tx": row.tx, "ceiling": row.ceiling, "asked_at": row.asked_at,
-              "complete_at": row.complete_at} | moved  # fmt: skip
+    values = {
+        "after": row.after,
+        "tx": row.tx,
+        "ceiling": row.ceiling,
+        "asked_at": row.asked_at,
+        "complete_at": row.complete_at,
+    } | moved
     if values["after"] is None:
         if values["tx"] >= row.top:
             values |= {"complete_at": row.now, "ceiling": row.top, "asked_at": row.now}

@@ -25,15 +25,36 @@ Row = dict[str, Any]
 PRIORITIES = ("urgent", "normal")
 
 LIFE = select(
-    orders.c.id, orders.c.pharmacy, orders.c.reference, orders.c.digest, orders.c.received_at, orders.c.client,
-    orders.c.request_id, orders.c.body, deliveries.c.state, deliveries.c.backend, deliveries.c.due_at,
-    deliveries.c.attempts, deliveries.c.reason, deliveries.c.error, deliveries.c.settled_at,
-).join(deliveries, deliveries.c.order_id == orders.c.id)  # fmt: skip
+    orders.c.id,
+    orders.c.pharmacy,
+    orders.c.reference,
+    orders.c.digest,
+    orders.c.received_at,
+    orders.c.client,
+    orders.c.request_id,
+    orders.c.body,
+    deliveries.c.state,
+    deliveries.c.backend,
+    deliveries.c.due_at,
+    deliveries.c.attempts,
+    deliveries.c.reason,
+    deliveries.c.error,
+    deliveries.c.settled_at,
+).join(deliveries, deliveries.c.order_id == orders.c.id)
 
 SHORT = select(
-    orders.c.id, orders.c.pharmacy, orders.c.reference, orders.c.received_at, orders.c.client, deliveries.c.state,
-    deliveries.c.reason, deliveries.c.error, deliveries.c.attempts, deliveries.c.due_at, deliveries.c.settled_at,
-).join(deliveries, deliveries.c.order_id == orders.c.id)  # fmt: skip
+    orders.c.id,
+    orders.c.pharmacy,
+    orders.c.reference,
+    orders.c.received_at,
+    orders.c.client,
+    deliveries.c.state,
+    deliveries.c.reason,
+    deliveries.c.error,
+    deliveries.c.attempts,
+    deliveries.c.due_at,
+    deliveries.c.settled_at,
+).join(deliveries, deliveries.c.order_id == orders.c.id)
 
 ASIDE = text("SELECT kind, order_id FROM asides WHERE told = :told ORDER BY number LIMIT 1")
 
@@ -97,9 +118,14 @@ async def _first_of(connection: AsyncConnection, told: UUID) -> UUID:
 
 
 async def page(
-    engine: AsyncEngine, *, pharmacies: Collection[str] | None = None, state: State | None = None,
-    since: datetime | None = None, after: UUID | None = None, limit: int = 100,
-) -> list[Row]:  # fmt: skip
+    engine: AsyncEngine,
+    *,
+    pharmacies: Collection[str] | None = None,
+    state: State | None = None,
+    since: datetime | None = None,
+    after: UUID | None = None,
+    limit: int = 100,
+) -> list[Row]:
     """Orders in the order in which they were taken, from `since` (reception) on or after the order `after`.
 
     `pharmacies` None is any. Each with its state, reason, error, attempts and times; the whole life is `order`'s.
@@ -133,14 +159,30 @@ async def order_by_reference(engine: AsyncEngine, pharmacy: str, reference: str)
 
 
 async def _life(connection: AsyncConnection, row: RowMapping) -> Row:
-    tried = select(
-        attempts.c.started_at, attempts.c.ended_at, attempts.c.outcome, attempts.c.status, attempts.c.detail,
-        attempts.c.worker,
-    ).where(attempts.c.order_id == row["id"]).order_by(attempts.c.started_at, attempts.c.ended_at)  # fmt: skip
-    answered = select(
-        receipts.c.reference, receipts.c.lines, receipts.c.digest, receipts.c.signature, receipts.c.key_id,
-        receipts.c.received_at,
-    ).where(receipts.c.order_id == row["id"]).order_by(receipts.c.received_at)  # fmt: skip
+    tried = (
+        select(
+            attempts.c.started_at,
+            attempts.c.ended_at,
+            attempts.c.outcome,
+            attempts.c.status,
+            attempts.c.detail,
+            attempts.c.worker,
+        )
+        .where(attempts.c.order_id == row["id"])
+        .order_by(attempts.c.started_at, attempts.c.ended_at)
+    )
+    answered = (
+        select(
+            receipts.c.reference,
+            receipts.c.lines,
+            receipts.c.digest,
+            receipts.c.signature,
+            receipts.c.key_id,
+            receipts.c.received_at,
+        )
+        .where(receipts.c.order_id == row["id"])
+        .order_by(receipts.c.received_at)
+    )
     receipt_rows = [dict(found) for found in (await connection.execute(answered)).mappings()]
     for found in receipt_rows:
         found["digest"] = found["digest"] and found["digest"].hex()
@@ -174,9 +216,13 @@ async def standing(source: Source) -> list[Row]:
 
 
 async def dead(
-    engine: AsyncEngine, *, reason: str | None = None, cause: int | None = None, pharmacy: str | None = None,
+    engine: AsyncEngine,
+    *,
+    reason: str | None = None,
+    cause: int | None = None,
+    pharmacy: str | None = None,
     limit: int = 100,
-) -> list[Row]:  # fmt: skip
+) -> list[Row]:
     """Dead letters, oldest first; of one reason, cause or pharmacy where that is given."""
     wanted = {"reason": reason, "cause": cause, "pharmacy": pharmacy, "limit": limit}
     async with engine.connect() as connection:

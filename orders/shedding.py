@@ -51,9 +51,7 @@ class InHand:
         gate.requests += 1
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Make room."""
         self._gate.requests -= 1
         self._gate.bytes -= self._held

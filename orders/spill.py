@@ -109,10 +109,15 @@ def seal(each: Entry, key: Seal) -> Record:
     """The record of an entry, which must carry `received_at`."""
     assert each.received_at is not None
     content = {
-        "id": str(each.id), "client": each.client, "received_at": each.received_at.isoformat(),
-        "request_id": each.request_id, "key": each.key, "origin": each.origin, "body": each.body.decode(),
+        "id": str(each.id),
+        "client": each.client,
+        "received_at": each.received_at.isoformat(),
+        "request_id": each.request_id,
+        "key": each.key,
+        "origin": each.origin,
+        "body": each.body.decode(),
         "traceparent": each.traceparent,
-    }  # fmt: skip
+    }
     message = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     value = f"{each.id}|{each.digest.hex()}".encode()
     notes = [Note(name, value + b"|" + key.sign(b"note", name + b"|" + value)) for name in names(each)]
@@ -136,11 +141,22 @@ def unseal(raw: bytes, key: Seal, route: Routing) -> Entry:
         order = Order.model_validate_json(content["body"])
         body = canonical(order)
         return Entry(
-            UUID(content["id"]), order.pharmacy, order.reference, body, digest(body), content["client"],
-            RANK[order.priority], order.cut_off, order.valid_until, datetime.fromisoformat(content["received_at"]),
-            content["request_id"], content["key"], content["origin"], route(order),
+            UUID(content["id"]),
+            order.pharmacy,
+            order.reference,
+            body,
+            digest(body),
+            content["client"],
+            RANK[order.priority],
+            order.cut_off,
+            order.valid_until,
+            datetime.fromisoformat(content["received_at"]),
+            content["request_id"],
+            content["key"],
+            content["origin"],
+            route(order),
             content.get("traceparent"),
-        )  # fmt: skip
+        )
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise Unreadable(type(error).__name__) from None
 

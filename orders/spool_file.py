@@ -84,9 +84,12 @@ def open_file(path: Path) -> sqlite3.Connection:
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
         base = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None,
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=PATIENCE,
+            isolation_level=None,
             check_same_thread=False,
-        )  # fmt: skip
+        )
         try:
             _check(path, base)
             base.execute("PRAGMA synchronous = FULL")

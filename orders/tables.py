@@ -80,12 +80,15 @@ orders = Table(
     Index("ix_orders_pharmacy_id", "pharmacy", "id"),
     Index("ix_orders_reference_id", "reference", "id", postgresql_ops={"reference": "text_pattern_ops"}),
     Index(
-        "uq_orders_client_idempotency_key", "client", "idempotency_key", unique=True,
+        "uq_orders_client_idempotency_key",
+        "client",
+        "idempotency_key",
+        unique=True,
         postgresql_where=text("idempotency_key IS NOT NULL"),
     ),
     Index("ix_orders_origin", "pharmacy", "id", postgresql_where=text("origin IS NOT NULL")),
     comment="every order as accepted; append-only",
-)  # fmt: skip
+)
 
 deliveries = Table(
     "deliveries",
@@ -112,19 +115,32 @@ deliveries = Table(
     Column("cause", BigInteger, comment="of a dead letter; a trigger sets it"),
     CheckConstraint(f"state IN ({listed(State)})", name="state"),
     Index(
-        "ix_deliveries_due", "backend", "priority", "cut_off", "order_id",
+        "ix_deliveries_due",
+        "backend",
+        "priority",
+        "cut_off",
+        "order_id",
         postgresql_where=text("state = 'accepted' AND turn = 0"),
     ),
     Index(
-        "ix_deliveries_replayed", "backend", "priority", "cut_off", "turn", "order_id",
+        "ix_deliveries_replayed",
+        "backend",
+        "priority",
+        "cut_off",
+        "turn",
+        "order_id",
         postgresql_where=text("state = 'accepted' AND turn > 0"),
     ),
     Index(
-        "ix_deliveries_out", "backend", "lease_until",
+        "ix_deliveries_out",
+        "backend",
+        "lease_until",
         postgresql_where=text("state IN ('dispatched', 'delivering')"),
     ),
     Index(
-        "ix_deliveries_expiring", "backend", "valid_until",
+        "ix_deliveries_expiring",
+        "backend",
+        "valid_until",
         postgresql_where=text("state = 'accepted' AND valid_until IS NOT NULL AND NOT unsure"),
     ),
     Index("ix_deliveries_submitted", "backend", "due_at", postgresql_where=text("state = 'submitted'")),
@@ -138,7 +154,7 @@ deliveries = Table(
         "autovacuum_analyze_scale_factor": "0.05",
         "autovacuum_vacuum_cost_delay": "0",
     },
-)  # fmt: skip
+)
 
 attempts = Table(
     "attempts",
@@ -227,11 +243,13 @@ operations = Table(
     Index("ix_operations_backend", text("(detail ->> 'backend')"), "id"),
     Index("ix_operations_order", text("(detail ->> 'order')"), postgresql_where=text("detail ? 'order'")),
     Index(
-        "ix_operations_ids", literal_column("(detail -> 'ids')").label("ids"), postgresql_using="gin",
+        "ix_operations_ids",
+        literal_column("(detail -> 'ids')").label("ids"),
+        postgresql_using="gin",
         postgresql_ops={"ids": "jsonb_path_ops"},
     ),
     comment="who did what, when and why; append-only",
-)  # fmt: skip
+)
 
 events = Table(
     "events",

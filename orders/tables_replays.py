@@ -47,4 +47,4 @@ replays = Table(
     CheckConstraint("stage IN (0, 1, 10, 100)", name="stage"),
     Index("uq_replays_open", "backend", unique=True, postgresql_where=text("ended_at IS NULL")),
     comment="recoveries step by step; the newest of a backend owns the orders that have a turn",
-)  # fmt: skip
+)

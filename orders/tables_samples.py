@@ -16,9 +16,7 @@ samples = Table(
     metadata,
     Column("at", Instant, primary_key=True, server_default=NOW),
     Column("accepted", BigInteger, nullable=False, comment="orders ever accepted"),
-    Column(
-        "delivered", BigInteger, nullable=False, comment="times that an order became so, ever; as the three below"
-    ),
+    Column("delivered", BigInteger, nullable=False, comment="times that an order became so, ever; as the three below"),
     Column("dead", BigInteger, nullable=False),
     Column("cancelled", BigInteger, nullable=False),
     Column("discarded", BigInteger, nullable=False),

@@ -49,8 +49,12 @@ evidence = Table(
     *sealed("evidence"),
     Index("ix_evidence_backend_id", "backend", "id"),
     Index(
-        "uq_evidence_lease_kind_order_id", "lease", "kind", "order_id", unique=True,
+        "uq_evidence_lease_kind_order_id",
+        "lease",
+        "kind",
+        "order_id",
+        unique=True,
         postgresql_nulls_not_distinct=True,
     ),
     comment="what speaks against a backend; append-only",
-)  # fmt: skip
+)

@@ -17,8 +17,23 @@ from orders.states import FINAL, State, listed
 SECOND: Final = 1_000_000  # microseconds
 CALL_BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
 RECEIPT_BOUNDS: Final = (
-    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0, 259200.0,
-)  # fmt: skip
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    900.0,
+    3600.0,
+    14400.0,
+    43200.0,
+    86400.0,
+    259200.0,
+)
 
 
 def microseconds(since: str, until: str) -> str:

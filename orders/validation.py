@@ -27,9 +27,14 @@ class Verdict:
 
 
 def validate(
-    order: Order, *, now: datetime, catalogue: Catalogue | None = None, register: Register | None = None,
-    since: datetime | None = None, policy: Policy | None = None,
-) -> Verdict | None:  # fmt: skip
+    order: Order,
+    *,
+    now: datetime,
+    catalogue: Catalogue | None = None,
+    register: Register | None = None,
+    since: datetime | None = None,
+    policy: Policy | None = None,
+) -> Verdict | None:
     """None when the order is fit at `now` (an aware time); a list that is None is not checked against.
 
     `since` is when it was fresh; without it, or without a policy, it is never stale. INVALID outranks EXPIRED, and

@@ -65,12 +65,17 @@ class Watcher(Valkey):
         """Sentinels write into their configuration what they have learnt; a new one knows only the primary."""
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
         lines = (
-            f"port {self.port}", "bind 127.0.0.1", f"dir {self._home}", f"requirepass {self._password()}",
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"dir {self._home}",
+            f"requirepass {self._password()}",
             f"user {ADMIN} on >{self._password()} allkeys allchannels allcommands",
-            f"sentinel monitor {SERVICE} 127.0.0.1 {self._primary} 2", f"sentinel auth-user {SERVICE} {ADMIN}",
+            f"sentinel monitor {SERVICE} 127.0.0.1 {self._primary} 2",
+            f"sentinel auth-user {SERVICE} {ADMIN}",
             f"sentinel auth-pass {SERVICE} {self._auth}",
-            f"sentinel down-after-milliseconds {SERVICE} 1000", f"sentinel failover-timeout {SERVICE} 5000",
-        )  # fmt: skip
+            f"sentinel down-after-milliseconds {SERVICE} 1000",
+            f"sentinel failover-timeout {SERVICE} 5000",
+        )
         write_private(self._home / "sentinel.conf", "\n".join(lines) + "\n")
 
     def program(self) -> Program:
@@ -124,9 +129,7 @@ class Watched:
 class Standby(Postgres):
     """A streaming standby of `primary`, copied by pg_basebackup at its first start."""
 
-    def __init__(
-        self, data_dir: Path, port: int, primary: Postgres, settings: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, data_dir: Path, port: int, primary: Postgres, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(data_dir, port, {**SMALL, **(settings or {})})
         self._primary = primary
 
@@ -152,10 +155,16 @@ class Standby(Postgres):
             "fast",
         ]
         subprocess.run(
-            argv, check=True, capture_output=True, env=_environment(), cwd="/", timeout=60,
-            user=account.uid if account else None, group=account.gid if account else None,
+            argv,
+            check=True,
+            capture_output=True,
+            env=_environment(),
+            cwd="/",
+            timeout=60,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
             extra_groups=[] if account else None,
-        )  # fmt: skip
+        )
         if account is not None:
             give(self._pgdata, account)
 

@@ -61,9 +61,16 @@ class Drain:
     """One drain of a backlog, from the first order to the last."""
 
     def __init__(
-        self, backlog: int, limit: Limit, *, fixed: int | None = None, children: int = 4, seed: int = 1,
-        latency: float = 0.1, hands: int = 64,
-    ) -> None:  # fmt: skip
+        self,
+        backlog: int,
+        limit: Limit,
+        *,
+        fixed: int | None = None,
+        children: int = 4,
+        seed: int = 1,
+        latency: float = 0.1,
+        hands: int = 64,
+    ) -> None:
         self.limit, self.fixed, self.hands, self.latency = limit, fixed, hands, latency
         self.chance = random.Random(seed)
         random.seed(seed)  # the jitter of pauses

@@ -36,9 +36,7 @@ def rules(name: str) -> list[dict[str, Any]]:
 def metrics_in(expression: str) -> set[str]:
     """The metrics that an expression names; of a histogram its own name."""
     bare = re.sub(r'"[^"]*"', "", expression)
-    return {
-        re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\b(?:\w+:)?relais[_:][a-z0-9_:]+", bare)
-    }
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\b(?:\w+:)?relais[_:][a-z0-9_:]+", bare)}
 
 
 class Panel(NamedTuple):
@@ -73,9 +71,7 @@ class Prometheus:
 
     def ask(self, path: str, **query: str) -> Any:
         """What an endpoint of the API answers under `data`; AssertionError when it is an error."""
-        with urllib.request.urlopen(
-            f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}", timeout=10
-        ) as answer:
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}", timeout=10) as answer:
             content = json.load(answer)
         assert content["status"] == "success", content
         return content["data"]
@@ -125,9 +121,14 @@ def _shorter(number: str, unit: str, factor: float, ticks: int) -> str:
 
 @contextmanager
 def prometheus(
-    leash: Leash, work: Path, targets: Mapping[str, str], token: str, *, factor: float = 120,
+    leash: Leash,
+    work: Path,
+    targets: Mapping[str, str],
+    token: str,
+    *,
+    factor: float = 120,
     sooner: Mapping[str, str] | None = None,
-) -> Iterator[Prometheus]:  # fmt: skip
+) -> Iterator[Prometheus]:
     """A Prometheus on the project's own configuration, in an empty folder; `targets` are host:port by job.
 
     A job that is not among them asks nobody.

@@ -102,9 +102,13 @@ async def audit(engine: AsyncEngine) -> Ledger:
 
 
 async def prove(
-    engine: AsyncEngine, settings: Settings, *, unit: Unit | None = None, anchors: Path | None = None,
+    engine: AsyncEngine,
+    settings: Settings,
+    *,
+    unit: Unit | None = None,
+    anchors: Path | None = None,
     watch: Watch | None = None,
-) -> Proof:  # fmt: skip
+) -> Proof:
     """Check everything, in one snapshot and in bounded memory.
 
     `anchors` is a file to compare with instead of RELAIS_ANCHOR.

@@ -41,7 +41,7 @@ class Chores:
 
     def __init__(
         self, connection: AsyncConnection, settings: Settings, publisher: Publisher, route: Routing, acts: Acts
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Nothing is done yet; `route` says where the orders of the spill go, `acts` what has been told of them."""
         self._connection = connection
         self._settings = settings

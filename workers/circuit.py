@@ -97,9 +97,16 @@ def _opened(was: Circuit, why: str, settings: Settings, now: datetime) -> Circui
     trips = was.trips + 1
     wait = pause(trips, settings) * random.uniform(0.9, 1.1)
     return replace(
-        was, circuit="open", window=1, credit=0, failures=0, trips=trips, changed_at=now,
-        probe_at=now + timedelta(seconds=wait), why=why[:200],
-    )  # fmt: skip
+        was,
+        circuit="open",
+        window=1,
+        credit=0,
+        failures=0,
+        trips=trips,
+        changed_at=now,
+        probe_at=now + timedelta(seconds=wait),
+        why=why[:200],
+    )
 
 
 def _flowing(was: Circuit, tally: Tally, settings: Settings, now: datetime) -> Circuit:

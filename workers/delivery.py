@@ -79,9 +79,7 @@ async def _ask(desk: Desk, claimed: Claim) -> dict[UUID, Outcome]:
     }
 
 
-def _validate(
-    desk: Desk, claimed: Claim, orders: Sequence[Claimed]
-) -> tuple[dict[UUID, Fate], list[Claimed]]:  # fmt: skip
+def _validate(desk: Desk, claimed: Claim, orders: Sequence[Claimed]) -> tuple[dict[UUID, Fate], list[Claimed]]:
     """Split a batch into dead letters, with all their reasons, and orders that are fit to forward."""
     fates: dict[UUID, Fate] = {}
     fit: list[Claimed] = []
@@ -110,9 +108,7 @@ def _unfit(desk: Desk, order: Claimed, now: datetime) -> Fate | None:
     return Fate(State.DEAD, now, order.attempts - 1, reason=verdict.reason, error=reasons)
 
 
-async def _submit(
-    desk: Desk, fit: Sequence[Claimed], spans: Mapping[UUID, Span], budget: float
-) -> dict[UUID, Outcome]:  # fmt: skip
+async def _submit(desk: Desk, fit: Sequence[Claimed], spans: Mapping[UUID, Span], budget: float) -> dict[UUID, Outcome]:
     orders = [
         Submission(order.id, order.body, order.digest, order.request_id, spans.get(order.id, NOTHING).traceparent)
         for order in fit

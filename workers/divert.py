@@ -64,7 +64,7 @@ async def preview(engine: AsyncEngine, choice: Choice, to: str, *, although_unkn
 
 async def divert(
     engine: AsyncEngine, choice: Choice, to: str, reason: str, *, although_unknown: bool = False
-) -> list[UUID]:  # fmt: skip
+) -> list[UUID]:
     """Move the chosen orders of the backlog to `to`, due at once; returns their ids.
 
     `although_unknown` moves those too that may be with their backend, and needs the choice to name them. Recorded

@@ -62,7 +62,7 @@ def decide(outcome: Outcome, attempts: int, *, charged: bool, trips: int, settin
     due_at = now + timedelta(seconds=max(wait, outcome.retry_after or 0.0))
     return Fate(
         State.ACCEPTED, due_at, counted, unsure, outcome.ended or now, error=outcome.detail, status=outcome.status
-    )  # fmt: skip
+    )
 
 
 def backoff(attempts: int, settings: Settings) -> float:

@@ -115,10 +115,20 @@ async def _foretell(
     found = ends(of) if why is None else Ends(inf, inf, inf)
     p5, p50, p95 = (_when(backlog.now, seconds) for seconds in (found.p5, found.p50, found.p95))
     return Forecast(
-        row["name"], backlog.now, backlog.orders, p5, p50, p95, why or _never(of, found), _assumes(row, of, ask),
-        {"per_hour": HOUR * arrivals.mean(HOUR), "basis": arrivals.basis}, _rate(of), _onset(of, backlog.now),
-        [] if why else _cut_offs(of, backlog.now), backlog.missed,
-    )  # fmt: skip
+        row["name"],
+        backlog.now,
+        backlog.orders,
+        p5,
+        p50,
+        p95,
+        why or _never(of, found),
+        _assumes(row, of, ask),
+        {"per_hour": HOUR * arrivals.mean(HOUR), "basis": arrivals.basis},
+        _rate(of),
+        _onset(of, backlog.now),
+        [] if why else _cut_offs(of, backlog.now),
+        backlog.missed,
+    )
 
 
 def _start(row: Row, settings: Settings, turn: float, now: datetime, at: datetime | None) -> Start:
@@ -130,9 +140,7 @@ def _start(row: Row, settings: Settings, turn: float, now: datetime, at: datetim
     return Start(max(0.0, (at - now).total_seconds()), CANARY, turn, most)
 
 
-async def _pace(
-    connection: AsyncConnection, settings: Settings, row: Row, latency: float, rate: float | None
-) -> Pace:
+async def _pace(connection: AsyncConnection, settings: Settings, row: Row, latency: float, rate: float | None) -> Pace:
     """What the ERP takes: as asked, as measured, or as its latency lets through; never more than its cap."""
     most = row["rate"] or inf
     if rate is not None:
@@ -189,10 +197,15 @@ def _onset(of: Situation, now: datetime) -> dict[str, Any]:
 
 def _cut_offs(of: Situation, now: datetime) -> list[dict[str, Any]]:
     return [
-        {"cut_off": _when(now, each.cut_off), "priority": "urgent" if each.urgent else "normal",
-         "orders": each.orders, "late_p50": missed.p50, "late_p95": missed.p95}
+        {
+            "cut_off": _when(now, each.cut_off),
+            "priority": "urgent" if each.urgent else "normal",
+            "orders": each.orders,
+            "late_p50": missed.p50,
+            "late_p95": missed.p95,
+        }
         for each, missed in zip(of.rounds, late(of), strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _when(now: datetime, seconds: float) -> datetime | None:

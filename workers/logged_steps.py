@@ -37,12 +37,18 @@ def tell_settled(
 
 def _settled(
     order_id: UUID, fate: Fate, outcome: Outcome | None, request: str | None, backend: str
-) -> dict[str, Field]:  # fmt: skip
+) -> dict[str, Field]:
     return {
-        "order": order_id, "request": request, "backend": backend, "state": fate.state,
-        "outcome": outcome.kind if outcome else None, "status": outcome.status if outcome else None,
-        "reason": fate.reason, "attempts": fate.attempts, "ms": _milliseconds(outcome),
-    }  # fmt: skip
+        "order": order_id,
+        "request": request,
+        "backend": backend,
+        "state": fate.state,
+        "outcome": outcome.kind if outcome else None,
+        "status": outcome.status if outcome else None,
+        "reason": fate.reason,
+        "attempts": fate.attempts,
+        "ms": _milliseconds(outcome),
+    }
 
 
 def _milliseconds(outcome: Outcome | None) -> int | None:
@@ -54,9 +60,7 @@ def _milliseconds(outcome: Outcome | None) -> int | None:
 def tell_rows(event: str, rows: Iterable[Sequence[Any]], backend: str) -> None:
     """A line for each (order_id, request_id, state) that the dispatcher changed by itself."""
     if steps.wanted():
-        steps.say(
-            event, [{"order": row[0], "request": row[1], "backend": backend, "state": row[2]} for row in rows]
-        )  # fmt: skip
+        steps.say(event, [{"order": row[0], "request": row[1], "backend": backend, "state": row[2]} for row in rows])
 
 
 class Acts:
@@ -86,8 +90,9 @@ class Acts:
             self._told |= {*range(before - OVERLAP, before + 1)}
         rows = (await connection.execute(ACTS, {"after": self._newest - OVERLAP})).all()
         fresh = [row for row in rows if row.id not in self._told]
-        steps.say("operation", [
-            {"operator": row.operator, "act": row.act, "backend": row.backend, "count": row.orders} for row in fresh
-        ])  # fmt: skip
+        steps.say(
+            "operation",
+            [{"operator": row.operator, "act": row.act, "backend": row.backend, "count": row.orders} for row in fresh],
+        )
         self._newest = max([self._newest, *(row.id for row in fresh)])
         self._told = {i for i in self._told | {row.id for row in fresh} if i > self._newest - OVERLAP}

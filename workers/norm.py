@@ -70,6 +70,8 @@ def tail(tries: int, hits: int, chance: float) -> float:
     if chance >= 1.0:
         return 1.0
     log, log_not = math.log(chance), math.log1p(-chance)
-    ways = (math.lgamma(tries + 1) - math.lgamma(n + 1) - math.lgamma(tries - n + 1) + n * log + (tries - n) * log_not
-            for n in range(hits, tries + 1))  # fmt: skip
+    ways = (
+        math.lgamma(tries + 1) - math.lgamma(n + 1) - math.lgamma(tries - n + 1) + n * log + (tries - n) * log_not
+        for n in range(hits, tries + 1)
+    )
     return min(1.0, math.fsum(map(math.exp, ways)))

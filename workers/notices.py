@@ -89,9 +89,7 @@ FROM unnest(CAST(:id AS uuid[]), CAST(:told AS boolean[]), CAST(:due_at AS times
 WHERE n.id = u.id AND n.lease = :lease RETURNING n.id
 """)
 
-HELD = text(
-    "SELECT id, attempts FROM notices WHERE client = :client AND told_at IS NULL AND lease = :held FOR UPDATE"
-)
+HELD = text("SELECT id, attempts FROM notices WHERE client = :client AND told_at IS NULL AND lease = :held FOR UPDATE")
 
 RELEASE = text("""
 UPDATE notices n SET lease = NULL, due_at = now() + make_interval(secs => u.wait)
@@ -149,9 +147,7 @@ async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) ->
     return errands
 
 
-async def settle(
-    engine: AsyncEngine, errand: Errand, answers: Sequence[Answer | None], settings: Settings
-) -> None:  # fmt: skip
+async def settle(engine: AsyncEngine, errand: Errand, answers: Sequence[Answer | None], settings: Settings) -> None:
     """Record what a client's webhook answered to each notice of an errand, and how it stands, in one transaction.
 
     Raises what the journal raises; safe to call again.
@@ -183,7 +179,7 @@ async def _write_fates(connection: AsyncConnection, errand: Errand, fates: Seque
 
 async def _write_health(
     connection: AsyncConnection, client: str, before: datetime | None, health: Health, told: bool, settings: Settings
-) -> None:  # fmt: skip
+) -> None:
     values: dict[str, object] = {"failing_since": health.failing_since, "why": health.why}
     if told:
         values["succeeded_at"] = text("clock_timestamp()")

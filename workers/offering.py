@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 
 LOOPBACK: Final = "127.0.0.1"
 PLACES: Final = {  # of each part, under what name its URL is offered
-    "postgres": "database_url", "valkey": "redis_url", "erp-sim": "erp_url", "worker": "", "flower": "flower_url",
-    "exporter": "exporter_url", "console": "console_url", "api": "api_url",
-}  # fmt: skip
+    "postgres": "database_url",
+    "valkey": "redis_url",
+    "erp-sim": "erp_url",
+    "worker": "",
+    "flower": "flower_url",
+    "exporter": "exporter_url",
+    "console": "console_url",
+    "api": "api_url",
+}
 
 
 def offer(

@@ -80,9 +80,7 @@ async def register(connection: AsyncConnection, backend: str) -> None:
     await connection.execute(REGISTER, {"backend": backend, "window": FIRST_WINDOW})
 
 
-async def pause(
-    engine: AsyncEngine, settings: Settings, backend: str, reason: str, *, first: bool = False
-) -> None:  # fmt: skip
+async def pause(engine: AsyncEngine, settings: Settings, backend: str, reason: str, *, first: bool = False) -> None:
     """Stop forwarding to a backend, also before any worker has run; intake goes on.
 
     Pausing again gives it another reason, unless it has to be the `first`: then NotSo says who was. Raises NotFound.
@@ -92,7 +90,7 @@ async def pause(
 
 async def resume(
     engine: AsyncEngine, settings: Settings, backend: str, reason: str | None, *, first: bool = False
-) -> None:  # fmt: skip
+) -> None:
     """Forward again. Raises NotFound; NotSo as `pause`."""
     await _set_paused(engine, settings, backend, False, reason, first)
 

@@ -105,9 +105,7 @@ class Publisher:
         message = self._message(DELIVER, kind, [str(each) for each in ids], describe(part), requests_of(part))
         return message._replace(traces=header(contexts, ids))
 
-    def _message(
-        self, task: str, kind: str, ids: Sequence[str], reads: str, requests: Sequence[str] = ()
-    ) -> Message:  # fmt: skip
+    def _message(self, task: str, kind: str, ids: Sequence[str], reads: str, requests: Sequence[str] = ()) -> Message:
         return Message(task, queue_of(kind, self._backend), (self._backend, ids), reads, requests)
 
     def _ask(self, question: Callable[[Connection], int]) -> int | None:

@@ -142,10 +142,13 @@ async def judged(connection: AsyncConnection, backend: str, *, lock: bool = Fals
     values = {"backend": backend}
     against = (await connection.execute(EVIDENCE, values)).mappings().one()
     seen = {
-        "backend": backend, "quarantined_at": str(row["quarantined_at"]),
-        "quarantined_by": row["quarantined_by"], "held_why": row["held_why"], **against,
+        "backend": backend,
+        "quarantined_at": str(row["quarantined_at"]),
+        "quarantined_by": row["quarantined_by"],
+        "held_why": row["held_why"],
+        **against,
         "keys": [found[0] for found in await connection.execute(KEYS, values)],
-    }  # fmt: skip
+    }
     digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
     return {**seen, "digest": digest}
 

@@ -170,13 +170,18 @@ async def _keep(
     counts = {kind.value: kinds[kind] for kind in (Difference.ALTERED, Difference.MISSING, Difference.UNKNOWN)}
     counts |= {"present": len(differences) - len(found), "moved": moved}
     place = {"from_at": run.cursor_at, "from_id": run.cursor_id, "to_at": last.at, "to_id": last.id}
-    kept = await connection.execute(KEEP, {
-        "run": run.id, **place, **counts,
-        "ids": [finding.order.id for finding in found],
-        "kinds": [finding.kind for finding in found],
-        "leases": [finding.order.lease for finding in found],
-        "details": [finding.detail[:500] for finding in found],
-    })  # fmt: skip
+    kept = await connection.execute(
+        KEEP,
+        {
+            "run": run.id,
+            **place,
+            **counts,
+            "ids": [finding.order.id for finding in found],
+            "kinds": [finding.kind for finding in found],
+            "leases": [finding.order.lease for finding in found],
+            "details": [finding.detail[:500] for finding in found],
+        },
+    )
     if not kept.scalar_one():
         raise Overtaken(f"another process is at reconciliation {run.id}")
     return _advanced(run, last, counts)

@@ -52,9 +52,7 @@ class Patience:
         return self.silence - (now - self._since)
 
 
-async def ask(
-    erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callable[[str], None]
-) -> dict[UUID, Outcome]:
+async def ask(erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callable[[str], None]) -> dict[UUID, Outcome]:
     """What the ERP knows of each id, asked for again where it was not told; `waiting` hears why it takes long.
 
     Raises OutOfReach when nothing at all was told and the ERP is not fit.
@@ -64,9 +62,7 @@ async def ask(
     while asked:
         told |= await erp.find(asked, budget=patience.budget)
         asked = [order_id for order_id in ids if told[order_id].kind not in LEARNED]
-        if not asked or not await _wait(
-            patience, told[asked[0]], turn, silent=len(asked) == len(ids), waiting=waiting
-        ):
+        if not asked or not await _wait(patience, told[asked[0]], turn, silent=len(asked) == len(ids), waiting=waiting):
             break
         turn += 1
     silent = len(asked) == len(ids) > 0
@@ -80,9 +76,7 @@ async def ask(
     return told
 
 
-async def _wait(
-    patience: Patience, last: Outcome, turn: int, *, silent: bool, waiting: Callable[[str], None]
-) -> bool:
+async def _wait(patience: Patience, last: Outcome, turn: int, *, silent: bool, waiting: Callable[[str], None]) -> bool:
     """Pause before the next turn; False when there is to be none."""
     if not silent:
         patience.heard()

@@ -72,9 +72,13 @@ async def begin(
     """A new reconciliation of what the backend acknowledged from `since` on and before `until`, now at the latest."""
     now = func.clock_timestamp()
     values = {
-        "backend": backend, "since": since, "until": now if until is None else func.least(until, now),
-        "started_by": operator(), "cursor_at": since, "cursor_id": FIRST,
-    }  # fmt: skip
+        "backend": backend,
+        "since": since,
+        "until": now if until is None else func.least(until, now),
+        "started_by": operator(),
+        "cursor_at": since,
+        "cursor_id": FIRST,
+    }
     async with transactional(engine).begin() as connection:
         statement = insert(reconciliations).values(values).returning(*COLUMNS)
         run = Run(*(await connection.execute(statement)).one())
@@ -92,9 +96,7 @@ async def read(engine: AsyncEngine, number: int) -> Run:
     return Run(*row)
 
 
-async def newest(
-    engine: AsyncEngine, *, backend: str | None = None, cut_short: bool = False, limit: int
-) -> list[Run]:
+async def newest(engine: AsyncEngine, *, backend: str | None = None, cut_short: bool = False, limit: int) -> list[Run]:
     """The reconciliations, the newest first: of one backend, or those that are running or were cut short."""
     query = select(*COLUMNS).order_by(reconciliations.c.id.desc()).limit(limit)
     if backend is not None:

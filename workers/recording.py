@@ -68,15 +68,19 @@ async def write_attempts(
     tried = [(i, o) for i, o in outcomes.items() if o.started is not None and o.ended is not None]
     if not tried:
         return
-    await connection.execute(ATTEMPTS, {
-        "lease": lease, "worker": worker,
-        "id": [order_id for order_id, _ in tried],
-        "started_at": [outcome.started for _, outcome in tried],
-        "ended_at": [outcome.ended for _, outcome in tried],
-        "outcome": [outcome.kind for _, outcome in tried],
-        "status": [outcome.status for _, outcome in tried],
-        "detail": [outcome.detail[:500] for _, outcome in tried],
-    })  # fmt: skip
+    await connection.execute(
+        ATTEMPTS,
+        {
+            "lease": lease,
+            "worker": worker,
+            "id": [order_id for order_id, _ in tried],
+            "started_at": [outcome.started for _, outcome in tried],
+            "ended_at": [outcome.ended for _, outcome in tried],
+            "outcome": [outcome.kind for _, outcome in tried],
+            "status": [outcome.status for _, outcome in tried],
+            "detail": [outcome.detail[:500] for _, outcome in tried],
+        },
+    )
 
 
 async def write_receipts(
@@ -90,13 +94,17 @@ async def write_receipts(
     held = {i: o.receipt for i, o in outcomes.items() if o.receipt is not None and i in settled}
     if not held:
         return held
-    await connection.execute(RECEIPTS, {
-        "lease": lease, "backend": backend,
-        "id": list(held),
-        "reference": [receipt.reference for receipt in held.values()],
-        "digest": [receipt.digest for receipt in held.values()],
-        "lines": [LINES.dump_json(receipt.lines).decode() for receipt in held.values()],
-        "signature": [receipt.signature for receipt in held.values()],
-        "key_id": [receipt.key_id for receipt in held.values()],
-    })  # fmt: skip
+    await connection.execute(
+        RECEIPTS,
+        {
+            "lease": lease,
+            "backend": backend,
+            "id": list(held),
+            "reference": [receipt.reference for receipt in held.values()],
+            "digest": [receipt.digest for receipt in held.values()],
+            "lines": [LINES.dump_json(receipt.lines).decode() for receipt in held.values()],
+            "signature": [receipt.signature for receipt in held.values()],
+            "key_id": [receipt.key_id for receipt in held.values()],
+        },
+    )
     return held

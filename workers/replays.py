@@ -113,10 +113,17 @@ async def start(engine: AsyncEngine, choice: Choice, *, hold: bool, reason: str 
 
 async def _begin(connection: AsyncConnection, choice: Choice, hold: bool) -> int:
     await _known(connection, choice.backend or "")
-    found = (await connection.execute(BEGIN, {
-        "backend": choice.backend, "choice": json.dumps(narrowed(choice), default=str), "hold": hold,
-        "operator": operator(),
-    })).scalar_one_or_none()  # fmt: skip
+    found = (
+        await connection.execute(
+            BEGIN,
+            {
+                "backend": choice.backend,
+                "choice": json.dumps(narrowed(choice), default=str),
+                "hold": hold,
+                "operator": operator(),
+            },
+        )
+    ).scalar_one_or_none()
     if found is None:
         row = (await connection.execute(OPEN, {"backend": choice.backend})).mappings().one_or_none()
         by = "" if row is None else f" ({row['id']}, started by {row['started_by']})"
@@ -176,9 +183,15 @@ async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: s
 
 
 async def _act(
-    engine: AsyncEngine, backend: str, act: str, reason: str | None, change: TextClause, values: dict[str, Any],
-    allowed: tuple[str, ...], seen: Seen | None,
-) -> None:  # fmt: skip
+    engine: AsyncEngine,
+    backend: str,
+    act: str,
+    reason: str | None,
+    change: TextClause,
+    values: dict[str, Any],
+    allowed: tuple[str, ...],
+    seen: Seen | None,
+) -> None:
     async with transactional(engine).begin() as connection:
         row = await _open(connection, backend, allowed, act, seen)
         await _done(connection, row, act, reason, change, values)
@@ -208,9 +221,13 @@ async def _last(connection: AsyncConnection, number: int) -> str:
 
 
 async def _done(
-    connection: AsyncConnection, row: dict[str, Any], act: str, reason: str | None, change: TextClause,
+    connection: AsyncConnection,
+    row: dict[str, Any],
+    act: str,
+    reason: str | None,
+    change: TextClause,
     values: dict[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     await connection.execute(change, {"id": row["id"], **values})
     detail = {"backend": row["backend"], "replay": row["id"], "stage": row["stage"], **values}
     await record(connection, f"replay {act}", reason, detail)

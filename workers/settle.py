@@ -160,9 +160,13 @@ def _fates(result: Result, met: Tally, standing: Row[Any], settings: Settings, *
 
 
 async def _write_backend(
-    connection: AsyncConnection, lease: UUID, met: Tally, settings: Settings, quarantined: bool,
+    connection: AsyncConnection,
+    lease: UUID,
+    met: Tally,
+    settings: Settings,
+    quarantined: bool,
     proof: tuple[UUID, Outcome] | None,
-) -> None:  # fmt: skip
+) -> None:
     """Near the end of the transaction, so that the backend's row is locked only for the commit. Raises Doubted."""
     here = backends.c.name == settings.backend
     now = (await connection.execute(STANDING.where(here).with_for_update())).one()
@@ -192,8 +196,11 @@ def _latch(proof: tuple[UUID, Outcome], backend: str) -> dict[str, Any]:
     why = f"{outcome.evidence}, order {order_id}: {outcome.detail}"[:300]
     log.critical("quarantined", extra={"backend": backend, "kind": outcome.evidence, "order": order_id})
     return {
-        "quarantined": True, "quarantined_at": func.clock_timestamp(), "quarantined_by": "relais", "held_why": why,
-    }  # fmt: skip
+        "quarantined": True,
+        "quarantined_at": func.clock_timestamp(),
+        "quarantined_by": "relais",
+        "held_why": why,
+    }
 
 
 async def _finish(connection: AsyncConnection, receipts: Mapping[UUID, Receipt], settings: Settings) -> None:

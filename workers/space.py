@@ -37,9 +37,7 @@ async def space(engine: AsyncEngine, settings: Settings, paths: Sequence[Path]) 
     A store that is away is told in `error`. Raises OSError for a path that is none.
     """
     disks, journal, queue = [_disk(path) for path in paths], await _journal(engine), _redis(settings)
-    full = [
-        f"the disk of {each['path']} has {each['free'] / each['size']:.0%} left" for each in disks if each["full"]
-    ]
+    full = [f"the disk of {each['path']} has {each['free'] / each['size']:.0%} left" for each in disks if each["full"]]
     if queue["full"]:
         full.append(f"Redis uses {queue['used'] / queue['most']:.0%} of its memory")
     return {"disks": disks, "journal": journal, "redis": queue, "full": full}
@@ -70,16 +68,25 @@ def _redis(settings: Settings) -> dict[str, Any]:
         with waiting.redis_of(settings) as redis:
             return {"error": None, **_figures(redis, settings)}
     except waiting.RedisAway as error:
-        return {"error": str(error), "used": None, "most": None, "file": None, "messages": None, "spilled": None,
-                "full": False}  # fmt: skip
+        return {
+            "error": str(error),
+            "used": None,
+            "most": None,
+            "file": None,
+            "messages": None,
+            "spilled": None,
+            "full": False,
+        }
 
 
 def _figures(redis: Redis, settings: Settings) -> dict[str, Any]:
     memory, persistence = redis.info("memory"), redis.info("persistence")
     used, most = int(memory["used_memory"]), int(memory["maxmemory"]) or None
     return {
-        "used": used, "most": most, "file": persistence.get("aof_current_size"),
+        "used": used,
+        "most": most,
+        "file": persistence.get("aof_current_size"),
         "messages": sum(int(redis.llen(each)) for each in waiting.queues(settings)),
         "spilled": int(redis.llen(RECORDS)),
         "full": most is not None and used > MEMORY_USED * most,
-    }  # fmt: skip
+    }

@@ -192,9 +192,7 @@ def _worker(stack: Stack) -> Child:
 
 def _program(stack: Stack, command: str, *options: str, grace: float) -> Program:
     argv = module("workers.cli", command, *options)
-    return Program(
-        command, argv, log_of(stack.settings, command), child_env(stack.settings_for(command)), grace=grace
-    )
+    return Program(command, argv, log_of(stack.settings, command), child_env(stack.settings_for(command)), grace=grace)
 
 
 def log_of(settings: Settings, command: str) -> Path:

@@ -112,9 +112,7 @@ def hindrance(row: dict[str, Any], leading: bool) -> str | None:
     if not leading:
         return "no worker is running"
     if row["circuit"] == "open":
-        return (
-            f"{name}: the circuit is open: {row['why']}; next canary at {row['probe_at'].astimezone(UTC):%H:%M:%SZ}"
-        )
+        return f"{name}: the circuit is open: {row['why']}; next canary at {row['probe_at'].astimezone(UTC):%H:%M:%SZ}"
     if row["circuit"] == "half_open":
         return f"{name}: one canary is out"
     return None
@@ -161,9 +159,21 @@ async def intake_mode(url: str) -> str | None:
 def _backend(row: dict[str, Any], leading: bool, ours: Collection[str]) -> dict[str, Any]:
     """A row for a report; one of a backend that the settings no longer name gets nothing from any worker."""
     shown = (
-        "name", "circuit", "window", "rate", "failures", "trips", "paused", "quarantined", "quarantined_at",
-        "quarantined_by", "held_why", "evidence", "why", "probe_at",
-    )  # fmt: skip
+        "name",
+        "circuit",
+        "window",
+        "rate",
+        "failures",
+        "trips",
+        "paused",
+        "quarantined",
+        "quarantined_at",
+        "quarantined_by",
+        "held_why",
+        "evidence",
+        "why",
+        "probe_at",
+    )
     return {
         **{name: row[name] for name in shown},
         "since": row["changed_at"],

@@ -168,14 +168,29 @@ async def _end(connection: AsyncConnection, row: Row[Any]) -> None:
 
 
 async def _change(
-    connection: AsyncConnection, row: Row[Any], becomes: str, stage: int, proved: int | None, why: str | None,
-    found: Figures, failed: str | None = None,
-) -> bool:  # fmt: skip
+    connection: AsyncConnection,
+    row: Row[Any],
+    becomes: str,
+    stage: int,
+    proved: int | None,
+    why: str | None,
+    found: Figures,
+    failed: str | None = None,
+) -> bool:
     """False when the replay is not as it was judged any more."""
-    changed = await connection.execute(CHANGE, {
-        "id": row.id, "stage": row.stage, "becomes": becomes, "next": stage, "passed": proved, "why": why,
-        "found": json.dumps(asdict(found)), "failed": failed,
-    })  # fmt: skip
+    changed = await connection.execute(
+        CHANGE,
+        {
+            "id": row.id,
+            "stage": row.stage,
+            "becomes": becomes,
+            "next": stage,
+            "passed": proved,
+            "why": why,
+            "found": json.dumps(asdict(found)),
+            "failed": failed,
+        },
+    )
     if changed.first() is None:
         return False
     if becomes != "holding":

@@ -93,14 +93,18 @@ async def write(connection: AsyncConnection, backend: str, lease: UUID, pieces: 
     for piece in pieces:
         if piece.kind is not Evidence.ANSWER_IN_QUARANTINE:
             log.error("evidence", extra={"kind": piece.kind, "backend": backend, "order": piece.order_id})
-    await connection.execute(WRITE, {
-        "backend": backend, "lease": lease,
-        "order_id": [piece.order_id for piece in pieces],
-        "kind": [piece.kind for piece in pieces],
-        "conclusive": [piece.kind.conclusive for piece in pieces],
-        "detail": [piece.detail[:500] for piece in pieces],
-        "answer": [piece.answer or None for piece in pieces],
-    })  # fmt: skip
+    await connection.execute(
+        WRITE,
+        {
+            "backend": backend,
+            "lease": lease,
+            "order_id": [piece.order_id for piece in pieces],
+            "kind": [piece.kind for piece in pieces],
+            "conclusive": [piece.kind.conclusive for piece in pieces],
+            "detail": [piece.detail[:500] for piece in pieces],
+            "answer": [piece.answer or None for piece in pieces],
+        },
+    )
 
 
 def _after(outcome: Outcome, since: datetime | None) -> bool:

@@ -157,7 +157,7 @@ def open_session() -> aiohttp.ClientSession:
 
 async def call(
     session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str], timeout: float
-) -> Answer:  # fmt: skip
+) -> Answer:
     """POST a signed body, and what came of it, within `timeout` seconds. Raises nothing."""
     limit = aiohttp.ClientTimeout(total=timeout, ceil_threshold=float("inf"))
     try:

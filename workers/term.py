@@ -126,9 +126,11 @@ class Term:
         if not allowance:
             return []
         values = {
-            "backend": self._settings.backend, "patience": self._settings.claim_patience,
-            "share": self._settings.live_share, "allowance": min(allowance, UNBOUNDED),
-        }  # fmt: skip
+            "backend": self._settings.backend,
+            "patience": self._settings.claim_patience,
+            "share": self._settings.live_share,
+            "allowance": min(allowance, UNBOUNDED),
+        }
         most = self._settings.dispatch_size if self._wide() else self._settings.erp_concurrency
         rows = (await self._connection.execute(DISPATCH, values)).all()
         self._bucket.spend(len(rows))
@@ -166,10 +168,15 @@ class Term:
             await self._poll()
 
     async def _rescue(self, grace: float) -> None:
-        answer = await self._connection.execute(RESCUE, {
-            "backend": self._settings.backend, "grace": grace, "lease": self._settings.lease,
-            "max_attempts": self._settings.max_attempts,
-        })  # fmt: skip
+        answer = await self._connection.execute(
+            RESCUE,
+            {
+                "backend": self._settings.backend,
+                "grace": grace,
+                "lease": self._settings.lease,
+                "max_attempts": self._settings.max_attempts,
+            },
+        )
         rescued = answer.all()
         tell_rows("rescue", rescued, self._settings.backend)
         for state, count in Counter(row.was for row in rescued).items():

@@ -91,6 +91,4 @@ def note_outcomes(spans: Mapping[UUID, Span], outcomes: Mapping[UUID, Outcome]) 
     """What came of each traced order."""
     for order_id, span in spans.items():
         if (outcome := outcomes.get(order_id)) is not None:
-            span.note(
-                {"relais.outcome": outcome.kind, "error.type": outcome.kind if outcome.kind in FAILED else None}
-            )
+            span.note({"relais.outcome": outcome.kind, "error.type": outcome.kind if outcome.kind in FAILED else None})

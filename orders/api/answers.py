@@ -119,8 +119,11 @@ def detail_of(error: RelaisError) -> str:
 
 def _document(kind: Problem, detail: str) -> dict[str, Any]:
     return {
-        "type": f"urn:relais:problem:{kind.name}", "status": kind.status, "title": kind.title, "detail": detail,
-    }  # fmt: skip
+        "type": f"urn:relais:problem:{kind.name}",
+        "status": kind.status,
+        "title": kind.title,
+        "detail": detail,
+    }
 
 
 def _more(error: RelaisError) -> dict[str, Any]:

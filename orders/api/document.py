@@ -36,34 +36,49 @@ Responses = dict[Any, Json]  # by status
 
 ALWAYS: Final = (Unauthorised, Forbidden, JournalDown)
 SHOWN: Final = (
-    schemas.Taken, schemas.LineAnswer, schemas.ProblemShown, schemas.Life, schemas.Page, schemas.Cancelled,
-    schemas.Health, schemas.Readiness, Order,
-)  # fmt: skip
+    schemas.Taken,
+    schemas.LineAnswer,
+    schemas.ProblemShown,
+    schemas.Life,
+    schemas.Page,
+    schemas.Cancelled,
+    schemas.Health,
+    schemas.Readiness,
+    Order,
+)
 REQUEST_ID: Final[Json] = {
-    "name": "X-Request-ID", "in": "header", "required": False,
+    "name": "X-Request-ID",
+    "in": "header",
+    "required": False,
     "description": "the front end's own word for the request, found again in logs, journal and at the ERP: up to 64 "
     "letters, digits and ._:/+=-; anything else is replaced",
-    "schema": {"type": "string"}, "example": "checkout-7f3a",
-}  # fmt: skip
+    "schema": {"type": "string"},
+    "example": "checkout-7f3a",
+}
 IDEMPOTENCY_KEY: Final[Json] = {
-    "name": "Idempotency-Key", "in": "header", "required": False,
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
     "description": "stands for one order beside (pharmacy, reference); another order under it is 422",
     "schema": {"type": "string", "maxLength": 255, "pattern": "^[!-~]+$"},
     "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
-}  # fmt: skip
+}
 RETRY_AFTER: Final[Json] = {"Retry-After": {"schema": {"type": "integer", "minimum": 0}, "description": "seconds"}}
 
 
 PHARMAML: Final = encode(
     Envelope(
         Head(
-            Nature.REQ_EMISSION, Partner("OF", "00", "990000002", "Pharmacie du Port"),
-            Partner("RE", "12", "04", "Grossiste"), "MSG-1", date=datetime(2026, 1, 5, 11, 12),
+            Nature.REQ_EMISSION,
+            Partner("OF", "00", "990000002", "Pharmacie du Port"),
+            Partner("RE", "12", "04", "Grossiste"),
+            "MSG-1",
+            date=datetime(2026, 1, 5, 11, 12),
         ),
         Commande("990000002", ("12", "04"), "CMD-1", (Line(1, Codification.EAN13, "3400937318044", 2),)),
     ),
     "UTF-8",
-).decode()  # fmt: skip
+).decode()
 
 
 def add_routes(app: FastAPI) -> None:
@@ -106,80 +121,131 @@ def _placing() -> dict[str, Json]:
     placing = (Conflict, Malformed, KeyReused, TooLarge, Throttled, Busy)
     one = {"application/json": {"schema": {"$ref": _ref("Order")}, "example": EXAMPLE}}
     return {
-        "/orders": {"post": {
-            "operationId": "post_order", "tags": ["orders"], "summary": "Hand over an order",
-            "description": "202 is a receipt: the order is on disk. The same order again is answered 200.",
-            "parameters": [IDEMPOTENCY_KEY], "requestBody": {"required": True, "content": one},
-            "responses": {
-                "202": {
-                    **_json("Taken", "on disk", {"Location": {"schema": {"type": "string"}}}),
-                    "links": {name: _link(name) for name in ("get_order", "delete_order")},
+        "/orders": {
+            "post": {
+                "operationId": "post_order",
+                "tags": ["orders"],
+                "summary": "Hand over an order",
+                "description": "202 is a receipt: the order is on disk. The same order again is answered 200.",
+                "parameters": [IDEMPOTENCY_KEY],
+                "requestBody": {"required": True, "content": one},
+                "responses": {
+                    "202": {
+                        **_json("Taken", "on disk", {"Location": {"schema": {"type": "string"}}}),
+                        "links": {name: _link(name) for name in ("get_order", "delete_order")},
+                    },
+                    "200": _json("Taken", "this very order was accepted before"),
+                    **_problems(*placing, *ALWAYS),
                 },
-                "200": _json("Taken", "this very order was accepted before"), **_problems(*placing, *ALWAYS),
-            },
-        }},
-        "/orders/batch": {"post": {
-            "operationId": "post_batch", "tags": ["orders"], "summary": "Hand over many orders",
-            "description": "One order a line; one answer a line, while the rest is still being sent. A line that was "
-            "answered is answered for good; if the connection breaks, send the others again.",
-            "requestBody": {"required": False, "content": _lines(
-                {"description": "lines, each an Order"}, '{"pharmacy":"990000002","reference":"CMD-1","lines":'
-                '[{"product":"3400937318044","quantity":2}]}\n',
-            )},
-            "responses": {
-                "200": {"description": "an answer for each line", "content": _lines(
-                    {"type": "string", "description": "lines of LineAnswer"},
-                    f'{{"line":1,"status":"accepted","id":"{schemas.ID}","kept":"journal"}}\n',
-                )},
-                **_problems(Busy, *ALWAYS),
-            },
-        }},
-        "/pharmaml": {"post": {
-            "operationId": "post_pharmaml", "tags": ["pharmaml"], "summary": "Ask in PharmaML",
-            "description": "An order, or a question for the replies in the deposit, in the pharmacies' own protocol. "
-            "The API key may also be the password of HTTP Basic. See docs/pharmaml.md.",
-            "requestBody": {"required": False, "content": {"text/xml": {"schema": {}, "example": PHARMAML}}},
-            "responses": {
-                "200": {"description": "the protocol's answer, ERREUR among them", "content": {
-                    "text/xml": {"schema": {"type": "object"}},
-                }},
-                **_problems(TooLarge, Throttled, Busy, *ALWAYS),
-            },
-        }},
-    }  # fmt: skip
+            }
+        },
+        "/orders/batch": {
+            "post": {
+                "operationId": "post_batch",
+                "tags": ["orders"],
+                "summary": "Hand over many orders",
+                "description": "One order a line; one answer a line, while the rest is still being sent. A line that "
+                "was answered is answered for good; if the connection breaks, send the others again.",
+                "requestBody": {
+                    "required": False,
+                    "content": _lines(
+                        {"description": "lines, each an Order"},
+                        '{"pharmacy":"990000002","reference":"CMD-1","lines":'
+                        '[{"product":"3400937318044","quantity":2}]}\n',
+                    ),
+                },
+                "responses": {
+                    "200": {
+                        "description": "an answer for each line",
+                        "content": _lines(
+                            {"type": "string", "description": "lines of LineAnswer"},
+                            f'{{"line":1,"status":"accepted","id":"{schemas.ID}","kept":"journal"}}\n',
+                        ),
+                    },
+                    **_problems(Busy, *ALWAYS),
+                },
+            }
+        },
+        "/pharmaml": {
+            "post": {
+                "operationId": "post_pharmaml",
+                "tags": ["pharmaml"],
+                "summary": "Ask in PharmaML",
+                "description": "An order, or a question for the replies in the deposit, in the pharmacies' own protocol. "
+                ""
+                "The API key may also be the password of HTTP Basic. See docs/pharmaml.md.",
+                "requestBody": {"required": False, "content": {"text/xml": {"schema": {}, "example": PHARMAML}}},
+                "responses": {
+                    "200": {
+                        "description": "the protocol's answer, ERREUR among them",
+                        "content": {
+                            "text/xml": {"schema": {"type": "object"}},
+                        },
+                    },
+                    **_problems(TooLarge, Throttled, Busy, *ALWAYS),
+                },
+            }
+        },
+    }
 
 
 def _looking() -> dict[str, Json]:
     """What became of orders, and how the intake is."""
     return {
-        "/orders/{order_id}/events": {"get": {
-            "operationId": "get_events", "tags": ["orders"], "summary": "An order's life as it happens",
-            "description": "Server-sent events: `accepted` (id 0), then each state that matters to a front end, with "
-            "what the ERP accepted of each line on `delivered`. Ends with the final event. 204: you have it already.",
-            "parameters": [
-                {"name": "order_id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}},
-                {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"},
-                 "description": "the last event that you have; only later ones are sent"},
-            ],
-            "responses": {
-                "200": {"description": "events", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
-                "204": {"description": "nothing more will happen to this order"},
-                **_problems(NotFound, Conflict, Malformed, Busy, *ALWAYS),
-            },
-        }},
-        "/metrics": {"get": {
-            "operationId": "get_metrics", "tags": ["health"], "summary": "What this process counts, for Prometheus",
-            "responses": {
-                "200": {"description": "the metrics", "content": {"text/plain": {"schema": {"type": "string"}}}},
-                **_problems(*ALWAYS),
-            },
-        }},
+        "/orders/{order_id}/events": {
+            "get": {
+                "operationId": "get_events",
+                "tags": ["orders"],
+                "summary": "An order's life as it happens",
+                "description": "Server-sent events: `accepted` (id 0), then each state that matters to a front end, with "
+                ""
+                "what the ERP accepted of each line on `delivered`. Ends with the final event. 204: you have it "
+                "already.",
+                "parameters": [
+                    {
+                        "name": "order_id",
+                        "in": "path",
+                        "required": True,
+                        "schema": {"type": "string", "format": "uuid"},
+                    },
+                    {
+                        "name": "Last-Event-ID",
+                        "in": "header",
+                        "required": False,
+                        "schema": {"type": "string"},
+                        "description": "the last event that you have; only later ones are sent",
+                    },
+                ],
+                "responses": {
+                    "200": {"description": "events", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+                    "204": {"description": "nothing more will happen to this order"},
+                    **_problems(NotFound, Conflict, Malformed, Busy, *ALWAYS),
+                },
+            }
+        },
+        "/metrics": {
+            "get": {
+                "operationId": "get_metrics",
+                "tags": ["health"],
+                "summary": "What this process counts, for Prometheus",
+                "responses": {
+                    "200": {"description": "the metrics", "content": {"text/plain": {"schema": {"type": "string"}}}},
+                    **_problems(*ALWAYS),
+                },
+            }
+        },
         "/healthz": {"get": _open("get_health", "The process is alive", {"200": _json("Health", "alive")})},
-        "/readyz": {"get": _open("get_readiness", "Where an order that comes now is kept", {
-            "200": _json("Readiness", "in the journal or in the spill"),
-            **_problems(JournalDown),
-        })},
-    }  # fmt: skip
+        "/readyz": {
+            "get": _open(
+                "get_readiness",
+                "Where an order that comes now is kept",
+                {
+                    "200": _json("Readiness", "in the journal or in the spill"),
+                    **_problems(JournalDown),
+                },
+            )
+        },
+    }
 
 
 def _complete(operation: Json) -> None:

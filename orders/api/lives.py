@@ -34,9 +34,13 @@ Limit = Annotated[int, Query(ge=1, le=MOST, description="At most so many.")]
 
 
 async def get_orders(
-    request: Request, pharmacy: Pharmacy = None, state: InState = None, since: Since = None,
-    cursor: Cursor = None, limit: Limit = 100,
-) -> Response:  # fmt: skip
+    request: Request,
+    pharmacy: Pharmacy = None,
+    state: InState = None,
+    since: Since = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Response:
     """Orders in the order in which they were taken; `next` leads to the page after, also for those yet to come."""
     desk, caller = await _reader(request)
     if pharmacy is not None and caller.readable is not None and pharmacy not in caller.readable:

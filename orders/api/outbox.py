@@ -36,9 +36,7 @@ class Outbox:
         """Nothing to do."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Remove the file."""
         if self._file is not None:
             self._file.close()

@@ -37,9 +37,11 @@ async def post_pharmaml(desk: Desk, scope: Scope, receive: Receive, send: Send) 
             raw = await read_body(receive, hand, asked.length)
             headers = _headers(scope)
             body, media_type = await reply(
-                raw, _counter(desk, caller, asked), content_type=headers.get(b"content-type"),
+                raw,
+                _counter(desk, caller, asked),
+                content_type=headers.get(b"content-type"),
                 control=headers.get(b"content-pharmaml"),
-            )  # fmt: skip
+            )
     except ClientDisconnect:
         return
     except Exception as error:

@@ -56,12 +56,14 @@ class ProblemShown(BaseModel):
         json_schema_extra={
             "examples": [
                 {
-                    "type": "urn:relais:problem:not-found", "status": 404, "title": "not found",
+                    "type": "urn:relais:problem:not-found",
+                    "status": 404,
+                    "title": "not found",
                     "detail": f"no order {ID}",
                 }
             ]
         }
-    )  # fmt: skip
+    )
 
     type: str
     status: int
@@ -104,10 +106,18 @@ class Receipt(BaseModel):
 
 
 SUMMARY: dict[str, JsonValue] = {
-    "id": ID, "pharmacy": "990000002", "reference": "CMD-2026-000123", "received_at": "2026-01-05T11:12:00Z",
-    "client": "front", "state": "delivered", "reason": None, "error": None, "attempts": 1,
-    "due_at": "2026-01-05T11:12:00Z", "settled_at": "2026-01-05T11:12:01Z",
-}  # fmt: skip
+    "id": ID,
+    "pharmacy": "990000002",
+    "reference": "CMD-2026-000123",
+    "received_at": "2026-01-05T11:12:00Z",
+    "client": "front",
+    "state": "delivered",
+    "reason": None,
+    "error": None,
+    "attempts": 1,
+    "due_at": "2026-01-05T11:12:00Z",
+    "settled_at": "2026-01-05T11:12:01Z",
+}
 
 
 class Summary(BaseModel):
@@ -129,20 +139,34 @@ class Summary(BaseModel):
 
 
 LIFE: dict[str, JsonValue] = {
-    **SUMMARY, "digest": "9f" * 32, "backend": "erp", "request_id": "checkout-7f3a",
+    **SUMMARY,
+    "digest": "9f" * 32,
+    "backend": "erp",
+    "request_id": "checkout-7f3a",
     "order": {
-        "lines": [{"product": "3400937318044", "quantity": 2}], "pharmacy": "990000002", "priority": "normal",
+        "lines": [{"product": "3400937318044", "quantity": 2}],
+        "pharmacy": "990000002",
+        "priority": "normal",
         "reference": "CMD-2026-000123",
     },
-    "history": [{
-        "started_at": "2026-01-05T11:12:00Z", "ended_at": "2026-01-05T11:12:01Z", "outcome": "accepted",
-        "status": 201, "detail": "", "worker": "relais-1:4711",
-    }],
+    "history": [
+        {
+            "started_at": "2026-01-05T11:12:00Z",
+            "ended_at": "2026-01-05T11:12:01Z",
+            "outcome": "accepted",
+            "status": 201,
+            "detail": "",
+            "worker": "relais-1:4711",
+        }
+    ],
     "receipt": {
-        "reference": "E-1", "lines": [{"line": 1, "product": "3400937318044", "accepted": 1, "reason": "shortage"}],
-        "digest": "9f" * 32, "signature": None, "received_at": "2026-01-05T11:12:01Z",
+        "reference": "E-1",
+        "lines": [{"line": 1, "product": "3400937318044", "accepted": 1, "reason": "shortage"}],
+        "digest": "9f" * 32,
+        "signature": None,
+        "received_at": "2026-01-05T11:12:01Z",
     },
-}  # fmt: skip
+}
 
 
 class Life(Summary):

@@ -17,9 +17,11 @@ async def serve_traced(serve: Serve, desk: Desk, scope: Scope, receive: Receive,
     method, path = scope["method"], scope["path"]
     header = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
     span = traces.start(
-        f"{method} {path}", "server", traces.read(header.decode("latin-1")),
+        f"{method} {path}",
+        "server",
+        traces.read(header.decode("latin-1")),
         {"http.request.method": method, "http.route": path, "url.path": path, "url.scheme": scope["scheme"]},
-    )  # fmt: skip
+    )
     status = 0
 
     async def tell(message: Message) -> None:

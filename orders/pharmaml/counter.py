@@ -86,9 +86,7 @@ async def answer(
     return encode(reply, encoding), f"text/xml; charset={encoding}"
 
 
-async def _answer(
-    raw: bytes, envelope: Envelope, counter: Counter, control: str | None
-) -> tuple[Content, str | None]:
+async def _answer(raw: bytes, envelope: Envelope, counter: Counter, control: str | None) -> tuple[Content, str | None]:
     """What to say, and the REF_MESSAGE that it must have, if it must."""
     head, content = envelope.head, envelope.content
     pharmacy = head.sender.id

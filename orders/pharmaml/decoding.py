@@ -49,9 +49,7 @@ def decode(raw: bytes, encoding: str) -> Envelope:
 def _check_root(root: etree._Element) -> None:
     name = etree.QName(root)
     if name.localname == "SRP_ENVELOPPE":
-        raise refused(
-            Statut.VERSION, "SRP_ENVELOPPE (version 3) non prise en charge : CSRP_ENVELOPPE 1.0.0.0 attendue"
-        )
+        raise refused(Statut.VERSION, "SRP_ENVELOPPE (version 3) non prise en charge : CSRP_ENVELOPPE 1.0.0.0 attendue")
     if root.tag != f"{{{ENVELOPE}}}CSRP_ENVELOPPE":
         raise refused(Statut.ENVELOPE, f"CSRP_ENVELOPPE de l'espace de noms {ENVELOPE} attendue")
     if not root.get("Version_Protocole", "").strip(BLANK).startswith("1."):

@@ -30,9 +30,13 @@ def encode(envelope: Envelope, encoding: str) -> bytes:
     head = envelope.head
     root = etree.Element(f"{{{ENVELOPE}}}CSRP_ENVELOPPE", nsmap={None: ENVELOPE})  # type: ignore[dict-item]
     _set(
-        root, Nature_Action=head.nature, Version_Protocole=VERSION, Id_Logiciel=head.software,
-        Version_Logiciel=head.software_version, Usage=head.usage,
-    )  # fmt: skip
+        root,
+        Nature_Action=head.nature,
+        Version_Protocole=VERSION,
+        Id_Logiciel=head.software,
+        Version_Logiciel=head.software_version,
+        Usage=head.usage,
+    )
     _head(_add(root, ENVELOPE, "ENTETE"), head)
     _content(_add(root, ENVELOPE, "CORPS"), envelope.content)
     return write(root, encoding)
@@ -83,9 +87,12 @@ def _commande(corps: etree._Element, order: Commande) -> None:
     element = _add(corps, MESSAGE, "COMMANDE")
     delivery = None if order.delivery is None else order.delivery.isoformat()
     _set(
-        element, Ref_Cde_Client=order.reference, Date_livraison=delivery,
-        Commentaire_General=order.comment, Commentaire_Livraison=order.delivery_comment,
-    )  # fmt: skip
+        element,
+        Ref_Cde_Client=order.reference,
+        Date_livraison=delivery,
+        Commentaire_General=order.comment,
+        Commentaire_Livraison=order.delivery_comment,
+    )
     normale = _add(element, MESSAGE, "NORMALE")
     for line in order.lines:
         _line(_add(normale, MESSAGE, "LIGNE_N"), line)
@@ -93,10 +100,17 @@ def _commande(corps: etree._Element, order: Commande) -> None:
 
 def _line(element: etree._Element, line: Line) -> None:
     _set(
-        element, Num_Ligne=f"{line.number:04d}", Type_Codification=line.codification, Code_Produit=line.code,
-        Designation=line.designation, Quantite=f"{line.quantity:04d}", Commentaire_Produit=line.comment,
-        Partielle=_boolean(line.partial), Reliquat=_boolean(line.backorder), Equivalent=_boolean(line.equivalent),
-    )  # fmt: skip
+        element,
+        Num_Ligne=f"{line.number:04d}",
+        Type_Codification=line.codification,
+        Code_Produit=line.code,
+        Designation=line.designation,
+        Quantite=f"{line.quantity:04d}",
+        Commentaire_Produit=line.comment,
+        Partielle=_boolean(line.partial),
+        Reliquat=_boolean(line.backorder),
+        Equivalent=_boolean(line.equivalent),
+    )
 
 
 def _rep_commande(corps: etree._Element, reply: RepCommande) -> None:
@@ -109,9 +123,13 @@ def _rep_commande(corps: etree._Element, reply: RepCommande) -> None:
 
 def _reply_line(element: etree._Element, line: ReplyLine) -> None:
     _set(
-        element, Num_Ligne=str(line.number), Num_Ligne_Commande=str(line.ordered),
-        Type_Codification=line.codification, Code_Produit=line.code, Quantite_livree=str(line.delivered),
-    )  # fmt: skip
+        element,
+        Num_Ligne=str(line.number),
+        Num_Ligne_Commande=str(line.ordered),
+        Type_Codification=line.codification,
+        Code_Produit=line.code,
+        Quantite_livree=str(line.delivered),
+    )
     if line.shortage is not None:
         missing = _add(element, MESSAGE, "INDISPONIBILITE_N")
         _set(missing, Code_Reponse=f"{line.shortage.code:04d}", Additif=line.shortage.words)

@@ -50,10 +50,15 @@ class Apart:
         self.url, erp, self.control = (f"http://127.0.0.1:{port}" for port in self._ports)
         self.journal, broker = self.servers(data_dir)
         self.env = {
-            **QUICK, "RELAIS_DATABASE_URL": self.journal, "RELAIS_REDIS_URL": broker,
-            "RELAIS_ERP_URL": erp, "RELAIS_DATA_DIR": str(data_dir), "RELAIS_SPILL_KEY": SPILL_KEY,
-            "RELAIS_API_URL": self.url, "RELAIS_WORKER_CONCURRENCY": "2",
-        }  # fmt: skip
+            **QUICK,
+            "RELAIS_DATABASE_URL": self.journal,
+            "RELAIS_REDIS_URL": broker,
+            "RELAIS_ERP_URL": erp,
+            "RELAIS_DATA_DIR": str(data_dir),
+            "RELAIS_SPILL_KEY": SPILL_KEY,
+            "RELAIS_API_URL": self.url,
+            "RELAIS_WORKER_CONCURRENCY": "2",
+        }
         migrate(self.journal)
         self.key = asyncio.run(self._client())
 

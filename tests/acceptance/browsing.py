@@ -30,9 +30,14 @@ T = TypeVar("T")
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 SHOTS = Path(__file__).resolve().parents[2] / ".artifacts" / "console"
@@ -161,10 +166,13 @@ class Browsers:
         """A browser that nobody is logged in with."""
         width, height = SIZES[look.size]
         context = self._browser.new_context(
-            locale={"fr": "fr-FR", "en": "en-GB"}[look.language], color_scheme=look.scheme,  # type: ignore[arg-type]
-            viewport={"width": width, "height": height}, has_touch=look.size == "phone",
-            is_mobile=look.size == "phone", **options,
-        )  # fmt: skip
+            locale={"fr": "fr-FR", "en": "en-GB"}[look.language],
+            color_scheme=look.scheme,  # type: ignore[arg-type]
+            viewport={"width": width, "height": height},
+            has_touch=look.size == "phone",
+            is_mobile=look.size == "phone",
+            **options,
+        )
         visitor = Visitor(context.new_page(), self.base, look)
         try:
             yield visitor

@@ -41,12 +41,16 @@ class Collector:
             for scope in resource.scope_spans:
                 self.spans += [
                     Seen(
-                        about["service.name"], span.name, span.trace_id.hex(), span.span_id.hex(),
-                        span.parent_span_id.hex(), tuple(link.span_id.hex() for link in span.links),
+                        about["service.name"],
+                        span.name,
+                        span.trace_id.hex(),
+                        span.span_id.hex(),
+                        span.parent_span_id.hex(),
+                        tuple(link.span_id.hex() for link in span.links),
                         {each.key: each.value.string_value or str(each.value.int_value) for each in span.attributes},
                     )
                     for span in scope.spans
-                ]  # fmt: skip
+                ]
 
     def of(self, trace: str) -> dict[str, Seen]:
         """The spans of a trace by their names."""

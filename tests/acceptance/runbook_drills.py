@@ -94,9 +94,7 @@ def keys_rotation(site: Site) -> Iterator[None]:
 
 def poison_order(site: Site) -> Iterator[None]:
     site.dial(refuse_products=[NOT_SOLD])
-    site.variables["ORDER"], site.variables["OTHER"] = site.submit(
-        2, lines=[{"product": NOT_SOLD, "quantity": 1}]
-    )  # fmt: skip
+    site.variables["ORDER"], site.variables["OTHER"] = site.submit(2, lines=[{"product": NOT_SOLD, "quantity": 1}])
     good = site.submit(10)
     until(lambda: site.one("SELECT count(*) FROM deliveries WHERE state = 'dead'") == 2, 30, what="two are dead")
     site.delivered()
@@ -175,11 +173,26 @@ def end_of_incident(site: Site) -> Iterator[None]:
 DRILLS: dict[str, Drill] = {
     drill.__name__.replace("_", "-"): drill
     for drill in (
-        erp_down, poison_order, erp_compromised, keys_rotation, redis_lost, postgresql_failover, intake_refusing,
-        redis_memory, worker_stuck, no_leader, backlog_old, cut_off_at_risk, replay_holds, audit_failed,
-        exporter_down, erp_restored, end_of_incident, disk_filling,
+        erp_down,
+        poison_order,
+        erp_compromised,
+        keys_rotation,
+        redis_lost,
+        postgresql_failover,
+        intake_refusing,
+        redis_memory,
+        worker_stuck,
+        no_leader,
+        backlog_old,
+        cut_off_at_risk,
+        replay_holds,
+        audit_failed,
+        exporter_down,
+        erp_restored,
+        end_of_incident,
+        disk_filling,
     )
-}  # fmt: skip
+}
 
 
 def circuit(site: Site) -> str:

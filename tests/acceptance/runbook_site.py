@@ -45,10 +45,15 @@ class Site:
         self.parts, self.data_dir = Apart(data_dir, leash), data_dir
         exporter = choose()
         self.parts.env |= {
-            "RELAIS_RECEIPTS": "require", "RELAIS_FOUR_EYES": "true", "RELAIS_OPERATOR": "alice",
-            "RELAIS_SEAL_KEY": SEAL_KEY, "RELAIS_ANCHOR": str(data_dir / "anchors.ndjson"),
-            "RELAIS_MAX_ATTEMPTS": "3", "RELAIS_RETRY_MAX": "2", "RELAIS_EXPORTER_PORT": str(exporter),
-        }  # fmt: skip
+            "RELAIS_RECEIPTS": "require",
+            "RELAIS_FOUR_EYES": "true",
+            "RELAIS_OPERATOR": "alice",
+            "RELAIS_SEAL_KEY": SEAL_KEY,
+            "RELAIS_ANCHOR": str(data_dir / "anchors.ndjson"),
+            "RELAIS_MAX_ATTEMPTS": "3",
+            "RELAIS_RETRY_MAX": "2",
+            "RELAIS_EXPORTER_PORT": str(exporter),
+        }
         self.key = self.parts.key
         self.variables = {"BACKEND": "erp", "API": self.parts.url, "EXPORTER": f"http://127.0.0.1:{exporter}"}
         self.said: list[str] = []
@@ -104,9 +109,15 @@ class Site:
         env["PATH"] = f"{self.home}:{env['PATH']}"
         argv = ["bash", "-euo", "pipefail", "-c", command]
         return subprocess.run(
-            argv, cwd=self.home, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+            argv,
+            cwd=self.home,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
             check=False,
-        )  # fmt: skip
+        )
 
     def json(self, command: str) -> Any:
         """What a report says."""
@@ -117,9 +128,11 @@ class Site:
     def order(self, **fields: object) -> tuple[int, dict[str, Any]]:
         """Hand over one order: the status, and what was answered."""
         order = {
-            "pharmacy": "990000002", "reference": f"B{next(self._references)}",
-            "lines": [{"product": MEDICINE, "quantity": 2}], **fields,
-        }  # fmt: skip
+            "pharmacy": "990000002",
+            "reference": f"B{next(self._references)}",
+            "lines": [{"product": MEDICINE, "quantity": 2}],
+            **fields,
+        }
         request = urllib.request.Request(f"{self.parts.url}/orders", json.dumps(order).encode(), method="POST")
         request.add_header("Authorization", f"Bearer {self.key}")
         request.add_header("Content-Type", "application/json")

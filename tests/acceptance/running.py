@@ -169,9 +169,7 @@ class Relais:
         """Orders for real medicines."""
         made = []
         for number in itertools.islice(self._references, count):
-            chosen = [
-                self._products[(number * 7 + line * 131) % len(self._products)] for line in range(1 + number % 6)
-            ]
+            chosen = [self._products[(number * 7 + line * 131) % len(self._products)] for line in range(1 + number % 6)]
             lines = [{"product": product, "quantity": 1 + number % 5} for product in dict.fromkeys(chosen)]
             pharmacy, reference = f"P{number % 1800:04}", f"T{number}"
             made.append({"pharmacy": pharmacy, "reference": reference, "lines": lines, **fields})

@@ -34,8 +34,12 @@ class Up:
         with self._said.open("w") as output:
             self.process = subprocess.Popen(
                 argv,
-                env=env, cwd=data_dir, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
+                env=env,
+                cwd=data_dir,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
         self._leash = leash
         self.mark = Mark("up", self.process.pid, creation(self.process.pid), signals=(signal.SIGTERM,), grace=30)
         leash.hold(self.mark)

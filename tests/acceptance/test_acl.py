@@ -74,9 +74,7 @@ async def users(relais: Relais) -> set[str]:
     """Who is connected to the journal, but for this question."""
     connection = await asyncpg.connect(relais.endpoints["owner_url"])
     try:
-        query = (
-            "SELECT usename FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
+        query = "SELECT usename FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         return {row[0] for row in await connection.fetch(query)}
     finally:
         await connection.close()

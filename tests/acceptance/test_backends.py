@@ -66,9 +66,7 @@ class Site:
     def submit(self, count: int, tag: str, pharmacy: str = "P1", product: str = MEDICINE, **fields: str) -> set[str]:
         """Hand over orders; their references."""
         lines = [{"product": product, "quantity": 2}]
-        orders = [
-            {"pharmacy": pharmacy, "reference": f"{tag}{i}", "lines": lines, **fields} for i in range(count)
-        ]  # fmt: skip
+        orders = [{"pharmacy": pharmacy, "reference": f"{tag}{i}", "lines": lines, **fields} for i in range(count)]
         file = self.directory / f"{tag}.ndjson"
         file.write_text("\n".join(map(json.dumps, orders)))
         assert self.relais("submit", str(file)).code == 0
@@ -92,9 +90,7 @@ class Site:
 
 
 @pytest.fixture
-def site(
-    settings: Settings, leash: Leash, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Site]:  # fmt: skip
+def site(settings: Settings, leash: Leash, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Site]:
     ports = {name: choose() for name in ("main", "fallback", "api")}
     (tmp_path / "backends.toml").write_text(BACKENDS.format_map(ports))
     (tmp_path / "catalogue.csv").write_text(
@@ -102,10 +98,12 @@ def site(
     )
     relais = CommandLine(capsys, environment(settings))
     relais.env |= QUICK | {
-        "RELAIS_API_URL": f"http://127.0.0.1:{ports['api']}", "RELAIS_BACKENDS": str(tmp_path / "backends.toml"),
-        "RELAIS_CATALOGUE": str(tmp_path / "catalogue.csv"), "RELAIS_WORKER_CONCURRENCY": "1",
+        "RELAIS_API_URL": f"http://127.0.0.1:{ports['api']}",
+        "RELAIS_BACKENDS": str(tmp_path / "backends.toml"),
+        "RELAIS_CATALOGUE": str(tmp_path / "catalogue.csv"),
+        "RELAIS_WORKER_CONCURRENCY": "1",
         "RELAIS_API_KEY": relais("client", "add", "front").out.strip(),
-    }  # fmt: skip
+    }
     with ExitStack() as stack:
         site = Site(relais, tmp_path, stack, leash)
         for name in ("main", "fallback"):
@@ -136,8 +134,10 @@ def test_urgent_orders_are_diverted_while_the_main_erp_is_out_and_each_is_at_exa
     assert len(moved) == done["diverted"] > 0, "all but the canaries, which may be with the main one"
 
     aged = site.submit(4, "aged")
-    site.sql("UPDATE deliveries SET accepted_at = accepted_at - interval '5 hours' FROM orders "
-             "WHERE id = order_id AND reference LIKE 'aged%' AND NOT unsure")  # fmt: skip
+    site.sql(
+        "UPDATE deliveries SET accepted_at = accepted_at - interval '5 hours' FROM orders "
+        "WHERE id = order_id AND reference LIKE 'aged%' AND NOT unsure"
+    )
     site.dial("main")
     assert relais("drain", "--timeout", "90s").code == 0
     stale = {row["reference"] for row in json.loads(relais("dead", "list", "--reason", "stale", "--json").out)}
@@ -154,8 +154,16 @@ def test_urgent_orders_are_diverted_while_the_main_erp_is_out_and_each_is_at_exa
 
 
 DIVERT = (
-    "divert", "--to", "fallback", "--from", "main", "--priority", "urgent", "--reason", "main is out",
-)  # fmt: skip
+    "divert",
+    "--to",
+    "fallback",
+    "--from",
+    "main",
+    "--priority",
+    "urgent",
+    "--reason",
+    "main is out",
+)
 
 
 @pytest.mark.slow

@@ -41,9 +41,13 @@ def site(settings: Settings, leash: Leash, capsys: pytest.CaptureFixture[str]) -
     intake, erp, control = (f"http://127.0.0.1:{port}" for port in ports)
     relais = CommandLine(capsys, environment(settings))
     relais.env |= {
-        "RELAIS_API_URL": intake, "RELAIS_ERP_URL": erp, "RELAIS_PROBE_AFTER": "0.5", "RELAIS_PROBE_MAX": "1",
-        "RELAIS_API_KEY": relais("client", "add", "front").out.strip(), "RELAIS_WORKER_CONCURRENCY": "2",
-    }  # fmt: skip
+        "RELAIS_API_URL": intake,
+        "RELAIS_ERP_URL": erp,
+        "RELAIS_PROBE_AFTER": "0.5",
+        "RELAIS_PROBE_MAX": "1",
+        "RELAIS_API_KEY": relais("client", "add", "front").out.strip(),
+        "RELAIS_WORKER_CONCURRENCY": "2",
+    }
     sim = command("erp-sim", "--port", str(ports[1]), "--control-port", str(ports[2]), "--refuse-product", WITHDRAWN)
     with ExitStack() as stack:
         stack.enter_context(running(leash, "erp-sim", sim, relais.env, ready="control"))

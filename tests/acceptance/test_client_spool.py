@@ -39,14 +39,14 @@ class Front:
     def __init__(self, relais: Relais, directory: Path) -> None:
         self.port = choose()
         self.env = {
-            "RELAIS_API_URL": f"http://127.0.0.1:{self.port}", "RELAIS_API_KEY": relais.key,
-            "RELAIS_DATA_DIR": str(directory), "RELAIS_SPOOL": str(directory / "spool.db"),
-        }  # fmt: skip
+            "RELAIS_API_URL": f"http://127.0.0.1:{self.port}",
+            "RELAIS_API_KEY": relais.key,
+            "RELAIS_DATA_DIR": str(directory),
+            "RELAIS_SPOOL": str(directory / "spool.db"),
+        }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command(*arguments), env=clean_environment(self.env), stdout=subprocess.PIPE, text=True
-        )
+        return subprocess.Popen(command(*arguments), env=clean_environment(self.env), stdout=subprocess.PIPE, text=True)
 
     def ask(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         process = self.start(*arguments, "--json")

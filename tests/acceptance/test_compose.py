@@ -362,9 +362,7 @@ def test_the_image_is_pinned_small_and_nobodys(compose: dict[str, Any]) -> None:
 
 def locked(name: str) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Of each package its version and its hashes."""
-    found = re.findall(
-        r"^([\w.-]+)==([^ ;\\]+)[^\n]*\n((?:    --hash.*\n)+)", (ROOT / name).read_text(), re.MULTILINE
-    )
+    found = re.findall(r"^([\w.-]+)==([^ ;\\]+)[^\n]*\n((?:    --hash.*\n)+)", (ROOT / name).read_text(), re.MULTILINE)
     return {package: (version, tuple(re.findall(r"sha256:\w+", hashes))) for package, version, hashes in found}
 
 

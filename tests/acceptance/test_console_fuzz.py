@@ -39,14 +39,50 @@ ODD = {
 TEXT = {"anyOf": [{"type": "string"}, ODD]}
 # What the console's forms hold; a route takes what it knows of it.
 FORM = (
-    "reason", "because", "act", "sees", "confirm", "backend", "id", "cause", "order", "text", "note", "digest", "to",
-    "from", "since", "until", "run", "priority", "pharmacy", "older", "younger", "hold", "rate", "name", "password",
-    "old", "new", "again", "next", "language", "theme", "q", "by", "after", "cursor",
-)  # fmt: skip
+    "reason",
+    "because",
+    "act",
+    "sees",
+    "confirm",
+    "backend",
+    "id",
+    "cause",
+    "order",
+    "text",
+    "note",
+    "digest",
+    "to",
+    "from",
+    "since",
+    "until",
+    "run",
+    "priority",
+    "pharmacy",
+    "older",
+    "younger",
+    "hold",
+    "rate",
+    "name",
+    "password",
+    "old",
+    "new",
+    "again",
+    "next",
+    "language",
+    "theme",
+    "q",
+    "by",
+    "after",
+    "cursor",
+)
 KINDS_OF_VALUES: dict[str, list[str]] = {
-    "backend": ["erp", "no-such"], "act": ["019a0000-0000-7000-8000-000000000000"], "priority": ["urgent", "normal"],
-    "id": ["019a0000-0000-7000-8000-000000000000", "1"], "reason": ["as told by the ERP's people"], "run": ["1"],
-}  # fmt: skip
+    "backend": ["erp", "no-such"],
+    "act": ["019a0000-0000-7000-8000-000000000000"],
+    "priority": ["urgent", "normal"],
+    "id": ["019a0000-0000-7000-8000-000000000000", "1"],
+    "reason": ["as told by the ERP's people"],
+    "run": ["1"],
+}
 
 
 @pytest.fixture
@@ -80,9 +116,17 @@ def schemathesis(url: str, settings: Settings, directory: Path, *options: str, *
     (directory / "console.json").write_text(json.dumps(document(settings)))
     program = Path(sys.executable).with_name("schemathesis")
     argv = [
-        str(program), "run", "console.json", f"--url={url}", "--no-color", "--request-timeout=20",
-        "--generation-database=none", f"--checks={CHECKS}", LEFT_OUT, *options,
-    ]  # fmt: skip
+        str(program),
+        "run",
+        "console.json",
+        f"--url={url}",
+        "--no-color",
+        "--request-timeout=20",
+        "--generation-database=none",
+        f"--checks={CHECKS}",
+        LEFT_OUT,
+        *options,
+    ]
     surroundings = clean_environment(
         {"SCHEMATHESIS_HOOKS": "tests.acceptance.console_hooks", "PYTHONPATH": str(ROOT), **env}
     )

@@ -79,10 +79,16 @@ def test_an_outage_is_seen_held_released_and_replayed_by_two(relais: Relais, bro
         a_group_of_dead_letters_is_replayed(relais, jeanne)
         it_is_reported(relais, jeanne)
     assert operations(relais) == {
-        "quarantine": 1, "replay": 2, "replay hold": 1, "release proposed": 1, "release": 1, "replay next": 3,
+        "quarantine": 1,
+        "replay": 2,
+        "replay hold": 1,
+        "release proposed": 1,
+        "release": 1,
+        "replay next": 3,
         "replay resume": 1,
-        "audit": 1, "report": 1,
-    }  # fmt: skip
+        "audit": 1,
+        "report": 1,
+    }
 
 
 def it_is_seen(relais: Relais, jeanne: Visitor) -> None:

@@ -96,9 +96,25 @@ def paths(browsers: Browsers) -> dict[str, str]:
 
 def test_the_walk_comes_by_every_room(paths: dict[str, str]) -> None:
     kinds = set(paths)
-    for room in ("/", "/account", "/acts", "/dead/#", "/order/#", "/pharmacy/#", "/operations/#",
-                 "/recovery", "/report", "/search", "/backend/erp", "/acts/pause", "/acts/release-propose",
-                 "/acts/replay-start", "/acts/drain", "/acts/dead-replay", "/acts/dead-discard"):  # fmt: skip
+    for room in (
+        "/",
+        "/account",
+        "/acts",
+        "/dead/#",
+        "/order/#",
+        "/pharmacy/#",
+        "/operations/#",
+        "/recovery",
+        "/report",
+        "/search",
+        "/backend/erp",
+        "/acts/pause",
+        "/acts/release-propose",
+        "/acts/replay-start",
+        "/acts/drain",
+        "/acts/dead-replay",
+        "/acts/dead-discard",
+    ):
         assert any(kind.startswith(room) for kind in kinds), (room, sorted(kinds))
 
 

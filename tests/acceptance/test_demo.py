@@ -116,9 +116,14 @@ PROVEN = audit.Ledger(accepted=2, backlog=0, delivered=1, dead=1, cancelled=0, d
 
 def effect(order: UUID, digest: bytes) -> Effect:
     return {
-        "id": str(order), "digest": digest.hex(), "received_at": "", "reference": "", "pharmacy": "",
-        "order_reference": "", "lines": [],
-    }  # fmt: skip
+        "id": str(order),
+        "digest": digest.hex(),
+        "received_at": "",
+        "reference": "",
+        "pharmacy": "",
+        "order_reference": "",
+        "lines": [],
+    }
 
 
 EFFECTS = [effect(FINE, b"fine")]
@@ -139,26 +144,29 @@ def test_an_attempt_that_ended_with_its_worker_is_not_the_outages() -> None:
     assert drawn(rows={**ROWS, FINE: Row(b"fine", "delivered", None, 2, 1)}).balanced
 
 
-@pytest.mark.parametrize(("changed", "what"), [
-    ({"effects": []}, "lost"),
-    ({"rows": {**ROWS, FINE: Row(b"fine", "accepted", None, 0, 0)}}, "lost"),
-    ({"effects": EFFECTS * 2}, "more than once"),
-    ({"effects": [*EFFECTS, effect(UUID(int=3), b"whose?")]}, "nobody was told"),
-    ({"effects": [*EFFECTS, effect(DEAD, b"dead")]}, "unfit"),
-    ({"effects": [effect(FINE, b"other")]}, "altered"),
-    ({"rows": {**ROWS, FINE: Row(b"other", "delivered", None, 1, 0)}}, "altered"),
-    ({"rows": {DEAD: ROWS[DEAD]}}, "not in the journal"),
-    ({"rows": {**ROWS, UUID(int=3): Row(b"", "delivered", None, 1, 0)}}, "nobody was told"),
-    ({"rows": {**ROWS, FINE: Row(b"fine", "dead", "refused", 1, 0)}}, "not the dead letter"),
-    ({"rows": {**ROWS, DEAD: Row(b"dead", "delivered", None, 1, 0)}}, "not the dead letter"),
-    ({"rows": {**ROWS, DEAD: Row(b"dead", "dead", "invalid", 0, 0)}}, "not the dead letter"),
-    ({"rows": {**ROWS, FINE: Row(b"fine", "delivered", None, 2, 0)}}, "by the outage"),
-    ({"rows": {**ROWS, FINE: Row(b"fine", "delivered", None, 4, 3)}}, "needed 4 attempts"),
-    ({"proven": audit.Ledger(2, 1, 0, 1, 0, 0, ())}, "still in the backlog"),
-    ({"proven": audit.Ledger(2, 0, 0, 1, 1, 0, ())}, "nobody asked"),
-    ({"proven": audit.Ledger(3, 0, 1, 1, 0, 0, ("1 orders without a delivery",))}, "without a delivery"),
-    ({"surprises": ["an order was answered 500"]}, "answered 500"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"effects": []}, "lost"),
+        ({"rows": {**ROWS, FINE: Row(b"fine", "accepted", None, 0, 0)}}, "lost"),
+        ({"effects": EFFECTS * 2}, "more than once"),
+        ({"effects": [*EFFECTS, effect(UUID(int=3), b"whose?")]}, "nobody was told"),
+        ({"effects": [*EFFECTS, effect(DEAD, b"dead")]}, "unfit"),
+        ({"effects": [effect(FINE, b"other")]}, "altered"),
+        ({"rows": {**ROWS, FINE: Row(b"other", "delivered", None, 1, 0)}}, "altered"),
+        ({"rows": {DEAD: ROWS[DEAD]}}, "not in the journal"),
+        ({"rows": {**ROWS, UUID(int=3): Row(b"", "delivered", None, 1, 0)}}, "nobody was told"),
+        ({"rows": {**ROWS, FINE: Row(b"fine", "dead", "refused", 1, 0)}}, "not the dead letter"),
+        ({"rows": {**ROWS, DEAD: Row(b"dead", "delivered", None, 1, 0)}}, "not the dead letter"),
+        ({"rows": {**ROWS, DEAD: Row(b"dead", "dead", "invalid", 0, 0)}}, "not the dead letter"),
+        ({"rows": {**ROWS, FINE: Row(b"fine", "delivered", None, 2, 0)}}, "by the outage"),
+        ({"rows": {**ROWS, FINE: Row(b"fine", "delivered", None, 4, 3)}}, "needed 4 attempts"),
+        ({"proven": audit.Ledger(2, 1, 0, 1, 0, 0, ())}, "still in the backlog"),
+        ({"proven": audit.Ledger(2, 0, 0, 1, 1, 0, ())}, "nobody asked"),
+        ({"proven": audit.Ledger(3, 0, 1, 1, 0, 0, ("1 orders without a delivery",))}, "without a delivery"),
+        ({"surprises": ["an order was answered 500"]}, "answered 500"),
+    ],
+)
 def test_whatever_differs_is_named(changed: dict[str, Any], what: str) -> None:
     ledger = drawn(**changed)
     assert not ledger.balanced

@@ -75,9 +75,15 @@ def test_an_order_survives_its_erp(relais: Relais) -> None:
     assert relais.most_attempts() == 1, "the outage cost no attempt"
 
 
-@pytest.mark.parametrize("knob", [
-    {"hanging": True}, {"error_rate": 1.0}, {"garbage": "html"}, {"die_before_answer": 0.3},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "knob",
+    [
+        {"hanging": True},
+        {"error_rate": 1.0},
+        {"garbage": "html"},
+        {"die_before_answer": 0.3},
+    ],
+)
 def test_an_erp_that_fails_in_its_own_way_gets_every_order_once(relais: Relais, knob: dict[str, object]) -> None:
     before = relais.journal(failed)
     relais.dial(**knob)
@@ -139,9 +145,7 @@ def came_back(relais: Relais, ids: list[UUID]) -> int:
     All have worked before: Celery ends one that it has not heard of four seconds after its start.
     """
     relais.dial()
-    until(
-        lambda: ids.extend(relais.submit(40)) or relais.worked() >= {*relais.worker_children()}, 60, what="all work"
-    )
+    until(lambda: ids.extend(relais.submit(40)) or relais.worked() >= {*relais.worker_children()}, 60, what="all work")
     relais.dial(latency_ms=200)
     ids += relais.submit(400)
     until(lambda: relais.states()["delivering"] > 0, what="a worker holds orders")

@@ -22,9 +22,14 @@ from workers.app import create_app
 pytestmark = pytest.mark.slow
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 ORDERS, PART = 20_000, 2_000
 MOST_MEMORY = 250 * 2**20  # bytes; 74 MB idle, 885 MB without a limit to its tasks

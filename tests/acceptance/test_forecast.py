@@ -36,8 +36,11 @@ def hold_back(settings: Settings, count: int) -> None:
             for first in range(0, count, 500):
                 group = []
                 for number in range(first, min(count, first + 500)):
-                    body = {"pharmacy": f"P{number % 100}", "reference": f"R{number}",
-                            "lines": [{"product": MEDICINE, "quantity": 1}]}  # fmt: skip
+                    body = {
+                        "pharmacy": f"P{number % 100}",
+                        "reference": f"R{number}",
+                        "lines": [{"product": MEDICINE, "quantity": 1}],
+                    }
                     came = began + timedelta(seconds=3000 * number / count)
                     order_id = UUID(int=first_id(came).int | 7 << 76 | 8 << 60 | number)
                     group.append(
@@ -53,9 +56,15 @@ def hold_back(settings: Settings, count: int) -> None:
 
 @pytest.fixture
 def relais(settings: Settings, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    return CommandLine(capsys, environment(settings) | {
-        "RELAIS_WORKER_CONCURRENCY": "2", "RELAIS_ERP_CONCURRENCY": str(CALLS), "RELAIS_DISPATCH_SIZE": "50",
-    })  # fmt: skip
+    return CommandLine(
+        capsys,
+        environment(settings)
+        | {
+            "RELAIS_WORKER_CONCURRENCY": "2",
+            "RELAIS_ERP_CONCURRENCY": str(CALLS),
+            "RELAIS_DISPATCH_SIZE": "50",
+        },
+    )
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ class Sealed(Apart):
             try:
                 settings = Settings(
                     database_url=self.journal, seal_key=SEAL_KEY, anchor=self.env["RELAIS_ANCHOR"], _env_file=None
-                )  # fmt: skip
+                )
                 return await prove(engine, settings)
             finally:
                 await engine.dispose()

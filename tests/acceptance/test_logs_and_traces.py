@@ -92,9 +92,7 @@ class Story:
 
     async def _cli(self, *arguments: str) -> None:
         env = clean_environment(self.parts.env) | {"RELAIS_OPERATOR": "op.bernard"}
-        process = await asyncio.create_subprocess_exec(
-            *command(*arguments), env=env, stdout=asyncio.subprocess.DEVNULL
-        )
+        process = await asyncio.create_subprocess_exec(*command(*arguments), env=env, stdout=asyncio.subprocess.DEVNULL)
         assert await process.wait() == 0
 
     def dial(self, **knobs: object) -> None:

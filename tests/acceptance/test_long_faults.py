@@ -62,8 +62,6 @@ def test_two_minutes_of_chaos_lose_nothing_and_double_nothing(relais: Relais, se
             done.append(harm(relais, choose))
             threading.Event().wait(choose.uniform(1, 4))
         relais.dial()
-    until(
-        lambda: all(relais.pid(name) for name in ("api", "worker", "valkey", "postgres")), 90, what="all is up again"
-    )
+    until(lambda: all(relais.pid(name) for name in ("api", "worker", "valkey", "postgres")), 90, what="all is up again")
     relais.delivered_once(ids, timeout=240)
     assert len(done) > 20

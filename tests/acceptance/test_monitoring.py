@@ -53,9 +53,12 @@ class Watched:
         self._processes: dict[str, tuple[ExitStack, Process]] = {}
         self._references = 0
         parts.env |= {
-            "RELAIS_METRICS_TOKEN": TOKEN, "RELAIS_SEAL_KEY": SEAL_KEY, "RELAIS_API_KEY": parts.key,
-            "RELAIS_CANARY_EVERY": "1", "RELAIS_DISKS": str(small or parts.env["RELAIS_DATA_DIR"]),
-        }  # fmt: skip
+            "RELAIS_METRICS_TOKEN": TOKEN,
+            "RELAIS_SEAL_KEY": SEAL_KEY,
+            "RELAIS_API_KEY": parts.key,
+            "RELAIS_CANARY_EVERY": "1",
+            "RELAIS_DISKS": str(small or parts.env["RELAIS_DATA_DIR"]),
+        }
         self.api_port = int(parts.url.rpartition(":")[2])
         self.targets = {"relais": f"127.0.0.1:{self._port}", "relais-api": f"127.0.0.1:{self.api_port}"}
         self.prometheus: Prometheus

@@ -49,9 +49,19 @@ def intake(settings: Settings, leash: Leash) -> Iterator[tuple[str, str]]:
 def schemathesis(url: str, key: str, directory: Path, *options: str) -> None:
     program = Path(sys.executable).with_name("schemathesis")
     argv = [
-        str(program), "run", f"{url}/openapi.json", "--header", f"Authorization: Bearer {key}", "--no-color",
-        "--request-timeout=20", "--generation-database=none", "--checks=all", NOT_CHECKED, LEFT_OUT, *options,
-    ]  # fmt: skip
+        str(program),
+        "run",
+        f"{url}/openapi.json",
+        "--header",
+        f"Authorization: Bearer {key}",
+        "--no-color",
+        "--request-timeout=20",
+        "--generation-database=none",
+        "--checks=all",
+        NOT_CHECKED,
+        LEFT_OUT,
+        *options,
+    ]
     env = clean_environment({"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(Path(__file__).parent)})
     done = subprocess.run(argv, cwd=directory, env=env, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

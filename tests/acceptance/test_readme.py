@@ -55,8 +55,10 @@ def test_what_it_says_of_curl(parts: Apart, tmp_path: Path) -> None:
     placed, first, second, third, life, page, refused = documents
     assert (placed["repeated"], placed["kept"]) == (False, "journal")
     assert [(each["line"], each["status"]) for each in (first, second, third)] == [
-        (1, "repeated"), (2, "malformed"), (3, "accepted"),
-    ]  # fmt: skip
+        (1, "repeated"),
+        (2, "malformed"),
+        (3, "accepted"),
+    ]
     assert re.findall(r"^event: (\w+)$", said, re.MULTILINE) == ["accepted", "delivered"]
     assert (life["id"], life["state"], life["receipt"]["lines"][0]["accepted"]) == (placed["id"], "delivered", 2)
     assert placed["id"] in [each["id"] for each in page["orders"]]

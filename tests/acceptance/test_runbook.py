@@ -21,13 +21,24 @@ DOCUMENT = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 SECTIONS = sections(DOCUMENT)
 APART = ("disk-filling",)  # needs an installation of its own
 ALERTS = {
-    "RelaisErpDown": "erp-down", "RelaisQuarantined": "erp-compromised", "RelaisCutOffAtRisk": "cut-off-at-risk",
-    "RelaisBacklogOld": "backlog-old", "RelaisDeadLetters": "poison-order", "RelaisAuditFailed": "audit-failed",
-    "RelaisNoLeader": "no-leader", "RelaisCanarySilent": "worker-stuck", "RelaisSpillInUse": "postgresql-failover",
-    "RelaisRedisMemory": "redis-memory", "RelaisRedisDown": "redis-lost", "RelaisJournalDown": "postgresql-failover",
-    "RelaisDiskFilling": "disk-filling", "RelaisExporterDown": "exporter-down", "RelaisReplayHolds": "replay-holds",
-    "RelaisAuditStale": "audit-failed", "RelaisIntakeRefusing": "intake-refusing",
-}  # fmt: skip
+    "RelaisErpDown": "erp-down",
+    "RelaisQuarantined": "erp-compromised",
+    "RelaisCutOffAtRisk": "cut-off-at-risk",
+    "RelaisBacklogOld": "backlog-old",
+    "RelaisDeadLetters": "poison-order",
+    "RelaisAuditFailed": "audit-failed",
+    "RelaisNoLeader": "no-leader",
+    "RelaisCanarySilent": "worker-stuck",
+    "RelaisSpillInUse": "postgresql-failover",
+    "RelaisRedisMemory": "redis-memory",
+    "RelaisRedisDown": "redis-lost",
+    "RelaisJournalDown": "postgresql-failover",
+    "RelaisDiskFilling": "disk-filling",
+    "RelaisExporterDown": "exporter-down",
+    "RelaisReplayHolds": "replay-holds",
+    "RelaisAuditStale": "audit-failed",
+    "RelaisIntakeRefusing": "intake-refusing",
+}
 
 
 @contextmanager
@@ -102,9 +113,7 @@ def test_every_alert_leads_to_a_section() -> None:
 
 def test_every_variable_is_explained() -> None:
     used = set(
-        re.findall(
-            r"\$([A-Z_]+)", "\n".join(line for blocks in SECTIONS.values() for each in blocks for line in each)
-        )
+        re.findall(r"\$([A-Z_]+)", "\n".join(line for blocks in SECTIONS.values() for each in blocks for line in each))
     )
     explained = set(re.findall(r"`\$([A-Z_]+)`", DOCUMENT))
     assert used - explained == {"DIGEST", "NEW_KEY"} & (used - explained)

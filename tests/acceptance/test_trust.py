@@ -33,10 +33,15 @@ from workers.erp.sim.telling import lot
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 TAMPERED = {  # what the dial does, and what it is found out as
-    "digest": "wrong_digest", "signature": "bad_signature", "reference": "reference_reused",
-    "quantity": "wrong_lines", "unsigned": "missing_signature", "other_key": "unknown_key",
-    "other_order": "unsent_order", "time": "late_or_early",
-}  # fmt: skip
+    "digest": "wrong_digest",
+    "signature": "bad_signature",
+    "reference": "reference_reused",
+    "quantity": "wrong_lines",
+    "unsigned": "missing_signature",
+    "other_key": "unknown_key",
+    "other_order": "unsent_order",
+    "time": "late_or_early",
+}
 WAITING = queue_of(NORMAL, "erp")
 LIES = 0.1  # share of orders: who is not lied to goes on until it is told
 KINDS = [[*TAMPERED][:2], pytest.param([*TAMPERED][2:], marks=pytest.mark.slow)]
@@ -160,9 +165,13 @@ def more_than(found: Sized, least: int) -> bool:
 def test_an_edited_message_changes_no_orders_fate(parts: Apart) -> None:
     """Its ids are those of other orders, and of one that nobody knows, one of them twice; and it comes twice."""
     settings = Settings(
-        database_url=parts.postgres.url, redis_url=parts.valkey.url, dispatch_size=10, _env_file=None,
-        worker_concurrency=8, claim_patience=600.0,
-    )  # fmt: skip
+        database_url=parts.postgres.url,
+        redis_url=parts.valkey.url,
+        dispatch_size=10,
+        _env_file=None,
+        worker_concurrency=8,
+        claim_patience=600.0,
+    )
     front = FrontEnd(parts.url, parts.key, hands=4, pause=0.0)
     with ExitStack() as stack, redis.Redis.from_url(parts.valkey.url) as client:
         thread = threading.Thread(target=asyncio.run, args=(front.run(),))

@@ -123,17 +123,28 @@ def test_each_delivered_order_is_told_with_what_is_missing(relais: Relais, recei
         life = relais.journal(lambda engine, order_id=order_id: reading.order(engine, order_id))
         taken = {line["line"]: line for line in json.loads(json.dumps(life["receipt"]["lines"]))}
         lines = [
-            {"line": number, "product": line["product"], "quantity": line["quantity"],
-             "accepted": taken[number]["accepted"], "missing": line["quantity"] - taken[number]["accepted"],
-             "reason": taken[number]["reason"]}
+            {
+                "line": number,
+                "product": line["product"],
+                "quantity": line["quantity"],
+                "accepted": taken[number]["accepted"],
+                "missing": line["quantity"] - taken[number]["accepted"],
+                "reason": taken[number]["reason"],
+            }
             for number, line in enumerate(life["order"]["lines"], 1)
-        ]  # fmt: skip
+        ]
         assert event["type"] == "order.delivered"
         assert event["data"] == {
-            "id": str(order_id), "pharmacy": life["pharmacy"], "reference": life["reference"], "state": "delivered",
-            "reason": None, "error": None, "attempts": 1, "erp_reference": life["receipt"]["reference"],
+            "id": str(order_id),
+            "pharmacy": life["pharmacy"],
+            "reference": life["reference"],
+            "state": "delivered",
+            "reason": None,
+            "error": None,
+            "attempts": 1,
+            "erp_reference": life["receipt"]["reference"],
             "lines": lines,
-        }  # fmt: skip
+        }
         assert all((line["missing"] > 0) == (line["reason"] is not None) for line in lines)
         missing += sum(line["missing"] for line in lines)
     assert missing > 0

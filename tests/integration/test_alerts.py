@@ -65,9 +65,7 @@ def test_rules_and_dashboard_name_only_metrics_that_there_are() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text()
     known = set(re.findall(r"`(relais_[a-z0-9_]+)", text))
     records = {rule["record"] for rule in rules("recording.yml")}
-    asked = {
-        metric for rule in (*rules("alerts.yml"), *rules("recording.yml")) for metric in metrics_in(rule["expr"])
-    }
+    asked = {metric for rule in (*rules("alerts.yml"), *rules("recording.yml")) for metric in metrics_in(rule["expr"])}
     asked |= {metric for panel in panels_of() for query in panel.queries for metric in metrics_in(query)}
     assert len(asked) > 30
     assert asked - known - records == set()

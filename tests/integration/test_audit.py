@@ -82,8 +82,11 @@ def test_dead_letters_are_replayed_by_reason_and_go_through(on_bench: OnBench) -
         assert (await reading.counts(bench.engine))["delivered"] == 3
         ((_, act, reason, detail),) = await acts(bench)
         assert (act, reason, detail["orders"], detail["choice"]["reason"]) == (
-            "replay", "the catalogue was wrong", 3, "refused",
-        )  # fmt: skip
+            "replay",
+            "the catalogue was wrong",
+            3,
+            "refused",
+        )
 
     on_bench(work)
 

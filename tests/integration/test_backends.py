@@ -52,9 +52,12 @@ def two(settings: Settings, tmp_path: Path) -> Settings:
     """Two backends; what P7 orders goes to the other one."""
     (tmp_path / "backends.toml").write_text(BACKENDS)
     update = {
-        "backends": tmp_path / "backends.toml", "backend": "main", "worker_concurrency": 2, "claim_patience": 600.0,
+        "backends": tmp_path / "backends.toml",
+        "backend": "main",
+        "worker_concurrency": 2,
+        "claim_patience": 600.0,
         "spill_key": SecretStr(SECRET),
-    }  # fmt: skip
+    }
     return settings.model_copy(update=update)
 
 
@@ -184,7 +187,7 @@ def test_a_message_that_names_another_backend_changes_nothing(two: Settings) -> 
 
 def test_each_backend_is_paused_by_its_name_and_the_default_one_without(
     two: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:  # fmt: skip
+) -> None:
     relais = CommandLine(capsys, environment(two))
     assert relais("pause", "--reason", "x").code == 0
     assert relais("pause", "other", "--reason", "y").code == 0

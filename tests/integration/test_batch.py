@@ -35,14 +35,32 @@ def test_each_line_has_its_answer_and_a_bad_one_costs_no_good_one(settings: Sett
     async def work(call: Call) -> None:
         _, first, _ = await call("POST", "/orders", json={**ORDER, "reference": "OLD"})
         said = await send(
-            call, line("B1"), b"", b"not json", line("B2", priority="urgent"), line("B1"), line("OLD"),
-            line("OLD", note="other"), line("B3", lines=[{"product": "1", "quantity": 0}]), b" " * (BODY_LIMIT + 1),
-            b"\xff\xfe", line("B4"), end=b"",
-        )  # fmt: skip
+            call,
+            line("B1"),
+            b"",
+            b"not json",
+            line("B2", priority="urgent"),
+            line("B1"),
+            line("OLD"),
+            line("OLD", note="other"),
+            line("B3", lines=[{"product": "1", "quantity": 0}]),
+            b" " * (BODY_LIMIT + 1),
+            b"\xff\xfe",
+            line("B4"),
+            end=b"",
+        )
         assert [(each["line"], each["status"]) for each in said] == [
-            (1, "accepted"), (3, "malformed"), (4, "accepted"), (5, "repeated"), (6, "repeated"), (7, "conflict"),
-            (8, "malformed"), (9, "malformed"), (10, "malformed"), (11, "accepted"),
-        ]  # fmt: skip
+            (1, "accepted"),
+            (3, "malformed"),
+            (4, "accepted"),
+            (5, "repeated"),
+            (6, "repeated"),
+            (7, "conflict"),
+            (8, "malformed"),
+            (9, "malformed"),
+            (10, "malformed"),
+            (11, "accepted"),
+        ]
         by_line = {each["line"]: each for each in said}
         assert by_line[5]["id"] == by_line[1]["id"]
         assert by_line[6]["id"] == by_line[7]["first"] == first["id"]
@@ -107,9 +125,7 @@ def test_a_client_that_reads_nothing_before_it_has_sent_everything_gets_every_an
         host, port, key = call.address
         reader, writer = await asyncio.open_connection(host, port, limit=1 << 20)
         body = b"".join(b'{"reference":"%07d"}\n' % number for number in range(100_000))
-        head = (
-            f"POST {LINES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+        head = f"POST {LINES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         await asyncio.wait_for(writer.drain(), 60)

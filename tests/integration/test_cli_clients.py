@@ -36,8 +36,9 @@ def acts(journal: Journal) -> list[tuple[str, dict[str, Any]]]:
 def seconds_left(journal: Journal, client: str) -> list[float | None]:
     rows = journal.sql(
         "SELECT extract(epoch FROM expires_at - now())::float8 AS left FROM keys WHERE client = :client "
-        "ORDER BY created_at", client=client,
-    )  # fmt: skip
+        "ORDER BY created_at",
+        client=client,
+    )
     return [row.left for row in rows]
 
 
@@ -53,13 +54,24 @@ def test_a_client_is_added_listed_and_revoked_and_each_act_is_recorded(relais: C
     rows = listed(relais)
     assert [(row["client"], row["expires_at"] is None) for row in rows] == [("front", False), ("other", True)]
     assert rows[1] | {"key": "", "created_at": ""} == {
-        "client": "other", "key": "", "scopes": ["orders:write", "orders:read"], "created_at": "", "expires_at": None,
-        "last_used_at": None, "pharmacies": None, "rate": None, "burst": None,
-    }  # fmt: skip
+        "client": "other",
+        "key": "",
+        "scopes": ["orders:write", "orders:read"],
+        "created_at": "",
+        "expires_at": None,
+        "last_used_at": None,
+        "pharmacies": None,
+        "rate": None,
+        "burst": None,
+    }
     assert [act for act, _ in acts(journal)] == ["client add", "client add", "client revoke"]
     assert acts(journal)[0][1] == {
-        "client": "front", "scopes": ["orders:write", "orders:read"], "pharmacies": None, "rate": None, "burst": None,
-    }  # fmt: skip
+        "client": "front",
+        "scopes": ["orders:write", "orders:read"],
+        "pharmacies": None,
+        "rate": None,
+        "burst": None,
+    }
     everything = relais("client", "list").out + json.dumps(rows) + str(journal.sql("SELECT * FROM operations"))
     assert key not in everything
     assert plain.out.strip() not in everything
@@ -69,9 +81,24 @@ def test_what_a_client_may_is_said_when_it_is_added(relais: CommandLine, tmp_pat
     register = tmp_path / "pharmacies.csv"
     register.write_text("name;pharmacy\nA;P1\nB;P2\n")
     done = relais(
-        "client", "add", "front", "--scope", "ops", "--scope", "orders:read", "--pharmacy", "P3", "--pharmacy", "P1",
-        "--pharmacies", str(register), "--rate", "2.5", "--burst", "40",
-    )  # fmt: skip
+        "client",
+        "add",
+        "front",
+        "--scope",
+        "ops",
+        "--scope",
+        "orders:read",
+        "--pharmacy",
+        "P3",
+        "--pharmacy",
+        "P1",
+        "--pharmacies",
+        str(register),
+        "--rate",
+        "2.5",
+        "--burst",
+        "40",
+    )
     assert done.code == 0
     [row] = listed(relais)
     assert (row["scopes"], row["pharmacies"]) == (["ops", "orders:read"], ["P1", "P2", "P3"])
@@ -80,11 +107,22 @@ def test_what_a_client_may_is_said_when_it_is_added(relais: CommandLine, tmp_pat
     assert ("2.5/s, 40 at once" in table, row["key"] in table, "P1" in table) == (True, True, False)
 
 
-@pytest.mark.parametrize("wrong", [
-    ["no spaces"], ["front", "--scope", "all"], ["front", "--rate", "0"], ["front", "--rate", "nan"],
-    ["front", "--rate", "-1"], ["front", "--rate", "inf"], ["front", "--burst", "0"], ["front", "--burst", "9" * 12],
-    ["front", "--pharmacy", "a b"], ["front", "--pharmacies", "/nowhere.csv"], ["front", "--pharmacies", "EMPTY"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["no spaces"],
+        ["front", "--scope", "all"],
+        ["front", "--rate", "0"],
+        ["front", "--rate", "nan"],
+        ["front", "--rate", "-1"],
+        ["front", "--rate", "inf"],
+        ["front", "--burst", "0"],
+        ["front", "--burst", "9" * 12],
+        ["front", "--pharmacy", "a b"],
+        ["front", "--pharmacies", "/nowhere.csv"],
+        ["front", "--pharmacies", "EMPTY"],
+    ],
+)
 def test_a_client_that_makes_no_sense_is_not_added(
     relais: CommandLine, journal: Journal, tmp_path: Path, wrong: list[str]
 ) -> None:
@@ -95,15 +133,11 @@ def test_a_client_that_makes_no_sense_is_not_added(
     assert (listed(relais), journal.operations()) == ([], [])
 
 
-def test_a_client_is_changed_and_back_again_and_what_is_not_named_stays(
-    relais: CommandLine, journal: Journal
-) -> None:
+def test_a_client_is_changed_and_back_again_and_what_is_not_named_stays(relais: CommandLine, journal: Journal) -> None:
     relais("client", "add", "front", "--rate", "5")
     relais("client", "add", "other", "--rate", "5")
     key = listed(relais)[0]["key"]
-    assert (
-        relais("client", "change", "front", "--pharmacy", "P1", "--burst", "30", "--scope", "orders:read").code == 0
-    )
+    assert relais("client", "change", "front", "--pharmacy", "P1", "--burst", "30", "--scope", "orders:read").code == 0
     changed = listed(relais)[0]
     assert (changed["pharmacies"], changed["rate"], changed["burst"]) == (["P1"], 5, 30)
     assert (changed["scopes"], changed["key"]) == (["orders:read"], key)
@@ -123,20 +157,22 @@ def test_a_change_that_makes_no_sense_changes_nothing(relais: CommandLine, journ
     relais("client", "revoke", "gone")
     before = listed(relais)
     for code, words in [
-        (2, ["front"]), (2, ["front", "--rate", "fast"]), (2, ["front", "--rate", "0"]),
+        (2, ["front"]),
+        (2, ["front", "--rate", "fast"]),
+        (2, ["front", "--rate", "0"]),
         (2, ["front", "--burst", "x"]),
-        (2, ["front", "--any-pharmacy", "--pharmacy", "P1"]), (2, ["front", "--scope", "none"]),
-        (1, ["nobody", "--rate", "5"]), (1, ["nobody", "--scope", "ops"]),
+        (2, ["front", "--any-pharmacy", "--pharmacy", "P1"]),
+        (2, ["front", "--scope", "none"]),
+        (1, ["nobody", "--rate", "5"]),
+        (1, ["nobody", "--scope", "ops"]),
         (1, ["gone", "--scope", "ops", "--rate", "5"]),
-    ]:  # fmt: skip
+    ]:
         assert relais("client", "change", *words).code == code, words
     assert listed(relais) == before
     assert len(journal.operations()) == 3
 
 
-def test_a_key_is_renewed_and_the_old_one_stays_in_force_for_the_overlap(
-    relais: CommandLine, journal: Journal
-) -> None:
+def test_a_key_is_renewed_and_the_old_one_stays_in_force_for_the_overlap(relais: CommandLine, journal: Journal) -> None:
     first = relais("client", "add", "front", "--scope", "orders:write").out.strip()
     done = relais("client", "rotate", "front")
     second = done.out.strip()
@@ -178,8 +214,11 @@ def test_a_rotation_that_makes_no_sense_renews_nothing(relais: CommandLine, jour
     assert relais("client", "rotate", "--all", "--yes").code == 1  # nobody has a key
     relais("client", "add", "front")
     for code, words in [
-        (2, []), (2, ["front", "--all"]), (2, ["front", "--overlap", "soon"]), (1, ["nobody"]),
-    ]:  # fmt: skip
+        (2, []),
+        (2, ["front", "--all"]),
+        (2, ["front", "--overlap", "soon"]),
+        (1, ["nobody"]),
+    ]:
         done = relais("client", "rotate", *words)
         assert (done.code, done.out) == (code, ""), words
     assert (len(listed(relais)), seconds_left(journal, "front")) == (1, [None])

@@ -69,8 +69,9 @@ class Journal:
         self.sql(
             "UPDATE deliveries SET state = 'dead', reason = :reason, error = 'no', settled_at = now() "
             "WHERE order_id = ANY(:ids)",
-            reason=reason, ids=ids,
-        )  # fmt: skip
+            reason=reason,
+            ids=ids,
+        )
 
     def operations(self) -> list[tuple[str, str | None]]:
         return [(row.act, row.reason) for row in self.sql("SELECT act, reason FROM operations ORDER BY id")]
@@ -173,8 +174,11 @@ def test_dead_letters_are_listed_shown_replayed_and_discarded(relais: CommandLin
     assert journal.operations() == [("discard", "by phone"), ("replay", None), ("replay", None)]
     states = journal.sql("SELECT order_id, state FROM deliveries")
     assert {row.order_id: row.state for row in states} == {
-        alive: "accepted", first: "discarded", second: "accepted", third: "accepted",
-    }  # fmt: skip
+        alive: "accepted",
+        first: "discarded",
+        second: "accepted",
+        third: "accepted",
+    }
 
 
 def test_dead_letters_are_chosen_by_their_cause(relais: CommandLine, journal: Journal) -> None:
@@ -183,8 +187,9 @@ def test_dead_letters_are_chosen_by_their_cause(relais: CommandLine, journal: Jo
     journal.bury(ids[3:], "exhausted")
     found = json.loads(relais("dead", "groups", "--json").out)
     assert [(each["reason"], each["orders"], each["message"]) for each in found] == [
-        ("refused", 3, "no"), ("exhausted", 1, "no"),
-    ]  # fmt: skip
+        ("refused", 3, "no"),
+        ("exhausted", 1, "no"),
+    ]
     assert [each["id"] for each in json.loads(relais("dead", "groups", "--reason", "exhausted", "--json").out)] == [
         found[1]["id"]
     ]
@@ -229,9 +234,7 @@ def test_the_audit_balances_until_an_order_is_missing(relais: CommandLine, journ
     assert (unsound.code, "DOES NOT BALANCE" in unsound.out) == (1, True)
 
 
-def test_migrate_makes_the_tables_and_may_run_again(
-    relais: CommandLine, postgres: Postgres, database_url: str
-) -> None:
+def test_migrate_makes_the_tables_and_may_run_again(relais: CommandLine, postgres: Postgres, database_url: str) -> None:
     bare = relais("audit", RELAIS_DATABASE_URL=postgres.database_url("postgres"))
     assert (bare.code, "run `relais migrate`" in bare.err) == (2, True)
     assert relais("migrate").code == 0
@@ -258,8 +261,10 @@ def test_a_replay_is_seen_and_steered(relais: CommandLine, journal: Journal) -> 
     assert relais("replay", "pause", "--because", "lunch", "--yes").code == 0
     [shown] = json.loads(relais("status", "--json").out)["replays"]
     assert (shown["state"], shown["left"], shown["held"]) == (
-        "paused", 3, "the replay of erp is paused at stage 1: lunch",
-    )  # fmt: skip
+        "paused",
+        3,
+        "the replay of erp is paused at stage 1: lunch",
+    )
     assert "lunch" in relais("status").out
     assert "the replay of erp is paused at stage 1: lunch" in relais("drain", "--timeout", "0.5").err
     assert relais("replay", "next", "--yes").code == 1
@@ -269,9 +274,12 @@ def test_a_replay_is_seen_and_steered(relais: CommandLine, journal: Journal) -> 
     [over] = json.loads(relais("replay", "status", "--json").out)
     assert (over["state"], over["hold"], over["why"]) == ("cancelled", False, "another day")
     assert journal.operations() == [
-        ("replay", None), ("replay pause", "lunch"), ("replay resume", None), ("replay hold", None),
+        ("replay", None),
+        ("replay pause", "lunch"),
+        ("replay resume", None),
+        ("replay hold", None),
         ("replay cancel", "another day"),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_rate_is_set_and_lifted(relais: CommandLine, journal: Journal) -> None:

@@ -56,10 +56,18 @@ def test_a_message_of_ours_is_told_from_one_that_no_worker_can_take(
     assert normal["fault"] is None
 
 
-@pytest.mark.parametrize("spoil", [
-    {"body": {"a": 1}}, {"body": "W10="}, {"content-type": None}, {"headers": {"task": "os.system", "id": "1"}},
-    {"properties": {"body_encoding": "base64"}}, {"headers": None}, {"body": "%%"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"body": {"a": 1}},
+        {"body": "W10="},
+        {"content-type": None},
+        {"headers": {"task": "os.system", "id": "1"}},
+        {"properties": {"body_encoding": "base64"}},
+        {"headers": None},
+        {"body": "%%"},
+    ],
+)
 def test_each_way_to_be_malformed_is_found_out(
     settings: Settings, server: "redis.Redis[bytes]", spoil: dict[str, object]
 ) -> None:

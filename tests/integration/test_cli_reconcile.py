@@ -91,8 +91,9 @@ def test_an_operator_asks_a_quarantined_erp_and_sees_what_was_done_to_it(site: O
         UUID(forgotten)
     ], "it waits for the release"
     assert [(row.act, row.reason) for row in site.sql("SELECT act, reason FROM operations ORDER BY id")] == [
-        ("reconcile", None), ("resend", "restored"),
-    ]  # fmt: skip
+        ("reconcile", None),
+        ("resend", "restored"),
+    ]
     (run,) = json.loads(relais("reconcile", "--list", "--json").out)
     assert (run["id"], run["state"], run["missing"], run["altered"], run["foreign"]) == (1, "resent", 1, 1, 1)
     assert relais("reconcile", "--list").code == 0

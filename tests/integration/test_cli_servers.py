@@ -101,9 +101,7 @@ def test_flower_shows_dispatches_to_those_who_have_the_password(leash: Leash, se
         assert process.poll() == 0
 
 
-def test_flower_takes_its_password_from_the_environment(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_flower_takes_its_password_from_the_environment(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     relais = CommandLine(capsys, environment(settings))
     wrong = relais("flower", RELAIS_FLOWER_AUTH="nocolon")
     assert (wrong.code, "nocolon" in wrong.err) == (2, False)
@@ -128,9 +126,13 @@ def test_ctrl_c_leaves_a_replay_going(settings: Settings, capsys: pytest.Capture
     body = {"pharmacy": "P1", "reference": "R1", "lines": [{"product": "3400937318044", "quantity": 1}]}
     _journal(settings, body)
     replay = subprocess.Popen(
-        command("replay", "--yes"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=clean_environment(environment(settings)),
-    )  # fmt: skip
+        command("replay", "--yes"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(environment(settings)),
+    )
     with replay:
         assert replay.stderr is not None
         assert "no worker" in replay.stderr.readline()

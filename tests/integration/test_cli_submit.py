@@ -55,12 +55,18 @@ def test_every_line_is_answered_and_a_bad_one_costs_no_good_one(
     report = json.loads(done.out)
     assert done.code == 1
     assert {k: report[k] for k in ("orders", "malformed", "conflict", "forbidden", "spooled")} == {
-        "orders": 204, "malformed": 2, "conflict": 1, "forbidden": 0, "spooled": 0,
-    }  # fmt: skip
+        "orders": 204,
+        "malformed": 2,
+        "conflict": 1,
+        "forbidden": 0,
+        "spooled": 0,
+    }
     assert report["accepted"] + report["repeated"] == 201
     assert [(row["line"], row["kind"]) for row in report["not_taken"]] == [
-        (101, "malformed"), (103, "malformed"), (204, "conflict"),
-    ]  # fmt: skip
+        (101, "malformed"),
+        (103, "malformed"),
+        (204, "conflict"),
+    ]
     assert "reference" in report["not_taken"][1]["reason"]
     refused = relais("submit", str(file), "--json", RELAIS_API_KEY="wrong")
     assert (refused.code, json.loads(refused.out)["orders"]) == (2, 0)
@@ -72,9 +78,13 @@ def test_every_line_is_answered_and_a_bad_one_costs_no_good_one(
 
 def test_a_pipe_is_read_to_its_end_and_ctrl_c_needs_no_end(relais: CommandLine, intake: None) -> None:
     done = subprocess.run(
-        command("submit", "-", "--json"), input="\n".join(orders(3)), env=clean_environment(relais.env),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        command("submit", "-", "--json"),
+        input="\n".join(orders(3)),
+        env=clean_environment(relais.env),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, json.loads(done.stdout)["accepted"]) == (0, 3)
     submit = subprocess.Popen(
         command("submit", "-"),
@@ -102,8 +112,12 @@ def test_without_an_intake_every_order_is_safe_in_the_spool_and_it_says_so(
     done = relais("submit", str(file), "--patience", "0", "--json")
     report = json.loads(done.out)
     assert {k: report[k] for k in ("orders", "accepted", "repeated", "spooled", "malformed")} == {
-        "orders": 502, "accepted": 0, "repeated": 0, "spooled": 501, "malformed": 1,
-    }  # fmt: skip
+        "orders": 502,
+        "accepted": 0,
+        "repeated": 0,
+        "spooled": 501,
+        "malformed": 1,
+    }
     assert (done.code, report["not_taken"][0]["line"]) == (1, 501)
     file.write_text("\n".join(orders(500)))
     done = relais("submit", str(file), "--patience", "0")
@@ -133,9 +147,12 @@ def test_what_stops_it_is_one_sentence_and_exit_2(relais: CommandLine, tmp_path:
 def test_it_outlives_a_restart_of_the_intake(relais: CommandLine, leash: Leash, settings: Settings) -> None:
     port, lines = int(relais.env["RELAIS_API_URL"].rpartition(":")[2]), orders(1500)
     submit = subprocess.Popen(
-        command("submit", "-", "--json", "--patience", "60"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env=clean_environment(relais.env), text=True,
-    )  # fmt: skip
+        command("submit", "-", "--json", "--patience", "60"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=clean_environment(relais.env),
+        text=True,
+    )
     assert submit.stdin is not None
     with api(leash, settings, port) as (first, _):
         submit.stdin.write("\n".join(lines[:700]) + "\n")
@@ -156,9 +173,12 @@ def test_it_outlives_a_restart_of_the_intake(relais: CommandLine, leash: Leash, 
 
 def test_memory_does_not_grow_with_the_file(relais: CommandLine) -> None:
     submit = subprocess.Popen(
-        command("submit", "-", "--json"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=False,
+        command("submit", "-", "--json"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=False,
         env=clean_environment(relais.env),
-    )  # fmt: skip
+    )
     assert submit.stdin is not None
     for _ in range(50):
         submit.stdin.write(b"x" * (3 * 1024 * 1024) + b"\n")
@@ -196,9 +216,15 @@ def test_the_spool_is_looked_at_emptied_and_written_out(
         flushed = relais("spool", "flush", "--json")
         assert flushed.code == 1
         assert json.loads(flushed.out) == {
-            "accepted": 5, "repeated": 0, "conflict": 1, "malformed": 0, "forbidden": 0,
-            "waiting": 0, "refused": 1, "trouble": None,
-        }  # fmt: skip
+            "accepted": 5,
+            "repeated": 0,
+            "conflict": 1,
+            "malformed": 0,
+            "forbidden": 0,
+            "waiting": 0,
+            "refused": 1,
+            "trouble": None,
+        }
         assert relais("spool", "flush").code == 0
     (refusal,) = json.loads(relais("spool", "status", "--json").out)["refusals"]
     assert (refusal["pharmacy"], refusal["reference"], refusal["kind"]) == ("P3", "R3", "conflict")
@@ -220,10 +246,14 @@ def test_two_processes_flush_one_spool_and_nothing_is_taken_twice(
     assert relais("submit", str(file), "--patience", "0").code == 0
     with api(leash, settings, int(relais.env["RELAIS_API_URL"].rpartition(":")[2])):
         flushing = [
-            subprocess.Popen(command("spool", "flush", "--json"), stdout=subprocess.PIPE, text=True,
-                             env=clean_environment(relais.env))
+            subprocess.Popen(
+                command("spool", "flush", "--json"),
+                stdout=subprocess.PIPE,
+                text=True,
+                env=clean_environment(relais.env),
+            )
             for _ in range(2)
-        ]  # fmt: skip
+        ]
         reports = [json.loads(process.communicate(timeout=60)[0]) for process in flushing]
     assert [process.returncode for process in flushing] == [0, 0]
     assert sum(report["accepted"] for report in reports) == 3000

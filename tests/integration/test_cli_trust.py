@@ -116,9 +116,7 @@ def test_evidence_is_listed_with_the_answers_as_they_came(relais: CommandLine, j
     held(relais, journal)
     found_out(journal)
     found = json.loads(relais("evidence", "erp", "--json").out)
-    assert [(row["kind"], row["conclusive"], row["answer"]) for row in found] == [
-        ("wrong_digest", True, "{}\\xff")
-    ] * 2
+    assert [(row["kind"], row["conclusive"], row["answer"]) for row in found] == [("wrong_digest", True, "{}\\xff")] * 2
     assert len(json.loads(relais("evidence", "--limit", "1", "--json").out)) == 1
     assert json.loads(relais("evidence", "--order", found[0]["order_id"], "--json").out) == found[:1]
     assert json.loads(relais("evidence", "--order", str(uuid4()), "--json").out) == []
@@ -159,9 +157,7 @@ def test_a_release_needs_a_second_operator_who_approves_what_the_first_one_saw(
     assert approve(digest, "bob")[0] == 1, "an approval is for one quarantine"
 
 
-def test_where_several_backends_are_named_the_default_one_of_them_is_meant(
-    relais: CommandLine, data_dir: Path
-) -> None:
+def test_where_several_backends_are_named_the_default_one_of_them_is_meant(relais: CommandLine, data_dir: Path) -> None:
     """Also before any worker has run for it."""
     file = data_dir / "backends.toml"
     file.write_text("default = 'main'\n[backends.other]\nurl = 'http://b'\n[backends.main]\nurl = 'http://a'\n")

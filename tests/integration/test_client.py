@@ -128,9 +128,7 @@ def test_an_order_is_safe_in_relais_and_says_where(site: Site, run: Run) -> None
         (order(1, note="\ud800"), "body"),
     ],
 )
-def test_what_is_malformed_is_refused_even_if_the_intake_is_away(
-    site: Site, run: Run, given: Any, field: str
-) -> None:
+def test_what_is_malformed_is_refused_even_if_the_intake_is_away(site: Site, run: Run, given: Any, field: str) -> None:
     async def work() -> None:
         async with site.client() as client:
             with pytest.raises(Malformed) as caught:
@@ -162,9 +160,7 @@ def test_while_the_intake_is_away_orders_wait_in_the_spool_and_arrive_in_order(s
                 assert (await client.submit(order(count))).where == "journal"
         assert await site.journal() == [each["reference"] for each in orders(count + 1)]
         assert [number for number, _ in site.heard] == list(range(1, count + 1))
-        assert {(each.where, each.repeated) for _, each in site.heard if isinstance(each, Kept)} == {
-            ("journal", False)
-        }
+        assert {(each.where, each.repeated) for _, each in site.heard if isinstance(each, Kept)} == {("journal", False)}
 
     run(work())
 
@@ -395,9 +391,7 @@ def test_the_intake_is_left_alone_for_as_long_as_it_asks(site: Site, run: Run, s
 def test_lines_that_were_answered_are_not_sent_again(site: Site, run: Run) -> None:
     desk = Desk(
         says(503),
-        lines_of(
-            taken(1), taken(2), {"line": 3, "status": "unavailable", "detail": "no", "retry_after": 0}, taken(4)
-        ),
+        lines_of(taken(1), taken(2), {"line": 3, "status": "unavailable", "detail": "no", "retry_after": 0}, taken(4)),
         lines_of(taken(1), breaks=True),
         takes,
     )

@@ -82,9 +82,7 @@ async def sql(engine: AsyncEngine, statement: str, **values: object) -> Any:
 
 def test_a_key_says_who_asks_and_what_it_may(database_url: str) -> None:
     async def work(engine: AsyncEngine, ring: Keyring) -> None:
-        key = await clients.add(
-            engine, "front", scopes=[Scope.WRITE], pharmacies=["P2", "P1", "P1"], rate=2.5, burst=7
-        )  # fmt: skip
+        key = await clients.add(engine, "front", scopes=[Scope.WRITE], pharmacies=["P2", "P1", "P1"], rate=2.5, burst=7)
         caller = await ring.caller(bearer(key))
         assert (caller.name, caller.scopes, caller.pharmacies) == ("front", {"orders:write"}, {"P1", "P2"})
         assert (caller.rate, caller.burst, caller.expires_at) == (2.5, 7, None)
@@ -118,20 +116,41 @@ def test_a_client_whose_list_is_empty_may_order_for_nobody_and_one_without_a_lis
     on(database_url, work)
 
 
-@pytest.mark.parametrize("shown", [
-    None, "", "Bearer", "Bearer ", "Bearer relais_", "Bearer None", "relais_x", "Token {key}", "Bearer {key}x",
-    "Bearer {cut}", "Bearer {upper}", "Bearer {hash}", "Bearer {fingerprint}", "Basic {key}", "Bearer \xe9\xff",
-    "Bearer {key}, Bearer {key}", "Basic {basic}",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "shown",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer relais_",
+        "Bearer None",
+        "relais_x",
+        "Token {key}",
+        "Bearer {key}x",
+        "Bearer {cut}",
+        "Bearer {upper}",
+        "Bearer {hash}",
+        "Bearer {fingerprint}",
+        "Basic {key}",
+        "Bearer \xe9\xff",
+        "Bearer {key}, Bearer {key}",
+        "Basic {basic}",
+    ],
+)
 def test_what_is_no_key_in_force_opens_nothing(database_url: str, shown: str | None) -> None:
     async def work(engine: AsyncEngine, ring: Keyring) -> None:
         key = await clients.add(engine, "front")
         hashed = clients.hash_of(key)
         basic = base64.b64encode(f"front:{key}".encode()).decode()
         forms = {
-            "key": key, "cut": key[:-1], "upper": key.upper(), "hash": hashed.hex(),
-            "fingerprint": clients.fingerprint_of(hashed), "basic": basic,
-        }  # fmt: skip
+            "key": key,
+            "cut": key[:-1],
+            "upper": key.upper(),
+            "hash": hashed.hex(),
+            "fingerprint": clients.fingerprint_of(hashed),
+            "basic": basic,
+        }
         with pytest.raises(Unauthorised) as refused:
             await ring.caller(shown and shown.format(**forms))
         assert key not in str(refused.value)
@@ -218,9 +237,11 @@ def test_an_act_whose_record_fails_is_not_done(database_url: str) -> None:
         await clients.add(engine, "other")
         before = await clients.every(engine)
         for act in (
-            clients.add(engine, "third", broken), clients.change(engine, "front", {"rate": 1.0}, broken),
-            clients.rotate(engine, None, DAY, broken), clients.revoke(engine, "front", broken),
-        ):  # fmt: skip
+            clients.add(engine, "third", broken),
+            clients.change(engine, "front", {"rate": 1.0}, broken),
+            clients.rotate(engine, None, DAY, broken),
+            clients.revoke(engine, "front", broken),
+        ):
             with pytest.raises(RuntimeError):
                 await act
         assert await clients.every(engine) == before

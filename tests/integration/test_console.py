@@ -84,9 +84,14 @@ def test_what_is_vendored_is_what_the_lock_names() -> None:
     assert there == {path for path in listed if "static/vendor" in path}
 
 
-@pytest.mark.parametrize("headers", [
-    {"Origin": "https://evil.test"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.test"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "null"},
+    ],
+)
 def test_another_sites_form_is_refused(settings: Settings, headers: dict[str, str]) -> None:
     async def look() -> None:
         async with serving(settings) as site:

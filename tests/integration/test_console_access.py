@@ -73,10 +73,23 @@ def test_somebody_logs_in_and_out_and_the_browsers_token_is_another_each_time(se
     played(settings, play)
 
 
-@pytest.mark.parametrize("wanted", [
-    "//evil.test", "/\\evil.test", "https://evil.test/", "\\\\evil.test", "/\t/evil.test", "javascript:alert(1)",
-    "evil.test", "/\n/evil.test", "", "/login", "///evil.test", "/x" * 2000,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "//evil.test",
+        "/\\evil.test",
+        "https://evil.test/",
+        "\\\\evil.test",
+        "/\t/evil.test",
+        "javascript:alert(1)",
+        "evil.test",
+        "/\n/evil.test",
+        "",
+        "/login",
+        "///evil.test",
+        "/x" * 2000,
+    ],
+)
 def test_a_login_leads_to_no_other_site(settings: Settings, wanted: str) -> None:
     async def play(site: Site) -> None:
         assert (await log_in(site.stranger(), wanted=wanted)).headers["location"] == "/"
@@ -103,9 +116,15 @@ def test_a_wrong_login_says_the_same_whatever_is_wrong_and_always_takes_a_hash(
         await accounts.add(engine, "oidc", Role.VIEWER, subject="https://id.test#1")
         said = set()
         for name, password in (
-            ("jeanne", "wrong"), ("nobody-at-all", PASSWORD), ("gone", PASSWORD), ("oidc", PASSWORD), ("jeanne", ""),
-            ("my own secret", "x"), ("\0", "\0"), ("jeanne", "x" * 2000),
-        ):  # fmt: skip
+            ("jeanne", "wrong"),
+            ("nobody-at-all", PASSWORD),
+            ("gone", PASSWORD),
+            ("oidc", PASSWORD),
+            ("jeanne", ""),
+            ("my own secret", "x"),
+            ("\0", "\0"),
+            ("jeanne", "x" * 2000),
+        ):
             refused = await log_in(site.stranger(), name, password)
             assert refused.status_code == 403
             said.add(re.search(r'id="said"><span>([^<]*)', refused.text)[1])  # type: ignore[index]
@@ -116,8 +135,11 @@ def test_a_wrong_login_says_the_same_whatever_is_wrong_and_always_takes_a_hash(
     played(settings, play)
     lines = [record.__dict__ for record in caplog.records if record.message == "login refused"]
     assert [(line["account"], line["why"]) for line in lines][:4] == [
-        ("jeanne", "wrong password"), (None, "no account"), ("gone", "disabled"), ("oidc", "wrong password"),
-    ]  # fmt: skip
+        ("jeanne", "wrong password"),
+        (None, "no account"),
+        ("gone", "disabled"),
+        ("oidc", "wrong password"),
+    ]
     assert "my own secret" not in caplog.text
 
 
@@ -135,10 +157,22 @@ def test_a_login_form_that_is_not_of_this_browser_is_refused(settings: Settings)
     played(settings, play)
 
 
-@pytest.mark.parametrize("cookie", [
-    "", "x", "é", "x" * 60_000, "\0", "%00", "a; __Host-relais=b", '"quoted', "'; DROP TABLE accounts; --", "=",
-    ";;;",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        "",
+        "x",
+        "é",
+        "x" * 60_000,
+        "\0",
+        "%00",
+        "a; __Host-relais=b",
+        '"quoted',
+        "'; DROP TABLE accounts; --",
+        "=",
+        ";;;",
+    ],
+)
 def test_a_garbage_cookie_is_nobodys(settings: Settings, cookie: str) -> None:
     async def play(site: Site) -> None:
         header = f"{COOKIE}={cookie}".encode("latin-1")
@@ -193,9 +227,16 @@ def test_a_viewer_may_not_act_and_a_role_changes_at_once(settings: Settings) -> 
     played(settings, play)
 
 
-@pytest.mark.parametrize("ending", [
-    "accounts.disable", "accounts.logout", "accounts.set_password", "idle", "whole",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "accounts.disable",
+        "accounts.logout",
+        "accounts.set_password",
+        "idle",
+        "whole",
+    ],
+)
 def test_a_session_ends_within_seconds(settings: Settings, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.console.access.sessions.FRESH", 0.05)
 
@@ -303,10 +344,11 @@ def test_an_own_password_takes_the_old_one_and_ends_the_other_sessions(settings:
     async def play(site: Site) -> None:
         phone, desk = await site.enter(), await site.enter()
         for status, old, first, second in (
-            (403, "wrong", new, new), (422, PASSWORD, new, "another one altogether"),
+            (403, "wrong", new, new),
+            (422, PASSWORD, new, "another one altogether"),
             (422, PASSWORD, "short", "short"),
             (422, PASSWORD, "jeanne-jeanne-jeanne", "jeanne-jeanne-jeanne"),
-        ):  # fmt: skip
+        ):
             refused = await desk.post("/account/password", {"old": old, "new": first, "again": second})
             assert (refused.status_code, 'id="wrong"' in refused.text) == (status, True)
         changed = await desk.post("/account/password", {"old": PASSWORD, "new": new, "again": new})

@@ -78,9 +78,16 @@ class Stepping:
 
     def act(self) -> Act:
         return Act(
-            LONG, "A long one", "Begin", Role.OPERATOR, dict, self.preview, self.run, long=True,
+            LONG,
+            "A long one",
+            "Begin",
+            Role.OPERATOR,
+            dict,
+            self.preview,
+            self.run,
+            long=True,
             told={"steps": "Steps done"},
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture
@@ -115,8 +122,9 @@ def test_an_act_is_shown_then_done_once_however_often_it_is_sent(settings: Setti
             over = await jeanne.get(again.headers["location"])
             assert "Done" in text_of(over)
             assert '<a class="target" href="/operations/1">1</a>' in over.text
-            stolen = await jeanne.post("/acts/quarantine", {**(await form(jeanne, "quarantine", backend="erp")),
-                                                            "act": sent["act"]})  # fmt: skip
+            stolen = await jeanne.post(
+                "/acts/quarantine", {**(await form(jeanne, "quarantine", backend="erp")), "act": sent["act"]}
+            )
             assert stolen.status_code == 409
 
     run(look())
@@ -125,9 +133,15 @@ def test_an_act_is_shown_then_done_once_however_often_it_is_sent(settings: Setti
 ROUNDS = 6
 
 
-@pytest.mark.parametrize(("kind", "before"), [
-    ("pause", []), ("quarantine", []), ("resume", ["pause"]), ("release", ["quarantine"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "before"),
+    [
+        ("pause", []),
+        ("quarantine", []),
+        ("resume", ["pause"]),
+        ("release", ["quarantine"]),
+    ],
+)
 def test_of_two_who_act_at_once_one_wins_and_the_other_is_told(
     settings: Settings, run: Run, kind: str, before: list[str]
 ) -> None:
@@ -198,11 +212,12 @@ def test_four_eyes_see_the_very_snapshot(settings: Settings, run: Run) -> None:
             since = words["en"].moment(datetime.fromisoformat(row["quarantined_at"]))
             for value in (since, row["quarantined_by"], row["held_why"], row["digest"]):
                 assert str(value) in text_of(shown)
-            await sql(site, "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "
-                            "VALUES ('erp', gen_random_uuid(), 'x', false, '')")  # fmt: skip
-            late = await anna.post(
-                "/acts/release-approve", {**hidden(shown), "because": "I looked", "confirm": "erp"}
+            await sql(
+                site,
+                "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "
+                "VALUES ('erp', gen_random_uuid(), 'x', false, '')",
             )
+            late = await anna.post("/acts/release-approve", {**hidden(shown), "because": "I looked", "confirm": "erp"})
             assert late.status_code == 409
             assert "not as marc saw it any more" in text_of(late)
             await done(jeanne, "release-propose", backend="erp")
@@ -331,14 +346,27 @@ def test_the_journal_lost_in_the_middle_is_told_as_it_is(
 
 
 BAD_FORMS: list[tuple[dict[str, str], int]] = [
-    ({"because": "no"}, 422), ({"because": "  \N{NO-BREAK SPACE} "}, 422), ({"because": "x" * 501}, 422),
-    ({"because": "two\nlines"}, 422), ({"because": "nul\0nul"}, 422),
-    ({"because": "turned \N{RIGHT-TO-LEFT OVERRIDE}"}, 422), ({"confirm": "other"}, 422), ({"act": "1"}, 422),
-    ({"act": ""}, 422), ({"sees": "f" * 64}, 409), ({"sees": ""}, 409), ({"backend": ""}, 422),
-    ({"backend": "x\0"}, 422), ({"backend": "nowhere"}, 404), ({"backend": "x" * 300}, 422),
-    ({"csrf": "0" * 64}, 403), ({"csrf": ""}, 403), ({f"f{n}": "1" for n in range(60)}, 422),
-    ({"saw": "{[", "sees": ""}, 409), ({"saw": "{["}, 303),
-]  # fmt: skip
+    ({"because": "no"}, 422),
+    ({"because": "  \N{NO-BREAK SPACE} "}, 422),
+    ({"because": "x" * 501}, 422),
+    ({"because": "two\nlines"}, 422),
+    ({"because": "nul\0nul"}, 422),
+    ({"because": "turned \N{RIGHT-TO-LEFT OVERRIDE}"}, 422),
+    ({"confirm": "other"}, 422),
+    ({"act": "1"}, 422),
+    ({"act": ""}, 422),
+    ({"sees": "f" * 64}, 409),
+    ({"sees": ""}, 409),
+    ({"backend": ""}, 422),
+    ({"backend": "x\0"}, 422),
+    ({"backend": "nowhere"}, 404),
+    ({"backend": "x" * 300}, 422),
+    ({"csrf": "0" * 64}, 403),
+    ({"csrf": ""}, 403),
+    ({f"f{n}": "1" for n in range(60)}, 422),
+    ({"saw": "{[", "sees": ""}, 409),
+    ({"saw": "{["}, 303),
+]
 
 
 def test_bad_forms_are_refused(settings: Settings, run: Run) -> None:
@@ -357,14 +385,23 @@ def test_bad_forms_are_refused(settings: Settings, run: Run) -> None:
 
 
 BAD_ADDRESSES = [
-    ("/acts/nothing", 404), ("/acts/pause", 422), ("/acts/pause?backend=nowhere", 404),
-    ("/acts/pause?backend=%00", 422), ("/acts/rate?backend=erp", 422), ("/acts/rate?backend=erp&rate=nan", 422),
-    ("/acts/rate?backend=erp&rate=1e9", 422), ("/acts/rate?backend=erp&rate=off", 200),
+    ("/acts/nothing", 404),
+    ("/acts/pause", 422),
+    ("/acts/pause?backend=nowhere", 404),
+    ("/acts/pause?backend=%00", 422),
+    ("/acts/rate?backend=erp", 422),
+    ("/acts/rate?backend=erp&rate=nan", 422),
+    ("/acts/rate?backend=erp&rate=1e9", 422),
+    ("/acts/rate?backend=erp&rate=off", 200),
     ("/acts/release-approve?backend=erp&digest=zz", 422),
-    (f"/acts/release-approve?backend=erp&digest={'0' * 64}", 200), ("/act/1", 422),
-    (f"/act/{UUID(int=1)}", 404), ("/acts?after=forged", 422), ("/backend/nowhere", 404), ("/backend/%00", 404),
+    (f"/acts/release-approve?backend=erp&digest={'0' * 64}", 200),
+    ("/act/1", 422),
+    (f"/act/{UUID(int=1)}", 404),
+    ("/acts?after=forged", 422),
+    ("/backend/nowhere", 404),
+    ("/backend/%00", 404),
     ("/backend/erp?after=forged", 422),
-]  # fmt: skip
+]
 
 
 def test_bad_addresses_are_refused(settings: Settings, run: Run) -> None:
@@ -399,11 +436,17 @@ def test_lists_go_on_where_they_ended(settings: Settings, run: Run) -> None:
     async def look() -> None:
         async with serving(settings) as site:
             jeanne = await site.enter()
-            await sql(site, "INSERT INTO acts (id, kind, chosen, fields, reason, operator, role, state) SELECT "
-                            "gen_random_uuid(), 'pause', '{}', '{}', 'r' || n, 'x', 'operator', 'done' "
-                            "FROM generate_series(1, 120) n")  # fmt: skip
-            await sql(site, "INSERT INTO operations (operator, act, reason, detail) SELECT 'x', 'pause', 'r' || n, "
-                            "'{\"backend\": \"erp\"}' FROM generate_series(1, 60) n")  # fmt: skip
+            await sql(
+                site,
+                "INSERT INTO acts (id, kind, chosen, fields, reason, operator, role, state) SELECT "
+                "gen_random_uuid(), 'pause', '{}', '{}', 'r' || n, 'x', 'operator', 'done' "
+                "FROM generate_series(1, 120) n",
+            )
+            await sql(
+                site,
+                "INSERT INTO operations (operator, act, reason, detail) SELECT 'x', 'pause', 'r' || n, "
+                '\'{"backend": "erp"}\' FROM generate_series(1, 60) n',
+            )
             for path, many in (("/acts", 120), ("/backend/erp", 60)):
                 seen: list[str] = []
                 following: str | None = path

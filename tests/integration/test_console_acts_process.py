@@ -47,18 +47,23 @@ serve_console(Settings(), "127.0.0.1", int(sys.argv[1]))
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_an_act_whose_console_ends_is_told_and_not_run_again(
-    settings: Settings, run: Callable[[Coroutine[Any, Any, Any]], Any], how: signal.Signals,
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-) -> None:  # fmt: skip
+    settings: Settings,
+    run: Callable[[Coroutine[Any, Any, Any]], Any],
+    how: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     monkeypatch.setattr(rows, "STALE", 2.0)
     monkeypatch.setattr(running, "SWEEP", 0.5)
     port = choose()
     errors = tmp_path / "stderr"
     with errors.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", CONSOLE, str(port)], env=clean_environment(environment(settings)), stderr=log,
+            [sys.executable, "-c", CONSOLE, str(port)],
+            env=clean_environment(environment(settings)),
+            stderr=log,
             cwd=Path(__file__).parents[2],
-        )  # fmt: skip
+        )
     try:
         run(_look(settings, process, port, how, errors))
     finally:

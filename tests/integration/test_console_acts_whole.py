@@ -32,9 +32,15 @@ from workers.operations import acting_as, record
 
 ON_BACKENDS = {"pause", "resume", "rate", "quarantine", "release", "release-propose", "release-approve"}
 ON_REPLAYS = {
-    "replay-start", "replay-pause", "replay-resume", "replay-next", "replay-hold", "replay-unhold", "replay-cancel",
+    "replay-start",
+    "replay-pause",
+    "replay-resume",
+    "replay-next",
+    "replay-hold",
+    "replay-unhold",
+    "replay-cancel",
     "drain",
-}  # fmt: skip
+}
 ON_ERPS = {"reconcile", "resend", "divert"}
 ON_DEAD = {"dead-replay", "dead-discard"}
 ON_ORDERS = {"order-cancel"}
@@ -283,8 +289,9 @@ def test_dead_letters_by_group_by_selection_and_one(settings: Settings, monkeypa
             page = await it.do(path, "discard", "discard")
             assert "Discarded 6" in text_of(page)
             assert await it.sql("SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state") == [
-                ("accepted", 14), ("discarded", 6),
-            ]  # fmt: skip
+                ("accepted", 14),
+                ("discarded", 6),
+            ]
             assert it.did == ON_DEAD
 
     asyncio.run(work())
@@ -337,8 +344,9 @@ def test_an_order_is_cancelled_and_its_free_text_asked_for(settings: Settings) -
             assert page in links_of(over)
             assert "It is cancelled already." in text_of(await it.page(path))
             assert await it.sql("SELECT act, operator FROM operations ORDER BY id") == [
-                ("unmask", "jeanne"), ("order cancel", "jeanne"),
-            ]  # fmt: skip
+                ("unmask", "jeanne"),
+                ("order cancel", "jeanne"),
+            ]
             assert it.did == ON_ORDERS
 
     asyncio.run(work())
@@ -374,9 +382,7 @@ def test_of_an_act_whose_end_nobody_saw_only_its_own_operations_are_shown(settin
                 with acting_as("jeanne", act):
                     async with engine.connect() as connection:
                         await record(connection, "replay", WHY, {"orders": 1})
-            await it.sql(
-                "UPDATE acts SET beat_at = now() - interval '1 hour', started_at = now() - interval '2 hours'"
-            )
+            await it.sql("UPDATE acts SET beat_at = now() - interval '1 hour', started_at = now() - interval '2 hours'")
             page = await it.page(f"/act/{number}")
             assert "nobody saw how it ended" in text_of(page)
             assert [each for each in links_of(page) if each.startswith("/operations/")] == ["/operations/1"]

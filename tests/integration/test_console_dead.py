@@ -80,9 +80,7 @@ def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:
         await bench.accept(1, valid_until="2026-01-05T12:00:00Z")
         await bench.run(EXPIRE)
         await dying(Scripted(always(Kind.PENDING)))
-        waiting = [
-            row[0] for row in await bench.run(text("SELECT order_id FROM deliveries WHERE state = 'submitted'"))
-        ]
+        waiting = [row[0] for row in await bench.run(text("SELECT order_id FROM deliveries WHERE state = 'submitted'"))]
         await poll(bench.desk(Scripted(always(Kind.PENDING), found=Kind.REFUSED)), waiting)
         await bench.accept(1)
         (lost,) = await bench.dispatch()
@@ -94,8 +92,11 @@ def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:
         await bench.rescue()
         found = await cause_reading.groups(bench.engine)
         assert {(each["reason"], each["status"], each["orders"]) for each in found} == {
-            ("refused", 200, 2), ("invalid", None, 1), ("expired", None, 1), ("exhausted", None, 1),
-        }  # fmt: skip
+            ("refused", 200, 2),
+            ("invalid", None, 1),
+            ("expired", None, 1),
+            ("exhausted", None, 1),
+        }
         assert await bench.run(text("SELECT FROM deliveries WHERE (state = 'dead') <> (cause IS NOT NULL)")) == []
         assert await cause_reading.total(bench.engine) == 5
 

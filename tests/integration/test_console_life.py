@@ -109,9 +109,11 @@ def test_what_operators_did_with_an_order_is_in_its_life_and_in_no_others(at_con
             await acts.run(site.app.state.desk, {"order": str(taken_back)}, "they called", Quiet())
             await operations.pause(bench.engine, bench.settings, "erp", "their upgrade")
         done_by = {
-            again: "paul: replay they mended it", given_up: "paul: discard given elsewhere",
-            moved: "paul: divert urgent", taken_back: "paul: order cancel they called",
-        }  # fmt: skip
+            again: "paul: replay they mended it",
+            given_up: "paul: discard given elsewhere",
+            moved: "paul: divert urgent",
+            taken_back: "paul: order cancel they called",
+        }
         lives = {order: await told(jeanne, order) for order in (*done_by, waiting, done)}
         for order, says in done_by.items():
             assert [each for each in lives if says in lives[each]] == [order], says
@@ -141,19 +143,36 @@ def test_what_speaks_for_an_order_and_against_its_erp_is_told(at_console: AtCons
         assert "sealed in block" not in await told(jeanne, twice)
         await sealed(bench.engine, bench.settings, None)
         await bench.sql(f"INSERT INTO pharmaml_acknowledged (order_id) VALUES ('{twice}')")
-        await bench.sql("INSERT INTO reconciliations (backend, since, until, started_by, cursor_at, cursor_id) "
-                        f"VALUES ('erp', now(), now(), 'paul', now(), '{twice}')")  # fmt: skip
-        await bench.sql("INSERT INTO findings (reconciliation, order_id, kind, detail) "
-                        f"SELECT id, '{twice}', 'missing', '' FROM reconciliations")  # fmt: skip
-        await bench.sql("INSERT INTO notices (id, event_id, order_id, client, attempts) SELECT gen_random_uuid(), "
-                        f"id, order_id, 'shop', 2 FROM events WHERE order_id = '{twice}'")  # fmt: skip
+        await bench.sql(
+            "INSERT INTO reconciliations (backend, since, until, started_by, cursor_at, cursor_id) "
+            f"VALUES ('erp', now(), now(), 'paul', now(), '{twice}')"
+        )
+        await bench.sql(
+            "INSERT INTO findings (reconciliation, order_id, kind, detail) "
+            f"SELECT id, '{twice}', 'missing', '' FROM reconciliations"
+        )
+        await bench.sql(
+            "INSERT INTO notices (id, event_id, order_id, client, attempts) SELECT gen_random_uuid(), "
+            f"id, order_id, 'shop', 2 FROM events WHERE order_id = '{twice}'"
+        )
         page = await told(jeanne, twice)
-        for says in ("it had it already", "Proof sealed in block 1", "Proof receipt ERP-", "ATENOLOL 100 mg",
-                     "took the reply", "the ERP has it no more", "webhook of shop is still to be told"):  # fmt: skip
+        for says in (
+            "it had it already",
+            "Proof sealed in block 1",
+            "Proof receipt ERP-",
+            "ATENOLOL 100 mg",
+            "took the reply",
+            "the ERP has it no more",
+            "webhook of shop is still to be told",
+        ):
             assert says in page, (says, page)
         page = await told(jeanne, liar)
-        for says in ("a receipt for other bytes than were sent", "its backend went into quarantine",
-                     "is in quarantine since", "The ERP is asked before it is sent again"):  # fmt: skip
+        for says in (
+            "a receipt for other bytes than were sent",
+            "its backend went into quarantine",
+            "is in quarantine since",
+            "The ERP is asked before it is sent again",
+        ):
             assert says in page, (says, page)
         assert "Martin" not in page, "an ERP's own words"
 

@@ -42,9 +42,7 @@ async def cookie(site: Site, name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("each", [6, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(60)])])
-def test_many_listeners_cost_one_reading_a_beat(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, each: int
-) -> None:
+def test_many_listeners_cost_one_reading_a_beat(settings: Settings, monkeypatch: pytest.MonkeyPatch, each: int) -> None:
     monkeypatch.setattr(pulse, "BEAT", 0.1)
     monkeypatch.setattr(stream, "EACH", each)
     looks = 0
@@ -58,9 +56,11 @@ def test_many_listeners_cost_one_reading_a_beat(
     monkeypatch.setattr(pulse, "glance", counted)
 
     async def work() -> None:
-        async with online(settings) as (site, url), aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0)
-        ) as session, contextlib.AsyncExitStack() as stack:  # fmt: skip
+        async with (
+            online(settings) as (site, url),
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+            contextlib.AsyncExitStack() as stack,
+        ):
             for name in ("a", "b"):
                 headers = await cookie(site, name)
                 streams = [

@@ -106,9 +106,13 @@ def test_accounts_at_the_command_line(settings: Settings, capsys: pytest.Capture
 
     assert typed("add", "jeanne", "--role", "viewer") == 0
     for code, words in (
-        (1, ("jeanne", "--role", "viewer")), (2, ("Jeanne", "--role", "viewer")), (2, ("relais", "--role", "viewer")),
-        (2, ("client x", "--role", "viewer")), (2, ("jean\u0435", "--role", "viewer")), (2, ("p", "--role", "king")),
-    ):  # fmt: skip
+        (1, ("jeanne", "--role", "viewer")),
+        (2, ("Jeanne", "--role", "viewer")),
+        (2, ("relais", "--role", "viewer")),
+        (2, ("client x", "--role", "viewer")),
+        (2, ("jean\u0435", "--role", "viewer")),
+        (2, ("p", "--role", "king")),
+    ):
         assert typed("add", *words) == code, words
     assert typed("add", "paul", "--role", "viewer", password="paul-paul-paul") == 2
     assert relais("account", "add", "zoe", "--role", "approver", "--oidc", "7").code == 2
@@ -121,8 +125,9 @@ def test_accounts_at_the_command_line(settings: Settings, capsys: pytest.Capture
         assert relais("account", act, "nobody-there").code == 1
     found = json.loads(relais("account", "list", "--json").out)
     assert [(row["name"], row["role"], row["password"], row["subject"]) for row in found] == [
-        ("jeanne", "operator", True, None), ("zoe", "approver", False, "https://id.test#7"),
-    ]  # fmt: skip
+        ("jeanne", "operator", True, None),
+        ("zoe", "approver", False, "https://id.test#7"),
+    ]
 
     async def told() -> list[str]:
         async with serving(settings) as site, site.app.state.desk.engine.connect() as connection:
@@ -132,6 +137,11 @@ def test_accounts_at_the_command_line(settings: Settings, capsys: pytest.Capture
         return [row.act for row in found]
 
     assert asyncio.run(told()) == [
-        "account add", "account add", "account role", "account password", "account disable", "account enable",
+        "account add",
+        "account add",
+        "account role",
+        "account password",
+        "account disable",
+        "account enable",
         "account logout",
-    ]  # fmt: skip
+    ]

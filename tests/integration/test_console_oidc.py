@@ -38,10 +38,14 @@ class Idp:
         return asked
 
     async def about(self, request: web.Request) -> web.Response:
-        return web.json_response({
-            "issuer": self.issuer, "authorization_endpoint": f"{self.issuer}/authorize",
-            "token_endpoint": f"{self.issuer}/token", "jwks_uri": f"{self.issuer}/keys",
-        })  # fmt: skip
+        return web.json_response(
+            {
+                "issuer": self.issuer,
+                "authorization_endpoint": f"{self.issuer}/authorize",
+                "token_endpoint": f"{self.issuer}/token",
+                "jwks_uri": f"{self.issuer}/keys",
+            }
+        )
 
     async def keys(self, request: web.Request) -> web.Response:
         return web.json_response({"keys": [self.key.as_dict(private=False)]})
@@ -57,20 +61,25 @@ class Idp:
     def signed(self, asked: dict[str, str]) -> str:
         now = int(time.time())
         claims: dict[str, Any] = {
-            "iss": self.issuer, "aud": "console", "sub": self.sub, "exp": now + 300, "iat": now,
+            "iss": self.issuer,
+            "aud": "console",
+            "sub": self.sub,
+            "exp": now + 300,
+            "iat": now,
             "nonce": asked["nonce"],
-        }  # fmt: skip
+        }
         claims |= {
-            "nonce": {"nonce": "another"}, "aud": {"aud": "another"}, "iss": {"iss": "https://evil.test"},
-            "exp": {"exp": now - 3600, "iat": now - 7200}, "sub": {"sub": ""},
-        }.get(self.how, {})  # fmt: skip
+            "nonce": {"nonce": "another"},
+            "aud": {"aud": "another"},
+            "iss": {"iss": "https://evil.test"},
+            "exp": {"exp": now - 3600, "iat": now - 7200},
+            "sub": {"sub": ""},
+        }.get(self.how, {})
         if self.how == "no nonce":
             del claims["nonce"]
         header = {"alg": "RS256", "kid": "one"}
         if self.how in ("none", "HS256"):
-            told = (
-                _b64(json.dumps({"alg": self.how, "kid": "one"}).encode()) + "." + _b64(json.dumps(claims).encode())
-            )
+            told = _b64(json.dumps({"alg": self.how, "kid": "one"}).encode()) + "." + _b64(json.dumps(claims).encode())
             public = self.key.as_pem(private=False)
             return f"{told}." + (_b64(hmac.digest(public, told.encode(), "sha256")) if self.how == "HS256" else "")
         if self.how == "other key":
@@ -94,9 +103,13 @@ async def standing(settings: Settings) -> AsyncIterator[tuple[Site, Idp]]:
     await site.start()
     idp.issuer = f"http://127.0.0.1:{runner.addresses[0][1]}"
     known = Settings(
-        **settings.model_dump(exclude_unset=True), console_url=ORIGIN, console_oidc_issuer=idp.issuer,
-        console_oidc_client_id="console", console_oidc_client_secret="a secret", _env_file=None,
-    )  # fmt: skip
+        **settings.model_dump(exclude_unset=True),
+        console_url=ORIGIN,
+        console_oidc_issuer=idp.issuer,
+        console_oidc_client_id="console",
+        console_oidc_client_secret="a secret",
+        _env_file=None,
+    )
     try:
         async with serving(known) as console:
             subject = f"{idp.issuer}#7"

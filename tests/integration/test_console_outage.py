@@ -55,11 +55,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No waiting for beats."""
     with monkeypatch.context() as patch:
         for module, name, seconds in (
-            (pulse, "BEAT", 0.1), (pulse, "SURVEY", 0.1), (pulse, "SHARE", 0), (series, "FRESH", 0.1),
-            (sessions, "FRESH", 0.1), (sessions, "PATIENCE", 0.4),
-            (series, "PATIENCE", 0.4), (pulse, "WAIT", 0.4), (pulse, "SILENT", 0.3),
-            (patience, "LEAST", 0.4), (lately, "PATIENCE", 0.5),
-        ):  # fmt: skip
+            (pulse, "BEAT", 0.1),
+            (pulse, "SURVEY", 0.1),
+            (pulse, "SHARE", 0),
+            (series, "FRESH", 0.1),
+            (sessions, "FRESH", 0.1),
+            (sessions, "PATIENCE", 0.4),
+            (series, "PATIENCE", 0.4),
+            (pulse, "WAIT", 0.4),
+            (pulse, "SILENT", 0.3),
+            (patience, "LEAST", 0.4),
+            (lately, "PATIENCE", 0.5),
+        ):
             patch.setattr(module, name, seconds)
         yield
 
@@ -83,9 +90,7 @@ async def all_in_time(site: Site, browser: Browser) -> None:
     answers = await asyncio.gather(*(timed(browser, path) for path in paths))
     late = {path: took for path, (_, took) in zip(paths, answers, strict=True) if took > SOON}
     assert not late
-    wrong = {
-        path: each.status_code for path, (each, _) in zip(paths, answers, strict=True) if each.status_code == 500
-    }
+    wrong = {path: each.status_code for path, (each, _) in zip(paths, answers, strict=True) if each.status_code == 500}
     assert not wrong
 
 

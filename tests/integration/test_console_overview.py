@@ -65,22 +65,22 @@ def test_states_in_words(settings: Settings) -> None:
         assert "Resume" in await says(jeanne, "erp is paused: stocktaking")
         await lead_somewhere(jeanne, 5)
         await sql(
-            site, "UPDATE backends SET paused = false, quarantined = true, quarantined_at = now(), "
+            site,
+            "UPDATE backends SET paused = false, quarantined = true, quarantined_at = now(), "
             "quarantined_by = 'luc', held_why = '<b>odd</b> receipts'",
-        )  # fmt: skip
+        )
         assert "<b>odd" not in (await jeanne.get("/")).text
         shown = await says(jeanne, "erp was put in quarantine by luc")
         assert "Release" in shown
         await lead_somewhere(jeanne, 4)
         await says(jeanne, "erp a été mis en quarantaine par luc", headers={"Accept-Language": "fr"})
-        await sql(
-            site, "UPDATE backends SET quarantined = false, circuit = 'open', probe_at = now(), why = 'refused'"
-        )  # fmt: skip
+        await sql(site, "UPDATE backends SET quarantined = false, circuit = 'open', probe_at = now(), why = 'refused'")
         await says(jeanne, "erp is down and has never answered")
         await sql(
-            site, "INSERT INTO replays (backend, choice, state, stage, why, started_by) "
+            site,
+            "INSERT INTO replays (backend, choice, state, stage, why, started_by) "
             "VALUES ('erp', '{}', 'holding', 10, 'too slow', 'luc')",
-        )  # fmt: skip
+        )
         await says(jeanne, "The replay of erp holds at stage 10: too slow")
         luc = await site.enter("luc", Role.VIEWER)
         assert "/acts/" not in (await luc.get("/")).text
@@ -91,10 +91,11 @@ def test_states_in_words(settings: Settings) -> None:
 def test_figures_are_those_of_the_status(settings: Settings) -> None:
     async def work(site: Site, jeanne: Browser) -> None:
         await sql(
-            site, "INSERT INTO deliveries (order_id, state, backend, priority, cut_off, reason) SELECT "
+            site,
+            "INSERT INTO deliveries (order_id, state, backend, priority, cut_off, reason) SELECT "
             "gen_random_uuid(), CASE WHEN n % 4 = 0 THEN 'dead' ELSE 'accepted' END, 'erp', 1, 'infinity', "
             "CASE WHEN n % 4 = 0 THEN 'refused' END FROM generate_series(1, 4936) n",
-        )  # fmt: skip
+        )
         shown = await says(jeanne, "Backlog 3,702")
         known = await status(site.app.state.desk.engine, settings, "http://127.0.0.1:9")
         assert (known["backlog"], known["orders"]["dead"]) == (3702, 1234)
@@ -107,9 +108,10 @@ def test_figures_are_those_of_the_status(settings: Settings) -> None:
 def test_the_series_is_json_and_other_spans_are_refused(settings: Settings) -> None:
     async def work(site: Site, jeanne: Browser) -> None:
         await sql(
-            site, "INSERT INTO samples SELECT now() - n * interval '10 s', 100 - n, 0, 0, 0, 0, 3, NULL, NULL, true "
+            site,
+            "INSERT INTO samples SELECT now() - n * interval '10 s', 100 - n, 0, 0, 0, 0, 3, NULL, NULL, true "
             "FROM generate_series(1, 20) n",
-        )  # fmt: skip
+        )
         found = (await jeanne.get("/live/series?span=1h")).json()
         assert len(found["at"]) == 19
         assert set(found["accepted"]) == {6.0}
@@ -128,9 +130,10 @@ def test_a_backlog_that_has_just_come_is_nowhere_said_to_be_empty(
     async def work(site: Site, jeanne: Browser) -> None:
         await says(jeanne, "The backlog is empty.")
         await sql(
-            site, "INSERT INTO deliveries (order_id, state, backend, priority, cut_off) "
+            site,
+            "INSERT INTO deliveries (order_id, state, backend, priority, cut_off) "
             "SELECT gen_random_uuid(), 'accepted', 'erp', 1, 'infinity' FROM generate_series(1, 7)",
-        )  # fmt: skip
+        )
 
         async def told() -> bool:
             found = text_of(await jeanne.get("/"))

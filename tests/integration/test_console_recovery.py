@@ -34,9 +34,18 @@ from workers.operations import acting_as
 
 WORDS = languages("UTC")
 ROOM = (
-    "replay-start", "replay-pause", "replay-resume", "replay-next", "replay-hold", "replay-unhold", "replay-cancel",
-    "drain", "reconcile", "resend", "divert",
-)  # fmt: skip
+    "replay-start",
+    "replay-pause",
+    "replay-resume",
+    "replay-next",
+    "replay-hold",
+    "replay-unhold",
+    "replay-cancel",
+    "drain",
+    "reconcile",
+    "resend",
+    "divert",
+)
 
 
 class Watched:
@@ -139,8 +148,13 @@ def test_the_page_follows_a_replay_from_before_it_begins_to_its_end(on_console: 
         assert whole.count("0 failed") == 8, "four stages, drawn and listed"
         assert ("jeanne", "replay", "the ERP is back") in await room.recorded()
         assert [row[1] for row in await room.recorded()] == [
-            "replay", "replay next", "replay next", "replay next", "replay pause", "replay resume",
-        ]  # fmt: skip
+            "replay",
+            "replay next",
+            "replay next",
+            "replay next",
+            "replay pause",
+            "replay resume",
+        ]
 
     on_console(work)
 
@@ -171,13 +185,16 @@ def test_a_gate_that_failed_is_told_in_both_languages(on_console: OnConsole) -> 
 def test_every_sentence_of_the_gates_is_one_that_is_translated() -> None:
     gates = Gates(0.02, 4.0, True, latency=0.2, refusing=0.0)
     met = [
-        Figures(answered=10, delivered=10, unreceipted=1), Figures(answered=10, delivered=10, unsigned=2),
-        Figures(answered=9, failed=1), Figures(answered=10, delivered=0, refused=10),
+        Figures(answered=10, delivered=10, unreceipted=1),
+        Figures(answered=10, delivered=10, unsigned=2),
+        Figures(answered=9, failed=1),
+        Figures(answered=10, delivered=0, refused=10),
         Figures(answered=10, delivered=10, slow=9.0),
-    ]  # fmt: skip
+    ]
     for sentence in [failing(10, each, gates) for each in met] + [
-        "erp is in quarantine", f"stage 10 is passed: {met[4].in_words()}; it waits for a word",
-    ]:  # fmt: skip
+        "erp is in quarantine",
+        f"stage 10 is passed: {met[4].in_words()}; it waits for a word",
+    ]:
         assert sentence is not None
         assert ladder.why(sentence, WORDS["fr"]) != sentence
     assert ladder.why("the night shift takes over", WORDS["fr"]) == "the night shift takes over"
@@ -186,9 +203,13 @@ def test_every_sentence_of_the_gates_is_one_that_is_translated() -> None:
 def test_time_left_is_not_told_before_there_is_a_pace() -> None:
     now = datetime.now(UTC)
     row = {
-        "state": "running", "stage": 0, "orders": 1000, "left": 500, "stage_since": now - timedelta(seconds=39),
+        "state": "running",
+        "stage": 0,
+        "orders": 1000,
+        "left": 500,
+        "stage_since": now - timedelta(seconds=39),
         "history": [{"stage": 100, "found": {"delivered": 110, "refused": 0}}],
-    }  # fmt: skip
+    }
     assert ladder.time_left(row, now) == timedelta(seconds=50)
     assert ladder.time_left(row, now, 100.0) == timedelta(seconds=5), "the pace of the last minute counts more"
     for change in ({"stage": 100}, {"state": "paused"}, {"left": 0}, {"left": 885}, {"stage_since": now}):
@@ -253,8 +274,13 @@ def test_what_is_wrong_is_named(on_console: OnConsole) -> None:
 
     ages = {"older": "soon", "younger": "9" * 400 + "d"}
     assert wrong("replay-start", priority="high", pharmacy="a\0b", hold="1", **ages) == {
-        "backend", "older", "younger", "priority", "pharmacy", "hold",
-    }  # fmt: skip
+        "backend",
+        "older",
+        "younger",
+        "priority",
+        "pharmacy",
+        "hold",
+    }
     assert wrong("replay-next", backend="ERP'", replay="0", stage="5") == {"backend", "replay", "stage"}
     assert wrong("divert", ids="x") == {"to", "ids"}
     assert wrong("divert", to="other", although_unknown="yes") == {"although_unknown"}
@@ -267,11 +293,14 @@ def test_what_is_wrong_is_named(on_console: OnConsole) -> None:
     async def work(room: Operators) -> None:
         jeanne = await room.site.enter()
         for path, status in (
-            ("/recovery/replays/0", 422), ("/recovery/replays/99999999999999999999", 422),
-            ("/recovery/replays/7", 404), ("/recovery/reconciliations/7", 404),
+            ("/recovery/replays/0", 422),
+            ("/recovery/replays/99999999999999999999", 422),
+            ("/recovery/replays/7", 404),
+            ("/recovery/reconciliations/7", 404),
             ("/recovery/reconciliations/7?kind=x", 422),
-            ("/recovery/replays?after=AAAA", 422), ("/recovery/reconciliations?after=%00", 422),
-        ):  # fmt: skip
+            ("/recovery/replays?after=AAAA", 422),
+            ("/recovery/reconciliations?after=%00", 422),
+        ):
             assert (await jeanne.get(path)).status_code == status, path
         for kind in ("replay-start", "drain"):
             with pytest.raises(NotFound):
@@ -418,9 +447,11 @@ def test_without_an_address_nothing_is_asked(on_console: OnConsole) -> None:
 
 def test_what_an_erp_wrote_by_hand_is_left_out_of_a_finding() -> None:
     for ours in (
-        "the ERP acknowledged it and has it no more", "line 3: 2 boxes of 3400937318044, and was no such line",
-        "the ERP has it as E-17, it was never sent", "no answer in time",
-    ):  # fmt: skip
+        "the ERP acknowledged it and has it no more",
+        "line 3: 2 boxes of 3400937318044, and was no such line",
+        "the ERP has it as E-17, it was never sent",
+        "no answer in time",
+    ):
         assert findings.shown(ours) == ours
     assert findings.shown("acknowledged, and now refused: Mme Dupont, 3 rue X") == "acknowledged, and now refused…"
     assert findings.shown("the ERP is out of service: call Mr Y") == "the ERP is out of service…"

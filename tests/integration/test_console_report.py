@@ -66,8 +66,9 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
                     await connection.execute(text("SELECT operator, act, reason FROM operations ORDER BY id DESC"))
                 ).all()
             assert [tuple(row) for row in acts[:2]] == [
-                ("jeanne", "report", "<script>alert(1)</script>"), ("jeanne", "audit", "<script>alert(1)</script>"),
-            ]  # fmt: skip
+                ("jeanne", "report", "<script>alert(1)</script>"),
+                ("jeanne", "audit", "<script>alert(1)</script>"),
+            ]
             page = await jeanne.get(where)
             assert "No fault was found" in text_of(page)
             assert "<svg" in page.text
@@ -136,10 +137,17 @@ def test_a_span_that_is_none_and_a_report_that_is_none_are_refused(settings: Set
             assert (await jeanne.get("/report?since=nonsense")).status_code == 422
             assert (await jeanne.get("/report?since=2024-10-20T00:00&until=2024-10-19T00:00")).status_code == 422
             for name in (
-                str(uuid4()), f"{uuid4()}.html", f"{uuid4()}.exe", "x.html", "..%2fsecret.html",
+                str(uuid4()),
+                f"{uuid4()}.html",
+                f"{uuid4()}.exe",
+                "x.html",
+                "..%2fsecret.html",
                 "%2e%2e%2fsecret.html",
-                "..", "%00.html", f"{uuid4()}.json", "..%5csecret.html",
-            ):  # fmt: skip
+                "..",
+                "%00.html",
+                f"{uuid4()}.json",
+                "..%5csecret.html",
+            ):
                 found = await jeanne.get(f"/report/{name}")
                 assert (found.status_code in (404, 303, 200), "secret" in found.text) == (True, False), name
                 assert found.status_code == 404 or name == "..", name

@@ -203,9 +203,10 @@ def test_a_pharmacys_page_says_what_is_missing_and_why(at_console: Callable[[Wor
         await bench.accept(1)
         assert "waits for its turn" in text_of(await jeanne.get("/pharmacy/990000002"))
         for state, why in (
-            ("circuit = 'open', probe_at = now()", "is down since"), ("paused = true", "is paused"),
+            ("circuit = 'open', probe_at = now()", "is down since"),
+            ("paused = true", "is paused"),
             ("quarantined = true, quarantined_at = now(), quarantined_by = 'paul'", "by paul"),
-        ):  # fmt: skip
+        ):
             await bench.sql(f"UPDATE backends SET {state}")
             assert why in text_of(await jeanne.get("/pharmacy/990000002")), state
 

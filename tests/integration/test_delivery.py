@@ -122,9 +122,7 @@ class Bench:
     async def receipt(self, order_id: UUID) -> Receipt:
         """A receipt that is for this order and no other."""
         life = await reading.order(self.engine, order_id)
-        lines = [
-            ReceiptLine(n, line["product"], line["quantity"]) for n, line in enumerate(life["order"]["lines"], 1)
-        ]
+        lines = [ReceiptLine(n, line["product"], line["quantity"]) for n, line in enumerate(life["order"]["lines"], 1)]
         return named(Receipt("", bytes.fromhex(life["digest"]), tuple(lines)), order_id)
 
     async def standing(self) -> dict[str, Any]:
@@ -441,9 +439,14 @@ def test_an_order_that_keeps_killing_its_worker_becomes_a_dead_letter(on_bench: 
 
 @pytest.mark.parametrize(
     ("decision", "state"),
-    [(Kind.ACCEPTED, "delivered"), (Kind.REFUSED, "dead"), (Kind.PENDING, "submitted"), (Kind.UNKNOWN, "submitted"),
-     (Kind.ABSENT, "accepted")],
-)  # fmt: skip
+    [
+        (Kind.ACCEPTED, "delivered"),
+        (Kind.REFUSED, "dead"),
+        (Kind.PENDING, "submitted"),
+        (Kind.UNKNOWN, "submitted"),
+        (Kind.ABSENT, "accepted"),
+    ],
+)
 def test_an_order_accepted_later_is_polled(on_bench: OnBench, decision: Kind, state: str) -> None:
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()

@@ -25,7 +25,7 @@ from tests.integration.test_delivery import (
     named,
     on_bench,
     outcome,
-)  # fmt: skip
+)
 from workers.audit import audit
 from workers.delivery import Desk, deliver
 from workers.dispatch import DISPATCH, UNBOUNDED
@@ -67,9 +67,11 @@ async def dispatch(bench: Bench, backend: str) -> list[UUID]:
     async with bench.engine.connect() as connection:
         await connection.execute(REGISTER, {"backend": backend, "window": 50})
         values = {
-            "backend": backend, "patience": bench.settings.claim_patience, "share": bench.settings.live_share,
+            "backend": backend,
+            "patience": bench.settings.claim_patience,
+            "share": bench.settings.live_share,
             "allowance": UNBOUNDED,
-        }  # fmt: skip
+        }
         return [row[0] for row in await connection.execute(DISPATCH, values)]
 
 
@@ -87,8 +89,9 @@ def test_what_is_chosen_moves_and_is_due_at_once_and_written_down(on_bench: OnBe
         assert [row["id"] for row in shown["sample"]] == urgent
         assert sorted(await moved(bench, Choice(priority="urgent"))) == urgent
         assert {i: where[0] for i, where in (await backends(bench)).items()} == {
-            **dict.fromkeys(urgent, "other"), **dict.fromkeys(normal, "erp"),
-        }  # fmt: skip
+            **dict.fromkeys(urgent, "other"),
+            **dict.fromkeys(normal, "erp"),
+        }
         assert sorted(await dispatch(bench, "other")) == urgent
         (row,) = await bench.run(text("SELECT act, reason, detail FROM operations"))
         assert (row.act, row.reason, row.detail["to"]) == ("divert", "the ERP is out", "other")

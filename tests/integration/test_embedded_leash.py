@@ -64,8 +64,10 @@ def sleeper(tmp_path: Path, name: str = "sleeper", rank: int = 0, code: str = SL
 
 def test_closing_the_leash_ends_what_is_held_last_first(tmp_path: Path) -> None:
     order = tmp_path / "order"
-    processes = [sleeper(tmp_path, name, rank, LOGS_ITS_END, str(order), name)
-                 for name, rank in (("third", 0), ("first", 2), ("second", 1))]  # fmt: skip
+    processes = [
+        sleeper(tmp_path, name, rank, LOGS_ITS_END, str(order), name)
+        for name, rank in (("third", 0), ("first", 2), ("second", 1))
+    ]
     with Leash() as leash:
         for process in processes:
             leash.hold(process.mark)

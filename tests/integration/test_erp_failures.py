@@ -107,7 +107,7 @@ ANSWERED: list[tuple[str, str, Handler]] = [
     *(("4xx", str(s), answering(response(s, b'{"error":"no such customer"}'))) for s in (400, 413, 418, 422, 451)),
     *(("5xx", str(status), answering(response(status, HTML, "text/html"))) for status in (500, 502, 504, 520, 599)),
     *((name, "", answering(response(int(name), HTML, "text/html"))) for name in TABLE if name.isdecimal()),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("row", "how", "handler"), ANSWERED, ids=[f"{row}: {how}" for row, how, _ in ANSWERED])
@@ -267,11 +267,15 @@ def test_what_a_signer_can_do(row: str, changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("keys", "receipts", "signed", "row"),
     [
-        ([OURS], "prefer", True, None), ([OURS], "require", True, None), ([OURS], "prefer", False, None),
-        ([], "prefer", True, None), ([THEIRS], "ignore", True, None),
-        ([OURS], "require", False, "missing signature"), ([THEIRS], "prefer", True, "unknown key"),
+        ([OURS], "prefer", True, None),
+        ([OURS], "require", True, None),
+        ([OURS], "prefer", False, None),
+        ([], "prefer", True, None),
+        ([THEIRS], "ignore", True, None),
+        ([OURS], "require", False, "missing signature"),
+        ([THEIRS], "prefer", True, "unknown key"),
     ],
-)  # fmt: skip
+)
 def test_what_the_settings_say_about_signatures(
     keys: list[Ed25519PrivateKey], receipts: str, signed: bool, row: str | None
 ) -> None:

@@ -126,11 +126,11 @@ async def serving(settings: Settings, count: int = 1, **options: Any) -> AsyncIt
     """Streams served, of `count` orders that were just accepted."""
     url = settings.need("database_url")
     async with open_intake(url) as intake:
-        bodies = [{"pharmacy": "P1", "reference": f"E{n}", "lines": [{"product": "3400937318044", "quantity": 2}]}
-                  for n in range(count)]  # fmt: skip
-        accepted = await asyncio.gather(
-            *[intake.accept(parse(json.dumps(each).encode()), "front") for each in bodies]
-        )
+        bodies = [
+            {"pharmacy": "P1", "reference": f"E{n}", "lines": [{"product": "3400937318044", "quantity": 2}]}
+            for n in range(count)
+        ]
+        accepted = await asyncio.gather(*[intake.accept(parse(json.dumps(each).encode()), "front") for each in bodies])
     engine, listeners = connect(url), Listeners(url, **options)
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
@@ -189,10 +189,12 @@ def test_a_delivery_is_told_with_what_the_erp_accepted_of_each_line(settings: Se
         async with transactional(served.engine).begin() as connection:
             await move(connection, "delivered", order_id)
             await connection.execute(
-                text("INSERT INTO receipts (order_id, lease, backend, reference, lines) "
-                     "VALUES (:id, gen_random_uuid(), 'erp', 'ERP-7', CAST(:lines AS jsonb))"),
+                text(
+                    "INSERT INTO receipts (order_id, lease, backend, reference, lines) "
+                    "VALUES (:id, gen_random_uuid(), 'erp', 'ERP-7', CAST(:lines AS jsonb))"
+                ),
                 {"id": order_id, "lines": json.dumps(lines)},
-            )  # fmt: skip
+            )
         await stream.event()
         told = await stream.event()
         assert told is not None
@@ -364,9 +366,7 @@ async def as_admin(postgres: Postgres, statement: str) -> None:
     await connection.close()
 
 
-def test_a_journal_that_goes_away_ends_no_stream_and_nothing_is_missed(
-    settings: Settings, postgres: Postgres
-) -> None:
+def test_a_journal_that_goes_away_ends_no_stream_and_nothing_is_missed(settings: Settings, postgres: Postgres) -> None:
     name = settings.need("database_url").partition("?")[0].rpartition("/")[2]
     ours = "FROM pg_stat_activity WHERE application_name = 'relais events' AND datname = current_database()"
 

@@ -39,9 +39,14 @@ __all__ = ["on_bench"]
 OnBench = Callable[[Callable[[Bench], Awaitable[Any]]], Any]
 
 KINDS = [
-    *[Kind.ACCEPTED] * 12, *[Kind.REFUSED] * 4, Kind.PENDING, Kind.TRANSIENT, Kind.UNKNOWN, Kind.THROTTLED,
+    *[Kind.ACCEPTED] * 12,
+    *[Kind.REFUSED] * 4,
+    Kind.PENDING,
+    Kind.TRANSIENT,
+    Kind.UNKNOWN,
+    Kind.THROTTLED,
     Kind.DUPLICATE,
-]  # fmt: skip
+]
 
 
 class Traffic:
@@ -117,9 +122,7 @@ class Traffic:
                 self.rounds += 1
                 await asyncio.sleep(0)
 
-        works = [
-            asyncio.create_task(again(work)) for work in (self.take, self.forward, self.keep_house, self.operate)
-        ]
+        works = [asyncio.create_task(again(work)) for work in (self.take, self.forward, self.keep_house, self.operate)]
         try:
             yield works
         finally:
@@ -163,11 +166,12 @@ async def compare(bench: Bench) -> int:
     flow = shown["flow"]
     report = {
         **{name: shown[name] for name in ("orders", "backlog", "oldest", "oldest_by_priority", "fates", "asides")},
-        "unsealed": shown["seals"]["unsealed"], "flow": (flow.accepted, flow.delivered, flow.failed),
+        "unsealed": shown["seals"]["unsealed"],
+        "flow": (flow.accepted, flow.delivered, flow.failed),
         "evidence": {row["name"]: row["evidence"] for row in shown["backends"] if row["evidence"]},
         "notices": shown["webhooks"]["waiting"],
         "webhooks": sum(shown["webhooks"][name] for name in ("fit", "failing", "disabled")),
-    }  # fmt: skip
+    }
     assert_same(report, counted)
     for row in shown["backends"]:
         assert row["out"] == said[at("relais_backend_out_orders", backend=row["name"])]

@@ -130,9 +130,15 @@ def tell(app: Celery, count: int) -> None:
     ):
         for _ in range(count):
             dispatcher.send(
-                "task-received", uuid=str(uuid4()), name="relais.deliver", args="37 orders, oldest 12:03Z",
-                kwargs="{}", retries=0, eta=None, expires=None,
-            )  # fmt: skip
+                "task-received",
+                uuid=str(uuid4()),
+                name="relais.deliver",
+                args="37 orders, oldest 12:03Z",
+                kwargs="{}",
+                retries=0,
+                eta=None,
+                expires=None,
+            )
 
 
 class Heard(Listener):
@@ -147,9 +153,12 @@ class Heard(Listener):
 
 
 def test_it_tries_redis_at_a_steady_pace_and_hears_again_soon(
-    data_dir: Path, leash: Leash, settings: Settings, monkeypatch: pytest.MonkeyPatch,
+    data_dir: Path,
+    leash: Leash,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(flower_door, "PAUSE", 0.05)
     valkey = Valkey(data_dir, choose())
     app = create_app(settings.model_copy(update={"redis_url": valkey.url}))

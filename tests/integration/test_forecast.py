@@ -59,8 +59,13 @@ class Past:
             INSERT INTO deliveries (order_id, state, backend, priority, cut_off, accepted_at)
             SELECT id, :state, :backend, :priority, coalesce(CAST(:cut_off AS timestamptz), 'infinity'), received_at
             FROM made""",
-            made=self._made, since=since, until=until, count=count, state=state, **values,
-        )  # fmt: skip
+            made=self._made,
+            since=since,
+            until=until,
+            count=count,
+            state=state,
+            **values,
+        )
         self._made += count
 
     def took(self, count: int, seconds: float, backend: str = "erp") -> None:
@@ -76,8 +81,10 @@ class Past:
             INSERT INTO attempts
             SELECT order_id, lease, received_at - interval '80 ms', received_at, 'accepted', 200, '', 'w'
             FROM settled""",
-            count=count, seconds=seconds, backend=backend,
-        )  # fmt: skip
+            count=count,
+            seconds=seconds,
+            backend=backend,
+        )
 
 
 @pytest.fixture
@@ -271,9 +278,7 @@ def test_what_came_is_told_by_where_rows_lie(journal: Journal, past: Past, monke
     assert about != exact, "it was not counted"
 
 
-def test_only_the_newest_receipts_are_looked_at(
-    journal: Journal, past: Past, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_newest_receipts_are_looked_at(journal: Journal, past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
     past.came(4000, 2 * DAY, DAY)
     past.took(4000, 400.0)
     monkeypatch.setattr(forecast_reading, "RECEIPTS", 1000)

@@ -66,9 +66,18 @@ def test_orders_are_listed_in_pages_in_the_order_in_which_they_were_taken(settin
         _, page, _ = await call("GET", "/orders?pharmacy=P1")
         assert ([each["id"] for each in page["orders"]], page["next"]) == (ids[1::2], None)
         assert set(page["orders"][0]) == {
-            "id", "pharmacy", "reference", "received_at", "client", "state", "reason", "error", "attempts", "due_at",
+            "id",
+            "pharmacy",
+            "reference",
+            "received_at",
+            "client",
+            "state",
+            "reason",
+            "error",
+            "attempts",
+            "due_at",
             "settled_at",
-        }  # fmt: skip
+        }
         await bring_to(settings, ids[2], "dispatched", "delivering", "dead")
         assert [each["id"] for each in (await call("GET", "/orders?state=dead"))[1]["orders"]] == [ids[2]]
         later = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -79,10 +88,21 @@ def test_orders_are_listed_in_pages_in_the_order_in_which_they_were_taken(settin
     over_http(settings, work)
 
 
-@pytest.mark.parametrize("query", [
-    "cursor=%21", "cursor=AAAA", "limit=0", "limit=501", "limit=x", "state=lost", "since=yesterday",
-    "since=2026-01-01T00:00:00", "pharmacy=a%20b", "since=9999-99-99T00:00:00Z",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "query",
+    [
+        "cursor=%21",
+        "cursor=AAAA",
+        "limit=0",
+        "limit=501",
+        "limit=x",
+        "state=lost",
+        "since=yesterday",
+        "since=2026-01-01T00:00:00",
+        "pharmacy=a%20b",
+        "since=9999-99-99T00:00:00Z",
+    ],
+)
 def test_a_question_that_makes_no_sense_is_told_which_field_is_wrong(settings: Settings, query: str) -> None:
     async def work(call: Call) -> None:
         status, problem, answer = await call("GET", f"/orders?{query}")
@@ -117,10 +137,15 @@ async def operations(settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("way", [
-    ["dispatched", "delivering"], ["dispatched", "delivering", "submitted"],
-    ["dispatched", "delivering", "delivered"], ["dispatched", "delivering", "dead", "discarded"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "way",
+    [
+        ["dispatched", "delivering"],
+        ["dispatched", "delivering", "submitted"],
+        ["dispatched", "delivering", "delivered"],
+        ["dispatched", "delivering", "dead", "discarded"],
+    ],
+)
 def test_an_order_that_is_with_the_erp_or_final_is_not_cancelled(settings: Settings, way: list[str]) -> None:
     async def work(call: Call) -> None:
         order_id = await place(call, "C2")
@@ -162,8 +187,10 @@ def test_a_client_sees_and_cancels_only_what_it_may_order(settings: Settings) ->
         limited = await key_of(call, settings, "limited", pharmacies=["OURS"])
         assert (await call("GET", f"/orders/{ours}", headers=limited))[0] == 200
         for method, path in (
-            ("GET", f"/orders/{theirs}"), ("DELETE", f"/orders/{theirs}"), ("GET", "/pharmacies/THEIRS/orders/T"),
-        ):  # fmt: skip
+            ("GET", f"/orders/{theirs}"),
+            ("DELETE", f"/orders/{theirs}"),
+            ("GET", "/pharmacies/THEIRS/orders/T"),
+        ):
             assert (await call(method, path, headers=limited))[0] == 404
         assert [each["id"] for each in (await call("GET", "/orders", headers=limited))[1]["orders"]] == [ours]
         assert (await call("GET", "/orders?pharmacy=THEIRS", headers=limited))[0] == 403
@@ -184,7 +211,7 @@ def test_a_key_opens_what_its_scopes_say(settings: Settings) -> None:
             "GET /orders": [403, 200, 200],
             f"GET /orders/{order_id}": [403, 200, 200],
             f"DELETE /orders/{order_id}": [200, 403, 403],
-        }  # fmt: skip
+        }
         for number, headers in enumerate((writes, reads, ops)):
             for asked, statuses in allowed.items():
                 method, path = asked.split()
@@ -203,8 +230,10 @@ def test_an_idempotency_key_stands_for_one_order(settings: Settings) -> None:
         for other in ({"reference": "OTHER"}, {"priority": "urgent"}):
             status, problem, _ = await call("POST", "/orders", json={**ORDER, **other}, headers=key)
             assert (status, problem["type"], problem["first"]) == (
-                422, "urn:relais:problem:idempotency-key-reused", first["id"],
-            )  # fmt: skip
+                422,
+                "urn:relais:problem:idempotency-key-reused",
+                first["id"],
+            )
         another = await key_of(call, settings, "another")
         answer = await call("POST", "/orders", json={**ORDER, "reference": "OTHER"}, headers={**key, **another})
         assert answer[0] == 202, "a key is the client's own"

@@ -87,9 +87,7 @@ def test_the_role_can_neither_undo_nor_remake_any_table(app_url: str, run: Run) 
                     with pytest.raises(asyncpg.InsufficientPrivilegeError):
                         await connection.execute(act)
             await connection.execute("GRANT UPDATE ON orders TO PUBLIC")  # PostgreSQL warns, and grants nothing
-            given = (
-                "SELECT FROM information_schema.table_privileges WHERE grantee = 'PUBLIC' AND table_name = 'orders'"
-            )
+            given = "SELECT FROM information_schema.table_privileges WHERE grantee = 'PUBLIC' AND table_name = 'orders'"
             assert await connection.fetch(given) == []
         finally:
             await connection.close()
@@ -136,9 +134,7 @@ def test_the_role_makes_nothing_and_becomes_nobody(app_url: str, act: str) -> No
     refused(app_url, act)
 
 
-def test_again_changes_nothing_and_takes_back_what_was_given_meanwhile(
-    app_url: str, owner_url: str, run: Run
-) -> None:
+def test_again_changes_nothing_and_takes_back_what_was_given_meanwhile(app_url: str, owner_url: str, run: Run) -> None:
     run(execute(owner_url, f"GRANT UPDATE (reference), DELETE ON orders TO {ROLE}"))
     migrate(owner_url, used_by=app_url)
     refused(app_url, "DELETE FROM orders")
@@ -211,8 +207,7 @@ def test_what_deletes_has_the_right_to() -> None:
     for path in [*ROOT.glob("orders/**/*.py"), *ROOT.glob("workers/**/*.py")]:
         if "migrations" not in path.parts and not path.name.startswith("spool"):
             found |= {
-                one or two
-                for one, two in re.findall(r"DELETE FROM (\w+)|(?<![.\w])delete\((\w+)\)", path.read_text())
+                one or two for one, two in re.findall(r"DELETE FROM (\w+)|(?<![.\w])delete\((\w+)\)", path.read_text())
             }
     assert found == {table.name for table in DELETED}
 

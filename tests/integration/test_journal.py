@@ -188,9 +188,7 @@ def test_a_journal_with_orders_is_brought_up_to_date(postgres: Postgres) -> None
             await connection.execute(text("INSERT INTO clients VALUES ('front', sha256('relais_k'), now(), NULL)"))
             body = '{"valid_until":"2026-01-01T00:00:00Z"}'
             await connection.execute(
-                text(
-                    "INSERT INTO orders VALUES (gen_random_uuid(), 'p', 'r', CAST(:body AS bytea), 'd', now(), 'c')"
-                ),
+                text("INSERT INTO orders VALUES (gen_random_uuid(), 'p', 'r', CAST(:body AS bytea), 'd', now(), 'c')"),
                 {"body": body.encode()},
             )
             await connection.execute(

@@ -56,11 +56,17 @@ def relais(settings: Settings, capsys: pytest.CaptureFixture[str]) -> CommandLin
     backends = settings.data_dir / "backends.toml"
     backends.write_text(BACKENDS)
     env = {
-        **environment(settings), "RELAIS_BACKENDS": str(backends), "RELAIS_SEAL_KEY": KEY, "RELAIS_FOUR_EYES": "1",
-        "RELAIS_ANCHOR": str(settings.data_dir / "anchors"), "RELAIS_SPILL_KEY": "a spill key for tests",
-        "RELAIS_API_URL": "http://127.0.0.1:1", "RELAIS_API_KEY": "relais_none", "RELAIS_OPERATOR": "alice",
+        **environment(settings),
+        "RELAIS_BACKENDS": str(backends),
+        "RELAIS_SEAL_KEY": KEY,
+        "RELAIS_FOUR_EYES": "1",
+        "RELAIS_ANCHOR": str(settings.data_dir / "anchors"),
+        "RELAIS_SPILL_KEY": "a spill key for tests",
+        "RELAIS_API_URL": "http://127.0.0.1:1",
+        "RELAIS_API_KEY": "relais_none",
+        "RELAIS_OPERATOR": "alice",
         "RELAIS_WEBHOOK_PLAIN_HTTP": "1",
-    }  # fmt: skip
+    }
     return CommandLine(capsys, env)
 
 
@@ -77,32 +83,36 @@ def live(relais: CommandLine, journal: Journal, tmp_path: Path) -> list[UUID]:
         journal.sql(f"UPDATE deliveries SET state = '{state}'{settled} WHERE order_id = ANY(:ids)", ids=delivered)
     journal.sql(
         "INSERT INTO attempts SELECT id, gen_random_uuid(), now(), now(), 'accepted', 200, '', 'relais-7@here:8' "
-        "FROM unnest(CAST(:ids AS uuid[])) AS id", ids=delivered,
-    )  # fmt: skip
+        "FROM unnest(CAST(:ids AS uuid[])) AS id",
+        ids=delivered,
+    )
     journal.sql(
         "INSERT INTO receipts (order_id, lease, backend, reference, digest, lines) "
         "SELECT id, gen_random_uuid(), 'erp', 'E-' || id, '\\x00', "
-        "'[{\"line\": 1, \"product\": \"3400937318044\", \"accepted\": 1, \"reason\": \"short\"}]' "
-        "FROM unnest(CAST(:ids AS uuid[])) AS id", ids=delivered,
-    )  # fmt: skip
+        '\'[{"line": 1, "product": "3400937318044", "accepted": 1, "reason": "short"}]\' '
+        "FROM unnest(CAST(:ids AS uuid[])) AS id",
+        ids=delivered,
+    )
     journal.sql(
         "INSERT INTO evidence (backend, lease, order_id, kind, conclusive, detail, answer) "
-        "VALUES ('erp', gen_random_uuid(), :id, 'wrong_digest', true, 'other bytes', '\\x7b7dff')", id=delivered[0],
-    )  # fmt: skip
+        "VALUES ('erp', gen_random_uuid(), :id, 'wrong_digest', true, 'other bytes', '\\x7b7dff')",
+        id=delivered[0],
+    )
     journal.sql(
         "INSERT INTO asides (digest, kind, told, order_id, why, raw) "
-        "VALUES ('\\x01', 'conflict', :id, :id, 'taken', '\\x02')", id=ids[0],
-    )  # fmt: skip
+        "VALUES ('\\x01', 'conflict', :id, :id, 'taken', '\\x02')",
+        id=ids[0],
+    )
     journal.sql(
         "INSERT INTO reconciliations (backend, since, until, started_by, cursor_at, cursor_id, missing, state, "
         "listing, finished_at) "
         "VALUES ('erp', now() - interval '1 day', now(), 'alice', now(), :id, 1, 'done', 'whole', now())",
         id=delivered[1],
-    )  # fmt: skip
+    )
     journal.sql(
         "INSERT INTO findings (reconciliation, order_id, kind, detail) VALUES (1, :id, 'missing', 'not there')",
         id=delivered[1],
-    )  # fmt: skip
+    )
     journal.sql("INSERT INTO workers (name, host, pid) VALUES ('relais-7@here', 'here', 7)")
     assert relais("key", "generate", str(tmp_path / "erp.key")).code == 0
     assert relais("key", "add", "erp", str(tmp_path / "erp.key.pub")).code == 0

@@ -24,9 +24,11 @@ Call = Callable[..., Awaitable[tuple[int, Mapping[str, str], bytes]]]
 
 
 def over_http(
-    settings: Settings, may: Mapping[str, Mapping[str, Any]], work: Callable[[Call], Awaitable[None]],
+    settings: Settings,
+    may: Mapping[str, Mapping[str, Any]],
+    work: Callable[[Call], Awaitable[None]],
     parts: Parts | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Serve the intake with a client of each name, and let `work` call it by `call(client, method, path, …)`."""
 
     async def main() -> None:
@@ -68,8 +70,9 @@ async def metrics(call: Call) -> dict[str, float]:
     assert (status, headers["Content-Type"].startswith("text/plain")) == (200, True)
     return {
         ",".join([sample.name, *sample.labels.values()]): sample.value
-        for family in text_string_to_metric_families(body.decode()) for sample in family.samples
-    }  # fmt: skip
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
 
 
 def test_a_client_past_its_rate_is_told_when_to_come_back_and_no_other_notices(settings: Settings) -> None:

@@ -30,9 +30,13 @@ from workers.canary import Hearing
 from workers.publishing import Publisher
 
 QUICK = {
-    "erp_url": "http://127.0.0.1:1", "canary_every": 0.5, "worker_concurrency": 2,
-    "erp_timeout": 0.5, "batch_budget": 0.5, "lease": 3.0,
-}  # fmt: skip
+    "erp_url": "http://127.0.0.1:1",
+    "canary_every": 0.5,
+    "worker_concurrency": 2,
+    "erp_timeout": 0.5,
+    "batch_budget": 0.5,
+    "lease": 3.0,
+}
 
 
 @pytest.fixture
@@ -68,9 +72,7 @@ def checked(relais: CommandLine) -> tuple[int, list[bool]]:
     return done.code, [each["answered"] for each in json.loads(done.out)["workers"]]
 
 
-def test_a_worker_is_on_the_list_while_it_runs_and_answers(
-    leash: Leash, quick: Settings, relais: CommandLine
-) -> None:
+def test_a_worker_is_on_the_list_while_it_runs_and_answers(leash: Leash, quick: Settings, relais: CommandLine) -> None:
     assert checked(relais) == (1, [])
     asked(quick, f"INSERT INTO workers (name, host, pid) VALUES ('dead', '{socket.gethostname()}', {2**22 - 1})")
     assert checked(relais) == (1, [False])

@@ -43,9 +43,7 @@ Ask = Callable[..., Awaitable[Envelope]]
 
 
 def head(pharmacy: str, nature: Nature, reference: str, answers: str | None = None) -> Head:
-    return Head(
-        nature, Partner("OF", "00", pharmacy, "Pharmacie"), Partner("RE", "12", "04", "R"), reference, answers
-    )
+    return Head(nature, Partner("OF", "00", pharmacy, "Pharmacie"), Partner("RE", "12", "04", "R"), reference, answers)
 
 
 def order(pharmacy: str, reference: str, quantity: int = 3) -> Commande:
@@ -62,9 +60,11 @@ def at_the_counter(url: str, work: Callable[[AsyncEngine, Ask], Awaitable[None]]
             return await intake.accept(order, "front", origin=origin)
 
         counter = Counter(
-            allow=lambda _: None, accept=accept, oldest=partial(deposit.oldest, engine),
+            allow=lambda _: None,
+            accept=accept,
+            oldest=partial(deposit.oldest, engine),
             acknowledge=partial(deposit.acknowledge, engine),
-        )  # fmt: skip
+        )
 
         async def ask(head: Head, content: Content) -> Envelope:
             body, _ = await answer(encode(Envelope(head, content), "ISO-8859-1"), counter)
@@ -124,11 +124,15 @@ def test_from_the_order_to_the_acknowledged_reply(database_url: str) -> None:
         await deliver(engine, "P1", "C1", 2, "0005 Manque rayon")
         reply = await fetch(ask, "P1")
         assert reply.content == RepCommande(
-            "P1", ("12", "04"), "C1", (
+            "P1",
+            ("12", "04"),
+            "C1",
+            (
                 ReplyLine(1, 5, Codification.CIP39, "3731804", 2, Shortage(5, "Manque rayon")),
                 ReplyLine(2, 9, Codification.EAN13, ATENOLOL, 0, Shortage(5, "Manque rayon")),
-            ), "E-C1",
-        )  # fmt: skip
+            ),
+            "E-C1",
+        )
         assert (await acknowledge(ask, "P2", reply.head.reference)).content is Action.FIN_SERVICE  # not theirs
         assert (await fetch(ask, "P1")).content == reply.content
         for _ in range(2):

@@ -54,16 +54,18 @@ def test_what_does_not_add_up_is_told_by_its_hour_with_the_ids(settings: Setting
         books = (await prove(bench.engine, settings, unit="hour")).books
         bad = [each for each in books.slices if not each.balanced]
         assert [each.wrong for each in bad] == [
-            {"delivered orders without a receipt": 1}, {"orders without a delivery": 1},
-        ]  # fmt: skip
+            {"delivered orders without a receipt": 1},
+            {"orders without a delivery": 1},
+        ]
         assert bad[0].since == datetime(2024, 10, 19, 14, tzinfo=UTC)
         assert books.ids == {"delivered orders without a receipt": [first], "orders without a delivery": [second]}
         assert (await prove(bench.engine, settings)).books.unit == "day", "the journal is older than a week"
         ledger = await audit(bench.engine)
         assert set(ledger.faults) == {
-            "accepted 5 is not backlog 3 + final 1", "1 delivered orders without a receipt",
+            "accepted 5 is not backlog 3 + final 1",
+            "1 delivered orders without a receipt",
             "1 orders without a delivery",
-        }  # fmt: skip
+        }
 
     on_bench(settings, work)
 
@@ -115,9 +117,7 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
         claims = {"order": str(order), "digest": digest.hex(), "reference": reference, "at": 1}
         claims["lines"] = [{"line": 1, "product": MEDICINE, "accepted": 1}]
         jws = jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": "k1"})
-        await as_superuser(
-            bench, f"UPDATE receipts SET signature = '{jws}', key_id = 'k1' WHERE order_id = '{order}'"
-        )
+        await as_superuser(bench, f"UPDATE receipts SET signature = '{jws}', key_id = 'k1' WHERE order_id = '{order}'")
         if tampered is not None:
             change = tampered.replace("other", f"'{unsigned}'")
             await as_superuser(bench, f"UPDATE receipts SET {change} WHERE order_id = '{order}'")
@@ -221,12 +221,8 @@ def test_the_report_tells_of_evidence_and_of_reconciliations(relais: CommandLine
     async def work(bench: Bench) -> None:
         order = uuid4()
         kept = "INSERT INTO evidence (backend, order_id, lease, kind, conclusive, detail, answer) VALUES "
-        await bench.sql(
-            f"{kept} ('erp', '{order}', '{uuid4()}', 'wrong_digest', true, 'secret words', 'secret bytes')"
-        )
-        await bench.sql(
-            f"{kept} ('erp', '{order}', '{uuid4()}', 'wrong_digest', true, 'secret words', 'secret bytes')"
-        )
+        await bench.sql(f"{kept} ('erp', '{order}', '{uuid4()}', 'wrong_digest', true, 'secret words', 'secret bytes')")
+        await bench.sql(f"{kept} ('erp', '{order}', '{uuid4()}', 'wrong_digest', true, 'secret words', 'secret bytes')")
         await bench.sql(
             """INSERT INTO reconciliations (backend, since, until, started_by, cursor_at, cursor_id, missing, resent)
             VALUES ('erp', now() - interval '2 days', now(), 'alice', now(), gen_random_uuid(), 4711, 4710)"""

@@ -96,8 +96,12 @@ def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> 
             assert done.seal is not None
             assert (done.seal.block, done.anchored, done.error) == (number, number, None)
             assert {name: each.rows for name, each in done.seal.tables.items()} == {
-                "orders": 3, "attempts": 3, "receipts": 3, "operations": 2, "evidence": 2,
-            }  # fmt: skip
+                "orders": 3,
+                "attempts": 3,
+                "receipts": 3,
+                "operations": 2,
+                "evidence": 2,
+            }
         assert (await seal(bench)).seal is None, "nothing is new"
         await bench.accept(2)
         found = await proof(bench)
@@ -118,12 +122,8 @@ def test_the_content_of_a_seal_is_that_of_its_rows_and_can_be_verified_elsewhere
     async def work(bench: Bench) -> list[bytes]:
         await bench.accept(2)
         await seal(bench)
-        columns = (
-            "id, pharmacy, reference, body, digest, received_at, client, request_id, idempotency_key, origin, tx"
-        )
-        return [
-            row[0] for row in await bench.run(text(f"SELECT record_send(ROW({columns})) FROM orders ORDER BY id"))
-        ]
+        columns = "id, pharmacy, reference, body, digest, received_at, client, request_id, idempotency_key, origin, tx"
+        return [row[0] for row in await bench.run(text(f"SELECT record_send(ROW({columns})) FROM orders ORDER BY id"))]
 
     rows = on_bench(sealing, work)
     (line,) = lines(sealing)

@@ -60,9 +60,7 @@ def without_journal(redis_url: str, work: Work, *, journal: str = NOWHERE) -> An
     return asyncio.run(run())
 
 
-def unspilled(
-    database_url: str, redis_url: str, work: Callable[[AsyncEngine], Awaitable[Any]], key: Seal = KEY
-) -> Any:
+def unspilled(database_url: str, redis_url: str, work: Callable[[AsyncEngine], Awaitable[Any]], key: Seal = KEY) -> Any:
     async def run() -> Any:
         engine, store = connect(database_url), RedisSpill(redis_url)
         try:
@@ -125,9 +123,15 @@ def test_the_same_order_again_other_content_and_a_reused_key_are_known_in_the_sp
     assert len(records(redis_url)) == 2
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("appendfsync", "everysec"), ("appendfsync", "no"), ("appendonly", "no"), ("no-appendfsync-on-rewrite", "yes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("appendfsync", "everysec"),
+        ("appendfsync", "no"),
+        ("appendonly", "no"),
+        ("no-appendfsync-on-rewrite", "yes"),
+    ],
+)
 def test_a_redis_that_answers_before_its_disk_has_it_is_no_spill(server: Valkey, name: str, value: str) -> None:
     async def take(intake: Intake, store: RedisSpill) -> None:
         assert (await intake.accept(order("GOOD"), "front")).kept == "spill"
@@ -255,9 +259,7 @@ def test_a_forged_note_turns_no_order_away(redis_url: str) -> None:
     assert len(records(redis_url)) == 2
 
 
-def test_a_spilled_order_that_had_been_accepted_before_is_found_by_both_ids(
-    database_url: str, redis_url: str
-) -> None:
+def test_a_spilled_order_that_had_been_accepted_before_is_found_by_both_ids(database_url: str, redis_url: str) -> None:
     async def before(intake: Intake, _: RedisSpill) -> list[Accepted]:
         return [await intake.accept(order("ONCE"), "front"), await intake.accept(order("TWO"), "front")]
 
@@ -322,9 +324,7 @@ def test_a_leader_that_wakes_up_late_drops_nobody_elses_records(redis_url: str) 
     without_journal(redis_url, take)
 
 
-def test_orders_set_aside_for_a_wrong_key_are_readmitted_with_the_right_one(
-    database_url: str, redis_url: str
-) -> None:
+def test_orders_set_aside_for_a_wrong_key_are_readmitted_with_the_right_one(database_url: str, redis_url: str) -> None:
     async def take(intake: Intake, _: RedisSpill) -> Accepted:
         return await intake.accept(order("MISKEYED"), "front")
 

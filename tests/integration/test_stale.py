@@ -73,8 +73,10 @@ def test_what_may_be_with_the_erp_is_asked_for_before_it_is_called_stale(on_benc
             await deliver(bench.desk(erp, policy=POLICY), [order_id])
             assert (erp.asked, erp.sent) == ([order_id], [])
         assert await states(bench) == {
-            there: ("delivered", None), lost: ("dead", "stale"), unasked: ("accepted", None),
-        }  # fmt: skip
+            there: ("delivered", None),
+            lost: ("dead", "stale"),
+            unasked: ("accepted", None),
+        }
 
     on_bench(work)
 
@@ -102,8 +104,10 @@ def test_a_person_s_replay_makes_it_fresh_and_the_pharmacy_may_still_cancel(on_b
         assert await replay(bench.engine, Choice(state=State.DEAD, ids=(wanted, refused)), "asked by phone")
         await deliver(desk, await bench.dispatch())
         assert await states(bench) == {
-            wanted: ("delivered", None), unwanted: ("cancelled", None), refused: ("dead", "stale"),
-        }  # fmt: skip
+            wanted: ("delivered", None),
+            unwanted: ("cancelled", None),
+            refused: ("dead", "stale"),
+        }
 
     on_bench(work)
 
@@ -113,8 +117,10 @@ def test_stale_orders_are_replayed_or_discarded_in_bulk_after_a_look(
 ) -> None:
     async def work(bench: Bench) -> None:
         await aged(bench, 5)
-        await bench.sql("UPDATE deliveries SET accepted_at = accepted_at - interval '2 days' WHERE order_id IN "
-                        "(SELECT order_id FROM deliveries ORDER BY order_id LIMIT 3)")  # fmt: skip
+        await bench.sql(
+            "UPDATE deliveries SET accepted_at = accepted_at - interval '2 days' WHERE order_id IN "
+            "(SELECT order_id FROM deliveries ORDER BY order_id LIMIT 3)"
+        )
         await deliver(bench.desk(Scripted(always(Kind.ACCEPTED)), policy=POLICY), await bench.dispatch())
 
     on_bench(work)

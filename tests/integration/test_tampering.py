@@ -214,14 +214,20 @@ def test_the_seals_alone_cut_off_are_told_too(journal: Sealed) -> None:
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ("INSERT INTO operations (operator, act, detail, at) VALUES ('o', 'x', '{}', now() - interval '2 days')",
-         "not sealed yet: 1 rows of operations are dated before they were written"),
-        ("INSERT INTO operations (operator, act, detail, tx) VALUES ('o', 'x', '{}', 1 << 40)",
-         "1 rows of operations are of transactions that are yet to come: after a restore run `relais migrate`"),
-        ("INSERT INTO operations (operator, act, detail, tx) VALUES ('o', 'x', '{}', -7)",
-         "1 rows of operations are of no transaction"),
+        (
+            "INSERT INTO operations (operator, act, detail, at) VALUES ('o', 'x', '{}', now() - interval '2 days')",
+            "not sealed yet: 1 rows of operations are dated before they were written",
+        ),
+        (
+            "INSERT INTO operations (operator, act, detail, tx) VALUES ('o', 'x', '{}', 1 << 40)",
+            "1 rows of operations are of transactions that are yet to come: after a restore run `relais migrate`",
+        ),
+        (
+            "INSERT INTO operations (operator, act, detail, tx) VALUES ('o', 'x', '{}', -7)",
+            "1 rows of operations are of no transaction",
+        ),
     ],
-)  # fmt: skip
+)
 def test_rows_that_no_block_can_hold_are_told(journal: Sealed, change: str, fault: str) -> None:
     async def commit_and_check() -> Chain:
         async with journal.engine.connect() as connection:
@@ -245,5 +251,7 @@ def test_the_audit_ends_with_1_and_names_what_was_tampered_with(
     assert "IS NOT WHAT WAS SEALED" in done.out
     found = json.loads(relais("audit", "--json").out)
     assert (found["sound"], found["balanced"], found["faults"]) == (
-        False, True, ["block 1: rows of receipts altered"],
-    )  # fmt: skip
+        False,
+        True,
+        ["block 1: rows of receipts altered"],
+    )

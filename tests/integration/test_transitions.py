@@ -58,9 +58,7 @@ async def happen(bench: Bench, event: str | list[Kind]) -> None:
     elif event == "die":
         await claim(bench.engine, list(await states(bench)), bench.settings)
     elif event == "rescue":
-        await bench.sql(
-            "UPDATE deliveries SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL"
-        )
+        await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL")
         await bench.rescue()
     elif event == "poll":
         kinds = [Kind.ACCEPTED, Kind.REFUSED, Kind.PENDING, Kind.ABSENT, Kind.UNKNOWN]

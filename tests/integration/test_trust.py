@@ -78,20 +78,28 @@ def test_the_first_proof_quarantines_and_what_was_answered_after_it_is_unknown(o
         taken = await claimed(bench, 4)
         early, liar, late, refused = (order.id for order in taken.orders)
         outcomes = [
-            told(Kind.ACCEPTED, early, -1), lie(liar), told(Kind.ACCEPTED, late, 1), told(Kind.REFUSED, refused, 1),
-        ]  # fmt: skip
+            told(Kind.ACCEPTED, early, -1),
+            lie(liar),
+            told(Kind.ACCEPTED, late, 1),
+            told(Kind.REFUSED, refused, 1),
+        ]
         for _ in range(2):  # the answer to the first commit may be lost
             await settled(bench, taken, outcomes)
         row = await bench.standing()
         assert (row["quarantined"], row["quarantined_by"], row["evidence"]) == (True, "relais", 3)
         assert row["held_why"] == f"wrong_digest, order {liar}: suspicious!"
         assert await against(bench) == [
-            ("wrong_digest", liar), ("answer_in_quarantine", late), ("answer_in_quarantine", refused),
-        ]  # fmt: skip
+            ("wrong_digest", liar),
+            ("answer_in_quarantine", late),
+            ("answer_in_quarantine", refused),
+        ]
         lives = {i: await reading.order(bench.engine, i) for i in (early, liar, late, refused)}
         assert {i: life["state"] for i, life in lives.items()} == {
-            early: "delivered", liar: "accepted", late: "accepted", refused: "accepted",
-        }  # fmt: skip
+            early: "delivered",
+            liar: "accepted",
+            late: "accepted",
+            refused: "accepted",
+        }
         assert {i: life["attempts"] for i, life in lives.items()} == {early: 1, liar: 0, late: 0, refused: 0}
         assert [lives[late]["receipt"], lives[late]["history"][0]["outcome"]] == [None, "unknown"]
         unsure = await bench.run(text("SELECT count(*) FROM deliveries WHERE unsure AND state = 'accepted'"))
@@ -280,9 +288,7 @@ def test_a_gate_is_shut_everywhere_before_a_quarantine_is_committed(on_bench: On
         assert not await theirs.open(), "nor afterwards"
         await release(bench.engine, "erp", "all is well")
         assert await ours.open()
-        await bench.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'relais gate'"
-        )
+        await bench.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'relais gate'")
         await auntil(lambda: not ours.is_open(), what="who has lost the journal may not send")
         for each in (ours, theirs, another):
             each.shut()

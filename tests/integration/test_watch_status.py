@@ -65,7 +65,7 @@ def terminal(env: Mapping[str, str], *arguments: str) -> Iterator[Terminal]:
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 80, 0, 0))
     process = subprocess.Popen(
         command(*arguments), stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True
-    )  # fmt: skip
+    )
     os.close(slave)
     try:
         yield Terminal(master, process)

@@ -138,9 +138,11 @@ class Bench:
             pass
 
     async def untold(self, client: str = "front") -> int:
-        return int((await self.sql(
-            "SELECT count(*) FROM notices WHERE client = :client AND told_at IS NULL", client=client
-        ))[0][0])  # fmt: skip
+        return int(
+            (await self.sql("SELECT count(*) FROM notices WHERE client = :client AND told_at IS NULL", client=client))[
+                0
+            ][0]
+        )
 
     async def standing(self, client: str = "front") -> dict[str, Any]:
         return next(row for row in await webhook_reading.every(self.engine) if row["client"] == client)
@@ -306,8 +308,9 @@ def test_one_that_its_receiver_never_takes_keeps_no_other_from_it(on_bench: OnBe
             receiver.answer = lambda event: response(500) if event["data"]["id"] == bad else OK
             for times in range(1, 5):
                 await bench.tell_all()
-                (row,) = await bench.sql("SELECT order_id, attempts, due_at - now() AS wait FROM notices "
-                                         "WHERE told_at IS NULL")  # fmt: skip
+                (row,) = await bench.sql(
+                    "SELECT order_id, attempts, due_at - now() AS wait FROM notices WHERE told_at IS NULL"
+                )
                 assert (str(row.order_id), row.attempts) == (bad, times)
                 assert row.wait.total_seconds() > 0.7 * 2**times
                 assert (await bench.standing())["standing"] == "fit"
@@ -614,8 +617,15 @@ def test_an_operator_adds_moves_rotates_disables_enables_and_removes(relais: Com
 
     done = on_bench(work)
     assert [row.act.removeprefix("webhook ") for row in done] == [
-        "add", "rotate", "rotate", "move", "disable", "enable", "remove", "add",
-    ]  # fmt: skip
+        "add",
+        "rotate",
+        "rotate",
+        "move",
+        "disable",
+        "enable",
+        "remove",
+        "add",
+    ]
     assert (done[0].detail, done[4].reason) == ({"client": "front", "host": "hooks.example"}, "they asked")
     assert "token" not in str(done)
     assert "whsec_" not in str(done)
@@ -631,8 +641,11 @@ def test_an_operator_sees_what_waits_and_tries_a_receiver(relais: CommandLine, o
             receiver.answer = lambda event: OK
             tried = await asyncio.to_thread(relais, "webhook", "test", "front", "--json")
             assert json.loads(tried.out) == {
-                "client": "front", "told": True, "status": 204, "answer": "answered 204",
-            }  # fmt: skip
+                "client": "front",
+                "told": True,
+                "status": 204,
+                "answer": "answered 204",
+            }
             headers, body = receiver.got[-1]
             event = Webhook(receiver.secret).verify(body, headers)
             assert (event["type"], event["data"]) == ("relais.test", {"client": "front"})

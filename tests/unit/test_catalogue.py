@@ -110,7 +110,5 @@ def test_the_demo_s_medicines_are_those_of_the_file() -> None:
 
 def test_the_medicines_name_their_source_and_licence() -> None:
     told = (DATA / "README.md").read_text(encoding="utf-8")
-    assert all(
-        words in told for words in ("Base de données publique des médicaments", "July 2026", "Licence Ouverte")
-    )
+    assert all(words in told for words in ("Base de données publique des médicaments", "July 2026", "Licence Ouverte"))
     assert (DATA / "medicines.csv").stat().st_size < 300_000

@@ -89,9 +89,12 @@ def test_pauses_double_to_their_bound() -> None:
 
 
 tallies = st.builds(
-    met, answered=st.integers(0, 200), failed=st.integers(0, 200), throttled=st.integers(0, 200),
+    met,
+    answered=st.integers(0, 200),
+    failed=st.integers(0, 200),
+    throttled=st.integers(0, 200),
     ago=st.floats(-100, 100),
-)  # fmt: skip
+)
 
 
 @given(st.lists(tallies, max_size=30))

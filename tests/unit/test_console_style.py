@@ -13,8 +13,11 @@ TEXT = [  # what is written on what
     *((ink, ground) for ink in ("ink", "soft", "accent", "good", "warn", "bad") for ground in GROUNDS),
     *(("ink", f"{kind}-ground") for kind in ("good", "warn", "bad", "quiet")),
     *((kind, f"{kind}-ground") for kind in ("good", "warn", "bad")),
-    ("soft", "quiet-ground"), ("accent", "quiet-ground"), ("accent-ink", "accent"), ("paper", "bad"),
-]  # fmt: skip
+    ("soft", "quiet-ground"),
+    ("accent", "quiet-ground"),
+    ("accent-ink", "accent"),
+    ("paper", "bad"),
+]
 SHAPES = [(shape, ground) for shape in ("edge", "accent", "in", "out", "third") for ground in GROUNDS]
 
 

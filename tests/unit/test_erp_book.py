@@ -13,10 +13,14 @@ START = datetime(2024, 10, 19, 12, tzinfo=UTC)
 
 def effect(number: int) -> Effect:
     return {
-        "id": f"00000000-0000-0000-0000-{number:012d}", "digest": "0" * 64,
-        "received_at": stamp(START + timedelta(seconds=number)), "reference": f"SIM-{number}",
-        "pharmacy": "990000002", "order_reference": f"é-{number}", "lines": [],
-    }  # fmt: skip
+        "id": f"00000000-0000-0000-0000-{number:012d}",
+        "digest": "0" * 64,
+        "received_at": stamp(START + timedelta(seconds=number)),
+        "reference": f"SIM-{number}",
+        "pharmacy": "990000002",
+        "order_reference": f"é-{number}",
+        "lines": [],
+    }
 
 
 def filled(file: Path, count: int = 10) -> Book:

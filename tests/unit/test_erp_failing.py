@@ -47,10 +47,17 @@ def test_only_what_surely_was_not_taken_may_go_again_to_an_erp_that_ignores_keys
 @pytest.mark.parametrize(
     ("row", "asked", "again"),
     [
-        ("429", None, False), ("429", 0.0, True), ("429", 2.0, True), ("429", 3.0, False),
-        ("503", None, True), ("503", 2.0, True), ("503", 30.0, False), ("500", None, False), ("401", None, False),
+        ("429", None, False),
+        ("429", 0.0, True),
+        ("429", 2.0, True),
+        ("429", 3.0, False),
+        ("503", None, True),
+        ("503", 2.0, True),
+        ("503", 30.0, False),
+        ("500", None, False),
+        ("401", None, False),
     ],
-)  # fmt: skip
+)
 def test_a_brief_pause_is_waited_for_and_a_long_one_is_not(row: str, asked: float | None, again: bool) -> None:
     failure = of_status(int(row))
     assert may_go_again(failure, asked, idempotent=True) is again
@@ -86,12 +93,24 @@ def test_an_exception_is_judged_by_whether_anything_was_sent(error: Exception, s
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
-        (None, None), ("", None), ("soon", None), ("-1", None), ("1.5", None), ("nan", None), ("1e9", None),
-        ("0", 0.0), (" 7 ", 7.0), ("3600", 3600.0), ("31536000", LONGEST_PAUSE), ("9" * 400, LONGEST_PAUSE),
-        ("Sat, 19 Oct 2024 12:00:30 GMT", 30.0), ("Sat, 19 Oct 2024 11:00:00 GMT", 0.0),
-        ("Sat, 19 Oct 2024 12:00:30 -0000", 30.0), ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_PAUSE),
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("1.5", None),
+        ("nan", None),
+        ("1e9", None),
+        ("0", 0.0),
+        (" 7 ", 7.0),
+        ("3600", 3600.0),
+        ("31536000", LONGEST_PAUSE),
+        ("9" * 400, LONGEST_PAUSE),
+        ("Sat, 19 Oct 2024 12:00:30 GMT", 30.0),
+        ("Sat, 19 Oct 2024 11:00:00 GMT", 0.0),
+        ("Sat, 19 Oct 2024 12:00:30 -0000", 30.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_PAUSE),
         ("Sat, 99 Oct 2024 12:00:30 GMT", None),
     ],
-)  # fmt: skip
+)
 def test_retry_after_is_read_and_bounded(header: str | None, seconds: float | None) -> None:
     assert pause_asked(header, NOW) == seconds

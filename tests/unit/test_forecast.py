@@ -281,8 +281,15 @@ def test_a_time_is_typed_in_three_ways() -> None:
 
 def test_the_sentence_says_what_is_so() -> None:
     now = datetime.now().astimezone().replace(hour=3, minute=0, second=0)
-    found = {"backend": "erp", "now": now, "backlog": 12_340, "p50": now + timedelta(hours=2), "why": None,
-             "p95": now + timedelta(hours=3), "assumes": None}  # fmt: skip
+    found = {
+        "backend": "erp",
+        "now": now,
+        "backlog": 12_340,
+        "p50": now + timedelta(hours=2),
+        "why": None,
+        "p95": now + timedelta(hours=3),
+        "assumes": None,
+    }
     assert sentence(found) == "The backlog of erp, 12,340 orders, will be empty at 05:00, and with 95 % by 06:00."
     assert "if the next canary gets through" in sentence({**found, "assumes": "the next canary gets through"})
     assert "as likely as not" in sentence({**found, "p95": None, "why": "it may not"})

@@ -44,9 +44,15 @@ def test_an_event_is_one_object_of_fields_in_utc(stream: io.StringIO) -> None:
     found = said(stream)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
     assert found == {
-        "level": "info", "logger": "relais.test", "event": "settled", "backend": "erp", "rate": 1.5, "orders": 3,
-        "why": "two words", "none": None,
-    }  # fmt: skip
+        "level": "info",
+        "logger": "relais.test",
+        "event": "settled",
+        "backend": "erp",
+        "rate": 1.5,
+        "orders": 3,
+        "why": "two words",
+        "none": None,
+    }
 
 
 def test_below_its_level_nothing_is_logged(stream: io.StringIO) -> None:

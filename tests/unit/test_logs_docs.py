@@ -41,9 +41,7 @@ def test_every_field_is_in_the_docs() -> None:
                 fields |= {each.value for each in keyword.value.keys if isinstance(each, ast.Constant)}
     section = DOCS.partition("## Fields")[2].partition("## Traces")[0]
     named = {
-        name
-        for row in section.splitlines()
-        for name in re.findall(r"`(\w+)`", row.split("|")[1] if "|" in row else "")
+        name for row in section.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if "|" in row else "")
     }
     assert len(fields) > 20
     assert fields <= named, "docs/logs.md lacks these"

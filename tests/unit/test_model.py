@@ -216,8 +216,10 @@ def test_each_fault_of_a_line(change: dict[str, Any], field: str, message: str) 
 def test_a_missing_field_is_named() -> None:
     assert [fault.field for fault in faults({})] == ["lines", "pharmacy", "reference"]
     assert [(fault.field, fault.line) for fault in faults(PLAIN | {"lines": [{}, 7]})] == [
-        ("lines.1.product", 1), ("lines.1.quantity", 1), ("lines.2", 2)
-    ]  # fmt: skip
+        ("lines.1.product", 1),
+        ("lines.1.quantity", 1),
+        ("lines.2", 2),
+    ]
 
 
 def test_every_fault_is_named_at_once_and_no_value_is_repeated() -> None:
@@ -234,20 +236,43 @@ def test_every_fault_is_named_at_once_and_no_value_is_repeated() -> None:
         }
     )
     assert [fault.field for fault in named] == [
-        "cut_off", "lines.1.product", "lines.1.quantity", "lines.2.quantity", "note", "pharmacy", "priority",
-        "reference", "extra",
-    ]  # fmt: skip
+        "cut_off",
+        "lines.1.product",
+        "lines.1.quantity",
+        "lines.2.quantity",
+        "note",
+        "pharmacy",
+        "priority",
+        "reference",
+        "extra",
+    ]
     assert "Dupont" not in str(Malformed(named))
 
 
 @pytest.mark.parametrize(
     "raw",
     [
-        b"", b" ", b"{", b"null", b"[]", b'"order"', b"7", b"\xff\xfe", b"\xef\xbb\xbf{}", b"{}{}", b"{'a': 1}",
-        b'{"note":"\xff"}', b'{"note":"\xed\xa0\x80"}', b'{"note":"\\ud800"}', b'{"note":"\x01"}', b'{"note":"a',
-        b'{"lines":' + b"[" * 100_000, b'{"quantity":' + b"9" * 10_000 + b"}", '{"é":1}'.encode("utf-16"),
+        b"",
+        b" ",
+        b"{",
+        b"null",
+        b"[]",
+        b'"order"',
+        b"7",
+        b"\xff\xfe",
+        b"\xef\xbb\xbf{}",
+        b"{}{}",
+        b"{'a': 1}",
+        b'{"note":"\xff"}',
+        b'{"note":"\xed\xa0\x80"}',
+        b'{"note":"\\ud800"}',
+        b'{"note":"\x01"}',
+        b'{"note":"a',
+        b'{"lines":' + b"[" * 100_000,
+        b'{"quantity":' + b"9" * 10_000 + b"}",
+        '{"é":1}'.encode("utf-16"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_json_object_is_refused_as_a_whole(raw: bytes) -> None:
     (fault,) = faults(raw)
     assert (fault.field, fault.line) == ("body", None)
@@ -276,9 +301,7 @@ def test_a_key_that_stands_twice_is_refused(text: str, expected: list[tuple[str,
 def test_a_quantity_that_stands_twice_is_named_by_its_line() -> None:
     twice = '{"product":"3731804","quantity":1,"quantity":100,"product":"3861547"}'
     raw = json.dumps(PLAIN).replace("[", '[{"product":"3200805","quantity":1},' + twice + ",")
-    assert [(fault.field, fault.line) for fault in faults(raw)] == [
-        ("lines.2.product", 2), ("lines.2.quantity", 2)
-    ]  # fmt: skip
+    assert [(fault.field, fault.line) for fault in faults(raw)] == [("lines.2.product", 2), ("lines.2.quantity", 2)]
 
 
 @given(orders, st.randoms(use_true_random=False), st.data())

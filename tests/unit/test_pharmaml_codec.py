@@ -33,9 +33,12 @@ from orders.pharmaml.messages import (
 )
 
 HEAD = Head(
-    Nature.REQ_EMISSION, Partner("OF", "00", "990000002", "Pharmacie é"), Partner("RE", "12", "04", "R"), "M1",
+    Nature.REQ_EMISSION,
+    Partner("OF", "00", "990000002", "Pharmacie é"),
+    Partner("RE", "12", "04", "R"),
+    "M1",
     date=datetime(2026, 1, 5, 12, 30),
-)  # fmt: skip
+)
 ORDER = Commande("990000002", ("12", "04"), "CMD-1", (Line(1, Codification.EAN13, "3400937318044", 2),))
 RAW = encode(Envelope(HEAD, ORDER), "UTF-8")
 
@@ -50,30 +53,55 @@ NUMBER = st.integers(1, 999_999_999)
 CODIFICATION = st.sampled_from(Codification)
 PARTNER = st.builds(Partner, st.sampled_from(["OF", "RE"]), SHORT, WORD, TEXT)
 HEADS = st.builds(
-    Head, st.sampled_from(Nature), PARTNER, PARTNER, WORD, st.none() | WORD, st.none() | MOMENT, TEXT, TEXT,
+    Head,
+    st.sampled_from(Nature),
+    PARTNER,
+    PARTNER,
+    WORD,
+    st.none() | WORD,
+    st.none() | MOMENT,
+    TEXT,
+    TEXT,
     st.sampled_from(["P", "T"]),
-)  # fmt: skip
+)
 OPTIONAL = st.none() | TEXT
 LINE = st.builds(
     Line, NUMBER, CODIFICATION, WORD, NUMBER, OPTIONAL, OPTIONAL, st.booleans(), st.booleans(), st.booleans()
 )
 REPLY_LINE = st.builds(
-    ReplyLine, NUMBER, NUMBER, CODIFICATION, WORD, st.integers(0, 99_999),
+    ReplyLine,
+    NUMBER,
+    NUMBER,
+    CODIFICATION,
+    WORD,
+    st.integers(0, 99_999),
     st.none() | st.builds(Shortage, st.integers(1, 9999), TEXT),
-)  # fmt: skip
+)
 CONTENTS: st.SearchStrategy[Content] = st.one_of(
     st.sampled_from(Action),
     st.builds(EnvelopeErreur, TEXT),
     st.builds(Erreur, WORD, st.tuples(SHORT, WORD), st.integers(1, 9999), TEXT),
     st.builds(
-        Commande, WORD, st.tuples(SHORT, WORD), WORD, st.lists(LINE, min_size=1, max_size=4).map(tuple),
-        st.none() | st.dates(), OPTIONAL, OPTIONAL, st.none() | MOMENT,
+        Commande,
+        WORD,
+        st.tuples(SHORT, WORD),
+        WORD,
+        st.lists(LINE, min_size=1, max_size=4).map(tuple),
+        st.none() | st.dates(),
+        OPTIONAL,
+        OPTIONAL,
+        st.none() | MOMENT,
     ),
     st.builds(
-        RepCommande, WORD, st.tuples(SHORT, WORD), WORD, st.lists(REPLY_LINE, min_size=1, max_size=4).map(tuple),
-        st.none() | WORD, st.none() | MOMENT,
+        RepCommande,
+        WORD,
+        st.tuples(SHORT, WORD),
+        WORD,
+        st.lists(REPLY_LINE, min_size=1, max_size=4).map(tuple),
+        st.none() | WORD,
+        st.none() | MOMENT,
     ),
-)  # fmt: skip
+)
 
 
 @given(st.builds(Envelope, HEADS, CONTENTS), st.sampled_from(["UTF-8", "ISO-8859-1"]))
@@ -104,10 +132,26 @@ def test_a_message_that_was_tampered_with_is_read_or_refused(at: int, gone: int,
         assert 1 <= len(found.detail) <= 128
 
 
-ELEMENTS = st.sampled_from([
-    "ENTETE", "EMETTEUR", "RECEPTEUR", "REF_MESSAGE", "DATE", "CORPS", "ACTION", "ERREUR", "MESSAGE_OFFICINE",
-    "COMMANDE", "NORMALE", "SPECIALE", "LIGNE_N", "DESTINATAIRE", "INDISPONIBILITE_N", "REP_COMMANDE",
-])  # fmt: skip
+ELEMENTS = st.sampled_from(
+    [
+        "ENTETE",
+        "EMETTEUR",
+        "RECEPTEUR",
+        "REF_MESSAGE",
+        "DATE",
+        "CORPS",
+        "ACTION",
+        "ERREUR",
+        "MESSAGE_OFFICINE",
+        "COMMANDE",
+        "NORMALE",
+        "SPECIALE",
+        "LIGNE_N",
+        "DESTINATAIRE",
+        "INDISPONIBILITE_N",
+        "REP_COMMANDE",
+    ]
+)
 ATTRIBUTES = st.dictionaries(
     st.sampled_from(["Id", "Id_Client", "Num_Ligne", "Quantite", "Code_Produit", "Date_livraison", "Partielle"]),
     st.sampled_from(["", "1", "0", "x", " 7 ", "-1", "2026-13-01", "9" * 40, "\u0661", "true"]),

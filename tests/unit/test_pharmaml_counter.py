@@ -47,9 +47,7 @@ from orders.states import State
 P = "990000002"
 ID = UUID("01a1b2c3-d4e5-7f60-8a9b-0c1d2e3f4a5b")
 ATENOLOL, INDAPAMIDE = "3400937318044", "3400938615470"
-HEAD = Head(
-    Nature.REQ_EMISSION, Partner("OF", "00", P, "Pharmacie é"), Partner("RE", "12", "04", "Répartiteur"), "M1"
-)
+HEAD = Head(Nature.REQ_EMISSION, Partner("OF", "00", P, "Pharmacie é"), Partner("RE", "12", "04", "Répartiteur"), "M1")
 FETCH = replace(HEAD, nature=Nature.REQ_RECEPTION, reference="V1")
 LINE = Line(1, Codification.EAN13, ATENOLOL, 2)
 
@@ -132,15 +130,27 @@ def refusal(reply: Envelope) -> tuple[int, str]:
         (Action.ACQUITTEMENT, FETCH, Statut.REFERENCE, "EN_REPONSE_A"),
         (commande(*[LINE] * (MOST_LINES + 1)), HEAD, Statut.MESSAGE, "2001 lignes"),
         (commande(LINE, replace(LINE, number=2, quantity=MOST_BOXES)), HEAD, Statut.MESSAGE, "Lignes 1, 2 : plus de"),
-        (commande(LINE, replace(LINE, number=7, codification=Codification.CLAIR, code="0")), HEAD, Statut.MESSAGE,
-         "Lignes 7 : code produit"),
-        (commande(*[replace(LINE, number=n, codification=Codification.SPECIALE) for n in range(1, 13)]), HEAD,
-         Statut.MESSAGE, "Lignes 1, 2, 3, 4, 5, 6, 7, 8 et 4 autres"),
-        (commande(replace(LINE, code="3400937318045"), replace(LINE, number=2, code="3731804")), HEAD, Statut.MESSAGE,
-         "Lignes 1, 2 : code produit"),
+        (
+            commande(LINE, replace(LINE, number=7, codification=Codification.CLAIR, code="0")),
+            HEAD,
+            Statut.MESSAGE,
+            "Lignes 7 : code produit",
+        ),
+        (
+            commande(*[replace(LINE, number=n, codification=Codification.SPECIALE) for n in range(1, 13)]),
+            HEAD,
+            Statut.MESSAGE,
+            "Lignes 1, 2, 3, 4, 5, 6, 7, 8 et 4 autres",
+        ),
+        (
+            commande(replace(LINE, code="3400937318045"), replace(LINE, number=2, code="3731804")),
+            HEAD,
+            Statut.MESSAGE,
+            "Lignes 1, 2 : code produit",
+        ),
         (commande(replace(LINE, code="3000000263068")), HEAD, Statut.MESSAGE, "3400 ou 3401"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_taken_is_answered_in_words(content: Content, head: Head, status: Statut, words: str) -> None:
     asked = Asked()
     found, detail = refusal(ask(asked, content, head))
@@ -180,10 +190,11 @@ def test_lines_of_one_product_become_one_and_are_told_apart_in_the_reply() -> No
     order, origin = to_order(
         HEAD,
         commande(
-            Line(10, Codification.CIP39, "3731804", 2), Line(20, Codification.EAN13, INDAPAMIDE, 5),
+            Line(10, Codification.CIP39, "3731804", 2),
+            Line(20, Codification.EAN13, INDAPAMIDE, 5),
             Line(30, Codification.EAN13, ATENOLOL, 3),
         ),
-    )  # fmt: skip
+    )
     assert [(line.product, line.quantity) for line in order.lines] == [(ATENOLOL, 5), (INDAPAMIDE, 5)]
     accepted = [
         {"line": 1, "product": ATENOLOL, "accepted": 4, "reason": "0005 Manque rayon"},
@@ -191,12 +202,16 @@ def test_lines_of_one_product_become_one_and_are_told_apart_in_the_reply() -> No
     ]
     reply = reply_to(Deposited(ID, "C1", State.DELIVERED, origin, accepted, "ERP-77"), P, ("12", "04"))
     assert reply == RepCommande(
-        P, ("12", "04"), "C1", (
+        P,
+        ("12", "04"),
+        "C1",
+        (
             ReplyLine(1, 10, Codification.CIP39, "3731804", 2),
             ReplyLine(2, 20, Codification.EAN13, INDAPAMIDE, 5),
             ReplyLine(3, 30, Codification.EAN13, ATENOLOL, 2, Shortage(5, "Manque rayon")),
-        ), "ERP-77",
-    )  # fmt: skip
+        ),
+        "ERP-77",
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,9 +237,11 @@ def test_comments_and_the_wanted_day_go_into_the_note_within_its_bounds() -> Non
         return to_order(HEAD, commande(*lines, **more))[0].note
 
     told = commande(
-        replace(LINE, comment="pour \x80 5\tet\x81"), comment="l\x92\u0153il", delivery_comment=" ",
+        replace(LINE, comment="pour \x80 5\tet\x81"),
+        comment="l\x92\u0153il",
+        delivery_comment=" ",
         delivery=date(2026, 1, 6),
-    )  # fmt: skip
+    )
     assert (
         to_order(HEAD, told)[0].note == "Date_livraison 2026-01-06\nl\u2019\u0153il\nLigne 1 : pour \u20ac 5 et\ufffd"
     )
@@ -263,10 +280,12 @@ def test_whatever_can_be_written_is_an_order_or_refused(told: Commande) -> None:
 def test_the_deposit_is_emptied_reply_by_reply() -> None:
     _, origin = to_order(HEAD, commande())
     other = UUID(int=ID.int + 1)
-    asked = Asked(deposit=[
-        Deposited(ID, "C1", State.DELIVERED, origin, [{"line": 1, "accepted": 2, "reason": None}], "E1"),
-        Deposited(other, "C2", State.CANCELLED, origin),
-    ])  # fmt: skip
+    asked = Asked(
+        deposit=[
+            Deposited(ID, "C1", State.DELIVERED, origin, [{"line": 1, "accepted": 2, "reason": None}], "E1"),
+            Deposited(other, "C2", State.CANCELLED, origin),
+        ]
+    )
     first = again = ask(asked, Action.VIDAGE, FETCH)
     again = ask(asked, Action.VIDAGE, FETCH)
     assert first == again

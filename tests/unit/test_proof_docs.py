@@ -17,9 +17,7 @@ DOCS = (Path(__file__).parents[2] / "docs" / "proof.md").read_text(encoding="utf
 KEYS = keys_of(SecretStr("5e" * 32))
 KEY = next(iter(KEYS.values()))
 SEAL = signed(
-    Seal(
-        7, 0, 10, 20, {"orders": Content(2, "ab" * 32)}, datetime(2024, 10, 19, 14, tzinfo=UTC), "été", FIRST, KEY.id
-    ),
+    Seal(7, 0, 10, 20, {"orders": Content(2, "ab" * 32)}, datetime(2024, 10, 19, 14, tzinfo=UTC), "été", FIRST, KEY.id),
     KEY,
 )
 

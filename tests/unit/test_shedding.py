@@ -107,27 +107,51 @@ def test_a_batch_waits_until_there_is_room_and_asks_again_in_between(monkeypatch
     assert limit.asked == [("front", 500, 10, None)] * 3
 
 
-def read(metrics: Metrics, *, mode: Mode = Mode.JOURNAL, gate: Gate | None = None, rate: Pauses | None = None,
-         listeners: int = 0) -> dict[str, float]:  # fmt: skip
+def read(
+    metrics: Metrics,
+    *,
+    mode: Mode = Mode.JOURNAL,
+    gate: Gate | None = None,
+    rate: Pauses | None = None,
+    listeners: int = 0,
+) -> dict[str, float]:
     text = metrics.render(Now(mode, gate or Gate(1, 1), rate, listeners)).decode()
     return {
         sample.name + "".join(f",{value}" for value in sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text) for sample in family.samples
-    }  # fmt: skip
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 def test_orders_are_counted_by_what_was_answered() -> None:
     metrics = Metrics()
     for answer in (
-        Accepted(uuid4(), False, "journal"), Accepted(uuid4(), False, "spill"), Accepted(uuid4(), True, "spill"),
-        Conflict("1"), KeyReused("1"), Malformed([]), Throttled(1.0), Busy(""), JournalDown(""), RuntimeError(""),
-    ):  # fmt: skip
+        Accepted(uuid4(), False, "journal"),
+        Accepted(uuid4(), False, "spill"),
+        Accepted(uuid4(), True, "spill"),
+        Conflict("1"),
+        KeyReused("1"),
+        Malformed([]),
+        Throttled(1.0),
+        Busy(""),
+        JournalDown(""),
+        RuntimeError(""),
+    ):
         metrics.placed(answer)
     found = read(metrics)
     assert {answer: found[f"relais_intake_orders_total,{answer}"] for answer in ANSWERS} == {
-        "accepted": 1, "spilled": 1, "repeated": 1, "conflict": 2, "malformed": 1, "unauthorised": 0, "forbidden": 0,
-        "throttled": 1, "shed": 1, "unavailable": 1, "failed": 1,
-    }  # fmt: skip
+        "accepted": 1,
+        "spilled": 1,
+        "repeated": 1,
+        "conflict": 2,
+        "malformed": 1,
+        "unauthorised": 0,
+        "forbidden": 0,
+        "throttled": 1,
+        "shed": 1,
+        "unavailable": 1,
+        "failed": 1,
+    }
 
 
 def test_requests_are_counted_by_route_and_class_of_status() -> None:

@@ -77,8 +77,9 @@ def test_the_catalogue_may_flag_classes_in_columns_of_their_own(tmp_path: Path) 
     path = tmp_path / "catalogue.csv"
     path.write_text(f"cip13,label,withdrawn,max_quantity,narcotic,quota\n{COLD},A,0,,0,\n{STRONG},B,0,,1,yes\n")
     assert {code: one.classes for code, one in load_catalogue(path).items()} == {
-        COLD: frozenset(), STRONG: frozenset({"narcotic", "quota"}),
-    }  # fmt: skip
+        COLD: frozenset(),
+        STRONG: frozenset({"narcotic", "quota"}),
+    }
     path.write_text(f"cip13,label,withdrawn,max_quantity,cold_chain\n{COLD},A,0,,cold\n")
     with pytest.raises(BadList, match="0 or 1") as caught:
         load_catalogue(path)

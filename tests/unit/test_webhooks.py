@@ -31,17 +31,29 @@ TOLD, DOWN, BUSY, GONE = (
 def event(**changes: Any) -> dict[str, Any]:
     body = {
         "lines": [{"product": "3400937318044", "quantity": 5}, {"product": "3400938615470", "quantity": 2}],
-        "note": "pour Mme Durand", "pharmacy": "990000002", "reference": "CMD-é1",
-    }  # fmt: skip
+        "note": "pour Mme Durand",
+        "pharmacy": "990000002",
+        "reference": "CMD-é1",
+    }
     return {
-        "at": NOW, "state": "delivered", "reason": None, "error": None, "attempts": 2, "order_id": UUID(int=7),
-        "pharmacy": "990000002", "reference": "CMD-é1", "body": json.dumps(body).encode(), "erp_reference": "ERP-9",
-        "receipt": json.dumps([
-            {"line": 2, "product": "3400938615470", "accepted": 2, "reason": None},
-            {"line": 1, "product": "3400937318044", "accepted": 3, "reason": "out of stock"},
-        ]),
+        "at": NOW,
+        "state": "delivered",
+        "reason": None,
+        "error": None,
+        "attempts": 2,
+        "order_id": UUID(int=7),
+        "pharmacy": "990000002",
+        "reference": "CMD-é1",
+        "body": json.dumps(body).encode(),
+        "erp_reference": "ERP-9",
+        "receipt": json.dumps(
+            [
+                {"line": 2, "product": "3400938615470", "accepted": 2, "reason": None},
+                {"line": 1, "product": "3400937318044", "accepted": 3, "reason": "out of stock"},
+            ]
+        ),
         **changes,
-    }  # fmt: skip
+    }
 
 
 def test_a_delivered_order_is_told_with_what_the_erp_accepted_of_each_line_and_without_its_note() -> None:
@@ -50,15 +62,27 @@ def test_a_delivered_order_is_told_with_what_the_erp_accepted_of_each_line_and_w
         "type": "order.delivered",
         "timestamp": "2024-10-19T12:00:00Z",
         "data": {
-            "id": str(UUID(int=7)), "pharmacy": "990000002", "reference": "CMD-é1", "state": "delivered",
-            "reason": None, "error": None, "attempts": 2, "erp_reference": "ERP-9",
+            "id": str(UUID(int=7)),
+            "pharmacy": "990000002",
+            "reference": "CMD-é1",
+            "state": "delivered",
+            "reason": None,
+            "error": None,
+            "attempts": 2,
+            "erp_reference": "ERP-9",
             "lines": [
-                {"line": 1, "product": "3400937318044", "quantity": 5, "accepted": 3, "missing": 2,
-                 "reason": "out of stock"},
+                {
+                    "line": 1,
+                    "product": "3400937318044",
+                    "quantity": 5,
+                    "accepted": 3,
+                    "missing": 2,
+                    "reason": "out of stock",
+                },
                 {"line": 2, "product": "3400938615470", "quantity": 2, "accepted": 2, "missing": 0, "reason": None},
             ],
         },
-    }  # fmt: skip
+    }
     assert b"Durand" not in body
 
 
@@ -113,21 +137,43 @@ def test_what_the_docs_show_is_what_is_told() -> None:
     assert example["data"]["lines"][0].keys() == told["data"]["lines"][0].keys()
 
 
-@pytest.mark.parametrize("url", [
-    "https://pharmacy.example/hooks?x=1", "https://10.0.0.7:8443/", "http://localhost:9000/h", "http://127.0.0.1/",
-    "http://[::1]:80/hook",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://pharmacy.example/hooks?x=1",
+        "https://10.0.0.7:8443/",
+        "http://localhost:9000/h",
+        "http://127.0.0.1/",
+        "http://[::1]:80/hook",
+    ],
+)
 def test_urls_that_may_be_told(url: str) -> None:
     assert webhooks.check(url) == url
 
 
-@pytest.mark.parametrize("url", [
-    "http://pharmacy.example/", "http://127.0.0.1.example.com/", "http://2130706433/", "ftp://pharmacy.example/",
-    "file:///etc/passwd", "gopher://127.0.0.1:6379/", "https://", "//pharmacy.example/", "pharmacy.example",
-    "https://user:word@pharmacy.example/", "https://user@pharmacy.example/", "https://pharmacy.example/#part",
-    "https://pharmacy.example:99999/", "https://pharmacy.example/\r\nX: y", "https://pharmacy.example/a b",
-    "https://[::1/", "https://pharmacy.example/" + "x" * 2000, "",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://pharmacy.example/",
+        "http://127.0.0.1.example.com/",
+        "http://2130706433/",
+        "ftp://pharmacy.example/",
+        "file:///etc/passwd",
+        "gopher://127.0.0.1:6379/",
+        "https://",
+        "//pharmacy.example/",
+        "pharmacy.example",
+        "https://user:word@pharmacy.example/",
+        "https://user@pharmacy.example/",
+        "https://pharmacy.example/#part",
+        "https://pharmacy.example:99999/",
+        "https://pharmacy.example/\r\nX: y",
+        "https://pharmacy.example/a b",
+        "https://[::1/",
+        "https://pharmacy.example/" + "x" * 2000,
+        "",
+    ],
+)
 def test_urls_that_may_not(url: str) -> None:
     with pytest.raises(Malformed) as refused:
         webhooks.check(url)

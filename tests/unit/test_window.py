@@ -38,8 +38,10 @@ def test_a_backlog_drains_at_the_limit_without_tripping_the_circuit(limit: Limit
 @given_settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(
     limit=st.builds(Limit, st.integers(20, 60), st.floats(0, 0.2), st.floats(20, 120)),
-    children=st.integers(2, 4), latency=st.floats(0.05, 0.4), seed=st.integers(0, 1000),
-)  # fmt: skip
+    children=st.integers(2, 4),
+    latency=st.floats(0.05, 0.4),
+    seed=st.integers(0, 1000),
+)
 def test_whatever_the_limit_and_its_drift(limit: Limit, children: int, latency: float, seed: int) -> None:
     drained = Drain(4_000, limit, children=children, latency=latency, seed=seed).run()
     assert drained.trips <= 2

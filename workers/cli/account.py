@@ -41,13 +41,14 @@ ROLES = "viewer looks, operator acts, approver also lets go."
 
 @account.command("add")
 def add(
-    ctx: typer.Context, name: New,
+    ctx: typer.Context,
+    name: New,
     role: Annotated[str, typer.Option(autocompletion=completing.roles, help=ROLES)],
     oidc: Annotated[
         str | None, typer.Option(metavar="SUBJECT", help="Comes by the identity provider, which knows them as that.")
     ] = None,
     password_file: Secret = None,
-) -> None:  # fmt: skip
+) -> None:
     """Make an account. With --oidc it has no password, unless a file of one is given as well."""
     from workers.cli import show
     from workers.console.access import accounts
@@ -82,10 +83,10 @@ def listed(ctx: typer.Context, as_json: Json = False) -> None:
 
 @account.command("role")
 def role(
-    ctx: typer.Context, name: Name, new: Annotated[
-        str, typer.Argument(metavar="ROLE", autocompletion=completing.roles, help=ROLES)
-    ],
-) -> None:  # fmt: skip
+    ctx: typer.Context,
+    name: Name,
+    new: Annotated[str, typer.Argument(metavar="ROLE", autocompletion=completing.roles, help=ROLES)],
+) -> None:
     """Give an account another role; it is logged out."""
     from workers.console.access import accounts
 

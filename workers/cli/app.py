@@ -32,14 +32,16 @@ from workers.cli.webhooks import webhook
 from workers.cli.worker import worker
 
 app = typer.Typer(
-    name="relais", no_args_is_help=True, pretty_exceptions_enable=False,
+    name="relais",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich's help looks better and takes 0.3 s more
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Relais stands between an ordering front end and its ERP: it takes every order durably, and holds it "
     "untouched while the ERP is down.",
     epilog="Settings come from RELAIS_* variables or a .env file. Exit codes: 0 good, 1 the answer is bad, "
     "2 could not be done.",
-)  # fmt: skip
+)
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "up": servers.up,
@@ -101,12 +103,17 @@ def common(
 for name, command in COMMANDS.items():
     app.command(name)(command)
 groups = {
-    "order": reports.order, "replay": replay, "dead": dead, "client": client, "key": key, "spool": spool,
+    "order": reports.order,
+    "replay": replay,
+    "dead": dead,
+    "client": client,
+    "key": key,
+    "spool": spool,
     "spill": spill,
     "queue": queue,
     "webhook": webhook,
     "account": account,
-}  # fmt: skip
+}
 for name, group in groups.items():
     app.add_typer(group, name=name)
 

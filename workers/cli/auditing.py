@@ -83,9 +83,15 @@ def audit(
 
 
 def _audit(
-    ctx: typer.Context, by: Literal["hour", "day"] | None, anchors: Path | None, report: Path | None,
-    since: datetime | None, until: datetime | None, *, as_json: bool,
-) -> bool:  # fmt: skip
+    ctx: typer.Context,
+    by: Literal["hour", "day"] | None,
+    anchors: Path | None,
+    report: Path | None,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    as_json: bool,
+) -> bool:
     """One audit; whether all is well."""
     from workers.cli import show
     from workers.cli.progress import bar
@@ -117,21 +123,30 @@ def document(proof: Proof) -> dict[str, Any]:
     """The proof for scripts."""
     ledger = asdict(proof.ledger)
     return {
-        "sound": proof.sound, "balanced": proof.ledger.balanced, **ledger, "faults": proof.faults,
-        "remarks": proof.chain.remarks, "ids": proof.books.ids, "by": proof.books.unit,
+        "sound": proof.sound,
+        "balanced": proof.ledger.balanced,
+        **ledger,
+        "faults": proof.faults,
+        "remarks": proof.chain.remarks,
+        "ids": proof.books.ids,
+        "by": proof.books.unit,
         "slices": [{**asdict(each), "balanced": each.balanced} for each in proof.books.slices],
-        "seals": seals(proof), "receipts": {"signed": proof.signatures.signed, "wrong": proof.signatures.wrong},
+        "seals": seals(proof),
+        "receipts": {"signed": proof.signatures.signed, "wrong": proof.signatures.wrong},
         "at": proof.at,
-    }  # fmt: skip
+    }
 
 
 def seals(proof: Proof) -> dict[str, Any]:
     """What is sealed and anchored."""
     chain = proof.chain
     return {
-        "blocks": chain.blocks, "rows": chain.rows, "unsealed": chain.unsealed, "anchored": chain.anchored,
+        "blocks": chain.blocks,
+        "rows": chain.rows,
+        "unsealed": chain.unsealed,
+        "anchored": chain.anchored,
         "last": chain.last.sealed_at if chain.last else None,
-    }  # fmt: skip
+    }
 
 
 def show_proof(proof: Proof) -> None:

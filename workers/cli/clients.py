@@ -50,11 +50,15 @@ Register = Annotated[
 
 @client.command("add")
 def add(
-    ctx: typer.Context, name: Name, scope: Scopes = None, pharmacy: Codes = None, pharmacies: Register = None,
+    ctx: typer.Context,
+    name: Name,
+    scope: Scopes = None,
+    pharmacy: Codes = None,
+    pharmacies: Register = None,
     rate: Annotated[float | None, typer.Option(help="Orders a second; the default of the settings if unset.")] = None,
     burst: Annotated[int | None, typer.Option(help="Orders at once; two seconds' worth if unset.")] = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Make an API key for a client. The key is shown this once and stored nowhere."""
     from orders import clients
     from workers.cli import show
@@ -76,11 +80,15 @@ def add(
 
 @client.command("change")
 def change(
-    ctx: typer.Context, name: Name, scope: Scopes = None, pharmacy: Codes = None, pharmacies: Register = None,
+    ctx: typer.Context,
+    name: Name,
+    scope: Scopes = None,
+    pharmacy: Codes = None,
+    pharmacies: Register = None,
     any_pharmacy: Annotated[bool, typer.Option("--any-pharmacy", help="It may order for any again.")] = False,
     rate: Annotated[str | None, typer.Option(metavar="R|default", help="Orders a second.")] = None,
     burst: Annotated[str | None, typer.Option(metavar="N|default", help="Orders at once.")] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Change what a client may, within seconds everywhere and with the same key; what is not named stays."""
     from orders import clients
     from workers.cli import show
@@ -122,8 +130,9 @@ def rotate(
     ] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Every client that has a key in force.")] = False,
     overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old keys stay in force.")] = "24h",
-    yes: Yes = False, as_json: Json = False,
-) -> None:  # fmt: skip
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
     """Make new keys in place of the old ones, shown this once; with --all as CSV (client, key) to be sent out."""
     from workers.cli import show
 

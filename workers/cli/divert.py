@@ -57,9 +57,7 @@ def divert(
     if although_unknown and not orders:
         raise Failure("--although-unknown goes with --order: what may be with its backend is moved by name")
     ids = tuple(dict.fromkeys(orders)) if orders else None
-    choice = Choice(
-        pharmacy=pharmacy, priority=priority, older=older, younger=younger, backend=of, ids=ids
-    )  # fmt: skip
+    choice = Choice(pharmacy=pharmacy, priority=priority, older=older, younger=younger, backend=of, ids=ids)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, to, although_unknown, as_json), "diverted": 0}
     if not dry_run and report["preview"]["orders"]:
         confirm(f"Divert {report['preview']['orders']:,} orders to {to}?", yes)
@@ -98,12 +96,11 @@ def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool
         facts = {name: value for name, value in found.items() if name not in ("sample", "backends")}
         show.facts(f"To {to}: orders of the backlog", facts)
         if found["sample"]:
-            show.table(
-                "The oldest of them", found["sample"], ("id", "pharmacy", "reference", "backend", "accepted_at")
-            )
+            show.table("The oldest of them", found["sample"], ("id", "pharmacy", "reference", "backend", "accepted_at"))
     if choice.ids is not None and found["orders"] < len(choice.ids):
         raise Failure(
             f"nothing was done: only {found['orders']} of {len(choice.ids)} can be moved; "
-            f"{found['left_unknown'] + found['left_on_their_way']} may be with their backend", BAD,
-        )  # fmt: skip
+            f"{found['left_unknown'] + found['left_on_their_way']} may be with their backend",
+            BAD,
+        )
     return found

@@ -121,10 +121,11 @@ def show_forecast(found: Mapping[str, Any]) -> None:
         "arrivals": f"{arrivals['per_hour']:,.0f} in the next hour ({arrivals['basis']})",
         "rate": _shown(rate) if rate else "not known: --rate says what if",
         "ramp": f"from {show.moment(start['at'])}, window {start['window']}, at full rate after {span(start['ramp'])}"
-        if rate else None,
+        if rate
+        else None,
         "empty, P50": _both(found["p50"]),
         "empty, P95": _both(found["p95"]),
-    }  # fmt: skip
+    }
     show.facts("Forecast", facts | {"past their cut-off": found["missed"] or None})
     if late := [each for each in found["cut_offs"] if each["late_p95"]]:
         headings = ("cut_off", "priority", "orders", "late_p50", "late_p95")

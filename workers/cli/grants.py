@@ -31,9 +31,7 @@ def pharmacies_of(codes: list[str] | None, path: Path | None) -> list[str] | Non
     return sorted({*(codes or ()), *(load_register(path) if path else ())})
 
 
-def changes_of(
-    pharmacies: list[str] | None, any_pharmacy: bool, rate: str | None, burst: str | None
-) -> dict[str, Any]:
+def changes_of(pharmacies: list[str] | None, any_pharmacy: bool, rate: str | None, burst: str | None) -> dict[str, Any]:
     """The columns to change; None is back to any, or to the default. Failure when they make no sense."""
     values: dict[str, Any] = {}
     if any_pharmacy and pharmacies is not None:

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-Directory = Annotated[
-    Path, typer.Argument(metavar="DIR", file_okay=False, help="Where the secrets are, a file each.")
-]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Where the secrets are, a file each.")]
 
 
 def secrets(

@@ -93,7 +93,12 @@ def client(url: str, key: str, spool: Path, heard: Callable[[int, Outcome], None
     known = ClientSettings()
     try:
         return OrderClient(
-            url, key, spool, most_orders=known.spool_orders, most_bytes=known.spool_bytes, heard=heard,
-        )  # fmt: skip
+            url,
+            key,
+            spool,
+            most_orders=known.spool_orders,
+            most_bytes=known.spool_bytes,
+            heard=heard,
+        )
     except ValueError as error:
         raise Failure(str(error)) from None

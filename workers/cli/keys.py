@@ -51,9 +51,12 @@ def add(ctx: typer.Context, backend: Backend, file: File, key_id: KeyId = None) 
 
 @key.command("rotate")
 def rotate(
-    ctx: typer.Context, backend: Backend, file: File, key_id: KeyId = None,
+    ctx: typer.Context,
+    backend: Backend,
+    file: File,
+    key_id: KeyId = None,
     overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old keys stay in force.")] = "24h",
-) -> None:  # fmt: skip
+) -> None:
     """Register a new public key; those in force end after the overlap."""
     from orders import receipt_keys
     from workers.cli import show
@@ -72,10 +75,11 @@ def rotate(
 
 @key.command("revoke")
 def revoke(
-    ctx: typer.Context, backend: Backend,
+    ctx: typer.Context,
+    backend: Backend,
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `relais key list` shows it.")],
     reason: Annotated[str, typer.Option(help="Why, for the record.")],
-) -> None:  # fmt: skip
+) -> None:
     """Put a key out of force for good, within seconds everywhere: a receipt signed with it is evidence."""
     from orders import receipt_keys
     from workers.cli import show

@@ -124,9 +124,7 @@ def _backends(found: Mapping[str, Any]) -> Table:
     for name in dict.fromkeys([*known, *(lane["backend"] for lane in lanes(found))]):
         own = [lane for lane in lanes(found) if lane["backend"] == name]
         first = [Text(clean(name), style="bold"), *_gate(known.get(name), sum(lane["out"] for lane in own))]
-        rows = [(lane["priority"], f"{lane['orders']:,}", age(lane["oldest"], now)) for lane in own] or [
-            ("", "0", "")
-        ]
+        rows = [(lane["priority"], f"{lane['orders']:,}", age(lane["oldest"], now)) for lane in own] or [("", "0", "")]
         for number, row in enumerate(rows):
             drawn.add_row(*(first if number == 0 else ["", "", ""]), *row)
     return drawn

@@ -51,8 +51,12 @@ def bar(label: str, total: int | None) -> Iterator[Bar]:
     """A bar for `total` steps, None while nobody knows how many; it stays on the screen when it is done."""
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[news]}", style="yellow", markup=False),
-    )  # fmt: skip
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield Bar(progress, progress.add_task(label, total=total, news=""))

@@ -70,9 +70,7 @@ def reconcile(
     return None
 
 
-def _check(
-    since: datetime | None, until: datetime | None, resume: int | None, runs: bool, mere_dry_run: bool
-) -> None:
+def _check(since: datetime | None, until: datetime | None, resume: int | None, runs: bool, mere_dry_run: bool) -> None:
     """Failure when the options do not go together."""
     if sum((since is not None, resume is not None, runs)) != 1:
         raise Failure("say --since TIME, or --resume NUMBER, or --list")

@@ -94,8 +94,11 @@ def rate(
     name = backend_of(settings_of(ctx), words[0] if len(words) == 2 else None)
     wanted = _rate(words)
     on_journal(ctx, lambda engine, _: replays.limit(engine, name, wanted, reason))
-    show.say(f"{name} gets as many orders as its window lets." if wanted is None
-             else f"{name} gets at most {wanted:g} orders a second.")  # fmt: skip
+    show.say(
+        f"{name} gets as many orders as its window lets."
+        if wanted is None
+        else f"{name} gets at most {wanted:g} orders a second."
+    )
 
 
 def _rate(words: list[str]) -> float | None:

@@ -33,9 +33,10 @@ class _StartByDefault(TyperGroup):
 
 
 replay = typer.Typer(
-    cls=_StartByDefault, no_args_is_help=False,
+    cls=_StartByDefault,
+    no_args_is_help=False,
     help="Put the backlog through again, step by step: 1 order, 10, 100, then all. `replay OPTIONS` starts one.",
-)  # fmt: skip
+)
 
 
 for _name, _step in STEPS.items():
@@ -46,9 +47,7 @@ for _name, _step in STEPS.items():
 def start(
     ctx: typer.Context,
     backend: Backend = None,
-    stage_hold: Annotated[
-        bool, typer.Option("--stage-hold", help="Wait for `replay next` after each stage.")
-    ] = False,
+    stage_hold: Annotated[bool, typer.Option("--stage-hold", help="Wait for `replay next` after each stage.")] = False,
     pharmacy: Pharmacy = None,
     older: Older = None,
     younger: Younger = None,
@@ -71,9 +70,14 @@ def start(
     from workers.replay import Choice
 
     choice = Choice(
-        state=State.DEAD if reason else State.ACCEPTED, pharmacy=pharmacy, priority=priority, reason=reason,
-        older=older, younger=younger, backend=backend if reason else backend_of(settings_of(ctx), backend),
-    )  # fmt: skip
+        state=State.DEAD if reason else State.ACCEPTED,
+        pharmacy=pharmacy,
+        priority=priority,
+        reason=reason,
+        older=older,
+        younger=younger,
+        backend=backend if reason else backend_of(settings_of(ctx), backend),
+    )
     report: dict[str, Any] = {"preview": preview(ctx, choice, as_json), "replayed": 0}
     if not dry_run and report["preview"]["orders"]:
         confirm(f"Replay {report['preview']['orders']:,} orders?", yes)
@@ -105,9 +109,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
         show.line("No replay was ever started.")
 
 
-def _step_by_step(
-    ctx: typer.Context, choice: Choice, because: str | None, *, hold: bool, wait: bool
-) -> dict[str, Any]:
+def _step_by_step(ctx: typer.Context, choice: Choice, because: str | None, *, hold: bool, wait: bool) -> dict[str, Any]:
     from workers import replays
     from workers.cli import show
     from workers.cli.watching import followed

@@ -68,10 +68,14 @@ def show_life(life: Mapping[str, Any]) -> None:
     show.facts(f"Order {life['id']}", facts)
     taken = {line["line"]: line for line in receipt["lines"]} if receipt else {}
     lines = [
-        {"line": number, **line, "accepted": taken.get(number, {}).get("accepted"),
-         "why": taken.get(number, {}).get("reason")}
+        {
+            "line": number,
+            **line,
+            "accepted": taken.get(number, {}).get("accepted"),
+            "why": taken.get(number, {}).get("reason"),
+        }
         for number, line in enumerate(ordered["lines"], 1)
-    ]  # fmt: skip
+    ]
     show.table("Lines", lines, ("line", "product", "quantity", "accepted", "why"))
     headings = ("started_at", "ended_at", "outcome", "status", "detail", "worker")
     show.table("Attempts", life["history"], headings)
@@ -131,8 +135,17 @@ def show_status(found: Mapping[str, Any]) -> None:
 
     if found["journal"] is None:
         headings = (
-            "name", "circuit", "window", "rate", "paused", "quarantined", "evidence", "since", "succeeded_at", "held",
-        )  # fmt: skip
+            "name",
+            "circuit",
+            "window",
+            "rate",
+            "paused",
+            "quarantined",
+            "evidence",
+            "since",
+            "succeeded_at",
+            "held",
+        )
         show.table("Backends", found["backends"], headings)
         for step in found["replays"]:
             show_replay(step)

@@ -43,9 +43,11 @@ def seal(
         return
     done = on_journal(ctx, lambda engine, settings: sealed(engine, settings, acknowledge))
     found = {
-        "block": done.seal.block if done.seal else None, "rows": done.seal.rows if done.seal else 0,
-        "anchored": done.anchored, "error": done.error,
-    }  # fmt: skip
+        "block": done.seal.block if done.seal else None,
+        "rows": done.seal.rows if done.seal else 0,
+        "anchored": done.anchored,
+        "error": done.error,
+    }
     show.document(found) if as_json else show.line(_sentence(done))
     if done.error:
         raise typer.Exit(BAD)

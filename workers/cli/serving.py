@@ -58,9 +58,17 @@ def _serve(app: ASGIApp, end_streams: Callable[[], Awaitable[None]], listening: 
     """Until a signal stops it; whether it ever started."""
     logging.getLogger("uvicorn").setLevel(max(logging.getLogger().level, logging.WARNING))
     options = uvicorn.Config(
-        app, loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False,
-        log_config=None, server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE,
-    )  # fmt: skip
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE,
+    )
     server = _Server(options, end_streams)
     # uvicorn raises the signal that stopped it once more when it is done; by then it has done what was asked.
     for each in (signal.SIGINT, signal.SIGTERM):

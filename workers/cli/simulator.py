@@ -16,9 +16,7 @@ from workers.cli.session import settings_of
 if TYPE_CHECKING:
     from workers.erp.sim.telling import Signer
 
-Tamper = Literal[
-    "none", "digest", "quantity", "reference", "signature", "unsigned", "other_key", "other_order", "time"
-]  # fmt: skip
+Tamper = Literal["none", "digest", "quantity", "reference", "signature", "unsigned", "other_key", "other_order", "time"]
 
 
 def erp_sim(

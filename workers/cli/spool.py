@@ -113,9 +113,13 @@ async def _status(path: Path) -> dict[str, Any]:
         while len(refusals) < LISTED and (page := await found.refused(refusals[-1]["number"] if refusals else 0)):
             refusals += map(_refusal, page)
     return {
-        "spool": str(path), "waiting": standing.waiting, "oldest": standing.oldest, "refused": standing.refused,
-        "bytes": standing.size, "refusals": refusals,
-    }  # fmt: skip
+        "spool": str(path),
+        "waiting": standing.waiting,
+        "oldest": standing.oldest,
+        "refused": standing.refused,
+        "bytes": standing.size,
+        "refusals": refusals,
+    }
 
 
 async def _metrics(path: Path) -> str:
@@ -131,9 +135,14 @@ def _refusal(order: Refused) -> dict[str, Any]:
 
     body = json.loads(order.body)
     return {
-        "number": order.number, "pharmacy": body["pharmacy"], "reference": body["reference"], "kind": order.kind,
-        "reason": order.reason, "spooled_at": order.spooled_at, "refused_at": order.refused_at,
-    }  # fmt: skip
+        "number": order.number,
+        "pharmacy": body["pharmacy"],
+        "reference": body["reference"],
+        "kind": order.kind,
+        "reason": order.reason,
+        "spooled_at": order.spooled_at,
+        "refused_at": order.refused_at,
+    }
 
 
 async def _flush(url: str, key: str, path: Path, patience: float) -> tuple[Counter[str], Standing, str | None]:

@@ -82,9 +82,12 @@ def show_replay(row: dict[str, Any]) -> None:
 
 
 def _steer(
-    ctx: typer.Context, backend: str | None, question: str, yes: bool,
+    ctx: typer.Context,
+    backend: str | None,
+    question: str,
+    yes: bool,
     act: Callable[[AsyncEngine, str], Awaitable[None]],
-) -> None:  # fmt: skip
+) -> None:
     """Show the replay, ask, act, and say how it stands then."""
     from orders import replay_reading
     from orders.errors import NotFound

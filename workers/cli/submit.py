@@ -108,14 +108,10 @@ def _show(report: dict[str, Any]) -> None:
         show.line(f"and {more:,} more")
     rate = report["orders"] / report["seconds"] if report["seconds"] else 0
     always = ("accepted", "repeated", "conflict", "malformed")
-    kinds = [
-        f"{report[kind]:,} {kind}" for kind in (*always, "forbidden", "spooled") if kind in always or report[kind]
-    ]
+    kinds = [f"{report[kind]:,} {kind}" for kind in (*always, "forbidden", "spooled") if kind in always or report[kind]]
     show.line(f"{report['orders']:,} orders: {', '.join(kinds)} ({rate:,.0f}/s)")
 
 
 def _waiting(count: int, spool: Path, trouble: str | None) -> str:
     why = f" ({trouble})" if trouble else ""
-    return (
-        f"{count:,} orders are safe in the spool {spool} and not in Relais yet{why}: `relais spool flush` sends them"
-    )
+    return f"{count:,} orders are safe in the spool {spool} and not in Relais yet{why}: `relais spool flush` sends them"

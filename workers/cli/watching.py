@@ -32,8 +32,11 @@ async def drained(engine: AsyncEngine, timeout: timedelta | None) -> dict[str, A
     remaining = await watch(engine, "drain", lambda: reading.backlog_size(engine), timeout)
     became = balance(before, await reading.counts(engine))
     return {
-        "empty": remaining == 0, "backlog": remaining, "became": became, "seconds": time.monotonic() - began,
-    }  # fmt: skip
+        "empty": remaining == 0,
+        "backlog": remaining,
+        "became": became,
+        "seconds": time.monotonic() - began,
+    }
 
 
 async def settled(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, Any]:

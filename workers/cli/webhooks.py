@@ -59,10 +59,11 @@ def move(ctx: typer.Context, client: Client, url: Url) -> None:
 
 @webhook.command("rotate")
 def rotate(
-    ctx: typer.Context, client: Client,
+    ctx: typer.Context,
+    client: Client,
     finish: Annotated[bool, typer.Option("--finish", help="The receiver has the new one: drop the old.")] = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Make a new secret, shown this once; the old one signs as well until `rotate --finish`."""
 
     async def act(engine: AsyncEngine, settings: Settings) -> str | None:

@@ -50,9 +50,16 @@ class Desk:
         engine, pages = connect(settings.need("database_url"), pool=POOL, timeout=STATEMENT), Pages(settings)
         sessions, logins, pulse = Sessions(engine, settings), Logins(engine, settings), Pulse(settings)
         return cls(
-            settings, engine, pages, sessions, logins, Provider.of(settings), pulse,
-            Board(pulse, pages), Series(engine),
-        )  # fmt: skip
+            settings,
+            engine,
+            pages,
+            sessions,
+            logins,
+            Provider.of(settings),
+            pulse,
+            Board(pulse, pages),
+            Series(engine),
+        )
 
     async def close(self) -> None:
         """Let go of connections and threads."""

@@ -24,14 +24,25 @@ from workers.console.words import N_
 log = logging.getLogger("relais.console")
 
 STATUS: Final[dict[type[Exception], int]] = {
-    NotFound: 404, NotSo: 409, TooLate: 409, Forbidden: 403, Malformed: 422, RequestValidationError: 422,
+    NotFound: 404,
+    NotSo: 409,
+    TooLate: 409,
+    Forbidden: 403,
+    Malformed: 422,
+    RequestValidationError: 422,
     Throttled: 429,
-}  # fmt: skip
+}
 TITLES: Final = {
-    403: N_("You may not do this"), 404: N_("Nothing goes by that name"), 405: N_("This page takes no such request"),
-    409: N_("It is not so any more"), 413: N_("That is too long"), 422: N_("Something is missing or wrong"),
-    429: N_("Too often"), 500: N_("Something went wrong here"), 503: N_("The journal is out of reach"),
-}  # fmt: skip
+    403: N_("You may not do this"),
+    404: N_("Nothing goes by that name"),
+    405: N_("This page takes no such request"),
+    409: N_("It is not so any more"),
+    413: N_("That is too long"),
+    422: N_("Something is missing or wrong"),
+    429: N_("Too often"),
+    500: N_("Something went wrong here"),
+    503: N_("The journal is out of reach"),
+}
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -50,9 +61,16 @@ async def answer(request: Request, error: Exception, *, nothing_done: bool = Fal
     title = TITLES.get(status, TITLES[500])
     looks = request.method in SAFE
     told = page(
-        request, "failed.html", status=status, title=title, said=said, code=status, looks=looks,
-        nothing_done=nothing_done or looks, intake=request.app.state.desk.pulse.seen.intake,
-    )  # fmt: skip
+        request,
+        "failed.html",
+        status=status,
+        title=title,
+        said=said,
+        code=status,
+        looks=looks,
+        nothing_done=nothing_done or looks,
+        intake=request.app.state.desk.pulse.seen.intake,
+    )
     if isinstance(error, Throttled):
         told.headers["Retry-After"] = str(max(1, round(error.retry_after)))
     return told

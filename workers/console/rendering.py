@@ -45,9 +45,13 @@ class Pages:
         told = person or getattr(request.state, "unasked", None)
         stores = request.app.state.desk.board.stores(self.language(request).code) if told else ""
         return found.render(
-            person=person, csrf=person.csrf if person else "", path=request.url.path, stores=stores,
-            theme=theme if theme in THEMES else THEMES[0], **context,
-        )  # fmt: skip
+            person=person,
+            csrf=person.csrf if person else "",
+            path=request.url.path,
+            stores=stores,
+            theme=theme if theme in THEMES else THEMES[0],
+            **context,
+        )
 
     def fragment(self, language: str, template: str, **context: Any) -> str:
         """A fragment that is the same for everybody who reads this language."""
@@ -84,9 +88,13 @@ def _environment(zone: str, language: str, room: str) -> Environment:
     """A template is compiled once for all consoles of a process."""
     words = _spoken(zone)[language].of_room(room)
     environment = Environment(
-        loader=PackageLoader("workers.console"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.i18n"],
-    )  # fmt: skip
+        loader=PackageLoader("workers.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
     environment.install_gettext_callables(  # type: ignore[attr-defined]
         words.gettext, words.ngettext, newstyle=True
     )

@@ -38,18 +38,21 @@ def verdict(faults: Sequence[str]) -> str:
 def times(timings: Mapping[str, float]) -> str:
     """How long things took."""
     shown = {
-        "start": "start", "circuit_opened": "circuit open after", "worker_back": "worker back after",
-        "redis_back": "Redis back after", "canary_back": "canary back after", "drained": "drained in",
-        "acts": "five acts", "stop": "stop",
-    }  # fmt: skip
+        "start": "start",
+        "circuit_opened": "circuit open after",
+        "worker_back": "worker back after",
+        "redis_back": "Redis back after",
+        "canary_back": "canary back after",
+        "drained": "drained in",
+        "acts": "five acts",
+        "stop": "stop",
+    }
     return "; ".join(f"{words} {timings[name]:.1f} s" for name, words in shown.items() if name in timings)
 
 
 def table(ledger: Ledger, told: Told) -> RenderableType:
     """The figures, each with where it comes from."""
-    drawn = Table(
-        title=Text("The ledger of the weekend", style="bold"), title_justify="left", box=None, pad_edge=False
-    )
+    drawn = Table(title=Text("The ledger of the weekend", style="bold"), title_justify="left", box=None, pad_edge=False)
     drawn.add_column("orders", justify="right", style="bold")
     drawn.add_column("")
     drawn.add_column("by the account of", style="dim")

@@ -65,9 +65,14 @@ def frame(view: View, width: int, height: int) -> RenderableType:
     lines = [_flow(view), Text(), *_figures(view, inner), Text(), *_chart(view, inner, min(8, max(3, height - 18)))]
     title, act = f" [b]{when(view.clock)}[/b] ", f" {view.act} "
     return Panel(
-        Text("\n").join(lines), title=title, title_align="left", subtitle=act, subtitle_align="right",
-        width=width, border_style=SHADES[view.now.circuit],
-    )  # fmt: skip
+        Text("\n").join(lines),
+        title=title,
+        title_align="left",
+        subtitle=act,
+        subtitle_align="right",
+        width=width,
+        border_style=SHADES[view.now.circuit],
+    )
 
 
 def _flow(view: View) -> Text:

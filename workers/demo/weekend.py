@@ -33,28 +33,43 @@ def _october(day: int, hour: int, minute: int = 0) -> datetime:
 MORNING: Final = Act(
     "Saturday morning",
     "1,800 pharmacies order, and the ERP takes what it is sent.",
-    _october(19, 8, 30), _october(19, 11, 40), time=0.17, orders=0.15,
-)  # fmt: skip
+    _october(19, 8, 30),
+    _october(19, 11, 40),
+    time=0.17,
+    orders=0.15,
+)
 ATTACK: Final = Act(
     "The attack",
     "The ERP refuses every connection. The intake goes on.",
-    _october(19, 11, 40), _october(19, 19), time=0.23, orders=0.30,
-)  # fmt: skip
+    _october(19, 11, 40),
+    _october(19, 19),
+    time=0.23,
+    orders=0.30,
+)
 WORKER: Final = Act(
     "The worker dies",
     "SIGKILL to all its processes at once. No pharmacy notices.",
-    _october(19, 19), _october(20, 9), time=0.14, orders=0.18,
-)  # fmt: skip
+    _october(19, 19),
+    _october(20, 9),
+    time=0.14,
+    orders=0.18,
+)
 REDIS: Final = Act(
     "Redis forgets",
     "Its files are deleted, then SIGKILL. The journal has it all.",
-    _october(20, 9), _october(20, 20), time=0.17, orders=0.21,
-)  # fmt: skip
+    _october(20, 9),
+    _october(20, 20),
+    time=0.17,
+    orders=0.21,
+)
 RETURN: Final = Act(
     "Sunday evening",
     "The ERP is back, and slow. One canary, then more and more.",
-    _october(20, 20), _october(20, 21, 30), time=0.29, orders=0.16,
-)  # fmt: skip
+    _october(20, 20),
+    _october(20, 21, 30),
+    time=0.29,
+    orders=0.16,
+)
 
 ACTS: Final = (MORNING, ATTACK, WORKER, REDIS, RETURN)
 

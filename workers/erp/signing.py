@@ -64,9 +64,15 @@ _SIGNED: Final = TypeAdapter(_Signed)
 
 
 def verified(
-    signature: str, keys: Mapping[str, Key], order_id: UUID, receipt: Receipt, *, at: datetime, drift: float,
+    signature: str,
+    keys: Mapping[str, Key],
+    order_id: UUID,
+    receipt: Receipt,
+    *,
+    at: datetime,
+    drift: float,
     fresh: bool,
-) -> str:  # fmt: skip
+) -> str:
     """The id of the key that signed this receipt for this order, received `at`. Raises Unfit.
 
     The time that it was signed at may be `drift` seconds after `at`; as long before it where it is `fresh` (the order
@@ -138,16 +144,25 @@ def born(order_id: UUID) -> datetime | None:
 
 
 def sign(
-    private: Ed25519PrivateKey, key_id: str, order_id: str, *, digest: str, reference: str,
-    lines: Sequence[Mapping[str, object] | ReceiptLine], at: datetime,
-) -> str:  # fmt: skip
+    private: Ed25519PrivateKey,
+    key_id: str,
+    order_id: str,
+    *,
+    digest: str,
+    reference: str,
+    lines: Sequence[Mapping[str, object] | ReceiptLine],
+    at: datetime,
+) -> str:
     """The signature of a receipt, as an ERP or the signer beside it makes one."""
     told = [
         line if isinstance(line, Mapping) else {n: getattr(line, n) for n in _Line.__annotations__} for line in lines
     ]
     signed = {
-        "order": order_id, "digest": digest, "reference": reference, "at": at.isoformat(),
+        "order": order_id,
+        "digest": digest,
+        "reference": reference,
+        "at": at.isoformat(),
         "lines": [{name: line[name] for name in _Line.__annotations__} for line in told],
-    }  # fmt: skip
+    }
     payload = json.dumps(signed, separators=(",", ":"), ensure_ascii=False).encode()
     return _JWS.encode(payload, private, algorithm=ALGORITHM, headers={"kid": key_id, "typ": TYPE})

@@ -44,9 +44,17 @@ class Tried(NamedTuple):
             return Outcome(self.kind, self.detail)
         evidence = self.failure.evidence if self.failure else None
         return Outcome(
-            self.kind, self.detail, self.status, self.receipt, self.retry_after, started, datetime.now(UTC), evidence,
-            self.answer[:MOST_KEPT], self.calls,
-        )  # fmt: skip
+            self.kind,
+            self.detail,
+            self.status,
+            self.receipt,
+            self.retry_after,
+            started,
+            datetime.now(UTC),
+            evidence,
+            self.answer[:MOST_KEPT],
+            self.calls,
+        )
 
 
 class Batch:

@@ -102,9 +102,12 @@ async def _within(work: Awaitable[T]) -> T | None:
 
 
 def render(
-    settings: Settings, backends: Sequence[str], figures: Figures | None, said: Queue | None,
+    settings: Settings,
+    backends: Sequence[str],
+    figures: Figures | None,
+    said: Queue | None,
     forecasts: Sequence[Forecast],
-) -> bytes:  # fmt: skip
+) -> bytes:
     """What was found, in Prometheus' text format; None is what did not answer."""
     found: list[Metric] = [*build_families(), *queue_families(said), *disk_families(settings)]
     if figures is None:

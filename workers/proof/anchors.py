@@ -85,9 +85,7 @@ class File:
             try:
                 if new:
                     _sync_directory(self._path.parent)
-                fcntl.flock(
-                    file, fcntl.LOCK_EX | fcntl.LOCK_NB
-                )  # who holds it may be frozen: rather later than never
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # who holds it may be frozen: rather later than never
                 yield file
             finally:
                 os.close(file)

@@ -19,9 +19,13 @@ from workers.proof.incident import MOST_ACTS, Incident
 TITLE: Final = "Relais: report of an audit"
 LONGEST: Final = 300  # characters of what an act was about
 KINDS: Final = {
-    "accepted": "accepted", "delivered": "delivered", "backlog": "backlog", "failed": "attempts that failed",
-    "pause": "paused", "quarantine": "in quarantine",
-}  # fmt: skip
+    "accepted": "accepted",
+    "delivered": "delivered",
+    "backlog": "backlog",
+    "failed": "attempts that failed",
+    "pause": "paused",
+    "quarantine": "in quarantine",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,21 @@ def contents(proof: Proof, incident: Incident) -> Contents:
     """Put it together."""
     ledger, equation = _ledger(proof)
     return Contents(
-        incident, proof.at, operator(), proof.sound, _verdict(proof), proof.faults, proof.books.ids,
-        proof.chain.remarks, _span(incident), ledger, equation, _sections(incident), _seals(proof),
+        incident,
+        proof.at,
+        operator(),
+        proof.sound,
+        _verdict(proof),
+        proof.faults,
+        proof.books.ids,
+        proof.chain.remarks,
+        _span(incident),
+        ledger,
+        equation,
+        _sections(incident),
+        _seals(proof),
         _books(proof, incident),
-    )  # fmt: skip
+    )
 
 
 def text_of(value: object) -> str:
@@ -90,10 +105,12 @@ def _verdict(proof: Proof) -> str:
 
 def _span(incident: Incident) -> dict[str, int]:
     return {
-        "accepted": incident.total("accepted"), "delivered": incident.total("delivered"),
-        "attempts that failed": incident.total("failed"), "largest backlog": max(incident.waiting, default=0),
+        "accepted": incident.total("accepted"),
+        "delivered": incident.total("delivered"),
+        "attempts that failed": incident.total("failed"),
+        "largest backlog": max(incident.waiting, default=0),
         "backlog at the end": incident.waiting[-1] if incident.waiting else 0,
-    }  # fmt: skip
+    }
 
 
 def _ledger(proof: Proof) -> tuple[dict[str, int], str]:
@@ -109,30 +126,71 @@ def _sections(incident: Incident) -> list[Section]:
     cut = f"The first {MOST_ACTS:,} are shown." if len(acts) == MOST_ACTS else ""
     return [
         Section("Acts of operators", ("no.", "at", "operator", "act", "reason", "detail"), acts, cut),
-        Section("Evidence against backends", (
-            "backend", "kind", "proof", "pieces", "orders", "first", "last",
-        ), incident.evidence),
-        Section("What the backends have, as they were asked", (
-            "at", "operator", "backend", "since", "until", "state", "present", "missing", "resent", "altered",
-            "unknown", "foreign",
-        ), incident.reconciled),
+        Section(
+            "Evidence against backends",
+            (
+                "backend",
+                "kind",
+                "proof",
+                "pieces",
+                "orders",
+                "first",
+                "last",
+            ),
+            incident.evidence,
+        ),
+        Section(
+            "What the backends have, as they were asked",
+            (
+                "at",
+                "operator",
+                "backend",
+                "since",
+                "until",
+                "state",
+                "present",
+                "missing",
+                "resent",
+                "altered",
+                "unknown",
+                "foreign",
+            ),
+            incident.reconciled,
+        ),
         Section("Attempts by outcome", ("outcome", "attempts", "orders", "first", "last"), incident.outcomes),
         Section("Dead letters as they stand", ("backend", "reason", "orders", "first", "last"), incident.dead),
-        Section("Backends, as they stand", (
-            "name", "circuit", "changed_at", "paused", "quarantined", "quarantined_at", "quarantined_by", "held_why",
-        ), incident.backends),
-    ]  # fmt: skip
+        Section(
+            "Backends, as they stand",
+            (
+                "name",
+                "circuit",
+                "changed_at",
+                "paused",
+                "quarantined",
+                "quarantined_at",
+                "quarantined_by",
+                "held_why",
+            ),
+            incident.backends,
+        ),
+    ]
 
 
 def _seals(proof: Proof) -> dict[str, Any]:
     chain, last = proof.chain, proof.chain.last
     facts = {
-        "blocks": chain.blocks, "rows in them": chain.rows, "rows not sealed yet": chain.unsealed,
-        "last block in the anchor": chain.anchored, "receipts with a signature": proof.signatures.signed,
-        "of which wrong": proof.signatures.wrong, "last block": last and last.block,
-        "sealed": last and last.sealed_at, "with key": last and last.key_id, "its mac": last and last.mac.hex(),
+        "blocks": chain.blocks,
+        "rows in them": chain.rows,
+        "rows not sealed yet": chain.unsealed,
+        "last block in the anchor": chain.anchored,
+        "receipts with a signature": proof.signatures.signed,
+        "of which wrong": proof.signatures.wrong,
+        "last block": last and last.block,
+        "sealed": last and last.sealed_at,
+        "with key": last and last.key_id,
+        "its mac": last and last.mac.hex(),
         "verification": "no fault" if not (chain.faults or proof.signatures.faults) else "faults, see above",
-    }  # fmt: skip
+    }
     return {name: value for name, value in facts.items() if value is not None}
 
 

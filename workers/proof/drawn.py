@@ -20,10 +20,18 @@ INK: Final = (28, 35, 48)
 QUIET: Final = (91, 101, 119)
 LINE: Final = (217, 222, 231)
 COLOURS: Final[dict[str, Colour]] = {
-    "accepted": (31, 111, 235), "delivered": (26, 127, 75), "backlog": (138, 92, 214), "failed": (209, 36, 47),
-    "quarantine": (209, 36, 47), "pause": (210, 153, 34), "mark": QUIET, "grid": LINE, "axis": QUIET, "tick": QUIET,
+    "accepted": (31, 111, 235),
+    "delivered": (26, 127, 75),
+    "backlog": (138, 92, 214),
+    "failed": (209, 36, 47),
+    "quarantine": (209, 36, 47),
+    "pause": (210, 153, 34),
+    "mark": QUIET,
+    "grid": LINE,
+    "axis": QUIET,
+    "tick": QUIET,
     "label": INK,
-}  # fmt: skip
+}
 SIZES: Final = {"label": 7.0, "tick": 6.5, "mark": 6.5}  # pt
 SHADES: Final = {"hold": 0.16, "area": 0.28}
 
@@ -49,9 +57,7 @@ def draw(pdf: FPDF, svg: str, left: float, top: float, wide: float) -> None:
                 _points(pdf, shape.get("points", ""), (left, top, scale), filled=kind == "polygon")
 
 
-def _text(
-    pdf: FPDF, shape: ElementTree.Element, kind: str, colour: Colour, place: tuple[float, float, float]
-) -> None:
+def _text(pdf: FPDF, shape: ElementTree.Element, kind: str, colour: Colour, place: tuple[float, float, float]) -> None:
     left, top, scale = place
     said = shape.text or ""
     pdf.set_font(style="B" if kind == "mark" else "", size=SIZES[kind])

@@ -96,9 +96,7 @@ class Incident:
         return replace(self, since=self.since.astimezone(place), until=self.until.astimezone(place))
 
 
-async def read_incident(
-    engine: AsyncEngine, since: datetime | None, until: datetime | None, now: datetime
-) -> Incident:
+async def read_incident(engine: AsyncEngine, since: datetime | None, until: datetime | None, now: datetime) -> Incident:
     """Read it in one snapshot; from the first order where `since` is None, up to `now` where `until` is."""
     until = until or now
     async with transactional(engine).connect() as connection:

@@ -185,11 +185,17 @@ def _table(pdf: FPDF, rows: list[list[str]], right: list[bool]) -> None:
     widths = [WIDTH * weight / sum(weights) for weight in weights]
     shown = [[_fitting(pdf, said, width) for said, width in zip(row, widths, strict=True)] for row in rows]
     with pdf.table(
-        shown, width=WIDTH, col_widths=tuple(widths), line_height=3.4, padding=(0.8, 1.4), align="L", v_align="TOP",
+        shown,
+        width=WIDTH,
+        col_widths=tuple(widths),
+        line_height=3.4,
+        padding=(0.8, 1.4),
+        align="L",
+        v_align="TOP",
         text_align=tuple("RIGHT" if number else "LEFT" for number in right),
         headings_style=FontFace(color=QUIET, fill_color=TINT, emphasis="BOLD"),
         borders_layout=TableBordersLayout.HORIZONTAL_LINES,
-    ):  # fmt: skip
+    ):
         pass
 
 

@@ -40,10 +40,14 @@ def day(at: datetime) -> str:
 def timeline(incident: Incident, say: Say = str, dated: Day = day) -> str:
     """The drawing."""
     parts = [
-        *_holds(incident, say), *_panel(incident, ACCEPTED, "accepted", say),
-        *_panel(incident, DELIVERED, "delivered", say), *_failed(incident, say), *_backlog(incident, say),
-        *_hours(incident, dated), *_marks(incident),
-    ]  # fmt: skip
+        *_holds(incident, say),
+        *_panel(incident, ACCEPTED, "accepted", say),
+        *_panel(incident, DELIVERED, "delivered", say),
+        *_failed(incident, say),
+        *_backlog(incident, say),
+        *_hours(incident, dated),
+        *_marks(incident),
+    ]
     title = escape(say(TITLE))
     return (
         f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{title}" xmlns="http://www.w3.org/2000/svg">'

@@ -52,11 +52,17 @@ def render(told: Contents) -> str:
     """The page."""
     style = (files("workers.proof") / "report.css").read_text(encoding="utf-8")
     span = f"{cell(told.incident.since)} to {cell(told.incident.until)}"
-    body = "".join((
-        f"<h1>{TITLE}</h1><p class=lead>{span}. Made on {cell(told.at)} by {cell(told.by)}.</p>",
-        _verdict(told), _figures(told), _timeline(told), *map(_section, told.sections), _seals(told),
-        _section(told.books),
-    ))  # fmt: skip
+    body = "".join(
+        (
+            f"<h1>{TITLE}</h1><p class=lead>{span}. Made on {cell(told.at)} by {cell(told.by)}.</p>",
+            _verdict(told),
+            _figures(told),
+            _timeline(told),
+            *map(_section, told.sections),
+            _seals(told),
+            _section(told.books),
+        )
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><meta name="referrer" content="no-referrer">'

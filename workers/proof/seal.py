@@ -29,7 +29,7 @@ INSERT = text("""
 INSERT INTO seals (block, format, epoch, from_tx, to_tx, tables, sealed_at, why, previous, mac, key_id, signature)
 VALUES (:block, :format, :epoch, :from_tx, :to_tx, CAST(:tables AS jsonb), :sealed_at, :why, :previous, :mac, :key_id,
   :signature)
-""")  # fmt: skip
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,17 @@ class Seal:
     def _said(self) -> dict[str, Any]:
         micros = self.sealed_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         return {
-            "format": self.format, "block": self.block, "epoch": self.epoch, "from_tx": self.from_tx,
-            "to_tx": self.to_tx, "tables": _plain(self.tables), "sealed_at": micros, "why": self.why,
-            "previous": self.previous.hex(), "key_id": self.key_id,
-        }  # fmt: skip
+            "format": self.format,
+            "block": self.block,
+            "epoch": self.epoch,
+            "from_tx": self.from_tx,
+            "to_tx": self.to_tx,
+            "tables": _plain(self.tables),
+            "sealed_at": micros,
+            "why": self.why,
+            "previous": self.previous.hex(),
+            "key_id": self.key_id,
+        }
 
 
 def signed(seal: Seal, key: SealKey) -> Seal:

@@ -29,9 +29,16 @@ def login_page(
     """The page on which to log in; `said`, worded for the person, is what went wrong."""
     token = _brought(request) or secrets.token_urlsafe(32)
     answer = page(
-        request, "access/login.html", status=status, token=csrf_of(token), wanted=local(wanted), name=name, said=said,
-        provider=request.app.state.desk.provider is not None, chosen=request.cookies.get(LANGUAGE),
-    )  # fmt: skip
+        request,
+        "access/login.html",
+        status=status,
+        token=csrf_of(token),
+        wanted=local(wanted),
+        name=name,
+        said=said,
+        provider=request.app.state.desk.provider is not None,
+        chosen=request.cookies.get(LANGUAGE),
+    )
     keep(answer, LOGIN, token)
     return answer
 

@@ -208,7 +208,11 @@ class Provider:
         ways = about.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
         way = "client_secret_basic" if "client_secret_basic" in ways else "client_secret_post"
         return self._client(
-            client_id=self.client_id, client_secret=self._secret, scope="openid", redirect_uri=self._back,
-            token_endpoint_auth_method=way if self._secret else "none", code_challenge_method="S256",
+            client_id=self.client_id,
+            client_secret=self._secret,
+            scope="openid",
+            redirect_uri=self._back,
+            token_endpoint_auth_method=way if self._secret else "none",
+            code_challenge_method="S256",
             timeout=PATIENCE,
-        )  # fmt: skip
+        )

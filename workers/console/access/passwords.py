@@ -29,11 +29,40 @@ OWN: Final = 8  # characters that are left when names and common words are taken
 AT_ONCE: Final = 2
 WAITING: Final = 16  # who may wait for one of them; each waits a second at most
 COMMON: Final = (
-    "password", "passwort", "motdepasse", "azerty", "qwerty", "uiop", "qsdfgh", "asdfgh", "bonjour", "welcome",
-    "bienvenue", "letmein", "iloveyou", "admin", "operateur", "operator", "approver", "viewer", "secret", "changeme",
-    "relais", "pharmacie", "pharmacy", "officine", "grossiste", "repartiteur", "commande", "console", "marseille",
-    "soleil", "0123456789", "123456", "654321",
-)  # fmt: skip
+    "password",
+    "passwort",
+    "motdepasse",
+    "azerty",
+    "qwerty",
+    "uiop",
+    "qsdfgh",
+    "asdfgh",
+    "bonjour",
+    "welcome",
+    "bienvenue",
+    "letmein",
+    "iloveyou",
+    "admin",
+    "operateur",
+    "operator",
+    "approver",
+    "viewer",
+    "secret",
+    "changeme",
+    "relais",
+    "pharmacie",
+    "pharmacy",
+    "officine",
+    "grossiste",
+    "repartiteur",
+    "commande",
+    "console",
+    "marseille",
+    "soleil",
+    "0123456789",
+    "123456",
+    "654321",
+)
 
 TOO_SHORT: Final = N_("A password has 12 characters or more.")
 TOO_LONG: Final = N_("A password has 256 characters or fewer.")

@@ -87,9 +87,12 @@ class Sessions:
         """
         token = secrets.token_urlsafe(32)
         values = {
-            "digest": _digest(token), "account": account, "whole": self.settings.console_session,
-            "password": password, "address": address,
-        }  # fmt: skip
+            "digest": _digest(token),
+            "account": account,
+            "whole": self.settings.console_session,
+            "password": password,
+            "address": address,
+        }
         async with self.engine.connect() as connection:
             begun = await connection.execute(BEGIN, values)
         if not begun.rowcount:

@@ -34,26 +34,33 @@ async def get_backend(request: Request, name: str, who: Viewer, desk: AtDesk, af
     found = await standing.history(desk.engine, name, SHOWN + 1, _place(desk, name, after))
     more = f"/backend/{quote(name)}?after={_after(desk, name, found[SHOWN - 1])}" if len(found) > SHOWN else None
     return page(
-        request, "acts/backend.html", row=row, circuit=standing.CIRCUITS[row["circuit"]],
-        holds=standing.in_words(row, words), kinds=kinds, pieces=pieces, history=found[:SHOWN], more=more,
-        proposals=await _proposals(desk, row, now, words), four_eyes=desk.settings.four_eyes,
+        request,
+        "acts/backend.html",
+        row=row,
+        circuit=standing.CIRCUITS[row["circuit"]],
+        holds=standing.in_words(row, words),
+        kinds=kinds,
+        pieces=pieces,
+        history=found[:SHOWN],
+        more=more,
+        proposals=await _proposals(desk, row, now, words),
+        four_eyes=desk.settings.four_eyes,
         snapshot=standing.snapshot_facts(now, words) if now else [],
-    )  # fmt: skip
+    )
 
 
-async def _proposals(
-    desk: Desk, row: dict[str, Any], now: dict[str, Any] | None, words: Words
-) -> list[dict[str, Any]]:
+async def _proposals(desk: Desk, row: dict[str, Any], now: dict[str, Any] | None, words: Words) -> list[dict[str, Any]]:
     """The proposals of this quarantine, each with its snapshot, and whether all is still as it was seen."""
     found = await standing.proposals(desk.engine, row["name"], row["quarantined_at"])
     return [
         {
-            **each, "digest": each["detail"].get("digest", ""),
+            **each,
+            "digest": each["detail"].get("digest", ""),
             "current": now is not None and each["detail"].get("digest") == now["digest"],
             "facts": standing.snapshot_facts(each["detail"], words),
         }
         for each in found
-    ]  # fmt: skip
+    ]
 
 
 def _place(desk: Desk, name: str, after: str | None) -> tuple[datetime, int] | None:

@@ -46,10 +46,11 @@ async def _holding(desk: Desk, name: str, words: Words, row: Mapping[str, Any]) 
     """What every act on a backend shows: how it stands, and what waits for it."""
     found = await standing.backlog(desk.engine, name)
     facts = [
-        (words.gettext("Backend"), name), (words.gettext(N_("Holds it now")), standing.in_words(row, words)),
+        (words.gettext("Backend"), name),
+        (words.gettext(N_("Holds it now")), standing.in_words(row, words)),
         (words.gettext(N_("Circuit")), words.gettext(standing.CIRCUITS[row["circuit"]])),
         *standing.waiting_facts(found, words),
-    ]  # fmt: skip
+    ]
     sees = standing.digest_of(row["paused"], row["quarantined"], row["quarantined_at"], row["rate"])
     exact = found["orders"] if found["orders"] < standing.MOST else None
     return Preview(exact, facts, found["sample"], standing.columns(words), sees)
@@ -92,9 +93,10 @@ async def _look_rate(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     row = await standing.of_backend(desk, chosen["backend"])
     preview = await _holding(desk, row["name"], words, row)
     facts = [
-        *preview.facts, (words.gettext(N_("Orders a second at most, now")), _cap(row["rate"], words)),
+        *preview.facts,
+        (words.gettext(N_("Orders a second at most, now")), _cap(row["rate"], words)),
         (words.gettext(N_("Orders a second at most, then")), _cap(chosen["rate"], words)),
-    ]  # fmt: skip
+    ]
     return Preview(preview.orders, facts, preview.sample, preview.columns, preview.sees)
 
 
@@ -121,9 +123,10 @@ async def _judged(desk: Desk, name: str, words: Words, four_eyes: bool) -> Previ
         return _with(preview, await _by_whom(desk, name, "release", N_("It is not in quarantine."), words))
     waiting = await standing.backlog(desk.engine, name)
     facts = [
-        (words.gettext("Backend"), name), *standing.snapshot_facts(found, words),
+        (words.gettext("Backend"), name),
+        *standing.snapshot_facts(found, words),
         *standing.waiting_facts(waiting, words),
-    ]  # fmt: skip
+    ]
     hindered = None
     if desk.settings.four_eyes and not four_eyes:
         hindered = words.gettext(N_("A release takes two here: propose it, and another person approves it."))
@@ -131,9 +134,7 @@ async def _judged(desk: Desk, name: str, words: Words, four_eyes: bool) -> Previ
         hindered = words.gettext(N_("A release takes one person here: release it."))
     exact = waiting["orders"] if waiting["orders"] < standing.MOST else None
     warning = words.gettext(N_("Orders will go to it again: one canary first, then more and more."))
-    return Preview(
-        exact, facts, waiting["sample"], standing.columns(words), found["digest"], hindered, warning
-    )  # fmt: skip
+    return Preview(exact, facts, waiting["sample"], standing.columns(words), found["digest"], hindered, warning)
 
 
 async def _look_release(desk: Desk, chosen: Chosen, words: Words) -> Preview:
@@ -157,12 +158,13 @@ async def _look_approve(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     if proposal is None:
         raise NotFound("nobody proposed that since it is in quarantine")
     facts = [
-        (words.gettext("Backend"), name), (words.gettext(N_("Proposed by")), proposal["operator"]),
+        (words.gettext("Backend"), name),
+        (words.gettext(N_("Proposed by")), proposal["operator"]),
         (words.gettext(N_("Proposed at")), words.moment(proposal["at"])),
         (words.gettext(N_("Their reason")), proposal["reason"] or ""),
         *standing.snapshot_facts(proposal["detail"], words),
         (words.gettext(N_("Orders that waited then")), words.number(proposal["detail"].get("backlog"))),
-    ]  # fmt: skip
+    ]
     warning = words.gettext(N_("Orders will go to it again: one canary first, then more and more."))
     hindered = _against(proposal, now, chosen, words)
     return Preview(None, facts, sees=now["digest"], hindered=hindered, warning=warning)
@@ -218,23 +220,56 @@ ACTS: Final[tuple[Act, ...]] = (
     Act("pause", N_("Pause a backend"), N_("Pause"), Role.OPERATOR, _choose, _look_pause, _pause, told=TOLD),
     Act("resume", N_("Resume a backend"), N_("Resume"), Role.OPERATOR, _choose, _look_resume, _resume, told=TOLD),
     Act(
-        "rate", N_("Cap a backend's rate"), N_("Set the cap"), Role.OPERATOR, _choose_rate, _look_rate, _rate,
+        "rate",
+        N_("Cap a backend's rate"),
+        N_("Set the cap"),
+        Role.OPERATOR,
+        _choose_rate,
+        _look_rate,
+        _rate,
         told={"backend": N_("Backend"), "rate": N_("Orders a second at most")},
     ),
     Act(
-        "quarantine", N_("Put a backend into quarantine"), N_("Put it into quarantine"), Role.OPERATOR, _choose,
-        _look_quarantine, _quarantine, danger=True, told=TOLD,
+        "quarantine",
+        N_("Put a backend into quarantine"),
+        N_("Put it into quarantine"),
+        Role.OPERATOR,
+        _choose,
+        _look_quarantine,
+        _quarantine,
+        danger=True,
+        told=TOLD,
     ),
     Act(
-        "release", N_("Release a backend from quarantine"), N_("Release it"), Role.APPROVER, _choose, _look_release,
-        _release, danger=True, told=TOLD,
+        "release",
+        N_("Release a backend from quarantine"),
+        N_("Release it"),
+        Role.APPROVER,
+        _choose,
+        _look_release,
+        _release,
+        danger=True,
+        told=TOLD,
     ),
     Act(
-        "release-propose", N_("Propose to release a backend"), N_("Propose its release"), Role.OPERATOR, _choose,
-        _look_propose, _propose, told={**TOLD, "digest": N_("Digest")},
+        "release-propose",
+        N_("Propose to release a backend"),
+        N_("Propose its release"),
+        Role.OPERATOR,
+        _choose,
+        _look_propose,
+        _propose,
+        told={**TOLD, "digest": N_("Digest")},
     ),
     Act(
-        "release-approve", N_("Approve the release of a backend"), N_("Approve and release"), Role.APPROVER,
-        _choose_digest, _look_approve, _approve, danger=True, told=TOLD,
+        "release-approve",
+        N_("Approve the release of a backend"),
+        N_("Approve and release"),
+        Role.APPROVER,
+        _choose_digest,
+        _look_approve,
+        _approve,
+        danger=True,
+        told=TOLD,
     ),
-)  # fmt: skip
+)

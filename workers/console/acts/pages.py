@@ -177,26 +177,47 @@ def _faults(request: Request, subject: Subject, preview: Preview, asked: forms.A
 
 
 def _form(
-    request: Request, subject: Subject, preview: Preview, asked: forms.Asked, *, status: int = 200,
+    request: Request,
+    subject: Subject,
+    preview: Preview,
+    asked: forms.Asked,
+    *,
+    status: int = 200,
     faults: dict[str, str] | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     words = words_of(request)
     sample = [[telling.said(row.get(key), words) for key, _ in preview.columns] for row in preview.sample]
     return page(
-        request, "acts/form.html", status=status, act=subject.act, fields=subject.fields, preview=preview,
-        asked=asked, faults=faults or {}, wanted=forms.wanted(preview, subject.chosen), saw=forms.saw(preview),
-        changed=status == 409, changes=forms.changes(asked.saw, preview) if status == 409 else [],
-        sample=sample, least=forms.LEAST, most=forms.MOST,
-    )  # fmt: skip
+        request,
+        "acts/form.html",
+        status=status,
+        act=subject.act,
+        fields=subject.fields,
+        preview=preview,
+        asked=asked,
+        faults=faults or {},
+        wanted=forms.wanted(preview, subject.chosen),
+        saw=forms.saw(preview),
+        changed=status == 409,
+        changes=forms.changes(asked.saw, preview) if status == 409 else [],
+        sample=sample,
+        least=forms.LEAST,
+        most=forms.MOST,
+    )
 
 
 def _told(request: Request, row: dict[str, Any]) -> dict[str, Any]:
     words, act = words_of(request), ACTS.get(row["kind"])
     return {
-        "row": row, "act": act, "title": _title(row), "about": telling.about(row, words), "left": telling.left(row),
-        "pill": telling.state_of(row, words), "headline": telling.headline(row, words),
+        "row": row,
+        "act": act,
+        "title": _title(row),
+        "about": telling.about(row, words),
+        "left": telling.left(row),
+        "pill": telling.state_of(row, words),
+        "headline": telling.headline(row, words),
         "outcome": telling.outcome(act, row, words),
-    }  # fmt: skip
+    }
 
 
 def _title(row: dict[str, Any]) -> str:

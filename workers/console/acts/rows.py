@@ -81,12 +81,17 @@ WHERE detail ->> 'act' = :act ORDER BY id
 
 async def begin(
     engine: AsyncEngine, number: UUID, act: Act, chosen: Chosen, fields: Mapping[str, str], reason: str, who: Person
-) -> bool:  # fmt: skip
+) -> bool:
     """Set an act going under this id; False when there is one. Raises Forbidden when the account may not any more."""
     values = {
-        "id": number, "kind": act.kind, "chosen": json.dumps(chosen), "fields": json.dumps(dict(fields)),
-        "reason": reason, "operator": who.name, "roles": roles_from(act.role),
-    }  # fmt: skip
+        "id": number,
+        "kind": act.kind,
+        "chosen": json.dumps(chosen),
+        "fields": json.dumps(dict(fields)),
+        "reason": reason,
+        "operator": who.name,
+        "roles": roles_from(act.role),
+    }
     async with engine.connect() as connection:
         if (await connection.execute(BEGIN, values)).first() is not None:
             return True
@@ -115,9 +120,7 @@ async def needed(engine: AsyncEngine, number: UUID) -> dict[str, Any]:
     return row
 
 
-async def newest(
-    engine: AsyncEngine, limit: int, before: tuple[datetime, UUID] | None = None
-) -> list[dict[str, Any]]:
+async def newest(engine: AsyncEngine, limit: int, before: tuple[datetime, UUID] | None = None) -> list[dict[str, Any]]:
     """Acts, the newest first, that began before that one."""
     at, number = before or (None, None)
     values = {"at": at, "id": number, "limit": limit, "stale": STALE}

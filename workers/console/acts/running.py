@@ -79,8 +79,11 @@ class Going:
     def told(self) -> dict[str, Any]:
         """How far it is, as parameters."""
         return {
-            "done": self.done, "total": self.total, "note": self.note, "operations": rows.listed(self.noted),
-        }  # fmt: skip
+            "done": self.done,
+            "total": self.total,
+            "note": self.note,
+            "operations": rows.listed(self.noted),
+        }
 
 
 class Runner:

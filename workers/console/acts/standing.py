@@ -29,9 +29,11 @@ Row = dict[str, Any]
 CIRCUITS: Final = {"closed": N_("closed"), "open": N_("open"), "half_open": N_("half open")}
 
 PARTS: Final = (
-    "state = 'accepted' AND turn = 0", "state = 'accepted' AND turn > 0", "state IN ('dispatched', 'delivering')",
+    "state = 'accepted' AND turn = 0",
+    "state = 'accepted' AND turn > 0",
+    "state IN ('dispatched', 'delivering')",
     "state = 'submitted'",
-)  # fmt: skip
+)
 WAITING: Final = " UNION ALL ".join(
     f"(SELECT accepted_at FROM deliveries WHERE backend = :backend AND {part} LIMIT :most)" for part in PARTS
 )
@@ -80,8 +82,11 @@ async def of_backend(desk: Desk, name: str) -> Row:
     if name not in load_backends(desk.settings):
         raise NotFound(f"no backend {name}")
     return {column.name: None for column in backends.c} | {
-        "name": name, "circuit": "closed", "paused": False, "quarantined": False,
-    }  # fmt: skip
+        "name": name,
+        "circuit": "closed",
+        "paused": False,
+        "quarantined": False,
+    }
 
 
 async def did_last(engine: AsyncEngine, backend: str, act: str) -> Any:
@@ -127,7 +132,7 @@ async def proposals(engine: AsyncEngine, backend: str, since: datetime | None, l
 
 async def history(
     engine: AsyncEngine, backend: str, limit: int, before: tuple[datetime, int] | None = None
-) -> list[Row]:  # fmt: skip
+) -> list[Row]:
     """What operators did with it, the newest first."""
     at, number = before or (None, None)
     values = {"backend": backend, "at": at, "id": number, "limit": limit}

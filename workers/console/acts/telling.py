@@ -11,27 +11,50 @@ from workers.console.acts.kinds import Act
 from workers.console.words import N_, NONE, Words
 
 ASKED: Final = {
-    "backend": N_("Backend"), "rate": N_("Orders a second at most"), "digest": N_("Digest"), "order": N_("Order"),
-    "id": N_("Orders named"), "ids": N_("Orders named"), "cause": N_("Number of the cause"),
-    "before": N_("As it stood at"), "pharmacy": N_("Pharmacy"), "priority": N_("Priority"),
-    "older": N_("Accepted longer ago than"), "younger": N_("Accepted within the last"),
-    "hold": N_("Waits after each stage"), "replay": N_("Replay"), "stage": N_("Stage"),
-    "run": N_("Reconciliation"), "since": N_("Since"), "until": N_("Until"),
-    "to": N_("To the backend"), "from": N_("From the backend"), "although_unknown": N_("May be with their backend"),
-}  # fmt: skip
+    "backend": N_("Backend"),
+    "rate": N_("Orders a second at most"),
+    "digest": N_("Digest"),
+    "order": N_("Order"),
+    "id": N_("Orders named"),
+    "ids": N_("Orders named"),
+    "cause": N_("Number of the cause"),
+    "before": N_("As it stood at"),
+    "pharmacy": N_("Pharmacy"),
+    "priority": N_("Priority"),
+    "older": N_("Accepted longer ago than"),
+    "younger": N_("Accepted within the last"),
+    "hold": N_("Waits after each stage"),
+    "replay": N_("Replay"),
+    "stage": N_("Stage"),
+    "run": N_("Reconciliation"),
+    "since": N_("Since"),
+    "until": N_("Until"),
+    "to": N_("To the backend"),
+    "from": N_("From the backend"),
+    "although_unknown": N_("May be with their backend"),
+}
 LEADS: Final = {
-    "backend": "/backend/{}", "to": "/backend/{}", "from": "/backend/{}", "order": "/order/{}", "cause": "/dead/{}",
-    "replay": "/recovery/replays/{}", "run": "/recovery/reconciliations/{}",
-    "reconciliation": "/recovery/reconciliations/{}", "report": "{}",
-}  # fmt: skip
+    "backend": "/backend/{}",
+    "to": "/backend/{}",
+    "from": "/backend/{}",
+    "order": "/order/{}",
+    "cause": "/dead/{}",
+    "replay": "/recovery/replays/{}",
+    "run": "/recovery/reconciliations/{}",
+    "reconciliation": "/recovery/reconciliations/{}",
+    "report": "{}",
+}
 Told = tuple[str, str, str | None]  # heading, value, and the page that it leads to
 
 LISTED: Final = 10  # of a list
 SHORT: Final = 120  # characters of what was asked
 STATES: Final = {
-    "running": ("quiet", N_("Running")), "done": ("good", N_("Done")), "failed": ("bad", N_("Not done")),
-    "stopped": ("warn", N_("Stopped")), "interrupted": ("bad", N_("Interrupted")),
-}  # fmt: skip
+    "running": ("quiet", N_("Running")),
+    "done": ("good", N_("Done")),
+    "failed": ("bad", N_("Not done")),
+    "stopped": ("warn", N_("Stopped")),
+    "interrupted": ("bad", N_("Interrupted")),
+}
 HEADLINES: Final = {
     "NotSo": N_("It is not so any more: nothing was done."),
     "TooLate": N_("It is too late for that: nothing was done."),
@@ -74,8 +97,9 @@ def outcome(act: Act | None, row: Mapping[str, Any], words: Words) -> list[Told]
     told = act.told if act is not None and act.told else {key: key for key in found}
     return [
         (words.gettext(heading), said(found[key], words), leads(key, found[key]))
-        for key, heading in told.items() if key in found
-    ]  # fmt: skip
+        for key, heading in told.items()
+        if key in found
+    ]
 
 
 def about(row: Mapping[str, Any], words: Words) -> list[Told]:

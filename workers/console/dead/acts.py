@@ -119,17 +119,24 @@ async def _of_group(desk: Desk, chosen: Chosen, choice: Choice, words: Words, wa
         sample = await cause_reading.members(connection, choice.cause, limit=SAMPLE)
     orders = max(0, group["orders"] - edges["joined"])
     facts = [
-        (_("Cause"), cause_words(group, words)), (_("Backend"), group["backend"]),
-        (_("Oldest"), words.moment(edges["oldest"])), (_("Youngest"), words.moment(edges["youngest"])),
+        (_("Cause"), cause_words(group, words)),
+        (_("Backend"), group["backend"]),
+        (_("Oldest"), words.moment(edges["oldest"])),
+        (_("Youngest"), words.moment(edges["youngest"])),
         (_("As it stood at"), words.moment(choice.before)),
-    ]  # fmt: skip
+    ]
     if edges["joined"]:
         facts.append((_("Joined the group since, not touched"), words.number(edges["joined"])))
     listed = [
-        {"id": str(row["id"]), "pharmacy": row["pharmacy"], "reference": row["reference"],
-         "since": words.moment(row["settled_at"])}
-        for row in sample if row["settled_at"] <= choice.before
-    ]  # fmt: skip
+        {
+            "id": str(row["id"]),
+            "pharmacy": row["pharmacy"],
+            "reference": row["reference"],
+            "since": words.moment(row["settled_at"]),
+        }
+        for row in sample
+        if row["settled_at"] <= choice.before
+    ]
     columns = [("id", _("Order")), ("pharmacy", _("Pharmacy")), ("reference", _("Reference")), ("since", _("Since"))]
     left = None if orders else _("None of them is left.")
     return Preview(orders, facts, listed, columns, digest([chosen, orders]), left, warning)
@@ -143,19 +150,27 @@ async def _of_orders(desk: Desk, chosen: Chosen, choice: Choice, words: Words, w
         sample = (await connection.execute(SAMPLED, values)).mappings().all()
     orders, asked = found["orders"], len(choice.ids or ())
     facts = [
-        (_("Pharmacies"), words.number(found["pharmacies"])), (_("Oldest"), words.moment(found["oldest"])),
+        (_("Pharmacies"), words.number(found["pharmacies"])),
+        (_("Oldest"), words.moment(found["oldest"])),
         (_("Youngest"), words.moment(found["youngest"])),
-    ]  # fmt: skip
+    ]
     if orders < asked:
         facts.append((_("No longer dead letters"), words.number(asked - orders)))
     listed = [
-        {"id": str(row["id"]), "pharmacy": row["pharmacy"], "reference": row["reference"],
-         "since": words.moment(row["accepted_at"])}
+        {
+            "id": str(row["id"]),
+            "pharmacy": row["pharmacy"],
+            "reference": row["reference"],
+            "since": words.moment(row["accepted_at"]),
+        }
         for row in sample
-    ]  # fmt: skip
+    ]
     columns = [
-        ("id", _("Order")), ("pharmacy", _("Pharmacy")), ("reference", _("Reference")), ("since", _("Accepted")),
-    ]  # fmt: skip
+        ("id", _("Order")),
+        ("pharmacy", _("Pharmacy")),
+        ("reference", _("Reference")),
+        ("since", _("Accepted")),
+    ]
     left = None if orders else _("None of them is left.")
     return Preview(orders, facts, listed, columns, digest([chosen, orders]), left, warning)
 
@@ -203,9 +218,12 @@ async def _standing(engine: AsyncEngine, choice: Choice) -> int:
 async def _others(engine: AsyncEngine, choice: Choice, since: datetime) -> str:
     """Who else acted on them since they were shown: `paul (replay, 12)`; empty when nobody did."""
     values = {
-        "recent": RECENT, "me": operator(), "since": since, "ids": [str(each) for each in choice.ids or ()],
+        "recent": RECENT,
+        "me": operator(),
+        "since": since,
+        "ids": [str(each) for each in choice.ids or ()],
         "cause": None if choice.cause is None else str(choice.cause),
-    }  # fmt: skip
+    }
     async with engine.connect() as connection:
         rows = (await connection.execute(OTHERS, values)).all()
     return ", ".join(f"{row.operator} ({row.act}, {row.orders})" for row in rows)
@@ -219,19 +237,33 @@ async def _preview_discard(desk: Desk, chosen: Chosen, words: Words) -> Preview:
 
 
 _TOLD: Final = {
-    "left": N_("Still dead letters"), "by": N_("Acted on them meanwhile"),
+    "left": N_("Still dead letters"),
+    "by": N_("Acted on them meanwhile"),
     "joined": N_("Joined the group since, not touched"),
-}  # fmt: skip
+}
 
 ACTS: Final[tuple[Act, ...]] = (
     Act(
-        "dead-replay", N_("Replay dead letters"), N_("Replay them"), Role.OPERATOR, choose,
-        partial(preview, warning=None), partial(run, do=replaying.replay, did="replayed"), long=True,
+        "dead-replay",
+        N_("Replay dead letters"),
+        N_("Replay them"),
+        Role.OPERATOR,
+        choose,
+        partial(preview, warning=None),
+        partial(run, do=replaying.replay, did="replayed"),
+        long=True,
         told={"replayed": N_("Replayed"), **_TOLD},
     ),
     Act(
-        "dead-discard", N_("Discard dead letters"), N_("Give them up"), Role.OPERATOR, choose,
-        _preview_discard, partial(run, do=replaying.discard, did="discarded"), long=True, danger=True,
+        "dead-discard",
+        N_("Discard dead letters"),
+        N_("Give them up"),
+        Role.OPERATOR,
+        choose,
+        _preview_discard,
+        partial(run, do=replaying.discard, did="discarded"),
+        long=True,
+        danger=True,
         told={"discarded": N_("Discarded"), **_TOLD},
     ),
-)  # fmt: skip
+)

@@ -31,16 +31,23 @@ router = APIRouter()
 GROUPS: Final = 100  # of a page
 MEMBERS: Final = 50
 REASONS: Final = {
-    Reason.INVALID: N_("invalid"), Reason.EXPIRED: N_("expired"), Reason.REFUSED: N_("refused"),
-    Reason.EXHAUSTED: N_("exhausted"), Reason.STALE: N_("stale"),
-}  # fmt: skip
+    Reason.INVALID: N_("invalid"),
+    Reason.EXPIRED: N_("expired"),
+    Reason.REFUSED: N_("refused"),
+    Reason.EXHAUSTED: N_("exhausted"),
+    Reason.STALE: N_("stale"),
+}
 
 
 @router.get("/dead")
 async def get_groups(
-    request: Request, who: Viewer, desk: AtDesk, reason: Reason | None = None, backend: str | None = None,
+    request: Request,
+    who: Viewer,
+    desk: AtDesk,
+    reason: Reason | None = None,
+    backend: str | None = None,
     after: str | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """The causes that orders stand dead of."""
     known = list(load_backends(desk.settings))
     if backend is not None and (len(backend) > 100 or not backend.isprintable()):
@@ -48,16 +55,22 @@ async def get_groups(
     place = f"/dead?reason={reason or ''}&backend={backend or ''}"
     before = cause_reading.FIRST if after is None else _place(cursors.open(desk, place, after))
     async with desk.engine.connect() as connection:
-        found = await cause_reading.groups(
-            connection, reason=reason, backend=backend, before=before, limit=GROUPS + 1
-        )
+        found = await cause_reading.groups(connection, reason=reason, backend=backend, before=before, limit=GROUPS + 1)
         total = await cause_reading.total(connection)
     last = found[GROUPS - 1] if len(found) > GROUPS else None
     more = cursors.seal(desk, place, [last["orders"], last["id"]]) if last else None
     return page(
-        request, "dead/groups.html", groups=found[:GROUPS], total=total, reasons=list(REASONS), backends=known,
-        reason=reason, backend=backend, more=more, first=after is None,
-    )  # fmt: skip
+        request,
+        "dead/groups.html",
+        groups=found[:GROUPS],
+        total=total,
+        reasons=list(REASONS),
+        backends=known,
+        reason=reason,
+        backend=backend,
+        more=more,
+        first=after is None,
+    )
 
 
 @router.get("/dead/{cause}")
@@ -73,9 +86,15 @@ async def get_group(request: Request, who: Viewer, desk: AtDesk, cause: str, aft
     last = found[MEMBERS - 1] if len(found) > MEMBERS else None
     more = cursors.seal(desk, place, [last["settled_at"].isoformat(), str(last["id"])]) if last else None
     return page(
-        request, "dead/group.html", group=group, members=found[:MEMBERS], notes=noted, more=more,
-        before=group["shown_at"].isoformat(), longest=LONGEST_NOTE,
-    )  # fmt: skip
+        request,
+        "dead/group.html",
+        group=group,
+        members=found[:MEMBERS],
+        notes=noted,
+        more=more,
+        before=group["shown_at"].isoformat(),
+        longest=LONGEST_NOTE,
+    )
 
 
 @router.post("/dead/{cause}/notes")

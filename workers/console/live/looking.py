@@ -128,9 +128,16 @@ async def _rounds(engine: AsyncEngine, forecasts: list[Forecast]) -> list[Round]
     for forecast in forecasts:
         if forecast.why is None:
             found += [
-                Round(forecast.backend, row["cut_off"], row["priority"] == "urgent", row["orders"], row["late_p50"],
-                      row["late_p95"]) for row in forecast.cut_offs
-            ]  # fmt: skip
+                Round(
+                    forecast.backend,
+                    row["cut_off"],
+                    row["priority"] == "urgent",
+                    row["orders"],
+                    row["late_p50"],
+                    row["late_p95"],
+                )
+                for row in forecast.cut_offs
+            ]
             continue
         async with engine.connect() as connection:
             found += _unforetold(forecast.backend, await forecast_reading.backlog(connection, forecast.backend))

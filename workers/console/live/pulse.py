@@ -53,9 +53,7 @@ class Pulse:
     def __init__(self, settings: Settings) -> None:
         """Nothing connects yet. Raises MissingSetting."""
         url = settings.need("database_url")
-        self._engines: list[AsyncEngine] = [
-            connect(url, pool=1, timeout=PATIENCE), connect(url, pool=1, timeout=LONG)
-        ]  # fmt: skip
+        self._engines: list[AsyncEngine] = [connect(url, pool=1, timeout=PATIENCE), connect(url, pool=1, timeout=LONG)]
         brief, patient = self._engines
         place = api_url(settings)
         self._journal = Watched("journal", lambda: glance(brief))

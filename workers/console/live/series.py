@@ -49,9 +49,7 @@ def points(samples: list[dict[str, Any]]) -> list[Point]:
 
 def _point(before: dict[str, Any], after: dict[str, Any]) -> Point:
     minutes = (after["at"] - before["at"]).total_seconds() / 60
-    rates = {
-        name: round(max(0, after[name] - before[name]) / minutes, 2) for name in ("accepted", "delivered", "dead")
-    }
+    rates = {name: round(max(0, after[name] - before[name]) / minutes, 2) for name in ("accepted", "delivered", "dead")}
     oldest = None if after["oldest"] is None else max(0.0, (after["at"] - after["oldest"]).total_seconds())
     return Point(after["at"].timestamp(), **rates, backlog=after["backlog"], oldest=oldest)
 

@@ -64,9 +64,14 @@ class Stream(Response):
     """
 
     def __init__(
-        self, pulse: Pulse, stopping: asyncio.Event, told: Callable[[int], bytes],
-        alive: Callable[[], Awaitable[bool]], last: bytes, hold: Callable[[], AbstractContextManager[None]],
-    ) -> None:  # fmt: skip
+        self,
+        pulse: Pulse,
+        stopping: asyncio.Event,
+        told: Callable[[int], bytes],
+        alive: Callable[[], Awaitable[bool]],
+        last: bytes,
+        hold: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         """Nothing is sent yet; `hold` makes the context that lasts as long as the stream."""
         super().__init__(status_code=200, headers=HEADERS)
         del self.headers["content-length"]

@@ -65,9 +65,15 @@ class Board:
     def _part(self, name: str, language: str, role: Role, seen: Seen) -> str:
         words = self._pages.words[language]
         return self._pages.fragment(
-            language, f"overview/_{name}.html", seen=seen, said=told(seen, words), stages=STAGES, most=COUNTED,
-            may=lambda least: role.covers(Role(least)), stale=_stale(seen.journal),
-        )  # fmt: skip
+            language,
+            f"overview/_{name}.html",
+            seen=seen,
+            said=told(seen, words),
+            stages=STAGES,
+            most=COUNTED,
+            may=lambda least: role.covers(Role(least)),
+            stale=_stale(seen.journal),
+        )
 
 
 def _stale(journal: Known[Glance]) -> bool:

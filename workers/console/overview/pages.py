@@ -28,9 +28,14 @@ async def get_overview(request: Request, desk: AtDesk, who: Viewer, span: Span =
     _, found = await asyncio.gather(desk.pulse.fresh(), desk.series.get(span, out=desk.pulse.silent()))
     parts = desk.board.parts(words_of(request).code, who.role)
     return page(
-        request, "overview/overview.html", parts=parts, span=span, spans=list(SPANS), points=found,
+        request,
+        "overview/overview.html",
+        parts=parts,
+        span=span,
+        spans=list(SPANS),
+        points=found,
         zone=desk.settings.console_time_zone,
-    )  # fmt: skip
+    )
 
 
 @router.get("/live/overview")
@@ -51,9 +56,13 @@ async def get_live_overview(request: Request, desk: AtDesk, who: Viewer) -> Resp
 
     last = frame({"now": desk.pages.fragment(language, "overview/_over.html")})
     return Stream(
-        desk.pulse, desk.stopping, lambda seen: desk.board.news(language, who.role, seen), alive, last,
+        desk.pulse,
+        desk.stopping,
+        lambda seen: desk.board.news(language, who.role, seen),
+        alive,
+        last,
         lambda: desk.streams.one_more(session),
-    )  # fmt: skip
+    )
 
 
 @router.get("/live/stores")

@@ -23,9 +23,14 @@ COLUMNS: Final = (*sh.ORDER, ("backend", N_("Backend")))
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
     optional = {
-        "from": asked.backend, "pharmacy": asked.line, "priority": asked.priority, "older": asked.age,
-        "younger": asked.age, "ids": asked.ids, "although_unknown": asked.yes,
-    }  # fmt: skip
+        "from": asked.backend,
+        "pharmacy": asked.line,
+        "priority": asked.priority,
+        "older": asked.age,
+        "younger": asked.age,
+        "ids": asked.ids,
+        "although_unknown": asked.yes,
+    }
     chosen = asked.gather(fields, {"to": asked.backend}, optional)
     if "although_unknown" in chosen and "ids" not in chosen:
         raise Malformed([Fault("although_unknown", None, "what may be with its backend is moved by its id only")])
@@ -47,10 +52,12 @@ async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     return Preview(
         orders=None if found is None else found["orders"],
         facts=facts if found is None else facts + sh.ordered(found, words) + _staying(found, words),
-        sample=[] if found is None else sh.sampled(found["sample"], words), columns=sh.headed(COLUMNS, words),
+        sample=[] if found is None else sh.sampled(found["sample"], words),
+        columns=sh.headed(COLUMNS, words),
         sees=sh.seen_of("divert", chosen, judged, found["orders"] if found and choice.ids else None),
-        hindered=_hindered(chosen, found, words), warning=_warning(rows.get(chosen["to"]), unknown, words),
-    )  # fmt: skip
+        hindered=_hindered(chosen, found, words),
+        warning=_warning(rows.get(chosen["to"]), unknown, words),
+    )
 
 
 def _from(chosen: Chosen, found: Mapping[str, Any] | None, rows: Mapping[str, Any], words: Words) -> str:
@@ -99,6 +106,13 @@ async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dic
 
 
 ACT: Final = Act(
-    "divert", N_("Divert orders to another backend"), N_("Divert them"), Role.OPERATOR, _choose, _preview, _run,
-    danger=True, told={"to": N_("To the backend"), "orders": N_("Orders diverted")},
-)  # fmt: skip
+    "divert",
+    N_("Divert orders to another backend"),
+    N_("Divert them"),
+    Role.OPERATOR,
+    _choose,
+    _preview,
+    _run,
+    danger=True,
+    told={"to": N_("To the backend"), "orders": N_("Orders diverted")},
+)

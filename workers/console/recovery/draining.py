@@ -61,9 +61,10 @@ async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dic
     await _watch(desk, chosen, total, running)
     became = balance(before, await reading.counts(desk.engine))
     return {
-        "orders": sum(became.values()), **{state: count for state, count in became.items() if count},
+        "orders": sum(became.values()),
+        **{state: count for state, count in became.items() if count},
         "seconds": round(time.monotonic() - began, 1),
-    }  # fmt: skip
+    }
 
 
 async def _watch(desk: Desk, chosen: Chosen, total: int, running: Running) -> None:
@@ -87,9 +88,20 @@ async def _left(desk: Desk, chosen: Chosen) -> int:
 
 
 ACT: Final = Act(
-    "drain", N_("Drain: wait until the backlog is empty"), N_("Watch it drain"), Role.OPERATOR, _choose, _preview,
-    _run, long=True, told={
-        "orders": N_("Became final meanwhile"), "delivered": N_("Delivered"), "dead": N_("Dead letters"),
-        "cancelled": N_("Cancelled"), "discarded": N_("Discarded"), "seconds": N_("Seconds"),
+    "drain",
+    N_("Drain: wait until the backlog is empty"),
+    N_("Watch it drain"),
+    Role.OPERATOR,
+    _choose,
+    _preview,
+    _run,
+    long=True,
+    told={
+        "orders": N_("Became final meanwhile"),
+        "delivered": N_("Delivered"),
+        "dead": N_("Dead letters"),
+        "cancelled": N_("Cancelled"),
+        "discarded": N_("Discarded"),
+        "seconds": N_("Seconds"),
     },
-)  # fmt: skip
+)

@@ -13,9 +13,11 @@ from workers.console.words import N_
 from workers.erp.failing import TABLE
 
 KINDS: Final = {
-    "foreign": ("bad", N_("foreign")), "altered": ("bad", N_("altered")), "missing": ("warn", N_("missing")),
+    "foreign": ("bad", N_("foreign")),
+    "altered": ("bad", N_("altered")),
+    "missing": ("warn", N_("missing")),
     "unknown": ("quiet", N_("unknown")),
-}  # fmt: skip
+}
 
 MEANING: Final = {
     "foreign": N_("The ERP has it and Relais never sent it."),
@@ -25,15 +27,18 @@ MEANING: Final = {
 }
 
 _ID: Final = r"[\w./-]{1,64}"
-OURS: Final = tuple(re.compile(each) for each in (
-    r"the ERP acknowledged it and has it no more",
-    r"acknowledged, and now \w+",
-    rf"its reference is {_ID}, and was {_ID}",
-    rf"line \d+: \d+ boxes of {_ID}, and was (?:no such line|\d+ of {_ID})",
-    r"\d+ lines, and were \d+",
-    rf"the ERP has it as {_ID}, (?:the journal does not know it|it was never sent)",
-    r"the ERP lists other bytes under its id",
-))  # fmt: skip
+OURS: Final = tuple(
+    re.compile(each)
+    for each in (
+        r"the ERP acknowledged it and has it no more",
+        r"acknowledged, and now \w+",
+        rf"its reference is {_ID}, and was {_ID}",
+        rf"line \d+: \d+ boxes of {_ID}, and was (?:no such line|\d+ of {_ID})",
+        r"\d+ lines, and were \d+",
+        rf"the ERP has it as {_ID}, (?:the journal does not know it|it was never sent)",
+        r"the ERP lists other bytes under its id",
+    )
+)
 SAYS: Final = frozenset(failure.says for failure in TABLE.values())
 
 WHOLE: Final = N_("Every order that the ERP holds of that time was looked at.")

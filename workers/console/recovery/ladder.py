@@ -19,29 +19,46 @@ ENOUGH: Final = 20  # orders that the ramp has to have got through before its pa
 SETTLED: Final = timedelta(seconds=3)  # and for so long
 
 STANDINGS: Final = {
-    "passed": ("good", N_("passed")), "now": ("warn", N_("under way")), "waits": ("warn", N_("waits for a word")),
-    "failed": ("bad", N_("failed")), "paused": ("warn", N_("paused")), "ahead": ("quiet", N_("ahead")),
-    "needless": ("quiet", N_("not needed")), "left": ("quiet", N_("cancelled")),
-}  # fmt: skip
+    "passed": ("good", N_("passed")),
+    "now": ("warn", N_("under way")),
+    "waits": ("warn", N_("waits for a word")),
+    "failed": ("bad", N_("failed")),
+    "paused": ("warn", N_("paused")),
+    "ahead": ("quiet", N_("ahead")),
+    "needless": ("quiet", N_("not needed")),
+    "left": ("quiet", N_("cancelled")),
+}
 
 STATES: Final = {
-    "running": ("warn", N_("running")), "holding": ("bad", N_("holding")), "paused": ("warn", N_("paused")),
-    "done": ("good", N_("done")), "cancelled": ("quiet", N_("cancelled")),
-}  # fmt: skip
+    "running": ("warn", N_("running")),
+    "holding": ("bad", N_("holding")),
+    "paused": ("warn", N_("paused")),
+    "done": ("good", N_("done")),
+    "cancelled": ("quiet", N_("cancelled")),
+}
 
 _S: Final = r"([\d.]+)"
-SENTENCES: Final = tuple((re.compile(found), told) for found, told in (
-    (r"(\d+) of (\d+) delivered without a receipt", N_("{0} of {1} delivered without a receipt")),
-    (r"(\d+) of (\d+) delivered without a verified receipt", N_("{0} of {1} delivered without a verified receipt")),
-    (r"(\d+) of (\d+) attempts failed, (\d+)% is allowed", N_("{0} of {1} attempts failed; {2} % may")),
-    (r"(\d+) of (\d+) orders refused, which is not the backend's norm",
-     N_("{0} of {1} orders refused, which is not the backend's norm")),
-    (rf"one answer in twenty takes {_S} s, {_S} s is allowed",
-     N_("one answer in twenty takes {0} s; {1} s is allowed")),
-    (r"([a-z][a-z0-9_-]*) is in quarantine", N_("{0} is in quarantine")),
-    (rf"stage (\d+) is passed: (\d+) answered, (\d+) failed(?:, p95 {_S} s)?; it waits for a word",
-     N_("stage {0} is passed ({1} answered, {2} failed); it waits for a word")),
-))  # fmt: skip
+SENTENCES: Final = tuple(
+    (re.compile(found), told)
+    for found, told in (
+        (r"(\d+) of (\d+) delivered without a receipt", N_("{0} of {1} delivered without a receipt")),
+        (r"(\d+) of (\d+) delivered without a verified receipt", N_("{0} of {1} delivered without a verified receipt")),
+        (r"(\d+) of (\d+) attempts failed, (\d+)% is allowed", N_("{0} of {1} attempts failed; {2} % may")),
+        (
+            r"(\d+) of (\d+) orders refused, which is not the backend's norm",
+            N_("{0} of {1} orders refused, which is not the backend's norm"),
+        ),
+        (
+            rf"one answer in twenty takes {_S} s, {_S} s is allowed",
+            N_("one answer in twenty takes {0} s; {1} s is allowed"),
+        ),
+        (r"([a-z][a-z0-9_-]*) is in quarantine", N_("{0} is in quarantine")),
+        (
+            rf"stage (\d+) is passed: (\d+) answered, (\d+) failed(?:, p95 {_S} s)?; it waits for a word",
+            N_("stage {0} is passed ({1} answered, {2} failed); it waits for a word"),
+        ),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

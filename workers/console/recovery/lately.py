@@ -96,18 +96,24 @@ class Lately:
         at: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
         replays = await replay_reading.standing(connection)
         return Look(
-            at, await reading.standing(connection), replays, await kept.backlog(connection),
-            await leader(connection), await kept.past(connection, kept.LATEST, NEWEST),
-            await kept.runs(connection, kept.LATEST, NEWEST), self._paces(replays),
-        )  # fmt: skip
+            at,
+            await reading.standing(connection),
+            replays,
+            await kept.backlog(connection),
+            await leader(connection),
+            await kept.past(connection, kept.LATEST, NEWEST),
+            await kept.runs(connection, kept.LATEST, NEWEST),
+            self._paces(replays),
+        )
 
     def _paces(self, replays: list[Row]) -> dict[int, float]:
         """Orders a second of each ramp over the last minute that somebody looked."""
         now = time.monotonic()
         going = {
             (row["id"], row["stage_since"]): row["left"]
-            for row in replays if row["state"] == "running" and row["stage"] == RAMP
-        }  # fmt: skip
+            for row in replays
+            if row["state"] == "running" and row["stage"] == RAMP
+        }
         self._ramps = {key: self._ramps.get(key, deque()) for key in going}
         paces = {}
         for key, left in going.items():

@@ -89,11 +89,18 @@ async def get_reconciliation(
     rows = await kept.found(desk.engine, number, chosen, UUID(from_) if from_ else None, FINDINGS + 1)
     more = cursors.seal(desk, place, [str(rows[FINDINGS - 1]["id"])]) if len(rows) > FINDINGS else None
     return page(
-        request, "recovery/reconciliation.html", run=run, kind=chosen, more=more,
+        request,
+        "recovery/reconciliation.html",
+        run=run,
+        kind=chosen,
+        more=more,
         rows=[{**row, "detail": findings.shown(row["detail"])} for row in rows[:FINDINGS]],
-        listing=findings.listed(run.listing), counts=COUNTS, meaning=findings.MEANING, kinds=findings.KINDS,
+        listing=findings.listed(run.listing),
+        counts=COUNTS,
+        meaning=findings.MEANING,
+        kinds=findings.KINDS,
         **_names(),
-    )  # fmt: skip
+    )
 
 
 @router.get("/recovery/replay")
@@ -103,9 +110,7 @@ async def get_replay_form(request: Request, desk: AtDesk, who: Operator, backend
 
 
 @router.get("/recovery/divert")
-async def get_divert_form(
-    request: Request, desk: AtDesk, who: Operator, backend: str = "", ids: str = ""
-) -> Response:
+async def get_divert_form(request: Request, desk: AtDesk, who: Operator, backend: str = "", ids: str = "") -> Response:
     """What to divert, and where to."""
     return _form(request, desk, "recovery/divert_form.html", backend, ids=ids)
 

@@ -39,9 +39,14 @@ SILENCE: Final = 60.0  # seconds that the ERP may be silent, as of the command l
 LOOK: Final = 0.5  # seconds between two looks at how far it is
 
 COUNTS: Final = {
-    "present": N_("As acknowledged"), "missing": N_("Missing"), "altered": N_("Altered"), "unknown": N_("Unknown"),
-    "foreign": N_("Foreign"), "moved": N_("Not with it any more by our own books"), "resent": N_("Sent again"),
-}  # fmt: skip
+    "present": N_("As acknowledged"),
+    "missing": N_("Missing"),
+    "altered": N_("Altered"),
+    "unknown": N_("Unknown"),
+    "foreign": N_("Foreign"),
+    "moved": N_("Not with it any more by our own books"),
+    "resent": N_("Sent again"),
+}
 
 
 async def followed(running: Running, work: Callable[[Told], Awaitable[T]]) -> T:
@@ -103,7 +108,7 @@ async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
         sees=sh.seen_of("reconcile", settings.backend, [run.id for run in short]),
         hindered=_no_address(settings.erp_url, words),
         warning=warning.format(short[0].id) if short else None,
-    )  # fmt: skip
+    )
 
 
 async def _preview_again(desk: Desk, run: Run, words: Words) -> Preview:
@@ -113,9 +118,11 @@ async def _preview_again(desk: Desk, run: Run, words: Words) -> Preview:
         hindered = words.gettext("This reconciliation is done: there is nothing to resume.")
     left = {"backend": run.backend, "since": run.cursor_at, "until": run.until}
     return Preview(
-        orders=await sh.in_time(kept.asked_about(desk.engine, left)), facts=[*_facts(run, words), _stopping(words)],
-        sees=sh.seen_of("resume", run.id, run.state), hindered=hindered,
-    )  # fmt: skip
+        orders=await sh.in_time(kept.asked_about(desk.engine, left)),
+        facts=[*_facts(run, words), _stopping(words)],
+        sees=sh.seen_of("resume", run.id, run.state),
+        hindered=hindered,
+    )
 
 
 def _facts(run: Run, words: Words) -> list[tuple[str, str]]:
@@ -189,10 +196,12 @@ async def _preview_resend(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     return Preview(
         orders=found["orders"],
         facts=[*_facts(run, words), *sh.ordered(found, words), (expired, words.number(found["expired"]))],
-        sample=sh.sampled(found["sample"], words), columns=sh.headed(sh.ORDER, words),
-        sees=sh.seen_of("resend", run.id, run.state), hindered=hindered,
+        sample=sh.sampled(found["sample"], words),
+        columns=sh.headed(sh.ORDER, words),
+        sees=sh.seen_of("resend", run.id, run.state),
+        hindered=hindered,
         warning=words.gettext("They go out again under the same idempotency keys; the ERP is asked before each."),
-    )  # fmt: skip
+    )
 
 
 async def _resend(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
@@ -213,9 +222,26 @@ async def _resending(engine: AsyncEngine, run: Run, reason: str, total: int, tel
 
 
 ACTS: Final = (
-    Act("reconcile", N_("Reconcile with the ERP"), N_("Ask the ERP"), Role.OPERATOR, _choose, _preview, _run,
-        long=True, told={"reconciliation": N_("Reconciliation"), **COUNTS}),
-    Act("resend", N_("Send again what the ERP has forgotten"), N_("Send them again"), Role.OPERATOR, _choose_resend,
-        _preview_resend, _resend, long=True,
-        told={"reconciliation": N_("Reconciliation"), "orders": N_("Orders put back")}),
-)  # fmt: skip
+    Act(
+        "reconcile",
+        N_("Reconcile with the ERP"),
+        N_("Ask the ERP"),
+        Role.OPERATOR,
+        _choose,
+        _preview,
+        _run,
+        long=True,
+        told={"reconciliation": N_("Reconciliation"), **COUNTS},
+    ),
+    Act(
+        "resend",
+        N_("Send again what the ERP has forgotten"),
+        N_("Send them again"),
+        Role.OPERATOR,
+        _choose_resend,
+        _preview_resend,
+        _resend,
+        long=True,
+        told={"reconciliation": N_("Reconciliation"), "orders": N_("Orders put back")},
+    ),
+)

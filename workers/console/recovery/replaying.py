@@ -30,9 +30,12 @@ TOLD: Final = {"backend": N_("Backend"), "replay": N_("Replay"), "orders": N_("O
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
     optional = {
-        "pharmacy": asked.line, "priority": asked.priority, "older": asked.age, "younger": asked.age,
+        "pharmacy": asked.line,
+        "priority": asked.priority,
+        "older": asked.age,
+        "younger": asked.age,
         "hold": asked.yes,
-    }  # fmt: skip
+    }
     return asked.gather(fields, {"backend": asked.backend}, optional)
 
 
@@ -51,10 +54,12 @@ async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
         facts=facts + ([_uncounted(words)] if found is None else sh.ordered(found, words)),
         sample=sh.sampled(await sh.in_time(kept.sample(desk.engine, choice)) or (), words),
         columns=sh.headed(sh.ORDER, words),
-        sees=sh.seen_of("replay", chosen, sh.held(row), open_ and open_["id"]), hindered=hindered,
-        warning=None if sh.held(row) in ((), (False, False, True)) else words.gettext(
-            "Nothing of it goes out before the backend takes orders again."),
-    )  # fmt: skip
+        sees=sh.seen_of("replay", chosen, sh.held(row), open_ and open_["id"]),
+        hindered=hindered,
+        warning=None
+        if sh.held(row) in ((), (False, False, True))
+        else words.gettext("Nothing of it goes out before the backend takes orders again."),
+    )
 
 
 def _hindered(found: Mapping[str, Any] | None, open_: Mapping[str, Any] | None, words: Words) -> str | None:
@@ -104,11 +109,16 @@ def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | Non
         state = words.gettext(ladder.STATES[row["state"]][1])
         ready = row["state"] in allowed and chosen.get("stage", str(row["stage"])) == str(row["stage"])
         return Preview(
-            orders=row["left"], facts=_facts(row, state, words), sees=sh.seen_of(*(row[name] for name in sees)),
-            hindered=None if ready else words.gettext("It is not so any more: the replay is {0}, at: {1}.").format(
-                state, ladder.stage_named(row["stage"], words)),
+            orders=row["left"],
+            facts=_facts(row, state, words),
+            sees=sh.seen_of(*(row[name] for name in sees)),
+            hindered=None
+            if ready
+            else words.gettext("It is not so any more: the replay is {0}, at: {1}.").format(
+                state, ladder.stage_named(row["stage"], words)
+            ),
             warning=None if warning is None else words.gettext(warning),
-        )  # fmt: skip
+        )
 
     return look
 
@@ -155,21 +165,62 @@ FREED: Final = N_("Its orders that are left stay due: they go as the window lets
 
 def _step(kind: str, title: str, button: str, step: Step, allowed: tuple[str, ...], *sees: str, **more: Any) -> Act:
     return Act(
-        kind=f"replay-{kind}", title=title, button=button, role=Role.OPERATOR, choose=_choose_step,
-        preview=_looking(allowed, sees, more.pop("warning", None)), run=_doing(step), told=TOLD, **more,
-    )  # fmt: skip
+        kind=f"replay-{kind}",
+        title=title,
+        button=button,
+        role=Role.OPERATOR,
+        choose=_choose_step,
+        preview=_looking(allowed, sees, more.pop("warning", None)),
+        run=_doing(step),
+        told=TOLD,
+        **more,
+    )
 
 
 ACTS: Final[tuple[Act, ...]] = (
-    Act("replay-start", N_("Replay the backlog"), N_("Start the replay"), Role.OPERATOR, _choose, _preview, _start,
-        told=TOLD),
+    Act(
+        "replay-start",
+        N_("Replay the backlog"),
+        N_("Start the replay"),
+        Role.OPERATOR,
+        _choose,
+        _preview,
+        _start,
+        told=TOLD,
+    ),
     _step("pause", N_("Pause the replay"), N_("Pause"), replays.pause, ("running",), "id", "state"),
-    _step("resume", N_("Resume the replay"), N_("Resume"), replays.resume, ("paused", "holding"),
-          "id", "state", "stage", "passed"),
-    _step("next", N_("Let the next stage begin"), N_("Next stage"), replays.next_stage, ("holding",),
-          "id", "state", "stage", "passed"),
+    _step(
+        "resume",
+        N_("Resume the replay"),
+        N_("Resume"),
+        replays.resume,
+        ("paused", "holding"),
+        "id",
+        "state",
+        "stage",
+        "passed",
+    ),
+    _step(
+        "next",
+        N_("Let the next stage begin"),
+        N_("Next stage"),
+        replays.next_stage,
+        ("holding",),
+        "id",
+        "state",
+        "stage",
+        "passed",
+    ),
     _step("hold", N_("Hold the replay after each stage"), N_("Hold"), _hold, OPEN, "id", "hold"),
     _step("unhold", N_("Let the replay take stage after stage"), N_("Hold no more"), _unhold, OPEN, "id", "hold"),
-    _step("cancel", N_("Cancel the replay"), N_("Cancel the replay"), replays.cancel, OPEN, "id",
-          danger=True, warning=FREED),
-)  # fmt: skip
+    _step(
+        "cancel",
+        N_("Cancel the replay"),
+        N_("Cancel the replay"),
+        replays.cancel,
+        OPEN,
+        "id",
+        danger=True,
+        warning=FREED,
+    ),
+)

@@ -28,14 +28,19 @@ Row = dict[str, Any]
 STATEMENT: Final = 600.0  # seconds for one statement of an act, as of the command line's
 
 FILTERS: Final = {
-    "pharmacy": N_("Pharmacy"), "priority": N_("Priority"), "older": N_("Accepted longer ago than"),
-    "younger": N_("Accepted within the last"), "ids": N_("Orders named"),
-}  # fmt: skip
+    "pharmacy": N_("Pharmacy"),
+    "priority": N_("Priority"),
+    "older": N_("Accepted longer ago than"),
+    "younger": N_("Accepted within the last"),
+    "ids": N_("Orders named"),
+}
 
 ORDER: Final = (
-    ("reference", N_("Reference")), ("pharmacy", N_("Pharmacy")), ("accepted_at", N_("Accepted")),
+    ("reference", N_("Reference")),
+    ("pharmacy", N_("Pharmacy")),
+    ("accepted_at", N_("Accepted")),
     ("id", N_("Order")),
-)  # fmt: skip
+)
 
 
 @asynccontextmanager

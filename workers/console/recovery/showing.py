@@ -16,9 +16,10 @@ from workers.console.words import N_, Words
 from workers.gates import Gates
 
 RUN_STATES: Final = {
-    "running": ("warn", N_("under way, or cut short")), "done": ("good", N_("done")),
+    "running": ("warn", N_("under way, or cut short")),
+    "done": ("good", N_("done")),
     "resent": ("good", N_("done, and sent again")),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,13 @@ def shown(look: Look, settings: Settings, words: Words) -> list[Backend]:
 
 
 def _backend(
-    name: str, row: Mapping[str, Any] | None, replayed: Mapping[str, Any] | None, look: Look, settings: Settings,
+    name: str,
+    row: Mapping[str, Any] | None,
+    replayed: Mapping[str, Any] | None,
+    look: Look,
+    settings: Settings,
     words: Words,
-) -> Backend:  # fmt: skip
+) -> Backend:
     flows = row is not None and row["circuit"] == "closed" and not (row["paused"] or row["quarantined"])
     told = how(dict(row) if row else None, words)
     if flows and not look.leading:
@@ -93,9 +98,12 @@ def _backend(
 
 
 def replay(
-    row: Mapping[str, Any], settings: Settings, backend: Mapping[str, Any] | None,
-    paced: tuple[datetime, float | None] | None, words: Words,
-) -> Replay:  # fmt: skip
+    row: Mapping[str, Any],
+    settings: Settings,
+    backend: Mapping[str, Any] | None,
+    paced: tuple[datetime, float | None] | None,
+    words: Words,
+) -> Replay:
     """A row of `orders.replay_reading`; `paced` is when it was read, and its pace in orders a second."""
     stage, known = row["stage"], load_backends(settings)
     norms = backend or {"latency": None, "refusing": None}
@@ -108,15 +116,17 @@ def replay(
     return Replay(
         row,
         [Rung(each, *told(each.stage, each.failed)) for each in ladder.rungs(row)],
-        [Try(each["found"], datetime.fromisoformat(each["at"]), *told(each["stage"], each["failed"]))
-         for each in row["history"]],
+        [
+            Try(each["found"], datetime.fromisoformat(each["at"]), *told(each["stage"], each["failed"]))
+            for each in row["history"]
+        ],
         [] if over else ladder.terms(stage, gates, words),
         ladder.stage_named(stage, words),
         ladder.why(row["why"], words),
         None if paced is None else ladder.time_left(row, *paced),
         row["state"] == "holding" and row["passed"] == stage,
         _chosen(_plain(row["choice"]), words),
-    )  # fmt: skip
+    )
 
 
 def _chosen(plain: Mapping[str, str], words: Words) -> str:

@@ -67,9 +67,13 @@ async def _audit(desk: Desk, chosen: Chosen, reason: str, running: Running) -> d
     proof = await watched(aside(work), reached, running, "")
     await write_down(desk.engine, proof, reason)
     return {
-        "sound": proof.sound, "accepted": proof.ledger.accepted, "blocks": proof.chain.blocks,
-        "faults": len(proof.faults), "first": proof.faults[:20], "remarks": proof.chain.remarks,
-    }  # fmt: skip
+        "sound": proof.sound,
+        "accepted": proof.ledger.accepted,
+        "blocks": proof.chain.blocks,
+        "faults": len(proof.faults),
+        "first": proof.faults[:20],
+        "remarks": proof.chain.remarks,
+    }
 
 
 async def _report(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
@@ -116,14 +120,32 @@ def _nothing(fields: Mapping[str, str]) -> Chosen:
 
 
 AUDIT: Final = Act(
-    "audit", N_("Audit the journal"), N_("Audit"), Role.OPERATOR, _nothing, _preview, _audit, long=True,
+    "audit",
+    N_("Audit the journal"),
+    N_("Audit"),
+    Role.OPERATOR,
+    _nothing,
+    _preview,
+    _audit,
+    long=True,
     told={
-        "sound": N_("All is well"), "accepted": N_("Orders accepted"), "blocks": N_("Sealed blocks"),
-        "faults": N_("Faults"), "first": N_("The first of them"), "remarks": N_("Remarks"),
+        "sound": N_("All is well"),
+        "accepted": N_("Orders accepted"),
+        "blocks": N_("Sealed blocks"),
+        "faults": N_("Faults"),
+        "first": N_("The first of them"),
+        "remarks": N_("Remarks"),
     },
-)  # fmt: skip
+)
 REPORT: Final = Act(
-    "report", N_("Make a report"), N_("Make the report"), Role.OPERATOR, spans.asked, _preview_report, _report,
-    long=True, told={"sound": N_("All is well"), "faults": N_("Faults"), "report": N_("The report")},
-)  # fmt: skip
+    "report",
+    N_("Make a report"),
+    N_("Make the report"),
+    Role.OPERATOR,
+    spans.asked,
+    _preview_report,
+    _report,
+    long=True,
+    told={"sound": N_("All is well"), "faults": N_("Faults"), "report": N_("The report")},
+)
 ACTS: Final[tuple[Act, ...]] = (AUDIT, REPORT)

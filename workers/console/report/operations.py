@@ -39,9 +39,13 @@ Word = Annotated[str, Query(max_length=100)]
 
 @router.get("/operations")
 async def get_operations(
-    request: Request, desk: AtDesk, who: Viewer, operator: Word = "", act: Word = "",
+    request: Request,
+    desk: AtDesk,
+    who: Viewer,
+    operator: Word = "",
+    act: Word = "",
     after: Annotated[str, Query(max_length=1024)] = "",
-) -> Response:  # fmt: skip
+) -> Response:
     """A page of them, of one operator or one kind of act where that is asked."""
     faults = [
         Fault(name, None, "has a control character")
@@ -61,10 +65,16 @@ async def get_operations(
     older = _href(operator=operator, act=act, after=cursors.seal(desk, place, [lowest])) if lowest else None
     words = words_of(request)
     return page(
-        request, "report/operations.html",
+        request,
+        "report/operations.html",
         rows=[{**row, "facts": told(row["detail"], words)} for row in rows[:SHOWN]],
-        operator=operator, act=act, older=older, href=_href, looked=len(found) if filtered else None, first=not after,
-    )  # fmt: skip
+        operator=operator,
+        act=act,
+        older=older,
+        href=_href,
+        looked=len(found) if filtered else None,
+        first=not after,
+    )
 
 
 @router.get("/operations/{number}")

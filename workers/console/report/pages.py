@@ -41,9 +41,12 @@ ELSE: Final = timedelta(days=1)  # what is proposed when nothing is chosen
 
 @router.get("/report")
 async def get_report(
-    request: Request, desk: AtDesk, who: Viewer, since: Annotated[str, Query(max_length=40)] = "",
+    request: Request,
+    desk: AtDesk,
+    who: Viewer,
+    since: Annotated[str, Query(max_length=40)] = "",
     until: Annotated[str, Query(max_length=40)] = "",
-) -> Response:  # fmt: skip
+) -> Response:
     """Choose a span; the reports that were made here."""
     zone, now = desk.settings.console_time_zone, datetime.now(UTC)
     begins, ends = spans.span(spans.asked({"since": since, "until": until}), zone)
@@ -52,10 +55,14 @@ async def get_report(
     if trouble is not None:
         quick.insert(0, ("this incident", spans.local(trouble - timedelta(minutes=1), zone)))
     return page(
-        request, "report/report.html", since=spans.local(begins or trouble or now - ELSE, zone),
-        until=spans.local(ends, zone) if ends else "", quick=quick, zone=zone,
+        request,
+        "report/report.html",
+        since=spans.local(begins or trouble or now - ELSE, zone),
+        until=spans.local(ends, zone) if ends else "",
+        quick=quick,
+        zone=zone,
         made=[_dated(each) for each in await asyncio.to_thread(Shelf(desk.settings.data_dir).all)],
-    )  # fmt: skip
+    )
 
 
 @router.get("/report/{name}")
@@ -87,9 +94,11 @@ async def _file(desk: Desk, report: str, kind: str, *, look: bool) -> Response:
     if path is None:
         raise NotFound(_GONE)
     answer = FileResponse(
-        path, media_type=TYPES[kind], filename=f"relais-report-{report[:8]}.{kind}",
+        path,
+        media_type=TYPES[kind],
+        filename=f"relais-report-{report[:8]}.{kind}",
         content_disposition_type="inline" if look else "attachment",
-    )  # fmt: skip
+    )
     answer.headers["Content-Security-Policy"] = APART
     return answer
 
@@ -122,9 +131,7 @@ def _shown(cells: dict[str, Any], words: Words) -> dict[str, Any]:
     masked: dict[str, Any] = {}
     if isinstance(cells.get("detail"), dict):
         facts = operations.told(cells["detail"], words)
-        masked["detail"] = "; ".join(
-            f"{name}: {', '.join(values)}{' …' * (more > 0)}" for name, values, more in facts
-        )
+        masked["detail"] = "; ".join(f"{name}: {', '.join(values)}{' …' * (more > 0)}" for name, values, more in facts)
     if cells.get("held_why"):
         masked["held_why"] = held(cells["held_why"], words)
     return cells | masked

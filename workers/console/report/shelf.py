@@ -77,14 +77,19 @@ def shown(told: Contents) -> bytes:
     incident = told.incident
     page = {
         "head": {"since": incident.since, "until": incident.until, "at": told.at, "by": told.by, "sound": told.sound},
-        "verdict": told.verdict, "faults": told.faults[:100], "remarks": told.remarks, "span": told.span,
-        "ledger": told.ledger, "equation": told.equation, "seals": _cells(told.seals),
+        "verdict": told.verdict,
+        "faults": told.faults[:100],
+        "remarks": told.remarks,
+        "span": told.span,
+        "ledger": told.ledger,
+        "equation": told.equation,
+        "seals": _cells(told.seals),
         "sections": [_section(each) for each in (*told.sections, told.books)],
         "incident": {name: getattr(incident, name) for name in SERIES},
         "acts": [
             {"at": act["at"], "act": act["act"], "backend": act["detail"].get("backend", "")} for act in incident.acts
         ],
-    }  # fmt: skip
+    }
     return json.dumps(page, ensure_ascii=False, default=str).encode()
 
 
@@ -101,9 +106,11 @@ def drawn(page: Mapping[str, Any]) -> Incident:
 
 def _section(section: Section) -> dict[str, Any]:
     return {
-        "title": section.title, "headings": section.headings, "remark": section.remark,
+        "title": section.title,
+        "headings": section.headings,
+        "remark": section.remark,
         "rows": [_cells({heading: row.get(heading) for heading in section.headings}) for row in section.rows],
-    }  # fmt: skip
+    }
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,15 +45,20 @@ async def preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     if row is None:
         return Preview(0, hindered=_("There is no such order."))
     facts = [
-        (_("Pharmacy"), row.pharmacy), (_("Reference"), row.reference),
-        (_("Received"), words.moment(row.received_at)), (_("State"), _(STATES[row.state][0])),
+        (_("Pharmacy"), row.pharmacy),
+        (_("Reference"), row.reference),
+        (_("Received"), words.moment(row.received_at)),
+        (_("State"), _(STATES[row.state][0])),
         (_("Backend"), row.backend),
-    ]  # fmt: skip
+    ]
     return Preview(
-        1, facts=facts, sees=hashlib.sha256(f"{row.state} {row.unsure} {row.backend}".encode()).hexdigest(),
+        1,
+        facts=facts,
+        sees=hashlib.sha256(f"{row.state} {row.unsure} {row.backend}".encode()).hexdigest(),
         hindered=_hindered(row, words),
-        confirm=row.reference, warning=_("The pharmacy gets nothing of this order. It cannot be taken back."),
-    )  # fmt: skip
+        confirm=row.reference,
+        warning=_("The pharmacy gets nothing of this order. It cannot be taken back."),
+    )
 
 
 async def run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
@@ -82,8 +87,14 @@ def _hindered(row: Any, words: Words) -> str | None:
 
 ACTS: Final[tuple[Act, ...]] = (
     Act(
-        kind="order-cancel", title=N_("Cancel an order for its pharmacy"), button=N_("Cancel this order"),
-        role=Role.OPERATOR, choose=choose, preview=preview, run=run, danger=True,
+        kind="order-cancel",
+        title=N_("Cancel an order for its pharmacy"),
+        button=N_("Cancel this order"),
+        role=Role.OPERATOR,
+        choose=choose,
+        preview=preview,
+        run=run,
+        danger=True,
         told={"cancelled": N_("Orders cancelled"), "order": N_("Order")},
     ),
-)  # fmt: skip
+)

@@ -48,21 +48,33 @@ _FIELDS: Final = "SELECT id, pharmacy, reference, received_at FROM orders"
 
 # So only the index over (pharmacy, id) serves: by the id alone a planner would read other pharmacies' orders.
 OF_PHARMACY: Final = "(pharmacy, id) < (:q, :before) AND pharmacy >= :q ORDER BY pharmacy DESC, id DESC"
-BY_REFERENCE: Final = text(_SHOWN.format(
-    chosen=f"{_FIELDS} WHERE reference ~>=~ :q AND reference ~<=~ :q AND id < :before "
-           "ORDER BY reference USING ~>~, id DESC LIMIT :most", turn="o.id DESC",
-))  # fmt: skip
+BY_REFERENCE: Final = text(
+    _SHOWN.format(
+        chosen=f"{_FIELDS} WHERE reference ~>=~ :q AND reference ~<=~ :q AND id < :before "
+        "ORDER BY reference USING ~>~, id DESC LIMIT :most",
+        turn="o.id DESC",
+    )
+)
 # Along the index over (reference, id), whose order is that of the bytes.
-BY_BEGINNING: Final = text(_SHOWN.format(
-    chosen=f"{_FIELDS} WHERE reference ~>=~ :from AND reference ~<~ :upto AND (reference ~>~ :from OR id > :after) "
-           "ORDER BY reference USING ~<~, id LIMIT :most", turn="o.reference USING ~<~, o.id",
-))  # fmt: skip
-BY_PHARMACY: Final = text(_SHOWN.format(
-    chosen=f"{_FIELDS} WHERE {OF_PHARMACY} LIMIT :most", turn="o.id DESC",
-))  # fmt: skip
-BY_IDS: Final = text(_SHOWN.format(
-    chosen=f"{_FIELDS} WHERE id = ANY(CAST(:ids AS uuid[]))", turn="o.id DESC",
-))  # fmt: skip
+BY_BEGINNING: Final = text(
+    _SHOWN.format(
+        chosen=f"{_FIELDS} WHERE reference ~>=~ :from AND reference ~<~ :upto AND (reference ~>~ :from OR id > :after) "
+        "ORDER BY reference USING ~<~, id LIMIT :most",
+        turn="o.reference USING ~<~, o.id",
+    )
+)
+BY_PHARMACY: Final = text(
+    _SHOWN.format(
+        chosen=f"{_FIELDS} WHERE {OF_PHARMACY} LIMIT :most",
+        turn="o.id DESC",
+    )
+)
+BY_IDS: Final = text(
+    _SHOWN.format(
+        chosen=f"{_FIELDS} WHERE id = ANY(CAST(:ids AS uuid[]))",
+        turn="o.id DESC",
+    )
+)
 BY_ERP: Final = text("""
 SELECT DISTINCT order_id FROM receipts
 WHERE backend IN (SELECT name FROM backends) AND reference = :q AND order_id < :before
@@ -131,9 +143,7 @@ async def exactly(connection: AsyncConnection, way: str, q: str) -> str | None:
     return None
 
 
-async def look(
-    connection: AsyncConnection, way: str, q: str, after: Sequence[Any] | None, most: int = SHOWN
-) -> Found:  # fmt: skip
+async def look(connection: AsyncConnection, way: str, q: str, after: Sequence[Any] | None, most: int = SHOWN) -> Found:
     """A page of what goes by `q` in this way, from where the cursor's values say."""
     if way == "starts":
         return await _beginning(connection, q, after, most)

@@ -21,12 +21,19 @@ WIDE: Final = 1000  # units of the drawing, along the time
 THIN: Final = 6.0  # units: the narrowest that can be seen
 NOTHING: Final = Text("")
 COLOURS: Final = {
-    State.DELIVERED: "good", State.DEAD: "bad", State.SUBMITTED: "warn", State.ACCEPTED: "act",
-}  # fmt: skip
+    State.DELIVERED: "good",
+    State.DEAD: "bad",
+    State.SUBMITTED: "warn",
+    State.ACCEPTED: "act",
+}
 FAMILIES: Final = {  # what marks of one row are
-    "order": N_("Order"), "attempt": N_("Attempt"), "operation": N_("Operator"), "proof": N_("Proof"),
-    "told": N_("Told"), "wait": N_("Wait"),
-}  # fmt: skip
+    "order": N_("Order"),
+    "attempt": N_("Attempt"),
+    "operation": N_("Operator"),
+    "proof": N_("Proof"),
+    "told": N_("Told"),
+    "wait": N_("Wait"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +125,9 @@ def _notice(notice: Any, words: Words) -> Entry:
     if notice.told_at is not None:
         return Entry("told", notice.told_at, _("webhook of %s told") % notice.client, "good", facts=what)
     tries = words.ngettext("%s try so far", "%s tries so far", notice.attempts) % words.number(notice.attempts)
-    return Entry("told", notice.due_at, _("webhook of %s is still to be told") % notice.client, "warn",
-                 facts=[*what, tries])  # fmt: skip
+    return Entry(
+        "told", notice.due_at, _("webhook of %s is still to be told") % notice.client, "warn", facts=[*what, tries]
+    )
 
 
 def _waits(life: Life, words: Words) -> Iterator[Entry]:

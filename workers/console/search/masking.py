@@ -29,20 +29,56 @@ SHOWN: Final = 300.0  # seconds
 LONGEST: Final = 500  # characters of a reason
 
 OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
-    "not with the ERP", "the worker did not settle in time", "the batch's budget ran out",
-    "the batch was stopped or its budget ran out", "the receipt's reference is another order's",
-    "answered in quarantine, which counts as unknown", "released from quarantine", "failures in a row",
-}  # fmt: skip
+    "not with the ERP",
+    "the worker did not settle in time",
+    "the batch's budget ran out",
+    "the batch was stopped or its budget ran out",
+    "the receipt's reference is another order's",
+    "answered in quarantine, which counts as unknown",
+    "released from quarantine",
+    "failures in a row",
+}
 PENDING: Final = re.compile(r"pending as [A-Za-z0-9._/-]{1,64}")  # the ERP's reference
 HELD: Final = re.compile(r"(\w+, order [0-9a-f-]{36}: )(.*)", re.DOTALL)  # `workers.settle`
 TRIPPED: Final = re.compile(r"(suspicious: )?(.*)", re.DOTALL)  # `workers.circuit`
 VETTED: Final = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # their errors are our own sentences
-TRADE: Final = frozenset({  # what an ERP says of a line that it does not deliver whole; PharmaML's codes among them
-    "1", "2", "3", "4", "5", "6", "7", "unknown", "unknown product", "out of stock", "discontinued", "recalled",
-    "not authorised", "quota", "limited", "rupture", "rupture de stock", "manque fabricant", "manque en rayon",
-    "inconnu", "produit inconnu", "arrêté", "retiré", "rappel", "rappel de lot", "non autorisé", "contingenté",
-    "contingentement", "en rupture", "manquant", "indisponible", "unavailable", "withdrawn",
-})  # fmt: skip
+TRADE: Final = frozenset(
+    {  # what an ERP says of a line that it does not deliver whole; PharmaML's codes among them
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "6",
+        "7",
+        "unknown",
+        "unknown product",
+        "out of stock",
+        "discontinued",
+        "recalled",
+        "not authorised",
+        "quota",
+        "limited",
+        "rupture",
+        "rupture de stock",
+        "manque fabricant",
+        "manque en rayon",
+        "inconnu",
+        "produit inconnu",
+        "arrêté",
+        "retiré",
+        "rappel",
+        "rappel de lot",
+        "non autorisé",
+        "contingenté",
+        "contingentement",
+        "en rupture",
+        "manquant",
+        "indisponible",
+        "unavailable",
+        "withdrawn",
+    }
+)
 
 ASKED: Final = text("""
 SELECT max(at) FROM operations
@@ -63,8 +99,9 @@ def said(detail: str | None, *, whole: bool = False) -> Text:
     """An attempt's detail or a delivery's error; `whole` when it may all be seen."""
     if not detail or whole or detail in OURS or PENDING.fullmatch(detail):
         return Text(detail or "")
-    phrase = next((detail[: match.start()] for match in re.finditer(": ", detail)
-                   if detail[: match.start()] in OURS), "")  # fmt: skip
+    phrase = next(
+        (detail[: match.start()] for match in re.finditer(": ", detail) if detail[: match.start()] in OURS), ""
+    )
     return Text(phrase, hidden=True)
 
 

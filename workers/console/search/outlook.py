@@ -31,7 +31,9 @@ def outlook(order: Any, backends: Mapping[str, Any], now: datetime, words: Words
     if order.state == State.ACCEPTED and order.due_at > now:
         why = _because(error(order.error, None, whole=whole), words)
         return _("The last attempt failed%(why)s. Next attempt at %(at)s.") % {
-            "why": why, "at": words.clock(order.due_at)}  # fmt: skip
+            "why": why,
+            "at": words.clock(order.due_at),
+        }
     if order.state == State.ACCEPTED:
         return _("It is due, and waits for its turn in the window of %s.") % str(order.backend)
     if order.state == State.DISPATCHED:
@@ -40,7 +42,9 @@ def outlook(order: Any, backends: Mapping[str, Any], now: datetime, words: Words
         )
     if order.state == State.DELIVERING:
         return _("It is being forwarded to %(backend)s; it is known by %(at)s at the latest.") % {
-            "backend": order.backend, "at": words.clock(order.lease_until)}  # fmt: skip
+            "backend": order.backend,
+            "at": words.clock(order.lease_until),
+        }
     if order.state == State.SUBMITTED:
         return _("The ERP has taken it and has not accepted it yet. It is asked again at %s.") % words.clock(
             order.due_at
@@ -53,7 +57,9 @@ def _dead(order: Any, words: Words, whole: bool) -> str:
     reason = _(REASONS[order.reason]) if order.reason in REASONS else (order.reason or "")
     why = _because(error(order.error, order.reason, whole=whole), words)
     return _("Dead letter: %(reason)s%(why)s. It stays until a person replays, discards or cancels it.") % {
-        "reason": reason, "why": why}  # fmt: skip
+        "reason": reason,
+        "why": why,
+    }
 
 
 def _because(said: Text, words: Words) -> str:

@@ -44,7 +44,7 @@ LINES: Final = 200  # of an order that are shown at once
 @router.get("/search")
 async def get_search(
     request: Request, who: Viewer, desk: AtDesk, q: str = "", by: str = "any", after: str = ""
-) -> Response:  # fmt: skip
+) -> Response:
     """Find orders; an id leads straight to the order, a pharmacy's code to the pharmacy."""
     wanted = asking.asked(q)
     if by != "any" and by not in asking.WAYS:
@@ -115,7 +115,7 @@ async def post_unmask(who: Operator, desk: AtDesk, order: UUID, reason: str = Fo
 @router.get("/pharmacy/{code}")
 async def get_pharmacy(
     request: Request, who: Viewer, desk: AtDesk, code: str, show: str = "all", after: str = ""
-) -> Response:  # fmt: skip
+) -> Response:
     """A pharmacy's orders, the newest first; with `show` missing, those of them that are not wholly delivered."""
     if show not in pharmacy.SHOWS or len(code) > asking.LONGEST or not code.isprintable():
         raise Malformed([Fault("show", None, "must be all or missing, of a pharmacy's code")])
@@ -127,28 +127,42 @@ async def get_pharmacy(
         raise NotFound(f"no order of a pharmacy {code}")
     more = cursors.seal(desk, name, found.after) if found.after else None
     return page(
-        request, "search/pharmacy.html", code=code, show=show, shows=pharmacy.SHOWS, found=found, more=more,
+        request,
+        "search/pharmacy.html",
+        code=code,
+        show=show,
+        shows=pharmacy.SHOWS,
+        found=found,
+        more=more,
         states=STATES,
-    )  # fmt: skip
+    )
 
 
-async def _life(
-    request: Request, connection: AsyncConnection, desk: Desk, who: Person, order: UUID
-) -> dict[str, Any]:  # fmt: skip
+async def _life(request: Request, connection: AsyncConnection, desk: Desk, who: Person, order: UUID) -> dict[str, Any]:
     words, life = words_of(request), await life_of(connection, order)
     until = await unmasked_until(connection, order, who, life.order.now)
     whole = until is not None
     receipts = await proven(connection, life.parts["receipts"], words)
     found = entries(life, words, whole=whole)
     return {
-        "life": life, "order": life.order, "found": found, "drawn": shapes(found, life), "wide": WIDE,
-        "receipts": receipts, "lines": _lines(life, receipts, _catalogue(desk), whole), "until": until,
+        "life": life,
+        "order": life.order,
+        "found": found,
+        "drawn": shapes(found, life),
+        "wide": WIDE,
+        "receipts": receipts,
+        "lines": _lines(life, receipts, _catalogue(desk), whole),
+        "until": until,
         "whole": whole,
         "state": STATES[life.order.state],
-        "outlook": outlook(life.order, life.backends, life.order.now, words, whole=whole), "note": _note(life),
-        "families": FAMILIES, "priorities": PRIORITIES, "longest": LONGEST, "shown_lines": LINES,
+        "outlook": outlook(life.order, life.backends, life.order.now, words, whole=whole),
+        "note": _note(life),
+        "families": FAMILIES,
+        "priorities": PRIORITIES,
+        "longest": LONGEST,
+        "shown_lines": LINES,
         "cancellable": life.order.state in CANCELLABLE and not life.order.unsure,
-    }  # fmt: skip
+    }
 
 
 def _lines(life: Life, receipts: list[Any], catalogue: Catalogue, whole: bool) -> list[dict[str, Any]]:
@@ -157,11 +171,16 @@ def _lines(life: Life, receipts: list[Any], catalogue: Catalogue, whole: bool) -
     rows = []
     for number, line in enumerate(life.body["lines"][:LINES], 1):
         known, answer = catalogue.get(line["product"]), accepted.get(number)
-        rows.append({
-            "number": number, "product": line["product"], "label": known.label if known else None,
-            "quantity": line["quantity"], "accepted": answer.get("accepted") if answer else None,
-            "reason": line_reason(answer.get("reason") if answer else None, whole=whole),
-        })  # fmt: skip
+        rows.append(
+            {
+                "number": number,
+                "product": line["product"],
+                "label": known.label if known else None,
+                "quantity": line["quantity"],
+                "accepted": answer.get("accepted") if answer else None,
+                "reason": line_reason(answer.get("reason") if answer else None, whole=whole),
+            }
+        )
     return rows
 
 

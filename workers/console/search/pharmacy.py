@@ -68,9 +68,7 @@ class Orders:
     after: Sequence[str] | None
 
 
-async def orders_of(
-    connection: AsyncConnection, pharmacy: str, after: Sequence[Any] | None, words: Words
-) -> Orders:  # fmt: skip
+async def orders_of(connection: AsyncConnection, pharmacy: str, after: Sequence[Any] | None, words: Words) -> Orders:
     """A page of a pharmacy's orders, the newest first."""
     before = LAST if after is None else UUID(after[0])
     values = {"q": pharmacy, "before": before, "most": SHOWN + 1}

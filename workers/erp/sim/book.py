@@ -150,9 +150,14 @@ class Book:
 def planted_effect(order_id: UUID) -> Effect:
     """An effect of an order that never came over the wire."""
     return {
-        "id": str(order_id), "digest": hashlib.sha256(order_id.bytes).hexdigest(), "received_at": stamp(),
-        "reference": f"PLANTED-{order_id.hex[:8]}", "pharmacy": "nobody", "order_reference": "", "lines": [],
-    }  # fmt: skip
+        "id": str(order_id),
+        "digest": hashlib.sha256(order_id.bytes).hexdigest(),
+        "received_at": stamp(),
+        "reference": f"PLANTED-{order_id.hex[:8]}",
+        "pharmacy": "nobody",
+        "order_reference": "",
+        "lines": [],
+    }
 
 
 def read_effects(file: Path) -> Iterator[Effect]:

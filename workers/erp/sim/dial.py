@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Tamper = Literal[
-    "none", "digest", "quantity", "reference", "signature", "unsigned", "other_key", "other_order", "time"
-]  # fmt: skip
+Tamper = Literal["none", "digest", "quantity", "reference", "signature", "unsigned", "other_key", "other_order", "time"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 

@@ -109,9 +109,7 @@ class Simulator:
     async def _apply(self) -> None:
         await (self._erp.shut() if self.conduct.dial.down else self._erp.open())
 
-    def _answer(
-        self, method: str, path: str, headers: dict[str, str], body: bytes
-    ) -> Reply | Awaitable[Reply] | None:
+    def _answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply | Awaitable[Reply] | None:
         if path.startswith("/_"):
             return self._command(method, path, headers, body)
         return self.conduct.answer(method, path, headers, body)
@@ -166,9 +164,7 @@ class Simulator:
         }
 
 
-def run_sim(
-    host: str, port: int, file: Path, dial: Dial, control_port: int = 0, signer: Signer | None = None
-) -> None:
+def run_sim(host: str, port: int, file: Path, dial: Dial, control_port: int = 0, signer: Signer | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Raises OSError when an address is taken or another simulator has the file.
 
     When it listens it prints one line of JSON: `{"erp": URL, "control": URL, "file": PATH}`.

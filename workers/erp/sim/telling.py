@@ -40,8 +40,10 @@ class Teller:
         """The receipt of an effect, true or as the dial has it."""
         tamper = dial.tamper if lot(effect["id"]) < dial.tamper_rate else "none"
         told: dict[str, Any] = {
-            "reference": effect["reference"], "digest": effect["digest"], "lines": effect["lines"],
-        }  # fmt: skip
+            "reference": effect["reference"],
+            "digest": effect["digest"],
+            "lines": effect["lines"],
+        }
         if tamper == "digest":
             told["digest"] = hashlib.sha256(effect["digest"].encode()).hexdigest()
         elif tamper == "quantity":
@@ -56,9 +58,7 @@ class Teller:
     def foreign(self, dial: Dial) -> list[dict[str, Any]]:
         """What a find says of orders that were not asked about: nothing, or a lie."""
         return (
-            [{"id": str(uuid4()), "state": "pending", "reference": "SIM-OTHER"}]
-            if dial.tamper == "other_order"
-            else []
+            [{"id": str(uuid4()), "state": "pending", "reference": "SIM-OTHER"}] if dial.tamper == "other_order" else []
         )
 
     def _signature(self, signer: Signer, effect: Effect, told: dict[str, Any], tamper: Tamper) -> str:
