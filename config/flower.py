@@ -15,7 +15,7 @@ from celery import Celery
 from flower.options import default_options
 from flower.urls import settings as tornado_settings
 
-from config.flower_door import Door
+from config.flower_server import Door
 
 log = logging.getLogger("relais.flower")
 

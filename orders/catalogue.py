@@ -15,7 +15,7 @@ from importlib.resources import as_file, files
 from itertools import chain
 from pathlib import Path
 
-from config.backends import CLASSES
+from config.settings.routes_file import CLASSES
 from orders.errors import RelaisError
 from orders.identifiers import CUSTOMER_CODE, product
 from orders.model import Order

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
-from config.traces import CURRENT
+from config.telemetry.spans import CURRENT
 from orders.errors import Conflict, KeyReused, RelaisError
 from orders.journal import DUE_CHANNEL, REPLICATED
 from orders.model import RANK, Order, canonical, digest

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from config import steps
-from config.steps import Field
+from config.telemetry import order_log
+from config.telemetry.order_log import Field
 from orders.entries import Accepted, Entry
 from orders.errors import RelaisError
 
 
 def tell_accepted(entries: Sequence[Entry], answers: Sequence[Accepted | RelaisError]) -> None:
     """A line for each entry of a group that was answered: where it is kept, or the order that has its place."""
-    if steps.wanted():
-        steps.say("accept", [_accepted(*each) for each in zip(entries, answers, strict=True)])
+    if order_log.wanted():
+        order_log.say("accept", [_accepted(*each) for each in zip(entries, answers, strict=True)])
 
 
 def _accepted(each: Entry, answer: Accepted | RelaisError) -> dict[str, Field]:
@@ -26,4 +26,4 @@ def _accepted(each: Entry, answer: Accepted | RelaisError) -> dict[str, Field]:
 
 def tell_cancelled(order_id: UUID, request_id: str | None, client: str) -> None:
     """A line for an order that was taken back; `request_id` is of the request that had brought it."""
-    steps.say("cancel", [{"order": order_id, "request": request_id, "client": client, "outcome": "cancelled"}])
+    order_log.say("cancel", [{"order": order_id, "request": request_id, "client": client, "outcome": "cancelled"}])

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from config.backends import Route, Ways, load_ways
 from config.settings import Settings
+from config.settings.routes_file import Route, Ways, load_ways
 from orders.catalogue import Catalogue, NoList, classes_of, load_catalogue, load_regions
 from orders.identifiers import is_finess
 from orders.model import Order

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from config.backends import CLASSES, load_ways
 from config.durations import span
 from config.settings import Settings
+from config.settings.routes_file import CLASSES, load_ways
 from orders.catalogue import Catalogue, NoList, classes_of
 from orders.errors import Fault
 from orders.model import Order

@@ -15,10 +15,10 @@ from celery import Celery
 from celery.apps import worker as celery_worker
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
-from config import logs, traces
-from config.backends import load_backends
 from config.celeryconfig import canary_queue, celery_config
 from config.settings import Settings
+from config.settings.routes_file import load_backends
+from config.telemetry import logs, traces
 from workers.canary import Canary
 from workers.dispatcher import Dispatcher
 from workers.indexer import Indexer

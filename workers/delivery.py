@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from config.traces import NOTHING, Span
+from config.telemetry.spans import NOTHING, Span
 from orders.catalogue import Catalogue, Register
 from orders.errors import Malformed
 from orders.model import parse

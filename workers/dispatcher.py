@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from config.backends import load_backends
 from config.settings import Settings
+from config.settings.routes_file import load_backends
 from orders.guards import NOTICE_CHANNEL
 from orders.journal import DUE_CHANNEL, connect, unreachable
 from orders.routing import open_routing

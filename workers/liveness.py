@@ -14,8 +14,8 @@ import psutil
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from config.backends import longest_batch
 from config.settings import Settings
+from config.settings.routes_file import longest_batch
 from orders.journal import Source, reading_from
 
 GONE: Final = 600.0  # seconds after which a worker that nothing is heard of has gone

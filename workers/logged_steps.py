@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from config import steps
-from config.steps import Field
+from config.telemetry import order_log
+from config.telemetry.order_log import Field
 from workers.erp.port import Kind, Outcome
 from workers.fate import Fate
 
@@ -30,9 +30,9 @@ def tell_settled(
     """A line for each order that was settled: what its attempt came to, and what becomes of it. None was made of
     those that were never sent.
     """
-    if steps.wanted():
+    if order_log.wanted():
         rows = [_settled(i, fate, outcomes.get(i), requests.get(i), backend) for i, fate in fates.items()]
-        steps.say("settle", [row for row in rows if row["outcome"] != Kind.UNSENT])
+        order_log.say("settle", [row for row in rows if row["outcome"] != Kind.UNSENT])
 
 
 def _settled(
@@ -59,8 +59,10 @@ def _milliseconds(outcome: Outcome | None) -> int | None:
 
 def tell_rows(event: str, rows: Iterable[Sequence[Any]], backend: str) -> None:
     """A line for each (order_id, request_id, state) that the dispatcher changed by itself."""
-    if steps.wanted():
-        steps.say(event, [{"order": row[0], "request": row[1], "backend": backend, "state": row[2]} for row in rows])
+    if order_log.wanted():
+        order_log.say(
+            event, [{"order": row[0], "request": row[1], "backend": backend, "state": row[2]} for row in rows]
+        )
 
 
 class Acts:
@@ -82,7 +84,7 @@ class Acts:
 
     async def tell(self, connection: AsyncConnection) -> None:
         """A line for each act since the last time: who, what, to which backend, to how many orders."""
-        if not steps.wanted():
+        if not order_log.wanted():
             return
         if not self._begun:
             before = (await connection.execute(NEWEST)).scalar_one()
@@ -90,7 +92,7 @@ class Acts:
             self._told |= {*range(before - OVERLAP, before + 1)}
         rows = (await connection.execute(ACTS, {"after": self._newest - OVERLAP})).all()
         fresh = [row for row in rows if row.id not in self._told]
-        steps.say(
+        order_log.say(
             "operation",
             [{"operator": row.operator, "act": row.act, "backend": row.backend, "count": row.orders} for row in fresh],
         )

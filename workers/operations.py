@@ -18,8 +18,8 @@ from uuid import UUID
 from sqlalchemy import Row, case, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from config.backends import load_backends
 from config.settings import Settings
+from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.journal import WAKE, transactional
 from orders.tables import backends, operations

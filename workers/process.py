@@ -19,9 +19,9 @@ from uuid import UUID
 
 import uvloop
 
-from config import traces
-from config.backends import load_ways
 from config.settings import Settings
+from config.settings.routes_file import load_ways
+from config.telemetry import traces
 from orders.catalogue import load_catalogue, load_register
 from orders.journal import connect
 from orders.staleness import open_policy

@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import RowMapping, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from config.backends import load_backends
 from config.settings import Settings
+from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.journal import WAKE, transactional
 from orders.states import BACKLOG, listed

@@ -17,7 +17,6 @@ from typing import Final
 from pydantic import SecretStr
 
 from config.acl import OPS, USERS
-from config.backends import load_backends, longest_batch
 from config.embedded.files import write_private
 from config.embedded.holding import Holding
 from config.embedded.ports import choose
@@ -28,6 +27,7 @@ from config.embedded.service import Ready, Service
 from config.embedded.supervisor import Child
 from config.embedded.valkey import Valkey
 from config.settings import ENDPOINTS, Settings
+from config.settings.routes_file import load_backends, longest_batch
 from workers.canary import hangs
 from workers.offering import LOOPBACK, api_url, console_url, exporter_url, flower_url, offer
 from workers.sim_key import key_file

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from config.backends import load_backends
 from config.settings import Settings
+from config.settings.routes_file import load_backends
 from orders import reading, replay_reading
 from orders.journal import snapshot, unreachable
 from orders.states import FINAL

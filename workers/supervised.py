@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from config import logs
-from config.backends import longest_batch
 from config.embedded.leash import Leash
 from config.embedded.process import Program, module, module_env
 from config.embedded.stopping import stop_signals, until_told
 from config.embedded.supervisor import Child, Supervisor
 from config.settings import Settings
+from config.settings.routes_file import longest_batch
+from config.telemetry import logs
 from workers.canary import hangs
 
 WORKER: Final = "worker"

@@ -15,9 +15,9 @@ from uuid import UUID
 from celery import Celery, Task
 from celery.signals import worker_process_shutdown
 
-from config import traces
-from config.logs import SANE
 from config.settings import Settings
+from config.telemetry import traces
+from config.telemetry.logs import SANE
 from orders.journal import unreachable
 from workers.delivery import deliver
 from workers.liveness import answer

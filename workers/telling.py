@@ -19,10 +19,10 @@ from uuid import UUID, uuid4
 import aiohttp
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.retry_after import pause_asked
 from config.settings import Settings
 from orders.journal import unreachable
 from orders.notice import signed, trial
-from workers.erp.failing import pause_asked
 from workers.notices import Errand, Notice, claim, settle
 from workers.settle import insist
 from workers.webhook_fate import Answer

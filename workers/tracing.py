@@ -14,8 +14,8 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from config import traces
-from config.traces import Span
+from config.telemetry import traces
+from config.telemetry.spans import Span
 from workers.claim import Claimed
 from workers.erp.port import Kind, Outcome
 

@@ -16,7 +16,6 @@ from typing import Final
 
 from rich.console import Console
 
-from config import logs
 from config.embedded.holding import Held, Holding
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, end
@@ -25,6 +24,7 @@ from config.embedded.service import StartFailed
 from config.embedded.stopping import stop_signals, until_told
 from config.embedded.supervisor import Backoff, Child, Supervisor
 from config.settings import Settings
+from config.telemetry import logs
 from orders.journal import migrate
 from workers.offering import report
 from workers.sim_key import trust_simulator

@@ -18,10 +18,10 @@ from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from config.backends import load_backends
 from config.celeryconfig import NORMAL, NOTICES, URGENT, queue_of
 from config.redis import connection
 from config.settings import Settings
+from config.settings.routes_file import load_backends
 from orders.errors import NotFound
 from workers.tasks import DELIVER, POLL, TELL
 

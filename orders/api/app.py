@@ -20,8 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
-from config import traces
 from config.settings import Settings
+from config.telemetry import traces
 from orders.api.answers import PROBLEM_JSON, answer_problem, describe
 from orders.api.asked import read_headers
 from orders.api.batch import post_batch

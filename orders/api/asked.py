@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from config.logs import REQUEST, SANE
+from config.telemetry.logs import REQUEST, SANE
 from orders.errors import Fault, Malformed, TooLarge
 from orders.shedding import InHand
 

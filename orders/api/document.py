@@ -171,9 +171,8 @@ def _placing() -> dict[str, Json]:
                 "operationId": "post_pharmaml",
                 "tags": ["pharmaml"],
                 "summary": "Ask in PharmaML",
-                "description": "An order, or a question for the replies in the deposit, in the pharmacies' own protocol. "
-                ""
-                "The API key may also be the password of HTTP Basic. See docs/pharmaml.md.",
+                "description": "An order, or a question for the replies in the deposit, in the pharmacies' own "
+                "protocol. The API key may also be the password of HTTP Basic. See docs/pharmaml.md.",
                 "requestBody": {"required": False, "content": {"text/xml": {"schema": {}, "example": PHARMAML}}},
                 "responses": {
                     "200": {
@@ -197,9 +196,8 @@ def _looking() -> dict[str, Json]:
                 "operationId": "get_events",
                 "tags": ["orders"],
                 "summary": "An order's life as it happens",
-                "description": "Server-sent events: `accepted` (id 0), then each state that matters to a front end, with "
-                ""
-                "what the ERP accepted of each line on `delivered`. Ends with the final event. 204: you have it "
+                "description": "Server-sent events: `accepted` (id 0), then each state that matters to a front end, "
+                "with what the ERP accepted of each line on `delivered`. Ends with the final event. 204: you have it "
                 "already.",
                 "parameters": [
                     {

@@ -7,7 +7,7 @@ import time
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from config.traces import CURRENT
+from config.telemetry.spans import CURRENT
 from orders.api.answers import JSON, answer, answer_problem
 from orders.api.asked import Asked, idempotency_key, read_body, read_headers
 from orders.api.desk import Desk

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
-from config import traces
+from config.telemetry import traces
 from orders.api.desk import Desk
 
 Serve = Callable[[Desk, Scope, Receive, Send], Awaitable[None]]

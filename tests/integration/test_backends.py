@@ -14,9 +14,9 @@ import redis
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from config.backends import load_backends
 from config.celeryconfig import NORMAL, URGENT, queue_of
 from config.settings import Settings
+from config.settings.routes_file import load_backends
 from orders.entries import entry
 from orders.intake import Intake
 from orders.journal import connect

@@ -12,8 +12,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from config.backends import load_backends
 from config.settings import Settings
+from config.settings.routes_file import load_backends
 from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import (
     RECEIPT,

@@ -17,12 +17,12 @@ import redis
 from celery import Celery
 from flower.urls import handlers
 
-from config import flower_door
+from config import flower_server
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.valkey import Valkey
 from config.flower import OPTIONS
-from config.flower_door import Listener
+from config.flower_server import Listener
 from config.settings import Settings
 from tests.cli import command, environment, running
 from tests.waiting import until
@@ -159,7 +159,7 @@ def test_it_tries_redis_at_a_steady_pace_and_hears_again_soon(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(flower_door, "PAUSE", 0.05)
+    monkeypatch.setattr(flower_server, "PAUSE", 0.05)
     valkey = Valkey(data_dir, choose())
     app = create_app(settings.model_copy(update={"redis_url": valkey.url}))
     listener = Heard(app, None, max_tasks_in_memory=10)

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from config.logs import formatter
 from config.settings import Settings
+from config.telemetry.logs import formatter
 from orders import clients
 from orders.clients import Scope
 from orders.journal import connect

@@ -14,7 +14,7 @@ from sqlalchemy import Table
 
 from config.embedded.postgres import Postgres
 from config.settings import Settings
-from config.sources import with_password
+from config.settings.sources import with_password
 from orders.errors import NotSo
 from orders.grants import DELETED, PRIVILEGES, REVISION, rights, verifier
 from orders.guards import APPEND_ONLY

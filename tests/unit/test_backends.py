@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from config.backends import BadBackends, Route, Ways, load_backends, load_ways
 from config.celeryconfig import NORMAL, NOTICES, URGENT, InTurn, queue_of
 from config.settings import Settings
+from config.settings.routes_file import BadBackends, Route, Ways, load_backends, load_ways
 from orders.catalogue import NoList, Product, load_regions
 from orders.model import Line, Order
 from orders.routing import open_routing, region, routing

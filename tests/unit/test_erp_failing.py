@@ -9,7 +9,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from workers.erp.failing import LONGEST_PAUSE, TABLE, Again, Met, may_go_again, of_error, of_status, pause_asked
+from config.retry_after import LONGEST_PAUSE, pause_asked
+from workers.erp.failing import TABLE, Again, Met, may_go_again, of_error, of_status
 from workers.erp.port import Kind
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "erp-contract.md"

@@ -17,8 +17,8 @@ from uuid import uuid4
 
 import pytest
 
-from config import logs, steps
-from config.lines import MOST_WAITING
+from config.telemetry import logs, order_log
+from config.telemetry.log_writer import MOST_WAITING
 
 log = logging.getLogger("relais.test")
 
@@ -123,10 +123,10 @@ def test_setup_again_replaces_the_handler(stream: io.StringIO) -> None:
 
 def test_a_step_is_a_line_an_order_whatever_its_values(stream: io.StringIO) -> None:
     hostile = 'x"}\n{"level":"error"\u2028\ud800' + "y" * 1000
-    rows: list[dict[str, steps.Field]] = [
+    rows: list[dict[str, order_log.Field]] = [
         {"order": uuid4(), "request": hostile, "status": 201, "reason": None} for _ in range(3)
     ]
-    steps.say("settle", rows)
+    order_log.say("settle", rows)
     found = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [each["order"] for each in found] == [str(row["order"]) for row in rows]
     assert all(list(each) == ["time", "level", "logger", "event", "order", "request", "status"] for each in found)
@@ -135,9 +135,9 @@ def test_a_step_is_a_line_an_order_whatever_its_values(stream: io.StringIO) -> N
 
 def test_steps_can_be_turned_off(stream: io.StringIO) -> None:
     logs.setup("INFO", stream, steps=False)
-    steps.say("settle", [{"order": uuid4()}])
+    order_log.say("settle", [{"order": uuid4()}])
     logs.setup("WARNING", stream)
-    steps.say("settle", [{"order": uuid4()}])
+    order_log.say("settle", [{"order": uuid4()}])
     assert stream.getvalue() == ""
 
 

@@ -9,7 +9,7 @@ from kombu.utils.url import parse_url
 from sqlalchemy import make_url
 
 from config.settings import Settings, load
-from config.sources import UnusableFile, with_password
+from config.settings.sources import UnusableFile, with_password
 from tests.cli import CommandLine
 from workers.cli.intake import ClientSettings
 

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from config import traces
 from config.settings import MissingSetting, Settings
+from config.telemetry import traces
 from workers.tracing import header, read_header
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -50,14 +50,14 @@ def test_off_nothing_is_imported_and_no_span_has_a_context() -> None:
     code = (
         "import sys, workers.app, orders.api; from config import traces; from config.settings import Settings\n"
         "traces.begin(Settings(_env_file=None), 'x'); span = traces.start('x', 'server')\n"
-        "print(traces.on(), span.traceparent, {'config.otel', 'opentelemetry.exporter'} & sys.modules.keys())"
+        "print(traces.on(), span.traceparent, {'config.telemetry.otel', 'opentelemetry.exporter'} & sys.modules.keys())"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert said == "False None set()\n"
 
 
 def test_asked_for_and_not_installed_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "config.otel", None)
+    monkeypatch.setitem(sys.modules, "config.telemetry.otel", None)
     with pytest.raises(MissingSetting, match=r"relais\[otel\]"):
         traces.begin(Settings(otel_endpoint="http://127.0.0.1:4318", _env_file=None), "relais-test")
     assert not traces.on()

@@ -20,7 +20,7 @@ def backends(ctx: typer.Context, incomplete: str) -> list[str]:
     from contextlib import suppress
 
     with suppress(Exception):  # whatever is wrong with the settings, a command says better
-        from config.backends import load_backends
+        from config.settings.routes_file import load_backends
 
         return [name for name in load_backends(_settings(ctx)) if name.startswith(incomplete)]
     return []

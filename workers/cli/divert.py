@@ -79,7 +79,7 @@ def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool
     from workers.cli import show
 
     async def look(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-        from config.backends import load_backends
+        from config.settings.routes_file import load_backends
         from orders import reading
         from workers import divert as diverting
         from workers.monitoring.moving import leader

@@ -23,7 +23,7 @@ def exporter(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     """
     import asyncio
 
-    from config import logs
+    from config.telemetry import logs
 
     settings = settings_of(ctx, "exporter")
     logs.begin(settings)

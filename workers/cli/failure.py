@@ -26,9 +26,9 @@ def explain(error: Exception) -> tuple[str, int]:
     """The sentence and the exit code for whatever a command raised."""
     from pydantic import ValidationError
 
-    from config.backends import BadBackends
     from config.settings import MissingSetting
-    from config.sources import UnusableFile
+    from config.settings.routes_file import BadBackends
+    from config.settings.sources import UnusableFile
     from orders.catalogue import BadList, NoList
     from orders.errors import JournalDown, Malformed, RelaisError
 

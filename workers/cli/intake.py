@@ -13,7 +13,7 @@ import uvloop
 from pydantic import PositiveInt, SecretStr
 
 from config.settings import ENDPOINTS, Settings
-from config.sources import FromEnvironment
+from config.settings.sources import FromEnvironment
 from orders.client import OrderClient
 from orders.client_answers import Outcome
 from orders.spool import MOST_BYTES, MOST_ORDERS, Spool

@@ -79,8 +79,8 @@ def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
     Behind a password: RELAIS_FLOWER_AUTH (user:password), else one that is made up and shown once.
     """
-    from config import logs
     from config.flower import run_flower
+    from config.telemetry import logs
     from workers.app import create_app
 
     settings = settings_of(ctx, "flower")

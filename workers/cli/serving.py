@@ -16,8 +16,8 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from config import logs, traces
 from config.settings import Settings
+from config.telemetry import logs, traces
 from orders.api import Parts, create_app
 from orders.spill import Seal
 from workers.cli.failure import Failure

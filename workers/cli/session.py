@@ -30,7 +30,7 @@ STATEMENT = 600.0  # s; an act on a whole backlog is one statement
 def settings_of(ctx: typer.Context, user: str = OPS) -> Settings:
     """The settings in force for this command, which is that user of Redis where `relais up` offers it.
 
-    Raises what `config.settings.load` raises, and Failure.
+    Raises what `config.settings.load.load` raises, and Failure.
     """
     from json import JSONDecodeError
 
@@ -45,14 +45,14 @@ def settings_of(ctx: typer.Context, user: str = OPS) -> Settings:
 
 def backend_of(settings: Settings, name: str | None) -> str:
     """The backend that an act is about: the one that is named, else the default one."""
-    from config.backends import load_backends
+    from config.settings.routes_file import load_backends
 
     return name or next(iter(load_backends(settings)))
 
 
 def of_backend(settings: Settings, name: str | None) -> Settings:
     """The settings of one backend, of the default one when none is named. NotFound when it is not known here."""
-    from config.backends import load_backends
+    from config.settings.routes_file import load_backends
     from orders.errors import NotFound
 
     known = load_backends(settings)

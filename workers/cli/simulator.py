@@ -65,7 +65,7 @@ def erp_sim(
     """
     from pydantic import ValidationError
 
-    from config import logs
+    from config.telemetry import logs
     from workers.erp.sim import Dial, run_sim
 
     settings = settings_of(ctx)

@@ -52,7 +52,7 @@ def worker(
 
 def _usable(settings: Settings) -> None:
     """A list or setting that cannot be used is said here, once, rather than by every task or after every restart."""
-    from config.backends import load_backends
+    from config.settings.routes_file import load_backends
     from orders.catalogue import load_catalogue, load_register
     from orders.staleness import open_policy
 

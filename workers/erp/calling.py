@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from config import traces
-from config.traces import Span
+from config.telemetry import traces
+from config.telemetry.spans import Span
 from workers.erp.port import Kind
 
 WELL: Final = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING, Kind.REFUSED})

@@ -8,12 +8,9 @@ quarantines the backend.
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum, StrEnum
 from typing import Final
 
@@ -22,7 +19,6 @@ import aiohttp
 from workers.erp.port import Evidence, Kind
 
 BRIEF: Final = 2.0  # seconds of Retry-After that a try inside an attempt waits for
-LONGEST_PAUSE: Final = 3600.0  # seconds: an ERP may ask for a pause, not for a standstill
 MOST_WORDS: Final = 300  # characters of the ERP's own that are kept
 
 
@@ -175,19 +171,6 @@ def may_go_again(failure: Failure, asked: float | None, *, idempotent: bool) -> 
             return idempotent
         case Again.NEVER:
             return False
-
-
-def pause_asked(header: str | None, now: datetime | None = None) -> float | None:
-    """Seconds from a Retry-After header, a number or an HTTP date (RFC 9110, 10.2.3); None when it is neither."""
-    text = (header or "").strip()
-    if re.fullmatch(r"[0-9]+", text):
-        return min(float(text[:9]), LONGEST_PAUSE)
-    try:
-        when = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return min(max((when - (now or datetime.now(UTC))).total_seconds(), 0.0), LONGEST_PAUSE)
 
 
 def printable(words: str) -> str:

@@ -17,8 +17,9 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
+from config.retry_after import pause_asked
 from config.settings import Settings
-from workers.erp.failing import TABLE, Met, Unfit, of_error, of_status, pause_asked
+from workers.erp.failing import TABLE, Met, Unfit, of_error, of_status
 from workers.erp.port import Kind
 from workers.erp.receipts import read_refusal
 from workers.erp.trying import Tried

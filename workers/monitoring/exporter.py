@@ -19,8 +19,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import CollectorRegistry
 
-from config.backends import load_backends
 from config.settings import Settings
+from config.settings.routes_file import load_backends
 from orders.journal import connect, snapshot, unreachable
 from orders.metrics import Families
 from workers.forecasting import Forecast, draining

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from config.backends import load_backends
+from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.tables import backends
 from workers import quarantine

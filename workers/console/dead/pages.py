@@ -14,7 +14,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from config.backends import load_backends
+from config.settings.routes_file import load_backends
 from orders import cause_reading
 from orders.cause_reading import LONGEST_NOTE
 from orders.errors import Fault, Malformed

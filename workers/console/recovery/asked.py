@@ -12,8 +12,8 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from config.backends import NAME, PRIORITIES
 from config.durations import duration, instant
+from config.settings.routes_file import NAME, PRIORITIES
 from orders.errors import Fault, Malformed
 from orders.model import Priority
 from workers.gates import STAGES

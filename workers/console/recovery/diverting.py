@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from config.backends import load_backends
+from config.settings.routes_file import load_backends
 from orders.errors import Fault, Malformed, NotSo
 from workers import divert
 from workers.console.access.people import Role

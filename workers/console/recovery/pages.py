@@ -11,7 +11,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
-from config.backends import load_backends
+from config.settings.routes_file import load_backends
 from orders import replay_reading
 from orders.errors import Fault, Malformed, NotFound
 from workers.console import cursors

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from config.backends import load_backends
 from config.settings import Settings
+from config.settings.routes_file import load_backends
 from orders import reading
 from orders.errors import NotFound
 from orders.journal import connect

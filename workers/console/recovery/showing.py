@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from config.backends import load_backends
 from config.settings import Settings
+from config.settings.routes_file import load_backends
 from workers.console.recovery import ladder
 from workers.console.recovery.lately import Look
 from workers.console.recovery.shared import how, narrowing

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 import re
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 
-from config.acl import OPS
 from config.redis_url import redis_address
-from config.settings_console import ConsoleSettings
-from config.sources import with_password
+from config.settings.console import ConsoleSettings
+from config.settings.sources import with_password
 
 ENDPOINTS = "endpoints.json"
 
@@ -246,33 +244,3 @@ def _key(written: str) -> bytes:
     if len(key) != 32:
         raise ValueError("must be 32 bytes in base64 or hexadecimal, and so each of several")
     return key
-
-
-def load(user: str = OPS, **overrides: object) -> Settings:
-    """The settings in force: overrides, then the environment, then `.env`, then a running `relais up`.
-
-    Of the URLs of its Redis it is that of `user` (`config.acl`).
-    With `backends`, `backend` is the default one of that file. Raises also BadBackends.
-    """
-    settings = Settings(**overrides)  # type: ignore[arg-type]
-    if settings.backends is not None:
-        from config.backends import load_ways
-
-        settings = settings.model_copy(update={"backend": load_ways(settings).default})
-    known = settings.data_dir / ENDPOINTS
-    if not known.exists():
-        return settings
-    offered = json.loads(known.read_text())
-    missing = {
-        name: offered[name]
-        for name in ("database_url", "erp_url", "anchor")
-        if getattr(settings, name) is None and offered.get(name)
-    }
-    if settings.redis_url is None and offered.get("redis_url"):
-        missing["redis_url"] = offered.get("redis_urls", {}).get(user) or offered["redis_url"]
-    if "database_url" in missing and settings.owner_url is None:  # the owner of that journal, and of no other
-        missing["owner_url"] = offered.get("owner_url")
-    for name in ("spill_key", "seal_key"):
-        if getattr(settings, name) is None and offered.get(name):
-            missing[name] = SecretStr(offered[name])
-    return settings.model_copy(update=missing)

@@ -23,12 +23,12 @@ from typing import Any, Final, Literal, TextIO
 
 import structlog
 
-from config.lines import Lines
 from config.settings import Settings
+from config.telemetry.log_writer import Lines
 
 MOST_CHARACTERS: Final = 400
 MOST_FRAMES: Final = 6
-STEPS: Final = "relais.steps"  # one line an order a step, rendered by `config.steps`
+STEPS: Final = "relais.steps"  # one line an order a step, rendered by `config.telemetry.order_log`
 OURS: Final = frozenset({"relais", "config", "orders", "workers"})  # first parts of our loggers' names
 
 REQUEST: Final[ContextVar[str | None]] = ContextVar("request", default=None)  # the id of the request in hand

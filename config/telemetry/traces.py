@@ -2,40 +2,19 @@
 
 This is all that the rest of Relais knows of it: `begin` for the process, spans that cost nothing while nobody
 listens, and contexts as the W3C writes them (`traceparent`), for they travel with the order, through the journal and
-the queue to the ERP. OpenTelemetry itself is imported only where RELAIS_OTEL_ENDPOINT is set (`config.otel`).
+the queue to the ERP. OpenTelemetry itself is imported only where RELAIS_OTEL_ENDPOINT is set (`config.telemetry.otel`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
-from typing import Final, Literal, Protocol
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from config.settings import MissingSetting, Settings
+from config.telemetry.spans import NONE, NOTHING, Attributes, Kind, Span
 
-Kind = Literal["server", "producer", "consumer", "client"]
-Value = str | int | None
-Attributes = Mapping[str, Value]
-
-NONE: Final[Attributes] = {}
 _PARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
-
-
-class Span:
-    """A span that nobody records; `traceparent` is its context, None while traces are off."""
-
-    traceparent: str | None = None
-
-    def note(self, attributes: Attributes) -> None:
-        """Add attributes; those that are None are left out."""
-
-    def end(self, error: str | None = None) -> None:
-        """It is over; `error` names what went wrong, in a word."""
-
-
-NOTHING: Final = Span()
-CURRENT: Final[ContextVar[Span]] = ContextVar("span", default=NOTHING)  # of the request in hand
 
 
 class Tracing(Protocol):
@@ -62,7 +41,7 @@ def begin(settings: Settings, service: str) -> None:
     if settings.otel_endpoint is None:
         return
     try:
-        from config.otel import OpenTelemetry
+        from config.telemetry.otel import OpenTelemetry
     except ImportError as error:
         why = "RELAIS_OTEL_ENDPOINT is set, and OpenTelemetry is not installed: pip install 'relais[otel]'"
         raise MissingSetting(why) from error

@@ -18,7 +18,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from config.durations import duration
-from config.settings import Settings
+from config.settings.settings import Settings
 
 CLASSES: Final = ("cold_chain", "narcotic", "quota")
 PRIORITIES: Final = ("urgent", "normal")

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from config.traces import Attributes, Kind, Span
+from config.telemetry.spans import Attributes, Kind, Span
 
 TIMEOUT: Final = 2.0  # seconds for one call to the collector
 EVERY: Final = 1000  # milliseconds between two calls

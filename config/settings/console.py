@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, SecretStr, field_validator
 
-from config.sources import FromEnvironment
+from config.settings.sources import FromEnvironment
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

@@ -14,7 +14,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Final
 from uuid import UUID
 
-from config.logs import STEPS, iso
+from config.telemetry.logs import STEPS, iso
 
 log: Final = logging.getLogger(STEPS)
 
