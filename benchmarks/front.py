@@ -20,7 +20,7 @@ from benchmarks.relais import WARM, journal
 from benchmarks.rig import BenchmarkFailed, Meter, Rig, memory
 from config.embedded.process import Process, module
 from config.embedded.ready import answers
-from orders import clients
+from orders.access import clients
 from orders.journal import migrate
 
 RATE = 1_000_000.0  # orders a second: a limit that nobody meets

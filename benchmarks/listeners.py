@@ -25,7 +25,7 @@ from benchmarks.rig import PATIENCE, BenchmarkFailed, Meter, Rig, cpu, memory, p
 from benchmarks.sample import body, orders
 from config.embedded.process import module
 from config.embedded.ready import answers
-from orders import clients
+from orders.access import clients
 from orders.journal import migrate
 
 IDLE = 5.0  # seconds for which nothing happens but comments

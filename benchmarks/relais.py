@@ -21,7 +21,7 @@ from benchmarks.watch import Sample, Watch, spans
 from config.embedded.process import Process, module
 from config.embedded.ready import answers
 from config.settings import Settings
-from orders import clients
+from orders.access import clients
 from orders.journal import connect, migrate
 from workers import operations
 from workers.audit import audit

@@ -22,7 +22,7 @@ from benchmarks.rig import PATIENCE, BenchmarkFailed, Meter, Rig, prepare
 from config.embedded.process import module
 from config.embedded.ready import answers
 from config.settings import Settings
-from orders import clients
+from orders.access import clients
 from orders.journal import migrate
 from workers.console.access.sessions import COOKIE, Sessions
 

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from config.settings import Settings
-from orders.receipt_keys import fingerprint
+from orders.access.receipt_keys import fingerprint
 from workers.erp.http import HttpErp
 from workers.erp.port import Gate, Outcome, Submission
 from workers.erp.signing import Key

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from config.settings import Settings
-from orders import receipt_keys
+from orders.access import receipt_keys
 from orders.errors import NotSo
 from orders.journal import connect
 from workers.erp.keyfile import generate, read_private

@@ -15,14 +15,14 @@ from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from orders.access.clients import Scope as Opens
+from orders.access.key_cache import Caller
 from orders.api.answers import RETRY_AFTER, answer_problem, detail_of, shown
 from orders.api.asked import BODY_LIMIT, Asked, read_headers
 from orders.api.desk import Desk
 from orders.api.outbox import Outbox
-from orders.clients import Scope as Opens
 from orders.entries import Accepted, Entry, entry
 from orders.errors import Conflict, Fault, Forbidden, JournalDown, Malformed, RelaisError
-from orders.keyring import Caller
 from orders.model import parse
 from orders.shedding import wait
 

@@ -10,13 +10,13 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
+from orders.access.clients import Scope
+from orders.access.key_cache import Caller, Keyring
 from orders.api.asked import Asked
-from orders.clients import Scope
 from orders.errors import Throttled
 from orders.events import Listeners
 from orders.intake import Intake
 from orders.journal import connect
-from orders.keyring import Caller, Keyring
 from orders.metrics import Metrics, Now
 from orders.pharmaml.control import Keys, load_keys
 from orders.routing import open_routing

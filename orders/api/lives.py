@@ -14,13 +14,13 @@ from fastapi import Query, Request, Response
 from pydantic_core import to_json
 
 from orders import reading
+from orders.access.clients import Scope
+from orders.access.key_cache import Caller
 from orders.api.asked import Asked, read_headers
 from orders.api.desk import Desk
 from orders.cancelling import cancel
-from orders.clients import Scope
 from orders.errors import Fault, Forbidden, Malformed, NotFound
 from orders.identifiers import CUSTOMER_CODE
-from orders.keyring import Caller
 from orders.model import Instant
 from orders.states import State
 

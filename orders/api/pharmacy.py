@@ -12,12 +12,12 @@ from typing import Any, Final
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from orders.access.clients import Scope as Opens
+from orders.access.key_cache import Caller
 from orders.api.answers import answer, answer_problem
 from orders.api.asked import Asked, read_body, read_headers
 from orders.api.desk import Desk
-from orders.clients import Scope as Opens
 from orders.entries import Accepted
-from orders.keyring import Caller
 from orders.model import Order
 from orders.pharmaml import deposit
 from orders.pharmaml.counter import Counter

@@ -8,10 +8,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from config.telemetry.spans import CURRENT
+from orders.access.clients import Scope as Opens
 from orders.api.answers import JSON, answer, answer_problem
 from orders.api.asked import Asked, idempotency_key, read_body, read_headers
 from orders.api.desk import Desk
-from orders.clients import Scope as Opens
 from orders.entries import Accepted
 from orders.model import parse
 

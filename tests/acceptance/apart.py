@@ -24,7 +24,8 @@ from config.embedded.postgres import Postgres
 from config.embedded.process import Process
 from config.embedded.service import Service
 from config.embedded.valkey import Valkey
-from orders import clients, reading
+from orders import reading
+from orders.access import clients
 from orders.errors import NotFound
 from orders.journal import connect, migrate
 from tests.acceptance.running import QUICK

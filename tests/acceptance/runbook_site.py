@@ -24,7 +24,7 @@ import asyncpg
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Process
-from orders import clients, receipt_keys
+from orders.access import clients, receipt_keys
 from orders.journal import connect
 from tests.acceptance.apart import MEDICINE, Apart
 from tests.cli import clean_environment

@@ -29,7 +29,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, creation
 from config.settings import Settings
-from orders import clients, reading
+from orders import reading
+from orders.access import clients
 from orders.catalogue import demo_catalogue
 from orders.journal import connect, unreachable
 from tests.waiting import auntil, until

@@ -15,8 +15,8 @@ from openapi_spec_validator import validate
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
-from orders import clients
-from orders.clients import Scope
+from orders.access import clients
+from orders.access.clients import Scope
 from orders.journal import connect
 from tests.cli import clean_environment, command, environment, running
 

@@ -20,7 +20,8 @@ from sqlalchemy import text
 from config.celeryconfig import NORMAL, queue_of
 from config.embedded.leash import Leash
 from config.settings import Settings
-from orders import reading, receipt_keys
+from orders import reading
+from orders.access import receipt_keys
 from orders.journal import connect
 from tests.acceptance.apart import Apart, FrontEnd
 from tests.cli import CommandLine

@@ -24,7 +24,7 @@ from config.embedded.marks import find
 from config.embedded.postgres import Postgres
 from config.embedded.process import module
 from config.settings import ENDPOINTS
-from orders import clients, receipt_keys
+from orders.access import clients, receipt_keys
 from orders.catalogue import demo_catalogue
 from orders.journal import connect
 from tests.acceptance.supervised import Up, nothing_left

@@ -14,7 +14,7 @@ import uvicorn
 from openapi_spec_validator import validate
 
 from config.settings import Settings
-from orders import clients
+from orders.access import clients
 from orders.api import BODY_LIMIT, create_app
 from orders.journal import connect
 from tests.waiting import auntil

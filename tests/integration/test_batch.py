@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders import clients, reading
+from orders import reading
+from orders.access import clients
 from orders.api import BODY_LIMIT
 from orders.api.outbox import CHUNK, IN_MEMORY, Outbox
 from orders.journal import connect, transactional

@@ -23,7 +23,7 @@ from sqlalchemy import text
 
 from config.embedded.ports import choose
 from config.settings import Settings
-from orders import clients
+from orders.access import clients
 from orders.api import create_app
 from orders.client import OrderClient
 from orders.client_answers import Away, Kept, Outcome, refusal

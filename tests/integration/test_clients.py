@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
-from orders import clients, keyring
-from orders.clients import Scope
+from orders.access import clients, key_cache
+from orders.access.clients import Scope
+from orders.access.key_cache import Keyring
 from orders.errors import Forbidden, JournalDown, NotFound, Unauthorised
 from orders.journal import connect, migrate
-from orders.keyring import Keyring
 from tests.conftest import SMALL
 from tests.waiting import auntil
 
@@ -161,7 +161,7 @@ def test_what_is_no_key_in_force_opens_nothing(database_url: str, shown: str | N
 def test_a_key_that_shares_a_known_ones_fingerprint_is_compared_in_full(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyring, "fingerprint_of", lambda hashed: "same")
+    monkeypatch.setattr(key_cache, "fingerprint_of", lambda hashed: "same")
 
     async def work(engine: AsyncEngine, ring: Keyring) -> None:
         key = await clients.add(engine, "front")
@@ -277,7 +277,7 @@ def test_a_revoked_key_opens_nothing_also_after_a_time_without_requests(database
 def test_when_a_key_was_last_used_is_written_though_no_request_follows(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyring, "USE_WRITTEN", 0.1)
+    monkeypatch.setattr(key_cache, "USE_WRITTEN", 0.1)
 
     async def work(engine: AsyncEngine, ring: Keyring) -> None:
         used, unused = await clients.add(engine, "front"), await clients.add(engine, "other")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import SecretStr
 
 from config.settings import Settings
-from orders import receipt_keys
+from orders.access import receipt_keys
 from orders.states import State
 from tests.console import Browser, Site, text_of
 from tests.integration.test_console_search import Quiet, Work, at_console

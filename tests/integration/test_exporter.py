@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
-from orders.clients import Scope
+from orders.access.clients import Scope
 from orders.journal import connect
 from tests.cli import CommandLine, command, environment, running
 from tests.erp import raw_server

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from config.telemetry.logs import formatter
-from orders import clients
-from orders.clients import Scope
+from orders.access import clients
+from orders.access.clients import Scope
 from orders.journal import connect
 from orders.states import State
 from tests.integration.test_api import ORDER, Call, over_http

@@ -16,10 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.postgres import Postgres
+from orders.access.key_cache import Keyring
 from orders.causes import keeping
 from orders.guards import APPEND_ONLY, EVENT, EVENT_FUNCTION, TRANSITION, forbid_change
 from orders.journal import connect, migrate, transactional
-from orders.keyring import Keyring
 from orders.states import BACKLOG, FINAL, TRANSITIONS, State
 from orders.tables import metadata
 from orders.tallying import COUNTED, counting

@@ -11,9 +11,9 @@ import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import Settings
-from orders import clients
+from orders.access import clients
+from orders.access.clients import Scope
 from orders.api import Parts, create_app
-from orders.clients import Scope
 from orders.journal import connect
 from tests.waiting import auntil
 from workers.limits import RateLimit

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders import evidence, reading, receipt_keys
+from orders import evidence, reading
+from orders.access import receipt_keys
 from orders.journal import transactional
 from tests.integration.test_delivery import Bench, Scripted, always, named, on_bench
 from tests.integration.test_erp_failures import tls

@@ -18,7 +18,8 @@ from standardwebhooks import Webhook
 
 from config.celeryconfig import NOTICES
 from config.settings import Settings
-from orders import clients, webhook_reading, webhooks
+from orders import webhook_reading, webhooks
+from orders.access import clients
 from orders.errors import Malformed, NotFound
 from orders.intake import Intake
 from orders.journal import connect

@@ -60,7 +60,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Make an API key for a client. The key is shown this once and stored nowhere."""
-    from orders import clients
+    from orders.access import clients
     from workers.cli import show
 
     may: dict[str, Any] = {"pharmacies": pharmacies_of(pharmacy, pharmacies), "rate": rate, "burst": burst}
@@ -90,7 +90,7 @@ def change(
     burst: Annotated[str | None, typer.Option(metavar="N|default", help="Orders at once.")] = None,
 ) -> None:
     """Change what a client may, within seconds everywhere and with the same key; what is not named stays."""
-    from orders import clients
+    from orders.access import clients
     from workers.cli import show
 
     opens, values = scopes_of(scope), changes_of(pharmacies_of(pharmacy, pharmacies), any_pharmacy, rate, burst)
@@ -111,7 +111,7 @@ def listed(ctx: typer.Context, as_json: Json = False) -> None:
     from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders import clients
+        from orders.access import clients
 
         return await clients.every(engine)
 
@@ -143,7 +143,7 @@ def rotate(
         confirm(f"Renew the key of every client? The old ones stay in force for {overlap}.", yes)
 
     async def act(engine: AsyncEngine, settings: Settings) -> dict[str, str]:
-        from orders import clients
+        from orders.access import clients
 
         return await clients.rotate(engine, name, lasting, _recording_each("client rotate", lasting))
 
@@ -163,7 +163,7 @@ def revoke(ctx: typer.Context, name: Name) -> None:
     from workers.cli import show
 
     async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders import clients
+        from orders.access import clients
 
         await clients.revoke(engine, name, _recording("client revoke", name, {}))
 

@@ -43,7 +43,7 @@ def roles(incomplete: str) -> list[str]:
 
 def scopes(incomplete: str) -> list[str]:
     """What a key can open."""
-    from orders.clients import Scope
+    from orders.access.clients import Scope
 
     return [each.value for each in Scope if each.value.startswith(incomplete)]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from workers.cli.failure import Failure
 
 if TYPE_CHECKING:
-    from orders.clients import Scope
+    from orders.access.clients import Scope
 
 
 def scopes_of(given: list[str] | None) -> list[Scope] | None:
     """The scopes named, None where there are none. Failure when one is none of ours."""
-    from orders.clients import Scope
+    from orders.access.clients import Scope
 
     known = [each.value for each in Scope]
     if wrong := [each for each in given or () if each not in known]:

@@ -37,7 +37,7 @@ KeyId = Annotated[str | None, typer.Option("--id", help="The kid of its signatur
 @key.command("add")
 def add(ctx: typer.Context, backend: Backend, file: File, key_id: KeyId = None) -> None:
     """Register a public key of a backend; receipts may be signed with it from now on."""
-    from orders import receipt_keys
+    from orders.access import receipt_keys
     from workers.cli import show
 
     public = receipt_keys.read_public(file.read_bytes())
@@ -58,7 +58,7 @@ def rotate(
     overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old keys stay in force.")] = "24h",
 ) -> None:
     """Register a new public key; those in force end after the overlap."""
-    from orders import receipt_keys
+    from orders.access import receipt_keys
     from workers.cli import show
     from workers.cli.grants import overlap_of
 
@@ -81,7 +81,7 @@ def revoke(
     reason: Annotated[str, typer.Option(help="Why, for the record.")],
 ) -> None:
     """Put a key out of force for good, within seconds everywhere: a receipt signed with it is evidence."""
-    from orders import receipt_keys
+    from orders.access import receipt_keys
     from workers.cli import show
 
     async def act(engine: AsyncEngine, settings: Settings) -> None:
@@ -104,7 +104,7 @@ def listed(
     from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders import receipt_keys
+        from orders.access import receipt_keys
 
         return await receipt_keys.every(engine, backend)
 

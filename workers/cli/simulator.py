@@ -86,7 +86,7 @@ def erp_sim(
 
 
 def _signer(file: Path, key_id: str | None) -> Signer:
-    from orders.receipt_keys import fingerprint
+    from orders.access.receipt_keys import fingerprint
     from workers.erp.keyfile import read_private
     from workers.erp.sim.telling import Signer
 

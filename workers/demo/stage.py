@@ -28,7 +28,7 @@ from config.embedded.marks import Mark, find
 from config.embedded.process import Process, Program, module, module_env
 from config.embedded.service import until_ready
 from config.settings import ENDPOINTS
-from orders import clients
+from orders.access import clients
 from orders.journal import connect
 from workers.erp.sim import Dial
 

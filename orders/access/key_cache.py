@@ -19,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.clients import IN_FORCE, USED, Scope, fingerprint_of, hash_of
+from orders.access.clients import IN_FORCE, USED, Scope, fingerprint_of, hash_of
 from orders.errors import Forbidden, JournalDown, Unauthorised
 from orders.journal import unreachable
 
