@@ -22,17 +22,17 @@ from starlette.types import Message, Receive, Scope, Send
 
 from config.settings import Settings
 from config.telemetry import traces
-from orders.api.answers import PROBLEM_JSON, answer_problem, describe
-from orders.api.asked import read_headers
-from orders.api.batch import post_batch
-from orders.api.desk import Desk, Parts
 from orders.api.document import add_routes, document
-from orders.api.pharmacy import post_pharmaml
-from orders.api.placing import post_order
-from orders.api.streaming import get_events, is_events
+from orders.api.get_events import get_events, is_events
+from orders.api.metrics import CONTENT_TYPE
+from orders.api.post_batch import post_batch
+from orders.api.post_order import post_order
+from orders.api.post_pharmaml import post_pharmaml
+from orders.api.request import read_headers
+from orders.api.responses import PROBLEM_JSON, answer_problem, describe
+from orders.api.state import Desk, Parts
 from orders.api.tracing import serve_traced
 from orders.errors import JournalDown, RelaisError
-from orders.metrics import CONTENT_TYPE
 from orders.standing import Mode
 
 log = logging.getLogger("relais.api")

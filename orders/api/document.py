@@ -11,8 +11,8 @@ from typing import Any, Final
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from orders.api import lives, schemas
-from orders.api.answers import INTERNAL, PROBLEMS
+from orders.api import order_routes, schemas
+from orders.api.responses import INTERNAL, PROBLEMS
 from orders.errors import (
     Busy,
     Conflict,
@@ -90,12 +90,12 @@ def add_routes(app: FastAPI) -> None:
         "tags": ["orders"],
         "generate_unique_id_function": lambda route: route.name,
     }
-    add("/orders", lives.get_orders, summary="List orders", responses=_answers("Page", Malformed), **common)
+    add("/orders", order_routes.get_orders, summary="List orders", responses=_answers("Page", Malformed), **common)
     known = _answers("Life", NotFound, Conflict, Malformed)
-    add(by_id, lives.get_order, summary="What became of an order", responses=known, **common)
-    add(by_reference, lives.get_order_by_reference, summary="The same, by reference", responses=known, **common)
+    add(by_id, order_routes.get_order, summary="What became of an order", responses=known, **common)
+    add(by_reference, order_routes.get_order_by_reference, summary="The same, by reference", responses=known, **common)
     cancelled = _answers("Cancelled", NotFound, Conflict, TooLate, Malformed)
-    add(by_id, lives.delete_order, methods=["DELETE"], summary="Cancel an order", responses=cancelled, **common)
+    add(by_id, order_routes.delete_order, methods=["DELETE"], summary="Cancel an order", responses=cancelled, **common)
 
 
 def document(app: FastAPI) -> Json:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import Message, Receive, Scope, Send
 
 from config.telemetry import traces
-from orders.api.desk import Desk
+from orders.api.state import Desk
 
 Serve = Callable[[Desk, Scope, Receive, Send], Awaitable[None]]
 

@@ -14,7 +14,7 @@ from config.settings import Settings
 from orders import reading
 from orders.access import clients
 from orders.api import BODY_LIMIT
-from orders.api.outbox import CHUNK, IN_MEMORY, Outbox
+from orders.api.answer_buffer import CHUNK, IN_MEMORY, Outbox
 from orders.journal import connect, transactional
 from tests.integration.test_api import ORDER, Call, over_http, serving
 from tests.waiting import auntil

@@ -19,13 +19,13 @@ from starlette.types import Receive, Scope, Send
 
 from config.embedded.postgres import Postgres
 from config.settings import Settings
-from orders import events
-from orders.api.answers import answer_problem
+from orders.api import event_hub
+from orders.api.event_hub import Listeners
+from orders.api.event_stream import AT_ONCE
+from orders.api.responses import answer_problem
 from orders.errors import RelaisError
-from orders.events import Listeners
 from orders.intake import open_intake
 from orders.journal import connect, transactional
-from orders.listener import AT_ONCE
 from orders.model import parse
 from tests.waiting import auntil
 
@@ -38,7 +38,7 @@ DELIVERED = ("dispatched", "delivering", "delivered")
 @pytest.fixture(autouse=True)
 def notices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the look that is taken when no notice comes, which would find everything in the end."""
-    monkeypatch.setattr(events, "LOOK", 3600.0)
+    monkeypatch.setattr(event_hub, "LOOK", 3600.0)
 
 
 class Stream:
@@ -346,7 +346,7 @@ def test_many_orders_that_change_in_one_statement_are_each_told_to_their_own(set
 def test_an_event_whose_notice_was_lost_is_found_all_the_same(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "LOOK", 0.3)
+    monkeypatch.setattr(event_hub, "LOOK", 0.3)
 
     async def work(served: Served) -> None:
         (order_id,) = served.orders
@@ -395,7 +395,7 @@ def test_a_journal_that_goes_away_ends_no_stream_and_nothing_is_missed(settings:
 def test_a_stream_cannot_begin_while_the_journal_is_away(
     settings: Settings, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "TIMEOUT", 0.3)
+    monkeypatch.setattr(event_hub, "TIMEOUT", 0.3)
     name = settings.need("database_url").partition("?")[0].rpartition("/")[2]
 
     async def work(served: Served) -> None:

@@ -16,10 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from orders import reading
+from orders.api.metrics import Families
 from orders.cancelling import cancel
 from orders.errors import TooLate
 from orders.journal import snapshot
-from orders.metrics import Families
 from orders.states import State
 from orders.tallying import SUM_UP
 from tests.integration.test_delivery import Bench, Kind, Scripted, on_bench

@@ -14,7 +14,7 @@ import redis
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.valkey import Valkey
-from orders.shedding import wait
+from orders.api.load_shedding import wait
 from tests.waiting import auntil
 from workers.limits import KEYS, RateLimit
 

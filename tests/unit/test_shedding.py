@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from orders.api.load_shedding import LONGEST_NAP, Gate, wait
+from orders.api.metrics import ANSWERS, SIZES, Metrics, Now
 from orders.entries import Accepted
 from orders.errors import Busy, Conflict, JournalDown, KeyReused, Malformed, Throttled
-from orders.metrics import ANSWERS, SIZES, Metrics, Now
-from orders.shedding import LONGEST_NAP, Gate, wait
 from orders.standing import Mode
 
 

@@ -21,8 +21,8 @@ from prometheus_client.registry import CollectorRegistry
 
 from config.settings import Settings
 from config.settings.routes_file import load_backends
+from orders.api.metrics import Families
 from orders.journal import connect, snapshot, unreachable
-from orders.metrics import Families
 from workers.forecasting import Forecast, draining
 from workers.monitoring.catalogue import family
 from workers.monitoring.families import journal_families

@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from orders.api.load_shedding import Gate, Rate
 from orders.entries import Accepted
 from orders.errors import (
     Busy,
@@ -29,7 +30,6 @@ from orders.errors import (
     TooLarge,
     Unauthorised,
 )
-from orders.shedding import Gate, Rate
 from orders.standing import Mode
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST

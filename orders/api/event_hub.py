@@ -17,10 +17,10 @@ from uuid import UUID
 
 from starlette.types import Receive, Scope, Send
 
+from orders.api.event_stream import AT_ONCE, Listener, last_event_id
 from orders.errors import Busy
 from orders.guards import EVENT_CHANNEL
 from orders.journal import unreachable
-from orders.listener import AT_ONCE, Listener, last_event_id
 from orders.reach import reach
 
 log = logging.getLogger("relais.events")

@@ -17,14 +17,14 @@ from starlette.types import Receive, Scope, Send
 
 from orders.access.clients import Scope as Opens
 from orders.access.key_cache import Caller
-from orders.api.answers import RETRY_AFTER, answer_problem, detail_of, shown
-from orders.api.asked import BODY_LIMIT, Asked, read_headers
-from orders.api.desk import Desk
-from orders.api.outbox import Outbox
+from orders.api.answer_buffer import Outbox
+from orders.api.load_shedding import wait
+from orders.api.request import BODY_LIMIT, Asked, read_headers
+from orders.api.responses import RETRY_AFTER, answer_problem, detail_of, shown
+from orders.api.state import Desk
 from orders.entries import Accepted, Entry, entry
 from orders.errors import Conflict, Fault, Forbidden, JournalDown, Malformed, RelaisError
 from orders.model import parse
-from orders.shedding import wait
 
 log = logging.getLogger("relais.api")
 

@@ -12,15 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.access.clients import Scope
 from orders.access.key_cache import Caller, Keyring
-from orders.api.asked import Asked
+from orders.api.event_hub import Listeners
+from orders.api.load_shedding import Gate, Rate
+from orders.api.metrics import Metrics, Now
+from orders.api.request import Asked
 from orders.errors import Throttled
-from orders.events import Listeners
 from orders.intake import Intake
 from orders.journal import connect
-from orders.metrics import Metrics, Now
 from orders.pharmaml.control import Keys, load_keys
 from orders.routing import open_routing
-from orders.shedding import Gate, Rate
 from orders.spill import Seal, Store
 
 JOURNAL_TIMEOUT: Final = 5.0  # seconds for one statement; a group may be tried twice

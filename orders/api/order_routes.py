@@ -16,8 +16,8 @@ from pydantic_core import to_json
 from orders import reading
 from orders.access.clients import Scope
 from orders.access.key_cache import Caller
-from orders.api.asked import Asked, read_headers
-from orders.api.desk import Desk
+from orders.api.request import Asked, read_headers
+from orders.api.state import Desk
 from orders.cancelling import cancel
 from orders.errors import Fault, Forbidden, Malformed, NotFound
 from orders.identifiers import CUSTOMER_CODE

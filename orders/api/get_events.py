@@ -6,10 +6,10 @@ from uuid import UUID
 
 from starlette.types import Message, Receive, Scope, Send
 
-from orders.api.answers import answer_problem
-from orders.api.asked import Asked, read_headers
-from orders.api.desk import Desk
-from orders.api.lives import readable, reader
+from orders.api.order_routes import readable, reader
+from orders.api.request import Asked, read_headers
+from orders.api.responses import answer_problem
+from orders.api.state import Desk
 from orders.errors import Fault, Malformed
 
 BEFORE, AFTER = "/orders/", "/events"

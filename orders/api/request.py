@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from config.telemetry.logs import REQUEST, SANE
+from orders.api.load_shedding import InHand
 from orders.errors import Fault, Malformed, TooLarge
-from orders.shedding import InHand
 
 BODY_LIMIT: Final = 1024 * 1024  # bytes of an order; 2,000 lines are about 100 KiB
 

@@ -9,9 +9,9 @@ from starlette.types import Receive, Scope, Send
 
 from config.telemetry.spans import CURRENT
 from orders.access.clients import Scope as Opens
-from orders.api.answers import JSON, answer, answer_problem
-from orders.api.asked import Asked, idempotency_key, read_body, read_headers
-from orders.api.desk import Desk
+from orders.api.request import Asked, idempotency_key, read_body, read_headers
+from orders.api.responses import JSON, answer, answer_problem
+from orders.api.state import Desk
 from orders.entries import Accepted
 from orders.model import parse
 

@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from orders.access.clients import Scope as Opens
 from orders.access.key_cache import Caller
-from orders.api.answers import answer, answer_problem
-from orders.api.asked import Asked, read_body, read_headers
-from orders.api.desk import Desk
+from orders.api.request import Asked, read_body, read_headers
+from orders.api.responses import answer, answer_problem
+from orders.api.state import Desk
 from orders.entries import Accepted
 from orders.model import Order
 from orders.pharmaml import deposit
