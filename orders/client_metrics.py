@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from orders.spool import Standing
+from orders.client.spool import Standing
 
 WHAT: Final = {
     "relais_spool_orders": "Orders that wait on this machine for the intake.",

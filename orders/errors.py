@@ -12,7 +12,7 @@ RelaisError
 ├── Unauthorised     no API key, a wrong one or one that is out of force (401)
 ├── Forbidden        the API key does not open this (403)
 ├── ClientExists     a client of that name was added before; WebhookExists likewise (exit 1)
-├── SpoolError       the client's spool cannot be opened, read or written (orders/spool_file.py)
+├── SpoolError       the client's spool cannot be opened, read or written (orders/client/spool_file.py)
 │   └── SpoolFull    it holds as much as it may
 ├── NotSo            things do not stand as an operator's act needs them to (exit 1)
 └── NotFound         no such order, client or backend (404, exit 1)

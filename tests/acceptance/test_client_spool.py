@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
-from orders.client import OrderClient
-from orders.client_answers import Kept
+from orders.client.answers import Kept
+from orders.client.client import OrderClient
 from orders.journal import connect
 from tests.acceptance.running import QUICK, Relais, up
 from tests.cli import clean_environment, command, running

@@ -25,13 +25,13 @@ from config.embedded.ports import choose
 from config.settings import Settings
 from orders.access import clients
 from orders.api import create_app
-from orders.client import OrderClient
-from orders.client_answers import Away, Kept, Outcome, refusal
-from orders.client_flush import LINES
+from orders.client.answers import Away, Kept, Outcome, refusal
+from orders.client.client import OrderClient
+from orders.client.flush import LINES
+from orders.client.spool_file import SpoolFull, turn
 from orders.errors import Conflict, Forbidden, Malformed, Unauthorised
 from orders.journal import connect
 from orders.model import EXAMPLE, parse
-from orders.spool_file import SpoolFull, turn
 from tests.waiting import auntil
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -254,8 +254,8 @@ def test_a_full_spool_is_an_error_and_what_is_in_it_stays(site: Site, run: Run) 
 DYING = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from orders.client import OrderClient
-from orders.spool import Spool
+from orders.client.client import OrderClient
+from orders.client.spool import Spool
 
 async def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

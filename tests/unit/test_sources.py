@@ -10,8 +10,8 @@ from sqlalchemy import make_url
 
 from config.settings import Settings, load
 from config.settings.sources import UnusableFile, with_password
+from orders.client.settings import ClientSettings
 from tests.cli import CommandLine
-from workers.cli.intake import ClientSettings
 
 HOSTILE = "p@ss:w/rd?#%41 é&[x]+~'\""
 

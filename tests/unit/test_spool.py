@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from orders.spool import Spool, Spooled
-from orders.spool_file import SpoolError, SpoolFull, turn
+from orders.client.spool import Spool, Spooled
+from orders.client.spool_file import SpoolError, SpoolFull, turn
 from tests.waiting import until
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -37,7 +37,7 @@ def bodies(count: int, tag: str = "o") -> list[bytes]:
 
 def program(text: str, *arguments: object) -> subprocess.Popen[str]:
     """A process of its own that does `text` with what this module's tests use at hand."""
-    head = "import asyncio, os, signal, sys\nfrom pathlib import Path\nfrom orders.spool import Spool\n"
+    head = "import asyncio, os, signal, sys\nfrom pathlib import Path\nfrom orders.client.spool import Spool\n"
     argv = [sys.executable, "-c", head + text, *map(str, arguments)]
     return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
 
@@ -296,7 +296,7 @@ def test_whatever_was_said_to_be_in_the_spool_outlives_a_sigkill(path: Path, run
 
 
 HOLDING = """
-from orders.spool_file import turn
+from orders.client.spool_file import turn
 with turn(Path(sys.argv[1])) as mine:
     print(mine, flush=True)
     signal.pause()

@@ -116,8 +116,8 @@ def status(
 
 async def stand(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     """How everything stands, as one document, with the forecast of each backend that has a backlog."""
+    from orders.client.settings import api_url
     from workers.cli.forecast import report
-    from workers.cli.intake import api_url
     from workers.forecasting import draining
     from workers.status import status
 

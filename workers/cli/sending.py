@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from orders.client import OrderClient
-from orders.client_answers import Kept, Outcome, kind_of
+from orders.client.answers import Kept, Outcome, kind_of
+from orders.client.client import OrderClient
+from orders.client.spool import Standing
+from orders.client.spool_file import SpoolError
 from orders.errors import Fault, Forbidden, Malformed, Unauthorised
-from orders.spool import Standing
-from orders.spool_file import SpoolError
 
 LINES = 400  # handed over at once
 AHEAD = 4  # times as many are read ahead

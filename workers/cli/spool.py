@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import BinaryIO
 
-    from orders.client_answers import Outcome
-    from orders.spool import Refused, Spool, Standing, Waiting
+    from orders.client.answers import Outcome
+    from orders.client.spool import Refused, Spool, Standing, Waiting
 
 spool = typer.Typer(no_args_is_help=True, help="Orders that wait on this machine's disk for the intake.")
 
@@ -148,7 +148,7 @@ def _refusal(order: Refused) -> dict[str, Any]:
 async def _flush(url: str, key: str, path: Path, patience: float) -> tuple[Counter[str], Standing, str | None]:
     from collections import Counter
 
-    from orders.client_answers import kind_of
+    from orders.client.answers import kind_of
     from workers.cli import intake
     from workers.cli.progress import bar
 

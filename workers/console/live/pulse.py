@@ -18,8 +18,8 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
+from orders.client.settings import api_url
 from orders.journal import connect
-from workers.cli.intake import api_url
 from workers.console.live.known import PATIENCE, Known, Watched
 from workers.console.live.looking import Glance, Survey, glance, intake, queue, survey
 from workers.status import Queue

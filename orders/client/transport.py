@@ -1,7 +1,7 @@
 """The connections between a front end and the intake: one order, or a few hundred at once.
 
 A connection that cannot be had, breaks or stays silent means that the intake is away, and nothing is known of the
-orders that have no answer yet: `orders.client_answers` says what the answers mean.
+orders that have no answer yet: `orders.client.answers` says what the answers mean.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from orders.client_answers import Away, Kept, Outcome, answer_of, for_all, kept_by, legible, refusal
+from orders.client.answers import Away, Kept, Outcome, answer_of, for_all, kept_by, legible, refusal
 
 CONNECT: Final = 3.0  # s to get a connection
 BATCH_SILENCE: Final = 30.0  # s without a further answer to a batch

@@ -21,9 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from orders import spool_file as file
+from orders.client import spool_file as file
+from orders.client.spool_file import PAGE, SpoolError, SpoolFull, open_file, page, translated
 from orders.model import digest
-from orders.spool_file import PAGE, SpoolError, SpoolFull, open_file, page, translated
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]

@@ -16,11 +16,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from orders.client_answers import Away, Kept, Outcome, kind_of
-from orders.client_wire import Wire
+from orders.client.answers import Away, Kept, Outcome, kind_of
+from orders.client.spool import Spool, Waiting
+from orders.client.spool_file import turn
+from orders.client.transport import Wire
 from orders.errors import Forbidden, RelaisError, Unauthorised
-from orders.spool import Spool, Waiting
-from orders.spool_file import turn
 
 log = logging.getLogger("relais.client")
 

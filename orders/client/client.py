@@ -18,13 +18,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-from orders.client_answers import Away, Kept, Outcome
-from orders.client_flush import Flusher
-from orders.client_wire import Wire, base_of
+from orders.client.answers import Away, Kept, Outcome
+from orders.client.flush import Flusher
+from orders.client.spool import MOST_BYTES, MOST_ORDERS, Spool, Standing
+from orders.client.spool_file import SpoolFull
+from orders.client.transport import Wire, base_of
 from orders.errors import Fault, Forbidden, Malformed, RelaisError, Unauthorised
 from orders.model import Order, canonical, parse
-from orders.spool import MOST_BYTES, MOST_ORDERS, Spool, Standing
-from orders.spool_file import SpoolFull
 
 FLIGHTS: Final = 64  # single orders on their way at once
 LOOK: Final = 0.1  # s between two looks at a flush
