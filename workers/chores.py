@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
 from orders import causes
-from orders.routing import Routing
-from orders.spill import Seal, SpillDown
+from orders.intake.routing import Routing
+from orders.intake.spill import Seal, SpillDown
 from orders.tallying import SUM_UP
 from workers import liveness, notices
 from workers.logged_steps import Acts

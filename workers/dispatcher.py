@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.guards import NOTICE_CHANNEL
+from orders.intake.routing import open_routing
 from orders.journal import DUE_CHANNEL, connect, unreachable
-from orders.routing import open_routing
 from workers.background import Background
 from workers.chores import Chores
 from workers.logged_steps import Acts

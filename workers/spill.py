@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from config.redis import close_redis, open_redis
 from config.redis_url import redis_address
-from orders.spill import Record, SpillDown
+from orders.intake.spill import Record, SpillDown
 
 RECORDS: Final = "relais.spill"
 NOTES: Final = "relais.spill.notes"
@@ -71,7 +71,7 @@ class RedisSpill:
         self._replicated = redis_address(url).service is not None
 
     async def put(self, records: Sequence[Record], *, force: bool = False) -> list[list[bytes | None]]:
-        """As `orders.spill.Store.put`: returns once the records are on the server's disk."""
+        """As `orders.intake.spill.Store.put`: returns once the records are on the server's disk."""
         arguments: list[Any] = [int(force)]
         for record in records:
             arguments.append(len(record.notes))
@@ -110,11 +110,11 @@ class RedisSpill:
             raise SpillDown("the primary has no replica")
 
     async def head(self, count: int) -> list[bytes]:
-        """As `orders.spill.Store.head`."""
+        """As `orders.intake.spill.Store.head`."""
         return cast(list[bytes], await self._answer(self._redis.lrange(RECORDS, 0, count - 1)))
 
     async def drop(self, records: Sequence[bytes], names: Sequence[bytes]) -> bool:
-        """As `orders.spill.Store.drop`: only while these are the oldest, so that a late comer drops nobody else's."""
+        """As `orders.intake.spill.Store.drop`: only while these are the oldest, so that a late comer drops nobody else's."""
         ends = (records[0], records[-1], len(records))
         return bool(await self._answer(self._redis.eval(DROP, 2, RECORDS, NOTES, *ends, *names)))
 

@@ -17,11 +17,11 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.entries import Accepted, Entry, write
 from orders.errors import Conflict, RelaisError
+from orders.intake.entries import Accepted, Entry, write
+from orders.intake.routing import Routing
+from orders.intake.spill import MOST_KEPT, Forged, Seal, Store, Unreadable, names, unseal
 from orders.journal import SURE, unreachable
-from orders.routing import Routing
-from orders.spill import MOST_KEPT, Forged, Seal, Store, Unreadable, names, unseal
 
 log = logging.getLogger("relais.spill")
 

@@ -33,7 +33,7 @@ from orders.api.responses import PROBLEM_JSON, answer_problem, describe
 from orders.api.state import Desk, Parts
 from orders.api.tracing import serve_traced
 from orders.errors import JournalDown, RelaisError
-from orders.standing import Mode
+from orders.intake.store_switch import Mode
 
 log = logging.getLogger("relais.api")
 

@@ -18,7 +18,6 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from orders.api.load_shedding import Gate, Rate
-from orders.entries import Accepted
 from orders.errors import (
     Busy,
     Conflict,
@@ -30,7 +29,8 @@ from orders.errors import (
     TooLarge,
     Unauthorised,
 )
-from orders.standing import Mode
+from orders.intake.entries import Accepted
+from orders.intake.store_switch import Mode
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 SECONDS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

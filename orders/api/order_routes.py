@@ -18,9 +18,9 @@ from orders.access.clients import Scope
 from orders.access.key_cache import Caller
 from orders.api.request import Asked, read_headers
 from orders.api.state import Desk
-from orders.cancelling import cancel
 from orders.errors import Fault, Forbidden, Malformed, NotFound
 from orders.identifiers import CUSTOMER_CODE
+from orders.intake.cancel import cancel
 from orders.model import Instant
 from orders.states import State
 

@@ -22,8 +22,8 @@ from orders.api.load_shedding import wait
 from orders.api.request import BODY_LIMIT, Asked, read_headers
 from orders.api.responses import RETRY_AFTER, answer_problem, detail_of, shown
 from orders.api.state import Desk
-from orders.entries import Accepted, Entry, entry
 from orders.errors import Conflict, Fault, Forbidden, JournalDown, Malformed, RelaisError
+from orders.intake.entries import Accepted, Entry, entry
 from orders.model import parse
 
 log = logging.getLogger("relais.api")

@@ -12,7 +12,7 @@ from orders.access.clients import Scope as Opens
 from orders.api.request import Asked, idempotency_key, read_body, read_headers
 from orders.api.responses import JSON, answer, answer_problem
 from orders.api.state import Desk
-from orders.entries import Accepted
+from orders.intake.entries import Accepted
 from orders.model import parse
 
 

@@ -17,7 +17,7 @@ from orders.access.key_cache import Caller
 from orders.api.request import Asked, read_body, read_headers
 from orders.api.responses import answer, answer_problem
 from orders.api.state import Desk
-from orders.entries import Accepted
+from orders.intake.entries import Accepted
 from orders.model import Order
 from orders.pharmaml import deposit
 from orders.pharmaml.counter import Counter

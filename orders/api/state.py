@@ -17,11 +17,11 @@ from orders.api.load_shedding import Gate, Rate
 from orders.api.metrics import Metrics, Now
 from orders.api.request import Asked
 from orders.errors import Throttled
-from orders.intake import Intake
+from orders.intake.group_commit import Intake
+from orders.intake.routing import open_routing
+from orders.intake.spill import Seal, Store
 from orders.journal import connect
 from orders.pharmaml.control import Keys, load_keys
-from orders.routing import open_routing
-from orders.spill import Seal, Store
 
 JOURNAL_TIMEOUT: Final = 5.0  # seconds for one statement; a group may be tried twice
 CONNECTIONS: Final = 6

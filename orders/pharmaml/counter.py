@@ -16,8 +16,8 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 
-from orders.entries import Accepted
 from orders.errors import Conflict, Forbidden
+from orders.intake.entries import Accepted
 from orders.model import Order
 from orders.pharmaml.control import Keys, check
 from orders.pharmaml.decoding import decode

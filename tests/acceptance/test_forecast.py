@@ -14,7 +14,7 @@ import pytest
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
-from orders.entries import entry, write
+from orders.intake.entries import entry, write
 from orders.journal import connect
 from orders.model import parse
 from orders.reading import first_id

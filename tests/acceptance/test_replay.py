@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.leash import Leash
 from orders import reading, replay_reading
-from orders.entries import entry
-from orders.intake import Intake
+from orders.intake.entries import entry
+from orders.intake.group_commit import Intake
 from orders.model import parse
 from tests.acceptance.running import Relais, up
 from tests.waiting import until

@@ -15,7 +15,7 @@ from redis.exceptions import NoPermissionError
 from config.acl import ADMIN, USERS
 from config.embedded.valkey import Valkey
 from config.secret_files import ACL, MADE, make_secrets
-from orders.spill import Note, Record
+from orders.intake.spill import Note, Record
 from tests.cli import CommandLine
 from tests.waiting import auntil
 from workers.limits import RateLimit

@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.celeryconfig import NORMAL, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import load_backends
-from orders.entries import entry
-from orders.intake import Intake
+from orders.intake.entries import entry
+from orders.intake.group_commit import Intake
+from orders.intake.routing import open_routing
+from orders.intake.spill import Seal, spill
 from orders.journal import connect
 from orders.model import parse
-from orders.routing import open_routing
-from orders.spill import Seal, spill
 from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import MEDICINE, Kind, Scripted, always
 from tests.integration.test_dispatcher import on_journal

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.postgres import Postgres
 from config.settings import Settings
 from orders import reading
-from orders.intake import Intake
+from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
 from tests.cli import CommandLine, environment

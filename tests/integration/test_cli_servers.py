@@ -147,7 +147,7 @@ def test_ctrl_c_leaves_a_replay_going(settings: Settings, capsys: pytest.Capture
 def _journal(settings: Settings, body: dict[str, object]) -> None:
     import asyncio
 
-    from orders.intake import Intake
+    from orders.intake.group_commit import Intake
     from orders.journal import connect
     from orders.model import parse
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders import reading
 from orders.catalogue import Product
-from orders.intake import Intake
+from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
 from workers.claim import claim

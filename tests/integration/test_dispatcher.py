@@ -17,7 +17,7 @@ from config.celeryconfig import NORMAL as NORMALS
 from config.celeryconfig import URGENT as URGENTS
 from config.celeryconfig import queue_of
 from config.settings import Settings
-from orders.intake import Intake
+from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
 from tests.waiting import until

@@ -24,7 +24,7 @@ from orders.api.event_hub import Listeners
 from orders.api.event_stream import AT_ONCE
 from orders.api.responses import answer_problem
 from orders.errors import RelaisError
-from orders.intake import open_intake
+from orders.intake.group_commit import open_intake
 from orders.journal import connect, transactional
 from orders.model import parse
 from tests.waiting import auntil

@@ -17,8 +17,8 @@ from sqlalchemy import text
 
 from orders import reading
 from orders.api.metrics import Families
-from orders.cancelling import cancel
 from orders.errors import TooLate
+from orders.intake.cancel import cancel
 from orders.journal import snapshot
 from orders.states import State
 from orders.tallying import SUM_UP

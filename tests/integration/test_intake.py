@@ -10,9 +10,9 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders import reading
-from orders.entries import Accepted
 from orders.errors import Conflict, JournalDown
-from orders.intake import Intake
+from orders.intake.entries import Accepted
+from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import Order, parse
 

@@ -12,9 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders import reading
-from orders.entries import Accepted
 from orders.errors import JournalDown
-from orders.intake import Intake
+from orders.intake.entries import Accepted
+from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import Order
 from orders.pharmaml import deposit

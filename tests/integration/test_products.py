@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
-from orders.entries import entry, write
-from orders.intake import Intake
+from orders.intake.entries import entry, write
+from orders.intake.group_commit import Intake
 from orders.journal import connect, transactional
 from orders.model import parse
 from orders.products import LOCK, Filling, complete_at, holding, products_in

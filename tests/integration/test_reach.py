@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
-from orders.entries import entry, write
+from orders.intake.entries import entry, write
+from orders.intake.store_switch import Mode, Standing
 from orders.journal import connect, migrate, unreachable
 from orders.model import parse
 from orders.reach import NoPrimary, hosts_of, reach
-from orders.standing import Mode, Standing
 from tests.certificates import self_signed
 from tests.cluster import sql
 from tests.conftest import SMALL

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders import reading
-from orders.cancelling import cancel
 from orders.errors import TooLate
+from orders.intake.cancel import cancel
 from orders.journal import connect
 from orders.tables_reconcile import Difference, Stage
 from tests.integration.test_delivery import MEDICINE, Bench

@@ -14,7 +14,7 @@ from kombu.exceptions import KombuError
 
 from config.embedded.leash import Leash
 from config.redis import connection
-from orders.spill import Note, Record, SpillDown
+from orders.intake.spill import Note, Record, SpillDown
 from tests.certificates import self_signed
 from tests.cluster import Watched
 from tests.tls import tls_before

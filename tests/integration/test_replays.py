@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from orders import replay_reading
 from orders.errors import NotFound, NotSo
-from orders.intake import Intake
+from orders.intake.group_commit import Intake
 from orders.journal import transactional
 from orders.model import parse
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always, on_bench

@@ -19,13 +19,13 @@ from config.embedded.ports import choose
 from config.embedded.valkey import Valkey
 from config.settings import Settings
 from orders import reading
-from orders.entries import Accepted
 from orders.errors import Conflict, JournalDown, KeyReused, NotFound
-from orders.intake import Intake
+from orders.intake.entries import Accepted
+from orders.intake.group_commit import Intake
+from orders.intake.routing import always
+from orders.intake.spill import Seal, SpillDown
+from orders.intake.store_switch import Mode
 from orders.journal import connect
-from orders.routing import always
-from orders.spill import Seal, SpillDown
-from orders.standing import Mode
 from tests.integration.test_intake import order
 from tests.waiting import auntil
 from workers.spill import NOTES, RECORDS, RedisSpill

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from orders import reading
-from orders.cancelling import cancel
+from orders.intake.cancel import cancel
 from orders.states import State
 from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import Bench, Kind, OnBench, Scripted, always, on_bench

@@ -11,8 +11,8 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from orders.cancelling import cancel
 from orders.errors import TooLate
+from orders.intake.cancel import cancel
 from orders.states import TRANSITIONS, State
 from tests.integration.test_delivery import Bench, Kind, Scripted, on_bench
 from workers.audit import audit

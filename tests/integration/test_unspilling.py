@@ -9,9 +9,9 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders.intake import Intake
+from orders.intake.group_commit import Intake
+from orders.intake.spill import Seal
 from orders.journal import connect
-from orders.spill import Seal
 from tests.integration.test_dispatcher import accept, depth, dispatching, on_journal
 from tests.integration.test_intake import order
 from tests.integration.test_spill import NOWHERE

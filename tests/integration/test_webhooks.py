@@ -21,7 +21,7 @@ from config.settings import Settings
 from orders import webhook_reading, webhooks
 from orders.access import clients
 from orders.errors import Malformed, NotFound
-from orders.intake import Intake
+from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
 from tests.cli import CommandLine, environment

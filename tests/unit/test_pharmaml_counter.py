@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orders.catalogue import BadList
-from orders.entries import Accepted
 from orders.errors import Conflict, Forbidden, JournalDown
+from orders.intake.entries import Accepted
 from orders.model import MOST_LINES, Order, canonical, parse
 from orders.pharmaml.control import check, load_keys
 from orders.pharmaml.counter import Counter, answer

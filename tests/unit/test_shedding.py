@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orders.api.load_shedding import LONGEST_NAP, Gate, wait
 from orders.api.metrics import ANSWERS, SIZES, Metrics, Now
-from orders.entries import Accepted
 from orders.errors import Busy, Conflict, JournalDown, KeyReused, Malformed, Throttled
-from orders.standing import Mode
+from orders.intake.entries import Accepted
+from orders.intake.store_switch import Mode
 
 
 def test_a_request_past_the_bound_is_refused_at_once_and_costs_no_room() -> None:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from config.settings import Settings
 from config.telemetry import logs, traces
 from orders.api import Parts, create_app
-from orders.spill import Seal
+from orders.intake.spill import Seal
 from workers.cli.failure import Failure
 from workers.limits import RateLimit
 from workers.spill import RedisSpill

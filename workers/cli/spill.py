@@ -51,9 +51,9 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
     from workers.cli import show
 
     async def act(engine: AsyncEngine, settings: Settings) -> int:
+        from orders.intake.routing import open_routing
+        from orders.intake.spill import Seal
         from orders.journal import transactional
-        from orders.routing import open_routing
-        from orders.spill import Seal
         from workers import unspill
         from workers.operations import record
 

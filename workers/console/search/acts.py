@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.cancelling import ACT, CANCELLABLE, WHY, cancel_by_operator
 from orders.errors import Fault, Malformed, NotSo
+from orders.intake.cancel import ACT, CANCELLABLE, WHY, cancel_by_operator
 from orders.states import State
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running

@@ -14,8 +14,8 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound, TooLate
+from orders.intake.order_log import tell_cancelled
 from orders.journal import transactional
-from orders.logged_steps import tell_cancelled
 from orders.states import State
 from orders.tables import operations
 

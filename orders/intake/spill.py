@@ -17,10 +17,10 @@ from uuid import UUID
 
 from pydantic import SecretStr, ValidationError
 
-from orders.entries import Accepted, Entry
 from orders.errors import Conflict, KeyReused, RelaisError
+from orders.intake.entries import Accepted, Entry
+from orders.intake.routing import Routing
 from orders.model import RANK, Order, canonical, digest
-from orders.routing import Routing
 
 VERSION: Final = b"1"
 MOST_KEPT: Final = 2 * 1024 * 1024  # bytes of a record that is set aside; none of ours is longer

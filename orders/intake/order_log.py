@@ -7,8 +7,8 @@ from uuid import UUID
 
 from config.telemetry import order_log
 from config.telemetry.order_log import Field
-from orders.entries import Accepted, Entry
 from orders.errors import RelaisError
+from orders.intake.entries import Accepted, Entry
 
 
 def tell_accepted(entries: Sequence[Entry], answers: Sequence[Accepted | RelaisError]) -> None:

@@ -19,14 +19,14 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders.entries import Accepted, Entry, entry, write
 from orders.errors import JournalDown, RelaisError
+from orders.intake.entries import Accepted, Entry, entry, write
+from orders.intake.order_log import tell_accepted
+from orders.intake.routing import Routing, always
+from orders.intake.spill import Seal, SpillDown, Store, spill
+from orders.intake.store_switch import Standing
 from orders.journal import connect, unreachable
-from orders.logged_steps import tell_accepted
 from orders.model import Order
-from orders.routing import Routing, always
-from orders.spill import Seal, SpillDown, Store, spill
-from orders.standing import Standing
 
 Answers = list[Accepted | RelaisError]
 
@@ -43,7 +43,7 @@ class _Party:
 async def open_intake(url: str, backend: str | Routing = "erp") -> AsyncIterator[Intake]:
     """An intake on the journal at `postgresql://…`, for a front end in Python that needs no HTTP.
 
-    Where orders are routed, `backend` is what `orders.routing.open_routing` returns for the settings.
+    Where orders are routed, `backend` is what `orders.intake.routing.open_routing` returns for the settings.
     """
     engine = connect(url)
     intake = Intake(engine, backend)

@@ -18,8 +18,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import JournalDown
+from orders.intake.spill import Seal, SpillDown, Store
 from orders.journal import REPLICATED, unreachable
-from orders.spill import Seal, SpillDown, Store
 
 log = logging.getLogger("relais.intake")
 
