@@ -28,7 +28,7 @@ from benchmarks.rig import BenchmarkFailed, Rig, prepare
 from config.embedded.process import module
 from config.embedded.ready import answers
 from config.settings import Settings
-from orders.journal import migrate
+from orders.journal.connection import migrate
 from orders.products import Filling
 from workers.console.access.sessions import COOKIE, Sessions
 

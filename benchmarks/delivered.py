@@ -14,7 +14,7 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from benchmarks.sample import body, orders
-from orders.reach import listener_dsn
+from orders.journal.hosts import listener_dsn
 
 FORGOTTEN: Final = 100  # the ERP has forgotten one in so many
 CHUNK: Final = 5_000  # orders put into the journal at a time, acknowledged in the same second

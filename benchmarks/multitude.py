@@ -13,7 +13,7 @@ import asyncpg
 
 from benchmarks.sample import PHARMACIES
 from orders.catalogue import demo_catalogue
-from orders.reach import listener_dsn
+from orders.journal.hosts import listener_dsn
 
 CHUNK: Final = 50_000
 SPAN: Final = 10 * 86400  # seconds

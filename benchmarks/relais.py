@@ -22,7 +22,8 @@ from config.embedded.process import Process, module
 from config.embedded.ready import answers
 from config.settings import Settings
 from orders.access import clients
-from orders.journal import connect, migrate
+from orders.journal import connect
+from orders.journal.connection import migrate
 from workers import operations
 from workers.audit import audit
 from workers.dispatcher import LEADER_LOCK

@@ -17,6 +17,7 @@ from config.settings import Settings
 from config.telemetry.spans import NOTHING, Span
 from orders.catalogue import Catalogue, Register
 from orders.errors import Malformed
+from orders.journal import insist
 from orders.model import parse
 from orders.staleness import Policy
 from orders.states import Reason, State
@@ -26,7 +27,7 @@ from workers.erp.bisect import submit_bisecting
 from workers.erp.port import Erp, Kind, Outcome, Submission
 from workers.erp.receipts import believed
 from workers.fate import Fate
-from workers.settle import Result, insist, settle
+from workers.settle import Result, settle
 from workers.tracing import NONE, Contexts, delivering, note_outcomes
 
 

@@ -20,7 +20,8 @@ from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.guards import NOTICE_CHANNEL
 from orders.intake.routing import open_routing
-from orders.journal import DUE_CHANNEL, connect, unreachable
+from orders.journal import connect, unreachable
+from orders.journal.connection import DUE_CHANNEL
 from workers.background import Background
 from workers.chores import Chores
 from workers.logged_steps import Acts

@@ -15,7 +15,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.journal import WAKE, transactional
+from orders.journal import transactional
+from orders.journal.connection import WAKE
 from orders.states import State
 from workers.operations import record, register
 from workers.replay import CHOSEN, LISTED, Choice

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.journal import transactional
-from orders.reach import reach
+from orders.journal.hosts import reach
 
 log = logging.getLogger("relais.gate")
 

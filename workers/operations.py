@@ -21,7 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
-from orders.journal import WAKE, transactional
+from orders.journal import transactional
+from orders.journal.connection import WAKE
 from orders.tables import backends, operations
 
 FIRST_WINDOW = 50  # orders

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
-from orders.journal import WAKE, transactional
+from orders.journal import transactional
+from orders.journal.connection import WAKE
 from orders.states import BACKLOG, listed
 from orders.tables import backends
 from workers.gate import halted

@@ -14,7 +14,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders.journal import WAKE, transactional
+from orders.journal import transactional
+from orders.journal.connection import WAKE
 from workers.operations import record
 from workers.reconcile_runs import FIRST, NEWEST, Run
 

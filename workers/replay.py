@@ -16,7 +16,8 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.journal import WAKE, transactional
+from orders.journal import transactional
+from orders.journal.connection import WAKE
 from orders.model import RANK, Priority
 from orders.states import BACKLOG, State
 from workers.operations import record

@@ -17,7 +17,8 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound, NotSo
-from orders.journal import WAKE, transactional
+from orders.journal import transactional
+from orders.journal.connection import WAKE
 from workers.gates import after, named
 from workers.operations import operator, record, register
 from workers.replay import CHOSEN, Choice, narrowed

@@ -7,7 +7,7 @@ worker process sends to it any more (`workers.gate`). Answers of a backend in qu
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, fields, replace
 from datetime import datetime
 from statistics import fmean
@@ -16,10 +16,10 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from config.settings import Settings
-from orders.journal import DUE_CHANNEL, transactional, unreachable
+from orders.journal import transactional
+from orders.journal.connection import DUE_CHANNEL
 from orders.tables import backends
 from workers import suspicion
 from workers.circuit import Circuit, Tally, advance
@@ -66,18 +66,6 @@ class Doubted(Exception):
     def __init__(self, reused: frozenset[UUID] = frozenset()) -> None:
         super().__init__()
         self.reused = reused
-
-
-async def insist(work: Callable[[], Awaitable[None]], remaining: float) -> None:
-    """Do what settles; while the journal is out of reach, try again for the `remaining` seconds of the lease."""
-    async for trying in AsyncRetrying(
-        retry=retry_if_exception(unreachable),
-        wait=wait_random_exponential(0.1, max=2),
-        stop=stop_after_delay(max(1.0, remaining)),
-        reraise=True,
-    ):
-        with trying:
-            await work()
 
 
 async def settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> None:

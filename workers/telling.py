@@ -21,10 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.retry_after import pause_asked
 from config.settings import Settings
-from orders.journal import unreachable
+from orders.journal import insist, unreachable
 from orders.notice import signed, trial
 from workers.notices import Errand, Notice, claim, settle
-from workers.settle import insist
 from workers.webhook_fate import Answer
 
 log = logging.getLogger("relais.telling")

@@ -21,7 +21,8 @@ from orders.errors import Conflict, RelaisError
 from orders.intake.entries import Accepted, Entry, write
 from orders.intake.routing import Routing
 from orders.intake.spill import MOST_KEPT, Forged, Seal, Store, Unreadable, names, unseal
-from orders.journal import SURE, unreachable
+from orders.journal import unreachable
+from orders.journal.connection import SURE
 
 log = logging.getLogger("relais.spill")
 

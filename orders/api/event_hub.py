@@ -21,7 +21,7 @@ from orders.api.event_stream import AT_ONCE, Listener, last_event_id
 from orders.errors import Busy
 from orders.guards import EVENT_CHANNEL
 from orders.journal import unreachable
-from orders.reach import reach
+from orders.journal.hosts import reach
 
 log = logging.getLogger("relais.events")
 

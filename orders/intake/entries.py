@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid7
 
 from config.telemetry.spans import CURRENT
 from orders.errors import Conflict, KeyReused, RelaisError
-from orders.journal import DUE_CHANNEL, REPLICATED
+from orders.journal.connection import DUE_CHANNEL, REPLICATED
 from orders.model import RANK, Order, canonical, digest
 from orders.states import State
 

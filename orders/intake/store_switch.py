@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import JournalDown
 from orders.intake.spill import Seal, SpillDown, Store
-from orders.journal import REPLICATED, unreachable
+from orders.journal import unreachable
+from orders.journal.connection import REPLICATED
 
 log = logging.getLogger("relais.intake")
 

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `orders.journal.migrate` hands over."""
+"""Alembic's entry: runs the migrations on the connection that `orders.journal.connection.migrate` hands over."""
 
 from alembic import context
 

@@ -19,7 +19,8 @@ from orders.access import clients, key_cache
 from orders.access.clients import Scope
 from orders.access.key_cache import Keyring
 from orders.errors import Forbidden, JournalDown, NotFound, Unauthorised
-from orders.journal import connect, migrate
+from orders.journal import connect
+from orders.journal.connection import migrate
 from tests.conftest import SMALL
 from tests.waiting import auntil
 

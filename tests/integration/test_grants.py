@@ -18,7 +18,7 @@ from config.settings.sources import with_password
 from orders.errors import NotSo
 from orders.grants import DELETED, PRIVILEGES, REVISION, rights, verifier
 from orders.guards import APPEND_ONLY
-from orders.journal import migrate
+from orders.journal.connection import migrate
 from orders.tables import metadata
 from tests.cli import CommandLine, environment
 

@@ -19,7 +19,8 @@ from config.embedded.postgres import Postgres
 from orders.access.key_cache import Keyring
 from orders.causes import keeping
 from orders.guards import APPEND_ONLY, EVENT, EVENT_FUNCTION, TRANSITION, forbid_change
-from orders.journal import connect, migrate, transactional
+from orders.journal import connect, transactional
+from orders.journal.connection import migrate
 from orders.states import BACKLOG, FINAL, TRANSITIONS, State
 from orders.tables import metadata
 from orders.tallying import COUNTED, counting

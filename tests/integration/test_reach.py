@@ -19,9 +19,10 @@ from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from orders.intake.entries import entry, write
 from orders.intake.store_switch import Mode, Standing
-from orders.journal import connect, migrate, unreachable
+from orders.journal import connect, unreachable
+from orders.journal.connection import migrate
+from orders.journal.hosts import NoPrimary, hosts_of, reach
 from orders.model import parse
-from orders.reach import NoPrimary, hosts_of, reach
 from tests.certificates import self_signed
 from tests.cluster import sql
 from tests.conftest import SMALL

@@ -69,7 +69,7 @@ def _names(ctx: typer.Context, table: str, incomplete: str) -> list[str]:
 async def _read(url: str, table: str) -> list[str]:
     import asyncio
 
-    from orders.reach import reach
+    from orders.journal.hosts import reach
 
     async with asyncio.timeout(PATIENCE):
         connection = await reach(url, timeout=PATIENCE)

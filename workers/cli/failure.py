@@ -93,7 +93,7 @@ def _internal(error: Exception) -> str:
 def _place(url: str) -> str:
     from sqlalchemy import make_url
 
-    from orders.reach import hosts_of, listener_dsn
+    from orders.journal.hosts import hosts_of, listener_dsn
 
     address = make_url(listener_dsn(url))
     hosts = hosts_of(url) or [(address.host or "localhost", address.port or 5432)]

@@ -101,7 +101,7 @@ class Figures:
 
 
 async def read_figures(connection: AsyncConnection, settings: Settings) -> Figures:
-    """All of them; `connection` is in a snapshot (`orders.journal.snapshot`). Raises what the journal raises."""
+    """All of them; `connection` is in a snapshot (`orders.journal.connection.snapshot`). Raises what the journal raises."""
     at = (await connection.execute(text("SELECT now()"))).scalar_one()
     return Figures(
         at=at,

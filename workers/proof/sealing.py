@@ -19,7 +19,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.epochs import SPAN
-from orders.journal import SURE, transactional
+from orders.journal import transactional
+from orders.journal.connection import SURE
 from orders.tables_proof import seals
 from workers.operations import operator, record
 from workers.proof.anchors import AnchorDown, Place

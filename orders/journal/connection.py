@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Final
@@ -22,10 +22,11 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from orders.epochs import rebase
 from orders.grants import grant
-from orders.reach import listener_dsn, reach
+from orders.journal.hosts import listener_dsn, reach
 
 log = logging.getLogger("relais.journal")
 
@@ -149,3 +150,15 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+async def insist(work: Callable[[], Awaitable[None]], remaining: float) -> None:
+    """Do what settles; while the journal is out of reach, try again for the `remaining` seconds of the lease."""
+    async for trying in AsyncRetrying(
+        retry=retry_if_exception(unreachable),
+        wait=wait_random_exponential(0.1, max=2),
+        stop=stop_after_delay(max(1.0, remaining)),
+        reraise=True,
+    ):
+        with trying:
+            await work()
