@@ -19,9 +19,9 @@ from orders.api.responses import answer, answer_problem
 from orders.api.state import Desk
 from orders.intake.entries import Accepted
 from orders.model import Order
-from orders.pharmaml import deposit
-from orders.pharmaml.counter import Counter
-from orders.pharmaml.counter import answer as reply
+from orders.pharmaml import reply_deposit
+from orders.pharmaml.service import Counter
+from orders.pharmaml.service import answer as reply
 
 ROUTE: Final = "/pharmaml"
 
@@ -64,8 +64,8 @@ def _counter(desk: Desk, caller: Caller, asked: Asked) -> Counter:
     return Counter(
         allow=caller.need_pharmacy,
         accept=accept,
-        oldest=partial(deposit.oldest, desk.engine),
-        acknowledge=partial(deposit.acknowledge, desk.engine),
+        oldest=partial(reply_deposit.oldest, desk.engine),
+        acknowledge=partial(reply_deposit.acknowledge, desk.engine),
         keys=desk.pharmaml_keys,
     )
 

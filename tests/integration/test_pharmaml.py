@@ -17,8 +17,7 @@ from orders.intake.entries import Accepted
 from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import Order
-from orders.pharmaml import deposit
-from orders.pharmaml.counter import Counter, answer
+from orders.pharmaml import reply_deposit
 from orders.pharmaml.decoding import decode
 from orders.pharmaml.encoding import encode
 from orders.pharmaml.messages import (
@@ -37,6 +36,7 @@ from orders.pharmaml.messages import (
     Shortage,
     Statut,
 )
+from orders.pharmaml.service import Counter, answer
 
 ATENOLOL = "3400937318044"
 Ask = Callable[..., Awaitable[Envelope]]
@@ -62,8 +62,8 @@ def at_the_counter(url: str, work: Callable[[AsyncEngine, Ask], Awaitable[None]]
         counter = Counter(
             allow=lambda _: None,
             accept=accept,
-            oldest=partial(deposit.oldest, engine),
-            acknowledge=partial(deposit.acknowledge, engine),
+            oldest=partial(reply_deposit.oldest, engine),
+            acknowledge=partial(reply_deposit.acknowledge, engine),
         )
 
         async def ask(head: Head, content: Content) -> Envelope:

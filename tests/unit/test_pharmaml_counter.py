@@ -19,7 +19,6 @@ from orders.errors import Conflict, Forbidden, JournalDown
 from orders.intake.entries import Accepted
 from orders.model import MOST_LINES, Order, canonical, parse
 from orders.pharmaml.control import check, load_keys
-from orders.pharmaml.counter import Counter, answer
 from orders.pharmaml.decoding import decode
 from orders.pharmaml.encoding import encode
 from orders.pharmaml.mapping import MOST_BOXES, to_order
@@ -41,7 +40,8 @@ from orders.pharmaml.messages import (
     Shortage,
     Statut,
 )
-from orders.pharmaml.replying import Deposited, message_reference, reply_to
+from orders.pharmaml.replies import Deposited, message_reference, reply_to
+from orders.pharmaml.service import Counter, answer
 from orders.states import State
 
 P = "990000002"

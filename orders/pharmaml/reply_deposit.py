@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.pharmaml.mapping import CHANNEL
-from orders.pharmaml.replying import Deposited
+from orders.pharmaml.replies import Deposited
 from orders.reading import first_id
 from orders.states import State, listed
 

@@ -38,7 +38,7 @@ from orders.pharmaml.messages import (
     Statut,
     shortened,
 )
-from orders.pharmaml.replying import Deposited, message_reference, reply_to
+from orders.pharmaml.replies import Deposited, message_reference, reply_to
 from orders.pharmaml.safe_xml import encoding_of, writable
 
 PRODUCTION: Final = "P"
