@@ -29,7 +29,7 @@ from config.embedded.process import module
 from config.embedded.ready import answers
 from config.settings import Settings
 from orders.journal.connection import migrate
-from orders.products import Filling
+from orders.queries.products import Filling
 from workers.console.access.sessions import COOKIE, Sessions
 
 FEW: Final = 5_000

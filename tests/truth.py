@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.reading import first_id
+from orders.queries.orders import first_id
 from orders.tallying import CALL_BOUNDS, RECEIPT_BOUNDS
 
 Sample = tuple[str, tuple[tuple[str, str], ...]]

@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.reading import first_id
+from orders.queries.orders import first_id
 from workers.forecast import Round
 from workers.forecast_arrivals import RECENT, Arrivals, Stretch, learn, steady, steps, stretch
 from workers.forecast_pace import BIN, Bin

@@ -16,9 +16,10 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
-from orders import reading, replay_reading
 from orders.errors import NotFound
 from orders.journal import unreachable
+from orders.queries import orders as order_queries
+from orders.queries import replays as replay_queries
 from workers import forecast_reading
 from workers.forecast import Ends, Situation, Start, ends, late, paces
 from workers.forecast_arrivals import HOUR
@@ -66,7 +67,7 @@ class Forecast:
 
 async def foretell(engine: AsyncEngine, settings: Settings, backend: str, ask: Ask) -> Forecast:
     """The forecast of one backend. Raises NotFound for one that the journal does not know."""
-    rows = {row["name"]: row for row in await reading.standing(engine)}
+    rows = {row["name"]: row for row in await order_queries.standing(engine)}
     if backend not in rows:
         raise NotFound(f"no backend {backend}: no worker has ever run for it")
     held = await _held(engine, rows)
@@ -82,7 +83,7 @@ async def draining(engine: AsyncEngine, settings: Settings) -> list[Forecast]:
     """
     found: list[Forecast] = []
     try:
-        rows = {row["name"]: row for row in await reading.standing(engine)}
+        rows = {row["name"]: row for row in await order_queries.standing(engine)}
         held = await _held(engine, rows)
         async with engine.connect() as connection:
             for name, row in rows.items():
@@ -98,7 +99,7 @@ async def draining(engine: AsyncEngine, settings: Settings) -> list[Forecast]:
 async def _held(engine: AsyncEngine, rows: Mapping[str, Row]) -> dict[str, str | None]:
     """Why each backend gets nothing for a time that nobody knows, or its replay does not; None where orders flow."""
     leading = await leader(engine)
-    replays = {row["backend"]: stands(row) for row in await replay_reading.standing(engine)}
+    replays = {row["backend"]: stands(row) for row in await replay_queries.standing(engine)}
     stopped = {name: row["paused"] or row["quarantined"] or not leading for name, row in rows.items()}
     return {name: hindrance(rows[name], leading) if stopped[name] else replays.get(name) for name in rows}
 

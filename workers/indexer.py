@@ -13,7 +13,7 @@ from typing import Final
 
 from config.settings import Settings
 from orders.journal import connect, unreachable
-from orders.products import Filling
+from orders.queries.products import Filling
 from workers.background import Background
 
 log = logging.getLogger("relais.indexer")

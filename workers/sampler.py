@@ -1,4 +1,4 @@
-"""The leader's samples of how Relais stands (`orders.sampling`), which cost its rounds a fiftieth at most.
+"""The leader's samples of how Relais stands (`orders.queries.samples`), which cost its rounds a fiftieth at most.
 
 The backlog is counted along its indexes, which takes the longer the larger it is: so it is counted the more seldom,
 and not at all for a while when it took too long; the samples between are without it.
@@ -13,7 +13,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.sampling import CHEAP, RESET_LIMIT, SET_LIMIT, WHOLE, thin
+from orders.queries.samples import CHEAP, RESET_LIMIT, SET_LIMIT, WHOLE, thin
 
 SHARE: Final = 50  # times what counting took pass until it is counted again
 

@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from config.settings.routes_file import load_backends
-from orders import reading, replay_reading
 from orders.journal import snapshot, unreachable
+from orders.queries import orders as order_queries
+from orders.queries import replays as replay_queries
 from orders.states import FINAL
 from workers.gates import named
 from workers.monitoring.figures import Figures, read_figures
@@ -88,11 +89,11 @@ def told(found: Figures, ours: Collection[str]) -> dict[str, Any]:
 async def hindrances(engine: AsyncEngine) -> list[str]:
     """Why orders are not being forwarded, a sentence for each backend that is held; none when all flow."""
     leading = await leader(engine)
-    rows = await reading.standing(engine)
+    rows = await order_queries.standing(engine)
     if not rows:
         return ["no worker has ever run here"]
     held = [why for row in rows if (why := hindrance(row, leading)) is not None]
-    return held + [why for row in await replay_reading.standing(engine) if (why := stands(row)) is not None]
+    return held + [why for row in await replay_queries.standing(engine) if (why := stands(row)) is not None]
 
 
 def stands(row: dict[str, Any]) -> str | None:

@@ -13,7 +13,6 @@ from uuid import UUID
 from fastapi import Query, Request, Response
 from pydantic_core import to_json
 
-from orders import reading
 from orders.access.clients import Scope
 from orders.access.key_cache import Caller
 from orders.api.request import Asked, read_headers
@@ -22,6 +21,7 @@ from orders.errors import Fault, Forbidden, Malformed, NotFound
 from orders.identifiers import CUSTOMER_CODE
 from orders.intake.cancel import cancel
 from orders.model import Instant
+from orders.queries import orders as order_queries
 from orders.states import State
 
 MOST = 500
@@ -47,7 +47,7 @@ async def get_orders(
         raise Forbidden("this client may not order for this pharmacy")
     pharmacies = caller.readable if pharmacy is None else {pharmacy}
     after = None if cursor is None else _after(cursor)
-    found = await reading.page(
+    found = await order_queries.page(
         desk.engine, pharmacies=pharmacies, state=state, since=since, after=after, limit=limit + 1
     )
     shown = found[:limit]
@@ -64,7 +64,7 @@ async def get_order(request: Request, order_id: UUID) -> Response:
 async def get_order_by_reference(request: Request, pharmacy: str, reference: str) -> Response:
     """An order's whole life, by the pharmacy's own order number."""
     desk, caller = await _reader(request)
-    life = await reading.order_by_reference(desk.engine, pharmacy, reference)
+    life = await order_queries.order_by_reference(desk.engine, pharmacy, reference)
     return _json(_allowed(caller, life))
 
 
@@ -81,7 +81,7 @@ async def delete_order(request: Request, order_id: UUID) -> Response:
 
 async def readable(desk: Desk, caller: Caller, order_id: UUID) -> dict[str, Any]:
     """An order's life, if the caller may see it. Raises NotFound."""
-    return _allowed(caller, await reading.order(desk.engine, order_id))
+    return _allowed(caller, await order_queries.order(desk.engine, order_id))
 
 
 def _allowed(caller: Caller, life: dict[str, Any]) -> dict[str, Any]:

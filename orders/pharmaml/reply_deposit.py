@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.pharmaml.mapping import CHANNEL
 from orders.pharmaml.replies import Deposited
-from orders.reading import first_id
+from orders.queries.orders import first_id
 from orders.states import State, listed
 
 KEPT: Final = timedelta(days=60)  # since the order was taken; bounds what is searched

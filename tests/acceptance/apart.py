@@ -24,11 +24,11 @@ from config.embedded.postgres import Postgres
 from config.embedded.process import Process
 from config.embedded.service import Service
 from config.embedded.valkey import Valkey
-from orders import reading
 from orders.access import clients
 from orders.errors import NotFound
 from orders.journal import connect
 from orders.journal.connection import migrate
+from orders.queries import orders as order_queries
 from tests.acceptance.running import QUICK
 from tests.cli import command, running
 from tests.conftest import SMALL
@@ -150,7 +150,7 @@ class Apart:
         try:
             for reference, order_id in told.items():
                 try:
-                    life = await reading.order(engine, order_id)
+                    life = await order_queries.order(engine, order_id)
                 except NotFound:
                     raise AssertionError(f"{reference} was answered as {order_id} and is nowhere") from None
                 assert life["reference"] == reference

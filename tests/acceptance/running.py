@@ -29,10 +29,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, creation
 from config.settings import Settings
-from orders import reading
 from orders.access import clients
 from orders.catalogue import demo_catalogue
 from orders.journal import connect, unreachable
+from orders.queries import orders as order_queries
 from tests.waiting import auntil, until
 from workers.audit import Ledger, Proof, audit, prove
 from workers.erp.sim.book import read_effects
@@ -206,15 +206,15 @@ class Relais:
 
     def states(self) -> dict[str, int]:
         """Deliveries by state."""
-        return self.journal(reading.counts)
+        return self.journal(order_queries.counts)
 
     def circuit(self) -> str:
         """The backend's circuit."""
-        return str(self.journal(reading.standing)[0]["circuit"])
+        return str(self.journal(order_queries.standing)[0]["circuit"])
 
     def delivered_once(self, ids: Sequence[UUID], timeout: float = 60) -> Ledger:
         """Wait until nothing is in the backlog, then prove that each order took effect at the ERP exactly once."""
-        until(lambda: self.journal(reading.backlog_size) == 0, timeout, 0.2, "the backlog drained")
+        until(lambda: self.journal(order_queries.backlog_size) == 0, timeout, 0.2, "the backlog drained")
         effects = self.effects()
         assert {order_id: effects[order_id] for order_id in ids if effects[order_id] != 1} == {}
         assert max(effects.values()) == 1

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, creation
 from config.settings import Settings
-from orders import reading
+from orders.queries import orders as order_queries
 from tests.acceptance.running import Relais, up
 from tests.waiting import until
 from workers.app import create_app
@@ -39,7 +39,7 @@ def relais(leash: Leash) -> Iterator[Relais]:
 @pytest.fixture(autouse=True)
 def healthy(relais: Relais) -> None:
     relais.dial()
-    until(lambda: relais.journal(reading.backlog_size) == 0, 60, 0.2, "what the last test left is delivered")
+    until(lambda: relais.journal(order_queries.backlog_size) == 0, 60, 0.2, "what the last test left is delivered")
 
 
 @contextmanager

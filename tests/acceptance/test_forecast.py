@@ -17,7 +17,7 @@ from config.settings import Settings
 from orders.intake.entries import entry, write
 from orders.journal import connect
 from orders.model import parse
-from orders.reading import first_id
+from orders.queries.orders import first_id
 from tests.cli import CommandLine, command, environment, running
 from tests.waiting import until
 

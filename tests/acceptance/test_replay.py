@@ -20,10 +20,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.leash import Leash
-from orders import reading, replay_reading
 from orders.intake.entries import entry
 from orders.intake.group_commit import Intake
 from orders.model import parse
+from orders.queries import orders as order_queries
+from orders.queries import replays as replay_queries
 from tests.acceptance.running import Relais, up
 from tests.waiting import until
 from workers import replays
@@ -66,7 +67,7 @@ def journal(relais: Relais, count: int) -> list[UUID]:
 
 
 def stands(relais: Relais) -> dict[str, Any]:
-    return relais.journal(replay_reading.standing)[-1]
+    return relais.journal(replay_queries.standing)[-1]
 
 
 def start(relais: Relais, hold: bool = False) -> None:
@@ -132,7 +133,7 @@ def done(relais: Relais, staged: bool) -> bool:
         tried = "SELECT outcome, detail, count(*) FROM attempts GROUP BY 1, 2"
         assert found["state"] in ("running", "done"), (found["why"], sql(relais, tried))
         return bool(found["state"] == "done")
-    return relais.journal(reading.backlog_size) < 10
+    return relais.journal(order_queries.backlog_size) < 10
 
 
 def stats(relais: Relais) -> dict[str, int]:

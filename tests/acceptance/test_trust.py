@@ -20,9 +20,9 @@ from sqlalchemy import text
 from config.celeryconfig import NORMAL, queue_of
 from config.embedded.leash import Leash
 from config.settings import Settings
-from orders import reading
 from orders.access import receipt_keys
 from orders.journal import connect
+from orders.queries import orders as order_queries
 from tests.acceptance.apart import Apart, FrontEnd
 from tests.cli import CommandLine
 from tests.integration.test_dispatcher import dispatching
@@ -106,13 +106,13 @@ def effects(parts: Apart, since: datetime) -> list[UUID]:
 
 
 def standing(parts: Apart) -> dict[str, Any]:
-    rows = journal(parts, reading.standing)
+    rows = journal(parts, order_queries.standing)
     return dict(rows[0]) if rows else {}
 
 
 def states(parts: Apart, ids: Sequence[UUID]) -> set[str]:
     async def read(engine: Any) -> set[str]:
-        return {(await reading.order(engine, order_id))["state"] for order_id in ids}
+        return {(await order_queries.order(engine, order_id))["state"] for order_id in ids}
 
     found: set[str] = journal(parts, read)
     return found

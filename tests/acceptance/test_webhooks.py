@@ -16,7 +16,9 @@ from standardwebhooks import Webhook
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
-from orders import reading, webhook_reading, webhooks
+from orders import webhooks
+from orders.queries import orders as order_queries
+from orders.queries import webhooks as webhook_queries
 from tests.acceptance.running import Relais, up
 from tests.waiting import until
 
@@ -103,12 +105,12 @@ def receiver(relais: Relais) -> Iterator[Receiver]:
 
 def all_told(relais: Relais, receiver: Receiver, ids: list[UUID], timeout: float = 60) -> None:
     until(lambda: set(receiver.told()) >= set(ids), timeout, 0.1, "the receiver was told of every order")
-    until(lambda: relais.journal(webhook_reading.waiting) == [], timeout, 0.1, "and the journal knows")
+    until(lambda: relais.journal(webhook_queries.waiting) == [], timeout, 0.1, "and the journal knows")
     assert set(receiver.told()) == set(ids)
 
 
 def standing(relais: Relais) -> str:
-    (row,) = relais.journal(webhook_reading.every)
+    (row,) = relais.journal(webhook_queries.every)
     return str(row["standing"])
 
 
@@ -120,7 +122,7 @@ def test_each_delivered_order_is_told_with_what_is_missing(relais: Relais, recei
     all_told(relais, receiver, ids)
     missing = 0
     for order_id, event in receiver.told().items():
-        life = relais.journal(lambda engine, order_id=order_id: reading.order(engine, order_id))
+        life = relais.journal(lambda engine, order_id=order_id: order_queries.order(engine, order_id))
         taken = {line["line"]: line for line in json.loads(json.dumps(life["receipt"]["lines"]))}
         lines = [
             {

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders import reading
 from orders.errors import NotFound
+from orders.queries import orders as order_queries
 from orders.states import State
 from tests.integration.test_delivery import Bench, Kind, Scripted, always, on_bench
 from workers import operations
@@ -79,7 +79,7 @@ def test_dead_letters_are_replayed_by_reason_and_go_through(on_bench: OnBench) -
         assert (len(ids), await left(bench.engine, ids)) == (3, 3)
         await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         assert await left(bench.engine, ids) == 0
-        assert (await reading.counts(bench.engine))["delivered"] == 3
+        assert (await order_queries.counts(bench.engine))["delivered"] == 3
         ((_, act, reason, detail),) = await acts(bench)
         assert (act, reason, detail["orders"], detail["choice"]["reason"]) == (
             "replay",
@@ -100,7 +100,7 @@ def test_a_discarded_order_is_given_up_for_good(on_bench: OnBench) -> None:
         assert len(await discard(bench.engine, choice, "ordered elsewhere")) == 2
         assert len(await replay(bench.engine, choice, None)) == 0
         assert (await bench.standing())["probe_at"] == before, "no canary for what nobody put through again"
-        assert (await reading.counts(bench.engine))["discarded"] == 2
+        assert (await order_queries.counts(bench.engine))["discarded"] == 2
         assert (await audit(bench.engine)).balanced
 
     on_bench(work)

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders import reading
 from orders.access import clients
 from orders.api import BODY_LIMIT
 from orders.api.answer_buffer import CHUNK, IN_MEMORY, Outbox
 from orders.journal import connect, transactional
+from orders.queries import orders as order_queries
 from tests.integration.test_api import ORDER, Call, over_http, serving
 from tests.waiting import auntil
 
@@ -112,7 +112,7 @@ def test_a_client_that_hangs_up_loses_nothing_that_was_answered(settings: Settin
                     break
             answer.close()
         engine = connect(settings.need("database_url"))
-        kept = {str(row["id"]) for row in await reading.page(engine, limit=1000)}
+        kept = {str(row["id"]) for row in await order_queries.page(engine, limit=1000)}
         await engine.dispose()
         assert set(answered) <= kept
 

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.postgres import Postgres
 from config.settings import Settings
-from orders import reading
 from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
+from orders.queries import orders as order_queries
 from tests.cli import CommandLine, environment
 from workers.monitoring import moving
 
@@ -243,8 +243,8 @@ def test_migrate_makes_the_tables_and_may_run_again(relais: CommandLine, postgre
 
 def test_the_time_is_the_journal_s(journal: Journal) -> None:
     [order_id] = journal.accept(1)
-    lowest = reading.first_id(datetime.now(UTC))
-    assert reading.first_id(datetime(2026, 1, 1, tzinfo=UTC)) < order_id
+    lowest = order_queries.first_id(datetime.now(UTC))
+    assert order_queries.first_id(datetime(2026, 1, 1, tzinfo=UTC)) < order_id
     assert abs((lowest.int >> 80) - (order_id.int >> 80)) < 60_000
 
 

@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders import cause_reading, causes
+from orders import causes
 from orders.errors import Malformed
 from orders.journal import snapshot
+from orders.queries import causes as cause_queries
 from orders.states import State
 from tests.console import Site, serving, text_of
 from tests.integration.test_delivery import Bench, Scripted, always, on_bench
@@ -65,7 +66,7 @@ async def die(site: Site, n: int, kinds: int = 1, each: float = 1) -> list[dict[
     """So many dead letters of so many causes; the groups."""
     async with site.app.state.desk.engine.connect() as connection:
         await connection.execute(BORN, {"n": n, "kinds": kinds, "each": each})
-        return await cause_reading.groups(connection)
+        return await cause_queries.groups(connection)
 
 
 def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:
@@ -90,7 +91,7 @@ def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:
             f"WHERE order_id = '{lost}'"
         )
         await bench.rescue()
-        found = await cause_reading.groups(bench.engine)
+        found = await cause_queries.groups(bench.engine)
         assert {(each["reason"], each["status"], each["orders"]) for each in found} == {
             ("refused", 200, 2),
             ("invalid", None, 1),
@@ -98,7 +99,7 @@ def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:
             ("exhausted", None, 1),
         }
         assert await bench.run(text("SELECT FROM deliveries WHERE (state = 'dead') <> (cause IS NOT NULL)")) == []
-        assert await cause_reading.total(bench.engine) == 5
+        assert await cause_queries.total(bench.engine) == 5
 
     on_bench(work)
 
@@ -117,7 +118,7 @@ def test_counts_are_those_of_naive_sql_whatever_goes_on(on_bench: OnBench, seed:
             await bench.run(BORN, n=dice.randint(1, 30), kinds=dice.randint(1, 5), each=1.0)
 
         async def acts_on(do: Any) -> None:
-            found = await cause_reading.groups(bench.engine)
+            found = await cause_queries.groups(bench.engine)
             if found:
                 await do(bench.engine, Choice(State.DEAD, cause=dice.choice(found)["id"]), "why", dice.randint(1, 20))
 
@@ -127,7 +128,7 @@ def test_counts_are_those_of_naive_sql_whatever_goes_on(on_bench: OnBench, seed:
         async def judge() -> None:
             for _ in range(13):
                 async with snapshot(bench.engine) as connection:
-                    found = await cause_reading.groups(connection)
+                    found = await cause_queries.groups(connection)
                     truth = {row[0]: row[1] for row in await connection.execute(NAIVE)}
                 assert {each["id"]: each["orders"] for each in found} == truth
                 assert [each["orders"] for each in found] == sorted(truth.values(), reverse=True)
@@ -160,9 +161,9 @@ def test_pages_read_no_more_dead_letters_than_they_show(settings: Settings) -> N
                 }
                 groups = {"n": 2**62, "id": 2**62, "limit": 101}
                 statements = (
-                    (cause_reading._MEMBERS.text, members),
-                    (cause_reading._GROUPS.format(where=""), groups),
-                    (cause_reading._ONE.text, {"id": cause}),
+                    (cause_queries._MEMBERS.text, members),
+                    (cause_queries._GROUPS.format(where=""), groups),
+                    (cause_queries._ONE.text, {"id": cause}),
                 )
                 for statement, values in statements:
                     explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
@@ -267,7 +268,7 @@ def test_a_group_is_replayed_in_batches_by_two_at_once_each_order_once(
                 ids = [row[0] for row in await connection.execute(text(query))]
             assert len(ids) == len(set(ids)) == 700
             assert (await REPLAY.preview(desk, chosen, words)).hindered
-            assert (await cause_reading.group(desk.engine, cause))["orders"] == 3
+            assert (await cause_queries.group(desk.engine, cause))["orders"] == 3
 
     asyncio.run(act())
 
@@ -281,7 +282,7 @@ def test_discarding_stops_between_batches(settings: Settings, monkeypatch: pytes
             cause = (await die(site, 200))[0]["id"]
             with pytest.raises(Stopped):
                 await DISCARD.run(desk, choose({"cause": str(cause)}), "no use", Steps(last=2))
-            assert (await cause_reading.group(desk.engine, cause))["orders"] == 100
+            assert (await cause_queries.group(desk.engine, cause))["orders"] == 100
 
     asyncio.run(act())
 

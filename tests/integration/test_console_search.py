@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from orders.errors import Malformed, NotSo, TooLate
-from orders.products import Filling
+from orders.queries.products import Filling
 from tests.console import Site, serving, text_of
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always
 from workers.console import cursors

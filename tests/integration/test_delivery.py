@@ -14,11 +14,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders import reading
 from orders.catalogue import Product
 from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
+from orders.queries import orders as order_queries
 from workers.claim import claim
 from workers.delivery import Desk, deliver
 from workers.dispatch import DISPATCH, UNBOUNDED
@@ -121,12 +121,12 @@ class Bench:
 
     async def receipt(self, order_id: UUID) -> Receipt:
         """A receipt that is for this order and no other."""
-        life = await reading.order(self.engine, order_id)
+        life = await order_queries.order(self.engine, order_id)
         lines = [ReceiptLine(n, line["product"], line["quantity"]) for n, line in enumerate(life["order"]["lines"], 1)]
         return named(Receipt("", bytes.fromhex(life["digest"]), tuple(lines)), order_id)
 
     async def standing(self) -> dict[str, Any]:
-        return (await reading.standing(self.engine))[0]
+        return (await order_queries.standing(self.engine))[0]
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_an_order_goes_from_accepted_to_delivered_with_its_receipt(on_bench: OnB
         (order_id,) = await bench.accept()
         assert await bench.dispatch() == [order_id]
         assert await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), [order_id]) == 1
-        life = await reading.order(bench.engine, order_id)
+        life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["attempts"], life["receipt"]["reference"]) == ("delivered", 1, f"ERP-{order_id}")
         assert life["receipt"]["lines"] == [{"line": 1, "product": MEDICINE, "accepted": 1, "reason": None}]
         assert [tried["outcome"] for tried in life["history"]] == ["accepted"]
@@ -228,7 +228,7 @@ def test_an_outage_opens_the_circuit_and_costs_no_attempt(on_bench: OnBench) -> 
             assert len(canary) == 1
             await deliver(bench.desk(erp), canary)
             assert (await bench.standing())["circuit"] == "open"
-        lives = [await reading.order(bench.engine, order_id) for order_id in ids]
+        lives = [await order_queries.order(bench.engine, order_id) for order_id in ids]
         assert {(life["state"], life["attempts"]) for life in lives} == {("accepted", 0)}
 
     on_bench(work)
@@ -272,7 +272,7 @@ def test_only_an_order_that_fails_while_others_succeed_dies(on_bench: OnBench) -
         (poison,) = await bench.accept()
         erp = Scripted(lambda order_id: Kind.TRANSIENT if order_id == poison else Kind.ACCEPTED)
         rounds = 0
-        while (life := await reading.order(bench.engine, poison))["state"] != "dead":
+        while (life := await order_queries.order(bench.engine, poison))["state"] != "dead":
             rounds += 1
             assert rounds < 5 * bench.settings.max_attempts
             await bench.accept(12)
@@ -280,7 +280,7 @@ def test_only_an_order_that_fails_while_others_succeed_dies(on_bench: OnBench) -
             await deliver(bench.desk(erp), await bench.dispatch())
         assert rounds > bench.settings.max_attempts, "the first failure is free"
         assert (life["attempts"], life["reason"], life["error"]) == (8, "exhausted", "transient!")
-        assert (await reading.counts(bench.engine))["dead"] == 1
+        assert (await order_queries.counts(bench.engine))["dead"] == 1
 
     on_bench(work)
 
@@ -292,7 +292,7 @@ def test_an_order_that_always_fails_alone_is_found_out_by_those_that_succeed_bet
         for _ in range(3):
             await bench.now_due()
             await deliver(bench.desk(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
-            counted.append((await reading.order(bench.engine, poison))["attempts"])
+            counted.append((await order_queries.order(bench.engine, poison))["attempts"])
             await bench.accept()
             await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         assert counted == [0, 1, 2]
@@ -314,7 +314,7 @@ def test_a_batch_that_went_well_and_is_settled_late_does_not_make_the_outage_cou
             await settle(bench.engine, result, bench.settings, "w")
         await bench.now_due()
         await deliver(bench.desk(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
-        assert (await reading.order(bench.engine, ids[0]))["attempts"] == 0
+        assert (await order_queries.order(bench.engine, ids[0]))["attempts"] == 0
 
     on_bench(work)
 
@@ -337,11 +337,11 @@ def test_unfit_orders_are_dead_letters_with_all_reasons_and_never_forwarded(on_b
         )
         await deliver(desk, await bench.dispatch())
         assert erp.sent == [good]
-        life = await reading.order(bench.engine, invalid)
+        life = await order_queries.order(bench.engine, invalid)
         assert (life["state"], life["reason"], life["attempts"], life["history"]) == ("dead", "invalid", 0, [])
         for field in ("lines.1.product", "lines.2.quantity", "lines.3.product"):
             assert field in life["error"]
-        assert (await reading.order(bench.engine, expired))["reason"] == "expired"
+        assert (await order_queries.order(bench.engine, expired))["reason"] == "expired"
 
     on_bench(work)
 
@@ -355,7 +355,7 @@ def test_what_may_be_with_the_erp_is_asked_for_before_it_is_sent_again(on_bench:
         knows.receipt = await bench.receipt(order_id)
         await deliver(bench.desk(knows), await bench.dispatch())
         assert (knows.asked, knows.sent) == ([order_id], [])
-        assert (await reading.order(bench.engine, order_id))["state"] == "delivered"
+        assert (await order_queries.order(bench.engine, order_id))["state"] == "delivered"
 
     on_bench(work)
 
@@ -367,7 +367,7 @@ def test_a_receipt_for_other_bytes_is_not_believed(on_bench: OnBench) -> None:
         await bench.now_due()
         liar = Scripted(always(Kind.ACCEPTED), found=Kind.ACCEPTED)
         await deliver(bench.desk(liar), await bench.dispatch())
-        life = await reading.order(bench.engine, order_id)
+        life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["receipt"], life["history"][-1]["outcome"]) == ("accepted", None, "suspicious")
         assert (await bench.standing())["circuit"] == "open"
 
@@ -389,7 +389,7 @@ def test_a_worker_that_died_is_rescued_and_its_ghost_changes_nothing(on_bench: O
 
         late = Result(ghost.lease, ghost.at, 0, {order_id: (1, None)}, {}, {order_id: outcome(Kind.REFUSED)})
         await settle(bench.engine, late, bench.settings, "ghost")
-        life = await reading.order(bench.engine, order_id)
+        life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["reason"]) == ("delivered", None)
         assert sorted(tried["outcome"] for tried in life["history"]) == ["accepted", "lease_expired", "refused"]
 
@@ -405,7 +405,7 @@ def test_settling_twice_writes_nothing_twice(on_bench: OnBench) -> None:
         result = Result(taken.lease, taken.at, 0, {order_id: (1, None)}, {}, {order_id: outcome(Kind.ACCEPTED)})
         await settle(bench.engine, result, bench.settings, "w")
         await settle(bench.engine, result, bench.settings, "w")
-        assert len((await reading.order(bench.engine, order_id))["history"]) == 1
+        assert len((await order_queries.order(bench.engine, order_id))["history"]) == 1
 
     on_bench(work)
 
@@ -418,7 +418,7 @@ def test_a_dispatch_that_nobody_claims_goes_out_again(on_bench: OnBench) -> None
         assert await bench.rescue(grace=55) == {}, "its message still waits in Redis"
         assert await bench.rescue() == {"dispatched": 1}
         assert await bench.dispatch() == [order_id]
-        assert (await reading.order(bench.engine, order_id))["attempts"] == 0
+        assert (await order_queries.order(bench.engine, order_id))["attempts"] == 0
 
     on_bench(work)
 
@@ -431,7 +431,7 @@ def test_an_order_that_keeps_killing_its_worker_becomes_a_dead_letter(on_bench: 
             await claim(bench.engine, [order_id], bench.settings)
             await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 second'")
             await bench.rescue()
-        life = await reading.order(bench.engine, order_id)
+        life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["reason"]) == ("dead", "exhausted")
 
     on_bench(work)
@@ -451,11 +451,11 @@ def test_an_order_accepted_later_is_polled(on_bench: OnBench, decision: Kind, st
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
         await deliver(bench.desk(Scripted(always(Kind.PENDING))), await bench.dispatch())
-        assert (await reading.order(bench.engine, order_id))["state"] == "submitted"
+        assert (await order_queries.order(bench.engine, order_id))["state"] == "submitted"
         erp = Scripted(always(Kind.ACCEPTED), found=decision)
         erp.receipt = await bench.receipt(order_id)
         await poll(bench.desk(erp), [order_id])
-        life = await reading.order(bench.engine, order_id)
+        life = await order_queries.order(bench.engine, order_id)
         assert life["state"] == state
         assert (life["receipt"] is not None) == (state == "delivered")
         assert life["due_at"] > datetime.now(UTC) - timedelta(seconds=30)

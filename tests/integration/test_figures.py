@@ -15,11 +15,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from orders import reading
 from orders.api.metrics import Families
 from orders.errors import TooLate
 from orders.intake.cancel import cancel
 from orders.journal import snapshot
+from orders.queries import orders as order_queries
 from orders.states import State
 from orders.tallying import SUM_UP
 from tests.integration.test_delivery import Bench, Kind, Scripted, on_bench
@@ -58,7 +58,7 @@ class Traffic:
 
     async def take(self) -> None:
         """Intake, no faster than the rest."""
-        if await reading.backlog_size(self.bench.engine) > 200:
+        if await order_queries.backlog_size(self.bench.engine) > 200:
             return
         fields = {"priority": self._dice.choice(["urgent", "normal"])}
         if self._dice.random() < 0.2:
@@ -85,11 +85,11 @@ class Traffic:
 
     async def operate(self) -> None:
         """Operators and pharmacies change their minds, and evidence comes in."""
-        dead = [row["id"] for row in await reading.dead(self.bench.engine, limit=12)]
+        dead = [row["id"] for row in await order_queries.dead(self.bench.engine, limit=12)]
         self._dice.shuffle(dead)
         await discard(self.bench.engine, Choice(State.DEAD, ids=tuple(dead[:1])), "no use")
         await replay(self.bench.engine, Choice(State.DEAD, ids=tuple(dead[1:3])), None)
-        page = await reading.page(self.bench.engine)
+        page = await order_queries.page(self.bench.engine)
         for row in (*({"id": each} for each in dead[3:4]), *self._dice.sample(page, min(2, len(page)))):
             try:
                 await cancel(self.bench.engine, row["id"], "front", "r")

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders import reading
 from orders.errors import Conflict, JournalDown
 from orders.intake.entries import Accepted
 from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import Order, parse
+from orders.queries import orders as order_queries
 
 
 def order(reference: str, quantity: int = 1, **more: object) -> Order:
@@ -39,7 +39,7 @@ def test_an_accepted_order_is_journalled_and_due(database_url: str) -> None:
     async def work(engine: AsyncEngine, intake: Intake) -> dict[str, Any]:
         sent = order("A1", priority="urgent", cut_off="2026-12-01T12:00:00+01:00")
         accepted = await intake.accept(sent, "front")
-        return await reading.order(engine, accepted.id)
+        return await order_queries.order(engine, accepted.id)
 
     life = with_intake(database_url, work)
     assert (life["state"], life["client"], life["attempts"], life["history"]) == ("accepted", "front", 0, [])
@@ -66,7 +66,7 @@ def test_racing_repeats_make_one_order(database_url: str) -> None:
         sent = [order(f"R{number % 50}") for number in range(400)]
         both = [(intake if number % 2 else other).accept(one, "front") for number, one in enumerate(sent)]
         answers = await asyncio.gather(*both)
-        return answers, await reading.counts(engine)
+        return answers, await order_queries.counts(engine)
 
     answers, counts = with_intake(database_url, work)
     assert len({answer.id for answer in answers}) == 50
@@ -105,7 +105,7 @@ def test_a_connection_lost_in_the_commit_is_asked_again_and_nothing_is_doubled(d
         async with engine.connect() as connection:
             ours = "application_name = 'relais' AND pid <> pg_backend_pid() AND datname = current_database()"
             await connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}"))
-        return await intake.accept(order("AFTER"), "front"), await reading.counts(engine)
+        return await intake.accept(order("AFTER"), "front"), await order_queries.counts(engine)
 
     accepted, counts = with_intake(database_url, work)
     assert not accepted.repeated

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders import reading
 from orders.errors import JournalDown
 from orders.intake.entries import Accepted
 from orders.intake.group_commit import Intake
@@ -37,6 +36,7 @@ from orders.pharmaml.messages import (
     Statut,
 )
 from orders.pharmaml.service import Counter, answer
+from orders.queries import orders as order_queries
 
 ATENOLOL = "3400937318044"
 Ask = Callable[..., Awaitable[Envelope]]
@@ -93,7 +93,7 @@ async def acknowledge(ask: Ask, pharmacy: str, reference: str) -> Envelope:
 
 
 async def bring_to(engine: AsyncEngine, pharmacy: str, reference: str, *states: str) -> UUID:
-    found = await reading.order_by_reference(engine, pharmacy, reference)
+    found = await order_queries.order_by_reference(engine, pharmacy, reference)
     async with engine.connect() as connection:
         for state in states:
             await connection.execute(
@@ -151,7 +151,7 @@ def test_a_message_that_comes_again_is_one_order_and_a_reused_reference_is_refus
         assert reply.content.status == Statut.REUSED
         again = await ask(head("P1", Nature.REQ_EMISSION, "MC1"), order("P1", "C2"))  # REF_MESSAGE as C1's
         assert again.content is Action.FIN_SERVICE
-        assert (await reading.counts(engine))["accepted"] == 2
+        assert (await order_queries.counts(engine))["accepted"] == 2
 
     at_the_counter(database_url, work)
 

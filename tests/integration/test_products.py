@@ -17,7 +17,7 @@ from orders.intake.entries import entry, write
 from orders.intake.group_commit import Intake
 from orders.journal import connect, transactional
 from orders.model import parse
-from orders.products import LOCK, Filling, complete_at, holding, products_in
+from orders.queries.products import LOCK, Filling, complete_at, holding, products_in
 from tests.waiting import auntil, until
 from workers.indexer import Indexer
 

@@ -16,10 +16,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders import reading
 from orders.errors import TooLate
 from orders.intake.cancel import cancel
 from orders.journal import connect
+from orders.queries import orders as order_queries
 from orders.tables_reconcile import Difference, Stage
 from tests.integration.test_delivery import MEDICINE, Bench
 from workers import delivery, reconcile_listing, reconcile_patience
@@ -198,9 +198,9 @@ def test_what_is_no_longer_valid_becomes_a_dead_letter_when_it_is_sent_again(
         assert (await preview(site.engine, run))["expired"] == 1
         assert await site.resend(run) == 1
         await site.run(EXPIRE)
-        assert (await reading.order(site.engine, order_id))["state"] == "accepted", "the ERP is asked first"
+        assert (await order_queries.order(site.engine, order_id))["state"] == "accepted", "the ERP is asked first"
         await site.deliver_all()
-        life = await reading.order(site.engine, order_id)
+        life = await order_queries.order(site.engine, order_id)
         assert (life["state"], life["reason"], site.effects()) == ("dead", "expired", Counter())
 
     on_site(work)

@@ -12,11 +12,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from orders import replay_reading
 from orders.errors import NotFound, NotSo
 from orders.intake.group_commit import Intake
 from orders.journal import transactional
 from orders.model import parse
+from orders.queries import replays as replay_queries
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always, on_bench
 from workers import replays
 from workers.claim import claim
@@ -59,7 +59,7 @@ class Recovery:
         return sizes
 
     async def stands(self) -> dict[str, Any]:
-        return (await replay_reading.standing(self.bench.engine))[-1]
+        return (await replay_queries.standing(self.bench.engine))[-1]
 
     async def start(self, **options: Any) -> int | None:
         return (await replays.start(self.bench.engine, BACKLOG, **{"hold": False, "reason": None, **options})).id

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from orders.sampling import newest, series, stands, thin
+from orders.queries.samples import newest, series, stands, thin
 from tests.integration.test_delivery import Bench, on_bench
 from workers.console.live.series import points
 from workers.sampler import Sampler

@@ -18,7 +18,6 @@ from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.valkey import Valkey
 from config.settings import Settings
-from orders import reading
 from orders.errors import Conflict, JournalDown, KeyReused, NotFound
 from orders.intake.entries import Accepted
 from orders.intake.group_commit import Intake
@@ -26,6 +25,7 @@ from orders.intake.routing import always
 from orders.intake.spill import Seal, SpillDown
 from orders.intake.store_switch import Mode
 from orders.journal import connect
+from orders.queries import orders as order_queries
 from tests.integration.test_intake import order
 from tests.waiting import auntil
 from workers.spill import NOTES, RECORDS, RedisSpill
@@ -91,8 +91,8 @@ def test_orders_taken_without_a_journal_are_journalled_later_in_their_order_with
         return taken
 
     async def read(engine: AsyncEngine) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        rows = await reading.page(engine, limit=500)
-        return rows, await reading.order(engine, rows[7]["id"])
+        rows = await order_queries.page(engine, limit=500)
+        return rows, await order_queries.order(engine, rows[7]["id"])
 
     began = time.time()
     taken = without_journal(redis_url, take)
@@ -175,7 +175,7 @@ def test_what_is_on_disk_survives_the_server(server: Valkey, leash: Leash, datab
         return list(await asyncio.gather(*(intake.accept(order(f"D{n}"), "front") for n in range(100))))
 
     async def ids(engine: AsyncEngine) -> list[Any]:
-        return [row["id"] for row in await reading.page(engine, limit=500)]
+        return [row["id"] for row in await order_queries.page(engine, limit=500)]
 
     taken = without_journal(server.url, take)
     os.kill(server.pid, signal.SIGKILL)
@@ -224,11 +224,11 @@ def test_a_record_that_nobody_of_ours_signed_is_kept_aside_and_never_journalled(
         return await intake.accept(order("TRUE"), "front")
 
     async def read(engine: AsyncEngine) -> tuple[list[str], list[dict[str, Any]], dict[str, int]]:
-        rows = await reading.page(engine)
+        rows = await order_queries.page(engine)
         return (
             [row["reference"] for row in rows],
-            await reading.asides(engine, 10),
-            await reading.asides_by_kind(engine),
+            await order_queries.asides(engine, 10),
+            await order_queries.asides_by_kind(engine),
         )
 
     without_journal(redis_url, take)
@@ -267,14 +267,14 @@ def test_a_spilled_order_that_had_been_accepted_before_is_found_by_both_ids(data
         return [await intake.accept(order("ONCE"), "front"), await intake.accept(order("TWO", quantity=2), "front")]
 
     async def read(engine: AsyncEngine) -> None:
-        assert (await reading.order(engine, again.id))["id"] == first.id
+        assert (await order_queries.order(engine, again.id))["id"] == first.id
         with pytest.raises(Conflict) as conflict:
-            await reading.order(engine, other.id)
+            await order_queries.order(engine, other.id)
         assert conflict.value.first == str(second.id)
-        assert len(await reading.page(engine)) == 2
-        assert await reading.asides_by_kind(engine) == {"repeated": 1, "conflict": 1}
+        assert len(await order_queries.page(engine)) == 2
+        assert await order_queries.asides_by_kind(engine) == {"repeated": 1, "conflict": 1}
         with pytest.raises(NotFound):
-            await reading.order(engine, type(first.id)(int=1))
+            await order_queries.order(engine, type(first.id)(int=1))
 
     first, second = without_journal(redis_url, before, journal=database_url)
     again, other = without_journal(redis_url, away)
@@ -301,7 +301,7 @@ def test_dying_between_the_journal_and_the_spill_journals_nothing_twice(database
         await engine.dispose()
 
     async def read(engine: AsyncEngine) -> tuple[list[Any], dict[str, int]]:
-        return [row["id"] for row in await reading.page(engine)], await reading.asides_by_kind(engine)
+        return [row["id"] for row in await order_queries.page(engine)], await order_queries.asides_by_kind(engine)
 
     taken = without_journal(redis_url, take)
     asyncio.run(die())
@@ -329,12 +329,12 @@ def test_orders_set_aside_for_a_wrong_key_are_readmitted_with_the_right_one(data
         return await intake.accept(order("MISKEYED"), "front")
 
     async def read(engine: AsyncEngine) -> tuple[int, int, list[Any]]:
-        assert await reading.page(engine) == []
+        assert await order_queries.page(engine) == []
         async with engine.connect() as connection:
             once = await readmit(connection, KEY, always("erp"))
             again = await readmit(connection, KEY, always("erp"))
             await connection.execute(text("SELECT 1"))
-        return once, again, [row["id"] for row in await reading.page(engine)]
+        return once, again, [row["id"] for row in await order_queries.page(engine)]
 
     taken = without_journal(redis_url, take)
     assert unspilled(database_url, redis_url, read, key=OTHER) == (1, 1, [taken.id])
@@ -345,7 +345,7 @@ def test_a_key_that_was_renewed_still_reads_what_the_old_one_signed(database_url
         return await intake.accept(order("OLD KEY"), "front")
 
     async def read(engine: AsyncEngine) -> list[str]:
-        return [row["reference"] for row in await reading.page(engine)]
+        return [row["reference"] for row in await order_queries.page(engine)]
 
     without_journal(redis_url, take)
     both = Seal.of(SecretStr("a new key, of this year,a key that is shared"))

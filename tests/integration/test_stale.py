@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders import reading
 from orders.intake.cancel import cancel
+from orders.queries import orders as order_queries
 from orders.states import State
 from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import Bench, Kind, OnBench, Scripted, always, on_bench
@@ -42,7 +42,7 @@ def test_an_order_that_is_too_old_is_a_dead_letter_and_never_forwarded(on_bench:
         erp = Scripted(always(Kind.ACCEPTED))
         await deliver(bench.desk(erp, policy=POLICY), await bench.dispatch())
         assert erp.sent == [fresh]
-        life = await reading.order(bench.engine, old)
+        life = await order_queries.order(bench.engine, old)
         assert (life["state"], life["reason"], life["attempts"], life["history"]) == ("dead", "stale", 0, [])
         assert "1d 13h when it was to be forwarded, and a normal order may be 1d 12h old" in life["error"]
 

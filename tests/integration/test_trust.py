@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders import evidence, reading
 from orders.access import receipt_keys
 from orders.journal import transactional
+from orders.queries import evidence as evidence_queries
+from orders.queries import orders as order_queries
 from tests.integration.test_delivery import Bench, Scripted, always, named, on_bench
 from tests.integration.test_erp_failures import tls
 from tests.waiting import auntil
@@ -71,7 +72,7 @@ async def settled(bench: Bench, taken: Claim, outcomes: Sequence[Outcome]) -> No
 
 
 async def against(bench: Bench) -> list[tuple[str, UUID | None]]:
-    return [(row["kind"], row["order_id"]) for row in await evidence.listed(bench.engine)]
+    return [(row["kind"], row["order_id"]) for row in await evidence_queries.listed(bench.engine)]
 
 
 def test_the_first_proof_quarantines_and_what_was_answered_after_it_is_unknown(on_bench: OnBench) -> None:
@@ -94,7 +95,7 @@ def test_the_first_proof_quarantines_and_what_was_answered_after_it_is_unknown(o
             ("answer_in_quarantine", late),
             ("answer_in_quarantine", refused),
         ]
-        lives = {i: await reading.order(bench.engine, i) for i in (early, liar, late, refused)}
+        lives = {i: await order_queries.order(bench.engine, i) for i in (early, liar, late, refused)}
         assert {i: life["state"] for i, life in lives.items()} == {
             early: "delivered",
             liar: "accepted",
@@ -114,8 +115,8 @@ def test_answers_of_batches_that_were_under_way_are_unknown_and_kept(on_bench: O
         taken, other = await claimed(bench, 1), await claimed(bench, 2)
         await settled(bench, taken, [lie(taken.orders[0].id)])
         await settled(bench, other, [told(Kind.ACCEPTED, order.id) for order in other.orders])
-        assert (await reading.counts(bench.engine))["accepted"] == 3
-        kept = (await evidence.listed(bench.engine))[1:]
+        assert (await order_queries.counts(bench.engine))["accepted"] == 3
+        kept = (await evidence_queries.listed(bench.engine))[1:]
         assert {(row["kind"], row["conclusive"], row["answer"]) for row in kept} == {
             ("answer_in_quarantine", False, "{}")
         }
@@ -134,7 +135,7 @@ def test_a_quarantine_that_comes_between_reading_and_writing_is_noticed(on_bench
             waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             await auntil(lambda: bench.run(text(waits)), what="it waits for the backend's row")
         await settling
-        assert (await reading.counts(bench.engine))["delivered"] == 0
+        assert (await order_queries.counts(bench.engine))["delivered"] == 0
         assert await against(bench) == [("answer_in_quarantine", taken.orders[0].id)]
 
     on_bench(work)
@@ -163,7 +164,7 @@ def test_polls_claim_nothing_in_quarantine_and_late_answers_decide_nothing(on_be
         erp = Slow(always(Kind.ACCEPTED), found=answer)
         erp.receipt = await bench.receipt(order_id)
         await poll(bench.desk(erp), [order_id])
-        assert (await reading.order(bench.engine, order_id))["state"] == "submitted"
+        assert (await order_queries.order(bench.engine, order_id))["state"] == "submitted"
         asked = len(erp.asked)
         assert await poll(bench.desk(erp), [order_id]) == 0
         assert len(erp.asked) == asked == 1
@@ -179,7 +180,7 @@ def test_a_poll_that_is_answered_with_a_lie_latches(on_bench: OnBench) -> None:
         await poll(bench.desk(liar), [order_id])
         assert await against(bench) == [("wrong_digest", order_id)]
         assert (await bench.standing())["quarantined"]
-        assert (await reading.order(bench.engine, order_id))["state"] == "submitted"
+        assert (await order_queries.order(bench.engine, order_id))["state"] == "submitted"
 
     on_bench(work)
 
@@ -200,7 +201,7 @@ def test_a_reference_of_another_order_latches(on_bench: OnBench, how: str) -> No
                 await each
         assert {kind for kind, _ in await against(bench)} == {"reference_reused"}
         assert (await bench.standing())["quarantined"]
-        assert (await reading.counts(bench.engine))["delivered"] == (0 if how == "in one batch" else 1)
+        assert (await order_queries.counts(bench.engine))["delivered"] == (0 if how == "in one batch" else 1)
 
     on_bench(work)
 
@@ -216,7 +217,7 @@ def test_a_reference_that_is_void_or_may_be_reused_is_no_evidence(on_bench: OnBe
         lax = bench.settings.model_copy(update={"erp_reuses_references": True})
         again = result(third, [told(Kind.ACCEPTED, third.orders[0].id, receipt=one)])
         await settle(bench.engine, again, lax, "w")
-        assert (await against(bench), (await reading.counts(bench.engine))["delivered"]) == ([], 2)
+        assert (await against(bench), (await order_queries.counts(bench.engine))["delivered"]) == ([], 2)
 
     on_bench(work)
 
@@ -255,7 +256,7 @@ def test_another_certificate_latches_before_anything_is_sent(on_bench: OnBench, 
         assert received == []
         assert (await bench.standing())["held_why"].startswith("wrong_certificate")
         assert {kind for kind, _ in await against(bench)} == {"wrong_certificate"}
-        assert (await reading.counts(bench.engine))["accepted"] == 20
+        assert (await order_queries.counts(bench.engine))["accepted"] == 20
 
     on_bench(work)
 
@@ -269,7 +270,7 @@ def test_while_the_journal_cannot_be_asked_for_the_gate_nothing_is_sent_and_noth
             began = datetime.now(UTC)
             await deliver(Desk(bench.engine, erp, bench.settings, "w"), await bench.dispatch())
             assert sim.conduct.book.ids == []
-        life = await reading.order(bench.engine, order_id)
+        life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["attempts"], life["history"]) == ("accepted", 0, [])
         assert life["due_at"] >= began + timedelta(seconds=1), "it goes again in a second"
 
@@ -349,7 +350,7 @@ def test_a_quarantine_stops_the_rest_of_a_batch_that_is_under_way(on_bench: OnBe
             reached = len(sim.conduct.book.ids)
             assert await delivering == 40
             assert len(sim.conduct.book.ids) == reached < 20
-            counts = await reading.counts(bench.engine)
+            counts = await order_queries.counts(bench.engine)
             assert (counts["delivered"], counts["accepted"]) == (0, 40)
             unsure = await bench.run(text("SELECT count(*) FROM deliveries WHERE unsure"))
             assert unsure[0][0] == reached
@@ -373,7 +374,7 @@ def test_keys_are_rotated_and_revoked_without_a_restart(on_bench: OnBench, setti
                 (order_id,) = await bench.accept()
                 await deliver(Desk(bench.engine, erp, bench.settings, "w"), await bench.dispatch())
                 await erp.close()
-            return await reading.order(bench.engine, order_id)
+            return await order_queries.order(bench.engine, order_id)
 
         assert (await delivered_by(old))["receipt"]["key_id"] == "old"
         await receipt_keys.rotate(bench.engine, "erp", public["new"], "new", timedelta(hours=1))

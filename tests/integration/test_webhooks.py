@@ -18,12 +18,13 @@ from standardwebhooks import Webhook
 
 from config.celeryconfig import NOTICES
 from config.settings import Settings
-from orders import webhook_reading, webhooks
+from orders import webhooks
 from orders.access import clients
 from orders.errors import Malformed, NotFound
 from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
+from orders.queries import webhooks as webhook_queries
 from tests.cli import CommandLine, environment
 from tests.erp import raw_server, read_request, response
 from tests.waiting import auntil, until
@@ -146,7 +147,7 @@ class Bench:
         )
 
     async def standing(self, client: str = "front") -> dict[str, Any]:
-        return next(row for row in await webhook_reading.every(self.engine) if row["client"] == client)
+        return next(row for row in await webhook_queries.every(self.engine) if row["client"] == client)
 
     @asynccontextmanager
     async def receiver(self, client: str = "front", **more: Any) -> AsyncIterator[Receiver]:
@@ -337,7 +338,7 @@ def test_410_disables_at_once_and_enabling_tells_all_that_waited(
             await bench.sql(NOW_DUE)
             assert await bench.tell() == 0
             assert await bench.untold() == 5
-            figures = await webhook_reading.figures(bench.engine)
+            figures = await webhook_queries.figures(bench.engine)
             assert (figures["disabled"], figures["waiting"], figures["oldest"] is None) == (1, 5, False)
             receiver.answer = lambda event: OK
             await webhooks.enable(bench.engine, "front")
@@ -549,7 +550,7 @@ def test_a_webhook_that_was_removed_leaves_its_notices_for_the_next(on_bench: On
             await notices.settle(bench.engine, errand, [Answer(False, "no connection")] * 2, bench.settings)
             await bench.sql(NOW_DUE)
             assert await bench.tell() == 0
-            (row,) = await webhook_reading.waiting(bench.engine)
+            (row,) = await webhook_queries.waiting(bench.engine)
             assert (row["client"], row["notices"]) == ("front", 2)
             await webhooks.add(bench.engine, "front", url)
             await bench.tell()

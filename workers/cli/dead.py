@@ -43,9 +43,9 @@ def grouped(
     from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders import cause_reading
+        from orders.queries import causes as cause_queries
 
-        return await cause_reading.groups(engine, reason=reason, backend=backend, limit=limit)
+        return await cause_queries.groups(engine, reason=reason, backend=backend, limit=limit)
 
     found = on_journal(ctx, read)
     if as_json:
@@ -69,9 +69,9 @@ def listed(
     from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders import reading
+        from orders.queries import orders as order_queries
 
-        return await reading.dead(engine, reason=reason, cause=cause, pharmacy=pharmacy, limit=limit)
+        return await order_queries.dead(engine, reason=reason, cause=cause, pharmacy=pharmacy, limit=limit)
 
     found = on_journal(ctx, read)
     if as_json:
@@ -88,9 +88,9 @@ def shown(ctx: typer.Context, order_id: Annotated[UUID, typer.Argument(metavar="
     from workers.cli.reports import show_life
 
     async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-        from orders import reading
+        from orders.queries import orders as order_queries
 
-        return await reading.order(engine, order_id)
+        return await order_queries.order(engine, order_id)
 
     life = on_journal(ctx, read)
     if life["state"] != "dead":

@@ -96,10 +96,10 @@ def start(
 @replay.command("status")
 def status(ctx: typer.Context, as_json: Json = False) -> None:
     """Show how each backend's newest replay stands, and what its stages came to."""
-    from orders import replay_reading
+    from orders.queries import replays as replay_queries
     from workers.cli import show
 
-    found = on_journal(ctx, lambda engine, _: replay_reading.standing(engine))
+    found = on_journal(ctx, lambda engine, _: replay_queries.standing(engine))
     if as_json:
         show.document(found)
         return

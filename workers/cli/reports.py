@@ -44,12 +44,12 @@ def order_show(
     from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-        from orders import reading
+        from orders.queries import orders as order_queries
 
         if order_id is not None and pharmacy is None and reference is None:
-            return await reading.order(engine, order_id)
+            return await order_queries.order(engine, order_id)
         if order_id is None and pharmacy is not None and reference is not None:
-            return await reading.order_by_reference(engine, pharmacy, reference)
+            return await order_queries.order_by_reference(engine, pharmacy, reference)
         raise Failure("name the order by its ID, or by --pharmacy and --reference")
 
     life = on_journal(ctx, read)
@@ -211,9 +211,9 @@ def backlog(ctx: typer.Context, as_json: Json = False) -> None:
     from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders import reading
+        from orders.queries import orders as order_queries
 
-        return await reading.backlog(engine)
+        return await order_queries.backlog(engine)
 
     rows, now = on_journal(ctx, read), datetime.now(UTC)
     if as_json:

@@ -31,9 +31,9 @@ def asides(
     from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders import reading
+        from orders.queries import orders as order_queries
 
-        return await reading.asides(engine, limit)
+        return await order_queries.asides(engine, limit)
 
     found = on_journal(ctx, read)
     if as_json:

@@ -89,15 +89,15 @@ def _steer(
     act: Callable[[AsyncEngine, str], Awaitable[None]],
 ) -> None:
     """Show the replay, ask, act, and say how it stands then."""
-    from orders import replay_reading
     from orders.errors import NotFound
+    from orders.queries import replays as replay_queries
     from workers.cli import show
 
     name = backend_of(settings_of(ctx), backend)
 
     async def read(engine: AsyncEngine, _: object) -> list[dict[str, Any]]:
         return [
-            row for row in await replay_reading.standing(engine) if row["backend"] == name and row["ended_at"] is None
+            row for row in await replay_queries.standing(engine) if row["backend"] == name and row["ended_at"] is None
         ]
 
     found = on_journal(ctx, read)
@@ -106,7 +106,7 @@ def _steer(
     show_replay(found[0])
     confirm(f"{question} replay {found[0]['id']} of {name}?", yes)
     on_journal(ctx, lambda engine, _: act(engine, name))
-    [now] = on_journal(ctx, lambda engine, _: replay_reading.standing(engine, found[0]["id"]))
+    [now] = on_journal(ctx, lambda engine, _: replay_queries.standing(engine, found[0]["id"]))
     show.say(f"The replay of {name} is {now['state']}.")
 
 

@@ -97,7 +97,7 @@ def evidence(
     name = backend_of(settings_of(ctx), backend)
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders import evidence as reading
+        from orders.queries import evidence as reading
 
         return await reading.listed(engine, name, order_id=order_id, limit=limit)
 

@@ -14,8 +14,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders import reading, replay_reading
 from orders.journal import unreachable
+from orders.queries import orders as order_queries
+from orders.queries import replays as replay_queries
 from workers.cli.progress import bar
 from workers.replay import fates, left
 from workers.status import balance, hindrances
@@ -28,9 +29,9 @@ Left = Callable[[], Awaitable[int]]
 
 async def drained(engine: AsyncEngine, timeout: timedelta | None) -> dict[str, Any]:
     """Wait until the backlog is empty, at most `timeout`: whether it is, how many are left, what became final."""
-    began, before = time.monotonic(), await reading.counts(engine)
-    remaining = await watch(engine, "drain", lambda: reading.backlog_size(engine), timeout)
-    became = balance(before, await reading.counts(engine))
+    began, before = time.monotonic(), await order_queries.counts(engine)
+    remaining = await watch(engine, "drain", lambda: order_queries.backlog_size(engine), timeout)
+    became = balance(before, await order_queries.counts(engine))
     return {
         "empty": remaining == 0,
         "backlog": remaining,
@@ -51,9 +52,9 @@ async def followed(engine: AsyncEngine, number: int, ids: Sequence[UUID]) -> dic
     began, row = time.monotonic(), {"state": "running"}
 
     async def remaining() -> int:
-        [found] = await replay_reading.standing(engine, number)
+        [found] = await replay_queries.standing(engine, number)
         row.update(found)
-        return 0 if replay_reading.stuck(found) or found["ended_at"] else int(found["left"]) or 1
+        return 0 if replay_queries.stuck(found) or found["ended_at"] else int(found["left"]) or 1
 
     await watch(engine, "replay", remaining, None)
     became = await fates(engine, ids)

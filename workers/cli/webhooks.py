@@ -133,9 +133,9 @@ def listed(ctx: typer.Context, as_json: Json = False) -> None:
     from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders import webhook_reading
+        from orders.queries import webhooks as webhook_queries
 
-        return await webhook_reading.every(engine)
+        return await webhook_queries.every(engine)
 
     found = on_journal(ctx, read)
     if as_json:
@@ -162,11 +162,11 @@ def notices(
         raise Failure("name a client, or say --waiting")
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders import webhook_reading
+        from orders.queries import webhooks as webhook_queries
 
         if client is None:
-            return await webhook_reading.waiting(engine)
-        return await webhook_reading.notices(engine, client, limit)
+            return await webhook_queries.waiting(engine)
+        return await webhook_queries.notices(engine, client, limit)
 
     found = on_journal(ctx, read)
     if as_json:

@@ -9,8 +9,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders import reading
 from orders.journal import unreachable
+from orders.queries import orders as order_queries
 from orders.states import BACKLOG, State
 from workers.monitoring.moving import leader
 
@@ -79,9 +79,9 @@ class Watch:
             await asyncio.sleep(EVERY)
 
     async def _sample(self) -> Sample:
-        counts = await reading.counts(self._engine)
-        backends = await reading.standing(self._engine)
-        backend = backends[0] if backends else reading.Row(circuit="closed", window=0)
+        counts = await order_queries.counts(self._engine)
+        backends = await order_queries.standing(self._engine)
+        backend = backends[0] if backends else order_queries.Row(circuit="closed", window=0)
         return Sample(
             at=self.elapsed,
             accepted=sum(counts.values()),

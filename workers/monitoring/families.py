@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from prometheus_client.metrics_core import Metric
 
-from orders.reading import PRIORITIES
+from orders.queries.orders import PRIORITIES
 from orders.states import BACKLOG, Reason, State
 from orders.tallying import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
 from workers.erp.port import Evidence, Kind

@@ -15,8 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
-from orders import reading, replay_reading, webhook_reading
-from orders.reading import Row
+from orders.queries import orders as order_queries
+from orders.queries import replays as replay_queries
+from orders.queries import webhooks as webhook_queries
+from orders.queries.orders import Row
 from orders.states import BACKLOG, FINAL, State
 from workers.liveness import liveness, workers_of
 from workers.monitoring.moving import Flow, flow, leader
@@ -48,7 +50,7 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The journal's figures as of `at`. Rows are those of `orders.reading` and its like."""
+    """The journal's figures as of `at`. Rows are those of `orders.queries.orders` and its like."""
 
     at: datetime
     orders: dict[str, int]
@@ -91,7 +93,7 @@ class Figures:
         """The same for urgent orders and for normal ones."""
         return {
             priority: min((row["oldest"] for row in self.backlog if row["priority"] == priority), default=None)
-            for priority in reading.PRIORITIES
+            for priority in order_queries.PRIORITIES
         }
 
     def out(self, backend: str) -> int:
@@ -105,13 +107,13 @@ async def read_figures(connection: AsyncConnection, settings: Settings) -> Figur
     at = (await connection.execute(text("SELECT now()"))).scalar_one()
     return Figures(
         at=at,
-        orders=await reading.counts(connection),
-        backlog=await reading.backlog(connection),
+        orders=await order_queries.counts(connection),
+        backlog=await order_queries.backlog(connection),
         dead=[dict(row) for row in (await connection.execute(DEAD)).mappings()],
-        backends=await reading.standing(connection),
-        replays=[row for row in await replay_reading.standing(connection) if row["ended_at"] is None],
-        asides=await reading.asides_by_kind(connection),
-        webhooks=await webhook_reading.figures(connection),
+        backends=await order_queries.standing(connection),
+        replays=[row for row in await replay_queries.standing(connection) if row["ended_at"] is None],
+        asides=await order_queries.asides_by_kind(connection),
+        webhooks=await webhook_queries.figures(connection),
         seals=await sealing(connection, settings),
         audit=await audited(connection),
         leading=await leader(connection),

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import text
 
 from orders.journal import Source, reading_from
-from orders.reading import first_id
+from orders.queries.orders import first_id
 from workers.dispatcher import LEADER_LOCK
 
 RECENT: Final = timedelta(minutes=1)

@@ -18,8 +18,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders import cause_reading
 from orders.errors import Fault, Malformed
+from orders.queries import causes as cause_queries
 from orders.states import State
 from workers import replay as replaying
 from workers.console.access.people import Role
@@ -114,9 +114,9 @@ async def _of_group(desk: Desk, chosen: Chosen, choice: Choice, words: Words, wa
     assert choice.cause is not None and choice.before is not None
     _ = words.gettext
     async with desk.engine.connect() as connection:
-        group = await cause_reading.group(connection, choice.cause)
-        edges = await cause_reading.edges(connection, choice.cause, choice.before)
-        sample = await cause_reading.members(connection, choice.cause, limit=SAMPLE)
+        group = await cause_queries.group(connection, choice.cause)
+        edges = await cause_queries.edges(connection, choice.cause, choice.before)
+        sample = await cause_queries.members(connection, choice.cause, limit=SAMPLE)
     orders = max(0, group["orders"] - edges["joined"])
     facts = [
         (_("Cause"), cause_words(group, words)),
@@ -201,7 +201,7 @@ async def run(desk: Desk, chosen: Chosen, reason: str, running: Running, *, do: 
     if by := await _others(desk.engine, choice, began):
         outcome["by"] = by
     if choice.cause is not None and choice.before is not None:
-        outcome["joined"] = (await cause_reading.edges(desk.engine, choice.cause, choice.before))["joined"]
+        outcome["joined"] = (await cause_queries.edges(desk.engine, choice.cause, choice.before))["joined"]
     return outcome
 
 
@@ -210,8 +210,8 @@ async def _standing(engine: AsyncEngine, choice: Choice) -> int:
     if choice.cause is None or choice.before is None:
         return int((await replaying.preview(engine, choice))["orders"])
     async with engine.connect() as connection:
-        group = await cause_reading.group(connection, choice.cause)
-        edges = await cause_reading.edges(connection, choice.cause, choice.before)
+        group = await cause_queries.group(connection, choice.cause)
+        edges = await cause_queries.edges(connection, choice.cause, choice.before)
     return max(0, int(group["orders"]) - int(edges["joined"]))
 
 

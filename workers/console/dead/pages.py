@@ -15,9 +15,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from config.settings.routes_file import load_backends
-from orders import cause_reading
-from orders.cause_reading import LONGEST_NOTE
 from orders.errors import Fault, Malformed
+from orders.queries import causes as cause_queries
+from orders.queries.causes import LONGEST_NOTE
 from orders.states import Reason
 from workers.console import cursors
 from workers.console.access.guard import Operator, Viewer
@@ -53,10 +53,10 @@ async def get_groups(
     if backend is not None and (len(backend) > 100 or not backend.isprintable()):
         raise Malformed([Fault("backend", None, "is no name of a backend")])
     place = f"/dead?reason={reason or ''}&backend={backend or ''}"
-    before = cause_reading.FIRST if after is None else _place(cursors.open(desk, place, after))
+    before = cause_queries.FIRST if after is None else _place(cursors.open(desk, place, after))
     async with desk.engine.connect() as connection:
-        found = await cause_reading.groups(connection, reason=reason, backend=backend, before=before, limit=GROUPS + 1)
-        total = await cause_reading.total(connection)
+        found = await cause_queries.groups(connection, reason=reason, backend=backend, before=before, limit=GROUPS + 1)
+        total = await cause_queries.total(connection)
     last = found[GROUPS - 1] if len(found) > GROUPS else None
     more = cursors.seal(desk, place, [last["orders"], last["id"]]) if last else None
     return page(
@@ -80,9 +80,9 @@ async def get_group(request: Request, who: Viewer, desk: AtDesk, cause: str, aft
     place = f"/dead/{number}"
     came = None if after is None else _member(cursors.open(desk, place, after))
     async with desk.engine.connect() as connection:
-        group = await cause_reading.group(connection, number)
-        found = await cause_reading.members(connection, number, after=came, limit=MEMBERS + 1)
-        noted = await cause_reading.notes(connection, number)
+        group = await cause_queries.group(connection, number)
+        found = await cause_queries.members(connection, number, after=came, limit=MEMBERS + 1)
+        noted = await cause_queries.notes(connection, number)
     last = found[MEMBERS - 1] if len(found) > MEMBERS else None
     more = cursors.seal(desk, place, [last["settled_at"].isoformat(), str(last["id"])]) if last else None
     return page(
@@ -102,8 +102,8 @@ async def post_note(request: Request, who: Operator, desk: AtDesk, cause: str) -
     """Tell the next shift."""
     words = _words((await request.form()).get("words"))
     async with desk.engine.connect() as connection:
-        number = (await cause_reading.group(connection, cause_of(cause)))["id"]
-        await cause_reading.note(connection, number, who.name, words)
+        number = (await cause_queries.group(connection, cause_of(cause)))["id"]
+        await cause_queries.note(connection, number, who.name, words)
     return RedirectResponse(f"/dead/{number}#notes", status_code=303)
 
 

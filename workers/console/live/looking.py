@@ -15,9 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders import reading, replay_reading
 from orders.journal import snapshot
-from orders.sampling import stands
+from orders.queries import orders as order_queries
+from orders.queries import replays as replay_queries
+from orders.queries.samples import stands
 from workers import forecast_reading, status
 from workers.console.live.series import Point, latest
 from workers.forecast_reading import Backlog
@@ -46,7 +47,7 @@ FROM reasons r WHERE reason IS NOT NULL
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """The journal as of `at`. `totals` are those of `orders.sampling.stands`, rows those of `orders.reading`."""
+    """The journal as of `at`. `totals` are those of `orders.queries.samples.stands`, rows those of `orders.queries.orders`."""
 
     at: datetime
     totals: dict[str, int]
@@ -102,8 +103,8 @@ async def glance(engine: AsyncEngine) -> Glance:
             at=at,
             totals=await stands(connection),
             leading=await leader(connection),
-            backends=await reading.standing(connection),
-            replays=[row for row in await replay_reading.standing(connection) if row["ended_at"] is None],
+            backends=await order_queries.standing(connection),
+            replays=[row for row in await replay_queries.standing(connection) if row["ended_at"] is None],
             workers=await workers_of(connection),
             sample=await latest(connection),
         )
@@ -113,9 +114,9 @@ async def survey(engine: AsyncEngine, settings: Settings) -> Survey:
     """Count and work out. Raises what the journal raises."""
     async with snapshot(engine) as connection:
         at = (await connection.execute(text("SELECT now()"))).scalar_one()
-        backlog = await reading.backlog(connection)
+        backlog = await order_queries.backlog(connection)
         dead = [dict(row) for row in (await connection.execute(DEAD, {"most": COUNTED + 1})).mappings()]
-        asides = await reading.asides_by_kind(connection)
+        asides = await order_queries.asides_by_kind(connection)
         seals, audit = await sealing(connection, settings), await audited(connection)
     forecasts = await draining(engine, settings)
     rounds = await _rounds(engine, forecasts)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.journal import Source, unreachable
-from orders.sampling import newest, series
+from orders.queries.samples import newest, series
 from workers.console.prompt import promptly
 
 PATIENCE: Final = 1.0  # seconds for the journal

@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from orders import reading
 from orders.journal import transactional, unreachable
+from orders.queries import orders as order_queries
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
 from workers.console.desk import Desk
@@ -54,12 +54,12 @@ def _when(forecast: Forecast, words: Words) -> str:
 
 
 async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    began, before = time.monotonic(), await reading.counts(desk.engine)
+    began, before = time.monotonic(), await order_queries.counts(desk.engine)
     total = await _left(desk, chosen)
     async with transactional(desk.engine).begin() as connection:
         await record(connection, "drain", reason, {**chosen, "backlog": total})
     await _watch(desk, chosen, total, running)
-    became = balance(before, await reading.counts(desk.engine))
+    became = balance(before, await order_queries.counts(desk.engine))
     return {
         "orders": sum(became.values()),
         **{state: count for state, count in became.items() if count},

@@ -73,7 +73,7 @@ class Rung:
 
 
 def rungs(row: Mapping[str, Any]) -> list[Rung]:
-    """The ladder of a row of `orders.replay_reading`."""
+    """The ladder of a row of `orders.queries.replays`."""
     place = STAGES.index(row["stage"])
     ladder = []
     for number, stage in enumerate(STAGES):

@@ -16,8 +16,9 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders import reading, replay_reading
 from orders.journal import snapshot, unreachable
+from orders.queries import orders as order_queries
+from orders.queries import replays as replay_queries
 from workers.console.prompt import promptly
 from workers.console.recovery import reading as kept
 from workers.gates import RAMP
@@ -94,10 +95,10 @@ class Lately:
 
     async def _read_from(self, connection: AsyncConnection) -> Look:
         at: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
-        replays = await replay_reading.standing(connection)
+        replays = await replay_queries.standing(connection)
         return Look(
             at,
-            await reading.standing(connection),
+            await order_queries.standing(connection),
             replays,
             await kept.backlog(connection),
             await leader(connection),

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from config.settings.routes_file import load_backends
-from orders import replay_reading
 from orders.errors import Fault, Malformed, NotFound
+from orders.queries import replays as replay_queries
 from workers.console import cursors
 from workers.console.access.guard import Operator, Viewer
 from workers.console.desk import AtDesk, Desk
@@ -59,7 +59,7 @@ async def get_replays(request: Request, desk: AtDesk, who: Viewer, after: str = 
 @router.get("/recovery/replays/{number}")
 async def get_replay(request: Request, desk: AtDesk, who: Viewer, number: Number) -> Response:
     """One replay: its ladder, and every try of a stage."""
-    rows = await replay_reading.standing(desk.engine, number)
+    rows = await replay_queries.standing(desk.engine, number)
     if not rows:
         raise NotFound(f"no replay {number}")
     one = showing.replay(rows[0], desk.settings, None, None, words_of(request))

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders import replay_reading
 from orders.errors import NotSo
+from orders.queries import replays as replay_queries
 from workers import replay, replays
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
@@ -89,7 +89,7 @@ async def _start(desk: Desk, chosen: Chosen, reason: str, running: Running) -> d
 
 
 async def _open(desk: Desk, backend: str) -> dict[str, Any] | None:
-    rows = await replay_reading.standing(desk.engine)
+    rows = await replay_queries.standing(desk.engine)
     return next((row for row in rows if row["backend"] == backend and row["ended_at"] is None), None)
 
 
@@ -144,7 +144,7 @@ def _doing(step: Step) -> Any:
         if "replay" in chosen:
             seen = Seen(int(chosen["replay"]), int(chosen["stage"]) if "stage" in chosen else None)
         await step(desk.engine, chosen["backend"], reason, seen)
-        rows = await replay_reading.standing(desk.engine)
+        rows = await replay_queries.standing(desk.engine)
         row = next(row for row in rows if row["backend"] == chosen["backend"])
         return {"backend": chosen["backend"], "replay": row["id"], "state": row["state"]}
 

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from config.settings.routes_file import load_backends
-from orders import reading
 from orders.errors import NotFound
 from orders.journal import connect
+from orders.queries import orders as order_queries
 from workers.console.desk import Desk
 from workers.console.words import N_, Words
 
@@ -60,7 +60,7 @@ def seen_of(*parts: Any) -> str:
 
 async def backends_of(desk: Desk, *names: str | None) -> dict[str, Row]:
     """The journal's rows of the backends, by name. Raises NotFound when neither it nor the settings know one."""
-    rows = {row["name"]: row for row in await reading.standing(desk.engine)}
+    rows = {row["name"]: row for row in await order_queries.standing(desk.engine)}
     known = load_backends(desk.settings)
     for name in names:
         if name is not None and name not in rows and name not in known:

@@ -104,7 +104,7 @@ def replay(
     paced: tuple[datetime, float | None] | None,
     words: Words,
 ) -> Replay:
-    """A row of `orders.replay_reading`; `paced` is when it was read, and its pace in orders a second."""
+    """A row of `orders.queries.replays`; `paced` is when it was read, and its pace in orders a second."""
     stage, known = row["stage"], load_backends(settings)
     norms = backend or {"latency": None, "refusing": None}
     gates = Gates.of(known.get(row["backend"], settings), norms["latency"], norms["refusing"])

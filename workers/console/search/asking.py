@@ -16,9 +16,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders import products
 from orders.errors import Fault, Malformed
 from orders.identifiers import product
+from orders.queries import products as product_queries
 from workers.console.words import N_
 
 SHOWN: Final = 50  # orders a page
@@ -136,7 +136,7 @@ async def exactly(connection: AsyncConnection, way: str, q: str) -> str | None:
     """What to look for, as it is written in the journal; None when nothing goes by it."""
     if way == "product":
         code = product_of(q)
-        return code if code and await products.holding(connection, code, LAST, 1) else None
+        return code if code and await product_queries.holding(connection, code, LAST, 1) else None
     for each in writings(q):
         if (await look(connection, way, each, None, 1)).rows:
             return each
@@ -150,7 +150,7 @@ async def look(connection: AsyncConnection, way: str, q: str, after: Sequence[An
     before = LAST if after is None else UUID(after[0])
     values = {"q": q, "before": before, "most": most + 1}
     if way == "product":
-        return await _by_ids(connection, await products.holding(connection, q, before, most + 1), most)
+        return await _by_ids(connection, await product_queries.holding(connection, q, before, most + 1), most)
     if way == "erp":
         return await _by_ids(connection, [row[0] for row in await connection.execute(BY_ERP, values)], most)
     query = BY_PHARMACY if way == "pharmacy" else BY_REFERENCE
@@ -182,4 +182,4 @@ def _page(rows: Sequence[Any], most: int) -> Found:
 
 async def complete_at(connection: AsyncConnection) -> datetime | None:
     """Every order that was accepted by then can be found by its products."""
-    return await products.complete_at(connection)
+    return await product_queries.complete_at(connection)

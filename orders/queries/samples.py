@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.journal import Source, reading_from
-from orders.reading import WAITING
+from orders.queries.orders import WAITING
 from orders.states import FINAL, State, listed
 
 PATIENCE: Final = 2000  # ms that the backlog may be counted for
