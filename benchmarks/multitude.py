@@ -12,8 +12,8 @@ from typing import Any, Final
 import asyncpg
 
 from benchmarks.sample import PHARMACIES
-from orders.catalogue import demo_catalogue
 from orders.journal.hosts import listener_dsn
+from orders.rules.catalogue import demo_catalogue
 
 CHUNK: Final = 50_000
 SPAN: Final = 10 * 86400  # seconds

@@ -6,7 +6,7 @@ import json
 import random
 from typing import Any
 
-from orders.catalogue import demo_catalogue
+from orders.rules.catalogue import demo_catalogue
 
 LINES = 8
 PHARMACIES = 1_800

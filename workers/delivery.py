@@ -15,13 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from config.telemetry.spans import NOTHING, Span
-from orders.catalogue import Catalogue, Register
 from orders.errors import Malformed
 from orders.journal import insist
 from orders.model import parse
-from orders.staleness import Policy
+from orders.rules.catalogue import Catalogue, Register
+from orders.rules.staleness import Policy
+from orders.rules.validation import validate
 from orders.states import Reason, State
-from orders.validation import validate
 from workers.claim import Claim, Claimed, claim
 from workers.erp.bisect import submit_bisecting
 from workers.erp.port import Erp, Kind, Outcome, Submission

@@ -22,9 +22,9 @@ import uvloop
 from config.settings import Settings
 from config.settings.routes_file import load_ways
 from config.telemetry import traces
-from orders.catalogue import load_catalogue, load_register
 from orders.journal import connect
-from orders.staleness import open_policy
+from orders.rules.catalogue import load_catalogue, load_register
+from orders.rules.staleness import open_policy
 from workers.delivery import Desk
 from workers.erp.http import HttpErp
 from workers.gate import ProcessGate

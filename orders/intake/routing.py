@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 
 from config.settings import Settings
 from config.settings.routes_file import Route, Ways, load_ways
-from orders.catalogue import Catalogue, NoList, classes_of, load_catalogue, load_regions
 from orders.identifiers import is_finess
 from orders.model import Order
+from orders.rules.catalogue import Catalogue, NoList, classes_of, load_catalogue, load_regions
 
 Routing = Callable[[Order], str]
 

@@ -13,9 +13,9 @@ from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
-from orders.catalogue import BadList, rows_of
 from orders.identifiers import CUSTOMER_CODE
 from orders.pharmaml.messages import NotUnderstood, Statut
+from orders.rules.catalogue import BadList, rows_of
 
 Keys = Mapping[str, str]
 

@@ -30,9 +30,9 @@ from config.embedded.leash import Leash
 from config.embedded.marks import Mark, creation
 from config.settings import Settings
 from orders.access import clients
-from orders.catalogue import demo_catalogue
 from orders.journal import connect, unreachable
 from orders.queries import orders as order_queries
+from orders.rules.catalogue import demo_catalogue
 from tests.waiting import auntil, until
 from workers.audit import Ledger, Proof, audit, prove
 from workers.erp.sim.book import read_effects

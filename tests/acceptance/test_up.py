@@ -25,8 +25,8 @@ from config.embedded.postgres import Postgres
 from config.embedded.process import module
 from config.settings import ENDPOINTS
 from orders.access import clients, receipt_keys
-from orders.catalogue import demo_catalogue
 from orders.journal import connect
+from orders.rules.catalogue import demo_catalogue
 from tests.acceptance.supervised import Up, nothing_left
 from tests.waiting import until
 

@@ -14,11 +14,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders.catalogue import Product
 from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
 from orders.queries import orders as order_queries
+from orders.rules.catalogue import Product
 from workers.claim import claim
 from workers.delivery import Desk, deliver
 from workers.dispatch import DISPATCH, UNBOUNDED

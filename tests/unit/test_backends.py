@@ -9,9 +9,9 @@ import pytest
 from config.celeryconfig import NORMAL, NOTICES, URGENT, InTurn, queue_of
 from config.settings import Settings
 from config.settings.routes_file import BadBackends, Route, Ways, load_backends, load_ways
-from orders.catalogue import NoList, Product, load_regions
 from orders.intake.routing import open_routing, region, routing
 from orders.model import Line, Order
+from orders.rules.catalogue import NoList, Product, load_regions
 
 COLD, PLAIN = "3400937318044", "3400938615470"
 TWO = """

@@ -5,7 +5,7 @@ import pytest
 from stdnum import ean
 
 import orders
-from orders.catalogue import LONGEST_LINE, BadList, Product, demo_catalogue, load_catalogue, load_register
+from orders.rules.catalogue import LONGEST_LINE, BadList, Product, demo_catalogue, load_catalogue, load_register
 
 HEADER = "cip13,label,withdrawn,max_quantity\n"
 ATENOLOL = "3400937318044"

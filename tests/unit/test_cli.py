@@ -16,8 +16,8 @@ from typer.main import get_command
 
 from config.durations import duration, span
 from config.settings import ENDPOINTS, MissingSetting, Settings
-from orders.catalogue import BadList
 from orders.errors import Fault, JournalDown, Malformed, NotFound
+from orders.rules.catalogue import BadList
 from tests.cli import CommandLine
 from workers.cli import sending, show
 from workers.cli.app import app

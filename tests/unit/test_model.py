@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from orders.catalogue import demo_catalogue
 from orders.errors import Fault, Malformed
 from orders.identifiers import Family, family
 from orders.model import EXAMPLE, Line, Order, canonical, digest, parse
+from orders.rules.catalogue import demo_catalogue
 
 CODES = [*list(demo_catalogue())[:200], "3400890000017", "3401097617718"]
 PLAIN = {"pharmacy": "OFF-1", "reference": "R1", "lines": [{"product": "3400937318044", "quantity": 2}]}

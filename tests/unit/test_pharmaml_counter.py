@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.catalogue import BadList
 from orders.errors import Conflict, Forbidden, JournalDown
 from orders.intake.entries import Accepted
 from orders.model import MOST_LINES, Order, canonical, parse
@@ -42,6 +41,7 @@ from orders.pharmaml.messages import (
 )
 from orders.pharmaml.replies import Deposited, message_reference, reply_to
 from orders.pharmaml.service import Counter, answer
+from orders.rules.catalogue import BadList
 from orders.states import State
 
 P = "990000002"

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from config.settings import Settings
-from orders.catalogue import BadList, NoList, Product, load_catalogue
 from orders.errors import Fault
 from orders.model import Line, Order
-from orders.staleness import open_policy, stale
+from orders.rules.catalogue import BadList, NoList, Product, load_catalogue
+from orders.rules.staleness import open_policy, stale
+from orders.rules.validation import validate
 from orders.states import Reason
-from orders.validation import validate
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 COLD, STRONG, PLAIN = "3400937318044", "3400938615470", "3400930000007"

@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
-from orders.catalogue import Product
 from orders.errors import Fault
 from orders.identifiers import product
 from orders.model import Line, Order
+from orders.rules.catalogue import Product
+from orders.rules.validation import Verdict, validate
 from orders.states import Reason
-from orders.validation import Verdict, validate
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SOLD, RATIONED, WITHDRAWN, UNKNOWN = (product(code) for code in ("3731804", "3861547", "2664804", "3200805"))

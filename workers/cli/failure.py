@@ -29,8 +29,8 @@ def explain(error: Exception) -> tuple[str, int]:
     from config.settings import MissingSetting
     from config.settings.routes_file import BadBackends
     from config.settings.sources import UnusableFile
-    from orders.catalogue import BadList, NoList
     from orders.errors import JournalDown, Malformed, RelaisError
+    from orders.rules.catalogue import BadList, NoList
 
     if isinstance(error, Failure):
         return str(error), error.code

@@ -24,7 +24,7 @@ def scopes_of(given: list[str] | None) -> list[Scope] | None:
 
 def pharmacies_of(codes: list[str] | None, path: Path | None) -> list[str] | None:
     """The pharmacies named, from both; None where there is neither. Raises BadList."""
-    from orders.catalogue import load_register
+    from orders.rules.catalogue import load_register
 
     if not codes and path is None:
         return None

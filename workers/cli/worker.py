@@ -53,8 +53,8 @@ def worker(
 def _usable(settings: Settings) -> None:
     """A list or setting that cannot be used is said here, once, rather than by every task or after every restart."""
     from config.settings.routes_file import load_backends
-    from orders.catalogue import load_catalogue, load_register
-    from orders.staleness import open_policy
+    from orders.rules.catalogue import load_catalogue, load_register
+    from orders.rules.staleness import open_policy
 
     _ = settings.catalogue and load_catalogue(settings.catalogue)
     _ = settings.pharmacy_register and load_register(settings.pharmacy_register)

@@ -14,8 +14,8 @@ from enum import StrEnum
 from itertools import accumulate
 from typing import Any, Final
 
-from orders.catalogue import Catalogue
 from orders.model import canonical, digest, parse
+from orders.rules.catalogue import Catalogue
 from orders.states import Reason
 
 PHARMACIES: Final = 1800

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.service import StartFailed
-from orders.catalogue import demo_catalogue
+from orders.rules.catalogue import demo_catalogue
 from workers.demo import LONGEST, closing
 from workers.demo.ledger import Ledger, Promise, balance, read_journal
 from workers.demo.pharmacies import Pharmacies

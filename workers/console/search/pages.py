@@ -11,10 +11,10 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
-from orders.catalogue import BadList, Catalogue, load_catalogue
 from orders.errors import Fault, Malformed, NotFound
 from orders.identifiers import looks_like_finess
 from orders.intake.cancel import CANCELLABLE
+from orders.rules.catalogue import BadList, Catalogue, load_catalogue
 from workers.console import cursors
 from workers.console.access.guard import Operator, Viewer
 from workers.console.access.people import Person

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from orders.catalogue import Catalogue, Register
 from orders.errors import Fault
 from orders.identifiers import is_finess, looks_like_finess
 from orders.model import Line, Order
-from orders.staleness import Policy, stale
+from orders.rules.catalogue import Catalogue, Register
+from orders.rules.staleness import Policy, stale
 from orders.states import Reason
 
 

@@ -14,9 +14,9 @@ from typing import Final
 from config.durations import span
 from config.settings import Settings
 from config.settings.routes_file import CLASSES, load_ways
-from orders.catalogue import Catalogue, NoList, classes_of
 from orders.errors import Fault
 from orders.model import Order
+from orders.rules.catalogue import Catalogue, NoList, classes_of
 
 Policy = Mapping[str, timedelta]
 
