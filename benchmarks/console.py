@@ -28,8 +28,8 @@ from benchmarks.rig import BenchmarkFailed, Rig, prepare
 from config.embedded.process import module
 from config.embedded.ready import answers
 from config.settings import Settings
-from orders.journal.connection import migrate
 from orders.queries.products import Filling
+from orders.schema.migrate import migrate
 from workers.console.access.sessions import COOKIE, Sessions
 
 FEW: Final = 5_000

@@ -21,7 +21,7 @@ from benchmarks.rig import BenchmarkFailed, Meter, Rig, memory
 from config.embedded.process import Process, module
 from config.embedded.ready import answers
 from orders.access import clients
-from orders.journal.connection import migrate
+from orders.schema.migrate import migrate
 
 RATE = 1_000_000.0  # orders a second: a limit that nobody meets
 SETTLED = 0.2  # share of a large batch, after which the intake's memory is to stay as it is

@@ -26,7 +26,7 @@ from benchmarks.sample import body, orders
 from config.embedded.process import module
 from config.embedded.ready import answers
 from orders.access import clients
-from orders.journal.connection import migrate
+from orders.schema.migrate import migrate
 
 IDLE = 5.0  # seconds for which nothing happens but comments
 BATCH = 1_000  # orders that are listened to, and warm the intake up

@@ -24,7 +24,7 @@ from benchmarks.rig import PATIENCE, BenchmarkFailed, Rig, cpu, memory, prepare
 from benchmarks.watch import Sample
 from config.embedded.process import Process, module
 from config.embedded.ready import answers
-from orders.journal.connection import migrate
+from orders.schema.migrate import migrate
 
 STEP: Final = 500  # orders between two times
 

@@ -23,7 +23,7 @@ from config.embedded.ready import answers
 from config.settings import Settings
 from orders.access import clients
 from orders.journal import connect
-from orders.journal.connection import migrate
+from orders.schema.migrate import migrate
 from workers import operations
 from workers.audit import audit
 from workers.dispatcher import LEADER_LOCK

@@ -23,7 +23,7 @@ from config.embedded.process import module
 from config.embedded.ready import answers
 from config.settings import Settings
 from orders.access import clients
-from orders.journal.connection import migrate
+from orders.schema.migrate import migrate
 from workers.console.access.sessions import COOKIE, Sessions
 
 ACCOUNT: Final = text("INSERT INTO accounts (name, role) VALUES (:name, 'viewer')")

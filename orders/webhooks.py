@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from yarl import URL
 
 from orders.errors import Fault, Malformed, NotFound, RelaisError
-from orders.guards import NOTICE_CHANNEL
 from orders.journal import transactional
 from orders.notice import new_secret
-from orders.tables_front import clients, webhooks
+from orders.schema.tables.clients import clients, webhooks
+from orders.schema.triggers import NOTICE_CHANNEL
 
 Also = Callable[[AsyncConnection], Awaitable[None]]
 HOLDING: Final = UUID(int=1)  # the lease of a notice that holds its client's others back until it is due

@@ -25,7 +25,7 @@ from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from config.embedded.valkey import Valkey
 from config.settings import Settings
-from orders.journal.connection import migrate
+from orders.schema.migrate import migrate
 
 TEMPLATE = "relais_template"
 SMALL = {"shared_buffers": "32MB", "max_wal_size": "256MB", "max_connections": "200"}

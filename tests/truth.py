@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.queries.orders import first_id
-from orders.tallying import CALL_BOUNDS, RECEIPT_BOUNDS
+from orders.schema.tally_triggers import CALL_BOUNDS, RECEIPT_BOUNDS
 
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 Samples = dict[Sample, float]

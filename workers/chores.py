@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
-from orders import causes
 from orders.intake.routing import Routing
 from orders.intake.spill import Seal, SpillDown
-from orders.tallying import SUM_UP
+from orders.schema import cause_triggers
+from orders.schema.tally_triggers import SUM_UP
 from workers import liveness, notices
 from workers.logged_steps import Acts
 from workers.sampler import Sampler
@@ -79,7 +79,7 @@ class Chores:
             await liveness.purge(self._connection)
         if self._due("tallies", TALLIES_EVERY):
             await self._connection.execute(SUM_UP)
-            await self._connection.execute(causes.SUM_UP)
+            await self._connection.execute(cause_triggers.SUM_UP)
         if self._due("samples", SAMPLES_EVERY):
             await self._sampler.take(self._connection)
         if self._due("acts", ACTS_EVERY):

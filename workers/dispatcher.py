@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
 from config.settings.routes_file import load_backends
-from orders.guards import NOTICE_CHANNEL
 from orders.intake.routing import open_routing
 from orders.journal import connect, unreachable
 from orders.journal.connection import DUE_CHANNEL
+from orders.schema.triggers import NOTICE_CHANNEL
 from workers.background import Background
 from workers.chores import Chores
 from workers.logged_steps import Acts

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from orders.journal import transactional
 from orders.notice import payload
-from orders.tables_front import webhooks
+from orders.schema.tables.clients import webhooks
 from orders.webhooks import HOLDING, NOTICES_DUE
 from workers.webhook_fate import Answer, Fate, Health, backoff, decide, judge
 

@@ -23,7 +23,7 @@ from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
-from orders.tables import backends, operations
+from orders.schema.tables.core import backends, operations
 
 FIRST_WINDOW = 50  # orders
 REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')

@@ -20,8 +20,8 @@ from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
+from orders.schema.tables.core import backends
 from orders.states import BACKLOG, listed
-from orders.tables import backends
 from workers.gate import halted
 from workers.operations import last, operator, record, register, told
 

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import RelaisError
-from orders.tables_reconcile import Difference
+from orders.schema.tables.reconcile import Difference
 from workers.erp.port import Erp, Kind, Outcome, Receipt
 from workers.erp.receipts import believed
 from workers.reconcile_listing import list_foreign

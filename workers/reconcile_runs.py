@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import NotFound
 from orders.journal import transactional
-from orders.tables_reconcile import Difference, Stage, reconciliations
+from orders.schema.tables.reconcile import Difference, Stage, reconciliations
 from workers.operations import operator, record
 
 FIRST: Final = UUID(int=0)  # before every order's id

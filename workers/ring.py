@@ -16,7 +16,7 @@ from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.journal import unreachable
-from orders.tables_trust import receipt_keys
+from orders.schema.tables.trust import receipt_keys
 from workers.erp.signing import Key
 
 REFRESH: Final = 3.0  # seconds

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from orders.journal import transactional
 from orders.journal.connection import DUE_CHANNEL
-from orders.tables import backends
+from orders.schema.tables.core import backends
 from workers import suspicion
 from workers.circuit import Circuit, Tally, advance
 from workers.erp.port import Evidence, Kind, Outcome, Receipt

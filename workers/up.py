@@ -25,7 +25,7 @@ from config.embedded.stopping import stop_signals, until_told
 from config.embedded.supervisor import Backoff, Child, Supervisor
 from config.settings import Settings
 from config.telemetry import logs
-from orders.journal.connection import migrate
+from orders.schema.migrate import migrate
 from workers.offering import report
 from workers.sim_key import trust_simulator
 from workers.stack import Stack, plan, relais_children

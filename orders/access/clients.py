@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import Fault, Malformed, NotFound, RelaisError
 from orders.identifiers import CUSTOMER_CODE
 from orders.journal import transactional
-from orders.tables_front import clients, keys
+from orders.schema.tables.clients import clients, keys
 
 Also = Callable[[AsyncConnection], Awaitable[None]]
 AlsoEach = Callable[[AsyncConnection, str], Awaitable[None]]  # the client's name

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import Fault, Malformed, NotFound, NotSo
 from orders.journal import transactional
-from orders.tables_trust import receipt_keys
+from orders.schema.tables.trust import receipt_keys
 
 Also = Callable[[AsyncConnection], Awaitable[None]]
 KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -19,9 +19,9 @@ from starlette.types import Receive, Scope, Send
 
 from orders.api.event_stream import AT_ONCE, Listener, last_event_id
 from orders.errors import Busy
-from orders.guards import EVENT_CHANNEL
 from orders.journal import unreachable
 from orders.journal.hosts import reach
+from orders.schema.triggers import EVENT_CHANNEL
 
 log = logging.getLogger("relais.events")
 

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import NotFound, TooLate
 from orders.intake.order_log import tell_cancelled
 from orders.journal import transactional
+from orders.schema.tables.core import operations
 from orders.states import State
-from orders.tables import operations
 
 ACT: Final = "order cancel"  # its name in `operations`
 Record = Callable[[AsyncConnection], Awaitable[None]]  # writes down who did it, in the transaction that does

@@ -7,25 +7,19 @@ takes no writes, since it turns out to be a standby's, is as good as lost, and s
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import Final
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from orders.epochs import rebase
-from orders.grants import grant
 from orders.journal.hosts import listener_dsn, reach
 
 log = logging.getLogger("relais.journal")
@@ -44,7 +38,6 @@ AWAY: Final = (
     asyncpg.OperatorInterventionError,
     asyncpg.ReadOnlySQLTransactionError,
 )
-MIGRATION_LOCK: Final = 0x52454C41  # "RELA", any number that nobody else takes
 
 
 def connect(url: str, *, pool: int = 4, timeout: float = 10.0) -> AsyncEngine:
@@ -116,40 +109,6 @@ def unreachable(error: BaseException) -> bool:
         return lost or error.connection_invalidated
     kinds = (OSError, TimeoutError, PoolTimeout, OperationalError, InterfaceError, asyncpg.InterfaceError)
     return isinstance(error, (*kinds, *AWAY))
-
-
-def migrate(url: str, *, used_by: str | None = None) -> None:
-    """Bring the journal's tables to the newest revision; safe to run from many processes at once.
-
-    With `used_by`, the URL by which processes that own nothing come, its user gets what they need (`orders.grants`).
-    """
-    asyncio.run(_migrate(url, used_by))
-
-
-def _user(url: str) -> URL:
-    return make_url(listener_dsn(url))
-
-
-async def _migrate(url: str, used_by: str | None) -> None:
-    engine = connect(url, pool=1, timeout=600)
-    try:
-        async with transactional(engine).begin() as connection:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-            await connection.run_sync(_upgrade)
-            if (epoch := await connection.run_sync(rebase)) is not None:
-                log.warning("the journal was restored into another PostgreSQL", extra={"epoch": epoch})
-            if used_by is not None and _user(used_by).username != _user(url).username:
-                await connection.run_sync(grant, _user(used_by))
-    finally:
-        await engine.dispose()
-
-
-def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(files("orders") / "migrations"))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
 
 
 async def insist(work: Callable[[], Awaitable[None]], remaining: float) -> None:

@@ -1,8 +1,8 @@
-"""Alembic's entry: runs the migrations on the connection that `orders.journal.connection.migrate` hands over."""
+"""Alembic's entry: runs the migrations on the connection that `orders.schema.migrate.migrate` hands over."""
 
 from alembic import context
 
-from orders.tables import metadata
+from orders.schema.tables.core import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders.tables_trust import evidence
+from orders.schema.tables.trust import evidence
 
 
 async def listed(

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import Conflict, NotFound
 from orders.journal import Source, reading_from
+from orders.schema.tables.core import attempts, backends, deliveries, orders, receipts
+from orders.schema.tables.trust import evidence
 from orders.states import FINAL, State, listed
-from orders.tables import attempts, backends, deliveries, orders, receipts
-from orders.tables_trust import evidence
 
 Row = dict[str, Any]
 

@@ -1,7 +1,7 @@
 """Which orders hold a product: the index of it, filled from `orders` a little at a time, off the intake's path.
 
 What was there before is walked by id; what comes is taken by the transaction that wrote it, below the oldest that
-still runs, as a seal does (`orders.epochs`): no order can slip through, whatever commits late. Batch and cursor
+still runs, as a seal does (`orders.schema.epochs`): no order can slip through, whatever commits late. Batch and cursor
 commit together, and without waiting for the disk: what a crash takes back is simply done again.
 """
 

@@ -27,8 +27,8 @@ from config.embedded.valkey import Valkey
 from orders.access import clients
 from orders.errors import NotFound
 from orders.journal import connect
-from orders.journal.connection import migrate
 from orders.queries import orders as order_queries
+from orders.schema.migrate import migrate
 from tests.acceptance.running import QUICK
 from tests.cli import command, running
 from tests.conftest import SMALL

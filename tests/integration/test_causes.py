@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orders.causes import MOST_WORDS
+from orders.schema.cause_triggers import MOST_WORDS
 from workers.erp.failing import TABLE
 
 ERRORS = [

@@ -20,7 +20,7 @@ from orders.access.clients import Scope
 from orders.access.key_cache import Keyring
 from orders.errors import Forbidden, JournalDown, NotFound, Unauthorised
 from orders.journal import connect
-from orders.journal.connection import migrate
+from orders.schema.migrate import migrate
 from tests.conftest import SMALL
 from tests.waiting import auntil
 

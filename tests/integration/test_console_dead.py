@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders import causes
 from orders.errors import Malformed
 from orders.journal import snapshot
 from orders.queries import causes as cause_queries
+from orders.schema import cause_triggers
 from orders.states import State
 from tests.console import Site, serving, text_of
 from tests.integration.test_delivery import Bench, Scripted, always, on_bench
@@ -123,7 +123,7 @@ def test_counts_are_those_of_naive_sql_whatever_goes_on(on_bench: OnBench, seed:
                 await do(bench.engine, Choice(State.DEAD, cause=dice.choice(found)["id"]), "why", dice.randint(1, 20))
 
         async def sums() -> None:
-            await bench.run(causes.SUM_UP)
+            await bench.run(cause_triggers.SUM_UP)
 
         async def judge() -> None:
             for _ in range(13):
@@ -150,7 +150,7 @@ def test_pages_read_no_more_dead_letters_than_they_show(settings: Settings) -> N
         async with serving(settings) as site:
             found = await die(site, 20_000, kinds=3)
             async with site.app.state.desk.engine.connect() as connection:
-                await connection.execute(causes.SUM_UP)
+                await connection.execute(cause_triggers.SUM_UP)
                 await connection.execute(text("ANALYZE deliveries, causes, cause_tallies"))
                 cause = found[0]["id"]
                 members = {

@@ -19,7 +19,7 @@ from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from config.embedded.valkey import Valkey
 from config.settings import Settings
-from orders.journal.connection import migrate
+from orders.schema.migrate import migrate
 from tests.console import Browser, Site, serving, text_of
 from tests.waiting import auntil
 from workers.console import patience

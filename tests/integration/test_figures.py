@@ -20,8 +20,8 @@ from orders.errors import TooLate
 from orders.intake.cancel import cancel
 from orders.journal import snapshot
 from orders.queries import orders as order_queries
+from orders.schema.tally_triggers import SUM_UP
 from orders.states import State
-from orders.tallying import SUM_UP
 from tests.integration.test_delivery import Bench, Kind, Scripted, on_bench
 from tests.truth import Samples, Truth, at
 from workers import suspicion

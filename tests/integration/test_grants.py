@@ -16,10 +16,10 @@ from config.embedded.postgres import Postgres
 from config.settings import Settings
 from config.settings.sources import with_password
 from orders.errors import NotSo
-from orders.grants import DELETED, PRIVILEGES, REVISION, rights, verifier
-from orders.guards import APPEND_ONLY
-from orders.journal.connection import migrate
-from orders.tables import metadata
+from orders.schema.grants import DELETED, PRIVILEGES, REVISION, rights, verifier
+from orders.schema.migrate import migrate
+from orders.schema.tables.core import metadata
+from orders.schema.triggers import APPEND_ONLY
 from tests.cli import CommandLine, environment
 
 ROOT = Path(__file__).parents[2]

@@ -17,13 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.postgres import Postgres
 from orders.access.key_cache import Keyring
-from orders.causes import keeping
-from orders.guards import APPEND_ONLY, EVENT, EVENT_FUNCTION, TRANSITION, forbid_change
 from orders.journal import connect, transactional
-from orders.journal.connection import migrate
+from orders.schema.cause_triggers import keeping
+from orders.schema.migrate import migrate
+from orders.schema.tables.core import metadata
+from orders.schema.tally_triggers import COUNTED, counting
+from orders.schema.triggers import APPEND_ONLY, EVENT, EVENT_FUNCTION, TRANSITION, forbid_change
 from orders.states import BACKLOG, FINAL, TRANSITIONS, State
-from orders.tables import metadata
-from orders.tallying import COUNTED, counting
 
 SEED = {
     "orders": "INSERT INTO orders VALUES (gen_random_uuid(), 'p', 'r', 'b', 'd', now(), 'c')",
@@ -142,7 +142,7 @@ def test_migrating_again_and_at_once_does_nothing(database_url: str) -> None:
 
 
 def test_guards_are_as_the_code_says(database_url: str) -> None:
-    """Laid again from `orders.guards`, triggers and functions are the same as the migrations left them."""
+    """Laid again from `orders.schema.triggers`, triggers and functions are the same as the migrations left them."""
     query = text("""
     SELECT t.tgname, t.tgrelid::regclass::text, pg_get_triggerdef(t.oid), p.prosrc
     FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE NOT t.tgisinternal ORDER BY 2, 1

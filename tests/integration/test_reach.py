@@ -20,9 +20,9 @@ from config.embedded.postgres import Postgres
 from orders.intake.entries import entry, write
 from orders.intake.store_switch import Mode, Standing
 from orders.journal import connect, unreachable
-from orders.journal.connection import migrate
 from orders.journal.hosts import NoPrimary, hosts_of, reach
 from orders.model import parse
+from orders.schema.migrate import migrate
 from tests.certificates import self_signed
 from tests.cluster import sql
 from tests.conftest import SMALL

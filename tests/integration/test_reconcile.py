@@ -20,7 +20,7 @@ from orders.errors import TooLate
 from orders.intake.cancel import cancel
 from orders.journal import connect
 from orders.queries import orders as order_queries
-from orders.tables_reconcile import Difference, Stage
+from orders.schema.tables.reconcile import Difference, Stage
 from tests.integration.test_delivery import MEDICINE, Bench
 from workers import delivery, reconcile_listing, reconcile_patience
 from workers import reconcile as reconciling

@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders.epochs import SPAN, functions, rebase
 from orders.journal import connect, transactional
+from orders.schema.epochs import SPAN, functions, rebase
 from tests.cli import CommandLine, clean_environment, environment
 from tests.integration.test_delivery import Bench, Kind, Scripted, always
 from tests.waiting import auntil

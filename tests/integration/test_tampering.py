@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
 from orders.journal import connect, transactional
-from orders.tables_proof import SEALED, seals
+from orders.schema.tables.proof import SEALED, seals
 from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import Bench
 from tests.integration.test_seals import KEY, as_superuser, on_bench, seal, some_life

@@ -119,7 +119,7 @@ def _known(ctx: typer.Context, backend: str | None, number: int | None) -> Run:
 def _ask(ctx: typer.Context, run: Run, silence: float) -> Run:
     """Ask what the run has not asked yet, with a bar; Ctrl-C cuts it short."""
     from orders.errors import RelaisError
-    from orders.tables_reconcile import Stage
+    from orders.schema.tables.reconcile import Stage
     from workers.cli import show
 
     if run.state != Stage.RUNNING:

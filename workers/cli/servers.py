@@ -51,7 +51,7 @@ def migrate(ctx: typer.Context) -> None:
     As RELAIS_OWNER_URL where that is set; the user of RELAIS_DATABASE_URL then gets what it needs and no more, and is
     made when there is none. Safe to run again, and from many places at once.
     """
-    from orders.journal.connection import migrate as bring_up
+    from orders.schema.migrate import migrate as bring_up
     from workers.cli import show
 
     settings = settings_of(ctx)

@@ -13,8 +13,8 @@ from typing import Any, Final
 from prometheus_client.metrics_core import Metric
 
 from orders.queries.orders import PRIORITIES
+from orders.schema.tally_triggers import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
 from orders.states import BACKLOG, Reason, State
-from orders.tallying import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
 from workers.erp.port import Evidence, Kind
 from workers.monitoring.catalogue import Bin, Labels, family, histogram
 from workers.monitoring.figures import Figures, Tally

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.tables_proof import SEALED, seals
+from orders.schema.tables.proof import SEALED, seals
 from workers.proof.anchored import Anchored
 from workers.proof.content import BELATED, FORMATS, Progress, contents, differences
 from workers.proof.keys import Keys

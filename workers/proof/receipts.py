@@ -17,7 +17,7 @@ from jwt.exceptions import PyJWTError
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.tables_trust import receipt_keys
+from orders.schema.tables.trust import receipt_keys
 from workers.proof.content import AT_ONCE, Progress
 
 MOST_NAMED: Final = 20

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import select, text
 
-from orders.tables_proof import seals
+from orders.schema.tables.proof import seals
 from workers.proof.keys import Keys, SealKey
 
 FORMAT: Final = 1  # of what a new seal covers and how it is written; `workers.proof.content` keeps the older ones

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.journal import connect, unreachable
-from orders.tables_proof import SEALED
+from orders.schema.tables.proof import SEALED
 from workers.background import Background
 from workers.proof.anchors import Place, place_of
 from workers.proof.keys import keys_of

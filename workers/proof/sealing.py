@@ -18,10 +18,10 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.epochs import SPAN
 from orders.journal import transactional
 from orders.journal.connection import SURE
-from orders.tables_proof import seals
+from orders.schema.epochs import SPAN
+from orders.schema.tables.proof import seals
 from workers.operations import operator, record
 from workers.proof.anchors import AnchorDown, Place
 from workers.proof.content import contents

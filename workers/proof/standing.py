@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 
 from config.settings import Settings
 from orders.journal import Source, reading_from
-from orders.tables_proof import SEALED, anchors
+from orders.schema.tables.proof import SEALED, anchors
 from workers.proof.seal import LAST
 
 MOST: Final = 100_000  # rows of a table that are counted

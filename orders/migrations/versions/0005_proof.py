@@ -42,7 +42,7 @@ STATEMENTS = [
 )""",
     """COMMENT ON TABLE seals IS 'the chain that closes block after block; append-only'""",
     """COMMENT ON COLUMN seals.format IS 'of what it covers and how that is written'""",
-    """COMMENT ON COLUMN seals.epoch IS 'of the transactions'' numbers, see orders.epochs'""",
+    """COMMENT ON COLUMN seals.epoch IS 'of the transactions'' numbers, see orders.schema.epochs'""",
     """COMMENT ON COLUMN seals.to_tx IS 'the first that is not in the block'""",
     """COMMENT ON COLUMN seals.tables IS 'of each table its rows and the SHA-256 of their bytes'""",
     """COMMENT ON COLUMN seals.why IS 'of a break in the chain, or an operator''s word on one'""",

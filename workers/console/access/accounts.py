@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import Fault, Malformed, NotFound, NotSo
 from orders.journal import transactional
-from orders.tables_console import accounts, console_sessions
+from orders.schema.tables.console import accounts, console_sessions
 from workers.console.access.people import Role
 from workers.operations import record
 

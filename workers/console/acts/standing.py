@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
-from orders.tables import backends
+from orders.schema.tables.core import backends
 from workers import quarantine
 from workers.console.desk import Desk
 from workers.console.search.masking import held

@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 from orders.errors import NotFound
 from orders.journal import Source, reading_from
 from orders.queries.orders import WAITING
-from orders.tables_reconcile import reconciliations
+from orders.schema.tables.reconcile import reconciliations
 from workers.reconcile_runs import COLUMNS, FIRST, Run
 from workers.replay import CHOSEN, Choice
 

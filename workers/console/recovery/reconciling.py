@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.durations import instant
 from orders.errors import Fault, Malformed, NotSo
 from orders.journal import transactional
-from orders.tables_reconcile import Stage
+from orders.schema.tables.reconcile import Stage
 from workers import reconcile, reconcile_resend, reconcile_runs
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running, Stopped

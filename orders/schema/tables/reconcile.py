@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, Integer, Table, Text, Uuid
 
+from orders.schema.tables.core import NOW, Instant, metadata
 from orders.states import listed
-from orders.tables import NOW, Instant, metadata
 
 
 class Stage(StrEnum):

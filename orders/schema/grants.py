@@ -16,17 +16,17 @@ from typing import Final
 
 from sqlalchemy import URL, Connection, Table, text
 
-from orders.causes import FUNCTIONS
-from orders.epochs import functions
 from orders.errors import NotSo
-from orders.guards import APPEND_ONLY
-from orders.tables import metadata
-from orders.tables_causes import cause_tallies
-from orders.tables_console import console_logins, console_sessions
-from orders.tables_front import webhooks
-from orders.tables_samples import samples
-from orders.tables_tallies import tallies
-from orders.tables_workers import workers
+from orders.schema.cause_triggers import FUNCTIONS
+from orders.schema.epochs import functions
+from orders.schema.tables.causes import cause_tallies
+from orders.schema.tables.clients import webhooks
+from orders.schema.tables.console import console_logins, console_sessions
+from orders.schema.tables.core import metadata
+from orders.schema.tables.samples import samples
+from orders.schema.tables.tallies import tallies
+from orders.schema.tables.workers import workers
+from orders.schema.triggers import APPEND_ONLY
 
 # Rows that go; every other table keeps what it has.
 DELETED: Final = (webhooks, tallies, workers, console_sessions, console_logins, samples, cause_tallies)

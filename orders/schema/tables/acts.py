@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, Index, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orders.tables import Instant, metadata
+from orders.schema.tables.core import Instant, metadata
 
 CLOCK = text("clock_timestamp()")
 

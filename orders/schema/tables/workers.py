@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Integer, Table, Text
 
-from orders.tables import NOW, Instant, metadata
+from orders.schema.tables.core import NOW, Instant, metadata
 
 workers = Table(
     "workers",

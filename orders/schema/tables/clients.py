@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from orders.tables import NOW, Instant, metadata
+from orders.schema.tables.core import NOW, Instant, metadata
 
 clients = Table(
     "clients",

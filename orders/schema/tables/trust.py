@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-from orders.tables import NOW, Instant, metadata, sealed
+from orders.schema.tables.core import NOW, Instant, metadata, sealed
 
 receipt_keys = Table(
     "receipt_keys",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orders.tables import Instant, attempts, metadata, operations, orders, receipts
-from orders.tables_trust import evidence
+from orders.schema.tables.core import Instant, attempts, metadata, operations, orders, receipts
+from orders.schema.tables.trust import evidence
 
 SEALED = (orders, attempts, receipts, operations, evidence)
 
@@ -19,7 +19,7 @@ seals = Table(
     metadata,
     Column("block", BigInteger, primary_key=True, autoincrement=False),
     Column("format", SmallInteger, nullable=False, comment="of what it covers and how that is written"),
-    Column("epoch", Integer, nullable=False, comment="of the transactions' numbers, see orders.epochs"),
+    Column("epoch", Integer, nullable=False, comment="of the transactions' numbers, see orders.schema.epochs"),
     Column("from_tx", BigInteger, nullable=False),
     Column("to_tx", BigInteger, nullable=False, comment="the first that is not in the block"),
     Column("tables", JSONB, nullable=False, comment="of each table its rows and the SHA-256 of their bytes"),

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orders.tables import NOW, Instant, metadata
+from orders.schema.tables.core import NOW, Instant, metadata
 
 replays = Table(
     "replays",

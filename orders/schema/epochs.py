@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-from orders.tables_proof import SEALED
+from orders.schema.tables.proof import SEALED
 
 SPAN: Final = 1 << 48  # transactions of an epoch; a cluster that writes 100,000 a second needs 89 years for them
 

@@ -1,6 +1,6 @@
 """The journal's table of tallies: what happened, counted where it was written, so that reading the counts is cheap.
 
-Triggers (`orders.tallying`) add a row for each group that a statement wrote, in its transaction: no row is ever
+Triggers (`orders.schema.tally_triggers`) add a row for each group that a statement wrote, in its transaction: no row is ever
 updated, so no transaction waits for another, and every snapshot holds just what its other tables hold. The leading
 dispatcher sums the rows up now and then.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Table, Text
 
-from orders.tables import metadata
+from orders.schema.tables.core import metadata
 
 tallies = Table(
     "tallies",

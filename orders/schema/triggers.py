@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from orders.schema.tables.acts import acts
+from orders.schema.tables.causes import cause_notes, cause_tallies, causes
+from orders.schema.tables.clients import asides
+from orders.schema.tables.console import accounts, console_logins, console_secrets, console_sessions
+from orders.schema.tables.core import attempts, events, operations, orders, receipts
+from orders.schema.tables.products import order_products, products_known
+from orders.schema.tables.proof import seals
+from orders.schema.tables.reconcile import findings
+from orders.schema.tables.replays import replays
+from orders.schema.tables.samples import samples
+from orders.schema.tables.tallies import tallies
+from orders.schema.tables.trust import evidence
+from orders.schema.tables.workers import workers
 from orders.states import TRANSITIONS, State, listed
-from orders.tables import attempts, events, operations, orders, receipts
-from orders.tables_acts import acts
-from orders.tables_causes import cause_notes, cause_tallies, causes
-from orders.tables_console import accounts, console_logins, console_secrets, console_sessions
-from orders.tables_front import asides
-from orders.tables_products import order_products, products_known
-from orders.tables_proof import seals
-from orders.tables_reconcile import findings
-from orders.tables_replays import replays
-from orders.tables_samples import samples
-from orders.tables_tallies import tallies
-from orders.tables_trust import evidence
-from orders.tables_workers import workers
 
 APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings, evidence, cause_notes)
 # What changes as it may, named here so that the metadata is whole.
