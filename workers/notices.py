@@ -21,9 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
 from orders.journal import transactional
-from orders.notice import payload
 from orders.schema.tables.clients import webhooks
-from orders.webhooks import HOLDING, NOTICES_DUE
+from orders.webhooks.endpoints import HOLDING, NOTICES_DUE
+from orders.webhooks.payload import payload
 from workers.webhook_fate import Answer, Fate, Health, backoff, decide, judge
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.retry_after import pause_asked
 from config.settings import Settings
 from orders.journal import insist, unreachable
-from orders.notice import signed, trial
+from orders.webhooks.payload import signed, trial
 from workers.notices import Errand, Notice, claim, settle
 from workers.webhook_fate import Answer
 

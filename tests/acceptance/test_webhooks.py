@@ -16,9 +16,9 @@ from standardwebhooks import Webhook
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
-from orders import webhooks
 from orders.queries import orders as order_queries
 from orders.queries import webhooks as webhook_queries
+from orders.webhooks import endpoints
 from tests.acceptance.running import Relais, up
 from tests.waiting import until
 
@@ -95,12 +95,12 @@ def relais(leash: Leash) -> Iterator[Relais]:
 def receiver(relais: Relais) -> Iterator[Receiver]:
     receiver = Receiver()
     url = f"http://127.0.0.1:{receiver.port}/hooks"
-    receiver.secret = relais.journal(lambda engine: webhooks.add(engine, "front", url))
+    receiver.secret = relais.journal(lambda engine: endpoints.add(engine, "front", url))
     receiver.up()
     yield receiver
     receiver.answering.set()
     receiver.down()
-    relais.journal(lambda engine: webhooks.remove(engine, "front"))
+    relais.journal(lambda engine: endpoints.remove(engine, "front"))
 
 
 def all_told(relais: Relais, receiver: Receiver, ids: list[UUID], timeout: float = 60) -> None:

@@ -18,13 +18,13 @@ from standardwebhooks import Webhook
 
 from config.celeryconfig import NOTICES
 from config.settings import Settings
-from orders import webhooks
 from orders.access import clients
 from orders.errors import Malformed, NotFound
 from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
 from orders.queries import webhooks as webhook_queries
+from orders.webhooks import endpoints
 from tests.cli import CommandLine, environment
 from tests.erp import raw_server, read_request, response
 from tests.waiting import auntil, until
@@ -84,7 +84,7 @@ class Bench:
     async def client(self, name: str, url: str) -> str:
         """A client with a webhook; returns the secret."""
         await clients.add(self.engine, name)
-        return await webhooks.add(self.engine, name, url)
+        return await endpoints.add(self.engine, name, url)
 
     async def accept(self, count: int = 1, client: str = "front", **fields: object) -> list[UUID]:
         intake = Intake(self.engine, self.settings.backend)
@@ -341,7 +341,7 @@ def test_410_disables_at_once_and_enabling_tells_all_that_waited(
             figures = await webhook_queries.figures(bench.engine)
             assert (figures["disabled"], figures["waiting"], figures["oldest"] is None) == (1, 5, False)
             receiver.answer = lambda event: OK
-            await webhooks.enable(bench.engine, "front")
+            await endpoints.enable(bench.engine, "front")
             await bench.tell_all()
             assert (await bench.untold(), set(receiver.orders)) == (0, set(ids))
 
@@ -364,7 +364,7 @@ def test_a_week_of_failure_disables_with_a_warning_and_drops_nothing(
                 assert (await bench.standing())["standing"] == standing
             assert await bench.untold() == 2
             receiver.answer = lambda event: OK
-            await webhooks.enable(bench.engine, "front")
+            await endpoints.enable(bench.engine, "front")
             await bench.tell_all()
             assert await bench.untold() == 0
 
@@ -380,7 +380,7 @@ def test_what_an_operator_disabled_stays_as_it_is_whatever_was_on_its_way(on_ben
         async with bench.receiver():
             await bench.delivered(2)
             (errand,) = await notices.claim(bench.engine, await bench.take(), bench.settings)
-            await webhooks.disable(bench.engine, "front", "they asked")
+            await endpoints.disable(bench.engine, "front", "they asked")
             before = await bench.standing()
             answers = [Answer(True, "answered 204", 204), Answer(False, "answered 500", 500)]
             await notices.settle(bench.engine, errand, answers, bench.settings)
@@ -521,12 +521,12 @@ def test_while_a_secret_is_rotated_both_sign(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         async with bench.receiver() as receiver:
             old: str = receiver.secret
-            new = await webhooks.rotate(bench.engine, "front")
+            new = await endpoints.rotate(bench.engine, "front")
             with pytest.raises(Malformed):
-                await webhooks.rotate(bench.engine, "front")
+                await endpoints.rotate(bench.engine, "front")
             await bench.delivered()
             await bench.tell()
-            await webhooks.finish_rotation(bench.engine, "front")
+            await endpoints.finish_rotation(bench.engine, "front")
             await bench.delivered()
             await bench.tell()
             (both, first), (one, second) = receiver.got
@@ -535,7 +535,7 @@ def test_while_a_secret_is_rotated_both_sign(on_bench: OnBench) -> None:
             Webhook(new).verify(second, one)
             assert len(one["webhook-signature"].split()) == 1
             with pytest.raises(NotFound):
-                await webhooks.rotate(bench.engine, "nobody")
+                await endpoints.rotate(bench.engine, "nobody")
 
     on_bench(work)
 
@@ -545,14 +545,14 @@ def test_a_webhook_that_was_removed_leaves_its_notices_for_the_next(on_bench: On
         async with bench.receiver() as receiver:
             ids = await bench.delivered(2)
             (errand,) = await notices.claim(bench.engine, await bench.take(), bench.settings)
-            url = (await webhooks.target(bench.engine, "front"))[0]
-            await webhooks.remove(bench.engine, "front")
+            url = (await endpoints.target(bench.engine, "front"))[0]
+            await endpoints.remove(bench.engine, "front")
             await notices.settle(bench.engine, errand, [Answer(False, "no connection")] * 2, bench.settings)
             await bench.sql(NOW_DUE)
             assert await bench.tell() == 0
             (row,) = await webhook_queries.waiting(bench.engine)
             assert (row["client"], row["notices"]) == ("front", 2)
-            await webhooks.add(bench.engine, "front", url)
+            await endpoints.add(bench.engine, "front", url)
             await bench.tell()
             assert set(receiver.orders) == set(ids)
 

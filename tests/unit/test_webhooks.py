@@ -12,9 +12,9 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from config.settings import Settings
-from orders import webhooks
 from orders.errors import Malformed
-from orders.notice import new_secret, payload, signed
+from orders.webhooks import endpoints
+from orders.webhooks.payload import new_secret, payload, signed
 from workers.webhook_fate import Answer, Health, backoff, decide, judge
 
 DOCS = Path(__file__).parents[2] / "docs" / "webhooks.md"
@@ -148,7 +148,7 @@ def test_what_the_docs_show_is_what_is_told() -> None:
     ],
 )
 def test_urls_that_may_be_told(url: str) -> None:
-    assert webhooks.check(url) == url
+    assert endpoints.check(url) == url
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ def test_urls_that_may_be_told(url: str) -> None:
 )
 def test_urls_that_may_not(url: str) -> None:
     with pytest.raises(Malformed) as refused:
-        webhooks.check(url)
+        endpoints.check(url)
     assert [fault.field for fault in refused.value.faults] == ["url"]
 
 
 def test_plain_http_elsewhere_is_for_an_operator_to_allow() -> None:
-    assert webhooks.check("http://hooks.internal/", plain_http=True)
+    assert endpoints.check("http://hooks.internal/", plain_http=True)
     with pytest.raises(Malformed):
-        webhooks.check("http://user:word@hooks.internal/", plain_http=True)
+        endpoints.check("http://user:word@hooks.internal/", plain_http=True)
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,10 @@ def add(ctx: typer.Context, client: Client, url: Url, as_json: Json = False) -> 
     """Tell a client of its orders at a URL. The secret that signs what is told is shown this once."""
 
     async def act(engine: AsyncEngine, settings: Settings) -> str:
-        from orders import webhooks
+        from orders.webhooks import endpoints
 
-        webhooks.check(url, plain_http=settings.webhook_plain_http)
-        return await webhooks.add(engine, client, url, _recording("webhook add", client, {"host": _host(url)}))
+        endpoints.check(url, plain_http=settings.webhook_plain_http)
+        return await endpoints.add(engine, client, url, _recording("webhook add", client, {"host": _host(url)}))
 
     _show_secret(client, on_journal(ctx, act), as_json)
 
@@ -48,10 +48,10 @@ def move(ctx: typer.Context, client: Client, url: Url) -> None:
     """Tell a client at another URL, with the same secret."""
 
     async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders import webhooks
+        from orders.webhooks import endpoints
 
-        webhooks.check(url, plain_http=settings.webhook_plain_http)
-        await webhooks.move(engine, client, url, _recording("webhook move", client, {"host": _host(url)}))
+        endpoints.check(url, plain_http=settings.webhook_plain_http)
+        await endpoints.move(engine, client, url, _recording("webhook move", client, {"host": _host(url)}))
 
     on_journal(ctx, act)
     _say(f"{client} is told at the new URL; `relais webhook enable {client}` tries it at once.")
@@ -67,12 +67,12 @@ def rotate(
     """Make a new secret, shown this once; the old one signs as well until `rotate --finish`."""
 
     async def act(engine: AsyncEngine, settings: Settings) -> str | None:
-        from orders import webhooks
+        from orders.webhooks import endpoints
 
         also = _recording("webhook rotate", client, {"finished": finish})
         if not finish:
-            return await webhooks.rotate(engine, client, also)
-        await webhooks.finish_rotation(engine, client, also)
+            return await endpoints.rotate(engine, client, also)
+        await endpoints.finish_rotation(engine, client, also)
         return None
 
     secret = on_journal(ctx, act)
@@ -87,9 +87,9 @@ def enable(ctx: typer.Context, client: Client) -> None:
     """Try again now, a webhook that is disabled or failing: all that it was not told is due."""
 
     async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders import webhooks
+        from orders.webhooks import endpoints
 
-        await webhooks.enable(engine, client, _recording("webhook enable", client, {}))
+        await endpoints.enable(engine, client, _recording("webhook enable", client, {}))
 
     on_journal(ctx, act)
     _say(f"The webhook of {client} is enabled, and what it was not told is due.")
@@ -102,9 +102,9 @@ def disable(
     """Tell a client nothing until its webhook is enabled; what it is to be told waits."""
 
     async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders import webhooks
+        from orders.webhooks import endpoints
 
-        await webhooks.disable(engine, client, reason, _recording("webhook disable", client, {}, reason))
+        await endpoints.disable(engine, client, reason, _recording("webhook disable", client, {}, reason))
 
     on_journal(ctx, act)
     _say(f"The webhook of {client} is disabled; its notices wait.")
@@ -119,9 +119,9 @@ def remove(ctx: typer.Context, client: Client, yes: Yes = False) -> None:
     confirm(f"Remove the webhook of {client}? Its secret is gone with it.", yes)
 
     async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders import webhooks
+        from orders.webhooks import endpoints
 
-        await webhooks.remove(engine, client, _recording("webhook remove", client, {}))
+        await endpoints.remove(engine, client, _recording("webhook remove", client, {}))
 
     on_journal(ctx, act)
     _say(f"The webhook of {client} is removed.")
@@ -183,10 +183,10 @@ def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
     from workers.cli import show
 
     async def act(engine: AsyncEngine, settings: Settings) -> Answer:
-        from orders import webhooks
+        from orders.webhooks import endpoints
         from workers.telling import try_out
 
-        url, secrets = await webhooks.target(engine, client)
+        url, secrets = await endpoints.target(engine, client)
         answer = await try_out(client, url, secrets, settings.webhook_timeout)
         async with engine.connect() as connection:
             await _recording("webhook test", client, {"answer": answer.says})(connection)

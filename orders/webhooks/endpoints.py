@@ -18,9 +18,9 @@ from yarl import URL
 
 from orders.errors import Fault, Malformed, NotFound, RelaisError
 from orders.journal import transactional
-from orders.notice import new_secret
 from orders.schema.tables.clients import clients, webhooks
 from orders.schema.triggers import NOTICE_CHANNEL
+from orders.webhooks.payload import new_secret
 
 Also = Callable[[AsyncConnection], Awaitable[None]]
 HOLDING: Final = UUID(int=1)  # the lease of a notice that holds its client's others back until it is due
