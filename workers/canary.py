@@ -138,7 +138,7 @@ class Canary(Background):
 
 async def hangs(settings: Settings, pid: int) -> None:
     """Return once the worker with this pid, on this host, hangs."""
-    from workers.app import create_app  # which is no business of a worker that only listens to itself
+    from workers.worker import create_app  # which is no business of a worker that only listens to itself
 
     publisher = Publisher(await asyncio.to_thread(create_app, settings), settings)
     watch = Watch(settings, pid, publisher, liveness.ask, START)

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from workers import liveness
-from workers.app import create_app
 from workers.publishing import Publisher
+from workers.worker import create_app
 
 LOOK: Final = 0.05  # seconds between two looks for answers
 NOW: Final = text("SELECT clock_timestamp() AS now, current_setting('transaction_read_only') = 'on' AS read_only")

@@ -23,7 +23,7 @@ from tests.cli import command, environment, running
 from tests.integration.test_liveness import QUICK, asked, fresh
 from tests.waiting import until
 from workers import liveness
-from workers.app import create_app
+from workers.worker import create_app
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(300)]
 

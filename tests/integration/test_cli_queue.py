@@ -13,9 +13,9 @@ import redis
 from config.celeryconfig import NORMAL, NOTICES, URGENT, queue_of
 from config.settings import Settings
 from tests.cli import CommandLine, environment
-from workers.app import create_app
 from workers.spill import RECORDS
 from workers.waiting import read
+from workers.worker import create_app
 
 QUEUE = queue_of(NORMAL, "erp")
 GARBAGE = b'{"body": "\x1b[2J'

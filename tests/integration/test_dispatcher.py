@@ -21,9 +21,9 @@ from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
 from tests.waiting import until
-from workers.app import create_app
 from workers.dispatcher import LEADER_LOCK, Dispatcher
 from workers.publishing import Publisher
+from workers.worker import create_app
 
 NORMAL, URGENT = queue_of(NORMALS, "erp"), queue_of(URGENTS, "erp")
 

@@ -25,9 +25,9 @@ from tests.acceptance.supervised import query
 from tests.cli import CommandLine, command, environment, running
 from tests.waiting import until
 from workers import liveness
-from workers.app import create_app
 from workers.canary import Hearing
 from workers.publishing import Publisher
+from workers.worker import create_app
 
 QUICK = {
     "erp_url": "http://127.0.0.1:1",

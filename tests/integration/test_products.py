@@ -19,7 +19,7 @@ from orders.journal import connect, transactional
 from orders.model import parse
 from orders.queries.products import LOCK, Filling, complete_at, holding, products_in
 from tests.waiting import auntil, until
-from workers.indexer import Indexer
+from workers.product_indexer import Indexer
 
 DOLIPRANE, OTHER = "3400937318044", "3400938615470"
 NEWEST = UUID(int=(1 << 128) - 1)

@@ -45,7 +45,7 @@ def worker(
         from workers.supervised import supervise as keep_running
 
         raise typer.Exit(keep_running(settings, ctx.obj))
-    from workers.app import run_worker
+    from workers.worker import run_worker
 
     raise typer.Exit(run_worker(settings))
 

@@ -21,9 +21,9 @@ from config.settings.routes_file import load_backends
 from config.telemetry import logs, traces
 from workers.canary import Canary
 from workers.dispatcher import Dispatcher
-from workers.indexer import Indexer
 from workers.liveness import node
 from workers.notify import READY, STOPPING, notify
+from workers.product_indexer import Indexer
 from workers.proof.sealer import Sealer
 from workers.publishing import Publisher
 from workers.tasks import add_tasks
