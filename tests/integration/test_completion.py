@@ -79,7 +79,7 @@ def test_each_shell_gets_a_script_that_it_understands(env: dict[str, str], tmp_p
 
 def test_completing_imports_nothing_heavy() -> None:
     heavy = {"sqlalchemy", "asyncpg", "celery", "kombu", "aiohttp", "fastapi", "pydantic", "tornado"}
-    check = f"import sys, workers.cli.app, workers.cli.completing as c; print({heavy!r} & set(sys.modules))"
+    check = f"import sys, workers.cli.app, workers.cli.completion as c; print({heavy!r} & set(sys.modules))"
     env = {**os.environ, "_RELAIS_COMPLETE": "complete_bash", "COMP_WORDS": "relais dead list --reason "}
     found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, env=env)
     assert found.stdout.strip() == "set()"

@@ -26,7 +26,7 @@ from workers.console.acts import rows, running
 CONSOLE = """
 import asyncio, sys
 from config.settings import Settings
-from workers.cli.serving import serve_console
+from workers.cli.http_server import serve_console
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Preview
 from workers.console.acts.registry import ACTS

@@ -19,10 +19,10 @@ from config.settings import ENDPOINTS, MissingSetting, Settings
 from orders.errors import Fault, JournalDown, Malformed, NotFound
 from orders.rules.catalogue import BadList
 from tests.cli import CommandLine
-from workers.cli import sending, show
+from workers.cli import show, submit_file
 from workers.cli.app import app
 from workers.cli.failure import BAD, UNABLE, Failure, explain
-from workers.cli.sending import lines_of
+from workers.cli.submit_file import lines_of
 from workers.erp.sim import Dial
 from workers.status import hindrance
 
@@ -238,8 +238,8 @@ def test_lines_keep_their_numbers_and_blank_ones_are_left_out(texts: list[bytes]
 def test_a_line_that_is_too_long_costs_only_itself_and_no_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "LIMIT", 1000)
-    monkeypatch.setattr(sending, "CHUNK", 64)
+    monkeypatch.setattr(submit_file, "LIMIT", 1000)
+    monkeypatch.setattr(submit_file, "CHUNK", 64)
     file = tmp_path / "orders"
     file.write_bytes(b"first\n" + b"x" * 5000 + b"\nlast\n" + b"y" * 1001)
     descriptor = os.open(file, os.O_RDONLY)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli import completing
+from workers.cli import completion
 from workers.cli.failure import Failure
 from workers.cli.session import Json, on_journal, settings_of
 
@@ -30,7 +30,7 @@ SHOWN = ("name", "role", "login", "created_at", "changed_at", "disabled_at", "se
 
 New = Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits, dot, dash, underscore and @.")]
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", autocompletion=completing.accounts, help="As `relais account list` shows it.")
+    str, typer.Argument(metavar="NAME", autocompletion=completion.accounts, help="As `relais account list` shows it.")
 ]
 Secret = Annotated[
     Path | None,
@@ -43,7 +43,7 @@ ROLES = "viewer looks, operator acts, approver also lets go."
 def add(
     ctx: typer.Context,
     name: New,
-    role: Annotated[str, typer.Option(autocompletion=completing.roles, help=ROLES)],
+    role: Annotated[str, typer.Option(autocompletion=completion.roles, help=ROLES)],
     oidc: Annotated[
         str | None, typer.Option(metavar="SUBJECT", help="Comes by the identity provider, which knows them as that.")
     ] = None,
@@ -85,7 +85,7 @@ def listed(ctx: typer.Context, as_json: Json = False) -> None:
 def role(
     ctx: typer.Context,
     name: Name,
-    new: Annotated[str, typer.Argument(metavar="ROLE", autocompletion=completing.roles, help=ROLES)],
+    new: Annotated[str, typer.Argument(metavar="ROLE", autocompletion=completion.roles, help=ROLES)],
 ) -> None:
     """Give an account another role; it is logged out."""
     from workers.console.access import accounts

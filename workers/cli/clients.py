@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli import completing
+from workers.cli import completion
 from workers.cli.failure import Failure
 from workers.cli.grants import changes_of, overlap_of, pharmacies_of, row_of, scopes_of, told_of
 from workers.cli.session import Json, Yes, confirm, on_journal
@@ -30,13 +30,13 @@ client = typer.Typer(no_args_is_help=True, help="Who may hand over orders.")
 SHOWN = ("client", "key", "scopes", "created_at", "expires_at", "last_used_at", "pharmacies", "rate")
 
 Name = Annotated[
-    str, typer.Argument(autocompletion=completing.clients, help="Letters, digits, dot, dash and underscore.")
+    str, typer.Argument(autocompletion=completion.clients, help="Letters, digits, dot, dash and underscore.")
 ]
 Scopes = Annotated[
     list[str] | None,
     typer.Option(
         "--scope",
-        autocompletion=completing.scopes,
+        autocompletion=completion.scopes,
         help="What its keys open: orders:write, orders:read, ops. As often as needed.",
     ),
 ]
@@ -126,7 +126,7 @@ def listed(ctx: typer.Context, as_json: Json = False) -> None:
 def rotate(
     ctx: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(autocompletion=completing.clients, help="The client; or say --all.")
+        str | None, typer.Argument(autocompletion=completion.clients, help="The client; or say --all.")
     ] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Every client that has a key in force.")] = False,
     overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old keys stay in force.")] = "24h",

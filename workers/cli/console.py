@@ -13,7 +13,7 @@ def console(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
     Whoever comes in needs an account: relais account add NAME.
     """
-    from workers.cli.serving import serve_console
+    from workers.cli.http_server import serve_console
 
     settings = settings_of(ctx, "console")
     serve_console(settings, host or settings.console_host, settings.console_port if port is None else port)

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from orders.states import Reason, State
-from workers.cli.completing import backends
+from workers.cli.completion import backends
 from workers.cli.failure import BAD, Failure
 from workers.cli.recovery import Older, Why, Younger, again, preview
 from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal

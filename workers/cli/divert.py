@@ -11,7 +11,7 @@ from uuid import UUID
 
 import typer
 
-from workers.cli.completing import backends
+from workers.cli.completion import backends
 from workers.cli.failure import BAD, Failure
 from workers.cli.recovery import Older, Younger
 from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal

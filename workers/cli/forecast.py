@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from config.durations import duration, span
-from workers.cli.completing import backends
+from workers.cli.completion import backends
 from workers.cli.failure import BAD
 from workers.cli.session import Json, of_backend, on_journal
 

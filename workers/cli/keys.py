@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli.completing import backends
+from workers.cli.completion import backends
 from workers.cli.failure import Failure
 from workers.cli.session import Json, on_journal
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from config.durations import duration
-from workers.cli.completing import backends
+from workers.cli.completion import backends
 from workers.cli.failure import BAD
 from workers.cli.session import Json, backend_of, on_journal, settings_of
 

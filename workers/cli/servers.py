@@ -67,7 +67,7 @@ def api(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     POST /orders is answered 202 once the order is on the journal's disk.
     """
     from orders.intake.routing import open_routing
-    from workers.cli.serving import serve_api
+    from workers.cli.http_server import serve_api
 
     settings = settings_of(ctx, "api")
     open_routing(settings)  # a list that cannot be used is said here, in one sentence

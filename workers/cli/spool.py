@@ -36,12 +36,12 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show how many orders wait, since when, and which ones the intake refused and why."""
-    from workers.cli import intake, show
+    from workers.cli import intake_client, show
 
     if metrics:
-        sys.stdout.write(intake.run(_metrics(intake.spool_at(settings_of(ctx), path))))
+        sys.stdout.write(intake_client.run(_metrics(intake_client.spool_at(settings_of(ctx), path))))
         return
-    report = intake.run(_status(intake.spool_at(settings_of(ctx), path)))
+    report = intake_client.run(_status(intake_client.spool_at(settings_of(ctx), path)))
     if as_json:
         show.document(report)
         return
@@ -67,13 +67,13 @@ def flush(
     Exit 0 when nothing waits any more, 1 when the intake refused orders (they stay, see `status`), 2 when orders
     still wait because the intake is away or refuses the key.
     """
-    from workers.cli import intake, show
+    from workers.cli import intake_client, show
 
     settings = settings_of(ctx)
-    place, secret = url or intake.api_url(settings), intake.api_key(key)
-    kept_in = intake.spool_at(settings, path)
-    intake.must_exist(kept_in)
-    counts, left, trouble = intake.run(_flush(place, secret, kept_in, patience))
+    place, secret = url or intake_client.api_url(settings), intake_client.api_key(key)
+    kept_in = intake_client.spool_at(settings, path)
+    intake_client.must_exist(kept_in)
+    counts, left, trouble = intake_client.run(_flush(place, secret, kept_in, patience))
     report = {name: counts[name] for name in ("accepted", "repeated", "conflict", "malformed", "forbidden")}
     if as_json:
         show.document({**report, "waiting": left.waiting, "refused": left.refused, "trouble": trouble})
@@ -96,18 +96,18 @@ def export(
     path: SpoolPath = None,
 ) -> None:
     """Write the orders that wait as NDJSON, in order, which `relais submit` reads again. They stay in the spool."""
-    from workers.cli import intake, show
+    from workers.cli import intake_client, show
 
     if remove and not (refused and to):
         raise Failure("--remove goes with --refused and --to: an order that waits leaves the spool when it is taken")
-    count = intake.run(_export(intake.spool_at(settings_of(ctx), path), to, refused, remove))
+    count = intake_client.run(_export(intake_client.spool_at(settings_of(ctx), path), to, refused, remove))
     show.say(f"{count:,} orders written")
 
 
 async def _status(path: Path) -> dict[str, Any]:
-    from workers.cli import intake
+    from workers.cli import intake_client
 
-    async with intake.looking_into(path) as found:
+    async with intake_client.looking_into(path) as found:
         standing = await found.standing()
         refusals: list[dict[str, Any]] = []
         while len(refusals) < LISTED and (page := await found.refused(refusals[-1]["number"] if refusals else 0)):
@@ -124,9 +124,9 @@ async def _status(path: Path) -> dict[str, Any]:
 
 async def _metrics(path: Path) -> str:
     from orders.client_metrics import render
-    from workers.cli import intake
+    from workers.cli import intake_client
 
-    async with intake.looking_into(path) as found:
+    async with intake_client.looking_into(path) as found:
         return render(await found.standing())
 
 
@@ -149,7 +149,7 @@ async def _flush(url: str, key: str, path: Path, patience: float) -> tuple[Count
     from collections import Counter
 
     from orders.client.answers import kind_of
-    from workers.cli import intake
+    from workers.cli import intake_client
     from workers.cli.progress import bar
 
     counts: Counter[str] = Counter()
@@ -157,7 +157,7 @@ async def _flush(url: str, key: str, path: Path, patience: float) -> tuple[Count
     def heard(number: int, outcome: Outcome) -> None:
         counts[kind_of(outcome)] += 1
 
-    async with intake.client(url, key, path, heard) as client:
+    async with intake_client.client(url, key, path, heard) as client:
         first = (await client.spool.standing()).waiting
         with bar("flush", first) as shown:
             left = await client.flush(
@@ -169,9 +169,9 @@ async def _flush(url: str, key: str, path: Path, patience: float) -> tuple[Count
 async def _export(path: Path, to: Path | None, refused: bool, remove: bool) -> int:
     import os
 
-    from workers.cli import intake
+    from workers.cli import intake_client
 
-    async with intake.looking_into(path) as found:
+    async with intake_client.looking_into(path) as found:
         if to is None:
             return len(await _write(found, refused, sys.stdout.buffer))
         with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

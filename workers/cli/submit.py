@@ -12,7 +12,7 @@ from workers.cli.failure import BAD, UNABLE, Failure
 from workers.cli.session import Json, settings_of
 
 if TYPE_CHECKING:
-    from workers.cli.sending import Client, Tally
+    from workers.cli.submit_file import Client, Tally
 
 SHOWN = 50  # lines not taken that the table shows; --json has more
 KINDS = ("accepted", "repeated", "spooled")
@@ -44,13 +44,13 @@ def submit(
     Exit 0 when every order is safe, in Relais or in the spool (--json tells how many in which), 1 when a line was
     refused, 2 when it had to stop.
     """
-    from workers.cli import intake, show
+    from workers.cli import intake_client, show
 
     settings = settings_of(ctx)
-    place, secret = url or intake.api_url(settings), intake.api_key(key)
-    kept_in = intake.spool_at(settings, spool)
+    place, secret = url or intake_client.api_url(settings), intake_client.api_key(key)
+    kept_in = intake_client.spool_at(settings, spool)
     began = time.monotonic()
-    tally = intake.run(_send(file, lambda heard: intake.client(place, secret, kept_in, heard), patience))
+    tally = intake_client.run(_send(file, lambda heard: intake_client.client(place, secret, kept_in, heard), patience))
     report = _report(tally, time.monotonic() - began)
     if as_json:
         show.document(report)
@@ -69,7 +69,7 @@ async def _send(file: str, client_for: Client, patience: float) -> Tally:
     import stat
 
     from workers.cli.progress import bar
-    from workers.cli.sending import send
+    from workers.cli.submit_file import send
 
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY)
     found = os.fstat(descriptor)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from workers.cli.completing import backends
+from workers.cli.completion import backends
 from workers.cli.failure import Failure
 from workers.cli.session import Json, backend_of, on_journal, settings_of
 

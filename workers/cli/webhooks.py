@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli.completing import clients
+from workers.cli.completion import clients
 from workers.cli.failure import BAD, Failure
 from workers.cli.session import Json, Yes, confirm, on_journal
 
