@@ -18,7 +18,7 @@ from tests.console import Browser, Site, text_of
 from tests.integration.test_console_search import Quiet, Work, at_console
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always, outcome
 from workers import operations
-from workers.cli.sealing import sealed
+from workers.cli.commands.trust.seal import sealed
 from workers.console.access.people import Role
 from workers.console.search import acts
 from workers.delivery import deliver

@@ -24,8 +24,8 @@ from tests.integration.test_delivery import Bench, Kind, Scripted, always
 from tests.waiting import auntil
 from workers import operations
 from workers.audit import Proof, prove
+from workers.cli.commands.trust.seal import sealed
 from workers.cli.failure import Failure
-from workers.cli.sealing import sealed
 from workers.delivery import deliver
 from workers.proof.anchors import place_of
 from workers.proof.keys import keys_of
@@ -433,7 +433,7 @@ import asyncio
 from config.settings import load
 from orders.journal import connect
 from workers.cli.failure import Failure
-from workers.cli.sealing import sealed
+from workers.cli.commands.trust.seal import sealed
 
 async def run():
     settings = load()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.cli.forecast import moment, sentence
+from workers.cli.commands.recovery.forecast import moment, sentence
 from workers.forecast import Round, Situation, Start, ends, late, paces
 from workers.forecast_arrivals import DAYS, HOUR, RECENT, WEEK, WEEKS, Arrivals, learn, steady, steps, stretch
 from workers.forecast_pace import BIN, Bin, Pace, busy, measured, unseen

@@ -9,27 +9,29 @@ from typing import Annotated
 
 import typer
 
-from workers.cli import installing, recovery, reports, servers, simulator, trust
-from workers.cli.account import account
-from workers.cli.auditing import audit
-from workers.cli.clients import client
-from workers.cli.console import console
-from workers.cli.dead import dead
-from workers.cli.divert import divert
-from workers.cli.exporter import exporter
+from workers.cli.commands.intake.clients import client
+from workers.cli.commands.intake.keys import key
+from workers.cli.commands.intake.spill import spill
+from workers.cli.commands.intake.spool import spool
+from workers.cli.commands.intake.submit import submit
+from workers.cli.commands.intake.webhooks import webhook
+from workers.cli.commands.recovery import recovery
+from workers.cli.commands.recovery.dead import dead
+from workers.cli.commands.recovery.divert import divert
+from workers.cli.commands.recovery.forecast import forecast
+from workers.cli.commands.recovery.queue import queue
+from workers.cli.commands.recovery.reconcile import reconcile
+from workers.cli.commands.recovery.replay import replay
+from workers.cli.commands.servers import secrets, servers, simulator
+from workers.cli.commands.servers.account import account
+from workers.cli.commands.servers.console import console
+from workers.cli.commands.servers.exporter import exporter
+from workers.cli.commands.servers.space import space
+from workers.cli.commands.servers.worker import worker
+from workers.cli.commands.trust import reports, trust
+from workers.cli.commands.trust.audit import audit
+from workers.cli.commands.trust.seal import seal
 from workers.cli.failure import explain
-from workers.cli.forecast import forecast
-from workers.cli.keys import key
-from workers.cli.queue import queue
-from workers.cli.reconcile import reconcile
-from workers.cli.replay import replay
-from workers.cli.sealing import seal
-from workers.cli.space import space
-from workers.cli.spill import spill
-from workers.cli.spool import spool
-from workers.cli.submit import submit
-from workers.cli.webhooks import webhook
-from workers.cli.worker import worker
 
 app = typer.Typer(
     name="relais",
@@ -52,8 +54,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "flower": servers.flower,
     "exporter": exporter,
     "console": console,
-    "secrets": installing.secrets,
-    "acl": installing.acl,
+    "secrets": secrets.secrets,
+    "acl": secrets.acl,
     "erp-sim": simulator.erp_sim,
     "submit": submit,
     "status": reports.status,

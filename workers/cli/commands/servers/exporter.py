@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from workers.cli.commands.servers.servers import Host, Port
 from workers.cli.failure import Failure
-from workers.cli.servers import Host, Port
 from workers.cli.session import settings_of
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from uuid import UUID
 import typer
 
 from orders.states import Reason, State
+from workers.cli.commands.recovery.recovery import Older, Why, Younger, again, preview
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, Failure
-from workers.cli.recovery import Older, Why, Younger, again, preview
 from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def listed(
 def shown(ctx: typer.Context, order_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Show a dead letter whole: the order, all its reasons, every attempt."""
     from workers.cli import show
-    from workers.cli.reports import show_life
+    from workers.cli.commands.trust.reports import show_life
 
     async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
         from orders.queries import orders as order_queries

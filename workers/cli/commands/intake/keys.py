@@ -60,7 +60,7 @@ def rotate(
     """Register a new public key; those in force end after the overlap."""
     from orders.access import receipt_keys
     from workers.cli import show
-    from workers.cli.grants import overlap_of
+    from workers.cli.commands.intake.client_rights import overlap_of
 
     public, lasting = receipt_keys.read_public(file.read_bytes()), overlap_of(overlap)
     name = key_id or receipt_keys.fingerprint(public)

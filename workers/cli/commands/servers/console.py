@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from workers.cli.servers import Host, Port
+from workers.cli.commands.servers.servers import Host, Port
 from workers.cli.session import settings_of
 
 

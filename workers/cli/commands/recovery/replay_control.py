@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from workers.cli.recovery import Backend, Why
+from workers.cli.commands.recovery.recovery import Backend, Why
 from workers.cli.session import Yes, backend_of, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:

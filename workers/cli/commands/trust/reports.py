@@ -117,7 +117,7 @@ def status(
 async def stand(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     """How everything stands, as one document, with the forecast of each backend that has a backlog."""
     from orders.client.settings import api_url
-    from workers.cli.forecast import report
+    from workers.cli.commands.recovery.forecast import report
     from workers.forecasting import draining
     from workers.status import status
 
@@ -131,7 +131,7 @@ async def stand(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
 def show_status(found: Mapping[str, Any]) -> None:
     """The status for people."""
     from workers.cli import show
-    from workers.cli.steps import show_replay
+    from workers.cli.commands.recovery.replay_control import show_replay
 
     if found["journal"] is None:
         headings = (

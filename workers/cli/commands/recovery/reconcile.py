@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from config.durations import duration, instant
+from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Why
 from workers.cli.failure import BAD, Failure
-from workers.cli.recovery import INTERRUPTED, Backend, Why
 from workers.cli.session import Json, Yes, of_backend, on_journal, settings_of
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def reconcile(
     Of those acknowledged since a time, and until one, now by default. Every difference is kept: missing, altered,
     unknown, and what the ERP has and was never sent. Exit 1 when there is any.
     """
-    from workers.cli.reconcile_report import report_of, show_report, show_runs
-    from workers.cli.reconcile_resend import put_back
+    from workers.cli.commands.recovery.reconcile_report import report_of, show_report, show_runs
+    from workers.cli.commands.recovery.reconcile_resend import put_back
 
     _check(since, until, resume, runs, dry_run and not resend)
     if runs:

@@ -11,9 +11,9 @@ from uuid import UUID
 
 import typer
 
+from workers.cli.commands.recovery.recovery import Older, Younger
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, Failure
-from workers.cli.recovery import Older, Younger
 from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workers.cli import completion
+from workers.cli.commands.intake.client_rights import changes_of, overlap_of, pharmacies_of, row_of, scopes_of, told_of
 from workers.cli.failure import Failure
-from workers.cli.grants import changes_of, overlap_of, pharmacies_of, row_of, scopes_of, told_of
 from workers.cli.session import Json, Yes, confirm, on_journal
 
 if TYPE_CHECKING:

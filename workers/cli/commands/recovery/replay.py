@@ -12,10 +12,10 @@ import typer
 from typer.core import TyperGroup
 
 from orders.states import Reason, State
+from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Older, Why, Younger, again, preview
+from workers.cli.commands.recovery.replay_control import STEPS, show_replay
 from workers.cli.failure import BAD
-from workers.cli.recovery import INTERRUPTED, Backend, Older, Why, Younger, again, preview
 from workers.cli.session import Json, Pharmacy, Yes, backend_of, confirm, on_journal, settings_of
-from workers.cli.steps import STEPS, show_replay
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

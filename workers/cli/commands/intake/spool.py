@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.cli.commands.intake.submit import Key, SpoolPath, Url
 from workers.cli.failure import BAD, UNABLE, Failure
 from workers.cli.session import Json, settings_of
-from workers.cli.submit import Key, SpoolPath, Url
 
 if TYPE_CHECKING:
     from collections import Counter
