@@ -41,7 +41,7 @@ def drain(
 ) -> None:
     """Wait until the backlog is empty, and report."""
     from workers.cli import show
-    from workers.cli.watching import drained
+    from workers.cli.watch.orders import drained
 
     report = on_journal(ctx, lambda engine, _: drained(engine, timeout))
     if as_json:
@@ -129,7 +129,7 @@ def again(ctx: typer.Context, choice: Choice, because: str | None, *, wait: bool
     """Replay what is chosen, and watch it until it is final when `wait`; what became of it."""
     from workers import replay as replaying
     from workers.cli import show
-    from workers.cli.watching import settled
+    from workers.cli.watch.orders import settled
 
     ids: list[UUID] = on_journal(ctx, lambda engine, _: replaying.replay(engine, choice, because))
     if not wait or not ids:

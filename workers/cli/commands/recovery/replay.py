@@ -112,7 +112,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
 def _step_by_step(ctx: typer.Context, choice: Choice, because: str | None, *, hold: bool, wait: bool) -> dict[str, Any]:
     from workers import replays
     from workers.cli import show
-    from workers.cli.watching import followed
+    from workers.cli.watch.orders import followed
     from workers.replays import Started
 
     async def begin(engine: AsyncEngine, _: object) -> Started:

@@ -104,7 +104,7 @@ def status(
     if watch:
         if as_json or check:
             raise Failure("--watch goes without --json and without --check")
-        from workers.cli.watch_status import watch_status
+        from workers.cli.watch.status import watch_status
 
         return watch_status(settings_of(ctx), every.total_seconds(), stand)
     found = on_journal(ctx, stand)

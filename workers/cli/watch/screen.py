@@ -15,7 +15,7 @@ from rich.text import Text
 
 from config.durations import age, span
 from workers.cli.show import clean
-from workers.cli.sight import FLOWS, Sight
+from workers.cli.watch.history import FLOWS, Sight
 from workers.gates import named
 
 BARS: Final = "▁▂▃▄▅▆▇█"

@@ -20,8 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.journal import connect
 from workers.cli.failure import Failure, journal_at
-from workers.cli.live import in_a_line, screen_of
-from workers.cli.sight import Sight
+from workers.cli.watch.history import Sight
+from workers.cli.watch.screen import in_a_line, screen_of
 
 LOOK: Final = 10.0  # s that a look may wait for the journal
 REDRAW: Final = 1.0  # s
