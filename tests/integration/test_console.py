@@ -14,8 +14,8 @@ from tests.console import serving, text_of
 from workers.console.access.guard import at_least
 from workers.console.access.people import Role
 from workers.console.app import create_app
-from workers.console.shielding import HEADERS
-from workers.console.words import languages
+from workers.console.i18n import languages
+from workers.console.security_headers import HEADERS
 
 ROOT = Path(__file__).parents[2]
 CONSOLE = ROOT / "workers" / "console"

@@ -21,9 +21,9 @@ from tests.waiting import auntil
 from workers.console.access.people import Person, Role
 from workers.console.acts import rows, running
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
-from workers.console.acts.registry import ACTS
-from workers.console.desk import Desk
-from workers.console.words import Words, languages
+from workers.console.i18n import Words, languages
+from workers.console.registry import ACTS
+from workers.console.state import Desk
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 SCRIPT = "<script>alert('&')</script>"

@@ -29,7 +29,7 @@ from config.settings import Settings
 from workers.cli.http_server import serve_console
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Preview
-from workers.console.acts.registry import ACTS
+from workers.console.registry import ACTS
 
 async def preview(desk, chosen, words):
     return Preview(None)

@@ -23,9 +23,9 @@ from tests.pages import Form, forms_of, links_of
 from tests.waiting import auntil
 from workers.console.access.people import Person, Role
 from workers.console.acts import rows
-from workers.console.acts.registry import ACTS
 from workers.console.dead import acts as dead
 from workers.console.recovery import lately
+from workers.console.registry import ACTS
 from workers.delivery import deliver
 from workers.erp.http import HttpErp
 from workers.operations import acting_as, record

@@ -22,15 +22,15 @@ from config.settings import Settings
 from orders.schema.migrate import migrate
 from tests.console import Browser, Site, serving, text_of
 from tests.waiting import auntil
-from workers.console import patience
+from workers.console import journal_timeout
 from workers.console.access import sessions
 from workers.console.access.sessions import COOKIE
+from workers.console.i18n import languages
 from workers.console.live import pulse, series
 from workers.console.live.known import Known
 from workers.console.live.pulse import Seen
 from workers.console.overview.telling import told
 from workers.console.recovery import lately
-from workers.console.words import languages
 
 SOON = 3.5  # seconds, on a busy machine
 FILLED = {"kind": "pause", "act": "0199a3c2-7c11-7000-8000-000000000001", "name": "erp", "backend": "erp"}
@@ -64,7 +64,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             (series, "PATIENCE", 0.4),
             (pulse, "WAIT", 0.4),
             (pulse, "SILENT", 0.3),
-            (patience, "LEAST", 0.4),
+            (journal_timeout, "LEAST", 0.4),
             (lately, "PATIENCE", 0.5),
         ):
             patch.setattr(module, name, seconds)

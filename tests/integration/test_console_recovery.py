@@ -23,9 +23,9 @@ from tests.integration.test_replays import Recovery, backlog
 from workers import reconcile_runs
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Preview, Stopped
-from workers.console.acts.registry import ACTS
+from workers.console.i18n import languages
 from workers.console.recovery import findings, ladder, lately
-from workers.console.words import languages
+from workers.console.registry import ACTS
 from workers.delivery import deliver
 from workers.erp.http import HttpErp
 from workers.erp.sim import Dial, Simulator

@@ -16,9 +16,9 @@ from tests.console import Site, serving, text_of
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always
 from workers.console import cursors
 from workers.console.access.people import Role
+from workers.console.i18n import languages
+from workers.console.masking import held, line_reason, said, tripped
 from workers.console.search import acts, asking, pharmacy
-from workers.console.search.masking import held, line_reason, said, tripped
-from workers.console.words import languages
 from workers.delivery import deliver
 from workers.erp.port import Kind
 from workers.operations import acting_as

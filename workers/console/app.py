@@ -17,14 +17,14 @@ from workers.console.access.oidc import Provider
 from workers.console.acts import pages as acts
 from workers.console.acts.running import Runner
 from workers.console.dead import pages as dead
-from workers.console.desk import Desk
-from workers.console.failing import add_handlers
+from workers.console.error_pages import add_handlers
+from workers.console.journal_timeout import Patience
 from workers.console.overview import pages as overview
-from workers.console.patience import Patience
 from workers.console.recovery import pages as recovery
 from workers.console.report import pages as report
 from workers.console.search import pages as search
-from workers.console.shielding import Shield
+from workers.console.security_headers import Shield
+from workers.console.state import Desk
 
 ROOMS = (access, overview, acts, recovery, dead, search, report)
 

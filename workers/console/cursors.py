@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.errors import Fault, Malformed
 
 if TYPE_CHECKING:
-    from workers.console.desk import Desk
+    from workers.console.state import Desk
 
 LONGEST: Final = 1024  # characters of a cursor
 MARK: Final = 16  # bytes of the HMAC

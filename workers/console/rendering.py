@@ -16,8 +16,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from config.settings import Settings
-from workers.console.search.masking import held, tripped
-from workers.console.words import Words, languages, preferred
+from workers.console.i18n import Words, languages, preferred
+from workers.console.masking import held, tripped
 
 LANGUAGE: Final = "relais-lang"  # cookies; what a person chose for this browser
 THEME: Final = "relais-theme"

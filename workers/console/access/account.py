@@ -13,8 +13,8 @@ from workers.console.access.guard import Viewer
 from workers.console.access.passwords import fault_of
 from workers.console.access.people import Person
 from workers.console.access.sessions import COOKIE
-from workers.console.desk import AtDesk, Desk
 from workers.console.rendering import LANGUAGE, page, words_of
+from workers.console.state import AtDesk, Desk
 from workers.operations import acting_as
 
 router = APIRouter(prefix="/account")

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orders.errors import Forbidden, Unauthorised
 from workers.console.access.people import Person, Role
 from workers.console.access.sessions import COOKIE, Unasked
-from workers.console.shielding import SAFE
+from workers.console.security_headers import SAFE
 
 FIELD: Final = "csrf"
 HEADER: Final = "x-csrf-token"  # for requests that are no forms

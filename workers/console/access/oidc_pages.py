@@ -15,9 +15,9 @@ from workers.console.access.addresses import address_of
 from workers.console.access.doors import enter, forget, keep, local, login_page
 from workers.console.access.oidc import BACK, Begun, NotProven, Provider, ProviderAway
 from workers.console.access.sessions import COOKIE
-from workers.console.desk import AtDesk, Desk
+from workers.console.i18n import N_
 from workers.console.rendering import words_of
-from workers.console.words import N_
+from workers.console.state import AtDesk, Desk
 
 log = logging.getLogger("relais.console")
 

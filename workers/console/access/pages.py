@@ -14,9 +14,9 @@ from workers.console.access.addresses import address_of
 from workers.console.access.doors import LOGIN, enter, forget, is_ours, keep, local, login_page, said
 from workers.console.access.guard import Viewer, check_token
 from workers.console.access.sessions import COOKIE
-from workers.console.desk import AtDesk
+from workers.console.i18n import LOCALES
 from workers.console.rendering import LANGUAGE, THEME, THEMES, words_of
-from workers.console.words import LOCALES
+from workers.console.state import AtDesk
 
 router = APIRouter()
 router.include_router(account.router)

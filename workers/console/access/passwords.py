@@ -19,7 +19,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from orders.errors import Throttled
-from workers.console.words import N_
+from workers.console.i18n import N_
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from config.settings import Settings
 from orders.errors import Unauthorised
 from orders.journal import unreachable
 from workers.console.access.people import Person, Role
-from workers.console.prompt import promptly
+from workers.console.within import promptly
 
 COOKIE: Final = "__Host-relais"  # only over TLS or on loopback, only to us, not to scripts (RFC 6265bis, 4.1.3.2)
 PATIENCE: Final = 1.0  # seconds that a page waits for the journal to say who comes

@@ -15,9 +15,9 @@ from fastapi import APIRouter, Request, Response
 from workers.console import cursors
 from workers.console.access.guard import Viewer
 from workers.console.acts import standing
-from workers.console.desk import AtDesk, Desk
+from workers.console.i18n import Words
 from workers.console.rendering import page, words_of
-from workers.console.words import Words
+from workers.console.state import AtDesk, Desk
 
 router = APIRouter()
 SHOWN = 25  # operations of a page

@@ -15,9 +15,9 @@ from workers.console.access.people import Role
 from workers.console.acts import standing
 from workers.console.acts.choosing import backend_from, needed, number_from, wrong
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
-from workers.console.desk import Desk
-from workers.console.search.masking import held
-from workers.console.words import N_, Words
+from workers.console.i18n import N_, Words
+from workers.console.masking import held
+from workers.console.state import Desk
 
 LEAST, MOST = 0.01, 1_000_000  # orders a second, as the command line takes them
 OFF: Final = "off"

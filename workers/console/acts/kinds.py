@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol
 
 from orders.errors import RelaisError
 from workers.console.access.people import Role
-from workers.console.desk import Desk
-from workers.console.words import Words
+from workers.console.i18n import Words
+from workers.console.state import Desk
 
 Chosen = dict[str, Any]  # what the act is about, as JSON has it
 

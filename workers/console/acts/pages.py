@@ -21,11 +21,11 @@ from workers.console.access.guard import Viewer
 from workers.console.access.people import Person
 from workers.console.acts import backend_pages, forms, rows, telling
 from workers.console.acts.kinds import Act, Chosen, Preview
-from workers.console.acts.registry import ACTS
 from workers.console.acts.running import Runner
-from workers.console.desk import AtDesk, Desk
+from workers.console.i18n import N_
+from workers.console.registry import ACTS
 from workers.console.rendering import page, words_of
-from workers.console.words import N_
+from workers.console.state import AtDesk, Desk
 from workers.operations import acting_as
 
 router = APIRouter()

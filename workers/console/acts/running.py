@@ -19,7 +19,7 @@ from orders.errors import RelaisError
 from orders.journal import connect, unreachable
 from workers.console.acts import rows
 from workers.console.acts.kinds import Act, Chosen, Stopped
-from workers.console.desk import Desk
+from workers.console.state import Desk
 from workers.operations import acting_as, noting
 
 log = logging.getLogger("relais.console")

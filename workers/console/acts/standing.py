@@ -18,9 +18,9 @@ from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.schema.tables.core import backends
 from workers import quarantine
-from workers.console.desk import Desk
-from workers.console.search.masking import held
-from workers.console.words import N_, Words
+from workers.console.i18n import N_, Words
+from workers.console.masking import held
+from workers.console.state import Desk
 from workers.operations import last
 
 MOST: Final = 5_000

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from workers.console.acts.kinds import Act
-from workers.console.words import N_, NONE, Words
+from workers.console.i18n import N_, NONE, Words
 
 ASKED: Final = {
     "backend": N_("Backend"),

@@ -24,8 +24,8 @@ from orders.states import State
 from workers import replay as replaying
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
-from workers.console.desk import Desk
-from workers.console.words import N_, Words
+from workers.console.i18n import N_, Words
+from workers.console.state import Desk
 from workers.operations import operator
 from workers.replay import Choice
 

@@ -22,9 +22,9 @@ from orders.states import Reason
 from workers.console import cursors
 from workers.console.access.guard import Operator, Viewer
 from workers.console.dead.acts import cause_of
-from workers.console.desk import AtDesk
+from workers.console.i18n import N_
 from workers.console.rendering import page
-from workers.console.words import N_
+from workers.console.state import AtDesk
 
 router = APIRouter()
 

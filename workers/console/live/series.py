@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.journal import Source, unreachable
 from orders.queries.samples import newest, series
-from workers.console.prompt import promptly
+from workers.console.within import promptly
 
 PATIENCE: Final = 1.0  # seconds for the journal
 POINTS: Final = 360

@@ -11,11 +11,11 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from orders.errors import Busy
 from workers.console.access.guard import Viewer
 from workers.console.access.sessions import COOKIE, Unasked
-from workers.console.desk import AtDesk
 from workers.console.live.series import SPANS, columns
 from workers.console.live.stream import Stream
 from workers.console.overview.board import frame
 from workers.console.rendering import page, words_of
+from workers.console.state import AtDesk
 
 router = APIRouter()
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from workers.console.i18n import N_, Words
 from workers.console.live.looking import Glance
 from workers.console.live.pulse import Seen
-from workers.console.search.masking import held
-from workers.console.words import N_, Words
+from workers.console.masking import held
 
 Row = dict[str, Any]
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 from config.settings.routes_file import load_backends
 from orders.errors import Fault, Malformed, NotSo
 from workers import divert
+from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
-from workers.console.desk import Desk
-from workers.console.recovery import asked
+from workers.console.i18n import N_, Words
 from workers.console.recovery import shared as sh
-from workers.console.words import N_, Words
+from workers.console.state import Desk
 
 COLUMNS: Final = (*sh.ORDER, ("backend", N_("Backend")))
 

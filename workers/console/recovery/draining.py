@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from orders.journal import transactional, unreachable
 from orders.queries import orders as order_queries
+from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
-from workers.console.desk import Desk
-from workers.console.recovery import asked
+from workers.console.i18n import N_, Words
 from workers.console.recovery import reading as kept
 from workers.console.recovery import shared as sh
-from workers.console.words import N_, Words
+from workers.console.state import Desk
 from workers.forecasting import Forecast, draining
 from workers.operations import record
 from workers.status import balance, hindrances

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from workers.console.words import N_
+from workers.console.i18n import N_
 from workers.erp.failing import TABLE
 
 KINDS: Final = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from workers.console.words import N_, Words
+from workers.console.i18n import N_, Words
 from workers.gates import PART, RAMP, STAGES, STAYS, Gates, longest, refusals
 
 ENOUGH: Final = 20  # orders that the ramp has to have got through before its pace says anything

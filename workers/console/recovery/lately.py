@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.journal import snapshot, unreachable
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
-from workers.console.prompt import promptly
 from workers.console.recovery import reading as kept
+from workers.console.within import promptly
 from workers.gates import RAMP
 from workers.monitoring.moving import leader
 from workers.reconcile_runs import Run

@@ -16,12 +16,12 @@ from orders.errors import Fault, Malformed, NotFound
 from orders.queries import replays as replay_queries
 from workers.console import cursors
 from workers.console.access.guard import Operator, Viewer
-from workers.console.desk import AtDesk, Desk
 from workers.console.recovery import findings, ladder, showing
 from workers.console.recovery import reading as kept
 from workers.console.recovery.lately import Lately
 from workers.console.recovery.reconciling import COUNTS
 from workers.console.rendering import page, words_of
+from workers.console.state import AtDesk, Desk
 
 router = APIRouter()
 

@@ -19,13 +19,13 @@ from orders.errors import Fault, Malformed, NotSo
 from orders.journal import transactional
 from orders.schema.tables.reconcile import Stage
 from workers import reconcile, reconcile_resend, reconcile_runs
+from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running, Stopped
-from workers.console.desk import Desk
-from workers.console.recovery import asked
+from workers.console.i18n import N_, Words
 from workers.console.recovery import reading as kept
 from workers.console.recovery import shared as sh
-from workers.console.words import N_, Words
+from workers.console.state import Desk
 from workers.erp.http import HttpErp
 from workers.operations import record
 from workers.reconcile_patience import Patience

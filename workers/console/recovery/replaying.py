@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.errors import NotSo
 from orders.queries import replays as replay_queries
 from workers import replay, replays
+from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
-from workers.console.desk import Desk
-from workers.console.recovery import asked, ladder
+from workers.console.i18n import N_, Words
+from workers.console.recovery import ladder
 from workers.console.recovery import reading as kept
 from workers.console.recovery import shared as sh
-from workers.console.words import N_, Words
+from workers.console.state import Desk
 from workers.replays import Seen
 
 Step = Callable[[AsyncEngine, str, str, Seen | None], Awaitable[None]]

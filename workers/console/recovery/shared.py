@@ -19,8 +19,8 @@ from config.settings.routes_file import load_backends
 from orders.errors import NotFound
 from orders.journal import connect
 from orders.queries import orders as order_queries
-from workers.console.desk import Desk
-from workers.console.words import N_, Words
+from workers.console.i18n import N_, Words
+from workers.console.state import Desk
 
 T = TypeVar("T")
 Row = dict[str, Any]

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from config.settings import Settings
 from config.settings.routes_file import load_backends
+from workers.console.i18n import N_, Words
 from workers.console.recovery import ladder
 from workers.console.recovery.lately import Look
 from workers.console.recovery.shared import how, narrowing
-from workers.console.words import N_, Words
 from workers.gates import Gates
 
 RUN_STATES: Final = {

@@ -21,11 +21,11 @@ from orders.journal import connect, transactional
 from workers.audit import Proof, prove, write_down
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
-from workers.console.desk import Desk
+from workers.console.i18n import N_, Words
 from workers.console.report import spans
 from workers.console.report.aside import Reached, aside, watched
 from workers.console.report.shelf import Shelf, shown
-from workers.console.words import N_, Words
+from workers.console.state import Desk
 from workers.operations import record
 from workers.proof.contents import contents
 from workers.proof.incident import read_incident

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from workers.console.words import N_
+from workers.console.i18n import N_
 from workers.proof.plot import UNITS
 
 SPANS: Final = ((N_("the last 24 hours"), timedelta(days=1)), (N_("the last 7 days"), timedelta(days=7)))

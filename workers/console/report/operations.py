@@ -17,10 +17,10 @@ from sqlalchemy import text
 from orders.errors import Fault, Malformed, NotFound
 from workers.console import cursors
 from workers.console.access.guard import Viewer
-from workers.console.desk import AtDesk
+from workers.console.i18n import NONE, Words
+from workers.console.masking import held, in_line, said
 from workers.console.rendering import page, words_of
-from workers.console.search.masking import held, in_line, said
-from workers.console.words import NONE, Words
+from workers.console.state import AtDesk
 
 router = APIRouter()
 

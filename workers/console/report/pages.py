@@ -17,13 +17,13 @@ from sqlalchemy import text
 from orders.errors import NotFound
 from orders.journal import unreachable
 from workers.console.access.guard import Viewer
-from workers.console.desk import AtDesk, Desk
+from workers.console.i18n import Words
+from workers.console.masking import held
 from workers.console.rendering import page, words_of
 from workers.console.report import operations, spans
 from workers.console.report.naming import SAID, SPANS
 from workers.console.report.shelf import Shelf, drawn
-from workers.console.search.masking import held
-from workers.console.words import Words
+from workers.console.state import AtDesk, Desk
 from workers.proof.contents import KINDS
 from workers.proof.plot import timeline
 

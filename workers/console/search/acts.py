@@ -14,10 +14,10 @@ from orders.intake.cancel import ACT, CANCELLABLE, WHY, cancel_by_operator
 from orders.states import State
 from workers.console.access.people import Role
 from workers.console.acts.kinds import Act, Chosen, Preview, Running
-from workers.console.desk import Desk
+from workers.console.i18n import N_, Words
+from workers.console.labels import STATES
 from workers.console.search.life import ORDER
-from workers.console.search.naming import STATES
-from workers.console.words import N_, Words
+from workers.console.state import Desk
 from workers.operations import operator, record
 
 TOO_LATE: Final[dict[str, str]] = {

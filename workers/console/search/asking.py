@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orders.errors import Fault, Malformed
 from orders.identifiers import product
 from orders.queries import products as product_queries
-from workers.console.words import N_
+from workers.console.i18n import N_
 
 SHOWN: Final = 50  # orders a page
 LONGEST: Final = 64  # characters that are looked for

@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from orders.states import State
+from workers.console.i18n import N_, Words
+from workers.console.labels import EVENTS, EVIDENCE, FINDINGS, OUTCOMES, REASONS
+from workers.console.masking import Text, error, said
 from workers.console.search.life import Life, lasts
-from workers.console.search.masking import Text, error, said
-from workers.console.search.naming import EVENTS, EVIDENCE, FINDINGS, OUTCOMES, REASONS
-from workers.console.words import N_, Words
 
 WIDE: Final = 1000  # units of the drawing, along the time
 THIN: Final = 6.0  # units: the narrowest that can be seen

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from orders.states import State
-from workers.console.search.masking import Text, error
-from workers.console.search.naming import REASONS
-from workers.console.words import N_, Words
+from workers.console.i18n import N_, Words
+from workers.console.labels import REASONS
+from workers.console.masking import Text, error
 
 OPEN: Final = (State.ACCEPTED, State.DISPATCHED)
 FINAL: Final = {

@@ -18,16 +18,16 @@ from orders.rules.catalogue import BadList, Catalogue, load_catalogue
 from workers.console import cursors
 from workers.console.access.guard import Operator, Viewer
 from workers.console.access.people import Person
-from workers.console.desk import AtDesk, Desk
+from workers.console.i18n import N_
+from workers.console.labels import PRIORITIES, STATES
+from workers.console.masking import LONGEST, line_reason, unmask, unmasked_until
 from workers.console.rendering import page, words_of
 from workers.console.search import asking, pharmacy
 from workers.console.search.drawing import FAMILIES, WIDE, entries, shapes
 from workers.console.search.life import Life, aside_of, life_of
-from workers.console.search.masking import LONGEST, line_reason, unmask, unmasked_until
-from workers.console.search.naming import PRIORITIES, STATES
 from workers.console.search.outlook import outlook
 from workers.console.search.proving import proven
-from workers.console.words import N_
+from workers.console.state import AtDesk, Desk
 
 router = APIRouter()
 

@@ -16,11 +16,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.states import State
+from workers.console.i18n import N_, Words
+from workers.console.masking import Text, line_reason
 from workers.console.search.asking import DELIVERY, LAST, OF_PHARMACY, SHOWN
 from workers.console.search.life import standing
-from workers.console.search.masking import Text, line_reason
 from workers.console.search.outlook import outlook
-from workers.console.words import N_, Words
 
 SHOWS: Final = {"all": N_("All orders"), "missing": N_("What is missing")}
 SETTLED: Final = (State.DELIVERED, State.CANCELLED, State.DISCARDED)

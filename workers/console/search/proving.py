@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workers.console.words import N_, Words
+from workers.console.i18n import N_, Words
 from workers.proof.receipts import doubt, signing_keys
 
 DOUBTS: Final[dict[str, str]] = {

@@ -20,7 +20,7 @@ from orders.errors import Fault, Malformed, NotFound
 from orders.journal import transactional
 from orders.states import Reason
 from workers.console.access.people import Person, Role
-from workers.console.words import Words
+from workers.console.i18n import Words
 from workers.erp.failing import TABLE
 from workers.operations import acting_as, record
 

@@ -19,8 +19,8 @@ from workers.console.live.pulse import Pulse
 from workers.console.live.series import Series
 from workers.console.live.stream import Streams
 from workers.console.overview.board import Board
-from workers.console.prompt import promptly
 from workers.console.rendering import Pages
+from workers.console.within import promptly
 
 POOL: Final = 8  # connections; a page takes one, briefly
 STATEMENT: Final = 10.0  # seconds for one statement of a page

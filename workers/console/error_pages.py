@@ -17,9 +17,9 @@ from starlette.exceptions import HTTPException
 
 from orders.errors import Forbidden, Malformed, NotFound, NotSo, RelaisError, Throttled, TooLate, Unauthorised
 from orders.journal import unreachable
+from workers.console.i18n import N_
 from workers.console.rendering import page
-from workers.console.shielding import SAFE
-from workers.console.words import N_
+from workers.console.security_headers import SAFE
 
 log = logging.getLogger("relais.console")
 

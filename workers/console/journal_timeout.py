@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workers.console.failing import answer
-from workers.console.prompt import leave
-from workers.console.shielding import SAFE
+from workers.console.error_pages import answer
+from workers.console.security_headers import SAFE
+from workers.console.within import leave
 
 if TYPE_CHECKING:
-    from workers.console.desk import Desk
+    from workers.console.state import Desk
 
 LEAST: Final = 1.5  # seconds that every page has
 BRIEF: Final = 0.5  # and those that it has when the journal is known to be out

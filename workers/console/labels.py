@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from orders.states import Reason, State
-from workers.console.words import N_
+from workers.console.i18n import N_
 from workers.erp.port import Kind
 
 STATES: Final[dict[str, tuple[str, str]]] = {
