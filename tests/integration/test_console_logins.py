@@ -14,7 +14,7 @@ from orders.errors import Throttled
 from tests.cli import CommandLine, environment
 from tests.console import serving
 from workers.console.access import accounts
-from workers.console.access.logins import Logins
+from workers.console.access.login_throttle import Logins
 from workers.console.access.passwords import AT_ONCE, WAITING, Passwords, fault_of
 from workers.console.access.people import Role
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.journal import connect, unreachable
-from workers.console.access.logins import Logins
+from workers.console.access.login_throttle import Logins
 from workers.console.access.oidc import Provider
 from workers.console.access.sessions import Sessions
 from workers.console.cursors import secret_of

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse, Response
 from orders.errors import Throttled
 from workers.console.access.accounts import set_password
 from workers.console.access.addresses import address_of
-from workers.console.access.doors import enter, said
+from workers.console.access.forms import enter, said
 from workers.console.access.guard import Viewer
 from workers.console.access.passwords import fault_of
 from workers.console.access.people import Person

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from orders.errors import NotFound, Unauthorised
 from workers.console.access.addresses import address_of
-from workers.console.access.doors import enter, forget, keep, local, login_page
+from workers.console.access.forms import enter, forget, keep, local, login_page
 from workers.console.access.oidc import BACK, Begun, NotProven, Provider, ProviderAway
 from workers.console.access.sessions import COOKIE
 from workers.console.i18n import N_

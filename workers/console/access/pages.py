@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 from orders.errors import Forbidden, Throttled, Unauthorised
 from workers.console.access import account, oidc_pages
 from workers.console.access.addresses import address_of
-from workers.console.access.doors import LOGIN, enter, forget, is_ours, keep, local, login_page, said
+from workers.console.access.forms import LOGIN, enter, forget, is_ours, keep, local, login_page, said
 from workers.console.access.guard import Viewer, check_token
 from workers.console.access.sessions import COOKIE
 from workers.console.i18n import LOCALES
