@@ -19,8 +19,8 @@ from config.settings import Settings
 from tests.console import Browser, Site, serving, text_of
 from tests.waiting import auntil
 from workers.console.access.people import Person, Role
-from workers.console.acts import rows, running
-from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.acts import runner, table
+from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import Words, languages
 from workers.console.registry import ACTS
 from workers.console.state import Desk
@@ -94,7 +94,7 @@ class Stepping:
 def stepping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stepping]:
     made = Stepping()
     monkeypatch.setitem(ACTS, LONG, made.act())
-    monkeypatch.setattr(running, "FLUSH", 0.0)
+    monkeypatch.setattr(runner, "FLUSH", 0.0)
     return made
 
 
@@ -290,7 +290,7 @@ def test_an_act_ends_with_its_operators_right(settings: Settings, run: Run, step
 def test_a_console_that_ends_marks_its_acts_and_none_is_run_twice(
     settings: Settings, run: Run, stepping: Stepping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "MOMENT", 0.2)
+    monkeypatch.setattr(runner, "MOMENT", 0.2)
 
     async def look() -> None:
         async with serving(settings) as site:
@@ -317,12 +317,12 @@ def test_an_act_whose_process_has_gone_is_told_so_and_written_down(
             jeanne = await site.enter()
             number = uuid4()
             who = Person("jeanne", Role.OPERATOR, jeanne.csrf)
-            assert await rows.begin(site.app.state.desk.engine, number, ACTS[LONG], {}, {}, "why", who)
+            assert await table.begin(site.app.state.desk.engine, number, ACTS[LONG], {}, {}, "why", who)
             await sql(
                 site, "UPDATE acts SET beat_at = now() - interval '1 hour', started_at = now() - interval '2 hours'"
             )
             assert "nobody saw how it ended" in text_of(await jeanne.get(f"/act/{number}"))
-            await rows.give_up(site.app.state.desk.engine)
+            await table.give_up(site.app.state.desk.engine)
             assert len(await sql(site, "SELECT id FROM acts WHERE state = 'interrupted' AND why = 'lost'")) == 1
             assert stepping.runs == 0
 

@@ -21,14 +21,14 @@ from tests.cli import clean_environment, environment
 from tests.console import ORIGIN, Site, serving, text_of
 from tests.waiting import auntil
 from workers.console.access.sessions import COOKIE
-from workers.console.acts import rows, running
+from workers.console.acts import runner, table
 
 CONSOLE = """
 import asyncio, sys
 from config.settings import Settings
 from workers.cli.http_server import serve_console
 from workers.console.access.people import Role
-from workers.console.acts.kinds import Act, Preview
+from workers.console.acts.act import Act, Preview
 from workers.console.registry import ACTS
 
 async def preview(desk, chosen, words):
@@ -53,8 +53,8 @@ def test_an_act_whose_console_ends_is_told_and_not_run_again(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(rows, "STALE", 2.0)
-    monkeypatch.setattr(running, "SWEEP", 0.5)
+    monkeypatch.setattr(table, "STALE", 2.0)
+    monkeypatch.setattr(runner, "SWEEP", 0.5)
     port = choose()
     errors = tmp_path / "stderr"
     with errors.open("wb") as log:
@@ -109,7 +109,7 @@ def said_by(errors: Path) -> str:
 
 async def _until_state(site: Site, where: str, state: str) -> None:
     async def reached() -> bool:
-        row = await rows.needed(site.app.state.desk.engine, where.rpartition("/")[2])  # type: ignore[arg-type]
+        row = await table.needed(site.app.state.desk.engine, where.rpartition("/")[2])  # type: ignore[arg-type]
         return bool(row["state"] == state)
 
     await auntil(reached, timeout=15)

@@ -22,7 +22,7 @@ from tests.integration.test_seals import KEY, some_life
 from tests.pages import Form, forms_of, links_of
 from tests.waiting import auntil
 from workers.console.access.people import Person, Role
-from workers.console.acts import rows
+from workers.console.acts import table
 from workers.console.dead import acts as dead
 from workers.console.recovery import lately
 from workers.console.registry import ACTS
@@ -377,7 +377,7 @@ def test_of_an_act_whose_end_nobody_saw_only_its_own_operations_are_shown(settin
             it, number = await walk(site), uuid4()
             engine = site.app.state.desk.engine
             who = Person("jeanne", Role.OPERATOR, it.browser.csrf)
-            assert await rows.begin(engine, number, ACTS["dead-replay"], {}, {}, WHY, who)
+            assert await table.begin(engine, number, ACTS["dead-replay"], {}, {}, WHY, who)
             for act in (number, uuid4(), None):
                 with acting_as("jeanne", act):
                     async with engine.connect() as connection:

@@ -21,7 +21,7 @@ from orders.states import State
 from tests.console import Site, serving, text_of
 from tests.integration.test_delivery import Bench, Scripted, always, on_bench
 from workers.console.access.people import Role
-from workers.console.acts.kinds import Stopped
+from workers.console.acts.act import Stopped
 from workers.console.dead import acts
 from workers.console.dead.acts import ACTS, choose
 from workers.delivery import deliver

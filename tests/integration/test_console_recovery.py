@@ -22,7 +22,7 @@ from tests.integration.test_divert import BACKENDS
 from tests.integration.test_replays import Recovery, backlog
 from workers import reconcile_runs
 from workers.console.access.people import Role
-from workers.console.acts.kinds import Preview, Stopped
+from workers.console.acts.act import Preview, Stopped
 from workers.console.i18n import languages
 from workers.console.recovery import findings, ladder, lately
 from workers.console.registry import ACTS

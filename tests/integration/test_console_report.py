@@ -19,7 +19,7 @@ from tests.cli import CommandLine, environment
 from tests.console import serving, text_of
 from tests.integration.test_seals import KEY, on_bench, some_life
 from workers.console.access.people import Role
-from workers.console.acts.kinds import Stopped
+from workers.console.acts.act import Stopped
 from workers.console.report.acts import AUDIT, REPORT
 from workers.console.report.shelf import AGE, MOST, Shelf
 from workers.operations import acting_as

@@ -15,7 +15,7 @@ from workers.console.access import pages as access
 from workers.console.access.guard import Doorkeeper
 from workers.console.access.oidc import Provider
 from workers.console.acts import pages as acts
-from workers.console.acts.running import Runner
+from workers.console.acts.runner import Runner
 from workers.console.dead import pages as dead
 from workers.console.error_pages import add_handlers
 from workers.console.journal_timeout import Patience

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from workers.console.acts import backends
-from workers.console.acts.kinds import Act
+from workers.console.acts.act import Act
 from workers.console.dead import acts as dead
 from workers.console.recovery import acts as recovery
 from workers.console.report import acts as report

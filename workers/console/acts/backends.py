@@ -12,9 +12,9 @@ from typing import Any, Final
 from orders.errors import NotFound, NotSo
 from workers import operations, quarantine, replays
 from workers.console.access.people import Role
-from workers.console.acts import standing
+from workers.console.acts import backend_queries
+from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.acts.choosing import backend_from, needed, number_from, wrong
-from workers.console.acts.kinds import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.masking import held
 from workers.console.state import Desk
@@ -44,16 +44,16 @@ def _choose_digest(fields: Mapping[str, str]) -> Chosen:
 
 async def _holding(desk: Desk, name: str, words: Words, row: Mapping[str, Any]) -> Preview:
     """What every act on a backend shows: how it stands, and what waits for it."""
-    found = await standing.backlog(desk.engine, name)
+    found = await backend_queries.backlog(desk.engine, name)
     facts = [
         (words.gettext("Backend"), name),
-        (words.gettext(N_("Holds it now")), standing.in_words(row, words)),
-        (words.gettext(N_("Circuit")), words.gettext(standing.CIRCUITS[row["circuit"]])),
-        *standing.waiting_facts(found, words),
+        (words.gettext(N_("Holds it now")), backend_queries.in_words(row, words)),
+        (words.gettext(N_("Circuit")), words.gettext(backend_queries.CIRCUITS[row["circuit"]])),
+        *backend_queries.waiting_facts(found, words),
     ]
-    sees = standing.digest_of(row["paused"], row["quarantined"], row["quarantined_at"], row["rate"])
-    exact = found["orders"] if found["orders"] < standing.MOST else None
-    return Preview(exact, facts, found["sample"], standing.columns(words), sees)
+    sees = backend_queries.digest_of(row["paused"], row["quarantined"], row["quarantined_at"], row["rate"])
+    exact = found["orders"] if found["orders"] < backend_queries.MOST else None
+    return Preview(exact, facts, found["sample"], backend_queries.columns(words), sees)
 
 
 def _with(preview: Preview, hindered: str | None = None, warning: str | None = None, sees: str = "") -> Preview:
@@ -64,7 +64,7 @@ def _with(preview: Preview, hindered: str | None = None, warning: str | None = N
 
 async def _by_whom(desk: Desk, name: str, act: str, sentence: str, words: Words) -> str:
     """`sentence`, and who did that, when and why."""
-    row = await standing.did_last(desk.engine, name, act)
+    row = await backend_queries.did_last(desk.engine, name, act)
     if row is None:
         return words.gettext(sentence)
     told = words.gettext(N_("{what} {who} did that at {when}: {why}"))
@@ -73,7 +73,7 @@ async def _by_whom(desk: Desk, name: str, act: str, sentence: str, words: Words)
 
 
 async def _look_pause(desk: Desk, chosen: Chosen, words: Words) -> Preview:
-    row = await standing.of_backend(desk, chosen["backend"])
+    row = await backend_queries.of_backend(desk, chosen["backend"])
     preview = await _holding(desk, row["name"], words, row)
     if row["paused"]:
         return _with(preview, await _by_whom(desk, row["name"], "pause", N_("It is paused already."), words))
@@ -81,7 +81,7 @@ async def _look_pause(desk: Desk, chosen: Chosen, words: Words) -> Preview:
 
 
 async def _look_resume(desk: Desk, chosen: Chosen, words: Words) -> Preview:
-    row = await standing.of_backend(desk, chosen["backend"])
+    row = await backend_queries.of_backend(desk, chosen["backend"])
     preview = await _holding(desk, row["name"], words, row)
     if not row["paused"]:
         return _with(preview, await _by_whom(desk, row["name"], "resume", N_("It is not paused."), words))
@@ -90,7 +90,7 @@ async def _look_resume(desk: Desk, chosen: Chosen, words: Words) -> Preview:
 
 
 async def _look_rate(desk: Desk, chosen: Chosen, words: Words) -> Preview:
-    row = await standing.of_backend(desk, chosen["backend"])
+    row = await backend_queries.of_backend(desk, chosen["backend"])
     preview = await _holding(desk, row["name"], words, row)
     facts = [
         *preview.facts,
@@ -105,7 +105,7 @@ def _cap(rate: float | None, words: Words) -> str:
 
 
 async def _look_quarantine(desk: Desk, chosen: Chosen, words: Words) -> Preview:
-    row = await standing.of_backend(desk, chosen["backend"])
+    row = await backend_queries.of_backend(desk, chosen["backend"])
     preview = await _holding(desk, row["name"], words, row)
     if row["quarantined"]:
         told = words.gettext(N_("It is in quarantine already, by {who}: {why}"))
@@ -116,25 +116,25 @@ async def _look_quarantine(desk: Desk, chosen: Chosen, words: Words) -> Preview:
 
 async def _judged(desk: Desk, name: str, words: Words, four_eyes: bool) -> Preview:
     """What a release, or a proposal of one, is judged by; `four_eyes` is what the act is for."""
-    row = await standing.of_backend(desk, name)
-    found = await standing.seen(desk.engine, name) if row["quarantined"] else None
+    row = await backend_queries.of_backend(desk, name)
+    found = await backend_queries.seen(desk.engine, name) if row["quarantined"] else None
     if found is None:
         preview = await _holding(desk, name, words, row)
         return _with(preview, await _by_whom(desk, name, "release", N_("It is not in quarantine."), words))
-    waiting = await standing.backlog(desk.engine, name)
+    waiting = await backend_queries.backlog(desk.engine, name)
     facts = [
         (words.gettext("Backend"), name),
-        *standing.snapshot_facts(found, words),
-        *standing.waiting_facts(waiting, words),
+        *backend_queries.snapshot_facts(found, words),
+        *backend_queries.waiting_facts(waiting, words),
     ]
     hindered = None
     if desk.settings.four_eyes and not four_eyes:
         hindered = words.gettext(N_("A release takes two here: propose it, and another person approves it."))
     elif four_eyes and not desk.settings.four_eyes:
         hindered = words.gettext(N_("A release takes one person here: release it."))
-    exact = waiting["orders"] if waiting["orders"] < standing.MOST else None
+    exact = waiting["orders"] if waiting["orders"] < backend_queries.MOST else None
     warning = words.gettext(N_("Orders will go to it again: one canary first, then more and more."))
-    return Preview(exact, facts, waiting["sample"], standing.columns(words), found["digest"], hindered, warning)
+    return Preview(exact, facts, waiting["sample"], backend_queries.columns(words), found["digest"], hindered, warning)
 
 
 async def _look_release(desk: Desk, chosen: Chosen, words: Words) -> Preview:
@@ -148,12 +148,12 @@ async def _look_propose(desk: Desk, chosen: Chosen, words: Words) -> Preview:
 async def _look_approve(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     """The very snapshot that was proposed, and what is against approving it."""
     name = chosen["backend"]
-    row = await standing.of_backend(desk, name)
-    now = await standing.seen(desk.engine, name) if row["quarantined"] else None
+    row = await backend_queries.of_backend(desk, name)
+    now = await backend_queries.seen(desk.engine, name) if row["quarantined"] else None
     if now is None:
         preview = await _holding(desk, name, words, row)
         return _with(preview, await _by_whom(desk, name, "release", N_("It is not in quarantine."), words))
-    found = await standing.proposals(desk.engine, name, row["quarantined_at"], limit=50)
+    found = await backend_queries.proposals(desk.engine, name, row["quarantined_at"], limit=50)
     proposal = next((each for each in found if each["detail"].get("digest") == chosen["digest"]), None)
     if proposal is None:
         raise NotFound("nobody proposed that since it is in quarantine")
@@ -162,7 +162,7 @@ async def _look_approve(desk: Desk, chosen: Chosen, words: Words) -> Preview:
         (words.gettext(N_("Proposed by")), proposal["operator"]),
         (words.gettext(N_("Proposed at")), words.moment(proposal["at"])),
         (words.gettext(N_("Their reason")), proposal["reason"] or ""),
-        *standing.snapshot_facts(proposal["detail"], words),
+        *backend_queries.snapshot_facts(proposal["detail"], words),
         (words.gettext(N_("Orders that waited then")), words.number(proposal["detail"].get("backlog"))),
     ]
     warning = words.gettext(N_("Orders will go to it again: one canary first, then more and more."))

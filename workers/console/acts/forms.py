@@ -14,7 +14,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from orders.errors import Fault, Malformed
-from workers.console.acts.kinds import RESERVED, Chosen, Preview
+from workers.console.acts.act import RESERVED, Chosen, Preview
 
 LEAST, MOST = 3, 500  # characters of a reason
 FIELDS: Final = 40  # different ones

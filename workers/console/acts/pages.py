@@ -19,9 +19,9 @@ from orders.errors import Forbidden, Malformed, NotFound, NotSo
 from workers.console import cursors
 from workers.console.access.guard import Viewer
 from workers.console.access.people import Person
-from workers.console.acts import backend_pages, forms, rows, telling
-from workers.console.acts.kinds import Act, Chosen, Preview
-from workers.console.acts.running import Runner
+from workers.console.acts import backend_pages, forms, summary, table
+from workers.console.acts.act import Act, Chosen, Preview
+from workers.console.acts.runner import Runner
 from workers.console.i18n import N_
 from workers.console.registry import ACTS
 from workers.console.rendering import page, words_of
@@ -47,9 +47,9 @@ class Subject:
 async def get_acts(request: Request, who: Viewer, desk: AtDesk, after: str | None = None) -> Response:
     """What was done through the console, the newest first."""
     words = words_of(request)
-    found = await rows.newest(desk.engine, SHOWN + 1, _place(desk, after))
+    found = await table.newest(desk.engine, SHOWN + 1, _place(desk, after))
     listed = [
-        {**row, "title": _title(row), "about": telling.about(row, words), "pill": telling.state_of(row, words)}
+        {**row, "title": _title(row), "about": summary.about(row, words), "pill": summary.state_of(row, words)}
         for row in found[:SHOWN]
     ]
     more = None
@@ -83,7 +83,7 @@ async def post_act(request: Request, kind: str, who: Viewer, desk: AtDesk) -> Re
     if faults := _faults(request, subject, preview, asked):
         return _form(request, subject, preview, asked, status=422, faults=faults)
     reason = forms.reason_from(asked.because)
-    begun = await rows.begin(desk.engine, asked.number, subject.act, subject.chosen, subject.fields, reason, who)
+    begun = await table.begin(desk.engine, asked.number, subject.act, subject.chosen, subject.fields, reason, who)
     if not begun:
         await _is_known(desk, asked.number, subject, who)
         return _to(asked.number)
@@ -97,15 +97,15 @@ async def post_act(request: Request, kind: str, who: Viewer, desk: AtDesk) -> Re
 @router.get("/act/{number}")
 async def get_act(request: Request, number: UUID, who: Viewer, desk: AtDesk) -> Response:
     """How far an act is, and what came of it."""
-    row = await rows.needed(desk.engine, number)
-    left = await rows.operations_of(desk.engine, row)
+    row = await table.needed(desk.engine, number)
+    left = await table.operations_of(desk.engine, row)
     return page(request, "acts/act.html", **_told(request, row), operations=left)
 
 
 @router.get("/act/{number}/progress")
 async def get_progress(request: Request, number: UUID, who: Viewer, desk: AtDesk) -> Response:
     """The part of that page which changes; when the act is over, the whole page is loaded anew."""
-    row = await rows.needed(desk.engine, number)
+    row = await table.needed(desk.engine, number)
     answer = page(request, "acts/progress.html", **_told(request, row))
     if row["state"] != "running":
         answer.headers["HX-Refresh"] = "true"
@@ -115,11 +115,11 @@ async def get_progress(request: Request, number: UUID, who: Viewer, desk: AtDesk
 @router.post("/act/{number}/stop")
 async def post_stop(request: Request, number: UUID, who: Viewer, desk: AtDesk) -> Response:
     """Ask an act to stop at its next batch; one that is over stays as it is."""
-    row = await rows.needed(desk.engine, number)
+    row = await table.needed(desk.engine, number)
     act = _act(row["kind"], who)
     if not act.long:
         raise NotSo("this act is done in one step: it cannot be stopped")
-    await rows.ask_to_stop(desk.engine, number, who.name)
+    await table.ask_to_stop(desk.engine, number, who.name)
     request.app.state.acts.stop(number, who.name)
     return _to(number)
 
@@ -154,7 +154,7 @@ async def _look(request: Request, desk: Desk, subject: Subject, who: Person) -> 
 
 async def _is_known(desk: Desk, number: UUID, subject: Subject, who: Person) -> bool:
     """Whether this very act was begun before. Raises NotSo when another one was under this id."""
-    row = await rows.find(desk.engine, number)
+    row = await table.find(desk.engine, number)
     if row is None:
         return False
     if (row["kind"], row["chosen"], row["operator"]) != (subject.act.kind, subject.chosen, who.name):
@@ -186,7 +186,7 @@ def _form(
     faults: dict[str, str] | None = None,
 ) -> Response:
     words = words_of(request)
-    sample = [[telling.said(row.get(key), words) for key, _ in preview.columns] for row in preview.sample]
+    sample = [[summary.said(row.get(key), words) for key, _ in preview.columns] for row in preview.sample]
     return page(
         request,
         "acts/form.html",
@@ -212,11 +212,11 @@ def _told(request: Request, row: dict[str, Any]) -> dict[str, Any]:
         "row": row,
         "act": act,
         "title": _title(row),
-        "about": telling.about(row, words),
-        "left": telling.left(row),
-        "pill": telling.state_of(row, words),
-        "headline": telling.headline(row, words),
-        "outcome": telling.outcome(act, row, words),
+        "about": summary.about(row, words),
+        "left": summary.left(row),
+        "pill": summary.state_of(row, words),
+        "headline": summary.headline(row, words),
+        "outcome": summary.outcome(act, row, words),
     }
 
 

@@ -23,7 +23,7 @@ from orders.queries import causes as cause_queries
 from orders.states import State
 from workers import replay as replaying
 from workers.console.access.people import Role
-from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.state import Desk
 from workers.operations import operator

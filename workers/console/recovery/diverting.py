@@ -13,7 +13,7 @@ from orders.errors import Fault, Malformed, NotSo
 from workers import divert
 from workers.console import fields as asked
 from workers.console.access.people import Role
-from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.recovery import shared as sh
 from workers.console.state import Desk

@@ -15,7 +15,7 @@ from orders.journal import transactional, unreachable
 from orders.queries import orders as order_queries
 from workers.console import fields as asked
 from workers.console.access.people import Role
-from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.recovery import reading as kept
 from workers.console.recovery import shared as sh

@@ -21,7 +21,7 @@ from orders.schema.tables.reconcile import Stage
 from workers import reconcile, reconcile_resend, reconcile_runs
 from workers.console import fields as asked
 from workers.console.access.people import Role
-from workers.console.acts.kinds import Act, Chosen, Preview, Running, Stopped
+from workers.console.acts.act import Act, Chosen, Preview, Running, Stopped
 from workers.console.i18n import N_, Words
 from workers.console.recovery import reading as kept
 from workers.console.recovery import shared as sh

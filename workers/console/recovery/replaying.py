@@ -16,7 +16,7 @@ from orders.queries import replays as replay_queries
 from workers import replay, replays
 from workers.console import fields as asked
 from workers.console.access.people import Role
-from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.recovery import ladder
 from workers.console.recovery import reading as kept

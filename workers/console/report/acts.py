@@ -20,7 +20,7 @@ from config.settings import Settings
 from orders.journal import connect, transactional
 from workers.audit import Proof, prove, write_down
 from workers.console.access.people import Role
-from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.report import spans
 from workers.console.report.aside import Reached, aside, watched

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from workers.console.acts.kinds import Running
+from workers.console.acts.act import Running
 
 T = TypeVar("T")
 EVERY = 0.5  # s between two words on how far it is

@@ -13,7 +13,7 @@ from orders.errors import Fault, Malformed, NotSo
 from orders.intake.cancel import ACT, CANCELLABLE, WHY, cancel_by_operator
 from orders.states import State
 from workers.console.access.people import Role
-from workers.console.acts.kinds import Act, Chosen, Preview, Running
+from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.labels import STATES
 from workers.console.search.life import ORDER

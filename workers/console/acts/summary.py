@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from workers.console.acts.kinds import Act
+from workers.console.acts.act import Act
 from workers.console.i18n import N_, NONE, Words
 
 ASKED: Final = {

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import Forbidden, NotFound
 from workers.console.access.people import Person, Role
-from workers.console.acts.kinds import Act, Chosen
+from workers.console.acts.act import Act, Chosen
 
 STALE: Final = 10.0  # seconds without a beat, after which the process that ran an act has gone
 LOST: Final = "the console that ran it has gone"

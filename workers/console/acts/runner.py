@@ -17,8 +17,8 @@ from uuid import UUID
 
 from orders.errors import RelaisError
 from orders.journal import connect, unreachable
-from workers.console.acts import rows
-from workers.console.acts.kinds import Act, Chosen, Stopped
+from workers.console.acts import table
+from workers.console.acts.act import Act, Chosen, Stopped
 from workers.console.state import Desk
 from workers.operations import acting_as, noting
 
@@ -63,12 +63,12 @@ class Going:
         """Tell the journal, and hear whether to go on. Raises what the journal raises."""
         self.said = time.monotonic()
         async with self.desk.engine.connect() as connection:
-            row = (await connection.execute(rows.BEAT, {"id": self.number, **self.told()})).one_or_none()
+            row = (await connection.execute(table.BEAT, {"id": self.number, **self.told()})).one_or_none()
         if row is None:
             return
         if row.stop_asked_by is not None:
             self.end("stop", f"{row.stop_asked_by} stopped it")
-        elif not rows.allowed(row.role, self.act.role):
+        elif not table.allowed(row.role, self.act.role):
             self.end("role", "its operator may not do this any more")
 
     def end(self, why: str, said: str) -> None:
@@ -82,7 +82,7 @@ class Going:
             "done": self.done,
             "total": self.total,
             "note": self.note,
-            "operations": rows.listed(self.noted),
+            "operations": table.listed(self.noted),
         }
 
 
@@ -167,7 +167,7 @@ class Runner:
     async def _written(self, values: dict[str, Any]) -> bool:
         try:
             async with self._desk.engine.connect() as connection:
-                await connection.execute(rows.END, values)
+                await connection.execute(table.END, values)
         except Exception as error:
             if unreachable(error):
                 return False
@@ -183,7 +183,7 @@ class Runner:
                     await going.beat()
                 if time.monotonic() - swept > SWEEP:
                     swept = time.monotonic()
-                    for lost in await rows.give_up(self._desk.engine):
+                    for lost in await table.give_up(self._desk.engine):
                         log.warning("an act was interrupted", extra={"act": lost.id, "kind": lost.kind})
             except Exception as error:
                 if not unreachable(error):
