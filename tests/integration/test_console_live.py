@@ -16,7 +16,7 @@ from tests.console import Site, text_of
 from tests.waiting import auntil
 from workers.console.access.sessions import COOKIE
 from workers.console.app import create_app
-from workers.console.live import pulse, stream
+from workers.console.live import poller, stream
 from workers.console.overview import board
 
 
@@ -43,17 +43,17 @@ async def cookie(site: Site, name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("each", [6, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(60)])])
 def test_many_listeners_cost_one_reading_a_beat(settings: Settings, monkeypatch: pytest.MonkeyPatch, each: int) -> None:
-    monkeypatch.setattr(pulse, "BEAT", 0.1)
+    monkeypatch.setattr(poller, "BEAT", 0.1)
     monkeypatch.setattr(stream, "EACH", each)
     looks = 0
-    glance = pulse.glance
+    glance = poller.glance
 
     async def counted(*given: object) -> object:
         nonlocal looks
         looks += 1
         return await glance(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pulse, "glance", counted)
+    monkeypatch.setattr(poller, "glance", counted)
 
     async def work() -> None:
         async with (
@@ -83,7 +83,7 @@ def test_many_listeners_cost_one_reading_a_beat(settings: Settings, monkeypatch:
 
 
 def test_a_stream_ends_with_its_session(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "BEAT", 0.1)
+    monkeypatch.setattr(poller, "BEAT", 0.1)
     monkeypatch.setattr(stream, "RECHECK", 0.1)
 
     async def work() -> None:
@@ -124,8 +124,8 @@ def test_beyond_its_streams_a_process_says_so_and_who_leaves_makes_room(
 
 
 def test_a_listener_that_does_not_read_is_let_go(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "BEAT", 0.02)
-    monkeypatch.setattr(pulse, "SHARE", 0)
+    monkeypatch.setattr(poller, "BEAT", 0.02)
+    monkeypatch.setattr(poller, "SHARE", 0)
     monkeypatch.setattr(stream, "SLOW", 0.5)
     told = 0
 
@@ -153,7 +153,7 @@ def test_a_listener_that_does_not_read_is_let_go(settings: Settings, monkeypatch
 
 
 def test_a_store_that_is_out_is_told_on_every_page(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "BEAT", 0.1)
+    monkeypatch.setattr(poller, "BEAT", 0.1)
     nowhere = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{choose()}/0"})
 
     async def work() -> None:

@@ -26,9 +26,9 @@ from workers.console import journal_timeout
 from workers.console.access import sessions
 from workers.console.access.sessions import COOKIE
 from workers.console.i18n import languages
-from workers.console.live import pulse, series
-from workers.console.live.known import Known
-from workers.console.live.pulse import Seen
+from workers.console.live import poller, series
+from workers.console.live.cached import Known
+from workers.console.live.poller import Seen
 from workers.console.overview.telling import told
 from workers.console.recovery import lately
 
@@ -55,15 +55,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No waiting for beats."""
     with monkeypatch.context() as patch:
         for module, name, seconds in (
-            (pulse, "BEAT", 0.1),
-            (pulse, "SURVEY", 0.1),
-            (pulse, "SHARE", 0),
+            (poller, "BEAT", 0.1),
+            (poller, "SURVEY", 0.1),
+            (poller, "SHARE", 0),
             (series, "FRESH", 0.1),
             (sessions, "FRESH", 0.1),
             (sessions, "PATIENCE", 0.4),
             (series, "PATIENCE", 0.4),
-            (pulse, "WAIT", 0.4),
-            (pulse, "SILENT", 0.3),
+            (poller, "WAIT", 0.4),
+            (poller, "SILENT", 0.3),
             (journal_timeout, "LEAST", 0.4),
             (lately, "PATIENCE", 0.5),
         ):

@@ -12,7 +12,7 @@ from config.settings import Settings
 from tests.console import Browser, Site, serving, text_of
 from tests.waiting import auntil
 from workers.console.access.people import Role
-from workers.console.live import pulse
+from workers.console.live import poller
 from workers.status import status
 
 
@@ -20,7 +20,7 @@ from workers.status import status
 def beats_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for a beat."""
     for name, seconds in (("BEAT", 0.05), ("SURVEY", 0.05), ("SHARE", 0)):
-        monkeypatch.setattr(pulse, name, seconds)
+        monkeypatch.setattr(poller, name, seconds)
 
 
 def on_site(settings: Settings, work: Callable[[Site, Browser], Awaitable[Any]]) -> Any:
@@ -125,7 +125,7 @@ def test_a_backlog_that_has_just_come_is_nowhere_said_to_be_empty(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is counted seldom is counted at once when the totals, which are read often, tell otherwise."""
-    monkeypatch.setattr(pulse, "SURVEY", 3600.0)
+    monkeypatch.setattr(poller, "SURVEY", 3600.0)
 
     async def work(site: Site, jeanne: Browser) -> None:
         await says(jeanne, "The backlog is empty.")

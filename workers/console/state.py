@@ -15,7 +15,7 @@ from workers.console.access.login_throttle import Logins
 from workers.console.access.oidc import Provider
 from workers.console.access.sessions import Sessions
 from workers.console.cursors import secret_of
-from workers.console.live.pulse import Pulse
+from workers.console.live.poller import Pulse
 from workers.console.live.series import Series
 from workers.console.live.stream import Streams
 from workers.console.overview.board import Board

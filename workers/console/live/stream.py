@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orders.errors import Busy, Throttled
-from workers.console.live.pulse import Pulse
+from workers.console.live.poller import Pulse
 
 MOST: Final = 400  # streams of one process
 EACH: Final = 8  # and of one session

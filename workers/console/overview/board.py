@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from workers.console.access.people import Role
-from workers.console.live.known import Known
-from workers.console.live.looking import COUNTED, Glance
-from workers.console.live.pulse import Pulse, Seen
+from workers.console.live.cached import Known
+from workers.console.live.poller import Pulse, Seen
+from workers.console.live.probes import COUNTED, Glance
 from workers.console.overview.telling import STAGES, told
 from workers.console.rendering import Pages
 

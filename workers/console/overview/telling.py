@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from workers.console.i18n import N_, Words
-from workers.console.live.looking import Glance
-from workers.console.live.pulse import Seen
+from workers.console.live.poller import Seen
+from workers.console.live.probes import Glance
 from workers.console.masking import held
 
 Row = dict[str, Any]

@@ -20,8 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.client.settings import api_url
 from orders.journal import connect
-from workers.console.live.known import PATIENCE, Known, Watched
-from workers.console.live.looking import Glance, Survey, glance, intake, queue, survey
+from workers.console.live.cached import PATIENCE, Known, Watched
+from workers.console.live.probes import Glance, Survey, glance, intake, queue, survey
 from workers.status import Queue
 
 BEAT: Final = 2.0  # seconds between two looks while somebody watches
