@@ -17,7 +17,7 @@ from tests.waiting import auntil
 from workers.console.access.sessions import COOKIE
 from workers.console.app import create_app
 from workers.console.live import poller, stream
-from workers.console.overview import board
+from workers.console.overview import fragments
 
 
 @asynccontextmanager
@@ -134,7 +134,7 @@ def test_a_listener_that_does_not_read_is_let_go(settings: Settings, monkeypatch
         told += 1
         return b":" + b"x" * 2**20 + b"\n\n"
 
-    monkeypatch.setattr(board.Board, "news", much)
+    monkeypatch.setattr(fragments.Board, "news", much)
 
     async def work() -> None:
         async with online(settings) as (site, url):

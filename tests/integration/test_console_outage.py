@@ -29,7 +29,7 @@ from workers.console.i18n import languages
 from workers.console.live import poller, series
 from workers.console.live.cached import Known
 from workers.console.live.poller import Seen
-from workers.console.overview.telling import told
+from workers.console.overview.headlines import told
 from workers.console.recovery import lately
 
 SOON = 3.5  # seconds, on a busy machine

@@ -18,7 +18,7 @@ from workers.console.cursors import secret_of
 from workers.console.live.poller import Pulse
 from workers.console.live.series import Series
 from workers.console.live.stream import Streams
-from workers.console.overview.board import Board
+from workers.console.overview.fragments import Board
 from workers.console.rendering import Pages
 from workers.console.within import promptly
 

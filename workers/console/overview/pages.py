@@ -13,7 +13,7 @@ from workers.console.access.guard import Viewer
 from workers.console.access.sessions import COOKIE, Unasked
 from workers.console.live.series import SPANS, columns
 from workers.console.live.stream import Stream
-from workers.console.overview.board import frame
+from workers.console.overview.fragments import frame
 from workers.console.rendering import page, words_of
 from workers.console.state import AtDesk
 

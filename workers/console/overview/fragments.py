@@ -14,7 +14,7 @@ from workers.console.access.people import Role
 from workers.console.live.cached import Known
 from workers.console.live.poller import Pulse, Seen
 from workers.console.live.probes import COUNTED, Glance
-from workers.console.overview.telling import STAGES, told
+from workers.console.overview.headlines import STAGES, told
 from workers.console.rendering import Pages
 
 PARTS: Final = ("now", "beat", "figures", "backends", "cutoffs", "stands")
