@@ -24,7 +24,7 @@ from tests.waiting import auntil
 from workers.console.access.people import Person, Role
 from workers.console.acts import table
 from workers.console.dead import acts as dead
-from workers.console.recovery import lately
+from workers.console.recovery import cached
 from workers.console.registry import ACTS
 from workers.delivery import deliver
 from workers.erp.http import HttpErp
@@ -154,8 +154,8 @@ def bench(site: Site, settings: Settings) -> Bench:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The room's one reading is made anew for every page."""
-    monkeypatch.setattr(lately, "FRESH", 0.0)
-    monkeypatch.setattr(lately, "SHARE", 0)
+    monkeypatch.setattr(cached, "FRESH", 0.0)
+    monkeypatch.setattr(cached, "SHARE", 0)
 
 
 def test_no_act_is_left_out() -> None:

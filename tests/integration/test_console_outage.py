@@ -30,7 +30,7 @@ from workers.console.live import poller, series
 from workers.console.live.cached import Known
 from workers.console.live.poller import Seen
 from workers.console.overview.headlines import told
-from workers.console.recovery import lately
+from workers.console.recovery import cached
 
 SOON = 3.5  # seconds, on a busy machine
 FILLED = {"kind": "pause", "act": "0199a3c2-7c11-7000-8000-000000000001", "name": "erp", "backend": "erp"}
@@ -65,7 +65,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             (poller, "WAIT", 0.4),
             (poller, "SILENT", 0.3),
             (journal_timeout, "LEAST", 0.4),
-            (lately, "PATIENCE", 0.5),
+            (cached, "PATIENCE", 0.5),
         ):
             patch.setattr(module, name, seconds)
         yield

@@ -24,7 +24,7 @@ from workers import reconcile_runs
 from workers.console.access.people import Role
 from workers.console.acts.act import Preview, Stopped
 from workers.console.i18n import languages
-from workers.console.recovery import findings, ladder, lately
+from workers.console.recovery import cached, findings, stages
 from workers.console.registry import ACTS
 from workers.delivery import deliver
 from workers.erp.http import HttpErp
@@ -90,8 +90,8 @@ OnConsole = Callable[[Callable[[Operators], Awaitable[Any]]], Any]
 
 @pytest.fixture
 def on_console(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> OnConsole:
-    monkeypatch.setattr(lately, "FRESH", 0.0)
-    monkeypatch.setattr(lately, "SHARE", 0)
+    monkeypatch.setattr(cached, "FRESH", 0.0)
+    monkeypatch.setattr(cached, "SHARE", 0)
 
     def run(work: Callable[[Operators], Awaitable[Any]], changed: Settings = settings) -> Any:
         async def main() -> Any:
@@ -196,8 +196,8 @@ def test_every_sentence_of_the_gates_is_one_that_is_translated() -> None:
         f"stage 10 is passed: {met[4].in_words()}; it waits for a word",
     ]:
         assert sentence is not None
-        assert ladder.why(sentence, WORDS["fr"]) != sentence
-    assert ladder.why("the night shift takes over", WORDS["fr"]) == "the night shift takes over"
+        assert stages.why(sentence, WORDS["fr"]) != sentence
+    assert stages.why("the night shift takes over", WORDS["fr"]) == "the night shift takes over"
 
 
 def test_time_left_is_not_told_before_there_is_a_pace() -> None:
@@ -210,12 +210,12 @@ def test_time_left_is_not_told_before_there_is_a_pace() -> None:
         "stage_since": now - timedelta(seconds=39),
         "history": [{"stage": 100, "found": {"delivered": 110, "refused": 0}}],
     }
-    assert ladder.time_left(row, now) == timedelta(seconds=50)
-    assert ladder.time_left(row, now, 100.0) == timedelta(seconds=5), "the pace of the last minute counts more"
+    assert stages.time_left(row, now) == timedelta(seconds=50)
+    assert stages.time_left(row, now, 100.0) == timedelta(seconds=5), "the pace of the last minute counts more"
     for change in ({"stage": 100}, {"state": "paused"}, {"left": 0}, {"left": 885}, {"stage_since": now}):
-        assert ladder.time_left({**row, **change}, now) is None
+        assert stages.time_left({**row, **change}, now) is None
     again = [*row["history"], {"stage": 0, "found": {}}]  # type: ignore[misc]
-    assert ladder.time_left({**row, "history": again}, now) is None
+    assert stages.time_left({**row, "history": again}, now) is None
 
 
 def test_a_viewer_sees_no_buttons_and_no_forms(on_console: OnConsole) -> None:
@@ -391,8 +391,8 @@ async def simulated(tmp_path: Path) -> AsyncIterator[Simulator]:
 def test_a_reconciliation_is_stopped_resumed_and_resent(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lately, "FRESH", 0.0)
-    monkeypatch.setattr(lately, "SHARE", 0)
+    monkeypatch.setattr(cached, "FRESH", 0.0)
+    monkeypatch.setattr(cached, "SHARE", 0)
     monkeypatch.setattr("workers.console.recovery.reconciling.LOOK", 0.01)
 
     async def main() -> None:
@@ -471,7 +471,7 @@ def test_a_page_of_findings_reads_only_its_own(on_console: OnConsole) -> None:
         jeanne = await room.site.enter()
         answer = await jeanne.get(f"/recovery/reconciliations/{run.id}?kind=missing")
         assert answer.text.count('<th scope="row"') == 50
-        from workers.console.recovery.reading import FOUND
+        from workers.console.recovery.queries import FOUND
 
         values = {"run": run.id, "kind": "missing", "after": UUID(int=0), "limit": 51}
         plan = await room.run(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {FOUND.text}"), **values)

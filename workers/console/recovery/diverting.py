@@ -15,7 +15,7 @@ from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
-from workers.console.recovery import shared as sh
+from workers.console.recovery import common as sh
 from workers.console.state import Desk
 
 COLUMNS: Final = (*sh.ORDER, ("backend", N_("Backend")))

@@ -16,9 +16,9 @@ from orders.errors import Fault, Malformed, NotFound
 from orders.queries import replays as replay_queries
 from workers.console import cursors
 from workers.console.access.guard import Operator, Viewer
-from workers.console.recovery import findings, ladder, showing
-from workers.console.recovery import reading as kept
-from workers.console.recovery.lately import Lately
+from workers.console.recovery import findings, stages, views
+from workers.console.recovery import queries as kept
+from workers.console.recovery.cached import Lately
 from workers.console.recovery.reconciling import COUNTS
 from workers.console.rendering import page, words_of
 from workers.console.state import AtDesk, Desk
@@ -35,7 +35,7 @@ Number = Annotated[int, Path(ge=1, le=10**15)]
 async def get_recovery(request: Request, desk: AtDesk, who: Viewer) -> Response:
     """How recoveries stand, and the newest of those that were."""
     look, out = await _lately(request, desk).look()
-    seen = showing.shown(look, desk.settings, words_of(request))
+    seen = views.shown(look, desk.settings, words_of(request))
     return page(request, "recovery/recovery.html", look=look, out=out, seen=seen, **_names())
 
 
@@ -43,7 +43,7 @@ async def get_recovery(request: Request, desk: AtDesk, who: Viewer) -> Response:
 async def get_standing(request: Request, desk: AtDesk, who: Viewer) -> Response:
     """The part of the page that moves."""
     look, out = await _lately(request, desk).look()
-    seen = showing.shown(look, desk.settings, words_of(request))
+    seen = views.shown(look, desk.settings, words_of(request))
     return page(request, "recovery/standing.html", look=look, out=out, seen=seen, **_names())
 
 
@@ -62,7 +62,7 @@ async def get_replay(request: Request, desk: AtDesk, who: Viewer, number: Number
     rows = await replay_queries.standing(desk.engine, number)
     if not rows:
         raise NotFound(f"no replay {number}")
-    one = showing.replay(rows[0], desk.settings, None, None, words_of(request))
+    one = views.replay(rows[0], desk.settings, None, None, words_of(request))
     return page(request, "recovery/replay.html", one=one, row=rows[0], **_names())
 
 
@@ -142,4 +142,4 @@ def _more(desk: Desk, name: str, last: int | None) -> str | None:
 
 
 def _names() -> dict[str, Any]:
-    return {"states": ladder.STATES, "standings": ladder.STANDINGS, "run_states": showing.RUN_STATES}
+    return {"states": stages.STATES, "standings": stages.STANDINGS, "run_states": views.RUN_STATES}

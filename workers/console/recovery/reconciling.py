@@ -23,8 +23,8 @@ from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, Stopped
 from workers.console.i18n import N_, Words
-from workers.console.recovery import reading as kept
-from workers.console.recovery import shared as sh
+from workers.console.recovery import common as sh
+from workers.console.recovery import queries as kept
 from workers.console.state import Desk
 from workers.erp.http import HttpErp
 from workers.operations import record

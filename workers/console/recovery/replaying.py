@@ -18,9 +18,9 @@ from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
-from workers.console.recovery import ladder
-from workers.console.recovery import reading as kept
-from workers.console.recovery import shared as sh
+from workers.console.recovery import common as sh
+from workers.console.recovery import queries as kept
+from workers.console.recovery import stages
 from workers.console.state import Desk
 from workers.replays import Seen
 
@@ -107,7 +107,7 @@ def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | Non
         if row is None or int(chosen.get("replay", row["id"])) != row["id"]:
             gone = words.gettext("The replay that this is about is over, or there was none.")
             return Preview(orders=None, sees=sh.seen_of("replay", None), hindered=gone)
-        state = words.gettext(ladder.STATES[row["state"]][1])
+        state = words.gettext(stages.STATES[row["state"]][1])
         ready = row["state"] in allowed and chosen.get("stage", str(row["stage"])) == str(row["stage"])
         return Preview(
             orders=row["left"],
@@ -116,7 +116,7 @@ def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | Non
             hindered=None
             if ready
             else words.gettext("It is not so any more: the replay is {0}, at: {1}.").format(
-                state, ladder.stage_named(row["stage"], words)
+                state, stages.stage_named(row["stage"], words)
             ),
             warning=None if warning is None else words.gettext(warning),
         )
@@ -128,13 +128,13 @@ def _facts(row: Mapping[str, Any], state: str, words: Words) -> list[tuple[str, 
     facts = [
         (words.gettext("Replay"), f"{row['id']} ({row['backend']})"),
         (words.gettext("State"), state),
-        (words.gettext("Stage"), ladder.stage_named(row["stage"], words)),
+        (words.gettext("Stage"), stages.stage_named(row["stage"], words)),
         (words.gettext("After each stage"), _holds(row["hold"], words)),
         (words.gettext("Orders of it"), words.number(row["orders"])),
         (words.gettext("Not yet final"), words.number(row["left"])),
         (words.gettext("Started"), f"{words.moment(row['started_at'])}, {row['started_by']}"),
     ]
-    return facts + ([(words.gettext("Why"), ladder.why(row["why"], words))] if row["why"] else [])
+    return facts + ([(words.gettext("Why"), stages.why(row["why"], words))] if row["why"] else [])
 
 
 def _doing(step: Step) -> Any:

@@ -10,9 +10,9 @@ from typing import Any, Final
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from workers.console.i18n import N_, Words
-from workers.console.recovery import ladder
-from workers.console.recovery.lately import Look
-from workers.console.recovery.shared import how, narrowing
+from workers.console.recovery import stages
+from workers.console.recovery.cached import Look
+from workers.console.recovery.common import how, narrowing
 from workers.gates import Gates
 
 RUN_STATES: Final = {
@@ -26,7 +26,7 @@ RUN_STATES: Final = {
 class Rung:
     """A stage as it is drawn: its name beside what `ladder.Rung` has, and why it failed in this language."""
 
-    rung: ladder.Rung
+    rung: stages.Rung
     name: str
     failed: str
 
@@ -111,19 +111,19 @@ def replay(
     over = row["ended_at"] is not None
 
     def told(stage: int, failed: str | None) -> tuple[str, str]:
-        return ladder.stage_named(stage, words), ladder.why(failed, words)
+        return stages.stage_named(stage, words), stages.why(failed, words)
 
     return Replay(
         row,
-        [Rung(each, *told(each.stage, each.failed)) for each in ladder.rungs(row)],
+        [Rung(each, *told(each.stage, each.failed)) for each in stages.rungs(row)],
         [
             Try(each["found"], datetime.fromisoformat(each["at"]), *told(each["stage"], each["failed"]))
             for each in row["history"]
         ],
-        [] if over else ladder.terms(stage, gates, words),
-        ladder.stage_named(stage, words),
-        ladder.why(row["why"], words),
-        None if paced is None else ladder.time_left(row, *paced),
+        [] if over else stages.terms(stage, gates, words),
+        stages.stage_named(stage, words),
+        stages.why(row["why"], words),
+        None if paced is None else stages.time_left(row, *paced),
         row["state"] == "holding" and row["passed"] == stage,
         _chosen(_plain(row["choice"]), words),
     )

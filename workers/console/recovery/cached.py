@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.journal import snapshot, unreachable
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
-from workers.console.recovery import reading as kept
+from workers.console.recovery import queries as kept
 from workers.console.within import promptly
 from workers.gates import RAMP
 from workers.monitoring.moving import leader

@@ -1,7 +1,7 @@
 """What the recovery's pages read of the journal: no more rows than they show, whatever lies in it.
 
 The orders of the backlog are counted along its partial indexes, which what is final is not in; `Lately` reads that
-once for all who look (`workers.console.recovery.lately`).
+once for all who look (`workers.console.recovery.cached`).
 """
 
 from __future__ import annotations
