@@ -21,7 +21,7 @@ from tests.integration.test_seals import KEY, on_bench, some_life
 from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
 from workers.console.report.acts import AUDIT, REPORT
-from workers.console.report.shelf import AGE, MOST, Shelf
+from workers.console.report.store import AGE, MOST, Shelf
 from workers.operations import acting_as
 
 

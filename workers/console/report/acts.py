@@ -23,8 +23,8 @@ from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.report import spans
-from workers.console.report.aside import Reached, aside, watched
-from workers.console.report.shelf import Shelf, shown
+from workers.console.report.background import Reached, aside, watched
+from workers.console.report.store import Shelf, shown
 from workers.console.state import Desk
 from workers.operations import record
 from workers.proof.contents import contents

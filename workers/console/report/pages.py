@@ -21,8 +21,8 @@ from workers.console.i18n import Words
 from workers.console.masking import held
 from workers.console.rendering import page, words_of
 from workers.console.report import operations, spans
-from workers.console.report.naming import SAID, SPANS
-from workers.console.report.shelf import Shelf, drawn
+from workers.console.report.labels import SAID, SPANS
+from workers.console.report.store import Shelf, drawn
 from workers.console.state import AtDesk, Desk
 from workers.proof.contents import KINDS
 from workers.proof.plot import timeline
