@@ -16,7 +16,7 @@ from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.labels import STATES
-from workers.console.search.life import ORDER
+from workers.console.search.order_life import ORDER
 from workers.console.state import Desk
 from workers.operations import operator, record
 

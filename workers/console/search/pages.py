@@ -22,11 +22,11 @@ from workers.console.i18n import N_
 from workers.console.labels import PRIORITIES, STATES
 from workers.console.masking import LONGEST, line_reason, unmask, unmasked_until
 from workers.console.rendering import page, words_of
-from workers.console.search import asking, pharmacy
-from workers.console.search.drawing import FAMILIES, WIDE, entries, shapes
-from workers.console.search.life import Life, aside_of, life_of
-from workers.console.search.outlook import outlook
-from workers.console.search.proving import proven
+from workers.console.search import pharmacy, query
+from workers.console.search.explanation import outlook
+from workers.console.search.order_life import Life, aside_of, life_of
+from workers.console.search.receipt_check import proven
+from workers.console.search.timeline import FAMILIES, WIDE, entries, shapes
 from workers.console.state import AtDesk, Desk
 
 router = APIRouter()
@@ -46,27 +46,27 @@ async def get_search(
     request: Request, who: Viewer, desk: AtDesk, q: str = "", by: str = "any", after: str = ""
 ) -> Response:
     """Find orders; an id leads straight to the order, a pharmacy's code to the pharmacy."""
-    wanted = asking.asked(q)
-    if by != "any" and by not in asking.WAYS:
-        raise Malformed([Fault("by", None, "must be any, " + ", ".join(asking.WAYS))])
-    show = partial(page, request, "search/search.html", q=wanted, by=by, ways=asking.WAYS, states=STATES)
+    wanted = query.asked(q)
+    if by != "any" and by not in query.WAYS:
+        raise Malformed([Fault("by", None, "must be any, " + ", ".join(query.WAYS))])
+    show = partial(page, request, "search/search.html", q=wanted, by=by, ways=query.WAYS, states=STATES)
     if not wanted:
         return show(found=None, others={}, upto=None, more=None, way=None)
-    if by == "any" and (order := asking.identified(wanted)) is not None:
+    if by == "any" and (order := query.identified(wanted)) is not None:
         return RedirectResponse(f"/order/{order}", status_code=303)
-    if by == "product" and asking.product_of(wanted) is None:
+    if by == "product" and query.product_of(wanted) is None:
         raise Malformed([Fault("q", None, "must be a product's CIP13, ACL13, EAN13 or CIP7")])
     async with desk.engine.connect() as connection:
         leads = await _leads(connection, by, wanted, desk.settings)
         way = next(iter(leads), None)
         if way == "pharmacy":
             return RedirectResponse(f"/pharmacy/{leads[way]}", status_code=303)
-        upto = await asking.complete_at(connection)
+        upto = await query.complete_at(connection)
         if way is None:
-            return show(found=asking.Found([], None), others={}, upto=upto, more=None, way=None)
+            return show(found=query.Found([], None), others={}, upto=upto, more=None, way=None)
         name = f"search {way} {leads[way]}"
         begin = cursors.open(desk, name, after) if after else None
-        found = await asking.look(connection, way, leads[way], begin)
+        found = await query.look(connection, way, leads[way], begin)
     more = cursors.seal(desk, name, found.after) if found.after else None
     others = {other: leads[other] for other in leads if other != way}
     return show(found=found, others=others, upto=upto, more=more, way=way)
@@ -75,9 +75,9 @@ async def get_search(
 async def _leads(connection: AsyncConnection, by: str, q: str, settings: Settings) -> dict[str, str]:
     """The ways that lead somewhere; a nine-digit FINESS is rather a pharmacy than a reference."""
     if by != "any":
-        exact = await asking.exactly(connection, by, q)
+        exact = await query.exactly(connection, by, q)
         return {} if exact is None else {by: exact}
-    leads = await asking.ways(connection, q)
+    leads = await query.ways(connection, q)
     if looks_like_finess(q.upper()) and "pharmacy" in leads:
         return {"pharmacy": leads.pop("pharmacy"), **leads}
     return dict(sorted(leads.items(), key=lambda lead: lead[0] == "pharmacy"))
@@ -117,7 +117,7 @@ async def get_pharmacy(
     request: Request, who: Viewer, desk: AtDesk, code: str, show: str = "all", after: str = ""
 ) -> Response:
     """A pharmacy's orders, the newest first; with `show` missing, those of them that are not wholly delivered."""
-    if show not in pharmacy.SHOWS or len(code) > asking.LONGEST or not code.isprintable():
+    if show not in pharmacy.SHOWS or len(code) > query.LONGEST or not code.isprintable():
         raise Malformed([Fault("show", None, "must be all or missing, of a pharmacy's code")])
     name = f"pharmacy {show} {code}"
     begin = cursors.open(desk, name, after) if after else None

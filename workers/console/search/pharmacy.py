@@ -18,9 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orders.states import State
 from workers.console.i18n import N_, Words
 from workers.console.masking import Text, line_reason
-from workers.console.search.asking import DELIVERY, LAST, OF_PHARMACY, SHOWN
-from workers.console.search.life import standing
-from workers.console.search.outlook import outlook
+from workers.console.search.explanation import outlook
+from workers.console.search.order_life import standing
+from workers.console.search.query import DELIVERY, LAST, OF_PHARMACY, SHOWN
 
 SHOWS: Final = {"all": N_("All orders"), "missing": N_("What is missing")}
 SETTLED: Final = (State.DELIVERED, State.CANCELLED, State.DISCARDED)

@@ -15,7 +15,7 @@ from orders.states import State
 from workers.console.i18n import N_, Words
 from workers.console.labels import EVENTS, EVIDENCE, FINDINGS, OUTCOMES, REASONS
 from workers.console.masking import Text, error, said
-from workers.console.search.life import Life, lasts
+from workers.console.search.order_life import Life, lasts
 
 WIDE: Final = 1000  # units of the drawing, along the time
 THIN: Final = 6.0  # units: the narrowest that can be seen
