@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from config.settings import Settings
-from workers.circuit import Circuit, Tally, advance
+from workers.delivery.backend_state import Circuit, Tally
+from workers.delivery.circuit_breaker import advance
 
 EPOCH = datetime(2024, 10, 19, 12, tzinfo=UTC)
 SETTINGS = Settings(_env_file=None)

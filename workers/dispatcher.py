@@ -24,7 +24,7 @@ from orders.journal.connection import DUE_CHANNEL
 from orders.schema.triggers import NOTICE_CHANNEL
 from workers.background import Background
 from workers.chores import Chores
-from workers.logged_steps import Acts
+from workers.delivery.order_log import Acts
 from workers.operations import register
 from workers.term import PLANNER, Term
 

@@ -25,7 +25,7 @@ from config.telemetry import traces
 from orders.journal import connect
 from orders.rules.catalogue import load_catalogue, load_register
 from orders.rules.staleness import open_policy
-from workers.delivery import Desk
+from workers.delivery.deliver import Desk
 from workers.erp.http import HttpErp
 from workers.gate import ProcessGate
 from workers.lane import MOMENT, Lane

@@ -20,12 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import RelaisError
 from orders.schema.tables.reconcile import Difference
+from workers.delivery.records import LINES
 from workers.erp.port import Erp, Kind, Outcome, Receipt
 from workers.erp.receipts import believed
 from workers.reconcile_listing import list_foreign
 from workers.reconcile_patience import Patience, ask
 from workers.reconcile_runs import NEWEST, Run, read
-from workers.recording import LINES
 
 PAGE_ORDERS: Final = 500
 PAGE_BYTES: Final = 8 * 1024 * 1024  # of orders, or a single larger one

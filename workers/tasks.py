@@ -1,6 +1,6 @@
 """The Celery tasks: thin, bounded, disposable.
 
-What they do is in `workers.delivery`, `workers.polling` and `workers.telling`. A task that fails names the requests
+What they do is in `workers.delivery.deliver`, `workers.delivery.poll` and `workers.telling`. A task that fails names the requests
 that brought its orders, which travel in the message's headers.
 """
 
@@ -19,12 +19,12 @@ from config.settings import Settings
 from config.telemetry import traces
 from config.telemetry.logs import SANE
 from orders.journal import unreachable
-from workers.delivery import deliver
+from workers.delivery.deliver import deliver
+from workers.delivery.poll import poll
+from workers.delivery.tracing import TRACES, read_header
 from workers.liveness import answer
-from workers.polling import poll
 from workers.process import Process, Work
 from workers.telling import Teller
-from workers.tracing import TRACES, read_header
 
 log = logging.getLogger("relais.tasks")
 

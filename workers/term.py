@@ -17,8 +17,8 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from workers.delivery.order_log import tell_rows
 from workers.dispatch import DISPATCH, UNBOUNDED
-from workers.logged_steps import tell_rows
 from workers.pace import Bucket
 from workers.steering import Standing, steer
 

@@ -1,6 +1,6 @@
 """Reading the evidence against backends, the answers as they came included.
 
-Never writes: evidence is written by what settles a batch (`workers.suspicion`), and by nothing else.
+Never writes: evidence is written by what settles a batch (`workers.delivery.evidence`), and by nothing else.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from orders.states import State
 from tests.integration.test_delivery import Bench, Kind, Scripted, always, on_bench
 from workers import operations
 from workers.audit import audit
-from workers.delivery import deliver
+from workers.delivery.deliver import deliver
 from workers.replay import Choice, discard, left, preview, replay
 
 __all__ = ["on_bench"]

@@ -27,7 +27,7 @@ from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import MEDICINE, Kind, Scripted, always
 from tests.integration.test_dispatcher import on_journal
 from tests.waiting import until
-from workers.delivery import Desk, deliver
+from workers.delivery.deliver import Desk, deliver
 from workers.dispatcher import Dispatcher
 from workers.process import Process
 from workers.publishing import Publisher

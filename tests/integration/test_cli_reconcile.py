@@ -18,7 +18,7 @@ from orders.journal import connect
 from tests.cli import CommandLine, command, environment, running
 from tests.integration.test_cli_operator import Journal
 from tests.integration.test_delivery import Bench
-from workers.delivery import deliver
+from workers.delivery.deliver import deliver
 from workers.erp.http import HttpErp
 
 

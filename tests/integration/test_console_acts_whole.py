@@ -26,7 +26,7 @@ from workers.console.acts import table
 from workers.console.dead import acts as dead
 from workers.console.recovery import cached
 from workers.console.registry import ACTS
-from workers.delivery import deliver
+from workers.delivery.deliver import deliver
 from workers.erp.http import HttpErp
 from workers.operations import acting_as, record
 

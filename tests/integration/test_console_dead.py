@@ -24,10 +24,10 @@ from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
 from workers.console.dead import acts
 from workers.console.dead.acts import ACTS, choose
-from workers.delivery import deliver
+from workers.delivery.deliver import deliver
+from workers.delivery.poll import poll
 from workers.erp.port import Kind
 from workers.operations import acting_as
-from workers.polling import poll
 from workers.replay import Choice, discard, replay
 from workers.term import EXPIRE
 

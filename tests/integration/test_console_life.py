@@ -21,7 +21,7 @@ from workers import operations
 from workers.cli.commands.trust.seal import sealed
 from workers.console.access.people import Role
 from workers.console.search import acts
-from workers.delivery import deliver
+from workers.delivery.deliver import deliver
 from workers.divert import divert
 from workers.erp.port import Evidence, Kind, Outcome, Receipt, Submission
 from workers.erp.signing import sign

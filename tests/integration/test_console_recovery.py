@@ -26,7 +26,7 @@ from workers.console.acts.act import Preview, Stopped
 from workers.console.i18n import languages
 from workers.console.recovery import cached, findings, stages
 from workers.console.registry import ACTS
-from workers.delivery import deliver
+from workers.delivery.deliver import deliver
 from workers.erp.http import HttpErp
 from workers.erp.sim import Dial, Simulator
 from workers.gates import STAGES, Figures, Gates, failing

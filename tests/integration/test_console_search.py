@@ -20,7 +20,7 @@ from workers.console.i18n import languages
 from workers.console.masking import held, line_reason, said, tripped
 from workers.console.search import acts, pharmacy
 from workers.console.search import query as asking
-from workers.delivery import deliver
+from workers.delivery.deliver import deliver
 from workers.erp.port import Kind
 from workers.operations import acting_as
 

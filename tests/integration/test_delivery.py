@@ -19,13 +19,13 @@ from orders.journal import connect
 from orders.model import parse
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import Product
-from workers.claim import claim
-from workers.delivery import Desk, deliver
+from workers.delivery.claim import claim
+from workers.delivery.deliver import Desk, deliver
+from workers.delivery.poll import poll
+from workers.delivery.settle import Result, settle
 from workers.dispatch import DISPATCH, UNBOUNDED
 from workers.erp.port import Capabilities, Kind, Outcome, Receipt, ReceiptLine, Submission
 from workers.operations import REGISTER
-from workers.polling import poll
-from workers.settle import Result, settle
 from workers.term import HALF_OPEN, RESCUE
 
 MEDICINE = "3400937318044"

@@ -27,7 +27,7 @@ from tests.integration.test_delivery import (
     outcome,
 )
 from workers.audit import audit
-from workers.delivery import Desk, deliver
+from workers.delivery.deliver import Desk, deliver
 from workers.dispatch import DISPATCH, UNBOUNDED
 from workers.divert import divert, preview
 from workers.erp.port import Outcome, Submission

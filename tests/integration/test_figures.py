@@ -24,13 +24,13 @@ from orders.schema.tally_triggers import SUM_UP
 from orders.states import State
 from tests.integration.test_delivery import Bench, Kind, Scripted, on_bench
 from tests.truth import Samples, Truth, at
-from workers import suspicion
-from workers.delivery import deliver
+from workers.delivery import evidence
+from workers.delivery.deliver import deliver
+from workers.delivery.poll import poll
 from workers.erp.port import Evidence
 from workers.monitoring.families import journal_families
 from workers.monitoring.figures import read_figures
 from workers.operations import record
-from workers.polling import poll
 from workers.replay import Choice, discard, replay
 from workers.status import told
 
@@ -101,7 +101,7 @@ class Traffic:
         )
         async with self.bench.engine.connect() as connection:
             kind = self._dice.choice([Evidence.BAD_SIGNATURE, Evidence.REFUSALS])
-            await suspicion.write(connection, "erp", uuid4(), [suspicion.Found(None, kind, "odd")])
+            await evidence.write(connection, "erp", uuid4(), [evidence.Found(None, kind, "odd")])
             await record(connection, "audit", None, {"sound": self._dice.random() < 0.5, "faults": 0, "first": []})
 
     def _erp(self) -> Scripted:

@@ -18,7 +18,7 @@ from tests.integration.test_delivery import MEDICINE, Bench, Kind, Scripted, alw
 from tests.integration.test_seals import KEY, as_superuser, on_bench, seal, some_life
 from workers import operations
 from workers.audit import audit, prove
-from workers.delivery import deliver
+from workers.delivery.deliver import deliver
 from workers.proof.incident import slice_width
 from workers.proof.keys import keys_of
 from workers.proof.plot import ceiling

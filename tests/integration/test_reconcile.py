@@ -22,11 +22,12 @@ from orders.journal import connect
 from orders.queries import orders as order_queries
 from orders.schema.tables.reconcile import Difference, Stage
 from tests.integration.test_delivery import MEDICINE, Bench
-from workers import delivery, reconcile_listing, reconcile_patience
 from workers import reconcile as reconciling
+from workers import reconcile_listing, reconcile_patience
 from workers.audit import audit
-from workers.claim import Claim, claim
-from workers.delivery import deliver
+from workers.delivery import deliver as delivery
+from workers.delivery.claim import Claim, claim
+from workers.delivery.deliver import deliver
 from workers.erp.http import HttpErp
 from workers.erp.port import Capabilities, Kind, Outcome, Page
 from workers.erp.sim import Dial, Simulator, read_effects

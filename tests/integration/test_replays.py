@@ -19,8 +19,8 @@ from orders.model import parse
 from orders.queries import replays as replay_queries
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always, on_bench
 from workers import replays
-from workers.claim import claim
-from workers.delivery import deliver
+from workers.delivery.claim import claim
+from workers.delivery.deliver import deliver
 from workers.dispatch import DISPATCH
 from workers.erp.port import Kind
 from workers.operations import REGISTER

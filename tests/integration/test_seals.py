@@ -26,7 +26,7 @@ from workers import operations
 from workers.audit import Proof, prove
 from workers.cli.commands.trust.seal import sealed
 from workers.cli.failure import Failure
-from workers.delivery import deliver
+from workers.delivery.deliver import deliver
 from workers.proof.anchors import place_of
 from workers.proof.keys import keys_of
 from workers.proof.sealer import Sealer

@@ -13,7 +13,7 @@ from orders.queries import orders as order_queries
 from orders.states import State
 from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import Bench, Kind, OnBench, Scripted, always, on_bench
-from workers.delivery import deliver
+from workers.delivery.deliver import deliver
 from workers.erp.port import Capabilities
 from workers.replay import Choice, replay
 

@@ -16,9 +16,9 @@ from orders.intake.cancel import cancel
 from orders.states import TRANSITIONS, State
 from tests.integration.test_delivery import Bench, Kind, Scripted, on_bench
 from workers.audit import audit
-from workers.claim import claim
-from workers.delivery import deliver
-from workers.polling import poll
+from workers.delivery.claim import claim
+from workers.delivery.deliver import deliver
+from workers.delivery.poll import poll
 from workers.reconcile import reconcile
 from workers.reconcile_patience import Patience
 from workers.reconcile_resend import resend

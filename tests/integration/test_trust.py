@@ -22,17 +22,17 @@ from tests.integration.test_delivery import Bench, Scripted, always, named, on_b
 from tests.integration.test_erp_failures import tls
 from tests.waiting import auntil
 from workers import gate as gates
-from workers.claim import Claim, claim
-from workers.delivery import Desk, deliver
+from workers.delivery.claim import Claim, claim
+from workers.delivery.deliver import Desk, deliver
+from workers.delivery.poll import poll
+from workers.delivery.settle import Result, settle
 from workers.erp.http import HttpErp
 from workers.erp.port import Evidence, Kind, Outcome, Receipt, ReceiptLine
 from workers.erp.sim import Dial, Simulator
 from workers.erp.sim.telling import Signer
 from workers.gate import ProcessGate, halted
-from workers.polling import poll
 from workers.quarantine import quarantine, release
 from workers.ring import Ring
-from workers.settle import Result, settle
 
 __all__ = ["on_bench"]
 

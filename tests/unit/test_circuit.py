@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from workers.circuit import Circuit, Tally, advance, pause
+from workers.delivery.backend_state import Circuit, Tally
+from workers.delivery.circuit_breaker import advance, pause
 
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
 SETTINGS = Settings(_env_file=None, trip_after=5, probe_after=2, probe_max=60, window_max=2000)

@@ -6,9 +6,9 @@ import pytest
 
 from config.settings import Settings
 from orders.states import Reason, State
-from workers.circuit import pause
+from workers.delivery.circuit_breaker import pause
+from workers.delivery.retry_policy import ANSWERED, FAILED, Fate, backoff, decide
 from workers.erp.port import Kind, Outcome
-from workers.fate import ANSWERED, FAILED, Fate, backoff, decide
 
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
 SETTINGS = Settings(_env_file=None, max_attempts=8)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from workers.circuit import Tally
-from workers.norm import Norm, learn, tail
+from workers.delivery.backend_state import Tally
+from workers.delivery.baseline import Norm, learn, tail
 
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
 

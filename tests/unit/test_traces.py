@@ -13,7 +13,7 @@ import pytest
 
 from config.settings import MissingSetting, Settings
 from config.telemetry import traces
-from workers.tracing import header, read_header
+from workers.delivery.tracing import header, read_header
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

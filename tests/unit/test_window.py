@@ -9,8 +9,8 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from tests.erp_limit import Drain, Limit
-from workers.circuit import Circuit, Tally
-from workers.window import FORGET, GIVE, PACE, TOLL, grown, shrunk
+from workers.delivery.backend_state import Circuit, Tally
+from workers.delivery.window import FORGET, GIVE, PACE, TOLL, grown, shrunk
 
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
 WELL = Circuit("closed", 60, 0, 0, NOW - timedelta(hours=1), None, NOW - timedelta(hours=1), None, None)

@@ -39,8 +39,8 @@ OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
     "failures in a row",
 }
 PENDING: Final = re.compile(r"pending as [A-Za-z0-9._/-]{1,64}")  # the ERP's reference
-HELD: Final = re.compile(r"(\w+, order [0-9a-f-]{36}: )(.*)", re.DOTALL)  # `workers.settle`
-TRIPPED: Final = re.compile(r"(suspicious: )?(.*)", re.DOTALL)  # `workers.circuit`
+HELD: Final = re.compile(r"(\w+, order [0-9a-f-]{36}: )(.*)", re.DOTALL)  # `workers.delivery.settle`
+TRIPPED: Final = re.compile(r"(suspicious: )?(.*)", re.DOTALL)  # `workers.delivery.circuit_breaker`
 VETTED: Final = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # their errors are our own sentences
 TRADE: Final = frozenset(
     {  # what an ERP says of a line that it does not deliver whole; PharmaML's codes among them

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.telemetry import order_log
 from config.telemetry.order_log import Field
+from workers.delivery.retry_policy import Fate
 from workers.erp.port import Kind, Outcome
-from workers.fate import Fate
 
 OVERLAP: Final = 100  # operations may be committed in another order than that of their numbers
 

@@ -16,7 +16,7 @@ from sqlalchemy import Row
 
 from config.telemetry import traces
 from config.telemetry.spans import Span
-from workers.claim import Claimed
+from workers.delivery.claim import Claimed
 from workers.erp.port import Kind, Outcome
 
 TRACES: Final = "relais_traces"  # the header with the context of each order's dispatch, in the order of the ids

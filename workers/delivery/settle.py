@@ -21,21 +21,22 @@ from config.settings import Settings
 from orders.journal import transactional
 from orders.journal.connection import DUE_CHANNEL
 from orders.schema.tables.core import backends
-from workers import suspicion
-from workers.circuit import Circuit, Tally, advance
+from workers.delivery import evidence
+from workers.delivery.backend_state import Circuit, Tally
+from workers.delivery.baseline import Norm, learn
+from workers.delivery.circuit_breaker import advance
+from workers.delivery.order_log import tell_settled
+from workers.delivery.records import write_attempts, write_fates, write_receipts
+from workers.delivery.retry_policy import ANSWERED, FAILED, SUCCEEDED, Fate, decide
 from workers.erp.port import Evidence, Kind, Outcome, Receipt
-from workers.fate import ANSWERED, FAILED, SUCCEEDED, Fate, decide
 from workers.gate import halted
-from workers.logged_steps import tell_settled
-from workers.norm import Norm, learn
-from workers.recording import write_attempts, write_fates, write_receipts
 
 log = logging.getLogger("relais.settle")
 
 CIRCUIT = [backends.c[each.name] for each in fields(Circuit)]
 NORM = [backends.c[each.name] for each in fields(Norm)]
 STANDING = select(backends.c.quarantined, func.clock_timestamp().label("now"), *CIRCUIT, *NORM)
-LAST = text(f"SELECT pg_notify('{DUE_CHANNEL}', ''), ({suspicion.REUSED}) AS reused")
+LAST = text(f"SELECT pg_notify('{DUE_CHANNEL}', ''), ({evidence.REUSED}) AS reused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,14 @@ class Doubted(Exception):
 async def settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> None:
     """Record what came of a batch, in one transaction. Raises what the journal raises; safe to call again."""
     while True:
-        proof = suspicion.proof(result.outcomes)
+        proof = evidence.proof(result.outcomes)
         latching = halted(engine, settings.backend) if proof else transactional(engine).begin()
         try:
             async with latching as connection:
                 fates = await _settle(connection, result, proof, settings, worker)
             return tell_settled(fates, result.outcomes, result.requests, settings.backend)
         except Doubted as doubt:
-            result = replace(result, outcomes=suspicion.doubted(result.outcomes, doubt.reused))
+            result = replace(result, outcomes=evidence.doubted(result.outcomes, doubt.reused))
 
 
 async def _settle(
@@ -89,14 +90,14 @@ async def _settle(
     quarantined = standing.quarantined
     if quarantined or proof is not None:
         since = None if quarantined or proof is None else proof[1].ended
-        result = replace(result, outcomes=suspicion.withheld(result.outcomes, since))
+        result = replace(result, outcomes=evidence.withheld(result.outcomes, since))
     met = tally(result)
     fates = _fates(result, met, standing, settings, trusted=not quarantined and proof is None)
     settled = await write_fates(connection, result.lease, fates)
-    outcomes = suspicion.standing(result.outcomes, settled)
+    outcomes = evidence.standing(result.outcomes, settled)
     await write_attempts(connection, result.lease, outcomes, worker)
     receipts = await write_receipts(connection, result.lease, outcomes, settled, settings.backend)
-    await suspicion.write(connection, settings.backend, result.lease, suspicion.found(outcomes))
+    await evidence.write(connection, settings.backend, result.lease, evidence.found(outcomes))
     await _write_backend(connection, result.lease, met, settings, quarantined, proof)
     await _finish(connection, receipts, settings)
     if len(settled) < len(fates):
@@ -164,7 +165,7 @@ async def _write_backend(
     becomes = advance(was, met, settings, now.now)
     learnt, odd = learn(norm, met, closed=was.circuit == "closed")
     if odd is not None:
-        await suspicion.write(connection, settings.backend, lease, [suspicion.Found(None, Evidence.REFUSALS, odd)])
+        await evidence.write(connection, settings.backend, lease, [evidence.Found(None, Evidence.REFUSALS, odd)])
     values = dict(zip((c.name for c in (*CIRCUIT, *NORM)), (*astuple(becomes), *astuple(learnt)), strict=True))
     if proof is not None and not now.quarantined:
         values |= _latch(proof, settings.backend)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from config.settings import Settings
 from orders.states import Reason, State
-from workers.circuit import pause
+from workers.delivery.circuit_breaker import pause
 from workers.erp.port import Kind, Outcome
 
 ANSWERED = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING, Kind.REFUSED})

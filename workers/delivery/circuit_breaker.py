@@ -1,6 +1,6 @@
 """The circuit and the window of a backend, as a pure function of what a batch met.
 
-closed    flowing; failures in a row open it, and the window grows and shrinks as `workers.window` says.
+closed    flowing; failures in a row open it, and the window grows and shrinks as `workers.delivery.window` says.
 open      nothing is sent until `probe_at`; each opening without a success between doubles the pause.
 half_open one canary at a time; its success closes the circuit with a window of two.
 
@@ -10,64 +10,12 @@ A batch that was claimed before the circuit last changed says nothing about the 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from config.settings import Settings
-from workers.window import grown, shrunk
-
-
-@dataclass(frozen=True, slots=True)
-class Circuit:
-    """The columns of a backend's row that delivery decides.
-
-    `ceiling` is the window that last failed, `credit` what went well since its last step, in orders.
-    """
-
-    circuit: str
-    window: int
-    failures: int
-    trips: int
-    changed_at: datetime
-    probe_at: datetime | None
-    shrunk_at: datetime
-    succeeded_at: datetime | None
-    why: str | None
-    ceiling: int | None = None
-    credit: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What one batch met: orders `answered` by the ERP, `failed`, `throttled`; when the last success was answered.
-
-    `claimed_at` and `waited` (seconds in Redis) tell whether it speaks of the backend as it is now. Of the answered,
-    `refused` were; `seconds` is what a success took on average; `retried` are the orders that took more than one
-    call, whatever came of them.
-    """
-
-    answered: int
-    failed: int
-    throttled: int
-    claimed_at: datetime
-    waited: float
-    succeeded_at: datetime | None = None
-    suspicious: str | None = None
-    error: str | None = None
-    refused: int = 0
-    seconds: float | None = None
-    retried: int = 0
-
-    @property
-    def turned_away(self) -> int:
-        """Orders that the ERP turned away at least once."""
-        return max(self.failed + self.throttled, self.retried)
-
-    @property
-    def unwell(self) -> bool:
-        """True when the ERP did badly by the batch; a lone bad order among many good ones is not its fault."""
-        many = self.retried > 1 and self.retried * 4 > self.answered
-        return self.throttled > 0 or self.failed * 10 > self.answered or many
+from workers.delivery.backend_state import Circuit, Tally
+from workers.delivery.window import grown, shrunk
 
 
 def advance(was: Circuit, tally: Tally, settings: Settings, now: datetime) -> Circuit:

@@ -22,13 +22,13 @@ from orders.rules.catalogue import Catalogue, Register
 from orders.rules.staleness import Policy
 from orders.rules.validation import validate
 from orders.states import Reason, State
-from workers.claim import Claim, Claimed, claim
+from workers.delivery.claim import Claim, Claimed, claim
+from workers.delivery.retry_policy import Fate
+from workers.delivery.settle import Result, settle
+from workers.delivery.tracing import NONE, Contexts, delivering, note_outcomes
 from workers.erp.bisect import submit_bisecting
 from workers.erp.port import Erp, Kind, Outcome, Submission
 from workers.erp.receipts import believed
-from workers.fate import Fate
-from workers.settle import Result, settle
-from workers.tracing import NONE, Contexts, delivering, note_outcomes
 
 
 @dataclass(frozen=True, slots=True)

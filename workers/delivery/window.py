@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from workers.circuit import Circuit, Tally
+    from workers.delivery.backend_state import Circuit, Tally
 
 STANDING_QUEUE: Final = 2.0  # seconds in Redis before a claim, beyond which a larger window would only wait there
 FREE: Final = 20  # orders out: up to here the window doubles while no ceiling is known

@@ -16,8 +16,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workers.delivery.retry_policy import ANSWERED
 from workers.erp.port import Evidence, Kind, Outcome
-from workers.fate import ANSWERED
 
 log = logging.getLogger("relais.evidence")
 

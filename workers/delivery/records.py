@@ -15,8 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.states import FINAL, listed
+from workers.delivery.retry_policy import Fate
 from workers.erp.port import Outcome, Receipt, ReceiptLine
-from workers.fate import Fate
 
 FATES = text(f"""
 UPDATE deliveries d

@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 
 from orders.states import Reason, State
-from workers.delivery import Desk
+from workers.delivery.deliver import Desk
+from workers.delivery.retry_policy import Fate
+from workers.delivery.settle import Result, settle
 from workers.erp.port import Kind, Outcome
 from workers.erp.receipts import believed
-from workers.fate import Fate
-from workers.settle import Result, settle
 
 TAKE = text("""
 UPDATE deliveries d SET lease = :lease FROM orders o

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
-from workers.circuit import Tally
+from workers.delivery.backend_state import Tally
 
 SLOW: Final = 1000.0  # answers over which the norm moves by half of a difference
 QUICK: Final = 50.0  # answers after which an answer counts half among the recent ones
