@@ -26,7 +26,7 @@ from orders.journal import connect
 from orders.schema.migrate import migrate
 from workers import operations
 from workers.audit import audit
-from workers.dispatcher import LEADER_LOCK
+from workers.dispatch.leadership import LEADER_LOCK
 
 CATALOGUE = Path(clients.__file__).parent / "data" / "medicines.csv"
 WINDOW_MAX = int(Settings.model_fields["window_max"].default)

@@ -21,12 +21,12 @@ from orders.journal import unreachable
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from workers import forecast_reading
+from workers.dispatch.blocked import hindrance, stands
+from workers.dispatch.leadership import leader
 from workers.forecast import Ends, Situation, Start, ends, late, paces
 from workers.forecast_arrivals import HOUR
 from workers.forecast_pace import Pace, measured, unseen
 from workers.forecast_reading import Backlog
-from workers.monitoring.moving import leader
-from workers.status import hindrance, stands
 
 Row = dict[str, Any]
 

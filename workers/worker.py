@@ -20,7 +20,7 @@ from config.settings import Settings
 from config.settings.routes_file import load_backends
 from config.telemetry import logs, traces
 from workers.canary import Canary
-from workers.dispatcher import Dispatcher
+from workers.dispatch.dispatcher import Dispatcher
 from workers.liveness import node
 from workers.notify import READY, STOPPING, notify
 from workers.product_indexer import Indexer

@@ -28,7 +28,7 @@ from tests.integration.test_delivery import MEDICINE, Kind, Scripted, always
 from tests.integration.test_dispatcher import on_journal
 from tests.waiting import until
 from workers.delivery.deliver import Desk, deliver
-from workers.dispatcher import Dispatcher
+from workers.dispatch.dispatcher import Dispatcher
 from workers.process import Process
 from workers.publishing import Publisher
 from workers.spill import RedisSpill

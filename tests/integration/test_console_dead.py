@@ -26,10 +26,10 @@ from workers.console.dead import acts
 from workers.console.dead.acts import ACTS, choose
 from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
+from workers.dispatch.scheduler import EXPIRE
 from workers.erp.port import Kind
 from workers.operations import acting_as
 from workers.replay import Choice, discard, replay
-from workers.term import EXPIRE
 
 __all__ = ["on_bench"]
 

@@ -23,10 +23,10 @@ from workers.delivery.claim import claim
 from workers.delivery.deliver import Desk, deliver
 from workers.delivery.poll import poll
 from workers.delivery.settle import Result, settle
-from workers.dispatch import DISPATCH, UNBOUNDED
+from workers.dispatch.scheduler import HALF_OPEN, RESCUE
+from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Capabilities, Kind, Outcome, Receipt, ReceiptLine, Submission
 from workers.operations import REGISTER
-from workers.term import HALF_OPEN, RESCUE
 
 MEDICINE = "3400937318044"
 RECEIPT = Receipt("", None, (ReceiptLine(1, MEDICINE, 1),))

@@ -21,7 +21,8 @@ from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
 from tests.waiting import until
-from workers.dispatcher import LEADER_LOCK, Dispatcher
+from workers.dispatch.dispatcher import Dispatcher
+from workers.dispatch.leadership import LEADER_LOCK
 from workers.publishing import Publisher
 from workers.worker import create_app
 

@@ -28,12 +28,12 @@ from tests.integration.test_delivery import (
 )
 from workers.audit import audit
 from workers.delivery.deliver import Desk, deliver
-from workers.dispatch import DISPATCH, UNBOUNDED
+from workers.dispatch.scheduler import RESCUE
+from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.divert import divert, preview
 from workers.erp.port import Outcome, Submission
 from workers.operations import REGISTER
 from workers.replay import Choice
-from workers.term import RESCUE
 
 __all__ = ["on_bench"]
 

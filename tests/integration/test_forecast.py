@@ -16,7 +16,7 @@ from orders.journal import connect
 from tests.cli import CommandLine, environment
 from tests.integration.test_cli_operator import Journal
 from workers import forecast_reading
-from workers.dispatcher import LEADER_LOCK
+from workers.dispatch.leadership import LEADER_LOCK
 from workers.forecast_pace import Bin
 from workers.forecasting import Ask, Forecast, draining, foretell
 

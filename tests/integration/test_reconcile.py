@@ -28,6 +28,7 @@ from workers.audit import audit
 from workers.delivery import deliver as delivery
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import deliver
+from workers.dispatch.scheduler import EXPIRE
 from workers.erp.http import HttpErp
 from workers.erp.port import Capabilities, Kind, Outcome, Page
 from workers.erp.sim import Dial, Simulator, read_effects
@@ -36,7 +37,6 @@ from workers.reconcile_listing import CANNOT, WHOLE
 from workers.reconcile_patience import OutOfReach, Patience
 from workers.reconcile_resend import preview, resend
 from workers.reconcile_runs import Run, begin, findings, newest, read
-from workers.term import EXPIRE
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 

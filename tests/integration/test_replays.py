@@ -21,12 +21,12 @@ from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always, o
 from workers import replays
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
-from workers.dispatch import DISPATCH
+from workers.dispatch.scheduler import PLANNER
+from workers.dispatch.take_due import DISPATCH
 from workers.erp.port import Kind
 from workers.operations import REGISTER
 from workers.replay import Choice
 from workers.steering import Standing, steer
-from workers.term import PLANNER
 
 __all__ = ["on_bench"]
 

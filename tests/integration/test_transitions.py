@@ -19,12 +19,12 @@ from workers.audit import audit
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
+from workers.dispatch.scheduler import EXPIRE
 from workers.reconcile import reconcile
 from workers.reconcile_patience import Patience
 from workers.reconcile_resend import resend
 from workers.reconcile_runs import begin
 from workers.replay import Choice, discard, replay
-from workers.term import EXPIRE
 
 __all__ = ["on_bench"]
 

@@ -29,7 +29,7 @@ from tests.cli import CommandLine, environment
 from tests.erp import raw_server, read_request, response
 from tests.waiting import auntil, until
 from workers import notices
-from workers.dispatcher import Dispatcher
+from workers.dispatch.dispatcher import Dispatcher
 from workers.publishing import Publisher
 from workers.telling import MOST_BYTES, Teller
 from workers.webhook_fate import Answer

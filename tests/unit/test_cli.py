@@ -23,8 +23,8 @@ from workers.cli import show, submit_file
 from workers.cli.app import app
 from workers.cli.failure import BAD, UNABLE, Failure, explain
 from workers.cli.submit_file import lines_of
+from workers.dispatch.blocked import hindrance
 from workers.erp.sim import Dial
-from workers.status import hindrance
 
 COMMANDS = [
     "up",

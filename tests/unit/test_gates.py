@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.dispatch.token_bucket import Bucket
 from workers.gates import BRISK, PART, STAGES, Figures, Gates, after, before, failing, named, passed
-from workers.pace import Bucket
 
 GATES = Gates(errors=0.02, slower=4.0, signed=False)
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.journal import unreachable
 from orders.queries import orders as order_queries
 from orders.states import BACKLOG, State
-from workers.monitoring.moving import leader
+from workers.dispatch.leadership import leader
 
 EVERY: Final = 0.2  # s
 RECENT: Final = 1.6  # s over which a rate is taken

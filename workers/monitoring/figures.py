@@ -20,8 +20,9 @@ from orders.queries import replays as replay_queries
 from orders.queries import webhooks as webhook_queries
 from orders.queries.orders import Row
 from orders.states import BACKLOG, FINAL, State
+from workers.dispatch.leadership import leader
 from workers.liveness import liveness, workers_of
-from workers.monitoring.moving import Flow, flow, leader
+from workers.monitoring.moving import Flow, flow
 from workers.proof.standing import sealing
 
 TALLIES: Final = text("""

@@ -10,15 +10,10 @@ from sqlalchemy import text
 
 from orders.journal import Source, reading_from
 from orders.queries.orders import first_id
-from workers.dispatcher import LEADER_LOCK
 
 RECENT: Final = timedelta(minutes=1)
 TAIL: Final = 4000  # pages of `attempts`, some 200,000 rows; it is append-only, so the newest rows are its last pages
 
-LEADER: Final = text("""
-SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = :key AND objsubid = 1
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-""")
 
 ACCEPTED: Final = text("SELECT count(*) FROM orders WHERE id >= :since")
 
@@ -39,12 +34,6 @@ class Flow:
     delivered: int
     failed: int
     seconds: float
-
-
-async def leader(source: Source) -> bool:
-    """True when some worker's dispatcher holds the lead."""
-    async with reading_from(source) as connection:
-        return (await connection.execute(LEADER, {"key": LEADER_LOCK})).first() is not None
 
 
 async def flow(source: Source) -> Flow:

@@ -21,11 +21,11 @@ from orders.queries import replays as replay_queries
 from orders.queries.samples import stands
 from workers import forecast_reading, status
 from workers.console.live.series import Point, latest
+from workers.dispatch.leadership import leader
 from workers.forecast_reading import Backlog
 from workers.forecasting import Forecast, draining
 from workers.liveness import workers_of
 from workers.monitoring.figures import audited
-from workers.monitoring.moving import leader
 from workers.proof.standing import sealing
 
 Row = dict[str, Any]

@@ -21,8 +21,8 @@ from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from workers.console.recovery import queries as kept
 from workers.console.within import promptly
+from workers.dispatch.leadership import leader
 from workers.gates import RAMP
-from workers.monitoring.moving import leader
 from workers.reconcile_runs import Run
 
 FRESH: Final = 1.0  # seconds

@@ -20,9 +20,10 @@ from workers.console.i18n import N_, Words
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.state import Desk
+from workers.dispatch.blocked import hindrances
 from workers.forecasting import Forecast, draining
 from workers.operations import record
-from workers.status import balance, hindrances
+from workers.status import balance
 
 LEAST: Final = 0.5  # seconds between two looks, or four times as long as the look itself took
 BLINDNESS: Final = 30.0  # seconds without the journal, after which the watch gives up

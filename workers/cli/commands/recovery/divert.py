@@ -82,8 +82,8 @@ def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool
         from config.settings.routes_file import load_backends
         from orders.queries import orders as order_queries
         from workers import divert as diverting
-        from workers.monitoring.moving import leader
-        from workers.status import hindrance
+        from workers.dispatch.blocked import hindrance
+        from workers.dispatch.leadership import leader
 
         if to not in (known := load_backends(settings)):
             raise Failure(f"no backend {to}; there are {', '.join(known)}", BAD)

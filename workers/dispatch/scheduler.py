@@ -2,7 +2,7 @@
 
 Rescue what ran out, give up what is no longer wanted, let an open circuit send its canary, ask about what the ERP
 accepts later, steer the replay that runs, and dispatch what is due within the window and the backend's rate.
-What does not concern a backend is in `workers.chores`.
+What does not concern a backend is in `workers.dispatch.maintenance`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
 from workers.delivery.order_log import tell_rows
-from workers.dispatch import DISPATCH, UNBOUNDED
-from workers.pace import Bucket
+from workers.dispatch.take_due import DISPATCH, UNBOUNDED
+from workers.dispatch.token_bucket import Bucket
 from workers.steering import Standing, steer
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The dispatcher: the one mechanism that turns due deliveries into dispatches, within the window.
 
 It runs as a thread in every worker's main process; whoever holds the advisory lock leads, on the same connection
-that does the work (`workers.term`, one for each backend), so a leader that loses the journal has lost the lead. Woken
+that does the work (`workers.dispatch.scheduler`, one for each backend), so a leader that loses the journal has lost the lead. Woken
 by NOTIFY, it ticks at most a second apart.
 """
 
@@ -23,17 +23,17 @@ from orders.journal import connect, unreachable
 from orders.journal.connection import DUE_CHANNEL
 from orders.schema.triggers import NOTICE_CHANNEL
 from workers.background import Background
-from workers.chores import Chores
-from workers.delivery.order_log import Acts
+from workers.dispatch.leadership import LEADER_LOCK
+from workers.dispatch.maintenance import Chores
+from workers.dispatch.operator_log import Acts
+from workers.dispatch.scheduler import PLANNER, Term
 from workers.operations import register
-from workers.term import PLANNER, Term
 
 if TYPE_CHECKING:
     from workers.publishing import Publisher
 
 log = logging.getLogger("relais.dispatcher")
 
-LEADER_LOCK: Final = 0x52454C42
 COALESCE: Final = 0.01  # seconds in which further wake-ups join the same tick
 FROZEN: Final = "10s"  # of silence, after which PostgreSQL ends a leader's session and frees the lead
 

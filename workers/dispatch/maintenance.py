@@ -19,7 +19,7 @@ from orders.intake.spill import Seal, SpillDown
 from orders.schema import cause_triggers
 from orders.schema.tally_triggers import SUM_UP
 from workers import liveness, notices
-from workers.delivery.order_log import Acts
+from workers.dispatch.operator_log import Acts
 from workers.sampler import Sampler
 from workers.spill import RedisSpill
 from workers.unspill import unspill
