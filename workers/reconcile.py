@@ -20,8 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import RelaisError
 from orders.schema.tables.reconcile import Difference
-from workers.delivery.records import LINES
-from workers.erp.port import Erp, Kind, Outcome, Receipt
+from workers.erp.port import LINES, Erp, Kind, Outcome, Receipt
 from workers.erp.receipts import believed
 from workers.reconcile_listing import list_foreign
 from workers.reconcile_patience import Patience, ask

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orders.schema.cause_triggers import MOST_WORDS
-from workers.erp.failing import TABLE
+from workers.erp.failures import TABLE
 
 ERRORS = [
     ("refused: product 3400930000007 unknown", "refused: product # unknown"),

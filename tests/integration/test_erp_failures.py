@@ -32,7 +32,7 @@ from tests.erp import (
     submit_one,
 )
 from tests.waiting import auntil
-from workers.erp.failing import TABLE
+from workers.erp.failures import TABLE
 from workers.erp.http import HttpErp
 from workers.erp.port import Kind, OpenGate, Outcome, Submission
 from workers.erp.signing import sign

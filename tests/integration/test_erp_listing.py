@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.erp import answering, connector, raw_server, response
-from workers.erp.failing import Unfit
+from workers.erp.failures import Unfit
 from workers.erp.http import HttpErp
 from workers.erp.listing import MOST_LISTED, read_page
 from workers.erp.port import Kind, Page

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from workers.erp.bisect import submit_bisecting
+from workers.erp.bisecting import submit_bisecting
 from workers.erp.port import Capabilities, Kind, Outcome, Submission
 
 

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from config.retry_after import LONGEST_PAUSE, pause_asked
-from workers.erp.failing import TABLE, Again, Met, may_go_again, of_error, of_status
+from workers.erp.failures import TABLE, Again, Met, may_go_again, of_error, of_status
 from workers.erp.port import Kind
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "erp-contract.md"

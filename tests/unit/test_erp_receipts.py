@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from workers.erp.failing import Met, Unfit
+from workers.erp.failures import Met, Unfit
 from workers.erp.port import Kind, Outcome, ReceiptLine, Submission
 from workers.erp.receipts import read_found, read_pending, read_receipt, read_refusal
 

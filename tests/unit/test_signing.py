@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from workers.erp.failing import Met, Unfit
+from workers.erp.failures import Met, Unfit
 from workers.erp.port import Receipt, ReceiptLine
 from workers.erp.signing import TYPE, Key, born, sign, verified
 

@@ -21,7 +21,7 @@ from orders.journal import transactional
 from orders.states import Reason
 from workers.console.access.people import Person, Role
 from workers.console.i18n import Words
-from workers.erp.failing import TABLE
+from workers.erp.failures import TABLE
 from workers.operations import acting_as, record
 
 UNMASK: Final = "unmask"

@@ -26,7 +26,7 @@ from workers.delivery.claim import Claim, Claimed, claim
 from workers.delivery.retry_policy import Fate
 from workers.delivery.settle import Result, settle
 from workers.delivery.tracing import NONE, Contexts, delivering, note_outcomes
-from workers.erp.bisect import submit_bisecting
+from workers.erp.bisecting import submit_bisecting
 from workers.erp.port import Erp, Kind, Outcome, Submission
 from workers.erp.receipts import believed
 

@@ -10,13 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from uuid import UUID
 
-from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.states import FINAL, listed
 from workers.delivery.retry_policy import Fate
-from workers.erp.port import Outcome, Receipt, ReceiptLine
+from workers.erp.port import LINES, Outcome, Receipt
 
 FATES = text(f"""
 UPDATE deliveries d
@@ -47,8 +46,6 @@ FROM unnest(CAST(:id AS uuid[]), CAST(:reference AS text[]), CAST(:digest AS byt
   CAST(:signature AS text[]), CAST(:key_id AS text[])) AS u (id, reference, digest, lines, signature, key_id)
 ON CONFLICT DO NOTHING
 """)
-
-LINES = TypeAdapter(tuple[ReceiptLine, ...])
 
 
 async def write_fates(connection: AsyncConnection, lease: UUID, fates: Mapping[UUID, Fate]) -> set[UUID]:

@@ -19,14 +19,14 @@ from uuid import UUID
 from aiohttp import ClientResponse
 
 from config.settings import Settings
-from workers.erp.calling import calling
-from workers.erp.failing import TABLE, Met
+from workers.erp.attempts import Batch, Tried, try_again
+from workers.erp.call_span import calling
+from workers.erp.failures import TABLE, Met
 from workers.erp.listing import ask_for, read_page
 from workers.erp.port import Capabilities, Gate, Kind, OpenGate, Outcome, Page, Submission
 from workers.erp.receipts import keeping, read_found, read_pending, read_receipt
 from workers.erp.signatures import Keys, Signatures
-from workers.erp.trying import Batch, Tried, try_again
-from workers.erp.wire import Wire, json_body, refused_or_failed
+from workers.erp.transport import Wire, json_body, refused_or_failed
 
 log = logging.getLogger("relais.erp")
 

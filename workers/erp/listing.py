@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from pydantic import AwareDatetime, Field, StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
-from workers.erp.failing import Met, Unfit, printable
+from workers.erp.failures import Met, Unfit, printable
 from workers.erp.port import Listed, Page
 from workers.erp.receipts import STRICT, Digest, Id, Word
 

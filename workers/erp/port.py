@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Final, Protocol
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 MOST_KEPT: Final = 64 * 1024  # bytes of an answer that are kept as evidence
 
 
@@ -206,3 +208,6 @@ class Erp(Protocol):
     async def close(self) -> None:
         """Let go of connections."""
         ...
+
+
+LINES = TypeAdapter(tuple[ReceiptLine, ...])

@@ -1,7 +1,7 @@
 """What an ERP answers when all is well, by the contract (docs/erp-contract.md), and nothing else.
 
 A receipt is believed only when it is for the very bytes that were sent, line by line, and for no more than was
-ordered. Everything else raises `Unfit`, which the table in `workers.erp.failing` turns into an outcome.
+ordered. Everything else raises `Unfit`, which the table in `workers.erp.failures` turns into an outcome.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
-from workers.erp.failing import TABLE, Met, Unfit, printable
+from workers.erp.failures import TABLE, Met, Unfit, printable
 from workers.erp.port import MOST_KEPT, Kind, Outcome, Receipt, ReceiptLine, Submission
 
 STRICT: Final = ConfigDict(strict=True)

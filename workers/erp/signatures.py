@@ -17,7 +17,7 @@ from typing import Protocol
 from uuid import UUID
 
 from config.settings import Settings
-from workers.erp.failing import Met, Unfit
+from workers.erp.failures import Met, Unfit
 from workers.erp.port import Kind, Outcome, Receipt
 from workers.erp.receipts import disbelieved
 from workers.erp.signing import Key, verified

@@ -23,7 +23,7 @@ from pydantic import AwareDatetime, ConfigDict, StringConstraints, TypeAdapter, 
 from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
-from workers.erp.failing import Met, Unfit, printable
+from workers.erp.failures import Met, Unfit, printable
 from workers.erp.port import Receipt, ReceiptLine
 
 ALGORITHM: Final = "EdDSA"

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from workers.console.i18n import N_
-from workers.erp.failing import TABLE
+from workers.erp.failures import TABLE
 
 KINDS: Final = {
     "foreign": ("bad", N_("foreign")),

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, stop_before_delay
 
-from workers.erp.failing import TABLE, Failure, Met, may_go_again
+from workers.erp.failures import TABLE, Failure, Met, may_go_again
 from workers.erp.port import MOST_KEPT, Kind, Outcome, Page, Receipt, Submission
 
 FIRST_PAUSE: Final = 0.1  # seconds, at most, before the second try; doubles

@@ -19,10 +19,10 @@ from yarl import URL
 
 from config.retry_after import pause_asked
 from config.settings import Settings
-from workers.erp.failing import TABLE, Met, Unfit, of_error, of_status
+from workers.erp.attempts import Tried
+from workers.erp.failures import TABLE, Met, Unfit, of_error, of_status
 from workers.erp.port import Kind
 from workers.erp.receipts import read_refusal
-from workers.erp.trying import Tried
 
 log = logging.getLogger("relais.erp")
 
