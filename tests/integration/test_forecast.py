@@ -15,10 +15,10 @@ from config.settings import Settings
 from orders.journal import connect
 from tests.cli import CommandLine, environment
 from tests.integration.test_cli_operator import Journal
-from workers import forecast_reading
 from workers.dispatch.leadership import LEADER_LOCK
-from workers.forecast_pace import Bin
-from workers.forecasting import Ask, Forecast, draining, foretell
+from workers.forecast import queries
+from workers.forecast.forecast import Ask, Forecast, draining, foretell
+from workers.forecast.pace import Bin
 
 # An id that says when its order came, as UUIDv7 does; n makes it unique.
 ID = """CAST(lpad(to_hex(CAST(floor(extract(epoch FROM came) * 1000) AS bigint)), 12, '0') || '7' ||
@@ -268,11 +268,11 @@ def test_what_came_is_told_by_where_rows_lie(journal: Journal, past: Past, monke
 
     async def came(engine: AsyncEngine) -> list[float]:
         async with engine.connect() as connection:
-            return await forecast_reading._came(connection, bounds)
+            return await queries._came(connection, bounds)
 
     exact = journal(came)
     assert exact == pytest.approx([10_000, 10_000, 1000, 1000, 4500, 4500], abs=5)
-    monkeypatch.setattr(forecast_reading, "FEW", 0)
+    monkeypatch.setattr(queries, "FEW", 0)
     about = journal(came)
     assert about == pytest.approx(exact, rel=0.05, abs=100)
     assert about != exact, "it was not counted"
@@ -281,13 +281,13 @@ def test_what_came_is_told_by_where_rows_lie(journal: Journal, past: Past, monke
 def test_only_the_newest_receipts_are_looked_at(journal: Journal, past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
     past.came(4000, 2 * DAY, DAY)
     past.took(4000, 400.0)
-    monkeypatch.setattr(forecast_reading, "RECEIPTS", 1000)
+    monkeypatch.setattr(queries, "RECEIPTS", 1000)
 
     async def taken(engine: AsyncEngine) -> dict[int, Bin]:
         async with engine.connect() as connection:
-            assert await forecast_reading.latency(connection, "erp") == pytest.approx(0.08)
-            assert await forecast_reading.latency(connection, "other") is None
-            return await forecast_reading.taken(connection, "erp", 0.08)
+            assert await queries.latency(connection, "erp") == pytest.approx(0.08)
+            assert await queries.latency(connection, "other") is None
+            return await queries.taken(connection, "erp", 0.08)
 
     found = journal(taken)
     assert sum(one.orders for one in found.values()) == 1000

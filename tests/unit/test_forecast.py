@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.cli.commands.recovery.forecast import moment, sentence
-from workers.forecast import Round, Situation, Start, ends, late, paces
-from workers.forecast_arrivals import DAYS, HOUR, RECENT, WEEK, WEEKS, Arrivals, learn, steady, steps, stretch
-from workers.forecast_pace import BIN, Bin, Pace, busy, measured, unseen
-from workers.forecast_reading import _back
+from workers.forecast.arrivals import DAYS, HOUR, RECENT, WEEK, WEEKS, Arrivals, learn, steady, steps, stretch
+from workers.forecast.pace import BIN, Bin, Pace, busy, measured, unseen
+from workers.forecast.queries import _back
+from workers.forecast.simulation import Round, Situation, Start, ends, late, paces
 
 ENDS = steps(WEEK)
 NOW = Start(0.0, 2000.0, 0.3, 2000.0)

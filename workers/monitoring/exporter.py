@@ -23,7 +23,7 @@ from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.api.metrics import Families
 from orders.journal import connect, snapshot, unreachable
-from workers.forecasting import Forecast, draining
+from workers.forecast.forecast import Forecast, draining
 from workers.monitoring.catalogue import family
 from workers.monitoring.families import journal_families
 from workers.monitoring.figures import Figures, read_figures

@@ -11,7 +11,7 @@ from typing import Final
 from prometheus_client.metrics_core import Metric
 
 from config.settings import Settings
-from workers.forecasting import Forecast
+from workers.forecast.forecast import Forecast
 from workers.monitoring.catalogue import Labels, family
 from workers.status import Queue
 

@@ -19,11 +19,12 @@ from orders.journal import snapshot
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.queries.samples import stands
-from workers import forecast_reading, status
+from workers import status
 from workers.console.live.series import Point, latest
 from workers.dispatch.leadership import leader
-from workers.forecast_reading import Backlog
-from workers.forecasting import Forecast, draining
+from workers.forecast import queries
+from workers.forecast.forecast import Forecast, draining
+from workers.forecast.queries import Backlog
 from workers.liveness import workers_of
 from workers.monitoring.figures import audited
 from workers.proof.standing import sealing
@@ -141,7 +142,7 @@ async def _rounds(engine: AsyncEngine, forecasts: list[Forecast]) -> list[Round]
             ]
             continue
         async with engine.connect() as connection:
-            found += _unforetold(forecast.backend, await forecast_reading.backlog(connection, forecast.backend))
+            found += _unforetold(forecast.backend, await queries.backlog(connection, forecast.backend))
     return sorted(found, key=lambda each: each.cut_off)
 
 

@@ -21,7 +21,7 @@ from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.state import Desk
 from workers.dispatch.blocked import hindrances
-from workers.forecasting import Forecast, draining
+from workers.forecast.forecast import Forecast, draining
 from workers.operations import record
 from workers.status import balance
 

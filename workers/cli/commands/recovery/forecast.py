@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
-    from workers.forecasting import Forecast
+    from workers.forecast.forecast import Forecast
 
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 
@@ -77,7 +77,7 @@ def forecast(
     from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> Forecast:
-        from workers.forecasting import Ask, foretell
+        from workers.forecast.forecast import Ask, foretell
 
         asked = of_backend(settings, backend)
         return await foretell(engine, asked, asked.backend, Ask(rate, at))

@@ -118,7 +118,7 @@ async def stand(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     """How everything stands, as one document, with the forecast of each backend that has a backlog."""
     from orders.client.settings import api_url
     from workers.cli.commands.recovery.forecast import report
-    from workers.forecasting import draining
+    from workers.forecast.forecast import draining
     from workers.status import status
 
     found = await status(engine, settings, api_url(settings))

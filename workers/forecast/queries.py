@@ -17,9 +17,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.queries.orders import first_id
-from workers.forecast import Round
-from workers.forecast_arrivals import RECENT, Arrivals, Stretch, learn, steady, steps, stretch
-from workers.forecast_pace import BIN, Bin
+from workers.forecast.arrivals import RECENT, Arrivals, Stretch, learn, steady, steps, stretch
+from workers.forecast.pace import BIN, Bin
+from workers.forecast.simulation import Round
 
 NEWEST: Final = 2000  # orders that tell the share of a backend, of urgent ones, and how many lie on a page
 RECEIPTS: Final = 30_000  # newest receipts that tell the pace

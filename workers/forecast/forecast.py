@@ -20,13 +20,13 @@ from orders.errors import NotFound
 from orders.journal import unreachable
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
-from workers import forecast_reading
 from workers.dispatch.blocked import hindrance, stands
 from workers.dispatch.leadership import leader
-from workers.forecast import Ends, Situation, Start, ends, late, paces
-from workers.forecast_arrivals import HOUR
-from workers.forecast_pace import Pace, measured, unseen
-from workers.forecast_reading import Backlog
+from workers.forecast import queries
+from workers.forecast.arrivals import HOUR
+from workers.forecast.pace import Pace, measured, unseen
+from workers.forecast.queries import Backlog
+from workers.forecast.simulation import Ends, Situation, Start, ends, late, paces
 
 Row = dict[str, Any]
 
@@ -72,7 +72,7 @@ async def foretell(engine: AsyncEngine, settings: Settings, backend: str, ask: A
         raise NotFound(f"no backend {backend}: no worker has ever run for it")
     held = await _held(engine, rows)
     async with engine.connect() as connection:
-        backlog = await forecast_reading.backlog(connection, backend)
+        backlog = await queries.backlog(connection, backend)
         return await _foretell(connection, settings, rows[backend], held[backend], backlog, ask)
 
 
@@ -87,7 +87,7 @@ async def draining(engine: AsyncEngine, settings: Settings) -> list[Forecast]:
         held = await _held(engine, rows)
         async with engine.connect() as connection:
             for name, row in rows.items():
-                backlog = await forecast_reading.backlog(connection, name)
+                backlog = await queries.backlog(connection, name)
                 if backlog.orders:
                     found.append(await _foretell(connection, settings, row, held[name], backlog, Ask()))
     except Exception as error:
@@ -107,8 +107,8 @@ async def _held(engine: AsyncEngine, rows: Mapping[str, Row]) -> dict[str, str |
 async def _foretell(
     connection: AsyncConnection, settings: Settings, row: Row, held: str | None, backlog: Backlog, ask: Ask
 ) -> Forecast:
-    arrivals, urgent = await forecast_reading.arrivals(connection, row["name"], backlog.now)
-    latency = row["latency"] or await forecast_reading.latency(connection, row["name"]) or 0.0
+    arrivals, urgent = await queries.arrivals(connection, row["name"], backlog.now)
+    latency = row["latency"] or await queries.latency(connection, row["name"]) or 0.0
     start = _start(row, settings, latency + HANDLING, backlog.now, ask.at)
     pace = await _pace(connection, settings, row, latency, ask.rate)
     of = Situation(backlog.orders, arrivals, pace, start, backlog.rest, backlog.rounds, urgent)
@@ -146,7 +146,7 @@ async def _pace(connection: AsyncConnection, settings: Settings, row: Row, laten
     most = row["rate"] or inf
     if rate is not None:
         return Pace(rate, "as asked", most=most)
-    bins = await forecast_reading.taken(connection, row["name"], latency)
+    bins = await queries.taken(connection, row["name"], latency)
     if not bins:
         return Pace(0.0, "nothing was delivered yet")
     calls = min(settings.window_max, settings.erp_concurrency * settings.worker_concurrency)

@@ -15,8 +15,8 @@ from random import Random
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
-from workers.forecast_arrivals import Arrivals
-from workers.forecast_pace import Pace
+from workers.forecast.arrivals import Arrivals
+from workers.forecast.pace import Pace
 
 PATHS: Final = 240
 HORIZON: Final = 8 * 7 * 86400.0  # s; what is later is not foretold
