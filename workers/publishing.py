@@ -26,7 +26,7 @@ from sqlalchemy import Row
 from config.celeryconfig import NORMAL, NOTICES, URGENT, canary_queue, depth, queue_of
 from config.settings import Settings
 from workers.delivery.tracing import TRACES, Contexts, dispatching, header
-from workers.spill import RECORDS
+from workers.intake.spill_store import RECORDS
 from workers.tasks import CANARY, DELIVER, MOST_IDS, POLL, REQUESTS, TELL
 
 T = TypeVar("T")

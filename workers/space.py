@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.journal import unreachable
 from workers import waiting
-from workers.spill import RECORDS
+from workers.intake.spill_store import RECORDS
 
 DISK_LEFT: Final = 0.10  # share of a disk below which it is nearly full
 MEMORY_USED: Final = 0.60  # share of Redis' memory above which it is nearly full

@@ -22,7 +22,7 @@ from tests.acceptance.test_front_faults import load
 from tests.cluster import Pair, Watched, sql
 from tests.waiting import until
 from workers.audit import Proof, prove
-from workers.spill import RECORDS
+from workers.intake.spill_store import RECORDS
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(400)]
 

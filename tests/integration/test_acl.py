@@ -18,8 +18,8 @@ from config.secret_files import ACL, MADE, make_secrets
 from orders.intake.spill import Note, Record
 from tests.cli import CommandLine
 from tests.waiting import auntil
-from workers.limits import RateLimit
-from workers.spill import RedisSpill
+from workers.intake.rate_limit import RateLimit
+from workers.intake.spill_store import RedisSpill
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 QUEUE = "relais.normal.erp"

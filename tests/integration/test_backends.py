@@ -29,9 +29,9 @@ from tests.integration.test_dispatcher import on_journal
 from tests.waiting import until
 from workers.delivery.deliver import Desk, deliver
 from workers.dispatch.dispatcher import Dispatcher
+from workers.intake.spill_store import RedisSpill
 from workers.process import Process
 from workers.publishing import Publisher
-from workers.spill import RedisSpill
 from workers.worker import create_app
 
 BACKENDS = """

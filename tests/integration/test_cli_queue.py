@@ -13,7 +13,7 @@ import redis
 from config.celeryconfig import NORMAL, NOTICES, URGENT, queue_of
 from config.settings import Settings
 from tests.cli import CommandLine, environment
-from workers.spill import RECORDS
+from workers.intake.spill_store import RECORDS
 from workers.waiting import read
 from workers.worker import create_app
 

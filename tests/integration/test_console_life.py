@@ -25,9 +25,9 @@ from workers.delivery.deliver import deliver
 from workers.divert import divert
 from workers.erp.port import Evidence, Kind, Outcome, Receipt, Submission
 from workers.erp.signing import sign
+from workers.intake.spill_drain import Aside, set_aside
 from workers.operations import acting_as
 from workers.replay import Choice, discard, replay
-from workers.unspill import Aside, set_aside
 
 __all__ = ["at_console"]
 

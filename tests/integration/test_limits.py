@@ -16,7 +16,7 @@ from config.embedded.ports import choose
 from config.embedded.valkey import Valkey
 from orders.api.load_shedding import wait
 from tests.waiting import auntil
-from workers.limits import KEYS, RateLimit
+from workers.intake.rate_limit import KEYS, RateLimit
 
 SLOW = 0.01  # orders a second: nothing comes back within a test
 

@@ -16,7 +16,7 @@ from orders.access.clients import Scope
 from orders.api import Parts, create_app
 from orders.journal import connect
 from tests.waiting import auntil
-from workers.limits import RateLimit
+from workers.intake.rate_limit import RateLimit
 
 ORDER = {"pharmacy": "990000002", "lines": [{"product": "3400937318044", "quantity": 2}]}
 SLOW = 0.01  # orders a second

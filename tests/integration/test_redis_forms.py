@@ -19,7 +19,7 @@ from tests.certificates import self_signed
 from tests.cluster import Watched
 from tests.tls import tls_before
 from tests.waiting import until
-from workers.spill import RECORDS, RedisSpill
+from workers.intake.spill_store import RECORDS, RedisSpill
 
 ONE, OTHER = (Record(name, (Note(b"note of " + name, b"of " + name),)) for name in (b"one", b"other"))
 

@@ -28,8 +28,8 @@ from orders.journal import connect
 from orders.queries import orders as order_queries
 from tests.integration.test_intake import order
 from tests.waiting import auntil
-from workers.spill import NOTES, RECORDS, RedisSpill
-from workers.unspill import readmit, unspill
+from workers.intake.spill_drain import readmit, unspill
+from workers.intake.spill_store import NOTES, RECORDS, RedisSpill
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 KEY = Seal.of(SecretStr("a key that is shared"))

@@ -16,7 +16,7 @@ from tests.integration.test_dispatcher import accept, depth, dispatching, on_jou
 from tests.integration.test_intake import order
 from tests.integration.test_spill import NOWHERE
 from tests.waiting import until
-from workers.spill import RECORDS, RedisSpill
+from workers.intake.spill_store import RECORDS, RedisSpill
 
 SECRET = SecretStr("a key that is shared")
 

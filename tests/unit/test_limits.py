@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.limits import ALMOST, RateLimit, _Bucket
+from workers.intake.rate_limit import ALMOST, RateLimit, _Bucket
 
 NOWHERE = "redis://127.0.0.1:1/0"
 

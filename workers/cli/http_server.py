@@ -21,8 +21,8 @@ from config.telemetry import logs, traces
 from orders.api import Parts, create_app
 from orders.intake.spill import Seal
 from workers.cli.failure import Failure
-from workers.limits import RateLimit
-from workers.spill import RedisSpill
+from workers.intake.rate_limit import RateLimit
+from workers.intake.spill_store import RedisSpill
 
 log = logging.getLogger("relais.api")
 

@@ -20,9 +20,9 @@ from orders.schema import cause_triggers
 from orders.schema.tally_triggers import SUM_UP
 from workers import liveness, notices
 from workers.dispatch.operator_log import Acts
+from workers.intake.spill_drain import unspill
+from workers.intake.spill_store import RedisSpill
 from workers.sampler import Sampler
-from workers.spill import RedisSpill
-from workers.unspill import unspill
 
 if TYPE_CHECKING:
     from workers.publishing import Publisher

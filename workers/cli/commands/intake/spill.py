@@ -54,13 +54,13 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
         from orders.intake.routing import open_routing
         from orders.intake.spill import Seal
         from orders.journal import transactional
-        from workers import unspill
+        from workers.intake import spill_drain
         from workers.operations import record
 
         if settings.spill_key is None:
             raise Failure("RELAIS_SPILL_KEY is not set")
         async with transactional(engine).begin() as connection:
-            orders = await unspill.readmit(connection, Seal.of(settings.spill_key), open_routing(settings))
+            orders = await spill_drain.readmit(connection, Seal.of(settings.spill_key), open_routing(settings))
             await record(connection, "spill readmit", None, {"orders": orders})
         return orders
 
