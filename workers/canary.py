@@ -21,10 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
 from orders.journal import connect
-from workers import liveness
 from workers.background import Background
 from workers.notify import WATCHDOG, notify
-from workers.publishing import Publisher
+from workers.queue import registry
+from workers.queue.publisher import Publisher
 
 log = logging.getLogger("relais.canary")
 
@@ -76,7 +76,7 @@ class Watch:
         """Nothing connects yet; `look` asks the journal about the worker, and writes."""
         self.engine: AsyncEngine = connect(settings.need("database_url"), pool=1)
         self._pid, self._publisher, self._look = pid, publisher, look
-        self._patience = liveness.patience(settings)
+        self._patience = registry.patience(settings)
         self._hearing = Hearing(self._patience, settings.canary_every, begin)
 
     async def hung(self) -> bool:
@@ -85,7 +85,7 @@ class Watch:
             async with self.engine.connect() as connection:
                 row = await self._look(connection, self._pid)
             sent = row.asked_at if row is not None else datetime.now().astimezone()
-            send = partial(self._publisher.canary, liveness.node(self._pid), sent, self._patience)
+            send = partial(self._publisher.canary, registry.node(self._pid), sent, self._patience)
             if not await asyncio.to_thread(send):
                 self._hearing.unasked()
                 return False
@@ -116,9 +116,9 @@ class Canary(Background):
 
     async def _look(self, connection: AsyncConnection, pid: int) -> Row[Any]:
         if not self._registered:
-            await liveness.register(connection, pid)
+            await registry.register(connection, pid)
             self._registered = True
-        return await liveness.keep(connection, pid)
+        return await registry.keep(connection, pid)
 
     def _say(self, hung: bool) -> None:
         if not hung:
@@ -130,7 +130,7 @@ class Canary(Background):
     async def _leave(self, engine: AsyncEngine) -> None:
         try:
             async with asyncio.timeout(3), engine.connect() as connection:
-                await liveness.forget(connection, liveness.node(self._pid))
+                await registry.forget(connection, registry.node(self._pid))
         except Exception as error:
             log.info("left on the list", extra={"error": type(error).__name__})
         await engine.dispose()
@@ -138,10 +138,10 @@ class Canary(Background):
 
 async def hangs(settings: Settings, pid: int) -> None:
     """Return once the worker with this pid, on this host, hangs."""
-    from workers.worker import create_app  # which is no business of a worker that only listens to itself
+    from workers.queue.app import create_app  # which is no business of a worker that only listens to itself
 
     publisher = Publisher(await asyncio.to_thread(create_app, settings), settings)
-    watch = Watch(settings, pid, publisher, liveness.ask, START)
+    watch = Watch(settings, pid, publisher, registry.ask, START)
     try:
         while True:
             if await watch.hung():

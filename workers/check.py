@@ -16,9 +16,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from workers import liveness
-from workers.publishing import Publisher
-from workers.worker import create_app
+from workers.queue import registry
+from workers.queue.app import create_app
+from workers.queue.publisher import Publisher
 
 LOOK: Final = 0.05  # seconds between two looks for answers
 NOW: Final = text("SELECT clock_timestamp() AS now, current_setting('transaction_read_only') = 'on' AS read_only")
@@ -52,14 +52,14 @@ async def check(engine: AsyncEngine, settings: Settings, *, here: bool, timeout:
         raise NotAsked("the journal is read-only and takes no answers")
     deadline, again, asked = time.monotonic() + timeout, 0.0, None
     while True:
-        rows = [row for row in await liveness.workers_of(engine) if not here or row["host"] == socket.gethostname()]
+        rows = [row for row in await registry.workers_of(engine) if not here or row["host"] == socket.gethostname()]
         asked = asked or {row["name"] for row in rows}
         found = [_heard(row, sent) for row in rows if row["name"] in asked]
         silent = [each.name for each in found if not each.answered]
         if not silent or time.monotonic() > deadline:
             break
         if time.monotonic() >= again:  # and once more in a while: Redis may lose one
-            await asyncio.to_thread(_send, publisher, silent, sent, liveness.patience(settings))
+            await asyncio.to_thread(_send, publisher, silent, sent, registry.patience(settings))
             again = time.monotonic() + settings.canary_every
         await asyncio.sleep(LOOK)
     if silent and await asyncio.to_thread(publisher.depth) is None:

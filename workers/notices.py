@@ -27,7 +27,7 @@ from orders.webhooks.payload import payload
 from workers.webhook_fate import Answer, Fate, Health, backoff, decide, judge
 
 if TYPE_CHECKING:
-    from workers.publishing import Publisher
+    from workers.queue.publisher import Publisher
 
 log = logging.getLogger("relais.notices")
 

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.journal import unreachable
-from workers import waiting
 from workers.intake.spill_store import RECORDS
+from workers.queue import inspect
 
 DISK_LEFT: Final = 0.10  # share of a disk below which it is nearly full
 MEMORY_USED: Final = 0.60  # share of Redis' memory above which it is nearly full
@@ -65,9 +65,9 @@ async def _journal(engine: AsyncEngine) -> dict[str, Any]:
 def _redis(settings: Settings) -> dict[str, Any]:
     """Memory, the most that it may use (None: no limit), its append-only file, and what waits in it."""
     try:
-        with waiting.redis_of(settings) as redis:
+        with inspect.redis_of(settings) as redis:
             return {"error": None, **_figures(redis, settings)}
-    except waiting.RedisAway as error:
+    except inspect.RedisAway as error:
         return {
             "error": str(error),
             "used": None,
@@ -86,7 +86,7 @@ def _figures(redis: Redis, settings: Settings) -> dict[str, Any]:
         "used": used,
         "most": most,
         "file": persistence.get("aof_current_size"),
-        "messages": sum(int(redis.llen(each)) for each in waiting.queues(settings)),
+        "messages": sum(int(redis.llen(each)) for each in inspect.queues(settings)),
         "spilled": int(redis.llen(RECORDS)),
         "full": most is not None and used > MEMORY_USED * most,
     }

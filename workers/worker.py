@@ -11,43 +11,23 @@ import os
 from functools import partial
 from typing import Any
 
-from celery import Celery
 from celery.apps import worker as celery_worker
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
-from config.celeryconfig import canary_queue, celery_config
+from config.celeryconfig import canary_queue
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from config.telemetry import logs, traces
 from workers.canary import Canary
 from workers.dispatch.dispatcher import Dispatcher
-from workers.liveness import node
 from workers.notify import READY, STOPPING, notify
 from workers.product_indexer import Indexer
 from workers.proof.sealer import Sealer
-from workers.publishing import Publisher
-from workers.tasks import add_tasks
+from workers.queue.app import create_app
+from workers.queue.publisher import Publisher
+from workers.queue.registry import node
 
 log = logging.getLogger("relais.worker")
-
-TIME_LIMIT = 2.0  # leases that a task may last; after one of them its orders are somebody else's already
-
-
-def create_app(settings: Settings) -> Celery:
-    """The Celery app on `redis_url`, with Relais's tasks and the queues of each backend. Raises BadBackends."""
-    app = Celery("relais", set_as_current=False)
-    backends = load_backends(settings)
-    app.conf.update(
-        celery_config(
-            settings.need("redis_url"),
-            list(backends),
-            concurrency=settings.worker_concurrency,
-            time_limit=max(each.lease for each in backends.values()) * TIME_LIMIT,
-        )
-    )
-    add_tasks(app, settings)
-    app.finalize()
-    return app
 
 
 def _say(message: str, *_: Any) -> None:

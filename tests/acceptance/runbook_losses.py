@@ -18,7 +18,7 @@ from config.celeryconfig import NORMAL, queue_of
 from config.settings import Settings
 from tests.acceptance.runbook_site import Site
 from tests.waiting import until
-from workers.worker import create_app
+from workers.queue.app import create_app
 
 SOLD = "3400937318044"
 

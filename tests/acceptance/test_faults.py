@@ -25,7 +25,7 @@ from config.settings import Settings
 from orders.queries import orders as order_queries
 from tests.acceptance.running import Relais, up
 from tests.waiting import until
-from workers.worker import create_app
+from workers.queue.app import create_app
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 

@@ -17,7 +17,7 @@ from config.settings import Settings
 from tests.acceptance.running import Relais, up
 from tests.integration.test_flower import tell
 from tests.waiting import until
-from workers.worker import create_app
+from workers.queue.app import create_app
 
 pytestmark = pytest.mark.slow
 CHROMIUM = Path("/usr/bin/chromium")

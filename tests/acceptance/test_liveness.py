@@ -22,8 +22,8 @@ from tests.acceptance.running import Relais, up
 from tests.cli import command, environment, running
 from tests.integration.test_liveness import QUICK, asked, fresh
 from tests.waiting import until
-from workers import liveness
-from workers.worker import create_app
+from workers.queue import registry
+from workers.queue.app import create_app
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -49,7 +49,7 @@ def freeze(pid: int, redis_url: str) -> None:
 def deafen(pid: int, redis_url: str) -> None:
     """It goes on answering `ping`."""
     app = create_app(Settings(redis_url=redis_url, _env_file=None))
-    node = liveness.node(pid)
+    node = registry.node(pid)
     for queue in (*app.amqp.queues, f"relais.canary.{node}"):
         app.control.cancel_consumer(queue, destination=[node], reply=True, timeout=5, limit=1)
     assert app.control.ping(destination=[node], timeout=5, limit=1)

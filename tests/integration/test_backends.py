@@ -30,9 +30,9 @@ from tests.waiting import until
 from workers.delivery.deliver import Desk, deliver
 from workers.dispatch.dispatcher import Dispatcher
 from workers.intake.spill_store import RedisSpill
-from workers.process import Process
-from workers.publishing import Publisher
-from workers.worker import create_app
+from workers.queue.app import create_app
+from workers.queue.process import Process
+from workers.queue.publisher import Publisher
 
 BACKENDS = """
 default = "main"

@@ -14,8 +14,8 @@ from config.celeryconfig import NORMAL, NOTICES, URGENT, queue_of
 from config.settings import Settings
 from tests.cli import CommandLine, environment
 from workers.intake.spill_store import RECORDS
-from workers.waiting import read
-from workers.worker import create_app
+from workers.queue.app import create_app
+from workers.queue.inspect import read
 
 QUEUE = queue_of(NORMAL, "erp")
 GARBAGE = b'{"body": "\x1b[2J'

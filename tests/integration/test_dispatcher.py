@@ -23,8 +23,8 @@ from orders.model import parse
 from tests.waiting import until
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.leadership import LEADER_LOCK
-from workers.publishing import Publisher
-from workers.worker import create_app
+from workers.queue.app import create_app
+from workers.queue.publisher import Publisher
 
 NORMAL, URGENT = queue_of(NORMALS, "erp"), queue_of(URGENTS, "erp")
 

@@ -26,7 +26,7 @@ from config.flower_server import Listener
 from config.settings import Settings
 from tests.cli import command, environment, running
 from tests.waiting import until
-from workers.worker import create_app
+from workers.queue.app import create_app
 
 AUTH = "relais:opensesame"
 WRONG = ("relais:wrong", "relais", ":", "relais:opensesame\n", "other:opensesame")

@@ -24,10 +24,10 @@ from orders.journal import connect
 from tests.acceptance.supervised import query
 from tests.cli import CommandLine, command, environment, running
 from tests.waiting import until
-from workers import liveness
 from workers.canary import Hearing
-from workers.publishing import Publisher
-from workers.worker import create_app
+from workers.queue import registry
+from workers.queue.app import create_app
+from workers.queue.publisher import Publisher
 
 QUICK = {
     "erp_url": "http://127.0.0.1:1",
@@ -79,7 +79,7 @@ def test_a_worker_is_on_the_list_while_it_runs_and_answers(leash: Leash, quick: 
     with worker(leash, quick) as (process, _):
         assert asked(quick, "SELECT array_agg(pid) FROM workers") == [process.pid]
         done = relais("worker", "--check", "--here")
-        assert (done.code, done.out.split(" in ")[0]) == (0, f"{liveness.node(process.pid)} answered")
+        assert (done.code, done.out.split(" in ")[0]) == (0, f"{registry.node(process.pid)} answered")
         asked(quick, "INSERT INTO workers (name, host, pid) VALUES ('elsewhere', 'another', 1)")
         assert checked(relais) == (1, [False, True])
         assert relais("worker", "--check", "--here").code == 0
@@ -114,7 +114,7 @@ def frozen(process: Process, app: Any) -> Iterator[None]:
 @contextmanager
 def deaf(process: Process, app: Any) -> Iterator[None]:
     """Connected, in good health by its own account, and consuming nothing."""
-    queues = [*app.amqp.queues, f"relais.canary.{liveness.node(process.pid)}"]
+    queues = [*app.amqp.queues, f"relais.canary.{registry.node(process.pid)}"]
     for queue in queues:
         app.control.cancel_consumer(queue, reply=True, timeout=5, limit=1)
     yield
@@ -199,8 +199,8 @@ def test_what_is_heard_of_each_host_and_what_has_gone(quick: Settings) -> None:
     async def look() -> list[tuple[str, int, int]]:
         engine = connect(quick.need("database_url"))
         async with engine.connect() as connection:
-            await liveness.purge(connection)
-            found = await liveness.liveness(connection)
+            await registry.purge(connection)
+            found = await registry.liveness(connection)
         await engine.dispose()
         return [(row["host"], row["workers"], int(row["age"])) for row in found]
 
@@ -246,7 +246,7 @@ def test_no_keys_are_left_by_workers_that_are_gone(leash: Leash, quick: Settings
             with worker(leash, quick) as (process, _):
                 if number % 2:
                     os.kill(process.pid, signal.SIGSTOP)
-                    until(partial(waits, liveness.node(process.pid)), what="a canary waits")
+                    until(partial(waits, registry.node(process.pid)), what="a canary waits")
                     process.kill()
                     until(lambda gone=process: gone.poll() is not None)
         until(lambda: not client.keys("relais.canary.*"), 10, what="what waited for the killed expires")

@@ -21,8 +21,8 @@ from config.embedded.valkey import Valkey
 from config.settings import Settings
 from tests.cli import command, environment, running
 from tests.waiting import until
-from workers.publishing import Publisher, describe
-from workers.worker import create_app
+from workers.queue.app import create_app
+from workers.queue.publisher import Publisher, describe
 
 NORMAL, URGENT = queue_of(NORMALS, "erp"), queue_of(URGENTS, "erp")
 

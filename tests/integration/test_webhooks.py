@@ -30,10 +30,10 @@ from tests.erp import raw_server, read_request, response
 from tests.waiting import auntil, until
 from workers import notices
 from workers.dispatch.dispatcher import Dispatcher
-from workers.publishing import Publisher
+from workers.queue.app import create_app
+from workers.queue.publisher import Publisher
 from workers.telling import MOST_BYTES, Teller
 from workers.webhook_fate import Answer
-from workers.worker import create_app
 
 MEDICINE = "3400937318044"
 OK = response(204)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from workers.lane import MOST, Lane
+from workers.queue.bulkhead import MOST, Lane
 
 
 class Works:

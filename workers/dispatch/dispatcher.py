@@ -30,7 +30,7 @@ from workers.dispatch.scheduler import PLANNER, Term
 from workers.operations import register
 
 if TYPE_CHECKING:
-    from workers.publishing import Publisher
+    from workers.queue.publisher import Publisher
 
 log = logging.getLogger("relais.dispatcher")
 

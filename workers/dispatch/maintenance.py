@@ -18,14 +18,15 @@ from orders.intake.routing import Routing
 from orders.intake.spill import Seal, SpillDown
 from orders.schema import cause_triggers
 from orders.schema.tally_triggers import SUM_UP
-from workers import liveness, notices
+from workers import notices
 from workers.dispatch.operator_log import Acts
 from workers.intake.spill_drain import unspill
 from workers.intake.spill_store import RedisSpill
+from workers.queue import registry
 from workers.sampler import Sampler
 
 if TYPE_CHECKING:
-    from workers.publishing import Publisher
+    from workers.queue.publisher import Publisher
 
 log = logging.getLogger("relais.dispatcher")
 
@@ -76,7 +77,7 @@ class Chores:
     async def keep_house(self) -> None:
         """Take gone workers off the list, make few rows of many tallies, take a sample, log what operators did."""
         if self._due("workers", PURGE_EVERY):
-            await liveness.purge(self._connection)
+            await registry.purge(self._connection)
         if self._due("tallies", TALLIES_EVERY):
             await self._connection.execute(SUM_UP)
             await self._connection.execute(cause_triggers.SUM_UP)

@@ -23,7 +23,7 @@ from workers.dispatch.token_bucket import Bucket
 from workers.steering import Standing, steer
 
 if TYPE_CHECKING:
-    from workers.publishing import Publisher
+    from workers.queue.publisher import Publisher
 
 log = logging.getLogger("relais.dispatcher")
 

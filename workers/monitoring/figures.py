@@ -21,9 +21,9 @@ from orders.queries import webhooks as webhook_queries
 from orders.queries.orders import Row
 from orders.states import BACKLOG, FINAL, State
 from workers.dispatch.leadership import leader
-from workers.liveness import liveness, workers_of
 from workers.monitoring.moving import Flow, flow
 from workers.proof.standing import sealing
+from workers.queue.registry import liveness, workers_of
 
 TALLIES: Final = text("""
 SELECT name, backend, label, bound, CAST(sum(n) AS bigint) AS n, CAST(sum(total) AS bigint) AS total

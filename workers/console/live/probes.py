@@ -25,9 +25,9 @@ from workers.dispatch.leadership import leader
 from workers.forecast import queries
 from workers.forecast.forecast import Forecast, draining
 from workers.forecast.queries import Backlog
-from workers.liveness import workers_of
 from workers.monitoring.figures import audited
 from workers.proof.standing import sealing
+from workers.queue.registry import workers_of
 
 Row = dict[str, Any]
 

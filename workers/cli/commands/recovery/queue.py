@@ -13,7 +13,7 @@ from workers.cli.session import Json, Yes, confirm, on_journal, settings_of
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from workers.waiting import Head
+    from workers.queue.inspect import Head
 
 queue = typer.Typer(no_args_is_help=True, help="The messages that wait in Redis.")
 
@@ -27,14 +27,14 @@ def head(ctx: typer.Context, as_json: Json = False) -> None:
 
     Exit 1 when no worker can take it: it may end the one that tries.
     """
-    from workers import waiting
     from workers.cli import show
+    from workers.queue import inspect
 
     settings = settings_of(ctx)
     try:
-        with waiting.redis_of(settings) as redis:
-            found = waiting.heads(redis, settings)
-    except waiting.RedisAway as error:
+        with inspect.redis_of(settings) as redis:
+            found = inspect.heads(redis, settings)
+    except inspect.RedisAway as error:
         raise Failure(f"Redis is out of reach: {error}") from None
     if as_json:
         show.document([_document(each) for each in found])
@@ -57,21 +57,21 @@ def drop(
 
     Exit 1 when a worker took it meanwhile.
     """
-    from workers import waiting
     from workers.cli import show
+    from workers.queue import inspect
 
     settings = settings_of(ctx)
     if not because.strip():
         raise Failure("--because must say why")
     try:
-        with waiting.redis_of(settings) as redis:
-            found = waiting.head(redis, waiting.known(settings, name))
+        with inspect.redis_of(settings) as redis:
+            found = inspect.head(redis, inspect.known(settings, name))
             if not as_json:
                 show.table("The next message", [asdict(found)], SHOWN)
             if found.waiting:
                 confirm(f"Drop {f'all {found.waiting:,}' if everything else 'the next'} of {name}?", yes)
             dropped = on_journal(ctx, lambda engine, _: _drop(engine, redis, found, everything, because))
-    except waiting.RedisAway as error:
+    except inspect.RedisAway as error:
         raise Failure(f"Redis is out of reach: {error}") from None
     if as_json:
         show.document({"queue": name, "dropped": dropped})
@@ -84,11 +84,11 @@ def drop(
 async def _drop(engine: AsyncEngine, redis: Any, found: Head, everything: bool, because: str) -> int:
     """Drop and record it in one transaction of the journal's: when Redis does not answer, nothing is recorded."""
     from orders.journal import transactional
-    from workers import waiting
     from workers.operations import record
+    from workers.queue import inspect
 
     async with transactional(engine).begin() as connection:
-        gone = waiting.clear(redis, found.queue) if everything else int(waiting.drop(redis, found))
+        gone = inspect.clear(redis, found.queue) if everything else int(inspect.drop(redis, found))
         detail = {"queue": found.queue, "messages": gone, "next": _document(found)}
         await record(connection, "queue drop", because, detail)
     return gone
@@ -96,7 +96,7 @@ async def _drop(engine: AsyncEngine, redis: Any, found: Head, everything: bool, 
 
 def _document(found: Head) -> dict[str, Any]:
     """The head for scripts; of a message that no worker can take also what it is, as far as it can be shown."""
-    from workers.waiting import MOST_SHOWN
+    from workers.queue.inspect import MOST_SHOWN
 
     told = {name: value for name, value in asdict(found).items() if name != "raw"}
     return {**told, "raw": found.raw[:MOST_SHOWN].decode("utf-8", "backslashreplace") if found.fault else None}

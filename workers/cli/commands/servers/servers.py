@@ -81,7 +81,7 @@ def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     """
     from config.flower import run_flower
     from config.telemetry import logs
-    from workers.worker import create_app
+    from workers.queue.app import create_app
 
     settings = settings_of(ctx, "flower")
     logs.begin(settings)

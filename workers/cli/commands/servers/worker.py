@@ -90,7 +90,7 @@ def _ask(settings: Settings, here: bool, seconds: float | None) -> Sequence[Hear
 
     from orders.journal import connect
     from workers.check import NotAsked, check
-    from workers.liveness import patience
+    from workers.queue.registry import patience
 
     async def ask() -> Sequence[Heard]:
         engine = connect(settings.need("database_url"), pool=1)

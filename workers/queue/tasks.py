@@ -22,15 +22,14 @@ from orders.journal import unreachable
 from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
 from workers.delivery.tracing import TRACES, read_header
-from workers.liveness import answer
-from workers.process import Process, Work
+from workers.queue.names import MOST_IDS, REQUESTS
+from workers.queue.process import Process, Work
+from workers.queue.registry import answer
 from workers.telling import Teller
 
 log = logging.getLogger("relais.tasks")
 
-MOST_IDS = 200
 DELIVER, POLL, TELL, CANARY = "relais.deliver", "relais.poll", "relais.tell", "relais.canary"
-REQUESTS = "relais_requests"  # the header with the ids of requests
 
 
 def add_tasks(app: Celery, settings: Settings) -> None:

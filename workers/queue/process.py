@@ -28,7 +28,7 @@ from orders.rules.staleness import open_policy
 from workers.delivery.deliver import Desk
 from workers.erp.http import HttpErp
 from workers.gate import ProcessGate
-from workers.lane import MOMENT, Lane
+from workers.queue.bulkhead import MOMENT, Lane
 from workers.ring import Ring
 
 T = TypeVar("T")
