@@ -18,9 +18,9 @@ from config.celeryconfig import canary_queue
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from config.telemetry import logs, traces
-from workers.canary import Canary
 from workers.dispatch.dispatcher import Dispatcher
-from workers.notify import READY, STOPPING, notify
+from workers.liveness.canary import Canary
+from workers.liveness.systemd import READY, STOPPING, notify
 from workers.product_indexer import Indexer
 from workers.proof.sealer import Sealer
 from workers.queue.app import create_app

@@ -24,7 +24,7 @@ from orders.journal import connect
 from tests.acceptance.supervised import query
 from tests.cli import CommandLine, command, environment, running
 from tests.waiting import until
-from workers.canary import Hearing
+from workers.liveness.canary import Hearing
 from workers.queue import registry
 from workers.queue.app import create_app
 from workers.queue.publisher import Publisher

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from config.settings import Settings
-    from workers.check import Heard
+    from workers.liveness.check import Heard
 
 
 def worker(
@@ -42,7 +42,7 @@ def worker(
     settings = settings_of(ctx, "worker")
     _usable(settings)
     if supervise:
-        from workers.supervised import supervise as keep_running
+        from workers.liveness.supervise import supervise as keep_running
 
         raise typer.Exit(keep_running(settings, ctx.obj))
     from workers.worker import run_worker
@@ -89,7 +89,7 @@ def _ask(settings: Settings, here: bool, seconds: float | None) -> Sequence[Hear
     import asyncio
 
     from orders.journal import connect
-    from workers.check import NotAsked, check
+    from workers.liveness.check import NotAsked, check
     from workers.queue.registry import patience
 
     async def ask() -> Sequence[Heard]:

@@ -18,7 +18,7 @@ from config.embedded.supervisor import Child, Supervisor
 from config.settings import Settings
 from config.settings.routes_file import longest_batch
 from config.telemetry import logs
-from workers.canary import hangs
+from workers.liveness.canary import hangs
 
 WORKER: Final = "worker"
 ENDING: Final = 10.0  # seconds that a worker may need to end once its batch is settled

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from orders.journal import connect
 from workers.background import Background
-from workers.notify import WATCHDOG, notify
+from workers.liveness.systemd import WATCHDOG, notify
 from workers.queue import registry
 from workers.queue.publisher import Publisher
 
