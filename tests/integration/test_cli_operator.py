@@ -18,7 +18,7 @@ from orders.journal import connect
 from orders.model import parse
 from orders.queries import orders as order_queries
 from tests.cli import CommandLine, environment
-from workers.monitoring import moving
+from workers.monitoring import throughput
 
 MEDICINE = "3400937318044"
 
@@ -103,11 +103,11 @@ def test_the_flow_of_the_last_minute_is_read_from_the_newest_pages(
         "now() - make_interval(secs => (10000 - n) * 0.01), CASE n % 2 WHEN 0 THEN 'accepted' ELSE 'transient' END, "
         "200, '', 'w' FROM generate_series(1, 10000) n"
     )
-    whole = journal(moving.flow)
+    whole = journal(throughput.flow)
     assert whole.seconds == 60
     assert whole.delivered == pytest.approx(3000, abs=150)
-    monkeypatch.setattr(moving, "TAIL", 10)
-    part = journal(moving.flow)
+    monkeypatch.setattr(throughput, "TAIL", 10)
+    part = journal(throughput.flow)
     assert 0 < part.delivered < 1000
     assert part.delivered / part.seconds == pytest.approx(50, rel=0.2)
 

@@ -13,7 +13,7 @@ from tests.console import Browser, Site, serving, text_of
 from tests.waiting import auntil
 from workers.console.access.people import Role
 from workers.console.live import poller
-from workers.status import status
+from workers.monitoring.status import status
 
 
 @pytest.fixture(autouse=True)

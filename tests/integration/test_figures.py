@@ -29,10 +29,10 @@ from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
 from workers.erp.port import Evidence
 from workers.monitoring.families import journal_families
-from workers.monitoring.figures import read_figures
+from workers.monitoring.snapshot import read_figures
+from workers.monitoring.status import told
 from workers.operations import record
 from workers.replay import Choice, discard, replay
-from workers.status import told
 
 __all__ = ["on_bench"]
 

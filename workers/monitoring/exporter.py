@@ -25,10 +25,10 @@ from orders.api.metrics import Families
 from orders.journal import connect, snapshot, unreachable
 from workers.forecast.forecast import Forecast, draining
 from workers.monitoring.catalogue import family
+from workers.monitoring.environment import build_families, disk_families, forecast_families, queue_families
 from workers.monitoring.families import journal_families
-from workers.monitoring.figures import Figures, read_figures
-from workers.monitoring.surroundings import build_families, disk_families, forecast_families, queue_families
-from workers.status import Queue, queue
+from workers.monitoring.snapshot import Figures, read_figures
+from workers.monitoring.status import Queue, queue
 
 log = logging.getLogger("relais.exporter")
 

@@ -17,7 +17,7 @@ from orders.schema.tally_triggers import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
 from orders.states import BACKLOG, Reason, State
 from workers.erp.port import Evidence, Kind
 from workers.monitoring.catalogue import Bin, Labels, family, histogram
-from workers.monitoring.figures import Figures, Tally
+from workers.monitoring.snapshot import Figures, Tally
 
 CIRCUITS: Final = ("closed", "open", "half_open")
 SHOWN: Final = (*BACKLOG, State.DEAD)

@@ -19,8 +19,8 @@ from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from workers.cli.progress import bar
 from workers.dispatch.blocked import hindrances
+from workers.monitoring.status import balance
 from workers.replay import fates, left
-from workers.status import balance
 
 LEAST = 0.3  # s between two looks, or four times as long as the look itself took
 BLINDNESS = 30.0  # s without the journal, after which a watch gives up

@@ -22,7 +22,7 @@ from orders.client.settings import api_url
 from orders.journal import connect
 from workers.console.live.cached import PATIENCE, Known, Watched
 from workers.console.live.probes import Glance, Survey, glance, intake, queue, survey
-from workers.status import Queue
+from workers.monitoring.status import Queue
 
 BEAT: Final = 2.0  # seconds between two looks while somebody watches
 IDLE: Final = 15.0  # seconds, while nobody does

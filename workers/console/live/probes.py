@@ -19,13 +19,13 @@ from orders.journal import snapshot
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.queries.samples import stands
-from workers import status
 from workers.console.live.series import Point, latest
 from workers.dispatch.leadership import leader
 from workers.forecast import queries
 from workers.forecast.forecast import Forecast, draining
 from workers.forecast.queries import Backlog
-from workers.monitoring.figures import audited
+from workers.monitoring import status
+from workers.monitoring.snapshot import audited
 from workers.proof.standing import sealing
 from workers.queue.registry import workers_of
 

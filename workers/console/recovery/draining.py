@@ -22,8 +22,8 @@ from workers.console.recovery import queries as kept
 from workers.console.state import Desk
 from workers.dispatch.blocked import hindrances
 from workers.forecast.forecast import Forecast, draining
+from workers.monitoring.status import balance
 from workers.operations import record
-from workers.status import balance
 
 LEAST: Final = 0.5  # seconds between two looks, or four times as long as the look itself took
 BLINDNESS: Final = 30.0  # seconds without the journal, after which the watch gives up

@@ -32,7 +32,7 @@ def space(
     from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-        from workers.space import space as look
+        from workers.monitoring.space import space as look
 
         return await look(engine, settings, paths or [settings.data_dir])
 

@@ -119,7 +119,7 @@ async def stand(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     from orders.client.settings import api_url
     from workers.cli.commands.recovery.forecast import report
     from workers.forecast.forecast import draining
-    from workers.status import status
+    from workers.monitoring.status import status
 
     found = await status(engine, settings, api_url(settings))
     if found["journal"] is None:

@@ -18,7 +18,7 @@ from orders.journal import snapshot, unreachable
 from orders.states import FINAL
 from workers.dispatch.blocked import hindrance, stands
 from workers.intake.spill_store import RECORDS
-from workers.monitoring.figures import Figures, read_figures
+from workers.monitoring.snapshot import Figures, read_figures
 
 READY = ("journal", "spill")
 PATIENCE = 2.0  # s for Redis and for the API each

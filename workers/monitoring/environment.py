@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from config.settings import Settings
 from workers.forecast.forecast import Forecast
 from workers.monitoring.catalogue import Labels, family
-from workers.status import Queue
+from workers.monitoring.status import Queue
 
 QUANTILES: Final = ("0.5", "0.95")
 

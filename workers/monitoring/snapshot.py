@@ -21,7 +21,7 @@ from orders.queries import webhooks as webhook_queries
 from orders.queries.orders import Row
 from orders.states import BACKLOG, FINAL, State
 from workers.dispatch.leadership import leader
-from workers.monitoring.moving import Flow, flow
+from workers.monitoring.throughput import Flow, flow
 from workers.proof.standing import sealing
 from workers.queue.registry import liveness, workers_of
 
