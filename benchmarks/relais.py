@@ -25,8 +25,8 @@ from orders.access import clients
 from orders.journal import connect
 from orders.schema.migrate import migrate
 from workers import operations
-from workers.audit import audit
 from workers.dispatch.leadership import LEADER_LOCK
+from workers.proof.audit import audit
 
 CATALOGUE = Path(clients.__file__).parent / "data" / "medicines.csv"
 WINDOW_MAX = int(Settings.model_fields["window_max"].default)

@@ -22,7 +22,7 @@ from workers.dispatch.dispatcher import Dispatcher
 from workers.liveness.canary import Canary
 from workers.liveness.systemd import READY, STOPPING, notify
 from workers.product_indexer import Indexer
-from workers.proof.sealer import Sealer
+from workers.proof.seal_thread import Sealer
 from workers.queue.app import create_app
 from workers.queue.publisher import Publisher
 from workers.queue.registry import node

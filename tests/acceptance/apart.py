@@ -33,8 +33,8 @@ from tests.acceptance.running import QUICK
 from tests.cli import command, running
 from tests.conftest import SMALL
 from tests.waiting import auntil, until
-from workers.audit import audit
 from workers.erp.sim.book import read_effects
+from workers.proof.audit import audit
 
 MEDICINE = "3400937318044"
 SPILL_KEY = "shared by intake and workers"

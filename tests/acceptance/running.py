@@ -34,8 +34,8 @@ from orders.journal import connect, unreachable
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import demo_catalogue
 from tests.waiting import auntil, until
-from workers.audit import Ledger, Proof, audit, prove
 from workers.erp.sim.book import read_effects
+from workers.proof.audit import Ledger, Proof, audit, prove
 
 T = TypeVar("T")
 

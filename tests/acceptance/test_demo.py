@@ -19,9 +19,9 @@ from orders.states import Reason
 from tests.acceptance.running import left_running
 from tests.integration.test_json_shapes import faults_of
 from tests.waiting import until
-from workers import audit
 from workers.demo.ledger import Ledger, Promise, Row, balance
 from workers.erp.sim import Effect
+from workers.proof import audit
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 

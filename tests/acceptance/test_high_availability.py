@@ -21,8 +21,8 @@ from tests.acceptance.apart import Apart
 from tests.acceptance.test_front_faults import load
 from tests.cluster import Pair, Watched, sql
 from tests.waiting import until
-from workers.audit import Proof, prove
 from workers.intake.spill_store import RECORDS
+from workers.proof.audit import Proof, prove
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -12,8 +12,8 @@ from orders.queries import orders as order_queries
 from orders.states import State
 from tests.integration.test_delivery import Bench, Kind, Scripted, always, on_bench
 from workers import operations
-from workers.audit import audit
 from workers.delivery.deliver import deliver
+from workers.proof.audit import audit
 from workers.replay import Choice, discard, left, preview, replay
 
 __all__ = ["on_bench"]

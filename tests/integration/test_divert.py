@@ -26,13 +26,13 @@ from tests.integration.test_delivery import (
     on_bench,
     outcome,
 )
-from workers.audit import audit
 from workers.delivery.deliver import Desk, deliver
 from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.divert import divert, preview
 from workers.erp.port import Outcome, Submission
 from workers.operations import REGISTER
+from workers.proof.audit import audit
 from workers.replay import Choice
 
 __all__ = ["on_bench"]

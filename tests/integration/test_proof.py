@@ -17,11 +17,11 @@ from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import MEDICINE, Bench, Kind, Scripted, always
 from tests.integration.test_seals import KEY, as_superuser, on_bench, seal, some_life
 from workers import operations
-from workers.audit import audit, prove
 from workers.delivery.deliver import deliver
-from workers.proof.incident import slice_width
+from workers.proof.audit import audit, prove
 from workers.proof.keys import keys_of
-from workers.proof.plot import ceiling
+from workers.proof.report.incident import slice_width
+from workers.proof.report.timeline import ceiling
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from orders.schema.tables.reconcile import Difference, Stage
 from tests.integration.test_delivery import MEDICINE, Bench
 from workers import reconcile as reconciling
 from workers import reconcile_listing, reconcile_patience
-from workers.audit import audit
 from workers.delivery import deliver as delivery
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import deliver
@@ -32,6 +31,7 @@ from workers.dispatch.scheduler import EXPIRE
 from workers.erp.http import HttpErp
 from workers.erp.port import Capabilities, Kind, Outcome, Page
 from workers.erp.sim import Dial, Simulator, read_effects
+from workers.proof.audit import audit
 from workers.reconcile import Overtaken, reconcile
 from workers.reconcile_listing import CANNOT, WHOLE
 from workers.reconcile_patience import OutOfReach, Patience

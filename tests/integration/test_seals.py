@@ -23,14 +23,14 @@ from tests.cli import CommandLine, clean_environment, environment
 from tests.integration.test_delivery import Bench, Kind, Scripted, always
 from tests.waiting import auntil
 from workers import operations
-from workers.audit import Proof, prove
 from workers.cli.commands.trust.seal import sealed
 from workers.cli.failure import Failure
 from workers.delivery.deliver import deliver
-from workers.proof.anchors import place_of
+from workers.proof.anchor import place_of
+from workers.proof.audit import Proof, prove
 from workers.proof.keys import keys_of
-from workers.proof.sealer import Sealer
-from workers.proof.sealing import Sealed, seal_now
+from workers.proof.seal_block import Sealed, seal_now
+from workers.proof.seal_thread import Sealer
 
 KEY = SecretStr("5e" * 32)
 ROOT = Path(__file__).parents[2]

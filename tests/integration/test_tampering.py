@@ -20,9 +20,9 @@ from orders.schema.tables.proof import SEALED, seals
 from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import Bench
 from tests.integration.test_seals import KEY, as_superuser, on_bench, seal, some_life
-from workers.proof.anchored import Anchored
+from workers.proof.anchor_check import Anchored
+from workers.proof.block_content import COLUMNS, KEYS, MADE
 from workers.proof.chain import check_chain
-from workers.proof.content import COLUMNS, KEYS, MADE
 from workers.proof.keys import keys_of
 from workers.proof.verdict import Chain
 
@@ -100,7 +100,7 @@ class Sealed:
 
 
 def test_seals_cover_every_column_of_every_sealed_table() -> None:
-    """A new column makes a new format: see `workers.proof.content`."""
+    """A new column makes a new format: see `workers.proof.block_content`."""
     covered = {table: set(columns.split(", ")) for table, columns in COLUMNS.items()}
     covered["orders"].add("traceparent")  # is for who watches, and decides nothing
     assert covered == {table.name: {column.name for column in table.columns} for table in SEALED}

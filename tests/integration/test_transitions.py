@@ -15,11 +15,11 @@ from orders.errors import TooLate
 from orders.intake.cancel import cancel
 from orders.states import TRANSITIONS, State
 from tests.integration.test_delivery import Bench, Kind, Scripted, on_bench
-from workers.audit import audit
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
 from workers.dispatch.scheduler import EXPIRE
+from workers.proof.audit import audit
 from workers.reconcile import reconcile
 from workers.reconcile_patience import Patience
 from workers.reconcile_resend import resend

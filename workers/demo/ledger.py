@@ -16,8 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.states import Reason, State
-from workers import audit
 from workers.erp.sim import Effect
+from workers.proof import audit
 
 MOST_ATTEMPTS: Final = 3
 SHOWN: Final = 3  # ids named in a fault

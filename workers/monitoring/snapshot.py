@@ -22,7 +22,7 @@ from orders.queries.orders import Row
 from orders.states import BACKLOG, FINAL, State
 from workers.dispatch.leadership import leader
 from workers.monitoring.throughput import Flow, flow
-from workers.proof.standing import sealing
+from workers.proof.seal_status import sealing
 from workers.queue.registry import liveness, workers_of
 
 TALLIES: Final = text("""

@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.schema.tables.proof import SEALED, seals
-from workers.proof.anchored import Anchored
-from workers.proof.content import BELATED, FORMATS, Progress, contents, differences
+from workers.proof.anchor_check import Anchored
+from workers.proof.block_content import BELATED, FORMATS, Progress, contents, differences
 from workers.proof.keys import Keys
 from workers.proof.seal import ACKNOWLEDGED, FIRST, MALFORMED, SEALS, Seal, doubt, of_row
 from workers.proof.verdict import Chain, Fault

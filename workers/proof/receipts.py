@@ -18,7 +18,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.schema.tables.trust import receipt_keys
-from workers.proof.content import AT_ONCE, Progress
+from workers.proof.block_content import AT_ONCE, Progress
 
 MOST_NAMED: Final = 20
 _JWS: Final = PyJWS(algorithms=["EdDSA"])

@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 from orders.schema.tables.proof import seals
 from workers.proof.keys import Keys, SealKey
 
-FORMAT: Final = 1  # of what a new seal covers and how it is written; `workers.proof.content` keeps the older ones
+FORMAT: Final = 1  # of what a new seal covers and how it is written; `workers.proof.block_content` keeps the older ones
 PURPOSE: Final = b"relais.seal."
 ACKNOWLEDGED: Final = "acknowledged by "  # begins an operator's word on a loss
 MALFORMED: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)

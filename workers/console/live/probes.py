@@ -26,7 +26,7 @@ from workers.forecast.forecast import Forecast, draining
 from workers.forecast.queries import Backlog
 from workers.monitoring import status
 from workers.monitoring.snapshot import audited
-from workers.proof.standing import sealing
+from workers.proof.seal_status import sealing
 from workers.queue.registry import workers_of
 
 Row = dict[str, Any]

@@ -18,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.journal import connect, transactional
-from workers.audit import Proof, prove, write_down
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
@@ -27,10 +26,11 @@ from workers.console.report.background import Reached, aside, watched
 from workers.console.report.store import Shelf, shown
 from workers.console.state import Desk
 from workers.operations import record
-from workers.proof.contents import contents
-from workers.proof.incident import read_incident
-from workers.proof.pdf import printed
-from workers.proof.report import render
+from workers.proof.audit import Proof, prove, write_down
+from workers.proof.report.incident import read_incident
+from workers.proof.report.pdf import printed
+from workers.proof.report.report import render
+from workers.proof.report.report_model import contents
 
 STATEMENT: Final = 600.0  # s, as the command line's
 ROWS: Final = text("SELECT coalesce(sum(greatest(reltuples, 0)), 0) FROM pg_class WHERE relname = 'orders'")

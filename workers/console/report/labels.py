@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from workers.console.i18n import N_
-from workers.proof.plot import UNITS
+from workers.proof.report.timeline import UNITS
 
 SPANS: Final = ((N_("the last 24 hours"), timedelta(days=1)), (N_("the last 7 days"), timedelta(days=7)))
 NAMES: Final = (

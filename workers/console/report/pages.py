@@ -24,8 +24,8 @@ from workers.console.report import operations, spans
 from workers.console.report.labels import SAID, SPANS
 from workers.console.report.store import Shelf, drawn
 from workers.console.state import AtDesk, Desk
-from workers.proof.contents import KINDS
-from workers.proof.plot import timeline
+from workers.proof.report.report_model import KINDS
+from workers.proof.report.timeline import timeline
 
 router = APIRouter()
 router.include_router(operations.router)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from workers.proof.contents import Contents, Section
-from workers.proof.incident import Incident
-from workers.proof.report import write_whole
+from workers.proof.report.incident import Incident
+from workers.proof.report.report import write_whole
+from workers.proof.report.report_model import Contents, Section
 
 PLACE: Final = "reports"  # in the data directory
 MOST: Final = 40  # reports

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
-    from workers.audit import Proof
+    from workers.proof.audit import Proof
 
 
 def instant(text: str) -> datetime:
@@ -97,12 +97,12 @@ def _audit(
     from workers.cli.progress import bar
 
     async def examine(engine: AsyncEngine, settings: Settings) -> Proof:
-        from workers.audit import prove, write_down
+        from workers.proof.audit import prove, write_down
 
         with bar("audit", None) as shown:
             proof = await prove(engine, settings, unit=by, anchors=anchors, watch=shown.at)
         if report is not None:
-            from workers.proof.report import write_report
+            from workers.proof.report.report import write_report
 
             await write_report(engine, proof, report, since, until)
         if not await write_down(engine, proof):

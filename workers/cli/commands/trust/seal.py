@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
-    from workers.proof.sealing import Sealed
+    from workers.proof.seal_block import Sealed
 
 
 def seal(
@@ -55,9 +55,9 @@ def seal(
 
 async def sealed(engine: AsyncEngine, settings: Settings, acknowledge: str | None) -> Sealed:
     """Seal now, with an operator's word on what was lost. Raises Failure."""
-    from workers.proof.anchors import place_of
+    from workers.proof.anchor import place_of
     from workers.proof.keys import keys_of
-    from workers.proof.sealing import CannotSeal, acknowledged, seal_now
+    from workers.proof.seal_block import CannotSeal, acknowledged, seal_now
 
     keys = keys_of(settings.seal_key)
     place = place_of(settings.anchor, keys) if settings.anchor else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from workers.proof.anchors import AnchorDown
+from workers.proof.anchor import AnchorDown
 from workers.proof.keys import Keys
 from workers.proof.seal import MALFORMED, doubt, of_line
 from workers.proof.verdict import Chain

@@ -17,9 +17,9 @@ from config.settings import Settings
 from orders.journal import connect, unreachable
 from orders.schema.tables.proof import SEALED
 from workers.background import Background
-from workers.proof.anchors import Place, place_of
+from workers.proof.anchor import Place, place_of
 from workers.proof.keys import keys_of
-from workers.proof.sealing import CannotSeal, seal_now
+from workers.proof.seal_block import CannotSeal, seal_now
 
 log = logging.getLogger("relais.seal")
 

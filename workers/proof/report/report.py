@@ -2,7 +2,7 @@
 
 No script, no font and no picture from elsewhere. Whatever came from outside is escaped; nothing of an order is shown
 but ids and counts. It says who made it, when, and by which seal it can be checked again. The same as PDF where the
-file's name ends so: `workers.proof.pdf`.
+file's name ends so: `workers.proof.report.pdf`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from workers.audit import Proof
-from workers.proof.contents import KINDS, TITLE, Contents, Section, contents, text_of
-from workers.proof.incident import read_incident
-from workers.proof.plot import timeline
+from workers.proof.audit import Proof
+from workers.proof.report.incident import read_incident
+from workers.proof.report.report_model import KINDS, TITLE, Contents, Section, contents, text_of
+from workers.proof.report.timeline import timeline
 
 
 async def write_report(
@@ -29,7 +29,7 @@ async def write_report(
     """Write it to `path`, whole or not at all; the proof is of the whole journal, the rest of the span."""
     told = contents(proof, await read_incident(engine, since, until, proof.at))
     if path.suffix.lower() == ".pdf":
-        from workers.proof.pdf import printed
+        from workers.proof.report.pdf import printed
 
         write_whole(path, printed(told))
     else:

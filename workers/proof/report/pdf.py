@@ -16,9 +16,9 @@ from fpdf import FPDF
 from fpdf.enums import TableBordersLayout
 from fpdf.fonts import FontFace
 
-from workers.proof.contents import KINDS, TITLE, Contents, Section, text_of
-from workers.proof.drawn import COLOURS, INK, LINE, QUIET, draw
-from workers.proof.plot import HIGH, WIDE, timeline
+from workers.proof.report.pdf_timeline import COLOURS, INK, LINE, QUIET, draw
+from workers.proof.report.report_model import KINDS, TITLE, Contents, Section, text_of
+from workers.proof.report.timeline import HIGH, WIDE, timeline
 
 MARGIN: Final = 15.0  # mm
 WIDTH: Final = 210.0 - 2 * MARGIN  # of what is on an A4 page

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from workers.audit import Proof
 from workers.operations import operator
-from workers.proof.incident import MOST_ACTS, Incident
+from workers.proof.audit import Proof
+from workers.proof.report.incident import MOST_ACTS, Incident
 
 TITLE: Final = "Relais: report of an audit"
 LONGEST: Final = 300  # characters of what an act was about

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from fpdf import FPDF
 
-from workers.proof.plot import WIDE
+from workers.proof.report.timeline import WIDE
 
 Colour = tuple[int, int, int]
 

@@ -23,13 +23,13 @@ from config.settings import Settings
 from orders.journal import read_only, snapshot, transactional, unreachable
 from orders.states import FINAL
 from workers.operations import record
-from workers.proof.anchored import Anchored
-from workers.proof.anchors import SYSLOG, AnchorDown
+from workers.proof.anchor import SYSLOG, AnchorDown
+from workers.proof.anchor_check import Anchored
+from workers.proof.block_content import AT_ONCE
 from workers.proof.chain import check_chain
-from workers.proof.content import AT_ONCE
 from workers.proof.keys import Keys, keys_of
+from workers.proof.ledger import MOST_IDS, Books, Unit, read_books
 from workers.proof.receipts import Signatures, check_signatures
-from workers.proof.slices import MOST_IDS, Books, Unit, read_books
 from workers.proof.verdict import Chain
 
 BODIES: Final = text("SELECT id, body, digest FROM orders")

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from html import escape
 from typing import Final
 
-from workers.proof.incident import Incident
+from workers.proof.report.incident import Incident
 
 WIDE, LEFT, RIGHT = 960, 62, 28  # px
 # Where each panel begins and ends, px from the top. Accepted and delivered have scales of their own: after an outage

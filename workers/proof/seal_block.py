@@ -23,8 +23,8 @@ from orders.journal.connection import SURE
 from orders.schema.epochs import SPAN
 from orders.schema.tables.proof import seals
 from workers.operations import operator, record
-from workers.proof.anchors import AnchorDown, Place
-from workers.proof.content import contents
+from workers.proof.anchor import AnchorDown, Place
+from workers.proof.block_content import contents
 from workers.proof.keys import Keys
 from workers.proof.seal import ACKNOWLEDGED, FIRST, INSERT, LAST, MALFORMED, SEALS, Seal, of_row, signed
 
