@@ -122,11 +122,11 @@ def test_ctrl_c_cuts_it_short_and_says_how_to_go_on(site: Operated, monkeypatch:
     site.deliver(2)
     site.sim("/_forget", last=1)
     with monkeypatch.context() as patched:
-        patched.setattr("workers.reconcile.reconcile", interrupted)
+        patched.setattr("workers.reconcile.compare.reconcile", interrupted)
         asking = site.relais("reconcile", "--since", "1h")
     assert (asking.code, "`relais reconcile --resume 1` goes on" in asking.err) == (130, True)
     with monkeypatch.context() as patched:
-        patched.setattr("workers.reconcile_resend.resend", interrupted)
+        patched.setattr("workers.reconcile.resend.resend", interrupted)
         sending = site.relais("reconcile", "--resume", "1", "--resend", "--yes")
     assert (sending.code, "--resume 1 --resend` puts back the rest" in sending.err) == (130, True)
     assert site.relais("reconcile", "--resume", "1", "--resend", "--yes").code == 0

@@ -20,7 +20,6 @@ from tests.console import Browser, Site, serving, text_of
 from tests.integration.test_delivery import Bench, Kind, Scripted, always
 from tests.integration.test_divert import BACKENDS
 from tests.integration.test_replays import Recovery, backlog
-from workers import reconcile_runs
 from workers.console.access.people import Role
 from workers.console.acts.act import Preview, Stopped
 from workers.console.i18n import languages
@@ -31,6 +30,7 @@ from workers.erp.http import HttpErp
 from workers.erp.sim import Dial, Simulator
 from workers.gates import STAGES, Figures, Gates, failing
 from workers.operations import acting_as
+from workers.reconcile import runs
 
 WORDS = languages("UTC")
 ROOM = (
@@ -461,7 +461,7 @@ def test_what_an_erp_wrote_by_hand_is_left_out_of_a_finding() -> None:
 
 def test_a_page_of_findings_reads_only_its_own(on_console: OnConsole) -> None:
     async def work(room: Operators) -> None:
-        run = await reconcile_runs.begin(room.engine, "erp", datetime(2026, 1, 1, tzinfo=UTC), None)
+        run = await runs.begin(room.engine, "erp", datetime(2026, 1, 1, tzinfo=UTC), None)
         await room.sql(
             "INSERT INTO findings (reconciliation, order_id, kind, detail) SELECT 1, gen_random_uuid(), "
             "CASE WHEN n % 400 = 0 THEN 'missing' ELSE 'foreign' END, 'x' FROM generate_series(1, 20000) n"

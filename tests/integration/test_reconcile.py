@@ -22,8 +22,6 @@ from orders.journal import connect
 from orders.queries import orders as order_queries
 from orders.schema.tables.reconcile import Difference, Stage
 from tests.integration.test_delivery import MEDICINE, Bench
-from workers import reconcile as reconciling
-from workers import reconcile_listing, reconcile_patience
 from workers.delivery import deliver as delivery
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import deliver
@@ -32,11 +30,13 @@ from workers.erp.http import HttpErp
 from workers.erp.port import Capabilities, Kind, Outcome, Page
 from workers.erp.sim import Dial, Simulator, read_effects
 from workers.proof.audit import audit
-from workers.reconcile import Overtaken, reconcile
-from workers.reconcile_listing import CANNOT, WHOLE
-from workers.reconcile_patience import OutOfReach, Patience
-from workers.reconcile_resend import preview, resend
-from workers.reconcile_runs import Run, begin, findings, newest, read
+from workers.reconcile import compare as reconciling
+from workers.reconcile import foreign, patience
+from workers.reconcile.compare import Overtaken, reconcile
+from workers.reconcile.foreign import CANNOT, WHOLE
+from workers.reconcile.patience import OutOfReach, Patience
+from workers.reconcile.resend import preview, resend
+from workers.reconcile.runs import Run, begin, findings, newest, read
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -78,7 +78,7 @@ class Site(Bench):
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses of hundredths of a second."""
-    monkeypatch.setattr(reconcile_patience, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.01)
 
 
 OnSite = Callable[[Callable[[Site], Awaitable[Any]]], Any]
@@ -443,14 +443,14 @@ def test_a_list_that_breaks_off_is_said_and_a_resumed_one_counts_nothing_twice(o
 
 
 def test_a_list_without_end_is_broken_off(on_site: OnSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconcile_listing, "MOST_FOREIGN", 5)
+    monkeypatch.setattr(foreign, "MOST_FOREIGN", 5)
 
     async def work(site: Site) -> None:
         for _ in range(8):
             await _command(site, "/_plant", {})
         run = await site.reconcile()
         assert (run.foreign, str(run.listing).startswith("broken off: over 5")) == (8, True)
-        monkeypatch.setattr(reconcile_listing, "MOST_PAGES", 0)
+        monkeypatch.setattr(foreign, "MOST_PAGES", 0)
         assert str((await site.reconcile()).listing).startswith("broken off after 0")
 
     on_site(work)
@@ -510,8 +510,8 @@ def test_pauses_grow_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
             slept.append(seconds)
             clock[0] += seconds
 
-        monkeypatch.setattr(reconcile_patience.asyncio, "sleep", sleep)
-        monkeypatch.setattr(reconcile_patience.time, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(patience.asyncio, "sleep", sleep)
+        monkeypatch.setattr(patience.time, "monotonic", lambda: clock[0])
         erp = Answering(None, lambda *_: None, fit=False)  # type: ignore[arg-type]
 
         async def silent(ids: list[UUID], *, budget: float) -> dict[UUID, Outcome]:
@@ -519,7 +519,7 @@ def test_pauses_grow_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
         erp.find = silent  # type: ignore[method-assign]
         with pytest.raises(OutOfReach, match="no connection"):
-            await reconcile_patience.ask(erp, [uuid4()], Patience(60.0, 1.0), lambda news: None)
+            await patience.ask(erp, [uuid4()], Patience(60.0, 1.0), lambda news: None)
         assert sum(slept) == pytest.approx(60.0)
         assert slept[:6] == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0]
 

@@ -20,10 +20,10 @@ from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
 from workers.dispatch.scheduler import EXPIRE
 from workers.proof.audit import audit
-from workers.reconcile import reconcile
-from workers.reconcile_patience import Patience
-from workers.reconcile_resend import resend
-from workers.reconcile_runs import begin
+from workers.reconcile.compare import reconcile
+from workers.reconcile.patience import Patience
+from workers.reconcile.resend import resend
+from workers.reconcile.runs import begin
 from workers.replay import Choice, discard, replay
 
 __all__ = ["on_bench"]

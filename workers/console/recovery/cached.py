@@ -23,7 +23,7 @@ from workers.console.recovery import queries as kept
 from workers.console.within import promptly
 from workers.dispatch.leadership import leader
 from workers.gates import RAMP
-from workers.reconcile_runs import Run
+from workers.reconcile.runs import Run
 
 FRESH: Final = 1.0  # seconds
 PATIENCE: Final = 2.0  # seconds for all of it

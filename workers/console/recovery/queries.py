@@ -16,7 +16,7 @@ from orders.errors import NotFound
 from orders.journal import Source, reading_from
 from orders.queries.orders import WAITING
 from orders.schema.tables.reconcile import reconciliations
-from workers.reconcile_runs import COLUMNS, FIRST, Run
+from workers.reconcile.runs import COLUMNS, FIRST, Run
 from workers.replay import CHOSEN, Choice
 
 Row = dict[str, Any]

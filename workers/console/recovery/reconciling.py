@@ -18,7 +18,6 @@ from config.durations import instant
 from orders.errors import Fault, Malformed, NotSo
 from orders.journal import transactional
 from orders.schema.tables.reconcile import Stage
-from workers import reconcile, reconcile_resend, reconcile_runs
 from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, Stopped
@@ -28,8 +27,9 @@ from workers.console.recovery import queries as kept
 from workers.console.state import Desk
 from workers.erp.http import HttpErp
 from workers.operations import record
-from workers.reconcile_patience import Patience
-from workers.reconcile_runs import Run
+from workers.reconcile import compare, resend, runs
+from workers.reconcile.patience import Patience
+from workers.reconcile.runs import Run
 from workers.ring import Ring
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
         return await _preview_again(desk, await kept.run(desk.engine, int(chosen["run"])), words)
     settings = sh.settings_for(desk, chosen["backend"])
     row = (await sh.backends_of(desk)).get(chosen["backend"])
-    short = await reconcile_runs.newest(desk.engine, backend=settings.backend, cut_short=True, limit=1)
+    short = await runs.newest(desk.engine, backend=settings.backend, cut_short=True, limit=1)
     warning = words.gettext("Reconciliation {0} of this backend is under way, or was cut short: it can be resumed.")
     since, until = _span(chosen)
     span = {"backend": settings.backend, "since": since, "until": until or datetime.now(UTC)}
@@ -153,7 +153,7 @@ async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dic
         erp = HttpErp(settings, Ring(engine, settings.backend))
 
         async def ask(tell: Told) -> Run:
-            return await reconcile.reconcile(engine, erp, run, Patience(SILENCE, settings.batch_budget), tell)
+            return await compare.reconcile(engine, erp, run, Patience(SILENCE, settings.batch_budget), tell)
 
         try:
             done = await followed(running, ask)
@@ -170,7 +170,7 @@ async def _begun(desk: Desk, chosen: Chosen, reason: str) -> Run:
     if "run" not in chosen:
         sh.settings_for(desk, chosen["backend"]).need("erp_url")
         since, until = _span(chosen)
-        return await reconcile_runs.begin(desk.engine, chosen["backend"], since, until, reason)
+        return await runs.begin(desk.engine, chosen["backend"], since, until, reason)
     run = await kept.run(desk.engine, int(chosen["run"]))
     if run.state != Stage.RUNNING:
         raise NotSo(f"reconciliation {run.id} is done")
@@ -186,7 +186,7 @@ def _choose_resend(fields: Mapping[str, str]) -> Chosen:
 
 async def _preview_resend(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     run = await kept.run(desk.engine, int(chosen["run"]))
-    found = await reconcile_resend.preview(desk.engine, run)
+    found = await resend.preview(desk.engine, run)
     expired = words.gettext("Past the time until which they are valid: they become dead letters")
     hindered = None
     if run.state == Stage.RUNNING:
@@ -208,7 +208,7 @@ async def _resend(desk: Desk, chosen: Chosen, reason: str, running: Running) -> 
     run = await kept.run(desk.engine, int(chosen["run"]))
     if run.state == Stage.RUNNING:
         raise NotSo(f"reconciliation {run.id} is not done: resume it first")
-    total = (await reconcile_resend.preview(desk.engine, run))["orders"]
+    total = (await resend.preview(desk.engine, run))["orders"]
 
     async def put_back(tell: Told) -> int:
         async with sh.unhurried(desk) as engine:
@@ -218,7 +218,7 @@ async def _resend(desk: Desk, chosen: Chosen, reason: str, running: Running) -> 
 
 
 async def _resending(engine: AsyncEngine, run: Run, reason: str, total: int, tell: Told) -> int:
-    return await reconcile_resend.resend(engine, run, reason, lambda done: tell(done, max(done, total), ""))
+    return await resend.resend(engine, run, reason, lambda done: tell(done, max(done, total), ""))
 
 
 ACTS: Final = (

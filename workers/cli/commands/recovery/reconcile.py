@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
-    from workers.reconcile_runs import Run
+    from workers.reconcile.runs import Run
 
 Time = Annotated[
     datetime | None, typer.Option(parser=instant, metavar="TIME", help="RFC 3339, or an age: 90s, 15m, 6h, 2d.")
@@ -84,8 +84,8 @@ def _check(since: datetime | None, until: datetime | None, resume: int | None, r
 
 def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: datetime | None) -> Run:
     """A new run, and a word about one of the same backend that was cut short."""
-    from workers import reconcile_runs as kept
     from workers.cli import show
+    from workers.reconcile import runs as kept
 
     settings = of_backend(settings_of(ctx), backend)
     settings.need("erp_url")
@@ -107,7 +107,7 @@ def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: date
 
 def _known(ctx: typer.Context, backend: str | None, number: int | None) -> Run:
     """A run of before. NotFound; Failure when it is another backend's."""
-    from workers import reconcile_runs as kept
+    from workers.reconcile import runs as kept
 
     assert number is not None
     run = on_journal(ctx, lambda engine, _: kept.read(engine, number))
@@ -136,10 +136,10 @@ def _ask(ctx: typer.Context, run: Run, silence: float) -> Run:
 
 
 async def _ask_all(engine: AsyncEngine, settings: Settings, run: Run, silence: float) -> Run:
-    from workers import reconcile as asking
     from workers.cli.progress import bar
     from workers.erp.http import HttpErp
-    from workers.reconcile_patience import Patience
+    from workers.reconcile import compare as asking
+    from workers.reconcile.patience import Patience
     from workers.ring import Ring
 
     erp = HttpErp(settings, Ring(engine, settings.backend))

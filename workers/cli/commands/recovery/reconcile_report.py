@@ -11,7 +11,7 @@ import typer
 from workers.cli.session import on_journal
 
 if TYPE_CHECKING:
-    from workers.reconcile_runs import Run
+    from workers.reconcile.runs import Run
 
 RUNS = 20  # shown
 COUNTS = ("present", "altered", "missing", "unknown", "foreign", "moved", "resent")
@@ -24,7 +24,7 @@ LISTING = {
 
 def report_of(ctx: typer.Context, run: Run, limit: int) -> dict[str, Any]:
     """A run and its differences, `limit` at most; `not_shown` is how many more there are."""
-    from workers import reconcile_runs as kept
+    from workers.reconcile import runs as kept
 
     found = on_journal(ctx, lambda engine, _: kept.findings(engine, run.id, limit))
     whole = run.altered + run.missing + run.unknown + run.foreign
@@ -49,8 +49,8 @@ def show_report(report: Mapping[str, Any], *, as_json: bool = False) -> None:
 
 def show_runs(ctx: typer.Context, backend: str | None, as_json: bool) -> None:
     """The runs, the newest first."""
-    from workers import reconcile_runs as kept
     from workers.cli import show
+    from workers.reconcile import runs as kept
 
     found = on_journal(ctx, lambda engine, _: kept.newest(engine, backend=backend, limit=RUNS))
     rows = [_facts(run) for run in found]

@@ -12,7 +12,7 @@ from workers.cli.session import confirm, on_journal
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from workers.reconcile_runs import Run
+    from workers.reconcile.runs import Run
 
 SAMPLE = ("id", "pharmacy", "reference", "accepted_at", "settled_at", "valid_until")
 
@@ -21,8 +21,8 @@ def put_back(
     ctx: typer.Context, run: Run, because: str | None, *, yes: bool, dry_run: bool, as_json: bool
 ) -> dict[str, Any]:
     """The preview and, unless it is a `dry_run`, the act: how many orders were put back. Ctrl-C leaves the rest."""
-    from workers import reconcile_resend as resending
     from workers.cli import show
+    from workers.reconcile import resend as resending
 
     found = on_journal(ctx, lambda engine, _: resending.preview(engine, run))
     if not as_json:
@@ -43,8 +43,8 @@ def put_back(
 
 
 async def _with_bar(engine: AsyncEngine, run: Run, because: str | None, total: int) -> int:
-    from workers import reconcile_resend as resending
     from workers.cli.progress import bar
+    from workers.reconcile import resend as resending
 
     with bar("resend", total) as shown:
         return await resending.resend(engine, run, because, lambda done: shown.at(done, max(done, total)))

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from workers.erp.port import Erp, Page
-from workers.reconcile_patience import FIRST_PAUSE, MOST_PAUSE, Patience
-from workers.reconcile_runs import Run
+from workers.reconcile.patience import FIRST_PAUSE, MOST_PAUSE, Patience
+from workers.reconcile.runs import Run
 
 WHOLE: Final = "whole"
 CANNOT: Final = "cannot"

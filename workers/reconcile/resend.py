@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from workers.operations import record
-from workers.reconcile_runs import FIRST, NEWEST, Run
+from workers.reconcile.runs import FIRST, NEWEST, Run
 
 AT_ONCE: Final = 250  # orders in one transaction
 SHOWN: Final = 10  # of the sample

@@ -22,9 +22,9 @@ from orders.errors import RelaisError
 from orders.schema.tables.reconcile import Difference
 from workers.erp.port import LINES, Erp, Kind, Outcome, Receipt
 from workers.erp.receipts import believed
-from workers.reconcile_listing import list_foreign
-from workers.reconcile_patience import Patience, ask
-from workers.reconcile_runs import NEWEST, Run, read
+from workers.reconcile.foreign import list_foreign
+from workers.reconcile.patience import Patience, ask
+from workers.reconcile.runs import NEWEST, Run, read
 
 PAGE_ORDERS: Final = 500
 PAGE_BYTES: Final = 8 * 1024 * 1024  # of orders, or a single larger one
