@@ -14,7 +14,8 @@ from tests.integration.test_delivery import Bench, Kind, Scripted, always, on_be
 from workers import operations
 from workers.delivery.deliver import deliver
 from workers.proof.audit import audit
-from workers.replay import Choice, discard, left, preview, replay
+from workers.replay.choice import Choice
+from workers.replay.redrive import discard, left, preview, replay
 
 __all__ = ["on_bench"]
 

@@ -29,7 +29,8 @@ from workers.delivery.poll import poll
 from workers.dispatch.scheduler import EXPIRE
 from workers.erp.port import Kind
 from workers.operations import acting_as
-from workers.replay import Choice, discard, replay
+from workers.replay.choice import Choice
+from workers.replay.redrive import discard, replay
 
 __all__ = ["on_bench"]
 

@@ -22,12 +22,13 @@ from workers.cli.commands.trust.seal import sealed
 from workers.console.access.people import Role
 from workers.console.search import acts
 from workers.delivery.deliver import deliver
-from workers.divert import divert
 from workers.erp.port import Evidence, Kind, Outcome, Receipt, Submission
 from workers.erp.signing import sign
 from workers.intake.spill_drain import Aside, set_aside
 from workers.operations import acting_as
-from workers.replay import Choice, discard, replay
+from workers.replay.choice import Choice
+from workers.replay.divert import divert
+from workers.replay.redrive import discard, replay
 
 __all__ = ["at_console"]
 

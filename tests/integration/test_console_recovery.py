@@ -28,9 +28,9 @@ from workers.console.registry import ACTS
 from workers.delivery.deliver import deliver
 from workers.erp.http import HttpErp
 from workers.erp.sim import Dial, Simulator
-from workers.gates import STAGES, Figures, Gates, failing
 from workers.operations import acting_as
 from workers.reconcile import runs
+from workers.replay.gates import STAGES, Figures, Gates, failing
 
 WORDS = languages("UTC")
 ROOM = (

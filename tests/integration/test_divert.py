@@ -29,11 +29,11 @@ from tests.integration.test_delivery import (
 from workers.delivery.deliver import Desk, deliver
 from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
-from workers.divert import divert, preview
 from workers.erp.port import Outcome, Submission
 from workers.operations import REGISTER
 from workers.proof.audit import audit
-from workers.replay import Choice
+from workers.replay.choice import Choice
+from workers.replay.divert import divert, preview
 
 __all__ = ["on_bench"]
 

@@ -32,7 +32,8 @@ from workers.monitoring.families import journal_families
 from workers.monitoring.snapshot import read_figures
 from workers.monitoring.status import told
 from workers.operations import record
-from workers.replay import Choice, discard, replay
+from workers.replay.choice import Choice
+from workers.replay.redrive import discard, replay
 
 __all__ = ["on_bench"]
 

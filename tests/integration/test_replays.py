@@ -18,15 +18,15 @@ from orders.journal import transactional
 from orders.model import parse
 from orders.queries import replays as replay_queries
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always, on_bench
-from workers import replays
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
 from workers.dispatch.scheduler import PLANNER
 from workers.dispatch.take_due import DISPATCH
 from workers.erp.port import Kind
 from workers.operations import REGISTER
-from workers.replay import Choice
-from workers.steering import Standing, steer
+from workers.replay import commands
+from workers.replay.choice import Choice
+from workers.replay.controller import Standing, steer
 
 __all__ = ["on_bench"]
 
@@ -62,7 +62,7 @@ class Recovery:
         return (await replay_queries.standing(self.bench.engine))[-1]
 
     async def start(self, **options: Any) -> int | None:
-        return (await replays.start(self.bench.engine, BACKLOG, **{"hold": False, "reason": None, **options})).id
+        return (await commands.start(self.bench.engine, BACKLOG, **{"hold": False, "reason": None, **options})).id
 
 
 async def backlog(bench: Bench, count: int) -> list[UUID]:
@@ -122,7 +122,7 @@ def test_it_waits_for_a_word_between_stages(on_bench: OnBench) -> None:
             found = await recovery.stands()
             assert (found["state"], found["stage"], found["passed"]) == ("holding", size, size)
             assert f"stage {size} is passed: {size} answered, 0 failed" in found["why"]
-            await replays.next_stage(bench.engine, "erp", None)
+            await commands.next_stage(bench.engine, "erp", None)
         assert sum(await recovery.rounds()) == 39
         assert (await recovery.stands())["state"] == "done"
         assert await acts(bench) == ["replay", "replay next", "replay next", "replay next"]
@@ -150,10 +150,10 @@ def test_a_gate_that_fails_holds_says_why_and_rolls_the_window_back(on_bench: On
         await recovery.rounds()
         assert set(recovery.erp.sent[before:]) == set(live), "live orders go on"
         with pytest.raises(NotSo, match="say resume"):
-            await replays.next_stage(bench.engine, "erp", None)
+            await commands.next_stage(bench.engine, "erp", None)
         assert fails is recovery.erp.answer
         recovery.erp.answer = always(Kind.ACCEPTED)
-        await replays.resume(bench.engine, "erp", "the disk was full")
+        await commands.resume(bench.engine, "erp", "the disk was full")
         again = await recovery.stands()
         assert (again["state"], again["stage"]) == ("running", found["passed"] or 1)
         await bench.now_due()
@@ -183,7 +183,7 @@ def test_errors_that_stay_hold_the_ramp_and_a_burst_does_not(on_bench: OnBench) 
         found = await recovery.stands()
         assert (found["state"], found["stage"], found["passed"]) == ("holding", 0, 100)
         assert "2% is allowed" in found["why"]
-        await replays.resume(bench.engine, "erp", None)
+        await commands.resume(bench.engine, "erp", None)
         assert (await recovery.stands())["stage"] == 100
 
     on_bench(work)
@@ -216,7 +216,7 @@ def test_other_gates(on_bench: OnBench, change: str, says: str) -> None:
         await backlog(bench, 50)
         await recovery.start(hold=True)
         await recovery.round()
-        await replays.next_stage(bench.engine, "erp", None)
+        await commands.next_stage(bench.engine, "erp", None)
         out = await bench.dispatch()
         taken = await claim(bench.engine, out, bench.settings)
         assert taken is not None
@@ -285,13 +285,13 @@ def test_it_is_paused_where_it_is_and_resumed_there(on_bench: OnBench) -> None:
         await backlog(bench, 60)
         await recovery.start()
         assert [await recovery.round(), await recovery.round()] == [1, 10]
-        await replays.pause(bench.engine, "erp", "the ERP's people ask")
+        await commands.pause(bench.engine, "erp", "the ERP's people ask")
         assert await recovery.rounds() == []
         found = await recovery.stands()
         assert (found["state"], found["stage"], found["why"]) == ("paused", 100, "the ERP's people ask")
         with pytest.raises(NotSo, match="is paused"):
-            await replays.pause(bench.engine, "erp", None)
-        await replays.resume(bench.engine, "erp", None)
+            await commands.pause(bench.engine, "erp", None)
+        await commands.resume(bench.engine, "erp", None)
         assert sum(await recovery.rounds()) == 49
         assert (await recovery.stands())["state"] == "done"
 
@@ -304,12 +304,12 @@ def test_what_is_left_of_a_cancelled_one_is_backlog_like_any_other(on_bench: OnB
         await backlog(bench, 60)
         await recovery.start()
         await recovery.round()
-        await replays.cancel(bench.engine, "erp", "not today")
+        await commands.cancel(bench.engine, "erp", "not today")
         found = await recovery.stands()
         assert (found["state"], found["why"]) == ("cancelled", "not today")
         assert sum(await recovery.rounds()) == 59
         with pytest.raises(NotFound):
-            await replays.cancel(bench.engine, "erp", None)
+            await commands.cancel(bench.engine, "erp", None)
         assert await recovery.start() is None, "nothing is left to replay, and that leaves no trace"
         assert len(await bench.run(text("SELECT 1 FROM replays"))) == 1
 
@@ -396,12 +396,12 @@ def test_a_rate_bounds_a_dispatch_and_live_orders_have_their_share_of_it(on_benc
         live = await bench.accept(30)
         out = await bench.dispatch(allowance=10)
         assert (len(out), len(set(out) & set(live))) == (10, 2)
-        await replays.limit(bench.engine, "erp", 12.5, "the ERP's people ask")
+        await commands.limit(bench.engine, "erp", 12.5, "the ERP's people ask")
         assert (await recovery.steer()).rate == 12.5
-        await replays.limit(bench.engine, "erp", None, None)
+        await commands.limit(bench.engine, "erp", None, None)
         assert (await recovery.steer()).rate is None
         with pytest.raises(NotFound):
-            await replays.limit(bench.engine, "nobody", 5.0, None)
+            await commands.limit(bench.engine, "nobody", 5.0, None)
 
     on_bench(work)
 

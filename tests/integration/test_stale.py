@@ -15,7 +15,8 @@ from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import Bench, Kind, OnBench, Scripted, always, on_bench
 from workers.delivery.deliver import deliver
 from workers.erp.port import Capabilities
-from workers.replay import Choice, replay
+from workers.replay.choice import Choice
+from workers.replay.redrive import replay
 
 __all__ = ["on_bench"]
 

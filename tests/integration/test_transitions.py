@@ -24,7 +24,8 @@ from workers.reconcile.compare import reconcile
 from workers.reconcile.patience import Patience
 from workers.reconcile.resend import resend
 from workers.reconcile.runs import begin
-from workers.replay import Choice, discard, replay
+from workers.replay.choice import Choice
+from workers.replay.redrive import discard, replay
 
 __all__ = ["on_bench"]
 

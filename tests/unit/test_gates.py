@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.dispatch.token_bucket import Bucket
-from workers.gates import BRISK, PART, STAGES, Figures, Gates, after, before, failing, named, passed
+from workers.replay.gates import BRISK, PART, STAGES, Figures, Gates, after, before, failing, named, passed
 
 GATES = Gates(errors=0.02, slower=4.0, signed=False)
 

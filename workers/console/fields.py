@@ -16,8 +16,8 @@ from config.durations import duration, instant
 from config.settings.routes_file import NAME, PRIORITIES
 from orders.errors import Fault, Malformed
 from orders.model import Priority
-from workers.gates import STAGES
-from workers.replay import Choice
+from workers.replay.choice import Choice
+from workers.replay.gates import STAGES
 
 MOST_IDS: Final = 500
 MOST_TEXT: Final = 64  # characters

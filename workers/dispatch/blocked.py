@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from workers.dispatch.leadership import leader
-from workers.gates import named
+from workers.replay.gates import named
 
 
 async def hindrances(engine: AsyncEngine) -> list[str]:

@@ -20,7 +20,7 @@ from config.settings import Settings
 from workers.delivery.order_log import tell_rows
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.dispatch.token_bucket import Bucket
-from workers.steering import Standing, steer
+from workers.replay.controller import Standing, steer
 
 if TYPE_CHECKING:
     from workers.queue.publisher import Publisher

@@ -20,7 +20,7 @@ from orders.queries import replays as replay_queries
 from workers.cli.progress import bar
 from workers.dispatch.blocked import hindrances
 from workers.monitoring.status import balance
-from workers.replay import fates, left
+from workers.replay.redrive import fates, left
 
 LEAST = 0.3  # s between two looks, or four times as long as the look itself took
 BLINDNESS = 30.0  # s without the journal, after which a watch gives up

@@ -16,7 +16,7 @@ from rich.text import Text
 from config.durations import age, span
 from workers.cli.show import clean
 from workers.cli.watch.history import FLOWS, Sight
-from workers.gates import named
+from workers.replay.gates import named
 
 BARS: Final = "▁▂▃▄▅▆▇█"
 CURVE: Final = 50  # points

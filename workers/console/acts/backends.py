@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from orders.errors import NotFound, NotSo
-from workers import operations, quarantine, replays
+from workers import operations, quarantine
 from workers.console.access.people import Role
 from workers.console.acts import backend_queries
 from workers.console.acts.act import Act, Chosen, Preview, Running
@@ -18,6 +18,7 @@ from workers.console.acts.choosing import backend_from, needed, number_from, wro
 from workers.console.i18n import N_, Words
 from workers.console.masking import held
 from workers.console.state import Desk
+from workers.replay import commands
 
 LEAST, MOST = 0.01, 1_000_000  # orders a second, as the command line takes them
 OFF: Final = "off"
@@ -190,7 +191,7 @@ async def _resume(desk: Desk, chosen: Chosen, reason: str, running: Running) -> 
 
 
 async def _rate(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    await replays.limit(desk.engine, chosen["backend"], chosen["rate"], reason)
+    await commands.limit(desk.engine, chosen["backend"], chosen["rate"], reason)
     return {"backend": chosen["backend"], "rate": OFF if chosen["rate"] is None else chosen["rate"]}
 
 

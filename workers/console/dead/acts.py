@@ -21,13 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.errors import Fault, Malformed
 from orders.queries import causes as cause_queries
 from orders.states import State
-from workers import replay as replaying
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.state import Desk
 from workers.operations import operator
-from workers.replay import Choice
+from workers.replay import redrive as replaying
+from workers.replay.choice import Choice
 
 MOST: Final = 500  # orders chosen one by one
 BATCH: Final = 1000  # orders of one transaction

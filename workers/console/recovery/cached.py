@@ -22,8 +22,8 @@ from orders.queries import replays as replay_queries
 from workers.console.recovery import queries as kept
 from workers.console.within import promptly
 from workers.dispatch.leadership import leader
-from workers.gates import RAMP
 from workers.reconcile.runs import Run
+from workers.replay.gates import RAMP
 
 FRESH: Final = 1.0  # seconds
 PATIENCE: Final = 2.0  # seconds for all of it

@@ -106,7 +106,7 @@ def narrowing(chosen: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
 
 
 def ordered(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
-    """The figures of a preview (`workers.replay.PREVIEW`) as facts."""
+    """The figures of a preview (`workers.replay.redrive.PREVIEW`) as facts."""
     return [
         (words.gettext("Pharmacies"), words.number(found["pharmacies"])),
         (words.gettext("Urgent"), words.number(found["urgent"])),

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from config.settings.routes_file import load_backends
 from orders.errors import Fault, Malformed, NotSo
-from workers import divert
 from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.recovery import common as sh
 from workers.console.state import Desk
+from workers.replay import divert
 
 COLUMNS: Final = (*sh.ORDER, ("backend", N_("Backend")))
 

@@ -17,7 +17,7 @@ from orders.journal import Source, reading_from
 from orders.queries.orders import WAITING
 from orders.schema.tables.reconcile import reconciliations
 from workers.reconcile.runs import COLUMNS, FIRST, Run
-from workers.replay import CHOSEN, Choice
+from workers.replay.choice import CHOSEN, Choice
 
 Row = dict[str, Any]
 

@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import NotSo
 from orders.queries import replays as replay_queries
-from workers import replay, replays
 from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
@@ -22,7 +21,8 @@ from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.recovery import stages
 from workers.console.state import Desk
-from workers.replays import Seen
+from workers.replay import commands, redrive
+from workers.replay.commands import Seen
 
 Step = Callable[[AsyncEngine, str, str, Seen | None], Awaitable[None]]
 
@@ -45,7 +45,7 @@ async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     row = (await sh.backends_of(desk, name)).get(name)
     open_ = await _open(desk, name)
     choice = asked.choice_of(chosen, name)
-    found = await sh.in_time(replay.preview(desk.engine, choice))
+    found = await sh.in_time(redrive.preview(desk.engine, choice))
     facts = [(words.gettext("Backend"), name), (words.gettext("It stands"), sh.how(row, words))]
     facts += sh.narrowing(chosen, words)
     facts.append((words.gettext("After each stage"), _holds(bool(chosen.get("hold")), words)))
@@ -83,7 +83,7 @@ def _holds(hold: bool, words: Words) -> str:
 async def _start(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     choice = asked.choice_of(chosen, chosen["backend"])
     async with sh.unhurried(desk) as engine:
-        began = await replays.start(engine, choice, hold=bool(chosen.get("hold")), reason=reason)
+        began = await commands.start(engine, choice, hold=bool(chosen.get("hold")), reason=reason)
     if began.id is None:
         raise NotSo("no order of the backlog is chosen by this any more")
     return {"backend": chosen["backend"], "replay": began.id, "orders": len(began.orders)}
@@ -153,11 +153,11 @@ def _doing(step: Step) -> Any:
 
 
 async def _hold(engine: AsyncEngine, backend: str, reason: str, seen: Seen | None) -> None:
-    await replays.hold(engine, backend, True, reason, seen)
+    await commands.hold(engine, backend, True, reason, seen)
 
 
 async def _unhold(engine: AsyncEngine, backend: str, reason: str, seen: Seen | None) -> None:
-    await replays.hold(engine, backend, False, reason, seen)
+    await commands.hold(engine, backend, False, reason, seen)
 
 
 OPEN: Final = ("running", "holding", "paused")
@@ -189,12 +189,12 @@ ACTS: Final[tuple[Act, ...]] = (
         _start,
         told=TOLD,
     ),
-    _step("pause", N_("Pause the replay"), N_("Pause"), replays.pause, ("running",), "id", "state"),
+    _step("pause", N_("Pause the replay"), N_("Pause"), commands.pause, ("running",), "id", "state"),
     _step(
         "resume",
         N_("Resume the replay"),
         N_("Resume"),
-        replays.resume,
+        commands.resume,
         ("paused", "holding"),
         "id",
         "state",
@@ -205,7 +205,7 @@ ACTS: Final[tuple[Act, ...]] = (
         "next",
         N_("Let the next stage begin"),
         N_("Next stage"),
-        replays.next_stage,
+        commands.next_stage,
         ("holding",),
         "id",
         "state",
@@ -218,7 +218,7 @@ ACTS: Final[tuple[Act, ...]] = (
         "cancel",
         N_("Cancel the replay"),
         N_("Cancel the replay"),
-        replays.cancel,
+        commands.cancel,
         OPEN,
         "id",
         danger=True,

@@ -1,7 +1,7 @@
 """A replay as a ladder: each stage with how it stands, what it came to, and what it has to pass, in words.
 
 Pure functions of the replay's row and of the backend's norms. What the journal keeps of a gate that failed is an
-English sentence of ours (`workers.gates`, `workers.steering`); it is told here in the person's language.
+English sentence of ours (`workers.replay.gates`, `workers.replay.controller`); it is told here in the person's language.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from workers.console.i18n import N_, Words
-from workers.gates import PART, RAMP, STAGES, STAYS, Gates, longest, refusals
+from workers.replay.gates import PART, RAMP, STAGES, STAYS, Gates, longest, refusals
 
 ENOUGH: Final = 20  # orders that the ramp has to have got through before its pace says anything
 SETTLED: Final = timedelta(seconds=3)  # and for so long
@@ -103,7 +103,7 @@ def stage_named(stage: int, words: Words) -> str:
 
 
 def terms(stage: int, gates: Gates, words: Words) -> list[str]:
-    """What a stage has to pass, with the limits, as `workers.gates` judges it."""
+    """What a stage has to pass, with the limits, as `workers.replay.gates` judges it."""
     receipt = N_("Each delivered order has a receipt.")
     signed = N_("Each delivered order has a receipt whose signature holds.")
     few = words.gettext("At most {0} of {1} orders are refused.")

@@ -13,7 +13,7 @@ from workers.console.i18n import N_, Words
 from workers.console.recovery import stages
 from workers.console.recovery.cached import Look
 from workers.console.recovery.common import how, narrowing
-from workers.gates import Gates
+from workers.replay.gates import Gates
 
 RUN_STATES: Final = {
     "running": ("warn", N_("under way, or cut short")),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
-    from workers.replay import Choice
+    from workers.replay.choice import Choice
 
 dead = typer.Typer(no_args_is_help=True, help="Orders that need a person.")
 
@@ -147,8 +147,8 @@ def discarded(
     as_json: Json = False,
 ) -> None:
     """Give dead letters up for good. They stay in the journal, with the reason."""
-    from workers import replay as replaying
     from workers.cli import show
+    from workers.replay import redrive as replaying
 
     if not because.strip():
         raise Failure("--because must say why")
@@ -166,7 +166,7 @@ def discarded(
 
 def _choice(ids: list[UUID] | None, everything: bool, *, reason: Reason | None, **filters: Any) -> Choice:
     """What the options choose; Failure when they choose nothing, or everything without saying so."""
-    from workers.replay import Choice
+    from workers.replay.choice import Choice
 
     chosen = any(value is not None for value in (reason, *filters.values()))
     if not (ids or chosen or everything):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
-    from workers.replay import Choice
+    from workers.replay.choice import Choice
 
 
 def divert(
@@ -50,9 +50,9 @@ def divert(
 
     What may be with its own backend already stays, until that is known or an operator names it.
     """
-    from workers import divert as diverting
     from workers.cli import show
-    from workers.replay import Choice
+    from workers.replay import divert as diverting
+    from workers.replay.choice import Choice
 
     if although_unknown and not orders:
         raise Failure("--although-unknown goes with --order: what may be with its backend is moved by name")
@@ -81,9 +81,9 @@ def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool
     async def look(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
         from config.settings.routes_file import load_backends
         from orders.queries import orders as order_queries
-        from workers import divert as diverting
         from workers.dispatch.blocked import hindrance
         from workers.dispatch.leadership import leader
+        from workers.replay import divert as diverting
 
         if to not in (known := load_backends(settings)):
             raise Failure(f"no backend {to}; there are {', '.join(known)}", BAD)

@@ -19,7 +19,7 @@ from workers.cli.session import Json, backend_of, on_journal, settings_of
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from workers.replay import Choice
+    from workers.replay.choice import Choice
 
 Older = Annotated[
     timedelta | None, typer.Option(parser=duration, metavar="AGE", help="Accepted longer ago: 90s, 15m, 6h, 2d.")
@@ -88,12 +88,12 @@ def rate(
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
 ) -> None:
     """Cap how many orders a second a backend gets, over all workers."""
-    from workers import replays
     from workers.cli import show
+    from workers.replay import commands
 
     name = backend_of(settings_of(ctx), words[0] if len(words) == 2 else None)
     wanted = _rate(words)
-    on_journal(ctx, lambda engine, _: replays.limit(engine, name, wanted, reason))
+    on_journal(ctx, lambda engine, _: commands.limit(engine, name, wanted, reason))
     show.say(
         f"{name} gets as many orders as its window lets."
         if wanted is None
@@ -115,8 +115,8 @@ def _rate(words: list[str]) -> float | None:
 
 def preview(ctx: typer.Context, choice: Choice, as_json: bool) -> dict[str, Any]:
     """What an act on `choice` would touch, shown (on stderr beside --json, where it is part of the report)."""
-    from workers import replay as replaying
     from workers.cli import show
+    from workers.replay import redrive as replaying
 
     found = on_journal(ctx, lambda engine, _: replaying.preview(engine, choice))
     if not as_json:
@@ -127,9 +127,9 @@ def preview(ctx: typer.Context, choice: Choice, as_json: bool) -> dict[str, Any]
 
 def again(ctx: typer.Context, choice: Choice, because: str | None, *, wait: bool) -> dict[str, Any]:
     """Replay what is chosen, and watch it until it is final when `wait`; what became of it."""
-    from workers import replay as replaying
     from workers.cli import show
     from workers.cli.watch.orders import settled
+    from workers.replay import redrive as replaying
 
     ids: list[UUID] = on_journal(ctx, lambda engine, _: replaying.replay(engine, choice, because))
     if not wait or not ids:

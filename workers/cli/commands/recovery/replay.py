@@ -20,7 +20,7 @@ from workers.cli.session import Json, Pharmacy, Yes, backend_of, confirm, on_jou
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from workers.replay import Choice
+    from workers.replay.choice import Choice
 
 
 class _StartByDefault(TyperGroup):
@@ -67,7 +67,7 @@ def start(
     (receipts, errors, latency), else it holds and says why. With --reason: dead letters, at once.
     """
     from workers.cli import show
-    from workers.replay import Choice
+    from workers.replay.choice import Choice
 
     choice = Choice(
         state=State.DEAD if reason else State.ACCEPTED,
@@ -110,13 +110,13 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 def _step_by_step(ctx: typer.Context, choice: Choice, because: str | None, *, hold: bool, wait: bool) -> dict[str, Any]:
-    from workers import replays
     from workers.cli import show
     from workers.cli.watch.orders import followed
-    from workers.replays import Started
+    from workers.replay import commands
+    from workers.replay.commands import Started
 
     async def begin(engine: AsyncEngine, _: object) -> Started:
-        return await replays.start(engine, choice, hold=hold, reason=because)
+        return await commands.start(engine, choice, hold=hold, reason=because)
 
     began = on_journal(ctx, begin)
     number = began.id

@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 def pause(ctx: typer.Context, backend: Backend = None, because: Why = None, yes: Yes = False) -> None:
     """Send nothing more of the replay until it is resumed; live orders go on."""
-    from workers import replays
+    from workers.replay import commands
 
-    _steer(ctx, backend, "Pause", yes, lambda engine, name: replays.pause(engine, name, because))
+    _steer(ctx, backend, "Pause", yes, lambda engine, name: commands.pause(engine, name, because))
 
 
 def resume(ctx: typer.Context, backend: Backend = None, because: Why = None, yes: Yes = False) -> None:
     """Go on: where it was paused, or from the last stage that was passed."""
-    from workers import replays
+    from workers.replay import commands
 
-    _steer(ctx, backend, "Resume", yes, lambda engine, name: replays.resume(engine, name, because))
+    _steer(ctx, backend, "Resume", yes, lambda engine, name: commands.resume(engine, name, because))
 
 
 def next_stage(ctx: typer.Context, backend: Backend = None, because: Why = None, yes: Yes = False) -> None:
     """Go on to the next stage, where it waits for a word."""
-    from workers import replays
+    from workers.replay import commands
 
     _steer(
         ctx,
         backend,
         "Let the next stage begin of",
         yes,
-        lambda engine, name: replays.next_stage(engine, name, because),
+        lambda engine, name: commands.next_stage(engine, name, because),
     )
 
 
@@ -53,23 +53,23 @@ def hold(
     yes: Yes = False,
 ) -> None:
     """Wait for a word after each stage from now on."""
-    from workers import replays
+    from workers.replay import commands
 
     what = "Take stage after stage without a word in" if off else "Wait after each stage of"
-    _steer(ctx, backend, what, yes, lambda engine, name: replays.hold(engine, name, not off, because))
+    _steer(ctx, backend, what, yes, lambda engine, name: commands.hold(engine, name, not off, because))
 
 
 def cancel(ctx: typer.Context, backend: Backend = None, because: Why = None, yes: Yes = False) -> None:
     """End the replay; its orders stay due, as backlog like any other, and go as the window lets them."""
-    from workers import replays
+    from workers.replay import commands
 
-    _steer(ctx, backend, "Cancel", yes, lambda engine, name: replays.cancel(engine, name, because))
+    _steer(ctx, backend, "Cancel", yes, lambda engine, name: commands.cancel(engine, name, because))
 
 
 def show_replay(row: dict[str, Any]) -> None:
     """A replay for people."""
     from workers.cli import show
-    from workers.gates import named
+    from workers.replay.gates import named
 
     names = ("state", "why", "orders", "left", "hold", "started_at", "started_by", "ended_at")
     facts = {"stage": named(row["stage"]), **{name: row[name] for name in names}}

@@ -17,7 +17,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
-from workers.gates import PART, PARTS, RAMP, Figures, Gates, after, before, failing, named, passed
+from workers.replay.gates import PART, PARTS, RAMP, Figures, Gates, after, before, failing, named, passed
 
 log = logging.getLogger("relais.replay")
 

@@ -3,7 +3,7 @@
 Starting one chooses orders of a backend's backlog, makes them due and gives each its turn among its pharmacy's, so
 that a pharmacy with a thousand orders keeps no other waiting. At most one is not over per backend: of two operators
 who start one at once, one is told that he was second; whoever says what he has `seen` acts on nothing else. What
-happens then is the leader's (`workers.steering`).
+happens then is the leader's (`workers.replay.controller`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
-from workers.gates import after, named
 from workers.operations import operator, record, register
-from workers.replay import CHOSEN, Choice, narrowed
+from workers.replay.choice import CHOSEN, Choice, narrowed
+from workers.replay.gates import after, named
 
 BEGINNING: Final = 10  # orders out at once, at most, when a replay begins
 

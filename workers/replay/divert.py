@@ -19,7 +19,8 @@ from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.states import State
 from workers.operations import record, register
-from workers.replay import CHOSEN, LISTED, Choice
+from workers.replay.choice import CHOSEN, Choice
+from workers.replay.redrive import LISTED
 
 SAMPLE: Final = 5  # orders that a preview shows
 ON_THEIR_WAY: Final = (State.DISPATCHED, State.DELIVERING, State.SUBMITTED)

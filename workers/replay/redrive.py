@@ -1,15 +1,13 @@
 """Chosen orders put through again at once, with the same idempotency keys, or given up.
 
 What is chosen becomes due now, and an open circuit sends its canary at once; the window still rules how much of it
-reaches the ERP. This is for dead letters; a whole backlog goes step by step (`workers.replays`). Every act is
+reaches the ERP. This is for dead letters; a whole backlog goes step by step (`workers.replay.commands`). Every act is
 previewed by the same query that does it, and recorded with its count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,48 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.journal import transactional
 from orders.journal.connection import WAKE
-from orders.model import RANK, Priority
-from orders.states import BACKLOG, State
+from orders.states import BACKLOG
 from workers.operations import record
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which orders: every field that is not None narrows it. `reason` chooses dead letters by their reason, `cause`
-    by their cause, `before` those that became so until then; `older` and `younger` are ages since acceptance; `ids`
-    are orders' ids.
-    """
-
-    state: State = State.ACCEPTED
-    pharmacy: str | None = None
-    priority: Priority | None = None
-    reason: str | None = None
-    older: timedelta | None = None
-    younger: timedelta | None = None
-    backend: str | None = None
-    ids: tuple[UUID, ...] | None = None
-    cause: int | None = None
-    before: datetime | None = None
-
-    def values(self) -> dict[str, Any]:
-        """The parameters of `CHOSEN`."""
-        rank = None if self.priority is None else RANK[self.priority]
-        return {**asdict(self), "priority": rank, "ids": None if self.ids is None else list(self.ids)}
-
-
-CHOSEN = """
-  FROM deliveries d JOIN orders o ON o.id = d.order_id
-  WHERE d.state = :state
-    AND (CAST(:pharmacy AS text) IS NULL OR o.pharmacy = :pharmacy)
-    AND (CAST(:priority AS smallint) IS NULL OR d.priority = :priority)
-    AND (CAST(:reason AS text) IS NULL OR d.reason = :reason)
-    AND (CAST(:older AS interval) IS NULL OR d.accepted_at < now() - CAST(:older AS interval))
-    AND (CAST(:younger AS interval) IS NULL OR d.accepted_at > now() - CAST(:younger AS interval))
-    AND (CAST(:backend AS text) IS NULL OR d.backend = :backend)
-    AND (CAST(:ids AS uuid[]) IS NULL OR d.order_id = ANY(CAST(:ids AS uuid[])))
-    AND (CAST(:cause AS bigint) IS NULL OR d.cause = :cause)
-    AND (CAST(:before AS timestamptz) IS NULL OR d.settled_at <= :before)
-"""
+from workers.replay.choice import CHOSEN, Choice, narrowed
 
 PREVIEW = text(f"""
 SELECT count(*) AS orders, count(DISTINCT o.pharmacy) AS pharmacies, min(d.accepted_at) AS oldest,
@@ -125,11 +84,6 @@ async def _act(
         return ids
     await record(connection, act, reason, {"choice": narrowed(choice), "orders": len(ids), "ids": ids[:LISTED]})
     return ids
-
-
-def narrowed(choice: Choice) -> dict[str, Any]:
-    """What narrows the choice, for the record."""
-    return {name: value for name, value in asdict(choice).items() if value is not None}
 
 
 async def fates(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, int]:

@@ -1,0 +1,55 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from orders.model import RANK, Priority
+from orders.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which orders: every field that is not None narrows it. `reason` chooses dead letters by their reason, `cause`
+    by their cause, `before` those that became so until then; `older` and `younger` are ages since acceptance; `ids`
+    are orders' ids.
+    """
+
+    state: State = State.ACCEPTED
+    pharmacy: str | None = None
+    priority: Priority | None = None
+    reason: str | None = None
+    older: timedelta | None = None
+    younger: timedelta | None = None
+    backend: str | None = None
+    ids: tuple[UUID, ...] | None = None
+    cause: int | None = None
+    before: datetime | None = None
+
+    def values(self) -> dict[str, Any]:
+        """The parameters of `CHOSEN`."""
+        rank = None if self.priority is None else RANK[self.priority]
+        return {**asdict(self), "priority": rank, "ids": None if self.ids is None else list(self.ids)}
+
+
+CHOSEN = """
+  FROM deliveries d JOIN orders o ON o.id = d.order_id
+  WHERE d.state = :state
+    AND (CAST(:pharmacy AS text) IS NULL OR o.pharmacy = :pharmacy)
+    AND (CAST(:priority AS smallint) IS NULL OR d.priority = :priority)
+    AND (CAST(:reason AS text) IS NULL OR d.reason = :reason)
+    AND (CAST(:older AS interval) IS NULL OR d.accepted_at < now() - CAST(:older AS interval))
+    AND (CAST(:younger AS interval) IS NULL OR d.accepted_at > now() - CAST(:younger AS interval))
+    AND (CAST(:backend AS text) IS NULL OR d.backend = :backend)
+    AND (CAST(:ids AS uuid[]) IS NULL OR d.order_id = ANY(CAST(:ids AS uuid[])))
+    AND (CAST(:cause AS bigint) IS NULL OR d.cause = :cause)
+    AND (CAST(:before AS timestamptz) IS NULL OR d.settled_at <= :before)
+"""
+
+
+def narrowed(choice: Choice) -> dict[str, Any]:
+    """What narrows the choice, for the record."""
+    return {name: value for name, value in asdict(choice).items() if value is not None}
