@@ -21,7 +21,6 @@ from orders.queries import orders as order_queries
 from tests.integration.test_delivery import Bench, Scripted, always, named, on_bench
 from tests.integration.test_erp_failures import tls
 from tests.waiting import auntil
-from workers import gate as gates
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import Desk, deliver
 from workers.delivery.poll import poll
@@ -30,9 +29,10 @@ from workers.erp.http import HttpErp
 from workers.erp.port import Evidence, Kind, Outcome, Receipt, ReceiptLine
 from workers.erp.sim import Dial, Simulator
 from workers.erp.sim.telling import Signer
-from workers.gate import ProcessGate, halted
-from workers.quarantine import quarantine, release
-from workers.ring import Ring
+from workers.trust import barrier as gates
+from workers.trust.barrier import ProcessGate, halted
+from workers.trust.key_cache import Ring
+from workers.trust.quarantine import quarantine, release
 
 __all__ = ["on_bench"]
 

@@ -1,7 +1,7 @@
 """Settling: one transaction a batch writes fates, attempts, receipts, evidence and the backend's circuit, or none.
 
 What proves that the backend is not to be trusted quarantines it in this very transaction, which commits only when no
-worker process sends to it any more (`workers.gate`). Answers of a backend in quarantine settle nothing.
+worker process sends to it any more (`workers.trust.barrier`). Answers of a backend in quarantine settle nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from workers.delivery.order_log import tell_settled
 from workers.delivery.records import write_attempts, write_fates, write_receipts
 from workers.delivery.retry_policy import ANSWERED, FAILED, SUCCEEDED, Fate, decide
 from workers.erp.port import Evidence, Kind, Outcome, Receipt
-from workers.gate import halted
+from workers.trust.barrier import halted
 
 log = logging.getLogger("relais.settle")
 

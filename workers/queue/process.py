@@ -27,9 +27,9 @@ from orders.rules.catalogue import load_catalogue, load_register
 from orders.rules.staleness import open_policy
 from workers.delivery.deliver import Desk
 from workers.erp.http import HttpErp
-from workers.gate import ProcessGate
 from workers.queue.bulkhead import MOMENT, Lane
-from workers.ring import Ring
+from workers.trust.barrier import ProcessGate
+from workers.trust.key_cache import Ring
 
 T = TypeVar("T")
 

@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.schema.tables.core import backends
-from workers import quarantine
 from workers.console.i18n import N_, Words
 from workers.console.masking import held
 from workers.console.state import Desk
 from workers.operations import last
+from workers.trust import quarantine
 
 MOST: Final = 5_000
 SAMPLE: Final = 10

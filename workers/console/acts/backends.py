@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from orders.errors import NotFound, NotSo
-from workers import operations, quarantine
+from workers import operations
 from workers.console.access.people import Role
 from workers.console.acts import backend_queries
 from workers.console.acts.act import Act, Chosen, Preview, Running
@@ -19,6 +19,7 @@ from workers.console.i18n import N_, Words
 from workers.console.masking import held
 from workers.console.state import Desk
 from workers.replay import commands
+from workers.trust import quarantine
 
 LEAST, MOST = 0.01, 1_000_000  # orders a second, as the command line takes them
 OFF: Final = "off"

@@ -30,7 +30,7 @@ from workers.operations import record
 from workers.reconcile import compare, resend, runs
 from workers.reconcile.patience import Patience
 from workers.reconcile.runs import Run
-from workers.ring import Ring
+from workers.trust.key_cache import Ring
 
 T = TypeVar("T")
 Told = Callable[[int, int | None, str], None]

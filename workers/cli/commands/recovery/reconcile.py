@@ -140,7 +140,7 @@ async def _ask_all(engine: AsyncEngine, settings: Settings, run: Run, silence: f
     from workers.erp.http import HttpErp
     from workers.reconcile import compare as asking
     from workers.reconcile.patience import Patience
-    from workers.ring import Ring
+    from workers.trust.key_cache import Ring
 
     erp = HttpErp(settings, Ring(engine, settings.backend))
     try:

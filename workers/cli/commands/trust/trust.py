@@ -31,8 +31,8 @@ def quarantine(
 
     Intake goes on. What the backend still answers counts as unknown and is kept as evidence.
     """
-    from workers import quarantine as holding
     from workers.cli import show
+    from workers.trust import quarantine as holding
 
     name = backend_of(settings_of(ctx), backend)
     on_journal(ctx, lambda engine, settings: holding.quarantine(engine, settings, name, reason))
@@ -53,8 +53,8 @@ def release(
     With RELAIS_FOUR_EYES the first operator proposes, and another one approves the digest that is shown; it takes
     effect only if nothing that speaks for or against the backend has changed since.
     """
-    from workers import quarantine as holding
     from workers.cli import show
+    from workers.trust import quarantine as holding
 
     settings = settings_of(ctx)
     name = backend_of(settings, backend)

@@ -22,8 +22,8 @@ from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.schema.tables.core import backends
 from orders.states import BACKLOG, listed
-from workers.gate import halted
 from workers.operations import last, operator, record, register, told
+from workers.trust.barrier import halted
 
 PROPOSED = "release proposed"
 
