@@ -21,7 +21,7 @@ def up(ctx: typer.Context) -> None:
 
     PostgreSQL, Valkey and an ERP simulator unless their URLs are set; intake, worker and Flower.
     """
-    from workers.up import run
+    from workers.up.run import run
 
     settings = settings_of(ctx)
     with journal_at(settings.database_url or "postgresql://127.0.0.1"):

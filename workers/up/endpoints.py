@@ -10,14 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from config.settings import Settings
 
 if TYPE_CHECKING:
-    from workers.stack import Stack
+    pass
 
 LOOPBACK: Final = "127.0.0.1"
 PLACES: Final = {  # of each part, under what name its URL is offered
@@ -56,23 +52,6 @@ def offer(
         "embedded": embedded,
         "pid": os.getpid(),
     }
-
-
-def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
-    """What runs where, for people."""
-    offered, table = stack.offered, Table(title="Relais is up")
-    for heading in ("part", "where", "pid"):
-        table.add_column(heading, overflow="fold")
-    for name in (*PLACES, *(name for name in pids if name not in PLACES)):
-        url = str(offered.get(PLACES.get(name, "")) or "")
-        table.add_row(name, _masked(url) if url else "", str(pids.get(name, "not ours")))
-    lines = (
-        f"Logs: {stack.settings.data_dir / 'logs'}",
-        f"Flower: user {offered['flower_user']}, password {offered['flower_password']} (shown this once)",
-        f"Console: {offered['console_url']}, an account: relais account add NAME",
-        "An API key: relais client add NAME. Ctrl-C stops everything.",
-    )
-    return Group(table, *(Text(line) for line in lines))
 
 
 def api_url(settings: Settings) -> str:

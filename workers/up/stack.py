@@ -29,8 +29,8 @@ from config.embedded.valkey import Valkey
 from config.settings import ENDPOINTS, Settings
 from config.settings.routes_file import load_backends, longest_batch
 from workers.liveness.canary import hangs
-from workers.offering import LOOPBACK, api_url, console_url, exporter_url, flower_url, offer
 from workers.sim_key import key_file
+from workers.up.endpoints import LOOPBACK, api_url, console_url, exporter_url, flower_url, offer
 
 FLOWER_USER: Final = "relais"
 SPILL_KEY: Final = "spill.key"

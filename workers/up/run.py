@@ -26,9 +26,22 @@ from config.embedded.supervisor import Backoff, Child, Supervisor
 from config.settings import Settings
 from config.telemetry import logs
 from orders.schema.migrate import migrate
-from workers.offering import report
+
+pass
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from config.settings import Settings
 from workers.sim_key import trust_simulator
-from workers.stack import Stack, plan, relais_children
+from workers.up.stack import Stack, plan, relais_children
+
+if TYPE_CHECKING:
+    from workers.up.stack import Stack
+from workers.up.endpoints import PLACES, _masked
 
 log = logging.getLogger(__name__)
 
@@ -112,3 +125,20 @@ def _unrecorded(data_dir: Path) -> Iterator[Mark]:
     """A postmaster whose parent died before it could write it down."""
     if (mark := Postgres(data_dir, 0).survivor()) is not None:
         yield mark
+
+
+def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
+    """What runs where, for people."""
+    offered, table = stack.offered, Table(title="Relais is up")
+    for heading in ("part", "where", "pid"):
+        table.add_column(heading, overflow="fold")
+    for name in (*PLACES, *(name for name in pids if name not in PLACES)):
+        url = str(offered.get(PLACES.get(name, "")) or "")
+        table.add_row(name, _masked(url) if url else "", str(pids.get(name, "not ours")))
+    lines = (
+        f"Logs: {stack.settings.data_dir / 'logs'}",
+        f"Flower: user {offered['flower_user']}, password {offered['flower_password']} (shown this once)",
+        f"Console: {offered['console_url']}, an account: relais account add NAME",
+        "An API key: relais client add NAME. Ctrl-C stops everything.",
+    )
+    return Group(table, *(Text(line) for line in lines))
