@@ -28,12 +28,12 @@ from orders.webhooks import endpoints
 from tests.cli import CommandLine, environment
 from tests.erp import raw_server, read_request, response
 from tests.waiting import auntil, until
-from workers import notices
 from workers.dispatch.dispatcher import Dispatcher
 from workers.queue.app import create_app
 from workers.queue.publisher import Publisher
-from workers.telling import MOST_BYTES, Teller
-from workers.webhook_fate import Answer
+from workers.webhooks import outbox
+from workers.webhooks.retry_policy import Answer
+from workers.webhooks.sender import MOST_BYTES, Teller
 
 MEDICINE = "3400937318044"
 OK = response(204)
@@ -125,7 +125,7 @@ class Bench:
 
     async def take(self) -> list[UUID]:
         async with self.engine.connect() as connection:
-            return await notices.take(connection, self.settings)
+            return await outbox.take(connection, self.settings)
 
     async def tell(self) -> int:
         """One round, as dispatcher and worker make it; returns how many notices were taken."""
@@ -379,11 +379,11 @@ def test_what_an_operator_disabled_stays_as_it_is_whatever_was_on_its_way(on_ben
     async def work(bench: Bench) -> None:
         async with bench.receiver():
             await bench.delivered(2)
-            (errand,) = await notices.claim(bench.engine, await bench.take(), bench.settings)
+            (errand,) = await outbox.claim(bench.engine, await bench.take(), bench.settings)
             await endpoints.disable(bench.engine, "front", "they asked")
             before = await bench.standing()
             answers = [Answer(True, "answered 204", 204), Answer(False, "answered 500", 500)]
-            await notices.settle(bench.engine, errand, answers, bench.settings)
+            await outbox.settle(bench.engine, errand, answers, bench.settings)
             after = await bench.standing()
             assert (after["standing"], after["why"]) == ("disabled", "they asked")
             assert (before["waiting"], after["waiting"]) == (2, 1)
@@ -416,7 +416,7 @@ def test_a_receiver_that_hangs_delays_nobody_else(on_bench: OnBench) -> None:
 
 
 def test_a_client_has_only_so_many_on_their_way(on_bench: OnBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices, "EACH", 20)
+    monkeypatch.setattr(outbox, "EACH", 20)
 
     async def work(bench: Bench) -> None:
         async with bench.receiver("many") as many, bench.receiver("few") as few:
@@ -437,12 +437,12 @@ def test_a_message_that_is_forged_or_repeated_claims_nothing(on_bench: OnBench) 
         async with bench.receiver():
             await bench.delivered(4)
             every = [row[0] for row in await bench.sql("SELECT id FROM notices")]
-            assert await notices.claim(bench.engine, every, bench.settings) == []
-            assert await notices.claim(bench.engine, [uuid4()], bench.settings) == []
+            assert await outbox.claim(bench.engine, every, bench.settings) == []
+            assert await outbox.claim(bench.engine, [uuid4()], bench.settings) == []
             taken = await bench.take()
-            (errand,) = await notices.claim(bench.engine, taken, bench.settings)
+            (errand,) = await outbox.claim(bench.engine, taken, bench.settings)
             assert {notice.id for notice in errand.notices} == set(every)
-            assert await notices.claim(bench.engine, taken, bench.settings) == []
+            assert await outbox.claim(bench.engine, taken, bench.settings) == []
             assert "whsec_" not in repr(errand)
             assert MEDICINE not in repr(errand)
 
@@ -453,13 +453,13 @@ def test_a_worker_that_was_presumed_dead_changes_nothing_when_it_comes_back(on_b
     async def work(bench: Bench) -> None:
         async with bench.receiver() as receiver:
             await bench.delivered()
-            (ghost,) = await notices.claim(bench.engine, await bench.take(), bench.settings)
+            (ghost,) = await outbox.claim(bench.engine, await bench.take(), bench.settings)
             assert await bench.tell() == 0, "its lease still holds"
             await bench.sql(NOW_DUE)
             assert await bench.tell() == 1
             (before,) = await bench.sql("SELECT * FROM notices")
             health = await bench.standing()
-            await notices.settle(bench.engine, ghost, [Answer(False, "no connection")], bench.settings)
+            await outbox.settle(bench.engine, ghost, [Answer(False, "no connection")], bench.settings)
             assert await bench.sql("SELECT * FROM notices") == [before]
             assert (before.told_at is not None, len(receiver.got)) == (True, 1)
             assert await bench.standing() == health
@@ -471,12 +471,12 @@ def test_settling_again_changes_nothing(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         async with bench.receiver():
             await bench.delivered(2)
-            (errand,) = await notices.claim(bench.engine, await bench.take(), bench.settings)
+            (errand,) = await outbox.claim(bench.engine, await bench.take(), bench.settings)
             answers = [Answer(True, "answered 204", 204), Answer(False, "no connection")]
-            await notices.settle(bench.engine, errand, answers, bench.settings)
+            await outbox.settle(bench.engine, errand, answers, bench.settings)
             rows = await bench.sql("SELECT * FROM notices ORDER BY id")
             assert sorted(row.attempts for row in rows) == [0, 1]
-            await notices.settle(bench.engine, errand, answers, bench.settings)
+            await outbox.settle(bench.engine, errand, answers, bench.settings)
             assert await bench.sql("SELECT * FROM notices ORDER BY id") == rows
 
     on_bench(work)
@@ -544,10 +544,10 @@ def test_a_webhook_that_was_removed_leaves_its_notices_for_the_next(on_bench: On
     async def work(bench: Bench) -> None:
         async with bench.receiver() as receiver:
             ids = await bench.delivered(2)
-            (errand,) = await notices.claim(bench.engine, await bench.take(), bench.settings)
+            (errand,) = await outbox.claim(bench.engine, await bench.take(), bench.settings)
             url = (await endpoints.target(bench.engine, "front"))[0]
             await endpoints.remove(bench.engine, "front")
-            await notices.settle(bench.engine, errand, [Answer(False, "no connection")] * 2, bench.settings)
+            await outbox.settle(bench.engine, errand, [Answer(False, "no connection")] * 2, bench.settings)
             await bench.sql(NOW_DUE)
             assert await bench.tell() == 0
             (row,) = await webhook_queries.waiting(bench.engine)

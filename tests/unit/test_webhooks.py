@@ -15,7 +15,7 @@ from config.settings import Settings
 from orders.errors import Malformed
 from orders.webhooks import endpoints
 from orders.webhooks.payload import new_secret, payload, signed
-from workers.webhook_fate import Answer, Health, backoff, decide, judge
+from workers.webhooks.retry_policy import Answer, Health, backoff, decide, judge
 
 DOCS = Path(__file__).parents[2] / "docs" / "webhooks.md"
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)

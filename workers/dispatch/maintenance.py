@@ -18,12 +18,12 @@ from orders.intake.routing import Routing
 from orders.intake.spill import Seal, SpillDown
 from orders.schema import cause_triggers
 from orders.schema.tally_triggers import SUM_UP
-from workers import notices
 from workers.dispatch.operator_log import Acts
 from workers.intake.spill_drain import unspill
 from workers.intake.spill_store import RedisSpill
 from workers.queue import registry
 from workers.sampler import Sampler
+from workers.webhooks import outbox
 
 if TYPE_CHECKING:
     from workers.queue.publisher import Publisher
@@ -72,7 +72,7 @@ class Chores:
     async def tell(self) -> None:
         """Publish what webhooks are to be told."""
         if not self._queue_lost and self._due("notices", NOTICES_EVERY):
-            await notices.dispatch(self._connection, self._settings, self._publisher)
+            await outbox.dispatch(self._connection, self._settings, self._publisher)
 
     async def keep_house(self) -> None:
         """Take gone workers off the list, make few rows of many tallies, take a sample, log what operators did."""

@@ -1,6 +1,6 @@
 """The Celery tasks: thin, bounded, disposable.
 
-What they do is in `workers.delivery.deliver`, `workers.delivery.poll` and `workers.telling`. A task that fails names the requests
+What they do is in `workers.delivery.deliver`, `workers.delivery.poll` and `workers.webhooks.sender`. A task that fails names the requests
 that brought its orders, which travel in the message's headers.
 """
 
@@ -25,7 +25,7 @@ from workers.delivery.tracing import TRACES, read_header
 from workers.queue.names import MOST_IDS, REQUESTS
 from workers.queue.process import Process, Work
 from workers.queue.registry import answer
-from workers.telling import Teller
+from workers.webhooks.sender import Teller
 
 log = logging.getLogger("relais.tasks")
 

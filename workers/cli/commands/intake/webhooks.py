@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from config.settings import Settings
-    from workers.webhook_fate import Answer
+    from workers.webhooks.retry_policy import Answer
 
 webhook = typer.Typer(no_args_is_help=True, help="Where clients are told of their orders.")
 
@@ -184,7 +184,7 @@ def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
 
     async def act(engine: AsyncEngine, settings: Settings) -> Answer:
         from orders.webhooks import endpoints
-        from workers.telling import try_out
+        from workers.webhooks.sender import try_out
 
         url, secrets = await endpoints.target(engine, client)
         answer = await try_out(client, url, secrets, settings.webhook_timeout)

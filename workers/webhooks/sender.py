@@ -23,8 +23,8 @@ from config.retry_after import pause_asked
 from config.settings import Settings
 from orders.journal import insist, unreachable
 from orders.webhooks.payload import signed, trial
-from workers.notices import Errand, Notice, claim, settle
-from workers.webhook_fate import Answer
+from workers.webhooks.outbox import Errand, Notice, claim, settle
+from workers.webhooks.retry_policy import Answer
 
 log = logging.getLogger("relais.telling")
 

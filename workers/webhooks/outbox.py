@@ -24,7 +24,7 @@ from orders.journal import transactional
 from orders.schema.tables.clients import webhooks
 from orders.webhooks.endpoints import HOLDING, NOTICES_DUE
 from orders.webhooks.payload import payload
-from workers.webhook_fate import Answer, Fate, Health, backoff, decide, judge
+from workers.webhooks.retry_policy import Answer, Fate, Health, backoff, decide, judge
 
 if TYPE_CHECKING:
     from workers.queue.publisher import Publisher
