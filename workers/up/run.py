@@ -29,13 +29,12 @@ from orders.schema.migrate import migrate
 
 pass
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from config.settings import Settings
 from workers.sim_key import trust_simulator
 from workers.up.stack import Stack, plan, relais_children
 
