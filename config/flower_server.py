@@ -35,7 +35,9 @@ class Door(Flower):  # type: ignore[misc]
 
     def __init__(self, *, capp: Any, options: Any, auth: str, **settings: Any) -> None:
         loop = IOLoop.current()
-        events = Listener(capp, loop, max_tasks_in_memory=options.max_tasks, max_workers_in_memory=options.max_workers)
+        events = TaskListener(
+            capp, loop, max_tasks_in_memory=options.max_tasks, max_workers_in_memory=options.max_workers
+        )
         super().__init__(options=options, capp=capp, events=events, io_loop=loop, **settings)
         self._entitled = b64encode(auth.encode())
         self._tidying = PeriodicCallback(self.forget, TIDYING * 1000)
@@ -84,7 +86,7 @@ class Refusal(ErrorHandler):
         self.finish("a password is needed\n" if status_code == 401 else "Flower only shows; see `relais --help`\n")
 
 
-class Listener(Events):  # type: ignore[misc]
+class TaskListener(Events):  # type: ignore[misc]
     """The thread that hears what the workers tell of their tasks."""
 
     def run(self) -> None:

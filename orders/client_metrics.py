@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from orders.client.spool import Standing
+from orders.client.spool import SpoolStatus
 
 WHAT: Final = {
     "relais_spool_orders": "Orders that wait on this machine for the intake.",
@@ -17,7 +17,7 @@ WHAT: Final = {
 }
 
 
-def render(standing: Standing) -> str:
+def render(standing: SpoolStatus) -> str:
     """The spool's metrics in Prometheus' text format."""
     age = 0.0 if standing.oldest is None else max(0.0, (datetime.now(UTC) - standing.oldest).total_seconds())
     values = (standing.waiting, standing.size, round(age, 3))

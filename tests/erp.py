@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from config.settings import Settings
 from orders.access.receipt_keys import fingerprint
 from workers.erp.http import HttpErp
-from workers.erp.port import Gate, Outcome, Submission
+from workers.erp.port import Barrier, Outcome, Submission
 from workers.erp.signing import Key
 
 MEDICINES = ("3400937318044", "3400938615470", "3400932648047")
@@ -54,7 +54,7 @@ def key_id(public: Ed25519PublicKey) -> str:
 
 @asynccontextmanager
 async def connector(
-    url: str, keys: Keys | None = None, gate: Gate | None = None, **more: Any
+    url: str, keys: Keys | None = None, gate: Barrier | None = None, **more: Any
 ) -> AsyncIterator[HttpErp]:
     """A connector to the ERP at `url`."""
     erp = HttpErp(settings_for(url, **more), keys, gate)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from config.settings import Settings
-from workers.delivery.backend_state import Circuit, Tally
+from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.circuit_breaker import advance
 
 EPOCH = datetime(2024, 10, 19, 12, tzinfo=UTC)
@@ -168,7 +168,9 @@ class Drain:
     def _advance(self, batch: Batch) -> None:
         was = self.circuit
         success = at(self.now) if batch.answered else None
-        met = Tally(batch.answered, batch.failed, 0, at(batch.claimed), batch.waited, success, retried=batch.retried)
+        met = BatchCounts(
+            batch.answered, batch.failed, 0, at(batch.claimed), batch.waited, success, retried=batch.retried
+        )
         self.circuit = advance(was, met, SETTINGS, at(self.now))
         if self.circuit.circuit == "open" and was.circuit != "open":
             assert self.circuit.probe_at is not None

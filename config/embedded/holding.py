@@ -21,7 +21,7 @@ RUN = "run.json"
 LOCK = "up.lock"
 
 
-class Held(Exception):
+class AlreadyHeld(Exception):
     """Another process holds the data directory; the message says which."""
 
 
@@ -42,7 +42,7 @@ class Holding:
         except BlockingIOError:
             holder = os.pread(self._lock, 200, 0).decode().strip() or "another process"
             self.release()
-            raise Held(f"{self.data_dir} is in use by {holder}") from None
+            raise AlreadyHeld(f"{self.data_dir} is in use by {holder}") from None
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(creation(os.getpid())))
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"process {os.getpid()}, started {started}\n".encode(), 0)

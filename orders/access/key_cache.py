@@ -61,7 +61,7 @@ class Caller:
         return None if Scope.OPS in self.scopes else self.pharmacies
 
 
-class Keyring:
+class KeyCache:
     """The keys in force. One instance per process and event loop; it reads on from its first use until `close`."""
 
     def __init__(self, engine: AsyncEngine, *, refresh: float = 3.0, impatience: float = 0.5) -> None:

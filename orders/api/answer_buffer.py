@@ -18,7 +18,7 @@ CHUNK: Final = 64 * 1024
 MOST: Final = 512 * 1024 * 1024  # bytes that may wait, some five million answers; past it the client has to read
 
 
-class Outbox:
+class AnswerBuffer:
     """A queue of bytes for one writer and one reader of one event loop; a context manager."""
 
     def __init__(self) -> None:

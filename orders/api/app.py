@@ -30,7 +30,7 @@ from orders.api.post_order import post_order
 from orders.api.post_pharmaml import post_pharmaml
 from orders.api.request import read_headers
 from orders.api.responses import PROBLEM_JSON, answer_problem, describe
-from orders.api.state import Desk, Parts
+from orders.api.state import ApiState, Parts
 from orders.api.tracing import serve_traced
 from orders.errors import JournalDown, RelaisError
 from orders.intake.store_switch import Mode
@@ -85,7 +85,7 @@ def _create_fastapi(settings: Settings, parts: Parts) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.desk = Desk.open(settings, parts)
+        app.state.desk = ApiState.open(settings, parts)
         yield
         await app.state.desk.close()
 
@@ -115,12 +115,12 @@ async def get_readiness(request: Request) -> Response:
 
 async def get_metrics(request: Request) -> Response:
     """What this process counts, for Prometheus, with RELAIS_METRICS_TOKEN or a key that has the scope `ops`."""
-    desk: Desk = request.app.state.desk
+    desk: ApiState = request.app.state.desk
     await desk.open_metrics(read_headers(request.scope))
     return Response(desk.render_metrics(), media_type=CONTENT_TYPE)
 
 
-def _counted(desk: Desk, scope: Scope, send: Send) -> Send:
+def _counted(desk: ApiState, scope: Scope, send: Send) -> Send:
     """Send that adds the request id to an answer, and counts it by the route that FastAPI found."""
     request_id = read_headers(scope).request_id
     scope.setdefault("state", {})["request_id"] = request_id

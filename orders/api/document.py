@@ -29,7 +29,7 @@ from orders.errors import (
 )
 from orders.model import EXAMPLE, Order
 from orders.pharmaml.encoding import encode
-from orders.pharmaml.messages import Codification, Commande, Envelope, Head, Line, Nature, Partner
+from orders.pharmaml.messages import Codification, Commande, Envelope, EnvelopeHead, LigneCommande, Nature, Partner
 
 Json = dict[str, Any]
 Responses = dict[Any, Json]  # by status
@@ -68,14 +68,14 @@ RETRY_AFTER: Final[Json] = {"Retry-After": {"schema": {"type": "integer", "minim
 
 PHARMAML: Final = encode(
     Envelope(
-        Head(
+        EnvelopeHead(
             Nature.REQ_EMISSION,
             Partner("OF", "00", "990000002", "Pharmacie du Port"),
             Partner("RE", "12", "04", "Grossiste"),
             "MSG-1",
             date=datetime(2026, 1, 5, 11, 12),
         ),
-        Commande("990000002", ("12", "04"), "CMD-1", (Line(1, Codification.EAN13, "3400937318044", 2),)),
+        Commande("990000002", ("12", "04"), "CMD-1", (LigneCommande(1, Codification.EAN13, "3400937318044", 2),)),
     ),
     "UTF-8",
 ).decode()

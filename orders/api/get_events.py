@@ -7,9 +7,9 @@ from uuid import UUID
 from starlette.types import Message, Receive, Scope, Send
 
 from orders.api.order_routes import readable, reader
-from orders.api.request import Asked, read_headers
+from orders.api.request import RequestHead, read_headers
 from orders.api.responses import answer_problem
-from orders.api.state import Desk
+from orders.api.state import ApiState
 from orders.errors import Fault, Malformed
 
 BEFORE, AFTER = "/orders/", "/events"
@@ -21,7 +21,7 @@ def is_events(path: str) -> bool:
     return path.startswith(BEFORE) and path.endswith(AFTER)
 
 
-async def get_events(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+async def get_events(desk: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Stream the events of an order, from the one after Last-Event-ID on, until the final one."""
     asked = read_headers(scope)
 
@@ -38,7 +38,7 @@ async def get_events(desk: Desk, scope: Scope, receive: Receive, send: Send) -> 
         desk.metrics.answered(ROUTE, await answer_problem(send, error, asked.request_id))
 
 
-async def _found(desk: Desk, asked: Asked, path: str) -> UUID:
+async def _found(desk: ApiState, asked: RequestHead, path: str) -> UUID:
     """The id of an order that the caller may see; the order itself is not kept while its stream lasts."""
     caller = await reader(desk, asked)
     return UUID(str((await readable(desk, caller, _order_id(path)))["id"]))

@@ -1,7 +1,7 @@
 """How much the intake takes on at once, and from whom: load is shed before memory is.
 
-`Gate` bounds what one process has in hand, in requests and in bytes of their bodies; past either it refuses at once,
-since whoever waits for room takes room. `Rate` is what this room needs of a rate limit: an answer at once, from what
+`LoadShedder` bounds what one process has in hand, in requests and in bytes of their bodies; past either it refuses at once,
+since whoever waits for room takes room. `ClientLimit` is what this room needs of a rate limit: an answer at once, from what
 the process knows; who keeps count beyond it is handed in.
 """
 
@@ -16,7 +16,7 @@ from orders.errors import Busy
 LONGEST_NAP: Final = 1.0  # seconds until a batch asks again: its client's rate may have been raised meanwhile
 
 
-class Gate:
+class LoadShedder:
     """What one process has in hand. Belongs to one event loop."""
 
     __slots__ = ("bytes", "most_bytes", "most_requests", "requests")
@@ -38,7 +38,7 @@ class InHand:
 
     __slots__ = ("_gate", "_held")
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: LoadShedder) -> None:
         """Holds nothing before it is entered."""
         self._gate = gate
         self._held = 0
@@ -70,7 +70,7 @@ class InHand:
         self._held -= count
 
 
-class Rate(Protocol):
+class ClientLimit(Protocol):
     """A limit per client on orders a second."""
 
     open: bool  # nobody is limited just now, since the count cannot be kept
@@ -89,7 +89,7 @@ class Rate(Protocol):
         ...
 
 
-async def wait(limit: Rate, client: str, orders: int, rate: float | None, burst: int | None) -> None:
+async def wait(limit: ClientLimit, client: str, orders: int, rate: float | None, burst: int | None) -> None:
     """Spend room for a part of a batch once there is some: who sends much waits instead of being refused."""
     while pause := limit.spend(client, orders, rate, burst):  # noqa: ASYNC110 - nobody knows earlier
         await asyncio.sleep(min(pause, LONGEST_NAP))

@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from orders.api.load_shedding import Gate, Rate
+from orders.api.load_shedding import ClientLimit, LoadShedder
 from orders.errors import (
     Busy,
     Conflict,
@@ -77,8 +77,8 @@ class Now(NamedTuple):
     """How things stand when the metrics are read; `rate` is None where there is no limit."""
 
     mode: Mode
-    gate: Gate
-    rate: Rate | None
+    gate: LoadShedder
+    rate: ClientLimit | None
     listeners: int
 
 

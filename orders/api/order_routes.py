@@ -15,8 +15,8 @@ from pydantic_core import to_json
 
 from orders.access.clients import Scope
 from orders.access.key_cache import Caller
-from orders.api.request import Asked, read_headers
-from orders.api.state import Desk
+from orders.api.request import RequestHead, read_headers
+from orders.api.state import ApiState
 from orders.errors import Fault, Forbidden, Malformed, NotFound
 from orders.identifiers import CUSTOMER_CODE
 from orders.intake.cancel import cancel
@@ -71,7 +71,7 @@ async def get_order_by_reference(request: Request, pharmacy: str, reference: str
 async def delete_order(request: Request, order_id: UUID) -> Response:
     """Take an order back that is not yet with the ERP; 409 with its state when it is too late."""
     asked = read_headers(request.scope)
-    desk: Desk = request.app.state.desk
+    desk: ApiState = request.app.state.desk
     caller = await desk.caller(asked)
     caller.need(Scope.WRITE)
     life = await readable(desk, caller, order_id)
@@ -79,7 +79,7 @@ async def delete_order(request: Request, order_id: UUID) -> Response:
     return _json({"id": life["id"], "state": State.CANCELLED})
 
 
-async def readable(desk: Desk, caller: Caller, order_id: UUID) -> dict[str, Any]:
+async def readable(desk: ApiState, caller: Caller, order_id: UUID) -> dict[str, Any]:
     """An order's life, if the caller may see it. Raises NotFound."""
     return _allowed(caller, await order_queries.order(desk.engine, order_id))
 
@@ -90,12 +90,12 @@ def _allowed(caller: Caller, life: dict[str, Any]) -> dict[str, Any]:
     return life
 
 
-async def _reader(request: Request) -> tuple[Desk, Caller]:
-    desk: Desk = request.app.state.desk
+async def _reader(request: Request) -> tuple[ApiState, Caller]:
+    desk: ApiState = request.app.state.desk
     return desk, await reader(desk, read_headers(request.scope))
 
 
-async def reader(desk: Desk, asked: Asked) -> Caller:
+async def reader(desk: ApiState, asked: RequestHead) -> Caller:
     """Who is asking, if they may read. Raises Unauthorised and Forbidden."""
     caller = await desk.caller(asked)
     if Scope.OPS not in caller.scopes:

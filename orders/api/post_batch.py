@@ -17,11 +17,11 @@ from starlette.types import Receive, Scope, Send
 
 from orders.access.clients import Scope as Opens
 from orders.access.key_cache import Caller
-from orders.api.answer_buffer import Outbox
+from orders.api.answer_buffer import AnswerBuffer
 from orders.api.load_shedding import wait
-from orders.api.request import BODY_LIMIT, Asked, read_headers
+from orders.api.request import BODY_LIMIT, RequestHead, read_headers
 from orders.api.responses import RETRY_AFTER, answer_problem, detail_of, shown
-from orders.api.state import Desk
+from orders.api.state import ApiState
 from orders.errors import Conflict, Fault, Forbidden, JournalDown, Malformed, RelaisError
 from orders.intake.entries import Accepted, Entry, entry
 from orders.model import parse
@@ -44,7 +44,7 @@ class _Group(NamedTuple):
     placing: asyncio.Task[list[Accepted | RelaisError]]
 
 
-async def post_batch(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+async def post_batch(desk: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Take every order of the body, one a line, and answer each by its number while the rest is still coming."""
     asked = read_headers(scope)
     try:
@@ -61,11 +61,11 @@ async def post_batch(desk: Desk, scope: Scope, receive: Receive, send: Send) -> 
         desk.metrics.answered("/orders/batch", 200)
 
 
-async def _take_all(desk: Desk, caller: Caller, asked: Asked, receive: Receive, send: Send) -> None:
+async def _take_all(desk: ApiState, caller: Caller, asked: RequestHead, receive: Receive, send: Send) -> None:
     headers = [(b"content-type", NDJSON), (b"x-request-id", asked.request_id.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     groups: asyncio.Queue[_Group | None] = asyncio.Queue(AHEAD)
-    with Outbox() as outbox:
+    with AnswerBuffer() as outbox:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_answer(desk, groups, outbox))
             tasks.create_task(_send(outbox, send))
@@ -77,7 +77,7 @@ async def _take_all(desk: Desk, caller: Caller, asked: Asked, receive: Receive, 
             await groups.put(None)
 
 
-async def _take(desk: Desk, caller: Caller, asked: Asked, lines: list[Line]) -> _Group:
+async def _take(desk: ApiState, caller: Caller, asked: RequestHead, lines: list[Line]) -> _Group:
     """Parse a group and set it on its way."""
     said: list[dict[str, Any] | None] = []
     entries: list[Entry] = []
@@ -94,7 +94,7 @@ async def _take(desk: Desk, caller: Caller, asked: Asked, lines: list[Line]) -> 
     return _Group([number for number, _ in lines], said, placing)
 
 
-def _read(desk: Desk, caller: Caller, asked: Asked, raw: bytes | None) -> Entry:
+def _read(desk: ApiState, caller: Caller, asked: RequestHead, raw: bytes | None) -> Entry:
     if raw is None:
         raise Malformed([Fault("body", None, f"longer than {BODY_LIMIT} bytes")])
     order = parse(raw)
@@ -102,7 +102,7 @@ def _read(desk: Desk, caller: Caller, asked: Asked, raw: bytes | None) -> Entry:
     return entry(order, caller.name, desk.intake.route(order), request_id=asked.request_id)
 
 
-async def _place(desk: Desk, entries: list[Entry], request_id: str) -> list[Accepted | RelaisError]:
+async def _place(desk: ApiState, entries: list[Entry], request_id: str) -> list[Accepted | RelaisError]:
     """What came of the entries; whatever went wrong, nobody's batch ends there."""
     if not entries:
         return []
@@ -115,7 +115,7 @@ async def _place(desk: Desk, entries: list[Entry], request_id: str) -> list[Acce
         return [JournalDown("the order could not be taken")] * len(entries)
 
 
-async def _answer(desk: Desk, groups: asyncio.Queue[_Group | None], outbox: Outbox) -> None:
+async def _answer(desk: ApiState, groups: asyncio.Queue[_Group | None], outbox: AnswerBuffer) -> None:
     """Put the answers of each group into the outbox, in the order of the lines."""
     while (group := await groups.get()) is not None:
         answers = await group.placing
@@ -127,7 +127,7 @@ async def _answer(desk: Desk, groups: asyncio.Queue[_Group | None], outbox: Outb
     outbox.end()
 
 
-async def _send(outbox: Outbox, send: Send) -> None:
+async def _send(outbox: AnswerBuffer, send: Send) -> None:
     while chunk := await outbox.take():
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

@@ -9,14 +9,14 @@ from starlette.types import Receive, Scope, Send
 
 from config.telemetry.spans import CURRENT
 from orders.access.clients import Scope as Opens
-from orders.api.request import Asked, idempotency_key, read_body, read_headers
+from orders.api.request import RequestHead, idempotency_key, read_body, read_headers
 from orders.api.responses import JSON, answer, answer_problem
-from orders.api.state import Desk
+from orders.api.state import ApiState
 from orders.intake.entries import Accepted
 from orders.model import parse
 
 
-async def post_order(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+async def post_order(desk: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Take the order in the body: 202 once it is on disk, 200 when this very order was accepted before."""
     began = time.perf_counter()
     asked = read_headers(scope)
@@ -38,7 +38,7 @@ async def post_order(desk: Desk, scope: Scope, receive: Receive, send: Send) -> 
     desk.metrics.seconds.observe(time.perf_counter() - began)
 
 
-async def _place(desk: Desk, asked: Asked, receive: Receive) -> Accepted:
+async def _place(desk: ApiState, asked: RequestHead, receive: Receive) -> Accepted:
     with desk.gate.enter() as hand:
         caller = await desk.caller(asked)
         caller.need(Opens.WRITE)

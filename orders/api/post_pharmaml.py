@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from orders.access.clients import Scope as Opens
 from orders.access.key_cache import Caller
-from orders.api.request import Asked, read_body, read_headers
+from orders.api.request import RequestHead, read_body, read_headers
 from orders.api.responses import answer, answer_problem
-from orders.api.state import Desk
+from orders.api.state import ApiState
 from orders.intake.entries import Accepted
 from orders.model import Order
 from orders.pharmaml import reply_deposit
@@ -26,7 +26,7 @@ from orders.pharmaml.service import answer as reply
 ROUTE: Final = "/pharmaml"
 
 
-async def post_pharmaml(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+async def post_pharmaml(desk: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one question of a pharmacy's software: 200 in the protocol's words, ERREUR among them."""
     asked = read_headers(scope)
     try:
@@ -51,7 +51,7 @@ async def post_pharmaml(desk: Desk, scope: Scope, receive: Receive, send: Send) 
     desk.metrics.answered(ROUTE, 200)
 
 
-def _counter(desk: Desk, caller: Caller, asked: Asked) -> Counter:
+def _counter(desk: ApiState, caller: Caller, asked: RequestHead) -> Counter:
     async def accept(order: Order, origin: Mapping[str, Any]) -> Accepted:
         try:
             accepted = await desk.intake.accept(order, caller.name, request_id=asked.request_id, origin=origin)

@@ -22,7 +22,7 @@ BODY_LIMIT: Final = 1024 * 1024  # bytes of an order; 2,000 lines are about 100 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-class Asked(NamedTuple):
+class RequestHead(NamedTuple):
     """The headers that matter; `length` in bytes, None when it is not told."""
 
     authorization: str | None
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
     length: int | None
 
 
-def read_headers(scope: Scope) -> Asked:
+def read_headers(scope: Scope) -> RequestHead:
     """What the headers say. A request id that could be anything but one is replaced."""
     authorization = request_id = key = length = None
     for name, value in scope["headers"]:
@@ -46,10 +46,10 @@ def read_headers(scope: Scope) -> Asked:
     if request_id is None or not SANE.fullmatch(request_id):
         request_id = token_hex(12)
     REQUEST.set(request_id)
-    return Asked(authorization, request_id, key, length)
+    return RequestHead(authorization, request_id, key, length)
 
 
-def idempotency_key(asked: Asked) -> str | None:
+def idempotency_key(asked: RequestHead) -> str | None:
     """The client's own key, without the quotation marks that the IETF's draft gives it. Raises Malformed.
 
     draft-ietf-httpapi-idempotency-key-header: a String of RFC 8941; many clients send a bare token.

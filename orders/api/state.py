@@ -11,15 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.access.clients import Scope
-from orders.access.key_cache import Caller, Keyring
+from orders.access.key_cache import Caller, KeyCache
 from orders.api.event_hub import Listeners
-from orders.api.load_shedding import Gate, Rate
+from orders.api.load_shedding import ClientLimit, LoadShedder
 from orders.api.metrics import Metrics, Now
-from orders.api.request import Asked
+from orders.api.request import RequestHead
 from orders.errors import Throttled
 from orders.intake.group_commit import Intake
 from orders.intake.routing import open_routing
-from orders.intake.spill import Seal, Store
+from orders.intake.spill import SpillSigner, Store
 from orders.journal import connect
 from orders.pharmaml.control import Keys, load_keys
 
@@ -31,19 +31,19 @@ CONNECTIONS: Final = 6
 class Parts:
     """What needs Redis, as plain objects; without them there is no spill and no rate limit."""
 
-    spill: tuple[Store, Seal] | None = None
-    rate: Rate | None = None
+    spill: tuple[Store, SpillSigner] | None = None
+    rate: ClientLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ApiState:
     """The journal's engine, the intake on it, who may ask and how much, and what is counted."""
 
     engine: AsyncEngine
     intake: Intake
-    keyring: Keyring
-    gate: Gate
-    rate: Rate | None
+    keyring: KeyCache
+    gate: LoadShedder
+    rate: ClientLimit | None
     listeners: Listeners
     pharmaml_keys: Keys
     metrics: Metrics = field(default_factory=Metrics)
@@ -58,11 +58,11 @@ class Desk:
         engine = connect(settings.need("database_url"), pool=CONNECTIONS, timeout=JOURNAL_TIMEOUT)
         metrics = Metrics()
         intake = Intake(engine, open_routing(settings), spill=parts.spill, grouped=metrics.group.observe)
-        gate = Gate(settings.intake_requests, settings.intake_bytes)
+        gate = LoadShedder(settings.intake_requests, settings.intake_bytes)
         listeners = Listeners(settings.need("database_url"), bound=settings.listeners)
         keys = load_keys(settings.pharmaml_keys) if settings.pharmaml_keys else {}
         token = settings.metrics_token
-        return cls(engine, intake, Keyring(engine), gate, parts.rate, listeners, keys, metrics, token)
+        return cls(engine, intake, KeyCache(engine), gate, parts.rate, listeners, keys, metrics, token)
 
     async def close(self) -> None:
         """Let what is in hand be committed, and let go of connections."""
@@ -73,7 +73,7 @@ class Desk:
             await self.rate.close()
         await self.engine.dispose()
 
-    async def caller(self, asked: Asked, *, basic: bool = False) -> Caller:
+    async def caller(self, asked: RequestHead, *, basic: bool = False) -> Caller:
         """Who is asking. Raises Unauthorised and JournalDown."""
         return await self.keyring.caller(asked.authorization, basic=basic)
 
@@ -82,7 +82,7 @@ class Desk:
         if self.rate is not None and (pause := self.rate.spend(caller.name, 1, caller.rate, caller.burst)):
             raise Throttled(pause)
 
-    async def open_metrics(self, asked: Asked) -> None:
+    async def open_metrics(self, asked: RequestHead) -> None:
         """Raise unless they are for who asks: RELAIS_METRICS_TOKEN, which needs no journal, or a key for ops."""
         token = self.metrics_token
         said = (asked.authorization or "").encode()

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from starlette.types import Message, Receive, Scope, Send
 
 from config.telemetry import traces
-from orders.api.state import Desk
+from orders.api.state import ApiState
 
-Serve = Callable[[Desk, Scope, Receive, Send], Awaitable[None]]
+Serve = Callable[[ApiState, Scope, Receive, Send], Awaitable[None]]
 
 
-async def serve_traced(serve: Serve, desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_traced(serve: Serve, desk: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve the request in a span of its own; the orders that it brings keep its context."""
     method, path = scope["method"], scope["path"]
     header = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")

@@ -20,9 +20,9 @@ from typing import Any, Final, Self
 
 from orders.client.answers import Away, Kept, Outcome
 from orders.client.flush import Flusher
-from orders.client.spool import MOST_BYTES, MOST_ORDERS, Spool, Standing
+from orders.client.spool import MOST_BYTES, MOST_ORDERS, Spool, SpoolStatus
 from orders.client.spool_file import SpoolFull
-from orders.client.transport import Wire, base_of
+from orders.client.transport import IntakeTransport, base_of
 from orders.errors import Fault, Forbidden, Malformed, RelaisError, Unauthorised
 from orders.model import Order, canonical, parse
 
@@ -62,7 +62,7 @@ class OrderClient:
 
     async def __aenter__(self) -> Self:
         """Open the spool. Raises SpoolError."""
-        self._wire = Wire(*self._at)
+        self._wire = IntakeTransport(*self._at)
         try:
             self.spool = await asyncio.to_thread(Spool, self._file, *self._most)
         except BaseException:
@@ -117,7 +117,7 @@ class OrderClient:
             found |= zip(left, await self._put_aside([*left.values()]), strict=True)
         return [found[index] for index in range(len(outcomes))]
 
-    async def flush(self, patience: float = 0.0, tell: Callable[[Standing], None] | None = None) -> Standing:
+    async def flush(self, patience: float = 0.0, tell: Callable[[SpoolStatus], None] | None = None) -> SpoolStatus:
         """Wait until the spool is empty, or nothing has left it for `patience` seconds, or the key is refused.
 
         It is tried at once, unless the intake asked to be left alone. What the spool holds then; see `trouble`.

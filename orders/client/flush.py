@@ -17,9 +17,9 @@ from functools import partial
 from typing import Final
 
 from orders.client.answers import Away, Kept, Outcome, kind_of
-from orders.client.spool import Spool, Waiting
+from orders.client.spool import Spool, WaitingOrder
 from orders.client.spool_file import turn
-from orders.client.transport import Wire
+from orders.client.transport import IntakeTransport
 from orders.errors import Forbidden, RelaisError, Unauthorised
 
 log = logging.getLogger("relais.client")
@@ -34,7 +34,7 @@ class Flusher:
     """Empties one spool for as long as `run` runs. `heard` is told of every answer by the order's number."""
 
     def __init__(
-        self, spool: Spool, wire: Wire, heard: Callable[[int, Outcome], None] | None, longest_pause: float
+        self, spool: Spool, wire: IntakeTransport, heard: Callable[[int, Outcome], None] | None, longest_pause: float
     ) -> None:
         """`longest_pause` is for an intake that stays away, seconds."""
         self._spool, self._wire, self._heard, self._longest = spool, wire, heard, longest_pause
@@ -107,7 +107,7 @@ class Flusher:
             if later is not None:
                 raise later
 
-    async def _settle(self, request: Sequence[Waiting], answers: list[tuple[int, Outcome]]) -> None:
+    async def _settle(self, request: Sequence[WaitingOrder], answers: list[tuple[int, Outcome]]) -> None:
         found = [(request[index].number, outcome) for index, outcome in answers]
         taken = [number for number, outcome in found if isinstance(outcome, Kept)]
         refused = [(n, kind_of(why), str(why)[:REASON]) for n, why in found if not isinstance(why, Kept)]

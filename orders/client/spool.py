@@ -42,7 +42,7 @@ class Spooled:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingOrder:
     """An order that has no answer yet, in its canonical bytes."""
 
     number: int
@@ -50,7 +50,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedOrder:
     """An order that the intake will not take: `kind` is conflict, malformed or forbidden."""
 
     number: int
@@ -62,7 +62,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SpoolStatus:
     """What a spool holds: orders that wait, orders refused, bytes of both, since when the first one waits."""
 
     waiting: int
@@ -118,15 +118,15 @@ class Spool:
         """True when no order waits."""
         return not await self.waiting(most=1)
 
-    async def waiting(self, after: int = 0, most: int = PAGE) -> list[Waiting]:
+    async def waiting(self, after: int = 0, most: int = PAGE) -> list[WaitingOrder]:
         """The first orders that wait, behind number `after`: so many, or 4 MiB of them, whichever is less."""
-        return [Waiting(*row) for row in await self._call(partial(page, query=file.HEAD, after=after, most=most))]
+        return [WaitingOrder(*row) for row in await self._call(partial(page, query=file.HEAD, after=after, most=most))]
 
-    async def refused(self, after: int = 0, most: int = PAGE) -> list[Refused]:
+    async def refused(self, after: int = 0, most: int = PAGE) -> list[RefusedOrder]:
         """The first orders that were refused, behind number `after`, as many likewise."""
         rows = await self._call(partial(page, query=file.REFUSED, after=after, most=most))
         return [
-            Refused(n, body, datetime.fromisoformat(at), kind, why, datetime.fromisoformat(then))
+            RefusedOrder(n, body, datetime.fromisoformat(at), kind, why, datetime.fromisoformat(then))
             for n, body, at, kind, why, then in rows
         ]
 
@@ -136,10 +136,10 @@ class Spool:
         row = await self._call(lambda base: base.execute(query, (number,)).fetchone())
         return None if row is None else str(row[0])
 
-    async def standing(self) -> Standing:
+    async def standing(self) -> SpoolStatus:
         """How much it holds."""
         waiting, refused, size, oldest = await self._call(lambda base: base.execute(file.STANDING).fetchone())
-        return Standing(waiting, refused, size, datetime.fromisoformat(oldest) if oldest else None)
+        return SpoolStatus(waiting, refused, size, datetime.fromisoformat(oldest) if oldest else None)
 
     async def close(self) -> None:
         """Finish what was asked for, and close the file."""

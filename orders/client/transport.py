@@ -24,7 +24,7 @@ KEEP_ALIVE: Final = 4.0  # s; the intake closes an idle connection after 5
 Heard = Callable[[list[tuple[int, Outcome]]], Awaitable[None]]
 
 
-class Wire:
+class IntakeTransport:
     """A pool of connections to one intake."""
 
     def __init__(self, url: str, key: str, timeout: float) -> None:

@@ -23,8 +23,8 @@ from orders.errors import JournalDown, RelaisError
 from orders.intake.entries import Accepted, Entry, entry, write
 from orders.intake.order_log import tell_accepted
 from orders.intake.routing import Routing, always
-from orders.intake.spill import Seal, SpillDown, Store, spill
-from orders.intake.store_switch import Standing
+from orders.intake.spill import SpillDown, SpillSigner, Store, spill
+from orders.intake.store_switch import StoreSwitch
 from orders.journal import connect, unreachable
 from orders.model import Order
 
@@ -62,7 +62,7 @@ class Intake:
         engine: AsyncEngine,
         backend: str | Routing,
         *,
-        spill: tuple[Store, Seal] | None = None,
+        spill: tuple[Store, SpillSigner] | None = None,
         group: int = 256,
         committers: int = 2,
         waiting: int = 10_000,
@@ -72,7 +72,7 @@ class Intake:
 
         `backend` is where orders go, or says it of each; `grouped` hears how many orders each group has.
         """
-        self.standing = Standing(engine, spill)
+        self.standing = StoreSwitch(engine, spill)
         self._engine = engine
         self.route = always(backend) if isinstance(backend, str) else backend
         self._group = group

@@ -82,13 +82,13 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True)
-class Seal:
+class SpillSigner:
     """Signs and verifies with keys that intake and workers share: the first signs, any of them verifies."""
 
     keys: tuple[bytes, ...] = field(repr=False)
 
     @classmethod
-    def of(cls, secret: SecretStr) -> Seal:
+    def of(cls, secret: SecretStr) -> SpillSigner:
         """From the setting: keys of 16 characters or more, separated by commas."""
         return cls(tuple(key.strip().encode() for key in secret.get_secret_value().split(",")))
 
@@ -105,7 +105,7 @@ def _mac(key: bytes, purpose: bytes, message: bytes) -> bytes:
     return hmac.new(key, b"relais." + purpose + b"." + message, hashlib.sha256).hexdigest().encode()
 
 
-def seal(each: Entry, key: Seal) -> Record:
+def seal(each: Entry, key: SpillSigner) -> Record:
     """The record of an entry, which must carry `received_at`."""
     assert each.received_at is not None
     content = {
@@ -130,7 +130,7 @@ def names(each: Entry) -> list[bytes]:
     return found if each.key is None else [*found, f"k\x1f{each.client}\x1f{each.key}".encode()]
 
 
-def unseal(raw: bytes, key: Seal, route: Routing) -> Entry:
+def unseal(raw: bytes, key: SpillSigner, route: Routing) -> Entry:
     """The entry in a record, which is routed now: the record does not say where. Raises Forged and Unreadable."""
     version, _, rest = raw.partition(b".")
     mac, _, message = rest.partition(b".")
@@ -161,7 +161,7 @@ def unseal(raw: bytes, key: Seal, route: Routing) -> Entry:
         raise Unreadable(type(error).__name__) from None
 
 
-async def spill(entries: Sequence[Entry], store: Store, key: Seal) -> list[Accepted | RelaisError]:
+async def spill(entries: Sequence[Entry], store: Store, key: SpillSigner) -> list[Accepted | RelaisError]:
     """Put entries into the spill; what came of each: accepted, repeated, Conflict or KeyReused.
 
     An earlier record counts only where its note has a good signature: a note that somebody forged would turn an
@@ -182,7 +182,9 @@ async def spill(entries: Sequence[Entry], store: Store, key: Seal) -> list[Accep
     return answers
 
 
-def _verdict(each: Entry, record: Record, found: Sequence[bytes | None], key: Seal) -> Accepted | RelaisError | None:
+def _verdict(
+    each: Entry, record: Record, found: Sequence[bytes | None], key: SpillSigner
+) -> Accepted | RelaisError | None:
     """What the notes that were found say of an entry; None when it was not put for no good reason."""
     firsts = []
     for note, value in zip(record.notes, found, strict=True):

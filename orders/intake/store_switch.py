@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import JournalDown
-from orders.intake.spill import Seal, SpillDown, Store
+from orders.intake.spill import SpillDown, SpillSigner, Store
 from orders.journal import unreachable
 from orders.journal.connection import REPLICATED
 
@@ -40,10 +40,10 @@ class Mode(StrEnum):
     REFUSING = "refusing"
 
 
-class Standing:
+class StoreSwitch:
     """How the two stores stand, as one process knows it. Belongs to one event loop."""
 
-    def __init__(self, engine: AsyncEngine, spill: tuple[Store, Seal] | None) -> None:
+    def __init__(self, engine: AsyncEngine, spill: tuple[Store, SpillSigner] | None) -> None:
         """Without a spill, an intake whose journal is away refuses."""
         self.journal_up = True
         self._engine = engine
@@ -82,7 +82,7 @@ class Standing:
         if self._probing is None or self._probing.done():
             self._probing = asyncio.get_running_loop().create_task(self._probe(), context=Context())
 
-    def spill(self) -> tuple[Store, Seal]:
+    def spill(self) -> tuple[Store, SpillSigner]:
         """The spill and the key to it. Raises JournalDown where there is none, or it failed a moment ago."""
         if self._spill is None:
             raise JournalDown("the journal is out of reach, and there is no spill: RELAIS_SPILL_KEY is not set")

@@ -21,9 +21,9 @@ from orders.pharmaml.messages import (
     Content,
     Envelope,
     EnvelopeErreur,
+    EnvelopeHead,
     Erreur,
-    Head,
-    Line,
+    LigneCommande,
     Nature,
     NotUnderstood,
     Partner,
@@ -56,14 +56,14 @@ def _check_root(root: etree._Element) -> None:
         raise refused(Statut.VERSION, "Version_Protocole non prise en charge : 1.0.0.0 attendue")
 
 
-def _head(root: etree._Element) -> Head:
+def _head(root: etree._Element) -> EnvelopeHead:
     entete = one(root, ENVELOPE, "ENTETE")
     answers = maybe(entete, ENVELOPE, "EN_REPONSE_A")
     try:
         nature = Nature(root.get("Nature_Action", "").strip(BLANK))
     except ValueError:
         raise refused(Statut.ENVELOPE, "Nature_Action inconnue") from None
-    return Head(
+    return EnvelopeHead(
         nature=nature,
         sender=_partner(one(entete, ENVELOPE, "EMETTEUR")),
         recipient=_partner(one(entete, ENVELOPE, "RECEPTEUR")),
@@ -143,11 +143,11 @@ def _lines(element: etree._Element) -> list[etree._Element]:
     return lines
 
 
-def _line(element: etree._Element) -> Line:
+def _line(element: etree._Element) -> LigneCommande:
     numbered = number(element, "Num_Ligne", "LIGNE_N")
     where = f"Ligne {numbered}"
     codification, code = _product(element, where)
-    return Line(
+    return LigneCommande(
         number=numbered,
         codification=codification,
         code=code,

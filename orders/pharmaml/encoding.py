@@ -15,9 +15,9 @@ from orders.pharmaml.messages import (
     Content,
     Envelope,
     EnvelopeErreur,
+    EnvelopeHead,
     Erreur,
-    Head,
-    Line,
+    LigneCommande,
     Partner,
     RepCommande,
     ReplyLine,
@@ -42,7 +42,7 @@ def encode(envelope: Envelope, encoding: str) -> bytes:
     return write(root, encoding)
 
 
-def _head(entete: etree._Element, head: Head) -> None:
+def _head(entete: etree._Element, head: EnvelopeHead) -> None:
     _partner(_add(entete, ENVELOPE, "EMETTEUR"), head.sender)
     _partner(_add(entete, ENVELOPE, "RECEPTEUR"), head.recipient)
     _add(entete, ENVELOPE, "REF_MESSAGE").text = head.reference
@@ -98,7 +98,7 @@ def _commande(corps: etree._Element, order: Commande) -> None:
         _line(_add(normale, MESSAGE, "LIGNE_N"), line)
 
 
-def _line(element: etree._Element, line: Line) -> None:
+def _line(element: etree._Element, line: LigneCommande) -> None:
     _set(
         element,
         Num_Ligne=f"{line.number:04d}",

@@ -13,7 +13,7 @@ from typing import Any, Final
 from orders.identifiers import CUSTOMER_CODE, product
 from orders.model import MOST_LINES, Order
 from orders.pharmaml.fields import refused
-from orders.pharmaml.messages import Codification, Commande, Head, Line, NotUnderstood, Statut
+from orders.pharmaml.messages import Codification, Commande, EnvelopeHead, LigneCommande, NotUnderstood, Statut
 from orders.pharmaml.safe_xml import writable
 
 CHANNEL: Final = "pharmaml"
@@ -24,7 +24,7 @@ CUT: Final = " [...]"
 _WINDOWS: Final = re.compile("[\x7f-\x9f]")  # in ISO-8859-1 control characters, from Windows letters and marks
 
 
-def to_order(head: Head, commande: Commande) -> tuple[Order, dict[str, Any]]:
+def to_order(head: EnvelopeHead, commande: Commande) -> tuple[Order, dict[str, Any]]:
     """The order and its origin: channel, message (REF_MESSAGE), lines of [Num_Ligne, Type_Codification,
     Code_Produit, boxes, place in the order from 1]. Raises NotUnderstood, which names every line at fault.
     """
@@ -55,7 +55,7 @@ def to_order(head: Head, commande: Commande) -> tuple[Order, dict[str, Any]]:
     return Order.model_validate(content), origin
 
 
-def _pharmacy(head: Head, commande: Commande) -> str:
+def _pharmacy(head: EnvelopeHead, commande: Commande) -> str:
     """The sender; the message within must name the same one, or it is open for whom the order is."""
     if commande.client != head.sender.id:
         raise refused(Statut.SENDER, "EMETTEUR : Id de l'enveloppe et Id_Client du message diffèrent")
@@ -64,10 +64,10 @@ def _pharmacy(head: Head, commande: Commande) -> str:
     return head.sender.id
 
 
-def _products(lines: tuple[Line, ...]) -> list[str]:
+def _products(lines: tuple[LigneCommande, ...]) -> list[str]:
     """The 13 digits of each line's product; all lines that have none are named at once."""
     products: list[str] = []
-    unknown: list[Line] = []
+    unknown: list[LigneCommande] = []
     for line in lines:
         try:
             products.append(_product(line))
@@ -78,7 +78,7 @@ def _products(lines: tuple[Line, ...]) -> list[str]:
     return products
 
 
-def _product(line: Line) -> str:
+def _product(line: LigneCommande) -> str:
     """Raises ValueError for a code that is not of its kind, and for the kinds that only a wholesaler can resolve."""
     if line.codification in (Codification.SPECIALE, Codification.CLAIR):
         raise ValueError("only the wholesaler knows")
@@ -87,7 +87,7 @@ def _product(line: Line) -> str:
     return product(line.code)
 
 
-def _at_fault(why: str, lines: list[Line]) -> NotUnderstood:
+def _at_fault(why: str, lines: list[LigneCommande]) -> NotUnderstood:
     shown, more = [str(line.number) for line in lines[:8]], len(lines) - 8
     numbers = ", ".join(shown) + (f" et {more} autres" if more > 0 else "")
     return refused(Statut.MESSAGE, f"Lignes {numbers} : {why}")

@@ -73,7 +73,7 @@ class Partner:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class EnvelopeHead:
     """An envelope but for its content; `reference` is REF_MESSAGE, `answers` is EN_REPONSE_A."""
 
     nature: Nature
@@ -88,7 +88,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LigneCommande:
     """LIGNE_N of an order; quantity in boxes. Defaults are the schema's."""
 
     number: int
@@ -109,7 +109,7 @@ class Commande:
     client: str
     company: tuple[str, str]
     reference: str
-    lines: tuple[Line, ...]
+    lines: tuple[LigneCommande, ...]
     delivery: date | None = None
     comment: str | None = None
     delivery_comment: str | None = None
@@ -172,14 +172,14 @@ Content = Action | Commande | RepCommande | Erreur | EnvelopeErreur
 class Envelope:
     """A whole message."""
 
-    head: Head
+    head: EnvelopeHead
     content: Content
 
 
 class NotUnderstood(RelaisError):
     """What came is no message that can be acted on: the code and the words of the ERREUR; `head` if it was read."""
 
-    def __init__(self, status: Statut, detail: str, head: Head | None = None) -> None:
+    def __init__(self, status: Statut, detail: str, head: EnvelopeHead | None = None) -> None:
         super().__init__(detail)
         self.status, self.detail, self.head = status, detail, head
 

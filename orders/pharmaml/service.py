@@ -30,8 +30,8 @@ from orders.pharmaml.messages import (
     Content,
     Envelope,
     EnvelopeErreur,
+    EnvelopeHead,
     Erreur,
-    Head,
     Nature,
     NotUnderstood,
     Partner,
@@ -44,7 +44,7 @@ from orders.pharmaml.safe_xml import encoding_of, writable
 PRODUCTION: Final = "P"
 LARGE: Final = 65_536  # bytes, some 700 lines; reading more would keep others waiting
 ANSWERS: Final = {Nature.REQ_EMISSION: Nature.REP_EMISSION, Nature.REQ_RECEPTION: Nature.REP_RECEPTION}
-NOBODY: Final = Head(
+NOBODY: Final = EnvelopeHead(
     Nature.REQ_EMISSION, Partner("OF", "00", "0", "-"), Partner("RE", "00", "0", "Relais"), reference="0"
 )
 
@@ -108,7 +108,7 @@ async def _answer(raw: bytes, envelope: Envelope, counter: Counter, control: str
     raise NotUnderstood(Statut.SERVICE, "Service non pris en charge pour cette Nature_Action")
 
 
-async def _take(head: Head, commande: Commande, counter: Counter) -> Content:
+async def _take(head: EnvelopeHead, commande: Commande, counter: Counter) -> Content:
     """An order is answered as the first time when it comes again: the first answer may have been lost."""
     order, origin = to_order(head, commande)
     try:
@@ -119,7 +119,7 @@ async def _take(head: Head, commande: Commande, counter: Counter) -> Content:
     return Action.FIN_SERVICE
 
 
-async def _next(head: Head, counter: Counter) -> tuple[Content, str | None]:
+async def _next(head: EnvelopeHead, counter: Counter) -> tuple[Content, str | None]:
     """The oldest reply in the deposit, or FIN_SERVICE: nothing there."""
     deposited = await counter.oldest(head.sender.id)
     if deposited is None:
@@ -128,7 +128,7 @@ async def _next(head: Head, counter: Counter) -> tuple[Content, str | None]:
     return reply_to(deposited, head.sender.id, company), message_reference(deposited.id)
 
 
-async def _acknowledge(head: Head, counter: Counter) -> tuple[Content, str | None]:
+async def _acknowledge(head: EnvelopeHead, counter: Counter) -> tuple[Content, str | None]:
     """In a REQ_RECEPTION the answer is the next reply; in a REQ_EMISSION there is nothing more to say."""
     if head.answers is None:
         raise NotUnderstood(Statut.REFERENCE, "ACQUITTEMENT sans EN_REPONSE_A")
@@ -136,16 +136,16 @@ async def _acknowledge(head: Head, counter: Counter) -> tuple[Content, str | Non
     return await _next(head, counter) if head.nature is Nature.REQ_RECEPTION else (Action.FIN_SERVICE, None)
 
 
-def _erreur(head: Head | None, status: Statut, detail: str) -> Content:
+def _erreur(head: EnvelopeHead | None, status: Statut, detail: str) -> Content:
     words = shortened(writable(detail), MOST_DETAIL)
     if head is None:
         return EnvelopeErreur(words)
     return Erreur(head.sender.id, (head.recipient.code, head.recipient.id), status, words)
 
 
-def _head(asked: Head, reference: str | None, now: datetime, *, answered: bool) -> Head:
+def _head(asked: EnvelopeHead, reference: str | None, now: datetime, *, answered: bool) -> EnvelopeHead:
     """The answer's head: the question's, turned round."""
-    return Head(
+    return EnvelopeHead(
         nature=ANSWERS.get(asked.nature, Nature.REP_EMISSION),
         sender=_known(asked.recipient, "RE"),
         recipient=_known(asked.sender, "OF"),

@@ -19,7 +19,7 @@ from orders.states import Reason
 from tests.acceptance.running import left_running
 from tests.integration.test_json_shapes import faults_of
 from tests.waiting import until
-from workers.demo.ledger import Ledger, Promise, Row, balance
+from workers.demo.ledger import DemoLedger, Promise, Row, balance
 from workers.erp.sim import Effect
 from workers.proof import audit
 
@@ -129,7 +129,7 @@ def effect(order: UUID, digest: bytes) -> Effect:
 EFFECTS = [effect(FINE, b"fine")]
 
 
-def drawn(**changed: Any) -> Ledger:
+def drawn(**changed: Any) -> DemoLedger:
     accounts = {"promises": PROMISES, "proven": PROVEN, "rows": ROWS, "effects": EFFECTS, **changed}
     return balance(**accounts)
 

@@ -20,18 +20,18 @@ from config.settings.routes_file import load_backends
 from orders.intake.entries import entry
 from orders.intake.group_commit import Intake
 from orders.intake.routing import open_routing
-from orders.intake.spill import Seal, spill
+from orders.intake.spill import SpillSigner, spill
 from orders.journal import connect
 from orders.model import parse
 from tests.cli import CommandLine, environment
 from tests.integration.test_delivery import MEDICINE, Kind, Scripted, always
 from tests.integration.test_dispatcher import on_journal
 from tests.waiting import until
-from workers.delivery.deliver import Desk, deliver
+from workers.delivery.deliver import WorkerResources, deliver
 from workers.dispatch.dispatcher import Dispatcher
 from workers.intake.spill_store import RedisSpill
 from workers.queue.app import create_app
-from workers.queue.process import Process
+from workers.queue.process import WorkerProcess
 from workers.queue.publisher import Publisher
 
 BACKENDS = """
@@ -109,7 +109,7 @@ def test_what_was_spilled_is_routed_when_it_is_journalled(two: Settings) -> None
     async def run() -> None:
         store = RedisSpill(two.need("redis_url"))
         entries = [entry(order(each), "t", "somewhere") for each in ("P1", "P7")]
-        await spill(entries, store, Seal.of(SecretStr(SECRET)))
+        await spill(entries, store, SpillSigner.of(SecretStr(SECRET)))
         await store.close()
 
     asyncio.run(run())
@@ -130,14 +130,14 @@ def test_messages_that_nobody_takes_hold_up_their_own_backend_only(two: Settings
 
 
 def test_a_backend_that_takes_its_time_occupies_no_process(two: Settings) -> None:
-    process, done = Process(two), []
+    process, done = WorkerProcess(two), []
     free = asyncio.Event()
 
-    async def hang(desk: Desk, ids: list[UUID]) -> None:
+    async def hang(desk: WorkerResources, ids: list[UUID]) -> None:
         await free.wait()
         done.append(desk.settings.backend)
 
-    async def flow(desk: Desk, ids: list[UUID]) -> None:
+    async def flow(desk: WorkerResources, ids: list[UUID]) -> None:
         done.append(desk.settings.backend)
 
     async def release() -> None:
@@ -154,9 +154,9 @@ def test_a_backend_that_takes_its_time_occupies_no_process(two: Settings) -> Non
 
 
 def test_a_lone_backend_s_task_waits_for_its_batch(settings: Settings) -> None:
-    process, done = Process(settings.model_copy(update={"erp_url": "http://127.0.0.1:1"})), []
+    process, done = WorkerProcess(settings.model_copy(update={"erp_url": "http://127.0.0.1:1"})), []
 
-    async def slow(desk: Desk, ids: list[UUID]) -> None:
+    async def slow(desk: WorkerResources, ids: list[UUID]) -> None:
         await asyncio.sleep(0.8)  # longer than a task would wait where there are others
         done.append(ids)
 
@@ -170,18 +170,18 @@ def test_a_message_that_names_another_backend_changes_nothing(two: Settings) -> 
     ids = accept(two, ["P1"] * 3)
     on_journal(two, "INSERT INTO backends (name, \"window\") VALUES ('main', 50), ('other', 50)")
     on_journal(two, "UPDATE deliveries SET state = 'dispatched', lease_until = now() + interval '1 hour'")
-    process, erp = Process(two), Scripted(always(Kind.ACCEPTED))
+    process, erp = WorkerProcess(two), Scripted(always(Kind.ACCEPTED))
 
     async def forged(engine: AsyncEngine) -> int:
-        return await deliver(Desk(engine, erp, other, "test"), ids)
+        return await deliver(WorkerResources(engine, erp, other, "test"), ids)
 
-    async def none(desk: Desk, wanted: list[UUID]) -> None:
+    async def none(desk: WorkerResources, wanted: list[UUID]) -> None:
         raise AssertionError("nobody's backend was worked for")
 
     assert process.run(forged(process.engine)) == 0
     process.deliver("nobody's", ids, none, lambda _: False)  # type: ignore[arg-type]
     assert (erp.sent, rows(two, "backend, state")) == ([], [("main", "dispatched", 3)])
-    assert process.run(deliver(Desk(process.engine, erp, main, "test"), ids)) == 3
+    assert process.run(deliver(WorkerResources(process.engine, erp, main, "test"), ids)) == 3
     process.run(process.engine.dispose())
 
 

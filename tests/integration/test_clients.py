@@ -17,7 +17,7 @@ from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from orders.access import clients, key_cache
 from orders.access.clients import Scope
-from orders.access.key_cache import Keyring
+from orders.access.key_cache import KeyCache
 from orders.errors import Forbidden, JournalDown, NotFound, Unauthorised
 from orders.journal import connect
 from orders.schema.migrate import migrate
@@ -25,7 +25,7 @@ from tests.conftest import SMALL
 from tests.waiting import auntil
 
 DAY = timedelta(days=1)
-Work = Callable[[AsyncEngine, Keyring], Awaitable[Any]]
+Work = Callable[[AsyncEngine, KeyCache], Awaitable[Any]]
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def server(leash: Leash, data_dir: Path) -> Iterator[Postgres]:
 @contextlib.asynccontextmanager
 async def asking(
     url: str, refresh: float = 0.05, impatience: float = 0.02
-) -> AsyncIterator[tuple[AsyncEngine, Keyring]]:
+) -> AsyncIterator[tuple[AsyncEngine, KeyCache]]:
     engine = connect(url, timeout=5)
-    ring = Keyring(engine, refresh=refresh, impatience=impatience)
+    ring = KeyCache(engine, refresh=refresh, impatience=impatience)
     try:
         yield engine, ring
     finally:
@@ -63,7 +63,7 @@ def bearer(key: str) -> str:
     return f"Bearer {key}"
 
 
-async def known(ring: Keyring, key: str) -> bool:
+async def known(ring: KeyCache, key: str) -> bool:
     try:
         await ring.caller(bearer(key))
     except Unauthorised:
@@ -71,7 +71,7 @@ async def known(ring: Keyring, key: str) -> bool:
     return True
 
 
-async def unknown(ring: Keyring, key: str) -> bool:
+async def unknown(ring: KeyCache, key: str) -> bool:
     return not await known(ring, key)
 
 
@@ -82,7 +82,7 @@ async def sql(engine: AsyncEngine, statement: str, **values: object) -> Any:
 
 
 def test_a_key_says_who_asks_and_what_it_may(database_url: str) -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         key = await clients.add(engine, "front", scopes=[Scope.WRITE], pharmacies=["P2", "P1", "P1"], rate=2.5, burst=7)
         caller = await ring.caller(bearer(key))
         assert (caller.name, caller.scopes, caller.pharmacies) == ("front", {"orders:write"}, {"P1", "P2"})
@@ -101,7 +101,7 @@ def test_a_key_says_who_asks_and_what_it_may(database_url: str) -> None:
 
 
 def test_a_client_whose_list_is_empty_may_order_for_nobody_and_one_without_a_list_for_any(database_url: str) -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         nobody = await ring.caller(bearer(await clients.add(engine, "nobody", pharmacies=[])))
         with pytest.raises(Forbidden):
             nobody.need_pharmacy("P1")
@@ -140,7 +140,7 @@ def test_a_client_whose_list_is_empty_may_order_for_nobody_and_one_without_a_lis
     ],
 )
 def test_what_is_no_key_in_force_opens_nothing(database_url: str, shown: str | None) -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         key = await clients.add(engine, "front")
         hashed = clients.hash_of(key)
         basic = base64.b64encode(f"front:{key}".encode()).decode()
@@ -164,7 +164,7 @@ def test_a_key_that_shares_a_known_ones_fingerprint_is_compared_in_full(
 ) -> None:
     monkeypatch.setattr(key_cache, "fingerprint_of", lambda hashed: "same")
 
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         key = await clients.add(engine, "front")
         await sql(engine, "UPDATE keys SET fingerprint = 'same'")
         assert await known(ring, key)
@@ -174,7 +174,7 @@ def test_a_key_that_shares_a_known_ones_fingerprint_is_compared_in_full(
 
 
 def test_a_password_is_a_key_where_basic_is_spoken(database_url: str) -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         key = await clients.add(engine, "front")
         for user in ("front", "", "é", "anything"):
             shown = base64.b64encode(f"{user}:{key}".encode()).decode()
@@ -197,7 +197,7 @@ def test_a_password_is_a_key_where_basic_is_spoken(database_url: str) -> None:
 
 
 def test_old_and_new_key_are_in_force_until_the_overlap_is_over(database_url: str) -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         old = await clients.add(engine, "front", scopes=[Scope.WRITE], pharmacies=["P1"])
         new = (await clients.rotate(engine, "front", DAY))["front"]
         for key in (old, new):
@@ -214,7 +214,7 @@ def test_old_and_new_key_are_in_force_until_the_overlap_is_over(database_url: st
 
 
 def test_what_a_client_may_is_changed_for_the_keys_it_has(database_url: str) -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         key = await clients.add(engine, "front")
         assert (await ring.caller(bearer(key))).pharmacies is None
         values = {"pharmacies": ["P1"], "rate": 1.0}
@@ -233,7 +233,7 @@ def test_an_act_whose_record_fails_is_not_done(database_url: str) -> None:
     async def broken(*_: object) -> None:
         raise RuntimeError
 
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         key = await clients.add(engine, "front")
         await clients.add(engine, "other")
         before = await clients.every(engine)
@@ -252,7 +252,7 @@ def test_an_act_whose_record_fails_is_not_done(database_url: str) -> None:
 
 
 def test_what_was_revoked_is_not_given_again(database_url: str) -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         key = await clients.add(engine, "front")
         await clients.revoke(engine, "front")
         with pytest.raises(NotFound):
@@ -265,7 +265,7 @@ def test_what_was_revoked_is_not_given_again(database_url: str) -> None:
 
 
 def test_a_revoked_key_opens_nothing_also_after_a_time_without_requests(database_url: str) -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         key = await clients.add(engine, "front")
         assert await known(ring, key)
         await clients.revoke(engine, "front")
@@ -280,7 +280,7 @@ def test_when_a_key_was_last_used_is_written_though_no_request_follows(
 ) -> None:
     monkeypatch.setattr(key_cache, "USE_WRITTEN", 0.1)
 
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         used, unused = await clients.add(engine, "front"), await clients.add(engine, "other")
         began = (await sql(engine, "SELECT clock_timestamp()"))[0][0]
         assert await known(ring, used)
@@ -301,7 +301,7 @@ def test_when_a_key_was_last_used_is_written_though_no_request_follows(
 def test_when_a_key_was_last_used_is_written_at_the_end_and_an_earlier_time_never_replaces_a_later(
     database_url: str,
 ) -> None:
-    async def work(engine: AsyncEngine, _: Keyring) -> None:
+    async def work(engine: AsyncEngine, _: KeyCache) -> None:
         key = await clients.add(engine, "front")
         async with asking(database_url) as (_, ring):
             assert await known(ring, key)
@@ -317,7 +317,7 @@ def test_when_a_key_was_last_used_is_written_at_the_end_and_an_earlier_time_neve
 
 
 def test_a_crowd_with_unknown_keys_asks_the_journal_once_at_a_time(database_url: str) -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         statements: list[str] = []
         event.listen(engine.sync_engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
         async with engine.connect() as lock:
@@ -339,7 +339,7 @@ def readings(statements: list[str]) -> int:
 
 
 def test_a_journal_that_was_never_reached_locks_out_with_a_try_again() -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         for _ in range(3):
             with pytest.raises(JournalDown):
                 await ring.caller("Bearer relais_x")
@@ -350,7 +350,7 @@ def test_a_journal_that_was_never_reached_locks_out_with_a_try_again() -> None:
 
 
 def test_a_journal_without_tables_is_no_unknown_key(postgres: Postgres, caplog: pytest.LogCaptureFixture) -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         with pytest.raises(JournalDown):
             await ring.caller("Bearer relais_x")
 
@@ -359,7 +359,7 @@ def test_a_journal_without_tables_is_no_unknown_key(postgres: Postgres, caplog: 
 
 
 def test_while_the_journal_is_down_keys_open_what_they_did_until_they_expire(server: Postgres) -> None:
-    async def work(engine: AsyncEngine, ring: Keyring) -> None:
+    async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         lasting, passing = await clients.add(engine, "lasting"), await clients.add(engine, "passing")
         await sql(engine, "UPDATE keys SET expires_at = now() + interval '4 s' WHERE client = 'passing'")
         assert await known(ring, lasting)

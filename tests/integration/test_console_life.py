@@ -22,7 +22,7 @@ from workers.cli.commands.trust.seal import sealed
 from workers.console.access.people import Role
 from workers.console.search import acts
 from workers.delivery.deliver import deliver
-from workers.erp.port import Evidence, Kind, Outcome, Receipt, Submission
+from workers.erp.port import ErpReceipt, Evidence, Kind, Outcome, Submission
 from workers.erp.signing import sign
 from workers.intake.spill_drain import Aside, set_aside
 from workers.operations import acting_as
@@ -48,7 +48,7 @@ class Answering(Scripted):
         return {order.id: replace(self.answers[order.id], started=now, ended=now) for order in orders}
 
 
-def signed(receipt: Receipt, order: UUID, **otherwise: Any) -> Receipt:
+def signed(receipt: ErpReceipt, order: UUID, **otherwise: Any) -> ErpReceipt:
     """The receipt with a signature over it, or over something else."""
     assert receipt.digest is not None
     what: dict[str, Any] = {"digest": receipt.digest.hex(), "reference": receipt.reference, "lines": receipt.lines}

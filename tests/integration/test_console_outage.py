@@ -28,7 +28,7 @@ from workers.console.access.sessions import COOKIE
 from workers.console.i18n import languages
 from workers.console.live import poller, series
 from workers.console.live.cached import Known
-from workers.console.live.poller import Seen
+from workers.console.live.poller import PollerSnapshot
 from workers.console.overview.headlines import told
 from workers.console.recovery import cached
 
@@ -145,7 +145,7 @@ def test_while_postgresql_is_frozen_every_page_answers_and_recovers(
 def test_the_first_sentence_says_where_orders_are_kept(settings: Settings) -> None:
     now = datetime.now(UTC)
     for mode, kept in (("spill", "orders are taken in and wait in Redis"), ("refusing", "Orders are refused")):
-        seen = Seen(1, now, Known(None, None, now), Known(), Known(None, now), Known(mode, now))
+        seen = PollerSnapshot(1, now, Known(None, None, now), Known(), Known(None, now), Known(mode, now))
         assert kept in told(seen, languages("UTC")["en"])[0].text
 
 

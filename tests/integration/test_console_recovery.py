@@ -30,7 +30,7 @@ from workers.erp.http import HttpErp
 from workers.erp.sim import Dial, Simulator
 from workers.operations import acting_as
 from workers.reconcile import runs
-from workers.replay.gates import STAGES, Figures, Gates, failing
+from workers.replay.gates import STAGES, AttemptCounts, Gates, failing
 
 WORDS = languages("UTC")
 ROOM = (
@@ -185,11 +185,11 @@ def test_a_gate_that_failed_is_told_in_both_languages(on_console: OnConsole) -> 
 def test_every_sentence_of_the_gates_is_one_that_is_translated() -> None:
     gates = Gates(0.02, 4.0, True, latency=0.2, refusing=0.0)
     met = [
-        Figures(answered=10, delivered=10, unreceipted=1),
-        Figures(answered=10, delivered=10, unsigned=2),
-        Figures(answered=9, failed=1),
-        Figures(answered=10, delivered=0, refused=10),
-        Figures(answered=10, delivered=10, slow=9.0),
+        AttemptCounts(answered=10, delivered=10, unreceipted=1),
+        AttemptCounts(answered=10, delivered=10, unsigned=2),
+        AttemptCounts(answered=9, failed=1),
+        AttemptCounts(answered=10, delivered=0, refused=10),
+        AttemptCounts(answered=10, delivered=10, slow=9.0),
     ]
     for sentence in [failing(10, each, gates) for each in met] + [
         "erp is in quarantine",

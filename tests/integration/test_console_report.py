@@ -21,7 +21,7 @@ from tests.integration.test_seals import KEY, on_bench, some_life
 from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
 from workers.console.report.acts import AUDIT, REPORT
-from workers.console.report.store import AGE, MOST, Shelf
+from workers.console.report.store import AGE, MOST, ReportStore
 from workers.operations import acting_as
 
 
@@ -156,7 +156,7 @@ def test_a_span_that_is_none_and_a_report_that_is_none_are_refused(settings: Set
 
 
 def test_reports_go_when_they_are_too_old_or_too_many(settings: Settings) -> None:
-    shelf, files = Shelf(settings.data_dir), {"html": b"h", "pdf": b"p", "json": b'{"head": {}}'}
+    shelf, files = ReportStore(settings.data_dir), {"html": b"h", "pdf": b"p", "json": b'{"head": {}}'}
     first, old = uuid4(), uuid4()
     shelf.put(old, files)
     for kind in files:

@@ -20,16 +20,16 @@ from orders.model import parse
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import Product
 from workers.delivery.claim import claim
-from workers.delivery.deliver import Desk, deliver
+from workers.delivery.deliver import WorkerResources, deliver
 from workers.delivery.poll import poll
 from workers.delivery.settle import Result, settle
 from workers.dispatch.scheduler import HALF_OPEN, RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
-from workers.erp.port import Capabilities, Kind, Outcome, Receipt, ReceiptLine, Submission
+from workers.erp.port import Capabilities, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
 from workers.operations import REGISTER
 
 MEDICINE = "3400937318044"
-RECEIPT = Receipt("", None, (ReceiptLine(1, MEDICINE, 1),))
+RECEIPT = ErpReceipt("", None, (ErpReceiptLine(1, MEDICINE, 1),))
 
 
 class Scripted:
@@ -60,12 +60,12 @@ class Scripted:
         pass
 
 
-def outcome(kind: Kind, receipt: Receipt = RECEIPT) -> Outcome:
+def outcome(kind: Kind, receipt: ErpReceipt = RECEIPT) -> Outcome:
     held = receipt if kind in (Kind.ACCEPTED, Kind.DUPLICATE) else None
     return Outcome(kind, f"{kind}!", 200, held, started=datetime.now(UTC), ended=datetime.now(UTC))
 
 
-def named(receipt: Receipt, order_id: UUID) -> Receipt:
+def named(receipt: ErpReceipt, order_id: UUID) -> ErpReceipt:
     """The same with a reference that is this order's alone."""
     return replace(receipt, reference=f"ERP-{order_id}")
 
@@ -80,8 +80,8 @@ class Bench:
     def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
         self.engine, self.settings = engine, settings
 
-    def desk(self, erp: Scripted, **more: Any) -> Desk:
-        return Desk(self.engine, erp, self.settings, "test", **more)
+    def desk(self, erp: Scripted, **more: Any) -> WorkerResources:
+        return WorkerResources(self.engine, erp, self.settings, "test", **more)
 
     async def accept(self, count: int = 1, **fields: object) -> list[UUID]:
         intake = Intake(self.engine, self.settings.backend)
@@ -119,11 +119,13 @@ class Bench:
             "WHERE state IN ('accepted', 'submitted') ORDER BY order_id FOR UPDATE)"
         )
 
-    async def receipt(self, order_id: UUID) -> Receipt:
+    async def receipt(self, order_id: UUID) -> ErpReceipt:
         """A receipt that is for this order and no other."""
         life = await order_queries.order(self.engine, order_id)
-        lines = [ReceiptLine(n, line["product"], line["quantity"]) for n, line in enumerate(life["order"]["lines"], 1)]
-        return named(Receipt("", bytes.fromhex(life["digest"]), tuple(lines)), order_id)
+        lines = [
+            ErpReceiptLine(n, line["product"], line["quantity"]) for n, line in enumerate(life["order"]["lines"], 1)
+        ]
+        return named(ErpReceipt("", bytes.fromhex(life["digest"]), tuple(lines)), order_id)
 
     async def standing(self) -> dict[str, Any]:
         return (await order_queries.standing(self.engine))[0]

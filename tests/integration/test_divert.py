@@ -26,7 +26,7 @@ from tests.integration.test_delivery import (
     on_bench,
     outcome,
 )
-from workers.delivery.deliver import Desk, deliver
+from workers.delivery.deliver import WorkerResources, deliver
 from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Outcome, Submission
@@ -75,8 +75,8 @@ async def dispatch(bench: Bench, backend: str) -> list[UUID]:
         return [row[0] for row in await connection.execute(DISPATCH, values)]
 
 
-def desk(bench: Bench, backend: str, erp: Any) -> Desk:
-    return Desk(bench.engine, erp, load_backends(bench.settings)[backend], "test")
+def desk(bench: Bench, backend: str, erp: Any) -> WorkerResources:
+    return WorkerResources(bench.engine, erp, load_backends(bench.settings)[backend], "test")
 
 
 def test_what_is_chosen_moves_and_is_due_at_once_and_written_down(on_bench: OnBench) -> None:

@@ -34,7 +34,7 @@ from tests.erp import (
 from tests.waiting import auntil
 from workers.erp.failures import TABLE
 from workers.erp.http import HttpErp
-from workers.erp.port import Kind, OpenGate, Outcome, Submission
+from workers.erp.port import Kind, OpenBarrier, Outcome, Submission
 from workers.erp.signing import sign
 from workers.erp.sim.server import Port
 
@@ -305,7 +305,7 @@ def test_where_receipts_must_be_signed_and_no_key_is_known_nothing_is_sent() -> 
     assert "relais key add" in outcome.detail
 
 
-class Shutting(OpenGate):
+class Shutting(OpenBarrier):
     """A gate that is shut when it has been asked so often."""
 
     def __init__(self, times: int) -> None:

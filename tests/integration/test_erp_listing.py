@@ -15,7 +15,7 @@ from tests.erp import answering, connector, raw_server, response
 from workers.erp.failures import Unfit
 from workers.erp.http import HttpErp
 from workers.erp.listing import MOST_LISTED, read_page
-from workers.erp.port import Kind, Page
+from workers.erp.port import Kind, Listing
 
 SINCE = datetime(2026, 1, 5, 12, tzinfo=UTC)
 UNTIL = SINCE + timedelta(hours=1)
@@ -26,7 +26,7 @@ def listed(second: int = 0, **changes: Any) -> dict[str, Any]:
     return {"id": str(uuid4()), "digest": "ab" * 32, "reference": "E-1", "received_at": when, **changes}
 
 
-def read(*orders: Any, after: str | None = None, **more: Any) -> Page:
+def read(*orders: Any, after: str | None = None, **more: Any) -> Listing:
     return read_page(json.dumps({"orders": orders, "next": None, **more}).encode(), SINCE, UNTIL, after)
 
 
@@ -81,12 +81,12 @@ def test_no_bytes_do_anything_but_be_read_or_refused(raw: bytes) -> None:
         assert error.detail.isprintable()
 
 
-def asked(*answers: bytes, tries: int = 1) -> tuple[Page, HttpErp]:
-    async def work() -> tuple[Page, HttpErp]:
+def asked(*answers: bytes, tries: int = 1) -> tuple[Listing, HttpErp]:
+    async def work() -> tuple[Listing, HttpErp]:
         async with raw_server(answering(*answers)) as url, connector(url, erp_tries=tries) as erp:
             return await erp.list(SINCE, UNTIL, after=None, budget=5.0), erp
 
-    job: Callable[[], Awaitable[tuple[Page, HttpErp]]] = work
+    job: Callable[[], Awaitable[tuple[Listing, HttpErp]]] = work
     return asyncio.run(job())  # type: ignore[arg-type]
 
 

@@ -102,7 +102,7 @@ class Traffic:
         )
         async with self.bench.engine.connect() as connection:
             kind = self._dice.choice([Evidence.BAD_SIGNATURE, Evidence.REFUSALS])
-            await evidence.write(connection, "erp", uuid4(), [evidence.Found(None, kind, "odd")])
+            await evidence.write(connection, "erp", uuid4(), [evidence.EvidenceFound(None, kind, "odd")])
             await record(connection, "audit", None, {"sound": self._dice.random() < 0.5, "faults": 0, "first": []})
 
     def _erp(self) -> Scripted:

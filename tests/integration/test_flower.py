@@ -22,7 +22,7 @@ from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.valkey import Valkey
 from config.flower import OPTIONS
-from config.flower_server import Listener
+from config.flower_server import TaskListener
 from config.settings import Settings
 from tests.cli import command, environment, running
 from tests.waiting import until
@@ -141,7 +141,7 @@ def tell(app: Celery, count: int) -> None:
             )
 
 
-class Heard(Listener):
+class Heard(TaskListener):
     """A listener that ends with the first event it hears."""
 
     def run(self) -> None:

@@ -18,7 +18,7 @@ from tests.integration.test_cli_operator import Journal
 from workers.dispatch.leadership import LEADER_LOCK
 from workers.forecast import queries
 from workers.forecast.forecast import Ask, Forecast, draining, foretell
-from workers.forecast.pace import Bin
+from workers.forecast.pace import PaceSample
 
 # An id that says when its order came, as UUIDv7 does; n makes it unique.
 ID = """CAST(lpad(to_hex(CAST(floor(extract(epoch FROM came) * 1000) AS bigint)), 12, '0') || '7' ||
@@ -283,7 +283,7 @@ def test_only_the_newest_receipts_are_looked_at(journal: Journal, past: Past, mo
     past.took(4000, 400.0)
     monkeypatch.setattr(queries, "RECEIPTS", 1000)
 
-    async def taken(engine: AsyncEngine) -> dict[int, Bin]:
+    async def taken(engine: AsyncEngine) -> dict[int, PaceSample]:
         async with engine.connect() as connection:
             assert await queries.latency(connection, "erp") == pytest.approx(0.08)
             assert await queries.latency(connection, "other") is None

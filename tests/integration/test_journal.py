@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.postgres import Postgres
-from orders.access.key_cache import Keyring
+from orders.access.key_cache import KeyCache
 from orders.journal import connect, transactional
 from orders.schema.cause_triggers import keeping
 from orders.schema.migrate import migrate
@@ -199,7 +199,7 @@ def test_a_journal_with_orders_is_brought_up_to_date(postgres: Postgres) -> None
                 )
             )
         await asyncio.to_thread(migrate, url)
-        keyring = Keyring(engine)
+        keyring = KeyCache(engine)
         caller = await keyring.caller("Bearer relais_k")
         await keyring.close()
         async with engine.connect() as connection:

@@ -25,9 +25,9 @@ from orders.pharmaml.messages import (
     Commande,
     Content,
     Envelope,
+    EnvelopeHead,
     Erreur,
-    Head,
-    Line,
+    LigneCommande,
     Nature,
     Partner,
     RepCommande,
@@ -42,12 +42,17 @@ ATENOLOL = "3400937318044"
 Ask = Callable[..., Awaitable[Envelope]]
 
 
-def head(pharmacy: str, nature: Nature, reference: str, answers: str | None = None) -> Head:
-    return Head(nature, Partner("OF", "00", pharmacy, "Pharmacie"), Partner("RE", "12", "04", "R"), reference, answers)
+def head(pharmacy: str, nature: Nature, reference: str, answers: str | None = None) -> EnvelopeHead:
+    return EnvelopeHead(
+        nature, Partner("OF", "00", pharmacy, "Pharmacie"), Partner("RE", "12", "04", "R"), reference, answers
+    )
 
 
 def order(pharmacy: str, reference: str, quantity: int = 3) -> Commande:
-    lines = (Line(5, Codification.CIP39, "3731804", quantity), Line(9, Codification.EAN13, ATENOLOL, 1))
+    lines = (
+        LigneCommande(5, Codification.CIP39, "3731804", quantity),
+        LigneCommande(9, Codification.EAN13, ATENOLOL, 1),
+    )
     return Commande(pharmacy, ("12", "04"), reference, lines)
 
 
@@ -66,7 +71,7 @@ def at_the_counter(url: str, work: Callable[[AsyncEngine, Ask], Awaitable[None]]
             acknowledge=partial(reply_deposit.acknowledge, engine),
         )
 
-        async def ask(head: Head, content: Content) -> Envelope:
+        async def ask(head: EnvelopeHead, content: Content) -> Envelope:
             body, _ = await answer(encode(Envelope(head, content), "ISO-8859-1"), counter)
             return decode(body, "ISO-8859-1")
 

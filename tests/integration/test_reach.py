@@ -18,7 +18,7 @@ from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from orders.intake.entries import entry, write
-from orders.intake.store_switch import Mode, Standing
+from orders.intake.store_switch import Mode, StoreSwitch
 from orders.journal import connect, unreachable
 from orders.journal.hosts import NoPrimary, hosts_of, reach
 from orders.model import parse
@@ -27,7 +27,7 @@ from tests.certificates import self_signed
 from tests.cluster import sql
 from tests.conftest import SMALL
 from tests.tls import tls_before
-from workers.cli.failure import Failure, journal_at
+from workers.cli.failure import CommandFailed, journal_at
 
 ORDER = b'{"pharmacy":"990000002","reference":"R","lines":[{"product":"3400937318044","quantity":2}]}'
 
@@ -152,7 +152,7 @@ def test_nothing_is_answered_for_that_a_standby_should_have_and_does_not(own: Po
     async def look(engine: AsyncEngine) -> tuple[int, Mode]:
         async with engine.connect() as connection:
             count = (await connection.execute(text("SELECT count(*) FROM orders"))).scalar_one()
-        standing = Standing(engine, None)
+        standing = StoreSwitch(engine, None)
         try:
             return int(count), await standing.look()
         finally:
@@ -175,6 +175,9 @@ def test_nothing_is_answered_for_that_a_standby_should_have_and_does_not(own: Po
 
 def test_a_url_of_several_hosts_is_told_without_its_password() -> None:
     url = "postgresql://u:secret@h1:1,h2/relais"
-    with pytest.raises(Failure, match="the journal at h1:1,h2:5432/relais is out of reach") as told, journal_at(url):
+    with (
+        pytest.raises(CommandFailed, match="the journal at h1:1,h2:5432/relais is out of reach") as told,
+        journal_at(url),
+    ):
         raise NoPrimary("h1:1: takes no writes")
     assert "secret" not in str(told.value)

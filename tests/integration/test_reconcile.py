@@ -20,14 +20,14 @@ from orders.errors import TooLate
 from orders.intake.cancel import cancel
 from orders.journal import connect
 from orders.queries import orders as order_queries
-from orders.schema.tables.reconcile import Difference, Stage
+from orders.schema.tables.reconcile import Difference, ReconcileStage
 from tests.integration.test_delivery import MEDICINE, Bench
 from workers.delivery import deliver as delivery
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import deliver
 from workers.dispatch.scheduler import EXPIRE
 from workers.erp.http import HttpErp
-from workers.erp.port import Capabilities, Kind, Outcome, Page
+from workers.erp.port import Capabilities, Kind, Listing, Outcome
 from workers.erp.sim import Dial, Simulator, read_effects
 from workers.proof.audit import audit
 from workers.reconcile import compare as reconciling
@@ -36,7 +36,7 @@ from workers.reconcile.compare import Overtaken, reconcile
 from workers.reconcile.foreign import CANNOT, WHOLE
 from workers.reconcile.patience import OutOfReach, Patience
 from workers.reconcile.resend import preview, resend
-from workers.reconcile.runs import Run, begin, findings, newest, read
+from workers.reconcile.runs import Reconciliation, begin, findings, newest, read
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -58,14 +58,16 @@ class Site(Bench):
             await self.sql('UPDATE backends SET "window" = 2000')
             assert await deliver(self.desk(self.erp), due) == len(due)  # type: ignore[arg-type]
 
-    async def reconcile(self, erp: Any = None, run: Run | None = None, silence: float = 0.0) -> Run:
+    async def reconcile(
+        self, erp: Any = None, run: Reconciliation | None = None, silence: float = 0.0
+    ) -> Reconciliation:
         run = run or await begin(self.engine, "erp", LONG_AGO, None)
         return await reconcile(self.engine, erp or self.erp, run, Patience(silence, 20.0), lambda *_: None)
 
-    async def found(self, run: Run, kind: Difference) -> set[UUID]:
+    async def found(self, run: Reconciliation, kind: Difference) -> set[UUID]:
         return {row["id"] for row in await findings(self.engine, run.id, 100_000) if row["kind"] == kind}
 
-    async def resend(self, run: Run) -> int:
+    async def resend(self, run: Reconciliation) -> int:
         return await resend(self.engine, run, "restored from a backup", lambda done: None)
 
     def forget(self, last: float) -> set[UUID]:
@@ -104,7 +106,7 @@ def on_site(settings: Settings, tmp_path: Path) -> OnSite:
     return run
 
 
-def counts(run: Run) -> dict[str, int]:
+def counts(run: Reconciliation) -> dict[str, int]:
     names = ("present", "altered", "missing", "unknown", "moved", "foreign")
     return {name: getattr(run, name) for name in names if getattr(run, name)}
 
@@ -113,7 +115,7 @@ def test_all_that_is_as_acknowledged_leaves_only_a_count(on_site: OnSite) -> Non
     async def work(site: Site) -> None:
         await site.delivered(60)
         run = await site.reconcile()
-        assert (counts(run), run.state, run.listing, run.sound) == ({"present": 60}, Stage.DONE, WHOLE, True)
+        assert (counts(run), run.state, run.listing, run.sound) == ({"present": 60}, ReconcileStage.DONE, WHOLE, True)
         assert await findings(site.engine, run.id, 10) == []
         assert (await newest(site.engine, backend="erp", limit=5)) == [run]
 
@@ -141,7 +143,7 @@ def test_what_was_forgotten_is_found_sent_again_and_there_once(on_site: OnSite) 
         assert site.effects() == Counter(ids)
         assert site.sim.conduct.book.repeats == 0
         after = await read(site.engine, run.id)
-        assert (after.state, after.resent, after.sound) == (Stage.RESENT, 24, True)
+        assert (after.state, after.resent, after.sound) == (ReconcileStage.RESENT, 24, True)
         again = await site.reconcile()
         assert (counts(again), again.sound) == ({"present": 80}, True), "compared with the newest receipt"
         acts = await site.run(text("SELECT act, reason, detail FROM operations ORDER BY id"))
@@ -422,19 +424,19 @@ def test_a_list_that_breaks_off_is_said_and_a_resumed_one_counts_nothing_twice(o
         async def find(self, ids: list[UUID], *, budget: float) -> dict[UUID, Outcome]:
             return await self._erp.find(ids, budget=budget)
 
-        async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Page:
+        async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Listing:
             page = await self._erp.list(since, until, after=after, budget=budget)
             half = len(page.orders) // 2
             if not self.broken:
                 return page
-            return Page(failed=UNREACHED) if after else Page(page.orders[:half], "half")
+            return Listing(failed=UNREACHED) if after else Listing(page.orders[:half], "half")
 
     async def work(site: Site) -> None:
         for _ in range(4):
             await _command(site, "/_plant", {})
         erp = Breaking(site.erp)
         run = await site.reconcile(erp)
-        assert (run.foreign, run.listing, run.state) == (2, UNREACHED.detail, Stage.DONE)
+        assert (run.foreign, run.listing, run.state) == (2, UNREACHED.detail, ReconcileStage.DONE)
         await site.sql("UPDATE reconciliations SET state = 'running'")
         erp.broken = False
         assert (await site.reconcile(erp, run)).foreign == 4
@@ -477,7 +479,7 @@ def test_a_run_that_dies_anywhere_is_resumed_and_ends_the_same(
             deaths.pop(0)
             raise Died
 
-    async def keep_or_die(*arguments: Any) -> Run:
+    async def keep_or_die(*arguments: Any) -> Reconciliation:
         here("before")
         run = await keep(*arguments)
         here("after")
@@ -488,7 +490,7 @@ def test_a_run_that_dies_anywhere_is_resumed_and_ends_the_same(
         await site.delivered(24)
         lost = site.forget(0.5)
         run, erp = await begin(site.engine, "erp", LONG_AGO, None), Answering(site.erp, lambda *_: here("asking"))
-        while run.state != Stage.DONE:
+        while run.state != ReconcileStage.DONE:
             with suppress(Died):
                 await site.reconcile(erp, run)
             run = await read(site.engine, run.id)

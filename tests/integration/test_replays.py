@@ -26,7 +26,7 @@ from workers.erp.port import Kind
 from workers.operations import REGISTER
 from workers.replay import commands
 from workers.replay.choice import Choice
-from workers.replay.controller import Standing, steer
+from workers.replay.controller import PaceLimits, steer
 
 __all__ = ["on_bench"]
 
@@ -40,7 +40,7 @@ class Recovery:
     def __init__(self, bench: Bench) -> None:
         self.bench, self.erp = bench, Scripted(always(Kind.ACCEPTED))
 
-    async def steer(self) -> Standing:
+    async def steer(self) -> PaceLimits:
         async with self.bench.engine.connect() as connection:
             return await steer(connection, self.bench.settings)
 

@@ -24,7 +24,7 @@ from tests.integration.test_delivery import Bench, Kind, Scripted, always
 from tests.waiting import auntil
 from workers import operations
 from workers.cli.commands.trust.seal import sealed
-from workers.cli.failure import Failure
+from workers.cli.failure import CommandFailed
 from workers.delivery.deliver import deliver
 from workers.proof.anchor import place_of
 from workers.proof.audit import Proof, prove
@@ -270,7 +270,7 @@ def test_garbage_in_the_anchor_or_in_the_last_seal_stops_neither_audit_nor_worke
         await as_superuser(bench, "UPDATE seals SET tables = '7' WHERE block = 2")
         assert (await proof(bench)).faults == ["block 2: the seal itself was altered"]
         await bench.accept(1)
-        with pytest.raises(Failure, match="block 2 cannot be read"):
+        with pytest.raises(CommandFailed, match="block 2 cannot be read"):
             await seal(bench)
 
     on_bench(sealing, work)

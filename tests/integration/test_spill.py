@@ -22,7 +22,7 @@ from orders.errors import Conflict, JournalDown, KeyReused, NotFound
 from orders.intake.entries import Accepted
 from orders.intake.group_commit import Intake
 from orders.intake.routing import always
-from orders.intake.spill import Seal, SpillDown
+from orders.intake.spill import SpillDown, SpillSigner
 from orders.intake.store_switch import Mode
 from orders.journal import connect
 from orders.queries import orders as order_queries
@@ -32,8 +32,8 @@ from workers.intake.spill_drain import readmit, unspill
 from workers.intake.spill_store import NOTES, RECORDS, RedisSpill
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
-KEY = Seal.of(SecretStr("a key that is shared"))
-OTHER = Seal.of(SecretStr("another key, of nobody"))
+KEY = SpillSigner.of(SecretStr("a key that is shared"))
+OTHER = SpillSigner.of(SecretStr("another key, of nobody"))
 
 Work = Callable[[Intake, RedisSpill], Awaitable[Any]]
 
@@ -60,7 +60,9 @@ def without_journal(redis_url: str, work: Work, *, journal: str = NOWHERE) -> An
     return asyncio.run(run())
 
 
-def unspilled(database_url: str, redis_url: str, work: Callable[[AsyncEngine], Awaitable[Any]], key: Seal = KEY) -> Any:
+def unspilled(
+    database_url: str, redis_url: str, work: Callable[[AsyncEngine], Awaitable[Any]], key: SpillSigner = KEY
+) -> Any:
     async def run() -> Any:
         engine, store = connect(database_url), RedisSpill(redis_url)
         try:
@@ -348,7 +350,7 @@ def test_a_key_that_was_renewed_still_reads_what_the_old_one_signed(database_url
         return [row["reference"] for row in await order_queries.page(engine)]
 
     without_journal(redis_url, take)
-    both = Seal.of(SecretStr("a new key, of this year,a key that is shared"))
+    both = SpillSigner.of(SecretStr("a new key, of this year,a key that is shared"))
     assert unspilled(database_url, redis_url, read, key=both) == ["OLD KEY"]
 
 

@@ -22,16 +22,16 @@ from tests.integration.test_delivery import Bench, Scripted, always, named, on_b
 from tests.integration.test_erp_failures import tls
 from tests.waiting import auntil
 from workers.delivery.claim import Claim, claim
-from workers.delivery.deliver import Desk, deliver
+from workers.delivery.deliver import WorkerResources, deliver
 from workers.delivery.poll import poll
 from workers.delivery.settle import Result, settle
 from workers.erp.http import HttpErp
-from workers.erp.port import Evidence, Kind, Outcome, Receipt, ReceiptLine
+from workers.erp.port import ErpReceipt, ErpReceiptLine, Evidence, Kind, Outcome
 from workers.erp.sim import Dial, Simulator
 from workers.erp.sim.telling import Signer
 from workers.trust import barrier as gates
-from workers.trust.barrier import ProcessGate, halted
-from workers.trust.key_cache import Ring
+from workers.trust.barrier import ProcessBarrier, halted
+from workers.trust.key_cache import ReceiptKeyCache
 from workers.trust.quarantine import quarantine, release
 
 __all__ = ["on_bench"]
@@ -45,7 +45,7 @@ def told(kind: Kind, order_id: UUID, after: float = 0.0, **more: Any) -> Outcome
     ended = datetime.now(UTC) + timedelta(seconds=after)
     receipt = None
     if kind is Kind.ACCEPTED:
-        receipt = named(Receipt("", None, (ReceiptLine(1, PRODUCT, 1),)), order_id)
+        receipt = named(ErpReceipt("", None, (ErpReceiptLine(1, PRODUCT, 1),)), order_id)
     return replace(Outcome(kind, f"{kind}!", 200, receipt, started=ended, ended=ended, answer=b"{}"), **more)
 
 
@@ -188,7 +188,7 @@ def test_a_poll_that_is_answered_with_a_lie_latches(on_bench: OnBench) -> None:
 @pytest.mark.parametrize("how", ["later", "at once", "in one batch"])
 def test_a_reference_of_another_order_latches(on_bench: OnBench, how: str) -> None:
     async def work(bench: Bench) -> None:
-        same = Receipt("SAME", None, (ReceiptLine(1, PRODUCT, 1),))
+        same = ErpReceipt("SAME", None, (ErpReceiptLine(1, PRODUCT, 1),))
         if how == "in one batch":
             batches = [await claimed(bench, 2)]
         else:
@@ -209,7 +209,7 @@ def test_a_reference_of_another_order_latches(on_bench: OnBench, how: str) -> No
 def test_a_reference_that_is_void_or_may_be_reused_is_no_evidence(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         first, second, third = [await claimed(bench, 1) for _ in range(3)]
-        one = Receipt("ONE", None, (ReceiptLine(1, PRODUCT, 1),))
+        one = ErpReceipt("ONE", None, (ErpReceiptLine(1, PRODUCT, 1),))
         await settled(bench, first, [told(Kind.ACCEPTED, first.orders[0].id, receipt=one)])
         await bench.sql("UPDATE deliveries SET state = 'accepted' WHERE state = 'delivered'")  # it is sent again
         await settled(bench, second, [told(Kind.ACCEPTED, second.orders[0].id, receipt=one)])
@@ -250,8 +250,10 @@ def test_another_certificate_latches_before_anything_is_sent(on_bench: OnBench, 
         await bench.accept(20)
         async with tls(tmp_path) as (url, _, received):
             pinned = bench.settings.model_copy(update={"erp_url": url, "erp_pin": "f" * 64})
-            erp = HttpErp(pinned, Ring(bench.engine, "erp"), ProcessGate(pinned.need("database_url"), "erp"))
-            await deliver(Desk(bench.engine, erp, pinned, "w"), await bench.dispatch())
+            erp = HttpErp(
+                pinned, ReceiptKeyCache(bench.engine, "erp"), ProcessBarrier(pinned.need("database_url"), "erp")
+            )
+            await deliver(WorkerResources(bench.engine, erp, pinned, "w"), await bench.dispatch())
             await erp.close()
         assert received == []
         assert (await bench.standing())["held_why"].startswith("wrong_certificate")
@@ -265,10 +267,10 @@ def test_while_the_journal_cannot_be_asked_for_the_gate_nothing_is_sent_and_noth
     async def work(bench: Bench) -> None:
         async with Simulator("127.0.0.1", 0, bench.settings.data_dir / "erp.jsonl", Dial()) as sim:
             bench.settings = bench.settings.model_copy(update={"erp_url": sim.url})
-            erp = HttpErp(bench.settings, None, ProcessGate("postgresql://127.0.0.1:1/nowhere", "erp"))
+            erp = HttpErp(bench.settings, None, ProcessBarrier("postgresql://127.0.0.1:1/nowhere", "erp"))
             (order_id,) = await bench.accept()
             began = datetime.now(UTC)
-            await deliver(Desk(bench.engine, erp, bench.settings, "w"), await bench.dispatch())
+            await deliver(WorkerResources(bench.engine, erp, bench.settings, "w"), await bench.dispatch())
             assert sim.conduct.book.ids == []
         life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["attempts"], life["history"]) == ("accepted", 0, [])
@@ -280,7 +282,7 @@ def test_while_the_journal_cannot_be_asked_for_the_gate_nothing_is_sent_and_noth
 def test_a_gate_is_shut_everywhere_before_a_quarantine_is_committed(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         url = bench.settings.need("database_url")
-        ours, theirs, another = (ProcessGate(url, name) for name in ("erp", "erp", "fallback"))
+        ours, theirs, another = (ProcessBarrier(url, name) for name in ("erp", "erp", "fallback"))
         await bench.dispatch()  # registers the backend
         assert [await each.open() for each in (ours, theirs, another)] == [True] * 3
         async with halted(bench.engine, "erp") as connection:
@@ -303,7 +305,7 @@ def test_a_process_that_was_frozen_sends_nothing_before_it_has_asked(
 ) -> None:
     async def work(bench: Bench) -> None:
         await bench.dispatch()
-        gate = ProcessGate(bench.settings.need("database_url"), "erp")
+        gate = ProcessBarrier(bench.settings.need("database_url"), "erp")
         assert await gate.open()
         began = time.monotonic()
         await auntil(lambda: gate._beaten > began + gates.BEAT, what="it beats on")
@@ -340,10 +342,10 @@ def test_a_quarantine_stops_the_rest_of_a_batch_that_is_under_way(on_bench: OnBe
         file = settings.data_dir / "erp.jsonl"
         async with Simulator("127.0.0.1", 0, file, Dial(latency_ms=100)) as sim:
             bench.settings = slow.model_copy(update={"erp_url": sim.url})
-            gate = ProcessGate(settings.need("database_url"), "erp")
-            erp = HttpErp(bench.settings, Ring(bench.engine, "erp"), gate)
+            gate = ProcessBarrier(settings.need("database_url"), "erp")
+            erp = HttpErp(bench.settings, ReceiptKeyCache(bench.engine, "erp"), gate)
             await bench.accept(40)
-            desk = Desk(bench.engine, erp, bench.settings, "w")
+            desk = WorkerResources(bench.engine, erp, bench.settings, "w")
             delivering = asyncio.create_task(deliver(desk, await bench.dispatch()))
             await auntil(lambda: len(sim.conduct.book.ids) >= 4)
             await quarantine(bench.engine, bench.settings, "erp", "an intrusion")
@@ -364,7 +366,7 @@ def test_keys_are_rotated_and_revoked_without_a_restart(on_bench: OnBench, setti
         old, new = (Signer(Ed25519PrivateKey.generate(), name) for name in ("old", "new"))
         public = {signer.key_id: signer.private.public_key().public_bytes_raw() for signer in (old, new)}
         await receipt_keys.add(bench.engine, "erp", public["old"], "old")
-        ring = Ring(bench.engine, "erp")
+        ring = ReceiptKeyCache(bench.engine, "erp")
 
         async def delivered_by(signer: Signer) -> dict[str, Any]:
             file = settings.data_dir / "erp.jsonl"  # one ERP, whoever signs
@@ -372,7 +374,7 @@ def test_keys_are_rotated_and_revoked_without_a_restart(on_bench: OnBench, setti
                 bench.settings = settings.model_copy(update={"erp_url": sim.url, "receipts": "require"})
                 erp = HttpErp(bench.settings, ring)
                 (order_id,) = await bench.accept()
-                await deliver(Desk(bench.engine, erp, bench.settings, "w"), await bench.dispatch())
+                await deliver(WorkerResources(bench.engine, erp, bench.settings, "w"), await bench.dispatch())
                 await erp.close()
             return await order_queries.order(bench.engine, order_id)
 

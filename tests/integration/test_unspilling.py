@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from orders.intake.group_commit import Intake
-from orders.intake.spill import Seal
+from orders.intake.spill import SpillSigner
 from orders.journal import connect
 from tests.integration.test_dispatcher import accept, depth, dispatching, on_journal
 from tests.integration.test_intake import order
@@ -29,7 +29,9 @@ def shared(settings: Settings) -> Settings:
 def spill(settings: Settings, *references: str) -> list[UUID]:
     async def run() -> list[UUID]:
         engine = connect(NOWHERE)
-        intake = Intake(engine, settings.backend, spill=(RedisSpill(settings.need("redis_url")), Seal.of(SECRET)))
+        intake = Intake(
+            engine, settings.backend, spill=(RedisSpill(settings.need("redis_url")), SpillSigner.of(SECRET))
+        )
         ids = [(await intake.accept(order(reference), "front")).id for reference in references]
         await intake.close()
         await engine.dispose()

@@ -33,7 +33,7 @@ from workers.queue.app import create_app
 from workers.queue.publisher import Publisher
 from workers.webhooks import outbox
 from workers.webhooks.retry_policy import Answer
-from workers.webhooks.sender import MOST_BYTES, Teller
+from workers.webhooks.sender import MOST_BYTES, Sender
 
 MEDICINE = "3400937318044"
 OK = response(204)
@@ -130,7 +130,7 @@ class Bench:
     async def tell(self) -> int:
         """One round, as dispatcher and worker make it; returns how many notices were taken."""
         ids = await self.take()
-        teller = Teller(self.settings)
+        teller = Sender(self.settings)
         await teller.begin(self.engine, ids)
         await teller.finish()
         return len(ids)
@@ -398,7 +398,7 @@ def test_a_receiver_that_hangs_delays_nobody_else(on_bench: OnBench) -> None:
         async with bench.receiver("slow", hanging=True) as slow, bench.receiver("quick") as quick:
             await bench.delivered(50, "slow")
             ids = await bench.delivered(50, "quick")
-            teller = Teller(bench.settings)
+            teller = Sender(bench.settings)
             await teller.begin(bench.engine, await bench.take())
 
             async def quick_settled() -> bool:

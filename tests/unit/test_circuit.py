@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from workers.delivery.backend_state import Circuit, Tally
+from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.circuit_breaker import advance, pause
 
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
@@ -18,11 +18,11 @@ OPEN = replace(CLOSED, circuit="open", window=1, trips=1, changed_at=NOW, probe_
 HALF_OPEN = replace(OPEN, circuit="half_open", changed_at=NOW)
 
 
-def met(answered: int = 0, failed: int = 0, throttled: int = 0, *, ago: float = 0.0, **more: object) -> Tally:
-    return Tally(answered, failed, throttled, NOW + timedelta(seconds=1 - ago), 0.0, **more)  # type: ignore[arg-type]
+def met(answered: int = 0, failed: int = 0, throttled: int = 0, *, ago: float = 0.0, **more: object) -> BatchCounts:
+    return BatchCounts(answered, failed, throttled, NOW + timedelta(seconds=1 - ago), 0.0, **more)  # type: ignore[arg-type]
 
 
-def step(was: Circuit, tally: Tally) -> Circuit:
+def step(was: Circuit, tally: BatchCounts) -> Circuit:
     return advance(was, tally, SETTINGS, NOW + timedelta(seconds=2))
 
 
@@ -99,7 +99,7 @@ tallies = st.builds(
 
 
 @given(st.lists(tallies, max_size=30))
-def test_whatever_happens_the_window_stays_within_its_bounds(history: list[Tally]) -> None:
+def test_whatever_happens_the_window_stays_within_its_bounds(history: list[BatchCounts]) -> None:
     was = CLOSED
     for tally in history:
         was = step(was, tally)

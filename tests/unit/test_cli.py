@@ -21,7 +21,7 @@ from orders.rules.catalogue import BadList
 from tests.cli import CommandLine
 from workers.cli import show, submit_file
 from workers.cli.app import app
-from workers.cli.failure import BAD, UNABLE, Failure, explain
+from workers.cli.failure import BAD, UNABLE, CommandFailed, explain
 from workers.cli.submit_file import lines_of
 from workers.dispatch.blocked import hindrance
 from workers.erp.sim import Dial
@@ -173,7 +173,7 @@ def test_a_data_directory_offers_what_runs_there(relais: CommandLine, tmp_path: 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (Failure("no", BAD), BAD),
+        (CommandFailed("no", BAD), BAD),
         (NotFound("no order"), BAD),
         (JournalDown("gone"), UNABLE),
         (Malformed([Fault("name", None, "bad")]), UNABLE),

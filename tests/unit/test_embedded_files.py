@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from config.embedded import files, ports
-from config.embedded.holding import RUN, Held, Holding
+from config.embedded.holding import RUN, AlreadyHeld, Holding
 from config.embedded.marks import Mark, creation
 from config.embedded.ports import choose, is_free
 from config.embedded.process import ROOT
@@ -96,7 +96,7 @@ def test_a_directory_is_held_by_one_process_and_freed_by_its_death(tmp_path: Pat
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(Held, match=f"in use by process {holder.pid}, started 20"):
+        with pytest.raises(AlreadyHeld, match=f"in use by process {holder.pid}, started 20"):
             Holding(tmp_path).take()
         holder.kill()
     holding = Holding(tmp_path)

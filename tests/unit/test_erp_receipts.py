@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from workers.erp.failures import Met, Unfit
-from workers.erp.port import Kind, Outcome, ReceiptLine, Submission
+from workers.erp.port import ErpReceiptLine, Kind, Outcome, Submission
 from workers.erp.receipts import read_found, read_pending, read_receipt, read_refusal
 
 BODY = b'{"lines":[{"product":"3400937318044","quantity":2},{"product":"3400938615470","quantity":5}]}'
@@ -42,8 +42,8 @@ def test_a_good_receipt_is_read_with_its_shortages() -> None:
     receipt = read_receipt(changed(lambda r: r.update(signature="c2ln", more={"not": "asked for"})), ORDER)
     assert (receipt.reference, receipt.digest, receipt.signature) == ("E-1", ORDER.digest, "c2ln")
     assert receipt.lines == (
-        ReceiptLine(1, "3400937318044", 2),
-        ReceiptLine(2, "3400938615470", 3, "rupture : réassort jeudi"),
+        ErpReceiptLine(1, "3400937318044", 2),
+        ErpReceiptLine(2, "3400938615470", 3, "rupture : réassort jeudi"),
     )
 
 

@@ -7,14 +7,14 @@ import pytest
 from config.settings import Settings
 from orders.states import Reason, State
 from workers.delivery.circuit_breaker import pause
-from workers.delivery.retry_policy import ANSWERED, FAILED, Fate, backoff, decide
+from workers.delivery.retry_policy import ANSWERED, FAILED, Disposition, backoff, decide
 from workers.erp.port import Kind, Outcome
 
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
 SETTINGS = Settings(_env_file=None, max_attempts=8)
 
 
-def fate(kind: Kind, attempts: int = 1, *, charged: bool = True, trips: int = 0, **more: object) -> Fate:
+def fate(kind: Kind, attempts: int = 1, *, charged: bool = True, trips: int = 0, **more: object) -> Disposition:
     outcome = Outcome(kind, "why", **more)  # type: ignore[arg-type]
     return decide(outcome, attempts, charged=charged, trips=trips, settings=SETTINGS, now=NOW)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from workers.cli.commands.recovery.forecast import moment, sentence
 from workers.forecast.arrivals import DAYS, HOUR, RECENT, WEEK, WEEKS, Arrivals, learn, steady, steps, stretch
-from workers.forecast.pace import BIN, Bin, Pace, busy, measured, unseen
+from workers.forecast.pace import BIN, Pace, PaceSample, busy, measured, unseen
 from workers.forecast.queries import _back
 from workers.forecast.simulation import Round, Situation, Start, ends, late, paces
 
@@ -177,8 +177,8 @@ def test_the_level_of_the_last_hours_is_half_believed() -> None:
 # The pace.
 
 
-def bins(*orders: int, waited: float = 1.0, began: int = 0) -> dict[int, Bin]:
-    return {began + number: Bin(count, int(count * waited)) for number, count in enumerate(orders) if count}
+def bins(*orders: int, waited: float = 1.0, began: int = 0) -> dict[int, PaceSample]:
+    return {began + number: PaceSample(count, int(count * waited)) for number, count in enumerate(orders) if count}
 
 
 def test_only_busy_times_tell_the_pace() -> None:
@@ -199,8 +199,8 @@ def test_the_ramp_and_broken_samples_at_the_ends_do_not_count() -> None:
     settled_whole = measured(bins(100, *[0, 0, 0, 0, 100] * 3))
     assert settled_whole is not None
     assert settled_whole.middle == 20, "what is settled at once belongs to the silence before it"
-    assert busy({0: Bin(5, 5)}, BIN) == []
-    assert measured({0: Bin(5, 5)}) is None
+    assert busy({0: PaceSample(5, 5)}, BIN) == []
+    assert measured({0: PaceSample(5, 5)}) is None
 
 
 def test_samples_that_differ_make_the_pace_unsure_and_a_long_drain_evens_them_out() -> None:
@@ -238,7 +238,7 @@ def drain(seed: int, *, memory: float, samples: int) -> tuple[float, float, floa
         return came
 
     backlog = int(20_000 * math.exp(chance.uniform(-1.5, 0.7)))
-    pace = measured({5 * number: Bin(orders := round(taken(5.0)), orders) for number in range(samples)})
+    pace = measured({5 * number: PaceSample(orders := round(taken(5.0)), orders) for number in range(samples)})
     assert pace is not None
     found = ends(Situation(backlog, learn([week() for _ in range(6)], ENDS, WEEKS), pace, NOW))
     return found.p5, found.p95, _happened(float(backlog), list(accumulate(week())), taken)

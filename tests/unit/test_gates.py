@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.dispatch.token_bucket import Bucket
-from workers.replay.gates import BRISK, PART, STAGES, Figures, Gates, after, before, failing, named, passed
+from workers.replay.gates import BRISK, PART, STAGES, AttemptCounts, Gates, after, before, failing, named, passed
 
 GATES = Gates(errors=0.02, slower=4.0, signed=False)
 
@@ -14,42 +14,42 @@ def test_stages_follow_each_other_and_the_ramp_is_the_last() -> None:
     assert [after(stage) for stage in STAGES] == [10, 100, 0, 0]
     assert [before(stage) for stage in STAGES] == [None, 1, 10, 100]
     assert (named(10), named(0)) == ("stage 10", "the ramp")
-    assert passed(10, Figures(settled=10))
-    assert not passed(10, Figures(settled=9))
-    assert not passed(0, Figures(settled=1000))
+    assert passed(10, AttemptCounts(settled=10))
+    assert not passed(10, AttemptCounts(settled=9))
+    assert not passed(0, AttemptCounts(settled=1000))
 
 
 @pytest.mark.parametrize(
     ("stage", "found", "holds"),
     [
-        (1, Figures(answered=1, delivered=1), False),
-        (1, Figures(failed=1), True),
-        (10, Figures(answered=9, failed=1), True),
-        (100, Figures(answered=98, failed=2), False),
-        (100, Figures(answered=10, failed=3), True),
-        (0, Figures(answered=400, failed=100, bad=2), False),
-        (0, Figures(answered=400, failed=100, bad=3), True),
-        (1, Figures(answered=1, refused=1), False),
-        (10, Figures(answered=2, refused=2), True),
-        (10, Figures(answered=1, delivered=1, unreceipted=1), True),
-        (10, Figures(answered=1, delivered=1, unsigned=1), False),
+        (1, AttemptCounts(answered=1, delivered=1), False),
+        (1, AttemptCounts(failed=1), True),
+        (10, AttemptCounts(answered=9, failed=1), True),
+        (100, AttemptCounts(answered=98, failed=2), False),
+        (100, AttemptCounts(answered=10, failed=3), True),
+        (0, AttemptCounts(answered=400, failed=100, bad=2), False),
+        (0, AttemptCounts(answered=400, failed=100, bad=3), True),
+        (1, AttemptCounts(answered=1, refused=1), False),
+        (10, AttemptCounts(answered=2, refused=2), True),
+        (10, AttemptCounts(answered=1, delivered=1, unreceipted=1), True),
+        (10, AttemptCounts(answered=1, delivered=1, unsigned=1), False),
     ],
 )
-def test_a_gate_fails_as_soon_as_the_stage_cannot_pass(stage: int, found: Figures, holds: bool) -> None:
+def test_a_gate_fails_as_soon_as_the_stage_cannot_pass(stage: int, found: AttemptCounts, holds: bool) -> None:
     assert (failing(stage, found, GATES) is not None) == holds
 
 
 def test_norms_are_the_backend_s_own() -> None:
-    slow = Figures(answered=10, slow=3.0)
+    slow = AttemptCounts(answered=10, slow=3.0)
     assert failing(10, slow, GATES) is None, "no norm, no gate"
     assert "3.00 s, 0.80 s is allowed" in str(failing(10, slow, Gates(0.02, 4.0, False, latency=0.2)))
     assert failing(10, slow, Gates(0.02, 4.0, False, latency=1.0)) is None
-    assert failing(10, Figures(answered=10, slow=BRISK), Gates(0.02, 4.0, False, latency=0.001)) is None
-    assert failing(0, Figures(answered=PART[0] - 1, slow=9.0), Gates(0.02, 4.0, False, latency=0.1)) is None
-    often = Figures(answered=100, refused=12)
+    assert failing(10, AttemptCounts(answered=10, slow=BRISK), Gates(0.02, 4.0, False, latency=0.001)) is None
+    assert failing(0, AttemptCounts(answered=PART[0] - 1, slow=9.0), Gates(0.02, 4.0, False, latency=0.1)) is None
+    often = AttemptCounts(answered=100, refused=12)
     assert failing(100, often, GATES) is not None
     assert failing(100, often, Gates(0.02, 4.0, False, refusing=0.05)) is None
-    unsigned = Figures(answered=1, delivered=1, unsigned=1)
+    unsigned = AttemptCounts(answered=1, delivered=1, unsigned=1)
     assert "verified" in str(failing(1, unsigned, Gates(0.02, 4.0, True)))
 
 

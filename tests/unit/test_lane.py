@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from workers.queue.bulkhead import MOST, Lane
+from workers.queue.bulkhead import MOST, Bulkhead
 
 
 class Works:
     """Works that end when they are told to."""
 
     def __init__(self, room: int) -> None:
-        self.lane, self.begun = Lane(room), list[str]()
+        self.lane, self.begun = Bulkhead(room), list[str]()
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -61,7 +61,7 @@ def test_small_batches_run_side_by_side_and_a_large_one_alone_and_in_order() -> 
 
 def test_what_fails_makes_room_and_is_said() -> None:
     async def run() -> None:
-        lane = Lane(1)
+        lane = Bulkhead(1)
 
         async def fail() -> None:
             raise ValueError("no")

@@ -6,18 +6,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from workers.delivery.backend_state import Tally
-from workers.delivery.baseline import Norm, learn, tail
+from workers.delivery.backend_state import BatchCounts
+from workers.delivery.baseline import Baseline, learn, tail
 
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
 
 
-def batch(answered: int, refused: int = 0, **more: object) -> Tally:
-    return replace(Tally(answered, 0, 0, NOW, 0.0, refused=refused, seconds=0.1), **more)  # type: ignore[arg-type]
+def batch(answered: int, refused: int = 0, **more: object) -> BatchCounts:
+    return replace(BatchCounts(answered, 0, 0, NOW, 0.0, refused=refused, seconds=0.1), **more)  # type: ignore[arg-type]
 
 
-def after(*batches: Tally, was: Norm | None = None, closed: bool = True) -> tuple[Norm, list[str]]:
-    norm, found = was or Norm(), []
+def after(*batches: BatchCounts, was: Baseline | None = None, closed: bool = True) -> tuple[Baseline, list[str]]:
+    norm, found = was or Baseline(), []
     for each in batches:
         norm, odd = learn(norm, each, closed=closed)
         found += [odd] if odd else []

@@ -20,9 +20,9 @@ from orders.pharmaml.messages import (
     Content,
     Envelope,
     EnvelopeErreur,
+    EnvelopeHead,
     Erreur,
-    Head,
-    Line,
+    LigneCommande,
     Nature,
     NotUnderstood,
     Partner,
@@ -32,14 +32,14 @@ from orders.pharmaml.messages import (
     Statut,
 )
 
-HEAD = Head(
+HEAD = EnvelopeHead(
     Nature.REQ_EMISSION,
     Partner("OF", "00", "990000002", "Pharmacie é"),
     Partner("RE", "12", "04", "R"),
     "M1",
     date=datetime(2026, 1, 5, 12, 30),
 )
-ORDER = Commande("990000002", ("12", "04"), "CMD-1", (Line(1, Codification.EAN13, "3400937318044", 2),))
+ORDER = Commande("990000002", ("12", "04"), "CMD-1", (LigneCommande(1, Codification.EAN13, "3400937318044", 2),))
 RAW = encode(Envelope(HEAD, ORDER), "UTF-8")
 
 XML_TEXT = st.characters(
@@ -53,7 +53,7 @@ NUMBER = st.integers(1, 999_999_999)
 CODIFICATION = st.sampled_from(Codification)
 PARTNER = st.builds(Partner, st.sampled_from(["OF", "RE"]), SHORT, WORD, TEXT)
 HEADS = st.builds(
-    Head,
+    EnvelopeHead,
     st.sampled_from(Nature),
     PARTNER,
     PARTNER,
@@ -66,7 +66,7 @@ HEADS = st.builds(
 )
 OPTIONAL = st.none() | TEXT
 LINE = st.builds(
-    Line, NUMBER, CODIFICATION, WORD, NUMBER, OPTIONAL, OPTIONAL, st.booleans(), st.booleans(), st.booleans()
+    LigneCommande, NUMBER, CODIFICATION, WORD, NUMBER, OPTIONAL, OPTIONAL, st.booleans(), st.booleans(), st.booleans()
 )
 REPLY_LINE = st.builds(
     ReplyLine,
@@ -284,6 +284,6 @@ def test_dates_decide_nothing_and_one_that_makes_no_sense_is_none() -> None:
 
 
 def test_a_long_order_is_read_whole() -> None:
-    lines = tuple(Line(number, Codification.CIP39, "3731804", 1) for number in range(1, 4_001))
+    lines = tuple(LigneCommande(number, Codification.CIP39, "3731804", 1) for number in range(1, 4_001))
     envelope = Envelope(HEAD, Commande("990000002", ("12", "04"), "C", lines, date(2026, 1, 6)))
     assert decode(encode(envelope, "ISO-8859-1"), "ISO-8859-1") == envelope

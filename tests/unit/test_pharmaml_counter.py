@@ -28,9 +28,9 @@ from orders.pharmaml.messages import (
     Content,
     Envelope,
     EnvelopeErreur,
+    EnvelopeHead,
     Erreur,
-    Head,
-    Line,
+    LigneCommande,
     Nature,
     NotUnderstood,
     Partner,
@@ -47,12 +47,14 @@ from orders.states import State
 P = "990000002"
 ID = UUID("01a1b2c3-d4e5-7f60-8a9b-0c1d2e3f4a5b")
 ATENOLOL, INDAPAMIDE = "3400937318044", "3400938615470"
-HEAD = Head(Nature.REQ_EMISSION, Partner("OF", "00", P, "Pharmacie é"), Partner("RE", "12", "04", "Répartiteur"), "M1")
+HEAD = EnvelopeHead(
+    Nature.REQ_EMISSION, Partner("OF", "00", P, "Pharmacie é"), Partner("RE", "12", "04", "Répartiteur"), "M1"
+)
 FETCH = replace(HEAD, nature=Nature.REQ_RECEPTION, reference="V1")
-LINE = Line(1, Codification.EAN13, ATENOLOL, 2)
+LINE = LigneCommande(1, Codification.EAN13, ATENOLOL, 2)
 
 
-def commande(*lines: Line, **more: Any) -> Commande:
+def commande(*lines: LigneCommande, **more: Any) -> Commande:
     return Commande(**{"client": P, "company": ("12", "04"), "reference": "C1", "lines": lines or (LINE,), **more})
 
 
@@ -87,7 +89,7 @@ class Asked:
         return Counter(**{**given, "now": lambda: datetime(2026, 1, 5, 12, 30, 1, 7, UTC), **more})
 
 
-def ask(asked: Asked, content: Content, head: Head = HEAD, encoding: str = "UTF-8", **more: Any) -> Envelope:
+def ask(asked: Asked, content: Content, head: EnvelopeHead = HEAD, encoding: str = "UTF-8", **more: Any) -> Envelope:
     raw = encode(Envelope(head, content), encoding)
     body, media_type = asyncio.run(answer(raw, asked.counter(**more)))
     assert media_type == f"text/xml; charset={encoding}"
@@ -151,7 +153,9 @@ def refusal(reply: Envelope) -> tuple[int, str]:
         (commande(replace(LINE, code="3000000263068")), HEAD, Statut.MESSAGE, "3400 ou 3401"),
     ],
 )
-def test_what_is_not_taken_is_answered_in_words(content: Content, head: Head, status: Statut, words: str) -> None:
+def test_what_is_not_taken_is_answered_in_words(
+    content: Content, head: EnvelopeHead, status: Statut, words: str
+) -> None:
     asked = Asked()
     found, detail = refusal(ask(asked, content, head))
     assert (found, words in detail) == (status, True), detail
@@ -190,9 +194,9 @@ def test_lines_of_one_product_become_one_and_are_told_apart_in_the_reply() -> No
     order, origin = to_order(
         HEAD,
         commande(
-            Line(10, Codification.CIP39, "3731804", 2),
-            Line(20, Codification.EAN13, INDAPAMIDE, 5),
-            Line(30, Codification.EAN13, ATENOLOL, 3),
+            LigneCommande(10, Codification.CIP39, "3731804", 2),
+            LigneCommande(20, Codification.EAN13, INDAPAMIDE, 5),
+            LigneCommande(30, Codification.EAN13, ATENOLOL, 3),
         ),
     )
     assert [(line.product, line.quantity) for line in order.lines] == [(ATENOLOL, 5), (INDAPAMIDE, 5)]
@@ -233,7 +237,7 @@ def test_why_a_line_is_short(reason: str | None, shortage: Shortage) -> None:
 
 
 def test_comments_and_the_wanted_day_go_into_the_note_within_its_bounds() -> None:
-    def note(*lines: Line, **more: Any) -> str | None:
+    def note(*lines: LigneCommande, **more: Any) -> str | None:
         return to_order(HEAD, commande(*lines, **more))[0].note
 
     told = commande(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from orders.api.load_shedding import LONGEST_NAP, Gate, wait
+from orders.api.load_shedding import LONGEST_NAP, LoadShedder, wait
 from orders.api.metrics import ANSWERS, SIZES, Metrics, Now
 from orders.errors import Busy, Conflict, JournalDown, KeyReused, Malformed, Throttled
 from orders.intake.entries import Accepted
@@ -16,7 +16,7 @@ from orders.intake.store_switch import Mode
 
 
 def test_a_request_past_the_bound_is_refused_at_once_and_costs_no_room() -> None:
-    gate = Gate(2, 100)
+    gate = LoadShedder(2, 100)
     with gate.enter(), gate.enter():
         for _ in range(3):
             with pytest.raises(Busy), gate.enter():
@@ -28,7 +28,7 @@ def test_a_request_past_the_bound_is_refused_at_once_and_costs_no_room() -> None
 
 
 def test_bytes_past_the_bound_are_refused_and_those_held_let_go_of() -> None:
-    gate = Gate(10, 100)
+    gate = LoadShedder(10, 100)
     with gate.enter() as first:
         first.hold(60)
         first.hold(40)
@@ -45,7 +45,7 @@ def test_bytes_past_the_bound_are_refused_and_those_held_let_go_of() -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit])
 def test_a_request_that_fails_lets_go_of_all_that_it_held(error: type[BaseException]) -> None:
-    gate = Gate(1, 100)
+    gate = LoadShedder(1, 100)
     with pytest.raises(error), gate.enter() as hand:
         hand.hold(80)
         raise error
@@ -53,7 +53,7 @@ def test_a_request_that_fails_lets_go_of_all_that_it_held(error: type[BaseExcept
 
 
 def test_requests_that_are_cancelled_let_go_of_all_that_they_held() -> None:
-    gate = Gate(5, 100)
+    gate = LoadShedder(5, 100)
 
     async def request() -> None:
         with gate.enter() as hand:
@@ -111,11 +111,11 @@ def read(
     metrics: Metrics,
     *,
     mode: Mode = Mode.JOURNAL,
-    gate: Gate | None = None,
+    gate: LoadShedder | None = None,
     rate: Pauses | None = None,
     listeners: int = 0,
 ) -> dict[str, float]:
-    text = metrics.render(Now(mode, gate or Gate(1, 1), rate, listeners)).decode()
+    text = metrics.render(Now(mode, gate or LoadShedder(1, 1), rate, listeners)).decode()
     return {
         sample.name + "".join(f",{value}" for value in sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -167,7 +167,7 @@ def test_requests_are_counted_by_route_and_class_of_status() -> None:
 
 
 def test_how_things_stand_is_told_as_of_the_reading() -> None:
-    metrics, gate, rate = Metrics(), Gate(5, 100), Pauses()
+    metrics, gate, rate = Metrics(), LoadShedder(5, 100), Pauses()
     rate.open, rate.errors = True, 7
     with gate.enter() as hand:
         hand.hold(42)

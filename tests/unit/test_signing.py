@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from workers.erp.failures import Met, Unfit
-from workers.erp.port import Receipt, ReceiptLine
+from workers.erp.port import ErpReceipt, ErpReceiptLine
 from workers.erp.signing import TYPE, Key, born, sign, verified
 
 PRIVATE = Ed25519PrivateKey.generate()
 NOW = datetime.now(UTC)
 ORDER = uuid7()
-LINES = (ReceiptLine(1, "3400937318044", 2), ReceiptLine(2, "3400938615470", 0, "rupture"))
+LINES = (ErpReceiptLine(1, "3400937318044", 2), ErpReceiptLine(2, "3400938615470", 0, "rupture"))
 DIGEST = hashlib.sha256(b"an order").digest()
 KEYS = {"k1": Key("k1", PRIVATE.public_key()), "old": Key("old", PRIVATE.public_key(), NOW - timedelta(seconds=1))}
 
@@ -33,7 +33,7 @@ def signature(key_id: str = "k1", private: Ed25519PrivateKey = PRIVATE, **change
 
 
 def check(signed: str, order_id: UUID = ORDER, *, fresh: bool = True, at: datetime = NOW, **changes: Any) -> str:
-    receipt = replace(Receipt("E-1", DIGEST, LINES, signed), **changes)
+    receipt = replace(ErpReceipt("E-1", DIGEST, LINES, signed), **changes)
     return verified(signed, KEYS, order_id, receipt, at=at, drift=300, fresh=fresh)
 
 

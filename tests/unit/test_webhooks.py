@@ -15,7 +15,7 @@ from config.settings import Settings
 from orders.errors import Malformed
 from orders.webhooks import endpoints
 from orders.webhooks.payload import new_secret, payload, signed
-from workers.webhooks.retry_policy import Answer, Health, backoff, decide, judge
+from workers.webhooks.retry_policy import Answer, WebhookHealth, backoff, decide, judge
 
 DOCS = Path(__file__).parents[2] / "docs" / "webhooks.md"
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
@@ -189,51 +189,51 @@ def test_plain_http_elsewhere_is_for_an_operator_to_allow() -> None:
 @pytest.mark.parametrize(
     ("since", "answers", "health"),
     [
-        (None, [TOLD, TOLD], Health(None)),
-        (None, [None], Health(None)),
-        (NOW, [None], Health(NOW)),
-        (NOW, [TOLD], Health(None)),
-        (None, [TOLD, DOWN], Health(None)),
-        (None, [DOWN, None], Health(NOW, "no connection")),
-        (NOW - timedelta(days=6), [DOWN], Health(NOW - timedelta(days=6), "no connection")),
-        (NOW - timedelta(days=7), [DOWN], Health(NOW - timedelta(days=7), "no connection", disabled=True)),
-        (NOW - timedelta(days=7), [DOWN, TOLD], Health(None)),
-        (None, [TOLD, BUSY], Health(NOW, "answered 429")),
-        (NOW - timedelta(days=8), [TOLD, BUSY], Health(NOW, "answered 429")),
-        (None, [TOLD, GONE], Health(NOW, "answered 410", disabled=True)),
+        (None, [TOLD, TOLD], WebhookHealth(None)),
+        (None, [None], WebhookHealth(None)),
+        (NOW, [None], WebhookHealth(NOW)),
+        (NOW, [TOLD], WebhookHealth(None)),
+        (None, [TOLD, DOWN], WebhookHealth(None)),
+        (None, [DOWN, None], WebhookHealth(NOW, "no connection")),
+        (NOW - timedelta(days=6), [DOWN], WebhookHealth(NOW - timedelta(days=6), "no connection")),
+        (NOW - timedelta(days=7), [DOWN], WebhookHealth(NOW - timedelta(days=7), "no connection", disabled=True)),
+        (NOW - timedelta(days=7), [DOWN, TOLD], WebhookHealth(None)),
+        (None, [TOLD, BUSY], WebhookHealth(NOW, "answered 429")),
+        (NOW - timedelta(days=8), [TOLD, BUSY], WebhookHealth(NOW, "answered 429")),
+        (None, [TOLD, GONE], WebhookHealth(NOW, "answered 410", disabled=True)),
     ],
 )
-def test_how_a_webhook_is_judged(since: datetime | None, answers: list[Answer | None], health: Health) -> None:
+def test_how_a_webhook_is_judged(since: datetime | None, answers: list[Answer | None], health: WebhookHealth) -> None:
     assert judge(since, answers, NOW, SETTINGS) == health
 
 
-def wait(answer: Answer, attempts: int, before: datetime | None, after: Health) -> tuple[float, int, bool]:
+def wait(answer: Answer, attempts: int, before: datetime | None, after: WebhookHealth) -> tuple[float, int, bool]:
     fate = decide(answer, attempts, before, after, NOW, SETTINGS)
     return (fate.due_at - NOW).total_seconds(), fate.attempts, fate.holding
 
 
 def test_what_fails_while_others_are_told_counts_and_holds_nobody_back() -> None:
     for attempts in (0, 1, 5):
-        seconds, counted, holding = wait(DOWN, attempts, None, Health(None))
+        seconds, counted, holding = wait(DOWN, attempts, None, WebhookHealth(None))
         assert (counted, holding) == (attempts + 1, False)
         assert 0.8 <= seconds / (2.0 * 2**attempts) <= 1.2
 
 
 def test_an_outage_counts_once_and_is_probed_after_as_long_as_it_has_lasted() -> None:
-    assert wait(DOWN, 0, None, Health(NOW))[1:] == (1, True)
+    assert wait(DOWN, 0, None, WebhookHealth(NOW))[1:] == (1, True)
     for elapsed, pause in ((0, 2), (2, 2), (60, 60), (1800, 1800), (7200, 3600), (6 * 86400, 3600)):
         since = NOW - timedelta(seconds=elapsed)
-        seconds, counted, holding = wait(DOWN, 1, since, Health(since))
+        seconds, counted, holding = wait(DOWN, 1, since, WebhookHealth(since))
         assert (counted, holding) == (1, True)
         assert 0.8 <= seconds / pause <= 1.2
 
 
 def test_a_pause_that_is_asked_for_is_honoured_and_counts_against_nothing() -> None:
-    assert wait(BUSY, 0, None, Health(NOW)) == (90.0, 0, True)
+    assert wait(BUSY, 0, None, WebhookHealth(NOW)) == (90.0, 0, True)
 
 
 def test_what_was_not_sent_is_due_at_once_as_it_was() -> None:
-    fate = decide(None, 3, None, Health(NOW), NOW, SETTINGS)
+    fate = decide(None, 3, None, WebhookHealth(NOW), NOW, SETTINGS)
     assert (fate.told, fate.due_at, fate.attempts, fate.holding, fate.error) == (False, NOW, 3, False, None)
 
 

@@ -9,7 +9,7 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from tests.erp_limit import Drain, Limit
-from workers.delivery.backend_state import Circuit, Tally
+from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.window import FORGET, GIVE, PACE, TOLL, grown, shrunk
 
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
@@ -17,8 +17,8 @@ WELL = Circuit("closed", 60, 0, 0, NOW - timedelta(hours=1), None, NOW - timedel
 MOST = 2000
 
 
-def met(answered: int = 0, failed: int = 0, retried: int = 0, throttled: int = 0, ago: float = 0.0) -> Tally:
-    return Tally(answered, failed, throttled, NOW - timedelta(seconds=ago), 0.0, retried=retried)
+def met(answered: int = 0, failed: int = 0, retried: int = 0, throttled: int = 0, ago: float = 0.0) -> BatchCounts:
+    return BatchCounts(answered, failed, throttled, NOW - timedelta(seconds=ago), 0.0, retried=retried)
 
 
 @pytest.mark.parametrize(

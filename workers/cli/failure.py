@@ -14,7 +14,7 @@ from contextlib import contextmanager
 GOOD, BAD, UNABLE = 0, 1, 2
 
 
-class Failure(Exception):
+class CommandFailed(Exception):
     """The command ends here: what to say, and with which exit code."""
 
     def __init__(self, message: str, code: int = UNABLE) -> None:
@@ -32,7 +32,7 @@ def explain(error: Exception) -> tuple[str, int]:
     from orders.errors import JournalDown, Malformed, RelaisError
     from orders.rules.catalogue import BadList, NoList
 
-    if isinstance(error, Failure):
+    if isinstance(error, CommandFailed):
         return str(error), error.code
     if isinstance(error, ValidationError):
         return _wrong_settings(error), UNABLE
@@ -59,16 +59,18 @@ def journal_at(url: str) -> Iterator[None]:
     try:
         yield
     except ArgumentError:
-        raise Failure("RELAIS_DATABASE_URL is not a URL such as postgresql://user:password@host/database") from None
+        raise CommandFailed(
+            "RELAIS_DATABASE_URL is not a URL such as postgresql://user:password@host/database"
+        ) from None
     except (SQLAlchemyError, PostgresError, InterfaceError, OSError) as error:
         if isinstance(error, OSError) and error.filename:
             raise  # a file's, not the journal's
         place = f"the journal at {_place(url)}"
         if unreachable(error):
-            raise Failure(f"{place} is out of reach: {_first_line(error)}") from error
+            raise CommandFailed(f"{place} is out of reach: {_first_line(error)}") from error
         if isinstance(_said(error), UndefinedTableError):
-            raise Failure(f"{place} has no tables yet: run `relais migrate`") from error
-        raise Failure(f"{place} refused: {_first_line(error)}") from error
+            raise CommandFailed(f"{place} has no tables yet: run `relais migrate`") from error
+        raise CommandFailed(f"{place} refused: {_first_line(error)}") from error
 
 
 def _wrong_settings(error: object) -> str:

@@ -19,8 +19,8 @@ from starlette.types import ASGIApp
 from config.settings import Settings
 from config.telemetry import logs, traces
 from orders.api import Parts, create_app
-from orders.intake.spill import Seal
-from workers.cli.failure import Failure
+from orders.intake.spill import SpillSigner
+from workers.cli.failure import CommandFailed
 from workers.intake.rate_limit import RateLimit
 from workers.intake.spill_store import RedisSpill
 
@@ -41,7 +41,7 @@ def serve_api(settings: Settings, host: str, port: int) -> None:
     started = _serve(app, app.end_streams, listening)
     traces.end()
     if not started:
-        raise Failure("the intake did not start")
+        raise CommandFailed("the intake did not start")
 
 
 def serve_console(settings: Settings, host: str, port: int) -> None:
@@ -51,7 +51,7 @@ def serve_console(settings: Settings, host: str, port: int) -> None:
     logs.begin(settings)
     app = create_console(settings)
     if not _serve(app, app.state.end_streams, _listen(host, port)):
-        raise Failure("the console did not start")
+        raise CommandFailed("the console did not start")
 
 
 def _serve(app: ASGIApp, end_streams: Callable[[], Awaitable[None]], listening: socket.socket) -> bool:
@@ -97,7 +97,7 @@ def _parts(settings: Settings) -> Parts:
         log.warning("no spill, RELAIS_REDIS_URL and RELAIS_SPILL_KEY are needed to take orders without PostgreSQL")
     if settings.redis_url is None:
         return Parts()
-    spill = (RedisSpill(settings.redis_url), Seal.of(settings.spill_key)) if settings.spill_key else None
+    spill = (RedisSpill(settings.redis_url), SpillSigner.of(settings.spill_key)) if settings.spill_key else None
     return Parts(spill, RateLimit(settings.redis_url, settings.client_rate))
 
 
@@ -128,7 +128,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     except OSError as error:
-        raise Failure(f"{host} is no address: {error.strerror or error}") from None
+        raise CommandFailed(f"{host} is no address: {error.strerror or error}") from None
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
@@ -137,7 +137,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise Failure(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        raise CommandFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     return listening
 
 

@@ -16,7 +16,7 @@ from orders.client.client import OrderClient
 from orders.client.settings import SPOOL, ClientSettings
 from orders.client.spool import Spool
 from orders.client.spool_file import SpoolError
-from workers.cli.failure import Failure
+from workers.cli.failure import CommandFailed
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def api_key(given: str | None) -> str:
     """The key as given, else RELAIS_API_KEY. Failure when there is neither."""
     key = ClientSettings().api_key
     if not given and key is None:
-        raise Failure("an API key is needed: RELAIS_API_KEY or --key; `relais client add NAME` makes one")
+        raise CommandFailed("an API key is needed: RELAIS_API_KEY or --key; `relais client add NAME` makes one")
     return given or (key.get_secret_value() if key else "")
 
 
@@ -40,7 +40,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return uvloop.run(work)
     except SpoolError as error:
-        raise Failure(str(error)) from None
+        raise CommandFailed(str(error)) from None
 
 
 @asynccontextmanager
@@ -57,7 +57,7 @@ async def looking_into(path: Path) -> AsyncIterator[Spool]:
 def must_exist(path: Path) -> None:
     """Failure unless there is a spool: a mistyped path is not an empty one."""
     if not path.exists():
-        raise Failure(f"there is no spool {path}")
+        raise CommandFailed(f"there is no spool {path}")
 
 
 def client(url: str, key: str, spool: Path, heard: Callable[[int, Outcome], None] | None = None) -> OrderClient:
@@ -73,4 +73,4 @@ def client(url: str, key: str, spool: Path, heard: Callable[[int, Outcome], None
             heard=heard,
         )
     except ValueError as error:
-        raise Failure(str(error)) from None
+        raise CommandFailed(str(error)) from None

@@ -21,7 +21,7 @@ from rich.text import Text
 from workers.cli.show import clean, say
 
 
-class Rate(ProgressColumn):
+class RateColumn(ProgressColumn):
     """Steps a second, over the last half minute."""
 
     def render(self, task: Task) -> Text:
@@ -54,7 +54,7 @@ def bar(label: str, total: int | None) -> Iterator[Bar]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        Rate(),
+        RateColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[news]}", style="yellow", markup=False),
     )

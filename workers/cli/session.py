@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from config.acl import OPS
-from workers.cli.failure import BAD, Failure, journal_at
+from workers.cli.failure import BAD, CommandFailed, journal_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ def settings_of(ctx: typer.Context, user: str = OPS) -> Settings:
     try:
         return load(user) if data_dir is None else load(user, data_dir=data_dir)
     except (JSONDecodeError, UnicodeDecodeError) as error:
-        raise Failure(f"settings: {ENDPOINTS} or .env cannot be read: {error}") from None
+        raise CommandFailed(f"settings: {ENDPOINTS} or .env cannot be read: {error}") from None
 
 
 def backend_of(settings: Settings, name: str | None) -> str:
@@ -87,6 +87,6 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Failure("nobody can be asked here: say --yes, or --dry-run to look only")
+        raise CommandFailed("nobody can be asked here: say --yes, or --dry-run to look only")
     if not typer.confirm(question, err=True):
-        raise Failure("nothing was done", BAD)
+        raise CommandFailed("nothing was done", BAD)

@@ -18,7 +18,7 @@ from typing import Any
 
 from orders.client.answers import Kept, Outcome, kind_of
 from orders.client.client import OrderClient
-from orders.client.spool import Standing
+from orders.client.spool import SpoolStatus
 from orders.client.spool_file import SpoolError
 from orders.errors import Fault, Forbidden, Malformed, Unauthorised
 
@@ -29,11 +29,11 @@ CHUNK = 256 * 1024
 KEPT = 10_000  # lines not taken that are kept with their reasons; all are counted
 
 Client = Callable[[Callable[[int, Outcome], None]], OrderClient]
-Tell = Callable[["Tally", str], None]
+Tell = Callable[["SubmitCounts", str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FileLine:
     """One line of the file, without its end: number from 1, bytes it takes up; `text` is None when it is too long."""
 
     number: int
@@ -42,7 +42,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Tally:
+class SubmitCounts:
     """What came of the lines so far. `spooled` are those whose order waits in the spool, by its number there."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -57,7 +57,7 @@ class Tally:
         """Lines whose order is safe, or refused."""
         return self.counts.total()
 
-    def note(self, line: Line, outcome: Outcome) -> None:
+    def note(self, line: FileLine, outcome: Outcome) -> None:
         """Count a line that is read."""
         self.size += line.size
         if isinstance(outcome, Kept) and outcome.number is not None:
@@ -83,7 +83,7 @@ class Tally:
             self.not_taken.append({"line": line, "kind": kind, "reason": reason})
 
 
-def lines_of(descriptor: int) -> Iterator[list[Line]]:
+def lines_of(descriptor: int) -> Iterator[list[FileLine]]:
     """The lines of an open file or pipe as they come, in bounded memory; blank ones are counted and left out."""
     number, rest, dropped = 0, b"", 0
     while chunk := os.read(descriptor, CHUNK):
@@ -100,17 +100,17 @@ def lines_of(descriptor: int) -> Iterator[list[Line]]:
         yield [_line(number + 1, rest, dropped)]
 
 
-def _line(number: int, text: bytes, dropped: int) -> Line:
+def _line(number: int, text: bytes, dropped: int) -> FileLine:
     size = dropped + len(text) + 1
-    return Line(number, size, None if size > LIMIT else text.strip())
+    return FileLine(number, size, None if size > LIMIT else text.strip())
 
 
-async def send(descriptor: int, client_for: Client, *, patience: float, tell: Tell) -> Tally:
+async def send(descriptor: int, client_for: Client, *, patience: float, tell: Tell) -> SubmitCounts:
     """Have every line safe somewhere, then give the spool `patience` seconds without progress to become empty.
 
-    A key that is refused and a spool that is full stop it: see `Tally.stopped`. `tell` hears of progress.
+    A key that is refused and a spool that is full stop it: see `SubmitCounts.stopped`. `tell` hears of progress.
     """
-    tally, queue = Tally(), asyncio.Queue[list[Line] | OSError | None](AHEAD)
+    tally, queue = SubmitCounts(), asyncio.Queue[list[FileLine] | OSError | None](AHEAD)
     async with client_for(tally.heard) as client:
         _read_aside(descriptor, queue)
         try:
@@ -127,7 +127,7 @@ async def send(descriptor: int, client_for: Client, *, patience: float, tell: Te
     return tally
 
 
-async def _place(client: OrderClient, lines: Sequence[Line], tally: Tally) -> None:
+async def _place(client: OrderClient, lines: Sequence[FileLine], tally: SubmitCounts) -> None:
     """Have these lines safe. Raises Unauthorised or Forbidden, and SpoolError when one is not."""
     outcomes = iter(await client.submit_many([line.text for line in lines if line.text is not None]))
     too_long = Malformed([Fault("body", None, f"longer than {LIMIT} bytes")])
@@ -138,8 +138,8 @@ async def _place(client: OrderClient, lines: Sequence[Line], tally: Tally) -> No
         tally.note(line, outcome)
 
 
-async def _empty(client: OrderClient, tally: Tally, patience: float, tell: Tell) -> None:
-    def told(_: Standing) -> None:
+async def _empty(client: OrderClient, tally: SubmitCounts, patience: float, tell: Tell) -> None:
+    def told(_: SpoolStatus) -> None:
         tell(tally, str(client.trouble or ""))
 
     if tally.spooled:
@@ -150,7 +150,7 @@ async def _empty(client: OrderClient, tally: Tally, patience: float, tell: Tell)
     tally.trouble = str(client.trouble) if tally.spooled else None
 
 
-async def _what_others_sent(client: OrderClient, tally: Tally) -> None:
+async def _what_others_sent(client: OrderClient, tally: SubmitCounts) -> None:
     """Another process may have emptied the spool meanwhile, and have had the answers."""
     for number in [*tally.spooled]:
         fate = await client.spool.fate(number)
@@ -161,7 +161,7 @@ async def _what_others_sent(client: OrderClient, tally: Tally) -> None:
             tally.count(line, fate or "accepted", "see `relais spool status`" if fate else None)
 
 
-def _read_aside(descriptor: int, queue: asyncio.Queue[list[Line] | OSError | None]) -> None:
+def _read_aside(descriptor: int, queue: asyncio.Queue[list[FileLine] | OSError | None]) -> None:
     """Fill the queue from a thread, since a pipe may keep its reader waiting; None is the end."""
     loop = asyncio.get_running_loop()
 

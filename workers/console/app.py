@@ -18,13 +18,13 @@ from workers.console.acts import pages as acts
 from workers.console.acts.runner import Runner
 from workers.console.dead import pages as dead
 from workers.console.error_pages import add_handlers
-from workers.console.journal_timeout import Patience
+from workers.console.journal_timeout import JournalTimeout
 from workers.console.overview import pages as overview
 from workers.console.recovery import pages as recovery
 from workers.console.report import pages as report
 from workers.console.search import pages as search
 from workers.console.security_headers import Shield
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 
 ROOMS = (access, overview, acts, recovery, dead, search, report)
 
@@ -36,7 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.desk = Desk.open(settings)
+        app.state.desk = ConsoleState.open(settings)
         app.state.acts = Runner(app.state.desk)
         app.state.acts.begin()
         try:
@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(room.router)
     add_handlers(app)
     app.state.end_streams = partial(_end_streams, app)
-    app.add_middleware(Patience)
+    app.add_middleware(JournalTimeout)
     app.add_middleware(Doorkeeper)
     app.add_middleware(Shield)
     return app

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.errors import Fault, Malformed
 
 if TYPE_CHECKING:
-    from workers.console.state import Desk
+    from workers.console.state import ConsoleState
 
 LONGEST: Final = 1024  # characters of a cursor
 MARK: Final = 16  # bytes of the HMAC
@@ -40,13 +40,13 @@ async def secret_of(engine: AsyncEngine) -> bytes:
     return bytes(found)
 
 
-def seal(desk: Desk, page: str, values: Sequence[Any]) -> str:
+def seal(desk: ConsoleState, page: str, values: Sequence[Any]) -> str:
     """A cursor at `values`, which JSON can write (ids and times as text); `page` names the page and its filter."""
     said = json.dumps(list(values), separators=(",", ":"), ensure_ascii=False).encode()
     return base64.urlsafe_b64encode(_mark(desk, page, said) + said).decode().rstrip("=")
 
 
-def open(desk: Desk, page: str, text: str) -> list[Any]:
+def open(desk: ConsoleState, page: str, text: str) -> list[Any]:
     """What was sealed for this very page. Raises Malformed for anything else."""
     whole = _bytes(text)
     said = whole[MARK:]
@@ -65,7 +65,7 @@ def _bytes(text: str) -> bytes:
         return b""
 
 
-def _mark(desk: Desk, page: str, said: bytes) -> bytes:
+def _mark(desk: ConsoleState, page: str, said: bytes) -> bytes:
     if desk.secret is None:
         raise ConnectionError("the journal has not been reached since this console started")
     return hmac.digest(desk.secret, page.encode() + b"\0" + said, "sha256")[:MARK]

@@ -17,7 +17,7 @@ from workers.console.security_headers import SAFE
 from workers.console.within import leave
 
 if TYPE_CHECKING:
-    from workers.console.state import Desk
+    from workers.console.state import ConsoleState
 
 LEAST: Final = 1.5  # seconds that every page has
 BRIEF: Final = 0.5  # and those that it has when the journal is known to be out
@@ -26,7 +26,7 @@ ALONE: Final = ("/", "/display", "/healthz", "/login", "/recovery", "/recovery/s
 APART: Final = ("/static/", "/live/")
 
 
-class Patience:
+class JournalTimeout:
     """An ASGI middleware, within the one that knows who comes."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -38,7 +38,7 @@ class Patience:
         if scope["type"] != "http" or scope["path"].startswith(APART):
             await self._app(scope, receive, send)
             return
-        desk: Desk = scope["app"].state.desk
+        desk: ConsoleState = scope["app"].state.desk
         desk.pulse.touch()
         looks = scope["method"] in SAFE
         if scope["path"] in ALONE and (looks or scope["path"] == "/display"):
@@ -50,7 +50,7 @@ class Patience:
         else:
             await self._app(scope, receive, send)
 
-    async def _look(self, desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _look(self, desk: ConsoleState, scope: Scope, receive: Receive, send: Send) -> None:
         begun, given_up = asyncio.Event(), False
 
         async def sent(message: Message) -> None:

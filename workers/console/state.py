@@ -15,7 +15,7 @@ from workers.console.access.login_throttle import Logins
 from workers.console.access.oidc import Provider
 from workers.console.access.sessions import Sessions
 from workers.console.cursors import secret_of
-from workers.console.live.poller import Pulse
+from workers.console.live.poller import Poller
 from workers.console.live.series import Series
 from workers.console.live.stream import Streams
 from workers.console.overview.fragments import Board
@@ -28,7 +28,7 @@ PATIENCE: Final = 1.0  # seconds for the key of cursors, which most pages do wit
 
 
 @dataclass(slots=True)
-class Desk:
+class ConsoleState:
     """Opened when the console starts to serve, closed when it stops."""
 
     settings: Settings
@@ -37,7 +37,7 @@ class Desk:
     sessions: Sessions
     logins: Logins
     provider: Provider | None  # who else vouches for people
-    pulse: Pulse  # looks only while it is let run
+    pulse: Poller  # looks only while it is let run
     board: Board
     series: Series
     streams: Streams = field(default_factory=Streams)
@@ -45,10 +45,10 @@ class Desk:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # streams end when it is set
 
     @classmethod
-    def open(cls, settings: Settings) -> Desk:
+    def open(cls, settings: Settings) -> ConsoleState:
         """Nothing connects yet. Raises MissingSetting."""
         engine, pages = connect(settings.need("database_url"), pool=POOL, timeout=STATEMENT), Pages(settings)
-        sessions, logins, pulse = Sessions(engine, settings), Logins(engine, settings), Pulse(settings)
+        sessions, logins, pulse = Sessions(engine, settings), Logins(engine, settings), Poller(settings)
         return cls(
             settings,
             engine,
@@ -67,8 +67,8 @@ class Desk:
         await self.engine.dispose()
 
 
-async def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
+async def _desk(request: Request) -> ConsoleState:
+    desk: ConsoleState = request.app.state.desk
     if desk.secret is None and desk.pulse.seen.journal.out is None:
         try:
             desk.secret = await promptly(PATIENCE, secret_of(desk.engine))
@@ -78,4 +78,4 @@ async def _desk(request: Request) -> Desk:
     return desk
 
 
-AtDesk = Annotated[Desk, Depends(_desk)]
+AtDesk = Annotated[ConsoleState, Depends(_desk)]

@@ -27,7 +27,7 @@ class Circuit:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class BatchCounts:
     """What one batch met: orders `answered` by the ERP, `failed`, `throttled`; when the last success was answered.
 
     `claimed_at` and `waited` (seconds in Redis) tell whether it speaks of the backend as it is now. Of the answered,

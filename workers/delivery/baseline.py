@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
-from workers.delivery.backend_state import Tally
+from workers.delivery.backend_state import BatchCounts
 
 SLOW: Final = 1000.0  # answers over which the norm moves by half of a difference
 QUICK: Final = 50.0  # answers after which an answer counts half among the recent ones
@@ -21,7 +21,7 @@ ODD: Final = 1e-6  # probability below which so many refusals are not chance
 
 
 @dataclass(frozen=True, slots=True)
-class Norm:
+class Baseline:
     """The columns of a backend's row that say what is usual: `latency` in seconds and `refusing` as a share, None
     where nothing was learned yet; `answered` and `refused` are the recent orders, the older the less they count.
     """
@@ -32,7 +32,7 @@ class Norm:
     refused: float = 0.0
 
 
-def learn(was: Norm, met: Tally, *, closed: bool) -> tuple[Norm, str | None]:
+def learn(was: Baseline, met: BatchCounts, *, closed: bool) -> tuple[Baseline, str | None]:
     """The norm after a batch, and what is odd about it, in words; only a flowing backend that is well teaches."""
     if not met.answered:
         return was, None
@@ -57,7 +57,7 @@ def _moved(was: float, to: float, by: float) -> float:
     return was + (to - was) * by
 
 
-def _odd(norm: Norm) -> str | None:
+def _odd(norm: Baseline) -> str | None:
     usual = max(norm.refusing or 0.0, LEAST)
     answered, refused = round(norm.answered), round(norm.refused)
     if refused < ODD_LEAST or refused <= usual * answered or tail(answered, refused, usual) > ODD:

@@ -14,11 +14,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from config.settings import Settings
-from workers.delivery.backend_state import Circuit, Tally
+from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.window import grown, shrunk
 
 
-def advance(was: Circuit, tally: Tally, settings: Settings, now: datetime) -> Circuit:
+def advance(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime) -> Circuit:
     """The backend's circuit after a batch."""
     if tally.succeeded_at is not None:
         was = replace(was, succeeded_at=max(tally.succeeded_at, was.succeeded_at or tally.succeeded_at))
@@ -57,7 +57,7 @@ def _opened(was: Circuit, why: str, settings: Settings, now: datetime) -> Circui
     )
 
 
-def _flowing(was: Circuit, tally: Tally, settings: Settings, now: datetime) -> Circuit:
+def _flowing(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime) -> Circuit:
     """An ERP that answers closes its circuit and, all being well, earns a larger window."""
     if was.circuit == "half_open":
         return replace(

@@ -23,7 +23,7 @@ from orders.rules.staleness import Policy
 from orders.rules.validation import validate
 from orders.states import Reason, State
 from workers.delivery.claim import Claim, Claimed, claim
-from workers.delivery.retry_policy import Fate
+from workers.delivery.retry_policy import Disposition
 from workers.delivery.settle import Result, settle
 from workers.delivery.tracing import NONE, Contexts, delivering, note_outcomes
 from workers.erp.bisecting import submit_bisecting
@@ -32,7 +32,7 @@ from workers.erp.receipts import believed
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class WorkerResources:
     """What one worker process delivers with."""
 
     engine: AsyncEngine
@@ -44,7 +44,7 @@ class Desk:
     policy: Policy | None = None
 
 
-async def deliver(desk: Desk, ids: Sequence[UUID], dispatched: Contexts = NONE) -> int:
+async def deliver(desk: WorkerResources, ids: Sequence[UUID], dispatched: Contexts = NONE) -> int:
     """Forward those of `ids` that may be forwarded now, and settle them; returns how many were claimed.
 
     `dispatched` are the contexts of the dispatches of those that are traced.
@@ -57,7 +57,7 @@ async def deliver(desk: Desk, ids: Sequence[UUID], dispatched: Contexts = NONE) 
     return len(claimed.orders)
 
 
-async def _deliver(desk: Desk, claimed: Claim, spans: Mapping[UUID, Span]) -> None:
+async def _deliver(desk: WorkerResources, claimed: Claim, spans: Mapping[UUID, Span]) -> None:
     began = time.monotonic()
     known = await _ask(desk, claimed)
     fates, fit = _validate(desk, claimed, [order for order in claimed.orders if order.id not in known])
@@ -67,7 +67,7 @@ async def _deliver(desk: Desk, claimed: Claim, spans: Mapping[UUID, Span]) -> No
     await _settle(desk, claimed, fates, outcomes, desk.settings.lease - (time.monotonic() - began))
 
 
-async def _ask(desk: Desk, claimed: Claim) -> dict[UUID, Outcome]:
+async def _ask(desk: WorkerResources, claimed: Claim) -> dict[UUID, Outcome]:
     """What the ERP knows of the orders that may be with it already; those it surely lacks are left out."""
     unsure = {order.id: order for order in claimed.orders if order.unsure}
     if not unsure or not desk.erp.capabilities.can_find:
@@ -80,9 +80,11 @@ async def _ask(desk: Desk, claimed: Claim) -> dict[UUID, Outcome]:
     }
 
 
-def _validate(desk: Desk, claimed: Claim, orders: Sequence[Claimed]) -> tuple[dict[UUID, Fate], list[Claimed]]:
+def _validate(
+    desk: WorkerResources, claimed: Claim, orders: Sequence[Claimed]
+) -> tuple[dict[UUID, Disposition], list[Claimed]]:
     """Split a batch into dead letters, with all their reasons, and orders that are fit to forward."""
-    fates: dict[UUID, Fate] = {}
+    fates: dict[UUID, Disposition] = {}
     fit: list[Claimed] = []
     for order in orders:
         fate = _unfit(desk, order, claimed.at)
@@ -93,11 +95,11 @@ def _validate(desk: Desk, claimed: Claim, orders: Sequence[Claimed]) -> tuple[di
     return fates, fit
 
 
-def _unfit(desk: Desk, order: Claimed, now: datetime) -> Fate | None:
+def _unfit(desk: WorkerResources, order: Claimed, now: datetime) -> Disposition | None:
     try:
         parsed = parse(order.body)
     except Malformed as error:  # accepted by an intake that knew other rules than this worker
-        return Fate(State.DEAD, now, order.attempts - 1, reason=Reason.INVALID, error=str(error))
+        return Disposition(State.DEAD, now, order.attempts - 1, reason=Reason.INVALID, error=str(error))
     # An ERP that cannot be asked may have what is unsure: whether that is too old is no longer ours to say.
     policy = desk.policy if desk.erp.capabilities.can_find or not order.unsure else None
     verdict = validate(
@@ -106,10 +108,12 @@ def _unfit(desk: Desk, order: Claimed, now: datetime) -> Fate | None:
     if verdict is None:
         return None
     reasons = "; ".join(f"{fault.field}: {fault.message}" for fault in verdict.faults)
-    return Fate(State.DEAD, now, order.attempts - 1, reason=verdict.reason, error=reasons)
+    return Disposition(State.DEAD, now, order.attempts - 1, reason=verdict.reason, error=reasons)
 
 
-async def _submit(desk: Desk, fit: Sequence[Claimed], spans: Mapping[UUID, Span], budget: float) -> dict[UUID, Outcome]:
+async def _submit(
+    desk: WorkerResources, fit: Sequence[Claimed], spans: Mapping[UUID, Span], budget: float
+) -> dict[UUID, Outcome]:
     orders = [
         Submission(order.id, order.body, order.digest, order.request_id, spans.get(order.id, NOTHING).traceparent)
         for order in fit
@@ -122,7 +126,11 @@ async def _submit(desk: Desk, fit: Sequence[Claimed], spans: Mapping[UUID, Span]
 
 
 async def _settle(
-    desk: Desk, claimed: Claim, fates: dict[UUID, Fate], outcomes: dict[UUID, Outcome], remaining: float
+    desk: WorkerResources,
+    claimed: Claim,
+    fates: dict[UUID, Disposition],
+    outcomes: dict[UUID, Outcome],
+    remaining: float,
 ) -> None:
     before = {order.id: (order.attempts, order.failed_at) for order in claimed.orders}
     requests = {order.id: order.request_id for order in claimed.orders}

@@ -42,7 +42,7 @@ WHERE (SELECT true FROM receipts r JOIN deliveries d ON d.order_id = r.order_id 
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class EvidenceFound:
     """One piece of evidence; `order_id` None where it is about no single order."""
 
     order_id: UUID | None
@@ -76,17 +76,17 @@ def standing(outcomes: Outcomes, settled: Collection[UUID]) -> dict[UUID, Outcom
     return {i: outcome for i, outcome in outcomes.items() if i in settled or outcome.evidence is not late}
 
 
-def found(outcomes: Outcomes) -> list[Found]:
+def found(outcomes: Outcomes) -> list[EvidenceFound]:
     """Every piece of evidence in a batch, each answer once."""
-    pieces: dict[tuple[Evidence, str, bytes], Found] = {}
+    pieces: dict[tuple[Evidence, str, bytes], EvidenceFound] = {}
     for order_id, outcome in sorted(outcomes.items()):
         if outcome.evidence is not None:
-            piece = Found(order_id, outcome.evidence, outcome.detail, outcome.answer)
+            piece = EvidenceFound(order_id, outcome.evidence, outcome.detail, outcome.answer)
             pieces.setdefault((piece.kind, piece.detail, piece.answer), piece)
     return list(pieces.values())
 
 
-async def write(connection: AsyncConnection, backend: str, lease: UUID, pieces: Collection[Found]) -> None:
+async def write(connection: AsyncConnection, backend: str, lease: UUID, pieces: Collection[EvidenceFound]) -> None:
     """Keep evidence, and raise the alarm; writing it again changes nothing."""
     if not pieces:
         return

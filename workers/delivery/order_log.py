@@ -8,12 +8,15 @@ from uuid import UUID
 
 from config.telemetry import order_log
 from config.telemetry.order_log import Field
-from workers.delivery.retry_policy import Fate
+from workers.delivery.retry_policy import Disposition
 from workers.erp.port import Kind, Outcome
 
 
 def tell_settled(
-    fates: Mapping[UUID, Fate], outcomes: Mapping[UUID, Outcome], requests: Mapping[UUID, str | None], backend: str
+    fates: Mapping[UUID, Disposition],
+    outcomes: Mapping[UUID, Outcome],
+    requests: Mapping[UUID, str | None],
+    backend: str,
 ) -> None:
     """A line for each order that was settled: what its attempt came to, and what becomes of it. None was made of
     those that were never sent.
@@ -24,7 +27,7 @@ def tell_settled(
 
 
 def _settled(
-    order_id: UUID, fate: Fate, outcome: Outcome | None, request: str | None, backend: str
+    order_id: UUID, fate: Disposition, outcome: Outcome | None, request: str | None, backend: str
 ) -> dict[str, Field]:
     return {
         "order": order_id,

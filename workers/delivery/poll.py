@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 
 from orders.states import Reason, State
-from workers.delivery.deliver import Desk
-from workers.delivery.retry_policy import Fate
+from workers.delivery.deliver import WorkerResources
+from workers.delivery.retry_policy import Disposition
 from workers.delivery.settle import Result, settle
 from workers.erp.port import Kind, Outcome
 from workers.erp.receipts import believed
@@ -28,7 +28,7 @@ RETURNING d.order_id, d.attempts, clock_timestamp() AS at, o.body, o.digest, o.r
 DECIDED = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.REFUSED})
 
 
-async def poll(desk: Desk, ids: Sequence[UUID]) -> int:
+async def poll(desk: WorkerResources, ids: Sequence[UUID]) -> int:
     """Ask the ERP about submitted orders and settle them; returns how many it has decided. In quarantine none is."""
     lease = uuid4()
     async with desk.engine.connect() as connection:
@@ -44,7 +44,8 @@ async def poll(desk: Desk, ids: Sequence[UUID]) -> int:
     decided = {i: outcome for i, outcome in outcomes.items() if outcome.kind in DECIDED or outcome.evidence}
     before = {i: (row.attempts, None) for i, row in taken.items()}
     still = {
-        i: Fate(State.SUBMITTED, later, row.attempts, error=outcomes[i].detail or None) for i, row in taken.items()
+        i: Disposition(State.SUBMITTED, later, row.attempts, error=outcomes[i].detail or None)
+        for i, row in taken.items()
     }
     requests = {row.order_id: row.request_id for row in rows}
     result = Result(lease, rows[0].at, 0.0, before, fates, decided, still, requests)
@@ -52,12 +53,14 @@ async def poll(desk: Desk, ids: Sequence[UUID]) -> int:
     return len(decided)
 
 
-def _fate(outcome: Outcome, attempts: int, later: datetime) -> Fate:
+def _fate(outcome: Outcome, attempts: int, later: datetime) -> Disposition:
     """Delivered, dead, forgotten (goes again), or still to be asked about."""
     if outcome.kind in (Kind.ACCEPTED, Kind.DUPLICATE):
-        return Fate(State.DELIVERED, later, attempts)
+        return Disposition(State.DELIVERED, later, attempts)
     if outcome.kind is Kind.REFUSED:
-        return Fate(State.DEAD, later, attempts, reason=Reason.REFUSED, error=outcome.detail, status=outcome.status)
+        return Disposition(
+            State.DEAD, later, attempts, reason=Reason.REFUSED, error=outcome.detail, status=outcome.status
+        )
     if outcome.kind is Kind.ABSENT:
-        return Fate(State.ACCEPTED, later, attempts, error="the ERP took it and has forgotten it")
-    return Fate(State.SUBMITTED, later, attempts, error=outcome.detail or None)
+        return Disposition(State.ACCEPTED, later, attempts, error="the ERP took it and has forgotten it")
+    return Disposition(State.SUBMITTED, later, attempts, error=outcome.detail or None)

@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.states import FINAL, listed
-from workers.delivery.retry_policy import Fate
-from workers.erp.port import LINES, Outcome, Receipt
+from workers.delivery.retry_policy import Disposition
+from workers.erp.port import LINES, ErpReceipt, Outcome
 
 FATES = text(f"""
 UPDATE deliveries d
@@ -48,11 +48,11 @@ ON CONFLICT DO NOTHING
 """)
 
 
-async def write_fates(connection: AsyncConnection, lease: UUID, fates: Mapping[UUID, Fate]) -> set[UUID]:
+async def write_fates(connection: AsyncConnection, lease: UUID, fates: Mapping[UUID, Disposition]) -> set[UUID]:
     """Settle the deliveries that the lease still holds; their ids."""
     ordered = sorted(fates)  # rows are locked in the same order everywhere
     columns: dict[str, Sequence[object]] = {
-        field.name: [getattr(fates[order_id], field.name) for order_id in ordered] for field in fields(Fate)
+        field.name: [getattr(fates[order_id], field.name) for order_id in ordered] for field in fields(Disposition)
     }
     rows = await connection.execute(FATES, {"id": ordered, "lease": lease, **columns})
     return {row[0] for row in rows}
@@ -86,7 +86,7 @@ async def write_receipts(
     outcomes: Mapping[UUID, Outcome],
     settled: Collection[UUID],
     backend: str,
-) -> dict[UUID, Receipt]:
+) -> dict[UUID, ErpReceipt]:
     """The receipts of the orders that were settled, which are returned."""
     held = {i: o.receipt for i, o in outcomes.items() if o.receipt is not None and i in settled}
     if not held:

@@ -23,7 +23,7 @@ UNSURE = frozenset({Kind.UNKNOWN, Kind.SUSPICIOUS})
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class Disposition:
     """What becomes of a delivery: state, when it is due again, the attempts that count, reason, last error and its
     HTTP status.
     """
@@ -38,7 +38,9 @@ class Fate:
     status: int | None = None
 
 
-def decide(outcome: Outcome, attempts: int, *, charged: bool, trips: int, settings: Settings, now: datetime) -> Fate:
+def decide(
+    outcome: Outcome, attempts: int, *, charged: bool, trips: int, settings: Settings, now: datetime
+) -> Disposition:
     """The fate after `outcome`; `attempts` includes this one, `charged` says whether it counts.
 
     `trips` is how often the backend's circuit opened in a row: an order that failed in an outage steps back
@@ -46,21 +48,23 @@ def decide(outcome: Outcome, attempts: int, *, charged: bool, trips: int, settin
     """
     kind = outcome.kind
     if kind in (Kind.ACCEPTED, Kind.DUPLICATE):
-        return Fate(State.DELIVERED, now, attempts)
+        return Disposition(State.DELIVERED, now, attempts)
     if kind is Kind.PENDING:
-        return Fate(State.SUBMITTED, now + timedelta(seconds=settings.poll_after), attempts)
+        return Disposition(State.SUBMITTED, now + timedelta(seconds=settings.poll_after), attempts)
     if kind is Kind.REFUSED:
-        return Fate(State.DEAD, now, attempts, reason=Reason.REFUSED, error=outcome.detail, status=outcome.status)
+        return Disposition(
+            State.DEAD, now, attempts, reason=Reason.REFUSED, error=outcome.detail, status=outcome.status
+        )
     if kind in (Kind.UNSENT, Kind.ABSENT):
-        return Fate(State.ACCEPTED, now + timedelta(seconds=outcome.retry_after or 0.0), attempts - 1)
+        return Disposition(State.ACCEPTED, now + timedelta(seconds=outcome.retry_after or 0.0), attempts - 1)
     unsure = kind in UNSURE
     if charged and attempts >= settings.max_attempts:
         ended = outcome.ended or now
-        return Fate(State.DEAD, now, attempts, unsure, ended, Reason.EXHAUSTED, outcome.detail, outcome.status)
+        return Disposition(State.DEAD, now, attempts, unsure, ended, Reason.EXHAUSTED, outcome.detail, outcome.status)
     counted = attempts if charged else attempts - 1
     wait = backoff(attempts, settings) if charged else 2.5 * pause(trips + 1, settings)
     due_at = now + timedelta(seconds=max(wait, outcome.retry_after or 0.0))
-    return Fate(
+    return Disposition(
         State.ACCEPTED, due_at, counted, unsure, outcome.ended or now, error=outcome.detail, status=outcome.status
     )
 

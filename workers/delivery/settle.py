@@ -22,19 +22,19 @@ from orders.journal import transactional
 from orders.journal.connection import DUE_CHANNEL
 from orders.schema.tables.core import backends
 from workers.delivery import evidence
-from workers.delivery.backend_state import Circuit, Tally
-from workers.delivery.baseline import Norm, learn
+from workers.delivery.backend_state import BatchCounts, Circuit
+from workers.delivery.baseline import Baseline, learn
 from workers.delivery.circuit_breaker import advance
 from workers.delivery.order_log import tell_settled
 from workers.delivery.records import write_attempts, write_fates, write_receipts
-from workers.delivery.retry_policy import ANSWERED, FAILED, SUCCEEDED, Fate, decide
-from workers.erp.port import Evidence, Kind, Outcome, Receipt
+from workers.delivery.retry_policy import ANSWERED, FAILED, SUCCEEDED, Disposition, decide
+from workers.erp.port import ErpReceipt, Evidence, Kind, Outcome
 from workers.trust.barrier import halted
 
 log = logging.getLogger("relais.settle")
 
 CIRCUIT = [backends.c[each.name] for each in fields(Circuit)]
-NORM = [backends.c[each.name] for each in fields(Norm)]
+NORM = [backends.c[each.name] for each in fields(Baseline)]
 STANDING = select(backends.c.quarantined, func.clock_timestamp().label("now"), *CIRCUIT, *NORM)
 LAST = text(f"SELECT pg_notify('{DUE_CHANNEL}', ''), ({evidence.REUSED}) AS reused")
 
@@ -52,9 +52,9 @@ class Result:
     claimed_at: datetime
     waited: float
     before: Mapping[UUID, tuple[int, datetime | None]]
-    fates: Mapping[UUID, Fate]
+    fates: Mapping[UUID, Disposition]
     outcomes: Mapping[UUID, Outcome]
-    otherwise: Mapping[UUID, Fate] = field(default_factory=dict)
+    otherwise: Mapping[UUID, Disposition] = field(default_factory=dict)
     requests: Mapping[UUID, str | None] = field(default_factory=dict)
 
 
@@ -84,7 +84,7 @@ async def settle(engine: AsyncEngine, result: Result, settings: Settings, worker
 
 async def _settle(
     connection: AsyncConnection, result: Result, proof: tuple[UUID, Outcome] | None, settings: Settings, worker: str
-) -> dict[UUID, Fate]:
+) -> dict[UUID, Disposition]:
     here = STANDING.where(backends.c.name == settings.backend)
     standing = (await connection.execute(here)).one()
     quarantined = standing.quarantined
@@ -105,14 +105,14 @@ async def _settle(
     return {order_id: fates[order_id] for order_id in settled}
 
 
-def tally(result: Result) -> Tally:
+def tally(result: Result) -> BatchCounts:
     """What the circuit needs to know of a batch."""
     kinds = [outcome.kind for outcome in result.outcomes.values()]
     failed = [outcome for outcome in result.outcomes.values() if outcome.kind in FAILED]
     succeeded = [o for o in result.outcomes.values() if o.kind in SUCCEEDED and o.ended and o.started]
     suspicious = next((outcome.detail for outcome in failed if outcome.kind is Kind.SUSPICIOUS), None)
     took = [(o.ended - o.started).total_seconds() for o in succeeded if o.ended and o.started]
-    return Tally(
+    return BatchCounts(
         answered=sum(kind in ANSWERED for kind in kinds),
         failed=len(failed),
         throttled=kinds.count(Kind.THROTTLED),
@@ -127,7 +127,9 @@ def tally(result: Result) -> Tally:
     )
 
 
-def _fates(result: Result, met: Tally, standing: Row[Any], settings: Settings, *, trusted: bool) -> dict[UUID, Fate]:
+def _fates(
+    result: Result, met: BatchCounts, standing: Row[Any], settings: Settings, *, trusted: bool
+) -> dict[UUID, Disposition]:
     """Decide each order that was tried.
 
     A first failure may be the beginning of an outage and never counts; a further one counts when other orders have
@@ -151,7 +153,7 @@ def _fates(result: Result, met: Tally, standing: Row[Any], settings: Settings, *
 async def _write_backend(
     connection: AsyncConnection,
     lease: UUID,
-    met: Tally,
+    met: BatchCounts,
     settings: Settings,
     quarantined: bool,
     proof: tuple[UUID, Outcome] | None,
@@ -161,11 +163,13 @@ async def _write_backend(
     now = (await connection.execute(STANDING.where(here).with_for_update())).one()
     if now.quarantined and not quarantined:
         raise Doubted
-    was, norm = _of(Circuit, now), _of(Norm, now)
+    was, norm = _of(Circuit, now), _of(Baseline, now)
     becomes = advance(was, met, settings, now.now)
     learnt, odd = learn(norm, met, closed=was.circuit == "closed")
     if odd is not None:
-        await evidence.write(connection, settings.backend, lease, [evidence.Found(None, Evidence.REFUSALS, odd)])
+        await evidence.write(
+            connection, settings.backend, lease, [evidence.EvidenceFound(None, Evidence.REFUSALS, odd)]
+        )
     values = dict(zip((c.name for c in (*CIRCUIT, *NORM)), (*astuple(becomes), *astuple(learnt)), strict=True))
     if proof is not None and not now.quarantined:
         values |= _latch(proof, settings.backend)
@@ -192,7 +196,7 @@ def _latch(proof: tuple[UUID, Outcome], backend: str) -> dict[str, Any]:
     }
 
 
-async def _finish(connection: AsyncConnection, receipts: Mapping[UUID, Receipt], settings: Settings) -> None:
+async def _finish(connection: AsyncConnection, receipts: Mapping[UUID, ErpReceipt], settings: Settings) -> None:
     """Wake the dispatcher, and see that no reference is another order's. Raises Doubted."""
     checked = {} if settings.erp_reuses_references else receipts
     references = [receipt.reference for receipt in checked.values()]

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from workers.delivery.backend_state import Circuit, Tally
+    from workers.delivery.backend_state import BatchCounts, Circuit
 
 STANDING_QUEUE: Final = 2.0  # seconds in Redis before a claim, beyond which a larger window would only wait there
 FREE: Final = 20  # orders out: up to here the window doubles while no ceiling is known
@@ -26,7 +26,7 @@ GIVE: Final = 0.85  # what is left of a window that met its ceiling
 FORGET: Final = 2  # times its ceiling, at which a window has proved that ceiling wrong
 
 
-def grown(was: Circuit, tally: Tally, most: int) -> Circuit:
+def grown(was: Circuit, tally: BatchCounts, most: int) -> Circuit:
     """After a batch that the ERP answered: a larger window, of `most` orders at most, as far as it is earned."""
     earned = _earned(tally)
     if tally.unwell or earned <= 0 or tally.waited >= STANDING_QUEUE:
@@ -46,7 +46,7 @@ def grown(was: Circuit, tally: Tally, most: int) -> Circuit:
     return replace(was, window=min(most, was.window + max(1, was.window // STEP)), credit=0)
 
 
-def shrunk(was: Circuit, tally: Tally, now: datetime) -> Circuit:
+def shrunk(was: Circuit, tally: BatchCounts, now: datetime) -> Circuit:
     """A smaller window once per windowful that went badly: half of it, or GIVE of it when the ERP only grumbled."""
     earned = _earned(tally)
     if tally.claimed_at < was.shrunk_at or not (tally.unwell or earned < 0):
@@ -58,6 +58,6 @@ def shrunk(was: Circuit, tally: Tally, now: datetime) -> Circuit:
     return replace(was, window=max(1, window), ceiling=was.window, credit=0, shrunk_at=now)
 
 
-def _earned(tally: Tally) -> int:
+def _earned(tally: BatchCounts) -> int:
     """Orders' credit that a batch earned, or cost."""
     return tally.answered - TOLL * tally.turned_away

@@ -10,13 +10,15 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from workers.demo.ledger import Ledger
+from workers.demo.ledger import DemoLedger
 from workers.demo.traffic import Told
 
 BALANCED: Final = "It balances: each order answered 202 is at the ERP once, or dead as expected."
 
 
-def as_json(ledger: Ledger | None, told: Told, timings: Mapping[str, float], faults: Sequence[str]) -> dict[str, Any]:
+def as_json(
+    ledger: DemoLedger | None, told: Told, timings: Mapping[str, float], faults: Sequence[str]
+) -> dict[str, Any]:
     """The ledger, None when it was never drawn up, with timings in seconds and everything that is wrong."""
     return {
         **(asdict(ledger) if ledger else {}),
@@ -50,7 +52,7 @@ def times(timings: Mapping[str, float]) -> str:
     return "; ".join(f"{words} {timings[name]:.1f} s" for name, words in shown.items() if name in timings)
 
 
-def table(ledger: Ledger, told: Told) -> RenderableType:
+def table(ledger: DemoLedger, told: Told) -> RenderableType:
     """The figures, each with where it comes from."""
     drawn = Table(title=Text("The ledger of the weekend", style="bold"), title_justify="left", box=None, pad_edge=False)
     drawn.add_column("orders", justify="right", style="bold")
@@ -61,7 +63,7 @@ def table(ledger: Ledger, told: Told) -> RenderableType:
     return drawn
 
 
-def _lines(ledger: Ledger, told: Told) -> Iterator[tuple[int, str, str, bool]]:
+def _lines(ledger: DemoLedger, told: Told) -> Iterator[tuple[int, str, str, bool]]:
     """Each figure: value, name, source, and whether it is as it should be."""
     dead = sum(ledger.dead.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(ledger.dead.items()))

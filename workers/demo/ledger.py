@@ -49,7 +49,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class DemoLedger:
     """The figures, in orders unless they say otherwise, and every way in which they do not hold."""
 
     promised: int  # answered 202
@@ -85,7 +85,7 @@ def balance(
     rows: Mapping[UUID, Row],
     effects: Iterable[Effect],
     surprises: Iterable[str] = (),
-) -> Ledger:
+) -> DemoLedger:
     """Lay the three accounts side by side; `surprises` are answers that no honest intake gives."""
     at_erp, digests = _count(effects)
     alive = {order for order, promise in promises.items() if promise.dead is None}
@@ -104,7 +104,7 @@ def balance(
         "not the dead letter that was expected": _misjudged(promises, rows),
         "charged with an attempt by the outage": spent.keys(),
     }
-    return Ledger(
+    return DemoLedger(
         promised=len(promises),
         accepted=proven.accepted,
         backlog=proven.backlog,

@@ -24,13 +24,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.service import StartFailed
 from orders.rules.catalogue import demo_catalogue
 from workers.demo import LONGEST, closing
-from workers.demo.ledger import Ledger, Promise, balance, read_journal
+from workers.demo.ledger import DemoLedger, Promise, balance, read_journal
 from workers.demo.pharmacies import Pharmacies
 from workers.demo.screen import Screen
-from workers.demo.stage import Stage
+from workers.demo.stage import DemoInstallation
 from workers.demo.story import Story, Unfulfilled
 from workers.demo.traffic import Told, Traffic
-from workers.demo.watch import Watch
+from workers.demo.watch import SampleLog
 from workers.erp.sim import read_effects
 
 GOOD: Final = 0
@@ -40,12 +40,12 @@ INTERRUPTED: Final = 130
 
 
 @dataclass(slots=True)
-class Run:
+class Performance:
     """What is left of a performance."""
 
     told: Told = field(default_factory=Told)
     timings: dict[str, float] = field(default_factory=dict)
-    ledger: Ledger | None = None
+    ledger: DemoLedger | None = None
     faults: tuple[str, ...] = ()
 
     @property
@@ -61,7 +61,7 @@ def play(*, orders: int, seconds: float, data_dir: Path | None, keep: bool, as_j
         print(f"relais demo: {data_dir} is not empty; the demo begins with an empty journal", file=sys.stderr)
         return UNABLE
     place = (data_dir or Path(tempfile.mkdtemp(prefix="relais-demo-"))).absolute()
-    run, code = Run(), INTERRUPTED
+    run, code = Performance(), INTERRUPTED
     try:
         code = _perform(run, place, screen, orders, seconds)
     finally:
@@ -75,10 +75,10 @@ def play(*, orders: int, seconds: float, data_dir: Path | None, keep: bool, as_j
     return code
 
 
-def _perform(run: Run, place: Path, screen: Screen, orders: int, seconds: float) -> int:
+def _perform(run: Performance, place: Path, screen: Screen, orders: int, seconds: float) -> int:
     """Stage, story and ledger; everything is stopped on return. The exit code."""
     try:
-        with Stage(place) as stage:
+        with DemoInstallation(place) as stage:
             try:
                 asyncio.run(_until_told(_weekend(run, stage, screen, orders, seconds)))
             finally:
@@ -105,7 +105,7 @@ async def _until_told(work: Coroutine[Any, Any, None]) -> None:
     await work
 
 
-async def _weekend(run: Run, stage: Stage, screen: Screen, orders: int, seconds: float) -> None:
+async def _weekend(run: Performance, stage: DemoInstallation, screen: Screen, orders: int, seconds: float) -> None:
     """Start, five acts, ledger."""
     began = time.monotonic()
     with screen.busy("Starting PostgreSQL, Valkey, an ERP simulator, Flower, console, worker and intake ..."):
@@ -117,7 +117,7 @@ async def _weekend(run: Run, stage: Stage, screen: Screen, orders: int, seconds:
     run.told = traffic.told
     engine = stage.journal()
     try:
-        story = Story(stage, traffic, Watch(engine), screen, seconds)
+        story = Story(stage, traffic, SampleLog(engine), screen, seconds)
         run.timings = story.timings = {**run.timings}
         run.faults = await _tell(story, LONGEST - run.timings["start"])
         run.ledger = await _draw_up(stage, engine, traffic.told)
@@ -127,7 +127,7 @@ async def _weekend(run: Run, stage: Stage, screen: Screen, orders: int, seconds:
         await engine.dispose()
 
 
-def _account(stage: Stage) -> str:
+def _account(stage: DemoInstallation) -> str:
     return f"relais --data-dir {stage.place} account add NAME --role viewer"
 
 
@@ -154,14 +154,14 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
             yield each
 
 
-async def _draw_up(stage: Stage, engine: AsyncEngine, told: Told) -> Ledger:
+async def _draw_up(stage: DemoInstallation, engine: AsyncEngine, told: Told) -> DemoLedger:
     """The ledger, from the journal, the ERP's own file and what the front end was told."""
     proven, rows = await read_journal(engine)
     promises = {order_id: Promise(order.digest, order.expected) for order_id, order in told.orders.items()}
     return balance(promises, proven, rows, read_effects(stage.erp_file), told.surprises)
 
 
-def _close(screen: Screen, run: Run, as_json: bool) -> None:
+def _close(screen: Screen, run: Performance, as_json: bool) -> None:
     """Show what came of it."""
     screen.console.print()
     screen.console.print(closing.table(run.ledger, run.told) if run.ledger else "There is no ledger.")

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from workers.demo.drawing import View, frame, plain
-from workers.demo.weekend import Act, when
+from workers.demo.weekend import Scene, when
 
 LIVE_EVERY: Final = 0.2  # s
 PLAIN_EVERY: Final = 4.0  # s
@@ -38,7 +38,7 @@ class Screen:
         """One line, over the picture where there is one."""
         self.console.print(Text(text, style=style), soft_wrap=True)
 
-    def announce(self, number: int, act: Act) -> None:
+    def announce(self, number: int, act: Scene) -> None:
         """An act begins."""
         self._line(f"{number} ", act.begins, act.title, "bold cyan")
         self._line("  ", act.begins, act.sentence)

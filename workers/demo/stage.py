@@ -54,7 +54,7 @@ QUICK: Final = {
 }
 
 
-class Stage:
+class DemoInstallation:
     """One Relais on a data directory of its own; a context manager that stops all of it."""
 
     def __init__(self, data_dir: Path) -> None:

@@ -16,10 +16,10 @@ from config.embedded.marks import Mark
 from workers.demo.drawing import PARTS, View
 from workers.demo.pharmacies import PHARMACIES, Habit
 from workers.demo.screen import Screen
-from workers.demo.stage import QUICK, Stage
+from workers.demo.stage import QUICK, DemoInstallation
 from workers.demo.traffic import Traffic
-from workers.demo.watch import Watch
-from workers.demo.weekend import ACTS, ATTACK, MORNING, REDIS, RETURN, WORKER, Act
+from workers.demo.watch import SampleLog
+from workers.demo.weekend import ACTS, ATTACK, MORNING, REDIS, RETURN, WORKER, Scene
 from workers.erp.sim import Dial
 
 FIT: Final = Dial.model_validate({"latency_ms": 30, "latency_sigma": 0.4})
@@ -36,7 +36,9 @@ class Unfulfilled(Exception):
 class Story:
     """The five acts, played on a stage that is open."""
 
-    def __init__(self, stage: Stage, traffic: Traffic, watch: Watch, screen: Screen, seconds: float) -> None:
+    def __init__(
+        self, stage: DemoInstallation, traffic: Traffic, watch: SampleLog, screen: Screen, seconds: float
+    ) -> None:
         """`seconds` is what all acts together are planned to last."""
         self.timings: dict[str, float] = {}
         self._stage, self._traffic, self._watch, self._screen = stage, traffic, watch, screen
@@ -122,7 +124,7 @@ class Story:
             self._tell(f"The window: {', '.join(map(str, self._watch.growth(since)))}.")
 
     @asynccontextmanager
-    async def _on(self, act: Act) -> AsyncIterator[None]:
+    async def _on(self, act: Scene) -> AsyncIterator[None]:
         """An act from its announcement to the end of its planned time, which only the last one may undercut."""
         self._act, self._began = act, self._watch.elapsed
         self._starts.append(self._began)
@@ -179,7 +181,7 @@ class Story:
         now = self._watch.now
         return self._traffic.ended and not now.backlog and now.accepted >= len(self._traffic.told.orders)
 
-    def _planned(self, act: Act) -> float:
+    def _planned(self, act: Scene) -> float:
         return self._seconds * act.time
 
     def _fraction(self) -> float:

@@ -32,7 +32,7 @@ class Sample:
     leading: bool = True
 
 
-class Watch:
+class SampleLog:
     """The samples so far, oldest first; never none."""
 
     def __init__(self, engine: AsyncEngine) -> None:

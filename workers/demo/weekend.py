@@ -11,7 +11,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class Scene:
     """One act: what it is called, what happens, from when to when, and its shares (each adds up to 1)."""
 
     title: str
@@ -30,7 +30,7 @@ def _october(day: int, hour: int, minute: int = 0) -> datetime:
     return datetime(2024, 10, day, hour, minute)
 
 
-MORNING: Final = Act(
+MORNING: Final = Scene(
     "Saturday morning",
     "1,800 pharmacies order, and the ERP takes what it is sent.",
     _october(19, 8, 30),
@@ -38,7 +38,7 @@ MORNING: Final = Act(
     time=0.17,
     orders=0.15,
 )
-ATTACK: Final = Act(
+ATTACK: Final = Scene(
     "The attack",
     "The ERP refuses every connection. The intake goes on.",
     _october(19, 11, 40),
@@ -46,7 +46,7 @@ ATTACK: Final = Act(
     time=0.23,
     orders=0.30,
 )
-WORKER: Final = Act(
+WORKER: Final = Scene(
     "The worker dies",
     "SIGKILL to all its processes at once. No pharmacy notices.",
     _october(19, 19),
@@ -54,7 +54,7 @@ WORKER: Final = Act(
     time=0.14,
     orders=0.18,
 )
-REDIS: Final = Act(
+REDIS: Final = Scene(
     "Redis forgets",
     "Its files are deleted, then SIGKILL. The journal has it all.",
     _october(20, 9),
@@ -62,7 +62,7 @@ REDIS: Final = Act(
     time=0.17,
     orders=0.21,
 )
-RETURN: Final = Act(
+RETURN: Final = Scene(
     "Sunday evening",
     "The ERP is back, and slow. One canary, then more and more.",
     _october(20, 20),

@@ -24,9 +24,9 @@ from orders.journal.connection import DUE_CHANNEL
 from orders.schema.triggers import NOTICE_CHANNEL
 from workers.background import Background
 from workers.dispatch.leadership import LEADER_LOCK
-from workers.dispatch.maintenance import Chores
+from workers.dispatch.maintenance import Maintenance
 from workers.dispatch.operator_log import Acts
-from workers.dispatch.scheduler import PLANNER, Term
+from workers.dispatch.scheduler import PLANNER, Scheduler
 from workers.operations import register
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ class Dispatcher(Background):
         log.info("leading", extra={"backends": ",".join(self._backends)})
         await self._listen(connection)
         publishers = {name: self._publisher(settings) for name, settings in self._backends.items()}
-        terms = [Term(connection, settings, publishers[name]) for name, settings in self._backends.items()]
+        terms = [Scheduler(connection, settings, publishers[name]) for name, settings in self._backends.items()]
         for name in self._backends:
             await register(connection, name)
-        chores = Chores(connection, self._settings, next(iter(publishers.values())), self._route, self._acts)
+        chores = Maintenance(connection, self._settings, next(iter(publishers.values())), self._route, self._acts)
         async with aclosing(chores):
             while not self._stopping.is_set():
                 self._wake.clear()

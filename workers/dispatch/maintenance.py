@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
 from orders.intake.routing import Routing
-from orders.intake.spill import Seal, SpillDown
+from orders.intake.spill import SpillDown, SpillSigner
 from orders.schema import cause_triggers
 from orders.schema.tally_triggers import SUM_UP
 from workers.dispatch.operator_log import Acts
@@ -37,7 +37,7 @@ PURGE_EVERY: Final = 60.0  # seconds
 ACTS_EVERY: Final = 1.0  # seconds at least between two looks for what operators did
 
 
-class Chores:
+class Maintenance:
     """One leader's, on the connection that holds the lead."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Chores:
         self._settings = settings
         self._publisher = publisher
         self._spill = RedisSpill(settings.need("redis_url"))
-        self._seal = Seal.of(settings.spill_key) if settings.spill_key else None
+        self._seal = SpillSigner.of(settings.spill_key) if settings.spill_key else None
         self._route = route
         self._done: dict[str, float] = {}  # when each was done last
         self._acts = acts

@@ -20,7 +20,7 @@ from config.settings import Settings
 from workers.delivery.order_log import tell_rows
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.dispatch.token_bucket import Bucket
-from workers.replay.controller import Standing, steer
+from workers.replay.controller import PaceLimits, steer
 
 if TYPE_CHECKING:
     from workers.queue.publisher import Publisher
@@ -86,7 +86,7 @@ RETURNING order_id
 """)
 
 
-class Term:
+class Scheduler:
     """One leader's term over the backend of `settings`, on the connection that holds the lead."""
 
     def __init__(self, connection: AsyncConnection, settings: Settings, publisher: Publisher) -> None:
@@ -95,7 +95,7 @@ class Term:
         self._settings = settings
         self._publisher = publisher
         self._bucket = Bucket()
-        self._standing = Standing()
+        self._standing = PaceLimits()
         self._housekept = self._steered = float("-inf")
         self._queue_lost = False
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, stop_before_delay
 
 from workers.erp.failures import TABLE, Failure, Met, may_go_again
-from workers.erp.port import MOST_KEPT, Kind, Outcome, Page, Receipt, Submission
+from workers.erp.port import MOST_KEPT, ErpReceipt, Kind, Listing, Outcome, Submission
 
 FIRST_PAUSE: Final = 0.1  # seconds, at most, before the second try; doubles
 MOST_PAUSE: Final = 1.0
@@ -30,11 +30,11 @@ class Tried(NamedTuple):
     kind: Kind
     detail: str = ""
     status: int | None = None
-    receipt: Receipt | None = None
+    receipt: ErpReceipt | None = None
     retry_after: float | None = None
     failure: Failure | None = None
     found: Mapping[UUID, Outcome] | None = None
-    page: Page | None = None
+    page: Listing | None = None
     answer: bytes = b""
     calls: int = 1
 

@@ -23,10 +23,10 @@ from workers.erp.attempts import Batch, Tried, try_again
 from workers.erp.call_span import calling
 from workers.erp.failures import TABLE, Met
 from workers.erp.listing import ask_for, read_page
-from workers.erp.port import Capabilities, Gate, Kind, OpenGate, Outcome, Page, Submission
+from workers.erp.port import Barrier, Capabilities, Kind, Listing, OpenBarrier, Outcome, Submission
 from workers.erp.receipts import keeping, read_found, read_pending, read_receipt
 from workers.erp.signatures import Keys, Signatures
-from workers.erp.transport import Wire, json_body, refused_or_failed
+from workers.erp.transport import ErpTransport, json_body, refused_or_failed
 
 log = logging.getLogger("relais.erp")
 
@@ -41,7 +41,7 @@ _TAKEN: Final = {200: Kind.DUPLICATE, 201: Kind.ACCEPTED}
 class HttpErp:
     """One backend over HTTP. Belongs to the event loop on which it is first used."""
 
-    def __init__(self, settings: Settings, keys: Keys | None = None, gate: Gate | None = None) -> None:
+    def __init__(self, settings: Settings, keys: Keys | None = None, gate: Barrier | None = None) -> None:
         """`keys` verify receipts as the settings say, without them no signature is looked at; `gate` says whether
         anything may be sent, without it anything may. Nothing connects yet.
 
@@ -49,8 +49,8 @@ class HttpErp:
         """
         self.capabilities = Capabilities(idempotent=settings.erp_idempotent, asynchronous=True, can_list=True)
         self._settings = settings
-        self._gate = gate or OpenGate()
-        self._wire = Wire(settings, self._gate.is_open)
+        self._gate = gate or OpenBarrier()
+        self._wire = ErpTransport(settings, self._gate.is_open)
         self._signatures = Signatures(settings, keys) if keys and settings.receipts != "ignore" else None
         self._slots = asyncio.Semaphore(settings.erp_concurrency)
 
@@ -86,7 +86,7 @@ class HttpErp:
         """The present state of orders that were PENDING; as `find`."""
         return await self.find(ids, budget=budget)
 
-    async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Page:
+    async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Listing:
         """A page of the orders that the ERP took from `since` on and before `until`; `failed` when it told nothing.
 
         An ERP that answers 404, 405 or 501 cannot list, which `capabilities` says from then on.
@@ -98,7 +98,7 @@ class HttpErp:
             return tried.page
         if tried.status in _CANNOT_LIST:
             self.capabilities = replace(self.capabilities, can_list=False)
-        return Page(failed=_unasked(tried).outcome(started))
+        return Listing(failed=_unasked(tried).outcome(started))
 
     async def probe(self) -> bool:
         """True when the ERP says that it is fit to receive. Never raises."""

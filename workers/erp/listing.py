@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, TypeAdapter, Valid
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
 from workers.erp.failures import Met, Unfit, printable
-from workers.erp.port import Listed, Page
+from workers.erp.port import Listed, Listing
 from workers.erp.receipts import STRICT, Digest, Id, Word
 
 MOST_LISTED: Final = 500  # orders in a page
@@ -46,7 +46,7 @@ def ask_for(since: datetime, until: datetime, after: str | None) -> bytes:
     return json.dumps({"since": _stamp(since), "until": _stamp(until), "after": after, "limit": MOST_LISTED}).encode()
 
 
-def read_page(raw: bytes, since: datetime, until: datetime, after: str | None) -> Page:
+def read_page(raw: bytes, since: datetime, until: datetime, after: str | None) -> Listing:
     """The page in the body of a 200. Raises Unfit when it is not what was asked for."""
     try:
         told = _PAGE.validate_json(raw)
@@ -63,7 +63,7 @@ def read_page(raw: bytes, since: datetime, until: datetime, after: str | None) -
         raise Unfit(Met.UNPARSABLE, "orders out of turn, or of another time than was asked for")
     if told["next"] is not None and (not orders or told["next"] == after):
         raise Unfit(Met.UNPARSABLE, "a page that leads nowhere")
-    return Page(orders, told["next"])
+    return Listing(orders, told["next"])
 
 
 def _stamp(when: datetime) -> str:

@@ -55,7 +55,7 @@ class Evidence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiptLine:
+class ErpReceiptLine:
     """What the ERP accepted of one line: its number from 1, product (CIP13), quantity in boxes, and why less."""
 
     line: int
@@ -65,7 +65,7 @@ class ReceiptLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ErpReceipt:
     """The ERP's acknowledgement: its own reference, the SHA-256 it computed of what it received, its lines.
 
     `key_id` is of the registered key that signed it, None where no signature was verified.
@@ -73,7 +73,7 @@ class Receipt:
 
     reference: str
     digest: bytes | None
-    lines: tuple[ReceiptLine, ...]
+    lines: tuple[ErpReceiptLine, ...]
     signature: str | None = None
     key_id: str | None = None
 
@@ -89,7 +89,7 @@ class Outcome:
     kind: Kind
     detail: str = ""
     status: int | None = None
-    receipt: Receipt | None = None
+    receipt: ErpReceipt | None = None
     retry_after: float | None = None
     started: datetime | None = None
     ended: datetime | None = None
@@ -122,7 +122,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Listing:
     """Some of the orders that a backend holds, in the turn in which it took them.
 
     `next` asks for those that follow, None when there are none. `failed` says why nothing was told.
@@ -145,7 +145,7 @@ class Capabilities:
     max_batch: int = field(default=1)  # most orders in one call
 
 
-class Gate(Protocol):
+class Barrier(Protocol):
     """Whether anything may be sent to a backend now, as one process knows it."""
 
     async def open(self) -> bool:
@@ -161,7 +161,7 @@ class Gate(Protocol):
         ...
 
 
-class OpenGate:
+class OpenBarrier:
     """The gate of who needs none."""
 
     async def open(self) -> bool:
@@ -195,7 +195,7 @@ class Erp(Protocol):
         """The present state of orders that were PENDING; as `find`, and REFUSED where the ERP decided so."""
         ...
 
-    async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Page:
+    async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Listing:
         """A page of the orders that the ERP took from `since` on and before `until`, by its own clock; `after` is
         `next` of the page before. For a backend that `can_list`; one that turns out not to says so from then on.
         """
@@ -210,4 +210,4 @@ class Erp(Protocol):
         ...
 
 
-LINES = TypeAdapter(tuple[ReceiptLine, ...])
+LINES = TypeAdapter(tuple[ErpReceiptLine, ...])

@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
 from workers.erp.failures import TABLE, Met, Unfit, printable
-from workers.erp.port import MOST_KEPT, Kind, Outcome, Receipt, ReceiptLine, Submission
+from workers.erp.port import MOST_KEPT, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
 
 STRICT: Final = ConfigDict(strict=True)
 MOST_BOXES: Final = 99_999  # of a line, as an order's
@@ -37,7 +37,7 @@ class _Receipt(TypedDict):
     __pydantic_config__ = STRICT  # type: ignore[misc]
     reference: Word
     digest: Digest
-    lines: tuple[ReceiptLine, ...]  # made by pydantic itself, which takes half the time; see _receipt
+    lines: tuple[ErpReceiptLine, ...]  # made by pydantic itself, which takes half the time; see _receipt
     signature: NotRequired[Signature | None]
 
 
@@ -77,7 +77,7 @@ _REFUSAL: Final = TypeAdapter(_Refusal)
 _FOUND: Final = TypeAdapter(_Found)
 
 
-def read_receipt(raw: bytes, order: Submission) -> Receipt:
+def read_receipt(raw: bytes, order: Submission) -> ErpReceipt:
     """The receipt in the body of a 200 or 201, verified against the order. Raises Unfit."""
     receipt = _receipt(_parsed(_RECEIPT, raw))
     verify(receipt, order.body, order.digest)
@@ -94,7 +94,7 @@ def keeping(raw: bytes) -> Iterator[bytes]:
         raise
 
 
-def verify(receipt: Receipt, body: bytes, digest: bytes) -> None:
+def verify(receipt: ErpReceipt, body: bytes, digest: bytes) -> None:
     """Raise Unfit unless the receipt is for these canonical bytes, line by line, and for no more than was ordered."""
     if receipt.digest != digest:
         raise Unfit(Met.WRONG_DIGEST, f"receipt {receipt.reference}")
@@ -161,13 +161,13 @@ def _outcome(entry: _Accepted | _Waiting | _Refused) -> Outcome:
     return Outcome(Kind.REFUSED, printable(entry["error"]), 200)
 
 
-def _receipt(data: _Receipt) -> Receipt:
+def _receipt(data: _Receipt) -> ErpReceipt:
     for line in data["lines"]:
         if not 0 <= line.accepted <= MOST_BOXES or not (line.product.isalnum() and len(line.product) <= MOST_PRODUCT):
             raise Unfit(Met.UNPARSABLE, f"line {line.line}")
         if line.reason is not None and not _SOUND.fullmatch(line.reason):
             raise Unfit(Met.UNPARSABLE, f"line {line.line}, reason")
-    return Receipt(data["reference"], bytes.fromhex(data["digest"]), data["lines"], data.get("signature"))
+    return ErpReceipt(data["reference"], bytes.fromhex(data["digest"]), data["lines"], data.get("signature"))
 
 
 def _parsed(adapter: TypeAdapter[Any], raw: bytes) -> Any:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from config.settings import Settings
 from workers.erp.failures import Met, Unfit
-from workers.erp.port import Kind, Outcome, Receipt
+from workers.erp.port import ErpReceipt, Kind, Outcome
 from workers.erp.receipts import disbelieved
 from workers.erp.signing import Key, verified
 
@@ -50,7 +50,7 @@ class Signatures:
             return "receipts must be signed, and no key of this backend is in force: relais key add"
         return ""
 
-    async def of(self, receipt: Receipt, order_id: UUID, *, fresh: bool) -> Receipt:
+    async def of(self, receipt: ErpReceipt, order_id: UUID, *, fresh: bool) -> ErpReceipt:
         """The receipt with the id of the key that signed it, if any had to. Raises Unfit."""
         if receipt.signature is None:
             if self._required:

@@ -24,7 +24,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
 from workers.erp.failures import Met, Unfit, printable
-from workers.erp.port import Receipt, ReceiptLine
+from workers.erp.port import ErpReceipt, ErpReceiptLine
 
 ALGORITHM: Final = "EdDSA"
 TYPE: Final = "relais-receipt+jws"
@@ -67,7 +67,7 @@ def verified(
     signature: str,
     keys: Mapping[str, Key],
     order_id: UUID,
-    receipt: Receipt,
+    receipt: ErpReceipt,
     *,
     at: datetime,
     drift: float,
@@ -112,7 +112,7 @@ def _payload(signature: str, key: Key) -> _Signed:
         raise Unfit(Met.BAD_SIGNATURE, printable(f"what is signed has no good {where}")) from None
 
 
-def _compare(signed: _Signed, order_id: UUID, receipt: Receipt) -> None:
+def _compare(signed: _Signed, order_id: UUID, receipt: ErpReceipt) -> None:
     """Raise Unfit unless what is signed is what the receipt says, of this order."""
     if signed["order"].lower() != str(order_id):
         raise Unfit(Met.UNSENT_ORDER, f"what is signed is for order {signed['order']}")
@@ -150,7 +150,7 @@ def sign(
     *,
     digest: str,
     reference: str,
-    lines: Sequence[Mapping[str, object] | ReceiptLine],
+    lines: Sequence[Mapping[str, object] | ErpReceiptLine],
     at: datetime,
 ) -> str:
     """The signature of a receipt, as an ERP or the signer beside it makes one."""

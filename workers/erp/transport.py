@@ -32,7 +32,7 @@ IDLE: Final = 4.0  # seconds that an idle connection is kept: servers commonly d
 Reader = Callable[[aiohttp.ClientResponse], Awaitable[Tried]]
 
 
-class Wire:
+class ErpTransport:
     """The connections to one ERP. Belongs to the event loop on which it is first used."""
 
     def __init__(self, settings: Settings, may_send: Callable[[], bool]) -> None:

@@ -24,7 +24,7 @@ LONE: Final = 0.4  # log-spread where a single sample is all there is
 WIDEST: Final = 1.0  # the largest log-spread that samples are taken for
 
 
-class Bin(NamedTuple):
+class PaceSample(NamedTuple):
     """What was delivered in some seconds, and how much of it had been waiting for its turn."""
 
     orders: int
@@ -60,7 +60,7 @@ class Pace:
         return min(self.most, self.middle * exp(deviation * spread))
 
 
-def measured(bins: Mapping[int, Bin]) -> Pace | None:
+def measured(bins: Mapping[int, PaceSample]) -> Pace | None:
     """The pace that receipts show, by number of bin (of BIN s); None when the ERP was never seen busy."""
     for width in WIDTHS:
         samples = busy(bins, width)[-NEWEST:]
@@ -69,7 +69,7 @@ def measured(bins: Mapping[int, Bin]) -> Pace | None:
     return None
 
 
-def unseen(bins: Mapping[int, Bin], ceiling: float) -> Pace:
+def unseen(bins: Mapping[int, PaceSample], ceiling: float) -> Pace:
     """The pace of an ERP that was never seen busy: it lies between the best it did and a `ceiling`, at 5 and 95 %."""
     best = max(one.orders for one in _widened(bins, round(WIDTHS[1] / BIN)).values()) / WIDTHS[1]
     high = max(best, ceiling)
@@ -77,7 +77,7 @@ def unseen(bins: Mapping[int, Bin], ceiling: float) -> Pace:
     return Pace(sqrt(best * high), basis, lasting=max(0.1, log(high / best) / 3.29))
 
 
-def busy(bins: Mapping[int, Bin], width: float) -> list[float]:
+def busy(bins: Mapping[int, PaceSample], width: float) -> list[float]:
     """Orders a second in every sample of `width` s in which the ERP was busy, the newest last."""
     found: list[float] = []
     for run in _runs(_widened(bins, round(width / BIN)), int(SILENCE / width)):
@@ -89,15 +89,15 @@ def busy(bins: Mapping[int, Bin], width: float) -> list[float]:
     return found
 
 
-def _widened(bins: Mapping[int, Bin], times: int) -> dict[int, Bin]:
-    wide: dict[int, Bin] = {}
+def _widened(bins: Mapping[int, PaceSample], times: int) -> dict[int, PaceSample]:
+    wide: dict[int, PaceSample] = {}
     for number, one in bins.items():
-        had = wide.get(number // times, Bin(0, 0))
-        wide[number // times] = Bin(had.orders + one.orders, had.waited + one.waited)
+        had = wide.get(number // times, PaceSample(0, 0))
+        wide[number // times] = PaceSample(had.orders + one.orders, had.waited + one.waited)
     return wide
 
 
-def _runs(bins: Mapping[int, Bin], silence: int) -> list[list[int]]:
+def _runs(bins: Mapping[int, PaceSample], silence: int) -> list[list[int]]:
     """Orders by bin, for every run of busy bins; up to `silence` empty ones in a row belong to a run."""
     runs: list[list[int]] = []
     last: int | None = None

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.queries.orders import first_id
 from workers.forecast.arrivals import RECENT, Arrivals, Stretch, learn, steady, steps, stretch
-from workers.forecast.pace import BIN, Bin
+from workers.forecast.pace import BIN, PaceSample
 from workers.forecast.simulation import Round
 
 NEWEST: Final = 2000  # orders that tell the share of a backend, of urgent ones, and how many lie on a page
@@ -120,11 +120,11 @@ async def backlog(connection: AsyncConnection, backend: str) -> Backlog:
     return Backlog(row.now, int(row.waiting + row.out + row.submitted), rest, rounds, int(row.missed))
 
 
-async def taken(connection: AsyncConnection, backend: str, latency: float) -> dict[int, Bin]:
+async def taken(connection: AsyncConnection, backend: str, latency: float) -> dict[int, PaceSample]:
     """What the backend took, by bins of BIN seconds, from the newest receipts."""
     patience = max(WAITED, 3 * latency)
     values = {"backend": backend, "patience": patience, "width": BIN, "most": RECEIPTS, "bins": BINS}
-    return {row.bin: Bin(row.orders, row.waited) for row in await connection.execute(TAKEN, values)}
+    return {row.bin: PaceSample(row.orders, row.waited) for row in await connection.execute(TAKEN, values)}
 
 
 async def latency(connection: AsyncConnection, backend: str) -> float | None:

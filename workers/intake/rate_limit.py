@@ -69,7 +69,7 @@ class _Bucket:
 
 
 class RateLimit:
-    """`orders.api.load_shedding.Rate` by one Redis. Belongs to the event loop on which it is first used."""
+    """`orders.api.load_shedding.ClientLimit` by one Redis. Belongs to the event loop on which it is first used."""
 
     def __init__(self, url: str, default: float | None = None) -> None:
         """`default` in orders a second for clients without a rate, None for no limit. Nothing connects yet."""
@@ -82,7 +82,7 @@ class RateLimit:
         self._redis = open_redis(url, PATIENCE)
 
     def spend(self, client: str, orders: int, rate: float | None, burst: int | None) -> float:
-        """As `orders.api.load_shedding.Rate.spend`."""
+        """As `orders.api.load_shedding.ClientLimit.spend`."""
         rate = rate or self._default
         if rate is None or self.open:
             return 0.0

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orders.errors import Conflict, RelaisError
 from orders.intake.entries import Accepted, Entry, write
 from orders.intake.routing import Routing
-from orders.intake.spill import MOST_KEPT, Forged, Seal, Store, Unreadable, names, unseal
+from orders.intake.spill import MOST_KEPT, Forged, SpillSigner, Store, Unreadable, names, unseal
 from orders.journal import unreachable
 from orders.journal.connection import SURE
 
@@ -52,7 +52,7 @@ class Aside(NamedTuple):
     raw: bytes
 
 
-async def unspill(connection: AsyncConnection, store: Store, key: Seal, route: Routing) -> int:
+async def unspill(connection: AsyncConnection, store: Store, key: SpillSigner, route: Routing) -> int:
     """Journal the spill; returns how many records left it. Raises SpillDown, and what the journal raises."""
     gone = 0
     while records := await store.head(GROUP):
@@ -68,7 +68,7 @@ async def unspill(connection: AsyncConnection, store: Store, key: Seal, route: R
     return gone
 
 
-async def readmit(connection: AsyncConnection, key: Seal, route: Routing) -> int:
+async def readmit(connection: AsyncConnection, key: SpillSigner, route: Routing) -> int:
     """Journal what was set aside as forged or unreadable and is neither now; returns how many of it are orders now.
 
     For a worker that had been given another key than the intake. Doing it again changes nothing.
@@ -83,7 +83,7 @@ async def readmit(connection: AsyncConnection, key: Seal, route: Routing) -> int
     return orders
 
 
-def read(records: Sequence[bytes], key: Seal, route: Routing) -> tuple[list[tuple[Entry, bytes]], list[Aside]]:
+def read(records: Sequence[bytes], key: SpillSigner, route: Routing) -> tuple[list[tuple[Entry, bytes]], list[Aside]]:
     """The entries of the records, each with its record and once, and what is none."""
     entries: dict[UUID, tuple[Entry, bytes]] = {}
     asides: list[Aside] = []

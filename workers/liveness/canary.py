@@ -69,7 +69,7 @@ class Hearing:
         return self._asked - self._since > self._patience
 
 
-class Watch:
+class WorkerWatch:
     """One listener to one worker of this host. Its methods raise nothing."""
 
     def __init__(self, settings: Settings, pid: int, publisher: Publisher, look: Look, begin: float = 0.0) -> None:
@@ -108,7 +108,7 @@ class Canary(Background):
         self._registered = self._silent = False
 
     async def _run(self) -> None:
-        watch = Watch(self._settings, self._pid, self._publisher(), self._look)
+        watch = WorkerWatch(self._settings, self._pid, self._publisher(), self._look)
         while not self._stopping.is_set():
             self._say(await watch.hung())
             await self._pause(self._settings.canary_every)
@@ -141,7 +141,7 @@ async def hangs(settings: Settings, pid: int) -> None:
     from workers.queue.app import create_app  # which is no business of a worker that only listens to itself
 
     publisher = Publisher(await asyncio.to_thread(create_app, settings), settings)
-    watch = Watch(settings, pid, publisher, registry.ask, START)
+    watch = WorkerWatch(settings, pid, publisher, registry.ask, START)
     try:
         while True:
             if await watch.hung():

@@ -17,7 +17,7 @@ GAUGE: Final = "gauge"
 HISTOGRAM: Final = "histogram"
 
 
-class Entry(NamedTuple):
+class MetricEntry(NamedTuple):
     """One metric of the catalogue."""
 
     kind: str
@@ -25,57 +25,57 @@ class Entry(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-CATALOGUE: Final[Mapping[str, Entry]] = {
-    "relais_orders_total": Entry(
+CATALOGUE: Final[Mapping[str, MetricEntry]] = {
+    "relais_orders_total": MetricEntry(
         COUNTER, "Orders that met a fate; one that died, was replayed and delivered met both.", ("fate",)
     ),
-    "relais_deliveries": Entry(GAUGE, "Orders that are not done with, by state.", ("backend", "state")),
-    "relais_backlog_orders": Entry(GAUGE, "Orders that are not final.", ("backend", "priority")),
-    "relais_backlog_oldest_age_seconds": Entry(
+    "relais_deliveries": MetricEntry(GAUGE, "Orders that are not done with, by state.", ("backend", "state")),
+    "relais_backlog_orders": MetricEntry(GAUGE, "Orders that are not final.", ("backend", "priority")),
+    "relais_backlog_oldest_age_seconds": MetricEntry(
         GAUGE, "Age of the oldest order that is not final; 0 when there is none.", ("backend", "priority")
     ),
-    "relais_dead_letters": Entry(GAUGE, "Orders that need a person, by reason.", ("reason",)),
-    "relais_backend_circuit": Entry(GAUGE, "1 for the state that the circuit is in.", ("backend", "state")),
-    "relais_backend_window_orders": Entry(GAUGE, "Orders that may be out at once.", ("backend",)),
-    "relais_backend_out_orders": Entry(GAUGE, "Orders that are with the workers or the ERP.", ("backend",)),
-    "relais_backend_paused": Entry(GAUGE, "1 while an operator has stopped forwarding.", ("backend",)),
-    "relais_backend_quarantined": Entry(GAUGE, "1 while the backend is not trusted.", ("backend",)),
-    "relais_backend_failures": Entry(GAUGE, "Attempts that failed in a row.", ("backend",)),
-    "relais_receipt_seconds": Entry(HISTOGRAM, "From an order's acceptance to the ERP's receipt.", ("backend",)),
-    "relais_erp_call_seconds": Entry(
+    "relais_dead_letters": MetricEntry(GAUGE, "Orders that need a person, by reason.", ("reason",)),
+    "relais_backend_circuit": MetricEntry(GAUGE, "1 for the state that the circuit is in.", ("backend", "state")),
+    "relais_backend_window_orders": MetricEntry(GAUGE, "Orders that may be out at once.", ("backend",)),
+    "relais_backend_out_orders": MetricEntry(GAUGE, "Orders that are with the workers or the ERP.", ("backend",)),
+    "relais_backend_paused": MetricEntry(GAUGE, "1 while an operator has stopped forwarding.", ("backend",)),
+    "relais_backend_quarantined": MetricEntry(GAUGE, "1 while the backend is not trusted.", ("backend",)),
+    "relais_backend_failures": MetricEntry(GAUGE, "Attempts that failed in a row.", ("backend",)),
+    "relais_receipt_seconds": MetricEntry(HISTOGRAM, "From an order's acceptance to the ERP's receipt.", ("backend",)),
+    "relais_erp_call_seconds": MetricEntry(
         HISTOGRAM, "One attempt to deliver one order, with its brief tries.", ("backend", "outcome")
     ),
-    "relais_retries_total": Entry(
+    "relais_retries_total": MetricEntry(
         COUNTER, "Attempts that failed, after which the order goes again unless it died of it.", ("backend", "class")
     ),
-    "relais_receipts_verified_total": Entry(COUNTER, "Receipts signed by a key that was in force.", ("backend",)),
-    "relais_receipts_failed_total": Entry(
+    "relais_receipts_verified_total": MetricEntry(COUNTER, "Receipts signed by a key that was in force.", ("backend",)),
+    "relais_receipts_failed_total": MetricEntry(
         COUNTER, "Answers that prove that the backend is not to be trusted.", ("backend",)
     ),
-    "relais_forecast_missed_cut_off_orders": Entry(
+    "relais_forecast_missed_cut_off_orders": MetricEntry(
         GAUGE, "Orders of the backlog that are foretold to miss a cut-off still to come.", ("backend",)
     ),
-    "relais_forecast_drain_seconds": Entry(
+    "relais_forecast_drain_seconds": MetricEntry(
         GAUGE, "Time until the backlog is empty, in half and in 95 of 100 futures.", ("backend", "quantile")
     ),
-    "relais_spill_orders": Entry(GAUGE, "Orders in Redis that wait for the journal."),
-    "relais_queue_messages": Entry(GAUGE, "Messages in Redis that wait for a worker."),
-    "relais_redis_up": Entry(GAUGE, "1 while Redis answers."),
-    "relais_redis_memory_used_bytes": Entry(GAUGE, "Memory that Redis uses."),
-    "relais_redis_memory_max_bytes": Entry(GAUGE, "Memory that Redis may use; absent when unlimited."),
-    "relais_journal_up": Entry(GAUGE, "1 while PostgreSQL answers; without it the journal's figures are absent."),
-    "relais_dispatcher_leader": Entry(GAUGE, "1 while a worker's dispatcher leads."),
-    "relais_seal_age_seconds": Entry(GAUGE, "Time since the last seal."),
-    "relais_audit_age_seconds": Entry(GAUGE, "Time since the last audit."),
-    "relais_audit_ok": Entry(GAUGE, "1 when the last audit found nothing wrong."),
-    "relais_replay_holding": Entry(GAUGE, "1 while a replay waits for an operator.", ("backend",)),
-    "relais_disk_free_bytes": Entry(GAUGE, "Room on the disk of a path of RELAIS_DISKS.", ("path",)),
-    "relais_disk_size_bytes": Entry(GAUGE, "Size of the disk of a path of RELAIS_DISKS.", ("path",)),
-    "relais_workers": Entry(GAUGE, "Workers of a host.", ("host",)),
-    "relais_canary_age_seconds": Entry(
+    "relais_spill_orders": MetricEntry(GAUGE, "Orders in Redis that wait for the journal."),
+    "relais_queue_messages": MetricEntry(GAUGE, "Messages in Redis that wait for a worker."),
+    "relais_redis_up": MetricEntry(GAUGE, "1 while Redis answers."),
+    "relais_redis_memory_used_bytes": MetricEntry(GAUGE, "Memory that Redis uses."),
+    "relais_redis_memory_max_bytes": MetricEntry(GAUGE, "Memory that Redis may use; absent when unlimited."),
+    "relais_journal_up": MetricEntry(GAUGE, "1 while PostgreSQL answers; without it the journal's figures are absent."),
+    "relais_dispatcher_leader": MetricEntry(GAUGE, "1 while a worker's dispatcher leads."),
+    "relais_seal_age_seconds": MetricEntry(GAUGE, "Time since the last seal."),
+    "relais_audit_age_seconds": MetricEntry(GAUGE, "Time since the last audit."),
+    "relais_audit_ok": MetricEntry(GAUGE, "1 when the last audit found nothing wrong."),
+    "relais_replay_holding": MetricEntry(GAUGE, "1 while a replay waits for an operator.", ("backend",)),
+    "relais_disk_free_bytes": MetricEntry(GAUGE, "Room on the disk of a path of RELAIS_DISKS.", ("path",)),
+    "relais_disk_size_bytes": MetricEntry(GAUGE, "Size of the disk of a path of RELAIS_DISKS.", ("path",)),
+    "relais_workers": MetricEntry(GAUGE, "Workers of a host.", ("host",)),
+    "relais_canary_age_seconds": MetricEntry(
         GAUGE, "Time since the most silent worker of a host answered a canary.", ("host",)
     ),
-    "relais_build_info": Entry(GAUGE, "1, with the version that exports.", ("version",)),
+    "relais_build_info": MetricEntry(GAUGE, "1, with the version that exports.", ("version",)),
 }
 
 Labels = tuple[str, ...]
@@ -91,7 +91,7 @@ def family(name: str, values: Mapping[Labels, float] | float) -> Metric:
     return made
 
 
-class Bin(NamedTuple):
+class HistogramBin(NamedTuple):
     """`n` values of one histogram that exceed no `bound` (seconds, None above the last) and are `total` in sum."""
 
     bound: float | None
@@ -99,7 +99,7 @@ class Bin(NamedTuple):
     total: float
 
 
-def histogram(name: str, bounds: Sequence[float], values: Mapping[Labels, Iterable[Bin]]) -> Metric:
+def histogram(name: str, bounds: Sequence[float], values: Mapping[Labels, Iterable[HistogramBin]]) -> Metric:
     """A histogram of the catalogue: Prometheus' buckets hold those below them too."""
     entry = CATALOGUE[name]
     made = HistogramMetricFamily(name, entry.what, labels=entry.labels)

@@ -27,7 +27,7 @@ from workers.forecast.forecast import Forecast, draining
 from workers.monitoring.catalogue import family
 from workers.monitoring.environment import build_families, disk_families, forecast_families, queue_families
 from workers.monitoring.families import journal_families
-from workers.monitoring.snapshot import Figures, read_figures
+from workers.monitoring.snapshot import Snapshot, read_figures
 from workers.monitoring.status import Queue, queue
 
 log = logging.getLogger("relais.exporter")
@@ -67,7 +67,7 @@ class Exporter:
         )
         return render(self._settings, list(self._backends), figures, said, forecasts or ())
 
-    async def _figures(self) -> Figures | None:
+    async def _figures(self) -> Snapshot | None:
         """None while the journal is away."""
         try:
             async with snapshot(self._engine) as connection:
@@ -104,7 +104,7 @@ async def _within(work: Awaitable[T]) -> T | None:
 def render(
     settings: Settings,
     backends: Sequence[str],
-    figures: Figures | None,
+    figures: Snapshot | None,
     said: Queue | None,
     forecasts: Sequence[Forecast],
 ) -> bytes:

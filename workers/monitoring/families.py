@@ -16,8 +16,8 @@ from orders.queries.orders import PRIORITIES
 from orders.schema.tally_triggers import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
 from orders.states import BACKLOG, Reason, State
 from workers.erp.port import Evidence, Kind
-from workers.monitoring.catalogue import Bin, Labels, family, histogram
-from workers.monitoring.snapshot import Figures, Tally
+from workers.monitoring.catalogue import HistogramBin, Labels, family, histogram
+from workers.monitoring.snapshot import Snapshot, TallyRow
 
 CIRCUITS: Final = ("closed", "open", "half_open")
 SHOWN: Final = (*BACKLOG, State.DEAD)
@@ -25,7 +25,7 @@ RETRIED: Final = (Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS,
 PROOFS: Final = tuple(kind for kind in Evidence if kind.conclusive)
 
 
-def journal_families(found: Figures, backends: Collection[str]) -> Iterator[Metric]:
+def journal_families(found: Snapshot, backends: Collection[str]) -> Iterator[Metric]:
     """All of them; `backends` are those of the settings, others are there when the journal knows them."""
     names = list(dict.fromkeys([*backends, *_known(found)]))
     yield family("relais_journal_up", 1)
@@ -38,12 +38,12 @@ def journal_families(found: Figures, backends: Collection[str]) -> Iterator[Metr
     yield family("relais_canary_age_seconds", {(row["host"],): row["age"] for row in found.hosts})
 
 
-def _known(found: Figures) -> list[str]:
+def _known(found: Snapshot) -> list[str]:
     rows = (*found.backends, *({"name": row["backend"]} for row in (*found.backlog, *found.dead)))
     return sorted({row["name"] for row in rows} | {tally.backend for tally in found.tallies if tally.backend})
 
 
-def _standing(found: Figures, names: list[str]) -> Iterator[Metric]:
+def _standing(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     """Orders that are not done with."""
     states: dict[Labels, float] = {(name, state): 0 for name in names for state in SHOWN}
     waiting: dict[Labels, float] = {(name, priority): 0 for name in names for priority in PRIORITIES}
@@ -63,7 +63,7 @@ def _standing(found: Figures, names: list[str]) -> Iterator[Metric]:
     yield family("relais_dead_letters", reasons)
 
 
-def _backends(found: Figures, names: list[str]) -> Iterator[Metric]:
+def _backends(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     rows = found.backends
     circuits: dict[Labels, float] = {
         (row["name"], state): row["circuit"] == state for row in rows for state in CIRCUITS
@@ -77,10 +77,10 @@ def _backends(found: Figures, names: list[str]) -> Iterator[Metric]:
     yield family("relais_replay_holding", {(name,): name in holding for name in names})
 
 
-def _counted(found: Figures, names: list[str]) -> Iterator[Metric]:
+def _counted(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     """What happened, ever."""
     yield family("relais_orders_total", {(fate,): n for fate, n in found.fates.items()})
-    receipts: dict[Labels, list[Bin]] = {(name,): [] for name in names}
+    receipts: dict[Labels, list[HistogramBin]] = {(name,): [] for name in names}
     receipts |= _bins(found.counted("receipt"), lambda tally: (tally.backend,))
     yield histogram("relais_receipt_seconds", RECEIPT_BOUNDS, receipts)
     calls = _bins(found.counted("call"), lambda tally: (tally.backend, tally.label))
@@ -91,7 +91,7 @@ def _counted(found: Figures, names: list[str]) -> Iterator[Metric]:
     yield family("relais_receipts_failed_total", _sums(found, names, "evidence", PROOFS))
 
 
-def _sums(found: Figures, names: list[str], of: str, labels: Collection[str]) -> dict[Labels, float]:
+def _sums(found: Snapshot, names: list[str], of: str, labels: Collection[str]) -> dict[Labels, float]:
     """The tallies of these labels, by backend."""
     sums: dict[Labels, float] = {(name,): 0 for name in names}
     for tally in found.counted(of):
@@ -104,15 +104,15 @@ def _keys(names: list[str], words: Collection[str]) -> list[Labels]:
     return [(name, word) for name in names for word in words]
 
 
-def _bins(tallies: Iterator[Tally], key: Callable[[Tally], Labels]) -> dict[Labels, list[Bin]]:
-    found: defaultdict[Labels, list[Bin]] = defaultdict(list)
+def _bins(tallies: Iterator[TallyRow], key: Callable[[TallyRow], Labels]) -> dict[Labels, list[HistogramBin]]:
+    found: defaultdict[Labels, list[HistogramBin]] = defaultdict(list)
     for tally in tallies:
         edge = None if tally.bound is None else tally.bound / SECOND
-        found[key(tally)].append(Bin(edge, tally.n, tally.total / SECOND))
+        found[key(tally)].append(HistogramBin(edge, tally.n, tally.total / SECOND))
     return dict(found)
 
 
-def _ages(found: Figures) -> Iterator[Metric]:
+def _ages(found: Snapshot) -> Iterator[Metric]:
     """How long ago the journal was sealed and audited."""
     ages: dict[str, Any] = {"relais_seal_age_seconds": found.seals["sealed_at"]}
     if found.audit is not None:

@@ -38,7 +38,7 @@ GROUP BY backend, reason ORDER BY backend, reason
 AUDITED: Final = text("SELECT at, detail FROM operations WHERE act = 'audit' ORDER BY id DESC LIMIT 1")
 
 
-class Tally(NamedTuple):
+class TallyRow(NamedTuple):
     """How many there were; `bound` and `total` are microseconds, as in the table."""
 
     name: str
@@ -50,7 +50,7 @@ class Tally(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Snapshot:
     """The journal's figures as of `at`. Rows are those of `orders.queries.orders` and its like."""
 
     at: datetime
@@ -65,11 +65,11 @@ class Figures:
     audit: Row | None
     leading: bool
     recent: Flow
-    tallies: Sequence[Tally]
+    tallies: Sequence[TallyRow]
     hosts: Sequence[Row]
     workers: Sequence[Row]
 
-    def counted(self, name: str) -> Iterator[Tally]:
+    def counted(self, name: str) -> Iterator[TallyRow]:
         """The tallies of one name."""
         return (tally for tally in self.tallies if tally.name == name)
 
@@ -103,10 +103,10 @@ class Figures:
         return sum(row["orders"] for row in self.backlog if row["backend"] == backend and row["state"] in states)
 
 
-async def read_figures(connection: AsyncConnection, settings: Settings) -> Figures:
+async def read_figures(connection: AsyncConnection, settings: Settings) -> Snapshot:
     """All of them; `connection` is in a snapshot (`orders.journal.connection.snapshot`). Raises what the journal raises."""
     at = (await connection.execute(text("SELECT now()"))).scalar_one()
-    return Figures(
+    return Snapshot(
         at=at,
         orders=await order_queries.counts(connection),
         backlog=await order_queries.backlog(connection),
@@ -119,7 +119,7 @@ async def read_figures(connection: AsyncConnection, settings: Settings) -> Figur
         audit=await audited(connection),
         leading=await leader(connection),
         recent=await flow(connection),
-        tallies=[Tally(*row) for row in await connection.execute(TALLIES)],
+        tallies=[TallyRow(*row) for row in await connection.execute(TALLIES)],
         hosts=await liveness(connection),
         workers=await workers_of(connection),
     )

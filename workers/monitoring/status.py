@@ -18,7 +18,7 @@ from orders.journal import snapshot, unreachable
 from orders.states import FINAL
 from workers.dispatch.blocked import hindrance, stands
 from workers.intake.spill_store import RECORDS
-from workers.monitoring.snapshot import Figures, read_figures
+from workers.monitoring.snapshot import Snapshot, read_figures
 
 READY = ("journal", "spill")
 PATIENCE = 2.0  # s for Redis and for the API each
@@ -59,7 +59,7 @@ async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
         return {"journal": (str(error).splitlines() or [type(error).__name__])[0], "leader": False}
 
 
-def told(found: Figures, ours: Collection[str]) -> dict[str, Any]:
+def told(found: Snapshot, ours: Collection[str]) -> dict[str, Any]:
     """Figures of the journal as a report has them; `ours` are the backends of the settings."""
     return {
         "journal": None,

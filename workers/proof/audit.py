@@ -29,7 +29,7 @@ from workers.proof.block_content import AT_ONCE
 from workers.proof.chain import check_chain
 from workers.proof.keys import Keys, keys_of
 from workers.proof.ledger import MOST_IDS, Books, Unit, read_books
-from workers.proof.receipts import Signatures, check_signatures
+from workers.proof.receipts import SignatureCounts, check_signatures
 from workers.proof.verdict import Chain
 
 BODIES: Final = text("SELECT id, body, digest FROM orders")
@@ -69,7 +69,7 @@ class Proof:
     ledger: Ledger
     books: Books
     chain: Chain
-    signatures: Signatures
+    signatures: SignatureCounts
     at: datetime
 
     @property

@@ -18,7 +18,7 @@ from workers.proof.anchor_check import Anchored
 from workers.proof.block_content import BELATED, FORMATS, Progress, contents, differences
 from workers.proof.keys import Keys
 from workers.proof.seal import ACKNOWLEDGED, FIRST, MALFORMED, SEALS, Seal, doubt, of_row
-from workers.proof.verdict import Chain, Fault
+from workers.proof.verdict import AuditFault, Chain
 
 PAGE: Final = 500  # seals read at a time
 BATCH: Final = 20_000  # rows compared at a time, or one larger block
@@ -39,7 +39,7 @@ async def check_chain(
     connection: AsyncConnection, keys: Keys, anchored: Anchored | None, progress: Progress | None = None
 ) -> Chain:
     """Check everything that is sealed, and count what is not; `connection` is in one snapshot, REPEATABLE READ."""
-    chain, lost = Chain(), list[Fault]()
+    chain, lost = Chain(), list[AuditFault]()
     batch: list[tuple[Seal, datetime]] = []
     async for row in _seals(connection):
         chain.blocks += 1
@@ -92,7 +92,7 @@ def _believed(row: Any, keys: Keys, chain: Chain) -> Seal | None:
     return None
 
 
-def _placed(seal: Seal, before: Seal | None, chain: Chain, lost: list[Fault]) -> list[Fault]:
+def _placed(seal: Seal, before: Seal | None, chain: Chain, lost: list[AuditFault]) -> list[AuditFault]:
     """Whether the seal follows the last one that is believed; returns the losses that nobody acknowledged so far."""
     if seal.why is not None and seal.why.startswith(ACKNOWLEDGED):
         chain.remarks += [f"{each} ({seal.why}, in block {seal.block})" for each in lost]
@@ -103,7 +103,7 @@ def _placed(seal: Seal, before: Seal | None, chain: Chain, lost: list[Fault]) ->
         if not follows:
             chain.fault(seal.block, "does not follow the block before it")
     elif follows:  # sealing went on after a loss, and said so
-        return [*lost, Fault(last + 1, seal.block - 1, f"lost; {seal.why}")]
+        return [*lost, AuditFault(last + 1, seal.block - 1, f"lost; {seal.why}")]
     else:
         _name_missing(last + 1, seal.block - 1, chain)
     return lost

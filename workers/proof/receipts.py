@@ -34,7 +34,7 @@ SigningKeys = Mapping[tuple[str, str], Ed25519PublicKey]  # by backend and key i
 
 
 @dataclass
-class Signatures:
+class SignatureCounts:
     """How many receipts were signed, and what is wrong with which: `wrong` counts, `faults` names some of them."""
 
     signed: int = 0
@@ -66,9 +66,9 @@ def _lines(lines: Any) -> list[tuple[Any, ...]] | None:
     return [(line.get("line"), line.get("product"), line.get("accepted")) for line in lines]
 
 
-async def check_signatures(connection: AsyncConnection, progress: Progress | None = None) -> Signatures:
+async def check_signatures(connection: AsyncConnection, progress: Progress | None = None) -> SignatureCounts:
     """Verify every receipt that the journal calls signed, some 10,000 a second, in bounded memory."""
-    found, keys = Signatures(), await signing_keys(connection)
+    found, keys = SignatureCounts(), await signing_keys(connection)
     async with connection.stream(SIGNED, execution_options={"yield_per": AT_ONCE}) as rows:
         async for part in rows.partitions(AT_ONCE):
             for row in part:

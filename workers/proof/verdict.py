@@ -11,7 +11,7 @@ MOST: Final = 1000  # faults told
 
 
 @dataclass
-class Fault:
+class AuditFault:
     """What is wrong with blocks `first` to `last`, or with no block where these are None."""
 
     first: int | None
@@ -38,7 +38,7 @@ class Chain:
     unsealed: int = 0
     last: Seal | None = None
     anchored: int | None = None  # the last block that the anchor has
-    wrong: list[Fault] = field(default_factory=list)
+    wrong: list[AuditFault] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -53,8 +53,8 @@ class Chain:
         if before is not None and before.what == what and before.last == block - 1:
             before.last = last or block
         else:
-            self.wrong.append(Fault(block, last or block, what))
+            self.wrong.append(AuditFault(block, last or block, what))
 
     def astray(self, what: str) -> None:
         """Something is wrong that no block holds."""
-        self.wrong.append(Fault(None, None, what))
+        self.wrong.append(AuditFault(None, None, what))

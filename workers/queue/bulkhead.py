@@ -18,7 +18,7 @@ MOMENT: Final = 0.5  # seconds that a task waits for its batch where there are o
 MOST: Final = 100  # batches that may wait in one lane; what comes beyond is dispatched again
 
 
-class Lane:
+class Bulkhead:
     """One backend's, in one process. Belongs to one event loop."""
 
     def __init__(self, room: int) -> None:

@@ -35,7 +35,7 @@ class RedisAway(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class QueueHead:
     """A queue: how many messages wait, and the one that a worker takes next.
 
     All but the first two are empty where nothing waits. `fault` says why no worker can take it, None when one can.
@@ -67,18 +67,18 @@ def queues(settings: Settings) -> list[str]:
     return [*(queue_of(URGENT, each) for each in backends), NOTICES, *(queue_of(NORMAL, each) for each in backends)]
 
 
-def heads(redis: Redis, settings: Settings) -> list[Head]:
+def heads(redis: Redis, settings: Settings) -> list[QueueHead]:
     """Every queue with its next message."""
     return [head(redis, name) for name in queues(settings)]
 
 
-def head(redis: Redis, queue: str) -> Head:
+def head(redis: Redis, queue: str) -> QueueHead:
     """A queue with its next message; a worker takes from the list's right end."""
     waiting, raw = int(redis.llen(queue)), cast(bytes | None, redis.lindex(queue, -1))
     if raw is None:
-        return Head(queue, waiting, None, None, 0, None, b"")
+        return QueueHead(queue, waiting, None, None, 0, None, b"")
     task, about, fault = read(raw)
-    return Head(queue, waiting, task, about, len(raw), fault, raw)
+    return QueueHead(queue, waiting, task, about, len(raw), fault, raw)
 
 
 def known(settings: Settings, queue: str) -> str:
@@ -88,7 +88,7 @@ def known(settings: Settings, queue: str) -> str:
     return queue
 
 
-def drop(redis: Redis, found: Head) -> bool:
+def drop(redis: Redis, found: QueueHead) -> bool:
     """Take out the very message that was looked at; False when it is gone, taken by a worker or another operator."""
     return bool(redis.lrem(found.queue, -1, found.raw))  # type: ignore[arg-type] # bytes are what Redis has
 

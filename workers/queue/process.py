@@ -25,21 +25,21 @@ from config.telemetry import traces
 from orders.journal import connect
 from orders.rules.catalogue import load_catalogue, load_register
 from orders.rules.staleness import open_policy
-from workers.delivery.deliver import Desk
+from workers.delivery.deliver import WorkerResources
 from workers.erp.http import HttpErp
-from workers.queue.bulkhead import MOMENT, Lane
-from workers.trust.barrier import ProcessGate
-from workers.trust.key_cache import Ring
+from workers.queue.bulkhead import MOMENT, Bulkhead
+from workers.trust.barrier import ProcessBarrier
+from workers.trust.key_cache import ReceiptKeyCache
 
 T = TypeVar("T")
 
 log = logging.getLogger("relais.tasks")
 
-Work = Callable[[Desk, Sequence[UUID]], Coroutine[Any, Any, Any]]
+Work = Callable[[WorkerResources, Sequence[UUID]], Coroutine[Any, Any, Any]]
 Complaint = Callable[[Exception], bool]
 
 
-class Process:
+class WorkerProcess:
     """The loop, the desks and their lanes of one process."""
 
     def __init__(self, settings: Settings) -> None:
@@ -53,7 +53,7 @@ class Process:
         self.engine = connect(settings.need("database_url"), pool=4 * len(self._ways.backends))
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="delivery", daemon=True).start()
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, Bulkhead] = {}
         self.desk = cache(self._open)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -88,7 +88,7 @@ class Process:
     async def _in_turn(self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint) -> None:
         try:
             desk = self.desk(backend)
-            lane = self._lanes.setdefault(backend, Lane(desk.settings.erp_concurrency))
+            lane = self._lanes.setdefault(backend, Bulkhead(desk.settings.erp_concurrency))
             await lane.run(len(ids), lambda: work(desk, ids))
         except Exception as error:
             if not complain(error):
@@ -97,11 +97,13 @@ class Process:
     def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def _open(self, backend: str) -> Desk:
+    def _open(self, backend: str) -> WorkerResources:
         settings = self._ways.backends[backend]
-        return Desk(
+        return WorkerResources(
             engine=self.engine,
-            erp=HttpErp(settings, Ring(self.engine, backend), ProcessGate(settings.need("database_url"), backend)),
+            erp=HttpErp(
+                settings, ReceiptKeyCache(self.engine, backend), ProcessBarrier(settings.need("database_url"), backend)
+            ),
             settings=settings,
             worker=f"{socket.gethostname()}:{os.getpid()}",
             catalogue=self._catalogue,

@@ -23,9 +23,9 @@ from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
 from workers.delivery.tracing import TRACES, read_header
 from workers.queue.names import MOST_IDS, REQUESTS
-from workers.queue.process import Process, Work
+from workers.queue.process import Work, WorkerProcess
 from workers.queue.registry import answer
-from workers.webhooks.sender import Teller
+from workers.webhooks.sender import Sender
 
 log = logging.getLogger("relais.tasks")
 
@@ -34,8 +34,8 @@ DELIVER, POLL, TELL, CANARY = "relais.deliver", "relais.poll", "relais.tell", "r
 
 def add_tasks(app: Celery, settings: Settings) -> None:
     """Register `relais.deliver`, `relais.poll`, `relais.tell` and `relais.canary` on the app."""
-    process = cache(partial(Process, settings))  # one per process, made at its first task
-    teller = cache(partial(Teller, settings))
+    process = cache(partial(WorkerProcess, settings))  # one per process, made at its first task
+    teller = cache(partial(Sender, settings))
 
     def run(task: Task, work: Work, backend: str, ids: list[str]) -> None:
         """Ids only, 200 at most; a journal out of reach costs nothing, what was dispatched is rescued."""

@@ -20,11 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import RelaisError
 from orders.schema.tables.reconcile import Difference
-from workers.erp.port import LINES, Erp, Kind, Outcome, Receipt
+from workers.erp.port import LINES, Erp, ErpReceipt, Kind, Outcome
 from workers.erp.receipts import believed
 from workers.reconcile.foreign import list_foreign
 from workers.reconcile.patience import Patience, ask
-from workers.reconcile.runs import NEWEST, Run, read
+from workers.reconcile.runs import NEWEST, Reconciliation, read
 
 PAGE_ORDERS: Final = 500
 PAGE_BYTES: Final = 8 * 1024 * 1024  # of orders, or a single larger one
@@ -83,7 +83,7 @@ class Overtaken(RelaisError):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class AcknowledgedOrder:
     """An order that the ERP acknowledged, with its newest receipt; asked about when it is `delivered` and when no
     `later` receipt of it lies in the same span.
     """
@@ -103,12 +103,14 @@ class Held:
 class Finding:
     """One order that is not as our receipt says."""
 
-    order: Held
+    order: AcknowledgedOrder
     kind: Difference
     detail: str
 
 
-async def reconcile(engine: AsyncEngine, erp: Erp, run: Run, patience: Patience, shown: Shown) -> Run:
+async def reconcile(
+    engine: AsyncEngine, erp: Erp, run: Reconciliation, patience: Patience, shown: Shown
+) -> Reconciliation:
     """Ask whatever this run has not asked yet; the run as it stands then.
 
     Raises OutOfReach when the ERP is away for longer than the patience lasts, Overtaken, and what the journal raises:
@@ -122,9 +124,11 @@ async def reconcile(engine: AsyncEngine, erp: Erp, run: Run, patience: Patience,
     return await read(engine, run.id)
 
 
-async def _ask_about_all(connection: AsyncConnection, erp: Erp, run: Run, patience: Patience, shown: Shown) -> Run:
+async def _ask_about_all(
+    connection: AsyncConnection, erp: Erp, run: Reconciliation, patience: Patience, shown: Shown
+) -> Reconciliation:
     gone, left = 0, int((await connection.execute(LEFT, _place(run))).scalar_one())
-    while page := [Held(*row) for row in await connection.execute(PAGE, _place(run))]:
+    while page := [AcknowledgedOrder(*row) for row in await connection.execute(PAGE, _place(run))]:
         asked = {order.id: order for order in page if order.delivered and not order.later}
         told = await ask(erp, list(asked), patience, partial(shown, gone, gone + left))
         moved = sum(not order.delivered and not order.later for order in page)
@@ -134,7 +138,7 @@ async def _ask_about_all(connection: AsyncConnection, erp: Erp, run: Run, patien
     return run
 
 
-def difference(held: Held, told: Outcome) -> Finding | None:
+def difference(held: AcknowledgedOrder, told: Outcome) -> Finding | None:
     """What is wrong with an order by what the ERP told of it, None when it has just what it acknowledged."""
     if told.kind is Kind.ABSENT:
         return Finding(held, Difference.MISSING, "the ERP acknowledged it and has it no more")
@@ -147,7 +151,7 @@ def difference(held: Held, told: Outcome) -> Finding | None:
     return Finding(held, Difference.ALTERED, wrong) if wrong else None
 
 
-def _unlike(held: Held, receipt: Receipt) -> str:
+def _unlike(held: AcknowledgedOrder, receipt: ErpReceipt) -> str:
     """How a receipt, good in itself, is another than the one that we hold; nothing when it is the same."""
     if receipt.reference != held.reference:
         return f"its reference is {receipt.reference}, and was {held.reference}"
@@ -161,8 +165,12 @@ def _unlike(held: Held, receipt: Receipt) -> str:
 
 
 async def _keep(
-    connection: AsyncConnection, run: Run, last: Held, moved: int, differences: Sequence[Finding | None]
-) -> Run:
+    connection: AsyncConnection,
+    run: Reconciliation,
+    last: AcknowledgedOrder,
+    moved: int,
+    differences: Sequence[Finding | None],
+) -> Reconciliation:
     """Commit a page; the run as it stands then. Raises Overtaken."""
     found = [finding for finding in differences if finding is not None]
     kinds = Counter(finding.kind for finding in found)
@@ -186,10 +194,10 @@ async def _keep(
     return _advanced(run, last, counts)
 
 
-def _advanced(run: Run, last: Held, counts: Mapping[str, int]) -> Run:
+def _advanced(run: Reconciliation, last: AcknowledgedOrder, counts: Mapping[str, int]) -> Reconciliation:
     added = {name: getattr(run, name) + count for name, count in counts.items()}
     return replace(run, cursor_at=last.at, cursor_id=last.id, **added)
 
 
-def _place(run: Run) -> dict[str, object]:
+def _place(run: Reconciliation) -> dict[str, object]:
     return {"backend": run.backend, "cursor_at": run.cursor_at, "cursor_id": run.cursor_id, "until": run.until}

@@ -12,9 +12,9 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from workers.erp.port import Erp, Page
+from workers.erp.port import Erp, Listing
 from workers.reconcile.patience import FIRST_PAUSE, MOST_PAUSE, Patience
-from workers.reconcile.runs import Run
+from workers.reconcile.runs import Reconciliation
 
 WHOLE: Final = "whole"
 CANNOT: Final = "cannot"
@@ -44,7 +44,7 @@ WHERE id = :run RETURNING "foreign"
 """)
 
 
-async def list_foreign(engine: AsyncEngine, erp: Erp, run: Run, patience: Patience) -> str:
+async def list_foreign(engine: AsyncEngine, erp: Erp, run: Reconciliation, patience: Patience) -> str:
     """Find what the ERP holds of the run's span and was never sent; WHOLE, CANNOT, or why the list broke off."""
     after: str | None = None
     for _ in range(MOST_PAGES):
@@ -61,7 +61,7 @@ async def list_foreign(engine: AsyncEngine, erp: Erp, run: Run, patience: Patien
     return f"broken off after {MOST_PAGES:,} pages"
 
 
-async def _page(erp: Erp, run: Run, after: str | None, patience: Patience) -> Page:
+async def _page(erp: Erp, run: Reconciliation, after: str | None, patience: Patience) -> Listing:
     """The page after that one, asked for again while the patience lasts."""
     pause = FIRST_PAUSE
     while True:
@@ -75,7 +75,7 @@ async def _page(erp: Erp, run: Run, after: str | None, patience: Patience) -> Pa
         return page
 
 
-async def _judge(engine: AsyncEngine, run: Run, page: Page) -> int:
+async def _judge(engine: AsyncEngine, run: Reconciliation, page: Listing) -> int:
     """Keep what is foreign on a page; how many orders are by now."""
     if not page.orders:
         return 0

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from workers.operations import record
-from workers.reconcile.runs import FIRST, NEWEST, Run
+from workers.reconcile.runs import FIRST, NEWEST, Reconciliation
 
 AT_ONCE: Final = 250  # orders in one transaction
 SHOWN: Final = 10  # of the sample
@@ -56,7 +56,7 @@ SELECT order_id FROM again ORDER BY order_id
 RESENT = text("UPDATE reconciliations SET state = 'resent' WHERE id = :run AND state = 'done'")
 
 
-async def preview(engine: AsyncEngine, run: Run) -> dict[str, Any]:
+async def preview(engine: AsyncEngine, run: Reconciliation) -> dict[str, Any]:
     """What a resend would put back: orders, pharmacies, urgent, oldest, youngest, how many are past their valid_until
     (and become dead letters), and a sample.
     """
@@ -67,7 +67,7 @@ async def preview(engine: AsyncEngine, run: Run) -> dict[str, Any]:
     return {**whole, "sample": sample}
 
 
-async def resend(engine: AsyncEngine, run: Run, because: str | None, shown: Callable[[int], None]) -> int:
+async def resend(engine: AsyncEngine, run: Reconciliation, because: str | None, shown: Callable[[int], None]) -> int:
     """Put the missing back in the backlog, due at once, some at a time; returns how many these were.
 
     `shown` hears how many are done. A resend that was killed is simply done again.
@@ -83,7 +83,7 @@ async def resend(engine: AsyncEngine, run: Run, because: str | None, shown: Call
     return done
 
 
-async def _some(engine: AsyncEngine, run: Run, because: str | None, after: UUID) -> list[UUID]:
+async def _some(engine: AsyncEngine, run: Reconciliation, because: str | None, after: UUID) -> list[UUID]:
     """The next of them, with the record of it, in one transaction."""
     async with transactional(engine).begin() as connection:
         wanted = {"run": run.id, "backend": run.backend, "after": after}

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import NotFound
 from orders.journal import transactional
-from orders.schema.tables.reconcile import Difference, Stage, reconciliations
+from orders.schema.tables.reconcile import Difference, ReconcileStage, reconciliations
 from workers.operations import operator, record
 
 FIRST: Final = UUID(int=0)  # before every order's id
@@ -34,7 +34,7 @@ WHERE f.reconciliation = :run ORDER BY array_position(CAST(:kinds AS text[]), f.
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Reconciliation:
     """A reconciliation as it stands: the columns of `reconciliations`."""
 
     id: int
@@ -59,16 +59,16 @@ class Run:
     @property
     def sound(self) -> bool:
         """True when the ERP has all that it acknowledged, or what it lacked was put back, and nothing else."""
-        lacking = self.missing if self.state != Stage.RESENT else 0
-        return self.state != Stage.RUNNING and not (self.altered or self.unknown or self.foreign or lacking)
+        lacking = self.missing if self.state != ReconcileStage.RESENT else 0
+        return self.state != ReconcileStage.RUNNING and not (self.altered or self.unknown or self.foreign or lacking)
 
 
-COLUMNS: Final = [reconciliations.c[field.name] for field in fields(Run)]
+COLUMNS: Final = [reconciliations.c[field.name] for field in fields(Reconciliation)]
 
 
 async def begin(
     engine: AsyncEngine, backend: str, since: datetime, until: datetime | None, reason: str | None = None
-) -> Run:
+) -> Reconciliation:
     """A new reconciliation of what the backend acknowledged from `since` on and before `until`, now at the latest."""
     now = func.clock_timestamp()
     values = {
@@ -81,30 +81,32 @@ async def begin(
     }
     async with transactional(engine).begin() as connection:
         statement = insert(reconciliations).values(values).returning(*COLUMNS)
-        run = Run(*(await connection.execute(statement)).one())
+        run = Reconciliation(*(await connection.execute(statement)).one())
         span = {"since": run.since, "until": run.until}
         await record(connection, "reconcile", reason, {"reconciliation": run.id, "backend": backend, **span})
     return run
 
 
-async def read(engine: AsyncEngine, number: int) -> Run:
+async def read(engine: AsyncEngine, number: int) -> Reconciliation:
     """The reconciliation of that number. Raises NotFound."""
     async with engine.connect() as connection:
         row = (await connection.execute(select(*COLUMNS).where(reconciliations.c.id == number))).one_or_none()
     if row is None:
         raise NotFound(f"no reconciliation {number}")
-    return Run(*row)
+    return Reconciliation(*row)
 
 
-async def newest(engine: AsyncEngine, *, backend: str | None = None, cut_short: bool = False, limit: int) -> list[Run]:
+async def newest(
+    engine: AsyncEngine, *, backend: str | None = None, cut_short: bool = False, limit: int
+) -> list[Reconciliation]:
     """The reconciliations, the newest first: of one backend, or those that are running or were cut short."""
     query = select(*COLUMNS).order_by(reconciliations.c.id.desc()).limit(limit)
     if backend is not None:
         query = query.where(reconciliations.c.backend == backend)
     if cut_short:
-        query = query.where(reconciliations.c.state == Stage.RUNNING)
+        query = query.where(reconciliations.c.state == ReconcileStage.RUNNING)
     async with engine.connect() as connection:
-        return [Run(*row) for row in await connection.execute(query)]
+        return [Reconciliation(*row) for row in await connection.execute(query)]
 
 
 async def findings(engine: AsyncEngine, number: int, limit: int) -> list[dict[str, Any]]:

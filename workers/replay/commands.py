@@ -83,7 +83,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReplaySeen:
     """The replay as whoever acts saw it: its id, and its stage where the act is about that stage."""
 
     replay: int
@@ -132,12 +132,12 @@ async def _begin(connection: AsyncConnection, choice: Choice, hold: bool) -> int
     return int(found)
 
 
-async def pause(engine: AsyncEngine, backend: str, reason: str | None, seen: Seen | None = None) -> None:
+async def pause(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
     """Send nothing more of the replay until it is resumed; live orders go on. Raises NotFound and NotSo."""
     await _act(engine, backend, "pause", reason, PAUSE, {"why": reason}, ("running",), seen)
 
 
-async def resume(engine: AsyncEngine, backend: str, reason: str | None, seen: Seen | None = None) -> None:
+async def resume(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
     """Go on: where it was paused, or from the last stage that was passed. Raises NotFound and NotSo."""
     async with transactional(engine).begin() as connection:
         row = await _open(connection, backend, ("paused", "holding"), "resume", seen)
@@ -149,7 +149,7 @@ async def resume(engine: AsyncEngine, backend: str, reason: str | None, seen: Se
         await _done(connection, row, "resume", reason, GO_ON, values)
 
 
-async def next_stage(engine: AsyncEngine, backend: str, reason: str | None, seen: Seen | None = None) -> None:
+async def next_stage(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
     """The word that a replay waits for between two stages. Raises NotFound and NotSo."""
     async with transactional(engine).begin() as connection:
         row = await _open(connection, backend, ("holding",), "next", seen)
@@ -159,7 +159,9 @@ async def next_stage(engine: AsyncEngine, backend: str, reason: str | None, seen
         await _done(connection, row, "next", reason, GO_ON, values)
 
 
-async def hold(engine: AsyncEngine, backend: str, wanted: bool, reason: str | None, seen: Seen | None = None) -> None:
+async def hold(
+    engine: AsyncEngine, backend: str, wanted: bool, reason: str | None, seen: ReplaySeen | None = None
+) -> None:
     """Wait for a word after each stage from now on, or not. Raises NotFound, and NotSo in the last stage."""
     async with transactional(engine).begin() as connection:
         row = await _open(connection, backend, ("running", "holding", "paused"), "hold", seen)
@@ -168,7 +170,7 @@ async def hold(engine: AsyncEngine, backend: str, wanted: bool, reason: str | No
         await _done(connection, row, "hold", reason, HOLD, {"hold": wanted})
 
 
-async def cancel(engine: AsyncEngine, backend: str, reason: str | None, seen: Seen | None = None) -> None:
+async def cancel(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
     """End the replay; its orders stay due, as backlog like any other. Raises NotFound."""
     open_ = ("running", "holding", "paused")
     await _act(engine, backend, "cancel", reason, CANCEL, {"why": reason}, open_, seen)
@@ -191,7 +193,7 @@ async def _act(
     change: TextClause,
     values: dict[str, Any],
     allowed: tuple[str, ...],
-    seen: Seen | None,
+    seen: ReplaySeen | None,
 ) -> None:
     async with transactional(engine).begin() as connection:
         row = await _open(connection, backend, allowed, act, seen)
@@ -199,7 +201,7 @@ async def _act(
 
 
 async def _open(
-    connection: AsyncConnection, backend: str, allowed: tuple[str, ...], act: str, seen: Seen | None
+    connection: AsyncConnection, backend: str, allowed: tuple[str, ...], act: str, seen: ReplaySeen | None
 ) -> dict[str, Any]:
     row = (await connection.execute(OPEN, {"backend": backend})).mappings().one_or_none()
     if row is None and seen is not None:

@@ -17,7 +17,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
-from workers.replay.gates import PART, PARTS, RAMP, Figures, Gates, after, before, failing, named, passed
+from workers.replay.gates import PART, PARTS, RAMP, AttemptCounts, Gates, after, before, failing, named, passed
 
 log = logging.getLogger("relais.replay")
 
@@ -100,7 +100,7 @@ UPDATE backends SET "window" = least("window", :window), credit = 0 WHERE name =
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PaceLimits:
     """What the leader acts by: the backend's rate in orders a second, its window, how soon to look at its replay."""
 
     rate: float | None = None
@@ -108,17 +108,17 @@ class Standing:
     again: float = float("inf")
 
 
-async def steer(connection: AsyncConnection, settings: Settings) -> Standing:
+async def steer(connection: AsyncConnection, settings: Settings) -> PaceLimits:
     """Take a running replay of the backend a stage on, or hold it, or end it. Raises what the journal raises."""
     row = (await connection.execute(LOOK, {"backend": settings.backend})).one_or_none()
     if row is None:
-        return Standing()
+        return PaceLimits()
     if row.state == "running":
         await _judge(connection, settings, row)
     elif row.id is not None and not row.any_left:
         await _end(connection, row)
     pause = float("inf") if row.state != "running" else RAMPING if row.stage == RAMP else STAGING
-    return Standing(row.rate, row.window, pause)
+    return PaceLimits(row.rate, row.window, pause)
 
 
 async def _judge(connection: AsyncConnection, settings: Settings, row: Row[Any]) -> None:
@@ -133,16 +133,16 @@ async def _judge(connection: AsyncConnection, settings: Settings, row: Row[Any])
         await _pass(connection, row, found)
 
 
-async def _figures(connection: AsyncConnection, settings: Settings, row: Row[Any]) -> Figures:
+async def _figures(connection: AsyncConnection, settings: Settings, row: Row[Any]) -> AttemptCounts:
     if row.stage == RAMP:
         values: dict[str, Any] = {"id": row.id, "backend": settings.backend, "errors": settings.replay_errors}
         values["part"] = min(max(row.window, PART[0]), PART[1])
-        return Figures(**(await connection.execute(RECENT, values)).mappings().one())
+        return AttemptCounts(**(await connection.execute(RECENT, values)).mappings().one())
     await connection.execute(FREE, {"id": row.id, "stage": row.stage})
-    return Figures(**(await connection.execute(STAGED, {"id": row.id})).mappings().one())
+    return AttemptCounts(**(await connection.execute(STAGED, {"id": row.id})).mappings().one())
 
 
-async def _pass(connection: AsyncConnection, row: Row[Any], found: Figures) -> None:
+async def _pass(connection: AsyncConnection, row: Row[Any], found: AttemptCounts) -> None:
     """On to the next stage, or wait for a word before it."""
     if row.hold:
         why = f"{named(row.stage)} is passed: {found.in_words()}; it waits for a word"
@@ -151,7 +151,7 @@ async def _pass(connection: AsyncConnection, row: Row[Any], found: Figures) -> N
     await _change(connection, row, "running", after(row.stage), row.stage, None, found)
 
 
-async def _hold(connection: AsyncConnection, settings: Settings, row: Row[Any], found: Figures, why: str) -> None:
+async def _hold(connection: AsyncConnection, settings: Settings, row: Row[Any], found: AttemptCounts, why: str) -> None:
     """Back to the last stage that was passed before this one, and wait for an operator."""
     proved = before(row.stage)
     if await _change(connection, row, "holding", row.stage, proved, why, found, failed=why):
@@ -174,7 +174,7 @@ async def _change(
     stage: int,
     proved: int | None,
     why: str | None,
-    found: Figures,
+    found: AttemptCounts,
     failed: str | None = None,
 ) -> bool:
     """False when the replay is not as it was judged any more."""

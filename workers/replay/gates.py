@@ -22,7 +22,7 @@ BRISK: Final = 0.5  # seconds: an ERP that answers within is not slow, whatever 
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class AttemptCounts:
     """What attempts came to: how many were `answered` (of them `delivered` and `refused`), how many `failed`.
 
     Of the delivered, `unreceipted` have no receipt and `unsigned` none whose signature was verified. `slow` is the
@@ -63,7 +63,7 @@ class Gates:
         return cls(settings.replay_errors, settings.replay_slower, signed, latency, refusing)
 
 
-def failing(stage: int, found: Figures, gates: Gates) -> str | None:
+def failing(stage: int, found: AttemptCounts, gates: Gates) -> str | None:
     """Why the stage cannot pass, or None while it can."""
     tried = found.answered + found.failed
     size = stage or max(tried, PART[0])
@@ -88,7 +88,7 @@ def longest(gates: Gates) -> float | None:
     return None if gates.latency is None else max(BRISK, gates.slower * gates.latency)
 
 
-def passed(stage: int, found: Figures) -> bool:
+def passed(stage: int, found: AttemptCounts) -> bool:
     """Whether all of the stage's orders are done with; a ramp is passed only when nothing is left."""
     return stage != RAMP and found.settled >= stage
 
@@ -109,7 +109,7 @@ def named(stage: int) -> str:
     return "the ramp" if stage == RAMP else f"stage {stage}"
 
 
-def _sluggish(stage: int, found: Figures, gates: Gates) -> str | None:
+def _sluggish(stage: int, found: AttemptCounts, gates: Gates) -> str | None:
     """Latency is judged on all of a stage, and on a part of a ramp at least: a first call warms up connections."""
     allowed = longest(gates)
     if allowed is None or found.slow is None or found.answered < (stage or PART[0]) or found.slow <= allowed:

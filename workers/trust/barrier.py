@@ -39,7 +39,7 @@ ALONE = text(f"SELECT pg_try_advisory_xact_lock({HOLD_LOCK}, hashtext(:backend))
 HOLD = text(f"SELECT pg_notify('{HOLD_CHANNEL}', :backend)")
 
 
-class ProcessGate:
+class ProcessBarrier:
     """The gate of one worker process before one backend. Belongs to the event loop on which it is first opened."""
 
     def __init__(self, url: str, backend: str) -> None:

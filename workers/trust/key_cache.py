@@ -23,7 +23,7 @@ REFRESH: Final = 3.0  # seconds
 IMPATIENCE: Final = 0.5  # seconds between two readings for keys that are not known
 
 
-class Ring:
+class ReceiptKeyCache:
     """One backend's keys. One instance per process and event loop."""
 
     def __init__(self, engine: AsyncEngine, backend: str) -> None:

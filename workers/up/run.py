@@ -16,7 +16,7 @@ from typing import Final
 
 from rich.console import Console
 
-from config.embedded.holding import Held, Holding
+from config.embedded.holding import AlreadyHeld, Holding
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, end
 from config.embedded.postgres import Postgres
@@ -59,7 +59,7 @@ def run(settings: Settings, console: Console | None = None) -> int:
     say = Console(stderr=True, soft_wrap=True)
     try:
         asyncio.run(up(settings, console=console))
-    except Held as error:
+    except AlreadyHeld as error:
         say.print(f"relais up: {error}", style="red", markup=False)
         return IN_USE
     except StartFailed as error:

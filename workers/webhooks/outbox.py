@@ -24,7 +24,7 @@ from orders.journal import transactional
 from orders.schema.tables.clients import webhooks
 from orders.webhooks.endpoints import HOLDING, NOTICES_DUE
 from orders.webhooks.payload import payload
-from workers.webhooks.retry_policy import Answer, Fate, Health, backoff, decide, judge
+from workers.webhooks.retry_policy import Answer, NoticeDisposition, WebhookHealth, backoff, decide, judge
 
 if TYPE_CHECKING:
     from workers.queue.publisher import Publisher
@@ -170,15 +170,20 @@ async def settle(engine: AsyncEngine, errand: Errand, answers: Sequence[Answer |
         log.warning("fenced", extra={"notices": len(fates) - settled, "lease": errand.lease})
 
 
-async def _write_fates(connection: AsyncConnection, errand: Errand, fates: Sequence[Fate]) -> int:
-    columns = {name: [getattr(fate, name) for fate in fates] for name in Fate.__slots__}
+async def _write_fates(connection: AsyncConnection, errand: Errand, fates: Sequence[NoticeDisposition]) -> int:
+    columns = {name: [getattr(fate, name) for fate in fates] for name in NoticeDisposition.__slots__}
     ids = [notice.id for notice in errand.notices]
     done = await connection.execute(SETTLE, {"id": ids, "lease": errand.lease, "held": HOLDING, **columns})
     return len(done.all())
 
 
 async def _write_health(
-    connection: AsyncConnection, client: str, before: datetime | None, health: Health, told: bool, settings: Settings
+    connection: AsyncConnection,
+    client: str,
+    before: datetime | None,
+    health: WebhookHealth,
+    told: bool,
+    settings: Settings,
 ) -> None:
     values: dict[str, object] = {"failing_since": health.failing_since, "why": health.why}
     if told:

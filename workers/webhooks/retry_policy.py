@@ -29,7 +29,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class WebhookHealth:
     """How a webhook stands: since when it is failing, if it is, why, and whether it is to be disabled."""
 
     failing_since: datetime | None
@@ -38,7 +38,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class NoticeDisposition:
     """What becomes of a notice; one that is `holding` holds its client's others back until it is due."""
 
     told: bool
@@ -48,36 +48,41 @@ class Fate:
     error: str | None = None
 
 
-def judge(since: datetime | None, answers: Sequence[Answer | None], now: datetime, settings: Settings) -> Health:
+def judge(since: datetime | None, answers: Sequence[Answer | None], now: datetime, settings: Settings) -> WebhookHealth:
     """How a webhook stands that was failing `since` and then answered so; None is a call that was not made."""
     failed = [answer for answer in answers if answer is not None and not answer.told]
     told = any(answer is not None and answer.told for answer in answers)
     if not failed:
-        return Health(None if told else since)
+        return WebhookHealth(None if told else since)
     gone = next((answer for answer in failed if answer.status == GONE), None)
     if gone is not None:
-        return Health(since or now, gone.says, disabled=True)
+        return WebhookHealth(since or now, gone.says, disabled=True)
     if told and all(answer.pause is None for answer in failed):
-        return Health(None)
+        return WebhookHealth(None)
     since = now if told or since is None else since
-    return Health(since, failed[-1].says, (now - since).total_seconds() >= settings.webhook_give_up)
+    return WebhookHealth(since, failed[-1].says, (now - since).total_seconds() >= settings.webhook_give_up)
 
 
 def decide(
-    answer: Answer | None, attempts: int, before: datetime | None, after: Health, now: datetime, settings: Settings
-) -> Fate:
+    answer: Answer | None,
+    attempts: int,
+    before: datetime | None,
+    after: WebhookHealth,
+    now: datetime,
+    settings: Settings,
+) -> NoticeDisposition:
     """The fate of a notice; `before` is since when its webhook was failing, `after` what it is judged to be now."""
     if answer is None:
-        return Fate(False, now, attempts)
+        return NoticeDisposition(False, now, attempts)
     if answer.told:
-        return Fate(True, now, attempts)
+        return NoticeDisposition(True, now, attempts)
     counted = attempts + (before is None and answer.pause is None)
     if after.failing_since is None:
         wait = backoff(counted, settings)
     else:
         wait = _jittered(_within((now - after.failing_since).total_seconds(), settings))
     due_at = now + timedelta(seconds=max(wait, answer.pause or 0.0))
-    return Fate(False, due_at, counted, after.failing_since is not None, answer.says)
+    return NoticeDisposition(False, due_at, counted, after.failing_since is not None, answer.says)
 
 
 def backoff(attempts: int, settings: Settings) -> float:

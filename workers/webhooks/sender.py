@@ -48,7 +48,7 @@ _ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
 )
 
 
-class Teller:
+class Sender:
     """The calls of one process. Belongs to the event loop on which it is first used."""
 
     def __init__(self, settings: Settings) -> None:

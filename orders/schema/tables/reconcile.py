@@ -15,7 +15,7 @@ from orders.schema.tables.core import NOW, Instant, metadata
 from orders.states import listed
 
 
-class Stage(StrEnum):
+class ReconcileStage(StrEnum):
     """How far a reconciliation is."""
 
     RUNNING = "running"  # or cut short, until somebody resumes it
@@ -55,9 +55,9 @@ reconciliations = Table(
     _count("foreign", "as findings"),
     _count("resent", "put back in the backlog"),
     Column("listing", Text, comment="of what the ERP holds: whole, cannot, or why it broke off; null: not yet"),
-    Column("state", Text, nullable=False, server_default=Stage.RUNNING),
+    Column("state", Text, nullable=False, server_default=ReconcileStage.RUNNING),
     Column("finished_at", Instant, comment="when everything had been asked"),
-    CheckConstraint(f"state IN ({listed(Stage)})", name="state"),
+    CheckConstraint(f"state IN ({listed(ReconcileStage)})", name="state"),
     Index("ix_reconciliations_backend_id", "backend", "id"),
     comment="questions to an ERP about what it had acknowledged, and how far they are",
 )

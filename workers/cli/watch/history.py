@@ -18,7 +18,7 @@ FLOWS: Final = ("accepted", "delivered", "failed")
 
 
 @dataclass(slots=True)
-class Sight:
+class History:
     """The newest of everything. `journal` has the figures while it last answered, `queue` those of Redis."""
 
     found: Mapping[str, Any] | None = None

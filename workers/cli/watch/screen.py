@@ -15,7 +15,7 @@ from rich.text import Text
 
 from config.durations import age, span
 from workers.cli.show import clean
-from workers.cli.watch.history import FLOWS, Sight
+from workers.cli.watch.history import FLOWS, History
 from workers.replay.gates import named
 
 BARS: Final = "▁▂▃▄▅▆▇█"
@@ -25,7 +25,7 @@ COLOURS: Final = {"closed": "green", "half_open": "yellow", "open": "red"}
 MODES: Final = {"journal": "to the journal", "spill": "to the spill", "refusing": "refuses", None: "does not answer"}
 
 
-def screen_of(sight: Sight, every: float) -> RenderableType:
+def screen_of(sight: History, every: float) -> RenderableType:
     """The whole screen."""
     head = Text(f"Relais  {datetime.now(UTC):%H:%M:%S}Z", style="bold")
     head.append(f"   a look every {every:g} s, Ctrl-C ends", style="dim")
@@ -37,7 +37,7 @@ def screen_of(sight: Sight, every: float) -> RenderableType:
     return Group(*parts, Text(), _stores(sight))
 
 
-def in_a_line(sight: Sight) -> str:
+def in_a_line(sight: History) -> str:
     """The same in a line, for a pipe."""
     parts = [_plain(warning) for warning in _warnings(sight)]
     if sight.journal is not None:
@@ -71,7 +71,7 @@ def lanes(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(merged.values())
 
 
-def stores(sight: Sight) -> Iterator[tuple[str, str]]:
+def stores(sight: History) -> Iterator[tuple[str, str]]:
     """What each part of the installation says, by its name."""
     assert sight.found is not None
     found, queue = sight.found, sight.found["queue"]
@@ -88,13 +88,13 @@ def stores(sight: Sight) -> Iterator[tuple[str, str]]:
             yield "last audit", f"{age(audit['at'], now)} ago, {'all is well' if audit['sound'] else 'FAULTS'}"
 
 
-def _last_seen(sight: Sight) -> str:
+def _last_seen(sight: History) -> str:
     if (gone := sight.queue_age) is None or sight.queue is None:
         return ""
     return f", {sight.queue['depth']:,} messages {span(gone)} ago"
 
 
-def _warnings(sight: Sight) -> list[Text]:
+def _warnings(sight: History) -> list[Text]:
     """What is away, and how old what is shown of it is."""
     found, told = sight.found, []
     if found is not None and found["journal"] is not None:
@@ -106,7 +106,7 @@ def _warnings(sight: Sight) -> list[Text]:
     return told
 
 
-def _flow(sight: Sight) -> Table:
+def _flow(sight: History) -> Table:
     drawn, rates, curves = Table.grid(padding=(0, 1)), sight.rates(), sight.curves(CURVE)
     for name, style in zip(FLOWS, ("cyan", "green", "red"), strict=True):
         drawn.add_row(
@@ -151,7 +151,7 @@ def _sentences(found: Mapping[str, Any]) -> list[Text]:
     return told + [Text(clean(each["sentence"])) for each in found.get("forecast", [])]
 
 
-def _stores(sight: Sight) -> Text:
+def _stores(sight: History) -> Text:
     shown = Text(style="dim" if sight.journal_age is not None else "")
     for number, (name, value) in enumerate(stores(sight)):
         shown.append(" · " if number else "", style="dim")

@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.journal import connect
-from workers.cli.failure import Failure, journal_at
-from workers.cli.watch.history import Sight
+from workers.cli.failure import CommandFailed, journal_at
+from workers.cli.watch.history import History
 from workers.cli.watch.screen import in_a_line, screen_of
 
 LOOK: Final = 10.0  # s that a look may wait for the journal
@@ -28,13 +28,13 @@ REDRAW: Final = 1.0  # s
 LEAST: Final = 0.2  # s between two looks
 
 Look = Callable[[AsyncEngine, Settings], Awaitable[Mapping[str, Any]]]
-Show = Callable[[Sight, bool], None]
+Show = Callable[[History, bool], None]
 
 
 def watch_status(settings: Settings, every: float, look: Look) -> None:
     """Look every so many seconds until Ctrl-C. Failure where `every` is too short."""
     if every < LEAST:
-        raise Failure(f"--every is at least {LEAST:g}s")
+        raise CommandFailed(f"--every is at least {LEAST:g}s")
     url = settings.need("database_url")
     with journal_at(url), contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_watch(settings, url, every, look))
@@ -51,7 +51,7 @@ async def _watch(settings: Settings, url: str, every: float, look: Look) -> None
 
 async def follow(look: Callable[[], Awaitable[Mapping[str, Any]]], every: float, show: Show) -> None:
     """Look and show, for ever; `show` hears whether there is something new to see."""
-    sight = Sight()
+    sight = History()
     while True:
         began = time.monotonic()
         looking = asyncio.ensure_future(look())

@@ -14,7 +14,7 @@ from workers.console.access.passwords import fault_of
 from workers.console.access.people import Person
 from workers.console.access.sessions import COOKIE
 from workers.console.rendering import LANGUAGE, page, words_of
-from workers.console.state import AtDesk, Desk
+from workers.console.state import AtDesk, ConsoleState
 from workers.operations import acting_as
 
 router = APIRouter(prefix="/account")
@@ -58,7 +58,9 @@ async def post_password(request: Request, desk: AtDesk, who: Viewer) -> Response
     return enter(token, "/account", lasting=desk.settings.console_session)
 
 
-async def _page(request: Request, desk: Desk, who: Person, wrong: str | None = None, status: int = 200) -> Response:
+async def _page(
+    request: Request, desk: ConsoleState, who: Person, wrong: str | None = None, status: int = 200
+) -> Response:
     sessions = await desk.sessions.of(who.name, request.cookies[COOKIE])
     chosen = request.cookies.get(LANGUAGE)
     return page(request, "access/account.html", status=status, sessions=sessions, wrong=wrong, language=chosen)

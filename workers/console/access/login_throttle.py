@@ -72,7 +72,7 @@ class Count(NamedTuple):
     longest: float
 
 
-class Proven(NamedTuple):
+class ProvenLogin(NamedTuple):
     """An account whose password was right, and the hash that it was held against."""
 
     name: str
@@ -97,7 +97,7 @@ class Logins:
     passwords: Passwords = field(default_factory=Passwords)
     _purged: float = 0.0
 
-    async def check(self, name: str, address: str, password: str) -> Proven | None:
+    async def check(self, name: str, address: str, password: str) -> ProvenLogin | None:
         """Who has this name and password, None for nobody. Raises Throttled, with nothing looked at."""
         taken = await self._take(name, address)
         try:
@@ -113,7 +113,7 @@ class Logins:
             log.warning("login refused", extra={"account": row and row.name, "address": address, "why": why})
             return None
         await self._succeed(taken)
-        return Proven(row.name, await self._renew(row.name, row.password, password))
+        return ProvenLogin(row.name, await self._renew(row.name, row.password, password))
 
     async def came(self, name: str, address: str) -> None:
         """Somebody logged in to this account from there by other means than a password: the place is theirs."""

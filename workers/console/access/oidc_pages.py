@@ -17,7 +17,7 @@ from workers.console.access.oidc import BACK, Begun, NotProven, Provider, Provid
 from workers.console.access.sessions import COOKIE
 from workers.console.i18n import N_
 from workers.console.rendering import words_of
-from workers.console.state import AtDesk, Desk
+from workers.console.state import AtDesk, ConsoleState
 
 log = logging.getLogger("relais.console")
 
@@ -64,7 +64,7 @@ async def get_oidc_callback(
     return await _enter(request, desk, subject, begun.wanted)
 
 
-async def _enter(request: Request, desk: Desk, subject: str, wanted: str) -> Response:
+async def _enter(request: Request, desk: ConsoleState, subject: str, wanted: str) -> Response:
     async with desk.engine.connect() as connection:
         name = str((await connection.execute(ACCOUNT, {"subject": subject})).scalar_one_or_none() or "")
     address = address_of(request, desk.settings.console_proxies)
@@ -80,7 +80,7 @@ async def _enter(request: Request, desk: Desk, subject: str, wanted: str) -> Res
     return answer
 
 
-def _provider(desk: Desk) -> Provider:
+def _provider(desk: ConsoleState) -> Provider:
     if desk.provider is None:
         raise NotFound("no identity provider is set")
     return desk.provider

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from orders.errors import RelaisError
 from workers.console.access.people import Role
 from workers.console.i18n import Words
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 
 Chosen = dict[str, Any]  # what the act is about, as JSON has it
 
@@ -80,8 +80,8 @@ class Act:
     button: str  # marked with N_: what the button says that does it
     role: Role
     choose: Callable[[Mapping[str, str]], Chosen]
-    preview: Callable[[Desk, Chosen, Words], Awaitable[Preview]]
-    run: Callable[[Desk, Chosen, str, Running], Awaitable[dict[str, Any]]]
+    preview: Callable[[ConsoleState, Chosen, Words], Awaitable[Preview]]
+    run: Callable[[ConsoleState, Chosen, str, Running], Awaitable[dict[str, Any]]]
     long: bool = False
     danger: bool = False
     told: Mapping[str, str] = field(default_factory=dict)  # keys of the outcome -> headings marked with N_

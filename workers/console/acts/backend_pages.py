@@ -17,7 +17,7 @@ from workers.console.access.guard import Viewer
 from workers.console.acts import backend_queries
 from workers.console.i18n import Words
 from workers.console.rendering import page, words_of
-from workers.console.state import AtDesk, Desk
+from workers.console.state import AtDesk, ConsoleState
 
 router = APIRouter()
 SHOWN = 25  # operations of a page
@@ -49,7 +49,9 @@ async def get_backend(request: Request, name: str, who: Viewer, desk: AtDesk, af
     )
 
 
-async def _proposals(desk: Desk, row: dict[str, Any], now: dict[str, Any] | None, words: Words) -> list[dict[str, Any]]:
+async def _proposals(
+    desk: ConsoleState, row: dict[str, Any], now: dict[str, Any] | None, words: Words
+) -> list[dict[str, Any]]:
     """The proposals of this quarantine, each with its snapshot, and whether all is still as it was seen."""
     found = await backend_queries.proposals(desk.engine, row["name"], row["quarantined_at"])
     return [
@@ -63,12 +65,12 @@ async def _proposals(desk: Desk, row: dict[str, Any], now: dict[str, Any] | None
     ]
 
 
-def _place(desk: Desk, name: str, after: str | None) -> tuple[datetime, int] | None:
+def _place(desk: ConsoleState, name: str, after: str | None) -> tuple[datetime, int] | None:
     if after is None:
         return None
     at, number = cursors.open(desk, f"backend {name}", after)
     return datetime.fromisoformat(at), int(number)
 
 
-def _after(desk: Desk, name: str, row: dict[str, Any]) -> str:
+def _after(desk: ConsoleState, name: str, row: dict[str, Any]) -> str:
     return cursors.seal(desk, f"backend {name}", [row["at"].isoformat(), row["id"]])

@@ -19,7 +19,7 @@ from orders.errors import NotFound, NotSo
 from orders.schema.tables.core import backends
 from workers.console.i18n import N_, Words
 from workers.console.masking import held
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 from workers.operations import last
 from workers.trust import quarantine
 
@@ -71,7 +71,7 @@ ORDER BY at DESC, id DESC LIMIT :limit
 """)
 
 
-async def of_backend(desk: Desk, name: str) -> Row:
+async def of_backend(desk: ConsoleState, name: str) -> Row:
     """Its row; of one that no worker has run for yet, what it will be. Raises NotFound."""
     if not name.isprintable():
         raise NotFound("no such backend")

@@ -17,7 +17,7 @@ from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.acts.choosing import backend_from, needed, number_from, wrong
 from workers.console.i18n import N_, Words
 from workers.console.masking import held
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 from workers.replay import commands
 from workers.trust import quarantine
 
@@ -44,7 +44,7 @@ def _choose_digest(fields: Mapping[str, str]) -> Chosen:
     return {"backend": backend_from(fields), "digest": digest}
 
 
-async def _holding(desk: Desk, name: str, words: Words, row: Mapping[str, Any]) -> Preview:
+async def _holding(desk: ConsoleState, name: str, words: Words, row: Mapping[str, Any]) -> Preview:
     """What every act on a backend shows: how it stands, and what waits for it."""
     found = await backend_queries.backlog(desk.engine, name)
     facts = [
@@ -64,7 +64,7 @@ def _with(preview: Preview, hindered: str | None = None, warning: str | None = N
     )
 
 
-async def _by_whom(desk: Desk, name: str, act: str, sentence: str, words: Words) -> str:
+async def _by_whom(desk: ConsoleState, name: str, act: str, sentence: str, words: Words) -> str:
     """`sentence`, and who did that, when and why."""
     row = await backend_queries.did_last(desk.engine, name, act)
     if row is None:
@@ -74,7 +74,7 @@ async def _by_whom(desk: Desk, name: str, act: str, sentence: str, words: Words)
     return told.format(what=words.gettext(sentence), who=row.operator, when=words.moment(row.at), why=why)
 
 
-async def _look_pause(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _look_pause(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     row = await backend_queries.of_backend(desk, chosen["backend"])
     preview = await _holding(desk, row["name"], words, row)
     if row["paused"]:
@@ -82,7 +82,7 @@ async def _look_pause(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     return _with(preview, warning=words.gettext(N_("Nothing is forwarded until somebody resumes. Intake goes on.")))
 
 
-async def _look_resume(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _look_resume(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     row = await backend_queries.of_backend(desk, chosen["backend"])
     preview = await _holding(desk, row["name"], words, row)
     if not row["paused"]:
@@ -91,7 +91,7 @@ async def _look_resume(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     return _with(preview, warning=held if row["quarantined"] else None)
 
 
-async def _look_rate(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _look_rate(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     row = await backend_queries.of_backend(desk, chosen["backend"])
     preview = await _holding(desk, row["name"], words, row)
     facts = [
@@ -106,7 +106,7 @@ def _cap(rate: float | None, words: Words) -> str:
     return words.gettext(N_("no cap")) if rate is None else words.number(rate, 2)
 
 
-async def _look_quarantine(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _look_quarantine(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     row = await backend_queries.of_backend(desk, chosen["backend"])
     preview = await _holding(desk, row["name"], words, row)
     if row["quarantined"]:
@@ -116,7 +116,7 @@ async def _look_quarantine(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     return _with(preview, warning=warning)
 
 
-async def _judged(desk: Desk, name: str, words: Words, four_eyes: bool) -> Preview:
+async def _judged(desk: ConsoleState, name: str, words: Words, four_eyes: bool) -> Preview:
     """What a release, or a proposal of one, is judged by; `four_eyes` is what the act is for."""
     row = await backend_queries.of_backend(desk, name)
     found = await backend_queries.seen(desk.engine, name) if row["quarantined"] else None
@@ -139,15 +139,15 @@ async def _judged(desk: Desk, name: str, words: Words, four_eyes: bool) -> Previ
     return Preview(exact, facts, waiting["sample"], backend_queries.columns(words), found["digest"], hindered, warning)
 
 
-async def _look_release(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _look_release(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     return await _judged(desk, chosen["backend"], words, four_eyes=False)
 
 
-async def _look_propose(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _look_propose(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     return await _judged(desk, chosen["backend"], words, four_eyes=True)
 
 
-async def _look_approve(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _look_approve(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     """The very snapshot that was proposed, and what is against approving it."""
     name = chosen["backend"]
     row = await backend_queries.of_backend(desk, name)
@@ -181,39 +181,39 @@ def _against(proposal: Mapping[str, Any], now: Mapping[str, Any], chosen: Chosen
     return None
 
 
-async def _pause(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _pause(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     await operations.pause(desk.engine, desk.settings, chosen["backend"], reason, first=True)
     return {"backend": chosen["backend"], "standing": N_("paused")}
 
 
-async def _resume(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _resume(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     await operations.resume(desk.engine, desk.settings, chosen["backend"], reason, first=True)
     return {"backend": chosen["backend"], "standing": N_("resumed")}
 
 
-async def _rate(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _rate(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     await commands.limit(desk.engine, chosen["backend"], chosen["rate"], reason)
     return {"backend": chosen["backend"], "rate": OFF if chosen["rate"] is None else chosen["rate"]}
 
 
-async def _quarantine(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _quarantine(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     await quarantine.quarantine(desk.engine, desk.settings, chosen["backend"], reason)
     return {"backend": chosen["backend"], "standing": N_("in quarantine")}
 
 
-async def _release(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _release(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     if desk.settings.four_eyes:
         raise NotSo("a release takes two operators here")
     await quarantine.release(desk.engine, chosen["backend"], reason, running.sees)
     return {"backend": chosen["backend"], "standing": N_("released")}
 
 
-async def _propose(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _propose(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     seen = await quarantine.propose(desk.engine, chosen["backend"], reason, running.sees)
     return {"backend": chosen["backend"], "standing": N_("release proposed"), "digest": seen["digest"]}
 
 
-async def _approve(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _approve(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     await quarantine.approve(desk.engine, chosen["backend"], chosen["digest"], reason)
     return {"backend": chosen["backend"], "standing": N_("released")}
 

@@ -24,7 +24,7 @@ SAW: Final = 20_000  # characters of what was seen
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ActForm:
     """What a form brought along beside the choice."""
 
     number: UUID
@@ -58,7 +58,7 @@ def _clean(name: str, value: Any) -> str:
     return text
 
 
-def asked_from(form: Mapping[str, Any]) -> Asked:
+def asked_from(form: Mapping[str, Any]) -> ActForm:
     """What the form of an act brought along. Raises Malformed for one that no page of ours makes."""
     given = {name: form.get(name, "") for name in ("act", "sees", "saw", "because", "confirm")}
     for name, value in given.items():
@@ -68,12 +68,12 @@ def asked_from(form: Mapping[str, Any]) -> Asked:
         number = UUID(given["act"])
     except ValueError:
         raise Malformed([Fault("act", None, "is missing: load the page again")]) from None
-    return Asked(number, given["sees"], given["saw"][:SAW], given["because"], given["confirm"])
+    return ActForm(number, given["sees"], given["saw"][:SAW], given["because"], given["confirm"])
 
 
-def fresh() -> Asked:
+def fresh() -> ActForm:
     """For a form that nobody has filled in."""
-    return Asked(uuid4())
+    return ActForm(uuid4())
 
 
 def reason_from(text: str, field: str = "because") -> str:

@@ -25,7 +25,7 @@ from workers.console.acts.runner import Runner
 from workers.console.i18n import N_
 from workers.console.registry import ACTS
 from workers.console.rendering import page, words_of
-from workers.console.state import AtDesk, Desk
+from workers.console.state import AtDesk, ConsoleState
 from workers.operations import acting_as
 
 router = APIRouter()
@@ -124,7 +124,7 @@ async def post_stop(request: Request, number: UUID, who: Viewer, desk: AtDesk) -
     return _to(number)
 
 
-def _place(desk: Desk, after: str | None) -> tuple[datetime, UUID] | None:
+def _place(desk: ConsoleState, after: str | None) -> tuple[datetime, UUID] | None:
     if after is None:
         return None
     at, number = cursors.open(desk, LIST, after)
@@ -147,12 +147,12 @@ def _subject(act: Act, pairs: Any) -> Subject:
     return Subject(act, {**fields, **added}, chosen)
 
 
-async def _look(request: Request, desk: Desk, subject: Subject, who: Person) -> Preview:
+async def _look(request: Request, desk: ConsoleState, subject: Subject, who: Person) -> Preview:
     with acting_as(who.name):
         return await subject.act.preview(desk, subject.chosen, words_of(request))
 
 
-async def _is_known(desk: Desk, number: UUID, subject: Subject, who: Person) -> bool:
+async def _is_known(desk: ConsoleState, number: UUID, subject: Subject, who: Person) -> bool:
     """Whether this very act was begun before. Raises NotSo when another one was under this id."""
     row = await table.find(desk.engine, number)
     if row is None:
@@ -162,7 +162,7 @@ async def _is_known(desk: Desk, number: UUID, subject: Subject, who: Person) -> 
     return True
 
 
-def _faults(request: Request, subject: Subject, preview: Preview, asked: forms.Asked) -> dict[str, str]:
+def _faults(request: Request, subject: Subject, preview: Preview, asked: forms.ActForm) -> dict[str, str]:
     """What is wrong with what was typed, by field."""
     words, faults = words_of(request), {}
     try:
@@ -180,7 +180,7 @@ def _form(
     request: Request,
     subject: Subject,
     preview: Preview,
-    asked: forms.Asked,
+    asked: forms.ActForm,
     *,
     status: int = 200,
     faults: dict[str, str] | None = None,

@@ -19,7 +19,7 @@ from orders.errors import RelaisError
 from orders.journal import connect, unreachable
 from workers.console.acts import table
 from workers.console.acts.act import Act, Chosen, Stopped
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 from workers.operations import acting_as, noting
 
 log = logging.getLogger("relais.console")
@@ -37,7 +37,7 @@ STATEMENT: Final = 600.0  # seconds; as the command line's
 class Going:
     """One act that runs here; the `Running` that its `run` is given."""
 
-    desk: Desk
+    desk: ConsoleState
     number: UUID
     act: Act
     sees: str
@@ -89,7 +89,7 @@ class Going:
 class Runner:
     """The acts of one console process. Belongs to one event loop."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: ConsoleState) -> None:
         """Nothing runs yet. Acts have connections of their own: no page waits for them."""
         self._desk = desk
         self._engine = connect(desk.settings.need("database_url"), pool=POOL, timeout=STATEMENT)

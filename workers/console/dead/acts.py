@@ -24,7 +24,7 @@ from orders.states import State
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 from workers.operations import operator
 from workers.replay import redrive as replaying
 from workers.replay.choice import Choice
@@ -102,7 +102,7 @@ def choice_of(chosen: Chosen) -> Choice:
     return Choice(State.DEAD, cause=int(chosen["cause"]), before=before)
 
 
-async def preview(desk: Desk, chosen: Chosen, words: Words, *, warning: str | None) -> Preview:
+async def preview(desk: ConsoleState, chosen: Chosen, words: Words, *, warning: str | None) -> Preview:
     """How many, since when, whose; by the tallies for a group, however large it is."""
     choice = choice_of(chosen)
     if choice.cause is None:
@@ -110,7 +110,7 @@ async def preview(desk: Desk, chosen: Chosen, words: Words, *, warning: str | No
     return await _of_group(desk, chosen, choice, words, warning)
 
 
-async def _of_group(desk: Desk, chosen: Chosen, choice: Choice, words: Words, warning: str | None) -> Preview:
+async def _of_group(desk: ConsoleState, chosen: Chosen, choice: Choice, words: Words, warning: str | None) -> Preview:
     assert choice.cause is not None and choice.before is not None
     _ = words.gettext
     async with desk.engine.connect() as connection:
@@ -142,7 +142,7 @@ async def _of_group(desk: Desk, chosen: Chosen, choice: Choice, words: Words, wa
     return Preview(orders, facts, listed, columns, digest([chosen, orders]), left, warning)
 
 
-async def _of_orders(desk: Desk, chosen: Chosen, choice: Choice, words: Words, warning: str | None) -> Preview:
+async def _of_orders(desk: ConsoleState, chosen: Chosen, choice: Choice, words: Words, warning: str | None) -> Preview:
     _ = words.gettext
     found = await replaying.preview(desk.engine, choice)
     async with desk.engine.connect() as connection:
@@ -186,7 +186,7 @@ def cause_words(group: Mapping[str, Any], words: Words) -> str:
     return f"{words.gettext(group['reason'])}{status}: {group['message'] or words.gettext('no words')}"
 
 
-async def run(desk: Desk, chosen: Chosen, reason: str, running: Running, *, do: Do, did: str) -> dict[str, Any]:
+async def run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running, *, do: Do, did: str) -> dict[str, Any]:
     """Batch by batch until none is left that is not in another's hands; what became of those that were shown."""
     choice = choice_of(chosen)
     shown = await _standing(desk.engine, choice)
@@ -232,7 +232,7 @@ async def _others(engine: AsyncEngine, choice: Choice, since: datetime) -> str:
 _WARNING: Final = N_("They are given up for good: a discarded order cannot be replayed. It stays in the journal.")
 
 
-async def _preview_discard(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _preview_discard(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     return await preview(desk, chosen, words, warning=words.gettext(_WARNING))
 
 

@@ -36,7 +36,7 @@ LONG: Final = 10.0  # seconds that a survey may take
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PollerSnapshot:
     """What is known as of a beat; `beat` counts them, 0 is before the first."""
 
     beat: int
@@ -47,7 +47,7 @@ class Seen:
     intake: Known[str]
 
 
-class Pulse:
+class Poller:
     """Belongs to one event loop; `run` is its task."""
 
     def __init__(self, settings: Settings) -> None:
@@ -105,7 +105,7 @@ class Pulse:
         finally:
             self._watching -= 1
 
-    async def fresh(self) -> Seen:
+    async def fresh(self) -> PollerSnapshot:
         """What is known, not older than a beat where that can be had in time; never waits for a store that is out."""
         self.touch()
         deadline = time.monotonic() + WAIT
@@ -188,6 +188,6 @@ class Pulse:
         beaten, self._beaten = self._beaten, asyncio.Event()
         beaten.set()
 
-    def _see(self, beat: int) -> Seen:
+    def _see(self, beat: int) -> PollerSnapshot:
         known = (self._journal.known, self._survey.known, self._queue.known, self._intake.known)
-        return Seen(beat, datetime.now(UTC), *known)
+        return PollerSnapshot(beat, datetime.now(UTC), *known)

@@ -60,7 +60,7 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class CutOffOutlook:
     """A cut-off to come: of `late_p50` and `late_p95` of its orders it is to be feared that they miss it, None where
     nobody knows.
     """
@@ -84,7 +84,7 @@ class Survey:
     seals: Row
     audit: Row | None
     forecasts: list[Forecast]
-    rounds: list[Round]
+    rounds: list[CutOffOutlook]
 
     @property
     def oldest(self) -> datetime | None:
@@ -124,13 +124,13 @@ async def survey(engine: AsyncEngine, settings: Settings) -> Survey:
     return Survey(at, backlog, dead, asides, seals, audit, forecasts, rounds)
 
 
-async def _rounds(engine: AsyncEngine, forecasts: list[Forecast]) -> list[Round]:
+async def _rounds(engine: AsyncEngine, forecasts: list[Forecast]) -> list[CutOffOutlook]:
     """The cut-offs to come, nearest first; a forecast that has no date tells none, and they are read."""
     found = []
     for forecast in forecasts:
         if forecast.why is None:
             found += [
-                Round(
+                CutOffOutlook(
                     forecast.backend,
                     row["cut_off"],
                     row["priority"] == "urgent",
@@ -146,9 +146,9 @@ async def _rounds(engine: AsyncEngine, forecasts: list[Forecast]) -> list[Round]
     return sorted(found, key=lambda each: each.cut_off)
 
 
-def _unforetold(backend: str, backlog: Backlog) -> list[Round]:
+def _unforetold(backend: str, backlog: Backlog) -> list[CutOffOutlook]:
     return [
-        Round(backend, backlog.now + timedelta(seconds=each.cut_off), each.urgent, each.orders, None, None)
+        CutOffOutlook(backend, backlog.now + timedelta(seconds=each.cut_off), each.urgent, each.orders, None, None)
         for each in backlog.rounds
     ]
 

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orders.errors import Busy, Throttled
-from workers.console.live.poller import Pulse
+from workers.console.live.poller import Poller
 
 MOST: Final = 400  # streams of one process
 EACH: Final = 8  # and of one session
@@ -65,7 +65,7 @@ class Stream(Response):
 
     def __init__(
         self,
-        pulse: Pulse,
+        pulse: Poller,
         stopping: asyncio.Event,
         told: Callable[[int], bytes],
         alive: Callable[[], Awaitable[bool]],

@@ -12,7 +12,7 @@ from typing import Final
 
 from workers.console.access.people import Role
 from workers.console.live.cached import Known
-from workers.console.live.poller import Pulse, Seen
+from workers.console.live.poller import Poller, PollerSnapshot
 from workers.console.live.probes import COUNTED, Glance
 from workers.console.overview.headlines import STAGES, told
 from workers.console.rendering import Pages
@@ -33,7 +33,7 @@ class _Drawn:
 class Board:
     """What of the pulse is shown, drawn when it is asked for. Belongs to one event loop."""
 
-    def __init__(self, pulse: Pulse, pages: Pages) -> None:
+    def __init__(self, pulse: Poller, pages: Pages) -> None:
         """Nothing is drawn yet."""
         self._pulse, self._pages = pulse, pages
         self._drawn: dict[tuple[str, Role], _Drawn] = {}
@@ -62,7 +62,7 @@ class Board:
         drawn.before, drawn.beat, drawn.parts = drawn.beat, seen.beat, parts
         return drawn
 
-    def _part(self, name: str, language: str, role: Role, seen: Seen) -> str:
+    def _part(self, name: str, language: str, role: Role, seen: PollerSnapshot) -> str:
         words = self._pages.words[language]
         return self._pages.fragment(
             language,
@@ -90,7 +90,7 @@ def frame(parts: dict[str, str]) -> bytes:
     return f"{data}\n".encode() if data else b""
 
 
-def sample(seen: Seen) -> bytes:
+def sample(seen: PollerSnapshot) -> bytes:
     """The event that carries the newest point of the charts."""
     glance = seen.journal.value
     if glance is None or glance.sample is None:

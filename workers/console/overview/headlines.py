@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from workers.console.i18n import N_, Words
-from workers.console.live.poller import Seen
+from workers.console.live.poller import PollerSnapshot
 from workers.console.live.probes import Glance
 from workers.console.masking import held
 
@@ -32,7 +32,7 @@ class Said:
     text: str
 
 
-def told(seen: Seen, words: Words) -> list[Said]:
+def told(seen: PollerSnapshot, words: Words) -> list[Said]:
     """What is wrong, the worst first; one sentence that all is well where nothing is."""
     found = [*_stores(seen, words), *_flows(seen, words)]
     if not found:
@@ -40,7 +40,7 @@ def told(seen: Seen, words: Words) -> list[Said]:
     return sorted(found, key=lambda each: ("bad", "warn", "quiet").index(each.kind))  # stable
 
 
-def _stores(seen: Seen, words: Words) -> Iterator[Said]:
+def _stores(seen: PollerSnapshot, words: Words) -> Iterator[Said]:
     _ = words.gettext
     takes = None if seen.intake.out is not None else seen.intake.value
     if takes == "refusing":
@@ -60,7 +60,7 @@ def _stores(seen: Seen, words: Words) -> Iterator[Said]:
         yield Said("warn", _("The intake keeps orders in Redis: it does not reach PostgreSQL."))
 
 
-def _flows(seen: Seen, words: Words) -> Iterator[Said]:
+def _flows(seen: PollerSnapshot, words: Words) -> Iterator[Said]:
     journal = seen.journal.value
     if journal is None:
         if seen.journal.out is None:

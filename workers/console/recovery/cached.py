@@ -22,7 +22,7 @@ from orders.queries import replays as replay_queries
 from workers.console.recovery import queries as kept
 from workers.console.within import promptly
 from workers.dispatch.leadership import leader
-from workers.reconcile.runs import Run
+from workers.reconcile.runs import Reconciliation
 from workers.replay.gates import RAMP
 
 FRESH: Final = 1.0  # seconds
@@ -49,7 +49,7 @@ class Look:
     backlog: dict[str, int]
     leading: bool
     past: list[Row]
-    runs: list[Run]
+    runs: list[Reconciliation]
     paces: dict[int, float]
 
 

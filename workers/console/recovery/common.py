@@ -20,7 +20,7 @@ from orders.errors import NotFound
 from orders.journal import connect
 from orders.queries import orders as order_queries
 from workers.console.i18n import N_, Words
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -44,7 +44,7 @@ ORDER: Final = (
 
 
 @asynccontextmanager
-async def unhurried(desk: Desk, pool: int = 2) -> AsyncIterator[AsyncEngine]:
+async def unhurried(desk: ConsoleState, pool: int = 2) -> AsyncIterator[AsyncEngine]:
     """An engine whose statements may take as long as those of the command line."""
     engine = connect(desk.settings.need("database_url"), pool=pool, timeout=STATEMENT)
     try:
@@ -58,7 +58,7 @@ def seen_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()[:32]
 
 
-async def backends_of(desk: Desk, *names: str | None) -> dict[str, Row]:
+async def backends_of(desk: ConsoleState, *names: str | None) -> dict[str, Row]:
     """The journal's rows of the backends, by name. Raises NotFound when neither it nor the settings know one."""
     rows = {row["name"]: row for row in await order_queries.standing(desk.engine)}
     known = load_backends(desk.settings)
@@ -68,7 +68,7 @@ async def backends_of(desk: Desk, *names: str | None) -> dict[str, Row]:
     return rows
 
 
-def settings_for(desk: Desk, name: str) -> Settings:
+def settings_for(desk: ConsoleState, name: str) -> Settings:
     """The settings of that backend. Raises NotFound when they do not know it."""
     known = load_backends(desk.settings)
     if name not in known:

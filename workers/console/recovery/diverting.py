@@ -15,7 +15,7 @@ from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.recovery import common as sh
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 from workers.replay import divert
 
 COLUMNS: Final = (*sh.ORDER, ("backend", N_("Backend")))
@@ -39,7 +39,7 @@ def _choose(fields: Mapping[str, str]) -> Chosen:
     return chosen
 
 
-async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     if chosen["to"] not in (known := load_backends(desk.settings)):
         raise Malformed([Fault("to", None, f"must be one of {', '.join(known)}")])
     rows = await sh.backends_of(desk, chosen["to"], chosen.get("from"))
@@ -93,7 +93,7 @@ def _warning(row: Mapping[str, Any] | None, unknown: bool, words: Words) -> str 
     return " ".join(told) or None
 
 
-async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     choice = asked.choice_of(chosen, chosen.get("from"))
     unknown = "although_unknown" in chosen
     async with sh.unhurried(desk) as engine:

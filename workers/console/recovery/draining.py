@@ -19,7 +19,7 @@ from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 from workers.dispatch.blocked import hindrances
 from workers.forecast.forecast import Forecast, draining
 from workers.monitoring.status import balance
@@ -34,7 +34,7 @@ def _choose(fields: Mapping[str, str]) -> Chosen:
     return asked.gather(fields, {}, {"backend": asked.backend})
 
 
-async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     rows = await sh.backends_of(desk, chosen.get("backend"))
     waiting = await kept.backlog(desk.engine, chosen.get("backend"))
     names = [chosen["backend"]] if "backend" in chosen else sorted({*rows, *waiting})
@@ -54,7 +54,7 @@ def _when(forecast: Forecast, words: Words) -> str:
     return told.format(words.clock(forecast.p50), words.clock(forecast.p95))
 
 
-async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     began, before = time.monotonic(), await order_queries.counts(desk.engine)
     total = await _left(desk, chosen)
     async with transactional(desk.engine).begin() as connection:
@@ -68,7 +68,7 @@ async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dic
     }
 
 
-async def _watch(desk: Desk, chosen: Chosen, total: int, running: Running) -> None:
+async def _watch(desk: ConsoleState, chosen: Chosen, total: int, running: Running) -> None:
     left, seen = total, time.monotonic()
     while left:
         began, news = time.monotonic(), ""
@@ -84,7 +84,7 @@ async def _watch(desk: Desk, chosen: Chosen, total: int, running: Running) -> No
             await asyncio.sleep(max(LEAST, 4 * (time.monotonic() - began)))
 
 
-async def _left(desk: Desk, chosen: Chosen) -> int:
+async def _left(desk: ConsoleState, chosen: Chosen) -> int:
     return sum((await kept.backlog(desk.engine, chosen.get("backend"))).values())
 
 

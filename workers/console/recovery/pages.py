@@ -21,7 +21,7 @@ from workers.console.recovery import queries as kept
 from workers.console.recovery.cached import Lately
 from workers.console.recovery.reconciling import COUNTS
 from workers.console.rendering import page, words_of
-from workers.console.state import AtDesk, Desk
+from workers.console.state import AtDesk, ConsoleState
 
 router = APIRouter()
 
@@ -121,11 +121,11 @@ async def get_reconcile_form(request: Request, desk: AtDesk, who: Operator, back
     return _form(request, desk, "recovery/reconcile_form.html", backend)
 
 
-def _form(request: Request, desk: Desk, template: str, backend: str, **more: Any) -> Response:
+def _form(request: Request, desk: ConsoleState, template: str, backend: str, **more: Any) -> Response:
     return page(request, template, backends=list(load_backends(desk.settings)), backend=backend, **more)
 
 
-def _lately(request: Request, desk: Desk) -> Lately:
+def _lately(request: Request, desk: ConsoleState) -> Lately:
     """The one reading of this console."""
     found: Lately | None = getattr(request.app.state, "recovery", None)
     if found is None:
@@ -133,11 +133,11 @@ def _lately(request: Request, desk: Desk) -> Lately:
     return found
 
 
-def _place(desk: Desk, name: str, after: str, first: int) -> int:
+def _place(desk: ConsoleState, name: str, after: str, first: int) -> int:
     return int(cursors.open(desk, name, after)[0]) if after else first
 
 
-def _more(desk: Desk, name: str, last: int | None) -> str | None:
+def _more(desk: ConsoleState, name: str, last: int | None) -> str | None:
     return None if last is None else cursors.seal(desk, name, [last])
 
 

@@ -16,7 +16,7 @@ from orders.errors import NotFound
 from orders.journal import Source, reading_from
 from orders.queries.orders import WAITING
 from orders.schema.tables.reconcile import reconciliations
-from workers.reconcile.runs import COLUMNS, FIRST, Run
+from workers.reconcile.runs import COLUMNS, FIRST, Reconciliation
 from workers.replay.choice import CHOSEN, Choice
 
 Row = dict[str, Any]
@@ -62,14 +62,14 @@ async def past(source: Source, before: int, limit: int) -> list[Row]:
         return [dict(row) for row in (await connection.execute(PAST, {"before": before, "limit": limit})).mappings()]
 
 
-async def runs(source: Source, before: int, limit: int) -> list[Run]:
+async def runs(source: Source, before: int, limit: int) -> list[Reconciliation]:
     """Reconciliations below that number, the newest first."""
     query = select(*COLUMNS).where(reconciliations.c.id < before).order_by(reconciliations.c.id.desc()).limit(limit)
     async with reading_from(source) as connection:
-        return [Run(*row) for row in await connection.execute(query)]
+        return [Reconciliation(*row) for row in await connection.execute(query)]
 
 
-async def run(source: Source, number: int) -> Run:
+async def run(source: Source, number: int) -> Reconciliation:
     """That reconciliation. Raises NotFound."""
     found = await runs(source, number + 1, 1)
     if not found or found[0].id != number:
@@ -90,7 +90,7 @@ async def sample(source: Source, choice: Choice) -> list[Row]:
         return [dict(row) for row in (await connection.execute(SAMPLED, choice.values())).mappings()]
 
 
-async def asked_about(source: Source, of: Run | Row) -> int:
+async def asked_about(source: Source, of: Reconciliation | Row) -> int:
     """How many receipts of a backend lie between two times, along their index."""
     span = {name: of[name] if isinstance(of, dict) else getattr(of, name) for name in ("backend", "since", "until")}
     async with reading_from(source) as connection:

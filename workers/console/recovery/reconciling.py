@@ -17,20 +17,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.durations import instant
 from orders.errors import Fault, Malformed, NotSo
 from orders.journal import transactional
-from orders.schema.tables.reconcile import Stage
+from orders.schema.tables.reconcile import ReconcileStage
 from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, Stopped
 from workers.console.i18n import N_, Words
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 from workers.erp.http import HttpErp
 from workers.operations import record
 from workers.reconcile import compare, resend, runs
 from workers.reconcile.patience import Patience
-from workers.reconcile.runs import Run
-from workers.trust.key_cache import Ring
+from workers.reconcile.runs import Reconciliation
+from workers.trust.key_cache import ReceiptKeyCache
 
 T = TypeVar("T")
 Told = Callable[[int, int | None, str], None]
@@ -88,7 +88,7 @@ def _span(chosen: Chosen) -> tuple[datetime, datetime | None]:
     return instant(chosen["since"]), instant(chosen["until"]) if "until" in chosen else None
 
 
-async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     if "run" in chosen:
         return await _preview_again(desk, await kept.run(desk.engine, int(chosen["run"])), words)
     settings = sh.settings_for(desk, chosen["backend"])
@@ -111,10 +111,10 @@ async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     )
 
 
-async def _preview_again(desk: Desk, run: Run, words: Words) -> Preview:
+async def _preview_again(desk: ConsoleState, run: Reconciliation, words: Words) -> Preview:
     settings = sh.settings_for(desk, run.backend)
     hindered = _no_address(settings.erp_url, words)
-    if run.state != Stage.RUNNING:
+    if run.state != ReconcileStage.RUNNING:
         hindered = words.gettext("This reconciliation is done: there is nothing to resume.")
     left = {"backend": run.backend, "since": run.cursor_at, "until": run.until}
     return Preview(
@@ -125,7 +125,7 @@ async def _preview_again(desk: Desk, run: Run, words: Words) -> Preview:
     )
 
 
-def _facts(run: Run, words: Words) -> list[tuple[str, str]]:
+def _facts(run: Reconciliation, words: Words) -> list[tuple[str, str]]:
     counts = [(words.gettext(COUNTS[name]), words.number(getattr(run, name))) for name in COUNTS]
     return [
         (words.gettext("Reconciliation"), f"{run.id} ({run.backend})"),
@@ -146,13 +146,13 @@ def _no_address(url: str | None, words: Words) -> str | None:
     return words.gettext("The console does not know the ERP's address (RELAIS_ERP_URL), so it cannot ask it.")
 
 
-async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     run = await _begun(desk, chosen, reason)
     settings = sh.settings_for(desk, run.backend)
     async with sh.unhurried(desk, pool=3) as engine:
-        erp = HttpErp(settings, Ring(engine, settings.backend))
+        erp = HttpErp(settings, ReceiptKeyCache(engine, settings.backend))
 
-        async def ask(tell: Told) -> Run:
+        async def ask(tell: Told) -> Reconciliation:
             return await compare.reconcile(engine, erp, run, Patience(SILENCE, settings.batch_budget), tell)
 
         try:
@@ -165,14 +165,14 @@ async def _run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dic
     return {"reconciliation": done.id, **{name: getattr(done, name) for name in COUNTS}}
 
 
-async def _begun(desk: Desk, chosen: Chosen, reason: str) -> Run:
+async def _begun(desk: ConsoleState, chosen: Chosen, reason: str) -> Reconciliation:
     """A new run, or one of before, with the record of it."""
     if "run" not in chosen:
         sh.settings_for(desk, chosen["backend"]).need("erp_url")
         since, until = _span(chosen)
         return await runs.begin(desk.engine, chosen["backend"], since, until, reason)
     run = await kept.run(desk.engine, int(chosen["run"]))
-    if run.state != Stage.RUNNING:
+    if run.state != ReconcileStage.RUNNING:
         raise NotSo(f"reconciliation {run.id} is done")
     async with transactional(desk.engine).begin() as connection:
         detail = {"reconciliation": run.id, "backend": run.backend}
@@ -184,12 +184,12 @@ def _choose_resend(fields: Mapping[str, str]) -> Chosen:
     return asked.gather(fields, {"run": asked.number}, {})
 
 
-async def _preview_resend(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _preview_resend(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     run = await kept.run(desk.engine, int(chosen["run"]))
     found = await resend.preview(desk.engine, run)
     expired = words.gettext("Past the time until which they are valid: they become dead letters")
     hindered = None
-    if run.state == Stage.RUNNING:
+    if run.state == ReconcileStage.RUNNING:
         hindered = words.gettext("This reconciliation is not done: it is resumed first.")
     elif not found["orders"]:
         hindered = words.gettext("Nothing that it found missing is still to be sent again.")
@@ -204,9 +204,9 @@ async def _preview_resend(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     )
 
 
-async def _resend(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _resend(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     run = await kept.run(desk.engine, int(chosen["run"]))
-    if run.state == Stage.RUNNING:
+    if run.state == ReconcileStage.RUNNING:
         raise NotSo(f"reconciliation {run.id} is not done: resume it first")
     total = (await resend.preview(desk.engine, run))["orders"]
 
@@ -217,7 +217,7 @@ async def _resend(desk: Desk, chosen: Chosen, reason: str, running: Running) -> 
     return {"reconciliation": run.id, "orders": await followed(running, put_back)}
 
 
-async def _resending(engine: AsyncEngine, run: Run, reason: str, total: int, tell: Told) -> int:
+async def _resending(engine: AsyncEngine, run: Reconciliation, reason: str, total: int, tell: Told) -> int:
     return await resend.resend(engine, run, reason, lambda done: tell(done, max(done, total), ""))
 
 

@@ -20,11 +20,11 @@ from workers.console.i18n import N_, Words
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.recovery import stages
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 from workers.replay import commands, redrive
-from workers.replay.commands import Seen
+from workers.replay.commands import ReplaySeen
 
-Step = Callable[[AsyncEngine, str, str, Seen | None], Awaitable[None]]
+Step = Callable[[AsyncEngine, str, str, ReplaySeen | None], Awaitable[None]]
 
 TOLD: Final = {"backend": N_("Backend"), "replay": N_("Replay"), "orders": N_("Orders"), "state": N_("State")}
 
@@ -40,7 +40,7 @@ def _choose(fields: Mapping[str, str]) -> Chosen:
     return asked.gather(fields, {"backend": asked.backend}, optional)
 
 
-async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     name = chosen["backend"]
     row = (await sh.backends_of(desk, name)).get(name)
     open_ = await _open(desk, name)
@@ -80,7 +80,7 @@ def _holds(hold: bool, words: Words) -> str:
     return words.gettext("it waits for a word") if hold else words.gettext("it goes on by itself")
 
 
-async def _start(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _start(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     choice = asked.choice_of(chosen, chosen["backend"])
     async with sh.unhurried(desk) as engine:
         began = await commands.start(engine, choice, hold=bool(chosen.get("hold")), reason=reason)
@@ -89,7 +89,7 @@ async def _start(desk: Desk, chosen: Chosen, reason: str, running: Running) -> d
     return {"backend": chosen["backend"], "replay": began.id, "orders": len(began.orders)}
 
 
-async def _open(desk: Desk, backend: str) -> dict[str, Any] | None:
+async def _open(desk: ConsoleState, backend: str) -> dict[str, Any] | None:
     rows = await replay_queries.standing(desk.engine)
     return next((row for row in rows if row["backend"] == backend and row["ended_at"] is None), None)
 
@@ -101,7 +101,7 @@ def _choose_step(fields: Mapping[str, str]) -> Chosen:
 def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | None = None) -> Any:
     """A preview of the replay as it stands; the act is another one when the fields that it `sees` are."""
 
-    async def look(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+    async def look(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
         await sh.backends_of(desk, chosen["backend"])
         row = await _open(desk, chosen["backend"])
         if row is None or int(chosen.get("replay", row["id"])) != row["id"]:
@@ -140,10 +140,10 @@ def _facts(row: Mapping[str, Any], state: str, words: Words) -> list[tuple[str, 
 def _doing(step: Step) -> Any:
     """What does the step, on the replay that was looked at, and says how it stands then."""
 
-    async def do(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    async def do(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
         seen = None
         if "replay" in chosen:
-            seen = Seen(int(chosen["replay"]), int(chosen["stage"]) if "stage" in chosen else None)
+            seen = ReplaySeen(int(chosen["replay"]), int(chosen["stage"]) if "stage" in chosen else None)
         await step(desk.engine, chosen["backend"], reason, seen)
         rows = await replay_queries.standing(desk.engine)
         row = next(row for row in rows if row["backend"] == chosen["backend"])
@@ -152,11 +152,11 @@ def _doing(step: Step) -> Any:
     return do
 
 
-async def _hold(engine: AsyncEngine, backend: str, reason: str, seen: Seen | None) -> None:
+async def _hold(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySeen | None) -> None:
     await commands.hold(engine, backend, True, reason, seen)
 
 
-async def _unhold(engine: AsyncEngine, backend: str, reason: str, seen: Seen | None) -> None:
+async def _unhold(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySeen | None) -> None:
     await commands.hold(engine, backend, False, reason, seen)
 
 

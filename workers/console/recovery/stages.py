@@ -62,7 +62,7 @@ SENTENCES: Final = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class StageState:
     """A stage: its `standing` is a key of STANDINGS; `found` and `failed` are of its last try, None before it."""
 
     stage: int
@@ -72,7 +72,7 @@ class Rung:
     tries: int
 
 
-def rungs(row: Mapping[str, Any]) -> list[Rung]:
+def rungs(row: Mapping[str, Any]) -> list[StageState]:
     """The ladder of a row of `orders.queries.replays`."""
     place = STAGES.index(row["stage"])
     ladder = []
@@ -80,7 +80,7 @@ def rungs(row: Mapping[str, Any]) -> list[Rung]:
         tried = [each for each in row["history"] if each["stage"] == stage]
         last = tried[-1] if tried else {"found": None, "failed": None}
         standing = _standing(row, number - place)
-        ladder.append(Rung(stage, standing, last["found"], last["failed"], len(tried)))
+        ladder.append(StageState(stage, standing, last["found"], last["failed"], len(tried)))
     return ladder
 
 

@@ -23,10 +23,10 @@ RUN_STATES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class StageView:
     """A stage as it is drawn: its name beside what `ladder.Rung` has, and why it failed in this language."""
 
-    rung: stages.Rung
+    rung: stages.StageState
     name: str
     failed: str
 
@@ -46,7 +46,7 @@ class Replay:
     """A replay as it is drawn; `terms` are of its present stage, none once it is over."""
 
     row: Mapping[str, Any]
-    rungs: list[Rung]
+    rungs: list[StageView]
     tries: list[Try]
     terms: list[str]
     stage: str
@@ -115,7 +115,7 @@ def replay(
 
     return Replay(
         row,
-        [Rung(each, *told(each.stage, each.failed)) for each in stages.rungs(row)],
+        [StageView(each, *told(each.stage, each.failed)) for each in stages.rungs(row)],
         [
             Try(each["found"], datetime.fromisoformat(each["at"]), *told(each["stage"], each["failed"]))
             for each in row["history"]

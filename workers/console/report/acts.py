@@ -23,8 +23,8 @@ from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.report import spans
 from workers.console.report.background import Reached, aside, watched
-from workers.console.report.store import Shelf, shown
-from workers.console.state import Desk
+from workers.console.report.store import ReportStore, shown
+from workers.console.state import ConsoleState
 from workers.operations import record
 from workers.proof.audit import Proof, prove, write_down
 from workers.proof.report.incident import read_incident
@@ -38,7 +38,7 @@ READING: Final = N_("It reads the whole journal: minutes, where there are millio
 NO_KEY: Final = N_("This console has no RELAIS_SEAL_KEY: what is sealed cannot be verified here.")
 
 
-async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     """An audit touches no order; what it will read is estimated, which costs nothing."""
     async with desk.engine.connect() as connection:
         rows = int((await connection.execute(ROWS)).scalar_one())
@@ -48,7 +48,7 @@ async def _preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     return Preview(None, facts, warning=words.gettext(READING))
 
 
-async def _preview_report(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def _preview_report(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     since, until = spans.span(chosen, desk.settings.console_time_zone)
     found = await _preview(desk, chosen, words)
     begins = words.moment(since) if since else words.gettext("with the first order")
@@ -57,7 +57,7 @@ async def _preview_report(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     return Preview(None, facts, warning=found.warning)
 
 
-async def _audit(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _audit(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     reached = Reached()
 
     async def work() -> Proof:
@@ -76,7 +76,7 @@ async def _audit(desk: Desk, chosen: Chosen, reason: str, running: Running) -> d
     }
 
 
-async def _report(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _report(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     since, until = spans.span(chosen, desk.settings.console_time_zone)
     reached, report = Reached(), uuid4()
 
@@ -88,7 +88,7 @@ async def _report(desk: Desk, chosen: Chosen, reason: str, running: Running) -> 
     proof, files = await watched(aside(work), reached, running, "")
     await write_down(desk.engine, proof, reason)
     await _record(desk.engine, report, chosen, reason, files)
-    await asyncio.to_thread(Shelf(desk.settings.data_dir).put, report, files)
+    await asyncio.to_thread(ReportStore(desk.settings.data_dir).put, report, files)
     return {"sound": proof.sound, "faults": len(proof.faults), "report": f"/report/{report}"}
 
 

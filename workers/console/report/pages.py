@@ -22,8 +22,8 @@ from workers.console.masking import held
 from workers.console.rendering import page, words_of
 from workers.console.report import operations, spans
 from workers.console.report.labels import SAID, SPANS
-from workers.console.report.store import Shelf, drawn
-from workers.console.state import AtDesk, Desk
+from workers.console.report.store import ReportStore, drawn
+from workers.console.state import AtDesk, ConsoleState
 from workers.proof.report.report_model import KINDS
 from workers.proof.report.timeline import timeline
 
@@ -61,7 +61,7 @@ async def get_report(
         until=spans.local(ends, zone) if ends else "",
         quick=quick,
         zone=zone,
-        made=[_dated(each) for each in await asyncio.to_thread(Shelf(desk.settings.data_dir).all)],
+        made=[_dated(each) for each in await asyncio.to_thread(ReportStore(desk.settings.data_dir).all)],
     )
 
 
@@ -73,7 +73,7 @@ async def get_made(
     report, _, kind = name.partition(".")
     if kind:
         return await _file(desk, report, kind, look=look)
-    found = await asyncio.to_thread(Shelf(desk.settings.data_dir).page, report)
+    found = await asyncio.to_thread(ReportStore(desk.settings.data_dir).page, report)
     if found is None:
         raise NotFound(_GONE)
     words, incident = words_of(request), drawn(found)
@@ -89,8 +89,8 @@ async def get_made(
 _GONE: Final = "no such report is kept at this console: it was made at another one, or too long ago"
 
 
-async def _file(desk: Desk, report: str, kind: str, *, look: bool) -> Response:
-    path = await asyncio.to_thread(Shelf(desk.settings.data_dir).file, report, kind) if kind in TYPES else None
+async def _file(desk: ConsoleState, report: str, kind: str, *, look: bool) -> Response:
+    path = await asyncio.to_thread(ReportStore(desk.settings.data_dir).file, report, kind) if kind in TYPES else None
     if path is None:
         raise NotFound(_GONE)
     answer = FileResponse(
@@ -103,7 +103,7 @@ async def _file(desk: Desk, report: str, kind: str, *, look: bool) -> Response:
     return answer
 
 
-async def _trouble(desk: Desk) -> datetime | None:
+async def _trouble(desk: ConsoleState) -> datetime | None:
     """Since when some backend is held or tripped: since it last took an order. None when none is."""
     try:
         async with desk.engine.connect() as connection:

@@ -27,7 +27,7 @@ ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SERIES: Final = ("since", "until", "width", "series", "waiting")
 
 
-class Shelf:
+class ReportStore:
     """A directory of reports. Its methods touch the disk: call them on a thread."""
 
     def __init__(self, data_dir: Path) -> None:

@@ -17,7 +17,7 @@ from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
 from workers.console.labels import STATES
 from workers.console.search.order_life import ORDER
-from workers.console.state import Desk
+from workers.console.state import ConsoleState
 from workers.operations import operator, record
 
 TOO_LATE: Final[dict[str, str]] = {
@@ -37,7 +37,7 @@ def choose(fields: Mapping[str, str]) -> Chosen:
         raise Malformed([Fault("order", None, "must be the id of an order")]) from None
 
 
-async def preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
+async def preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     """The order as it stands."""
     async with desk.engine.connect() as connection:
         row = await _order(connection, chosen)
@@ -61,7 +61,7 @@ async def preview(desk: Desk, chosen: Chosen, words: Words) -> Preview:
     )
 
 
-async def run(desk: Desk, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     """Cancel it. Raises NotFound and TooLate; NotSo when somebody has done so in the meantime."""
 
     async def write_down(connection: AsyncConnection) -> None:

@@ -69,7 +69,7 @@ ASIDE: Final = text("SELECT at, kind, order_id FROM asides WHERE told = :told OR
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class OrderLife:
     """What is known of one order. `parts` has the rows of PARTS, `operations` those that named it or its backend."""
 
     order: Row[Any]
@@ -88,7 +88,7 @@ class Life:
         return any(len(rows) >= MOST for rows in (*self.parts.values(), self.operations))
 
 
-async def life_of(connection: AsyncConnection, order: UUID) -> Life:
+async def life_of(connection: AsyncConnection, order: UUID) -> OrderLife:
     """Read an order's life. Raises NotFound."""
     row = (await connection.execute(ORDER, {"order": order})).one_or_none()
     if row is None:
@@ -96,7 +96,7 @@ async def life_of(connection: AsyncConnection, order: UUID) -> Life:
     backends = await standing(connection)
     values = {"order": order, "tx": row.tx}
     parts = {name: (await connection.execute(text(query), values)).all() for name, query in PARTS.items()}
-    return Life(row, _read(row.body), parts, await _operations(connection, row, backends), backends)
+    return OrderLife(row, _read(row.body), parts, await _operations(connection, row, backends), backends)
 
 
 async def standing(connection: AsyncConnection) -> dict[str, Row[Any]]:
@@ -132,6 +132,6 @@ def _read(body: bytes) -> Mapping[str, Any]:
     return found if isinstance(found, dict) and isinstance(found.get("lines"), list) else {"lines": []}
 
 
-def lasts(life: Life) -> tuple[datetime, datetime]:
+def lasts(life: OrderLife) -> tuple[datetime, datetime]:
     """From when to when the drawing goes."""
     return life.order.received_at, life.order.settled_at or life.order.now

@@ -24,10 +24,10 @@ from workers.console.masking import LONGEST, line_reason, unmask, unmasked_until
 from workers.console.rendering import page, words_of
 from workers.console.search import pharmacy, query
 from workers.console.search.explanation import outlook
-from workers.console.search.order_life import Life, aside_of, life_of
+from workers.console.search.order_life import OrderLife, aside_of, life_of
 from workers.console.search.receipt_check import proven
 from workers.console.search.timeline import FAMILIES, WIDE, entries, shapes
-from workers.console.state import AtDesk, Desk
+from workers.console.state import AtDesk, ConsoleState
 
 router = APIRouter()
 
@@ -63,7 +63,7 @@ async def get_search(
             return RedirectResponse(f"/pharmacy/{leads[way]}", status_code=303)
         upto = await query.complete_at(connection)
         if way is None:
-            return show(found=query.Found([], None), others={}, upto=upto, more=None, way=None)
+            return show(found=query.SearchPage([], None), others={}, upto=upto, more=None, way=None)
         name = f"search {way} {leads[way]}"
         begin = cursors.open(desk, name, after) if after else None
         found = await query.look(connection, way, leads[way], begin)
@@ -138,7 +138,9 @@ async def get_pharmacy(
     )
 
 
-async def _life(request: Request, connection: AsyncConnection, desk: Desk, who: Person, order: UUID) -> dict[str, Any]:
+async def _life(
+    request: Request, connection: AsyncConnection, desk: ConsoleState, who: Person, order: UUID
+) -> dict[str, Any]:
     words, life = words_of(request), await life_of(connection, order)
     until = await unmasked_until(connection, order, who, life.order.now)
     whole = until is not None
@@ -165,7 +167,7 @@ async def _life(request: Request, connection: AsyncConnection, desk: Desk, who: 
     }
 
 
-def _lines(life: Life, receipts: list[Any], catalogue: Catalogue, whole: bool) -> list[dict[str, Any]]:
+def _lines(life: OrderLife, receipts: list[Any], catalogue: Catalogue, whole: bool) -> list[dict[str, Any]]:
     """What was ordered, beside what the newest receipt accepts of it."""
     accepted = {line.get("line"): line for line in (receipts[0].lines if receipts else ())}
     rows = []
@@ -184,12 +186,12 @@ def _lines(life: Life, receipts: list[Any], catalogue: Catalogue, whole: bool) -
     return rows
 
 
-def _note(life: Life) -> str | None:
+def _note(life: OrderLife) -> str | None:
     note = life.body.get("note")
     return None if note is None else str(note)
 
 
-def _catalogue(desk: Desk) -> Catalogue:
+def _catalogue(desk: ConsoleState) -> Catalogue:
     """The wholesaler's products, read once; a list that cannot be read costs the labels alone."""
     path = desk.settings.catalogue
     if path is None:

@@ -83,7 +83,7 @@ ORDER BY order_id DESC LIMIT :most
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchPage:
     """A page of orders: rows of id, pharmacy, reference, received_at, state, backend, reason; where the next begins,
     as values of a cursor, None at the end.
     """
@@ -143,7 +143,9 @@ async def exactly(connection: AsyncConnection, way: str, q: str) -> str | None:
     return None
 
 
-async def look(connection: AsyncConnection, way: str, q: str, after: Sequence[Any] | None, most: int = SHOWN) -> Found:
+async def look(
+    connection: AsyncConnection, way: str, q: str, after: Sequence[Any] | None, most: int = SHOWN
+) -> SearchPage:
     """A page of what goes by `q` in this way, from where the cursor's values say."""
     if way == "starts":
         return await _beginning(connection, q, after, most)
@@ -157,17 +159,17 @@ async def look(connection: AsyncConnection, way: str, q: str, after: Sequence[An
     return _page((await connection.execute(query, values)).all(), most)
 
 
-async def _by_ids(connection: AsyncConnection, ids: Sequence[UUID], most: int) -> Found:
+async def _by_ids(connection: AsyncConnection, ids: Sequence[UUID], most: int) -> SearchPage:
     rows = (await connection.execute(BY_IDS, {"ids": list(ids)})).all() if ids else []
     return _page(rows, most)
 
 
-async def _beginning(connection: AsyncConnection, q: str, after: Sequence[Any] | None, most: int) -> Found:
+async def _beginning(connection: AsyncConnection, q: str, after: Sequence[Any] | None, most: int) -> SearchPage:
     start, last = (q, FIRST) if after is None else (str(after[0]), UUID(after[1]))
     values = {"from": start, "after": last, "upto": q[:-1] + _next(q[-1]), "most": most + 1}
     rows = (await connection.execute(BY_BEGINNING, values)).all()
     more = [rows[most - 1].reference, str(rows[most - 1].id)] if len(rows) > most else None
-    return Found(rows[:most], more)
+    return SearchPage(rows[:most], more)
 
 
 def _next(letter: str) -> str:
@@ -176,8 +178,8 @@ def _next(letter: str) -> str:
     return chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF))
 
 
-def _page(rows: Sequence[Any], most: int) -> Found:
-    return Found(rows[:most], [str(rows[most - 1].id)] if len(rows) > most else None)
+def _page(rows: Sequence[Any], most: int) -> SearchPage:
+    return SearchPage(rows[:most], [str(rows[most - 1].id)] if len(rows) > most else None)
 
 
 async def complete_at(connection: AsyncConnection) -> datetime | None:

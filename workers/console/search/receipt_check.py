@@ -24,7 +24,7 @@ DOUBTS: Final[dict[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
+class ReceiptCheck:
     """A receipt and what it is worth: `kind` is good, warn or bad, `signature` says of it in words; `same` is
     whether it echoes the digest of what was journalled, None where it echoes none.
     """
@@ -36,17 +36,17 @@ class Proven:
     lines: Sequence[dict[str, Any]]
 
 
-async def proven(connection: AsyncConnection, receipts: Sequence[Row[Any]], words: Words) -> list[Proven]:
+async def proven(connection: AsyncConnection, receipts: Sequence[Row[Any]], words: Words) -> list[ReceiptCheck]:
     """Verify each receipt of an order, the newest first."""
     keys = await signing_keys(connection) if receipts else {}
     return [_proven(row, *_signature(row, keys, words)) for row in receipts]
 
 
-def _proven(row: Row[Any], kind: str, says: str) -> Proven:
+def _proven(row: Row[Any], kind: str, says: str) -> ReceiptCheck:
     same = None if row.digest is None else row.digest == row.sent
     lines = json.loads(row.lines)
     usable = [line for line in lines if isinstance(line, dict)] if isinstance(lines, list) else []
-    return Proven(row, "bad" if same is False else kind, says, same, usable)
+    return ReceiptCheck(row, "bad" if same is False else kind, says, same, usable)
 
 
 def _signature(row: Row[Any], keys: Any, words: Words) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from orders.states import State
 from workers.console.i18n import N_, Words
 from workers.console.labels import EVENTS, EVIDENCE, FINDINGS, OUTCOMES, REASONS
 from workers.console.masking import Text, error, said
-from workers.console.search.order_life import Life, lasts
+from workers.console.search.order_life import OrderLife, lasts
 
 WIDE: Final = 1000  # units of the drawing, along the time
 THIN: Final = 6.0  # units: the narrowest that can be seen
@@ -37,7 +37,7 @@ FAMILIES: Final = {  # what marks of one row are
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TimelineEntry:
     """One thing that happened, or a wait: what, when, until when; `colour` is good, bad, warn, act or quiet."""
 
     family: str
@@ -60,27 +60,27 @@ class Shape:
     family: str
 
 
-def entries(life: Life, words: Words, *, whole: bool = False) -> list[Entry]:
+def entries(life: OrderLife, words: Words, *, whole: bool = False) -> list[TimelineEntry]:
     """What happened, from the first to the last, waits among it. `whole` when free text may be shown."""
     found = [*_order(life, words, whole), *_attempts(life, words, whole), *_others(life, words, whole)]
     found.sort(key=lambda each: (each.at, each.family != "order"))
     return sorted([*found, *_waits(life, words)], key=lambda each: each.at)
 
 
-def _order(life: Life, words: Words, whole: bool) -> Iterator[Entry]:
+def _order(life: OrderLife, words: Words, whole: bool) -> Iterator[TimelineEntry]:
     order, _ = life.order, words.gettext
     facts = [_("by the client %s") % order.client]
     if order.request_id:
         facts.append(_("request %s") % order.request_id)
-    yield Entry("order", order.received_at, _("accepted, and on disk"), "act", facts=facts)
+    yield TimelineEntry("order", order.received_at, _("accepted, and on disk"), "act", facts=facts)
     for event in life.parts["events"]:
         why = [_(REASONS[event.reason])] if event.reason in REASONS else []
         text = error(event.error, event.reason, whole=whole) if event.state == State.DEAD else NOTHING
         title = _(EVENTS[event.state]) if event.state in EVENTS else event.state
-        yield Entry("order", event.at, title, COLOURS.get(event.state, "quiet"), text=text, facts=why)
+        yield TimelineEntry("order", event.at, title, COLOURS.get(event.state, "quiet"), text=text, facts=why)
 
 
-def _attempts(life: Life, words: Words, whole: bool) -> Iterator[Entry]:
+def _attempts(life: OrderLife, words: Words, whole: bool) -> Iterator[TimelineEntry]:
     _ = words.gettext
     for tried in life.parts["attempts"]:
         name, colour = OUTCOMES.get(tried.outcome, (tried.outcome, "quiet"))
@@ -90,58 +90,58 @@ def _attempts(life: Life, words: Words, whole: bool) -> Iterator[Entry]:
             facts.append(f"HTTP {tried.status}")
         if tried.worker:
             facts.append(_("worker %s") % tried.worker)
-        yield Entry(
+        yield TimelineEntry(
             "attempt", tried.started_at, _(name), colour, tried.ended_at, said(tried.detail, whole=whole), facts
         )
 
 
-def _others(life: Life, words: Words, whole: bool) -> Iterator[Entry]:
+def _others(life: OrderLife, words: Words, whole: bool) -> Iterator[TimelineEntry]:
     _, parts = words.gettext, life.parts
     for act in life.operations:
         about = _("about this order") if act.named else _("about its backend")
-        yield Entry(
+        yield TimelineEntry(
             "operation", act.at, f"{act.operator}: {act.act}", "act", text=Text(act.reason or ""), facts=[about]
         )
     for piece in parts["evidence"]:
         facts = [_("proof: its backend went into quarantine")] if piece.conclusive else []
         title = _(EVIDENCE[piece.kind]) if piece.kind in EVIDENCE else piece.kind
-        yield Entry("proof", piece.at, title, "bad", text=said(piece.detail, whole=whole), facts=facts)
+        yield TimelineEntry("proof", piece.at, title, "bad", text=said(piece.detail, whole=whole), facts=facts)
     for finding in parts["findings"]:
         title = _(FINDINGS[finding.kind]) if finding.kind in FINDINGS else finding.kind
-        yield Entry("proof", finding.at, title, "bad", text=said(finding.detail, whole=whole))
+        yield TimelineEntry("proof", finding.at, title, "bad", text=said(finding.detail, whole=whole))
     for row in parts["receipts"]:
-        yield Entry("proof", row.received_at, _("receipt %s journalled") % row.reference, "good")
+        yield TimelineEntry("proof", row.received_at, _("receipt %s journalled") % row.reference, "good")
     for seal in parts["seal"]:
-        yield Entry("proof", seal.sealed_at, _("sealed in block %s") % words.number(seal.block), "good")
+        yield TimelineEntry("proof", seal.sealed_at, _("sealed in block %s") % words.number(seal.block), "good")
     for row in parts["fetched"]:
-        yield Entry("told", row.at, _("the pharmacy's software took the reply"), "good")
+        yield TimelineEntry("told", row.at, _("the pharmacy's software took the reply"), "good")
     for notice in parts["notices"]:
         yield _notice(notice, words)
 
 
-def _notice(notice: Any, words: Words) -> Entry:
+def _notice(notice: Any, words: Words) -> TimelineEntry:
     _ = words.gettext
     what = [_(EVENTS[notice.state])] if notice.state in EVENTS else []
     if notice.told_at is not None:
-        return Entry("told", notice.told_at, _("webhook of %s told") % notice.client, "good", facts=what)
+        return TimelineEntry("told", notice.told_at, _("webhook of %s told") % notice.client, "good", facts=what)
     tries = words.ngettext("%s try so far", "%s tries so far", notice.attempts) % words.number(notice.attempts)
-    return Entry(
+    return TimelineEntry(
         "told", notice.due_at, _("webhook of %s is still to be told") % notice.client, "warn", facts=[*what, tries]
     )
 
 
-def _waits(life: Life, words: Words) -> Iterator[Entry]:
+def _waits(life: OrderLife, words: Words) -> Iterator[TimelineEntry]:
     """Where nothing was tried for more than a second: before, between and after the attempts."""
     tried = sorted((each.started_at, each.ended_at) for each in life.parts["attempts"])
     since, end = lasts(life)
     for began, ended in [*tried, (end, end)]:
         if (began - since).total_seconds() > 1.0:
             length = words.duration(began - since)
-            yield Entry("wait", since, words.gettext("waited %s") % length, "quiet", began)
+            yield TimelineEntry("wait", since, words.gettext("waited %s") % length, "quiet", began)
         since = max(since, ended)
 
 
-def shapes(found: Sequence[Entry], life: Life) -> list[Shape]:
+def shapes(found: Sequence[TimelineEntry], life: OrderLife) -> list[Shape]:
     """The drawing: row 0 the waits and attempts, row 1 the order and its proof, row 2 operators and who was told.
 
     What lies outside the order's own time, as a seal that came later, is drawn at its edge.

@@ -20,7 +20,7 @@ from typing import NotRequired, TypedDict
 from uuid import UUID
 
 
-class Line(TypedDict):
+class BookLine(TypedDict):
     """What was accepted of one line, in boxes, and why less."""
 
     line: int
@@ -40,7 +40,7 @@ class Effect(TypedDict):
     reference: str
     pharmacy: str
     order_reference: str
-    lines: list[Line]
+    lines: list[BookLine]
     confirm_at: NotRequired[str]
     refused: NotRequired[str]
     traceparent: NotRequired[str]

@@ -16,11 +16,11 @@ from heapq import heappop, heappush
 from typing import Any, Final
 from uuid import UUID
 
-from workers.erp.sim.book import Book, Effect, Line, stamp
+from workers.erp.sim.book import Book, BookLine, Effect, stamp
 from workers.erp.sim.dial import Dial
 from workers.erp.sim.listing import list_orders
 from workers.erp.sim.reply import HTML, Reply, as_json, spoilt
-from workers.erp.sim.telling import Signer, Teller, lot
+from workers.erp.sim.telling import Announcer, Signer, lot
 
 MOST_ASKED: Final = 200  # ids in one find
 FULL: Final = as_json(503, {"error": "too many orders at once"})
@@ -40,7 +40,7 @@ class Conduct:
     def __init__(self, book: Book, dial: Dial, signer: Signer | None = None) -> None:
         """The dial may be turned at any time; `signer` signs receipts."""
         self.book = book
-        self._teller = Teller(book, signer)
+        self._teller = Announcer(book, signer)
         self.dial = dial
         self.answers: Counter[str] = Counter()
         self._tokens = 1.0
@@ -147,7 +147,7 @@ class Conduct:
             raise Refused(422, why)
         return effect
 
-    def _line(self, number: int, line: dict[str, Any]) -> Line:
+    def _line(self, number: int, line: dict[str, Any]) -> BookLine:
         product, quantity = str(line["product"]), int(line["quantity"])
         if random.random() < self.dial.shortage_rate:
             return {"line": number, "product": product, "accepted": quantity // 2, "reason": "out of stock"}

@@ -28,7 +28,7 @@ class Signer:
     key_id: str
 
 
-class Teller:
+class Announcer:
     """Tells of the effects in a book."""
 
     def __init__(self, book: Book, signer: Signer | None) -> None:

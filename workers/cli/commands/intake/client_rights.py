@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workers.cli.failure import Failure
+from workers.cli.failure import CommandFailed
 
 if TYPE_CHECKING:
     from orders.access.clients import Scope
@@ -18,7 +18,7 @@ def scopes_of(given: list[str] | None) -> list[Scope] | None:
 
     known = [each.value for each in Scope]
     if wrong := [each for each in given or () if each not in known]:
-        raise Failure(f"{wrong[0]} is no scope: {', '.join(known)}")
+        raise CommandFailed(f"{wrong[0]} is no scope: {', '.join(known)}")
     return [Scope(each) for each in dict.fromkeys(given)] if given else None
 
 
@@ -35,7 +35,7 @@ def changes_of(pharmacies: list[str] | None, any_pharmacy: bool, rate: str | Non
     """The columns to change; None is back to any, or to the default. Failure when they make no sense."""
     values: dict[str, Any] = {}
     if any_pharmacy and pharmacies is not None:
-        raise Failure("--any-pharmacy and a pharmacy do not go together")
+        raise CommandFailed("--any-pharmacy and a pharmacy do not go together")
     if any_pharmacy or pharmacies is not None:
         values["pharmacies"] = pharmacies
     for field, said, number in (("rate", rate, float), ("burst", burst, int)):
@@ -43,7 +43,7 @@ def changes_of(pharmacies: list[str] | None, any_pharmacy: bool, rate: str | Non
             try:
                 values[field] = None if said == "default" else number(said)
             except ValueError:
-                raise Failure(f"--{field} is a number or `default`") from None
+                raise CommandFailed(f"--{field} is a number or `default`") from None
     return values
 
 
@@ -54,7 +54,7 @@ def overlap_of(said: str) -> timedelta:
     try:
         return duration(said)
     except ValueError as error:
-        raise Failure(f"--overlap: {error}") from None
+        raise CommandFailed(f"--overlap: {error}") from None
 
 
 def row_of(key: dict[str, Any]) -> dict[str, Any]:

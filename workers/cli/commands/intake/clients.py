@@ -14,7 +14,7 @@ import typer
 
 from workers.cli import completion
 from workers.cli.commands.intake.client_rights import changes_of, overlap_of, pharmacies_of, row_of, scopes_of, told_of
-from workers.cli.failure import Failure
+from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def change(
 
     opens, values = scopes_of(scope), changes_of(pharmacies_of(pharmacy, pharmacies), any_pharmacy, rate, burst)
     if opens is None and not values:
-        raise Failure("say what to change: --scope, --pharmacy, --pharmacies, --any-pharmacy, --rate or --burst")
+        raise CommandFailed("say what to change: --scope, --pharmacy, --pharmacies, --any-pharmacy, --rate or --burst")
 
     async def act(engine: AsyncEngine, settings: Settings) -> None:
         told = told_of(values) | ({} if opens is None else {"scopes": [*opens]})
@@ -137,7 +137,7 @@ def rotate(
     from workers.cli import show
 
     if (name is None) is not everybody:
-        raise Failure("name a client, or say --all")
+        raise CommandFailed("name a client, or say --all")
     lasting = overlap_of(overlap)
     if everybody:
         confirm(f"Renew the key of every client? The old ones stay in force for {overlap}.", yes)

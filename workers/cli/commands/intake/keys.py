@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workers.cli.completion import backends
-from workers.cli.failure import Failure
+from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, on_journal
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def generate(
 
     public = file.with_name(f"{file.name}.pub")
     if file.exists() or public.exists():
-        raise Failure(f"{file} or {public} is there already")
+        raise CommandFailed(f"{file} or {public} is there already")
     make(file)
     show.say(f"{file} is for the signer alone; {public} is for `relais key add BACKEND {public}`.")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli.failure import Failure
+from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, on_journal
 
 if TYPE_CHECKING:
@@ -52,15 +52,15 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
 
     async def act(engine: AsyncEngine, settings: Settings) -> int:
         from orders.intake.routing import open_routing
-        from orders.intake.spill import Seal
+        from orders.intake.spill import SpillSigner
         from orders.journal import transactional
         from workers.intake import spill_drain
         from workers.operations import record
 
         if settings.spill_key is None:
-            raise Failure("RELAIS_SPILL_KEY is not set")
+            raise CommandFailed("RELAIS_SPILL_KEY is not set")
         async with transactional(engine).begin() as connection:
-            orders = await spill_drain.readmit(connection, Seal.of(settings.spill_key), open_routing(settings))
+            orders = await spill_drain.readmit(connection, SpillSigner.of(settings.spill_key), open_routing(settings))
             await record(connection, "spill readmit", None, {"orders": orders})
         return orders
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workers.cli.commands.intake.submit import Key, SpoolPath, Url
-from workers.cli.failure import BAD, UNABLE, Failure
+from workers.cli.failure import BAD, UNABLE, CommandFailed
 from workers.cli.session import Json, settings_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from orders.client.answers import Outcome
-    from orders.client.spool import Refused, Spool, Standing, Waiting
+    from orders.client.spool import RefusedOrder, Spool, SpoolStatus, WaitingOrder
 
 spool = typer.Typer(no_args_is_help=True, help="Orders that wait on this machine's disk for the intake.")
 
@@ -80,7 +80,7 @@ def flush(
     else:
         show.line(", ".join(f"{count:,} {name}" for name, count in {**report, "still waiting": left.waiting}.items()))
     if left.waiting:
-        raise Failure(f"{left.waiting:,} orders still wait: {trouble}", UNABLE)
+        raise CommandFailed(f"{left.waiting:,} orders still wait: {trouble}", UNABLE)
     if report["conflict"] or report["malformed"] or report["forbidden"]:
         raise typer.Exit(BAD)
 
@@ -99,7 +99,9 @@ def export(
     from workers.cli import intake_client, show
 
     if remove and not (refused and to):
-        raise Failure("--remove goes with --refused and --to: an order that waits leaves the spool when it is taken")
+        raise CommandFailed(
+            "--remove goes with --refused and --to: an order that waits leaves the spool when it is taken"
+        )
     count = intake_client.run(_export(intake_client.spool_at(settings_of(ctx), path), to, refused, remove))
     show.say(f"{count:,} orders written")
 
@@ -130,7 +132,7 @@ async def _metrics(path: Path) -> str:
         return render(await found.standing())
 
 
-def _refusal(order: Refused) -> dict[str, Any]:
+def _refusal(order: RefusedOrder) -> dict[str, Any]:
     import json
 
     body = json.loads(order.body)
@@ -145,7 +147,7 @@ def _refusal(order: Refused) -> dict[str, Any]:
     }
 
 
-async def _flush(url: str, key: str, path: Path, patience: float) -> tuple[Counter[str], Standing, str | None]:
+async def _flush(url: str, key: str, path: Path, patience: float) -> tuple[Counter[str], SpoolStatus, str | None]:
     from collections import Counter
 
     from orders.client.answers import kind_of
@@ -185,7 +187,7 @@ async def _export(path: Path, to: Path | None, refused: bool, remove: bool) -> i
 async def _write(found: Spool, refused: bool, file: BinaryIO) -> list[int]:
     """Write the orders, page by page; their numbers."""
     written: list[int] = []
-    page: Sequence[Waiting | Refused]
+    page: Sequence[WaitingOrder | RefusedOrder]
     while page := await (found.refused if refused else found.waiting)(written[-1] if written else 0):
         file.write(b"".join(each.body + b"\n" for each in page))
         written += [each.number for each in page]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli.failure import BAD, UNABLE, Failure
+from workers.cli.failure import BAD, UNABLE, CommandFailed
 from workers.cli.session import Json, settings_of
 
 if TYPE_CHECKING:
-    from workers.cli.submit_file import Client, Tally
+    from workers.cli.submit_file import Client, SubmitCounts
 
 SHOWN = 50  # lines not taken that the table shows; --json has more
 KINDS = ("accepted", "repeated", "spooled")
@@ -59,12 +59,12 @@ def submit(
     if report["spooled"]:
         show.say(_waiting(report["spooled"], kept_in, tally.trouble))
     if tally.stopped:
-        raise Failure(f"stopped: {tally.stopped}. Submit the file again: nothing is taken twice", UNABLE)
+        raise CommandFailed(f"stopped: {tally.stopped}. Submit the file again: nothing is taken twice", UNABLE)
     if any(report[kind] for kind in REFUSED):
         raise typer.Exit(BAD)
 
 
-async def _send(file: str, client_for: Client, patience: float) -> Tally:
+async def _send(file: str, client_for: Client, patience: float) -> SubmitCounts:
     import os
     import stat
 
@@ -76,7 +76,7 @@ async def _send(file: str, client_for: Client, patience: float) -> Tally:
     size = found.st_size if stat.S_ISREG(found.st_mode) else None
     with bar("submit", None) as shown:
 
-        def tell(tally: Tally, news: str) -> None:
+        def tell(tally: SubmitCounts, news: str) -> None:
             """Lines so far, of as many as the file's size promises."""
             total = round(tally.lines * max(size, tally.size) / tally.size) if size and tally.size else None
             shown.at(tally.lines, total, news)
@@ -86,7 +86,7 @@ async def _send(file: str, client_for: Client, patience: float) -> Tally:
     return tally
 
 
-def _report(tally: Tally, seconds: float) -> dict[str, Any]:
+def _report(tally: SubmitCounts, seconds: float) -> dict[str, Any]:
     return {
         "orders": tally.lines,
         **{kind: tally.counts[kind] for kind in (*KINDS, *REFUSED)},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workers.cli.completion import clients
-from workers.cli.failure import BAD, Failure
+from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def notices(
     from workers.cli import show
 
     if (client is None) is not waiting:
-        raise Failure("name a client, or say --waiting")
+        raise CommandFailed("name a client, or say --waiting")
 
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
         from orders.queries import webhooks as webhook_queries

@@ -10,7 +10,7 @@ import typer
 from orders.states import Reason, State
 from workers.cli.commands.recovery.recovery import Older, Why, Younger, again, preview
 from workers.cli.completion import backends
-from workers.cli.failure import BAD, Failure
+from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def shown(ctx: typer.Context, order_id: Annotated[UUID, typer.Argument(metavar="
 
     life = on_journal(ctx, read)
     if life["state"] != "dead":
-        raise Failure(f"order {order_id} is no dead letter: it is {life['state']}", BAD)
+        raise CommandFailed(f"order {order_id} is no dead letter: it is {life['state']}", BAD)
     show.document(life) if as_json else show_life(life)
 
 
@@ -151,7 +151,7 @@ def discarded(
     from workers.replay import redrive as replaying
 
     if not because.strip():
-        raise Failure("--because must say why")
+        raise CommandFailed("--because must say why")
     choice = _choice(ids, everything, reason=reason, cause=cause, pharmacy=pharmacy, older=older, younger=younger)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "discarded": 0}
     if not dry_run and report["preview"]["orders"]:
@@ -170,9 +170,9 @@ def _choice(ids: list[UUID] | None, everything: bool, *, reason: Reason | None, 
 
     chosen = any(value is not None for value in (reason, *filters.values()))
     if not (ids or chosen or everything):
-        raise Failure("choose dead letters by their ids or by options, or say --all")
+        raise CommandFailed("choose dead letters by their ids or by options, or say --all")
     if everything and (ids or chosen):
-        raise Failure("--all goes without ids and without other options")
+        raise CommandFailed("--all goes without ids and without other options")
     wanted = tuple(dict.fromkeys(ids)) if ids else None
     return Choice(state=State.DEAD, ids=wanted, reason=reason, **filters)
 
@@ -181,5 +181,5 @@ def _preview(ctx: typer.Context, choice: Choice, as_json: bool) -> dict[str, Any
     """The preview; Failure (1), with nothing done, when an order that was named is not among the chosen."""
     found = preview(ctx, choice, as_json)
     if choice.ids is not None and found["orders"] < len(choice.ids):
-        raise Failure(f"nothing was done: only {found['orders']} of {len(choice.ids)} are such dead letters", BAD)
+        raise CommandFailed(f"nothing was done: only {found['orders']} of {len(choice.ids)} are such dead letters", BAD)
     return found

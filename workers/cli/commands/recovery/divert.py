@@ -13,7 +13,7 @@ import typer
 
 from workers.cli.commands.recovery.recovery import Older, Younger
 from workers.cli.completion import backends
-from workers.cli.failure import BAD, Failure
+from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def divert(
     from workers.replay.choice import Choice
 
     if although_unknown and not orders:
-        raise Failure("--although-unknown goes with --order: what may be with its backend is moved by name")
+        raise CommandFailed("--although-unknown goes with --order: what may be with its backend is moved by name")
     ids = tuple(dict.fromkeys(orders)) if orders else None
     choice = Choice(pharmacy=pharmacy, priority=priority, older=older, younger=younger, backend=of, ids=ids)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, to, although_unknown, as_json), "diverted": 0}
@@ -86,7 +86,7 @@ def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool
         from workers.replay import divert as diverting
 
         if to not in (known := load_backends(settings)):
-            raise Failure(f"no backend {to}; there are {', '.join(known)}", BAD)
+            raise CommandFailed(f"no backend {to}; there are {', '.join(known)}", BAD)
         found = await diverting.preview(engine, choice, to, although_unknown=although_unknown)
         rows = {row["name"]: row for row in await order_queries.standing(engine)}
         return {**found, "held": hindrance(rows[to], await leader(engine)) if to in rows else None}
@@ -98,7 +98,7 @@ def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool
         if found["sample"]:
             show.table("The oldest of them", found["sample"], ("id", "pharmacy", "reference", "backend", "accepted_at"))
     if choice.ids is not None and found["orders"] < len(choice.ids):
-        raise Failure(
+        raise CommandFailed(
             f"nothing was done: only {found['orders']} of {len(choice.ids)} can be moved; "
             f"{found['left_unknown'] + found['left_on_their_way']} may be with their backend",
             BAD,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli.failure import BAD, Failure
+from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, Yes, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from workers.queue.inspect import Head
+    from workers.queue.inspect import QueueHead
 
 queue = typer.Typer(no_args_is_help=True, help="The messages that wait in Redis.")
 
@@ -35,7 +35,7 @@ def head(ctx: typer.Context, as_json: Json = False) -> None:
         with inspect.redis_of(settings) as redis:
             found = inspect.heads(redis, settings)
     except inspect.RedisAway as error:
-        raise Failure(f"Redis is out of reach: {error}") from None
+        raise CommandFailed(f"Redis is out of reach: {error}") from None
     if as_json:
         show.document([_document(each) for each in found])
     else:
@@ -62,7 +62,7 @@ def drop(
 
     settings = settings_of(ctx)
     if not because.strip():
-        raise Failure("--because must say why")
+        raise CommandFailed("--because must say why")
     try:
         with inspect.redis_of(settings) as redis:
             found = inspect.head(redis, inspect.known(settings, name))
@@ -72,7 +72,7 @@ def drop(
                 confirm(f"Drop {f'all {found.waiting:,}' if everything else 'the next'} of {name}?", yes)
             dropped = on_journal(ctx, lambda engine, _: _drop(engine, redis, found, everything, because))
     except inspect.RedisAway as error:
-        raise Failure(f"Redis is out of reach: {error}") from None
+        raise CommandFailed(f"Redis is out of reach: {error}") from None
     if as_json:
         show.document({"queue": name, "dropped": dropped})
     else:
@@ -81,7 +81,7 @@ def drop(
         raise typer.Exit(BAD)
 
 
-async def _drop(engine: AsyncEngine, redis: Any, found: Head, everything: bool, because: str) -> int:
+async def _drop(engine: AsyncEngine, redis: Any, found: QueueHead, everything: bool, because: str) -> int:
     """Drop and record it in one transaction of the journal's: when Redis does not answer, nothing is recorded."""
     from orders.journal import transactional
     from workers.operations import record
@@ -94,7 +94,7 @@ async def _drop(engine: AsyncEngine, redis: Any, found: Head, everything: bool, 
     return gone
 
 
-def _document(found: Head) -> dict[str, Any]:
+def _document(found: QueueHead) -> dict[str, Any]:
     """The head for scripts; of a message that no worker can take also what it is, as far as it can be shown."""
     from workers.queue.inspect import MOST_SHOWN
 

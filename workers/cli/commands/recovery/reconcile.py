@@ -13,14 +13,14 @@ import typer
 
 from config.durations import duration, instant
 from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Why
-from workers.cli.failure import BAD, Failure
+from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, Yes, of_backend, on_journal, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
-    from workers.reconcile.runs import Run
+    from workers.reconcile.runs import Reconciliation
 
 Time = Annotated[
     datetime | None, typer.Option(parser=instant, metavar="TIME", help="RFC 3339, or an age: 90s, 15m, 6h, 2d.")
@@ -73,16 +73,16 @@ def reconcile(
 def _check(since: datetime | None, until: datetime | None, resume: int | None, runs: bool, mere_dry_run: bool) -> None:
     """Failure when the options do not go together."""
     if sum((since is not None, resume is not None, runs)) != 1:
-        raise Failure("say --since TIME, or --resume NUMBER, or --list")
+        raise CommandFailed("say --since TIME, or --resume NUMBER, or --list")
     if mere_dry_run:
-        raise Failure("--dry-run goes with --resend; without it nothing is sent again anyway")
+        raise CommandFailed("--dry-run goes with --resend; without it nothing is sent again anyway")
     if until is not None and (since is None or until <= since):
-        raise Failure("--until goes with an earlier --since")
+        raise CommandFailed("--until goes with an earlier --since")
     if since is not None and since >= datetime.now(UTC):
-        raise Failure("--since is not over yet")
+        raise CommandFailed("--since is not over yet")
 
 
-def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: datetime | None) -> Run:
+def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: datetime | None) -> Reconciliation:
     """A new run, and a word about one of the same backend that was cut short."""
     from workers.cli import show
     from workers.reconcile import runs as kept
@@ -90,7 +90,7 @@ def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: date
     settings = of_backend(settings_of(ctx), backend)
     settings.need("erp_url")
 
-    async def begin(engine: AsyncEngine, _: Settings) -> tuple[list[Run], Run]:
+    async def begin(engine: AsyncEngine, _: Settings) -> tuple[list[Reconciliation], Reconciliation]:
         short = await kept.newest(engine, backend=settings.backend, cut_short=True, limit=1)
         return short, await kept.begin(engine, settings.backend, since, until)
 
@@ -105,44 +105,44 @@ def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: date
     return run
 
 
-def _known(ctx: typer.Context, backend: str | None, number: int | None) -> Run:
+def _known(ctx: typer.Context, backend: str | None, number: int | None) -> Reconciliation:
     """A run of before. NotFound; Failure when it is another backend's."""
     from workers.reconcile import runs as kept
 
     assert number is not None
     run = on_journal(ctx, lambda engine, _: kept.read(engine, number))
     if backend not in (None, run.backend):
-        raise Failure(f"reconciliation {number} is about {run.backend}")
+        raise CommandFailed(f"reconciliation {number} is about {run.backend}")
     return run
 
 
-def _ask(ctx: typer.Context, run: Run, silence: float) -> Run:
+def _ask(ctx: typer.Context, run: Reconciliation, silence: float) -> Reconciliation:
     """Ask what the run has not asked yet, with a bar; Ctrl-C cuts it short."""
     from orders.errors import RelaisError
-    from orders.schema.tables.reconcile import Stage
+    from orders.schema.tables.reconcile import ReconcileStage
     from workers.cli import show
 
-    if run.state != Stage.RUNNING:
+    if run.state != ReconcileStage.RUNNING:
         return run
     try:
         return on_journal(
             ctx, lambda engine, settings: _ask_all(engine, of_backend(settings, run.backend), run, silence)
         )
     except RelaisError as error:
-        raise Failure(f"{error}; `relais reconcile --resume {run.id}` goes on where it was") from None
+        raise CommandFailed(f"{error}; `relais reconcile --resume {run.id}` goes on where it was") from None
     except KeyboardInterrupt:
         show.say(f"Cut short: `relais reconcile --resume {run.id}` goes on where it was.")
         raise typer.Exit(INTERRUPTED) from None
 
 
-async def _ask_all(engine: AsyncEngine, settings: Settings, run: Run, silence: float) -> Run:
+async def _ask_all(engine: AsyncEngine, settings: Settings, run: Reconciliation, silence: float) -> Reconciliation:
     from workers.cli.progress import bar
     from workers.erp.http import HttpErp
     from workers.reconcile import compare as asking
     from workers.reconcile.patience import Patience
-    from workers.trust.key_cache import Ring
+    from workers.trust.key_cache import ReceiptKeyCache
 
-    erp = HttpErp(settings, Ring(engine, settings.backend))
+    erp = HttpErp(settings, ReceiptKeyCache(engine, settings.backend))
     try:
         with bar("reconcile", None) as shown:
             return await asking.reconcile(engine, erp, run, Patience(silence, settings.batch_budget), shown.at)

@@ -11,7 +11,7 @@ import typer
 from workers.cli.session import on_journal
 
 if TYPE_CHECKING:
-    from workers.reconcile.runs import Run
+    from workers.reconcile.runs import Reconciliation
 
 RUNS = 20  # shown
 COUNTS = ("present", "altered", "missing", "unknown", "foreign", "moved", "resent")
@@ -22,7 +22,7 @@ LISTING = {
 }
 
 
-def report_of(ctx: typer.Context, run: Run, limit: int) -> dict[str, Any]:
+def report_of(ctx: typer.Context, run: Reconciliation, limit: int) -> dict[str, Any]:
     """A run and its differences, `limit` at most; `not_shown` is how many more there are."""
     from workers.reconcile import runs as kept
 
@@ -60,5 +60,5 @@ def show_runs(ctx: typer.Context, backend: str | None, as_json: bool) -> None:
         show.table("Reconciliations", rows, ("id", "backend", "since", "until", "state", "started_by", *COUNTS))
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def _facts(run: Reconciliation) -> dict[str, Any]:
     return {name: value for name, value in asdict(run).items() if not name.startswith("cursor")}

@@ -12,13 +12,13 @@ from workers.cli.session import confirm, on_journal
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from workers.reconcile.runs import Run
+    from workers.reconcile.runs import Reconciliation
 
 SAMPLE = ("id", "pharmacy", "reference", "accepted_at", "settled_at", "valid_until")
 
 
 def put_back(
-    ctx: typer.Context, run: Run, because: str | None, *, yes: bool, dry_run: bool, as_json: bool
+    ctx: typer.Context, run: Reconciliation, because: str | None, *, yes: bool, dry_run: bool, as_json: bool
 ) -> dict[str, Any]:
     """The preview and, unless it is a `dry_run`, the act: how many orders were put back. Ctrl-C leaves the rest."""
     from workers.cli import show
@@ -42,7 +42,7 @@ def put_back(
     return {"preview": found, "orders": orders}
 
 
-async def _with_bar(engine: AsyncEngine, run: Run, because: str | None, total: int) -> int:
+async def _with_bar(engine: AsyncEngine, run: Reconciliation, because: str | None, total: int) -> int:
     from workers.cli.progress import bar
     from workers.reconcile import resend as resending
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workers.cli import completion
-from workers.cli.failure import Failure
+from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, on_journal, settings_of
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _role(said: str) -> Role:
     from workers.console.access.people import Role
 
     if said not in (known := [each.value for each in Role]):
-        raise Failure(f"{said} is no role: {', '.join(known)}")
+        raise CommandFailed(f"{said} is no role: {', '.join(known)}")
     return Role(said)
 
 
@@ -152,9 +152,9 @@ def _subject(settings: Settings, said: str | None) -> str | None:
     if said is None:
         return None
     if settings.console_oidc_issuer is None:
-        raise Failure("--oidc: RELAIS_CONSOLE_OIDC_ISSUER is not set")
+        raise CommandFailed("--oidc: RELAIS_CONSOLE_OIDC_ISSUER is not set")
     if not 0 < len(said) <= 255 or not said.isprintable():
-        raise Failure("--oidc: a subject has 1 to 255 characters, and none of them is a control character")
+        raise CommandFailed("--oidc: a subject has 1 to 255 characters, and none of them is a control character")
     return subject_of(settings.console_oidc_issuer, said)
 
 
@@ -164,7 +164,7 @@ def _hash(name: str, file: Path | None) -> str:
 
     typed = _asked() if file is None else _first_line(file)
     if (fault := fault_of(typed, name)) is not None:
-        raise Failure(fault)
+        raise CommandFailed(fault)
     return Passwords().hash(typed)
 
 
@@ -172,10 +172,10 @@ def _asked() -> str:
     from getpass import getpass
 
     if not sys.stdin.isatty():
-        raise Failure("nobody can be asked here: say --password-file FILE, or - for stdin")
+        raise CommandFailed("nobody can be asked here: say --password-file FILE, or - for stdin")
     typed = getpass("Password: ")
     if getpass("Again: ") != typed:
-        raise Failure("the two are not the same")
+        raise CommandFailed("the two are not the same")
     return typed
 
 
@@ -183,7 +183,7 @@ def _first_line(file: Path) -> str:
     try:
         text = sys.stdin.read(4096) if str(file) == "-" else file.read_text("utf-8")
     except UnicodeDecodeError:
-        raise Failure(f"--password-file: {file} is not UTF-8") from None
+        raise CommandFailed(f"--password-file: {file} is not UTF-8") from None
     return text.splitlines()[0] if text else ""
 
 

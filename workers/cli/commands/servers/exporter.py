@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from workers.cli.commands.servers.servers import Host, Port
-from workers.cli.failure import Failure
+from workers.cli.failure import CommandFailed
 from workers.cli.session import settings_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def exporter(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     try:
         asyncio.run(_serve(settings, address, number))
     except OSError as error:
-        raise Failure(f"cannot listen on {address}:{number}: {error.strerror or error}") from None
+        raise CommandFailed(f"cannot listen on {address}:{number}: {error.strerror or error}") from None
 
 
 async def _serve(settings: Settings, host: str, port: int) -> None:

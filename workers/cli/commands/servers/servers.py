@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from workers.cli.failure import Failure, journal_at
+from workers.cli.failure import CommandFailed, journal_at
 from workers.cli.session import Json, settings_of
 from workers.demo import ORDERS as DEMO_ORDERS
 from workers.demo import SECONDS as DEMO_SECONDS
@@ -90,7 +90,7 @@ def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     try:
         run_flower(create_app(settings), address, number, auth)
     except OSError as error:
-        raise Failure(f"cannot listen on {address}:{number}: {error.strerror or error}") from None
+        raise CommandFailed(f"cannot listen on {address}:{number}: {error.strerror or error}") from None
 
 
 def _made_up() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from workers.cli.failure import Failure
+from workers.cli.failure import CommandFailed
 from workers.cli.session import settings_of
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ def erp_sim(
     except ValidationError as error:
         found = error.errors(include_url=False)
         faults = [f"--{str(each['loc'][0]).replace('_', '-')}: {each['msg']}" for each in found]
-        raise Failure("; ".join(faults)) from None
+        raise CommandFailed("; ".join(faults)) from None
     number, book = settings.erp_sim_port if port is None else port, file or settings.data_dir / "erp-sim.jsonl"
     signer = _signer(sign_key, sign_as) if sign_key else None
     try:
         run_sim(host, number, book, dial, control_port, signer)
     except OSError as error:
-        raise Failure(f"cannot listen on {host}:{number} or write {book}: {error.strerror or error}") from None
+        raise CommandFailed(f"cannot listen on {host}:{number} or write {book}: {error.strerror or error}") from None
 
 
 def _signer(file: Path, key_id: str | None) -> Signer:
@@ -93,5 +93,5 @@ def _signer(file: Path, key_id: str | None) -> Signer:
     try:
         private = read_private(file)
     except ValueError as error:
-        raise Failure(f"{file} holds no Ed25519 key in PEM: {error}") from None
+        raise CommandFailed(f"{file} holds no Ed25519 key in PEM: {error}") from None
     return Signer(private, key_id or fingerprint(private.public_key().public_bytes_raw()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workers.cli.failure import BAD, Failure, journal_at
+from workers.cli.failure import BAD, CommandFailed, journal_at
 from workers.cli.session import Json, settings_of
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def worker(
     2: journal or Redis out of reach.
     """
     if check and supervise:
-        raise Failure("--check runs no worker: leave --supervise out")
+        raise CommandFailed("--check runs no worker: leave --supervise out")
     if not check and (here or as_json or timeout is not None):
-        raise Failure("--here, --timeout and --json go with --check")
+        raise CommandFailed("--here, --timeout and --json go with --check")
     if check:
         _check(ctx, here, timeout, as_json)
         return
@@ -71,7 +71,7 @@ def _check(ctx: typer.Context, here: bool, timeout: str | None, as_json: bool) -
     try:
         seconds = None if timeout is None else _seconds(timeout)
     except ValueError as error:
-        raise Failure(f"--timeout: {error}") from None
+        raise CommandFailed(f"--timeout: {error}") from None
 
     found = _ask(settings_of(ctx), here, seconds)
     if as_json:
@@ -104,7 +104,7 @@ def _ask(settings: Settings, here: bool, seconds: float | None) -> Sequence[Hear
         try:
             return asyncio.run(ask())
         except NotAsked as error:
-            raise Failure(f"the workers cannot be checked: {error}") from None
+            raise CommandFailed(f"the workers cannot be checked: {error}") from None
 
 
 def _seconds(text: str) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from workers.cli.failure import BAD, Failure
+from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, on_journal
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def audit(
         while True:
             try:
                 _audit(ctx, by, anchors, report, since, until, as_json=as_json)
-            except Failure as error:
+            except CommandFailed as error:
                 sys.stderr.write(f"relais: {error}\n")  # a journal that is away is audited when it is back
             time.sleep(every.total_seconds())
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from config.durations import duration
-from workers.cli.failure import BAD, Failure
+from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, on_journal, settings_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def order_show(
             return await order_queries.order(engine, order_id)
         if order_id is None and pharmacy is not None and reference is not None:
             return await order_queries.order_by_reference(engine, pharmacy, reference)
-        raise Failure("name the order by its ID, or by --pharmacy and --reference")
+        raise CommandFailed("name the order by its ID, or by --pharmacy and --reference")
 
     life = on_journal(ctx, read)
     show.document(life) if as_json else show_life(life)
@@ -103,7 +103,7 @@ def status(
 
     if watch:
         if as_json or check:
-            raise Failure("--watch goes without --json and without --check")
+            raise CommandFailed("--watch goes without --json and without --check")
         from workers.cli.watch.status import watch_status
 
         return watch_status(settings_of(ctx), every.total_seconds(), stand)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workers.cli.failure import BAD, Failure
+from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, on_journal, settings_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def seal(
 
     keys = keys_of(settings_of(ctx).seal_key)
     if not keys:
-        raise Failure("RELAIS_SEAL_KEY is not set: nothing is sealed")
+        raise CommandFailed("RELAIS_SEAL_KEY is not set: nothing is sealed")
     if public_key:
         rows = [{"key_id": key.id, "algorithm": "Ed25519", "public_key": key.public.hex()} for key in keys.values()]
         show.document(rows) if as_json else show.table("Keys", rows, ("key_id", "algorithm", "public_key"))
@@ -65,7 +65,7 @@ async def sealed(engine: AsyncEngine, settings: Settings, acknowledge: str | Non
     try:
         done = await seal_now(engine, keys, place, why=why)
     except CannotSeal as error:
-        raise Failure(str(error), BAD) from None
+        raise CommandFailed(str(error), BAD) from None
     assert done is not None
     return done
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from workers.cli.completion import backends
-from workers.cli.failure import Failure
+from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, backend_of, on_journal, settings_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def release(
     settings = settings_of(ctx)
     name = backend_of(settings, backend)
     if (reason is None) is (approve is None):
-        raise Failure("say why with --reason, or --approve what another operator proposed")
+        raise CommandFailed("say why with --reason, or --approve what another operator proposed")
     if approve is not None:
         on_journal(ctx, lambda engine, _: holding.approve(engine, name, approve))
     elif settings.four_eyes:
