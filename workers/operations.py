@@ -1,7 +1,8 @@
 """Acts of operators, each recorded in `operations` in the very transaction that does it.
 
 Pause and resume stop and restart forwarding without touching intake; they live in the journal, so they survive
-every process. Quarantine and release are in `workers.trust.quarantine`, replays and discards in `workers.replay.redrive`.
+every process. Quarantine and release are in `workers.trust.quarantine`, replays and discards in
+`workers.replay.redrive`.
 """
 
 from __future__ import annotations

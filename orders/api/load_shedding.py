@@ -1,8 +1,8 @@
 """How much the intake takes on at once, and from whom: load is shed before memory is.
 
-`LoadShedder` bounds what one process has in hand, in requests and in bytes of their bodies; past either it refuses at once,
-since whoever waits for room takes room. `ClientLimit` is what this room needs of a rate limit: an answer at once, from what
-the process knows; who keeps count beyond it is handed in.
+`LoadShedder` bounds what one process has in hand, in requests and in bytes of their bodies; past either it refuses at
+once, since whoever waits for room takes room. `ClientLimit` is what this room needs of a rate limit: an answer at once,
+from what the process knows; who keeps count beyond it is handed in.
 """
 
 from __future__ import annotations

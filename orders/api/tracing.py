@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
-from config.telemetry import traces
+from config.telemetry import spans, traces
 from orders.api.state import ApiState
 
 Serve = Callable[[ApiState, Scope, Receive, Send], Awaitable[None]]
@@ -29,10 +29,10 @@ async def serve_traced(serve: Serve, desk: ApiState, scope: Scope, receive: Rece
         status = message.get("status", status)
         await send(message)
 
-    token = traces.CURRENT.set(span)
+    token = spans.CURRENT.set(span)
     try:
         await serve(desk, scope, receive, tell)
     finally:
-        traces.CURRENT.reset(token)
+        spans.CURRENT.reset(token)
         span.note({"http.response.status_code": status or None})
         span.end(str(status) if status >= 500 else None)

@@ -1,4 +1,4 @@
-"""TODO"""
+"""What a front end's machine has, and where the intake is, for whoever is its client."""
 
 from __future__ import annotations
 

@@ -1,0 +1,4 @@
+"""The journal's tables and what the database enforces by itself: triggers, tallies, grants, epochs, migrations.
+
+Face: every module of it.
+"""

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Brings the journal's tables to the newest revision, one process at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ MIGRATION_LOCK: Final = 0x52454C41  # "RELA", any number that nobody else takes
 def migrate(url: str, *, used_by: str | None = None) -> None:
     """Bring the journal's tables to the newest revision; safe to run from many processes at once.
 
-    With `used_by`, the URL by which processes that own nothing come, its user gets what they need (`orders.schema.grants`).
+    With `used_by`, the URL by which processes that own nothing come, its user gets what they need
+    (`orders.schema.grants`).
     """
     asyncio.run(_migrate(url, used_by))
 

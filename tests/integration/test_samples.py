@@ -10,7 +10,7 @@ from sqlalchemy import text
 from orders.queries.samples import newest, series, stands, thin
 from tests.integration.test_delivery import Bench, on_bench
 from workers.console.live.series import points
-from workers.sampler import Sampler
+from workers.dispatch.maintenance import Sampler
 
 __all__ = ["on_bench"]
 

@@ -12,6 +12,6 @@ dead        dead letters by cause
 search      an order, its life drawn; a pharmacy
 report      the incident report, what operators did
 
-Whatever is read comes from `orders.queries.orders` and its like, whatever is done goes through the same functions as the
-command line's: the console can do nothing that an operator's shell cannot.
+Whatever is read comes from `orders.queries.orders` and its like, whatever is done goes through the same functions as
+the command line's: the console can do nothing that an operator's shell cannot.
 """

@@ -1,4 +1,4 @@
-"""TODO"""
+"""What a backend's row says of its circuit and window, and what one batch met there: data for the rules."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from config.telemetry import traces
-from config.telemetry.spans import Span
+from config.telemetry.spans import Attributes, Span
 from workers.delivery.claim import Claimed
 from workers.erp.port import Kind, Outcome
 
@@ -69,7 +69,7 @@ def delivering(backend: str, orders: Sequence[Claimed], dispatched: Contexts) ->
         yield {}
         return
     about = {"messaging.system": "celery", "messaging.operation.type": "process", "relais.backend": backend}
-    size: traces.Attributes = {**about, "messaging.batch.message_count": len(orders)}
+    size: Attributes = {**about, "messaging.batch.message_count": len(orders)}
     batch = traces.start("deliver batch", "consumer", None, size, list(parents.values()))
     links = [batch.traceparent] if traces.recorded(batch.traceparent) and batch.traceparent else []
     spans = {

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Why orders are not being forwarded: a sentence for each backend and replay that is held."""
 
 from __future__ import annotations
 

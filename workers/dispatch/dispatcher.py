@@ -1,8 +1,8 @@
 """The dispatcher: the one mechanism that turns due deliveries into dispatches, within the window.
 
 It runs as a thread in every worker's main process; whoever holds the advisory lock leads, on the same connection
-that does the work (`workers.dispatch.scheduler`, one for each backend), so a leader that loses the journal has lost the lead. Woken
-by NOTIFY, it ticks at most a second apart.
+that does the work (`workers.dispatch.scheduler`, one for each backend), so a leader that loses the journal has lost the
+lead. Woken by NOTIFY, it ticks at most a second apart.
 """
 
 from __future__ import annotations

@@ -1,16 +1,12 @@
-"""TODO"""
+"""The lead: an advisory lock of the journal that one dispatcher holds."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sqlalchemy import text
 
 from orders.journal import Source, reading_from
-
-if TYPE_CHECKING:
-    pass
-
 
 LEADER_LOCK: Final = 0x52454C42
 

@@ -11,18 +11,20 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
 from orders.intake.routing import Routing
 from orders.intake.spill import SpillDown, SpillSigner
+from orders.queries.samples import CHEAP, RESET_LIMIT, SET_LIMIT, WHOLE, thin
 from orders.schema import cause_triggers
 from orders.schema.tally_triggers import SUM_UP
 from workers.dispatch.operator_log import Acts
 from workers.intake.spill_drain import unspill
 from workers.intake.spill_store import RedisSpill
 from workers.queue import registry
-from workers.sampler import Sampler
 from workers.webhooks import outbox
 
 if TYPE_CHECKING:
@@ -96,4 +98,38 @@ class Maintenance:
         if now - self._done.get(chore, float("-inf")) < every:
             return False
         self._done[chore] = now
+        return True
+
+
+SHARE: Final = 50  # times what counting took pass until it is counted again
+
+
+class Sampler:
+    """One leader's."""
+
+    def __init__(self) -> None:
+        """Nothing was taken yet."""
+        self._count_at = float("-inf")
+
+    async def take(self, connection: AsyncConnection) -> None:
+        """Write a sample, and delete what older ones need not be kept. Raises what the journal raises."""
+        began = time.monotonic()
+        if began < self._count_at or not await self._count(connection):
+            await connection.execute(CHEAP)
+        await thin(connection)
+
+    async def _count(self, connection: AsyncConnection) -> bool:
+        """Whether a sample could be written with the backlog counted."""
+        began = time.monotonic()
+        await connection.execute(SET_LIMIT)
+        try:
+            await connection.execute(WHOLE)
+        except DBAPIError as error:
+            if error.orig is None or not isinstance(error.orig.__cause__, asyncpg.QueryCanceledError):
+                raise
+            return False
+        finally:
+            await connection.execute(RESET_LIMIT)
+            ended = time.monotonic()
+            self._count_at = ended + SHARE * (ended - began)
         return True

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Operators' acts, whichever console they came from, told in the leader's log."""
 
 from __future__ import annotations
 

@@ -1,0 +1,4 @@
+"""When the backlog will be drained, and which cut-offs will be met.
+
+Face: `forecast.foretell`.
+"""

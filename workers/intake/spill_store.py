@@ -114,7 +114,9 @@ class RedisSpill:
         return cast(list[bytes], await self._answer(self._redis.lrange(RECORDS, 0, count - 1)))
 
     async def drop(self, records: Sequence[bytes], names: Sequence[bytes]) -> bool:
-        """As `orders.intake.spill.Store.drop`: only while these are the oldest, so that a late comer drops nobody else's."""
+        """As `orders.intake.spill.Store.drop`: only while these are the oldest, so that a late comer drops nobody
+        else's.
+        """
         ends = (records[0], records[-1], len(records))
         return bool(await self._answer(self._redis.eval(DROP, 2, RECORDS, NOTES, *ends, *names)))
 

@@ -104,7 +104,9 @@ class Snapshot:
 
 
 async def read_figures(connection: AsyncConnection, settings: Settings) -> Snapshot:
-    """All of them; `connection` is in a snapshot (`orders.journal.connection.snapshot`). Raises what the journal raises."""
+    """All of them; `connection` is in a snapshot (`orders.journal.connection.snapshot`). Raises what the journal
+    raises.
+    """
     at = (await connection.execute(text("SELECT now()"))).scalar_one()
     return Snapshot(
         at=at,

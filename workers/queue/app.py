@@ -1,4 +1,4 @@
-"""TODO"""
+"""The Celery app: Relais's tasks on the queues of each backend."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from config.redis import connection
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound
-from workers.queue.tasks import DELIVER, POLL, TELL
+from workers.queue.names import DELIVER, POLL, TELL
 
 PATIENCE: Final = 2.0  # s for Redis
 TASKS: Final = (DELIVER, POLL, TELL)

@@ -27,8 +27,7 @@ from config.celeryconfig import NORMAL, NOTICES, URGENT, canary_queue, depth, qu
 from config.settings import Settings
 from workers.delivery.tracing import TRACES, Contexts, dispatching, header
 from workers.intake.spill_store import RECORDS
-from workers.queue.names import MOST_IDS, REQUESTS
-from workers.queue.tasks import CANARY, DELIVER, POLL, TELL
+from workers.queue.names import CANARY, DELIVER, MOST_IDS, POLL, REQUESTS, TELL
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """The Celery tasks: thin, bounded, disposable.
 
-What they do is in `workers.delivery.deliver`, `workers.delivery.poll` and `workers.webhooks.sender`. A task that fails names the requests
-that brought its orders, which travel in the message's headers.
+What they do is in `workers.delivery.deliver`, `workers.delivery.poll` and `workers.webhooks.sender`. A task that fails
+names the requests that brought its orders, which travel in the message's headers.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from orders.journal import unreachable
 from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
 from workers.delivery.tracing import TRACES, read_header
-from workers.queue.names import MOST_IDS, REQUESTS
+from workers.queue.names import CANARY, DELIVER, MOST_IDS, POLL, REQUESTS, TELL
 from workers.queue.process import Work, WorkerProcess
 from workers.queue.registry import answer
 from workers.webhooks.sender import Sender
 
 log = logging.getLogger("relais.tasks")
-
-DELIVER, POLL, TELL, CANARY = "relais.deliver", "relais.poll", "relais.tell", "relais.canary"
 
 
 def add_tasks(app: Celery, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Which orders: the choice that a preview and its act share, to the very query."""
 
 from __future__ import annotations
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from config.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 LOOPBACK: Final = "127.0.0.1"
 PLACES: Final = {  # of each part, under what name its URL is offered

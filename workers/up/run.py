@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from config.embedded.holding import AlreadyHeld, Holding
 from config.embedded.leash import Leash
@@ -26,21 +28,8 @@ from config.embedded.supervisor import Backoff, Child, Supervisor
 from config.settings import Settings
 from config.telemetry import logs
 from orders.schema.migrate import migrate
-
-pass
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from workers.sim_key import trust_simulator
-from workers.up.stack import Stack, plan, relais_children
-
-if TYPE_CHECKING:
-    from workers.up.stack import Stack
 from workers.up.endpoints import PLACES, _masked
+from workers.up.stack import Stack, plan, relais_children, trust_simulator
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,8 +30,11 @@ from config.embedded.supervisor import Child
 from config.embedded.valkey import Valkey
 from config.settings import ENDPOINTS, Settings
 from config.settings.routes_file import load_backends, longest_batch
+from orders.access import receipt_keys
+from orders.errors import NotSo
+from orders.journal import connect
+from workers.erp.keyfile import generate, read_private
 from workers.liveness.canary import hangs
-from workers.sim_key import key_file
 from workers.up.endpoints import LOOPBACK, api_url, console_url, exporter_url, flower_url, offer
 
 FLOWER_USER: Final = "relais"
@@ -206,3 +211,25 @@ def _variable(name: str) -> str:
 
 def _variables() -> set[str]:
     return {_variable(name) + end for name in Settings.model_fields for end in ("", "_FILE")}
+
+
+FILE: Final = "erp-sim.key"
+
+
+def key_file(data_dir: Path) -> Path:
+    """Where the key of this data directory is."""
+    return data_dir / FILE
+
+
+async def trust_simulator(settings: Settings) -> None:
+    """Make the key unless it is there, and register it with the backend unless it is registered."""
+    file = key_file(settings.data_dir)
+    if not file.exists():
+        await asyncio.to_thread(generate, file)
+    public = read_private(file).public_key().public_bytes_raw()
+    engine = connect(settings.need("database_url"), pool=1)
+    try:
+        with suppress(NotSo):
+            await receipt_keys.add(engine, settings.backend, public, None)
+    finally:
+        await engine.dispose()

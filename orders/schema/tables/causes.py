@@ -2,7 +2,8 @@
 
 A cause is a backend, a reason, the HTTP status that came with the error, and the error itself without what differs
 from order to order. How many orders stand dead of it is `n` and the sum of its rows in `cause_tallies`: triggers
-(`orders.schema.cause_triggers`) add rows there, no transaction waits for another, and the leading dispatcher sums them up into `n`.
+(`orders.schema.cause_triggers`) add rows there, no transaction waits for another, and the leading dispatcher sums them
+up into `n`.
 """
 
 from __future__ import annotations

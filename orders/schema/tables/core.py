@@ -4,8 +4,8 @@
 the dispatcher's questions (what is due, what is out, what to poll, what expires, what is dead) and nothing else.
 There are no foreign keys: each would lock and rewrite a row of `orders` for every row of its child. The statements
 that write the children take their ids from the parents, nothing can be deleted, and `relais audit` looks for orphans.
-What clients need is in `orders.schema.tables.clients`, what a reconciliation keeps in `orders.schema.tables.reconcile`, the seals in
-`orders.schema.tables.proof`, and what the database enforces by itself in `orders.schema.triggers`.
+What clients need is in `orders.schema.tables.clients`, what a reconciliation keeps in `orders.schema.tables.reconcile`,
+the seals in `orders.schema.tables.proof`, and what the database enforces by itself in `orders.schema.triggers`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ Instant = DateTime(timezone=True)
 
 
 def sealed(table: str) -> tuple[Column[int], Index]:
-    """The transaction that wrote a row, which tells the block that seals it (`orders.schema.epochs`), and how to find it.
+    """The transaction that wrote a row, which tells the block that seals it (`orders.schema.epochs`), and how to find
+    it.
 
     The index is a few bytes for each 32 pages: `tx` grows along the table.
     """

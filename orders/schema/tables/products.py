@@ -1,7 +1,7 @@
 """The journal's tables of the search: which orders hold a product, and how far that is known.
 
-Derived from `orders` by `orders.queries.products`, off the intake's path, and never part of a proof: lost or wrong, they are
-made again. A product is kept as a number: its 13 digits, some 90 bytes a line of an order with the index.
+Derived from `orders` by `orders.queries.products`, off the intake's path, and never part of a proof: lost or wrong,
+they are made again. A product is kept as a number: its 13 digits, some 90 bytes a line of an order with the index.
 """
 
 from __future__ import annotations

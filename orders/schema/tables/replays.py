@@ -1,8 +1,8 @@
 """The journal's table of replays: the backlog of a backend put through again, step by step, as operators see it.
 
-A row outlives every process; the leading dispatcher steers it (`workers.replay.controller`), operators hold it or let it go on
-(`workers.replay.commands`). At most one that is not over per backend. The orders of a replay are those with a `turn`: the
-newest replay of a backend gave it, and every other order has none.
+A row outlives every process; the leading dispatcher steers it (`workers.replay.controller`), operators hold it or let
+it go on (`workers.replay.commands`). At most one that is not over per backend. The orders of a replay are those with a
+`turn`: the newest replay of a backend gave it, and every other order has none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The journal's table of samples: how Relais stood every few seconds, so that a chart reads no order.
 
-The leading dispatcher adds a row now and then (`orders.queries.samples`). Counts are cumulative: what went through between
-two rows is their difference, whoever led meanwhile and however long nobody did.
+The leading dispatcher adds a row now and then (`orders.queries.samples`). Counts are cumulative: what went through
+between two rows is their difference, whoever led meanwhile and however long nobody did.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The journal's table of tallies: what happened, counted where it was written, so that reading the counts is cheap.
 
-Triggers (`orders.schema.tally_triggers`) add a row for each group that a statement wrote, in its transaction: no row is ever
-updated, so no transaction waits for another, and every snapshot holds just what its other tables hold. The leading
+Triggers (`orders.schema.tally_triggers`) add a row for each group that a statement wrote, in its transaction: no row is
+ever updated, so no transaction waits for another, and every snapshot holds just what its other tables hold. The leading
 dispatcher sums the rows up now and then.
 """
 

@@ -14,7 +14,7 @@ from workers import operations
 from workers.console.access.people import Role
 from workers.console.acts import backend_queries
 from workers.console.acts.act import Act, Chosen, Preview, Running
-from workers.console.acts.choosing import backend_from, needed, number_from, wrong
+from workers.console.fields import backend_from, needed, number_from, wrong
 from workers.console.i18n import N_, Words
 from workers.console.masking import held
 from workers.console.state import ConsoleState

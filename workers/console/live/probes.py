@@ -48,7 +48,9 @@ FROM reasons r WHERE reason IS NOT NULL
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """The journal as of `at`. `totals` are those of `orders.queries.samples.stands`, rows those of `orders.queries.orders`."""
+    """The journal as of `at`. `totals` are those of `orders.queries.samples.stands`, rows those of
+    `orders.queries.orders`.
+    """
 
     at: datetime
     totals: dict[str, int]

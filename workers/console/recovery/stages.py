@@ -1,7 +1,8 @@
 """A replay as a ladder: each stage with how it stands, what it came to, and what it has to pass, in words.
 
 Pure functions of the replay's row and of the backend's norms. What the journal keeps of a gate that failed is an
-English sentence of ours (`workers.replay.gates`, `workers.replay.controller`); it is told here in the person's language.
+English sentence of ours (`workers.replay.gates`, `workers.replay.controller`); it is told here in the person's
+language.
 """
 
 from __future__ import annotations

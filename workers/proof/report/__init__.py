@@ -1,0 +1,1 @@
+"""The incident report: what an outage was, as HTML and as PDF."""

@@ -67,10 +67,11 @@ def flush(
     Exit 0 when nothing waits any more, 1 when the intake refused orders (they stay, see `status`), 2 when orders
     still wait because the intake is away or refuses the key.
     """
+    from orders.client.settings import api_url
     from workers.cli import intake_client, show
 
     settings = settings_of(ctx)
-    place, secret = url or intake_client.api_url(settings), intake_client.api_key(key)
+    place, secret = url or api_url(settings), intake_client.api_key(key)
     kept_in = intake_client.spool_at(settings, path)
     intake_client.must_exist(kept_in)
     counts, left, trouble = intake_client.run(_flush(place, secret, kept_in, patience))
@@ -125,7 +126,7 @@ async def _status(path: Path) -> dict[str, Any]:
 
 
 async def _metrics(path: Path) -> str:
-    from orders.client_metrics import render
+    from orders.client.spool import render
     from workers.cli import intake_client
 
     async with intake_client.looking_into(path) as found:

@@ -1,0 +1,1 @@
+"""Commands about what may be believed: quarantine, seals, the audit, the incident report."""
