@@ -10,11 +10,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import pytest
 import redis
-from celery import Celery
 from flower.urls import handlers
 
 from config import flower_server
@@ -25,6 +23,7 @@ from config.flower import OPTIONS
 from config.flower_server import TaskListener
 from config.settings import Settings
 from tests.cli import command, environment, running
+from tests.dispatching import WORKER, tell
 from tests.waiting import until
 from workers.queue.app import create_app
 
@@ -33,7 +32,6 @@ WRONG = ("relais:wrong", "relais", ":", "relais:opensesame\n", "other:opensesame
 METHODS = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")
 PROBED = ("/", "/healthcheck", "/api/task/send-task/x")  # with every method
 NEAR = ("//healthcheck", "/healthcheck/", "/%68ealthcheck", "/healthcheck/../tasks", "/static/../healthcheck", "/x")
-WORKER = "relais-7@here"
 
 
 class Page:
@@ -119,26 +117,6 @@ def test_it_keeps_the_newest_5000_tasks_and_shows_what_a_dispatch_is(flower: Flo
     one = next(iter(found))
     assert b"37 orders, oldest 12:03Z" in flower(f"/task/{one}").body
     assert "text/plain" in flower("/metrics").headers["Content-Type"]
-
-
-def tell(app: Celery, count: int) -> None:
-    """What a worker tells of so many tasks, in one pipeline."""
-    with (
-        app.connection_for_write() as connection,
-        app.events.Dispatcher(connection, hostname=WORKER) as dispatcher,
-        dispatcher.producer.batch(),
-    ):
-        for _ in range(count):
-            dispatcher.send(
-                "task-received",
-                uuid=str(uuid4()),
-                name="relais.deliver",
-                args="37 orders, oldest 12:03Z",
-                kwargs="{}",
-                retries=0,
-                eta=None,
-                expires=None,
-            )
 
 
 class Heard(TaskListener):

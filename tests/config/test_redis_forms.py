@@ -15,9 +15,8 @@ from kombu.exceptions import KombuError
 from config.embedded.leash import Leash
 from config.redis import connection
 from orders.intake.spill import Note, Record, SpillDown
-from tests.certificates import self_signed
 from tests.cluster import Watched
-from tests.tls import tls_before
+from tests.tls import self_signed, tls_before
 from tests.waiting import until
 from workers.intake.spill_store import RECORDS, RedisSpill
 

@@ -11,8 +11,7 @@ from playwright.sync_api import Locator
 
 from config.embedded.leash import Leash
 from tests.acceptance.console.browsing import Browsers, Look, Visitor, chromium, needs_chromium, outside
-from tests.acceptance.recovery.test_replay import sql
-from tests.acceptance.running import Relais, up
+from tests.acceptance.running import Relais, sql, up
 from tests.waiting import until
 from workers.console.access.people import Role
 

@@ -4,13 +4,11 @@ Each test ends with the same proof: every order that was answered 202 took effec
 journal balances, and no order became a dead letter.
 """
 
-import asyncio
 import json
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import UUID
 
 import psutil
@@ -23,7 +21,7 @@ from config.embedded.leash import Leash
 from config.embedded.marks import Mark, creation
 from config.settings import Settings
 from orders.queries import orders as order_queries
-from tests.acceptance.running import Relais, up
+from tests.acceptance.running import Relais, load, up
 from tests.waiting import until
 from workers.queue.app import create_app
 
@@ -40,21 +38,6 @@ def relais(leash: Leash) -> Iterator[Relais]:
 def healthy(relais: Relais) -> None:
     relais.dial()
     until(lambda: relais.journal(order_queries.backlog_size) == 0, 60, 0.2, "what the last test left is delivered")
-
-
-@contextmanager
-def load(relais: Relais, count: int, patience: float = 60) -> Iterator[list[UUID]]:
-    """Hand over orders in the background while the body does harm; on leaving, all have been answered."""
-    accepted: list[UUID] = []
-
-    def run() -> None:
-        accepted.extend(asyncio.run(relais.hand_over(relais.orders(count), patience)))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield accepted
-    thread.join(patience + 60)
-    assert len(accepted) == count
 
 
 def delivered(relais: Relais) -> int:

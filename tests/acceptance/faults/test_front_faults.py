@@ -1,20 +1,17 @@
 """Either store may go away under load: whatever a client was told is safe is delivered, exactly once."""
 
-import asyncio
 import json
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from config.embedded.leash import Leash
-from tests.acceptance.apart import Apart, FrontEnd, apart
+from tests.acceptance.apart import Apart, FrontEnd, apart, load
 from tests.cli import CommandLine
 from tests.waiting import until
 
@@ -28,30 +25,6 @@ NOISE = 0.1  # seconds that this machine may be busy with something else
 def parts(data_dir: Path, leash: Leash) -> Iterator[Apart]:
     with apart(data_dir, leash) as running:
         yield running
-
-
-@contextmanager
-def load(parts: Apart, **options: Any) -> Iterator[FrontEnd]:
-    """A front end at work in a thread of its own; when it is left, every order that it began is safe."""
-    front = FrontEnd(parts.url, parts.key, **options)
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            asyncio.run(front.run())
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        until(lambda: len(front.told) > 50 or failures, 30, what="orders flow")
-        yield front
-    finally:
-        front.stop()
-        thread.join(60)
-    assert not thread.is_alive()
-    assert failures == []
 
 
 def ready(parts: Apart) -> tuple[int, str]:

@@ -17,8 +17,7 @@ from config.embedded.leash import Leash
 from config.redis import close_redis, open_redis
 from config.settings import Settings
 from orders.journal import connect
-from tests.acceptance.apart import Apart
-from tests.acceptance.faults.test_front_faults import load
+from tests.acceptance.apart import Apart, load
 from tests.cluster import Pair, Watched, sql
 from tests.waiting import until
 from workers.intake.spill_store import RECORDS

@@ -20,8 +20,8 @@ from config.embedded.valkey import Valkey
 from config.settings import Settings
 from tests.acceptance.running import Relais, up
 from tests.cli import command, environment, running
+from tests.liveness import QUICK, asked, fresh
 from tests.waiting import until
-from tests.workers.liveness.test_liveness import QUICK, asked, fresh
 from workers.queue import registry
 from workers.queue.app import create_app
 

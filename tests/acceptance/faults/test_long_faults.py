@@ -12,8 +12,7 @@ import pytest
 import redis
 
 from config.embedded.leash import Leash
-from tests.acceptance.faults.test_faults import load
-from tests.acceptance.running import Relais, up
+from tests.acceptance.running import Relais, load, up
 from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -25,7 +25,7 @@ from orders.intake.group_commit import Intake
 from orders.model import parse
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
-from tests.acceptance.running import Relais, up
+from tests.acceptance.running import Relais, sql, up
 from tests.waiting import until
 from workers.replay import commands
 from workers.replay.choice import Choice
@@ -42,15 +42,6 @@ PATIENT = {
     "RELAIS_BATCH_BUDGET": "30",
     "RELAIS_LEASE": "60",
 }  # a busy machine is no ERP
-
-
-def sql(relais: Relais, statement: str) -> list[Any]:
-    async def work(engine: AsyncEngine) -> list[Any]:
-        async with engine.connect() as connection:
-            done = await connection.execute(text(statement))
-            return list(done.all()) if done.returns_rows else []
-
-    return relais.journal(work)
 
 
 def journal(relais: Relais, count: int) -> list[UUID]:

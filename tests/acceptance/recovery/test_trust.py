@@ -25,8 +25,8 @@ from orders.journal import connect
 from orders.queries import orders as order_queries
 from tests.acceptance.apart import Apart, FrontEnd
 from tests.cli import CommandLine
+from tests.dispatching import dispatching
 from tests.waiting import until
-from tests.workers.dispatch.test_dispatcher import dispatching
 from workers.erp.keyfile import generate
 from workers.erp.sim.book import read_effects
 from workers.erp.sim.telling import lot

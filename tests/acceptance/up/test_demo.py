@@ -18,7 +18,7 @@ from config.embedded.marks import Mark, creation
 from orders.states import Reason
 from tests.acceptance.running import left_running
 from tests.waiting import until
-from tests.workers.cli.test_json_shapes import faults_of
+from tests.workers.cli.json_shapes import faults_of
 from workers.demo.ledger import DemoLedger, Promise, Row, balance
 from workers.erp.sim import Effect
 from workers.proof import audit

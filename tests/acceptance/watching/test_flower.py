@@ -15,7 +15,7 @@ from config.embedded.leash import Leash
 from config.flower import OPTIONS
 from config.settings import Settings
 from tests.acceptance.running import Relais, up
-from tests.config.test_flower_server import tell
+from tests.dispatching import tell
 from tests.tools import ROOT
 from tests.waiting import until
 from workers.queue.app import create_app

@@ -1,60 +1,18 @@
 """The intake over HTTP: a real uvicorn on a real journal."""
 
 import asyncio
-import contextlib
 import io
 import json
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
-import aiohttp
 import pytest
-import uvicorn
 from openapi_spec_validator import validate
 
 from config.settings import Settings
 from orders.access import clients
-from orders.api import BODY_LIMIT, create_app
+from orders.api import BODY_LIMIT
 from orders.journal import connect
+from tests.intake import ORDER, Call, over_http
 from tests.waiting import auntil
-
-Call = Callable[..., Awaitable[tuple[int, dict[str, Any], aiohttp.ClientResponse]]]
-ORDER = {"pharmacy": "990000002", "reference": "A1", "lines": [{"product": "3400937318044", "quantity": 2}]}
-
-
-@contextlib.asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="error", log_config=None, lifespan="on"))
-    running = asyncio.create_task(server.serve(sockets=[listening]))
-    await auntil(lambda: server.started)
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await running
-        listening.close()
-
-
-def over_http(settings: Settings, work: Callable[[Call], Awaitable[Any]], *, key: bool = True) -> Any:
-    async def main() -> Any:
-        engine = connect(settings.need("database_url"))
-        made = await clients.add(engine, "front") if key else "none"
-        await engine.dispose()
-        async with serving(settings) as url, aiohttp.ClientSession() as session:
-
-            async def call(method: str, path: str, **options: Any) -> tuple[int, dict[str, Any], Any]:
-                headers = {"Authorization": f"Bearer {made}", **options.pop("headers", {})}
-                read = options.pop("read", "json")
-                async with session.request(method, url + path, headers=headers, **options) as answer:
-                    content = await (answer.text() if read == "text" else answer.json(content_type=None))
-                    return answer.status, content, answer
-
-            return await work(call)
-
-    return asyncio.run(main())
 
 
 def test_an_order_is_accepted_repeated_and_refused_on_other_content(settings: Settings) -> None:

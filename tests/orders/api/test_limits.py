@@ -2,70 +2,27 @@
 
 import asyncio
 import json
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
-import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import Settings
-from orders.access import clients
 from orders.access.clients import Scope
-from orders.api import Parts, create_app
-from orders.journal import connect
+from orders.api import Parts
+from tests.intake import RawCall, clients_over_http
 from tests.waiting import auntil
 from workers.intake.rate_limit import RateLimit
 
 ORDER = {"pharmacy": "990000002", "lines": [{"product": "3400937318044", "quantity": 2}]}
 SLOW = 0.01  # orders a second
-Call = Callable[..., Awaitable[tuple[int, Mapping[str, str], bytes]]]
-
-
-def over_http(
-    settings: Settings,
-    may: Mapping[str, Mapping[str, Any]],
-    work: Callable[[Call], Awaitable[None]],
-    parts: Parts | None = None,
-) -> None:
-    """Serve the intake with a client of each name, and let `work` call it by `call(client, method, path, …)`."""
-
-    async def main() -> None:
-        engine = connect(settings.need("database_url"))
-        keys = {name: await clients.add(engine, name, **options) for name, options in may.items()}
-        await engine.dispose()
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        app = create_app(settings, parts)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", log_config=None, lifespan="on"))
-        running = asyncio.create_task(server.serve(sockets=[listening]))
-        await auntil(lambda: server.started)
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        try:
-            async with aiohttp.ClientSession() as session:
-
-                async def call(
-                    client: str, method: str, path: str, token: str | None = None, **more: Any
-                ) -> tuple[int, Any, bytes]:
-                    headers = {"Authorization": f"Bearer {token or keys[client]}"}
-                    async with session.request(method, url + path, headers=headers, **more) as answer:
-                        return answer.status, answer.headers, await answer.read()
-
-                await work(call)
-        finally:
-            server.should_exit = True
-            await running
-            listening.close()
-
-    asyncio.run(main())
 
 
 def order(number: int) -> dict[str, Any]:
     return {**ORDER, "reference": f"R{number}"}
 
 
-async def metrics(call: Call) -> dict[str, float]:
+async def metrics(call: RawCall) -> dict[str, float]:
     status, headers, body = await call("ops", "GET", "/metrics")
     assert (status, headers["Content-Type"].startswith("text/plain")) == (200, True)
     return {
@@ -76,7 +33,7 @@ async def metrics(call: Call) -> dict[str, float]:
 
 
 def test_a_client_past_its_rate_is_told_when_to_come_back_and_no_other_notices(settings: Settings) -> None:
-    async def work(call: Call) -> None:
+    async def work(call: RawCall) -> None:
         assert [(await call("wild", "POST", "/orders", json=order(n)))[0] for n in range(3)] == [202] * 3
         status, headers, body = await call("wild", "POST", "/orders", json=order(3))
         assert (status, json.loads(body)["type"]) == (429, "urn:relais:problem:throttled")
@@ -92,11 +49,11 @@ def test_a_client_past_its_rate_is_told_when_to_come_back_and_no_other_notices(s
         assert found["relais_intake_group_orders_sum"] == 4
 
     may = {"wild": {"rate": SLOW, "burst": 3}, "calm": {}, "ops": {"scopes": [Scope.OPS]}}
-    over_http(settings, may, work, Parts(rate=RateLimit(settings.need("redis_url"))))
+    clients_over_http(settings, may, work, Parts(rate=RateLimit(settings.need("redis_url"))))
 
 
 def test_a_batch_past_its_clients_rate_waits_and_is_taken(settings: Settings) -> None:
-    async def work(call: Call) -> None:
+    async def work(call: RawCall) -> None:
         body = b"".join(json.dumps(order(number)).encode() + b"\n" for number in range(60))
         for _ in range(3):
             status, _, answers = await call("front", "POST", "/orders/batch", data=body)
@@ -105,11 +62,11 @@ def test_a_batch_past_its_clients_rate_waits_and_is_taken(settings: Settings) ->
         assert (await metrics(call))["relais_intake_orders_total,repeated"] == 120
 
     may = {"front": {"rate": 200.0, "burst": 50}, "ops": {"scopes": [Scope.OPS]}}
-    over_http(settings, may, work, Parts(rate=RateLimit(settings.need("redis_url"))))
+    clients_over_http(settings, may, work, Parts(rate=RateLimit(settings.need("redis_url"))))
 
 
 def test_a_redis_that_is_gone_throttles_nobody_and_the_metrics_say_so(settings: Settings) -> None:
-    async def work(call: Call) -> None:
+    async def work(call: RawCall) -> None:
         await call("wild", "POST", "/orders", json=order(0))
 
         async def is_open() -> bool:
@@ -120,11 +77,11 @@ def test_a_redis_that_is_gone_throttles_nobody_and_the_metrics_say_so(settings: 
         assert (await metrics(call))["relais_intake_rate_limit_errors_total"] >= 1
 
     may = {"wild": {"rate": SLOW, "burst": 1}, "ops": {"scopes": [Scope.OPS]}}
-    over_http(settings, may, work, Parts(rate=RateLimit("redis://127.0.0.1:1/0")))
+    clients_over_http(settings, may, work, Parts(rate=RateLimit("redis://127.0.0.1:1/0")))
 
 
 def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_taken(settings: Settings) -> None:
-    async def work(call: Call) -> None:
+    async def work(call: RawCall) -> None:
         last = asyncio.Event()
 
         async def slowly(number: int) -> AsyncIterator[bytes]:
@@ -151,22 +108,22 @@ def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_take
         assert (found["relais_intake_orders_total,shed"], found["relais_intake_in_hand_requests"]) == (3, 0)
 
     may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
-    over_http(settings.model_copy(update={"intake_requests": 2}), may, work)
+    clients_over_http(settings.model_copy(update={"intake_requests": 2}), may, work)
 
 
 def test_bodies_past_the_bound_of_bytes_are_shed_while_smaller_ones_are_taken(settings: Settings) -> None:
-    async def work(call: Call) -> None:
+    async def work(call: RawCall) -> None:
         large = {**order(1), "note": "x" * 500}
         assert (await call("front", "POST", "/orders", json=large))[0] == 503
         assert (await call("front", "POST", "/orders", json=order(2)))[0] == 202
         assert (await metrics(call))["relais_intake_in_hand_bytes"] == 0
 
     may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
-    over_http(settings.model_copy(update={"intake_bytes": 300}), may, work)
+    clients_over_http(settings.model_copy(update={"intake_bytes": 300}), may, work)
 
 
 def test_the_metrics_are_for_operations_only(settings: Settings) -> None:
-    async def work(call: Call) -> None:
+    async def work(call: RawCall) -> None:
         assert (await call("front", "GET", "/metrics"))[0] == 403
         assert (await call("ops", "POST", "/orders", json=order(1)))[0] == 403
         found = await metrics(call)
@@ -175,4 +132,4 @@ def test_the_metrics_are_for_operations_only(settings: Settings) -> None:
             found["relais_intake_requests_total,/metrics,4xx"],
         ) == (1, 1)
 
-    over_http(settings, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)
+    clients_over_http(settings, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)

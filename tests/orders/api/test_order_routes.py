@@ -15,7 +15,7 @@ from orders.access import clients
 from orders.access.clients import Scope
 from orders.journal import connect
 from orders.states import State
-from tests.orders.api.test_api import ORDER, Call, over_http
+from tests.intake import ORDER, Call, over_http
 from tests.waiting import auntil
 
 NOBODY = "00000000-0000-7000-8000-000000000000"

@@ -16,7 +16,7 @@ from orders.api import BODY_LIMIT
 from orders.api.answer_buffer import CHUNK, IN_MEMORY, AnswerBuffer
 from orders.journal import connect, transactional
 from orders.queries import orders as order_queries
-from tests.orders.api.test_api import ORDER, Call, over_http, serving
+from tests.intake import ORDER, Call, over_http, serving
 from tests.waiting import auntil
 
 LINES = "/orders/batch"

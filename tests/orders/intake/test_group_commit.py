@@ -1,7 +1,6 @@
 """Group commit: what is answered is on disk, once, whatever comes at the same time or goes missing on the way."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,13 +12,8 @@ from orders.errors import Conflict, JournalDown
 from orders.intake.entries import Accepted
 from orders.intake.group_commit import Intake
 from orders.journal import connect
-from orders.model import Order, parse
 from orders.queries import orders as order_queries
-
-
-def order(reference: str, quantity: int = 1, **more: object) -> Order:
-    lines = [{"product": "3400937318044", "quantity": quantity}]
-    return parse(json.dumps({"pharmacy": "990000002", "reference": reference, "lines": lines, **more}).encode())
+from tests.intake import order
 
 
 def with_intake(url: str, work: Callable[[AsyncEngine, Intake], Awaitable[Any]], **options: int) -> Any:

@@ -26,12 +26,11 @@ from orders.intake.spill import SpillDown, SpillSigner
 from orders.intake.store_switch import Mode
 from orders.journal import connect
 from orders.queries import orders as order_queries
-from tests.orders.intake.test_group_commit import order
+from tests.intake import NOWHERE, order
 from tests.waiting import auntil
 from workers.intake.spill_drain import readmit, unspill
 from workers.intake.spill_store import NOTES, RECORDS, RedisSpill
 
-NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 KEY = SpillSigner.of(SecretStr("a key that is shared"))
 OTHER = SpillSigner.of(SecretStr("another key, of nobody"))
 

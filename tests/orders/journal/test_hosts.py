@@ -23,10 +23,9 @@ from orders.journal import connect, unreachable
 from orders.journal.hosts import NoPrimary, hosts_of, reach
 from orders.model import parse
 from orders.schema.migrate import migrate
-from tests.certificates import self_signed
 from tests.cluster import sql
 from tests.conftest import SMALL
-from tests.tls import tls_before
+from tests.tls import self_signed, tls_before
 from workers.cli.failure import CommandFailed, journal_at
 
 ORDER = b'{"pharmacy":"990000002","reference":"R","lines":[{"product":"3400937318044","quantity":2}]}'

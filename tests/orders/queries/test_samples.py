@@ -1,6 +1,5 @@
 """Samples for the charts: what they say, that they are thinned out, that rates come out right over gaps."""
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -8,13 +7,9 @@ from typing import Any
 from sqlalchemy import text
 
 from orders.queries.samples import newest, series, stands, thin
-from tests.workers.delivery.test_deliver import Bench, on_bench
+from tests.bench import Bench, OnBench
 from workers.console.live.series import points
 from workers.dispatch.maintenance import Sampler
-
-__all__ = ["on_bench"]
-
-OnBench = Callable[[Callable[[Bench], Awaitable[Any]]], Any]
 
 ADD = """INSERT INTO samples SELECT now() - n * interval '10 s', 5000 - n, 4000 - n, 0, 0, 0, 7, NULL, NULL,
   {lasting} FROM generate_series({first}, {last}) n"""

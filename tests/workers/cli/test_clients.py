@@ -11,7 +11,7 @@ import pytest
 
 from config.settings import Settings
 from tests.cli import CommandLine, environment
-from tests.workers.cli.test_operator import Journal
+from tests.journal import Journal
 
 
 @pytest.fixture

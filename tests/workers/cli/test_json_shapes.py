@@ -9,19 +9,15 @@ from unittest import mock
 from uuid import UUID
 
 import pytest
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft202012Validator
 from typer.main import get_command
 
 from config.settings import Settings
 from tests.cli import CommandLine, environment
-from tests.tools import ROOT
-from tests.workers.cli.test_operator import Journal, journal
+from tests.journal import Journal
+from tests.workers.cli.json_shapes import DOCS, SCHEMAS, faults_of
 from workers.cli.app import app
 
-__all__ = ["journal"]
-
-DOCS = ROOT / "docs"
-SCHEMAS: dict[str, Any] = json.loads((DOCS / "json.schema.json").read_text())
 ELSEWHERE = {"demo"}  # tests/acceptance/test_demo.py
 BACKENDS = """
 default = "erp"
@@ -31,12 +27,6 @@ url = "http://127.0.0.1:1"
 url = "http://127.0.0.1:1"
 """
 KEY = "c2VhbC1rZXktb2YtdGhpcnR5LXR3by1ieXRlcy4uLi4="
-
-
-def faults_of(command: str, document: object) -> list[str]:
-    """What does not fit the description of a command's document, each with where."""
-    validator = Draft202012Validator({**SCHEMAS, "$ref": f"#/commands/{command}"}, format_checker=FormatChecker())
-    return [f"{error.json_path}: {error.message[:300]}" for error in validator.iter_errors(document)]
 
 
 def commands() -> Iterator[str]:

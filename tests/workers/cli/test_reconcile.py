@@ -15,9 +15,9 @@ from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
 from orders.journal import connect
+from tests.bench import Bench
 from tests.cli import CommandLine, command, environment, running
-from tests.workers.cli.test_operator import Journal
-from tests.workers.delivery.test_deliver import Bench
+from tests.journal import Journal
 from workers.delivery.deliver import deliver
 from workers.erp.http import HttpErp
 

@@ -1,6 +1,5 @@
 """The servers that `relais` starts: ready when they say so, gone when they are told to, closed to strangers."""
 
-import base64
 import json
 import os
 import signal
@@ -8,28 +7,14 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
-from tests.cli import CommandLine, clean_environment, command, environment, running
+from tests.cli import CommandLine, asked, clean_environment, command, environment, running
 from tests.waiting import until
-
-
-def asked(url: str, auth: str | None = None, data: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-    request = urllib.request.Request(url, data=data, headers=headers)
-    if auth is not None:
-        request.add_header("Authorization", "Basic " + base64.b64encode(auth.encode()).decode())
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
 
 
 def test_the_intake_says_when_it_is_ready_and_stops_gently(

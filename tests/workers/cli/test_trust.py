@@ -14,11 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from config.settings import Settings
 from tests.cli import CommandLine, environment
-from tests.workers.cli.test_operator import Journal, journal
+from tests.journal import Journal
 from workers.erp.keyfile import read_private
 from workers.operations import FIRST_WINDOW
-
-__all__ = ["journal"]
 
 
 @pytest.fixture

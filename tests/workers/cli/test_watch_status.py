@@ -20,10 +20,8 @@ from config.embedded.postgres import Postgres
 from config.embedded.valkey import Valkey
 from config.settings import Settings
 from tests.cli import clean_environment, command, environment
+from tests.journal import Journal
 from tests.waiting import until
-from tests.workers.cli.test_operator import Journal, journal
-
-__all__ = ["journal"]
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\][^\x07]*\x07|\x1b[()][A-Z0-9]")
 HOME = "\x1b[H"

@@ -18,8 +18,9 @@ from orders.journal import snapshot
 from orders.queries import causes as cause_queries
 from orders.schema import cause_triggers
 from orders.states import State
-from tests.workers.console.site import Site, serving, text_of
-from tests.workers.delivery.test_deliver import Bench, Scripted, always, on_bench
+from tests.bench import Bench, OnBench, Scripted, always
+from tests.workers.console.journalled import BORN, die
+from tests.workers.console.site import serving, text_of
 from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
 from workers.console.dead import acts
@@ -32,20 +33,7 @@ from workers.operations import acting_as
 from workers.replay.choice import Choice
 from workers.replay.redrive import discard, replay
 
-__all__ = ["on_bench"]
-
-OnBench = Callable[[Any], Any]
 REPLAY, DISCARD = ACTS
-BORN = text("""
-WITH taken AS (
-  INSERT INTO orders (id, pharmacy, reference, body, digest, client)
-  SELECT gen_random_uuid(), '990000002', gen_random_uuid(), '{}', 'd', 't' FROM generate_series(1, :n) RETURNING id
-), counted AS (SELECT id, row_number() OVER () AS i FROM taken)
-INSERT INTO deliveries (order_id, state, backend, priority, cut_off, reason, error, status, settled_at)
-SELECT id, 'dead', 'erp', 1, 'infinity', 'refused',
-  format('RUPTURE %s: CIP %s', chr(97 + CAST(i % :kinds AS int)), i), 422,
-  now() - i * make_interval(secs => :each) FROM counted
-""")
 NAIVE = text("SELECT cause, count(*) FROM deliveries WHERE state = 'dead' GROUP BY cause")
 
 
@@ -61,13 +49,6 @@ class Steps:
         self.told += 1
         if self.told > self.last:
             raise Stopped
-
-
-async def die(site: Site, n: int, kinds: int = 1, each: float = 1) -> list[dict[str, Any]]:
-    """So many dead letters of so many causes; the groups."""
-    async with site.app.state.desk.engine.connect() as connection:
-        await connection.execute(BORN, {"n": n, "kinds": kinds, "each": each})
-        return await cause_queries.groups(connection)
 
 
 def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:

@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from config.settings import Settings
 from orders.access import receipt_keys
 from orders.states import State
+from tests.bench import MEDICINE, Bench, Scripted, always, outcome
+from tests.workers.console.journalled import Quiet, Work
 from tests.workers.console.site import Browser, Site, text_of
-from tests.workers.console.test_search import Quiet, Work, at_console
-from tests.workers.delivery.test_deliver import MEDICINE, Bench, Scripted, always, outcome
 from workers import operations
 from workers.cli.commands.trust.seal import sealed
 from workers.console.access.people import Role
@@ -29,8 +29,6 @@ from workers.operations import acting_as
 from workers.replay.choice import Choice
 from workers.replay.divert import divert
 from workers.replay.redrive import discard, replay
-
-__all__ = ["at_console"]
 
 KEY = Ed25519PrivateKey.generate()
 AtConsole = Callable[[Work], None]

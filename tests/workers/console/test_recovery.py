@@ -3,8 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from sqlalchemy import text
 from config.settings import Settings
 from orders.errors import Malformed, NotFound, NotSo
 from orders.journal import connect
+from tests.bench import Bench, Scripted, always
+from tests.recovery import BACKENDS, Recovery, backlog
+from tests.workers.console.journalled import simulated
 from tests.workers.console.site import Browser, Site, serving, text_of
-from tests.workers.delivery.test_deliver import Bench, Kind, Scripted, always
-from tests.workers.replay.test_divert import BACKENDS
-from tests.workers.replay.test_replay import Recovery, backlog
 from workers.console.access.people import Role
 from workers.console.acts.act import Preview, Stopped
 from workers.console.i18n import languages
@@ -27,7 +26,8 @@ from workers.console.recovery import cached, findings, stages
 from workers.console.registry import ACTS
 from workers.delivery.deliver import deliver
 from workers.erp.http import HttpErp
-from workers.erp.sim import Dial, Simulator
+from workers.erp.port import Kind
+from workers.erp.sim import Simulator
 from workers.operations import acting_as
 from workers.reconcile import runs
 from workers.replay.gates import STAGES, AttemptCounts, Gates, failing
@@ -380,12 +380,6 @@ def test_a_divert_moves_what_was_shown(on_console: OnConsole, settings: Settings
         assert "12" in await seen(jeanne)
 
     on_console(work, settings.model_copy(update={"backends": tmp_path / "backends.toml"}))
-
-
-@asynccontextmanager
-async def simulated(tmp_path: Path) -> AsyncIterator[Simulator]:
-    async with Simulator("127.0.0.1", 0, tmp_path / "erp.jsonl", Dial()) as sim:
-        yield sim
 
 
 def test_a_reconciliation_is_stopped_resumed_and_resent(

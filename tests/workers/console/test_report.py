@@ -15,9 +15,10 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from orders.errors import Malformed
+from tests.bench import with_bench
 from tests.cli import CommandLine, environment
+from tests.sealing import KEY, some_life
 from tests.workers.console.site import serving, text_of
-from tests.workers.proof.test_seal import KEY, on_bench, some_life
 from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
 from workers.console.report.acts import AUDIT, REPORT
@@ -48,7 +49,7 @@ def without_times(page: str) -> str:
 def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
     sealing: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    on_bench(sealing, some_life)
+    with_bench(sealing, some_life)
     chosen = REPORT.choose({"since": "2024-10-19T08:00", "until": "2024-10-20T12:00"})
 
     async def work() -> str:
@@ -100,7 +101,7 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
 def test_the_command_line_prints_a_pdf_where_the_name_says_so(
     sealing: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    on_bench(sealing, some_life)
+    with_bench(sealing, some_life)
     file = sealing.data_dir / "out.pdf"
     assert CommandLine(capsys, environment(sealing))("audit", "--report", str(file)).code == 0
     content = file.read_bytes()

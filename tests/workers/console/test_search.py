@@ -1,19 +1,18 @@
 """The search, an order's life and a pharmacy's page: what is found, what is proven, what stays masked."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
 
-from config.settings import Settings
 from orders.errors import Malformed, NotSo, TooLate
 from orders.queries.products import Filling
-from tests.workers.console.site import Site, serving, text_of
-from tests.workers.delivery.test_deliver import MEDICINE, Bench, Scripted, always
+from tests.bench import MEDICINE, Bench, Scripted, always
+from tests.workers.console.journalled import Quiet, Work
+from tests.workers.console.site import Site, text_of
 from workers.console import cursors
 from workers.console.access.people import Role
 from workers.console.i18n import languages
@@ -24,20 +23,7 @@ from workers.delivery.deliver import deliver
 from workers.erp.port import Kind
 from workers.operations import acting_as
 
-Work = Callable[[Site, Bench], Awaitable[None]]
 EVIL = "<script>alert(1)</script>"
-
-
-@pytest.fixture
-def at_console(settings: Settings) -> Callable[[Work], None]:
-    def run(work: Work) -> None:
-        async def main() -> None:
-            async with serving(settings) as site:
-                await work(site, Bench(site.app.state.desk.engine, settings))
-
-        asyncio.run(main())
-
-    return run
 
 
 async def delivered(bench: Bench, kind: Kind, count: int = 1, **fields: object) -> list[UUID]:
@@ -46,13 +32,6 @@ async def delivered(bench: Bench, kind: Kind, count: int = 1, **fields: object) 
     await bench.dispatch()
     await deliver(bench.desk(Scripted(always(kind))), ids)
     return ids
-
-
-class Quiet:
-    sees = ""
-
-    async def at(self, done: int, total: int | None, note: str = "") -> None:
-        pass
 
 
 def test_an_order_is_found_by_everything_that_names_it(at_console: Callable[[Work], None]) -> None:

@@ -11,14 +11,12 @@ from config.settings import Settings
 from orders.intake.cancel import cancel
 from orders.queries import orders as order_queries
 from orders.states import State
+from tests.bench import Bench, OnBench, Scripted, always
 from tests.cli import CommandLine, environment
-from tests.workers.delivery.test_deliver import Bench, Kind, OnBench, Scripted, always, on_bench
 from workers.delivery.deliver import deliver
-from workers.erp.port import Capabilities
+from workers.erp.port import Capabilities, Kind
 from workers.replay.choice import Choice
 from workers.replay.redrive import replay
-
-__all__ = ["on_bench"]
 
 POLICY = {"urgent": timedelta(hours=4), "normal": timedelta(hours=36)}
 AGED = "UPDATE deliveries SET accepted_at = accepted_at - interval '37 hours'"

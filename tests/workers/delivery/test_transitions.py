@@ -14,11 +14,12 @@ from sqlalchemy import text
 from orders.errors import TooLate
 from orders.intake.cancel import cancel
 from orders.states import TRANSITIONS, State
-from tests.workers.delivery.test_deliver import Bench, Kind, Scripted, on_bench
+from tests.bench import Bench, Scripted
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
 from workers.dispatch.scheduler import EXPIRE
+from workers.erp.port import Kind
 from workers.proof.audit import audit
 from workers.reconcile.compare import reconcile
 from workers.reconcile.patience import Patience
@@ -26,8 +27,6 @@ from workers.reconcile.resend import resend
 from workers.reconcile.runs import begin
 from workers.replay.choice import Choice
 from workers.replay.redrive import discard, replay
-
-__all__ = ["on_bench"]
 
 KINDS = [kind for kind in Kind if kind is not Kind.ABSENT]
 EVENTS = st.one_of(

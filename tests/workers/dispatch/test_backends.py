@@ -23,12 +23,13 @@ from orders.intake.routing import open_routing
 from orders.intake.spill import SpillSigner, spill
 from orders.journal import connect
 from orders.model import parse
+from tests.bench import MEDICINE, Scripted, always
 from tests.cli import CommandLine, environment
+from tests.dispatching import on_journal
 from tests.waiting import until
-from tests.workers.delivery.test_deliver import MEDICINE, Kind, Scripted, always
-from tests.workers.dispatch.test_dispatcher import on_journal
 from workers.delivery.deliver import WorkerResources, deliver
 from workers.dispatch.dispatcher import Dispatcher
+from workers.erp.port import Kind
 from workers.intake.spill_store import RedisSpill
 from workers.queue.app import create_app
 from workers.queue.process import WorkerProcess

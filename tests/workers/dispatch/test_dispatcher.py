@@ -1,73 +1,21 @@
 """The dispatcher as it runs: a thread, a lead that passes on, and a queue that may be gone."""
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import Any
-from uuid import uuid4
+from collections.abc import Callable
 
 import asyncpg
 import redis
-from sqlalchemy import text
 
 from config.celeryconfig import NORMAL as NORMALS
 from config.celeryconfig import URGENT as URGENTS
 from config.celeryconfig import queue_of
 from config.settings import Settings
-from orders.intake.group_commit import Intake
-from orders.journal import connect
-from orders.model import parse
+from tests.dispatching import accept, depth, dispatching, on_journal
 from tests.waiting import until
-from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.leadership import LEADER_LOCK
-from workers.queue.app import create_app
-from workers.queue.publisher import Publisher
 
 NORMAL, URGENT = queue_of(NORMALS, "erp"), queue_of(URGENTS, "erp")
-
-
-@contextmanager
-def dispatching(settings: Settings) -> Iterator[Dispatcher]:
-    app = create_app(settings)
-    dispatcher = Dispatcher(settings, partial(Publisher, app))
-    dispatcher.start()
-    try:
-        yield dispatcher
-    finally:
-        dispatcher.stop()
-        app.close()
-
-
-def on_journal(settings: Settings, statement: str) -> list[Any]:
-    async def run() -> list[Any]:
-        engine = connect(settings.need("database_url"))
-        async with engine.connect() as connection:
-            done = await connection.execute(text(statement))
-            rows = list(done.all()) if done.returns_rows else []
-        await engine.dispose()
-        return rows
-
-    return asyncio.run(run())
-
-
-def accept(settings: Settings, count: int, **fields: object) -> None:
-    async def run() -> None:
-        engine = connect(settings.need("database_url"))
-        intake = Intake(engine, settings.backend)
-        line = {"product": "3400937318044", "quantity": 1}
-        bodies = [{"pharmacy": "P1", "reference": uuid4().hex, "lines": [line], **fields} for _ in range(count)]
-        await asyncio.gather(*(intake.accept(parse(json.dumps(body).encode()), "t") for body in bodies))
-        await engine.dispose()
-
-    asyncio.run(run())
-
-
-def depth(url: str, *queues: str) -> int:
-    with redis.Redis.from_url(url) as client:
-        return sum(int(client.llen(queue)) for queue in queues)
 
 
 def leaders(settings: Settings) -> int:

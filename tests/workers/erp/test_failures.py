@@ -3,9 +3,8 @@
 import asyncio
 import json
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.certificates import self_signed
 from tests.erp import (
     Handler,
     Keys,
@@ -31,6 +28,7 @@ from tests.erp import (
     response,
     submit_one,
 )
+from tests.tls import tls
 from tests.waiting import auntil
 from workers.erp.failures import TABLE
 from workers.erp.http import HttpErp
@@ -338,30 +336,6 @@ def test_a_gate_that_is_shut_lets_nothing_out(times: int) -> None:
     assert outcome.kind is (Kind.ACCEPTED if times == 2 else Kind.UNSENT), outcome
     assert (outcome.started is None) == (times < 2)
     assert (found.kind, TABLE["held"].says in found.detail) == (Kind.UNKNOWN, True), "and nothing is asked"
-
-
-@asynccontextmanager
-async def tls(directory: Path) -> AsyncIterator[tuple[str, str, list[bytes]]]:
-    """A server with a certificate of its own: its URL, the pin of the certificate, what it received."""
-    certificate, file = self_signed(directory)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(file)
-    received: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
-            while True:
-                _, body = await read_request(reader)
-                received.append(body)
-                writer.write(good(body))
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        pin = certificate.fingerprint(hashes.SHA256()).hex()
-        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", pin, received
-    finally:
-        server.close()
 
 
 @pytest.mark.parametrize("pinned", ["it", "it among others", "another", "another, without TLS"])

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.journal import connect
 from tests.cli import CommandLine, environment
-from tests.workers.cli.test_operator import Journal
+from tests.journal import Journal
 from workers.dispatch.leadership import LEADER_LOCK
 from workers.forecast import queries
 from workers.forecast.forecast import Ask, Forecast, draining, foretell

@@ -12,10 +12,9 @@ from config.settings import Settings
 from orders.intake.group_commit import Intake
 from orders.intake.spill import SpillSigner
 from orders.journal import connect
-from tests.orders.intake.test_group_commit import order
-from tests.orders.intake.test_spill import NOWHERE
+from tests.dispatching import accept, depth, dispatching, on_journal
+from tests.intake import NOWHERE, order
 from tests.waiting import until
-from tests.workers.dispatch.test_dispatcher import accept, depth, dispatching, on_journal
 from workers.intake.spill_store import RECORDS, RedisSpill
 
 SECRET = SecretStr("a key that is shared")

@@ -21,22 +21,13 @@ from config.embedded.process import Process
 from config.embedded.valkey import Valkey
 from config.settings import Settings
 from orders.journal import connect
-from tests.acceptance.supervised import query
 from tests.cli import CommandLine, command, environment, running
+from tests.liveness import QUICK, asked, fresh
 from tests.waiting import until
 from workers.liveness.canary import Hearing
 from workers.queue import registry
 from workers.queue.app import create_app
 from workers.queue.publisher import Publisher
-
-QUICK = {
-    "erp_url": "http://127.0.0.1:1",
-    "canary_every": 0.5,
-    "worker_concurrency": 2,
-    "erp_timeout": 0.5,
-    "batch_budget": 0.5,
-    "lease": 3.0,
-}
 
 
 @pytest.fixture
@@ -56,15 +47,6 @@ def worker(leash: Leash, settings: Settings, *options: str, **env: str) -> Itera
     with running(leash, "worker", command("worker", *options), environment(settings) | env) as (process, log):
         until(lambda: fresh(settings), what="it answers its own canaries")
         yield process, log
-
-
-def asked(settings: Settings, question: str) -> Any:
-    return query(settings.need("database_url"), question)
-
-
-def fresh(settings: Settings) -> bool:
-    """A worker answered within the last second."""
-    return bool(asked(settings, "SELECT count(*) FROM workers WHERE answered_at > now() - interval '1 s'"))
 
 
 def checked(relais: CommandLine) -> tuple[int, list[bool]]:

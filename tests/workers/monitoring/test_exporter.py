@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,15 @@ from config.embedded.ports import choose
 from config.settings import Settings
 from orders.access.clients import Scope
 from orders.journal import connect
-from tests.cli import CommandLine, command, environment, running
+from tests.bench import Bench, OnBench, Scripted, always
+from tests.cli import CommandLine, asked, command, environment, running
 from tests.erp import raw_server
-from tests.orders.api.test_limits import ORDER, Call, over_http
+from tests.intake import ORDER, RawCall, clients_over_http
 from tests.waiting import until
-from tests.workers.cli.test_servers import asked
-from tests.workers.delivery.test_deliver import Bench, Kind, Scripted, always, on_bench
 from workers.delivery.deliver import deliver
+from workers.erp.port import Kind
 from workers.monitoring.exporter import Exporter, exporter_app
 from workers.operations import REGISTER, record
-
-__all__ = ["on_bench"]
-
-OnBench = Callable[[Callable[[Bench], Awaitable[Any]]], Any]
 
 ROW = re.compile(r"^\| `(relais_\w+)` \| (\w+) \| (.*?) \| (\w+) \| (.+) \|$", re.MULTILINE)
 NOWHERE = "127.0.0.1:1"
@@ -120,12 +116,12 @@ def test_the_table_of_metrics_is_what_is_exported(on_bench: OnBench, limited_red
 
 
 def test_the_table_of_the_intakes_metrics_is_what_it_exports(settings: Settings) -> None:
-    async def work(call: Call) -> None:
+    async def work(call: RawCall) -> None:
         assert (await call("front", "POST", "/orders", json={**ORDER, "reference": "R1"}))[0] == 202
         _, _, body = await call("ops", "GET", "/metrics")
         assert shape(body.decode()) == documented("intake")
 
-    over_http(settings, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)
+    clients_over_http(settings, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)
 
 
 def test_no_series_comes_with_orders_pharmacies_or_clients(on_bench: OnBench) -> None:
@@ -167,7 +163,7 @@ def test_only_who_has_the_token_is_told(settings: Settings) -> None:
 
 
 def test_the_intake_takes_the_token_beside_a_key(settings: Settings) -> None:
-    async def work(call: Call) -> None:
+    async def work(call: RawCall) -> None:
         for name, status in (("front", 403), ("ops", 200)):
             assert (await call(name, "GET", "/metrics"))[0] == status
         # `call` adds the client's key; the token takes its place.
@@ -176,7 +172,7 @@ def test_the_intake_takes_the_token_beside_a_key(settings: Settings) -> None:
         assert (await call("front", "GET", "/orders", token="s3cret-token"))[0] == 401
 
     with_token = settings.model_copy(update={"metrics_token": SecretStr("s3cret-token")})
-    over_http(with_token, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)
+    clients_over_http(with_token, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)
 
 
 def test_stores_that_are_away_are_metrics_and_no_error(settings: Settings) -> None:

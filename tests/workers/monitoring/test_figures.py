@@ -22,22 +22,18 @@ from orders.journal import snapshot
 from orders.queries import orders as order_queries
 from orders.schema.tally_triggers import SUM_UP
 from orders.states import State
-from tests.workers.delivery.test_deliver import Bench, Kind, Scripted, on_bench
+from tests.bench import Bench, OnBench, Scripted
 from tests.workers.monitoring.truth import Samples, Truth, at
 from workers.delivery import evidence
 from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
-from workers.erp.port import Evidence
+from workers.erp.port import Evidence, Kind
 from workers.monitoring.families import journal_families
 from workers.monitoring.snapshot import read_figures
 from workers.monitoring.status import told
 from workers.operations import record
 from workers.replay.choice import Choice
 from workers.replay.redrive import discard, replay
-
-__all__ = ["on_bench"]
-
-OnBench = Callable[[Callable[[Bench], Awaitable[Any]]], Any]
 
 KINDS = [
     *[Kind.ACCEPTED] * 12,

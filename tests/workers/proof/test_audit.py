@@ -1,6 +1,5 @@
 """The audit finds what is missing and what was altered, and what an operator did is written down."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -10,16 +9,13 @@ from config.settings import Settings
 from orders.errors import NotFound
 from orders.queries import orders as order_queries
 from orders.states import State
-from tests.workers.delivery.test_deliver import Bench, Kind, Scripted, always, on_bench
+from tests.bench import Bench, OnBench, Scripted, always
 from workers import operations
 from workers.delivery.deliver import deliver
+from workers.erp.port import Kind
 from workers.proof.audit import audit
 from workers.replay.choice import Choice
 from workers.replay.redrive import discard, left, preview, replay
-
-__all__ = ["on_bench"]
-
-OnBench = Callable[[Callable[[Bench], Awaitable[Any]]], Any]
 
 
 async def acts(bench: Bench) -> list[tuple[str, str, str | None, dict[str, Any]]]:

@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from config.settings import Settings
+from tests.bench import MEDICINE, Bench, Scripted, always, with_bench
 from tests.cli import CommandLine, environment
-from tests.workers.delivery.test_deliver import MEDICINE, Bench, Kind, Scripted, always
-from tests.workers.proof.test_seal import KEY, as_superuser, on_bench, seal, some_life
+from tests.sealing import KEY, as_superuser, seal, some_life
 from workers import operations
 from workers.delivery.deliver import deliver
+from workers.erp.port import Kind
 from workers.proof.audit import audit, prove
 from workers.proof.keys import keys_of
 from workers.proof.report.incident import slice_width
@@ -67,7 +68,7 @@ def test_what_does_not_add_up_is_told_by_its_hour_with_the_ids(settings: Setting
             "1 orders without a delivery",
         }
 
-    on_bench(settings, work)
+    with_bench(settings, work)
 
 
 def test_an_order_that_was_sent_again_needs_a_receipt_of_that_delivery(settings: Settings) -> None:
@@ -83,7 +84,7 @@ def test_an_order_that_was_sent_again_needs_a_receipt_of_that_delivery(settings:
         await as_superuser(bench, f"DELETE FROM receipts WHERE order_id = '{ids[0]}' AND {newest}")
         assert (await audit(bench.engine)).faults == ("1 delivered orders without a receipt",)
 
-    on_bench(settings, work)
+    with_bench(settings, work)
 
 
 REGISTER_KEY = text("INSERT INTO receipt_keys (backend, key_id, public) VALUES (:backend, :key_id, :public)")
@@ -126,11 +127,11 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
         if fault is not None:
             assert found.faults[0].endswith(fault)
 
-    on_bench(settings, work)
+    with_bench(settings, work)
 
 
 def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Settings) -> None:
-    on_bench(sealing, some_life)
+    with_bench(sealing, some_life)
     done = json.loads(relais("seal", "--json").out)
     assert (done["block"], done["rows"], done["anchored"], done["error"]) == (1, 13, 1, None)
     assert "nothing new to seal; anchored" in relais("seal").out
@@ -140,7 +141,7 @@ def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Se
     ]
     told = json.loads(relais("status", "--json").out)["seals"]
     assert (told["block"], told["unsealed"], told["key"]) == (1, 0, True)
-    on_bench(sealing, some_life)
+    with_bench(sealing, some_life)
     nowhere = relais("seal", RELAIS_ANCHOR="/proc/none")
     assert (nowhere.code, "2: 13 rows sealed; the anchor has 0 blocks" in nowhere.out) == (1, True)
     shown = relais("status").out
@@ -184,7 +185,7 @@ def test_the_report_is_one_page_of_figures_with_nothing_of_an_order_in_it(
         await bench.accept(3)
         await seal(bench)
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
     done = relais("audit", "--report", str(page))
     assert (done.code, str(page) in done.err) == (0, True)
     written = page.read_text()
@@ -204,9 +205,9 @@ def test_the_report_is_one_page_of_figures_with_nothing_of_an_order_in_it(
 
 def test_the_report_of_a_span_and_of_what_is_wrong(relais: CommandLine, sealing: Settings) -> None:
     page = sealing.data_dir / "out.html"
-    on_bench(sealing, some_life)
+    with_bench(sealing, some_life)
     assert relais("seal").code == 0
-    on_bench(sealing, lambda bench: as_superuser(bench, "DELETE FROM receipts"))
+    with_bench(sealing, lambda bench: as_superuser(bench, "DELETE FROM receipts"))
     done = relais("audit", "--report", str(page), "--since", "2024-10-19", "--until", "2024-10-20T12:00")
     written = page.read_text()
     assert (done.code, "block 1: 3 rows missing from receipts" in written) == (1, True)
@@ -228,7 +229,7 @@ def test_the_report_tells_of_evidence_and_of_reconciliations(relais: CommandLine
             VALUES ('erp', now() - interval '2 days', now(), 'alice', now(), gen_random_uuid(), 4711, 4710)"""
         )
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
     assert relais("audit", "--report", str(page)).code == 0
     written = page.read_text()
     (evidence,) = re.findall(r"<h2>Evidence against backends.*?</section>", written)
@@ -262,7 +263,7 @@ def test_a_long_audit_tells_how_far_it_is_and_reads_a_thousand_rows_at_a_time(se
         found = await prove(bench.engine, sealing, watch=lambda done, total: seen.append((done, total)))
         assert found.faults == []
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
     done = [each for each, _ in seen]
     assert done == [1000, 2000, 2500]
     assert all(total >= each for each, total in seen)

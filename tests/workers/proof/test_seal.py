@@ -6,7 +6,6 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,23 +18,17 @@ from sqlalchemy import text
 from config.settings import Settings
 from orders.journal import connect, transactional
 from orders.schema.epochs import SPAN, functions, rebase
+from tests.bench import Bench, with_bench
 from tests.cli import CommandLine, clean_environment, environment
+from tests.sealing import KEY, as_superuser, seal, some_life
 from tests.tools import ROOT
 from tests.waiting import auntil
-from tests.workers.delivery.test_deliver import Bench, Kind, Scripted, always
-from workers import operations
-from workers.cli.commands.trust.seal import sealed
 from workers.cli.failure import CommandFailed
-from workers.delivery.deliver import deliver
 from workers.proof.anchor import place_of
 from workers.proof.audit import Proof, prove
 from workers.proof.keys import keys_of
-from workers.proof.seal_block import Sealed, seal_now
+from workers.proof.seal_block import seal_now
 from workers.proof.seal_thread import Sealer
-
-KEY = SecretStr("5e" * 32)
-
-Work = Callable[[Bench], Awaitable[Any]]
 
 
 @pytest.fixture
@@ -44,43 +37,8 @@ def sealing(settings: Settings) -> Settings:
     return settings.model_copy(update={"seal_key": KEY, "anchor": str(settings.data_dir / "anchors.ndjson")})
 
 
-def on_bench(settings: Settings, work: Work) -> Any:
-    async def run() -> Any:
-        engine = connect(settings.need("database_url"), pool=4)
-        try:
-            return await work(Bench(engine, settings))
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(run())
-
-
-async def seal(bench: Bench, why: str | None = None) -> Sealed:
-    return await sealed(bench.engine, bench.settings, why)
-
-
 async def proof(bench: Bench) -> Proof:
     return await prove(bench.engine, bench.settings)
-
-
-async def some_life(bench: Bench, orders: int = 3) -> None:
-    """A few rows in every sealed table."""
-    await bench.accept(orders)
-    await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
-    await operations.pause(bench.engine, bench.settings, bench.settings.backend, "stocktaking")
-    await operations.resume(bench.engine, bench.settings, bench.settings.backend, None)
-    await bench.sql(
-        "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "
-        "SELECT 'erp', gen_random_uuid(), 'refusals', false, 'many' FROM generate_series(1, 2)"
-    )
-
-
-async def as_superuser(bench: Bench, *statements: str) -> None:
-    """Behind the guards."""
-    async with transactional(bench.engine).begin() as connection:
-        await connection.execute(text("SET LOCAL session_replication_role = replica"))
-        for statement in statements:
-            await connection.execute(text(statement))
 
 
 def lines(settings: Settings) -> list[dict[str, Any]]:
@@ -108,7 +66,7 @@ def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> 
         assert found.faults == []
         assert (found.chain.blocks, found.chain.rows, found.chain.unsealed, found.chain.anchored) == (3, 39, 2, 3)
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
     assert [line["block"] for line in lines(sealing)] == [1, 2, 3]
     assert oct(Path(str(sealing.anchor)).stat().st_mode)[-3:] == "600"
 
@@ -125,7 +83,7 @@ def test_the_content_of_a_seal_is_that_of_its_rows_and_can_be_verified_elsewhere
         columns = "id, pharmacy, reference, body, digest, received_at, client, request_id, idempotency_key, origin, tx"
         return [row[0] for row in await bench.run(text(f"SELECT record_send(ROW({columns})) FROM orders ORDER BY id"))]
 
-    rows = on_bench(sealing, work)
+    rows = with_bench(sealing, work)
     (line,) = lines(sealing)
     whole = hashlib.sha256(b"".join(len(row).to_bytes(4, "big") + row for row in rows)).hexdigest()
     assert line["tables"]["orders"] == {"rows": 2, "sha256": whole}
@@ -153,7 +111,7 @@ def test_a_transaction_that_still_runs_is_in_a_later_block(sealing: Settings) ->
         assert (done.seal.tables["operations"].rows, done.seal.tables["orders"].rows) == (1, 3)
         assert (await proof(bench)).faults == []
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
 
 
 def test_sealing_under_load_with_long_transactions_raises_no_false_alarm(sealing: Settings) -> None:
@@ -203,7 +161,7 @@ def test_sealing_under_load_with_long_transactions_raises_no_false_alarm(sealing
         assert found.chain.unsealed == 0
         await other.dispose()
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
     assert [line["block"] for line in lines(sealing)] == list(range(1, len(lines(sealing)) + 1))
 
 
@@ -218,7 +176,7 @@ def test_an_order_that_was_spilled_days_ago_is_sealed_today(sealing: Settings) -
         await seal(bench)
         assert (await proof(bench)).faults == []
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
 
 
 def torn(path: Path) -> None:
@@ -247,7 +205,7 @@ def test_an_anchor_that_could_not_be_written_is_written_later_and_in_order(seali
         assert (await seal(bench)).anchored == 3
         assert (await proof(bench)).faults == []
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
     whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
     assert [json.loads(line)["block"] for line in whole] == [1, 2, 3]
 
@@ -273,7 +231,7 @@ def test_garbage_in_the_anchor_or_in_the_last_seal_stops_neither_audit_nor_worke
         with pytest.raises(CommandFailed, match="block 2 cannot be read"):
             await seal(bench)
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
 
 
 def test_syslog_is_an_anchor_and_what_it_kept_can_be_audited(sealing: Settings) -> None:
@@ -303,7 +261,7 @@ def test_syslog_is_an_anchor_and_what_it_kept_can_be_audited(sealing: Settings) 
             found = await prove(bench.engine, settings, anchors=kept)
             assert found.faults == ["block 3: in the anchor and no longer in the journal"]
 
-        on_bench(settings, work)
+        with_bench(settings, work)
 
 
 def test_sealing_goes_on_after_a_loss_says_so_and_an_operator_may_acknowledge_it(sealing: Settings) -> None:
@@ -333,7 +291,7 @@ def test_sealing_goes_on_after_a_loss_says_so_and_an_operator_may_acknowledge_it
         rows = await bench.run(text("SELECT act, reason FROM operations"))
         assert [tuple(row) for row in rows] == [("acknowledge", "restored from the backup of 14:00")]
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
 
 
 def test_a_journal_restored_into_another_postgresql_begins_an_epoch(sealing: Settings) -> None:
@@ -364,7 +322,7 @@ def test_a_journal_restored_into_another_postgresql_begins_an_epoch(sealing: Set
         assert (second.epoch, second.tables["orders"].rows, second.to_tx // SPAN) == (2, 3, 2)
         assert (await proof(bench)).faults == []
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
 
 
 def test_seals_made_with_an_older_key_are_verified_as_long_as_it_is_set(sealing: Settings) -> None:
@@ -384,7 +342,7 @@ def test_seals_made_with_an_older_key_are_verified_as_long_as_it_is_set(sealing:
         unable = await prove(bench.engine, sealing.model_copy(update={"seal_key": None}))
         assert not unable.sound
 
-    on_bench(sealing, work)
+    with_bench(sealing, work)
 
 
 async def all_sealed(bench: Bench) -> bool:
@@ -405,14 +363,14 @@ def test_two_sealers_never_seal_the_same_block(sealing: Settings) -> None:
             await auntil(lambda: all_sealed(bench), 60)
 
     try:
-        on_bench(hasty, work)
+        with_bench(hasty, work)
     finally:
         for each in sealers:
             each.stop()
     blocks = [line["block"] for line in lines(sealing)]
     assert len(blocks) >= 4
     assert blocks == list(range(1, len(blocks) + 1))
-    assert on_bench(sealing, proof).faults == []
+    assert with_bench(sealing, proof).faults == []
 
 
 def test_without_a_key_nothing_is_sealed_and_everybody_says_so(
@@ -420,7 +378,7 @@ def test_without_a_key_nothing_is_sealed_and_everybody_says_so(
 ) -> None:
     relais = CommandLine(capsys, environment(settings))
     Sealer(settings).start()
-    on_bench(settings, some_life)
+    with_bench(settings, some_life)
     done = relais("seal")
     assert (done.code, "RELAIS_SEAL_KEY is not set" in done.err) == (2, True)
     assert "none: RELAIS_SEAL_KEY is not set here" in relais("status").out
@@ -469,4 +427,4 @@ def test_the_sealer_killed_at_any_moment_leaves_a_chain_that_goes_on(sealing: Se
         assert found.chain.unsealed == 0
         assert found.chain.anchored == found.chain.blocks
 
-    on_bench(sealing, kill_again_and_again)
+    with_bench(sealing, kill_again_and_again)

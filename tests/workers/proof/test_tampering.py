@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from orders.journal import connect, transactional
 from orders.schema.tables.proof import SEALED, seals
+from tests.bench import Bench, with_bench
 from tests.cli import CommandLine, environment
-from tests.workers.delivery.test_deliver import Bench
-from tests.workers.proof.test_seal import KEY, as_superuser, on_bench, seal, some_life
+from tests.sealing import KEY, as_superuser, seal, some_life
 from workers.proof.anchor_check import Anchored
 from workers.proof.block_content import COLUMNS, KEYS, MADE
 from workers.proof.chain import check_chain
@@ -54,7 +54,7 @@ def journal(sealing: Settings) -> Iterator["Sealed"]:
             await some_life(bench, 2)
             await seal(bench)
 
-    on_bench(sealing, fill)
+    with_bench(sealing, fill)
     with asyncio.Runner() as runner:
         sealed = Sealed(runner, connect(sealing.need("database_url"), pool=1), Path(str(sealing.anchor)))
         yield sealed
@@ -241,11 +241,11 @@ def test_the_audit_ends_with_1_and_names_what_was_tampered_with(
     sealing: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relais = CommandLine(capsys, environment(sealing))
-    on_bench(sealing, some_life)
+    with_bench(sealing, some_life)
     assert relais("seal").code == 0
     sound = json.loads(relais("audit", "--json").out)
     assert (sound["sound"], sound["seals"]["blocks"], sound["seals"]["unsealed"]) == (True, 1, 0)
-    on_bench(sealing, lambda bench: as_superuser(bench, "UPDATE receipts SET reference = 'ERP-9'"))
+    with_bench(sealing, lambda bench: as_superuser(bench, "UPDATE receipts SET reference = 'ERP-9'"))
     done = relais("audit")
     assert (done.code, "block 1: rows of receipts altered" in done.out) == (1, True)
     assert "IS NOT WHAT WAS SEALED" in done.out

@@ -21,7 +21,7 @@ from orders.intake.cancel import cancel
 from orders.journal import connect
 from orders.queries import orders as order_queries
 from orders.schema.tables.reconcile import Difference, ReconcileStage
-from tests.workers.delivery.test_deliver import MEDICINE, Bench
+from tests.bench import MEDICINE, Bench
 from workers.delivery import deliver as delivery
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import deliver

@@ -14,37 +14,19 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from config.settings.routes_file import load_backends
+from tests.bench import RECEIPT, Bench, OnBench, Scripted, always, named, outcome
 from tests.cli import CommandLine, environment
-from tests.workers.delivery.test_deliver import (
-    RECEIPT,
-    Bench,
-    Kind,
-    OnBench,
-    Scripted,
-    always,
-    named,
-    on_bench,
-    outcome,
-)
+from tests.recovery import BACKENDS
 from workers.delivery.deliver import WorkerResources, deliver
 from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
-from workers.erp.port import Outcome, Submission
+from workers.erp.port import Kind, Outcome, Submission
 from workers.operations import REGISTER
 from workers.proof.audit import audit
 from workers.replay.choice import Choice
 from workers.replay.divert import divert, preview
 
-__all__ = ["on_bench"]
-
 FREE = "order_id IN (SELECT order_id FROM deliveries WHERE {} ORDER BY order_id FOR UPDATE SKIP LOCKED)"
-BACKENDS = """
-default = "erp"
-[backends.erp]
-url = "http://127.0.0.1:1"
-[backends.other]
-url = "http://127.0.0.1:1"
-"""
 
 
 @pytest.fixture

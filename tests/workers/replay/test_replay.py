@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -16,8 +15,8 @@ from orders.errors import NotFound, NotSo
 from orders.intake.group_commit import Intake
 from orders.journal import transactional
 from orders.model import parse
-from orders.queries import replays as replay_queries
-from tests.workers.delivery.test_deliver import MEDICINE, Bench, Scripted, always, on_bench
+from tests.bench import MEDICINE, Bench, OnBench, always
+from tests.recovery import Recovery, backlog
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
 from workers.dispatch.scheduler import PLANNER
@@ -25,52 +24,6 @@ from workers.dispatch.take_due import DISPATCH
 from workers.erp.port import Kind
 from workers.operations import REGISTER
 from workers.replay import commands
-from workers.replay.choice import Choice
-from workers.replay.controller import PaceLimits, steer
-
-__all__ = ["on_bench"]
-
-OnBench = Callable[[Callable[[Bench], Awaitable[Any]]], Any]
-BACKLOG = Choice(backend="erp")
-
-
-class Recovery:
-    """A bench with a backlog, and the leader's two steps at hand: steer, then dispatch and deliver."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench, self.erp = bench, Scripted(always(Kind.ACCEPTED))
-
-    async def steer(self) -> PaceLimits:
-        async with self.bench.engine.connect() as connection:
-            return await steer(connection, self.bench.settings)
-
-    async def round(self) -> int:
-        """What a tick and a worker do; how many orders were taken to the ERP."""
-        await self.steer()
-        sent = await self.bench.dispatch()
-        await deliver(self.bench.desk(self.erp), sent)
-        await self.steer()
-        return len(sent)
-
-    async def rounds(self) -> list[int]:
-        sizes = []
-        while size := await self.round():
-            sizes.append(size)
-        return sizes
-
-    async def stands(self) -> dict[str, Any]:
-        return (await replay_queries.standing(self.bench.engine))[-1]
-
-    async def start(self, **options: Any) -> int | None:
-        return (await commands.start(self.bench.engine, BACKLOG, **{"hold": False, "reason": None, **options})).id
-
-
-async def backlog(bench: Bench, count: int) -> list[UUID]:
-    ids = []
-    for start in range(0, count, 100):
-        ids += await bench.accept(min(100, count - start))
-    await bench.run(REGISTER, window=200)
-    return ids
 
 
 async def acts(bench: Bench) -> list[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,9 +18,9 @@ from orders.access import receipt_keys
 from orders.journal import transactional
 from orders.queries import evidence as evidence_queries
 from orders.queries import orders as order_queries
+from tests.bench import Bench, OnBench, Scripted, always, named
+from tests.tls import tls
 from tests.waiting import auntil
-from tests.workers.delivery.test_deliver import Bench, Scripted, always, named, on_bench
-from tests.workers.erp.test_failures import tls
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import WorkerResources, deliver
 from workers.delivery.poll import poll
@@ -34,9 +34,6 @@ from workers.trust.barrier import ProcessBarrier, halted
 from workers.trust.key_cache import ReceiptKeyCache
 from workers.trust.quarantine import quarantine, release
 
-__all__ = ["on_bench"]
-
-OnBench = Callable[[Callable[[Bench], Awaitable[Any]]], Any]
 PRODUCT = "3400937318044"
 
 

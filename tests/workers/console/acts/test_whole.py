@@ -13,14 +13,13 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
+from tests.bench import Bench
+from tests.recovery import Recovery, backlog
+from tests.sealing import KEY, some_life
 from tests.waiting import auntil
+from tests.workers.console.journalled import die, simulated
 from tests.workers.console.pages import Form, forms_of, links_of
 from tests.workers.console.site import Browser, Site, serving, text_of
-from tests.workers.console.test_dead import die
-from tests.workers.console.test_recovery import simulated
-from tests.workers.delivery.test_deliver import Bench
-from tests.workers.proof.test_seal import KEY, some_life
-from tests.workers.replay.test_replay import Recovery, backlog
 from workers.console.access.people import Person, Role
 from workers.console.acts import table
 from workers.console.dead import acts as dead
