@@ -18,7 +18,7 @@ from tests.journal import Journal
 from tests.workers.cli.json_shapes import DOCS, SCHEMAS, faults_of
 from workers.cli.app import app
 
-ELSEWHERE = {"demo"}  # tests/acceptance/test_demo.py
+ELSEWHERE = {"demo"}  # tests/acceptance/up/test_demo.py
 BACKENDS = """
 default = "erp"
 [backends.erp]
