@@ -1,4 +1,4 @@
-"""A leader's term over one backend: what a tick of the dispatcher does, on the connection that holds the lead.
+"""The leader's scheduler of one backend: what a tick of the dispatcher does, on the connection that holds the lead.
 
 Rescue what ran out, give up what is no longer wanted, let an open circuit send its canary, ask about what the ERP
 accepts later, steer the replay that runs, and dispatch what is due within the window and the backend's rate.
@@ -11,19 +11,17 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
 from workers.delivery.order_log import tell_rows
+from workers.dispatch.publishing import Publishing
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.dispatch.token_bucket import Bucket
 from workers.replay.controller import PaceLimits, steer
-
-if TYPE_CHECKING:
-    from workers.queue.publisher import Publisher
 
 log = logging.getLogger("relais.dispatcher")
 
@@ -87,15 +85,15 @@ RETURNING order_id
 
 
 class Scheduler:
-    """One leader's term over the backend of `settings`, on the connection that holds the lead."""
+    """One leader's, of the backend of `settings`, on the connection that holds the lead."""
 
-    def __init__(self, connection: AsyncConnection, settings: Settings, publisher: Publisher) -> None:
-        """A term starts with a round of housekeeping; `publisher` is the backend's."""
+    def __init__(self, connection: AsyncConnection, settings: Settings, publisher: Publishing) -> None:
+        """It starts with a round of housekeeping; `publisher` is the backend's."""
         self._connection = connection
         self._settings = settings
         self._publisher = publisher
         self._bucket = Bucket()
-        self._standing = PaceLimits()
+        self._limits = PaceLimits()
         self._housekept = self._steered = float("-inf")
         self._queue_lost = False
 
@@ -103,7 +101,7 @@ class Scheduler:
         """One round; returns when nothing more can be dispatched now, or others have waited long enough."""
         if time.monotonic() - self._housekept >= self._settings.tick:
             await self._housekeep()
-        if time.monotonic() - self._steered >= self._standing.again:
+        if time.monotonic() - self._steered >= self._limits.again:
             await self._steer()
         for _ in range(ROUNDS):
             if not self._hungry() or len(await self._dispatch()) < self._settings.dispatch_size:
@@ -146,13 +144,13 @@ class Scheduler:
         ERP then. Large messages that wait save more than that only where the window is wide.
         """
         hands = self._settings.erp_concurrency * self._settings.worker_concurrency
-        return self._standing.window > hands and self._standing.again == float("inf")
+        return self._limits.window > hands and self._limits.again == float("inf")
 
     async def _steer(self) -> None:
         """Take the replay that runs a stage on or back, and see how fast the backend may get orders."""
         self._steered = time.monotonic()
-        self._standing = await steer(self._connection, self._settings)
-        self._bucket.limit(self._standing.rate, self._steered)
+        self._limits = await steer(self._connection, self._settings)
+        self._bucket.limit(self._limits.rate, self._steered)
 
     async def _housekeep(self) -> None:
         """Rescue, canary and polls; and see whether a lost queue has come back."""

@@ -8,12 +8,12 @@ delays nobody else's, and while its webhook is failing only one, which probes it
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from uuid import UUID, uuid4
 
 from sqlalchemy import text, update
@@ -25,9 +25,6 @@ from orders.schema.tables.clients import webhooks
 from orders.webhooks.endpoints import HOLDING, NOTICES_DUE
 from orders.webhooks.payload import payload
 from workers.webhooks.retry_policy import Answer, NoticeDisposition, WebhookHealth, backoff, decide, judge
-
-if TYPE_CHECKING:
-    from workers.queue.publisher import Publisher
 
 log = logging.getLogger("relais.notices")
 
@@ -117,14 +114,22 @@ class Errand:
     notices: Sequence[Notice]
 
 
-async def dispatch(connection: AsyncConnection, settings: Settings, publisher: Publisher) -> None:
-    """Publish what is due, while the workers take it; what nobody claims in time is due again."""
-    waiting = publisher.untold()
+async def dispatch(
+    connection: AsyncConnection,
+    settings: Settings,
+    untold: Callable[[], int | None],
+    tell: Callable[[Sequence[UUID]], object],
+) -> None:
+    """Publish what is due, while the workers take it; what nobody claims in time is due again.
+
+    `untold` counts the messages that wait, None where the queue is out of reach; `tell` publishes notices.
+    """
+    waiting = untold()
     if waiting is None or waiting >= 2 * settings.worker_concurrency:
         return
     ids = await take(connection, settings)
     if ids:
-        publisher.tell(ids)
+        tell(ids)
 
 
 async def take(connection: AsyncConnection, settings: Settings) -> list[UUID]:
