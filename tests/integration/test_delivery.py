@@ -19,14 +19,14 @@ from orders.journal import connect
 from orders.model import parse
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import Product
+from workers.backend_transitions import HALF_OPEN, REGISTER
 from workers.delivery.claim import claim
 from workers.delivery.deliver import WorkerResources, deliver
 from workers.delivery.poll import poll
 from workers.delivery.settle import Result, settle
-from workers.dispatch.scheduler import HALF_OPEN, RESCUE
+from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Capabilities, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
-from workers.operations import REGISTER
 
 MEDICINE = "3400937318044"
 RECEIPT = ErpReceipt("", None, (ErpReceiptLine(1, MEDICINE, 1),))

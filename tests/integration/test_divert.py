@@ -26,11 +26,11 @@ from tests.integration.test_delivery import (
     on_bench,
     outcome,
 )
+from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import WorkerResources, deliver
 from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Outcome, Submission
-from workers.operations import REGISTER
 from workers.proof.audit import audit
 from workers.replay.choice import Choice
 from workers.replay.divert import divert, preview

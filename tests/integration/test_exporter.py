@@ -30,9 +30,10 @@ from tests.integration.test_cli_servers import asked
 from tests.integration.test_delivery import Bench, Kind, Scripted, always, on_bench
 from tests.integration.test_limits_http import ORDER, Call, over_http
 from tests.waiting import until
+from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import deliver
 from workers.monitoring.exporter import Exporter, exporter_app
-from workers.operations import REGISTER, record
+from workers.operations import record
 
 __all__ = ["on_bench"]
 

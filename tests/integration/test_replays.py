@@ -18,12 +18,12 @@ from orders.journal import transactional
 from orders.model import parse
 from orders.queries import replays as replay_queries
 from tests.integration.test_delivery import MEDICINE, Bench, Scripted, always, on_bench
+from workers.backend_transitions import REGISTER
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
 from workers.dispatch.scheduler import PLANNER
 from workers.dispatch.take_due import DISPATCH
 from workers.erp.port import Kind
-from workers.operations import REGISTER
 from workers.replay import commands
 from workers.replay.choice import Choice
 from workers.replay.controller import PaceLimits, steer

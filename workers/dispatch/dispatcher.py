@@ -22,13 +22,13 @@ from orders.intake.routing import open_routing
 from orders.journal import connect, unreachable
 from orders.journal.connection import DUE_CHANNEL
 from orders.schema.triggers import NOTICE_CHANNEL
+from workers.backend_transitions import register
 from workers.background import Background
 from workers.dispatch.leadership import LEADER_LOCK
 from workers.dispatch.maintenance import Maintenance
 from workers.dispatch.operator_log import OperatorLog
 from workers.dispatch.publishing import Publishing
 from workers.dispatch.scheduler import PLANNER, Scheduler
-from workers.operations import register
 
 log = logging.getLogger("relais.dispatcher")
 

@@ -17,6 +17,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from workers.backend_transitions import let_canary_go
 from workers.delivery.order_log import tell_rows
 from workers.dispatch.publishing import Publishing
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
@@ -63,16 +64,6 @@ WHERE order_id IN (
   WHERE backend = :backend AND state = 'accepted' AND NOT unsure AND valid_until < clock_timestamp()
   LIMIT 1000 FOR UPDATE SKIP LOCKED)
 RETURNING order_id, (SELECT request_id FROM orders WHERE id = order_id), state
-""")
-
-HALF_OPEN = text("""
-UPDATE backends SET circuit = 'half_open', changed_at = clock_timestamp()
-WHERE name = :backend AND circuit = 'open' AND probe_at <= clock_timestamp() AND NOT paused AND NOT quarantined
-  AND (EXISTS (SELECT FROM deliveries d
-      WHERE d.state = 'accepted' AND d.turn = 0 AND d.backend = :backend AND d.due_at <= now())
-    OR EXISTS (SELECT FROM deliveries d
-      WHERE d.state = 'accepted' AND d.turn > 0 AND d.backend = :backend AND d.due_at <= now()
-      AND NOT EXISTS (SELECT FROM replays WHERE backend = :backend AND state IN ('holding', 'paused'))))
 """)
 
 POLL = text("""
@@ -161,7 +152,7 @@ class Scheduler:
         await self._steer()
         here = {"backend": self._settings.backend}
         tell_rows("expire", (await self._connection.execute(EXPIRE, here)).all(), self._settings.backend)
-        await self._connection.execute(HALF_OPEN, here)
+        await let_canary_go(self._connection, self._settings.backend)
         if not self._queue_lost:
             await self._poll()
 

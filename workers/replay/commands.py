@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
-from workers.operations import operator, record, register
+from workers.backend_transitions import limit_rate, narrow, probe_now, register
+from workers.operations import operator, record
 from workers.replay.choice import CHOSEN, Choice, narrowed
 from workers.replay.gates import after, named
 
@@ -47,13 +48,6 @@ FROM chosen WHERE d.order_id = chosen.order_id AND d.state = 'accepted' RETURNIN
 
 COUNTED = text("UPDATE replays SET orders = :orders, stage_since = clock_timestamp() WHERE id = :id")
 
-# An open circuit sends its canary at once; what the window had grown to before is to be earned again.
-BACKEND = text("""
-UPDATE backends SET "window" = least("window", :window), credit = 0,
-  probe_at = CASE WHEN circuit = 'open' AND NOT paused AND NOT quarantined THEN now() ELSE probe_at END
-WHERE name = :backend
-""")
-
 OPEN = text("SELECT * FROM replays WHERE backend = :backend AND ended_at IS NULL FOR UPDATE")
 
 # Of the newest operations only: whoever acts at the same time as another was just before him.
@@ -71,7 +65,6 @@ UPDATE replays SET state = 'running', stage = :stage, why = NULL,
 PAUSE = text("UPDATE replays SET state = 'paused', why = :why WHERE id = :id")
 HOLD = text("UPDATE replays SET hold = :hold WHERE id = :id")
 CANCEL = text("UPDATE replays SET state = 'cancelled', ended_at = clock_timestamp(), why = :why WHERE id = :id")
-RATE = text("UPDATE backends SET rate = CAST(:rate AS float8) WHERE name = :backend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +98,8 @@ async def start(engine: AsyncEngine, choice: Choice, *, hold: bool, reason: str 
             await transaction.rollback()
             return Started(None, [])
         await connection.execute(COUNTED, {"id": number, "orders": len(ids)})
-        await connection.execute(BACKEND, {"backend": choice.backend, "window": BEGINNING})
+        await narrow(connection, choice.backend, BEGINNING)
+        await probe_now(connection, choice.backend)
         detail = {"backend": choice.backend, "replay": number, "choice": narrowed(choice), "orders": len(ids)}
         await record(connection, "replay", reason, {**detail, "hold": hold})
         await connection.execute(WAKE)
@@ -180,7 +174,7 @@ async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: s
     """Let the backend get at most `rate` orders a second over all workers; None is no limit. Raises NotFound."""
     async with transactional(engine).begin() as connection:
         await _known(connection, backend)
-        await connection.execute(RATE, {"backend": backend, "rate": rate})
+        await limit_rate(connection, backend, rate)
         await record(connection, "rate", reason, {"backend": backend, "rate": rate})
         await connection.execute(WAKE)
 

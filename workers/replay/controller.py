@@ -17,6 +17,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from workers.backend_transitions import narrow
 from workers.replay.gates import PART, PARTS, RAMP, AttemptCounts, Gates, after, before, failing, named, passed
 
 log = logging.getLogger("relais.replay")
@@ -94,10 +95,6 @@ UPDATE replays SET state = :becomes, stage = :next, passed = :passed, why = :why
 WHERE id = :id AND state = 'running' AND stage = :stage RETURNING id
 """)
 
-ROLL_BACK = text("""
-UPDATE backends SET "window" = least("window", :window), credit = 0 WHERE name = :backend
-""")
-
 
 @dataclass(frozen=True, slots=True)
 class PaceLimits:
@@ -155,7 +152,7 @@ async def _hold(connection: AsyncConnection, settings: Settings, row: Row[Any], 
     """Back to the last stage that was passed before this one, and wait for an operator."""
     proved = before(row.stage)
     if await _change(connection, row, "holding", row.stage, proved, why, found, failed=why):
-        await connection.execute(ROLL_BACK, {"backend": settings.backend, "window": proved or 1})
+        await narrow(connection, settings.backend, proved or 1)
         log.warning("the replay holds", extra={"backend": settings.backend, "stage": row.stage, "why": why})
 
 

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.states import State
-from workers.operations import record, register
+from workers.backend_transitions import register
+from workers.operations import record
 from workers.replay.choice import CHOSEN, Choice
 from workers.replay.redrive import LISTED
 

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.states import BACKLOG
+from workers.backend_transitions import probe_now
 from workers.operations import record
 from workers.replay.choice import CHOSEN, Choice, narrowed
 
@@ -43,8 +44,6 @@ FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 AGAIN, DISCARD = (text(each.format(which=ALL)) for each in (_AGAIN, _DISCARD))
 AGAIN_SOME, DISCARD_SOME = (text(each.format(which=SOME)) for each in (_AGAIN, _DISCARD))
 
-CANARY_NOW = text("UPDATE backends SET probe_at = now() WHERE circuit = 'open' AND NOT paused AND NOT quarantined")
-
 FATES = text("SELECT state, count(*) FROM deliveries WHERE order_id = ANY(CAST(:ids AS uuid[])) GROUP BY state")
 
 LISTED = 10_000  # ids written into an operation's detail at most; its count is always whole
@@ -64,7 +63,7 @@ async def replay(engine: AsyncEngine, choice: Choice, reason: str | None, most: 
     async with transactional(engine).begin() as connection:
         ids = await _act(connection, "replay", AGAIN if most is None else AGAIN_SOME, choice, reason, most)
         if ids:
-            await connection.execute(CANARY_NOW)
+            await probe_now(connection)
             await connection.execute(WAKE)
     return ids
 

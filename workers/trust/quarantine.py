@@ -22,7 +22,8 @@ from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.schema.tables.core import backends
 from orders.states import BACKLOG, listed
-from workers.operations import last, operator, record, register, told
+from workers import backend_transitions
+from workers.operations import last, operator, record, told
 from workers.trust.barrier import halted
 
 PROPOSED = "release proposed"
@@ -44,19 +45,6 @@ SELECT operator, reason FROM operations
 WHERE act = :act AND detail ->> 'backend' = :backend AND detail ->> 'digest' = :digest ORDER BY id DESC LIMIT 1
 """)
 
-HELD = text("""
-UPDATE backends SET quarantined = true, quarantined_at = clock_timestamp(), quarantined_by = :operator,
-  held_why = :why
-WHERE name = :backend
-""")
-
-RELEASED = text("""
-UPDATE backends SET quarantined = false, quarantined_at = NULL, quarantined_by = NULL, held_why = NULL,
-  circuit = 'open', "window" = 1, failures = 0, trips = 0, changed_at = clock_timestamp(),
-  probe_at = clock_timestamp(), why = 'released from quarantine'
-WHERE name = :backend
-""")
-
 
 async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reason: str) -> None:
     """Send nothing to a backend until it is released; on return nothing is sent any more.
@@ -65,12 +53,12 @@ async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reas
     """
     if backend in load_backends(settings):
         async with engine.connect() as connection:
-            await register(connection, backend)
+            await backend_transitions.register(connection, backend)
     async with halted(engine, backend) as connection:
         row = await _standing(connection, backend)
         if row["quarantined"]:
             raise NotSo(f"{backend} is in quarantine already, by {row['quarantined_by']}: {row['held_why']}")
-        await connection.execute(HELD, {"backend": backend, "operator": operator(), "why": reason})
+        await backend_transitions.quarantine(connection, backend, operator(), reason)
         await record(connection, "quarantine", reason, {"backend": backend})
 
 
@@ -121,7 +109,7 @@ def _compare(seen: dict[str, Any], digest: str | None, who: str) -> None:
 
 
 async def _release(connection: AsyncConnection, backend: str, reason: str, seen: dict[str, Any]) -> None:
-    await connection.execute(RELEASED, {"backend": backend})
+    await backend_transitions.release(connection, backend)
     await record(connection, "release", reason, seen)
     await connection.execute(WAKE)
 
