@@ -55,9 +55,10 @@ TRANSITIONS: dict[tuple[State, State], str] = {
 
 
 def listed(states: Iterable[StrEnum]) -> str:
-    """States, or other words, as SQL lists them: 'dead', 'delivered'."""
+    """States, or other words, as SQL lists them: each quoted, with commas between."""
     return ", ".join(f"'{state}'" for state in states)
 
 
 BACKLOG = (State.ACCEPTED, State.DISPATCHED, State.DELIVERING, State.SUBMITTED)
+OUT = (State.DISPATCHED, State.DELIVERING)  # with the workers, under a lease
 FINAL = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)

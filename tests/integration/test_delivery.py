@@ -23,7 +23,8 @@ from workers.backend_transitions import HALF_OPEN, REGISTER
 from workers.delivery.claim import claim
 from workers.delivery.deliver import WorkerResources, deliver
 from workers.delivery.poll import poll
-from workers.delivery.settle import Result, settle
+from workers.delivery.judgement import Result
+from workers.delivery.settle import settle
 from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Capabilities, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission

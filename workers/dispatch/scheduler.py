@@ -17,11 +17,14 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from orders.states import OUT, State, listed
 from workers.backend_transitions import let_canary_go
+from workers.delivery import retry_policy
 from workers.delivery.order_log import tell_rows
 from workers.dispatch.publishing import Publishing
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.dispatch.token_bucket import Bucket
+from workers.erp.outcomes import LEASE_EXPIRED
 from workers.replay.controller import PaceLimits, steer
 
 log = logging.getLogger("relais.dispatcher")
@@ -32,44 +35,35 @@ ORPHAN_GRACE: Final = 10.0  # further seconds for an unclaimed dispatch while me
 # The statements below know their path through the partial indexes; a planner without statistics would not.
 PLANNER: Final = ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "sort")
 
-RESCUE = text("""
+RESCUE = text(f"""
 WITH lost AS (
-  SELECT order_id, state, lease, attempts FROM deliveries
-  WHERE backend = :backend AND state IN ('dispatched', 'delivering') AND lease_until < clock_timestamp()
-    AND (state = 'delivering' OR lease_until < clock_timestamp() - make_interval(secs => :grace))
+  SELECT order_id, state AS was, lease, {retry_policy.TRIED} AS tried, {retry_policy.DIES} AS dies FROM deliveries
+  WHERE backend = :backend AND state IN ({listed(OUT)}) AND lease_until < clock_timestamp()
+    AND ({retry_policy.TRIED} OR lease_until < clock_timestamp() - make_interval(secs => :grace))
   ORDER BY lease_until LIMIT 5000 FOR UPDATE SKIP LOCKED
-), tried AS (
+), noted AS (
   INSERT INTO attempts (order_id, lease, started_at, ended_at, outcome, detail, worker)
-  SELECT order_id, lease, clock_timestamp() - make_interval(secs => :lease), clock_timestamp(), 'lease_expired',
-    'the worker did not settle in time', '' FROM lost WHERE state = 'delivering' ON CONFLICT DO NOTHING
+  SELECT order_id, lease, clock_timestamp() - make_interval(secs => :lease), clock_timestamp(), '{LEASE_EXPIRED}',
+    '{retry_policy.SILENCE}', '' FROM lost WHERE tried ON CONFLICT DO NOTHING
 ), freed AS (
-  UPDATE deliveries d SET lease = NULL, lease_until = NULL, due_at = now(),
-    state = CASE WHEN lost.state = 'delivering' AND d.attempts >= :max_attempts THEN 'dead' ELSE 'accepted' END,
-    reason = CASE WHEN lost.state = 'delivering' AND d.attempts >= :max_attempts THEN 'exhausted' END,
-    settled_at = CASE WHEN lost.state = 'delivering' AND d.attempts >= :max_attempts THEN now() END,
-    error = CASE WHEN lost.state = 'delivering' THEN 'the worker did not settle in time' ELSE d.error END,
-    status = CASE WHEN lost.state <> 'delivering' THEN d.status END
-  FROM lost WHERE d.order_id = lost.order_id
+  UPDATE deliveries d SET {retry_policy.RESCUE} FROM lost WHERE d.order_id = lost.order_id
 )
-SELECT order_id, (SELECT request_id FROM orders WHERE id = order_id),
-  CASE WHEN state = 'delivering' AND attempts >= :max_attempts THEN 'dead' ELSE 'accepted' END, state AS was FROM lost
+SELECT order_id, (SELECT request_id FROM orders WHERE id = order_id), {retry_policy.RESCUED}, was FROM lost
 """)
 
-# What may be with the ERP is left to a worker, which asks first.
-EXPIRE = text("""
-UPDATE deliveries SET state = 'dead', reason = 'expired', settled_at = now(), status = NULL,
-  error = 'valid_until: this time passed before it was forwarded'
+EXPIRE = text(f"""
+UPDATE deliveries SET {retry_policy.EXPIRE}
 WHERE order_id IN (
-  SELECT order_id FROM deliveries
-  WHERE backend = :backend AND state = 'accepted' AND NOT unsure AND valid_until < clock_timestamp()
+  SELECT order_id FROM deliveries WHERE backend = :backend AND {retry_policy.TOO_LATE}
   LIMIT 1000 FOR UPDATE SKIP LOCKED)
 RETURNING order_id, (SELECT request_id FROM orders WHERE id = order_id), state
 """)
 
-POLL = text("""
+POLL = text(f"""
 UPDATE deliveries SET due_at = clock_timestamp() + make_interval(secs => :lease)
 WHERE order_id IN (
-  SELECT order_id FROM deliveries WHERE state = 'submitted' AND backend = :backend AND due_at <= clock_timestamp()
+  SELECT order_id FROM deliveries
+  WHERE state = '{State.SUBMITTED}' AND backend = :backend AND due_at <= clock_timestamp()
   ORDER BY backend, due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 RETURNING order_id
 """)
