@@ -61,4 +61,5 @@ def listed(states: Iterable[StrEnum]) -> str:
 
 BACKLOG = (State.ACCEPTED, State.DISPATCHED, State.DELIVERING, State.SUBMITTED)
 OUT = (State.DISPATCHED, State.DELIVERING)  # with the workers, under a lease
+UNFIT = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # dead without an attempt
 FINAL = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)

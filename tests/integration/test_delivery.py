@@ -22,8 +22,8 @@ from orders.rules.catalogue import Product
 from workers.backend_transitions import HALF_OPEN, REGISTER
 from workers.delivery.claim import claim
 from workers.delivery.deliver import WorkerResources, deliver
-from workers.delivery.poll import poll
 from workers.delivery.judgement import Result
+from workers.delivery.poll import poll
 from workers.delivery.settle import settle
 from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED

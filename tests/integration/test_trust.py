@@ -23,8 +23,8 @@ from tests.integration.test_erp_failures import tls
 from tests.waiting import auntil
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import WorkerResources, deliver
-from workers.delivery.poll import poll
 from workers.delivery.judgement import Result
+from workers.delivery.poll import poll
 from workers.delivery.settle import settle
 from workers.erp.http import HttpErp
 from workers.erp.port import ErpReceipt, ErpReceiptLine, Evidence, Kind, Outcome

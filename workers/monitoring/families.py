@@ -15,13 +15,14 @@ from prometheus_client.metrics_core import Metric
 from orders.queries.orders import PRIORITIES
 from orders.schema.tally_triggers import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
 from orders.states import BACKLOG, Reason, State
+from workers.erp.outcomes import LEASE_EXPIRED
 from workers.erp.port import Evidence, Kind
 from workers.monitoring.catalogue import HistogramBin, Labels, family, histogram
 from workers.monitoring.snapshot import Snapshot, TallyRow
 
 CIRCUITS: Final = ("closed", "open", "half_open")
 SHOWN: Final = (*BACKLOG, State.DEAD)
-RETRIED: Final = (Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS, Kind.ABSENT, "lease_expired")
+RETRIED: Final = (Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS, Kind.ABSENT, LEASE_EXPIRED)
 PROOFS: Final = tuple(kind for kind in Evidence if kind.conclusive)
 
 

@@ -30,8 +30,8 @@ SELECT name, backend, label, bound, CAST(sum(n) AS bigint) AS n, CAST(sum(total)
 FROM tallies GROUP BY name, backend, label, bound ORDER BY name, backend, label, bound
 """)
 
-DEAD: Final = text("""
-SELECT backend, reason, count(*) AS orders FROM deliveries WHERE state = 'dead'
+DEAD: Final = text(f"""
+SELECT backend, reason, count(*) AS orders FROM deliveries WHERE state = '{State.DEAD}'
 GROUP BY backend, reason ORDER BY backend, reason
 """)
 

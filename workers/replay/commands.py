@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
+from orders.states import OUT, State, listed
 from workers.backend_transitions import limit_rate, narrow, probe_now, register
 from workers.operations import operator, record
 from workers.replay.choice import CHOSEN, Choice, narrowed
@@ -32,9 +33,9 @@ ON CONFLICT (backend) WHERE ended_at IS NULL DO NOTHING RETURNING id
 """)
 
 # Orders of an earlier replay, cancelled since, that are not chosen again are live ones like any other.
-CLEAR = text("""
-UPDATE deliveries SET turn = 0 WHERE backend = :backend AND (state = 'accepted' AND turn > 0
-  OR state IN ('dispatched', 'delivering') AND turn > 0 OR state = 'submitted' AND turn > 0)
+CLEAR = text(f"""
+UPDATE deliveries SET turn = 0 WHERE backend = :backend AND (state = '{State.ACCEPTED}' AND turn > 0
+  OR state IN ({listed(OUT)}) AND turn > 0 OR state = '{State.SUBMITTED}' AND turn > 0)
 """)
 
 CHOOSE = text(f"""
@@ -43,7 +44,7 @@ WITH chosen AS (
     row_number() OVER (PARTITION BY o.pharmacy, d.priority, d.cut_off ORDER BY d.order_id) AS turn {CHOSEN}
 )
 UPDATE deliveries d SET turn = chosen.turn, due_at = now(), attempts = 0, failed_at = NULL
-FROM chosen WHERE d.order_id = chosen.order_id AND d.state = 'accepted' RETURNING d.order_id
+FROM chosen WHERE d.order_id = chosen.order_id AND d.state = '{State.ACCEPTED}' RETURNING d.order_id
 """)
 
 COUNTED = text("UPDATE replays SET orders = :orders, stage_since = clock_timestamp() WHERE id = :id")

@@ -38,7 +38,7 @@ SAMPLED = text(f"""
 SELECT o.id, o.pharmacy, o.reference, d.backend, d.accepted_at {MOVABLE} ORDER BY o.id LIMIT {SAMPLE}
 """)
 
-LEFT = text(f"SELECT count(*) {CHOSEN} AND d.backend <> :to AND (d.unsure OR d.state <> 'accepted')")
+LEFT = text(f"SELECT count(*) {CHOSEN} AND d.backend <> :to AND (d.unsure OR d.state <> '{State.ACCEPTED}')")
 
 # What was once diverted although it was unknown may be with a backend that it comes back to: that one is asked first.
 DIVERT = text(f"""

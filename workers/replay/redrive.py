@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.journal import transactional
 from orders.journal.connection import WAKE
-from orders.states import BACKLOG
+from orders.states import BACKLOG, Reason, State
 from workers.backend_transitions import probe_now
 from workers.operations import record
 from workers.replay.choice import CHOSEN, Choice, narrowed
@@ -32,13 +32,13 @@ SOME: Final = "ORDER BY d.cause, d.settled_at, d.order_id LIMIT :most FOR UPDATE
 
 _AGAIN = f"""
 WITH chosen AS (SELECT d.order_id {CHOSEN} {{which}})
-UPDATE deliveries d SET state = 'accepted', due_at = now(), attempts = 0, failed_at = NULL, reason = NULL,
-  settled_at = NULL, turn = 0, aged_from = CASE WHEN d.reason = 'stale' THEN now() ELSE d.aged_from END
+UPDATE deliveries d SET state = '{State.ACCEPTED}', due_at = now(), attempts = 0, failed_at = NULL, reason = NULL,
+  settled_at = NULL, turn = 0, aged_from = CASE WHEN d.reason = '{Reason.STALE}' THEN now() ELSE d.aged_from END
 FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 """
 _DISCARD = f"""
 WITH chosen AS (SELECT d.order_id {CHOSEN} {{which}})
-UPDATE deliveries d SET state = 'discarded', settled_at = now()
+UPDATE deliveries d SET state = '{State.DISCARDED}', settled_at = now()
 FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 """
 AGAIN, DISCARD = (text(each.format(which=ALL)) for each in (_AGAIN, _DISCARD))

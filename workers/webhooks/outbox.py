@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from orders.journal import transactional
 from orders.schema.tables.clients import webhooks
+from orders.states import State
 from orders.webhooks.endpoints import HOLDING, NOTICES_DUE
 from orders.webhooks.payload import payload
 from workers.webhooks.retry_policy import Answer, NoticeDisposition, WebhookHealth, backoff, decide, judge
@@ -51,7 +52,7 @@ FROM due WHERE notices.id = due.id RETURNING notices.id
 """)
 
 # An order that has moved on since the event has other attempts than it had then.
-CLAIM = text("""
+CLAIM = text(f"""
 WITH mine AS (
   SELECT n.id FROM notices n JOIN webhooks w ON w.client = n.client
   WHERE n.id = ANY(CAST(:ids AS uuid[])) AND n.lease = :dispatched AND n.told_at IS NULL AND w.disabled_at IS NULL
@@ -68,7 +69,7 @@ JOIN orders o ON o.id = held.order_id JOIN deliveries d ON d.order_id = o.id
 LEFT JOIN LATERAL (
   SELECT reference, CAST(lines AS text) AS lines FROM receipts
   WHERE order_id = o.id ORDER BY received_at DESC LIMIT 1
-) r ON e.state = 'delivered'
+) r ON e.state = '{State.DELIVERED}'
 ORDER BY held.client, held.event_id
 """)
 

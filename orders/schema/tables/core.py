@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orders.states import State, listed
+from orders.states import OUT, State, listed
 
 metadata = MetaData(
     naming_convention={
@@ -121,7 +121,7 @@ deliveries = Table(
         "priority",
         "cut_off",
         "order_id",
-        postgresql_where=text("state = 'accepted' AND turn = 0"),
+        postgresql_where=text(f"state = '{State.ACCEPTED}' AND turn = 0"),
     ),
     Index(
         "ix_deliveries_replayed",
@@ -130,23 +130,23 @@ deliveries = Table(
         "cut_off",
         "turn",
         "order_id",
-        postgresql_where=text("state = 'accepted' AND turn > 0"),
+        postgresql_where=text(f"state = '{State.ACCEPTED}' AND turn > 0"),
     ),
     Index(
         "ix_deliveries_out",
         "backend",
         "lease_until",
-        postgresql_where=text("state IN ('dispatched', 'delivering')"),
+        postgresql_where=text(f"state IN ({listed(OUT)})"),
     ),
     Index(
         "ix_deliveries_expiring",
         "backend",
         "valid_until",
-        postgresql_where=text("state = 'accepted' AND valid_until IS NOT NULL AND NOT unsure"),
+        postgresql_where=text(f"state = '{State.ACCEPTED}' AND valid_until IS NOT NULL AND NOT unsure"),
     ),
-    Index("ix_deliveries_submitted", "backend", "due_at", postgresql_where=text("state = 'submitted'")),
-    Index("ix_deliveries_dead", "reason", "order_id", postgresql_where=text("state = 'dead'")),
-    Index("ix_deliveries_cause", "cause", "settled_at", "order_id", postgresql_where=text("state = 'dead'")),
+    Index("ix_deliveries_submitted", "backend", "due_at", postgresql_where=text(f"state = '{State.SUBMITTED}'")),
+    Index("ix_deliveries_dead", "reason", "order_id", postgresql_where=text(f"state = '{State.DEAD}'")),
+    Index("ix_deliveries_cause", "cause", "settled_at", "order_id", postgresql_where=text(f"state = '{State.DEAD}'")),
     comment="one narrow row per order; the only hot table",
     postgresql_with={
         "fillfactor": "70",
