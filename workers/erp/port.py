@@ -1,7 +1,7 @@
 """The ERP port: a small protocol over batches, and an outcome per order.
 
 A connector never raises for what an ERP does: every foreign failure is translated, at this border, into an
-`Outcome` whose kind decides the order's fate (`workers.delivery.retry_policy`). Order ids are the idempotency keys.
+`Outcome` whose kind decides what becomes of it (`workers.delivery.retry_policy`). Order ids are the idempotency keys.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Barrier(Protocol):
 
 
 class OpenBarrier:
-    """The gate of who needs none."""
+    """The barrier of who needs none."""
 
     async def open(self) -> bool:
         """It is."""

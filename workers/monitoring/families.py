@@ -80,7 +80,7 @@ def _backends(found: Snapshot, names: list[str]) -> Iterator[Metric]:
 
 def _counted(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     """What happened, ever."""
-    yield family("relais_orders_total", {(fate,): n for fate, n in found.fates.items()})
+    yield family("relais_orders_total", {(each,): n for each, n in found.dispositions.items()})
     receipts: dict[Labels, list[HistogramBin]] = {(name,): [] for name in names}
     receipts |= _bins(found.counted("receipt"), lambda tally: (tally.backend,))
     yield histogram("relais_receipt_seconds", RECEIPT_BOUNDS, receipts)

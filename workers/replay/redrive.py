@@ -44,7 +44,7 @@ FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 AGAIN, DISCARD = (text(each.format(which=ALL)) for each in (_AGAIN, _DISCARD))
 AGAIN_SOME, DISCARD_SOME = (text(each.format(which=SOME)) for each in (_AGAIN, _DISCARD))
 
-FATES = text("SELECT state, count(*) FROM deliveries WHERE order_id = ANY(CAST(:ids AS uuid[])) GROUP BY state")
+STATES = text("SELECT state, count(*) FROM deliveries WHERE order_id = ANY(CAST(:ids AS uuid[])) GROUP BY state")
 
 LISTED = 10_000  # ids written into an operation's detail at most; its count is always whole
 
@@ -85,12 +85,12 @@ async def _act(
     return ids
 
 
-async def fates(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, int]:
+async def states(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, int]:
     """How many of these orders are in each state; states without any are left out."""
     async with engine.connect() as connection:
-        return {row[0]: int(row[1]) for row in await connection.execute(FATES, {"ids": list(ids)})}
+        return {row[0]: int(row[1]) for row in await connection.execute(STATES, {"ids": list(ids)})}
 
 
 async def left(engine: AsyncEngine, ids: Sequence[UUID]) -> int:
     """How many of these orders are not yet final."""
-    return sum(count for state, count in (await fates(engine, ids)).items() if state in BACKLOG)
+    return sum(count for state, count in (await states(engine, ids)).items() if state in BACKLOG)

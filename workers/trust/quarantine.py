@@ -55,7 +55,7 @@ async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reas
         async with engine.connect() as connection:
             await backend_transitions.register(connection, backend)
     async with halted(engine, backend) as connection:
-        row = await _standing(connection, backend)
+        row = await _row(connection, backend)
         if row["quarantined"]:
             raise NotSo(f"{backend} is in quarantine already, by {row['quarantined_by']}: {row['held_why']}")
         await backend_transitions.quarantine(connection, backend, operator(), reason)
@@ -125,7 +125,7 @@ async def _snapshot(connection: AsyncConnection, backend: str, *, lock: bool = F
 
 async def judged(connection: AsyncConnection, backend: str, *, lock: bool = False) -> dict[str, Any]:
     """That snapshot but for the backlog. Raises NotFound, and NotSo when the backend is not in quarantine."""
-    row = await _standing(connection, backend, lock=lock)
+    row = await _row(connection, backend, lock=lock)
     if not row["quarantined"]:
         raise NotSo(f"{backend} is not in quarantine{told(await last(connection, backend, 'release'))}")
     values = {"backend": backend}
@@ -142,7 +142,7 @@ async def judged(connection: AsyncConnection, backend: str, *, lock: bool = Fals
     return {**seen, "digest": digest}
 
 
-async def _standing(connection: AsyncConnection, backend: str, *, lock: bool = False) -> RowMapping:
+async def _row(connection: AsyncConnection, backend: str, *, lock: bool = False) -> RowMapping:
     query = select(backends).where(backends.c.name == backend)
     row = (await connection.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
     if row is None:

@@ -27,7 +27,7 @@ from orders.webhooks.endpoints import HOLDING, NOTICES_DUE
 from orders.webhooks.payload import payload
 from workers.webhooks.retry_policy import Answer, NoticeDisposition, WebhookHealth, backoff, decide, judge
 
-log = logging.getLogger("relais.notices")
+log = logging.getLogger("relais.outbox")
 
 DISPATCHED: Final = UUID(int=0)  # the lease of a notice that a message names and nobody has claimed
 EACH: Final = 200  # most notices of one client on their way at once
@@ -73,7 +73,7 @@ LEFT JOIN LATERAL (
 ORDER BY held.client, held.event_id
 """)
 
-STANDING = text("""
+HEALTH = text("""
 SELECT failing_since, disabled_at, clock_timestamp() AS now FROM webhooks WHERE client = :client FOR UPDATE
 """)
 
@@ -159,25 +159,27 @@ async def settle(engine: AsyncEngine, errand: Errand, answers: Sequence[Answer |
     Raises what the journal raises; safe to call again.
     """
     async with transactional(engine).begin() as connection:
-        row = (await connection.execute(STANDING, {"client": errand.client})).one_or_none()
+        row = (await connection.execute(HEALTH, {"client": errand.client})).one_or_none()
         if row is None:
             return  # the webhook was removed; the leases run out
         health = judge(row.failing_since, answers, row.now, settings)
-        fates = [
+        dispositions = [
             decide(answer, notice.attempts, row.failing_since, health, row.now, settings)
             for notice, answer in zip(errand.notices, answers, strict=True)
         ]
-        settled = await _write_fates(connection, errand, fates)
+        settled = await _write_dispositions(connection, errand, dispositions)
         if settled and row.disabled_at is None:  # else it stands as whoever disabled it left it
-            told = any(fate.told for fate in fates)
+            told = any(each.told for each in dispositions)
             await _write_health(connection, errand.client, row.failing_since, health, told, settings)
         await connection.execute(NOTICES_DUE)
-    if settled < len(fates):
-        log.warning("fenced", extra={"notices": len(fates) - settled, "lease": errand.lease})
+    if settled < len(dispositions):
+        log.warning("fenced", extra={"notices": len(dispositions) - settled, "lease": errand.lease})
 
 
-async def _write_fates(connection: AsyncConnection, errand: Errand, fates: Sequence[NoticeDisposition]) -> int:
-    columns = {name: [getattr(fate, name) for fate in fates] for name in NoticeDisposition.__slots__}
+async def _write_dispositions(
+    connection: AsyncConnection, errand: Errand, dispositions: Sequence[NoticeDisposition]
+) -> int:
+    columns = {name: [getattr(each, name) for each in dispositions] for name in NoticeDisposition.__slots__}
     ids = [notice.id for notice in errand.notices]
     done = await connection.execute(SETTLE, {"id": ids, "lease": errand.lease, "held": HOLDING, **columns})
     return len(done.all())
