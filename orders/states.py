@@ -60,6 +60,13 @@ def listed(states: Iterable[StrEnum]) -> str:
 
 
 BACKLOG = (State.ACCEPTED, State.DISPATCHED, State.DELIVERING, State.SUBMITTED)
-OUT = (State.DISPATCHED, State.DELIVERING)  # with the workers, under a lease
-UNFIT = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # dead without an attempt
 FINAL = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)
+UNFIT = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # dead without an attempt
+
+# The backlog as SQL over `deliveries`: each part has a partial index of its own, so that what is final costs nothing.
+LIVE = f"state = '{State.ACCEPTED}' AND turn = 0"
+REPLAYED = f"state = '{State.ACCEPTED}' AND turn > 0"
+OUT = f"state IN ({listed((State.DISPATCHED, State.DELIVERING))})"  # with the workers, under a lease
+POLLED = f"state = '{State.SUBMITTED}'"
+PARTS = (LIVE, REPLAYED, OUT, POLLED)
+PARTS_OF_REPLAY = (REPLAYED, f"{OUT} AND turn > 0", f"{POLLED} AND turn > 0")

@@ -14,7 +14,7 @@ from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.schema.tables.core import backends
-from orders.states import State
+from orders.states import LIVE, REPLAYED
 
 FIRST_WINDOW: Final = 50  # orders
 
@@ -37,12 +37,11 @@ UPDATE backends SET quarantined = false, quarantined_at = NULL, quarantined_by =
 WHERE name = :backend
 """)
 
-DUE: Final = f"d.state = '{State.ACCEPTED}' AND d.backend = :backend AND d.due_at <= now()"
 HALF_OPEN = text(f"""
 UPDATE backends SET circuit = 'half_open', changed_at = clock_timestamp()
 WHERE name = :backend AND circuit = 'open' AND probe_at <= clock_timestamp() AND NOT paused AND NOT quarantined
-  AND (EXISTS (SELECT FROM deliveries d WHERE {DUE} AND d.turn = 0)
-    OR EXISTS (SELECT FROM deliveries d WHERE {DUE} AND d.turn > 0
+  AND (EXISTS (SELECT FROM deliveries WHERE {LIVE} AND backend = :backend AND due_at <= now())
+    OR EXISTS (SELECT FROM deliveries WHERE {REPLAYED} AND backend = :backend AND due_at <= now()
       AND NOT EXISTS (SELECT FROM replays WHERE backend = :backend AND state IN ('holding', 'paused'))))
 """)
 

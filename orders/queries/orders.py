@@ -18,7 +18,7 @@ from orders.errors import Conflict, NotFound
 from orders.journal import Source, reading_from
 from orders.schema.tables.core import attempts, backends, deliveries, orders, receipts
 from orders.schema.tables.trust import evidence
-from orders.states import FINAL, OUT, State, listed
+from orders.states import FINAL, PARTS, State, listed
 
 Row = dict[str, Any]
 
@@ -62,13 +62,7 @@ ASIDES = text("""
 SELECT at, kind, told, order_id, why, length(raw) AS size FROM asides ORDER BY number DESC LIMIT :limit
 """)
 
-# Each part by a partial index of its own: what is final, however much it is, costs nothing.
-WAITING = f"""(
-  SELECT * FROM deliveries WHERE state = '{State.ACCEPTED}' AND turn = 0
-  UNION ALL SELECT * FROM deliveries WHERE state = '{State.ACCEPTED}' AND turn > 0
-  UNION ALL SELECT * FROM deliveries WHERE state IN ({listed(OUT)})
-  UNION ALL SELECT * FROM deliveries WHERE state = '{State.SUBMITTED}'
-) waiting"""
+WAITING = f"({' UNION ALL '.join(f'SELECT * FROM deliveries WHERE {part}' for part in PARTS)}) waiting"
 
 # What is final is counted by the tallies.
 COUNTS = text(f"""

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from orders.states import State
+from orders.states import POLLED
 from workers.delivery.deliver import WorkerResources
 from workers.delivery.judgement import Result
 from workers.delivery.retry_policy import forgotten, pending
@@ -24,8 +24,8 @@ DECIDED = frozenset({*DELIVERED, Kind.REFUSED})
 
 TAKE = text(f"""
 UPDATE deliveries d SET lease = :lease FROM orders o
-WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND o.id = d.order_id AND state = '{State.SUBMITTED}'
-  AND backend = :backend  AND EXISTS (SELECT FROM backends WHERE name = :backend AND NOT quarantined)
+WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND o.id = d.order_id AND {POLLED} AND backend = :backend
+  AND EXISTS (SELECT FROM backends WHERE name = :backend AND NOT quarantined)
 RETURNING d.order_id, d.attempts, clock_timestamp() AS at, o.body, o.digest, o.request_id
 """)
 

@@ -83,11 +83,7 @@ async def write_attempts(
 
 
 async def write_receipts(
-    connection: AsyncConnection,
-    lease: UUID,
-    outcomes: Mapping[UUID, Outcome],
-    settled: Collection[UUID],
-    backend: str,
+    connection: AsyncConnection, lease: UUID, outcomes: Mapping[UUID, Outcome], settled: Collection[UUID], backend: str
 ) -> dict[UUID, ErpReceipt]:
     """The receipts of the orders that were settled, which are returned."""
     held = {i: o.receipt for i, o in outcomes.items() if o.receipt is not None and i in settled}

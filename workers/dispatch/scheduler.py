@@ -17,7 +17,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
-from orders.states import OUT, State, listed
+from orders.states import OUT, POLLED
 from workers.backend_transitions import let_canary_go
 from workers.delivery import retry_policy
 from workers.delivery.order_log import tell_rows
@@ -38,7 +38,7 @@ PLANNER: Final = ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "sort")
 RESCUE = text(f"""
 WITH lost AS (
   SELECT order_id, state AS was, lease, {retry_policy.TRIED} AS tried, {retry_policy.DIES} AS dies FROM deliveries
-  WHERE backend = :backend AND state IN ({listed(OUT)}) AND lease_until < clock_timestamp()
+  WHERE backend = :backend AND {OUT} AND lease_until < clock_timestamp()
     AND ({retry_policy.TRIED} OR lease_until < clock_timestamp() - make_interval(secs => :grace))
   ORDER BY lease_until LIMIT 5000 FOR UPDATE SKIP LOCKED
 ), noted AS (
@@ -62,8 +62,7 @@ RETURNING order_id, (SELECT request_id FROM orders WHERE id = order_id), state
 POLL = text(f"""
 UPDATE deliveries SET due_at = clock_timestamp() + make_interval(secs => :lease)
 WHERE order_id IN (
-  SELECT order_id FROM deliveries
-  WHERE state = '{State.SUBMITTED}' AND backend = :backend AND due_at <= clock_timestamp()
+  SELECT order_id FROM deliveries WHERE {POLLED} AND backend = :backend AND due_at <= clock_timestamp()
   ORDER BY backend, due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 RETURNING order_id
 """)

@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlalchemy import text
 
-from orders.states import OUT, State, listed
+from orders.states import LIVE, OUT, REPLAYED, State
 
 UNBOUNDED: Final = 1_000_000  # orders, more than any window
 
@@ -28,7 +28,7 @@ WITH backend AS (
   FROM backends b LEFT JOIN replays r ON r.backend = b.name AND r.ended_at IS NULL WHERE b.name = :backend
 ), held AS (
   SELECT count(*) AS orders, count(*) FILTER (WHERE turn = 0) AS live
-  FROM deliveries WHERE backend = :backend AND state IN ({listed(OUT)})
+  FROM deliveries WHERE backend = :backend AND {OUT}
 ), room AS (
   SELECT greatest(0, least(size - held.orders, :allowance)) AS orders,
     CASE WHEN replay IS NULL OR (state = 'running' AND stage = 0) THEN {UNBOUNDED}
@@ -39,12 +39,12 @@ WITH backend AS (
   FROM backend, held
 ), live AS (
   SELECT order_id, priority, cut_off, turn FROM deliveries
-  WHERE state = '{State.ACCEPTED}' AND turn = 0 AND backend = :backend AND due_at <= clock_timestamp()
+  WHERE {LIVE} AND backend = :backend AND due_at <= clock_timestamp()
   ORDER BY backend, priority, cut_off, order_id
   LIMIT (SELECT orders FROM room) FOR UPDATE SKIP LOCKED
 ), replayed AS (
   SELECT order_id, priority, cut_off, turn FROM deliveries
-  WHERE state = '{State.ACCEPTED}' AND turn > 0 AND backend = :backend AND due_at <= clock_timestamp()
+  WHERE {REPLAYED} AND backend = :backend AND due_at <= clock_timestamp()
   ORDER BY backend, priority, cut_off, turn, order_id
   LIMIT (SELECT least(orders, replayed) FROM room) FOR UPDATE SKIP LOCKED
 ), line AS (

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.queries.orders import first_id
-from orders.states import OUT, State, listed
+from orders.states import LIVE, OUT, POLLED, REPLAYED
 from workers.erp.outcomes import IS_DELIVERED
 from workers.forecast.arrivals import RECENT, Arrivals, Stretch, learn, steady, steps, stretch
 from workers.forecast.pace import BIN, PaceSample
@@ -50,8 +50,8 @@ JOIN attempts a ON a.order_id = r.order_id AND a.lease = r.lease AND a.{IS_DELIV
 BACKLOG = text(f"""
 WITH waiting AS MATERIALIZED (
   SELECT priority, cut_off, count(*) AS orders, max(due_at) AS due FROM (
-    SELECT * FROM deliveries WHERE backend = :backend AND state = '{State.ACCEPTED}' AND turn = 0
-    UNION ALL SELECT * FROM deliveries WHERE backend = :backend AND state = '{State.ACCEPTED}' AND turn > 0
+    SELECT * FROM deliveries WHERE backend = :backend AND {LIVE}
+    UNION ALL SELECT * FROM deliveries WHERE backend = :backend AND {REPLAYED}
   ) d GROUP BY priority, cut_off
 ), queue AS (
   SELECT priority, cut_off, orders, sum(orders) OVER (ORDER BY priority, cut_off) AS place FROM waiting
@@ -60,8 +60,8 @@ WITH waiting AS MATERIALIZED (
 )
 SELECT now() AS now, (SELECT coalesce(sum(orders), 0) FROM waiting) AS waiting, (SELECT max(due) FROM waiting) AS due,
   (SELECT coalesce(sum(orders), 0) FROM waiting WHERE cut_off <= now()) AS missed,
-  (SELECT count(*) FROM deliveries WHERE backend = :backend AND state IN ({listed(OUT)})) AS out,
-  (SELECT count(*) FROM deliveries WHERE backend = :backend AND state = '{State.SUBMITTED}') AS submitted,
+  (SELECT count(*) FROM deliveries WHERE backend = :backend AND {OUT}) AS out,
+  (SELECT count(*) FROM deliveries WHERE backend = :backend AND {POLLED}) AS submitted,
   (SELECT coalesce(json_agg(json_build_array(extract(epoch FROM cut_off), priority, orders, place)), '[]')
    FROM rounds) AS rounds
 """)

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
-from orders.states import OUT, State, listed
+from orders.states import PARTS_OF_REPLAY, State
 from workers.backend_transitions import limit_rate, narrow, probe_now, register
 from workers.operations import operator, record
 from workers.replay.choice import CHOSEN, Choice, narrowed
@@ -34,8 +34,7 @@ ON CONFLICT (backend) WHERE ended_at IS NULL DO NOTHING RETURNING id
 
 # Orders of an earlier replay, cancelled since, that are not chosen again are live ones like any other.
 CLEAR = text(f"""
-UPDATE deliveries SET turn = 0 WHERE backend = :backend AND (state = '{State.ACCEPTED}' AND turn > 0
-  OR state IN ({listed(OUT)}) AND turn > 0 OR state = '{State.SUBMITTED}' AND turn > 0)
+UPDATE deliveries SET turn = 0 WHERE backend = :backend AND ({" OR ".join(PARTS_OF_REPLAY)})
 """)
 
 CHOOSE = text(f"""

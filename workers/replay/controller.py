@@ -17,7 +17,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
-from orders.states import OUT, UNFIT, State, listed
+from orders.states import OUT, PARTS_OF_REPLAY, UNFIT, State, listed
 from workers.backend_transitions import narrow
 from workers.erp.outcomes import HAS_FAILED, IS_ANSWERED, IS_DELIVERED, LEASE_EXPIRED
 from workers.erp.port import Kind
@@ -28,12 +28,12 @@ log = logging.getLogger("relais.replay")
 STAGING, RAMPING = 0.05, 0.5  # seconds at least between two looks at a replay that runs
 TAIL = 60  # pages of `attempts`, some 3,000 rows: it is append-only, so the newest are its last pages
 
+ANY_LEFT = " OR ".join(
+    f"EXISTS (SELECT FROM deliveries WHERE backend = :backend AND {part})" for part in PARTS_OF_REPLAY
+)
 LOOK = text(f"""
 SELECT b.rate, b."window", b.latency, b.refusing, b.quarantined, r.id, r.state, r.stage, r.hold,
-  r.id IS NOT NULL AND (
-   EXISTS (SELECT FROM deliveries WHERE backend = :backend AND state = '{State.ACCEPTED}' AND turn > 0)
-   OR EXISTS (SELECT FROM deliveries WHERE backend = :backend AND state IN ({listed(OUT)}) AND turn > 0)
-   OR EXISTS (SELECT FROM deliveries WHERE backend = :backend AND state = '{State.SUBMITTED}' AND turn > 0)) AS any_left
+  r.id IS NOT NULL AND ({ANY_LEFT}) AS any_left
 FROM backends b LEFT JOIN replays r ON r.backend = b.name AND r.ended_at IS NULL WHERE b.name = :backend
 """)
 
@@ -68,7 +68,7 @@ WITH mine AS (
   SELECT a.* FROM mine JOIN attempts a ON a.order_id = mine.order_id
   WHERE a.outcome <> '{LEASE_EXPIRED}' AND a.ended_at >= mine.since
 )
-SELECT *, (SELECT count(*) FROM mine WHERE state NOT IN ({listed(OUT)}) AND (
+SELECT *, (SELECT count(*) FROM mine WHERE NOT {OUT} AND (
   state <> '{State.ACCEPTED}' OR EXISTS (SELECT FROM tried WHERE tried.order_id = mine.order_id))) AS settled
 FROM ({FIGURES}) f
 """)
