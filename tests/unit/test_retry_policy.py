@@ -7,7 +7,7 @@ import pytest
 from config.settings import Settings
 from orders.states import Reason, State
 from workers.delivery.circuit_breaker import pause
-from workers.delivery.retry_policy import FAILED, Disposition, backoff, decide
+from workers.delivery.retry_policy import FAILED, Disposition, backoff, counts, decide, forgotten, pending, unfit
 from workers.erp.outcomes import ANSWERED
 from workers.erp.port import Kind, Outcome
 
@@ -63,6 +63,23 @@ def test_an_order_that_failed_in_an_outage_leaves_the_next_canary_to_others() ->
 
 def test_retry_after_is_honoured() -> None:
     assert disposition(Kind.THROTTLED, retry_after=900.0).due_at >= NOW + timedelta(seconds=900)
+
+
+def test_a_failure_counts_when_the_order_failed_before_and_others_succeeded_since() -> None:
+    before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
+    assert counts(NOW, (None, after)) and counts(NOW, (after, None))
+    assert not counts(None, (after, after)), "a first failure may be the beginning of an outage"
+    assert not counts(NOW, (None, before)), "an outage"
+
+
+def test_what_is_unfit_was_not_tried() -> None:
+    dead = unfit(Reason.STALE, "too old", 3, NOW)
+    assert (dead.state, dead.reason, dead.attempts, dead.unsure) == (State.DEAD, Reason.STALE, 2, False)
+
+
+def test_what_the_erp_decides_later_is_asked_about_again_and_what_it_forgot_goes_again() -> None:
+    assert pending(Outcome(Kind.UNKNOWN), 2, NOW) == Disposition(State.SUBMITTED, NOW, 2)
+    assert (forgotten(2, NOW).state, forgotten(2, NOW).attempts) == (State.ACCEPTED, 2)
 
 
 def test_backoff_doubles_and_is_bounded() -> None:

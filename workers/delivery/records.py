@@ -17,6 +17,11 @@ from orders.states import FINAL, listed
 from workers.delivery.retry_policy import Disposition
 from workers.erp.port import LINES, ErpReceipt, Outcome
 
+HELD = text("""
+SELECT order_id FROM deliveries WHERE order_id = ANY(CAST(:id AS uuid[])) AND lease = :lease
+ORDER BY order_id FOR UPDATE
+""")
+
 DISPOSITIONS = text(f"""
 UPDATE deliveries d
 SET state = u.state, due_at = u.due_at, attempts = u.attempts, unsure = u.unsure, reason = u.reason, error = u.error,
@@ -46,6 +51,11 @@ FROM unnest(CAST(:id AS uuid[]), CAST(:reference AS text[]), CAST(:digest AS byt
   CAST(:signature AS text[]), CAST(:key_id AS text[])) AS u (id, reference, digest, lines, signature, key_id)
 ON CONFLICT DO NOTHING
 """)
+
+
+async def hold(connection: AsyncConnection, lease: UUID, ids: Collection[UUID]) -> set[UUID]:
+    """Lock the deliveries that the lease still holds, as `write_dispositions` would; their ids."""
+    return {row[0] for row in await connection.execute(HELD, {"id": list(ids), "lease": lease})}
 
 
 async def write_dispositions(

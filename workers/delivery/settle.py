@@ -27,7 +27,7 @@ from workers.delivery.baseline import Baseline, learn
 from workers.delivery.circuit_breaker import advance
 from workers.delivery.judgement import Judgement, Result, judge
 from workers.delivery.order_log import tell_settled
-from workers.delivery.records import write_attempts, write_dispositions, write_receipts
+from workers.delivery.records import hold, write_attempts, write_dispositions, write_receipts
 from workers.erp.port import ErpReceipt, Evidence
 from workers.trust.barrier import halted
 
@@ -61,9 +61,10 @@ async def _settle(engine: AsyncEngine, result: Result, settings: Settings, worke
 
 async def _settle_halted(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> None:
     async with halted(engine, settings.backend) as connection:
+        held = await hold(connection, result.lease, result.before)  # before the backend's row, as everybody does
         now = await _look(connection, settings, lock=True)
         judged = judge(result, now, settings)
-        receipts = {i: outcome.receipt for i, outcome in judged.outcomes.items() if outcome.receipt is not None}
+        receipts = {i: o.receipt for i, o in judged.outcomes.items() if i in held and o.receipt is not None}
         if reused := await evidence.reused(connection, settings, receipts):
             judged = judge(replace(result, outcomes=evidence.doubted(result.outcomes, reused)), now, settings)
         settled, _ = await _write(connection, judged, settings, worker)

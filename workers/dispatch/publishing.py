@@ -17,24 +17,18 @@ class Publishing(Protocol):
 
     def deliver(self, rows: Sequence[Row[Any]], most: int | None = None) -> bool:
         """Publish dispatches of these rows of `take_due`, at most `most` orders in a message."""
-        ...
 
     def poll(self, ids: Sequence[UUID]) -> bool:
         """Publish polls of submitted orders."""
-        ...
 
     def tell(self, ids: Sequence[UUID]) -> bool:
         """Publish notices."""
-        ...
 
     def depth(self) -> int | None:
         """Messages about the backend's orders that wait."""
-        ...
 
     def untold(self) -> int | None:
         """Messages about notices that wait."""
-        ...
 
     def spilled(self) -> bool:
         """Whether orders wait in the spill, or nobody can tell."""
-        ...

@@ -15,7 +15,6 @@ from workers.erp.outcomes import HAS_FAILED, IS_DELIVERED
 RECENT: Final = timedelta(minutes=1)
 TAIL: Final = 4000  # pages of `attempts`, some 200,000 rows; it is append-only, so the newest rows are its last pages
 
-
 ACCEPTED: Final = text("SELECT count(*) FROM orders WHERE id >= :since")
 
 PAGES: Final = text("SELECT pg_relation_size('attempts') / current_setting('block_size')::bigint, now()")
