@@ -78,7 +78,7 @@ def celery_config(redis_url: str, backends: Iterable[str], *, concurrency: int, 
         "task_create_missing_queues": False,
         "task_serializer": "json",
         "accept_content": ["json"],  # never pickle: a queue that somebody writes to must not run code
-        "task_ignore_result": True,  # no result backend: fates live in the journal, and it leaks keys
+        "task_ignore_result": True,  # no result backend: what becomes of an order is in the journal, and it leaks keys
         "task_acks_late": False,  # the lease is the acknowledgement
         "task_publish_retry": False,  # a failed publish is rescued by the dispatcher
         "task_time_limit": time_limit,

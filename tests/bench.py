@@ -19,11 +19,11 @@ from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
 from orders.queries import orders as order_queries
+from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import WorkerResources
 from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Capabilities, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
-from workers.operations import REGISTER
 
 MEDICINE = "3400937318044"
 RECEIPT = ErpReceipt("", None, (ErpReceiptLine(1, MEDICINE, 1),))

@@ -54,10 +54,10 @@ def key_id(public: Ed25519PublicKey) -> str:
 
 @asynccontextmanager
 async def connector(
-    url: str, keys: Keys | None = None, gate: Barrier | None = None, **more: Any
+    url: str, keys: Keys | None = None, barrier: Barrier | None = None, **more: Any
 ) -> AsyncIterator[HttpErp]:
     """A connector to the ERP at `url`."""
-    erp = HttpErp(settings_for(url, **more), keys, gate)
+    erp = HttpErp(settings_for(url, **more), keys, barrier)
     try:
         yield erp
     finally:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, insert, select, text, update
+from sqlalchemy import Row, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
@@ -25,9 +25,7 @@ from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.schema.tables.core import backends, operations
-
-FIRST_WINDOW = 50  # orders
-REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
+from workers.backend_transitions import register, set_paused
 
 LAST = text("""
 SELECT operator, at, reason FROM operations WHERE detail ->> 'backend' = :backend AND act = :act
@@ -77,11 +75,6 @@ async def record(connection: AsyncConnection, act: str, reason: str | None, deta
         noted.append(written)
 
 
-async def register(connection: AsyncConnection, backend: str) -> None:
-    """Make a backend's row, with a closed circuit and a small window, unless it has one."""
-    await connection.execute(REGISTER, {"backend": backend, "window": FIRST_WINDOW})
-
-
 async def pause(engine: AsyncEngine, settings: Settings, backend: str, reason: str, *, first: bool = False) -> None:
     """Stop forwarding to a backend, also before any worker has run; intake goes on.
 
@@ -100,15 +93,11 @@ async def resume(
 async def _set_paused(
     engine: AsyncEngine, settings: Settings, backend: str, paused: bool, reason: str | None, first: bool
 ) -> None:
-    change = update(backends).where(backends.c.name == backend)
-    if first:
-        change = change.where(backends.c.paused != paused)
     async with transactional(engine).begin() as connection:
         if backend in load_backends(settings):
             await register(connection, backend)
-        why = case((backends.c.quarantined, backends.c.held_why), else_=reason if paused else None)
-        changed = await connection.execute(change.values(paused=paused, held_why=why))
-        if changed.rowcount == 0:
+        why = reason if paused else None
+        if not await set_paused(connection, backend, paused=paused, why=why, first=first):
             await _tell_who(connection, backend, paused)
         await record(connection, "pause" if paused else "resume", reason, {"backend": backend})
         await connection.execute(WAKE)

@@ -22,6 +22,7 @@ from orders.errors import Busy
 from orders.journal import unreachable
 from orders.journal.hosts import reach
 from orders.schema.triggers import EVENT_CHANNEL
+from orders.states import State
 
 log = logging.getLogger("relais.events")
 
@@ -39,14 +40,14 @@ SELECT w.number, w.order_id, e.id, e.state, e.reason, e.error, e.at, r.reference
 FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS w (order_id, seen, number)
 CROSS JOIN LATERAL (
   SELECT * FROM (
-    SELECT 0::bigint AS id, 'accepted' AS state, NULL AS reason, NULL AS error, o.received_at AS at
+    SELECT 0::bigint AS id, '{State.ACCEPTED}' AS state, NULL AS reason, NULL AS error, o.received_at AS at
     FROM orders o WHERE o.id = w.order_id AND w.seen < 0
     UNION ALL
     SELECT v.id, v.state, v.reason, v.error, v.at FROM events v WHERE v.order_id = w.order_id AND v.id > w.seen
   ) u ORDER BY u.id + 0 LIMIT {AT_ONCE}
 ) e
 LEFT JOIN LATERAL (
-  SELECT reference, lines FROM receipts WHERE order_id = w.order_id AND e.state = 'delivered'
+  SELECT reference, lines FROM receipts WHERE order_id = w.order_id AND e.state = '{State.DELIVERED}'
   ORDER BY received_at DESC LIMIT 1
 ) r ON true
 ORDER BY w.number, e.id

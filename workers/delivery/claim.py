@@ -15,17 +15,18 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
+from orders.states import State
 
-CLAIM = text("""
+CLAIM = text(f"""
 WITH mine AS (
   SELECT d.order_id, d.unsure, d.lease_until
   FROM deliveries d JOIN backends b ON b.name = d.backend
-  WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND d.state = 'dispatched' AND d.backend = :backend
+  WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND d.state = '{State.DISPATCHED}' AND d.backend = :backend
     AND b.circuit <> 'open' AND NOT b.paused AND NOT b.quarantined
   FOR UPDATE OF d SKIP LOCKED
 )
 UPDATE deliveries d
-SET state = 'delivering', lease = :lease, attempts = d.attempts + 1, unsure = true,
+SET state = '{State.DELIVERING}', lease = :lease, attempts = d.attempts + 1, unsure = true,
   lease_until = clock_timestamp() + make_interval(secs => :seconds)
 FROM mine JOIN orders o ON o.id = mine.order_id
 WHERE d.order_id = mine.order_id

@@ -17,6 +17,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.queries.orders import first_id
+from orders.states import LIVE, OUT, POLLED, REPLAYED
+from workers.erp.outcomes import IS_DELIVERED
 from workers.forecast.arrivals import RECENT, Arrivals, Stretch, learn, steady, steps, stretch
 from workers.forecast.pace import BIN, PaceSample
 from workers.forecast.simulation import Round
@@ -38,18 +40,18 @@ SELECT bin, count(*) AS orders, count(*) FILTER (WHERE waited > :patience) AS wa
 GROUP BY bin ORDER BY bin DESC LIMIT :bins
 """)
 
-LATENCY = text("""
+LATENCY = text(f"""
 SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM a.ended_at - a.started_at)) FROM (
   SELECT order_id, lease FROM receipts WHERE backend = :backend
   ORDER BY received_at DESC, order_id DESC LIMIT 200) r
-JOIN attempts a ON a.order_id = r.order_id AND a.lease = r.lease AND a.outcome IN ('accepted', 'duplicate')
+JOIN attempts a ON a.order_id = r.order_id AND a.lease = r.lease AND a.{IS_DELIVERED}
 """)
 
-BACKLOG = text("""
+BACKLOG = text(f"""
 WITH waiting AS MATERIALIZED (
   SELECT priority, cut_off, count(*) AS orders, max(due_at) AS due FROM (
-    SELECT * FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn = 0
-    UNION ALL SELECT * FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn > 0
+    SELECT * FROM deliveries WHERE backend = :backend AND {LIVE}
+    UNION ALL SELECT * FROM deliveries WHERE backend = :backend AND {REPLAYED}
   ) d GROUP BY priority, cut_off
 ), queue AS (
   SELECT priority, cut_off, orders, sum(orders) OVER (ORDER BY priority, cut_off) AS place FROM waiting
@@ -58,8 +60,8 @@ WITH waiting AS MATERIALIZED (
 )
 SELECT now() AS now, (SELECT coalesce(sum(orders), 0) FROM waiting) AS waiting, (SELECT max(due) FROM waiting) AS due,
   (SELECT coalesce(sum(orders), 0) FROM waiting WHERE cut_off <= now()) AS missed,
-  (SELECT count(*) FROM deliveries WHERE backend = :backend AND state IN ('dispatched', 'delivering')) AS out,
-  (SELECT count(*) FROM deliveries WHERE backend = :backend AND state = 'submitted') AS submitted,
+  (SELECT count(*) FROM deliveries WHERE backend = :backend AND {OUT}) AS out,
+  (SELECT count(*) FROM deliveries WHERE backend = :backend AND {POLLED}) AS submitted,
   (SELECT coalesce(json_agg(json_build_array(extract(epoch FROM cut_off), priority, orders, place)), '[]')
    FROM rounds) AS rounds
 """)

@@ -71,7 +71,7 @@ def told(found: Snapshot, ours: Collection[str]) -> dict[str, Any]:
         "oldest": found.oldest,
         "waiting": found.backlog,
         "oldest_by_priority": found.oldest_by_priority,
-        "fates": found.fates,
+        "fates": found.dispositions,
         "flow": found.recent,
         "leader": found.leading,
         "asides": found.asides,

@@ -10,18 +10,18 @@ from sqlalchemy import text
 
 from orders.journal import Source, reading_from
 from orders.queries.orders import first_id
+from workers.erp.outcomes import HAS_FAILED, IS_DELIVERED
 
 RECENT: Final = timedelta(minutes=1)
 TAIL: Final = 4000  # pages of `attempts`, some 200,000 rows; it is append-only, so the newest rows are its last pages
-
 
 ACCEPTED: Final = text("SELECT count(*) FROM orders WHERE id >= :since")
 
 PAGES: Final = text("SELECT pg_relation_size('attempts') / current_setting('block_size')::bigint, now()")
 
-TRIED: Final = text("""
-SELECT count(*) FILTER (WHERE outcome IN ('accepted', 'duplicate')) AS delivered,
-  count(*) FILTER (WHERE outcome NOT IN ('accepted', 'duplicate', 'pending')) AS failed, min(ended_at) AS since
+TRIED: Final = text(f"""
+SELECT count(*) FILTER (WHERE {IS_DELIVERED}) AS delivered,
+  count(*) FILTER (WHERE {HAS_FAILED}) AS failed, min(ended_at) AS since
 FROM attempts WHERE ctid >= CAST(CAST(:page AS text) AS tid) AND ended_at > :since
 """)
 

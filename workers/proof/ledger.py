@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.states import BACKLOG, FINAL, listed
+from orders.states import BACKLOG, FINAL, State, listed
 
 Unit = Literal["hour", "day"]
 
@@ -28,7 +28,7 @@ RECEIPTED = (
 WRONG: Final = {
     "orders without a delivery": "d.order_id IS NULL",
     "deliveries without an order": "o.id IS NULL",
-    "delivered orders without a receipt": f"d.state = 'delivered' AND NOT {RECEIPTED}",
+    "delivered orders without a receipt": f"d.state = '{State.DELIVERED}' AND NOT {RECEIPTED}",
 }
 BOOKS: Final = "orders o FULL JOIN deliveries d ON d.order_id = o.id"
 AT: Final = "coalesce(o.received_at, d.accepted_at)"

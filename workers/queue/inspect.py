@@ -25,7 +25,7 @@ from config.settings.routes_file import load_backends
 from orders.errors import NotFound
 from workers.queue.names import DELIVER, POLL, TELL
 
-PATIENCE: Final = 2.0  # s for Redis
+REDIS_TIMEOUT: Final = 2.0  # s for Redis
 TASKS: Final = (DELIVER, POLL, TELL)
 MOST_SHOWN: Final = 4096  # bytes of a message
 
@@ -53,7 +53,7 @@ class QueueHead:
 @contextmanager
 def redis_of(settings: Settings) -> Iterator[Redis]:
     """Redis, as the workers reach it. Raises RedisAway, also for what is raised inside."""
-    options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "max_retries": 0}
+    options = {"socket_timeout": REDIS_TIMEOUT, "socket_connect_timeout": REDIS_TIMEOUT, "max_retries": 0}
     try:
         with connection(settings.need("redis_url"), **options) as asked:
             yield asked.default_channel.client

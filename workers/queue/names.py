@@ -5,7 +5,6 @@ from __future__ import annotations
 MOST_IDS = 200
 REQUESTS = "relais_requests"  # the header with the ids of requests
 
-
 DELIVER = "relais.deliver"
 POLL = "relais.poll"
 TELL = "relais.tell"

@@ -122,12 +122,7 @@ class Publisher:
                 for task, queue, arguments, reads, requests, traces in messages:
                     told = {name: value for name, value in ((REQUESTS, requests), (TRACES, traces)) if value} or None
                     self._app.tasks[task].apply_async(
-                        args=arguments,
-                        argsrepr=reads,
-                        headers=told,
-                        queue=queue,
-                        producer=producer,
-                        retry=False,
+                        args=arguments, argsrepr=reads, headers=told, queue=queue, producer=producer, retry=False
                     )
         except LOST as error:
             log.warning("the queue is out of reach", extra={"error": type(error).__name__})

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import RelaisError
 from orders.schema.tables.reconcile import Difference
+from orders.states import State
 from workers.erp.port import LINES, Erp, ErpReceipt, Kind, Outcome
 from workers.erp.receipts import believed
 from workers.reconcile.foreign import list_foreign
@@ -41,7 +42,7 @@ WITH near AS (
     sum(coalesce(octet_length(o.body), 0)) OVER (ORDER BY near.received_at, near.order_id) AS total
   FROM near LEFT JOIN orders o ON o.id = near.order_id
 )
-SELECT s.received_at, s.order_id, coalesce(d.state = 'delivered' AND d.backend = :backend, false) AS delivered,
+SELECT s.received_at, s.order_id, coalesce(d.state = '{State.DELIVERED}' AND d.backend = :backend, false) AS delivered,
   EXISTS (SELECT FROM receipts l WHERE l.order_id = s.order_id AND l.backend = :backend
     AND (l.received_at, l.lease) > (s.received_at, s.lease) AND l.received_at < :until) AS later,
   n.lease, n.reference, CAST(n.lines AS text) AS lines, o.body, o.digest

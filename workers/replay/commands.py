@@ -19,7 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
-from workers.operations import operator, record, register
+from orders.states import PARTS_OF_REPLAY, State
+from workers.backend_transitions import limit_rate, narrow, probe_now, register
+from workers.operations import operator, record
 from workers.replay.choice import CHOSEN, Choice, narrowed
 from workers.replay.gates import after, named
 
@@ -31,9 +33,8 @@ ON CONFLICT (backend) WHERE ended_at IS NULL DO NOTHING RETURNING id
 """)
 
 # Orders of an earlier replay, cancelled since, that are not chosen again are live ones like any other.
-CLEAR = text("""
-UPDATE deliveries SET turn = 0 WHERE backend = :backend AND (state = 'accepted' AND turn > 0
-  OR state IN ('dispatched', 'delivering') AND turn > 0 OR state = 'submitted' AND turn > 0)
+CLEAR = text(f"""
+UPDATE deliveries SET turn = 0 WHERE backend = :backend AND ({" OR ".join(PARTS_OF_REPLAY)})
 """)
 
 CHOOSE = text(f"""
@@ -42,17 +43,10 @@ WITH chosen AS (
     row_number() OVER (PARTITION BY o.pharmacy, d.priority, d.cut_off ORDER BY d.order_id) AS turn {CHOSEN}
 )
 UPDATE deliveries d SET turn = chosen.turn, due_at = now(), attempts = 0, failed_at = NULL
-FROM chosen WHERE d.order_id = chosen.order_id AND d.state = 'accepted' RETURNING d.order_id
+FROM chosen WHERE d.order_id = chosen.order_id AND d.state = '{State.ACCEPTED}' RETURNING d.order_id
 """)
 
 COUNTED = text("UPDATE replays SET orders = :orders, stage_since = clock_timestamp() WHERE id = :id")
-
-# An open circuit sends its canary at once; what the window had grown to before is to be earned again.
-BACKEND = text("""
-UPDATE backends SET "window" = least("window", :window), credit = 0,
-  probe_at = CASE WHEN circuit = 'open' AND NOT paused AND NOT quarantined THEN now() ELSE probe_at END
-WHERE name = :backend
-""")
 
 OPEN = text("SELECT * FROM replays WHERE backend = :backend AND ended_at IS NULL FOR UPDATE")
 
@@ -71,7 +65,6 @@ UPDATE replays SET state = 'running', stage = :stage, why = NULL,
 PAUSE = text("UPDATE replays SET state = 'paused', why = :why WHERE id = :id")
 HOLD = text("UPDATE replays SET hold = :hold WHERE id = :id")
 CANCEL = text("UPDATE replays SET state = 'cancelled', ended_at = clock_timestamp(), why = :why WHERE id = :id")
-RATE = text("UPDATE backends SET rate = CAST(:rate AS float8) WHERE name = :backend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +98,8 @@ async def start(engine: AsyncEngine, choice: Choice, *, hold: bool, reason: str 
             await transaction.rollback()
             return Started(None, [])
         await connection.execute(COUNTED, {"id": number, "orders": len(ids)})
-        await connection.execute(BACKEND, {"backend": choice.backend, "window": BEGINNING})
+        await narrow(connection, choice.backend, BEGINNING)
+        await probe_now(connection, choice.backend)
         detail = {"backend": choice.backend, "replay": number, "choice": narrowed(choice), "orders": len(ids)}
         await record(connection, "replay", reason, {**detail, "hold": hold})
         await connection.execute(WAKE)
@@ -180,7 +174,7 @@ async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: s
     """Let the backend get at most `rate` orders a second over all workers; None is no limit. Raises NotFound."""
     async with transactional(engine).begin() as connection:
         await _known(connection, backend)
-        await connection.execute(RATE, {"backend": backend, "rate": rate})
+        await limit_rate(connection, backend, rate)
         await record(connection, "rate", reason, {"backend": backend, "rate": rate})
         await connection.execute(WAKE)
 

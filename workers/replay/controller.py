@@ -17,6 +17,10 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from orders.states import OUT, PARTS_OF_REPLAY, UNFIT, State, listed
+from workers.backend_transitions import narrow
+from workers.erp.outcomes import HAS_FAILED, IS_ANSWERED, IS_DELIVERED, LEASE_EXPIRED
+from workers.erp.port import Kind
 from workers.replay.gates import PART, PARTS, RAMP, AttemptCounts, Gates, after, before, failing, named, passed
 
 log = logging.getLogger("relais.replay")
@@ -24,35 +28,35 @@ log = logging.getLogger("relais.replay")
 STAGING, RAMPING = 0.05, 0.5  # seconds at least between two looks at a replay that runs
 TAIL = 60  # pages of `attempts`, some 3,000 rows: it is append-only, so the newest are its last pages
 
-LOOK = text("""
+ANY_LEFT = " OR ".join(
+    f"EXISTS (SELECT FROM deliveries WHERE backend = :backend AND {part})" for part in PARTS_OF_REPLAY
+)
+LOOK = text(f"""
 SELECT b.rate, b."window", b.latency, b.refusing, b.quarantined, r.id, r.state, r.stage, r.hold,
-  r.id IS NOT NULL AND (
-   EXISTS (SELECT FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn > 0)
-   OR EXISTS (SELECT FROM deliveries WHERE backend = :backend AND state IN ('dispatched', 'delivering') AND turn > 0)
-   OR EXISTS (SELECT FROM deliveries WHERE backend = :backend AND state = 'submitted' AND turn > 0)) AS any_left
+  r.id IS NOT NULL AND ({ANY_LEFT}) AS any_left
 FROM backends b LEFT JOIN replays r ON r.backend = b.name AND r.ended_at IS NULL WHERE b.name = :backend
 """)
 
-FIGURES = """
+FIGURES = f"""
 SELECT count(*) FILTER (WHERE answered) AS answered, count(*) FILTER (WHERE NOT answered) AS failed,
-  count(*) FILTER (WHERE delivered) AS delivered, count(*) FILTER (WHERE t.outcome = 'refused') AS refused,
+  count(*) FILTER (WHERE delivered) AS delivered, count(*) FILTER (WHERE t.outcome = '{Kind.REFUSED}') AS refused,
   count(*) FILTER (WHERE delivered AND r.order_id IS NULL) AS unreceipted,
   count(*) FILTER (WHERE delivered AND r.key_id IS NULL) AS unsigned,
   CAST(percentile_disc(0.95) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE answered) AS float8) AS slow
 FROM (
-  SELECT *, outcome IN ('accepted', 'duplicate', 'pending', 'refused') AS answered,
-    outcome IN ('accepted', 'duplicate') AS delivered, extract(epoch FROM ended_at - started_at) AS seconds FROM tried
+  SELECT *, {IS_ANSWERED} AS answered,
+    {IS_DELIVERED} AS delivered, extract(epoch FROM ended_at - started_at) AS seconds FROM tried
 ) t LEFT JOIN receipts r ON r.order_id = t.order_id AND r.lease = t.lease
 """
 
 # An order that was not tried, because it is unfit, was cancelled, its batch was stopped or its worker died, gives its
 # place to another.
-FREE = text("""
+FREE = text(f"""
 UPDATE replays SET staged = ARRAY(
   SELECT s.id FROM unnest(staged) AS s (id) JOIN deliveries d ON d.order_id = s.id
-  WHERE NOT (d.state = 'cancelled' OR (d.state = 'dead' AND d.reason IN ('invalid', 'expired', 'stale'))
-    OR (d.state = 'accepted' AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = s.id
-      AND a.outcome <> 'lease_expired' AND a.ended_at >= stage_since))))
+  WHERE NOT (d.state = '{State.CANCELLED}' OR (d.state = '{State.DEAD}' AND d.reason IN ({listed(UNFIT)}))
+    OR (d.state = '{State.ACCEPTED}' AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = s.id
+      AND a.outcome <> '{LEASE_EXPIRED}' AND a.ended_at >= stage_since))))
 WHERE id = :id AND state = 'running' AND stage = :stage
 """)
 
@@ -62,10 +66,10 @@ WITH mine AS (
   FROM replays r, unnest(r.staged) AS s (id) JOIN deliveries d ON d.order_id = s.id WHERE r.id = :id
 ), tried AS (
   SELECT a.* FROM mine JOIN attempts a ON a.order_id = mine.order_id
-  WHERE a.outcome <> 'lease_expired' AND a.ended_at >= mine.since
+  WHERE a.outcome <> '{LEASE_EXPIRED}' AND a.ended_at >= mine.since
 )
-SELECT *, (SELECT count(*) FROM mine WHERE state NOT IN ('dispatched', 'delivering') AND (
-  state <> 'accepted' OR EXISTS (SELECT FROM tried WHERE tried.order_id = mine.order_id))) AS settled
+SELECT *, (SELECT count(*) FROM mine WHERE NOT {OUT} AND (
+  state <> '{State.ACCEPTED}' OR EXISTS (SELECT FROM tried WHERE tried.order_id = mine.order_id))) AS settled
 FROM ({FIGURES}) f
 """)
 
@@ -76,11 +80,11 @@ WITH tried AS (
   WHERE a.ctid >= (SELECT CAST(format('(%s,0)', greatest(0, pg_relation_size('attempts')
       / CAST(current_setting('block_size') AS bigint) - {TAIL})) AS tid))
     AND a.ended_at >= (SELECT stage_since FROM replays WHERE id = :id) AND d.backend = :backend
-    AND a.outcome <> 'lease_expired'
+    AND a.outcome <> '{LEASE_EXPIRED}'
   ORDER BY a.ended_at DESC LIMIT CAST(:part AS bigint) * {PARTS}
 )
 SELECT *, (SELECT count(*) FROM (SELECT FROM tried GROUP BY part
-  HAVING count(*) FILTER (WHERE outcome NOT IN ('accepted', 'duplicate', 'pending', 'refused'))
+  HAVING count(*) FILTER (WHERE {HAS_FAILED})
     > CAST(:errors AS float8) * :part) parts) AS bad
 FROM ({FIGURES}) f
 """)
@@ -92,10 +96,6 @@ UPDATE replays SET state = :becomes, stage = :next, passed = :passed, why = :why
   history = history || jsonb_build_object('stage', CAST(:stage AS integer), 'at', clock_timestamp(),
     'found', CAST(:found AS jsonb), 'failed', CAST(:failed AS text))
 WHERE id = :id AND state = 'running' AND stage = :stage RETURNING id
-""")
-
-ROLL_BACK = text("""
-UPDATE backends SET "window" = least("window", :window), credit = 0 WHERE name = :backend
 """)
 
 
@@ -155,7 +155,7 @@ async def _hold(connection: AsyncConnection, settings: Settings, row: Row[Any], 
     """Back to the last stage that was passed before this one, and wait for an operator."""
     proved = before(row.stage)
     if await _change(connection, row, "holding", row.stage, proved, why, found, failed=why):
-        await connection.execute(ROLL_BACK, {"backend": settings.backend, "window": proved or 1})
+        await narrow(connection, settings.backend, proved or 1)
         log.warning("the replay holds", extra={"backend": settings.backend, "stage": row.stage, "why": why})
 
 

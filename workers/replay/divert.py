@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.states import State
-from workers.operations import record, register
+from workers.backend_transitions import register
+from workers.operations import record
 from workers.replay.choice import CHOSEN, Choice
 from workers.replay.redrive import LISTED
 
@@ -37,7 +38,7 @@ SAMPLED = text(f"""
 SELECT o.id, o.pharmacy, o.reference, d.backend, d.accepted_at {MOVABLE} ORDER BY o.id LIMIT {SAMPLE}
 """)
 
-LEFT = text(f"SELECT count(*) {CHOSEN} AND d.backend <> :to AND (d.unsure OR d.state <> 'accepted')")
+LEFT = text(f"SELECT count(*) {CHOSEN} AND d.backend <> :to AND (d.unsure OR d.state <> '{State.ACCEPTED}')")
 
 # What was once diverted although it was unknown may be with a backend that it comes back to: that one is asked first.
 DIVERT = text(f"""

@@ -71,7 +71,7 @@ def decide(
     now: datetime,
     settings: Settings,
 ) -> NoticeDisposition:
-    """The fate of a notice; `before` is since when its webhook was failing, `after` what it is judged to be now."""
+    """What becomes of a notice; `before` is since when its webhook was failing, `after` what it is judged to be now."""
     if answer is None:
         return NoticeDisposition(False, now, attempts)
     if answer.told:

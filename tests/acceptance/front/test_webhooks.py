@@ -195,7 +195,7 @@ def test_a_worker_that_is_stopped_tells_what_it_has_begun(relais: Relais, receiv
     ids = relais.submit(3)
     until(lambda: receiver.begun == 3, what="all are being told")
     before = relais.kill("worker", signal.SIGTERM)
-    until(lambda: "telling what has been begun" in log(relais), what="it is stopping")
+    until(lambda: "sending what has been begun" in log(relais), what="it is stopping")
     receiver.answering.set()
     all_told(relais, receiver, ids)
     relais.restarted("worker", before)

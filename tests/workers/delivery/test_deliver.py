@@ -8,13 +8,13 @@ import pytest
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import Product
 from tests.bench import MEDICINE, Bench, OnBench, Scripted, always, outcome
+from workers.backend_transitions import HALF_OPEN, REGISTER
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
+from workers.delivery.judgement import Result
 from workers.delivery.poll import poll
-from workers.delivery.settle import Result, settle
-from workers.dispatch.scheduler import HALF_OPEN
+from workers.delivery.settle import settle
 from workers.erp.port import Kind
-from workers.operations import REGISTER
 
 
 def test_an_order_goes_from_accepted_to_delivered_with_its_receipt(on_bench: OnBench) -> None:

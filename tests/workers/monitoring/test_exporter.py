@@ -29,10 +29,11 @@ from tests.cli import CommandLine, asked, command, environment, running
 from tests.erp import raw_server
 from tests.intake import ORDER, RawCall, clients_over_http
 from tests.waiting import until
+from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import deliver
 from workers.erp.port import Kind
 from workers.monitoring.exporter import Exporter, exporter_app
-from workers.operations import REGISTER, record
+from workers.operations import record
 
 ROW = re.compile(r"^\| `(relais_\w+)` \| (\w+) \| (.*?) \| (\w+) \| (.+) \|$", re.MULTILINE)
 NOWHERE = "127.0.0.1:1"

@@ -17,11 +17,11 @@ from config.settings.routes_file import load_backends
 from tests.bench import RECEIPT, Bench, OnBench, Scripted, always, named, outcome
 from tests.cli import CommandLine, environment
 from tests.recovery import BACKENDS
+from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import WorkerResources, deliver
 from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Kind, Outcome, Submission
-from workers.operations import REGISTER
 from workers.proof.audit import audit
 from workers.replay.choice import Choice
 from workers.replay.divert import divert, preview

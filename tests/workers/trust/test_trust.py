@@ -23,13 +23,14 @@ from tests.tls import tls
 from tests.waiting import auntil
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import WorkerResources, deliver
+from workers.delivery.judgement import Result
 from workers.delivery.poll import poll
-from workers.delivery.settle import Result, settle
+from workers.delivery.settle import settle
 from workers.erp.http import HttpErp
 from workers.erp.port import ErpReceipt, ErpReceiptLine, Evidence, Kind, Outcome
 from workers.erp.sim import Dial, Simulator
 from workers.erp.sim.telling import Signer
-from workers.trust import barrier as gates
+from workers.trust import barrier
 from workers.trust.barrier import ProcessBarrier, halted
 from workers.trust.key_cache import ReceiptKeyCache
 from workers.trust.quarantine import quarantine, release
@@ -289,7 +290,9 @@ def test_a_gate_is_shut_everywhere_before_a_quarantine_is_committed(on_bench: On
         assert not await theirs.open(), "nor afterwards"
         await release(bench.engine, "erp", "all is well")
         assert await ours.open()
-        await bench.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'relais gate'")
+        await bench.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'relais barrier'"
+        )
         await auntil(lambda: not ours.is_open(), what="who has lost the journal may not send")
         for each in (ours, theirs, another):
             each.shut()
@@ -305,9 +308,9 @@ def test_a_process_that_was_frozen_sends_nothing_before_it_has_asked(
         gate = ProcessBarrier(bench.settings.need("database_url"), "erp")
         assert await gate.open()
         began = time.monotonic()
-        await auntil(lambda: gate._beaten > began + gates.BEAT, what="it beats on")
+        await auntil(lambda: gate._beaten > began + barrier.BEAT, what="it beats on")
         assert gate.is_open()
-        monkeypatch.setattr(gates.time, "monotonic", lambda now=time.monotonic: now() + gates.FROZEN)  # time went by
+        monkeypatch.setattr(barrier.time, "monotonic", lambda now=time.monotonic: now() + barrier.FROZEN)
         assert not gate.is_open()
         assert await gate.open(), "it has asked"
         assert gate.is_open()
@@ -319,12 +322,12 @@ def test_a_process_that_was_frozen_sends_nothing_before_it_has_asked(
 def test_a_process_that_does_not_answer_is_not_waited_for_for_ever(
     on_bench: OnBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gates, "PATIENCE", 0.3)
+    monkeypatch.setattr(barrier, "LONGEST_WAIT", 0.3)
 
     async def work(bench: Bench) -> None:
         await bench.dispatch()
         async with bench.engine.connect() as frozen:
-            await frozen.execute(text(f"SELECT pg_advisory_lock_shared({gates.HOLD_LOCK}, hashtext('erp'))"))
+            await frozen.execute(text(f"SELECT pg_advisory_lock_shared({barrier.HOLD_LOCK}, hashtext('erp'))"))
             await quarantine(bench.engine, bench.settings, "erp", "an intrusion")
         assert (await bench.standing())["quarantined"]
 

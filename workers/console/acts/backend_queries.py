@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.schema.tables.core import backends
+from orders.states import LIVE, PARTS
 from workers.console.i18n import N_, Words
 from workers.console.masking import held
 from workers.console.state import ConsoleState
@@ -28,12 +29,6 @@ SAMPLE: Final = 10
 Row = dict[str, Any]
 CIRCUITS: Final = {"closed": N_("closed"), "open": N_("open"), "half_open": N_("half open")}
 
-PARTS: Final = (
-    "state = 'accepted' AND turn = 0",
-    "state = 'accepted' AND turn > 0",
-    "state IN ('dispatched', 'delivering')",
-    "state = 'submitted'",
-)
 WAITING: Final = " UNION ALL ".join(
     f"(SELECT accepted_at FROM deliveries WHERE backend = :backend AND {part} LIMIT :most)" for part in PARTS
 )
@@ -42,9 +37,9 @@ SELECT count(*) AS orders, min(accepted_at) AS oldest, max(accepted_at) AS young
 FROM (SELECT * FROM ({WAITING}) parts LIMIT :most) waiting
 """)
 
-NEXT: Final = text("""
+NEXT: Final = text(f"""
 SELECT o.id, o.pharmacy, o.reference, d.accepted_at FROM (
-  SELECT * FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn = 0
+  SELECT * FROM deliveries WHERE backend = :backend AND {LIVE}
   ORDER BY priority, cut_off, order_id LIMIT :limit
 ) d JOIN orders o ON o.id = d.order_id ORDER BY d.priority, d.cut_off, d.order_id
 """)

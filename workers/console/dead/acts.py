@@ -45,9 +45,9 @@ WHERE act IN ('replay', 'discard') AND operator <> :me AND at >= :since
 GROUP BY operator, act ORDER BY operator, act
 """)
 
-SAMPLED: Final = text("""
+SAMPLED: Final = text(f"""
 SELECT o.id, o.pharmacy, o.reference, d.reason, d.accepted_at FROM deliveries d JOIN orders o ON o.id = d.order_id
-WHERE d.state = 'dead' AND d.order_id = ANY(CAST(:ids AS uuid[])) ORDER BY d.order_id LIMIT :limit
+WHERE d.state = '{State.DEAD}' AND d.order_id = ANY(CAST(:ids AS uuid[])) ORDER BY d.order_id LIMIT :limit
 """)
 
 

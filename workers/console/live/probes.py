@@ -19,6 +19,7 @@ from orders.journal import snapshot
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.queries.samples import stands
+from orders.states import State
 from workers.console.live.series import Point, latest
 from workers.dispatch.leadership import leader
 from workers.forecast import queries
@@ -34,14 +35,14 @@ Row = dict[str, Any]
 COUNTED: Final = 1000  # dead letters of a reason that are counted; beyond, there are "more than"
 
 # Along the index, from reason to reason; of each no more than is told.
-DEAD: Final = text("""
+DEAD: Final = text(f"""
 WITH RECURSIVE reasons AS (
-  (SELECT reason FROM deliveries WHERE state = 'dead' ORDER BY reason LIMIT 1)
-  UNION ALL SELECT (SELECT d.reason FROM deliveries d WHERE d.state = 'dead' AND d.reason > r.reason
+  (SELECT reason FROM deliveries WHERE state = '{State.DEAD}' ORDER BY reason LIMIT 1)
+  UNION ALL SELECT (SELECT d.reason FROM deliveries d WHERE d.state = '{State.DEAD}' AND d.reason > r.reason
     ORDER BY d.reason LIMIT 1) FROM reasons r WHERE r.reason IS NOT NULL
 )
 SELECT reason, (SELECT count(*) FROM (
-  SELECT FROM deliveries d WHERE d.state = 'dead' AND d.reason = r.reason LIMIT :most) few) AS orders
+  SELECT FROM deliveries d WHERE d.state = '{State.DEAD}' AND d.reason = r.reason LIMIT :most) few) AS orders
 FROM reasons r WHERE reason IS NOT NULL
 """)
 
