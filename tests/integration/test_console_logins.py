@@ -27,7 +27,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
 def test_so_many_failed_logins_are_each_refused(settings: Settings, number: int) -> None:
     async def flood() -> None:
         async with serving(settings) as site:
-            logins: Logins = site.app.state.desk.logins
+            logins: Logins = site.app.state.access.logins
             await accounts.add(logins.engine, "jeanne", Role.OPERATOR, password=HASH)
             assert await logins.check("jeanne", "192.0.2.1", PASSWORD) is not None  # where she sits
             looked, throttled = 0, 0
@@ -60,7 +60,7 @@ def test_so_many_failed_logins_are_each_refused(settings: Settings, number: int)
 def test_a_botnet_locks_nobody_out_where_they_were_before(settings: Settings) -> None:
     async def flood() -> None:
         async with serving(settings) as site:
-            logins: Logins = site.app.state.desk.logins
+            logins: Logins = site.app.state.access.logins
             logins.passwords._hasher, logins.passwords._nobodys = CHEAP, CHEAP.hash("nobody's")
             await accounts.add(logins.engine, "jeanne", Role.OPERATOR, password=CHEAP.hash(PASSWORD))
             await logins.came("jeanne", "192.0.2.1")
@@ -130,7 +130,7 @@ def test_accounts_at_the_command_line(settings: Settings, capsys: pytest.Capture
     ]
 
     async def told() -> list[str]:
-        async with serving(settings) as site, site.app.state.desk.engine.connect() as connection:
+        async with serving(settings) as site, site.app.state.console.engine.connect() as connection:
             rows = await connection.execute(text("SELECT act, operator FROM operations ORDER BY id"))
             found = rows.all()
         assert {row.operator for row in found} == {"root"}

@@ -114,7 +114,7 @@ async def fill(site: Site) -> None:
         "INSERT INTO deliveries (order_id, state, backend, priority, cut_off) SELECT gen_random_uuid(), 'accepted', "
         "'erp', 1, 'infinity' FROM generate_series(1, 321)",
     )
-    async with site.app.state.desk.engine.connect() as connection:
+    async with site.app.state.console.engine.connect() as connection:
         for each in statements:
             await connection.execute(text(each))
 
@@ -219,9 +219,9 @@ def test_frozen_stores_at_the_pace_of_a_real_console(settings: Settings, postgre
                 await all_in_time(site, jeanne)
                 shown = await says(jeanne, "Redis is out since")
                 assert "PostgreSQL is out" not in shown
-                before = site.app.state.desk.pulse.seen
-                await auntil(lambda: site.app.state.desk.pulse.seen.beat >= before.beat + 3)
-                assert site.app.state.desk.pulse.seen.journal.at > before.journal.at, "the other goes on"
+                before = site.app.state.overview.poller.seen
+                await auntil(lambda: site.app.state.overview.poller.seen.beat >= before.beat + 3)
+                assert site.app.state.overview.poller.seen.journal.at > before.journal.at, "the other goes on"
             await says(jeanne, "Nobody works")
 
             async def back() -> bool:

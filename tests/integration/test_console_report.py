@@ -54,7 +54,7 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
     async def work() -> str:
         async with serving(sealing) as site:
             jeanne = await site.enter(role=Role.VIEWER)
-            desk = site.app.state.desk
+            desk = site.app.state.console
             preview = await REPORT.preview(desk, chosen, desk.pages.words["en"])
             assert preview.orders is None
             with acting_as("jeanne"):
@@ -117,7 +117,7 @@ def test_an_act_that_is_stopped_leaves_no_report(settings: Settings) -> None:
             await site.enter()
             for act in (AUDIT, REPORT):
                 with pytest.raises(Stopped):
-                    await act.run(site.app.state.desk, {}, "why", Told(stop=True))
+                    await act.run(site.app.state.console, {}, "why", Told(stop=True))
             assert not (settings.data_dir / "reports").exists()
 
     asyncio.run(work())

@@ -30,7 +30,7 @@ AGAIN: Final = 2.0  # seconds after which a journal that was out is asked again
 FRESH: Final = 2.0  # seconds that a session is taken for what it was when it was last looked up
 SEEN_EVERY: Final = 30.0  # seconds between two notes that it is in use
 KNOWN: Final = 2_000  # sessions that a process remembers
-LONGEST: Final = 128  # characters that a token may have; ours have 43
+LONGEST_TOKEN: Final = 128  # characters that a token may have; ours have 43
 
 # Waits for a change of the account that is under way, and counts for nothing once it is through.
 BEGIN: Final = text("""
@@ -104,7 +104,7 @@ class Sessions:
 
         Raises Unasked when the journal is out of reach and nobody was found by it before.
         """
-        if not token or len(token) > LONGEST:
+        if not token or len(token) > LONGEST_TOKEN:
             return None
         digest, now = _digest(token), time.monotonic()
         known = self._known.get(digest)

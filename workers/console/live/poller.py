@@ -1,4 +1,4 @@
-"""The pulse: the one task of a console process that looks how Relais stands, for all who have it open.
+"""The poller: the one task of a console process that looks how Relais stands, for all who have it open.
 
 Every other second while somebody watches, every quarter of a minute otherwise; where looking takes long, in
 between, so that it takes a tenth of the time. Each store is looked at beside the others, with a patience of its own.

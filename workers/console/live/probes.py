@@ -1,4 +1,4 @@
-"""One look at each store, for the pulse: cheap however large the journal is and however many letters are dead.
+"""One look at each store, for the poller: cheap however large the journal is and however many letters are dead.
 
 The glance is taken every other second: totals by the tallies, the few rows of backends, replays and workers. What has
 to be counted along the backlog, and the forecast, is the survey's, which is taken more seldom.

@@ -65,7 +65,7 @@ class Stream(Response):
 
     def __init__(
         self,
-        pulse: Poller,
+        poller: Poller,
         stopping: asyncio.Event,
         told: Callable[[int], bytes],
         alive: Callable[[], Awaitable[bool]],
@@ -75,14 +75,14 @@ class Stream(Response):
         """Nothing is sent yet; `hold` makes the context that lasts as long as the stream."""
         super().__init__(status_code=200, headers=HEADERS)
         del self.headers["content-length"]
-        self._pulse, self._stopping, self._told, self._alive = pulse, stopping, told, alive
+        self._poller, self._stopping, self._told, self._alive = poller, stopping, told, alive
         self._last, self._hold = last, hold
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until it is over."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         with self._hold():
-            async with self._pulse.watched():
+            async with self._poller.watched():
                 telling = asyncio.create_task(self._tell(send))
                 ends = [telling, asyncio.create_task(_gone(receive)), asyncio.create_task(self._stopping.wait())]
                 try:
@@ -103,11 +103,11 @@ class Stream(Response):
                 if not await self._alive():
                     await _send(send, self._last, more=True, patience=SLOW)
                     return
-            news = self._pulse.seen.beat > seen
+            news = self._poller.seen.beat > seen
             body = self._told(seen) if news else COMMENT
-            seen = self._pulse.seen.beat
+            seen = self._poller.seen.beat
             await _send(send, body, more=True, patience=SLOW)
-            await self._pulse.after(seen, min(HEARTBEAT, RECHECK))
+            await self._poller.after(seen, min(HEARTBEAT, RECHECK))
 
 
 async def _send(send: Send, body: bytes, *, more: bool, patience: float) -> None:

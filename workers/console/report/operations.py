@@ -14,13 +14,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import text
 
-from orders.errors import Fault, Malformed, NotFound
-from workers.console import cursors
+from orders.errors import NotFound
+from workers.console import fields as read
 from workers.console.access.guard import Viewer
 from workers.console.i18n import NONE, Words
 from workers.console.masking import held, in_line, said
 from workers.console.rendering import page, words_of
-from workers.console.state import AtDesk
+from workers.console.state import AppState
 
 router = APIRouter()
 
@@ -40,29 +40,23 @@ Word = Annotated[str, Query(max_length=100)]
 @router.get("/operations")
 async def get_operations(
     request: Request,
-    desk: AtDesk,
+    state: AppState,
     who: Viewer,
     operator: Word = "",
     act: Word = "",
     after: Annotated[str, Query(max_length=1024)] = "",
 ) -> Response:
     """A page of them, of one operator or one kind of act where that is asked."""
-    faults = [
-        Fault(name, None, "has a control character")
-        for name, said in (("operator", operator), ("act", act))
-        if not said.isprintable()
-    ]
-    if faults:
-        raise Malformed(faults)
+    read.gather({"operator": operator, "act": act}, {}, {"operator": read.line, "act": read.line})
     place = f"operations {operator!r} {act!r}"
-    before = int(cursors.open(desk, place, after)[0]) if after else MOST_ID
+    [before] = state.cursors.read(place, after) or [MOST_ID]
     filtered = bool(operator or act)
-    async with desk.engine.connect() as connection:
+    async with state.engine.connect() as connection:
         most = LOOKED if filtered else SHOWN + 1
         found = [dict(row) for row in (await connection.execute(ROWS, {"before": before, "most": most})).mappings()]
     rows = [row for row in found if operator in ("", row["operator"]) and act in ("", row["act"])]
     lowest = _lowest(found, rows, most)
-    older = _href(operator=operator, act=act, after=cursors.seal(desk, place, [lowest])) if lowest else None
+    older = _href(operator=operator, act=act, after=state.cursors.sign(place, [lowest])) if lowest else None
     words = words_of(request)
     return page(
         request,
@@ -78,11 +72,11 @@ async def get_operations(
 
 
 @router.get("/operations/{number}")
-async def get_operation(request: Request, desk: AtDesk, who: Viewer, number: str) -> Response:
+async def get_operation(request: Request, state: AppState, who: Viewer, number: str) -> Response:
     """One act, with all that is written of it."""
     if not re.fullmatch(r"[0-9]{1,19}", number, re.ASCII) or int(number) > MOST_ID:
         raise NotFound("an act has a number")
-    async with desk.engine.connect() as connection:
+    async with state.engine.connect() as connection:
         row = (await connection.execute(ONE, {"id": int(number)})).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no act {number}")

@@ -16,13 +16,11 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.errors import Fault, Malformed
 from orders.identifiers import product
 from orders.queries import products as product_queries
 from workers.console.i18n import N_
 
 SHOWN: Final = 50  # orders a page
-LONGEST: Final = 64  # characters that are looked for
 LAST: Final = UUID(int=(1 << 128) - 1)
 FIRST: Final = UUID(int=0)
 SHORTEST: Final = 2  # characters that references are looked up by the beginning of
@@ -90,14 +88,6 @@ class SearchPage:
 
     rows: Sequence[Any]
     after: Sequence[str] | None
-
-
-def asked(q: str) -> str:
-    """What was typed, trimmed. Raises Malformed where nothing can go by it."""
-    wanted = " ".join(q.split())
-    if len(wanted) > LONGEST or not wanted.isprintable():
-        raise Malformed([Fault("q", None, f"must be at most {LONGEST} printable characters")])
-    return wanted
 
 
 def identified(q: str) -> UUID | None:
