@@ -28,7 +28,7 @@ from workers.console.access.sessions import COOKIE
 from workers.console.i18n import languages
 from workers.console.live import poller, series
 from workers.console.live.cached import Known
-from workers.console.live.poller import PollerSnapshot
+from workers.console.live.probes import PollerSnapshot
 from workers.console.overview.headlines import told
 from workers.console.recovery import cached
 

@@ -36,7 +36,7 @@ class JournalTimeout:
         if scope["type"] != "http" or scope["path"].startswith(APART):
             await self._app(scope, receive, send)
             return
-        poller: Poller = scope["app"].state.state
+        poller: Poller = scope["app"].state.overview.poller
         poller.touch()
         looks = scope["method"] in SAFE
         if scope["path"] in ALONE and (looks or scope["path"] == "/display"):

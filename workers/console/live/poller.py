@@ -11,7 +11,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,9 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.client.settings import api_url
 from orders.journal import connect
-from workers.console.live.cached import PATIENCE, Known, Watched
-from workers.console.live.probes import Glance, Survey, glance, intake, queue, survey
-from workers.monitoring.status import Queue
+from workers.console.live.cached import PATIENCE, Watched
+from workers.console.live.probes import PollerSnapshot, glance, intake, queue, survey
 
 BEAT: Final = 2.0  # seconds between two looks while somebody watches
 IDLE: Final = 15.0  # seconds, while nobody does
@@ -33,18 +31,6 @@ WAIT: Final = 1.0  # seconds that a page waits for a beat
 SILENT: Final = 1.0  # seconds of a look without an answer after which no page waits for the journal
 TOUCH: Final = 12.0  # seconds for which one request counts as somebody who watches
 LONG: Final = 10.0  # seconds that a survey may take
-
-
-@dataclass(frozen=True, slots=True)
-class PollerSnapshot:
-    """What is known as of a beat; `beat` counts them, 0 is before the first."""
-
-    beat: int
-    at: datetime
-    journal: Known[Glance]
-    survey: Known[Survey]
-    queue: Known[Queue]
-    intake: Known[str]
 
 
 class Poller:

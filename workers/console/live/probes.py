@@ -19,6 +19,7 @@ from orders.journal import snapshot
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.queries.samples import stands
+from workers.console.live.cached import Known
 from workers.console.live.series import Point, latest
 from workers.dispatch.leadership import leader
 from workers.forecast import queries
@@ -96,6 +97,18 @@ class Survey:
     def waiting(self, backend: str) -> int:
         """Orders of a backend that are not final."""
         return sum(row["orders"] for row in self.backlog if row["backend"] == backend)
+
+
+@dataclass(frozen=True, slots=True)
+class PollerSnapshot:
+    """What is known as of a beat; `beat` counts them, 0 is before the first."""
+
+    beat: int
+    at: datetime
+    journal: Known[Glance]
+    survey: Known[Survey]
+    queue: Known[status.Queue]
+    intake: Known[str]
 
 
 async def glance(engine: AsyncEngine) -> Glance:

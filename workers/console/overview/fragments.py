@@ -12,8 +12,8 @@ from typing import Final
 
 from workers.console.access.people import Role
 from workers.console.live.cached import Known
-from workers.console.live.poller import Poller, PollerSnapshot
-from workers.console.live.probes import COUNTED, Glance
+from workers.console.live.poller import Poller
+from workers.console.live.probes import COUNTED, Glance, PollerSnapshot
 from workers.console.overview.headlines import STAGES, told
 from workers.console.rendering import Pages
 

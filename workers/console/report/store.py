@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from config.embedded.files import write_private
 from workers.proof.report.incident import Incident
-from workers.proof.report.report import write_whole
 from workers.proof.report.report_model import Contents, Section
 
 PLACE: Final = "reports"  # in the data directory
@@ -39,7 +39,7 @@ class ReportStore:
         self.place.mkdir(parents=True, mode=0o700, exist_ok=True)
         self.place.chmod(0o700)
         for kind in ("html", "pdf", "json"):  # the last is what lists it
-            write_whole(self.place / f"{report}.{kind}", files[kind])
+            write_private(self.place / f"{report}.{kind}", files[kind])
         self.purge()
 
     def file(self, name: str, kind: str) -> Path | None:
