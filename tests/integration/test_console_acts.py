@@ -290,7 +290,7 @@ def test_an_act_ends_with_its_operators_right(settings: Settings, run: Run, step
 def test_a_console_that_ends_marks_its_acts_and_none_is_run_twice(
     settings: Settings, run: Run, stepping: Stepping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "MOMENT", 0.2)
+    monkeypatch.setattr(runner, "END_TIMEOUT", 0.2)
 
     async def look() -> None:
         async with serving(settings) as site:

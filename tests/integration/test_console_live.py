@@ -101,7 +101,7 @@ def test_a_stream_ends_with_its_session(settings: Settings, monkeypatch: pytest.
 def test_beyond_its_streams_a_process_says_so_and_who_leaves_makes_room(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "MOST", 2)
+    monkeypatch.setattr(stream, "MOST_STREAMS", 2)
 
     async def work() -> None:
         async with online(settings) as (site, url), aiohttp.ClientSession() as session:

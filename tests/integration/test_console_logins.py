@@ -15,7 +15,7 @@ from tests.cli import CommandLine, environment
 from tests.console import serving
 from workers.console.access import accounts
 from workers.console.access.login_throttle import Logins
-from workers.console.access.passwords import AT_ONCE, WAITING, Passwords, fault_of
+from workers.console.access.passwords import HASHES_AT_ONCE, WAITING, Passwords, fault_of
 from workers.console.access.people import Role
 
 PASSWORD = "nine slow bicycles at dusk"
@@ -80,8 +80,8 @@ def test_so_many_hashes_are_made_at_once_and_the_rest_told_to_come_again() -> No
     async def many() -> None:
         passwords = Passwords()
         found = await asyncio.gather(*(passwords.fits(HASH, "x") for _ in range(25)), return_exceptions=True)
-        assert sum(each is False for each in found) == AT_ONCE + WAITING
-        assert sum(isinstance(each, Throttled) for each in found) == 25 - AT_ONCE - WAITING
+        assert sum(each is False for each in found) == HASHES_AT_ONCE + WAITING
+        assert sum(isinstance(each, Throttled) for each in found) == 25 - HASHES_AT_ONCE - WAITING
         assert await passwords.fits(HASH, PASSWORD)
         passwords.close()
 

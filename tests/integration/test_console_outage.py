@@ -60,11 +60,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             (poller, "SHARE", 0),
             (series, "FRESH", 0.1),
             (sessions, "FRESH", 0.1),
-            (sessions, "PATIENCE", 0.4),
-            (series, "PATIENCE", 0.4),
+            (sessions, "FIND_TIMEOUT", 0.4),
+            (series, "SERIES_TIMEOUT", 0.4),
             (poller, "WAIT", 0.4),
             (poller, "SILENT", 0.3),
-            (journal_timeout, "LEAST", 0.4),
+            (journal_timeout, "PAGE_TIMEOUT", 0.4),
             (cached, "PATIENCE", 0.5),
         ):
             patch.setattr(module, name, seconds)

@@ -21,7 +21,7 @@ from tests.integration.test_seals import KEY, on_bench, some_life
 from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
 from workers.console.report.acts import AUDIT, REPORT
-from workers.console.report.store import AGE, MOST, ReportStore
+from workers.console.report.store import AGE, MOST_REPORTS, ReportStore
 from workers.operations import acting_as
 
 
@@ -167,7 +167,7 @@ def test_reports_go_when_they_are_too_old_or_too_many(settings: Settings) -> Non
     assert not list(shelf.place.glob(f"{old}*"))
     for kind in files:
         os.utime(shelf.place / f"{first}.{kind}", (time.time() - 60,) * 2)
-    for _ in range(MOST):
+    for _ in range(MOST_REPORTS):
         shelf.put(uuid4(), files)
-    assert (len(shelf.all()), len(list(shelf.place.iterdir()))) == (MOST, 3 * MOST)
+    assert (len(shelf.all()), len(list(shelf.place.iterdir()))) == (MOST_REPORTS, 3 * MOST_REPORTS)
     assert shelf.file(str(first), "pdf") is None

@@ -17,8 +17,8 @@ from workers.console.live.poller import Poller
 from workers.console.security_headers import SAFE
 from workers.console.within import leave
 
-LEAST: Final = 1.5  # seconds that every page has
-BRIEF: Final = 0.5  # and those that it has when the journal is known to be out
+PAGE_TIMEOUT: Final = 1.5  # seconds that every page has
+OUT_TIMEOUT: Final = 0.5  # and those that it has when the journal is known to be out
 AGAIN: Final = 0.1  # seconds between two questions whether it still answers
 ALONE: Final = ("/", "/display", "/healthz", "/login", "/recovery", "/recovery/standing")  # live without the journal
 APART: Final = ("/static/", "/live/")
@@ -43,7 +43,7 @@ class JournalTimeout:
             await self._app(scope, receive, send)
         elif looks:
             await self._look(poller, scope, receive, send)
-        elif poller.seen.journal.out is not None and not await poller.back(BRIEF):
+        elif poller.seen.journal.out is not None and not await poller.back(OUT_TIMEOUT):
             await _refuse(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -58,7 +58,7 @@ class JournalTimeout:
 
         work = asyncio.ensure_future(self._app(scope, receive, sent))
         try:
-            await asyncio.wait([work], timeout=BRIEF if poller.seen.journal.out is not None else LEAST)
+            await asyncio.wait([work], timeout=OUT_TIMEOUT if poller.seen.journal.out is not None else PAGE_TIMEOUT)
             while not (work.done() or begun.is_set() or poller.silent()):
                 await asyncio.wait([work], timeout=AGAIN)
             if work.done() or begun.is_set():

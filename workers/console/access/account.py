@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse, Response
 from orders.errors import Throttled
 from workers.console.access.accounts import set_password
 from workers.console.access.addresses import address_of
-from workers.console.access.forms import enter
+from workers.console.access.forms import enter, throttled
 from workers.console.access.guard import Viewer
 from workers.console.access.passwords import fault_of
 from workers.console.access.people import Person
@@ -50,9 +50,7 @@ async def post_password(request: Request, access: Access, who: Viewer) -> Respon
             return await _page(request, access, who, words.gettext("The old password is another one."), 403)
         kept = await access.logins.passwords.hashed(new)
     except Throttled as error:
-        sentence = words.gettext("Too many tries. No password is looked at for %(wait)s.")
-        told = sentence % {"wait": words.duration(max(1.0, error.retry_after))}
-        return await _page(request, access, who, told, 429)
+        return await _page(request, access, who, throttled(error, words), 429)
     with acting_as(who.name):
         await set_password(access.engine, who.name, kept)
     token = await access.sessions.begin(who.name, password=kept, address=address)

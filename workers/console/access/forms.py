@@ -15,9 +15,11 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from orders.errors import Throttled
 from workers.console.access.guard import FIELD
 from workers.console.access.sessions import COOKIE, LONGEST_TOKEN, csrf_of
 from workers.console.fields import text_of
+from workers.console.i18n import Words
 from workers.console.rendering import LANGUAGE, page
 
 LOGIN: Final = "__Host-relais-login"
@@ -42,6 +44,12 @@ def login_page(
     )
     keep(answer, LOGIN, token)
     return answer
+
+
+def throttled(error: Throttled, words: Words) -> str:
+    """What somebody reads who tried too often."""
+    sentence = words.gettext("Too many tries. No password is looked at for %(wait)s.")
+    return sentence % {"wait": words.duration(max(1.0, error.retry_after))}
 
 
 def is_ours(request: Request, form: FormData) -> bool:

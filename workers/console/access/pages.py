@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 from orders.errors import Forbidden, Throttled, Unauthorised
 from workers.console.access import account, oidc_pages
 from workers.console.access.addresses import address_of
-from workers.console.access.forms import LOGIN, enter, forget, is_ours, keep, local, login_page
+from workers.console.access.forms import LOGIN, enter, forget, is_ours, keep, local, login_page, throttled
 from workers.console.access.guard import Viewer, check_token
 from workers.console.access.sessions import COOKIE
 from workers.console.access.state import Access
@@ -50,7 +50,9 @@ async def post_login(request: Request, access: Access) -> Response:
             return login_page(request, wanted=wanted, name=name, said=wrong, status=403)
         token = await access.sessions.begin(proven.name, password=proven.password, address=address)
     except Throttled as error:
-        return _throttled(request, error, wanted, name)
+        answer = login_page(request, wanted=wanted, name=name, said=throttled(error, words), status=429)
+        answer.headers["Retry-After"] = str(round(max(1.0, error.retry_after) + 0.5))
+        return answer
     except Unauthorised:
         changed = words.gettext("The account was changed just now. Please try again.")
         return login_page(request, wanted=wanted, name=name, said=changed, status=403)
@@ -85,14 +87,4 @@ async def post_display(request: Request) -> Response:
             keep(answer, cookie, chosen, lasting=YEAR)
         else:
             forget(answer, cookie)
-    return answer
-
-
-def _throttled(request: Request, error: Throttled, wanted: str, name: str) -> Response:
-    words = words_of(request)
-    wait = max(1.0, error.retry_after)
-    sentence = words.gettext("Too many tries. No password is looked at for %(wait)s.")
-    told = sentence % {"wait": words.duration(wait)}
-    answer = login_page(request, wanted=wanted, name=name, said=told, status=429)
-    answer.headers["Retry-After"] = str(round(wait + 0.5))
     return answer

@@ -19,7 +19,7 @@ from workers.console.rendering import page, words_of
 from workers.console.state import AppState, ConsoleState
 
 router = APIRouter()
-SHOWN = 25  # operations of a page
+PAGE_OPERATIONS = 25  # operations of a page
 PIECES = 20  # of evidence
 
 
@@ -32,9 +32,9 @@ async def get_backend(request: Request, name: str, who: Viewer, state: AppState,
     now = await backend_queries.seen(state.engine, name) if row["quarantined"] else None
     begins = state.cursors.read(f"backend {name}", after)
     before = (datetime.fromisoformat(begins[0]), int(begins[1])) if begins else None
-    found = await backend_queries.history(state.engine, name, SHOWN + 1, before)
+    found = await backend_queries.history(state.engine, name, PAGE_OPERATIONS + 1, before)
     history, more = state.cursors.cut(
-        f"backend {name}", found, SHOWN, lambda each: [each["at"].isoformat(), each["id"]]
+        f"backend {name}", found, PAGE_OPERATIONS, lambda each: [each["at"].isoformat(), each["id"]]
     )
     return page(
         request,

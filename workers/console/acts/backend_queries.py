@@ -141,12 +141,12 @@ async def history(
 def in_words(row: Mapping[str, Any], words: Words) -> str:
     """What holds it, shortly."""
     if row["quarantined"]:
-        told = words.gettext("in quarantine, by {who}: {why}")
+        told = words.gettext(N_("in quarantine, by {who}: {why}"))
         return told.format(who=row["quarantined_by"], why=held(row["held_why"], words))
     if row["paused"]:
-        told = words.gettext("paused: {why}")
+        told = words.gettext(N_("paused: {why}"))
         return told.format(why=held(row["held_why"], words))
-    return words.gettext("nothing")
+    return words.gettext(N_("nothing"))
 
 
 def waiting_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
@@ -165,14 +165,14 @@ def snapshot_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, st
     """All that a release is judged by, as facts."""
     newest, since = found["newest"], datetime.fromisoformat(str(found["quarantined_at"]))
     return [
-        (words.gettext("In quarantine since"), words.moment(since)),
-        (words.gettext("Put there by"), str(found["quarantined_by"])),
-        (words.gettext("Why"), held(found["held_why"], words)),
-        (words.gettext("Pieces of evidence"), words.number(found["pieces"])),
-        (words.gettext("Of these, proof"), words.number(found["conclusive"])),
-        (words.gettext("Number of the newest piece"), words.number(newest)),
-        (words.gettext("Keys of receipts in force"), ", ".join(found["keys"]) or words.gettext("none")),
-        (words.gettext("Digest"), str(found["digest"])),
+        (words.gettext(N_("In quarantine since")), words.moment(since)),
+        (words.gettext(N_("Put there by")), str(found["quarantined_by"])),
+        (words.gettext(N_("Why")), held(found["held_why"], words)),
+        (words.gettext(N_("Pieces of evidence")), words.number(found["pieces"])),
+        (words.gettext(N_("Of these, proof")), words.number(found["conclusive"])),
+        (words.gettext(N_("Number of the newest piece")), words.number(newest)),
+        (words.gettext(N_("Keys of receipts in force")), ", ".join(found["keys"]) or words.gettext(N_("none"))),
+        (words.gettext(N_("Digest")), str(found["digest"])),
     ]
 
 

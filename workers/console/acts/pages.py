@@ -29,7 +29,7 @@ from workers.operations import acting_as
 
 router = APIRouter()
 router.include_router(backend_pages.router)
-SHOWN = 50  # acts of a page
+PAGE_ACTS = 50  # acts of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,10 @@ async def get_acts(request: Request, who: Viewer, state: AppState, after: str | 
     """What was done through the console, the newest first."""
     begins = state.cursors.read("acts", after)
     before = (datetime.fromisoformat(begins[0]), UUID(begins[1])) if begins else None
-    found = await table.newest(state.engine, SHOWN + 1, before)
-    shown, more = state.cursors.cut("acts", found, SHOWN, lambda row: [row["started_at"].isoformat(), str(row["id"])])
+    found = await table.newest(state.engine, PAGE_ACTS + 1, before)
+    shown, more = state.cursors.cut(
+        "acts", found, PAGE_ACTS, lambda row: [row["started_at"].isoformat(), str(row["id"])]
+    )
     words, runner = words_of(request), _runner(request)
     acts = [
         {**row, "title": runner.title(row), "about": summary.about(row, words), "pill": summary.state_of(row, words)}
@@ -68,26 +70,26 @@ async def get_form(request: Request, kind: str, who: Viewer, state: AppState) ->
 async def post_act(request: Request, kind: str, who: Viewer, state: AppState) -> Response:
     """Do it, once."""
     form = await request.form()
-    asked = forms.read_form(form)
+    typed = forms.read_form(form)
     subject = _subject(_act(request, kind, who), form.multi_items())
-    if await _is_known(state, asked.number, subject, who):
-        return _to(asked.number)
+    if await _is_known(state, typed.number, subject, who):
+        return _to(typed.number)
     preview = await _look(request, state, subject, who)
-    if preview.hindered is not None or preview.sees != asked.sees:
-        if await _is_known(state, asked.number, subject, who):  # it was the first click that changed it
-            return _to(asked.number)
-        return _form(request, subject, preview, asked, status=409)
-    if faults := _faults(request, subject, preview, asked):
-        return _form(request, subject, preview, asked, status=422, faults=faults)
-    reason, runner = fields.reason(asked.because), _runner(request)
-    begun = await table.begin(state.engine, asked.number, subject.act, subject.chosen, subject.fields, reason, who)
+    if preview.hindered is not None or preview.sees != typed.sees:
+        if await _is_known(state, typed.number, subject, who):  # it was the first click that changed it
+            return _to(typed.number)
+        return _form(request, subject, preview, typed, status=409)
+    if faults := _faults(request, subject, preview, typed):
+        return _form(request, subject, preview, typed, status=422, faults=faults)
+    reason, runner = fields.reason(typed.because), _runner(request)
+    begun = await table.begin(state.engine, typed.number, subject.act, subject.chosen, subject.fields, reason, who)
     if not begun:
-        await _is_known(state, asked.number, subject, who)
-        return _to(asked.number)
-    runner.start(asked.number, subject.act, subject.chosen, reason, who.name, preview.sees)
+        await _is_known(state, typed.number, subject, who)
+        return _to(typed.number)
+    runner.start(typed.number, subject.act, subject.chosen, reason, who.name, preview.sees)
     if not subject.act.long:
-        await runner.wait(asked.number)
-    return _to(asked.number)
+        await runner.wait(typed.number)
+    return _to(typed.number)
 
 
 @router.get("/act/{number}")
@@ -156,16 +158,16 @@ async def _is_known(state: ConsoleState, number: UUID, subject: Subject, who: Pe
     return True
 
 
-def _faults(request: Request, subject: Subject, preview: Preview, asked: forms.ActForm) -> dict[str, str]:
+def _faults(request: Request, subject: Subject, preview: Preview, typed: forms.ActForm) -> dict[str, str]:
     """What is wrong with what was typed, by field."""
     words, faults = words_of(request), {}
     try:
-        fields.reason(asked.because)
+        fields.reason(typed.because)
     except ValueError:
         rule = words.gettext(N_("Write one line of {least} to {most} characters."))
         faults["because"] = rule.format(least=fields.LEAST_REASON, most=fields.MOST_REASON)
     wanted = forms.wanted(preview, subject.chosen)
-    if subject.act.danger and not forms.confirmed(asked.confirm, wanted):
+    if subject.act.danger and not forms.confirmed(typed.confirm, wanted):
         faults["confirm"] = words.gettext(N_("Type {what} here to go ahead.")).format(what=wanted)
     return faults
 
@@ -174,7 +176,7 @@ def _form(
     request: Request,
     subject: Subject,
     preview: Preview,
-    asked: forms.ActForm,
+    typed: forms.ActForm,
     *,
     status: int = 200,
     faults: dict[str, str] | None = None,
@@ -188,12 +190,12 @@ def _form(
         act=subject.act,
         fields=subject.fields,
         preview=preview,
-        asked=asked,
+        typed=typed,
         faults=faults or {},
         wanted=forms.wanted(preview, subject.chosen),
         saw=forms.saw(preview),
         changed=status == 409,
-        changes=forms.changes(asked.saw, preview) if status == 409 else [],
+        changes=forms.changes(typed.saw, preview) if status == 409 else [],
         sample=sample,
         least=fields.LEAST_REASON,
         most=fields.MOST_REASON,

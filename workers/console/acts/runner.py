@@ -28,8 +28,8 @@ log = logging.getLogger("relais.console")
 BEAT: Final = 1.0  # seconds between two beats
 SWEEP: Final = 5.0  # seconds between two looks for acts whose process has gone
 FLUSH: Final = 0.25  # seconds at least between two words of an act that reach the journal
-MOMENT: Final = 5.0  # seconds that acts have to end when the console does
-CLICK: Final = 5.0  # seconds that a click waits for what it did
+END_TIMEOUT: Final = 5.0  # seconds that acts have to end when the console does
+CLICK_TIMEOUT: Final = 5.0  # seconds that a click waits for what it did
 POOL: Final = 4  # connections for all acts together
 
 
@@ -114,7 +114,7 @@ class Runner:
         self._going[number] = going
         self._tasks[number] = asyncio.get_running_loop().create_task(work)
 
-    async def wait(self, number: UUID, seconds: float = CLICK) -> None:
+    async def wait(self, number: UUID, seconds: float = CLICK_TIMEOUT) -> None:
         """Until this act is over, for so long at most, and no longer than the console serves."""
         task = self._tasks.get(number)
         if task is not None:
@@ -128,15 +128,15 @@ class Runner:
             self._going[number].end("stop", f"{who} stopped it")
 
     async def close(self) -> None:
-        """End what runs: at its next batch, or after MOMENT seconds where it stands."""
+        """End what runs: at its next batch, or after END_TIMEOUT seconds where it stands."""
         self._state.stopping.set()
         tasks = set(self._tasks.values())
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=MOMENT)
+            _, late = await asyncio.wait(tasks, timeout=END_TIMEOUT)
             for task in late:
                 task.cancel()
             if late:
-                await asyncio.wait(late, timeout=MOMENT)
+                await asyncio.wait(late, timeout=END_TIMEOUT)
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
@@ -159,9 +159,9 @@ class Runner:
         finally:
             await self._end(going, {"state": ended, "why": why, "error": error, "outcome": _plain(outcome)})
 
-    async def _end(self, going: Going, fate: dict[str, Any]) -> None:
+    async def _end(self, going: Going, end: dict[str, Any]) -> None:
         """Write down how it ended, however long that takes, as long as this process lives."""
-        values = {"id": going.number, **going.told(), **fate}
+        values = {"id": going.number, **going.told(), **end}
         try:
             while not await self._written(values):
                 if self._state.stopping.is_set():

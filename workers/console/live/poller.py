@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.client.settings import api_url
 from orders.journal import connect
-from workers.console.live.cached import PATIENCE, Watched
+from workers.console.live.cached import LOOK_TIMEOUT, Watched
 from workers.console.live.probes import PollerSnapshot, glance, intake, queue, survey
 
 BEAT: Final = 2.0  # seconds between two looks while somebody watches
@@ -30,7 +30,7 @@ SHARE: Final = 10  # times what a look took pass until the next one
 WAIT: Final = 1.0  # seconds that a page waits for a beat
 SILENT: Final = 1.0  # seconds of a look without an answer after which no page waits for the journal
 TOUCH: Final = 12.0  # seconds for which one request counts as somebody who watches
-LONG: Final = 10.0  # seconds that a survey may take
+SURVEY_TIMEOUT: Final = 10.0  # seconds that a survey may take
 
 
 class Poller:
@@ -39,11 +39,14 @@ class Poller:
     def __init__(self, settings: Settings) -> None:
         """Nothing connects yet. Raises MissingSetting."""
         url = settings.need("database_url")
-        self._engines: list[AsyncEngine] = [connect(url, pool=1, timeout=PATIENCE), connect(url, pool=1, timeout=LONG)]
+        self._engines: list[AsyncEngine] = [
+            connect(url, pool=1, timeout=LOOK_TIMEOUT),
+            connect(url, pool=1, timeout=SURVEY_TIMEOUT),
+        ]
         brief, patient = self._engines
         place = api_url(settings)
         self._journal = Watched("journal", lambda: glance(brief))
-        self._survey = Watched("survey", lambda: survey(patient, settings), LONG)
+        self._survey = Watched("survey", lambda: survey(patient, settings), SURVEY_TIMEOUT)
         self._queue = Watched("queue", lambda: queue(settings))
         self._intake = Watched("intake", lambda: intake(place))
         self._beaten = asyncio.Event()  # the next beat; another one each time
@@ -149,7 +152,7 @@ class Poller:
         if self._surveying is None or self._surveying.done():
             self._surveying = asyncio.create_task(self._look_closely())
         if self._survey.known.at is None:
-            await asyncio.wait([self._surveying], timeout=PATIENCE)
+            await asyncio.wait([self._surveying], timeout=LOOK_TIMEOUT)
         self._beat()
 
     async def _look_closely(self) -> None:

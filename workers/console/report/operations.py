@@ -24,7 +24,7 @@ from workers.console.state import AppState
 
 router = APIRouter()
 
-SHOWN: Final = 50  # acts on a page
+PAGE_ACTS: Final = 50  # acts on a page
 LOOKED: Final = 500  # acts that a filter looks at for a page
 FOLDED: Final = 5  # of a list, the rest is counted
 FOREIGN: Final = frozenset({"answer", "comment", "detail", "error", "note", "raw"})  # names of what others wrote
@@ -52,7 +52,7 @@ async def get_operations(
     [before] = state.cursors.read(place, after) or [MOST_ID]
     filtered = bool(operator or act)
     async with state.engine.connect() as connection:
-        most = LOOKED if filtered else SHOWN + 1
+        most = LOOKED if filtered else PAGE_ACTS + 1
         found = [dict(row) for row in (await connection.execute(ROWS, {"before": before, "most": most})).mappings()]
     rows = [row for row in found if operator in ("", row["operator"]) and act in ("", row["act"])]
     lowest = _lowest(found, rows, most)
@@ -61,7 +61,7 @@ async def get_operations(
     return page(
         request,
         "report/operations.html",
-        rows=[{**row, "facts": told(row["detail"], words)} for row in rows[:SHOWN]],
+        rows=[{**row, "facts": told(row["detail"], words)} for row in rows[:PAGE_ACTS]],
         operator=operator,
         act=act,
         older=older,
@@ -115,8 +115,8 @@ def _masked(name: str, value: str, words: Words) -> str:
 
 def _lowest(found: list[dict[str, Any]], rows: list[dict[str, Any]], most: int) -> int | None:
     """Where the next page begins: below what is shown, or below what was looked at; None at the end."""
-    if len(rows) > SHOWN:
-        return int(rows[SHOWN - 1]["id"])
+    if len(rows) > PAGE_ACTS:
+        return int(rows[PAGE_ACTS - 1]["id"])
     return int(found[-1]["id"]) if len(found) == most else None
 
 

@@ -20,7 +20,7 @@ from workers.proof.report.incident import Incident
 from workers.proof.report.report_model import Contents, Section
 
 PLACE: Final = "reports"  # in the data directory
-MOST: Final = 40  # reports
+MOST_REPORTS: Final = 40  # reports
 AGE: Final = 30 * 86_400.0  # s
 KINDS: Final = ("html", "pdf", "json")
 ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -57,12 +57,12 @@ class ReportStore:
 
     def all(self) -> list[dict[str, Any]]:
         """Of each report that is there, the newest first, `id` and what its page begins with."""
-        kept = [path for path in self._newest() if _age(path) < AGE][:MOST]
+        kept = [path for path in self._newest() if _age(path) < AGE][:MOST_REPORTS]
         return [{"id": path.stem, **json.loads(path.read_bytes())["head"]} for path in kept]
 
     def purge(self) -> None:
         """Remove what is too old, what is too many, and what a process that was killed left half-written."""
-        kept = {path.stem for number, path in enumerate(self._newest()) if number < MOST and _age(path) < AGE}
+        kept = {path.stem for number, path in enumerate(self._newest()) if number < MOST_REPORTS and _age(path) < AGE}
         for path in self.place.iterdir():
             if path.stem not in kept and _age(path) > (3600 if path.name.startswith(".") else 0):
                 path.unlink(missing_ok=True)

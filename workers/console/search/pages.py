@@ -63,13 +63,13 @@ async def get_search(
             return RedirectResponse(f"/pharmacy/{leads[way]}", status_code=303)
         upto = await query.complete_at(connection)
         if way is None:
-            return show(found=query.SearchPage([], None), others={}, upto=upto, more=None, way=None)
+            return show(found=[], others={}, upto=upto, more=None, way=None)
         name = f"search {way} {leads[way]}"
         begin = state.cursors.read(name, after)
         found = await query.look(connection, way, leads[way], begin)
-    more = state.cursors.sign(name, found.after) if found.after else None
+    rows, more = state.cursors.cut(name, found, query.PAGE_ORDERS, partial(query.place, way))
     others = {other: leads[other] for other in leads if other != way}
-    return show(found=found, others=others, upto=upto, more=more, way=way)
+    return show(found=rows, others=others, upto=upto, more=more, way=way)
 
 
 async def _leads(connection: AsyncConnection, by: str, q: str, settings: Settings) -> dict[str, str]:
@@ -122,16 +122,16 @@ async def get_pharmacy(
     begin = state.cursors.read(name, after)
     async with state.engine.connect() as connection:
         found = await pharmacy.orders_of(connection, code, begin, words_of(request))
-    if not found.rows and begin is None:
+    if not found and begin is None:
         raise NotFound(f"no order of a pharmacy {code}")
-    more = state.cursors.sign(name, found.after) if found.after else None
+    orders, more = state.cursors.cut(name, found, query.PAGE_ORDERS, lambda each: [str(each.row.id)])
     return page(
         request,
         "search/pharmacy.html",
         code=code,
         show=show,
         shows=pharmacy.SHOWS,
-        found=found,
+        orders=orders,
         more=more,
         states=STATES,
     )
