@@ -45,13 +45,13 @@ class Cursors:
         """A cursor at `values`, which JSON can write (ids and times as text); `page` names the page and its filter."""
         return str(self._signer(page).dumps(list(values)))
 
-    def read(self, page: str, cursor: str | None) -> list[Any] | None:
-        """What was signed for this very page, None for no cursor. Raises Malformed for anything else."""
+    def read(self, page: str, cursor: str | None, *kinds: Callable[[Any], Any]) -> tuple[Any, ...] | None:
+        """What was signed for this very page, each value of its kind; None for no cursor. Raises Malformed."""
         if not cursor:
             return None
         try:
-            return list(self._signer(page).loads(cursor))
-        except BadData:
+            return tuple(kind(value) for kind, value in zip(kinds, self._signer(page).loads(cursor), strict=True))
+        except (BadData, ValueError):
             raise Malformed([Fault("after", None, "is no place in this list: begin at its first page")]) from None
 
     def cut(

@@ -30,8 +30,7 @@ async def get_backend(request: Request, name: str, who: Viewer, state: AppState,
     row = await backend_queries.of_backend(state, name)
     kinds, pieces = await backend_queries.evidence(state.engine, name, PIECES)
     now = await backend_queries.seen(state.engine, name) if row["quarantined"] else None
-    begins = state.cursors.read(f"backend {name}", after)
-    before = (datetime.fromisoformat(begins[0]), int(begins[1])) if begins else None
+    before = state.cursors.read(f"backend {name}", after, datetime.fromisoformat, int)
     found = await backend_queries.history(state.engine, name, PAGE_OPERATIONS + 1, before)
     history, more = state.cursors.cut(
         f"backend {name}", found, PAGE_OPERATIONS, lambda each: [each["at"].isoformat(), each["id"]]

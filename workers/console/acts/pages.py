@@ -44,8 +44,7 @@ class Subject:
 @router.get("/acts")
 async def get_acts(request: Request, who: Viewer, state: AppState, after: str | None = None) -> Response:
     """What was done through the console, the newest first."""
-    begins = state.cursors.read("acts", after)
-    before = (datetime.fromisoformat(begins[0]), UUID(begins[1])) if begins else None
+    before = state.cursors.read("acts", after, datetime.fromisoformat, UUID)
     found = await table.newest(state.engine, PAGE_ACTS + 1, before)
     shown, more = state.cursors.cut(
         "acts", found, PAGE_ACTS, lambda row: [row["started_at"].isoformat(), str(row["id"])]

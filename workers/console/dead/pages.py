@@ -50,8 +50,7 @@ async def get_groups(
     known = list(load_backends(state.settings))
     backend = read.gather({"backend": backend or ""}, {}, {"backend": read.backend}).get("backend")
     place = f"/dead?reason={reason or ''}&backend={backend or ''}"
-    begins = state.cursors.read(place, after)
-    before = (int(begins[0]), int(begins[1])) if begins else cause_queries.FIRST
+    before = state.cursors.read(place, after, int, int) or cause_queries.FIRST
     async with state.engine.connect() as connection:
         found = await cause_queries.groups(connection, reason=reason, backend=backend, before=before, limit=GROUPS + 1)
         total = await cause_queries.total(connection)
@@ -75,8 +74,7 @@ async def get_group(request: Request, who: Viewer, state: AppState, cause: str, 
     """The orders that stand dead of a cause, and the notes on it."""
     number = _cause(cause)
     place = f"/dead/{number}"
-    begins = state.cursors.read(place, after)
-    came = (datetime.fromisoformat(begins[0]), UUID(begins[1])) if begins else None
+    came = state.cursors.read(place, after, datetime.fromisoformat, UUID)
     async with state.engine.connect() as connection:
         group = await cause_queries.group(connection, number)
         found = await cause_queries.members(connection, number, after=came, limit=MEMBERS + 1)

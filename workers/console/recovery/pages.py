@@ -50,7 +50,7 @@ async def get_standing(request: Request, desk: AppState, who: Viewer) -> Respons
 @router.get("/recovery/replays")
 async def get_replays(request: Request, desk: AppState, who: Viewer, after: str = "") -> Response:
     """Every replay, the newest first."""
-    [before] = desk.cursors.read("replays", after) or [kept.LATEST]
+    [before] = desk.cursors.read("replays", after, int) or [kept.LATEST]
     found = await kept.past(desk.engine, before, PAGE + 1)
     rows, more = desk.cursors.cut("replays", found, PAGE, lambda row: [row["id"]])
     return page(request, "recovery/replays.html", rows=rows, more=more, **_names())
@@ -69,7 +69,7 @@ async def get_replay(request: Request, desk: AppState, who: Viewer, number: Numb
 @router.get("/recovery/reconciliations")
 async def get_reconciliations(request: Request, desk: AppState, who: Viewer, after: str = "") -> Response:
     """Every reconciliation, the newest first."""
-    [before] = desk.cursors.read("reconciliations", after) or [kept.LATEST]
+    [before] = desk.cursors.read("reconciliations", after, int) or [kept.LATEST]
     found = await kept.runs(desk.engine, before, PAGE + 1)
     rows, more = desk.cursors.cut("reconciliations", found, PAGE, lambda row: [row.id])
     return page(request, "recovery/reconciliations.html", rows=rows, more=more, **_names())
@@ -84,8 +84,8 @@ async def get_reconciliation(
     run = await kept.run(desk.engine, number)
     chosen = kind or next((each for each in findings.KINDS if getattr(run, each)), "missing")
     place = f"findings {number} {chosen}"
-    [from_] = desk.cursors.read(place, after) or [None]
-    found = await kept.found(desk.engine, number, chosen, UUID(from_) if from_ else None, FINDINGS + 1)
+    [from_] = desk.cursors.read(place, after, UUID) or [None]
+    found = await kept.found(desk.engine, number, chosen, from_, FINDINGS + 1)
     rows, more = desk.cursors.cut(place, found, FINDINGS, lambda row: [str(row["id"])])
     return page(
         request,

@@ -49,7 +49,7 @@ async def get_operations(
     """A page of them, of one operator or one kind of act where that is asked."""
     read.gather({"operator": operator, "act": act}, {}, {"operator": read.line, "act": read.line})
     place = f"operations {operator!r} {act!r}"
-    [before] = state.cursors.read(place, after) or [MOST_ID]
+    [before] = state.cursors.read(place, after, int) or [MOST_ID]
     filtered = bool(operator or act)
     async with state.engine.connect() as connection:
         most = LOOKED if filtered else PAGE_ACTS + 1

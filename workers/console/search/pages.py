@@ -65,7 +65,7 @@ async def get_search(
         if way is None:
             return show(found=[], others={}, upto=upto, more=None, way=None)
         name = f"search {way} {leads[way]}"
-        begin = state.cursors.read(name, after)
+        begin = state.cursors.read(name, after, *query.PLACES.get(way, (UUID,)))
         found = await query.look(connection, way, leads[way], begin)
     rows, more = state.cursors.cut(name, found, query.PAGE_ORDERS, partial(query.place, way))
     others = {other: leads[other] for other in leads if other != way}
@@ -119,7 +119,7 @@ async def get_pharmacy(
     """A pharmacy's orders, the newest first; with `show` missing, those of them that are not wholly delivered."""
     read.gather({"show": show, "code": code}, {"show": read.one_of(*pharmacy.SHOWS), "code": read.line})
     name = f"pharmacy {show} {code}"
-    begin = state.cursors.read(name, after)
+    begin = state.cursors.read(name, after, UUID)
     async with state.engine.connect() as connection:
         found = await pharmacy.orders_of(connection, code, begin, words_of(request))
     if not found and begin is None:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -64,7 +63,7 @@ async def orders_of(
     connection: AsyncConnection, pharmacy: str, after: Sequence[Any] | None, words: Words
 ) -> list[Ordered]:
     """A page of a pharmacy's orders, the newest first, and one more where there is one."""
-    before = LAST if after is None else UUID(after[0])
+    [before] = after or [LAST]
     values = {"q": pharmacy, "before": before, "most": PAGE_ORDERS + 1}
     rows = (await connection.execute(ORDERS, values)).all()
     backends = await backends_of(connection)

@@ -32,6 +32,8 @@ WAYS: Final[dict[str, str]] = {
     "erp": N_("The ERP's reference"),
 }
 
+PLACES: Final = {"starts": (str, UUID)}  # what a cursor's values are, where that is not an id alone
+
 # A limit within holds the planner to one look along the index a row: a join might read a whole small table.
 DELIVERY: Final = """
 CROSS JOIN LATERAL (SELECT state, backend, due_at, lease_until, reason, error, settled_at, unsure
@@ -130,10 +132,10 @@ async def look(
     Each row has id, pharmacy, reference, received_at, state, backend and reason.
     """
     if way == "starts":
-        start, last = (q, FIRST) if after is None else (str(after[0]), UUID(after[1]))
+        start, last = after or (q, FIRST)
         values = {"from": start, "after": last, "upto": q[:-1] + _next(q[-1]), "most": most + 1}
         return (await connection.execute(BY_BEGINNING, values)).all()
-    before = LAST if after is None else UUID(after[0])
+    [before] = after or [LAST]
     values = {"q": q, "before": before, "most": most + 1}
     if way in ("product", "erp"):
         if way == "product":
