@@ -1,6 +1,6 @@
 """What an act is to the console: it is chosen, shown, reasoned, run once, and says what came of it.
 
-Each room names its acts in an `acts.py` of its own; `registry` puts them together, and the pages of this room run
+Each room names its acts; `registry` puts them together for the application, and the pages of this room run
 them all alike. An act's own functions are those of the command line: they write `operations` in the transaction that
 does it, under the name of whoever is at the console (`workers.operations.acting_as`).
 """
