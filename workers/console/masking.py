@@ -1,32 +1,19 @@
 """What of free text is shown: our own constant phrases, and nothing else unless somebody asks and says why.
 
 An order's note may name a patient, and an ERP may repeat it in any answer. So of what came from outside only a phrase
-that stands in our own table is shown, up to its colon; a line's reason only where it is a word of the trade. Asking
-is an act: it is recorded, and shows that one order to that one person for SHOWN seconds.
+that stands in our own table is shown, up to its colon; a line's reason only where it is a word of the trade. Who
+asks, and says why, sees the whole of one order for a while: `search.unmasking`.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Final
-from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-from orders.errors import Fault, Malformed, NotFound
-from orders.journal import transactional
 from orders.states import Reason
-from workers.console.access.people import Person, Role
 from workers.console.i18n import Words
 from workers.erp.failures import TABLE
-from workers.operations import acting_as, record
-
-UNMASK: Final = "unmask"
-SHOWN: Final = 300.0  # seconds
-LONGEST: Final = 500  # characters of a reason
 
 OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
     "not with the ERP",
@@ -80,12 +67,6 @@ TRADE: Final = frozenset(
     }
 )
 
-ASKED: Final = text("""
-SELECT max(at) FROM operations
-WHERE detail ? 'order' AND detail ->> 'order' = :order AND act = :act AND operator = :operator AND at > :since
-""")
-THERE: Final = text("SELECT clock_timestamp() FROM orders WHERE id = :order")
-
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -135,24 +116,3 @@ def in_line(text: Text, words: Words) -> str:
     if not text.hidden:
         return text.shown
     return f"{text.shown} ({words.gettext('masked')})".lstrip()
-
-
-async def unmasked_until(connection: AsyncConnection, order: UUID, person: Person, now: datetime) -> datetime | None:
-    """Until when this person sees this order's free text; None when they have not asked lately."""
-    if not person.role.covers(Role.OPERATOR):
-        return None
-    length = timedelta(seconds=SHOWN)
-    values = {"order": str(order), "act": UNMASK, "operator": person.name, "since": now - length}
-    asked = (await connection.execute(ASKED, values)).scalar()
-    return None if asked is None else asked + length
-
-
-async def unmask(engine: AsyncEngine, order: UUID, person: Person, reason: str) -> None:
-    """Let this person see this order's free text for a while, and record it. Raises Malformed and NotFound."""
-    if not 3 <= len(reason) <= LONGEST or not reason.isprintable():
-        raise Malformed([Fault("reason", None, f"must be 3 to {LONGEST} printable characters")])
-    async with transactional(engine).begin() as connection:
-        if (await connection.execute(THERE, {"order": order})).scalar() is None:
-            raise NotFound(f"no order {order}")
-        with acting_as(person.name):
-            await record(connection, UNMASK, reason, {"order": str(order)})

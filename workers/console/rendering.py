@@ -43,7 +43,7 @@ class Pages:
         theme = request.cookies.get(THEME)
         person = getattr(request.state, "person", None)
         told = person or getattr(request.state, "unasked", None)
-        stores = request.app.state.desk.board.stores(self.language(request).code) if told else ""
+        stores = request.app.state.overview.board.stores(self.language(request).code) if told else ""
         return found.render(
             person=person,
             csrf=person.csrf if person else "",
@@ -64,12 +64,12 @@ class Pages:
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
     """A page or a fragment as an answer."""
-    return HTMLResponse(request.app.state.desk.pages.render(request, template, **context), status_code=status)
+    return HTMLResponse(request.app.state.console.pages.render(request, template, **context), status_code=status)
 
 
 def words_of(request: Request) -> Words:
     """The language of this request."""
-    language: Words = request.app.state.desk.pages.language(request)
+    language: Words = request.app.state.console.pages.language(request)
     return language
 
 

@@ -105,7 +105,7 @@ def test_what_operators_did_with_an_order_is_in_its_life_and_in_no_others(at_con
             await replay(bench.engine, Choice(State.DEAD, ids=(again,)), "they mended it")
             await discard(bench.engine, Choice(State.DEAD, ids=(given_up,)), "given elsewhere")
             await divert(bench.engine, Choice(ids=(moved,)), "other", "urgent")
-            await acts.run(site.app.state.desk, {"order": str(taken_back)}, "they called", Quiet())
+            await acts.run(site.app.state.console, {"order": str(taken_back)}, "they called", Quiet())
             await operations.pause(bench.engine, bench.settings, "erp", "their upgrade")
         done_by = {
             again: "paul: replay they mended it",

@@ -32,7 +32,7 @@ def on_site(settings: Settings, work: Callable[[Site, Browser], Awaitable[Any]])
 
 
 async def sql(site: Site, statement: str) -> None:
-    async with site.app.state.desk.engine.connect() as connection:
+    async with site.app.state.console.engine.connect() as connection:
         await connection.execute(text(statement))
 
 
@@ -97,7 +97,7 @@ def test_figures_are_those_of_the_status(settings: Settings) -> None:
             "CASE WHEN n % 4 = 0 THEN 'refused' END FROM generate_series(1, 4936) n",
         )
         shown = await says(jeanne, "Backlog 3,702")
-        known = await status(site.app.state.desk.engine, settings, "http://127.0.0.1:9")
+        known = await status(site.app.state.console.engine, settings, "http://127.0.0.1:9")
         assert (known["backlog"], known["orders"]["dead"]) == (3702, 1234)
         assert "Dead letters 1,234" in shown
         await says(jeanne, "refused more than 1,000")

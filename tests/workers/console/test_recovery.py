@@ -65,8 +65,8 @@ class Operators(Bench):
     """A bench beside a console that serves."""
 
     def __init__(self, site: Site, settings: Settings) -> None:
-        super().__init__(site.app.state.desk.engine, settings)
-        self.site, self.console = site, site.app.state.desk
+        super().__init__(site.app.state.console.engine, settings)
+        self.site, self.console = site, site.app.state.console
 
     async def look(self, kind: str, lang: str = "en", **fields: str) -> Preview:
         act = ACTS[kind]

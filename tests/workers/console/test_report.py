@@ -22,7 +22,7 @@ from tests.workers.console.site import serving, text_of
 from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
 from workers.console.report.acts import AUDIT, REPORT
-from workers.console.report.store import AGE, MOST, ReportStore
+from workers.console.report.store import AGE, MOST_REPORTS, ReportStore
 from workers.operations import acting_as
 
 
@@ -55,7 +55,7 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
     async def work() -> str:
         async with serving(sealing) as site:
             jeanne = await site.enter(role=Role.VIEWER)
-            desk = site.app.state.desk
+            desk = site.app.state.console
             preview = await REPORT.preview(desk, chosen, desk.pages.words["en"])
             assert preview.orders is None
             with acting_as("jeanne"):
@@ -118,7 +118,7 @@ def test_an_act_that_is_stopped_leaves_no_report(settings: Settings) -> None:
             await site.enter()
             for act in (AUDIT, REPORT):
                 with pytest.raises(Stopped):
-                    await act.run(site.app.state.desk, {}, "why", Told(stop=True))
+                    await act.run(site.app.state.console, {}, "why", Told(stop=True))
             assert not (settings.data_dir / "reports").exists()
 
     asyncio.run(work())
@@ -168,7 +168,7 @@ def test_reports_go_when_they_are_too_old_or_too_many(settings: Settings) -> Non
     assert not list(shelf.place.glob(f"{old}*"))
     for kind in files:
         os.utime(shelf.place / f"{first}.{kind}", (time.time() - 60,) * 2)
-    for _ in range(MOST):
+    for _ in range(MOST_REPORTS):
         shelf.put(uuid4(), files)
-    assert (len(shelf.all()), len(list(shelf.place.iterdir()))) == (MOST, 3 * MOST)
+    assert (len(shelf.all()), len(list(shelf.place.iterdir()))) == (MOST_REPORTS, 3 * MOST_REPORTS)
     assert shelf.file(str(first), "pdf") is None

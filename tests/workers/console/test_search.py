@@ -13,7 +13,6 @@ from orders.queries.products import Filling
 from tests.bench import MEDICINE, Bench, Scripted, always
 from tests.workers.console.journalled import Quiet, Work
 from tests.workers.console.site import Site, text_of
-from workers.console import cursors
 from workers.console.access.people import Role
 from workers.console.i18n import languages
 from workers.console.masking import held, line_reason, said, tripped
@@ -81,7 +80,7 @@ def test_pages_follow_each_other_and_a_cursor_is_good_for_its_own_list_alone(
 ) -> None:
     async def work(site: Site, bench: Bench) -> None:
         ids = set(await bench.accept(120))
-        jeanne, desk = await site.enter(), site.app.state.desk
+        jeanne, cursors = await site.enter(), site.app.state.console.cursors
         for query in ("/pharmacy/990000002?show=all", "/search?by=starts&q=20"):
             seen: list[str] = []
             address = query
@@ -92,15 +91,15 @@ def test_pages_follow_each_other_and_a_cursor_is_good_for_its_own_list_alone(
                 follows = before.rsplit('href="', 1)[1].replace("&amp;", "&")
                 address = str(answer.url.join(follows)).removeprefix("https://console.test") if more else ""
             assert (len(seen), set(seen)) == (120, {str(each) for each in ids}), query
-        good = cursors.seal(desk, "pharmacy all 990000002", [str(max(ids))])
-        assert cursors.open(desk, "pharmacy all 990000002", good) == [str(max(ids))]
+        good = cursors.sign("pharmacy all 990000002", [str(max(ids))])
+        assert cursors.read("pharmacy all 990000002", good, str) == (str(max(ids)),)
         for bad in (good[:-2], good[1:], "x", "é", "A" * 5000, good[:-1] + "!"):
             assert (await jeanne.get("/pharmacy/990000002", params={"after": bad})).status_code == 422, bad
         for other in ("pharmacy missing 990000002", "pharmacy all P1", "search starts 20"):
             with pytest.raises(Malformed):
-                cursors.open(desk, other, good)
+                cursors.read(other, good)
         assert (await jeanne.get(f"/pharmacy/990000002?show=missing&after={good}")).status_code == 422
-        desk.secret = None  # a console that starts again goes on from where another was
+        cursors.key = None  # a console that starts again goes on from where another was
         assert (await jeanne.get(f"/pharmacy/990000002?show=all&after={good}")).status_code == 200
 
     at_console(work)
@@ -195,7 +194,7 @@ def test_a_pharmacys_page_says_what_is_missing_and_why(at_console: Callable[[Wor
 
 def test_an_operator_cancels_while_the_order_is_ours(at_console: Callable[[Work], None]) -> None:
     async def work(site: Site, bench: Bench) -> None:
-        desk, words = site.app.state.desk, languages("UTC")["en"]
+        desk, words = site.app.state.console, languages("UTC")["en"]
         (ours,) = await bench.accept(1)
         chosen = acts.choose({"order": str(ours)})
         seen = await acts.preview(desk, chosen, words)

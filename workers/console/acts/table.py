@@ -21,7 +21,7 @@ from workers.console.acts.act import Act, Chosen
 
 STALE: Final = 10.0  # seconds without a beat, after which the process that ran an act has gone
 LOST: Final = "the console that ran it has gone"
-RECENT: Final = 1000  # of the newest operations, looked through for an act's whose end nobody saw
+RECENT_OPERATIONS: Final = 1000  # of the newest operations, looked through for an act's whose end nobody saw
 
 ROW: Final = """SELECT *, state = 'running' AND beat_at < clock_timestamp() - make_interval(secs => :stale) AS stale
 FROM acts"""
@@ -35,7 +35,7 @@ ON CONFLICT (id) DO NOTHING RETURNING id
 
 FIND: Final = text(f"{ROW} WHERE id = :id")
 
-NEWEST: Final = text(f"""{ROW}
+NEWEST_ACTS: Final = text(f"""{ROW}
 WHERE (CAST(:at AS timestamptz) IS NULL OR (started_at, id) < (CAST(:at AS timestamptz), CAST(:id AS uuid)))
 ORDER BY started_at DESC, id DESC LIMIT :limit
 """)
@@ -125,7 +125,7 @@ async def newest(engine: AsyncEngine, limit: int, before: tuple[datetime, UUID] 
     at, number = before or (None, None)
     values = {"at": at, "id": number, "limit": limit, "stale": STALE}
     async with engine.connect() as connection:
-        return [_told(row) for row in (await connection.execute(NEWEST, values)).mappings()]
+        return [_told(row) for row in (await connection.execute(NEWEST_ACTS, values)).mappings()]
 
 
 def _told(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -140,7 +140,7 @@ async def operations_of(engine: AsyncEngine, row: Mapping[str, Any]) -> list[dic
     """The operations that an act left. Of one whose end nobody saw, those of the newest that name it."""
     async with engine.connect() as connection:
         if row["state"] == "interrupted":
-            found = await connection.execute(NAMING, {"act": str(row["id"]), "recent": RECENT})
+            found = await connection.execute(NAMING, {"act": str(row["id"]), "recent": RECENT_OPERATIONS})
         else:
             found = await connection.execute(LEFT, {"ids": row["operations"]})
         return [dict(each) for each in found.mappings()]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from workers.console.i18n import N_, Words
-from workers.console.live.poller import PollerSnapshot
-from workers.console.live.probes import Glance
+from workers.console.live.probes import Glance, PollerSnapshot
 from workers.console.masking import held
 
 Row = dict[str, Any]

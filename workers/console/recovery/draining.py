@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from orders.journal import transactional, unreachable
 from orders.queries import orders as order_queries
-from workers.console import fields as asked
+from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
@@ -31,7 +31,7 @@ WATCHED: Final = N_("This only watches: to stop it, or to leave the page, stops 
 
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
-    return asked.gather(fields, {}, {"backend": asked.backend})
+    return read.gather(fields, {}, {"backend": read.backend})
 
 
 async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:

@@ -15,10 +15,10 @@ from typing import Any, Final, TypeVar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.durations import instant
-from orders.errors import Fault, Malformed, NotSo
+from orders.errors import NotSo
 from orders.journal import transactional
 from orders.schema.tables.reconcile import ReconcileStage
-from workers.console import fields as asked
+from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, Stopped
 from workers.console.i18n import N_, Words
@@ -72,14 +72,14 @@ async def followed(running: Running, work: Callable[[Told], Awaitable[T]]) -> T:
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
     if fields.get("run", "").strip():
-        return asked.gather(fields, {"run": asked.number}, {})
-    needed = {"backend": asked.backend, "since": asked.moment}
-    chosen = asked.gather(fields, needed, {"until": asked.moment})
+        return read.gather(fields, {"run": read.number})
+    needed = {"backend": read.backend, "since": read.moment}
+    chosen = read.gather(fields, needed, {"until": read.moment})
     since, until = _span(chosen)
     if since >= datetime.now(UTC):
-        raise Malformed([Fault("since", None, "is not over yet")])
+        raise read.wrong("since", "is not over yet")
     if until is not None and until <= since:
-        raise Malformed([Fault("until", None, "must be after since")])
+        raise read.wrong("until", "must be after since")
     return chosen
 
 
@@ -181,7 +181,7 @@ async def _begun(desk: ConsoleState, chosen: Chosen, reason: str) -> Reconciliat
 
 
 def _choose_resend(fields: Mapping[str, str]) -> Chosen:
-    return asked.gather(fields, {"run": asked.number}, {})
+    return read.gather(fields, {"run": read.number})
 
 
 async def _preview_resend(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import NotSo
 from orders.queries import replays as replay_queries
-from workers.console import fields as asked
+from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
@@ -30,21 +30,14 @@ TOLD: Final = {"backend": N_("Backend"), "replay": N_("Replay"), "orders": N_("O
 
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
-    optional = {
-        "pharmacy": asked.line,
-        "priority": asked.priority,
-        "older": asked.age,
-        "younger": asked.age,
-        "hold": asked.yes,
-    }
-    return asked.gather(fields, {"backend": asked.backend}, optional)
+    return read.gather(fields, {"backend": read.backend}, {**read.NARROWING, "hold": read.yes})
 
 
 async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     name = chosen["backend"]
     row = (await sh.backends_of(desk, name)).get(name)
     open_ = await _open(desk, name)
-    choice = asked.choice_of(chosen, name)
+    choice = read.choice_of(chosen, name)
     found = await sh.in_time(redrive.preview(desk.engine, choice))
     facts = [(words.gettext("Backend"), name), (words.gettext("It stands"), sh.how(row, words))]
     facts += sh.narrowing(chosen, words)
@@ -81,7 +74,7 @@ def _holds(hold: bool, words: Words) -> str:
 
 
 async def _start(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    choice = asked.choice_of(chosen, chosen["backend"])
+    choice = read.choice_of(chosen, chosen["backend"])
     async with sh.unhurried(desk) as engine:
         began = await commands.start(engine, choice, hold=bool(chosen.get("hold")), reason=reason)
     if began.id is None:
@@ -95,7 +88,7 @@ async def _open(desk: ConsoleState, backend: str) -> dict[str, Any] | None:
 
 
 def _choose_step(fields: Mapping[str, str]) -> Chosen:
-    return asked.gather(fields, {"backend": asked.backend}, {"replay": asked.number, "stage": asked.stage})
+    return read.gather(fields, {"backend": read.backend}, {"replay": read.number, "stage": read.stage})
 
 
 def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | None = None) -> Any:

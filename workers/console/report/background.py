@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from workers.console.acts.act import Running
 
 T = TypeVar("T")
-EVERY = 0.5  # s between two words on how far it is
+TELL_EVERY = 0.5  # s between two words on how far it is
 
 
 class Reached:
@@ -60,7 +60,7 @@ async def watched(work: Coroutine[Any, Any, T], reached: Reached, running: Runni
     try:
         while not task.done():
             await running.at(reached.done, reached.total or None, note)
-            await asyncio.wait({task}, timeout=EVERY)
+            await asyncio.wait({task}, timeout=TELL_EVERY)
         return task.result()
     finally:
         if not task.done():

@@ -106,7 +106,7 @@ def _heading(pdf: FPDF, title: str, room: float = 30.0) -> None:
     pdf.multi_cell(WIDTH, 7, title, new_x="LMARGIN", new_y="NEXT", align="L")
 
 
-def _say(pdf: FPDF, sentence: str, colour: tuple[int, int, int] = INK) -> None:
+def _say(pdf: FPDF, sentence: str, colour: str = INK) -> None:
     pdf.set_font(FONT, size=9)
     pdf.set_text_color(colour)
     pdf.multi_cell(WIDTH, 5, text_of(sentence.replace("\xa0", " ")), new_x="LMARGIN", new_y="NEXT", align="L")

@@ -113,7 +113,7 @@ async def standing(settings: Settings) -> AsyncIterator[tuple[Site, Idp]]:
     try:
         async with serving(known) as console:
             subject = f"{idp.issuer}#7"
-            await accounts.add(console.app.state.desk.engine, "zoe", Role.APPROVER, subject=subject)
+            await accounts.add(console.app.state.console.engine, "zoe", Role.APPROVER, subject=subject)
             yield console, idp
     finally:
         await runner.cleanup()
@@ -166,7 +166,7 @@ def test_another_state_an_error_and_a_provider_that_is_away(settings: Settings) 
             assert (await there_and_back(site, idp, state="another"))[1].status_code == 403
             said = (await there_and_back(site, idp, error="<script>access_denied"))[1]
             assert (said.status_code, "<script>access" in said.text) == (403, False)
-            provider = site.app.state.desk.provider
+            provider = site.app.state.access.provider
             provider.issuer, provider._found = "http://127.0.0.1:1", {}
             away = await site.stranger().get("/login/oidc")
             assert (away.status_code, "password still works" in away.text) == (503, True)

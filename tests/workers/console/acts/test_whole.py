@@ -133,7 +133,7 @@ class Walk:
         return await self.sql(of, act=where.rpartition("/")[2])
 
     async def sql(self, statement: str, **values: object) -> list[Any]:
-        async with self.site.app.state.desk.engine.connect() as connection:
+        async with self.site.app.state.console.engine.connect() as connection:
             found = await connection.execute(text(statement), values)
             return list(found.all()) if found.returns_rows else []
 
@@ -147,7 +147,7 @@ async def walk(site: Site, name: str = "jeanne", role: Role = Role.OPERATOR) -> 
 
 
 def bench(site: Site, settings: Settings) -> Bench:
-    return Bench(site.app.state.desk.engine, settings)
+    return Bench(site.app.state.console.engine, settings)
 
 
 @pytest.fixture(autouse=True)
@@ -374,7 +374,7 @@ def test_of_an_act_whose_end_nobody_saw_only_its_own_operations_are_shown(settin
     async def work() -> None:
         async with serving(settings) as site:
             it, number = await walk(site), uuid4()
-            engine = site.app.state.desk.engine
+            engine = site.app.state.console.engine
             who = Person("jeanne", Role.OPERATOR, it.browser.csrf)
             assert await table.begin(engine, number, ACTS["dead-replay"], {}, {}, WHY, who)
             for act in (number, uuid4(), None):
