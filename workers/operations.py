@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, insert, select, text, update
+from sqlalchemy import Row, case, insert, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
@@ -25,6 +25,7 @@ from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.schema.tables.core import backends, operations
+from orders.sentences import Sentence, sentence_of
 
 FIRST_WINDOW = 50  # orders
 REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
@@ -67,7 +68,8 @@ def noting() -> Iterator[list[int]]:
 
 
 async def record(connection: AsyncConnection, act: str, reason: str | None, detail: dict[str, Any]) -> None:
-    """Write down an act; to be called inside the transaction that does it."""
+    """Write down an act; to be called inside the transaction that does it. A sentence is kept as code."""
+    detail = {name: value.stored() if isinstance(value, Sentence) else value for name, value in detail.items()}
     if (number := ACT.get()) is not None:
         detail = {**detail, "act": number}
     plain = json.loads(json.dumps(detail, default=str))
@@ -106,7 +108,8 @@ async def _set_paused(
     async with transactional(engine).begin() as connection:
         if backend in load_backends(settings):
             await register(connection, backend)
-        why = case((backends.c.quarantined, backends.c.held_why), else_=reason if paused else None)
+        given = literal(sentence_of(reason if paused else None), backends.c.held_why.type)
+        why = case((backends.c.quarantined, backends.c.held_why), else_=given)
         changed = await connection.execute(change.values(paused=paused, held_why=why))
         if changed.rowcount == 0:
             await _tell_who(connection, backend, paused)

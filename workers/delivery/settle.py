@@ -21,6 +21,7 @@ from config.settings import Settings
 from orders.journal import transactional
 from orders.journal.connection import DUE_CHANNEL
 from orders.schema.tables.core import backends
+from orders.sentences import Code, Sentence
 from workers.delivery import evidence
 from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.baseline import Baseline, learn
@@ -186,7 +187,7 @@ def _of(kind: Any, row: Row[Any]) -> Any:
 def _latch(proof: tuple[UUID, Outcome], backend: str) -> dict[str, Any]:
     """The columns that put a backend in quarantine, until an operator releases it."""
     order_id, outcome = proof
-    why = f"{outcome.evidence}, order {order_id}: {outcome.detail}"[:300]
+    why = Sentence(Code.PROVED, evidence=str(outcome.evidence), order=str(order_id), detail=outcome.detail)
     log.critical("quarantined", extra={"backend": backend, "kind": outcome.evidence, "order": order_id})
     return {
         "quarantined": True,

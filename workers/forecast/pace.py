@@ -14,6 +14,8 @@ from math import exp, log, sqrt
 from statistics import fmean, median
 from typing import Final, NamedTuple
 
+from orders.sentences import Code, Sentence
+
 BIN: Final = 1.0  # s, the finest sample
 WIDTHS: Final = (60.0, 20.0, 5.0, BIN)  # the widest that gives FEW samples is taken
 FEW: Final = 6
@@ -44,7 +46,7 @@ class Pace:
     """
 
     middle: float
-    basis: str
+    basis: Sentence
     lasting: float = 0.0
     passing: float = 0.0
     briefly: float = 0.0
@@ -73,7 +75,7 @@ def unseen(bins: Mapping[int, PaceSample], ceiling: float) -> Pace:
     """The pace of an ERP that was never seen busy: it lies between the best it did and a `ceiling`, at 5 and 95 %."""
     best = max(one.orders for one in _widened(bins, round(WIDTHS[1] / BIN)).values()) / WIDTHS[1]
     high = max(best, ceiling)
-    basis = f"not seen busy lately: between its best, {best:.3g}/s, and what its latency lets through, {high:.3g}/s"
+    basis = Sentence(Code.RATE_BETWEEN, best=best, ceiling=high)
     return Pace(sqrt(best * high), basis, lasting=max(0.1, log(high / best) / 3.29))
 
 
@@ -116,7 +118,7 @@ def _runs(bins: Mapping[int, PaceSample], silence: int) -> list[list[int]]:
 
 def _of(samples: Sequence[float], width: float) -> Pace:
     count, mean = len(samples), fmean(samples)
-    basis = f"{count} busy samples of {width:.0f} s"
+    basis = Sentence(Code.RATE_SEEN, count=count, width=width)
     if count < 3:
         return Pace(mean, basis, lasting=LONE)
     spread = min(WIDEST, sqrt(sum((one - mean) ** 2 for one in samples) / (count - 1)) / mean)

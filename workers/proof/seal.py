@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import select, text
 
 from orders.schema.tables.proof import seals
+from orders.sentences import Code, Sentence
 from workers.proof.keys import Keys, SealKey
 
 FORMAT: Final = 1  # of what a new seal covers and how it is written; `workers.proof.block_content` keeps the older ones
@@ -99,13 +100,13 @@ def signed(seal: Seal, key: SealKey) -> Seal:
     return Seal(**{**values, "mac": mac, "signature": key.sign(seal.message() + b"\n" + mac)})
 
 
-def doubt(seal: Seal, keys: Keys) -> str | None:
+def doubt(seal: Seal, keys: Keys) -> Sentence | None:
     """Why the seal is not to be believed, or None: its own signatures only, not its place in the chain."""
     key = keys.get(seal.key_id)
     if key is None:
-        return f"is sealed with the key {seal.key_id}, which RELAIS_SEAL_KEY does not have"
+        return Sentence(Code.UNKNOWN_SEAL_KEY, key=seal.key_id)
     if key.mac(seal.message()) != seal.mac or not key.verifies(seal.message() + b"\n" + seal.mac, seal.signature):
-        return "the seal itself was altered"
+        return Sentence(Code.ALTERED_SEAL)
     return None
 
 

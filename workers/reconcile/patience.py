@@ -14,6 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from orders.errors import RelaisError
+from orders.sentences import Code, Sentence
 from workers.erp.port import Erp, Kind, Outcome
 
 FIRST_PAUSE: Final = 0.25  # seconds; doubles
@@ -52,7 +53,7 @@ class Patience:
         return self.silence - (now - self._since)
 
 
-async def ask(erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callable[[str], None]) -> dict[UUID, Outcome]:
+async def ask(erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callable[[Sentence], None]) -> dict[UUID, Outcome]:
     """What the ERP knows of each id, asked for again where it was not told; `waiting` hears why it takes long.
 
     Raises OutOfReach when nothing at all was told and the ERP is not fit.
@@ -76,14 +77,14 @@ async def ask(erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callab
     return told
 
 
-async def _wait(patience: Patience, last: Outcome, turn: int, *, silent: bool, waiting: Callable[[str], None]) -> bool:
+async def _wait(patience: Patience, last: Outcome, turn: int, *, silent: bool, waiting: Callable[[Sentence], None]) -> bool:
     """Pause before the next turn; False when there is to be none."""
     if not silent:
         patience.heard()
     left = patience.left() if silent else patience.silence
     if left <= 0 or (not silent and turn >= ROUNDS):
         return False
-    waiting(last.detail)
+    waiting(Sentence(Code.MET, detail=last.detail))
     pause = min(MOST_PAUSE, FIRST_PAUSE * 2.0 ** min(turn, 10))
     await asyncio.sleep(min(left, max(pause, last.retry_after or 0.0)))
     return True

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import NotFound
 from orders.journal import transactional
+from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.reconcile import Difference, ReconcileStage, reconciliations
 from workers.operations import operator, record
 
@@ -30,7 +31,7 @@ FINDINGS = text("""
 SELECT f.order_id AS id, f.kind, f.detail, o.pharmacy, o.reference, d.state, d.accepted_at
 FROM findings f LEFT JOIN orders o ON o.id = f.order_id LEFT JOIN deliveries d ON d.order_id = f.order_id
 WHERE f.reconciliation = :run ORDER BY array_position(CAST(:kinds AS text[]), f.kind), f.order_id LIMIT :limit
-""")
+""").columns(detail=SentenceColumn())
 
 
 @dataclass(frozen=True, slots=True)

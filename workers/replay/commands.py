@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
+from orders.schema.sentence_column import SentenceColumn
+from orders.sentences import sentence_of
 from workers.operations import operator, record, register
 from workers.replay.choice import CHOSEN, Choice, narrowed
 from workers.replay.gates import after, named
@@ -68,9 +70,12 @@ UPDATE replays SET state = 'running', stage = :stage, why = NULL,
   stage_since = CASE WHEN :afresh THEN clock_timestamp() ELSE stage_since END WHERE id = :id
 """)
 
-PAUSE = text("UPDATE replays SET state = 'paused', why = :why WHERE id = :id")
+WHY = bindparam("why", type_=SentenceColumn())
+PAUSE = text("UPDATE replays SET state = 'paused', why = :why WHERE id = :id").bindparams(WHY)
 HOLD = text("UPDATE replays SET hold = :hold WHERE id = :id")
-CANCEL = text("UPDATE replays SET state = 'cancelled', ended_at = clock_timestamp(), why = :why WHERE id = :id")
+CANCEL = text(
+    "UPDATE replays SET state = 'cancelled', ended_at = clock_timestamp(), why = :why WHERE id = :id"
+).bindparams(WHY)
 RATE = text("UPDATE backends SET rate = CAST(:rate AS float8) WHERE name = :backend")
 
 
@@ -134,7 +139,7 @@ async def _begin(connection: AsyncConnection, choice: Choice, hold: bool) -> int
 
 async def pause(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
     """Send nothing more of the replay until it is resumed; live orders go on. Raises NotFound and NotSo."""
-    await _act(engine, backend, "pause", reason, PAUSE, {"why": reason}, ("running",), seen)
+    await _act(engine, backend, "pause", reason, PAUSE, {"why": sentence_of(reason)}, ("running",), seen)
 
 
 async def resume(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
@@ -173,7 +178,7 @@ async def hold(
 async def cancel(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
     """End the replay; its orders stay due, as backlog like any other. Raises NotFound."""
     open_ = ("running", "holding", "paused")
-    await _act(engine, backend, "cancel", reason, CANCEL, {"why": reason}, open_, seen)
+    await _act(engine, backend, "cancel", reason, CANCEL, {"why": sentence_of(reason)}, open_, seen)
 
 
 async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: str | None) -> None:

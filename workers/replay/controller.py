@@ -13,10 +13,12 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from orders.schema.sentence_column import SentenceColumn
+from orders.sentences import Code, Sentence
 from workers.replay.gates import PART, PARTS, RAMP, AttemptCounts, Gates, after, before, failing, named, passed
 
 log = logging.getLogger("relais.replay")
@@ -90,9 +92,9 @@ UPDATE replays SET state = :becomes, stage = :next, passed = :passed, why = :why
   stage_since = CASE WHEN :becomes = 'running' THEN clock_timestamp() ELSE stage_since END,
   ended_at = CASE WHEN :becomes = 'done' THEN clock_timestamp() END,
   history = history || jsonb_build_object('stage', CAST(:stage AS integer), 'at', clock_timestamp(),
-    'found', CAST(:found AS jsonb), 'failed', CAST(:failed AS text))
+    'found', CAST(:found AS jsonb), 'failed', CAST(:failed AS jsonb))
 WHERE id = :id AND state = 'running' AND stage = :stage RETURNING id
-""")
+""").bindparams(bindparam("why", type_=SentenceColumn()), bindparam("failed", type_=SentenceColumn()))
 
 ROLL_BACK = text("""
 UPDATE backends SET "window" = least("window", :window), credit = 0 WHERE name = :backend
@@ -124,7 +126,8 @@ async def steer(connection: AsyncConnection, settings: Settings) -> PaceLimits:
 async def _judge(connection: AsyncConnection, settings: Settings, row: Row[Any]) -> None:
     found = await _figures(connection, settings, row)
     gates = Gates.of(settings, row.latency, row.refusing)
-    why = f"{settings.backend} is in quarantine" if row.quarantined else failing(row.stage, found, gates)
+    latched = Sentence(Code.QUARANTINED, backend=settings.backend) if row.quarantined else None
+    why = latched or failing(row.stage, found, gates)
     if why is not None:
         await _hold(connection, settings, row, found, why)
     elif not row.any_left:
@@ -145,13 +148,13 @@ async def _figures(connection: AsyncConnection, settings: Settings, row: Row[Any
 async def _pass(connection: AsyncConnection, row: Row[Any], found: AttemptCounts) -> None:
     """On to the next stage, or wait for a word before it."""
     if row.hold:
-        why = f"{named(row.stage)} is passed: {found.in_words()}; it waits for a word"
+        why = Sentence(Code.STAGE_PASSED, stage=named(row.stage), found=found.told())
         await _change(connection, row, "holding", row.stage, row.stage, why, found)
         return
     await _change(connection, row, "running", after(row.stage), row.stage, None, found)
 
 
-async def _hold(connection: AsyncConnection, settings: Settings, row: Row[Any], found: AttemptCounts, why: str) -> None:
+async def _hold(connection: AsyncConnection, settings: Settings, row: Row[Any], found: AttemptCounts, why: Sentence) -> None:
     """Back to the last stage that was passed before this one, and wait for an operator."""
     proved = before(row.stage)
     if await _change(connection, row, "holding", row.stage, proved, why, found, failed=why):
@@ -173,9 +176,9 @@ async def _change(
     becomes: str,
     stage: int,
     proved: int | None,
-    why: str | None,
+    why: Sentence | None,
     found: AttemptCounts,
-    failed: str | None = None,
+    failed: Sentence | None = None,
 ) -> bool:
     """False when the replay is not as it was judged any more."""
     changed = await connection.execute(
@@ -195,5 +198,5 @@ async def _change(
         return False
     if becomes != "holding":
         goes = {"stage": named(row.stage), "becomes": named(stage) if becomes == "running" else becomes}
-        log.info("the replay goes on", extra={**goes, "found": found.in_words()})
+        log.info("the replay goes on", extra={**goes, "found": found.told()})
     return True

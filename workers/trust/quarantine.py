@@ -12,7 +12,7 @@ import hmac
 import json
 from typing import Any
 
-from sqlalchemy import RowMapping, select, text
+from sqlalchemy import RowMapping, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
@@ -20,7 +20,9 @@ from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
+from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.core import backends
+from orders.sentences import Code, Sentence, sentence_of
 from orders.states import BACKLOG, listed
 from workers.operations import last, operator, record, register, told
 from workers.trust.barrier import halted
@@ -48,12 +50,12 @@ HELD = text("""
 UPDATE backends SET quarantined = true, quarantined_at = clock_timestamp(), quarantined_by = :operator,
   held_why = :why
 WHERE name = :backend
-""")
+""").bindparams(bindparam("why", type_=SentenceColumn()))
 
-RELEASED = text("""
+RELEASED = text(f"""
 UPDATE backends SET quarantined = false, quarantined_at = NULL, quarantined_by = NULL, held_why = NULL,
   circuit = 'open', "window" = 1, failures = 0, trips = 0, changed_at = clock_timestamp(),
-  probe_at = clock_timestamp(), why = 'released from quarantine'
+  probe_at = clock_timestamp(), why = '{json.dumps(Sentence(Code.RELEASED).stored())}'
 WHERE name = :backend
 """)
 
@@ -70,7 +72,7 @@ async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reas
         row = await _standing(connection, backend)
         if row["quarantined"]:
             raise NotSo(f"{backend} is in quarantine already, by {row['quarantined_by']}: {row['held_why']}")
-        await connection.execute(HELD, {"backend": backend, "operator": operator(), "why": reason})
+        await connection.execute(HELD, {"backend": backend, "operator": operator(), "why": sentence_of(reason)})
         await record(connection, "quarantine", reason, {"backend": backend})
 
 

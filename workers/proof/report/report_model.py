@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from orders.sentences import Sentence
 from workers.operations import operator
 from workers.proof.audit import Proof
 from workers.proof.report.incident import MOST_ACTS, Incident
@@ -47,9 +48,9 @@ class Contents:
     by: str
     sound: bool
     verdict: str
-    faults: list[str]
-    ids: Mapping[str, Sequence[object]]  # of what is wrong, the first of each kind
-    remarks: list[str]
+    faults: list[Sentence]
+    ids: Mapping[Sentence, Sequence[object]]  # of what is wrong, the first of each kind
+    remarks: list[Sentence]
     span: Mapping[str, int]
     ledger: Mapping[str, int]
     equation: str
