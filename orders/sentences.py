@@ -7,8 +7,10 @@ an operator or an ERP wrote is quoted: under `TEXT`, or as the parameter `detail
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum
+from functools import reduce
 from typing import Any, Final
 
 MOMENTS: Final = ("since", "probe")  # parameters that are times
@@ -101,13 +103,11 @@ class Code(Enum):
     MISSING_BLOCKS = "missing from the chain"
     LOST = "lost; {why}"
     ACKNOWLEDGED = "{fault} ({why}, in block {block})"
-    ROWS_MISSING = "1 row missing from {table}", "{count:,} rows missing from {table}"
-    ROWS_TOO_MANY = "1 row too many in {table}", "{count:,} rows too many in {table}"
+    ROWS_MISSING = "{count:,} row missing from {table}", "{count:,} rows missing from {table}"
+    ROWS_TOO_MANY = "{count:,} row too many in {table}", "{count:,} rows too many in {table}"
     ROWS_ALTERED = "rows of {table} altered"
     BACKDATED = "{rows:,} rows of {table} are dated before they were written"
-    AHEAD = (
-        "{rows:,} rows of {table} are of transactions that are yet to come: after a restore run `relais migrate`"
-    )
+    AHEAD = "{rows:,} rows of {table} are of transactions that are yet to come: after a restore run `relais migrate`"
     OF_NO_TRANSACTION = "{rows:,} rows of {table} are of no transaction"
     NOTHING_SEALED = "nothing is sealed yet"
     NO_ANCHOR = "compared with no anchor: the end of the chain may have been cut off"
@@ -162,6 +162,12 @@ def sentence_of(kept: Any) -> Sentence | None:
     if isinstance(kept, str):
         return Sentence(Code.TEXT, text=kept)
     return Sentence(Code[kept["code"].upper()], **{name: _read(name, kept[name]) for name in kept if name != "code"})
+
+
+def joined(told: Iterable[Sentence]) -> Sentence | None:
+    """All of them as one, None for none."""
+    found = list(told)
+    return reduce(lambda one, other: Sentence(Code.BOTH, one=one, other=other), found) if found else None
 
 
 def _read(name: str, value: Any) -> Any:

@@ -61,25 +61,27 @@ def test_states_in_words(settings: Settings) -> None:
         await says(jeanne, "No worker has ever run here")
         await sql(site, "INSERT INTO backends (name, \"window\") VALUES ('erp', 10)")
         await says(jeanne, "Nobody works")
-        await sql(site, "UPDATE backends SET paused = true, held_why = 'stocktaking'")
+        await sql(site, "UPDATE backends SET paused = true, held_why = '\"stocktaking\"'")
         assert "Resume" in await says(jeanne, "erp is paused: stocktaking")
         await lead_somewhere(jeanne, 5)
         await sql(
             site,
             "UPDATE backends SET paused = false, quarantined = true, quarantined_at = now(), "
-            "quarantined_by = 'luc', held_why = '<b>odd</b> receipts'",
+            "quarantined_by = 'luc', held_why = '\"<b>odd</b> receipts\"'",
         )
         assert "<b>odd" not in (await jeanne.get("/")).text
         shown = await says(jeanne, "erp was put in quarantine by luc")
         assert "Release" in shown
         await lead_somewhere(jeanne, 4)
         await says(jeanne, "erp a été mis en quarantaine par luc", headers={"Accept-Language": "fr"})
-        await sql(site, "UPDATE backends SET quarantined = false, circuit = 'open', probe_at = now(), why = 'refused'")
+        await sql(
+            site, "UPDATE backends SET quarantined = false, circuit = 'open', probe_at = now(), why = '\"refused\"'"
+        )
         await says(jeanne, "erp is down and has never answered")
         await sql(
             site,
             "INSERT INTO replays (backend, choice, state, stage, why, started_by) "
-            "VALUES ('erp', '{}', 'holding', 10, 'too slow', 'luc')",
+            "VALUES ('erp', '{}', 'holding', 10, '\"too slow\"', 'luc')",
         )
         await says(jeanne, "The replay of erp holds at stage 10: too slow")
         luc = await site.enter("luc", Role.VIEWER)

@@ -169,7 +169,7 @@ def test_no_date_where_only_a_person_or_a_worker_can_make_orders_flow(
         assert seconds(foretold(relais, "--at", "30m"), "p50") > 1800
         assert relais("resume").code == 0
         probe = datetime.now(UTC) + timedelta(seconds=600)
-        journal.sql("UPDATE backends SET circuit = 'open', why = 'no answer', probe_at = :probe", probe=probe)
+        journal.sql("UPDATE backends SET circuit = 'open', why = '\"no answer\"', probe_at = :probe", probe=probe)
         closed = foretold(relais)
         assert seconds(closed, "p5") > 580
         assert (closed["start"]["window"], closed["assumes"]) == (1, "the next canary gets through")

@@ -35,7 +35,7 @@ SEED = {
     "events": "INSERT INTO events (order_id, state) VALUES (gen_random_uuid(), 'dead')",
     "asides": "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'forged', 'w', 'r')",
     "findings": "INSERT INTO findings (reconciliation, order_id, kind, detail) "
-    "VALUES (1, gen_random_uuid(), 'missing', 'd')",
+    "VALUES (1, gen_random_uuid(), 'missing', '\"d\"')",
     "seals": "INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')",
     "evidence": "INSERT INTO evidence (backend, lease, kind, conclusive, detail) VALUES "
     "('erp', gen_random_uuid(), 'refusals', false, 'w')",

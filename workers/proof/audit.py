@@ -131,7 +131,11 @@ async def prove(
 
 async def write_down(engine: AsyncEngine, proof: Proof, reason: str | None = None) -> bool:
     """Leave the verdict in the journal, for `relais status` and the metrics; False where that takes no rows."""
-    found = {"sound": proof.sound, "faults": len(proof.faults), "first": [fault.stored() for fault in proof.faults[:MOST_FAULTS]]}
+    found = {
+        "sound": proof.sound,
+        "faults": len(proof.faults),
+        "first": [fault.stored() for fault in proof.faults[:MOST_FAULTS]],
+    }
     try:
         async with transactional(engine).begin() as connection:
             await record(connection, "audit", reason, found)

@@ -53,7 +53,9 @@ class Patience:
         return self.silence - (now - self._since)
 
 
-async def ask(erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callable[[Sentence], None]) -> dict[UUID, Outcome]:
+async def ask(
+    erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callable[[Sentence], None]
+) -> dict[UUID, Outcome]:
     """What the ERP knows of each id, asked for again where it was not told; `waiting` hears why it takes long.
 
     Raises OutOfReach when nothing at all was told and the ERP is not fit.
@@ -77,7 +79,9 @@ async def ask(erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callab
     return told
 
 
-async def _wait(patience: Patience, last: Outcome, turn: int, *, silent: bool, waiting: Callable[[Sentence], None]) -> bool:
+async def _wait(
+    patience: Patience, last: Outcome, turn: int, *, silent: bool, waiting: Callable[[Sentence], None]
+) -> bool:
     """Pause before the next turn; False when there is to be none."""
     if not silent:
         patience.heard()

@@ -154,7 +154,9 @@ async def _pass(connection: AsyncConnection, row: Row[Any], found: AttemptCounts
     await _change(connection, row, "running", after(row.stage), row.stage, None, found)
 
 
-async def _hold(connection: AsyncConnection, settings: Settings, row: Row[Any], found: AttemptCounts, why: Sentence) -> None:
+async def _hold(
+    connection: AsyncConnection, settings: Settings, row: Row[Any], found: AttemptCounts, why: Sentence
+) -> None:
     """Back to the last stage that was passed before this one, and wait for an operator."""
     proved = before(row.stage)
     if await _change(connection, row, "holding", row.stage, proved, why, found, failed=why):

@@ -1,9 +1,9 @@
 """The gates that a replay's stage has to pass, as pure functions of what its attempts came to.
 
-A gate fails as soon as the stage cannot pass it any more, and says so in a sentence that an operator can act on: receipts
-missing, or unverified where they must be signed; more errors than the share that is allowed; more refusals than the
-backend's baseline explains; answers slower than its baseline by a factor. An order that never reached the ERP, because it is
-unfit or its worker died, says nothing about the ERP and weighs nothing.
+A gate fails as soon as the stage cannot pass it any more, and says why: receipts missing, or unverified where they
+must be signed; more errors than the share that is allowed; more refusals than the backend's baseline explains; answers
+slower than its baseline by a factor. An order that never reached the ERP, because it is unfit or its worker died, says
+nothing about the ERP and weighs nothing.
 """
 
 from __future__ import annotations

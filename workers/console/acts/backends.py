@@ -16,7 +16,7 @@ from workers.console.acts import backend_queries
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.fields import backend_from, needed, number_from, wrong
 from workers.console.i18n import N_, Words
-from workers.console.masking import held
+from workers.console.masking import say
 from workers.console.state import ConsoleState
 from workers.replay import commands
 from workers.trust import quarantine
@@ -111,7 +111,7 @@ async def _look_quarantine(desk: ConsoleState, chosen: Chosen, words: Words) -> 
     preview = await _holding(desk, row["name"], words, row)
     if row["quarantined"]:
         told = words.gettext(N_("It is in quarantine already, by {who}: {why}"))
-        return _with(preview, told.format(who=row["quarantined_by"], why=held(row["held_why"], words)))
+        return _with(preview, told.format(who=row["quarantined_by"], why=say(row["held_why"], words)))
     warning = words.gettext(N_("Nothing is sent to it until it is released, not even a canary. Intake goes on."))
     return _with(preview, warning=warning)
 

@@ -13,10 +13,12 @@ from typing import Any, Final
 
 from orders.journal import transactional, unreachable
 from orders.queries import orders as order_queries
+from orders.sentences import joined
 from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
+from workers.console.masking import say
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.state import ConsoleState
@@ -49,7 +51,7 @@ async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
 
 def _when(forecast: Forecast, words: Words) -> str:
     if forecast.p50 is None:
-        return words.gettext("unknown yet") + (f": {forecast.why}" if forecast.why else "")
+        return words.gettext("unknown yet") + (f": {say(forecast.why, words)}" if forecast.why else "")
     told = words.gettext("about {0}, by {1} at the latest in 19 of 20 cases")
     return told.format(words.clock(forecast.p50), words.clock(forecast.p95))
 
@@ -71,9 +73,9 @@ async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running
 async def _watch(desk: ConsoleState, chosen: Chosen, total: int, running: Running) -> None:
     left, seen = total, time.monotonic()
     while left:
-        began, news = time.monotonic(), ""
+        began, news = time.monotonic(), joined([])
         try:
-            left, news = await _left(desk, chosen), "; ".join(await hindrances(desk.engine))
+            left, news = await _left(desk, chosen), joined(await hindrances(desk.engine))
             seen = time.monotonic()
         except Exception as error:
             if not unreachable(error) or time.monotonic() - seen > BLINDNESS:

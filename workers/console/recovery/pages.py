@@ -58,7 +58,7 @@ async def get_replays(request: Request, desk: AtDesk, who: Viewer, after: str = 
 
 @router.get("/recovery/replays/{number}")
 async def get_replay(request: Request, desk: AtDesk, who: Viewer, number: Number) -> Response:
-    """One replay: its ladder, and every try of a stage."""
+    """One replay: its stages, and every try of a stage."""
     rows = await replay_queries.standing(desk.engine, number)
     if not rows:
         raise NotFound(f"no replay {number}")
@@ -94,7 +94,7 @@ async def get_reconciliation(
         run=run,
         kind=chosen,
         more=more,
-        rows=[{**row, "detail": findings.shown(row["detail"])} for row in rows[:FINDINGS]],
+        rows=rows[:FINDINGS],
         listing=findings.listed(run.listing),
         counts=COUNTS,
         meaning=findings.MEANING,
@@ -142,4 +142,4 @@ def _more(desk: ConsoleState, name: str, last: int | None) -> str | None:
 
 
 def _names() -> dict[str, Any]:
-    return {"states": stages.STATES, "standings": stages.STANDINGS, "run_states": views.RUN_STATES}
+    return {"states": stages.STATES, "stage_states": stages.STAGE_STATES, "run_states": views.RUN_STATES}

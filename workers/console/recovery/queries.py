@@ -15,6 +15,7 @@ from sqlalchemy import select, text
 from orders.errors import NotFound
 from orders.journal import Source, reading_from
 from orders.queries.orders import WAITING
+from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.reconcile import reconciliations
 from workers.reconcile.runs import COLUMNS, FIRST, Reconciliation
 from workers.replay.choice import CHOSEN, Choice
@@ -43,7 +44,7 @@ SELECT f.order_id AS id, f.kind, f.detail, f.at, o.pharmacy, o.reference, d.stat
 FROM (SELECT * FROM findings WHERE reconciliation = :run AND kind = :kind AND order_id > :after
   ORDER BY order_id LIMIT :limit) f
 LEFT JOIN orders o ON o.id = f.order_id LEFT JOIN deliveries d ON d.order_id = f.order_id ORDER BY f.order_id
-""")
+""").columns(detail=SentenceColumn())
 
 ASKED = text("""
 SELECT count(*) FROM receipts WHERE backend = :backend AND received_at >= :since AND received_at < :until

@@ -18,6 +18,7 @@ from config.durations import instant
 from orders.errors import Fault, Malformed, NotSo
 from orders.journal import transactional
 from orders.schema.tables.reconcile import ReconcileStage
+from orders.sentences import Sentence, sentence_of
 from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, Stopped
@@ -51,10 +52,10 @@ COUNTS: Final = {
 
 async def followed(running: Running, work: Callable[[Told], Awaitable[T]]) -> T:
     """Do the work, and pass on what it tells of itself; when somebody stops it, it is cut short where it is."""
-    told: list[tuple[int, int | None, str]] = [(0, None, "")]
+    told: list[tuple[int, int | None, Sentence | None]] = [(0, None, None)]
 
     def tell(done: int, total: int | None, note: str) -> None:
-        told[0] = (done, total, note)
+        told[0] = (done, total, sentence_of(note or None))
 
     task = asyncio.ensure_future(work(tell))
     try:

@@ -17,6 +17,7 @@ from workers.console import fields as asked
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
+from workers.console.masking import say
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.recovery import stages
@@ -134,7 +135,7 @@ def _facts(row: Mapping[str, Any], state: str, words: Words) -> list[tuple[str, 
         (words.gettext("Not yet final"), words.number(row["left"])),
         (words.gettext("Started"), f"{words.moment(row['started_at'])}, {row['started_by']}"),
     ]
-    return facts + ([(words.gettext("Why"), stages.why(row["why"], words))] if row["why"] else [])
+    return facts + ([(words.gettext("Why"), say(row["why"], words))] if row["why"] else [])
 
 
 def _doing(step: Step) -> Any:

@@ -64,15 +64,15 @@ async def _audit(desk: ConsoleState, chosen: Chosen, reason: str, running: Runni
         async with _reading(desk.settings) as engine:
             return await prove(engine, desk.settings, watch=reached.at)
 
-    proof = await watched(aside(work), reached, running, "")
+    proof = await watched(aside(work), reached, running)
     await write_down(desk.engine, proof, reason)
     return {
         "sound": proof.sound,
         "accepted": proof.ledger.accepted,
         "blocks": proof.chain.blocks,
         "faults": len(proof.faults),
-        "first": proof.faults[:20],
-        "remarks": proof.chain.remarks,
+        "first": [fault.stored() for fault in proof.faults[:20]],
+        "remarks": [remark.stored() for remark in proof.chain.remarks],
     }
 
 
@@ -85,7 +85,7 @@ async def _report(desk: ConsoleState, chosen: Chosen, reason: str, running: Runn
             proof = await prove(engine, desk.settings, watch=reached.at)
             return proof, await _written(engine, proof, since, until)
 
-    proof, files = await watched(aside(work), reached, running, "")
+    proof, files = await watched(aside(work), reached, running)
     await write_down(desk.engine, proof, reason)
     await _record(desk.engine, report, chosen, reason, files)
     await asyncio.to_thread(ReportStore(desk.settings.data_dir).put, report, files)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from orders.states import State
 from workers.console.i18n import N_, Words
 from workers.console.labels import EVENTS, EVIDENCE, FINDINGS, OUTCOMES, REASONS
-from workers.console.masking import Text, error, said
+from workers.console.masking import Text, error, said, say
 from workers.console.search.order_life import OrderLife, lasts
 
 WIDE: Final = 1000  # units of the drawing, along the time
@@ -108,7 +108,7 @@ def _others(life: OrderLife, words: Words, whole: bool) -> Iterator[TimelineEntr
         yield TimelineEntry("proof", piece.at, title, "bad", text=said(piece.detail, whole=whole), facts=facts)
     for finding in parts["findings"]:
         title = _(FINDINGS[finding.kind]) if finding.kind in FINDINGS else finding.kind
-        yield TimelineEntry("proof", finding.at, title, "bad", text=said(finding.detail, whole=whole))
+        yield TimelineEntry("proof", finding.at, title, "bad", text=Text(say(finding.detail, words, whole=whole)))
     for row in parts["receipts"]:
         yield TimelineEntry("proof", row.received_at, _("receipt %s journalled") % row.reference, "good")
     for seal in parts["seal"]:
