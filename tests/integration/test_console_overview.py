@@ -10,6 +10,8 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from tests.console import Browser, Site, serving, text_of
+from tests.integration.test_cli_operator import Journal
+from tests.integration.test_forecast import HOURS, Past, leading
 from tests.waiting import auntil
 from workers.console.access.people import Role
 from workers.console.live import poller
@@ -86,6 +88,27 @@ def test_states_in_words(settings: Settings) -> None:
         await says(jeanne, "The replay of erp holds at stage 10: too slow")
         luc = await site.enter("luc", Role.VIEWER)
         assert "/acts/" not in (await luc.get("/")).text
+
+    on_site(settings, work)
+
+
+def test_a_forecast_and_what_it_assumes_are_told_in_french(settings: Settings) -> None:
+    past = Past(Journal(str(settings.database_url)))
+    past.came(200, HOURS * 3, HOURS, "delivered")
+    past.took(200, 20)
+    past.came(50, HOURS, HOURS * 0, "accepted")
+    french = {"headers": {"Accept-Language": "fr"}}
+
+    async def work(site: Site, jeanne: Browser) -> None:
+        stopped = "UPDATE backends SET paused = true, held_why = '\"stocktaking\"'"
+        unknown = "impossible de dire quand tout sera parti (erp est en pause : stocktaking)"
+        await sql(site, stopped)
+        assert "erp is paused" not in await says(jeanne, unknown, **french)
+        opened = "paused = false, circuit = 'open', probe_at = now() + interval '1 min', why = '\"refused\"'"
+        await sql(site, f"UPDATE backends SET {opened}")
+        with leading(past.journal):
+            shown = await says(jeanne, "(si la prochaine commande d'essai passe)", **french)
+        assert "canary" not in shown
 
     on_site(settings, work)
 

@@ -39,7 +39,7 @@ class Past:
     """A journal with a past of our making."""
 
     def __init__(self, journal: Journal) -> None:
-        self.sql = journal.sql
+        self.journal, self.sql = journal, journal.sql
         self.sql("""INSERT INTO backends (name, "window") VALUES ('erp', 2000)""")
         self._made = 0
 
@@ -272,7 +272,7 @@ def test_what_came_is_told_by_where_rows_lie(journal: Journal, past: Past, monke
 
     exact = journal(came)
     assert exact == pytest.approx([10_000, 10_000, 1000, 1000, 4500, 4500], abs=5)
-    monkeypatch.setattr(queries, "FEW", 0)
+    monkeypatch.setattr(queries, "COUNTED_BELOW", 0)
     about = journal(came)
     assert about == pytest.approx(exact, rel=0.05, abs=100)
     assert about != exact, "it was not counted"

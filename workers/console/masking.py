@@ -2,7 +2,7 @@
 
 An order's note may name a patient, and an ERP may repeat it in any answer. So of what came from outside only a phrase
 that stands in our own table is shown, up to its colon; a line's reason only where it is a word of the trade. Asking
-is an act: it is recorded, and shows that one order to that one person for SHOWN seconds.
+is an act: it is recorded, and shows that one order to that one person for UNMASKED_FOR seconds.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from workers.erp.failures import TABLE
 from workers.operations import acting_as, record
 
 UNMASK: Final = "unmask"
-SHOWN: Final = 300.0  # seconds
-LONGEST: Final = 500  # characters of a reason
+UNMASKED_FOR: Final = 300.0  # seconds
+REASON_LENGTH: Final = 500  # characters of a reason
 
 OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
     "not with the ERP",
@@ -150,7 +150,7 @@ async def unmasked_until(connection: AsyncConnection, order: UUID, person: Perso
     """Until when this person sees this order's free text; None when they have not asked lately."""
     if not person.role.covers(Role.OPERATOR):
         return None
-    length = timedelta(seconds=SHOWN)
+    length = timedelta(seconds=UNMASKED_FOR)
     values = {"order": str(order), "act": UNMASK, "operator": person.name, "since": now - length}
     asked = (await connection.execute(ASKED, values)).scalar()
     return None if asked is None else asked + length
@@ -158,8 +158,8 @@ async def unmasked_until(connection: AsyncConnection, order: UUID, person: Perso
 
 async def unmask(engine: AsyncEngine, order: UUID, person: Person, reason: str) -> None:
     """Let this person see this order's free text for a while, and record it. Raises Malformed and NotFound."""
-    if not 3 <= len(reason) <= LONGEST or not reason.isprintable():
-        raise Malformed([Fault("reason", None, f"must be 3 to {LONGEST} printable characters")])
+    if not 3 <= len(reason) <= REASON_LENGTH or not reason.isprintable():
+        raise Malformed([Fault("reason", None, f"must be 3 to {REASON_LENGTH} printable characters")])
     async with transactional(engine).begin() as connection:
         if (await connection.execute(THERE, {"order": order})).scalar() is None:
             raise NotFound(f"no order {order}")

@@ -22,7 +22,7 @@ FINE: Final = 600.0  # s; half of an hour's orders come in its last ten minutes
 NEAR: Final = 6 * HOUR  # so far ahead steps are fine, beyond it they are hours
 COMPARED: Final = 6  # last hours that are held against the same hours of the past
 ENOUGH: Final = 30  # orders in them, below which the comparison says nothing
-MOST: Final = 2.0  # the level is half-believed, and never taken for more than twice the usual or less than half
+MOST_LEVEL: Final = 2.0  # the level is half-believed, and never taken for more than twice the usual or less than half
 TOLD: Final = 0.05  # a level that differs by less is not worth a word
 UNSURE: Final = 0.5  # log-spread of a forecast from a single stretch of hours
 
@@ -37,7 +37,7 @@ class Stretch(NamedTuple):
 
 WEEKS: Final = Stretch(WEEK, 8, Code.PAST_WEEKS)
 DAYS: Final = Stretch(DAY, 6, Code.PAST_DAYS)
-RECENT: Final = Stretch(3 * HOUR, 1, Code.LAST_HOURS)
+LAST_HOURS: Final = Stretch(3 * HOUR, 1, Code.LAST_HOURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def stretch(age: float) -> Stretch:
     """What a journal whose first order is `age` s old can be asked for."""
     if age >= 2 * WEEK:
         return WEEKS._replace(most=min(WEEKS.most, int(age // WEEK)))
-    return DAYS._replace(most=min(DAYS.most, int(age // DAY))) if age >= 2 * DAY else RECENT
+    return DAYS._replace(most=min(DAYS.most, int(age // DAY))) if age >= 2 * DAY else LAST_HOURS
 
 
 def steps(period: float) -> tuple[float, ...]:
@@ -105,4 +105,4 @@ def _level(seen: Sequence[Sequence[float]], ends: tuple[float, ...]) -> float:
     first = bisect_right(ends, ends[-1] - COMPARED * HOUR)
     newest, *before = (sum(period[first:]) for period in seen)
     usual = sum(before) / len(before)
-    return float(min(MOST, max(1 / MOST, newest / usual))) ** 0.5 if usual >= ENOUGH else 1.0
+    return float(min(MOST_LEVEL, max(1 / MOST_LEVEL, newest / usual))) ** 0.5 if usual >= ENOUGH else 1.0

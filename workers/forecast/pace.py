@@ -17,9 +17,9 @@ from typing import Final, NamedTuple
 from orders.sentences import Code, Sentence
 
 BIN: Final = 1.0  # s, the finest sample
-WIDTHS: Final = (60.0, 20.0, 5.0, BIN)  # the widest that gives FEW samples is taken
-FEW: Final = 6
-NEWEST: Final = 60  # samples at most: an ERP changes
+WIDTHS: Final = (60.0, 20.0, 5.0, BIN)  # the widest that gives FEWEST_SAMPLES samples is taken
+FEWEST_SAMPLES: Final = 6
+MOST_SAMPLES: Final = 60  # samples at most: an ERP changes
 SILENCE: Final = 30.0  # s without a receipt that do not end a run: a batch is settled whole
 SAME: Final = 0.03  # an ERP is never twice quite the same: the least log-spread
 LONE: Final = 0.4  # log-spread where a single sample is all there is
@@ -65,8 +65,8 @@ class Pace:
 def measured(bins: Mapping[int, PaceSample]) -> Pace | None:
     """The pace that receipts show, by number of bin (of BIN s); None when the ERP was never seen busy."""
     for width in WIDTHS:
-        samples = busy(bins, width)[-NEWEST:]
-        if len(samples) >= FEW or (samples and width == BIN):
+        samples = busy(bins, width)[-MOST_SAMPLES:]
+        if len(samples) >= FEWEST_SAMPLES or (samples and width == BIN):
             return _of(samples, width)
     return None
 

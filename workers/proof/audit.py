@@ -26,7 +26,7 @@ from orders.states import FINAL
 from workers.operations import record
 from workers.proof.anchor import SYSLOG, AnchorDown
 from workers.proof.anchor_check import Anchored
-from workers.proof.block_content import AT_ONCE
+from workers.proof.block_content import ROWS_AT_ONCE
 from workers.proof.chain import check_chain
 from workers.proof.keys import Keys, keys_of
 from workers.proof.ledger import MOST_IDS, Books, Unit, read_books
@@ -175,8 +175,8 @@ async def _ledger(connection: AsyncConnection, unit: Unit | None, count: _Count)
 async def _altered(connection: AsyncConnection, books: Books, count: _Count) -> int:
     """How many orders' bytes do not have their digest; the first ids go into the books."""
     altered = 0
-    async with connection.stream(BODIES, execution_options={"yield_per": AT_ONCE}) as rows:
-        async for part in rows.partitions(AT_ONCE):
+    async with connection.stream(BODIES, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
+        async for part in rows.partitions(ROWS_AT_ONCE):
             wrong = [row.id for row in part if hashlib.sha256(row.body).digest() != row.digest]
             if wrong and altered < MOST_IDS:
                 books.ids[ALTERED] = [*books.ids.get(ALTERED, []), *wrong][:MOST_IDS]

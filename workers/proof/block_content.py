@@ -41,7 +41,7 @@ MADE: Final = {
     "operations": "at",
     "evidence": "at",
 }  # an order may come by the spill
-AT_ONCE: Final = 1000  # rows of a stream in memory
+ROWS_AT_ONCE: Final = 1000  # rows of a stream in memory
 
 Progress = Callable[[int], None]
 
@@ -106,8 +106,8 @@ async def _stream(
     connection: AsyncConnection, query: TextClause, bounds: Sequence[int]
 ) -> AsyncIterator[Sequence[tuple[int, bytes]]]:
     values = {"bounds": list(bounds), "low": bounds[0], "high": bounds[-1]}
-    async with connection.stream(query, values, execution_options={"yield_per": AT_ONCE}) as rows:
-        async for part in rows.partitions(AT_ONCE):
+    async with connection.stream(query, values, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
+        async for part in rows.partitions(ROWS_AT_ONCE):
             yield [(row[0], row[1]) for row in part]
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.schema.tables.trust import receipt_keys
 from orders.sentences import Code, Sentence
-from workers.proof.block_content import AT_ONCE, Progress
+from workers.proof.block_content import ROWS_AT_ONCE, Progress
 
 MOST_NAMED: Final = 20
 _JWS: Final = PyJWS(algorithms=["EdDSA"])
@@ -71,8 +71,8 @@ def _lines(lines: Any) -> list[tuple[Any, ...]] | None:
 async def check_signatures(connection: AsyncConnection, progress: Progress | None = None) -> SignatureCounts:
     """Verify every receipt that the journal calls signed, some 10,000 a second, in bounded memory."""
     found, keys = SignatureCounts(), await signing_keys(connection)
-    async with connection.stream(SIGNED, execution_options={"yield_per": AT_ONCE}) as rows:
-        async for part in rows.partitions(AT_ONCE):
+    async with connection.stream(SIGNED, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
+        async for part in rows.partitions(ROWS_AT_ONCE):
             for row in part:
                 found.signed += 1
                 if (why := doubt(row, keys)) is not None:

@@ -26,7 +26,7 @@ from workers.erp.port import LINES, Erp, ErpReceipt, Kind, Outcome
 from workers.erp.receipts import believed
 from workers.reconcile.foreign import list_foreign
 from workers.reconcile.patience import Patience, ask
-from workers.reconcile.runs import NEWEST, Reconciliation, read
+from workers.reconcile.runs import NEWEST_RECEIPT, Reconciliation, read
 
 PAGE_ORDERS: Final = 500
 PAGE_BYTES: Final = 8 * 1024 * 1024  # of orders, or a single larger one
@@ -48,7 +48,7 @@ SELECT s.received_at, s.order_id, coalesce(d.state = 'delivered' AND d.backend =
     AND (l.received_at, l.lease) > (s.received_at, s.lease) AND l.received_at < :until) AS later,
   n.lease, n.reference, CAST(n.lines AS text) AS lines, o.body, o.digest
 FROM sized s LEFT JOIN orders o ON o.id = s.order_id LEFT JOIN deliveries d ON d.order_id = o.id,
-  LATERAL {NEWEST.format(order="s.order_id")} n
+  LATERAL {NEWEST_RECEIPT.format(order="s.order_id")} n
 WHERE s.total - s.size < {PAGE_BYTES} ORDER BY s.received_at, s.order_id
 """)
 

@@ -19,9 +19,9 @@ from workers.erp.port import Erp, Kind, Outcome
 
 FIRST_PAUSE: Final = 0.25  # seconds; doubles
 MOST_PAUSE: Final = 5.0
-ROUNDS: Final = 3  # further ones with an ERP that answers, but not for all
+MORE_ROUNDS: Final = 3  # further ones with an ERP that answers, but not for all
 
-FEW: Final = 50  # orders of which one that the ERP chokes on may be all that it does not tell of the others
+ASKED_SINGLY: Final = 50  # orders of which one that the ERP chokes on may be all that it does not tell of the others
 
 LEARNED: Final = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING, Kind.REFUSED, Kind.ABSENT})
 
@@ -71,7 +71,7 @@ async def ask(
     silent = len(asked) == len(ids) > 0
     if silent and not await erp.probe():
         raise OutOfReach(f"the ERP is out of reach: {told[asked[0]].detail}")
-    if not silent or len(asked) <= FEW:
+    if not silent or len(asked) <= ASKED_SINGLY:
         for one in await asyncio.gather(*(erp.find([order_id], budget=patience.budget) for order_id in asked)):
             told |= one
     if any(outcome.kind in LEARNED for outcome in told.values()):
@@ -86,7 +86,7 @@ async def _wait(
     if not silent:
         patience.heard()
     left = patience.left() if silent else patience.silence
-    if left <= 0 or (not silent and turn >= ROUNDS):
+    if left <= 0 or (not silent and turn >= MORE_ROUNDS):
         return False
     waiting(Sentence(Code.MET, detail=last.detail))
     pause = min(MOST_PAUSE, FIRST_PAUSE * 2.0 ** min(turn, 10))

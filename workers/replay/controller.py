@@ -26,7 +26,7 @@ log = logging.getLogger("relais.replay")
 STAGING, RAMPING = 0.05, 0.5  # seconds at least between two looks at a replay that runs
 TAIL = 60  # pages of `attempts`, some 3,000 rows: it is append-only, so the newest are its last pages
 
-LOOK = text("""
+STANDS = text("""
 SELECT b.rate, b."window", b.latency, b.refusing, b.quarantined, r.id, r.state, r.stage, r.hold,
   r.id IS NOT NULL AND (
    EXISTS (SELECT FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn > 0)
@@ -58,7 +58,7 @@ UPDATE replays SET staged = ARRAY(
 WHERE id = :id AND state = 'running' AND stage = :stage
 """)
 
-STAGED = text(f"""
+STAGE_FIGURES = text(f"""
 WITH mine AS (
   SELECT d.order_id, d.state, r.stage_since AS since
   FROM replays r, unnest(r.staged) AS s (id) JOIN deliveries d ON d.order_id = s.id WHERE r.id = :id
@@ -71,7 +71,7 @@ SELECT *, (SELECT count(*) FROM mine WHERE state NOT IN ('dispatched', 'deliveri
 FROM ({FIGURES}) f
 """)
 
-RECENT = text(f"""
+RAMP_FIGURES = text(f"""
 WITH tried AS (
   SELECT a.*, (row_number() OVER (ORDER BY a.ended_at DESC) - 1) / CAST(:part AS bigint) AS part
   FROM attempts a JOIN deliveries d ON d.order_id = a.order_id
@@ -112,7 +112,7 @@ class PaceLimits:
 
 async def steer(connection: AsyncConnection, settings: Settings) -> PaceLimits:
     """Take a running replay of the backend a stage on, or hold it, or end it. Raises what the journal raises."""
-    row = (await connection.execute(LOOK, {"backend": settings.backend})).one_or_none()
+    row = (await connection.execute(STANDS, {"backend": settings.backend})).one_or_none()
     if row is None:
         return PaceLimits()
     if row.state == "running":
@@ -140,9 +140,9 @@ async def _figures(connection: AsyncConnection, settings: Settings, row: Row[Any
     if row.stage == RAMP:
         values: dict[str, Any] = {"id": row.id, "backend": settings.backend, "errors": settings.replay_errors}
         values["part"] = min(max(row.window, PART[0]), PART[1])
-        return AttemptCounts(**(await connection.execute(RECENT, values)).mappings().one())
+        return AttemptCounts(**(await connection.execute(RAMP_FIGURES, values)).mappings().one())
     await connection.execute(FREE, {"id": row.id, "stage": row.stage})
-    return AttemptCounts(**(await connection.execute(STAGED, {"id": row.id})).mappings().one())
+    return AttemptCounts(**(await connection.execute(STAGE_FIGURES, {"id": row.id})).mappings().one())
 
 
 async def _pass(connection: AsyncConnection, row: Row[Any], found: AttemptCounts) -> None:

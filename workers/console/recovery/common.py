@@ -26,7 +26,7 @@ from workers.console.state import ConsoleState
 T = TypeVar("T")
 Row = dict[str, Any]
 
-STATEMENT: Final = 600.0  # seconds for one statement of an act, as of the command line's
+STATEMENT_TIMEOUT: Final = 600.0  # seconds for one statement of an act, as of the command line's
 
 FILTERS: Final = {
     "pharmacy": N_("Pharmacy"),
@@ -47,7 +47,7 @@ ORDER: Final = (
 @asynccontextmanager
 async def unhurried(desk: ConsoleState, pool: int = 2) -> AsyncIterator[AsyncEngine]:
     """An engine whose statements may take as long as those of the command line."""
-    engine = connect(desk.settings.need("database_url"), pool=pool, timeout=STATEMENT)
+    engine = connect(desk.settings.need("database_url"), pool=pool, timeout=STATEMENT_TIMEOUT)
     try:
         yield engine
     finally:

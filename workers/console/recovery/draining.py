@@ -27,8 +27,8 @@ from workers.forecast.forecast import Forecast, draining
 from workers.monitoring.status import balance
 from workers.operations import record
 
-LEAST: Final = 0.5  # seconds between two looks, or four times as long as the look itself took
-BLINDNESS: Final = 30.0  # seconds without the journal, after which the watch gives up
+LOOK_EVERY: Final = 0.5  # seconds between two looks, or four times as long as the look itself took
+BLIND_FOR: Final = 30.0  # seconds without the journal, after which the watch gives up
 WATCHED: Final = N_("This only watches: to stop it, or to leave the page, stops no order.")
 
 
@@ -78,12 +78,12 @@ async def _watch(desk: ConsoleState, chosen: Chosen, total: int, running: Runnin
             left, news = await _left(desk, chosen), joined(await hindrances(desk.engine))
             seen = time.monotonic()
         except Exception as error:
-            if not unreachable(error) or time.monotonic() - seen > BLINDNESS:
+            if not unreachable(error) or time.monotonic() - seen > BLIND_FOR:
                 raise
         total = max(total, left)
         await running.at(total - left, total, news)
         if left:
-            await asyncio.sleep(max(LEAST, 4 * (time.monotonic() - began)))
+            await asyncio.sleep(max(LOOK_EVERY, 4 * (time.monotonic() - began)))
 
 
 async def _left(desk: ConsoleState, chosen: Chosen) -> int:

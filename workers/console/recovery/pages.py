@@ -22,6 +22,7 @@ from workers.console.recovery.cached import Lately
 from workers.console.recovery.reconciling import COUNTS
 from workers.console.rendering import page, words_of
 from workers.console.state import AtDesk, ConsoleState
+from workers.reconcile import runs
 
 router = APIRouter()
 
@@ -50,7 +51,7 @@ async def get_standing(request: Request, desk: AtDesk, who: Viewer) -> Response:
 @router.get("/recovery/replays")
 async def get_replays(request: Request, desk: AtDesk, who: Viewer, after: str = "") -> Response:
     """Every replay, the newest first."""
-    before = _place(desk, "replays", after, kept.LATEST)
+    before = _place(desk, "replays", after)
     rows = await kept.past(desk.engine, before, PAGE + 1)
     more = _more(desk, "replays", rows[PAGE - 1]["id"] if len(rows) > PAGE else None)
     return page(request, "recovery/replays.html", rows=rows[:PAGE], more=more, **_names())
@@ -69,8 +70,8 @@ async def get_replay(request: Request, desk: AtDesk, who: Viewer, number: Number
 @router.get("/recovery/reconciliations")
 async def get_reconciliations(request: Request, desk: AtDesk, who: Viewer, after: str = "") -> Response:
     """Every reconciliation, the newest first."""
-    before = _place(desk, "reconciliations", after, kept.LATEST)
-    rows = await kept.runs(desk.engine, before, PAGE + 1)
+    before = _place(desk, "reconciliations", after)
+    rows = await runs.newest(desk.engine, before=before, limit=PAGE + 1)
     more = _more(desk, "reconciliations", rows[PAGE - 1].id if len(rows) > PAGE else None)
     return page(request, "recovery/reconciliations.html", rows=rows[:PAGE], more=more, **_names())
 
@@ -82,7 +83,7 @@ async def get_reconciliation(
     """One reconciliation, and what it found of one kind; of the gravest kind that it found when none is named."""
     if kind not in ("", *findings.KINDS):
         raise Malformed([Fault("kind", None, f"must be one of {', '.join(findings.KINDS)}")])
-    run = await kept.run(desk.engine, number)
+    run = await runs.read(desk.engine, number)
     chosen = kind or next((each for each in findings.KINDS if getattr(run, each)), "missing")
     place = f"findings {number} {chosen}"
     [from_] = cursors.open(desk, place, after) if after else [None]
@@ -133,8 +134,8 @@ def _lately(request: Request, desk: ConsoleState) -> Lately:
     return found
 
 
-def _place(desk: ConsoleState, name: str, after: str, first: int) -> int:
-    return int(cursors.open(desk, name, after)[0]) if after else first
+def _place(desk: ConsoleState, name: str, after: str) -> int | None:
+    return int(cursors.open(desk, name, after)[0]) if after else None
 
 
 def _more(desk: ConsoleState, name: str, last: int | None) -> str | None:

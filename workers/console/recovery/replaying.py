@@ -23,7 +23,7 @@ from workers.console.recovery import queries as kept
 from workers.console.recovery import stages
 from workers.console.state import ConsoleState
 from workers.replay import commands, redrive
-from workers.replay.commands import ReplaySeen
+from workers.replay.commands import OPEN_STATES, ReplaySeen
 
 Step = Callable[[AsyncEngine, str, str, ReplaySeen | None], Awaitable[None]]
 
@@ -161,7 +161,6 @@ async def _unhold(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySe
     await commands.hold(engine, backend, False, reason, seen)
 
 
-OPEN: Final = ("running", "holding", "paused")
 FREED: Final = N_("Its orders that are left stay due: they go as the window lets them, without stages and gates.")
 
 
@@ -213,14 +212,16 @@ ACTS: Final[tuple[Act, ...]] = (
         "stage",
         "passed",
     ),
-    _step("hold", N_("Hold the replay after each stage"), N_("Hold"), _hold, OPEN, "id", "hold"),
-    _step("unhold", N_("Let the replay take stage after stage"), N_("Hold no more"), _unhold, OPEN, "id", "hold"),
+    _step("hold", N_("Hold the replay after each stage"), N_("Hold"), _hold, OPEN_STATES, "id", "hold"),
+    _step(
+        "unhold", N_("Let the replay take stage after stage"), N_("Hold no more"), _unhold, OPEN_STATES, "id", "hold"
+    ),
     _step(
         "cancel",
         N_("Cancel the replay"),
         N_("Cancel the replay"),
         commands.cancel,
-        OPEN,
+        OPEN_STATES,
         "id",
         danger=True,
         warning=FREED,

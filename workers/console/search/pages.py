@@ -20,7 +20,7 @@ from workers.console.access.guard import Operator, Viewer
 from workers.console.access.people import Person
 from workers.console.i18n import N_
 from workers.console.labels import PRIORITIES, STATES
-from workers.console.masking import LONGEST, line_reason, unmask, unmasked_until
+from workers.console.masking import REASON_LENGTH, line_reason, unmask, unmasked_until
 from workers.console.rendering import page, words_of
 from workers.console.search import pharmacy, query
 from workers.console.search.explanation import outlook
@@ -161,7 +161,7 @@ async def _life(
         "note": _note(life),
         "families": FAMILIES,
         "priorities": PRIORITIES,
-        "longest": LONGEST,
+        "longest": REASON_LENGTH,
         "shown_lines": LINES,
         "cancellable": life.order.state in CANCELLABLE and not life.order.unsure,
     }

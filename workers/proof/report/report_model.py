@@ -18,7 +18,7 @@ from workers.proof.audit import Proof
 from workers.proof.report.incident import MOST_ACTS, Incident
 
 TITLE: Final = "Relais: report of an audit"
-LONGEST: Final = 300  # characters of what an act was about
+DETAIL_LENGTH: Final = 300  # characters of what an act was about
 KINDS: Final = {
     "accepted": "accepted",
     "delivered": "delivered",
@@ -92,7 +92,7 @@ def text_of(value: object) -> str:
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}\xa0UTC"
     if isinstance(value, Mapping):
         value = json.dumps(value, ensure_ascii=False, default=str)
-        value = value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
+        value = value if len(value) <= DETAIL_LENGTH else f"{value[:DETAIL_LENGTH]}…"
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
 
 
