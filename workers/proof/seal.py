@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -74,30 +74,19 @@ class Seal:
 
     def values(self) -> dict[str, Any]:
         """The columns of its row."""
-        columns = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**columns, "tables": _canonical(_plain(self.tables)).decode()}
+        columns = asdict(self)
+        return {**columns, "tables": _canonical(columns["tables"]).decode()}
 
     def _said(self) -> dict[str, Any]:
         micros = self.sealed_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        return {
-            "format": self.format,
-            "block": self.block,
-            "epoch": self.epoch,
-            "from_tx": self.from_tx,
-            "to_tx": self.to_tx,
-            "tables": _plain(self.tables),
-            "sealed_at": micros,
-            "why": self.why,
-            "previous": self.previous.hex(),
-            "key_id": self.key_id,
-        }
+        told = {name: value for name, value in asdict(self).items() if name not in ("mac", "signature")}
+        return {**told, "sealed_at": micros, "previous": self.previous.hex()}
 
 
 def signed(seal: Seal, key: SealKey) -> Seal:
     """The seal with its mac and signature."""
     mac = key.mac(seal.message())
-    values = {name: getattr(seal, name) for name in seal.__dataclass_fields__}
-    return Seal(**{**values, "mac": mac, "signature": key.sign(seal.message() + b"\n" + mac)})
+    return replace(seal, mac=mac, signature=key.sign(seal.message() + b"\n" + mac))
 
 
 def doubt(seal: Seal, keys: Keys) -> Sentence | None:
@@ -123,10 +112,6 @@ def of_line(line: str | bytes) -> Seal:
     hexes = {name: bytes.fromhex(found[name]) for name in ("previous", "mac", "signature")}
     tables = {name: Content(each["rows"], each["sha256"]) for name, each in found["tables"].items()}
     return Seal(**{**found, **hexes, "tables": tables, "sealed_at": datetime.fromisoformat(found["sealed_at"])})
-
-
-def _plain(tables: Mapping[str, Content]) -> dict[str, Any]:
-    return {name: {"rows": content.rows, "sha256": content.sha256} for name, content in tables.items()}
 
 
 def _canonical(value: object) -> bytes:

@@ -126,10 +126,7 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
         if anchored > block:
             gap = f"the anchor has blocks up to {anchored}, the journal up to {block}"
             why, block = f"{gap}: {why}" if why else gap, anchored
-            log.error(
-                "the chain was cut off or restored",
-                extra={"why": gap},
-            )
+            log.error("the chain was cut off or restored", extra={"why": gap})
         key = next(iter(keys.values()))
         made = signed(Seal(block + 1, end // SPAN, start, end, found, now, why, previous, key.id), key)
         await connection.execute(INSERT, made.values())

@@ -153,14 +153,11 @@ def _doing(step: Step) -> Any:
     return do
 
 
-async def _hold(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySeen | None) -> None:
-    await commands.hold(engine, backend, True, reason, seen)
+def _holding(wanted: bool) -> Step:
+    return lambda engine, backend, reason, seen: commands.hold(engine, backend, wanted, reason, seen)
 
 
-async def _unhold(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySeen | None) -> None:
-    await commands.hold(engine, backend, False, reason, seen)
-
-
+WHOLE: Final = ("id", "state", "stage", "passed")  # what an act sees that is about the present stage
 FREED: Final = N_("Its orders that are left stay due: they go as the window lets them, without stages and gates.")
 
 
@@ -190,31 +187,17 @@ ACTS: Final[tuple[Act, ...]] = (
         told=TOLD,
     ),
     _step("pause", N_("Pause the replay"), N_("Pause"), commands.pause, ("running",), "id", "state"),
+    _step("resume", N_("Resume the replay"), N_("Resume"), commands.resume, ("paused", "holding"), *WHOLE),
+    _step("next", N_("Let the next stage begin"), N_("Next stage"), commands.next_stage, ("holding",), *WHOLE),
+    _step("hold", N_("Hold the replay after each stage"), N_("Hold"), _holding(True), OPEN_STATES, "id", "hold"),
     _step(
-        "resume",
-        N_("Resume the replay"),
-        N_("Resume"),
-        commands.resume,
-        ("paused", "holding"),
+        "unhold",
+        N_("Let the replay take stage after stage"),
+        N_("Hold no more"),
+        _holding(False),
+        OPEN_STATES,
         "id",
-        "state",
-        "stage",
-        "passed",
-    ),
-    _step(
-        "next",
-        N_("Let the next stage begin"),
-        N_("Next stage"),
-        commands.next_stage,
-        ("holding",),
-        "id",
-        "state",
-        "stage",
-        "passed",
-    ),
-    _step("hold", N_("Hold the replay after each stage"), N_("Hold"), _hold, OPEN_STATES, "id", "hold"),
-    _step(
-        "unhold", N_("Let the replay take stage after stage"), N_("Hold no more"), _unhold, OPEN_STATES, "id", "hold"
+        "hold",
     ),
     _step(
         "cancel",

@@ -20,12 +20,7 @@ from workers.console.search.order_life import OrderLife, lasts
 WIDE: Final = 1000  # units of the drawing, along the time
 THIN: Final = 6.0  # units: the narrowest that can be seen
 NOTHING: Final = Text("")
-COLOURS: Final = {
-    State.DELIVERED: "good",
-    State.DEAD: "bad",
-    State.SUBMITTED: "warn",
-    State.ACCEPTED: "act",
-}
+COLOURS: Final = {State.DELIVERED: "good", State.DEAD: "bad", State.SUBMITTED: "warn", State.ACCEPTED: "act"}
 FAMILIES: Final = {  # what marks of one row are
     "order": N_("Order"),
     "attempt": N_("Attempt"),

@@ -129,15 +129,7 @@ def _sections(incident: Incident) -> list[Section]:
         Section("Acts of operators", ("no.", "at", "operator", "act", "reason", "detail"), acts, cut),
         Section(
             "Evidence against backends",
-            (
-                "backend",
-                "kind",
-                "proof",
-                "pieces",
-                "orders",
-                "first",
-                "last",
-            ),
+            ("backend", "kind", "proof", "pieces", "orders", "first", "last"),
             incident.evidence,
         ),
         Section(
@@ -162,16 +154,7 @@ def _sections(incident: Incident) -> list[Section]:
         Section("Dead letters as they stand", ("backend", "reason", "orders", "first", "last"), incident.dead),
         Section(
             "Backends, as they stand",
-            (
-                "name",
-                "circuit",
-                "changed_at",
-                "paused",
-                "quarantined",
-                "quarantined_at",
-                "quarantined_by",
-                "held_why",
-            ),
+            ("name", "circuit", "changed_at", "paused", "quarantined", "quarantined_at", "quarantined_by", "held_why"),
             incident.backends,
         ),
     ]
