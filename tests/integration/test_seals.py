@@ -432,7 +432,6 @@ SEALING_ON_AND_ON = """
 import asyncio
 from config.settings import load
 from orders.journal import connect
-from workers.cli.failure import Failure
 from workers.cli.commands.trust.seal import sealed
 
 async def run():
