@@ -10,32 +10,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import text, update
+from sqlalchemy import bindparam, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.core import backends
+from orders.sentences import Code, Sentence
 from orders.states import LIVE, REPLAYED
 
 FIRST_WINDOW: Final = 50  # orders
+WHY: Final = bindparam("why", type_=SentenceColumn())
 
 REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
 
 PAUSE = text("""
-UPDATE backends SET paused = :paused, held_why = CASE WHEN quarantined THEN held_why ELSE CAST(:why AS text) END
+UPDATE backends SET paused = :paused, held_why = CASE WHEN quarantined THEN held_why ELSE :why END
 WHERE name = :backend AND (paused <> :paused OR NOT CAST(:first AS boolean)) RETURNING name
-""")
+""").bindparams(WHY)
 
 QUARANTINE = text("""
 UPDATE backends SET quarantined = true, quarantined_at = clock_timestamp(), quarantined_by = :by, held_why = :why
 WHERE name = :backend
-""")
+""").bindparams(WHY)
 
 RELEASE = text("""
 UPDATE backends SET quarantined = false, quarantined_at = NULL, quarantined_by = NULL, held_why = NULL,
   circuit = 'open', "window" = 1, failures = 0, trips = 0, changed_at = clock_timestamp(),
-  probe_at = clock_timestamp(), why = 'released from quarantine'
+  probe_at = clock_timestamp(), why = :why
 WHERE name = :backend
-""")
+""").bindparams(WHY)
 
 HALF_OPEN = text(f"""
 UPDATE backends SET circuit = 'half_open', changed_at = clock_timestamp()
@@ -86,7 +89,7 @@ async def limit_rate(connection: AsyncConnection, backend: str, rate: float | No
 
 
 async def set_paused(
-    connection: AsyncConnection, backend: str, *, paused: bool, why: str | None, first: bool = False
+    connection: AsyncConnection, backend: str, *, paused: bool, why: Sentence | None, first: bool = False
 ) -> bool:
     """Pause or resume, saying why unless a quarantine does; False for no such backend, or where it has to be the
     `first` to do so and is not.
@@ -95,11 +98,11 @@ async def set_paused(
     return (await connection.execute(PAUSE, values)).first() is not None
 
 
-async def quarantine(connection: AsyncConnection, backend: str, by: str, why: str) -> None:
+async def quarantine(connection: AsyncConnection, backend: str, by: str, why: Sentence | None) -> None:
     """Latch it: nothing but `release` undoes this."""
     await connection.execute(QUARANTINE, {"backend": backend, "by": by, "why": why})
 
 
 async def release(connection: AsyncConnection, backend: str) -> None:
     """Trust it again: its circuit is open, with the canary due."""
-    await connection.execute(RELEASE, {"backend": backend})
+    await connection.execute(RELEASE, {"backend": backend, "why": Sentence(Code.RELEASED)})

@@ -1,7 +1,7 @@
 """Pages from templates: one Jinja2 environment a language and room, everything escaped, undefined names an error.
 
 A template may use `person`, `csrf`, `path`, `theme`, `lang`, `stores`, `static(name)` and the filters of its language
-(`number`, `moment`, `clock`, `ago`, `duration`, `share`, `held`, `tripped`) beside what its page hands it.
+(`number`, `moment`, `clock`, `ago`, `duration`, `share`, `say`) beside what its page hands it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from config.settings import Settings
 from workers.console.i18n import Words, languages, preferred
-from workers.console.masking import held, tripped
+from workers.console.masking import say
 
 LANGUAGE: Final = "relais-lang"  # cookies; what a person chose for this browser
 THEME: Final = "relais-theme"
@@ -102,5 +102,5 @@ def _environment(zone: str, language: str, room: str) -> Environment:
     environment.filters |= {
         name: getattr(words, name) for name in ("number", "moment", "clock", "ago", "duration", "share")
     }
-    environment.filters |= {each.__name__: partial(each, words=words) for each in (held, tripped)}
+    environment.filters["say"] = partial(say, words=words)
     return environment

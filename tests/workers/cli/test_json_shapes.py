@@ -101,7 +101,7 @@ def live(relais: CommandLine, journal: Journal, tmp_path: Path) -> list[UUID]:
         id=delivered[1],
     )
     journal.sql(
-        "INSERT INTO findings (reconciliation, order_id, kind, detail) VALUES (1, :id, 'missing', 'not there')",
+        "INSERT INTO findings (reconciliation, order_id, kind, detail) VALUES (1, :id, 'missing', '\"not there\"')",
         id=delivered[1],
     )
     journal.sql("INSERT INTO workers (name, host, pid) VALUES ('relais-7@here', 'here', 7)")

@@ -65,7 +65,7 @@ def test_an_operator_asks_a_quarantined_erp_and_sees_what_was_done_to_it(site: O
     altered = next(order_id for order_id in site.sim("/_orders", "GET")["ids"] if order_id != forgotten)
     site.sim("/_alter", id=altered, reference="ELSE-1")
     planted = site.sim("/_plant")["id"]
-    site.sql("UPDATE backends SET quarantined = true, held_why = 'intrusion'")
+    site.sql("UPDATE backends SET quarantined = true, held_why = '\"intrusion\"'")
     done = relais("reconcile", "erp", "--since", "2h", "--json")
     report = json.loads(done.out)
     kinds = {found["id"]: found["kind"] for found in report["findings"]}

@@ -148,7 +148,7 @@ def test_what_speaks_for_an_order_and_against_its_erp_is_told(at_console: AtCons
         )
         await bench.sql(
             "INSERT INTO findings (reconciliation, order_id, kind, detail) "
-            f"SELECT id, '{twice}', 'missing', '' FROM reconciliations"
+            f"SELECT id, '{twice}', 'missing', '\"\"' FROM reconciliations"
         )
         await bench.sql(
             "INSERT INTO notices (id, event_id, order_id, client, attempts) SELECT gen_random_uuid(), "

@@ -24,7 +24,9 @@ INSERT INTO operations (operator, act, reason, detail) VALUES ('<b>eve</b>', 'di
 
 FOREIGN = text("""
 INSERT INTO operations (operator, act, reason, detail) VALUES ('bob', 'release', 'asked Mme Weiss',
-  jsonb_build_object('held_why', 'wrong_digest, order 0199a2b4-7c11-7def-8abc-0123456789ab: for M. Durand',
+  jsonb_build_object('held_why', jsonb_build_object('code', 'proved', 'evidence', 'wrong_digest',
+    'order', '0199a2b4-7c11-7def-8abc-0123456789ab', 'detail', 'for M. Durand'), 'was', jsonb_build_object(
+    'held_why', 'wrong_digest, order 0199a2b4-7c11-7def-8abc-0123456789ab: kept as text once, for M. Durand'),
   'sound', true,
   'next', jsonb_build_object('raw', 'of M. Durand', 'error', 'unfit: for M. Durand', 'queue', 'relais.normal.erp')))
 """)

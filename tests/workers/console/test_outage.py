@@ -65,7 +65,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             (poller, "WAIT", 0.4),
             (poller, "SILENT", 0.3),
             (journal_timeout, "PAGE_TIMEOUT", 0.4),
-            (cached, "PATIENCE", 0.5),
+            (cached, "READ_TIMEOUT", 0.5),
         ):
             patch.setattr(module, name, seconds)
         yield

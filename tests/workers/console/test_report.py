@@ -15,9 +15,9 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from orders.errors import Malformed
-from tests.bench import with_bench
+from tests.bench import Bench, with_bench
 from tests.cli import CommandLine, environment
-from tests.sealing import KEY, some_life
+from tests.sealing import KEY, as_superuser, seal, some_life
 from tests.workers.console.site import serving, text_of
 from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
@@ -96,6 +96,42 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
     assert relais("audit", "--report", str(file), *span, RELAIS_OPERATOR="jeanne").code == 0
     unsealed = r"(?<=<th>rows not sealed yet</th><td>)\d+"
     assert re.sub(unsealed, "N", without_times(made)) == re.sub(unsealed, "N", without_times(file.read_text()))
+
+
+def test_faults_and_remarks_are_told_in_french(sealing: Settings) -> None:
+    async def spoilt(bench: Bench) -> None:
+        await some_life(bench)
+        await seal(bench)
+        await as_superuser(
+            bench,
+            "UPDATE orders SET body = body || ' '",
+            "DELETE FROM attempts WHERE ctid IN (SELECT ctid FROM attempts LIMIT 1)",
+            "DELETE FROM deliveries WHERE ctid IN (SELECT ctid FROM deliveries LIMIT 2)",
+        )
+
+    async def work() -> list[str]:
+        async with serving(sealing.model_copy(update={"anchor": None})) as site:
+            jeanne = await site.enter(role=Role.VIEWER)
+            with acting_as("jeanne"):
+                outcome = await REPORT.run(site.app.state.console, {}, "a doubt", Told())
+            return [
+                text_of(await jeanne.get(path, headers={"Accept-Language": language}))
+                for path in (outcome["report"], "/operations")
+                for language in ("fr", "en")
+            ]
+
+    with_bench(sealing, spoilt)
+    french, english, acts, _ = asyncio.run(work())
+    for told, says in (
+        ("3 orders whose bytes were altered", "3 commandes dont le contenu a été modifié"),
+        ("2 orders without a delivery", "2 commandes sans livraison"),
+        ("block 1: rows of orders altered", "bloc 1 : des lignes de orders ont été modifiées"),
+        ("block 1: 1 row missing from attempts", "bloc 1 : 1 ligne manque dans attempts"),
+        ("compared with no anchor", "comparé à aucun ancrage"),
+    ):
+        assert told in english and told not in french
+        assert says in french
+    assert "2 commandes sans livraison" in acts, "as the journal keeps it of the audit"
 
 
 def test_the_command_line_prints_a_pdf_where_the_name_says_so(

@@ -10,12 +10,13 @@ from sqlalchemy import text
 
 from orders.errors import Malformed, NotSo, TooLate
 from orders.queries.products import Filling
+from orders.sentences import Code, Sentence
 from tests.bench import MEDICINE, Bench, Scripted, always
 from tests.workers.console.journalled import Quiet, Work
 from tests.workers.console.site import Site, text_of
 from workers.console.access.people import Role
 from workers.console.i18n import languages
-from workers.console.masking import held, line_reason, said, tripped
+from workers.console.masking import line_reason, said, say
 from workers.console.search import acts, pharmacy
 from workers.console.search import query as asking
 from workers.delivery.deliver import deliver
@@ -159,14 +160,18 @@ def test_what_is_ours_is_shown_and_what_an_erp_says_is_not() -> None:
     assert said("M. Martin: no answer in time").shown == ""
     assert line_reason("out of stock").shown and line_reason("RUPTURE").shown
     assert line_reason("Mme Dupont").hidden and not line_reason("Mme Dupont").shown
-    english = languages("UTC")["en"]
-    assert held("stocktaking, says M. Martin", english) == "stocktaking, says M. Martin", "an operator's own words"
-    assert held(f"wrong_digest, order {UUID(int=7)}: the answer is about another order: M. Martin", english) == (
+    english, french = languages("UTC")["en"], languages("UTC")["fr"]
+    assert say("stocktaking, says M. Martin", english) == "stocktaking, says M. Martin", "an operator's own words"
+    order, detail = str(UUID(int=7)), "the answer is about another order: M. Martin"
+    assert say(Sentence(Code.PROVED, evidence="wrong_digest", order=order, detail=detail), english) == (
         f"wrong_digest, order {UUID(int=7)}: the answer is about another order (masked)"
     )
-    assert tripped("suspicious: orders are sent elsewhere", english) == "suspicious: orders are sent elsewhere"
-    assert tripped("M. Martin", english) == "(masked)"
-    assert (held(None, english), tripped(None, english)) == ("", "")
+    for code in (Code.SUSPICIOUS, Code.MET):
+        ours, theirs = (Sentence(code, detail=each) for each in ("orders are sent elsewhere", "M. Martin"))
+        assert say(ours, english) == ours
+        assert say(theirs, english) == theirs.replace("M. Martin", "(masked)")
+    assert say(Sentence(Code.MET, detail="no answer in time: M."), french) == "pas de réponse à temps (masqué)"
+    assert say(None, english) == ""
 
 
 def test_a_pharmacys_page_says_what_is_missing_and_why(at_console: Callable[[Work], None]) -> None:

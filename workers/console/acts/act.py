@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orders.errors import RelaisError
+from orders.sentences import Sentence
 from workers.console.access.people import Role
 from workers.console.i18n import Words
 from workers.console.state import ConsoleState
@@ -62,7 +63,7 @@ class Running(Protocol):
     def sees(self) -> str:
         """The digest of the preview that it was decided by."""
 
-    async def at(self, done: int, total: int | None, note: str = "") -> None:
+    async def at(self, done: int, total: int | None, note: Sentence | None = None) -> None:
         """So much of so much is done; raises Stopped when somebody asked to stop. To be called between batches."""
 
 

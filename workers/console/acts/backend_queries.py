@@ -17,7 +17,7 @@ from orders.errors import NotFound, NotSo
 from orders.schema.tables.core import backends
 from orders.states import LIVE, PARTS
 from workers.console.i18n import N_, Words
-from workers.console.masking import held
+from workers.console.masking import say
 from workers.console.state import ConsoleState
 from workers.operations import last
 from workers.trust import quarantine
@@ -137,10 +137,10 @@ def in_words(row: Mapping[str, Any], words: Words) -> str:
     """What holds it, shortly."""
     if row["quarantined"]:
         told = words.gettext(N_("in quarantine, by {who}: {why}"))
-        return told.format(who=row["quarantined_by"], why=held(row["held_why"], words))
+        return told.format(who=row["quarantined_by"], why=say(row["held_why"], words))
     if row["paused"]:
         told = words.gettext(N_("paused: {why}"))
-        return told.format(why=held(row["held_why"], words))
+        return told.format(why=say(row["held_why"], words))
     return words.gettext(N_("nothing"))
 
 
@@ -162,7 +162,7 @@ def snapshot_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, st
     return [
         (words.gettext(N_("In quarantine since")), words.moment(since)),
         (words.gettext(N_("Put there by")), str(found["quarantined_by"])),
-        (words.gettext(N_("Why")), held(found["held_why"], words)),
+        (words.gettext(N_("Why")), say(found["held_why"], words)),
         (words.gettext(N_("Pieces of evidence")), words.number(found["pieces"])),
         (words.gettext(N_("Of these, proof")), words.number(found["conclusive"])),
         (words.gettext(N_("Number of the newest piece")), words.number(newest)),

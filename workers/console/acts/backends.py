@@ -20,7 +20,7 @@ from workers.console.access.people import Role
 from workers.console.acts import backend_queries
 from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
-from workers.console.masking import held
+from workers.console.masking import say
 from workers.console.state import ConsoleState
 from workers.replay import commands
 from workers.trust import quarantine
@@ -122,7 +122,7 @@ async def _look_quarantine(state: ConsoleState, chosen: Chosen, words: Words) ->
     row, preview = await _look(state, chosen, words)
     if row["quarantined"]:
         told = words.gettext("It is in quarantine already, by {who}: {why}")
-        return replace(preview, hindered=told.format(who=row["quarantined_by"], why=held(row["held_why"], words)))
+        return replace(preview, hindered=told.format(who=row["quarantined_by"], why=say(row["held_why"], words)))
     warning = words.gettext("Nothing is sent to it until it is released, not even a canary. Intake goes on.")
     return replace(preview, warning=warning)
 

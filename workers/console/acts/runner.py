@@ -18,6 +18,7 @@ from uuid import UUID
 
 from orders.errors import RelaisError
 from orders.journal import connect, unreachable
+from orders.sentences import Sentence
 from workers.console.acts import table
 from workers.console.acts.act import Act, Chosen, Stopped
 from workers.console.state import ACT_TIMEOUT, ConsoleState
@@ -43,13 +44,13 @@ class Going:
     sees: str
     done: int = 0
     total: int | None = None
-    note: str = ""
+    note: Sentence | None = None
     stop: str | None = None  # why it has to stop: by whom, or what has changed
     why: str = "stop"
     noted: list[int] = field(default_factory=list)
     said: float = 0.0  # when the journal heard of it last
 
-    async def at(self, done: int, total: int | None, note: str = "") -> None:
+    async def at(self, done: int, total: int | None, note: Sentence | None = None) -> None:
         """As `Running.at`."""
         self.done, self.total, self.note = done, total, note
         if self.stop is None and time.monotonic() - self.said >= FLUSH:

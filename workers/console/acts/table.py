@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import Forbidden, NotFound
+from orders.schema.sentence_column import SentenceColumn
+from orders.sentences import sentence_of
 from workers.console.access.people import Person, Role
 from workers.console.acts.act import Act, Chosen
 
@@ -42,6 +44,8 @@ ORDER BY started_at DESC, id DESC LIMIT :limit
 
 ENDED: Final = "('done', 'failed', 'stopped')"
 
+NOTE: Final = bindparam("note", type_=SentenceColumn())
+
 # Another process that took it for lost was wrong.
 BEAT: Final = text("""
 UPDATE acts SET state = 'running', ended_at = NULL, why = NULL, error = NULL, beat_at = clock_timestamp(),
@@ -49,7 +53,7 @@ UPDATE acts SET state = 'running', ended_at = NULL, why = NULL, error = NULL, be
 WHERE id = :id AND (state = 'running' OR state = 'interrupted' AND why = 'lost')
 RETURNING stop_asked_by,
   (SELECT role FROM accounts a WHERE a.name = acts.operator AND a.disabled_at IS NULL) AS role
-""")
+""").bindparams(NOTE)
 
 STOP: Final = text("""
 UPDATE acts SET stop_asked_at = clock_timestamp(), stop_asked_by = :who
@@ -62,7 +66,7 @@ UPDATE acts SET state = :state, ended_at = clock_timestamp(), beat_at = clock_ti
   outcome = CAST(:outcome AS jsonb), done = :done, total = CAST(:total AS bigint), note = :note,
   operations = ARRAY(SELECT o.id FROM operations o WHERE o.id = ANY(CAST(:operations AS bigint[])) ORDER BY o.id)
 WHERE id = :id AND state NOT IN {ENDED}
-""")
+""").bindparams(NOTE)
 
 GIVE_UP: Final = text("""
 UPDATE acts SET state = 'interrupted', ended_at = beat_at, why = 'lost', error = :error
@@ -130,7 +134,7 @@ async def newest(engine: AsyncEngine, limit: int, before: tuple[datetime, UUID] 
 
 def _told(row: Mapping[Any, Any]) -> dict[str, Any]:
     """What is stale is interrupted, whether or not anybody has written that down yet."""
-    told = dict(row)
+    told = {**row, "note": sentence_of(row["note"])}
     if told["stale"]:
         told |= {"state": "interrupted", "why": "lost", "error": LOST, "ended_at": told["beat_at"]}
     return told

@@ -14,8 +14,9 @@ from workers.console.access.people import Role
 from workers.console.live.cached import Known
 from workers.console.live.poller import Poller
 from workers.console.live.probes import COUNTED, Glance, PollerSnapshot
-from workers.console.overview.headlines import STAGES, told
+from workers.console.overview.headlines import told
 from workers.console.rendering import Pages
+from workers.replay.gates import named
 
 PARTS: Final = ("now", "beat", "figures", "backends", "cutoffs", "stands")
 STORES: Final = "stores"  # the part that every page has
@@ -69,7 +70,7 @@ class Board:
             f"overview/_{name}.html",
             seen=seen,
             said=told(seen, words),
-            stages=STAGES,
+            stage=named,
             most=COUNTED,
             may=lambda least: role.covers(Role(least)),
             stale=_stale(seen.journal),

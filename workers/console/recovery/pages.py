@@ -22,6 +22,7 @@ from workers.console.recovery.cached import Lately
 from workers.console.recovery.reconciling import COUNTS
 from workers.console.rendering import page, words_of
 from workers.console.state import AppState, ConsoleState
+from workers.reconcile import runs
 
 router = APIRouter()
 
@@ -50,7 +51,7 @@ async def get_standing(request: Request, desk: AppState, who: Viewer) -> Respons
 @router.get("/recovery/replays")
 async def get_replays(request: Request, desk: AppState, who: Viewer, after: str = "") -> Response:
     """Every replay, the newest first."""
-    [before] = desk.cursors.read("replays", after, int) or [kept.LATEST]
+    [before] = desk.cursors.read("replays", after, int) or [None]
     found = await kept.past(desk.engine, before, PAGE + 1)
     rows, more = desk.cursors.cut("replays", found, PAGE, lambda row: [row["id"]])
     return page(request, "recovery/replays.html", rows=rows, more=more, **_names())
@@ -58,7 +59,7 @@ async def get_replays(request: Request, desk: AppState, who: Viewer, after: str 
 
 @router.get("/recovery/replays/{number}")
 async def get_replay(request: Request, desk: AppState, who: Viewer, number: Number) -> Response:
-    """One replay: its ladder, and every try of a stage."""
+    """One replay: its stages, and every try of a stage."""
     rows = await replay_queries.standing(desk.engine, number)
     if not rows:
         raise NotFound(f"no replay {number}")
@@ -69,8 +70,8 @@ async def get_replay(request: Request, desk: AppState, who: Viewer, number: Numb
 @router.get("/recovery/reconciliations")
 async def get_reconciliations(request: Request, desk: AppState, who: Viewer, after: str = "") -> Response:
     """Every reconciliation, the newest first."""
-    [before] = desk.cursors.read("reconciliations", after, int) or [kept.LATEST]
-    found = await kept.runs(desk.engine, before, PAGE + 1)
+    [before] = desk.cursors.read("reconciliations", after, int) or [None]
+    found = await runs.newest(desk.engine, before=before, limit=PAGE + 1)
     rows, more = desk.cursors.cut("reconciliations", found, PAGE, lambda row: [row.id])
     return page(request, "recovery/reconciliations.html", rows=rows, more=more, **_names())
 
@@ -81,7 +82,7 @@ async def get_reconciliation(
 ) -> Response:
     """One reconciliation, and what it found of one kind; of the gravest kind that it found when none is named."""
     read.gather({"kind": kind}, {}, {"kind": read.one_of(*findings.KINDS)})
-    run = await kept.run(desk.engine, number)
+    run = await runs.read(desk.engine, number)
     chosen = kind or next((each for each in findings.KINDS if getattr(run, each)), "missing")
     place = f"findings {number} {chosen}"
     [from_] = desk.cursors.read(place, after, UUID) or [None]
@@ -93,7 +94,7 @@ async def get_reconciliation(
         run=run,
         kind=chosen,
         more=more,
-        rows=[{**row, "detail": findings.shown(row["detail"])} for row in rows],
+        rows=rows,
         listing=findings.listed(run.listing),
         counts=COUNTS,
         meaning=findings.MEANING,
@@ -135,4 +136,4 @@ def _lately(request: Request, desk: ConsoleState) -> Lately:
 
 
 def _names() -> dict[str, Any]:
-    return {"states": stages.STATES, "standings": stages.STANDINGS, "run_states": views.RUN_STATES}
+    return {"states": stages.STATES, "stage_states": stages.STAGE_STATES, "run_states": views.RUN_STATES}

@@ -61,15 +61,15 @@ async def _audit(state: ConsoleState, chosen: Chosen, reason: str, running: Runn
         async with state.unhurried(pool=1) as engine:
             return await prove(engine, state.settings, watch=reached.at)
 
-    proof = await watched(aside(work), reached, running, "")
+    proof = await watched(aside(work), reached, running)
     await write_down(state.engine, proof, reason)
     return {
         "sound": proof.sound,
         "accepted": proof.ledger.accepted,
         "blocks": proof.chain.blocks,
         "faults": len(proof.faults),
-        "first": proof.faults[:20],
-        "remarks": proof.chain.remarks,
+        "first": [fault.stored() for fault in proof.faults[:20]],
+        "remarks": [remark.stored() for remark in proof.chain.remarks],
     }
 
 
@@ -82,7 +82,7 @@ async def _report(state: ConsoleState, chosen: Chosen, reason: str, running: Run
             proof = await prove(engine, state.settings, watch=reached.at)
             return proof, await _written(engine, proof, since, until)
 
-    proof, files = await watched(aside(work), reached, running, "")
+    proof, files = await watched(aside(work), reached, running)
     await write_down(state.engine, proof, reason)
     await _record(state.engine, report, chosen, reason, files)
     await asyncio.to_thread(ReportStore(state.settings.data_dir).put, report, files)

@@ -54,12 +54,12 @@ async def aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         raise
 
 
-async def watched(work: Coroutine[Any, Any, T], reached: Reached, running: Running, note: str) -> T:
+async def watched(work: Coroutine[Any, Any, T], reached: Reached, running: Running) -> T:
     """Do it and tell how far it is; ends it, and raises Stopped, when somebody asked to stop."""
     task = asyncio.ensure_future(work)
     try:
         while not task.done():
-            await running.at(reached.done, reached.total or None, note)
+            await running.at(reached.done, reached.total or None)
             await asyncio.wait({task}, timeout=TELL_EVERY)
         return task.result()
     finally:

@@ -18,7 +18,7 @@ from orders.errors import NotFound
 from workers.console import fields as read
 from workers.console.access.guard import Viewer
 from workers.console.i18n import NONE, Words
-from workers.console.masking import held, in_line, said
+from workers.console.masking import in_line, said, say
 from workers.console.rendering import page, words_of
 from workers.console.state import AppState
 
@@ -27,7 +27,9 @@ router = APIRouter()
 PAGE_ACTS: Final = 50  # acts on a page
 LOOKED: Final = 500  # acts that a filter looks at for a page
 FOLDED: Final = 5  # of a list, the rest is counted
-FOREIGN: Final = frozenset({"answer", "comment", "detail", "error", "note", "raw"})  # names of what others wrote
+FOREIGN: Final = frozenset(
+    {"answer", "comment", "detail", "error", "held_why", "note", "raw"}
+)  # names of what others wrote
 MOST_ID: Final = 2**63 - 1
 ROWS: Final = text("""
 SELECT id, at, operator, act, reason, detail FROM operations WHERE id < :before ORDER BY id DESC LIMIT :most
@@ -91,25 +93,25 @@ def told(detail: Mapping[str, Any], words: Words, most: int | None = FOLDED) -> 
         values = value if isinstance(value, list) else [value]
         values = values or [None]
         kept = values if most is None else values[:most]
-        facts.append((name.replace("_", " "), [_plain(name, each, words) for each in kept], len(values) - len(kept)))
+        facts.append((name.replace("_", " "), [plain(name, each, words) for each in kept], len(values) - len(kept)))
     return facts
 
 
-def _plain(name: str, value: object, words: Words) -> str:
+def plain(name: str, value: object, words: Words) -> str:
     """A value of that name as it is shown."""
     if value is None or isinstance(value, bool):
         return {None: NONE, True: words.gettext("yes"), False: words.gettext("no")}[value]
+    if isinstance(value, Mapping) and "code" in value:
+        return say(value, words)
     if isinstance(value, Mapping):
-        return ", ".join(f"{inner}: {_plain(inner, each, words)}" for inner, each in value.items()) or NONE
+        return ", ".join(f"{inner}: {plain(inner, each, words)}" for inner, each in value.items()) or NONE
     if isinstance(value, list):
-        return ", ".join(_plain(name, each, words) for each in value)
+        return ", ".join(plain(name, each, words) for each in value)
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in _masked(name, str(value), words))
 
 
 def _masked(name: str, value: str, words: Words) -> str:
     """Without what a person outside may have written."""
-    if name == "held_why":
-        return held(value, words)
     return in_line(said(value), words) if name in FOREIGN else value
 
 

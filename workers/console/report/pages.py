@@ -18,7 +18,6 @@ from orders.errors import NotFound
 from orders.journal import unreachable
 from workers.console.access.guard import Viewer
 from workers.console.i18n import Words
-from workers.console.masking import held
 from workers.console.rendering import page, words_of
 from workers.console.report import operations, spans
 from workers.console.report.labels import SAID, SPANS
@@ -133,5 +132,5 @@ def _shown(cells: dict[str, Any], words: Words) -> dict[str, Any]:
         facts = operations.told(cells["detail"], words)
         masked["detail"] = "; ".join(f"{name}: {', '.join(values)}{' …' * (more > 0)}" for name, values, more in facts)
     if cells.get("held_why"):
-        masked["held_why"] = held(cells["held_why"], words)
+        masked["held_why"] = operations.plain("held_why", cells["held_why"], words)
     return cells | masked

@@ -16,6 +16,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from config.embedded.files import write_private
+from orders.sentences import Sentence
 from workers.proof.report.incident import Incident
 from workers.proof.report.report_model import Contents, Section
 
@@ -78,8 +79,8 @@ def shown(told: Contents) -> bytes:
     page = {
         "head": {"since": incident.since, "until": incident.until, "at": told.at, "by": told.by, "sound": told.sound},
         "verdict": told.verdict,
-        "faults": told.faults[:100],
-        "remarks": told.remarks,
+        "faults": [fault.stored() for fault in told.faults[:100]],
+        "remarks": [remark.stored() for remark in told.remarks],
         "span": told.span,
         "ledger": told.ledger,
         "equation": told.equation,
@@ -114,7 +115,13 @@ def _section(section: Section) -> dict[str, Any]:
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: {"at": value} if isinstance(value, datetime) else value for name, value in row.items()}
+    return {name: _cell(value) for name, value in row.items()}
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Sentence):
+        return value.stored()
+    return {"at": value} if isinstance(value, datetime) else value
 
 
 def _age(path: Path) -> float:

@@ -61,7 +61,7 @@ WHERE detail ->> 'backend' = :backend AND at >= :since AND at <= :until AND NOT 
 ORDER BY at DESC LIMIT {MOST_ROWS}
 """)
 BACKENDS: Final = text("""
-SELECT name, circuit, why, paused, quarantined, held_why, quarantined_at, quarantined_by, changed_at, probe_at
+SELECT name, circuit, paused, quarantined, quarantined_at, quarantined_by, changed_at, probe_at
 FROM backends ORDER BY name
 """)
 
