@@ -22,6 +22,7 @@ from aiohttp import web
 from sqlalchemy import text
 
 from config.embedded.ports import choose
+from config.retry_after import LONGEST_PAUSE
 from config.settings import Settings
 from orders.access import clients
 from orders.api import create_app
@@ -488,7 +489,9 @@ def test_only_a_problem_document_refuses_for_good(
 
 def test_retry_after_is_seconds_or_a_date_and_within_reason() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    given = {"7": 7.0, "-3": 0.0, "1e9": 600.0, "nonsense": None, "Wed, 21 Oct 2015 07:28:00 GMT": 0.0}
+    beyond = "Mon, 20 Nov 9999999999 12:00:00 GMT"
+    given = {"7": 7.0, "-3": None, "1e9": None, "9" * 400: LONGEST_PAUSE, "nonsense": None, beyond: None}
+    given |= {"Wed, 21 Oct 2015 07:28:00 GMT": 0.0}
     for given_as, seconds in given.items():
         answer = refusal(503, {"Retry-After": given_as}, b"")
         assert isinstance(answer, Away)
