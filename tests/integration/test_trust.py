@@ -380,12 +380,12 @@ def test_keys_are_rotated_and_revoked_without_a_restart(on_bench: OnBench, setti
 
         assert (await delivered_by(old))["receipt"]["key_id"] == "old"
         await receipt_keys.rotate(bench.engine, "erp", public["new"], "new", timedelta(hours=1))
-        ring._read_at -= 1.0  # what was read is a second old
+        ring._keys.began -= 1.0  # what was read is a second old
         assert (await delivered_by(new))["receipt"]["key_id"] == "new"
-        ring._read_at -= 10.0
+        ring._keys.began -= 10.0
         assert (await delivered_by(old))["receipt"]["key_id"] == "old", "during the overlap both are good"
         await receipt_keys.revoke(bench.engine, "erp", "old", "stolen")
-        ring._read_at -= 10.0
+        ring._keys.began -= 10.0
         assert (await delivered_by(old))["state"] == "accepted"
         assert [kind for kind, _ in await against(bench)] == ["unknown_key"]
         listed = await receipt_keys.every(bench.engine)
