@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from config.backoff import backoff
 from orders.client.answers import Away, Kept, Outcome, kind_of
 from orders.client.spool import Spool, WaitingOrder
 from orders.client.spool_file import turn
@@ -79,7 +80,7 @@ class Flusher:
         if self.trouble is None:
             return IDLE
         hopeless = isinstance(self.trouble, Unauthorised | Forbidden)
-        pause = self._longest if hopeless else min(self._longest, FIRST_PAUSE * 2 ** min(self._failures, 20))
+        pause = self._longest if hopeless else backoff(self._failures + 1, FIRST_PAUSE, self._longest)
         return pause * random.uniform(0.5, 1.0)
 
     async def _round(self) -> None:

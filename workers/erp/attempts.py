@@ -14,6 +14,7 @@ from uuid import UUID
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, stop_before_delay
 
+from config.backoff import backoff
 from workers.erp.failures import TABLE, Failure, Met, may_go_again
 from workers.erp.port import MOST_KEPT, ErpReceipt, Kind, Listing, Outcome, Submission
 
@@ -134,7 +135,7 @@ def _pause(state: RetryCallState) -> float:
     """Seconds: what the ERP asked for, and a jittered, doubling bit more."""
     assert state.outcome is not None
     asked = state.outcome.result().retry_after or 0.0
-    return float(asked + random.uniform(0.3, 1.0) * min(MOST_PAUSE, FIRST_PAUSE * 2.0 ** (state.attempt_number - 1)))
+    return float(asked + random.uniform(0.3, 1.0) * backoff(state.attempt_number, FIRST_PAUSE, MOST_PAUSE))
 
 
 def _as_it_was(state: RetryCallState) -> Tried:

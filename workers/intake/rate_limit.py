@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from config.redis import close_redis, open_redis
+from config.token_bucket import TokenBucket
 
 log = logging.getLogger("relais.limits")
 
@@ -48,19 +49,13 @@ return left
 
 
 @dataclass(slots=True)
-class _Bucket:
-    """What this process believes is left of a client's room, as of `at`, and what it has yet to tell."""
+class _Bucket(TokenBucket):
+    """What this process believes is left of a client's room, and what it has yet to tell."""
 
-    rate: float
-    burst: float
-    room: float
-    at: float
     spent: int = 0
 
     def spend(self, orders: int, now: float) -> float:
-        self.room = min(self.burst, self.room + (now - self.at) * self.rate)
-        self.at = now
-        missing = min(orders, self.burst) - self.room
+        missing = min(orders, self.burst) - self.fill(now)
         if missing > ALMOST:
             return missing / self.rate
         self.room -= orders
