@@ -41,8 +41,8 @@ class ApiState:
 
     engine: AsyncEngine
     intake: Intake
-    keyring: KeyCache
-    gate: LoadShedder
+    keys: KeyCache
+    shedder: LoadShedder
     rate: ClientLimit | None
     listeners: Listeners
     pharmaml_keys: Keys
@@ -58,24 +58,24 @@ class ApiState:
         engine = connect(settings.need("database_url"), pool=CONNECTIONS, timeout=JOURNAL_TIMEOUT)
         metrics = Metrics()
         intake = Intake(engine, open_routing(settings), spill=parts.spill, grouped=metrics.group.observe)
-        gate = LoadShedder(settings.intake_requests, settings.intake_bytes)
+        shedder = LoadShedder(settings.intake_requests, settings.intake_bytes)
         listeners = Listeners(settings.need("database_url"), bound=settings.listeners)
         keys = load_keys(settings.pharmaml_keys) if settings.pharmaml_keys else {}
         token = settings.metrics_token
-        return cls(engine, intake, KeyCache(engine), gate, parts.rate, listeners, keys, metrics, token)
+        return cls(engine, intake, KeyCache(engine), shedder, parts.rate, listeners, keys, metrics, token)
 
     async def close(self) -> None:
         """Let what is in hand be committed, and let go of connections."""
         await self.listeners.close()
         await self.intake.close()
-        await self.keyring.close()
+        await self.keys.close()
         if self.rate is not None:
             await self.rate.close()
         await self.engine.dispose()
 
     async def caller(self, asked: RequestHead, *, basic: bool = False) -> Caller:
         """Who is asking. Raises Unauthorised and JournalDown."""
-        return await self.keyring.caller(asked.authorization, basic=basic)
+        return await self.keys.caller(asked.authorization, basic=basic)
 
     def spend(self, caller: Caller) -> None:
         """One order of the caller's rate. Raises Throttled."""
@@ -91,4 +91,4 @@ class ApiState:
 
     def render_metrics(self) -> bytes:
         """The metrics as they stand."""
-        return self.metrics.render(Now(self.intake.standing.mode, self.gate, self.rate, self.listeners.count))
+        return self.metrics.render(Now(self.intake.store_switch.mode, self.shedder, self.rate, self.listeners.count))

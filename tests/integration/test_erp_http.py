@@ -271,7 +271,7 @@ def test_a_connection_that_the_erp_dropped_while_it_was_idle_is_not_used() -> No
 
 def kept(erp: HttpErp) -> bool:
     """Whether the pool holds a connection that still stands."""
-    pool: Any = erp._wire.session().connector
+    pool: Any = erp._transport.session().connector
     return any(connection.is_connected() for held in pool._conns.values() for connection, _ in held)
 
 

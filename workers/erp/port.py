@@ -162,7 +162,7 @@ class Barrier(Protocol):
 
 
 class OpenBarrier:
-    """The gate of who needs none."""
+    """The barrier of who needs none."""
 
     async def open(self) -> bool:
         """It is."""
