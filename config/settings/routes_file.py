@@ -29,15 +29,11 @@ OWN: Final = frozenset(
         "batch_budget",
         "lease",
         "claim_patience",
-        "dispatch_size",
         "window_max",
         "trip_after",
-        "probe_after",
-        "probe_max",
         "max_attempts",
         "retry_after",
         "retry_max",
-        "poll_after",
     }
 )
 NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")

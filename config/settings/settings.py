@@ -66,7 +66,6 @@ class Settings(ConsoleSettings):
         None, description="where seals are written outside the database: a file, `syslog:` or `syslog:/its/socket`"
     )
     seal_every: PositiveFloat = Field(60.0, description="longest time until what was journalled is sealed")
-    seal_rows: PositiveInt = Field(10_000, description="rows after which a block is sealed sooner")
     erp_url: str | None = Field(None, description="base URL of the ERP's order endpoint")
     erp_token: SecretStr | None = Field(None, description="bearer token sent to the ERP")
     erp_pin: str | None = Field(
@@ -88,9 +87,6 @@ class Settings(ConsoleSettings):
         le=1_000_000,
         description="orders a second of a client that has no rate of its own; no limit when unset",
     )
-    intake_requests: PositiveInt = Field(2000, description="most requests in hand at once, per intake process")
-    listeners: PositiveInt = Field(5000, description="most event streams open at once, per intake process")
-    intake_bytes: PositiveInt = Field(64 * 1024 * 1024, description="most bytes of bodies in hand at once")
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower")
     flower_auth: SecretStr | None = Field(None, description="`user:password` for Flower; made up when unset")
     exporter_host: str = Field("127.0.0.1", description="address that the exporter listens on")
@@ -114,14 +110,11 @@ class Settings(ConsoleSettings):
         None, description="TOML file of several backends, routes and the policy for stale orders"
     )
     erp_timeout: PositiveFloat = Field(10.0, description="deadline of one call to the ERP")
-    erp_tries: PositiveInt = Field(3, description="brief tries inside one attempt")
     erp_concurrency: PositiveInt = Field(64, description="calls in flight at once, per worker process")
     erp_idempotent: bool = Field(True, description="the ERP honours Idempotency-Key")
     batch_budget: PositiveFloat = Field(30.0, description="time that one batch may spend with the ERP")
     lease: PositiveFloat = Field(60.0, description="time a worker has to settle what it claimed")
     claim_patience: PositiveFloat = Field(5.0, description="time after which an unclaimed dispatch goes out again")
-    tick: PositiveFloat = Field(1.0, le=1.0, description="longest pause of the dispatcher")
-    dispatch_size: int = Field(200, ge=1, le=200, description="most orders in one dispatch")
     window_max: PositiveInt = Field(2000, description="most orders with workers and ERP at once")
     live_share: float = Field(
         0.2, ge=0, lt=1, description="share of the window that live orders are sure of while a replay runs"
@@ -131,18 +124,10 @@ class Settings(ConsoleSettings):
         4.0, ge=1, description="times the backend's usual latency at which one answer in twenty makes a replay hold"
     )
     trip_after: PositiveInt = Field(5, description="failures in a row that open the circuit")
-    probe_after: PositiveFloat = Field(2.0, description="first pause of an open circuit before its canary")
-    probe_max: PositiveFloat = Field(60.0, description="longest pause of an open circuit before its canary")
     max_attempts: PositiveInt = Field(8, description="attempts, while others succeed, before a dead letter")
     retry_after: PositiveFloat = Field(2.0, description="pause after an order's first failure; doubles")
     retry_max: PositiveFloat = Field(600.0, description="longest pause between an order's attempts")
-    poll_after: PositiveFloat = Field(2.0, description="pause between polls of an order accepted later")
     webhook_timeout: PositiveFloat = Field(10.0, description="deadline of one call to a client's webhook")
-    webhook_retry_after: PositiveFloat = Field(2.0, description="pause after a webhook's first failure; doubles")
-    webhook_retry_max: PositiveFloat = Field(3600.0, description="longest pause between tries of a webhook")
-    webhook_give_up: PositiveFloat = Field(
-        604800.0, description="failure without a success between that disables a webhook"
-    )
     webhook_plain_http: bool = Field(False, description="webhooks may be `http://` on other hosts than this one")
     worker_concurrency: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 2, description="processes")
     canary_every: PositiveFloat = Field(10.0, description="pause between two canaries through a worker")

@@ -26,7 +26,7 @@ from orders.schema.triggers import EVENT_CHANNEL
 
 log = logging.getLogger("relais.events")
 
-BOUND: Final = 5_000
+MOST_LISTENERS: Final = 5_000  # streams open at once, per process
 BREATH: Final = 0.2  # seconds between two readings
 UNASKED: Final = 10.0  # seconds after which the journal is asked without a notice: its connection may be a dead one
 TIMEOUT: Final = 5.0  # seconds for connecting, for a statement, and for opening a stream
@@ -58,7 +58,13 @@ class Listeners:
     """Who listens to which order. One instance per process; it connects when the first comes."""
 
     def __init__(
-        self, url: str, *, bound: int = BOUND, comment: float = 15.0, patience: float = 30.0, longest: float = 900.0
+        self,
+        url: str,
+        *,
+        bound: int = MOST_LISTENERS,
+        comment: float = 15.0,
+        patience: float = 30.0,
+        longest: float = 900.0,
     ) -> None:
         """On the journal at `postgresql://…`, for `bound` listeners at once; times in seconds.
 

@@ -13,6 +13,8 @@ from typing import Final, Protocol, Self
 
 from orders.errors import Busy
 
+MOST_REQUESTS: Final = 2000  # in hand at once, per process: several times what it answers in a second
+MOST_BYTES: Final = 64 * 1024 * 1024  # of bodies in hand at once: memory that the machine surely has
 LONGEST_NAP: Final = 1.0  # seconds until a batch asks again: its client's rate may have been raised meanwhile
 
 

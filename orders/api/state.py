@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.access.clients import Scope
 from orders.access.key_cache import Caller, KeyCache
-from orders.api.event_hub import Listeners
-from orders.api.load_shedding import ClientLimit, LoadShedder
+from orders.api.event_hub import MOST_LISTENERS, Listeners
+from orders.api.load_shedding import MOST_BYTES, MOST_REQUESTS, ClientLimit, LoadShedder
 from orders.api.metrics import Metrics, Now
 from orders.api.request import RequestHead
 from orders.errors import Throttled
@@ -29,10 +29,13 @@ CONNECTIONS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What needs Redis, as plain objects; without them there is no spill and no rate limit."""
+    """What needs Redis, as plain objects, without which there is no spill and no rate limit; and how many may listen to
+    events at once.
+    """
 
     spill: tuple[Store, SpillSigner] | None = None
     rate: ClientLimit | None = None
+    listeners: int = MOST_LISTENERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ class ApiState:
         engine = connect(settings.need("database_url"), pool=CONNECTIONS, timeout=JOURNAL_TIMEOUT)
         metrics = Metrics()
         intake = Intake(engine, open_routing(settings), spill=parts.spill, grouped=metrics.group.observe)
-        shedder = LoadShedder(settings.intake_requests, settings.intake_bytes)
-        listeners = Listeners(settings.need("database_url"), bound=settings.listeners)
+        shedder = LoadShedder(MOST_REQUESTS, MOST_BYTES)
+        listeners = Listeners(settings.need("database_url"), bound=parts.listeners)
         keys = load_keys(settings.pharmaml_keys) if settings.pharmaml_keys else {}
         token = settings.metrics_token
         return cls(engine, intake, KeyCache(engine), shedder, parts.rate, listeners, keys, metrics, token)

@@ -256,7 +256,7 @@ def test_a_reconciliation_stopped_resumed_by_its_page_and_resent_and_a_divert(
     async def main() -> None:
         async with simulated(tmp_path) as erp:
             (tmp_path / "backends.toml").write_text(BACKENDS.format(erp.url))
-            more = {"backends": tmp_path / "backends.toml", "erp_url": erp.url, "erp_timeout": 5.0, "erp_tries": 1}
+            more = {"backends": tmp_path / "backends.toml", "erp_url": erp.url, "erp_timeout": 5.0}
             changed = settings.model_copy(update=more)
             async with serving(changed) as site:
                 await work(await walk(site), bench(site, changed), erp)

@@ -397,7 +397,7 @@ def test_a_reconciliation_is_stopped_resumed_and_resent(
 
     async def main() -> None:
         async with simulated(tmp_path) as sim:
-            changed = settings.model_copy(update={"erp_url": sim.url, "erp_timeout": 5.0, "erp_tries": 1})
+            changed = settings.model_copy(update={"erp_url": sim.url, "erp_timeout": 5.0})
             async with serving(changed) as site:
                 await work(Operators(site, changed), sim)
 

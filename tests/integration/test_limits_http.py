@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
+import pytest
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import Settings
 from orders.access import clients
 from orders.access.clients import Scope
-from orders.api import Parts, create_app
+from orders.api import Parts, create_app, state
 from orders.journal import connect
 from tests.waiting import auntil
 from workers.intake.rate_limit import RateLimit
@@ -123,7 +124,9 @@ def test_a_redis_that_is_gone_throttles_nobody_and_the_metrics_say_so(settings: 
     over_http(settings, may, work, Parts(rate=RateLimit("redis://127.0.0.1:1/0")))
 
 
-def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_taken(settings: Settings) -> None:
+def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def work(call: Call) -> None:
         last = asyncio.Event()
 
@@ -151,10 +154,13 @@ def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_take
         assert (found["relais_intake_orders_total,shed"], found["relais_intake_in_hand_requests"]) == (3, 0)
 
     may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
-    over_http(settings.model_copy(update={"intake_requests": 2}), may, work)
+    monkeypatch.setattr(state, "MOST_REQUESTS", 2)
+    over_http(settings, may, work)
 
 
-def test_bodies_past_the_bound_of_bytes_are_shed_while_smaller_ones_are_taken(settings: Settings) -> None:
+def test_bodies_past_the_bound_of_bytes_are_shed_while_smaller_ones_are_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def work(call: Call) -> None:
         large = {**order(1), "note": "x" * 500}
         assert (await call("front", "POST", "/orders", json=large))[0] == 503
@@ -162,7 +168,8 @@ def test_bodies_past_the_bound_of_bytes_are_shed_while_smaller_ones_are_taken(se
         assert (await metrics(call))["relais_intake_in_hand_bytes"] == 0
 
     may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
-    over_http(settings.model_copy(update={"intake_bytes": 300}), may, work)
+    monkeypatch.setattr(state, "MOST_BYTES", 300)
+    over_http(settings, may, work)
 
 
 def test_the_metrics_are_for_operations_only(settings: Settings) -> None:

@@ -26,6 +26,7 @@ from workers import operations
 from workers.cli.commands.trust.seal import sealed
 from workers.cli.failure import CommandFailed
 from workers.delivery.deliver import deliver
+from workers.proof import seal_thread
 from workers.proof.anchor import place_of
 from workers.proof.audit import Proof, prove
 from workers.proof.keys import keys_of
@@ -391,9 +392,10 @@ async def all_sealed(bench: Bench) -> bool:
     return (await proof(bench)).chain.unsealed == 0
 
 
-def test_two_sealers_never_seal_the_same_block(sealing: Settings) -> None:
+def test_two_sealers_never_seal_the_same_block(sealing: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each looks every moment; rows come all the time."""
-    hasty = sealing.model_copy(update={"seal_every": 0.05, "seal_rows": 5})
+    hasty = sealing.model_copy(update={"seal_every": 0.05})
+    monkeypatch.setattr(seal_thread, "MOST_UNSEALED", 5)
     sealers = [Sealer(hasty), Sealer(hasty)]
     for each in sealers:
         each.start()

@@ -12,10 +12,15 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
+from config.backoff import backoff
 from config.settings import Settings
 from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.window import grown, shrunk
+
+FIRST_PROBE: Final = 2.0  # seconds that an open circuit waits for its first canary; doubles: a hiccup is over by then
+LAST_PROBE: Final = 60.0  # seconds between canaries in a long outage: how late we may notice that it is over
 
 
 def advance(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime) -> Circuit:
@@ -36,14 +41,14 @@ def advance(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime)
     return shrunk(was, tally, now)
 
 
-def pause(trips: int, settings: Settings) -> float:
+def pause(trips: int) -> float:
     """Seconds that a circuit stays open at its `trips`-th opening in a row."""
-    return min(settings.probe_max, settings.probe_after * 2.0 ** min(trips - 1, 20))
+    return backoff(trips, FIRST_PROBE, LAST_PROBE)
 
 
 def _opened(was: Circuit, why: str, settings: Settings, now: datetime) -> Circuit:
     trips = was.trips + 1
-    wait = pause(trips, settings) * random.uniform(0.9, 1.1)
+    wait = pause(trips) * random.uniform(0.9, 1.1)
     return replace(
         was,
         circuit="open",

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from orders.states import Reason, State
 from workers.delivery.deliver import WorkerResources
-from workers.delivery.retry_policy import Disposition
+from workers.delivery.retry_policy import POLL_PAUSE, Disposition
 from workers.delivery.settle import Result, settle
 from workers.erp.port import Kind, Outcome
 from workers.erp.receipts import believed
@@ -39,7 +39,7 @@ async def poll(desk: WorkerResources, ids: Sequence[UUID]) -> int:
     taken = {row.order_id: row for row in rows}
     answers = await desk.erp.poll(list(taken), budget=desk.settings.batch_budget)
     outcomes = {i: believed(answer, taken[i].body, taken[i].digest) for i, answer in answers.items()}
-    later = rows[0].at + timedelta(seconds=desk.settings.poll_after)
+    later = rows[0].at + timedelta(seconds=POLL_PAUSE)
     fates = {i: _fate(outcome, taken[i].attempts, later) for i, outcome in outcomes.items()}
     decided = {i: outcome for i, outcome in outcomes.items() if outcome.kind in DECIDED or outcome.evidence}
     before = {i: (row.attempts, None) for i, row in taken.items()}

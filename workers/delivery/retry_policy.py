@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from config.settings import Settings
 from orders.states import Reason, State
@@ -20,6 +21,8 @@ ANSWERED = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING, Kind.REFUSED}
 SUCCEEDED = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING})
 FAILED = frozenset({Kind.TRANSIENT, Kind.UNKNOWN, Kind.SUSPICIOUS})
 UNSURE = frozenset({Kind.UNKNOWN, Kind.SUSPICIOUS})
+
+POLL_PAUSE: Final = 2.0  # seconds between polls of an order accepted later: it is with the ERP, only we do not know it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def decide(
     if kind in (Kind.ACCEPTED, Kind.DUPLICATE):
         return Disposition(State.DELIVERED, now, attempts)
     if kind is Kind.PENDING:
-        return Disposition(State.SUBMITTED, now + timedelta(seconds=settings.poll_after), attempts)
+        return Disposition(State.SUBMITTED, now + timedelta(seconds=POLL_PAUSE), attempts)
     if kind is Kind.REFUSED:
         return Disposition(
             State.DEAD, now, attempts, reason=Reason.REFUSED, error=outcome.detail, status=outcome.status
@@ -62,7 +65,7 @@ def decide(
         ended = outcome.ended or now
         return Disposition(State.DEAD, now, attempts, unsure, ended, Reason.EXHAUSTED, outcome.detail, outcome.status)
     counted = attempts if charged else attempts - 1
-    wait = backoff(attempts, settings) if charged else 2.5 * pause(trips + 1, settings)
+    wait = backoff(attempts, settings) if charged else 2.5 * pause(trips + 1)
     due_at = now + timedelta(seconds=max(wait, outcome.retry_after or 0.0))
     return Disposition(
         State.ACCEPTED, due_at, counted, unsure, outcome.ended or now, error=outcome.detail, status=outcome.status

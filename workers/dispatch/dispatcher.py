@@ -26,7 +26,7 @@ from workers.background import Background
 from workers.dispatch.leadership import LEADER_LOCK
 from workers.dispatch.maintenance import Maintenance
 from workers.dispatch.operator_log import Acts
-from workers.dispatch.scheduler import PLANNER, Scheduler
+from workers.dispatch.scheduler import PLANNER, TICK, Scheduler
 from workers.operations import register
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Dispatcher(Background):
                     log.warning("the journal is out of reach, standing again", extra=extra)
                 else:
                     log.exception("tick failed")
-            await self._pause(self._settings.tick)
+            await self._pause(TICK)
         await engine.dispose()
 
     async def _candidate(self, connection: AsyncConnection) -> None:
@@ -74,7 +74,7 @@ class Dispatcher(Background):
             query = text("SELECT pg_try_advisory_lock(:key)")
             if (await connection.execute(query, {"key": LEADER_LOCK})).scalar_one():
                 await self._lead(connection)
-            await self._pause(self._settings.tick)
+            await self._pause(TICK)
 
     async def _lead(self, connection: AsyncConnection) -> None:
         log.info("leading", extra={"backends": ",".join(self._backends)})
@@ -92,7 +92,7 @@ class Dispatcher(Background):
                     await term.tick()
                 await chores.tell()
                 await chores.keep_house()
-                await self._pause(self._settings.tick)
+                await self._pause(TICK)
                 await asyncio.sleep(COALESCE)
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})
 

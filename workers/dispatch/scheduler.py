@@ -20,6 +20,7 @@ from config.settings import Settings
 from workers.delivery.order_log import tell_rows
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.dispatch.token_bucket import Bucket
+from workers.queue.names import MOST_IDS
 from workers.replay.controller import PaceLimits, steer
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("relais.dispatcher")
 
+TICK: Final = 1.0  # seconds between two rounds of housekeeping, and the longest pause of the dispatcher
 ROUNDS: Final = 10  # dispatches in one tick at most: other backends are waiting for theirs
 ORPHAN_GRACE: Final = 10.0  # further seconds for an unclaimed dispatch while messages are waiting in Redis
 
@@ -101,12 +103,12 @@ class Scheduler:
 
     async def tick(self) -> None:
         """One round; returns when nothing more can be dispatched now, or others have waited long enough."""
-        if time.monotonic() - self._housekept >= self._settings.tick:
+        if time.monotonic() - self._housekept >= TICK:
             await self._housekeep()
         if time.monotonic() - self._steered >= self._standing.again:
             await self._steer()
         for _ in range(ROUNDS):
-            if not self._hungry() or len(await self._dispatch()) < self._settings.dispatch_size:
+            if not self._hungry() or len(await self._dispatch()) < MOST_IDS:
                 break
 
     def _hungry(self) -> bool:
@@ -131,7 +133,7 @@ class Scheduler:
             "share": self._settings.live_share,
             "allowance": min(allowance, UNBOUNDED),
         }
-        most = self._settings.dispatch_size if self._wide() else self._settings.erp_concurrency
+        most = MOST_IDS if self._wide() else self._settings.erp_concurrency
         rows = (await self._connection.execute(DISPATCH, values)).all()
         self._bucket.spend(len(rows))
         if rows and not self._publisher.deliver(rows, most):

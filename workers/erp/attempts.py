@@ -18,6 +18,7 @@ from config.backoff import backoff
 from workers.erp.failures import TABLE, Failure, Met, may_go_again
 from workers.erp.port import MOST_KEPT, ErpReceipt, Kind, Listing, Outcome, Submission
 
+TRIES: Final = 3  # brief ones inside one attempt: they get over a lost connection, an outage is the circuit's
 FIRST_PAUSE: Final = 0.1  # seconds, at most, before the second try; doubles
 MOST_PAUSE: Final = 1.0
 

@@ -19,7 +19,7 @@ from uuid import UUID
 from aiohttp import ClientResponse
 
 from config.settings import Settings
-from workers.erp.attempts import Batch, Tried, try_again
+from workers.erp.attempts import TRIES, Batch, Tried, try_again
 from workers.erp.call_span import calling
 from workers.erp.failures import TABLE, Met
 from workers.erp.listing import ask_for, read_page
@@ -41,14 +41,16 @@ _TAKEN: Final = {200: Kind.DUPLICATE, 201: Kind.ACCEPTED}
 class HttpErp:
     """One backend over HTTP. Belongs to the event loop on which it is first used."""
 
-    def __init__(self, settings: Settings, keys: Keys | None = None, barrier: Barrier | None = None) -> None:
+    def __init__(
+        self, settings: Settings, keys: Keys | None = None, barrier: Barrier | None = None, *, tries: int = TRIES
+    ) -> None:
         """`keys` verify receipts as the settings say, without them no signature is looked at; `barrier` says whether
-        anything may be sent, without it anything may. Nothing connects yet.
+        anything may be sent, without it anything may; `tries` are the brief ones of an attempt. Nothing connects yet.
 
         Raises MissingSetting when `erp_url` is not set.
         """
         self.capabilities = Capabilities(idempotent=settings.erp_idempotent, asynchronous=True, can_list=True)
-        self._settings = settings
+        self._settings, self._tries = settings, tries
         self._barrier = barrier or OpenBarrier()
         self._transport = ErpTransport(settings, self._barrier.is_open)
         self._signatures = Signatures(settings, keys) if keys and settings.receipts != "ignore" else None
@@ -135,7 +137,7 @@ class HttpErp:
         if tried.failure is not None:
             call = partial(self._send, order, until)
             idempotent = self.capabilities.idempotent
-            tried = await try_again(tried, call, tries=self._settings.erp_tries, until=until, idempotent=idempotent)
+            tried = await try_again(tried, call, tries=self._tries, until=until, idempotent=idempotent)
         return tried.outcome(started)
 
     async def _send(self, order: Submission, until: float) -> Tried:
@@ -184,7 +186,7 @@ class HttpErp:
         tried = await call()
         if tried.failure is None:
             return tried
-        return await try_again(tried, call, tries=self._settings.erp_tries, until=until, idempotent=True)
+        return await try_again(tried, call, tries=self._tries, until=until, idempotent=True)
 
     async def _send_find(self, ids: Sequence[UUID], until: float) -> Tried:
         body = json.dumps({"ids": [str(order_id) for order_id in ids]}).encode()

@@ -1,6 +1,6 @@
 """The sealer: a thread in every worker's main process that sees to it that what is journalled is sealed soon.
 
-Every one of them looks, once a second and cheaply, whether a block is due: after `seal_every` seconds or `seal_rows`
+Every one of them looks, once a second and cheaply, whether a block is due: after RELAIS_SEAL_EVERY or MOST_UNSEALED
 rows. Who sees it first seals it, on connections of its own, so that no tick of the dispatcher waits for it.
 """
 
@@ -24,6 +24,7 @@ from workers.proof.seal_block import CannotSeal, seal_now
 log = logging.getLogger("relais.seal")
 
 LOOK: Final = 1.0  # seconds between two looks
+MOST_UNSEALED: Final = 10_000  # rows after which a block is sealed sooner, so that each is quick to check
 STATEMENT: Final = 600.0  # seconds; a first block may hold a whole journal
 
 # Rows inserted, by PostgreSQL's own statistics (a hint that costs nothing), and seconds since the last seal.
@@ -77,7 +78,7 @@ class Sealer(Background):
             inserted, age = (await connection.execute(STANDING)).one()
         idle = time.monotonic() - self._tried_at
         quiet = min(idle, idle if age is None else float(age)) < self._settings.seal_every
-        if quiet and abs(int(inserted) - self._seen) < self._settings.seal_rows:
+        if quiet and abs(int(inserted) - self._seen) < MOST_UNSEALED:
             return
         self._seen, self._tried_at = int(inserted), time.monotonic()
         done = await seal_now(engine, self._keys, self._place, wait=False)

@@ -147,7 +147,7 @@ async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) ->
     return errands
 
 
-async def settle(engine: AsyncEngine, errand: Errand, answers: Sequence[Answer | None], settings: Settings) -> None:
+async def settle(engine: AsyncEngine, errand: Errand, answers: Sequence[Answer | None]) -> None:
     """Record what a client's webhook answered to each notice of an errand, and how it stands, in one transaction.
 
     Raises what the journal raises; safe to call again.
@@ -156,15 +156,15 @@ async def settle(engine: AsyncEngine, errand: Errand, answers: Sequence[Answer |
         row = (await connection.execute(STANDING, {"client": errand.client})).one_or_none()
         if row is None:
             return  # the webhook was removed; the leases run out
-        health = judge(row.failing_since, answers, row.now, settings)
+        health = judge(row.failing_since, answers, row.now)
         fates = [
-            decide(answer, notice.attempts, row.failing_since, health, row.now, settings)
+            decide(answer, notice.attempts, row.failing_since, health, row.now)
             for notice, answer in zip(errand.notices, answers, strict=True)
         ]
         settled = await _write_fates(connection, errand, fates)
         if settled and row.disabled_at is None:  # else it stands as whoever disabled it left it
             told = any(fate.told for fate in fates)
-            await _write_health(connection, errand.client, row.failing_since, health, told, settings)
+            await _write_health(connection, errand.client, row.failing_since, health, told)
         await connection.execute(NOTICES_DUE)
     if settled < len(fates):
         log.warning("fenced", extra={"notices": len(fates) - settled, "lease": errand.lease})
@@ -183,7 +183,6 @@ async def _write_health(
     before: datetime | None,
     health: WebhookHealth,
     told: bool,
-    settings: Settings,
 ) -> None:
     values: dict[str, object] = {"failing_since": health.failing_since, "why": health.why}
     if told:
@@ -196,12 +195,12 @@ async def _write_health(
         log.warning("webhook is failing", extra={"client": client, "why": health.why})
     elif before is not None and health.failing_since is None:
         log.warning("webhook answers again", extra={"client": client})
-        await _release(connection, client, settings)
+        await _release(connection, client)
     await connection.execute(update(webhooks).where(webhooks.c.client == client).values(values))
 
 
-async def _release(connection: AsyncConnection, client: str, settings: Settings) -> None:
+async def _release(connection: AsyncConnection, client: str) -> None:
     """What held the client's others back is due again as it would be, had there been no outage."""
     held = (await connection.execute(HELD, {"client": client, "held": HOLDING})).all()
-    waits = [backoff(row.attempts, settings) for row in held]
+    waits = [backoff(row.attempts) for row in held]
     await connection.execute(RELEASE, {"id": [row.id for row in held], "wait": waits})

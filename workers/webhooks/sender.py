@@ -105,7 +105,7 @@ class Sender:
     ) -> None:
         async def once() -> None:
             async with self._doors:
-                await settle(engine, errand, answers, self._settings)
+                await settle(engine, errand, answers)
 
         await insist(once, remaining)
 
