@@ -29,7 +29,7 @@ from workers.dispatch.leadership import LEADER_LOCK
 from workers.proof.audit import audit
 
 CATALOGUE = Path(clients.__file__).parent / "data" / "medicines.csv"
-WINDOW_MAX = int(Settings.model_fields["window_max"].default)
+WINDOW_MAX = int(Settings.public()["window_max"][2].default)
 RAMP = 2 * WINDOW_MAX  # orders: the window reaches its maximum within the first WINDOW_MAX, and fills once
 WARM = 256  # orders that go ahead of the intake's clock; they are drained with the others
 MARK = 100  # orders between two times that the sink tells
@@ -174,4 +174,4 @@ def _settings(rig: Rig, url: str) -> Settings:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """The settings that are not the default, as a process reads them."""
-    return {f"RELAIS_{name.upper()}": str(getattr(settings, name)) for name in settings.model_fields_set}
+    return {f"RELAIS_{name.upper()}": str(settings.value(name)) for name in settings.given()}

@@ -102,13 +102,11 @@ async def standing(settings: Settings) -> AsyncIterator[tuple[Site, Idp]]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     idp.issuer = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    known = Settings(
-        **settings.model_dump(exclude_unset=True),
+    known = settings.replace(
         console_url=ORIGIN,
         console_oidc_issuer=idp.issuer,
         console_oidc_client_id="console",
-        console_oidc_client_secret="a secret",
-        _env_file=None,
+        console_oidc_client_secret=SecretStr("a secret"),
     )
     try:
         async with serving(known) as console:

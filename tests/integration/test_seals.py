@@ -434,12 +434,11 @@ SEALING_ON_AND_ON = """
 import asyncio
 from config.settings import load
 from orders.journal import connect
-from workers.cli.failure import Failure
 from workers.cli.commands.trust.seal import sealed
 
 async def run():
     settings = load()
-    engine = connect(settings.database_url, pool=2)
+    engine = connect(settings.journal.url, pool=2)
     print("ready", flush=True)
     while True:
         await sealed(engine, settings, None)

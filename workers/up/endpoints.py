@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from config.settings import Settings
+from config.settings.servers import local_url
 
 LOOPBACK: Final = "127.0.0.1"
 PLACES: Final = {  # of each part, under what name its URL is offered
@@ -53,29 +54,22 @@ def offer(
 
 def api_url(settings: Settings) -> str:
     """Of the intake."""
-    return _url(settings.api_host, settings.api_port)
+    return local_url(settings.api.host, settings.api.port)
 
 
 def exporter_url(settings: Settings) -> str:
     """Of the exporter."""
-    return _url(settings.exporter_host, settings.exporter_port)
+    return local_url(settings.monitoring.exporter_host, settings.monitoring.exporter_port)
 
 
 def console_url(settings: Settings) -> str:
     """Of the console."""
-    return _url(settings.console_host, settings.console_port)
+    return local_url(settings.console.host, settings.console.port)
 
 
 def flower_url(settings: Settings) -> str:
     """Of Flower, which `relais up` has on loopback alone."""
     return f"http://{LOOPBACK}:{settings.flower_port}"
-
-
-def _url(host: str, port: int) -> str:
-    """Of a server on this machine, also where it listens everywhere."""
-    if host in ("0.0.0.0", "::"):
-        host = LOOPBACK
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _masked(url: str) -> str:

@@ -43,7 +43,7 @@ def run(settings: Settings, console: Console | None = None) -> int:
 
     What the journal has to say against migrating (unreachable, no permission) is raised, after a clean stop.
     """
-    at_terminal = sys.stderr.isatty() and "log_format" not in settings.model_fields_set
+    at_terminal = sys.stderr.isatty() and "log_format" not in settings.given()
     logs.begin(settings, "console" if at_terminal else None)
     say = Console(stderr=True, soft_wrap=True)
     try:

@@ -106,7 +106,7 @@ def plan(settings: Settings, holding: Holding) -> Stack:
         "data_dir": holding.data_dir,
         **{f"{name}_port": ports[name] for name in ("api", "flower", "exporter", "console", "erp_sim")},
     }
-    final = given.model_copy(update=update)
+    final = given.replace(**update)
     control = ports["erp_control"] if "erp_url" in ours else None
     return Stack(final, tuple(services), control, users, offer(final, tuple(ours), users, control))
 
@@ -131,7 +131,7 @@ def relais_children(stack: Stack) -> list[Child]:
 def child_env(settings: Settings) -> dict[str, str]:
     """The environment in which a child loads exactly these settings, wherever it runs."""
     env = {name: value for name, value in os.environ.items() if name not in _variables()}
-    for name, value in settings:
+    for name, value in settings.values().items():
         if name in FOR_NO_CHILD:
             continue
         if isinstance(value, SecretStr):
@@ -150,8 +150,8 @@ def _given(settings: Settings) -> Settings:
         return settings
     offered = json.loads(path.read_text(encoding="utf-8"))
     path.unlink()
-    stale = {name: None for name in offered.get("embedded", []) if getattr(settings, name) == offered.get(name)}
-    return settings.model_copy(update=stale)
+    stale = {name: None for name in offered.get("embedded", []) if settings.value(name) == offered.get(name)}
+    return settings.replace(**stale)
 
 
 def _several(settings: Settings) -> bool:
@@ -210,7 +210,7 @@ def _variable(name: str) -> str:
 
 
 def _variables() -> set[str]:
-    return {_variable(name) + end for name in Settings.model_fields for end in ("", "_FILE")}
+    return {_variable(name) + end for name in Settings.public() for end in ("", "_FILE")}
 
 
 FILE: Final = "erp-sim.key"
