@@ -55,8 +55,8 @@ class CommandLine:
 def environment(settings: Settings) -> dict[str, str]:
     """RELAIS_* for these settings and nothing else of the caller's."""
     env = {}
-    for name, value in settings.model_dump(exclude_unset=True).items():
-        if value is not None:
+    for name in settings.given():
+        if (value := settings.value(name)) is not None:
             env[f"RELAIS_{name.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return env
 

@@ -34,7 +34,7 @@ class Indexer(Background):
 
     def start(self) -> None:
         """Begin, unless it is switched off."""
-        if self._settings.product_search:
+        if self._settings.console.product_search:
             super().start()
 
     async def _run(self) -> None:

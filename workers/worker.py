@@ -68,7 +68,7 @@ def run_worker(settings: Settings) -> int:
     celery_worker.safe_say = _say  # what Celery says at its shutdown is no line of ours
     worker = app.Worker(
         hostname=name,
-        loglevel=settings.log_level,
+        loglevel=settings.telemetry.log_level,
         pool="prefork",
         quiet=True,
     )

@@ -1,26 +1,29 @@
 """The README says what is so: every setting, and for every promise a test that exists."""
 
 import re
+import runpy
 
 from config.settings import Settings
+from orders.client.settings import ClientSettings
 from tests.tools import ROOT
 
+OTHERS = {"RELAIS_OPERATOR", "RELAIS_X", "RELAIS_ERP", "RELAIS_COMPLETE"}  # not the program's settings, and examples
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def settings_table() -> str:
-    """The table as it must stand in the README."""
-    rows = ["| variable | default | what it is |", "| --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default_factory or field.default is None else f"`{field.default}`"
-        if field.default_factory:
-            default = {"data_dir": "see below", "worker_concurrency": "number of cores"}[name]
-        rows.append(f"| `RELAIS_{name.upper()}` | {default} | {field.description} |")
-    return "\n".join(rows)
+def test_every_setting_is_described() -> None:
+    made = runpy.run_path(str(ROOT / ".ci" / "settings.py"))
+    assert made["PLACE"].read_text(encoding="utf-8") == made["document"](), "make docs"
+    described = made["document"]()
+    assert {name for name in Settings.public() if f"`RELAIS_{name.upper()}`" not in described} == set()
 
 
-def test_every_setting_is_in_the_readme() -> None:
-    assert settings_table() in README, settings_table()
+def test_no_paper_names_a_setting_that_does_not_exist() -> None:
+    known = {f"RELAIS_{name.upper()}" for name in (*Settings.public(), *ClientSettings.model_fields)} | OTHERS
+    papers = [*ROOT.glob("docs/*.md"), *ROOT.glob("config/**/*.service"), *ROOT.glob("config/**/*.example")]
+    for paper in (*papers, ROOT / "docker-compose.yml"):
+        named = set(re.findall(r"\bRELAIS_[A-Z_]+[A-Z]\b", paper.read_text(encoding="utf-8")))
+        assert {name for name in named if name.removesuffix("_FILE") not in known} == set(), paper
 
 
 def test_every_promise_names_tests_that_exist() -> None:

@@ -80,7 +80,7 @@ def _wrong_settings(error: object) -> str:
     assert isinstance(error, ValidationError)
     found = []
     for detail in error.errors(include_url=False, include_input=False, include_context=False):
-        variable = f"RELAIS_{str(detail['loc'][0]).upper()}: " if detail["loc"] else ""
+        variable = f"RELAIS_{str(detail['loc'][-1]).upper()}: " if detail["loc"] else ""
         found.append(variable + detail["msg"].removeprefix("Value error, "))
     return "settings: " + "; ".join(found)
 

@@ -153,7 +153,7 @@ async def _empty(client: OrderClient, tally: SubmitCounts, patience: float, tell
 async def _what_others_sent(client: OrderClient, tally: SubmitCounts) -> None:
     """Another process may have emptied the spool meanwhile, and have had the answers."""
     for number in [*tally.spooled]:
-        fate = await client.spool.fate(number)
+        fate = await client.spool.outcome(number)
         if fate == "waiting":
             continue
         for line in tally.spooled.pop(number):

@@ -29,7 +29,7 @@ class Pages:
 
     def __init__(self, settings: Settings) -> None:
         """Templates are compiled when they are first used. LookupError for an unknown time zone."""
-        self._zone = settings.console_time_zone
+        self._zone = settings.console.time_zone
         self.words = _spoken(self._zone)
 
     def language(self, request: Request) -> Words:

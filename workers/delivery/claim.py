@@ -67,7 +67,7 @@ class Claim:
 async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) -> Claim | None:
     """Take those of `ids` that may be forwarded now; None when there are none."""
     lease = uuid4()
-    wanted = {"ids": list(ids), "backend": settings.backend, "lease": lease, "seconds": settings.lease}
+    wanted = {"ids": list(ids), "backend": settings.erp.backend, "lease": lease, "seconds": settings.delivery.lease}
     async with engine.connect() as connection:
         rows = (await connection.execute(CLAIM, wanted)).all()
     if not rows:
@@ -76,5 +76,5 @@ async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) ->
     rows = sorted(rows, key=lambda row: turn[row[0]])  # RETURNING keeps no order; the message does
     at = rows[0][10]
     dispatched_until = min(row[9] for row in rows)
-    waited = settings.claim_patience - (dispatched_until - at).total_seconds()
+    waited = settings.delivery.claim_patience - (dispatched_until - at).total_seconds()
     return Claim(lease, [Claimed(*row[:9]) for row in rows], at, waited)

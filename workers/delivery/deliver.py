@@ -53,7 +53,7 @@ async def deliver(resources: WorkerResources, ids: Sequence[UUID], dispatched: C
     claimed = await claim(resources.engine, ids, resources.settings)
     if claimed is None:
         return 0
-    with delivering(resources.settings.backend, claimed.orders, dispatched) as spans:
+    with delivering(resources.settings.erp.backend, claimed.orders, dispatched) as spans:
         await _deliver(resources, claimed, spans)
     return len(claimed.orders)
 
@@ -62,10 +62,10 @@ async def _deliver(resources: WorkerResources, claimed: Claim, spans: Mapping[UU
     began = time.monotonic()
     known = await _ask(resources, claimed)
     dead, fit = _validate(resources, claimed, [order for order in claimed.orders if order.id not in known])
-    sent = await _submit(resources, fit, spans, resources.settings.batch_budget - (time.monotonic() - began))
+    sent = await _submit(resources, fit, spans, resources.settings.delivery.batch_budget - (time.monotonic() - began))
     outcomes = {**known, **sent}
     note_outcomes(spans, outcomes)
-    await _settle(resources, claimed, dead, outcomes, resources.settings.lease - (time.monotonic() - began))
+    await _settle(resources, claimed, dead, outcomes, resources.settings.delivery.lease - (time.monotonic() - began))
 
 
 async def _ask(resources: WorkerResources, claimed: Claim) -> dict[UUID, Outcome]:
@@ -73,7 +73,7 @@ async def _ask(resources: WorkerResources, claimed: Claim) -> dict[UUID, Outcome
     unsure = {order.id: order for order in claimed.orders if order.unsure}
     if not unsure or not resources.erp.capabilities.can_find:
         return {}
-    answers = await resources.erp.find(list(unsure), budget=resources.settings.batch_budget / 3)
+    answers = await resources.erp.find(list(unsure), budget=resources.settings.delivery.batch_budget / 3)
     return {
         order_id: believed(outcome, unsure[order_id].body, unsure[order_id].digest)
         for order_id, outcome in answers.items()

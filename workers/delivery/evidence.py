@@ -96,9 +96,9 @@ def found(outcomes: Outcomes) -> list[EvidenceFound]:
 
 async def reused(connection: AsyncConnection, settings: Settings, receipts: Mapping[UUID, ErpReceipt]) -> set[UUID]:
     """The orders whose receipts have a reference that is another order's. Wakes the dispatcher in any case."""
-    checked = {} if settings.erp_reuses_references else receipts
+    checked = {} if settings.erp.reuses_references else receipts
     references = [receipt.reference for receipt in checked.values()]
-    values = {"id": list(checked), "reference": references, "backend": settings.backend}
+    values = {"id": list(checked), "reference": references, "backend": settings.erp.backend}
     return set((await connection.execute(REUSED, values)).one().reused or ())
 
 

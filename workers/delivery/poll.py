@@ -14,7 +14,7 @@ from sqlalchemy import text
 from orders.states import POLLED
 from workers.delivery.deliver import WorkerResources
 from workers.delivery.judgement import Result
-from workers.delivery.retry_policy import forgotten, pending
+from workers.delivery.retry_policy import POLL_PAUSE, forgotten, pending
 from workers.delivery.settle import settle
 from workers.erp.outcomes import DELIVERED
 from workers.erp.port import Kind
@@ -34,14 +34,16 @@ async def poll(resources: WorkerResources, ids: Sequence[UUID]) -> int:
     """Ask the ERP about submitted orders and settle them; returns how many it has decided. In quarantine none is."""
     lease, settings = uuid4(), resources.settings
     async with resources.engine.connect() as connection:
-        rows = (await connection.execute(TAKE, {"lease": lease, "ids": list(ids), "backend": settings.backend})).all()
+        rows = (
+            await connection.execute(TAKE, {"lease": lease, "ids": list(ids), "backend": settings.erp.backend})
+        ).all()
     if not rows:
         return 0
     taken = {row.order_id: row for row in rows}
-    answers = await resources.erp.poll(list(taken), budget=settings.batch_budget)
+    answers = await resources.erp.poll(list(taken), budget=settings.delivery.batch_budget)
     outcomes = {i: believed(answer, taken[i].body, taken[i].digest) for i, answer in answers.items()}
     decided = {i: each for i, each in outcomes.items() if each.kind in DECIDED or each.evidence}
-    later = rows[0].at + timedelta(seconds=settings.poll_after)
+    later = rows[0].at + timedelta(seconds=POLL_PAUSE)
     result = Result(
         lease,
         rows[0].at,

@@ -37,6 +37,8 @@ TOO_LATE: Final = f"state = '{State.ACCEPTED}' AND NOT unsure AND valid_until < 
 EXPIRE: Final = f"""state = '{State.DEAD}', reason = '{Reason.EXPIRED}', settled_at = now(), status = NULL,
   error = 'valid_until: this time passed before it was forwarded'"""
 
+POLL_PAUSE: Final = 2.0  # seconds between polls of an order accepted later: it is with the ERP, only we do not know it
+
 
 @dataclass(frozen=True, slots=True)
 class Disposition:
@@ -66,7 +68,7 @@ def decide(
     if kind in DELIVERED:
         return Disposition(State.DELIVERED, now, attempts)
     if kind is Kind.PENDING:
-        return Disposition(State.SUBMITTED, now + timedelta(seconds=settings.poll_after), attempts)
+        return Disposition(State.SUBMITTED, now + timedelta(seconds=POLL_PAUSE), attempts)
     if kind is Kind.REFUSED:
         return Disposition(
             State.DEAD, now, attempts, reason=Reason.REFUSED, error=outcome.detail, status=outcome.status
@@ -74,11 +76,11 @@ def decide(
     if kind in (Kind.UNSENT, Kind.ABSENT):
         return Disposition(State.ACCEPTED, now + timedelta(seconds=outcome.retry_after or 0.0), attempts - 1)
     unsure = kind in UNSURE
-    if charged and attempts >= settings.max_attempts:
+    if charged and attempts >= settings.delivery.max_attempts:
         ended = outcome.ended or now
         return Disposition(State.DEAD, now, attempts, unsure, ended, Reason.EXHAUSTED, outcome.detail, outcome.status)
     counted = attempts if charged else attempts - 1
-    wait = backoff(attempts, settings) if charged else 2.5 * pause(trips + 1, settings)
+    wait = backoff(attempts, settings) if charged else 2.5 * pause(trips + 1)
     due_at = now + timedelta(seconds=max(wait, outcome.retry_after or 0.0))
     return Disposition(
         State.ACCEPTED, due_at, counted, unsure, outcome.ended or now, error=outcome.detail, status=outcome.status
@@ -111,5 +113,5 @@ def forgotten(attempts: int, later: datetime) -> Disposition:
 
 def backoff(attempts: int, settings: Settings) -> float:
     """Seconds before an order that failed `attempts` times goes again: doubling, capped, jittered by a fifth."""
-    wait = min(settings.retry_max, settings.retry_after * 2.0 ** min(attempts - 1, 20))
+    wait = min(settings.delivery.retry_max, settings.delivery.retry_after * 2.0 ** min(attempts - 1, 20))
     return wait * random.uniform(0.8, 1.2)

@@ -61,7 +61,7 @@ async def _settle(engine: AsyncEngine, result: Result, settings: Settings, worke
 
 
 async def _settle_halted(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> None:
-    async with halted(engine, settings.backend) as connection:
+    async with halted(engine, settings.erp.backend) as connection:
         held = await hold(connection, result.lease, result.before)  # before the backend's row, as everybody does
         now = await _look(connection, settings, lock=True)
         judged = judge(result, now, settings)
@@ -74,14 +74,14 @@ async def _settle_halted(engine: AsyncEngine, result: Result, settings: Settings
             order_id, outcome = judged.proof
             why = Sentence(Code.PROVED, evidence=str(outcome.evidence), order=str(order_id), detail=outcome.detail)
             log.critical(
-                "quarantined", extra={"backend": settings.backend, "kind": outcome.evidence, "order": order_id}
+                "quarantined", extra={"backend": settings.erp.backend, "kind": outcome.evidence, "order": order_id}
             )
-            await backend_transitions.quarantine(connection, settings.backend, "relais", why)
+            await backend_transitions.quarantine(connection, settings.erp.backend, "relais", why)
     _tell(judged, settled, settings)
 
 
 async def _look(connection: AsyncConnection, settings: Settings, *, lock: bool = False) -> Row[Any]:
-    query = BACKEND.where(backends.c.name == settings.backend)
+    query = BACKEND.where(backends.c.name == settings.erp.backend)
     return (await connection.execute(query.with_for_update() if lock else query)).one()
 
 
@@ -93,8 +93,8 @@ async def _write(
     settled = await write_dispositions(connection, lease, judged.dispositions)
     outcomes = evidence.as_written(judged.outcomes, settled)
     await write_attempts(connection, lease, outcomes, worker)
-    receipts = await write_receipts(connection, lease, outcomes, settled, settings.backend)
-    await evidence.write(connection, settings.backend, lease, evidence.found(outcomes))
+    receipts = await write_receipts(connection, lease, outcomes, settled, settings.erp.backend)
+    await evidence.write(connection, settings.erp.backend, lease, evidence.found(outcomes))
     return settled, receipts
 
 
@@ -107,12 +107,12 @@ async def _advance(
     learnt, odd = learn(baseline, met, closed=was.circuit == "closed")
     if odd is not None:
         piece = evidence.EvidenceFound(None, Evidence.REFUSALS, odd)
-        await evidence.write(connection, settings.backend, lease, [piece])
+        await evidence.write(connection, settings.erp.backend, lease, [piece])
     if becomes.circuit != was.circuit:
-        log.warning("circuit", extra={"backend": settings.backend, "was": was.circuit, "becomes": becomes.circuit})
+        log.warning("circuit", extra={"backend": settings.erp.backend, "was": was.circuit, "becomes": becomes.circuit})
     if (becomes, learnt) != (was, baseline):
         values = zip((c.name for c in (*CIRCUIT, *BASELINE)), (*astuple(becomes), *astuple(learnt)), strict=True)
-        await backend_transitions.learn_from_batch(connection, settings.backend, dict(values))
+        await backend_transitions.learn_from_batch(connection, settings.erp.backend, dict(values))
 
 
 def _of(kind: Any, row: Row[Any]) -> Any:
@@ -125,4 +125,4 @@ def _tell(judged: Judgement, settled: set[UUID], settings: Settings) -> None:
         fenced = len(judged.dispositions) - len(settled)
         log.warning("fenced", extra={"orders": fenced, "lease": result.lease})
     told = {order_id: judged.dispositions[order_id] for order_id in settled}
-    tell_settled(told, result.outcomes, result.requests, settings.backend)
+    tell_settled(told, result.outcomes, result.requests, settings.erp.backend)

@@ -28,7 +28,7 @@ from workers.dispatch.leadership import LEADER_LOCK
 from workers.dispatch.maintenance import Maintenance
 from workers.dispatch.operator_log import OperatorLog
 from workers.dispatch.publishing import Publishing
-from workers.dispatch.scheduler import PLANNER, Scheduler
+from workers.dispatch.scheduler import PLANNER, TICK, Scheduler
 
 log = logging.getLogger("relais.dispatcher")
 
@@ -64,7 +64,7 @@ class Dispatcher(Background):
                     log.warning("the journal is out of reach, standing again", extra=extra)
                 else:
                     log.exception("tick failed")
-            await self._pause(self._settings.tick)
+            await self._pause(TICK)
         await engine.dispose()
 
     async def _candidate(self, connection: AsyncConnection) -> None:
@@ -72,7 +72,7 @@ class Dispatcher(Background):
             query = text("SELECT pg_try_advisory_lock(:key)")
             if (await connection.execute(query, {"key": LEADER_LOCK})).scalar_one():
                 await self._lead(connection)
-            await self._pause(self._settings.tick)
+            await self._pause(TICK)
 
     async def _lead(self, connection: AsyncConnection) -> None:
         log.info("leading", extra={"backends": ",".join(self._backends)})
@@ -91,7 +91,7 @@ class Dispatcher(Background):
                     await scheduler.tick()
                 await maintenance.tell()
                 await maintenance.keep_house()
-                await self._pause(self._settings.tick)
+                await self._pause(TICK)
                 await asyncio.sleep(COALESCE)
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})
 

@@ -54,7 +54,7 @@ class Maintenance:
         self._settings = settings
         self._publisher = publisher
         self._spill = RedisSpill(settings.need("redis_url"))
-        self._seal = SpillSigner.of(settings.spill_key) if settings.spill_key else None
+        self._seal = SpillSigner.of(settings.queue.spill_key) if settings.queue.spill_key else None
         self._route = route
         self._done: dict[str, float] = {}  # when each was done last
         self._operator_log = operator_log

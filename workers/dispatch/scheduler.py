@@ -25,10 +25,12 @@ from workers.dispatch.publishing import Publishing
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.dispatch.token_bucket import Bucket
 from workers.erp.outcomes import LEASE_EXPIRED
+from workers.queue.names import MOST_IDS
 from workers.replay.controller import PaceLimits, steer
 
 log = logging.getLogger("relais.dispatcher")
 
+TICK: Final = 1.0  # seconds between two rounds of housekeeping, and the longest pause of the dispatcher
 ROUNDS: Final = 10  # dispatches in one tick at most: other backends are waiting for theirs
 ORPHAN_GRACE: Final = 10.0  # further seconds for an unclaimed dispatch while messages are waiting in Redis
 
@@ -83,12 +85,12 @@ class Scheduler:
 
     async def tick(self) -> None:
         """One round; returns when nothing more can be dispatched now, or others have waited long enough."""
-        if time.monotonic() - self._housekept >= self._settings.tick:
+        if time.monotonic() - self._housekept >= TICK:
             await self._housekeep()
         if time.monotonic() - self._steered >= self._limits.again:
             await self._steer()
         for _ in range(ROUNDS):
-            if not self._hungry() or len(await self._dispatch()) < self._settings.dispatch_size:
+            if not self._hungry() or len(await self._dispatch()) < MOST_IDS:
                 break
 
     def _hungry(self) -> bool:
@@ -101,19 +103,19 @@ class Scheduler:
             return False
         depth = self._publisher.depth()
         self._queue_lost = depth is None
-        return depth is not None and depth < (2 * self._settings.worker_concurrency if self._wide() else 1)
+        return depth is not None and depth < (2 * self._settings.worker.concurrency if self._wide() else 1)
 
     async def _dispatch(self) -> Sequence[Row[Any]]:
         allowance = self._bucket.allowance(time.monotonic())
         if not allowance:
             return []
         values = {
-            "backend": self._settings.backend,
-            "patience": self._settings.claim_patience,
-            "share": self._settings.live_share,
+            "backend": self._settings.erp.backend,
+            "patience": self._settings.delivery.claim_patience,
+            "share": self._settings.replay.live_share,
             "allowance": min(allowance, UNBOUNDED),
         }
-        most = self._settings.dispatch_size if self._wide() else self._settings.erp_concurrency
+        most = MOST_IDS if self._wide() else self._settings.erp.concurrency
         rows = (await self._connection.execute(DISPATCH, values)).all()
         self._bucket.spend(len(rows))
         if rows and not self._publisher.deliver(rows, most):
@@ -127,7 +129,7 @@ class Scheduler:
         a child has hands for, and none is to wait for a child. A live order waits no longer for a child than for the
         ERP then. Large messages that wait save more than that only where the window is wide.
         """
-        hands = self._settings.erp_concurrency * self._settings.worker_concurrency
+        hands = self._settings.erp.concurrency * self._settings.worker.concurrency
         return self._limits.window > hands and self._limits.again == float("inf")
 
     async def _steer(self) -> None:
@@ -143,9 +145,9 @@ class Scheduler:
         self._queue_lost = depth is None
         await self._rescue(0.0 if depth == 0 else ORPHAN_GRACE)
         await self._steer()
-        here = {"backend": self._settings.backend}
-        tell_rows("expire", (await self._connection.execute(EXPIRE, here)).all(), self._settings.backend)
-        await let_canary_go(self._connection, self._settings.backend)
+        here = {"backend": self._settings.erp.backend}
+        tell_rows("expire", (await self._connection.execute(EXPIRE, here)).all(), self._settings.erp.backend)
+        await let_canary_go(self._connection, self._settings.erp.backend)
         if not self._queue_lost:
             await self._poll()
 
@@ -153,19 +155,19 @@ class Scheduler:
         answer = await self._connection.execute(
             RESCUE,
             {
-                "backend": self._settings.backend,
+                "backend": self._settings.erp.backend,
                 "grace": grace,
-                "lease": self._settings.lease,
-                "max_attempts": self._settings.max_attempts,
+                "lease": self._settings.delivery.lease,
+                "max_attempts": self._settings.delivery.max_attempts,
             },
         )
         rescued = answer.all()
-        tell_rows("rescue", rescued, self._settings.backend)
+        tell_rows("rescue", rescued, self._settings.erp.backend)
         for state, count in Counter(row.was for row in rescued).items():
             log.warning("rescued", extra={"orders": count, "state": state})
 
     async def _poll(self) -> None:
-        values = {"backend": self._settings.backend, "lease": self._settings.lease}
+        values = {"backend": self._settings.erp.backend, "lease": self._settings.delivery.lease}
         ids = [row[0] for row in await self._connection.execute(POLL, values)]
         if ids:
             self._publisher.poll(ids)

@@ -135,7 +135,7 @@ async def _foretell(
 
 def _start(row: Row, settings: Settings, turn: float, now: datetime, at: datetime | None) -> Start:
     """When orders flow, and with which window they begin: after an outage with a canary's."""
-    most = float(settings.window_max)
+    most = float(settings.delivery.window_max)
     if at is None and row["circuit"] == "closed":
         return Start(0.0, min(float(row["window"]), most), turn, most)
     at = at or (row["probe_at"] if row["circuit"] == "open" else None) or now
@@ -150,7 +150,7 @@ async def _pace(connection: AsyncConnection, settings: Settings, row: Row, laten
     bins = await queries.taken(connection, row["name"], latency)
     if not bins:
         return Pace(0.0, Sentence(Code.RATE_UNKNOWN))
-    calls = min(settings.window_max, settings.erp_concurrency * settings.worker_concurrency)
+    calls = min(settings.delivery.window_max, settings.erp.concurrency * settings.worker.concurrency)
     return replace(measured(bins) or unseen(bins, calls / (latency + HANDLING)), most=most)
 
 

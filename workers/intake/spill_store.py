@@ -22,8 +22,8 @@ from orders.intake.spill import Record, SpillDown
 
 RECORDS: Final = "relais.spill"
 NOTES: Final = "relais.spill.notes"
-PATIENCE: Final = 1.5  # seconds for one answer; a request is waiting
-REPLICATION: Final = 1.0  # seconds for a replica to acknowledge; less than PATIENCE
+ANSWER_TIMEOUT: Final = 1.5  # seconds for one answer; a request is waiting
+REPLICATION: Final = 1.0  # seconds for a replica to acknowledge; less than ANSWER_TIMEOUT
 
 NEEDED: Final = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
 ASKED: Final = (*NEEDED, "maxmemory", "maxmemory-policy")
@@ -67,7 +67,7 @@ class RedisSpill:
 
     def __init__(self, url: str) -> None:
         """Nothing connects yet."""
-        self._redis = open_redis(url, PATIENCE)
+        self._redis = open_redis(url, ANSWER_TIMEOUT)
         self._replicated = redis_address(url).service is not None
 
     async def put(self, records: Sequence[Record], *, force: bool = False) -> list[list[bytes | None]]:

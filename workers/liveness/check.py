@@ -60,7 +60,7 @@ async def check(engine: AsyncEngine, settings: Settings, *, here: bool, timeout:
             break
         if time.monotonic() >= again:  # and once more in a while: Redis may lose one
             await asyncio.to_thread(_send, publisher, silent, sent, registry.patience(settings))
-            again = time.monotonic() + settings.canary_every
+            again = time.monotonic() + settings.worker.canary_every
         await asyncio.sleep(LOOK)
     if silent and await asyncio.to_thread(publisher.depth) is None:
         raise NotAsked("Redis went out of reach")

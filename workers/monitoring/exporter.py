@@ -124,7 +124,7 @@ def render(
 def exporter_app(settings: Settings) -> web.Application:
     """`GET /metrics`, for who has RELAIS_METRICS_TOKEN where it is set, and `GET /healthz`."""
     exporter = Exporter(settings)
-    token = settings.metrics_token
+    token = settings.monitoring.metrics_token
 
     async def metrics(request: web.Request) -> web.Response:
         said = request.headers.get("Authorization", "").encode()

@@ -91,10 +91,10 @@ def queue(settings: Settings) -> Queue:
     from config.redis import connection
 
     options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "max_retries": 0}
-    if settings.redis_url is None:
+    if settings.queue.url is None:
         return Queue(False, None, None, "RELAIS_REDIS_URL is not set")
     try:
-        with connection(settings.redis_url, **options) as asked:
+        with connection(settings.queue.url, **options) as asked:
             client = asked.default_channel.client
             spilled, memory = int(client.llen(RECORDS)), client.info("memory")
             waiting = depth(asked, *load_backends(settings))

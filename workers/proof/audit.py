@@ -114,7 +114,7 @@ async def prove(
 
     `anchors` is a file to compare with instead of RELAIS_ANCHOR.
     """
-    keys = keys_of(settings.seal_key)
+    keys = keys_of(settings.proof.key)
     anchored, blind, is_fault = _anchored(settings, keys, anchors)
     async with snapshot(engine) as connection:
         count = _Count(watch, int((await connection.execute(SIZE)).scalar_one()))
@@ -148,7 +148,9 @@ async def write_down(engine: AsyncEngine, proof: Proof, reason: str | None = Non
 
 def _anchored(settings: Settings, keys: Keys, given: Path | None) -> tuple[Anchored | None, Sentence | None, bool]:
     """The anchor to compare with, opened before the snapshot; or why there is none, and whether that is a fault."""
-    path = given or (Path(settings.anchor) if settings.anchor and not settings.anchor.startswith(SYSLOG) else None)
+    path = given or (
+        Path(settings.proof.anchor) if settings.proof.anchor and not settings.proof.anchor.startswith(SYSLOG) else None
+    )
     if path is None:
         return None, Sentence(Code.NO_ANCHOR), False
     try:

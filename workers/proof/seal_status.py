@@ -34,7 +34,7 @@ async def sealing(source: Source, settings: Settings) -> dict[str, Any]:
         if last is not None:
             unsealed = int((await connection.execute(UNSEALED, {"sealed": last.to_tx})).scalar_one())
     return {
-        "key": settings.seal_key is not None,
+        "key": settings.proof.key is not None,
         "block": last.block if last is not None else None,
         "sealed_at": last.sealed_at if last is not None else None,
         "unsealed": unsealed,

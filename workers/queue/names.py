@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-MOST_IDS = 200
+from typing import Final
+
+MOST_IDS: Final = 200  # orders or notices in one message: a worker claims so many at once, and forgets so many at most
 REQUESTS = "relais_requests"  # the header with the ids of requests
 
 DELIVER = "relais.deliver"

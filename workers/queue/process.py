@@ -46,8 +46,8 @@ class WorkerProcess:
         """Nothing connects before the first task. Raises what loading backends, catalogue or register raises."""
         traces.begin(settings, "relais-worker")
         self._ways = load_ways(settings)
-        self._catalogue = load_catalogue(settings.catalogue) if settings.catalogue else None
-        self._register = load_register(settings.pharmacy_register) if settings.pharmacy_register else None
+        self._catalogue = load_catalogue(settings.files.catalogue) if settings.files.catalogue else None
+        self._register = load_register(settings.files.pharmacy_register) if settings.files.pharmacy_register else None
         self._policy = open_policy(settings)
         self._moment = MOMENT if len(self._ways.backends) > 1 else None
         self.engine = connect(settings.need("database_url"), pool=4 * len(self._ways.backends))
@@ -88,7 +88,7 @@ class WorkerProcess:
     async def _in_turn(self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint) -> None:
         try:
             resources = self.resources(backend)
-            bulkhead = self._bulkheads.setdefault(backend, Bulkhead(resources.settings.erp_concurrency))
+            bulkhead = self._bulkheads.setdefault(backend, Bulkhead(resources.settings.erp.concurrency))
             await bulkhead.run(len(ids), lambda: work(resources, ids))
         except Exception as error:
             if not complain(error):

@@ -53,10 +53,9 @@ class Publisher:
     """Publishes one backend's dispatches to its queues over a connection of its own; use from one thread."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
-        """For the backend of `settings`, which say how many orders one message has at most."""
+        """For the backend of `settings`."""
         self._app = app
-        self._backend = settings.backend
-        self._size = settings.dispatch_size
+        self._backend = settings.erp.backend
         self._open: Connection | None = None
 
     def deliver(self, rows: Sequence[Row[Any]], most: int | None = None) -> bool:
@@ -66,12 +65,12 @@ class Publisher:
         with dispatching(self._backend, rows) as contexts:
             return self._publish(
                 self._dispatch(kind, part, contexts)
-                for kind, part in self._messages(rows, min(most or self._size, self._size))
+                for kind, part in self._messages(rows, min(most or MOST_IDS, MOST_IDS))
             )
 
     def poll(self, ids: Sequence[UUID]) -> bool:
         """Publish polls of orders that the ERP took and has not accepted yet."""
-        parts = _parts([str(order_id) for order_id in ids], self._size)
+        parts = _parts([str(order_id) for order_id in ids], MOST_IDS)
         return self._publish(self._message(POLL, NORMAL, part, f"{len(part)} orders") for part in parts)
 
     def tell(self, ids: Sequence[UUID]) -> bool:

@@ -53,7 +53,7 @@ def patience(settings: Settings) -> float:
     Every process of its pool may be at a batch that takes as long as it may, with another one behind it and the
     canary last; and three canaries may be lost.
     """
-    return 2 * longest_batch(settings) + 3 * settings.canary_every
+    return 2 * longest_batch(settings) + 3 * settings.worker.canary_every
 
 
 def node(pid: int) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from config.backoff import backoff
 from orders.errors import RelaisError
 from orders.sentences import Code, Sentence
 from workers.erp.port import Erp, Kind, Outcome
@@ -89,6 +90,6 @@ async def _wait(
     if left <= 0 or (not silent and turn >= MORE_ROUNDS):
         return False
     waiting(Sentence(Code.MET, detail=last.detail))
-    pause = min(MOST_PAUSE, FIRST_PAUSE * 2.0 ** min(turn, 10))
+    pause = backoff(turn + 1, FIRST_PAUSE, MOST_PAUSE)
     await asyncio.sleep(min(left, max(pause, last.retry_after or 0.0)))
     return True

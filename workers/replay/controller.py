@@ -112,7 +112,7 @@ class PaceLimits:
 
 async def steer(connection: AsyncConnection, settings: Settings) -> PaceLimits:
     """Take a running replay of the backend a stage on, or hold it, or end it. Raises what the journal raises."""
-    row = (await connection.execute(STANDS, {"backend": settings.backend})).one_or_none()
+    row = (await connection.execute(STANDS, {"backend": settings.erp.backend})).one_or_none()
     if row is None:
         return PaceLimits()
     if row.state == "running":
@@ -126,7 +126,7 @@ async def steer(connection: AsyncConnection, settings: Settings) -> PaceLimits:
 async def _judge(connection: AsyncConnection, settings: Settings, row: Row[Any]) -> None:
     found = await _figures(connection, settings, row)
     gates = Gates.of(settings, row.latency, row.refusing)
-    latched = Sentence(Code.QUARANTINED, backend=settings.backend) if row.quarantined else None
+    latched = Sentence(Code.QUARANTINED, backend=settings.erp.backend) if row.quarantined else None
     why = latched or failing(row.stage, found, gates)
     if why is not None:
         await _hold(connection, settings, row, found, why)
@@ -138,7 +138,7 @@ async def _judge(connection: AsyncConnection, settings: Settings, row: Row[Any])
 
 async def _figures(connection: AsyncConnection, settings: Settings, row: Row[Any]) -> AttemptCounts:
     if row.stage == RAMP:
-        values: dict[str, Any] = {"id": row.id, "backend": settings.backend, "errors": settings.replay_errors}
+        values: dict[str, Any] = {"id": row.id, "backend": settings.erp.backend, "errors": settings.replay.errors}
         values["part"] = min(max(row.window, PART[0]), PART[1])
         return AttemptCounts(**(await connection.execute(RAMP_FIGURES, values)).mappings().one())
     await connection.execute(FREE, {"id": row.id, "stage": row.stage})
@@ -160,8 +160,8 @@ async def _hold(
     """Back to the last stage that was passed before this one, and wait for an operator."""
     proved = before(row.stage)
     if await _change(connection, row, "holding", row.stage, proved, why, found, failed=why):
-        await narrow(connection, settings.backend, proved or 1)
-        log.warning("the replay holds", extra={"backend": settings.backend, "stage": row.stage, "why": why})
+        await narrow(connection, settings.erp.backend, proved or 1)
+        log.warning("the replay holds", extra={"backend": settings.erp.backend, "stage": row.stage, "why": why})
 
 
 async def _end(connection: AsyncConnection, row: Row[Any]) -> None:

@@ -61,8 +61,8 @@ class Gates:
     @classmethod
     def of(cls, settings: Settings, latency: float | None, refusing: float | None) -> Gates:
         """The gates of the settings, and the baseline of the backend's row."""
-        signed = settings.receipts == "require"
-        return cls(settings.replay_errors, settings.replay_slower, signed, latency, refusing)
+        signed = settings.trust.receipts == "require"
+        return cls(settings.replay.errors, settings.replay.slower, signed, latency, refusing)
 
 
 def failing(stage: int, found: AttemptCounts, gates: Gates) -> Sentence | None:

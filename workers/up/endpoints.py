@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from config.settings import Settings
+from config.settings.servers import local_url
 
 LOOPBACK: Final = "127.0.0.1"
 PLACES: Final = {  # of each part, under what name its URL is offered
@@ -29,13 +30,17 @@ def offer(
     settings: Settings, embedded: tuple[str, ...], users: Mapping[str, str], control_port: int | None
 ) -> dict[str, object]:
     """What stands in `endpoints.json`: where everything is and by which secrets, and which of it is `embedded`."""
-    user, _, password = settings.flower_auth.get_secret_value().partition(":") if settings.flower_auth else ("",) * 3
+    user, _, password = (
+        settings.monitoring.flower_auth.get_secret_value().partition(":")
+        if settings.monitoring.flower_auth
+        else ("",) * 3
+    )
     return {
-        "database_url": settings.database_url,
-        "owner_url": settings.owner_url if "owner_url" in embedded else None,
-        "redis_url": settings.redis_url,
+        "database_url": settings.journal.url,
+        "owner_url": settings.journal.owner_url if "owner_url" in embedded else None,
+        "redis_url": settings.queue.url,
         "redis_urls": users,
-        "erp_url": settings.erp_url,
+        "erp_url": settings.erp.url,
         "erp_control_url": f"http://{LOOPBACK}:{control_port}" if control_port else None,
         "api_url": api_url(settings),
         "flower_url": flower_url(settings),
@@ -43,9 +48,9 @@ def offer(
         "console_url": console_url(settings),
         "flower_user": user,
         "flower_password": password,
-        "spill_key": settings.spill_key.get_secret_value() if settings.spill_key else None,
-        "seal_key": settings.seal_key.get_secret_value() if settings.seal_key else None,
-        "anchor": settings.anchor,
+        "spill_key": settings.queue.spill_key.get_secret_value() if settings.queue.spill_key else None,
+        "seal_key": settings.proof.key.get_secret_value() if settings.proof.key else None,
+        "anchor": settings.proof.anchor,
         "embedded": embedded,
         "pid": os.getpid(),
     }
@@ -53,29 +58,22 @@ def offer(
 
 def api_url(settings: Settings) -> str:
     """Of the intake."""
-    return _url(settings.api_host, settings.api_port)
+    return local_url(settings.api.host, settings.api.port)
 
 
 def exporter_url(settings: Settings) -> str:
     """Of the exporter."""
-    return _url(settings.exporter_host, settings.exporter_port)
+    return local_url(settings.monitoring.exporter_host, settings.monitoring.exporter_port)
 
 
 def console_url(settings: Settings) -> str:
     """Of the console."""
-    return _url(settings.console_host, settings.console_port)
+    return local_url(settings.console.host, settings.console.port)
 
 
 def flower_url(settings: Settings) -> str:
     """Of Flower, which `relais up` has on loopback alone."""
-    return f"http://{LOOPBACK}:{settings.flower_port}"
-
-
-def _url(host: str, port: int) -> str:
-    """Of a server on this machine, also where it listens everywhere."""
-    if host in ("0.0.0.0", "::"):
-        host = LOOPBACK
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{LOOPBACK}:{settings.monitoring.flower_port}"
 
 
 def _masked(url: str) -> str:

@@ -126,7 +126,7 @@ async def dispatch(
     `untold` counts the messages that wait, None where the queue is out of reach; `tell` publishes notices.
     """
     waiting = untold()
-    if waiting is None or waiting >= 2 * settings.worker_concurrency:
+    if waiting is None or waiting >= 2 * settings.worker.concurrency:
         return
     ids = await take(connection, settings)
     if ids:
@@ -135,14 +135,14 @@ async def dispatch(
 
 async def take(connection: AsyncConnection, settings: Settings) -> list[UUID]:
     """Mark what is due as dispatched, as far as each client may have notices on their way."""
-    bounds = {"each": EACH, "round": ROUND, "dispatched": DISPATCHED, "patience": settings.claim_patience}
+    bounds = {"each": EACH, "round": ROUND, "dispatched": DISPATCHED, "patience": settings.delivery.claim_patience}
     return [row[0] for row in await connection.execute(TAKE, bounds)]
 
 
 async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) -> list[Errand]:
     """Take those of `ids` that were dispatched and nobody has claimed, by client."""
     lease = uuid4()
-    wanted = {"ids": list(ids), "dispatched": DISPATCHED, "lease": lease, "seconds": settings.lease}
+    wanted = {"ids": list(ids), "dispatched": DISPATCHED, "lease": lease, "seconds": settings.delivery.lease}
     async with engine.connect() as connection:
         rows = (await connection.execute(CLAIM, wanted)).all()
     errands = []
@@ -153,7 +153,7 @@ async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) ->
     return errands
 
 
-async def settle(engine: AsyncEngine, errand: Errand, answers: Sequence[Answer | None], settings: Settings) -> None:
+async def settle(engine: AsyncEngine, errand: Errand, answers: Sequence[Answer | None]) -> None:
     """Record what a client's webhook answered to each notice of an errand, and how it stands, in one transaction.
 
     Raises what the journal raises; safe to call again.
@@ -162,15 +162,15 @@ async def settle(engine: AsyncEngine, errand: Errand, answers: Sequence[Answer |
         row = (await connection.execute(HEALTH, {"client": errand.client})).one_or_none()
         if row is None:
             return  # the webhook was removed; the leases run out
-        health = judge(row.failing_since, answers, row.now, settings)
+        health = judge(row.failing_since, answers, row.now)
         dispositions = [
-            decide(answer, notice.attempts, row.failing_since, health, row.now, settings)
+            decide(answer, notice.attempts, row.failing_since, health, row.now)
             for notice, answer in zip(errand.notices, answers, strict=True)
         ]
         settled = await _write_dispositions(connection, errand, dispositions)
         if settled and row.disabled_at is None:  # else it stands as whoever disabled it left it
             told = any(each.told for each in dispositions)
-            await _write_health(connection, errand.client, row.failing_since, health, told, settings)
+            await _write_health(connection, errand.client, row.failing_since, health, told)
         await connection.execute(NOTICES_DUE)
     if settled < len(dispositions):
         log.warning("fenced", extra={"notices": len(dispositions) - settled, "lease": errand.lease})
@@ -191,7 +191,6 @@ async def _write_health(
     before: datetime | None,
     health: WebhookHealth,
     told: bool,
-    settings: Settings,
 ) -> None:
     values: dict[str, object] = {"failing_since": health.failing_since, "why": health.why}
     if told:
@@ -204,12 +203,12 @@ async def _write_health(
         log.warning("webhook is failing", extra={"client": client, "why": health.why})
     elif before is not None and health.failing_since is None:
         log.warning("webhook answers again", extra={"client": client})
-        await _release(connection, client, settings)
+        await _release(connection, client)
     await connection.execute(update(webhooks).where(webhooks.c.client == client).values(values))
 
 
-async def _release(connection: AsyncConnection, client: str, settings: Settings) -> None:
+async def _release(connection: AsyncConnection, client: str) -> None:
     """What held the client's others back is due again as it would be, had there been no outage."""
     held = (await connection.execute(HELD, {"client": client, "held": HOLDING})).all()
-    waits = [backoff(row.attempts, settings) for row in held]
+    waits = [backoff(row.attempts) for row in held]
     await connection.execute(RELEASE, {"id": [row.id for row in held], "wait": waits})

@@ -55,7 +55,7 @@ class Sender:
         """Nothing connects yet."""
         self._settings = settings
         # Every call ends within the budget, so that it is settled within the lease.
-        self._timeout = min(settings.webhook_timeout, settings.batch_budget / 2)
+        self._timeout = min(settings.webhooks.timeout, settings.delivery.batch_budget / 2)
         self._session: aiohttp.ClientSession | None = None
         self._doors = asyncio.Semaphore(DOORS)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,7 +92,7 @@ class Sender:
 
     async def _run(self, engine: AsyncEngine, errand: Errand) -> None:
         """One client's: call, then settle, in the time of the lease that is left."""
-        ends = asyncio.get_running_loop().time() + self._settings.lease
+        ends = asyncio.get_running_loop().time() + self._settings.delivery.lease
         try:
             answers = await self.send(errand)
             await self._settle(engine, errand, answers, ends - asyncio.get_running_loop().time())
@@ -105,7 +105,7 @@ class Sender:
     ) -> None:
         async def once() -> None:
             async with self._doors:
-                await settle(engine, errand, answers, self._settings)
+                await settle(engine, errand, answers)
 
         await insist(once, remaining)
 
@@ -115,7 +115,7 @@ class Sender:
         """
         turns = iter(enumerate(errand.notices))
         answers: list[Answer | None] = [None] * len(errand.notices)
-        last_call = asyncio.get_running_loop().time() + self._settings.batch_budget - self._timeout
+        last_call = asyncio.get_running_loop().time() + self._settings.delivery.batch_budget - self._timeout
         row = 0
 
         async def hand() -> None:

@@ -20,14 +20,14 @@ from orders.queries import orders as order_queries
 from orders.queries import webhooks as webhook_queries
 from orders.webhooks import endpoints
 from tests.acceptance.running import Relais, up
+from tests.turned import SOON, turned
 from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
 QUICK = {
     "RELAIS_WEBHOOK_TIMEOUT": "3",
-    "RELAIS_WEBHOOK_RETRY_AFTER": "0.5",
-    "RELAIS_WEBHOOK_RETRY_MAX": "2",
+    **turned(**SOON, FIRST_PAUSE=0.5, LONGEST_PAUSE=2.0),
 }
 
 

@@ -84,11 +84,11 @@ def test_orders_taken_without_a_journal_are_journalled_later_in_their_order_with
     database_url: str, redis_url: str
 ) -> None:
     async def take(intake: Intake, _: RedisSpill) -> list[Accepted]:
-        assert intake.standing.mode is Mode.JOURNAL
+        assert intake.store_switch.mode is Mode.JOURNAL
         taken = [
             await intake.accept(order(f"S{n}", note="for Mme É."), "front", request_id=f"r{n}") for n in range(250)
         ]
-        assert intake.standing.mode is Mode.SPILL
+        assert intake.store_switch.mode is Mode.SPILL
         return taken
 
     async def read(engine: AsyncEngine) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -141,7 +141,7 @@ def test_a_redis_that_answers_before_its_disk_has_it_is_no_spill(server: Valkey,
             with pytest.raises(JournalDown):
                 await intake.accept(order("WORSE"), "front")
             client.config_set(name, {"appendfsync": "always", "appendonly": "yes"}.get(name, "no"))
-        await auntil(lambda: intake.standing.mode is Mode.SPILL, 5)
+        await auntil(lambda: intake.store_switch.mode is Mode.SPILL, 5)
         assert (await intake.accept(order("GOOD AGAIN"), "front")).kept == "spill"
 
     without_journal(server.url, take)
@@ -191,28 +191,28 @@ def test_both_away_is_said_at_once(server: Valkey) -> None:
         try:
             with pytest.raises(JournalDown):
                 await intake.accept(order("FIRST"), "front")
-            assert intake.standing.mode is Mode.REFUSING
+            assert intake.store_switch.mode is Mode.REFUSING
             answers = await asyncio.gather(
                 *(intake.accept(order(f"N{n}"), "front") for n in range(50)), return_exceptions=True
             )
             assert all(isinstance(answer, JournalDown) for answer in answers)
-            assert await intake.standing.look() is Mode.REFUSING
+            assert await intake.store_switch.look() is Mode.REFUSING
         finally:
             os.kill(server.pid, signal.SIGCONT)
-        await auntil(lambda: intake.standing.mode is Mode.SPILL, 5)
+        await auntil(lambda: intake.store_switch.mode is Mode.SPILL, 5)
         await auntil(lambda: look(intake, Mode.SPILL), 10)
 
     async def look(intake: Intake, mode: Mode) -> bool:
-        return await intake.standing.look() is mode
+        return await intake.store_switch.look() is mode
 
     without_journal(server.url, take)
 
 
 def test_a_journal_that_is_back_is_used_again(database_url: str, redis_url: str) -> None:
     async def take(intake: Intake, _: RedisSpill) -> None:
-        intake.standing.lose_journal()
+        intake.store_switch.lose_journal()
         assert (await intake.accept(order("AWAY"), "front")).kept == "spill"
-        await auntil(lambda: intake.standing.mode is Mode.JOURNAL, 10)
+        await auntil(lambda: intake.store_switch.mode is Mode.JOURNAL, 10)
         assert (await intake.accept(order("BACK"), "front")).kept == "journal"
 
     without_journal(redis_url, take, journal=database_url)
@@ -359,7 +359,7 @@ def test_without_a_key_there_is_no_spill() -> None:
         intake = Intake(engine, "erp")
         with pytest.raises(JournalDown):
             await intake.accept(order("A1"), "front")
-        assert intake.standing.mode is Mode.REFUSING
+        assert intake.store_switch.mode is Mode.REFUSING
         await intake.close()
         await engine.dispose()
 

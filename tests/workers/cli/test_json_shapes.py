@@ -44,14 +44,14 @@ def commands() -> Iterator[str]:
 
 @pytest.fixture
 def relais(settings: Settings, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    backends = settings.data_dir / "backends.toml"
+    backends = settings.files.data_dir / "backends.toml"
     backends.write_text(BACKENDS)
     env = {
         **environment(settings),
         "RELAIS_BACKENDS": str(backends),
         "RELAIS_SEAL_KEY": KEY,
         "RELAIS_FOUR_EYES": "1",
-        "RELAIS_ANCHOR": str(settings.data_dir / "anchors"),
+        "RELAIS_ANCHOR": str(settings.files.data_dir / "anchors"),
         "RELAIS_SPILL_KEY": "a spill key for tests",
         "RELAIS_API_URL": "http://127.0.0.1:1",
         "RELAIS_API_KEY": "relais_none",

@@ -51,7 +51,7 @@ class Operated:
 @pytest.fixture
 def site(settings: Settings, leash: Leash, capsys: pytest.CaptureFixture[str]) -> Iterator[Operated]:
     port, control = choose(), choose()
-    settings = settings.model_copy(update={"erp_url": f"http://127.0.0.1:{port}", "erp_tries": 1})
+    settings = settings.replace(erp_url=f"http://127.0.0.1:{port}")
     relais = CommandLine(capsys, environment(settings))
     sim = command("erp-sim", "--port", str(port), "--control-port", str(control))
     with running(leash, "erp-sim", sim, relais.env, ready="control"):

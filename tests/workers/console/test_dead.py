@@ -69,7 +69,7 @@ def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:
         (lost,) = await bench.dispatch()
         await bench.sql(
             f"UPDATE deliveries SET state = 'delivering', lease = gen_random_uuid(), "
-            f"attempts = {bench.settings.max_attempts}, lease_until = now() - interval '1 minute' "
+            f"attempts = {bench.settings.delivery.max_attempts}, lease_until = now() - interval '1 minute' "
             f"WHERE order_id = '{lost}'"
         )
         await bench.rescue()

@@ -129,7 +129,7 @@ def test_what_operators_did_with_an_order_is_in_its_life_and_in_no_others(at_con
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     (tmp_path / "list.csv").write_text(f"cip13,label,withdrawn,max_quantity\n{MEDICINE},ATENOLOL 100 mg,0,\n")
-    return settings.model_copy(update={"catalogue": tmp_path / "list.csv", "seal_key": SecretStr("5e" * 32)})
+    return settings.replace(catalogue=tmp_path / "list.csv", seal_key=SecretStr("5e" * 32))
 
 
 def test_what_speaks_for_an_order_and_against_its_erp_is_told(at_console: AtConsole) -> None:

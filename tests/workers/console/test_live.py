@@ -154,7 +154,7 @@ def test_a_listener_that_does_not_read_is_let_go(settings: Settings, monkeypatch
 
 def test_a_store_that_is_out_is_told_on_every_page(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poller, "BEAT", 0.1)
-    nowhere = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{choose()}/0"})
+    nowhere = settings.replace(redis_url=f"redis://127.0.0.1:{choose()}/0")
 
     async def work() -> None:
         async with online(nowhere) as (site, _):

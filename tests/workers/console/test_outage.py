@@ -171,7 +171,7 @@ def test_a_killed_postgresql_and_a_console_that_starts_meanwhile(
     server = Postgres(data_dir / "own", choose())
     server.start(leash)
     migrate(server.url)
-    own = settings.model_copy(update={"database_url": server.url})
+    own = settings.replace(database_url=server.url)
 
     async def work() -> None:
         async with serving(own) as site:

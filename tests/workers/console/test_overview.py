@@ -93,7 +93,7 @@ def test_states_in_words(settings: Settings) -> None:
 
 
 def test_a_forecast_and_what_it_assumes_are_told_in_french(settings: Settings) -> None:
-    past = Past(Journal(str(settings.database_url)))
+    past = Past(Journal(str(settings.journal.url)))
     past.came(200, HOURS * 3, HOURS, "delivered")
     past.took(200, 20)
     past.came(50, HOURS, HOURS * 0, "accepted")

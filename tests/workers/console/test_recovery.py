@@ -383,7 +383,7 @@ def test_a_divert_moves_what_was_shown(on_console: OnConsole, settings: Settings
         jeanne = await room.site.enter()
         assert "12" in await seen(jeanne)
 
-    on_console(work, settings.model_copy(update={"backends": tmp_path / "backends.toml"}))
+    on_console(work, settings.replace(backends=tmp_path / "backends.toml"))
 
 
 def test_a_reconciliation_is_stopped_resumed_and_resent(
@@ -395,7 +395,7 @@ def test_a_reconciliation_is_stopped_resumed_and_resent(
 
     async def main() -> None:
         async with simulated(tmp_path) as sim:
-            changed = settings.model_copy(update={"erp_url": sim.url, "erp_timeout": 5.0, "erp_tries": 1})
+            changed = settings.replace(erp_url=sim.url, erp_timeout=5.0)
             async with serving(changed) as site:
                 await work(Operators(site, changed), sim)
 

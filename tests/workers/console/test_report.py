@@ -39,7 +39,7 @@ class Told:
 
 @pytest.fixture
 def sealing(settings: Settings) -> Settings:
-    return settings.model_copy(update={"seal_key": KEY, "anchor": str(settings.data_dir / "anchors.ndjson")})
+    return settings.replace(seal_key=KEY, anchor=str(settings.files.data_dir / "anchors.ndjson"))
 
 
 def without_times(page: str) -> str:
@@ -84,13 +84,13 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
                 assert answer.headers["content-disposition"].startswith("attachment")
             assert pdf.headers["content-type"] == "application/pdf"
             assert pdf.content.startswith(b"%PDF-")
-            for path in (sealing.data_dir / "reports").iterdir():
+            for path in (sealing.files.data_dir / "reports").iterdir():
                 assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert (await site.stranger().get(f"{where}.html")).status_code == 303
             return html.text
 
     made = asyncio.run(work())
-    file = sealing.data_dir / "out.html"
+    file = sealing.files.data_dir / "out.html"
     relais = CommandLine(capsys, environment(sealing))
     span = ("--since", "2024-10-19T08:00+02:00", "--until", "2024-10-20T12:00+02:00")
     assert relais("audit", "--report", str(file), *span, RELAIS_OPERATOR="jeanne").code == 0
@@ -110,7 +110,7 @@ def test_faults_and_remarks_are_told_in_french(sealing: Settings) -> None:
         )
 
     async def work() -> list[str]:
-        async with serving(sealing.model_copy(update={"anchor": None})) as site:
+        async with serving(sealing.replace(anchor=None)) as site:
             jeanne = await site.enter(role=Role.VIEWER)
             with acting_as("jeanne"):
                 outcome = await REPORT.run(site.app.state.console, {}, "a doubt", Told())
@@ -138,7 +138,7 @@ def test_the_command_line_prints_a_pdf_where_the_name_says_so(
     sealing: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_bench(sealing, some_life)
-    file = sealing.data_dir / "out.pdf"
+    file = sealing.files.data_dir / "out.pdf"
     assert CommandLine(capsys, environment(sealing))("audit", "--report", str(file)).code == 0
     content = file.read_bytes()
     assert (content[:5], content.rstrip()[-5:]) == (b"%PDF-", b"%%EOF")
@@ -155,7 +155,7 @@ def test_an_act_that_is_stopped_leaves_no_report(settings: Settings) -> None:
             for act in (AUDIT, REPORT):
                 with pytest.raises(Stopped):
                     await act.run(site.app.state.console, {}, "why", Told(stop=True))
-            assert not (settings.data_dir / "reports").exists()
+            assert not (settings.files.data_dir / "reports").exists()
 
     asyncio.run(work())
 
@@ -164,8 +164,8 @@ def test_a_span_that_is_none_and_a_report_that_is_none_are_refused(settings: Set
     for fields in ({"since": "yesterday"}, {"until": "9999-01-01T00:00"}, {"since": "\x00"}):
         with pytest.raises(Malformed):
             REPORT.choose(fields)
-    (settings.data_dir / "reports").mkdir()
-    (settings.data_dir / "secret.html").write_text("secret")
+    (settings.files.data_dir / "reports").mkdir()
+    (settings.files.data_dir / "secret.html").write_text("secret")
 
     async def work() -> None:
         async with serving(settings) as site:
@@ -193,7 +193,7 @@ def test_a_span_that_is_none_and_a_report_that_is_none_are_refused(settings: Set
 
 
 def test_reports_go_when_they_are_too_old_or_too_many(settings: Settings) -> None:
-    shelf, files = ReportStore(settings.data_dir), {"html": b"h", "pdf": b"p", "json": b'{"head": {}}'}
+    shelf, files = ReportStore(settings.files.data_dir), {"html": b"h", "pdf": b"p", "json": b'{"head": {}}'}
     first, old = uuid4(), uuid4()
     shelf.put(old, files)
     for kind in files:

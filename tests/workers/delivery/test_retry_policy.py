@@ -58,7 +58,7 @@ def test_only_an_order_that_fails_while_others_succeed_is_exhausted() -> None:
 def test_an_order_that_failed_in_an_outage_leaves_the_next_canary_to_others() -> None:
     for trips in range(1, 8):
         step_back = disposition(Kind.TRANSIENT, charged=False, trips=trips).due_at - NOW
-        assert step_back > timedelta(seconds=1.1 * pause(trips + 1, SETTINGS))
+        assert step_back > timedelta(seconds=1.1 * pause(trips + 1))
 
 
 def test_retry_after_is_honoured() -> None:

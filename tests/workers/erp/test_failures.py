@@ -200,7 +200,7 @@ def _hold_up(erp: HttpErp) -> None:
             await auntil(lambda: connection.transport is None or connection.transport.is_closing())
             return connection
 
-    erp._wire.session()._connector = Slow()
+    erp._transport.session()._connector = Slow()
 
 
 def test_a_fault_of_ours_leaves_the_order_unknown() -> None:

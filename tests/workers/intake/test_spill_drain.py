@@ -22,14 +22,14 @@ SECRET = SecretStr("a key that is shared")
 
 @pytest.fixture
 def shared(settings: Settings) -> Settings:
-    return settings.model_copy(update={"spill_key": SECRET})
+    return settings.replace(spill_key=SECRET)
 
 
 def spill(settings: Settings, *references: str) -> list[UUID]:
     async def run() -> list[UUID]:
         engine = connect(NOWHERE)
         intake = Intake(
-            engine, settings.backend, spill=(RedisSpill(settings.need("redis_url")), SpillSigner.of(SECRET))
+            engine, settings.erp.backend, spill=(RedisSpill(settings.need("redis_url")), SpillSigner.of(SECRET))
         )
         ids = [(await intake.accept(order(reference), "front")).id for reference in references]
         await intake.close()

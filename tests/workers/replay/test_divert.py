@@ -32,7 +32,7 @@ FREE = "order_id IN (SELECT order_id FROM deliveries WHERE {} ORDER BY order_id 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     (tmp_path / "backends.toml").write_text(BACKENDS)
-    return settings.model_copy(update={"backends": tmp_path / "backends.toml"})
+    return settings.replace(backends=tmp_path / "backends.toml")
 
 
 async def moved(bench: Bench, choice: Choice, to: str = "other", **more: bool) -> list[UUID]:
@@ -50,8 +50,8 @@ async def dispatch(bench: Bench, backend: str) -> list[UUID]:
         await connection.execute(REGISTER, {"backend": backend, "window": 50})
         values = {
             "backend": backend,
-            "patience": bench.settings.claim_patience,
-            "share": bench.settings.live_share,
+            "patience": bench.settings.delivery.claim_patience,
+            "share": bench.settings.replay.live_share,
             "allowance": UNBOUNDED,
         }
         return [row[0] for row in await connection.execute(DISPATCH, values)]

@@ -212,7 +212,7 @@ def test_a_reference_that_is_void_or_may_be_reused_is_no_evidence(on_bench: OnBe
         await bench.sql("UPDATE deliveries SET state = 'accepted' WHERE state = 'delivered'")  # it is sent again
         await settled(bench, second, [told(Kind.ACCEPTED, second.orders[0].id, receipt=one)])
         assert await against(bench) == []
-        lax = bench.settings.model_copy(update={"erp_reuses_references": True})
+        lax = bench.settings.replace(erp_reuses_references=True)
         again = result(third, [told(Kind.ACCEPTED, third.orders[0].id, receipt=one)])
         await settle(bench.engine, again, lax, "w")
         assert (await against(bench), (await order_queries.counts(bench.engine))["delivered"]) == ([], 2)
@@ -247,7 +247,7 @@ def test_another_certificate_latches_before_anything_is_sent(on_bench: OnBench, 
     async def work(bench: Bench) -> None:
         await bench.accept(20)
         async with tls(tmp_path) as (url, _, received):
-            pinned = bench.settings.model_copy(update={"erp_url": url, "erp_pin": "f" * 64})
+            pinned = bench.settings.replace(erp_url=url, erp_pin="f" * 64)
             erp = HttpErp(
                 pinned, ReceiptKeyCache(bench.engine, "erp"), ProcessBarrier(pinned.need("database_url"), "erp")
             )
@@ -263,8 +263,8 @@ def test_another_certificate_latches_before_anything_is_sent(on_bench: OnBench, 
 
 def test_while_the_journal_cannot_be_asked_for_the_gate_nothing_is_sent_and_nothing_spins(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
-        async with Simulator("127.0.0.1", 0, bench.settings.data_dir / "erp.jsonl", Dial()) as sim:
-            bench.settings = bench.settings.model_copy(update={"erp_url": sim.url})
+        async with Simulator("127.0.0.1", 0, bench.settings.files.data_dir / "erp.jsonl", Dial()) as sim:
+            bench.settings = bench.settings.replace(erp_url=sim.url)
             erp = HttpErp(bench.settings, None, ProcessBarrier("postgresql://127.0.0.1:1/nowhere", "erp"))
             (order_id,) = await bench.accept()
             began = datetime.now(UTC)
@@ -338,10 +338,10 @@ def test_a_quarantine_stops_the_rest_of_a_batch_that_is_under_way(on_bench: OnBe
     """An operator's word, while a worker has 200 orders in hand: those in flight are unknown, the rest unsent."""
 
     async def work(bench: Bench) -> None:
-        slow = settings.model_copy(update={"erp_concurrency": 2, "window_max": 500})
-        file = settings.data_dir / "erp.jsonl"
+        slow = settings.replace(erp_concurrency=2, window_max=500)
+        file = settings.files.data_dir / "erp.jsonl"
         async with Simulator("127.0.0.1", 0, file, Dial(latency_ms=100)) as sim:
-            bench.settings = slow.model_copy(update={"erp_url": sim.url})
+            bench.settings = slow.replace(erp_url=sim.url)
             gate = ProcessBarrier(settings.need("database_url"), "erp")
             erp = HttpErp(bench.settings, ReceiptKeyCache(bench.engine, "erp"), gate)
             await bench.accept(40)
@@ -369,9 +369,9 @@ def test_keys_are_rotated_and_revoked_without_a_restart(on_bench: OnBench, setti
         ring = ReceiptKeyCache(bench.engine, "erp")
 
         async def delivered_by(signer: Signer) -> dict[str, Any]:
-            file = settings.data_dir / "erp.jsonl"  # one ERP, whoever signs
+            file = settings.files.data_dir / "erp.jsonl"  # one ERP, whoever signs
             async with Simulator("127.0.0.1", 0, file, Dial(), signer=signer) as sim:
-                bench.settings = settings.model_copy(update={"erp_url": sim.url, "receipts": "require"})
+                bench.settings = settings.replace(erp_url=sim.url, receipts="require")
                 erp = HttpErp(bench.settings, ring)
                 (order_id,) = await bench.accept()
                 await deliver(WorkerResources(bench.engine, erp, bench.settings, "w"), await bench.dispatch())
@@ -380,12 +380,12 @@ def test_keys_are_rotated_and_revoked_without_a_restart(on_bench: OnBench, setti
 
         assert (await delivered_by(old))["receipt"]["key_id"] == "old"
         await receipt_keys.rotate(bench.engine, "erp", public["new"], "new", timedelta(hours=1))
-        ring._read_at -= 1.0  # what was read is a second old
+        ring._keys.began -= 1.0  # what was read is a second old
         assert (await delivered_by(new))["receipt"]["key_id"] == "new"
-        ring._read_at -= 10.0
+        ring._keys.began -= 10.0
         assert (await delivered_by(old))["receipt"]["key_id"] == "old", "during the overlap both are good"
         await receipt_keys.revoke(bench.engine, "erp", "old", "stolen")
-        ring._read_at -= 10.0
+        ring._keys.began -= 10.0
         assert (await delivered_by(old))["state"] == "accepted"
         assert [kind for kind, _ in await against(bench)] == ["unknown_key"]
         listed = await receipt_keys.every(bench.engine)

@@ -43,7 +43,7 @@ async def post_password(request: Request, access: Access, who: Viewer) -> Respon
         return await _page(request, access, who, words.gettext("The two new passwords are not the same."), 422)
     if (fault := fault_of(new, who.name)) is not None:
         return await _page(request, access, who, words.gettext(fault), 422)
-    address = address_of(request, access.settings.console_proxies)
+    address = address_of(request, access.settings.console.proxies)
     try:
         proven = await access.logins.check(who.name, address, text_of(form, "old"))
         if proven is None:
@@ -54,7 +54,7 @@ async def post_password(request: Request, access: Access, who: Viewer) -> Respon
     with acting_as(who.name):
         await set_password(access.engine, who.name, kept)
     token = await access.sessions.begin(who.name, password=kept, address=address)
-    return enter(token, "/account", lasting=access.settings.console_session)
+    return enter(token, "/account", lasting=access.settings.console.session)
 
 
 async def _page(

@@ -165,7 +165,7 @@ class Logins:
         if time.monotonic() - self._purged < PURGE:
             return
         self._purged = time.monotonic()
-        values = {"forget": FORGET, "remember": REMEMBER, "idle": self.settings.console_idle}
+        values = {"forget": FORGET, "remember": REMEMBER, "idle": self.settings.console.idle}
         async with self.engine.connect() as connection:
             for statement in OVER:
                 used = {name: value for name, value in values.items() if f":{name}" in statement.text}

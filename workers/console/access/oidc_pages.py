@@ -67,7 +67,7 @@ async def get_oidc_callback(
 async def _enter(request: Request, access: AccessState, subject: str, wanted: str) -> Response:
     async with access.engine.connect() as connection:
         name = str((await connection.execute(ACCOUNT, {"subject": subject})).scalar_one_or_none() or "")
-    address = address_of(request, access.settings.console_proxies)
+    address = address_of(request, access.settings.console.proxies)
     try:
         token = await access.sessions.begin(name, address=address)
     except Unauthorised:
@@ -75,7 +75,7 @@ async def _enter(request: Request, access: AccessState, subject: str, wanted: st
     await access.logins.came(name, address)
     if old := request.cookies.get(COOKIE):
         await access.sessions.end(old)
-    answer = enter(token, wanted, lasting=access.settings.console_session)
+    answer = enter(token, wanted, lasting=access.settings.console.session)
     forget(answer, GOING)
     return answer
 
@@ -90,7 +90,7 @@ def _refuse(
     request: Request, sentence: str, status: int, wanted: str = "/", *, why: str, subject: str = ""
 ) -> Response:
     """The login page with what went wrong; what was begun is over."""
-    address = address_of(request, request.app.state.access.settings.console_proxies)
+    address = address_of(request, request.app.state.access.settings.console.proxies)
     log.warning("login by the identity provider refused", extra={"address": address, "why": why})
     told = words_of(request).gettext(sentence)
     if subject:

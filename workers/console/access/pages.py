@@ -42,7 +42,7 @@ async def post_login(request: Request, access: Access) -> Response:
     if not is_ours(request, form):
         expired = words.gettext("This form was not sent from this browser, or is too old. Please try again.")
         return login_page(request, wanted=wanted, name=name, said=expired, status=403)
-    address = address_of(request, access.settings.console_proxies)
+    address = address_of(request, access.settings.console.proxies)
     try:
         proven = await access.logins.check(name, address, text_of(form, "password"))
         if proven is None:
@@ -58,7 +58,7 @@ async def post_login(request: Request, access: Access) -> Response:
         return login_page(request, wanted=wanted, name=name, said=changed, status=403)
     if old := request.cookies.get(COOKIE):
         await access.sessions.end(old)
-    return enter(token, wanted, lasting=access.settings.console_session)
+    return enter(token, wanted, lasting=access.settings.console.session)
 
 
 @router.post("/logout")

@@ -89,7 +89,7 @@ class Sessions:
         values = {
             "digest": _digest(token),
             "account": account,
-            "whole": self.settings.console_session,
+            "whole": self.settings.console.session,
             "password": password,
             "address": address,
         }
@@ -145,12 +145,12 @@ class Sessions:
 
     async def of(self, account: str, token: str) -> list[dict[str, Any]]:
         """An account's sessions in force, the newest first: created_at, seen_at, address, this."""
-        values = {"account": account, "digest": _digest(token), "idle": self.settings.console_idle}
+        values = {"account": account, "digest": _digest(token), "idle": self.settings.console.idle}
         async with self.engine.connect() as connection:
             return [dict(row) for row in (await connection.execute(OF, values)).mappings()]
 
     async def _look(self, digest: bytes) -> Any:
-        idle = self.settings.console_idle
+        idle = self.settings.console.idle
         async with self.engine.connect() as connection:
             row = (await connection.execute(FIND, {"digest": digest, "idle": idle})).one_or_none()
             if row is not None and row.idle > min(SEEN_EVERY, idle / 10):
@@ -159,7 +159,7 @@ class Sessions:
 
     def _remembered(self, known: _Known, now: float) -> Person | None:
         """Whose it was, by what this process knows, while nobody can be asked."""
-        if now > known.until or now - known.used > self.settings.console_idle:
+        if now > known.until or now - known.used > self.settings.console.idle:
             return None
         known.used = now
         return known.person

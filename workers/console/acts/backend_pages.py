@@ -46,7 +46,7 @@ async def get_backend(request: Request, name: str, who: Viewer, state: AppState,
         history=history,
         more=more and f"/backend/{quote(name)}?after={more}",
         proposals=await _proposals(state, row, now, words),
-        four_eyes=state.settings.four_eyes,
+        four_eyes=state.settings.trust.four_eyes,
         snapshot=backend_queries.snapshot_facts(now, words) if now else [],
     )
 

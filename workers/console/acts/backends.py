@@ -146,7 +146,7 @@ async def _look_release(
     if now is None:
         return preview
     backend, _holds, _circuit, *waiting = preview.facts
-    hindered = None if state.settings.four_eyes == four_eyes else words.gettext(otherwise)
+    hindered = None if state.settings.trust.four_eyes == four_eyes else words.gettext(otherwise)
     facts = [backend, *backend_queries.snapshot_facts(now, words), *waiting]
     return replace(preview, facts=facts, hindered=hindered)
 
@@ -202,7 +202,7 @@ async def _quarantine(state: ConsoleState, chosen: Chosen, reason: str, running:
 
 
 async def _release(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    if state.settings.four_eyes:
+    if state.settings.trust.four_eyes:
         raise NotSo("a release takes two operators here")
     await quarantine.release(state.engine, chosen["backend"], reason, running.sees)
     return {"backend": chosen["backend"], "standing": N_("released")}

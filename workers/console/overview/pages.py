@@ -38,7 +38,7 @@ async def get_overview(
         span=span,
         spans=list(SPANS),
         points=found,
-        zone=state.settings.console_time_zone,
+        zone=state.settings.console.time_zone,
     )
 
 

@@ -94,27 +94,27 @@ async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
         return await _preview_again(desk, await runs.read(desk.engine, int(chosen["run"])), words)
     settings = sh.settings_for(desk, chosen["backend"])
     row = (await sh.backends_of(desk)).get(chosen["backend"])
-    short = await runs.newest(desk.engine, backend=settings.backend, cut_short=True, limit=1)
+    short = await runs.newest(desk.engine, backend=settings.erp.backend, cut_short=True, limit=1)
     warning = words.gettext("Reconciliation {0} of this backend is under way, or was cut short: it can be resumed.")
     since, until = _span(chosen)
-    span = {"backend": settings.backend, "since": since, "until": until or datetime.now(UTC)}
+    span = {"backend": settings.erp.backend, "since": since, "until": until or datetime.now(UTC)}
     return Preview(
         orders=await sh.in_time(kept.asked_about(desk.engine, span)),
         facts=[
-            (words.gettext("Backend"), f"{settings.backend}: {sh.how(row, words)}"),
+            (words.gettext("Backend"), f"{settings.erp.backend}: {sh.how(row, words)}"),
             (words.gettext("Acknowledged since"), words.moment(since)),
             (words.gettext("Until"), words.moment(until) if until else words.gettext("now")),
             _stopping(words),
         ],
-        sees=sh.seen_of("reconcile", settings.backend, [run.id for run in short]),
-        hindered=_no_address(settings.erp_url, words),
+        sees=sh.seen_of("reconcile", settings.erp.backend, [run.id for run in short]),
+        hindered=_no_address(settings.erp.url, words),
         warning=warning.format(short[0].id) if short else None,
     )
 
 
 async def _preview_again(desk: ConsoleState, run: Reconciliation, words: Words) -> Preview:
     settings = sh.settings_for(desk, run.backend)
-    hindered = _no_address(settings.erp_url, words)
+    hindered = _no_address(settings.erp.url, words)
     if run.state != ReconcileStage.RUNNING:
         hindered = words.gettext("This reconciliation is done: there is nothing to resume.")
     left = {"backend": run.backend, "since": run.cursor_at, "until": run.until}
@@ -151,10 +151,10 @@ async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running
     run = await _begun(desk, chosen, reason)
     settings = sh.settings_for(desk, run.backend)
     async with sh.unhurried(desk, pool=3) as engine:
-        erp = HttpErp(settings, ReceiptKeyCache(engine, settings.backend))
+        erp = HttpErp(settings, ReceiptKeyCache(engine, settings.erp.backend))
 
         async def ask(tell: Told) -> Reconciliation:
-            return await compare.reconcile(engine, erp, run, Patience(SILENCE, settings.batch_budget), tell)
+            return await compare.reconcile(engine, erp, run, Patience(SILENCE, settings.delivery.batch_budget), tell)
 
         try:
             done = await followed(running, ask)

@@ -40,13 +40,13 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
     async with state.engine.connect() as connection:
         rows = int((await connection.execute(ROWS)).scalar_one())
     facts = [(words.gettext("Orders in the journal, about"), words.number(rows))]
-    if state.settings.seal_key is None:
+    if state.settings.proof.key is None:
         facts.append((words.gettext("Seals"), words.gettext(NO_KEY)))
     return Preview(None, facts, warning=words.gettext(READING))
 
 
 async def _preview_report(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    since, until = spans.span(chosen, state.settings.console_time_zone)
+    since, until = spans.span(chosen, state.settings.console.time_zone)
     found = await _preview(state, chosen, words)
     begins = words.moment(since) if since else words.gettext("with the first order")
     ends = words.moment(until) if until else words.gettext("when it is made")
@@ -74,7 +74,7 @@ async def _audit(state: ConsoleState, chosen: Chosen, reason: str, running: Runn
 
 
 async def _report(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    since, until = spans.span(chosen, state.settings.console_time_zone)
+    since, until = spans.span(chosen, state.settings.console.time_zone)
     reached, report = Reached(), uuid4()
 
     async def work() -> tuple[Proof, dict[str, bytes]]:
@@ -85,7 +85,7 @@ async def _report(state: ConsoleState, chosen: Chosen, reason: str, running: Run
     proof, files = await watched(aside(work), reached, running)
     await write_down(state.engine, proof, reason)
     await _record(state.engine, report, chosen, reason, files)
-    await asyncio.to_thread(ReportStore(state.settings.data_dir).put, report, files)
+    await asyncio.to_thread(ReportStore(state.settings.files.data_dir).put, report, files)
     return {"sound": proof.sound, "faults": len(proof.faults), "report": f"/report/{report}"}
 
 

@@ -47,7 +47,7 @@ async def get_report(
     until: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:
     """Choose a span; the reports that were made here."""
-    zone, now = state.settings.console_time_zone, datetime.now(UTC)
+    zone, now = state.settings.console.time_zone, datetime.now(UTC)
     begins, ends = spans.span(spans.choose({"since": since, "until": until}), zone)
     trouble = await _trouble(state)
     quick = [(name, spans.local(now - span, zone)) for name, span in SPANS]
@@ -60,7 +60,7 @@ async def get_report(
         until=spans.local(ends, zone) if ends else "",
         quick=quick,
         zone=zone,
-        made=[_dated(each) for each in await asyncio.to_thread(ReportStore(state.settings.data_dir).all)],
+        made=[_dated(each) for each in await asyncio.to_thread(ReportStore(state.settings.files.data_dir).all)],
     )
 
 
@@ -72,11 +72,11 @@ async def get_made(
     report, _, kind = name.partition(".")
     if kind:
         return await _file(state, report, kind, look=look)
-    found = await asyncio.to_thread(ReportStore(state.settings.data_dir).page, report)
+    found = await asyncio.to_thread(ReportStore(state.settings.files.data_dir).page, report)
     if found is None:
         raise NotFound(_GONE)
     words, incident = words_of(request), drawn(found)
-    svg = timeline(incident.told_in(state.settings.console_time_zone), words.gettext, words.day)
+    svg = timeline(incident.told_in(state.settings.console.time_zone), words.gettext, words.day)
     shown = {**found, "head": _dated(found["head"]), "seals": _read(found["seals"])}
     shown["sections"] = [
         {**each, "rows": [_shown(_read(row), words) for row in each["rows"]]} for each in found["sections"]
@@ -89,7 +89,11 @@ _GONE: Final = "no such report is kept at this console: it was made at another o
 
 
 async def _file(state: ConsoleState, report: str, kind: str, *, look: bool) -> Response:
-    path = await asyncio.to_thread(ReportStore(state.settings.data_dir).file, report, kind) if kind in TYPES else None
+    path = (
+        await asyncio.to_thread(ReportStore(state.settings.files.data_dir).file, report, kind)
+        if kind in TYPES
+        else None
+    )
     if path is None:
         raise NotFound(_GONE)
     answer = FileResponse(

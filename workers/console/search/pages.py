@@ -192,7 +192,7 @@ def _note(life: OrderLife) -> str | None:
 
 def _catalogue(state: ConsoleState) -> Catalogue:
     """The wholesaler's products, read once; a list that cannot be read costs the labels alone."""
-    path = state.settings.catalogue
+    path = state.settings.files.catalogue
     if path is None:
         return {}
     if path not in _READ:

@@ -292,7 +292,7 @@ def test_while_the_journal_is_away_who_was_in_may_look_until_the_session_ends(se
             jeanne, token = await site.enter(), ""
             token = next(iter(jeanne.client.cookies.jar)).value or ""
             assert (await jeanne.get("/account")).status_code == 200
-            away = settings.model_copy(update={"database_url": "postgresql://127.0.0.1:1/x"})
+            away = settings.replace(database_url="postgresql://127.0.0.1:1/x")
             async with serving(away) as dark:
                 sessions.engine = dark.app.state.console.engine
                 [known] = sessions._known.values()
@@ -302,8 +302,8 @@ def test_while_the_journal_is_away_who_was_in_may_look_until_the_session_ends(se
                     await sessions.find("another")
                 known.looked, known.until = known.looked - FRESH, known.looked - FRESH
                 assert await sessions.find(token) is None
-                known.until += settings.console_session
-                known.used -= settings.console_idle + 1
+                known.until += settings.console.session
+                known.used -= settings.console.idle + 1
                 assert await sessions.find(token) is None
                 refused = await log_in(dark.stranger())
                 assert (refused.status_code, "out of reach" in refused.text) == (503, True)

@@ -191,8 +191,8 @@ def test_what_changed_since_is_told_instead_of_done(settings: Settings, run: Run
 
 def test_four_eyes_see_the_very_snapshot(settings: Settings, run: Run) -> None:
     async def look() -> None:
-        words = languages(settings.console_time_zone)
-        async with serving(settings.model_copy(update={"four_eyes": True})) as site:
+        words = languages(settings.console.time_zone)
+        async with serving(settings.replace(four_eyes=True)) as site:
             jeanne, marc = await site.enter(), await site.enter("marc", Role.APPROVER)
             await done(jeanne, "quarantine", backend="erp")
             assert (await jeanne.get("/acts/release?backend=erp")).status_code == 403

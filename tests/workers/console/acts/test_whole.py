@@ -173,7 +173,7 @@ def test_acts_on_a_backend(settings: Settings) -> None:
             )
             await it.do(await it.form("/backend/erp", "quarantine"), "quarantine")
             await it.do(await it.form("/backend/erp", "release"), "release")
-        async with serving(settings.model_copy(update={"four_eyes": True})) as site:
+        async with serving(settings.replace(four_eyes=True)) as site:
             one, two = await walk(site), await walk(site, "marc", Role.APPROVER)
             await one.do(await one.form("/backend/erp", "quarantine"), "quarantine")
             await one.do(await one.form("/backend/erp", "release-propose"), "release proposed")
@@ -255,8 +255,8 @@ def test_a_reconciliation_stopped_resumed_by_its_page_and_resent_and_a_divert(
     async def main() -> None:
         async with simulated(tmp_path) as erp:
             (tmp_path / "backends.toml").write_text(BACKENDS.format(erp.url))
-            more = {"backends": tmp_path / "backends.toml", "erp_url": erp.url, "erp_timeout": 5.0, "erp_tries": 1}
-            changed = settings.model_copy(update=more)
+            more = {"backends": tmp_path / "backends.toml", "erp_url": erp.url, "erp_timeout": 5.0}
+            changed = settings.replace(**more)
             async with serving(changed) as site:
                 await work(await walk(site), bench(site, changed), erp)
 
@@ -352,7 +352,7 @@ def test_an_order_is_cancelled_and_its_free_text_asked_for(settings: Settings) -
 
 
 def test_a_report_is_made_and_taken_along(settings: Settings) -> None:
-    sealing = settings.model_copy(update={"seal_key": KEY, "anchor": str(settings.data_dir / "anchors.ndjson")})
+    sealing = settings.replace(seal_key=KEY, anchor=str(settings.files.data_dir / "anchors.ndjson"))
 
     async def work() -> None:
         async with serving(sealing) as site:

@@ -57,10 +57,12 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
         from workers.intake import spill_drain
         from workers.operations import record
 
-        if settings.spill_key is None:
+        if settings.queue.spill_key is None:
             raise CommandFailed("RELAIS_SPILL_KEY is not set")
         async with transactional(engine).begin() as connection:
-            orders = await spill_drain.readmit(connection, SpillSigner.of(settings.spill_key), open_routing(settings))
+            orders = await spill_drain.readmit(
+                connection, SpillSigner.of(settings.queue.spill_key), open_routing(settings)
+            )
             await record(connection, "spill readmit", None, {"orders": orders})
         return orders
 

@@ -37,7 +37,7 @@ def add(ctx: typer.Context, client: Client, url: Url, as_json: Json = False) -> 
     async def act(engine: AsyncEngine, settings: Settings) -> str:
         from orders.webhooks import endpoints
 
-        endpoints.check(url, plain_http=settings.webhook_plain_http)
+        endpoints.check(url, plain_http=settings.webhooks.plain_http)
         return await endpoints.add(engine, client, url, _recording("webhook add", client, {"host": _host(url)}))
 
     _show_secret(client, on_journal(ctx, act), as_json)
@@ -50,7 +50,7 @@ def move(ctx: typer.Context, client: Client, url: Url) -> None:
     async def act(engine: AsyncEngine, settings: Settings) -> None:
         from orders.webhooks import endpoints
 
-        endpoints.check(url, plain_http=settings.webhook_plain_http)
+        endpoints.check(url, plain_http=settings.webhooks.plain_http)
         await endpoints.move(engine, client, url, _recording("webhook move", client, {"host": _host(url)}))
 
     on_journal(ctx, act)
@@ -187,7 +187,7 @@ def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
         from workers.webhooks.sender import try_out
 
         url, secrets = await endpoints.target(engine, client)
-        answer = await try_out(client, url, secrets, settings.webhook_timeout)
+        answer = await try_out(client, url, secrets, settings.webhooks.timeout)
         async with engine.connect() as connection:
             await _recording("webhook test", client, {"answer": answer.says})(connection)
         return answer

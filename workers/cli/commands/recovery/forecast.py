@@ -80,7 +80,7 @@ def forecast(
         from workers.forecast.forecast import Ask, foretell
 
         asked = of_backend(settings, backend)
-        return await foretell(engine, asked, asked.backend, Ask(rate, at))
+        return await foretell(engine, asked, asked.erp.backend, Ask(rate, at))
 
     found = report(on_journal(ctx, read))
     show.document(found) if as_json else show_forecast(found)

@@ -91,8 +91,8 @@ def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: date
     settings.need("erp_url")
 
     async def begin(engine: AsyncEngine, _: Settings) -> tuple[list[Reconciliation], Reconciliation]:
-        short = await kept.newest(engine, backend=settings.backend, cut_short=True, limit=1)
-        return short, await kept.begin(engine, settings.backend, since, until)
+        short = await kept.newest(engine, backend=settings.erp.backend, cut_short=True, limit=1)
+        return short, await kept.begin(engine, settings.erp.backend, since, until)
 
     short, run = on_journal(ctx, begin)
     for other in short:
@@ -142,9 +142,9 @@ async def _ask_all(engine: AsyncEngine, settings: Settings, run: Reconciliation,
     from workers.reconcile.patience import Patience
     from workers.trust.key_cache import ReceiptKeyCache
 
-    erp = HttpErp(settings, ReceiptKeyCache(engine, settings.backend))
+    erp = HttpErp(settings, ReceiptKeyCache(engine, settings.erp.backend))
     try:
         with bar("reconcile", None) as shown:
-            return await asking.reconcile(engine, erp, run, Patience(silence, settings.batch_budget), shown.at)
+            return await asking.reconcile(engine, erp, run, Patience(silence, settings.delivery.batch_budget), shown.at)
     finally:
         await erp.close()

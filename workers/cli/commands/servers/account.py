@@ -72,7 +72,7 @@ def listed(ctx: typer.Context, as_json: Json = False) -> None:
     async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
         from workers.console.access import accounts
 
-        return await accounts.every(engine, settings.console_idle)
+        return await accounts.every(engine, settings.console.idle)
 
     found = on_journal(ctx, read)
     if as_json:
@@ -151,11 +151,11 @@ def _subject(settings: Settings, said: str | None) -> str | None:
 
     if said is None:
         return None
-    if settings.console_oidc_issuer is None:
+    if settings.console.oidc_issuer is None:
         raise CommandFailed("--oidc: RELAIS_CONSOLE_OIDC_ISSUER is not set")
     if not 0 < len(said) <= 255 or not said.isprintable():
         raise CommandFailed("--oidc: a subject has 1 to 255 characters, and none of them is a control character")
-    return subject_of(settings.console_oidc_issuer, said)
+    return subject_of(settings.console.oidc_issuer, said)
 
 
 def _hash(name: str, file: Path | None) -> str:

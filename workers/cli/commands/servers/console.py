@@ -16,4 +16,4 @@ def console(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     from workers.cli.http_server import serve_console
 
     settings = settings_of(ctx, "console")
-    serve_console(settings, host or settings.console_host, settings.console_port if port is None else port)
+    serve_console(settings, host or settings.console.host, settings.console.port if port is None else port)

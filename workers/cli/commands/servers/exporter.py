@@ -27,7 +27,10 @@ def exporter(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
     settings = settings_of(ctx, "exporter")
     logs.begin(settings)
-    address, number = host or settings.exporter_host, settings.exporter_port if port is None else port
+    address, number = (
+        host or settings.monitoring.exporter_host,
+        settings.monitoring.exporter_port if port is None else port,
+    )
     try:
         asyncio.run(_serve(settings, address, number))
     except OSError as error:

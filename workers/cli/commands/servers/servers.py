@@ -24,7 +24,7 @@ def up(ctx: typer.Context) -> None:
     from workers.up.run import run
 
     settings = settings_of(ctx)
-    with journal_at(settings.database_url or "postgresql://127.0.0.1"):
+    with journal_at(settings.journal.url or "postgresql://127.0.0.1"):
         raise typer.Exit(run(settings))
 
 
@@ -55,9 +55,9 @@ def migrate(ctx: typer.Context) -> None:
     from workers.cli import show
 
     settings = settings_of(ctx)
-    url = settings.owner_url or settings.need("database_url")
+    url = settings.journal.owner_url or settings.need("database_url")
     with journal_at(url):
-        bring_up(url, used_by=settings.database_url)
+        bring_up(url, used_by=settings.journal.url)
     show.say("The journal is up to date.")
 
 
@@ -71,7 +71,7 @@ def api(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
     settings = settings_of(ctx, "api")
     open_routing(settings)  # a list that cannot be used is said here, in one sentence
-    serve_api(settings, host or settings.api_host, settings.api_port if port is None else port)
+    serve_api(settings, host or settings.api.host, settings.api.port if port is None else port)
 
 
 def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
@@ -85,8 +85,8 @@ def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
     settings = settings_of(ctx, "flower")
     logs.begin(settings)
-    address, number = host or LOOPBACK, settings.flower_port if port is None else port
-    auth = settings.flower_auth.get_secret_value() if settings.flower_auth else _made_up()
+    address, number = host or LOOPBACK, settings.monitoring.flower_port if port is None else port
+    auth = settings.monitoring.flower_auth.get_secret_value() if settings.monitoring.flower_auth else _made_up()
     try:
         run_flower(create_app(settings), address, number, auth)
     except OSError as error:

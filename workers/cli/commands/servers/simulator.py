@@ -77,7 +77,7 @@ def erp_sim(
         found = error.errors(include_url=False)
         faults = [f"--{str(each['loc'][0]).replace('_', '-')}: {each['msg']}" for each in found]
         raise CommandFailed("; ".join(faults)) from None
-    number, book = settings.erp_sim_port if port is None else port, file or settings.data_dir / "erp-sim.jsonl"
+    number, book = settings.erp.sim_port if port is None else port, file or settings.files.data_dir / "erp-sim.jsonl"
     signer = _signer(sign_key, sign_as) if sign_key else None
     try:
         run_sim(host, number, book, dial, control_port, signer)

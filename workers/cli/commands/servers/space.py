@@ -34,7 +34,7 @@ def space(
     async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
         from workers.monitoring.space import space as look
 
-        return await look(engine, settings, paths or [settings.data_dir])
+        return await look(engine, settings, paths or [settings.files.data_dir])
 
     found = on_journal(ctx, read)
     show.document(found) if as_json else show_space(found)

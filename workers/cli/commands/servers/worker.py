@@ -56,8 +56,8 @@ def _usable(settings: Settings) -> None:
     from orders.rules.catalogue import load_catalogue, load_register
     from orders.rules.staleness import open_policy
 
-    _ = settings.catalogue and load_catalogue(settings.catalogue)
-    _ = settings.pharmacy_register and load_register(settings.pharmacy_register)
+    _ = settings.files.catalogue and load_catalogue(settings.files.catalogue)
+    _ = settings.files.pharmacy_register and load_register(settings.files.pharmacy_register)
     open_policy(settings)
     for name in ("database_url", "redis_url"):
         settings.need(name)

@@ -62,7 +62,7 @@ def release(
         raise CommandFailed("say why with --reason, or --approve what another operator proposed")
     if approve is not None:
         on_journal(ctx, lambda engine, _: holding.approve(engine, name, approve))
-    elif settings.four_eyes:
+    elif settings.trust.four_eyes:
         seen = on_journal(ctx, lambda engine, _: holding.propose(engine, name, str(reason)))
         _show_proposal(seen, as_json)
         return
