@@ -1,23 +1,27 @@
-"""The papers as data: sections, tables, named tests and paths; and the part of docs/architecture.md that is generated.
+"""The papers as data: sections, tables, named tests; and what of them is generated.
 
-`python -m tests.papers` writes what is generated. `tests/unit/test_papers.py` holds all of it.
+`python -m tests.papers` writes what is generated: the state machine, and in which file each named test stands.
+`tests/docs/test_papers.py` holds all of it.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from orders.states import FINAL, TRANSITIONS, State
+from tests.tools import ROOT
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 DOCS: Final = ROOT / "docs"
 ARCHITECTURE: Final = DOCS / "architecture.md"
 PAPERS: Final = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md")))
 BEGIN: Final = "<!-- states: begin -->\n"
 END: Final = "<!-- states: end -->"
+LISTED: Final = r"^(- `(test_\w+)`(, and all beside it)? \(`)([\w/.]+)(`\))"
+ADDRESSED: Final = r"(tests/[\w/]+\.py)::(test_\w+)"
 
 
 def read(path: Path) -> str:
@@ -52,9 +56,16 @@ def anchors(text: str) -> set[str]:
     return {slug(title) for title in titles} | set(re.findall(r'<a id="([^"]+)"', text))
 
 
-def files(kind: str, name: str) -> list[Path]:
-    """The test files of that name under tests/<kind>/, in whichever of its folders."""
-    return sorted((ROOT / "tests" / kind).rglob(name))
+def home(test: str, told: str) -> str:
+    """Where a test stands: where a paper tells, if that is so, else in the one file that has it."""
+    found = [str(path.relative_to(ROOT)) for path, text in sources().items() if f"def {test}(" in text]
+    return told if told in found or len(found) != 1 else found[0]
+
+
+@cache
+def sources() -> dict[Path, str]:
+    """Every test file, with what it says."""
+    return {path: read(path) for path in sorted((ROOT / "tests").rglob("test_*.py"))}
 
 
 def floors(name: str) -> list[frozenset[str]]:
@@ -84,10 +95,14 @@ def states() -> str:
 
 
 def written(text: str) -> str:
-    """The paper with what is generated as it must be."""
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + states() + END + rest.partition(END)[2]
+    """The paper with what is generated as it must be: the state machine, and in which file each test stands."""
+    if BEGIN in text:
+        before, _, rest = text.partition(BEGIN)
+        text = before + BEGIN + states() + END + rest.partition(END)[2]
+    text = re.sub(LISTED, lambda found: f"{found[1]}{home(found[2], found[4])}{found[5]}", text, flags=re.MULTILINE)
+    return re.sub(ADDRESSED, lambda found: f"{home(found[2], found[1])}::{found[2]}", text)
 
 
 if __name__ == "__main__":
-    ARCHITECTURE.write_text(written(read(ARCHITECTURE)), encoding="utf-8")
+    for paper in PAPERS:
+        paper.write_text(written(read(paper)), encoding="utf-8")
