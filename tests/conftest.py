@@ -29,9 +29,9 @@ from config.settings import Settings
 from orders.schema.migrate import migrate
 from tests.bench import OnBench, with_bench
 from tests.journal import Journal
+from tests.servers import COPY, UNHURRIED, forget_seed
 
 TEMPLATE = "relais_template"
-SMALL = {"shared_buffers": "32MB", "max_wal_size": "256MB", "max_connections": "200"}
 
 
 def pytest_configure() -> None:
@@ -62,6 +62,7 @@ def leash() -> Iterator[Leash]:
     """Hold what a test starts as a process: `leash.hold(mark)`."""
     with Leash() as leash:
         yield leash
+    forget_seed()
 
 
 @pytest.fixture(scope="session")
@@ -82,8 +83,8 @@ def data_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres(leash: Leash, servers_dir: Path) -> Iterator[Postgres]:
-    """The session's PostgreSQL, fsync on. A test that kills it starts it again."""
-    server = Postgres(servers_dir, choose(), settings=SMALL)
+    """The session's PostgreSQL, for all but those who kill theirs. A test that stops it starts it again."""
+    server = Postgres(servers_dir, choose(), settings=UNHURRIED)
     server.start(leash)
     yield server
     server.stop()
@@ -110,7 +111,7 @@ def template_database(postgres: Postgres) -> str:
 def database_url(postgres: Postgres, template_database: str) -> Iterator[str]:
     """A migrated, empty journal of the test's own."""
     name = f"t_{uuid.uuid4().hex}"
-    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY wal_log")
+    _execute(postgres, COPY.format(name, template_database))
     yield postgres.database_url(name)
     _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 

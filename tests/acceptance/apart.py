@@ -30,10 +30,9 @@ from orders.access import clients
 from orders.errors import NotFound
 from orders.journal import connect
 from orders.queries import orders as order_queries
-from orders.schema.migrate import migrate
 from tests.acceptance.running import QUICK
 from tests.cli import command, running
-from tests.conftest import SMALL
+from tests.servers import SMALL, seed
 from tests.waiting import auntil, until
 from workers.erp.sim.book import read_effects
 from workers.proof.audit import audit
@@ -63,11 +62,11 @@ class Apart:
             "RELAIS_API_URL": self.url,
             "RELAIS_WORKER_CONCURRENCY": "2",
         }
-        migrate(self.journal)
         self.key = asyncio.run(self._client())
 
     def servers(self, data_dir: Path) -> tuple[str, str]:
         """Start PostgreSQL and Valkey; their URLs."""
+        seed(data_dir)
         self.postgres, self.valkey = Postgres(data_dir, choose(), settings=SMALL), Valkey(data_dir, choose())
         for server in (self.postgres, self.valkey):
             self.hold(server)

@@ -34,6 +34,7 @@ from orders.access import clients
 from orders.journal import connect, unreachable
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import demo_catalogue
+from tests.servers import seed
 from tests.turned import SOON, turned
 from tests.waiting import auntil, until
 from workers.erp.sim.book import read_effects
@@ -246,6 +247,7 @@ def up(leash: Leash, **env: str) -> Iterator[Relais]:
     Its data are not in pytest's own directory, which another run of pytest closes to PostgreSQL's user as it begins.
     """
     data_dir = Path(tempfile.mkdtemp(prefix="relais-test-"))
+    seed(data_dir)
     relais = Relais(data_dir, env)
     relais.start(lambda pid: leash.hold(Mark("relais up", pid, creation(pid), grace=20)))
     try:

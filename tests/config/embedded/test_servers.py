@@ -76,9 +76,9 @@ def listening(pid: int) -> set[tuple[str, int]]:
     return {tuple(each.laddr) for each in sockets if each.status == psutil.CONN_LISTEN}
 
 
-def test_what_is_committed_is_on_disk(postgres: Postgres) -> None:
+def test_what_is_committed_is_on_disk(own_postgres: Postgres) -> None:
     for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-        assert query(postgres.url, f"SHOW {setting}") == "on"
+        assert query(own_postgres.url, f"SHOW {setting}") == "on"
 
 
 def test_commits_outlive_sigkill(own_postgres: Postgres) -> None:

@@ -20,8 +20,7 @@ from orders.access.clients import Scope
 from orders.access.key_cache import KeyCache
 from orders.errors import Forbidden, JournalDown, NotFound, Unauthorised
 from orders.journal import connect
-from orders.schema.migrate import migrate
-from tests.conftest import SMALL
+from tests.servers import SMALL, seed
 from tests.waiting import auntil
 
 DAY = timedelta(days=1)
@@ -31,9 +30,9 @@ Work = Callable[[AsyncEngine, KeyCache], Awaitable[Any]]
 @pytest.fixture
 def server(leash: Leash, data_dir: Path) -> Iterator[Postgres]:
     """A PostgreSQL of the test's own, to be killed."""
+    seed(data_dir)
     postgres = Postgres(data_dir, choose(), SMALL)
     postgres.start(leash)
-    migrate(postgres.url)
     yield postgres
     postgres.stop()
 

@@ -22,9 +22,8 @@ from orders.intake.store_switch import Mode, StoreSwitch
 from orders.journal import connect, unreachable
 from orders.journal.hosts import NoPrimary, hosts_of, reach
 from orders.model import parse
-from orders.schema.migrate import migrate
 from tests.cluster import sql
-from tests.conftest import SMALL
+from tests.servers import SMALL, seed
 from tests.tls import self_signed, tls_before
 from workers.cli.failure import CommandFailed, journal_at
 
@@ -34,9 +33,9 @@ ORDER = b'{"pharmacy":"990000002","reference":"R","lines":[{"product":"340093731
 @pytest.fixture
 def own(leash: Leash, data_dir: Path) -> Iterator[Postgres]:
     """A migrated PostgreSQL of the test's own."""
+    seed(data_dir)
     server = Postgres(data_dir, choose(), settings=SMALL)
     server.start(leash)
-    migrate(server.url)
     yield server
     server.stop()
 

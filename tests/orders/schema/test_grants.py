@@ -20,6 +20,7 @@ from orders.schema.migrate import migrate
 from orders.schema.tables.core import metadata
 from orders.schema.triggers import APPEND_ONLY
 from tests.cli import CommandLine, environment
+from tests.servers import COPY
 from tests.tools import ROOT
 
 ROLE = "relais_role_of_a_test"
@@ -31,7 +32,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 def owner_url(postgres: Postgres, template_database: str) -> Iterator[str]:
     """A journal that the tests of this module share: nothing can be changed in it."""
     server, name = postgres.database_url("postgres"), "t_grants"
-    asyncio.run(execute(server, f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY wal_log"))
+    asyncio.run(execute(server, COPY.format(name, template_database)))
     yield postgres.database_url(name)
     asyncio.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE {ROLE}"))
 

@@ -19,7 +19,7 @@ from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from config.embedded.valkey import Valkey
 from config.settings import Settings
-from orders.schema.migrate import migrate
+from tests.servers import seed
 from tests.waiting import auntil
 from tests.workers.console.site import Browser, Site, serving, text_of
 from workers.console import journal_timeout
@@ -168,9 +168,9 @@ def again(site: Site, jeanne: Browser) -> Browser:
 def test_a_killed_postgresql_and_a_console_that_starts_meanwhile(
     settings: Settings, leash: Leash, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = Postgres(data_dir / "own", choose())
+    seed(data_dir)
+    server = Postgres(data_dir, choose())
     server.start(leash)
-    migrate(server.url)
     own = settings.replace(database_url=server.url)
 
     async def work() -> None:
