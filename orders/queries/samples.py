@@ -53,6 +53,7 @@ SELECT accepted, delivered, dead, cancelled, discarded, backlog, by_backend, old
 FROM ({TOTALS}) totals CROSS JOIN ({counted}) counted
 ON CONFLICT DO NOTHING"""
 
+
 WHOLE: Final = text(_sample(COUNTED))
 CHEAP: Final = text(_sample(UNCOUNTED))
 SET_LIMIT: Final = text(f"SET statement_timeout = {PATIENCE}")
