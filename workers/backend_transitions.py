@@ -10,35 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import bindparam, text, update
+from sqlalchemy import case, func, literal, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.core import backends
 from orders.sentences import Code, Sentence
 from orders.states import LIVE, REPLAYED
 
 FIRST_WINDOW: Final = 50  # orders
-WHY: Final = bindparam("why", type_=SentenceColumn())
 
 REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
-
-PAUSE = text("""
-UPDATE backends SET paused = :paused, held_why = CASE WHEN quarantined THEN held_why ELSE :why END
-WHERE name = :backend AND (paused <> :paused OR NOT CAST(:first AS boolean)) RETURNING name
-""").bindparams(WHY)
-
-QUARANTINE = text("""
-UPDATE backends SET quarantined = true, quarantined_at = clock_timestamp(), quarantined_by = :by, held_why = :why
-WHERE name = :backend
-""").bindparams(WHY)
-
-RELEASE = text("""
-UPDATE backends SET quarantined = false, quarantined_at = NULL, quarantined_by = NULL, held_why = NULL,
-  circuit = 'open', "window" = 1, failures = 0, trips = 0, changed_at = clock_timestamp(),
-  probe_at = clock_timestamp(), why = :why
-WHERE name = :backend
-""").bindparams(WHY)
 
 HALF_OPEN = text(f"""
 UPDATE backends SET circuit = 'half_open', changed_at = clock_timestamp()
@@ -53,10 +34,6 @@ UPDATE backends SET probe_at = now() WHERE circuit = 'open' AND NOT paused AND N
   AND name = coalesce(:backend, name)
 """)
 
-NARROW = text('UPDATE backends SET "window" = least("window", :window), credit = 0 WHERE name = :backend')
-
-RATE = text("UPDATE backends SET rate = CAST(:rate AS float8) WHERE name = :backend")
-
 
 async def register(connection: AsyncConnection, backend: str) -> None:
     """Make a backend's row, with a closed circuit and a small window, unless it has one."""
@@ -65,7 +42,7 @@ async def register(connection: AsyncConnection, backend: str) -> None:
 
 async def learn_from_batch(connection: AsyncConnection, backend: str, columns: Mapping[str, Any]) -> None:
     """Circuit, window and baseline, as they were judged after a batch while the row was locked."""
-    await connection.execute(update(backends).where(backends.c.name == backend).values(columns))
+    await _change(connection, backend, **columns)
 
 
 async def let_canary_go(connection: AsyncConnection, backend: str) -> None:
@@ -80,12 +57,12 @@ async def probe_now(connection: AsyncConnection, backend: str | None = None) -> 
 
 async def narrow(connection: AsyncConnection, backend: str, window: int) -> None:
     """At most so many orders out; what the window had grown to beyond is to be earned again."""
-    await connection.execute(NARROW, {"backend": backend, "window": window})
+    await _change(connection, backend, window=func.least(backends.c.window, window), credit=0)
 
 
 async def limit_rate(connection: AsyncConnection, backend: str, rate: float | None) -> None:
     """At most so many orders a second; None is no limit."""
-    await connection.execute(RATE, {"backend": backend, "rate": rate})
+    await _change(connection, backend, rate=rate)
 
 
 async def set_paused(
@@ -94,15 +71,26 @@ async def set_paused(
     """Pause or resume, saying why unless a quarantine does; False for no such backend, or where it has to be the
     `first` to do so and is not.
     """
-    values = {"backend": backend, "paused": paused, "why": why, "first": first}
-    return (await connection.execute(PAUSE, values)).first() is not None
+    change = update(backends).where(backends.c.name == backend)
+    if first:
+        change = change.where(backends.c.paused != paused)
+    kept = case((backends.c.quarantined, backends.c.held_why), else_=literal(why, backends.c.held_why.type))
+    return (await connection.execute(change.values(paused=paused, held_why=kept))).rowcount > 0
 
 
 async def quarantine(connection: AsyncConnection, backend: str, by: str, why: Sentence | None) -> None:
     """Latch it: nothing but `release` undoes this."""
-    await connection.execute(QUARANTINE, {"backend": backend, "by": by, "why": why})
+    latch = {"quarantined": True, "quarantined_at": func.clock_timestamp(), "quarantined_by": by, "held_why": why}
+    await _change(connection, backend, **latch)
 
 
 async def release(connection: AsyncConnection, backend: str) -> None:
     """Trust it again: its circuit is open, with the canary due."""
-    await connection.execute(RELEASE, {"backend": backend, "why": Sentence(Code.RELEASED)})
+    trusted = {"quarantined": False, "quarantined_at": None, "quarantined_by": None, "held_why": None}
+    now = func.clock_timestamp()
+    gently = {"circuit": "open", "window": 1, "failures": 0, "trips": 0, "changed_at": now, "probe_at": now}
+    await _change(connection, backend, **trusted, **gently, why=Sentence(Code.RELEASED))
+
+
+async def _change(connection: AsyncConnection, backend: str, **columns: Any) -> None:
+    await connection.execute(update(backends).where(backends.c.name == backend).values(columns))
