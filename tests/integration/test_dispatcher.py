@@ -13,9 +13,9 @@ import asyncpg
 import redis
 from sqlalchemy import text
 
-from config.celeryconfig import NORMAL as NORMALS
-from config.celeryconfig import URGENT as URGENTS
-from config.celeryconfig import queue_of
+from config.redis_keys import NORMAL as NORMALS
+from config.redis_keys import URGENT as URGENTS
+from config.redis_keys import queue_of
 from config.settings import Settings
 from orders.intake.group_commit import Intake
 from orders.journal import connect

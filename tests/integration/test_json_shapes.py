@@ -10,12 +10,10 @@ from uuid import UUID
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
-from typer.main import get_command
 
 from config.settings import Settings
-from tests.cli import CommandLine, environment
+from tests.cli import CommandLine, environment, whole_command
 from tests.integration.test_cli_operator import Journal, journal
-from workers.cli.app import app
 
 __all__ = ["journal"]
 
@@ -48,7 +46,7 @@ def commands() -> Iterator[str]:
         elif any("--json" in option.opts for option in command.params):
             yield name
 
-    return walk(get_command(app), "")
+    return walk(whole_command(), "")
 
 
 @pytest.fixture

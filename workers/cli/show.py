@@ -53,6 +53,42 @@ def facts(title: str, pairs: Mapping[str, object]) -> None:
     _titled(title, drawn)
 
 
+def life(found: Mapping[str, Any]) -> None:
+    """An order's whole life; its note may be about a patient, and is left to --json."""
+    ordered, receipt = found["order"], found["receipt"]
+    names = ("pharmacy", "reference", "state", "reason", "error", "attempts", "backend", "received_at", "client")
+    pairs = {name: found[name] for name in (*names, "due_at", "settled_at", "digest")}
+    note = f"{len(ordered['note'])} characters, in --json" if ordered.get("note") else None
+    pairs |= {name: ordered.get(name) for name in ("priority", "cut_off", "valid_until")} | {"note": note}
+    facts(f"Order {found['id']}", pairs)
+    taken = {each["line"]: each for each in receipt["lines"]} if receipt else {}
+    lines = [
+        {"line": number, **each, "accepted": said.get("accepted"), "why": said.get("reason")}
+        for number, each in enumerate(ordered["lines"], 1)
+        for said in (taken.get(number, {}),)
+    ]
+    table("Lines", lines, ("line", "product", "quantity", "accepted", "why"))
+    table("Attempts", found["history"], ("started_at", "ended_at", "outcome", "status", "detail", "worker"))
+    if receipt:
+        told = ("reference", "received_at", "digest", "key_id", "signature")
+        facts("Receipt", {name: receipt[name] for name in told})
+
+
+def replay(row: Mapping[str, Any]) -> None:
+    """A replay and its stages."""
+    from workers.replay.gates import named
+
+    names = ("state", "why", "orders", "left", "hold", "started_at", "started_by", "ended_at")
+    facts(
+        f"Replay {row['id']} of {row['backend']}", {"stage": named(row["stage"]), **{each: row[each] for each in names}}
+    )
+    if row["history"]:
+        stages = [
+            {"stage": named(each["stage"]), **each["found"], "because": each["failed"]} for each in row["history"]
+        ]
+        table("Stages", stages, ("stage", "answered", "failed", "refused", "slow", "because"))
+
+
 def _titled(title: str, drawn: Table) -> None:
     console = _out()
     console.print(Text(clean(title), style="bold"))

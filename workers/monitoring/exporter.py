@@ -63,7 +63,7 @@ class Exporter:
 
     async def _read(self) -> bytes:
         figures, said, forecasts = await asyncio.gather(
-            _within(self._figures()), _within(asyncio.to_thread(queue, self._settings)), _within(self._foretell())
+            _within(self._figures()), _within(queue(self._settings)), _within(self._foretell())
         )
         return render(self._settings, list(self._backends), figures, said, forecasts or ())
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from config.addresses import server_url
 from config.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"
@@ -36,11 +37,11 @@ def offer(
         "redis_url": settings.redis_url,
         "redis_urls": users,
         "erp_url": settings.erp_url,
-        "erp_control_url": f"http://{LOOPBACK}:{control_port}" if control_port else None,
-        "api_url": api_url(settings),
-        "flower_url": flower_url(settings),
-        "exporter_url": exporter_url(settings),
-        "console_url": console_url(settings),
+        "erp_control_url": server_url(LOOPBACK, control_port) if control_port else None,
+        "api_url": server_url(settings.api_host, settings.api_port),
+        "flower_url": server_url(LOOPBACK, settings.flower_port),
+        "exporter_url": server_url(settings.exporter_host, settings.exporter_port),
+        "console_url": server_url(settings.console_host, settings.console_port),
         "flower_user": user,
         "flower_password": password,
         "spill_key": settings.spill_key.get_secret_value() if settings.spill_key else None,
@@ -51,32 +52,6 @@ def offer(
     }
 
 
-def api_url(settings: Settings) -> str:
-    """Of the intake."""
-    return _url(settings.api_host, settings.api_port)
-
-
-def exporter_url(settings: Settings) -> str:
-    """Of the exporter."""
-    return _url(settings.exporter_host, settings.exporter_port)
-
-
-def console_url(settings: Settings) -> str:
-    """Of the console."""
-    return _url(settings.console_host, settings.console_port)
-
-
-def flower_url(settings: Settings) -> str:
-    """Of Flower, which `relais up` has on loopback alone."""
-    return f"http://{LOOPBACK}:{settings.flower_port}"
-
-
-def _url(host: str, port: int) -> str:
-    """Of a server on this machine, also where it listens everywhere."""
-    if host in ("0.0.0.0", "::"):
-        host = LOOPBACK
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _masked(url: str) -> str:
+def masked(url: str) -> str:
+    """The URL without its password."""
     return re.sub(r"(://[^:@/]*:)[^@]*(?=@)|(password=)[^&]*", r"\1\2***", url)

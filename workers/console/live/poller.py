@@ -17,8 +17,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.addresses import intake_url
 from config.settings import Settings
-from orders.client.settings import api_url
 from orders.journal import connect
 from workers.console.live.cached import PATIENCE, Known, Watched
 from workers.console.live.probes import Glance, Survey, glance, intake, queue, survey
@@ -55,7 +55,7 @@ class Poller:
         url = settings.need("database_url")
         self._engines: list[AsyncEngine] = [connect(url, pool=1, timeout=PATIENCE), connect(url, pool=1, timeout=LONG)]
         brief, patient = self._engines
-        place = api_url(settings)
+        place = intake_url(settings)
         self._journal = Watched("journal", lambda: glance(brief))
         self._survey = Watched("survey", lambda: survey(patient, settings), LONG)
         self._queue = Watched("queue", lambda: queue(settings))

@@ -67,11 +67,11 @@ def flush(
     Exit 0 when nothing waits any more, 1 when the intake refused orders (they stay, see `status`), 2 when orders
     still wait because the intake is away or refuses the key.
     """
-    from orders.client.settings import api_url
+    from config.addresses import intake_url
     from workers.cli import intake_client, show
 
     settings = settings_of(ctx)
-    place, secret = url or api_url(settings), intake_client.api_key(key)
+    place, secret = url or intake_url(settings), intake_client.api_key(key)
     kept_in = intake_client.spool_at(settings, path)
     intake_client.must_exist(kept_in)
     counts, left, trouble = intake_client.run(_flush(place, secret, kept_in, patience))

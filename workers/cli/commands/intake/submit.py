@@ -44,11 +44,11 @@ def submit(
     Exit 0 when every order is safe, in Relais or in the spool (--json tells how many in which), 1 when a line was
     refused, 2 when it had to stop.
     """
-    from orders.client.settings import api_url
+    from config.addresses import intake_url
     from workers.cli import intake_client, show
 
     settings = settings_of(ctx)
-    place, secret = url or api_url(settings), intake_client.api_key(key)
+    place, secret = url or intake_url(settings), intake_client.api_key(key)
     kept_in = intake_client.spool_at(settings, spool)
     began = time.monotonic()
     tally = intake_client.run(_send(file, lambda heard: intake_client.client(place, secret, kept_in, heard), patience))

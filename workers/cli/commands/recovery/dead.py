@@ -85,7 +85,6 @@ def listed(
 def shown(ctx: typer.Context, order_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Show a dead letter whole: the order, all its reasons, every attempt."""
     from workers.cli import show
-    from workers.cli.commands.trust.reports import show_life
 
     async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
         from orders.queries import orders as order_queries
@@ -95,7 +94,7 @@ def shown(ctx: typer.Context, order_id: Annotated[UUID, typer.Argument(metavar="
     life = on_journal(ctx, read)
     if life["state"] != "dead":
         raise CommandFailed(f"order {order_id} is no dead letter: it is {life['state']}", BAD)
-    show.document(life) if as_json else show_life(life)
+    show.document(life) if as_json else show.life(life)
 
 
 @dead.command("replay")

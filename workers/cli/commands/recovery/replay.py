@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from orders.states import Reason, State
 from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Older, Why, Younger, again, preview
-from workers.cli.commands.recovery.replay_control import STEPS, show_replay
+from workers.cli.commands.recovery.replay_control import STEPS
 from workers.cli.failure import BAD
 from workers.cli.session import Json, Pharmacy, Yes, backend_of, confirm, on_journal, settings_of
 
@@ -104,7 +104,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
         show.document(found)
         return
     for row in found:
-        show_replay(row)
+        show.replay(row)
     if not found:
         show.line("No replay was ever started.")
 

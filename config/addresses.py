@@ -1,0 +1,33 @@
+"""Where servers of this installation are reached, on whichever address they listen."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from config.settings import ENDPOINTS, Settings
+from config.settings.sources import FromEnvironment
+
+EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a server that listens everywhere, and how it is reached
+
+
+class IntakePlace(FromEnvironment):
+    """RELAIS_API_URL, the intake as its clients reach it."""
+
+    api_url: str | None = None
+
+
+def server_url(host: str, port: int) -> str:
+    """A server on this machine that listens on `host`."""
+    place = EVERYWHERE.get(host, host)
+    return f"http://[{place}]:{port}" if ":" in place else f"http://{place}:{port}"
+
+
+def intake_url(settings: Settings) -> str:
+    """RELAIS_API_URL, else that of a running `relais up`, else where `relais api` would listen here."""
+    if (given := IntakePlace().api_url) is not None:
+        return given.rstrip("/")
+    known = settings.data_dir / ENDPOINTS
+    if known.exists() and (offered := json.loads(known.read_text()).get("api_url")):
+        return str(offered).rstrip("/")
+    return server_url(settings.api_host, settings.api_port)
