@@ -108,14 +108,10 @@ def change(
 @client.command("list")
 def listed(ctx: typer.Context, as_json: Json = False) -> None:
     """Show every key, in force or out of it: what it opens, when it was made and used, and what its client may."""
+    from orders.access import clients
     from workers.cli import show
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.access import clients
-
-        return await clients.every(engine)
-
-    found = on_journal(ctx, read)
+    found = on_journal(ctx, lambda engine, _: clients.every(engine))
     if as_json:
         show.document(found)
     else:
@@ -134,6 +130,7 @@ def rotate(
     as_json: Json = False,
 ) -> None:
     """Make new keys in place of the old ones, shown this once; with --all as CSV (client, key) to be sent out."""
+    from orders.access import clients
     from workers.cli import show
 
     if (name is None) is not everybody:
@@ -142,12 +139,9 @@ def rotate(
     if everybody:
         confirm(f"Renew the key of every client? The old ones stay in force for {overlap}.", yes)
 
-    async def act(engine: AsyncEngine, settings: Settings) -> dict[str, str]:
-        from orders.access import clients
-
-        return await clients.rotate(engine, name, lasting, _recording_each("client rotate", lasting))
-
-    made = on_journal(ctx, act)
+    made = on_journal(
+        ctx, lambda engine, _: clients.rotate(engine, name, lasting, _recording_each("client rotate", lasting))
+    )
     show.say(f"{len(made)} new API keys, shown this once; the old ones are in force for {overlap} more at most.")
     if as_json:
         show.document([{"name": client, "key": key} for client, key in made.items()])
@@ -160,14 +154,10 @@ def rotate(
 @client.command("revoke")
 def revoke(ctx: typer.Context, name: Name) -> None:
     """Put all of a client's keys out of force for good, within seconds everywhere."""
+    from orders.access import clients
     from workers.cli import show
 
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders.access import clients
-
-        await clients.revoke(engine, name, _recording("client revoke", name, {}))
-
-    on_journal(ctx, act)
+    on_journal(ctx, lambda engine, _: clients.revoke(engine, name, _recording("client revoke", name, {})))
     show.say(f"No key of {name} is in force any more.")
 
 
@@ -181,9 +171,6 @@ def _recording(act: str, name: str, detail: dict[str, Any]) -> Callable[[AsyncCo
 
 
 def _recording_each(act: str, overlap: timedelta) -> Callable[[AsyncConnection, str], Awaitable[None]]:
-    async def also(connection: AsyncConnection, name: str) -> None:
-        from workers.operations import record
+    from workers.operations import record
 
-        await record(connection, act, None, {"client": name, "overlap": overlap.total_seconds()})
-
-    return also
+    return lambda connection, name: record(connection, act, None, {"client": name, "overlap": overlap.total_seconds()})

@@ -6,7 +6,7 @@ Only public keys are registered. `generate` makes a pair for whoever signs; its 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -101,14 +101,10 @@ def listed(
     as_json: Json = False,
 ) -> None:
     """Show every key, in force or out of it."""
+    from orders.access import receipt_keys
     from workers.cli import show
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.access import receipt_keys
-
-        return await receipt_keys.every(engine, backend)
-
-    found = on_journal(ctx, read)
+    found = on_journal(ctx, lambda engine, _: receipt_keys.every(engine, backend))
     show.document(found) if as_json else show.table("Keys of receipts", found, SHOWN)
 
 

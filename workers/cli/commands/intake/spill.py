@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,14 +28,10 @@ def asides(
     Repeated: the same order had been accepted before, all is well. Conflict: another order has its reference.
     Reused: another order has its Idempotency-Key. Forged and unreadable: no record of ours.
     """
+    from orders.queries import orders as order_queries
     from workers.cli import show
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import orders as order_queries
-
-        return await order_queries.asides(engine, limit)
-
-    found = on_journal(ctx, read)
+    found = on_journal(ctx, lambda engine, _: order_queries.asides(engine, limit))
     if as_json:
         show.document(found)
     else:

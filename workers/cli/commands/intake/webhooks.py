@@ -85,13 +85,9 @@ def rotate(
 @webhook.command("enable")
 def enable(ctx: typer.Context, client: Client) -> None:
     """Try again now, a webhook that is disabled or failing: all that it was not told is due."""
+    from orders.webhooks import endpoints
 
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders.webhooks import endpoints
-
-        await endpoints.enable(engine, client, _recording("webhook enable", client, {}))
-
-    on_journal(ctx, act)
+    on_journal(ctx, lambda engine, _: endpoints.enable(engine, client, _recording("webhook enable", client, {})))
     _say(f"The webhook of {client} is enabled, and what it was not told is due.")
 
 
@@ -100,13 +96,12 @@ def disable(
     ctx: typer.Context, client: Client, reason: Annotated[str, typer.Option(help="Why; it is recorded and shown.")]
 ) -> None:
     """Tell a client nothing until its webhook is enabled; what it is to be told waits."""
+    from orders.webhooks import endpoints
 
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders.webhooks import endpoints
-
-        await endpoints.disable(engine, client, reason, _recording("webhook disable", client, {}, reason))
-
-    on_journal(ctx, act)
+    on_journal(
+        ctx,
+        lambda engine, _: endpoints.disable(engine, client, reason, _recording("webhook disable", client, {}, reason)),
+    )
     _say(f"The webhook of {client} is disabled; its notices wait.")
 
 
@@ -116,28 +111,21 @@ def remove(ctx: typer.Context, client: Client, yes: Yes = False) -> None:
 
     What it was not told stays in the journal, and is told if it has a webhook again.
     """
+    from orders.webhooks import endpoints
+
     confirm(f"Remove the webhook of {client}? Its secret is gone with it.", yes)
 
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders.webhooks import endpoints
-
-        await endpoints.remove(engine, client, _recording("webhook remove", client, {}))
-
-    on_journal(ctx, act)
+    on_journal(ctx, lambda engine, _: endpoints.remove(engine, client, _recording("webhook remove", client, {})))
     _say(f"The webhook of {client} is removed.")
 
 
 @webhook.command("list")
 def listed(ctx: typer.Context, as_json: Json = False) -> None:
     """Show every webhook: fit, failing or disabled, why, and how much waits to be told."""
+    from orders.queries import webhooks as webhook_queries
     from workers.cli import show
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import webhooks as webhook_queries
-
-        return await webhook_queries.every(engine)
-
-    found = on_journal(ctx, read)
+    found = on_journal(ctx, lambda engine, _: webhook_queries.every(engine))
     if as_json:
         show.document(found)
         return

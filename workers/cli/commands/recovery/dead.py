@@ -14,9 +14,6 @@ from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from config.settings import Settings
     from workers.replay.choice import Choice
 
 dead = typer.Typer(no_args_is_help=True, help="Orders that need a person.")
@@ -40,14 +37,10 @@ def grouped(
 
     A cause is a backend, a reason, an HTTP status and the error without what differs from order to order.
     """
+    from orders.queries import causes as cause_queries
     from workers.cli import show
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import causes as cause_queries
-
-        return await cause_queries.groups(engine, reason=reason, backend=backend, limit=limit)
-
-    found = on_journal(ctx, read)
+    found = on_journal(ctx, lambda engine, _: cause_queries.groups(engine, reason=reason, backend=backend, limit=limit))
     if as_json:
         show.document([{name: value for name, value in each.items() if name != "shown_at"} for each in found])
     else:
@@ -66,14 +59,12 @@ def listed(
     as_json: Json = False,
 ) -> None:
     """Show dead letters, the oldest first."""
+    from orders.queries import orders as order_queries
     from workers.cli import show
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import orders as order_queries
-
-        return await order_queries.dead(engine, reason=reason, cause=cause, pharmacy=pharmacy, limit=limit)
-
-    found = on_journal(ctx, read)
+    found = on_journal(
+        ctx, lambda engine, _: order_queries.dead(engine, reason=reason, cause=cause, pharmacy=pharmacy, limit=limit)
+    )
     if as_json:
         show.document(found)
     else:
@@ -84,14 +75,10 @@ def listed(
 @dead.command("show")
 def shown(ctx: typer.Context, order_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Show a dead letter whole: the order, all its reasons, every attempt."""
+    from orders.queries import orders as order_queries
     from workers.cli import show
 
-    async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-        from orders.queries import orders as order_queries
-
-        return await order_queries.order(engine, order_id)
-
-    life = on_journal(ctx, read)
+    life = on_journal(ctx, lambda engine, _: order_queries.order(engine, order_id))
     if life["state"] != "dead":
         raise CommandFailed(f"order {order_id} is no dead letter: it is {life['state']}", BAD)
     show.document(life) if as_json else show.life(life)

@@ -18,8 +18,6 @@ from workers.cli.failure import BAD
 from workers.cli.session import Json, Pharmacy, Yes, backend_of, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
     from workers.replay.choice import Choice
 
 
@@ -113,12 +111,8 @@ def _step_by_step(ctx: typer.Context, choice: Choice, because: str | None, *, ho
     from workers.cli import show
     from workers.cli.watch.orders import followed
     from workers.replay import commands
-    from workers.replay.commands import Started
 
-    async def begin(engine: AsyncEngine, _: object) -> Started:
-        return await commands.start(engine, choice, hold=hold, reason=because)
-
-    began = on_journal(ctx, begin)
+    began = on_journal(ctx, lambda engine, _: commands.start(engine, choice, hold=hold, reason=because))
     number = began.id
     if number is None:
         return {}

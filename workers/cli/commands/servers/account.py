@@ -57,10 +57,7 @@ def add(
     is_role, subject = _role(role), _subject(settings_of(ctx), oidc)
     kept = None if oidc and password_file is None else _hash(name, password_file)
 
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        await accounts.add(engine, name, is_role, password=kept, subject=subject)
-
-    on_journal(ctx, act)
+    on_journal(ctx, lambda engine, _: accounts.add(engine, name, is_role, password=kept, subject=subject))
     show.say(f"{name} may come in to the console as {role}.")
 
 
@@ -68,13 +65,9 @@ def add(
 def listed(ctx: typer.Context, as_json: Json = False) -> None:
     """Show every account, also those that are disabled."""
     from workers.cli import show
+    from workers.console.access import accounts
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from workers.console.access import accounts
-
-        return await accounts.every(engine, settings.console_idle)
-
-    found = on_journal(ctx, read)
+    found = on_journal(ctx, lambda engine, settings: accounts.every(engine, settings.console_idle))
     if as_json:
         show.document(found)
     else:
@@ -130,10 +123,7 @@ def logout(ctx: typer.Context, name: Name) -> None:
 def _do(ctx: typer.Context, act: Callable[[AsyncEngine], Awaitable[object]], told: str) -> None:
     from workers.cli import show
 
-    async def with_engine(engine: AsyncEngine, settings: Settings) -> None:
-        await act(engine)
-
-    on_journal(ctx, with_engine)
+    on_journal(ctx, lambda engine, _: act(engine))
     show.say(told)
 
 

@@ -11,9 +11,7 @@ from workers.cli.failure import BAD
 from workers.cli.session import Json, on_journal
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from config.settings import Settings
+    pass
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -30,13 +28,9 @@ def space(
 ) -> None:
     """Show what takes space: disks, the journal's tables, Redis. It answers while either store is away."""
     from workers.cli import show
+    from workers.monitoring.space import space as look
 
-    async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-        from workers.monitoring.space import space as look
-
-        return await look(engine, settings, paths or [settings.data_dir])
-
-    found = on_journal(ctx, read)
+    found = on_journal(ctx, lambda engine, settings: look(engine, settings, paths or [settings.data_dir]))
     show.document(found) if as_json else show_space(found)
     if check and found["full"]:
         raise typer.Exit(BAD)

@@ -12,9 +12,7 @@ from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, backend_of, on_journal, settings_of
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from config.settings import Settings
+    pass
 
 Backend = Annotated[
     str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="RELAIS_BACKEND when left out.")
@@ -92,14 +90,10 @@ def evidence(
     as_json: Json = False,
 ) -> None:
     """Show what speaks against a backend. The answers themselves, as they came, are in --json."""
+    from orders.queries import evidence as reading
     from workers.cli import show
 
     name = backend_of(settings_of(ctx), backend)
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import evidence as reading
-
-        return await reading.listed(engine, name, order_id=order_id, limit=limit)
-
-    found = on_journal(ctx, read)
+    found = on_journal(ctx, lambda engine, _: reading.listed(engine, name, order_id=order_id, limit=limit))
     show.document(found) if as_json else show.table(f"Evidence against {name}", found, SHOWN)
