@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,7 +14,7 @@ from workers.cli.failure import BAD, CommandFailed, journal_at
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from config.settings import Settings
 
@@ -80,6 +80,15 @@ async def _with_engine(settings: Settings, work: Callable[[AsyncEngine, Settings
         return await work(engine, settings)
     finally:
         await engine.dispose()
+
+
+def recording(
+    act: str, detail: Mapping[str, Any], reason: str | None = None
+) -> Callable[[AsyncConnection], Awaitable[None]]:
+    """Writes the act down, in the transaction that does it."""
+    from workers.operations import record
+
+    return lambda connection: record(connection, act, reason, {**detail})
 
 
 def confirm(question: str, yes: bool) -> None:

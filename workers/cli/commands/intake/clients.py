@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli import completion
+from workers.cli import completion, show
 from workers.cli.commands.intake.client_rights import changes_of, overlap_of, pharmacies_of, row_of, scopes_of, told_of
 from workers.cli.failure import CommandFailed
-from workers.cli.session import Json, Yes, confirm, on_journal
+from workers.cli.session import Json, Yes, confirm, on_journal, recording
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,13 +61,12 @@ def add(
 ) -> None:
     """Make an API key for a client. The key is shown this once and stored nowhere."""
     from orders.access import clients
-    from workers.cli import show
 
     may: dict[str, Any] = {"pharmacies": pharmacies_of(pharmacy, pharmacies), "rate": rate, "burst": burst}
     opens = scopes_of(scope) or clients.FRONT_END
 
     async def act(engine: AsyncEngine, settings: Settings) -> str:
-        also = _recording("client add", name, {"scopes": [*opens], **told_of(may)})
+        also = recording("client add", {"client": name, "scopes": [*opens], **told_of(may)})
         return await clients.add(engine, name, also, scopes=opens, **may)
 
     key = on_journal(ctx, act)
@@ -91,7 +90,6 @@ def change(
 ) -> None:
     """Change what a client may, within seconds everywhere and with the same key; what is not named stays."""
     from orders.access import clients
-    from workers.cli import show
 
     opens, values = scopes_of(scope), changes_of(pharmacies_of(pharmacy, pharmacies), any_pharmacy, rate, burst)
     if opens is None and not values:
@@ -99,7 +97,7 @@ def change(
 
     async def act(engine: AsyncEngine, settings: Settings) -> None:
         told = told_of(values) | ({} if opens is None else {"scopes": [*opens]})
-        await clients.change(engine, name, values, _recording("client change", name, told), scopes=opens)
+        await clients.change(engine, name, values, recording("client change", {"client": name, **told}), scopes=opens)
 
     on_journal(ctx, act)
     show.say(f"{name} is changed, within seconds everywhere.")
@@ -109,13 +107,9 @@ def change(
 def listed(ctx: typer.Context, as_json: Json = False) -> None:
     """Show every key, in force or out of it: what it opens, when it was made and used, and what its client may."""
     from orders.access import clients
-    from workers.cli import show
 
     found = on_journal(ctx, lambda engine, _: clients.every(engine))
-    if as_json:
-        show.document(found)
-    else:
-        show.table("API keys", map(row_of, found), SHOWN)
+    show.listing(found, as_json, "API keys", SHOWN, row_of)
 
 
 @client.command("rotate")
@@ -131,7 +125,6 @@ def rotate(
 ) -> None:
     """Make new keys in place of the old ones, shown this once; with --all as CSV (client, key) to be sent out."""
     from orders.access import clients
-    from workers.cli import show
 
     if (name is None) is not everybody:
         raise CommandFailed("name a client, or say --all")
@@ -155,19 +148,9 @@ def rotate(
 def revoke(ctx: typer.Context, name: Name) -> None:
     """Put all of a client's keys out of force for good, within seconds everywhere."""
     from orders.access import clients
-    from workers.cli import show
 
-    on_journal(ctx, lambda engine, _: clients.revoke(engine, name, _recording("client revoke", name, {})))
+    on_journal(ctx, lambda engine, _: clients.revoke(engine, name, recording("client revoke", {"client": name})))
     show.say(f"No key of {name} is in force any more.")
-
-
-def _recording(act: str, name: str, detail: dict[str, Any]) -> Callable[[AsyncConnection], Awaitable[None]]:
-    async def also(connection: AsyncConnection) -> None:
-        from workers.operations import record
-
-        await record(connection, act, None, {"client": name, **detail})
-
-    return also
 
 
 def _recording_each(act: str, overlap: timedelta) -> Callable[[AsyncConnection, str], Awaitable[None]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, on_journal
 
@@ -29,13 +30,9 @@ def asides(
     Reused: another order has its Idempotency-Key. Forged and unreadable: no record of ours.
     """
     from orders.queries import orders as order_queries
-    from workers.cli import show
 
     found = on_journal(ctx, lambda engine, _: order_queries.asides(engine, limit))
-    if as_json:
-        show.document(found)
-    else:
-        show.table("Set aside", found, ("at", "kind", "told", "order_id", "why", "size"))
+    show.listing(found, as_json, "Set aside", ("at", "kind", "told", "order_id", "why", "size"))
 
 
 @spill.command("readmit")
@@ -44,7 +41,6 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
 
     For when the workers had been given another RELAIS_SPILL_KEY than the intake. Doing it again changes nothing.
     """
-    from workers.cli import show
 
     async def act(engine: AsyncEngine, settings: Settings) -> int:
         from orders.intake.routing import open_routing

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import BAD, UNABLE, CommandFailed
 from workers.cli.session import Json, settings_of
 
@@ -99,8 +100,6 @@ def _report(tally: SubmitCounts, seconds: float) -> dict[str, Any]:
 
 
 def _show(report: dict[str, Any]) -> None:
-    from workers.cli import show
-
     listed = report["not_taken"][:SHOWN]
     if listed:
         show.table("Not taken", listed, ("line", "kind", "reason"))

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.cli import show
 from workers.cli.completion import clients
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import Json, Yes, confirm, on_journal
+from workers.cli.session import Json, Yes, confirm, on_journal, recording
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
     from workers.webhooks.retry_policy import Answer
@@ -38,7 +37,9 @@ def add(ctx: typer.Context, client: Client, url: Url, as_json: Json = False) -> 
         from orders.webhooks import endpoints
 
         endpoints.check(url, plain_http=settings.webhook_plain_http)
-        return await endpoints.add(engine, client, url, _recording("webhook add", client, {"host": _host(url)}))
+        return await endpoints.add(
+            engine, client, url, recording("webhook add", {"client": client, "host": _host(url)})
+        )
 
     _show_secret(client, on_journal(ctx, act), as_json)
 
@@ -51,7 +52,7 @@ def move(ctx: typer.Context, client: Client, url: Url) -> None:
         from orders.webhooks import endpoints
 
         endpoints.check(url, plain_http=settings.webhook_plain_http)
-        await endpoints.move(engine, client, url, _recording("webhook move", client, {"host": _host(url)}))
+        await endpoints.move(engine, client, url, recording("webhook move", {"client": client, "host": _host(url)}))
 
     on_journal(ctx, act)
     _say(f"{client} is told at the new URL; `relais webhook enable {client}` tries it at once.")
@@ -69,7 +70,7 @@ def rotate(
     async def act(engine: AsyncEngine, settings: Settings) -> str | None:
         from orders.webhooks import endpoints
 
-        also = _recording("webhook rotate", client, {"finished": finish})
+        also = recording("webhook rotate", {"client": client, "finished": finish})
         if not finish:
             return await endpoints.rotate(engine, client, also)
         await endpoints.finish_rotation(engine, client, also)
@@ -87,7 +88,7 @@ def enable(ctx: typer.Context, client: Client) -> None:
     """Try again now, a webhook that is disabled or failing: all that it was not told is due."""
     from orders.webhooks import endpoints
 
-    on_journal(ctx, lambda engine, _: endpoints.enable(engine, client, _recording("webhook enable", client, {})))
+    on_journal(ctx, lambda engine, _: endpoints.enable(engine, client, recording("webhook enable", {"client": client})))
     _say(f"The webhook of {client} is enabled, and what it was not told is due.")
 
 
@@ -100,7 +101,9 @@ def disable(
 
     on_journal(
         ctx,
-        lambda engine, _: endpoints.disable(engine, client, reason, _recording("webhook disable", client, {}, reason)),
+        lambda engine, _: endpoints.disable(
+            engine, client, reason, recording("webhook disable", {"client": client}, reason)
+        ),
     )
     _say(f"The webhook of {client} is disabled; its notices wait.")
 
@@ -115,7 +118,7 @@ def remove(ctx: typer.Context, client: Client, yes: Yes = False) -> None:
 
     confirm(f"Remove the webhook of {client}? Its secret is gone with it.", yes)
 
-    on_journal(ctx, lambda engine, _: endpoints.remove(engine, client, _recording("webhook remove", client, {})))
+    on_journal(ctx, lambda engine, _: endpoints.remove(engine, client, recording("webhook remove", {"client": client})))
     _say(f"The webhook of {client} is removed.")
 
 
@@ -123,7 +126,6 @@ def remove(ctx: typer.Context, client: Client, yes: Yes = False) -> None:
 def listed(ctx: typer.Context, as_json: Json = False) -> None:
     """Show every webhook: fit, failing or disabled, why, and how much waits to be told."""
     from orders.queries import webhooks as webhook_queries
-    from workers.cli import show
 
     found = on_journal(ctx, lambda engine, _: webhook_queries.every(engine))
     if as_json:
@@ -144,8 +146,6 @@ def notices(
     as_json: Json = False,
 ) -> None:
     """Show what is still to be told, the oldest first."""
-    from workers.cli import show
-
     if (client is None) is not waiting:
         raise CommandFailed("name a client, or say --waiting")
 
@@ -168,7 +168,6 @@ def notices(
 @webhook.command("test")
 def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
     """Send a signed event of the type relais.test now, and say what was answered. Exit 1 unless it was taken."""
-    from workers.cli import show
 
     async def act(engine: AsyncEngine, settings: Settings) -> Answer:
         from orders.webhooks import endpoints
@@ -177,7 +176,7 @@ def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
         url, secrets = await endpoints.target(engine, client)
         answer = await try_out(client, url, secrets, settings.webhook_timeout)
         async with engine.connect() as connection:
-            await _recording("webhook test", client, {"answer": answer.says})(connection)
+            await recording("webhook test", {"client": client, "answer": answer.says})(connection)
         return answer
 
     answer = on_journal(ctx, act)
@@ -190,8 +189,6 @@ def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
 
 
 def _show_secret(client: str, secret: str, as_json: bool) -> None:
-    from workers.cli import show
-
     if as_json:
         show.document({"client": client, "secret": secret})
     else:
@@ -200,8 +197,6 @@ def _show_secret(client: str, secret: str, as_json: bool) -> None:
 
 
 def _say(message: str) -> None:
-    from workers.cli import show
-
     show.say(message)
 
 
@@ -209,14 +204,3 @@ def _host(url: str) -> str | None:
     from yarl import URL
 
     return URL(url).host
-
-
-def _recording(
-    act: str, client: str, detail: dict[str, Any], reason: str | None = None
-) -> Callable[[AsyncConnection], Awaitable[None]]:
-    async def also(connection: AsyncConnection) -> None:
-        from workers.operations import record
-
-        await record(connection, act, reason, {"client": client, **detail})
-
-    return also

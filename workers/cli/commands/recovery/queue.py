@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, Yes, confirm, on_journal, settings_of
 
@@ -27,7 +28,6 @@ def head(ctx: typer.Context, as_json: Json = False) -> None:
 
     Exit 1 when no worker can take it: it may end the one that tries.
     """
-    from workers.cli import show
     from workers.queue import inspect
 
     settings = settings_of(ctx)
@@ -57,7 +57,6 @@ def drop(
 
     Exit 1 when a worker took it meanwhile.
     """
-    from workers.cli import show
     from workers.queue import inspect
 
     settings = settings_of(ctx)

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from orders.states import Reason, State
+from workers.cli import show
 from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Older, Why, Younger, again, preview
 from workers.cli.commands.recovery.replay_control import STEPS
 from workers.cli.failure import BAD
@@ -64,7 +65,6 @@ def start(
     One order, then 10, then 100, then as many as the window takes; each stage has to pass the gates
     (receipts, errors, latency), else it holds and says why. With --reason: dead letters, at once.
     """
-    from workers.cli import show
     from workers.replay.choice import Choice
 
     choice = Choice(
@@ -95,7 +95,6 @@ def start(
 def status(ctx: typer.Context, as_json: Json = False) -> None:
     """Show how each backend's newest replay stands, and what its stages came to."""
     from orders.queries import replays as replay_queries
-    from workers.cli import show
 
     found = on_journal(ctx, lambda engine, _: replay_queries.standing(engine))
     if as_json:
@@ -108,7 +107,6 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 def _step_by_step(ctx: typer.Context, choice: Choice, because: str | None, *, hold: bool, wait: bool) -> dict[str, Any]:
-    from workers.cli import show
     from workers.cli.watch.orders import followed
     from workers.replay import commands
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from workers.cli import show
 from workers.cli.commands.recovery.recovery import Backend, Why
 from workers.cli.session import Yes, backend_of, confirm, on_journal, settings_of
 
@@ -76,7 +77,6 @@ def _steer(
     """Show the replay, ask, act, and say how it stands then."""
     from orders.errors import NotFound
     from orders.queries import replays as replay_queries
-    from workers.cli import show
 
     name = backend_of(settings_of(ctx), backend)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli import completion
+from workers.cli import completion, show
 from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, on_journal, settings_of
 
@@ -50,7 +50,6 @@ def add(
     password_file: Secret = None,
 ) -> None:
     """Make an account. With --oidc it has no password, unless a file of one is given as well."""
-    from workers.cli import show
     from workers.console.access import accounts
 
     accounts.check_name(name)
@@ -64,14 +63,10 @@ def add(
 @account.command("list")
 def listed(ctx: typer.Context, as_json: Json = False) -> None:
     """Show every account, also those that are disabled."""
-    from workers.cli import show
     from workers.console.access import accounts
 
     found = on_journal(ctx, lambda engine, settings: accounts.every(engine, settings.console_idle))
-    if as_json:
-        show.document(found)
-    else:
-        show.table("Accounts of the console", map(_row, found), SHOWN)
+    show.listing(found, as_json, "Accounts of the console", SHOWN, _row)
 
 
 @account.command("role")
@@ -121,8 +116,6 @@ def logout(ctx: typer.Context, name: Name) -> None:
 
 
 def _do(ctx: typer.Context, act: Callable[[AsyncEngine], Awaitable[object]], told: str) -> None:
-    from workers.cli import show
-
     on_journal(ctx, lambda engine, _: act(engine))
     show.say(told)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import CommandFailed, journal_at
 from workers.cli.session import Json, settings_of
 from workers.demo import ORDERS as DEMO_ORDERS
@@ -52,7 +53,6 @@ def migrate(ctx: typer.Context) -> None:
     made when there is none. Safe to run again, and from many places at once.
     """
     from orders.schema.migrate import migrate as bring_up
-    from workers.cli import show
 
     settings = settings_of(ctx)
     url = settings.owner_url or settings.need("database_url")
@@ -95,8 +95,6 @@ def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
 def _made_up() -> str:
     import secrets
-
-    from workers.cli import show
 
     auth = f"relais:{secrets.token_urlsafe(12)}"
     show.say(f"Flower: user and password {auth}, shown this once")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import BAD
 from workers.cli.session import Json, on_journal
-
-if TYPE_CHECKING:
-    pass
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -27,7 +25,6 @@ def space(
     as_json: Json = False,
 ) -> None:
     """Show what takes space: disks, the journal's tables, Redis. It answers while either store is away."""
-    from workers.cli import show
     from workers.monitoring.space import space as look
 
     found = on_journal(ctx, lambda engine, settings: look(engine, settings, paths or [settings.data_dir]))
@@ -38,8 +35,6 @@ def space(
 
 def show_space(found: dict[str, Any]) -> None:
     """The report for people."""
-    from workers.cli import show
-
     disks = [{**disk, "size": size(disk["size"]), "free": size(disk["free"])} for disk in found["disks"]]
     show.table("Disks", disks, ("path", "size", "free", "full"))
     journal, redis = found["journal"], found["redis"]

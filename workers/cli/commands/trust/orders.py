@@ -8,6 +8,7 @@ from uuid import UUID
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, on_journal
 
@@ -32,7 +33,6 @@ def order_show(
     What it is, where it stands, every attempt, the ERP's receipt.
     """
     from orders.queries import orders as order_queries
-    from workers.cli import show
 
     async def read(engine: AsyncEngine, _: Settings) -> dict[str, Any]:
         if order_id is not None and pharmacy is None and reference is None:
@@ -49,7 +49,6 @@ def backlog(ctx: typer.Context, as_json: Json = False) -> None:
     """Show what is not yet final, and how old it is."""
     from config.durations import age
     from orders.queries import orders as order_queries
-    from workers.cli import show
 
     rows = on_journal(ctx, lambda engine, _: order_queries.backlog(engine))
     now, whole = datetime.now(UTC), sum(row["orders"] for row in rows)

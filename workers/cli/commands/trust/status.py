@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from config.durations import duration
+from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, on_journal, settings_of
 
@@ -52,8 +53,6 @@ def status(
     Backends, orders by state, when the backlog will be empty, what went through lately, Redis, worker, and where the
     intake keeps what comes now. With --watch live in the terminal; into a pipe, a line for each look.
     """
-    from workers.cli import show
-
     if watch:
         if as_json or check:
             raise CommandFailed("--watch goes without --json and without --check")
@@ -88,8 +87,6 @@ async def _foretold(engine: AsyncEngine, settings: Settings) -> list[dict[str, A
 
 def show_status(found: Mapping[str, Any]) -> None:
     """The status for people."""
-    from workers.cli import show
-
     if found["journal"] is None:
         show.table("Backends", found["backends"], BACKEND_COLUMNS)
         for step in found["replays"]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
+from workers.cli import show
 from workers.cli.completion import backends
 from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, backend_of, on_journal, settings_of
-
-if TYPE_CHECKING:
-    pass
 
 Backend = Annotated[
     str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="RELAIS_BACKEND when left out.")
@@ -29,7 +27,6 @@ def quarantine(
 
     Intake goes on. What the backend still answers counts as unknown and is kept as evidence.
     """
-    from workers.cli import show
     from workers.trust import quarantine as holding
 
     name = backend_of(settings_of(ctx), backend)
@@ -51,7 +48,6 @@ def release(
     With RELAIS_FOUR_EYES the first operator proposes, and another one approves the digest that is shown; it takes
     effect only if nothing that speaks for or against the backend has changed since.
     """
-    from workers.cli import show
     from workers.trust import quarantine as holding
 
     settings = settings_of(ctx)
@@ -73,8 +69,6 @@ def release(
 
 
 def _show_proposal(seen: dict[str, Any], as_json: bool) -> None:
-    from workers.cli import show
-
     if as_json:
         show.document({"released": False, **seen})
         return
@@ -91,9 +85,8 @@ def evidence(
 ) -> None:
     """Show what speaks against a backend. The answers themselves, as they came, are in --json."""
     from orders.queries import evidence as reading
-    from workers.cli import show
 
     name = backend_of(settings_of(ctx), backend)
 
     found = on_journal(ctx, lambda engine, _: reading.listed(engine, name, order_id=order_id, limit=limit))
-    show.document(found) if as_json else show.table(f"Evidence against {name}", found, SHOWN)
+    show.listing(found, as_json, f"Evidence against {name}", SHOWN)
