@@ -24,7 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Pharmacy = Annotated[str | None, typer.Option(help="Only this pharmacy's orders.")]
 
-STATEMENT = 600.0  # s; an act on a whole backlog is one statement
+STATEMENT_TIMEOUT = 600.0  # s; an act on a whole backlog is one statement
 
 
 def settings_of(ctx: typer.Context, user: str = OPS) -> Settings:
@@ -75,7 +75,7 @@ def on_journal(ctx: typer.Context, work: Callable[[AsyncEngine, Settings], Await
 async def _with_engine(settings: Settings, work: Callable[[AsyncEngine, Settings], Awaitable[T]]) -> T:
     from orders.journal import connect
 
-    engine = connect(settings.need("database_url"), pool=2, timeout=STATEMENT)
+    engine = connect(settings.need("database_url"), pool=2, timeout=STATEMENT_TIMEOUT)
     try:
         return await work(engine, settings)
     finally:

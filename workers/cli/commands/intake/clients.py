@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 client = typer.Typer(no_args_is_help=True, help="Who may hand over orders.")
 
-SHOWN = ("client", "key", "scopes", "created_at", "expires_at", "last_used_at", "pharmacies", "rate")
+COLUMNS = ("client", "key", "scopes", "created_at", "expires_at", "last_used_at", "pharmacies", "rate")
 
 Name = Annotated[
     str, typer.Argument(autocompletion=completion.clients, help="Letters, digits, dot, dash and underscore.")
@@ -109,7 +109,7 @@ def listed(ctx: typer.Context, as_json: Json = False) -> None:
     from orders.access import clients
 
     found = on_journal(ctx, lambda engine, _: clients.every(engine))
-    show.listing(found, as_json, "API keys", SHOWN, row_of)
+    show.listing(found, as_json, "API keys", COLUMNS, row_of)
 
 
 @client.command("rotate")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 key = typer.Typer(no_args_is_help=True, help="The keys that sign a backend's receipts.")
 
-SHOWN = ("backend", "key_id", "in_force", "added_at", "expires_at", "revoked_at", "why", "public")
+COLUMNS = ("backend", "key_id", "in_force", "added_at", "expires_at", "revoked_at", "why", "public")
 
 Backend = Annotated[
     str, typer.Argument(metavar="BACKEND", autocompletion=backends, help="As `relais status` names it.")
@@ -102,7 +102,7 @@ def listed(
     from orders.access import receipt_keys
 
     found = on_journal(ctx, lambda engine, _: receipt_keys.every(engine, backend))
-    show.listing(found, as_json, "Keys of receipts", SHOWN)
+    show.listing(found, as_json, "Keys of receipts", COLUMNS)
 
 
 @key.command("generate")

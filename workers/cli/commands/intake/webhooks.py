@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 webhook = typer.Typer(no_args_is_help=True, help="Where clients are told of their orders.")
 
-SHOWN = ("client", "url", "standing", "failing_since", "disabled_at", "why", "waiting", "oldest", "secrets")
+COLUMNS = ("client", "url", "standing", "failing_since", "disabled_at", "why", "waiting", "oldest", "secrets")
 
 Client = Annotated[str, typer.Argument(autocompletion=clients, help="A client's name, as in `relais client list`.")]
 Url = Annotated[str, typer.Argument(help="https://…; without credentials.")]
@@ -131,7 +131,7 @@ def listed(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         show.document(found)
         return
-    show.table("Webhooks", found, SHOWN)
+    show.table("Webhooks", found, COLUMNS)
     for row in found:
         if row["standing"] == "disabled":
             show.line(f"{row['client']} is told nothing: `relais webhook enable {row['client']}`", "red")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 account = typer.Typer(no_args_is_help=True, help="Who may come in to the console.")
 
-SHOWN = ("name", "role", "login", "created_at", "changed_at", "disabled_at", "sessions", "seen_at")
+COLUMNS = ("name", "role", "login", "created_at", "changed_at", "disabled_at", "sessions", "seen_at")
 
 New = Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits, dot, dash, underscore and @.")]
 Name = Annotated[
@@ -66,7 +66,7 @@ def listed(ctx: typer.Context, as_json: Json = False) -> None:
     from workers.console.access import accounts
 
     found = on_journal(ctx, lambda engine, settings: accounts.every(engine, settings.console_idle))
-    show.listing(found, as_json, "Accounts of the console", SHOWN, _row)
+    show.listing(found, as_json, "Accounts of the console", COLUMNS, _row)
 
 
 @account.command("role")

@@ -15,7 +15,7 @@ from workers.cli.session import Json, backend_of, on_journal, settings_of
 Backend = Annotated[
     str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="RELAIS_BACKEND when left out.")
 ]
-SHOWN = ("id", "at", "kind", "conclusive", "order_id", "detail")
+COLUMNS = ("id", "at", "kind", "conclusive", "order_id", "detail")
 
 
 def quarantine(
@@ -89,4 +89,4 @@ def evidence(
     name = backend_of(settings_of(ctx), backend)
 
     found = on_journal(ctx, lambda engine, _: reading.listed(engine, name, order_id=order_id, limit=limit))
-    show.listing(found, as_json, f"Evidence against {name}", SHOWN)
+    show.listing(found, as_json, f"Evidence against {name}", COLUMNS)
