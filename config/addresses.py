@@ -17,10 +17,14 @@ class IntakePlace(FromEnvironment):
     api_url: str | None = None
 
 
+def url_of(host: str, port: int) -> str:
+    """A host, which may be an IPv6 address, and a port as a URL."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def server_url(host: str, port: int) -> str:
-    """A server on this machine that listens on `host`."""
-    place = EVERYWHERE.get(host, host)
-    return f"http://[{place}]:{port}" if ":" in place else f"http://{place}:{port}"
+    """A server on this machine that listens on `host`, as it is reached from here."""
+    return url_of(EVERYWHERE.get(host, host), port)
 
 
 def intake_url(settings: Settings) -> str:

@@ -19,7 +19,7 @@ COMMANDS: Final = {  # where in `workers.cli.commands` each is, and the first se
     "flower": ("servers.servers:flower", "Serve Flower, a window on the workers."),
     "exporter": ("servers.exporter:exporter", "Serve the metrics of the installation to Prometheus."),
     "console": (
-        "servers.console:console",
+        "servers.servers:console",
         "Serve the console: the web page that shows how Relais stands and acts on it.",
     ),
     "secrets": ("servers.secrets:secrets", "Make the secrets of an installation, and the ACL file of its Redis."),

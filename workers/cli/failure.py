@@ -51,6 +51,15 @@ def explain(error: Exception) -> tuple[str, int]:
 
 
 @contextmanager
+def listening_on(host: str, port: int, besides: str = "") -> Iterator[None]:
+    """Inside, an OSError becomes a Failure that says which address cannot be had."""
+    try:
+        yield
+    except OSError as error:
+        raise CommandFailed(f"cannot listen on {host}:{port}{besides}: {error.strerror or error}") from None
+
+
+@contextmanager
 def journal_at(url: str) -> Iterator[None]:
     """Inside, what PostgreSQL and its driver raise becomes a Failure that says which journal (not its password)."""
     from asyncpg import InterfaceError, PostgresError, UndefinedTableError

@@ -41,10 +41,10 @@ def add(ctx: typer.Context, backend: Backend, file: File, key_id: KeyId = None) 
     public = receipt_keys.read_public(file.read_bytes())
     name = key_id or receipt_keys.fingerprint(public)
 
+    also = recording("key add", {"backend": backend, "key": name})
+
     async def act(engine: AsyncEngine, settings: Settings) -> str:
-        return await receipt_keys.add(
-            engine, backend, public, name, recording("key add", {"backend": backend, "key": name})
-        )
+        return await receipt_keys.add(engine, backend, public, name, also)
 
     show.say(f"{backend} signs with the key {on_journal(ctx, act)}.")
 

@@ -37,9 +37,8 @@ def add(ctx: typer.Context, client: Client, url: Url, as_json: Json = False) -> 
         from orders.webhooks import endpoints
 
         endpoints.check(url, plain_http=settings.webhook_plain_http)
-        return await endpoints.add(
-            engine, client, url, recording("webhook add", {"client": client, "host": _host(url)})
-        )
+        also = recording("webhook add", {"client": client, "host": _host(url)})
+        return await endpoints.add(engine, client, url, also)
 
     _show_secret(client, on_journal(ctx, act), as_json)
 
@@ -55,7 +54,7 @@ def move(ctx: typer.Context, client: Client, url: Url) -> None:
         await endpoints.move(engine, client, url, recording("webhook move", {"client": client, "host": _host(url)}))
 
     on_journal(ctx, act)
-    _say(f"{client} is told at the new URL; `relais webhook enable {client}` tries it at once.")
+    show.say(f"{client} is told at the new URL; `relais webhook enable {client}` tries it at once.")
 
 
 @webhook.command("rotate")
@@ -78,7 +77,7 @@ def rotate(
 
     secret = on_journal(ctx, act)
     if secret is None:
-        _say(f"Only the newest secret of {client} signs now.")
+        show.say(f"Only the newest secret of {client} signs now.")
     else:
         _show_secret(client, secret, as_json)
 
@@ -89,7 +88,7 @@ def enable(ctx: typer.Context, client: Client) -> None:
     from orders.webhooks import endpoints
 
     on_journal(ctx, lambda engine, _: endpoints.enable(engine, client, recording("webhook enable", {"client": client})))
-    _say(f"The webhook of {client} is enabled, and what it was not told is due.")
+    show.say(f"The webhook of {client} is enabled, and what it was not told is due.")
 
 
 @webhook.command("disable")
@@ -99,13 +98,9 @@ def disable(
     """Tell a client nothing until its webhook is enabled; what it is to be told waits."""
     from orders.webhooks import endpoints
 
-    on_journal(
-        ctx,
-        lambda engine, _: endpoints.disable(
-            engine, client, reason, recording("webhook disable", {"client": client}, reason)
-        ),
-    )
-    _say(f"The webhook of {client} is disabled; its notices wait.")
+    also = recording("webhook disable", {"client": client}, reason)
+    on_journal(ctx, lambda engine, _: endpoints.disable(engine, client, reason, also))
+    show.say(f"The webhook of {client} is disabled; its notices wait.")
 
 
 @webhook.command("remove")
@@ -117,9 +112,8 @@ def remove(ctx: typer.Context, client: Client, yes: Yes = False) -> None:
     from orders.webhooks import endpoints
 
     confirm(f"Remove the webhook of {client}? Its secret is gone with it.", yes)
-
     on_journal(ctx, lambda engine, _: endpoints.remove(engine, client, recording("webhook remove", {"client": client})))
-    _say(f"The webhook of {client} is removed.")
+    show.say(f"The webhook of {client} is removed.")
 
 
 @webhook.command("list")
@@ -157,12 +151,11 @@ def notices(
         return await webhook_queries.notices(engine, client, limit)
 
     found = on_journal(ctx, read)
-    if as_json:
-        show.document(found)
-    elif client is None:
-        show.table("To be told", found, ("client", "notices", "oldest", "failed", "error"))
+    if client is None:
+        show.listing(found, as_json, "To be told", ("client", "notices", "oldest", "failed", "error"))
     else:
-        show.table(f"To be told to {client}", found, ("order_id", "state", "at", "due_at", "attempts", "error"))
+        headings = ("order_id", "state", "at", "due_at", "attempts", "error")
+        show.listing(found, as_json, f"To be told to {client}", headings)
 
 
 @webhook.command("test")
@@ -192,12 +185,8 @@ def _show_secret(client: str, secret: str, as_json: bool) -> None:
     if as_json:
         show.document({"client": client, "secret": secret})
     else:
-        _say(f"The secret of {client}, shown this once:")
+        show.say(f"The secret of {client}, shown this once:")
         typer.echo(secret)
-
-
-def _say(message: str) -> None:
-    show.say(message)
 
 
 def _host(url: str) -> str | None:

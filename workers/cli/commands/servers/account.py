@@ -76,47 +76,44 @@ def role(
     new: Annotated[str, typer.Argument(metavar="ROLE", autocompletion=completion.roles, help=ROLES)],
 ) -> None:
     """Give an account another role; it is logged out."""
-    from workers.console.access import accounts
-
     is_role = _role(new)
-    _do(ctx, lambda engine: accounts.set_role(engine, name, is_role), f"{name} is {new} from the next login on.")
+    _do(
+        ctx,
+        lambda accounts, engine: accounts.set_role(engine, name, is_role),
+        f"{name} is {new} from the next login on.",
+    )
 
 
 @account.command("password")
 def password(ctx: typer.Context, name: Name, password_file: Secret = None) -> None:
     """Give an account another password; it is logged out."""
-    from workers.console.access import accounts
-
     kept = _hash(name, password_file)
-    _do(ctx, lambda engine: accounts.set_password(engine, name, kept), f"{name} has another password.")
+    _do(ctx, lambda accounts, engine: accounts.set_password(engine, name, kept), f"{name} has another password.")
 
 
 @account.command("disable")
 def disable(ctx: typer.Context, name: Name) -> None:
     """Let nobody in by an account any more, within seconds everywhere. It stays listed."""
-    from workers.console.access import accounts
-
-    _do(ctx, lambda engine: accounts.disable(engine, name), f"{name} is disabled, and logged out.")
+    _do(ctx, lambda accounts, engine: accounts.disable(engine, name), f"{name} is disabled, and logged out.")
 
 
 @account.command("enable")
 def enable(ctx: typer.Context, name: Name) -> None:
     """Let an account in again."""
-    from workers.console.access import accounts
-
-    _do(ctx, lambda engine: accounts.enable(engine, name), f"{name} may come in again.")
+    _do(ctx, lambda accounts, engine: accounts.enable(engine, name), f"{name} may come in again.")
 
 
 @account.command("logout")
 def logout(ctx: typer.Context, name: Name) -> None:
     """End the sessions of an account, within seconds everywhere."""
+    _do(ctx, lambda accounts, engine: accounts.logout(engine, name), f"{name} is logged out everywhere.")
+
+
+def _do(ctx: typer.Context, act: Callable[[Any, AsyncEngine], Awaitable[object]], told: str) -> None:
+    """Do it, with the module of accounts, and say so."""
     from workers.console.access import accounts
 
-    _do(ctx, lambda engine: accounts.logout(engine, name), f"{name} is logged out everywhere.")
-
-
-def _do(ctx: typer.Context, act: Callable[[AsyncEngine], Awaitable[object]], told: str) -> None:
-    on_journal(ctx, lambda engine, _: act(engine))
+    on_journal(ctx, lambda engine, _: act(accounts, engine))
     show.say(told)
 
 

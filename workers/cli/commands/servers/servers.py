@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from workers.cli import show
-from workers.cli.failure import CommandFailed, journal_at
+from workers.cli.failure import journal_at, listening_on
 from workers.cli.session import Json, settings_of
 from workers.demo import ORDERS as DEMO_ORDERS
 from workers.demo import SECONDS as DEMO_SECONDS
@@ -74,6 +74,17 @@ def api(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     serve_api(settings, host or settings.api_host, settings.api_port if port is None else port)
 
 
+def console(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
+    """Serve the console: the web page that shows how Relais stands and acts on it.
+
+    Whoever comes in needs an account: relais account add NAME.
+    """
+    from workers.cli.http_server import serve_console
+
+    settings = settings_of(ctx, "console")
+    serve_console(settings, host or settings.console_host, settings.console_port if port is None else port)
+
+
 def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     """Serve Flower, a window on the workers.
 
@@ -87,10 +98,8 @@ def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
     logs.begin(settings)
     address, number = host or LOOPBACK, settings.flower_port if port is None else port
     auth = settings.flower_auth.get_secret_value() if settings.flower_auth else _made_up()
-    try:
+    with listening_on(address, number):
         run_flower(create_app(settings), address, number, auth)
-    except OSError as error:
-        raise CommandFailed(f"cannot listen on {address}:{number}: {error.strerror or error}") from None
 
 
 def _made_up() -> str:
