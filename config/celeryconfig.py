@@ -11,13 +11,7 @@ from kombu import Connection, Queue
 from kombu.utils.scheduling import round_robin_cycle
 
 from config.redis import broker
-
-URGENT, NOTICES, NORMAL = KINDS = "relais.urgent", "relais.notices", "relais.normal"
-
-
-def queue_of(kind: str, backend: str) -> str:
-    """The queue of a backend's dispatches: each backend has its own, so that none waits behind another's."""
-    return f"{kind}.{backend}"
+from config.redis_keys import KINDS, NORMAL, NOTICES, URGENT, queue_of
 
 
 def canary_queue(node: str) -> Queue:
@@ -94,6 +88,13 @@ def celery_config(redis_url: str, backends: Iterable[str], *, concurrency: int, 
         "enable_utc": True,
         "timezone": "UTC",
     }
+
+
+def connection(url: str, **options: Any) -> Connection:
+    """Kombu's own way to Redis, with these transport options too."""
+    found = broker(url)
+    options = {**found["broker_transport_options"], **options}
+    return Connection(found["broker_url"], ssl=found["broker_use_ssl"], transport_options=options)
 
 
 def depth(connection: Connection, *backends: str) -> int:

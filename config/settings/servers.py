@@ -8,14 +8,6 @@ from pydantic import Field, SecretStr, field_validator
 
 from config.settings.group import Group, prefixed
 
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-
-
-def local_url(host: str, port: int) -> str:
-    """Of a server on this machine, also where it listens everywhere."""
-    host = EVERYWHERE.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
 
 class ApiSettings(Group):
     """The intake."""

@@ -16,6 +16,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from config.addresses import url_of
 from config.settings import Settings
 from config.telemetry import logs, traces
 from orders.api import Parts, create_app
@@ -116,7 +117,7 @@ class _Server(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(*COLLECT)
         if self.started and sockets:
-            log.info("ready", extra={"url": _url(sockets[0])})
+            log.info("ready", extra={"url": url_of(*sockets[0].getsockname()[:2])})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._end_streams()
@@ -142,8 +143,3 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise CommandFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     return listening
-
-
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -21,7 +21,7 @@ from workers.erp.sim import Effect
 from workers.proof import audit
 
 MOST_ATTEMPTS: Final = 3
-SHOWN: Final = 3  # ids named in a fault
+MOST_NAMED: Final = 3  # ids named in a fault
 
 ROWS = text(f"""
 SELECT o.id, o.digest, d.state, d.reason, d.attempts, (
@@ -165,6 +165,6 @@ def _faults(differences: Mapping[str, Iterable[UUID]]) -> list[str]:
     found = []
     for what, orders in differences.items():
         if named := sorted(orders):
-            shown = ", ".join(map(str, named[:SHOWN])) + (", ..." if len(named) > SHOWN else "")
+            shown = ", ".join(map(str, named[:MOST_NAMED])) + (", ..." if len(named) > MOST_NAMED else "")
             found.append(f"{len(named)} orders {what}: {shown}")
     return found

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from orders.journal import connect
 from workers.background import Background
-from workers.liveness.systemd import WATCHDOG, notify
+from workers.liveness.systemd import WATCHDOG, tell_systemd
 from workers.queue import registry
 from workers.queue.publisher import Publisher
 
@@ -122,7 +122,7 @@ class Canary(Background):
 
     def _say(self, hung: bool) -> None:
         if not hung:
-            notify(WATCHDOG)
+            tell_systemd(WATCHDOG)
         elif not self._silent:
             log.error("this worker consumes nothing: no process of its pool answers")
         self._silent = hung

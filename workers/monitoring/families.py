@@ -21,7 +21,7 @@ from workers.monitoring.catalogue import HistogramBin, Labels, family, histogram
 from workers.monitoring.snapshot import Snapshot, TallyRow
 
 CIRCUITS: Final = ("closed", "open", "half_open")
-SHOWN: Final = (*BACKLOG, State.DEAD)
+COUNTED_STATES: Final = (*BACKLOG, State.DEAD)
 RETRIED: Final = (Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS, Kind.ABSENT, LEASE_EXPIRED)
 PROOFS: Final = tuple(kind for kind in Evidence if kind.conclusive)
 
@@ -46,7 +46,7 @@ def _known(found: Snapshot) -> list[str]:
 
 def _standing(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     """Orders that are not done with."""
-    states: dict[Labels, float] = {(name, state): 0 for name in names for state in SHOWN}
+    states: dict[Labels, float] = {(name, state): 0 for name in names for state in COUNTED_STATES}
     waiting: dict[Labels, float] = {(name, priority): 0 for name in names for priority in PRIORITIES}
     ages = dict(waiting)
     for row in found.backlog:

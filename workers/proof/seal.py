@@ -25,7 +25,6 @@ MALFORMED: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowErr
 FIRST: Final = bytes(32)  # stands for the seal before the first
 
 SEALS = select(seals).order_by(seals.c.block)
-LAST = SEALS.order_by(None).order_by(seals.c.block.desc()).limit(1)
 INSERT = text("""
 INSERT INTO seals (block, format, epoch, from_tx, to_tx, tables, sealed_at, why, previous, mac, key_id, signature)
 VALUES (:block, :format, :epoch, :from_tx, :to_tx, CAST(:tables AS jsonb), :sealed_at, :why, :previous, :mac, :key_id,

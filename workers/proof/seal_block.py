@@ -26,7 +26,8 @@ from workers.operations import operator, record
 from workers.proof.anchor import AnchorDown, Place
 from workers.proof.block_content import contents
 from workers.proof.keys import Keys
-from workers.proof.seal import ACKNOWLEDGED, FIRST, INSERT, LAST, MALFORMED, SEALS, Seal, of_row, signed
+from workers.proof.seal import ACKNOWLEDGED, FIRST, INSERT, MALFORMED, SEALS, Seal, of_row, signed
+from workers.proof.seal_status import LAST
 
 log = logging.getLogger("relais.seal")
 

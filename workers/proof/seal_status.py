@@ -8,9 +8,9 @@ from sqlalchemy import select, text
 
 from config.settings import Settings
 from orders.journal import Source, reading_from
-from orders.schema.tables.proof import SEALED, anchors
-from workers.proof.seal import LAST
+from orders.schema.tables.proof import SEALED, anchors, seals
 
+LAST: Final = select(seals).order_by(seals.c.block.desc()).limit(1)
 MOST_ROWS: Final = 100_000  # rows of a table that are counted
 
 UNSEALED: Final = text(

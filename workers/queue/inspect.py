@@ -18,8 +18,9 @@ from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from config.celeryconfig import NORMAL, NOTICES, URGENT, queue_of
-from config.redis import connection
+from config.celeryconfig import connection
+from config.errors import first_line
+from config.redis_keys import NORMAL, NOTICES, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound
@@ -58,7 +59,7 @@ def redis_of(settings: Settings) -> Iterator[Redis]:
         with connection(settings.need("redis_url"), **options) as asked:
             yield asked.default_channel.client
     except (KombuError, RedisError, OSError) as error:
-        raise RedisAway((str(error).splitlines() or [type(error).__name__])[0]) from None
+        raise RedisAway(first_line(error)) from None
 
 
 def queues(settings: Settings) -> list[str]:

@@ -23,10 +23,10 @@ from kombu.utils.uuid import uuid
 from redis.exceptions import RedisError
 from sqlalchemy import Row
 
-from config.celeryconfig import NORMAL, NOTICES, URGENT, canary_queue, depth, queue_of
+from config.celeryconfig import canary_queue, depth
+from config.redis_keys import NORMAL, NOTICES, SPILL_RECORDS, URGENT, queue_of
 from config.settings import Settings
 from workers.delivery.tracing import TRACES, Contexts, dispatching, header
-from workers.intake.spill_store import RECORDS
 from workers.queue.names import CANARY, DELIVER, MOST_IDS, POLL, REQUESTS, TELL
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class Publisher:
 
     def spilled(self) -> bool:
         """True when orders wait in the spill, or nobody can tell."""
-        return self._ask(lambda connection: int(connection.default_channel.client.llen(RECORDS))) != 0
+        return self._ask(lambda connection: int(connection.default_channel.client.llen(SPILL_RECORDS))) != 0
 
     def _dispatch(self, kind: str, part: Sequence[Row[Any]], contexts: Contexts) -> Message:
         ids = [row.order_id for row in part]

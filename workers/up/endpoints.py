@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from config.addresses import server_url
 from config.settings import Settings
-from config.settings.servers import local_url
 
 LOOPBACK: Final = "127.0.0.1"
 PLACES: Final = {  # of each part, under what name its URL is offered
@@ -41,11 +41,11 @@ def offer(
         "redis_url": settings.queue.url,
         "redis_urls": users,
         "erp_url": settings.erp.url,
-        "erp_control_url": f"http://{LOOPBACK}:{control_port}" if control_port else None,
-        "api_url": api_url(settings),
-        "flower_url": flower_url(settings),
-        "exporter_url": exporter_url(settings),
-        "console_url": console_url(settings),
+        "erp_control_url": server_url(LOOPBACK, control_port) if control_port else None,
+        "api_url": server_url(settings.api.host, settings.api.port),
+        "flower_url": server_url(LOOPBACK, settings.monitoring.flower_port),
+        "exporter_url": server_url(settings.monitoring.exporter_host, settings.monitoring.exporter_port),
+        "console_url": server_url(settings.console.host, settings.console.port),
         "flower_user": user,
         "flower_password": password,
         "spill_key": settings.queue.spill_key.get_secret_value() if settings.queue.spill_key else None,
@@ -56,25 +56,6 @@ def offer(
     }
 
 
-def api_url(settings: Settings) -> str:
-    """Of the intake."""
-    return local_url(settings.api.host, settings.api.port)
-
-
-def exporter_url(settings: Settings) -> str:
-    """Of the exporter."""
-    return local_url(settings.monitoring.exporter_host, settings.monitoring.exporter_port)
-
-
-def console_url(settings: Settings) -> str:
-    """Of the console."""
-    return local_url(settings.console.host, settings.console.port)
-
-
-def flower_url(settings: Settings) -> str:
-    """Of Flower, which `relais up` has on loopback alone."""
-    return f"http://{LOOPBACK}:{settings.monitoring.flower_port}"
-
-
-def _masked(url: str) -> str:
+def masked(url: str) -> str:
+    """The URL without its password."""
     return re.sub(r"(://[^:@/]*:)[^@]*(?=@)|(password=)[^&]*", r"\1\2***", url)

@@ -28,7 +28,7 @@ from config.embedded.supervisor import Backoff, Child, Supervisor
 from config.settings import Settings
 from config.telemetry import logs
 from orders.schema.migrate import migrate
-from workers.up.endpoints import PLACES, _masked
+from workers.up.endpoints import PLACES, masked
 from workers.up.stack import Stack, plan, relais_children, trust_simulator
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
         table.add_column(heading, overflow="fold")
     for name in (*PLACES, *(name for name in pids if name not in PLACES)):
         url = str(offered.get(PLACES.get(name, "")) or "")
-        table.add_row(name, _masked(url) if url else "", str(pids.get(name, "not ours")))
+        table.add_row(name, masked(url) if url else "", str(pids.get(name, "not ours")))
     lines = (
         f"Logs: {stack.settings.files.data_dir / 'logs'}",
         f"Flower: user {offered['flower_user']}, password {offered['flower_password']} (shown this once)",

@@ -35,11 +35,12 @@ from orders.errors import NotSo
 from orders.journal import connect
 from workers.erp.keyfile import generate, read_private
 from workers.liveness.canary import hangs
-from workers.up.endpoints import LOOPBACK, api_url, console_url, exporter_url, flower_url, offer
+from workers.up.endpoints import LOOPBACK, offer
 
 FLOWER_USER: Final = "relais"
 SPILL_KEY: Final = "spill.key"
 SEAL_KEY: Final = "seal.key"
+ERP_KEY: Final = "erp-sim.key"  # signs what the simulator answers
 ANCHORS: Final = "anchors.ndjson"
 PASSWORDS: Final = ("database_password", "owner_password", "redis_password")
 FOR_NO_CHILD: Final = frozenset({"owner_url"})  # who only uses the journal cannot change its rules
@@ -113,13 +114,13 @@ def plan(settings: Settings, holding: Holding) -> Stack:
 
 def relais_children(stack: Stack) -> list[Child]:
     """Simulator unless the ERP is given, exporter, Flower, console, worker, intake: what stops first starts last."""
-    settings = stack.settings
+    settings, offered = stack.settings, stack.offered
     children = [
-        _child(stack, "exporter", answers(f"{exporter_url(settings)}/healthz")),
-        _child(stack, "flower", answers(f"{flower_url(settings)}/healthcheck")),
-        _child(stack, "console", answers(f"{console_url(settings)}/healthz")),
+        _child(stack, "exporter", answers(f"{offered['exporter_url']}/healthz")),
+        _child(stack, "flower", answers(f"{offered['flower_url']}/healthcheck")),
+        _child(stack, "console", answers(f"{offered['console_url']}/healthz")),
         _worker(stack),
-        _child(stack, "api", answers(f"{api_url(settings)}/readyz"), grace=15.0),
+        _child(stack, "api", answers(f"{offered['api_url']}/readyz"), grace=15.0),
     ]
     if stack.control_port is None:
         return children
@@ -213,12 +214,9 @@ def _variables() -> set[str]:
     return {_variable(name) + end for name in Settings.public() for end in ("", "_FILE")}
 
 
-FILE: Final = "erp-sim.key"
-
-
 def key_file(data_dir: Path) -> Path:
     """Where the key of this data directory is."""
-    return data_dir / FILE
+    return data_dir / ERP_KEY
 
 
 async def trust_simulator(settings: Settings) -> None:

@@ -17,8 +17,8 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from config.celeryconfig import NORMAL, queue_of
 from config.embedded.leash import Leash
+from config.redis_keys import NORMAL, queue_of
 from config.settings import Settings
 from orders.access import receipt_keys
 from orders.journal import connect

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from config.celeryconfig import NORMAL, NOTICES, URGENT, InTurn, queue_of
+from config.celeryconfig import InTurn
+from config.redis_keys import NORMAL, NOTICES, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import BadBackends, Route, Ways, load_backends, load_ways
 from orders.intake.routing import open_routing, region, routing

@@ -10,13 +10,11 @@ from uuid import UUID
 
 import pytest
 from jsonschema import Draft202012Validator
-from typer.main import get_command
 
 from config.settings import Settings
-from tests.cli import CommandLine, environment
+from tests.cli import CommandLine, environment, whole_command
 from tests.journal import Journal
 from tests.workers.cli.json_shapes import DOCS, SCHEMAS, faults_of
-from workers.cli.app import app
 
 ELSEWHERE = {"demo"}  # tests/acceptance/up/test_demo.py
 BACKENDS = """
@@ -39,7 +37,7 @@ def commands() -> Iterator[str]:
         elif any("--json" in option.opts for option in command.params):
             yield name
 
-    return walk(get_command(app), "")
+    return walk(whole_command(), "")
 
 
 @pytest.fixture

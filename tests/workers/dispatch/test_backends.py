@@ -14,7 +14,7 @@ import redis
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from config.celeryconfig import NORMAL, URGENT, queue_of
+from config.redis_keys import NORMAL, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.intake.entries import entry

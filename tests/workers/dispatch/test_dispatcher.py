@@ -7,9 +7,9 @@ from collections.abc import Callable
 import asyncpg
 import redis
 
-from config.celeryconfig import NORMAL as NORMALS
-from config.celeryconfig import URGENT as URGENTS
-from config.celeryconfig import queue_of
+from config.redis_keys import NORMAL as NORMALS
+from config.redis_keys import URGENT as URGENTS
+from config.redis_keys import queue_of
 from config.settings import Settings
 from tests.dispatching import accept, depth, dispatching, on_journal
 from tests.waiting import until

@@ -13,11 +13,11 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from config.celeryconfig import NORMAL as NORMALS
-from config.celeryconfig import NOTICES, queue_of
-from config.celeryconfig import URGENT as URGENTS
 from config.embedded.leash import Leash
 from config.embedded.valkey import Valkey
+from config.redis_keys import NORMAL as NORMALS
+from config.redis_keys import NOTICES, queue_of
+from config.redis_keys import URGENT as URGENTS
 from config.settings import Settings
 from tests.cli import command, environment, running
 from tests.waiting import until

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks import Webhook
 
-from config.celeryconfig import NOTICES
+from config.redis_keys import NOTICES
 from config.settings import Settings
 from orders.access import clients
 from orders.errors import Malformed, NotFound

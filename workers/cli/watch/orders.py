@@ -22,7 +22,7 @@ from workers.dispatch.blocked import hindrances
 from workers.monitoring.status import balance
 from workers.replay.redrive import left, states
 
-LEAST = 0.3  # s between two looks, or four times as long as the look itself took
+SHORTEST_PAUSE = 0.3  # s between two looks, or four times as long as the look itself took
 BLINDNESS = 30.0  # s without the journal, after which a watch gives up
 
 Left = Callable[[], Awaitable[int]]
@@ -80,6 +80,6 @@ async def watch(engine: AsyncEngine, label: str, remaining: Left, timeout: timed
             total = max(total, orders)
             shown.at(total - orders, total, news if orders else "")
             if orders:
-                pause = max(LEAST, 4 * (time.monotonic() - began))
+                pause = max(SHORTEST_PAUSE, 4 * (time.monotonic() - began))
                 await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
     return orders

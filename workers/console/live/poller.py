@@ -16,8 +16,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.addresses import intake_url
 from config.settings import Settings
-from orders.client.settings import api_url
 from orders.journal import connect
 from workers.console.live.cached import LOOK_TIMEOUT, Watched
 from workers.console.live.probes import PollerSnapshot, glance, intake, queue, survey
@@ -44,7 +44,7 @@ class Poller:
             connect(url, pool=1, timeout=SURVEY_TIMEOUT),
         ]
         brief, patient = self._engines
-        place = api_url(settings)
+        place = intake_url(settings)
         self._journal = Watched("journal", lambda: glance(brief))
         self._survey = Watched("survey", lambda: survey(patient, settings), SURVEY_TIMEOUT)
         self._queue = Watched("queue", lambda: queue(settings))

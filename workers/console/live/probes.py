@@ -6,7 +6,6 @@ to be counted along the backlog, and the forecast, is the survey's, which is tak
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -171,7 +170,7 @@ def _unforetold(backend: str, backlog: Backlog) -> list[CutOffOutlook]:
 
 async def queue(settings: Settings) -> status.Queue:
     """Look at Redis. Raises OSError when it cannot be asked."""
-    found = await asyncio.to_thread(status.queue, settings)
+    found = await status.queue(settings)
     if not found.reachable:
         raise OSError(found.error)
     return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from config.durations import duration, instant
+from workers.cli import show
 from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Why
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, Yes, of_backend, on_journal, settings_of
@@ -84,7 +85,6 @@ def _check(since: datetime | None, until: datetime | None, resume: int | None, r
 
 def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: datetime | None) -> Reconciliation:
     """A new run, and a word about one of the same backend that was cut short."""
-    from workers.cli import show
     from workers.reconcile import runs as kept
 
     settings = of_backend(settings_of(ctx), backend)
@@ -120,7 +120,6 @@ def _ask(ctx: typer.Context, run: Reconciliation, silence: float) -> Reconciliat
     """Ask what the run has not asked yet, with a bar; Ctrl-C cuts it short."""
     from orders.errors import RelaisError
     from orders.schema.tables.reconcile import ReconcileStage
-    from workers.cli import show
 
     if run.state != ReconcileStage.RUNNING:
         return run

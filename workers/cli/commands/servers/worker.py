@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed, journal_at
 from workers.cli.session import Json, settings_of
 
@@ -66,8 +67,6 @@ def _usable(settings: Settings) -> None:
 
 
 def _check(ctx: typer.Context, here: bool, timeout: str | None, as_json: bool) -> None:
-    from workers.cli import show
-
     try:
         seconds = None if timeout is None else _seconds(timeout)
     except ValueError as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, on_journal, settings_of
 
@@ -31,7 +32,6 @@ def seal(
 
     Workers do it by themselves every minute. Exit 1 when the anchor could not be written: the worker tries again.
     """
-    from workers.cli import show
     from workers.proof.keys import keys_of
 
     keys = keys_of(settings_of(ctx).proof.key)
