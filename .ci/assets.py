@@ -24,7 +24,7 @@ FILES = {
     f"{VENDOR}/uPlot.min.css": "uplot/dist/uPlot.min.css",
     "workers/proof/fonts/DejaVuSans.ttf": "dejavu-fonts-ttf/ttf/DejaVuSans.ttf",
     "workers/proof/fonts/DejaVuSans-Bold.ttf": "dejavu-fonts-ttf/ttf/DejaVuSans-Bold.ttf",
-    "tests/acceptance/axe.min.js": "axe-core/axe.min.js",
+    "tests/acceptance/console/axe.min.js": "axe-core/axe.min.js",
 }
 
 

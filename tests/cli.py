@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,3 +91,15 @@ def running(
 def command(*arguments: str) -> tuple[str, ...]:
     """The argv of a real `relais` process."""
     return (sys.executable, "-m", "workers.cli", *arguments)
+
+
+def asked(url: str, auth: str | None = None, data: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, data=data, headers=headers)
+    if auth is not None:
+        request.add_header("Authorization", "Basic " + base64.b64encode(auth.encode()).decode())
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()

@@ -13,6 +13,7 @@ import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from config.embedded.postgres import Postgres
 from config.embedded.valkey import Valkey
 from config.settings import Settings
 from orders.schema.migrate import migrate
+from tests.bench import OnBench, with_bench
+from tests.journal import Journal
 
 TEMPLATE = "relais_template"
 SMALL = {"shared_buffers": "32MB", "max_wal_size": "256MB", "max_connections": "200"}
@@ -126,6 +129,18 @@ def settings(database_url: str, redis_url: str, data_dir: Path, monkeypatch: pyt
     for name in [name for name in os.environ if name.startswith("RELAIS_")]:
         monkeypatch.delenv(name)
     return Settings(database_url=database_url, redis_url=redis_url, data_dir=data_dir, _env_file=None)
+
+
+@pytest.fixture
+def on_bench(settings: Settings) -> OnBench:
+    """Run work at a bench on the test's journal."""
+    return partial(with_bench, settings)
+
+
+@pytest.fixture
+def journal(database_url: str) -> Journal:
+    """The test's journal, from outside of any event loop."""
+    return Journal(database_url)
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import case, func, text, update
+from sqlalchemy import case, func, literal, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.schema.tables.core import backends
+from orders.sentences import Code, Sentence
 from orders.states import LIVE, REPLAYED
 
 FIRST_WINDOW: Final = 50  # orders
@@ -65,7 +66,7 @@ async def limit_rate(connection: AsyncConnection, backend: str, rate: float | No
 
 
 async def set_paused(
-    connection: AsyncConnection, backend: str, *, paused: bool, why: str | None, first: bool = False
+    connection: AsyncConnection, backend: str, *, paused: bool, why: Sentence | None, first: bool = False
 ) -> bool:
     """Pause or resume, saying why unless a quarantine does; False for no such backend, or where it has to be the
     `first` to do so and is not.
@@ -73,11 +74,11 @@ async def set_paused(
     change = update(backends).where(backends.c.name == backend)
     if first:
         change = change.where(backends.c.paused != paused)
-    kept = case((backends.c.quarantined, backends.c.held_why), else_=why)
+    kept = case((backends.c.quarantined, backends.c.held_why), else_=literal(why, backends.c.held_why.type))
     return (await connection.execute(change.values(paused=paused, held_why=kept))).rowcount > 0
 
 
-async def quarantine(connection: AsyncConnection, backend: str, by: str, why: str) -> None:
+async def quarantine(connection: AsyncConnection, backend: str, by: str, why: Sentence | None) -> None:
     """Latch it: nothing but `release` undoes this."""
     latch = {"quarantined": True, "quarantined_at": func.clock_timestamp(), "quarantined_by": by, "held_why": why}
     await _change(connection, backend, **latch)
@@ -88,7 +89,7 @@ async def release(connection: AsyncConnection, backend: str) -> None:
     trusted = {"quarantined": False, "quarantined_at": None, "quarantined_by": None, "held_why": None}
     now = func.clock_timestamp()
     gently = {"circuit": "open", "window": 1, "failures": 0, "trips": 0, "changed_at": now, "probe_at": now}
-    await _change(connection, backend, **trusted, **gently, why="released from quarantine")
+    await _change(connection, backend, **trusted, **gently, why=Sentence(Code.RELEASED))
 
 
 async def _change(connection: AsyncConnection, backend: str, **columns: Any) -> None:

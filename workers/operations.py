@@ -25,6 +25,7 @@ from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.schema.tables.core import backends, operations
+from orders.sentences import Sentence, sentence_of
 from workers.backend_transitions import register, set_paused
 
 LAST = text("""
@@ -65,7 +66,8 @@ def noting() -> Iterator[list[int]]:
 
 
 async def record(connection: AsyncConnection, act: str, reason: str | None, detail: dict[str, Any]) -> None:
-    """Write down an act; to be called inside the transaction that does it."""
+    """Write down an act; to be called inside the transaction that does it. A sentence is kept as code."""
+    detail = {name: value.stored() if isinstance(value, Sentence) else value for name, value in detail.items()}
     if (number := ACT.get()) is not None:
         detail = {**detail, "act": number}
     plain = json.loads(json.dumps(detail, default=str))
@@ -96,7 +98,7 @@ async def _set_paused(
     async with transactional(engine).begin() as connection:
         if backend in load_backends(settings):
             await register(connection, backend)
-        why = reason if paused else None
+        why = sentence_of(reason) if paused else None
         if not await set_paused(connection, backend, paused=paused, why=why, first=first):
             await _tell_who(connection, backend, paused)
         await record(connection, "pause" if paused else "resume", reason, {"backend": backend})

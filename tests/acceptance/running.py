@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -264,3 +265,27 @@ def left_running(data_dir: Path) -> list[str]:
         if str(data_dir) in line and process.pid != os.getpid():
             found.append(line)
     return found
+
+
+def sql(relais: Relais, statement: str) -> list[Any]:
+    async def work(engine: AsyncEngine) -> list[Any]:
+        async with engine.connect() as connection:
+            done = await connection.execute(text(statement))
+            return list(done.all()) if done.returns_rows else []
+
+    return relais.journal(work)
+
+
+@contextmanager
+def load(relais: Relais, count: int, patience: float = 60) -> Iterator[list[UUID]]:
+    """Hand over orders in the background while the body does harm; on leaving, all have been answered."""
+    accepted: list[UUID] = []
+
+    def run() -> None:
+        accepted.extend(asyncio.run(relais.hand_over(relais.orders(count), patience)))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield accepted
+    thread.join(patience + 60)
+    assert len(accepted) == count

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from config.settings import Settings
+from orders.sentences import Code, Sentence
 from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.window import grown, shrunk
 
@@ -25,13 +26,14 @@ def advance(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime)
     if was.circuit == "open" or tally.claimed_at < was.changed_at:
         return was
     if tally.suspicious:
-        return _opened(was, f"suspicious: {tally.suspicious}", settings, now)
+        return _opened(was, Sentence(Code.SUSPICIOUS, detail=tally.suspicious), settings, now)
     if tally.answered:
         return shrunk(_flowing(was, tally, settings, now), tally, now)
     if tally.failed:
         failures = was.failures + tally.failed
         if was.circuit == "half_open" or failures >= settings.trip_after:
-            return _opened(was, tally.error or "failures in a row", settings, now)
+            why = Sentence(Code.MET, detail=tally.error) if tally.error else Sentence(Code.FAILURES)
+            return _opened(was, why, settings, now)
         was = replace(was, failures=failures)
     return shrunk(was, tally, now)
 
@@ -41,7 +43,7 @@ def pause(trips: int, settings: Settings) -> float:
     return min(settings.probe_max, settings.probe_after * 2.0 ** min(trips - 1, 20))
 
 
-def _opened(was: Circuit, why: str, settings: Settings, now: datetime) -> Circuit:
+def _opened(was: Circuit, why: Sentence, settings: Settings, now: datetime) -> Circuit:
     trips = was.trips + 1
     wait = pause(trips, settings) * random.uniform(0.9, 1.1)
     return replace(
@@ -53,7 +55,7 @@ def _opened(was: Circuit, why: str, settings: Settings, now: datetime) -> Circui
         trips=trips,
         changed_at=now,
         probe_at=now + timedelta(seconds=wait),
-        why=why[:200],
+        why=why,
     )
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from orders.journal import transactional
 from orders.schema.tables.core import backends
+from orders.sentences import Code, Sentence
 from workers import backend_transitions
 from workers.delivery import evidence
 from workers.delivery.backend_state import BatchCounts, Circuit
@@ -71,7 +72,7 @@ async def _settle_halted(engine: AsyncEngine, result: Result, settings: Settings
         await _advance(connection, result.lease, judged.met, now, settings)
         if judged.proof is not None:
             order_id, outcome = judged.proof
-            why = f"{outcome.evidence}, order {order_id}: {outcome.detail}"[:300]
+            why = Sentence(Code.PROVED, evidence=str(outcome.evidence), order=str(order_id), detail=outcome.detail)
             log.critical(
                 "quarantined", extra={"backend": settings.backend, "kind": outcome.evidence, "order": order_id}
             )

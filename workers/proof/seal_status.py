@@ -11,18 +11,19 @@ from orders.journal import Source, reading_from
 from orders.schema.tables.proof import SEALED, anchors
 from workers.proof.seal import LAST
 
-MOST: Final = 100_000  # rows of a table that are counted
+MOST_ROWS: Final = 100_000  # rows of a table that are counted
 
 UNSEALED: Final = text(
     "SELECT "
     + " + ".join(
-        f"(SELECT count(*) FROM (SELECT FROM {table.name} WHERE tx >= :sealed LIMIT {MOST}) AS t)" for table in SEALED
+        f"(SELECT count(*) FROM (SELECT FROM {table.name} WHERE tx >= :sealed LIMIT {MOST_ROWS}) AS t)"
+        for table in SEALED
     )
 )
 
 
 async def sealing(source: Source, settings: Settings) -> dict[str, Any]:
-    """The last block and when it was sealed, the rows since (counted up to MOST of each table), every anchor.
+    """The last block and when it was sealed, the rows since (counted up to MOST_ROWS of each table), every anchor.
 
     `key` says whether there is one here: whether this process could seal. Without a seal, `unsealed` is None.
     """

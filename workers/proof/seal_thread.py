@@ -23,8 +23,8 @@ from workers.proof.seal_block import CannotSeal, seal_now
 
 log = logging.getLogger("relais.seal")
 
-LOOK: Final = 1.0  # seconds between two looks
-STATEMENT: Final = 600.0  # seconds; a first block may hold a whole journal
+LOOK_EVERY: Final = 1.0  # seconds between two looks
+STATEMENT_TIMEOUT: Final = 600.0  # seconds; a first block may hold a whole journal
 
 # Rows inserted, by PostgreSQL's own statistics (a hint that costs nothing), and seconds since the last seal.
 STANDING: Final = text(f"""
@@ -56,7 +56,7 @@ class Sealer(Background):
         super().start()
 
     async def _run(self) -> None:
-        engine = connect(self._settings.need("database_url"), pool=2, timeout=STATEMENT)
+        engine = connect(self._settings.need("database_url"), pool=2, timeout=STATEMENT_TIMEOUT)
         while not self._stopping.is_set():
             try:
                 await self._look(engine)
@@ -68,7 +68,7 @@ class Sealer(Background):
                     log.info("the journal is out of reach, sealing later", extra=extra)
                 else:
                     log.exception("sealing failed")
-            await self._pause(min(LOOK, self._settings.seal_every / 2))
+            await self._pause(min(LOOK_EVERY, self._settings.seal_every / 2))
         await engine.dispose()
 
     async def _look(self, engine: AsyncEngine) -> None:

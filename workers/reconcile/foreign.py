@@ -30,9 +30,9 @@ WITH told AS (
     AS t (id, digest, reference)
 ), judged AS (
   SELECT t.id, CASE WHEN o.id IS NULL OR NOT sent.ever THEN 'foreign' ELSE 'altered' END AS kind,
-    CASE WHEN o.id IS NULL THEN 'the ERP has it as ' || t.reference || ', the journal does not know it'
-      WHEN NOT sent.ever THEN 'the ERP has it as ' || t.reference || ', it was never sent'
-      ELSE 'the ERP lists other bytes under its id' END AS detail
+    CASE WHEN o.id IS NULL THEN jsonb_build_object('code', 'not_known', 'reference', t.reference)
+      WHEN NOT sent.ever THEN jsonb_build_object('code', 'not_sent', 'reference', t.reference)
+      ELSE jsonb_build_object('code', 'other_bytes') END AS detail
   FROM told t LEFT JOIN orders o ON o.id = t.id LEFT JOIN deliveries d ON d.order_id = t.id,
     LATERAL (SELECT coalesce(d.state IN ({listed(AT_ERP)}) OR d.unsure OR d.attempts > 0, false)
       OR EXISTS (SELECT FROM attempts a WHERE a.order_id = t.id) AS ever) sent

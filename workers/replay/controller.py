@@ -13,10 +13,12 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from orders.schema.sentence_column import SentenceColumn
+from orders.sentences import Code, Sentence
 from orders.states import OUT, PARTS_OF_REPLAY, UNFIT, State, listed
 from workers.backend_transitions import narrow
 from workers.erp.outcomes import HAS_FAILED, IS_ANSWERED, IS_DELIVERED, LEASE_EXPIRED
@@ -31,7 +33,7 @@ TAIL = 60  # pages of `attempts`, some 3,000 rows: it is append-only, so the new
 ANY_LEFT = " OR ".join(
     f"EXISTS (SELECT FROM deliveries WHERE backend = :backend AND {part})" for part in PARTS_OF_REPLAY
 )
-LOOK = text(f"""
+STANDS = text(f"""
 SELECT b.rate, b."window", b.latency, b.refusing, b.quarantined, r.id, r.state, r.stage, r.hold,
   r.id IS NOT NULL AND ({ANY_LEFT}) AS any_left
 FROM backends b LEFT JOIN replays r ON r.backend = b.name AND r.ended_at IS NULL WHERE b.name = :backend
@@ -60,7 +62,7 @@ UPDATE replays SET staged = ARRAY(
 WHERE id = :id AND state = 'running' AND stage = :stage
 """)
 
-STAGED = text(f"""
+STAGE_FIGURES = text(f"""
 WITH mine AS (
   SELECT d.order_id, d.state, r.stage_since AS since
   FROM replays r, unnest(r.staged) AS s (id) JOIN deliveries d ON d.order_id = s.id WHERE r.id = :id
@@ -73,7 +75,7 @@ SELECT *, (SELECT count(*) FROM mine WHERE NOT {OUT} AND (
 FROM ({FIGURES}) f
 """)
 
-RECENT = text(f"""
+RAMP_FIGURES = text(f"""
 WITH tried AS (
   SELECT a.*, (row_number() OVER (ORDER BY a.ended_at DESC) - 1) / CAST(:part AS bigint) AS part
   FROM attempts a JOIN deliveries d ON d.order_id = a.order_id
@@ -94,9 +96,9 @@ UPDATE replays SET state = :becomes, stage = :next, passed = :passed, why = :why
   stage_since = CASE WHEN :becomes = 'running' THEN clock_timestamp() ELSE stage_since END,
   ended_at = CASE WHEN :becomes = 'done' THEN clock_timestamp() END,
   history = history || jsonb_build_object('stage', CAST(:stage AS integer), 'at', clock_timestamp(),
-    'found', CAST(:found AS jsonb), 'failed', CAST(:failed AS text))
+    'found', CAST(:found AS jsonb), 'failed', CAST(:failed AS jsonb))
 WHERE id = :id AND state = 'running' AND stage = :stage RETURNING id
-""")
+""").bindparams(bindparam("why", type_=SentenceColumn()), bindparam("failed", type_=SentenceColumn()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class PaceLimits:
 
 async def steer(connection: AsyncConnection, settings: Settings) -> PaceLimits:
     """Take a running replay of the backend a stage on, or hold it, or end it. Raises what the journal raises."""
-    row = (await connection.execute(LOOK, {"backend": settings.backend})).one_or_none()
+    row = (await connection.execute(STANDS, {"backend": settings.backend})).one_or_none()
     if row is None:
         return PaceLimits()
     if row.state == "running":
@@ -124,7 +126,8 @@ async def steer(connection: AsyncConnection, settings: Settings) -> PaceLimits:
 async def _judge(connection: AsyncConnection, settings: Settings, row: Row[Any]) -> None:
     found = await _figures(connection, settings, row)
     gates = Gates.of(settings, row.latency, row.refusing)
-    why = f"{settings.backend} is in quarantine" if row.quarantined else failing(row.stage, found, gates)
+    latched = Sentence(Code.QUARANTINED, backend=settings.backend) if row.quarantined else None
+    why = latched or failing(row.stage, found, gates)
     if why is not None:
         await _hold(connection, settings, row, found, why)
     elif not row.any_left:
@@ -137,21 +140,23 @@ async def _figures(connection: AsyncConnection, settings: Settings, row: Row[Any
     if row.stage == RAMP:
         values: dict[str, Any] = {"id": row.id, "backend": settings.backend, "errors": settings.replay_errors}
         values["part"] = min(max(row.window, PART[0]), PART[1])
-        return AttemptCounts(**(await connection.execute(RECENT, values)).mappings().one())
+        return AttemptCounts(**(await connection.execute(RAMP_FIGURES, values)).mappings().one())
     await connection.execute(FREE, {"id": row.id, "stage": row.stage})
-    return AttemptCounts(**(await connection.execute(STAGED, {"id": row.id})).mappings().one())
+    return AttemptCounts(**(await connection.execute(STAGE_FIGURES, {"id": row.id})).mappings().one())
 
 
 async def _pass(connection: AsyncConnection, row: Row[Any], found: AttemptCounts) -> None:
     """On to the next stage, or wait for a word before it."""
     if row.hold:
-        why = f"{named(row.stage)} is passed: {found.in_words()}; it waits for a word"
+        why = Sentence(Code.STAGE_PASSED, stage=named(row.stage), found=found.told())
         await _change(connection, row, "holding", row.stage, row.stage, why, found)
         return
     await _change(connection, row, "running", after(row.stage), row.stage, None, found)
 
 
-async def _hold(connection: AsyncConnection, settings: Settings, row: Row[Any], found: AttemptCounts, why: str) -> None:
+async def _hold(
+    connection: AsyncConnection, settings: Settings, row: Row[Any], found: AttemptCounts, why: Sentence
+) -> None:
     """Back to the last stage that was passed before this one, and wait for an operator."""
     proved = before(row.stage)
     if await _change(connection, row, "holding", row.stage, proved, why, found, failed=why):
@@ -173,9 +178,9 @@ async def _change(
     becomes: str,
     stage: int,
     proved: int | None,
-    why: str | None,
+    why: Sentence | None,
     found: AttemptCounts,
-    failed: str | None = None,
+    failed: Sentence | None = None,
 ) -> bool:
     """False when the replay is not as it was judged any more."""
     changed = await connection.execute(
@@ -195,5 +200,5 @@ async def _change(
         return False
     if becomes != "holding":
         goes = {"stage": named(row.stage), "becomes": named(stage) if becomes == "running" else becomes}
-        log.info("the replay goes on", extra={**goes, "found": found.in_words()})
+        log.info("the replay goes on", extra={**goes, "found": found.told()})
     return True

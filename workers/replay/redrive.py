@@ -19,12 +19,9 @@ from orders.journal.connection import WAKE
 from orders.states import BACKLOG, Reason, State
 from workers.backend_transitions import probe_now
 from workers.operations import record
-from workers.replay.choice import CHOSEN, Choice, narrowed
+from workers.replay.choice import CHOSEN, FIGURES, Choice, narrowed
 
-PREVIEW = text(f"""
-SELECT count(*) AS orders, count(DISTINCT o.pharmacy) AS pharmacies, min(d.accepted_at) AS oldest,
-  max(d.accepted_at) AS youngest, count(*) FILTER (WHERE d.priority = 0) AS urgent {CHOSEN}
-""")
+PREVIEW = text(f"SELECT {FIGURES} {CHOSEN}")
 
 ALL: Final = "FOR UPDATE OF d"
 # Those that another act has in hand are left to it.

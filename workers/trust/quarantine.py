@@ -21,6 +21,7 @@ from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.schema.tables.core import backends
+from orders.sentences import sentence_of
 from orders.states import BACKLOG, listed
 from workers import backend_transitions
 from workers.operations import last, operator, record, told
@@ -58,7 +59,7 @@ async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reas
         row = await _row(connection, backend)
         if row["quarantined"]:
             raise NotSo(f"{backend} is in quarantine already, by {row['quarantined_by']}: {row['held_why']}")
-        await backend_transitions.quarantine(connection, backend, operator(), reason)
+        await backend_transitions.quarantine(connection, backend, operator(), sentence_of(reason))
         await record(connection, "quarantine", reason, {"backend": backend})
 
 

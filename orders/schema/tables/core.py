@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from orders.schema.sentence_column import SentenceColumn
 from orders.states import LIVE, OUT, POLLED, REPLAYED, State, listed
 
 metadata = MetaData(
@@ -194,8 +195,8 @@ backends = Table(
     Column("succeeded_at", Instant, comment="last order that the ERP answered for"),
     Column("paused", Boolean, nullable=False, server_default="false"),
     Column("quarantined", Boolean, nullable=False, server_default="false"),
-    Column("why", Text, comment="of an open circuit"),
-    Column("held_why", Text, comment="of pause or quarantine, in an operator's words"),
+    Column("why", SentenceColumn, comment="of an open circuit"),
+    Column("held_why", SentenceColumn, comment="of pause or quarantine"),
     Column("quarantined_at", Instant),
     Column("quarantined_by", Text, comment="an operator, or relais itself on evidence"),
     Column("rate", Float, comment="orders a second at most, across all workers; null without a cap"),

@@ -21,7 +21,7 @@ from workers.console.access.people import subject_of
 
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA", "Ed25519")
 LEEWAY: Final = 60  # seconds that clocks may differ
-PATIENCE: Final = 5.0  # seconds for one call to the provider
+CALL_TIMEOUT: Final = 5.0  # seconds for one call to the provider
 DISCOVERY: Final = 3600.0  # seconds that its addresses are taken for what they were
 BACK: Final = "/login/oidc/callback"
 LARGEST: Final = 256 * 1024  # bytes of an answer
@@ -194,7 +194,7 @@ class Provider:
         from httpx import AsyncClient, HTTPError
 
         try:
-            async with AsyncClient(timeout=PATIENCE) as client:
+            async with AsyncClient(timeout=CALL_TIMEOUT) as client:
                 answer = (await client.get(url)).raise_for_status()
             said = json.loads(answer.content)
         except (HTTPError, ValueError) as error:
@@ -214,5 +214,5 @@ class Provider:
             redirect_uri=self._back,
             token_endpoint_auth_method=way if self._secret else "none",
             code_challenge_method="S256",
-            timeout=PATIENCE,
+            timeout=CALL_TIMEOUT,
         )

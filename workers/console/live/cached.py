@@ -1,7 +1,7 @@
 """What is known of a store: what it said last, when that was, and since when it is out.
 
-A store that hangs is as good as out: nobody waits for it longer than PATIENCE, and it is not asked again while it has
-not yet answered.
+A store that hangs is as good as out: nobody waits for it longer than LOOK_TIMEOUT, and it is not asked again
+while it has not yet answered.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from orders.journal import unreachable
 
 log = logging.getLogger("relais.console")
 
-PATIENCE: Final = 2.0  # seconds
-BRIEF: Final = 0.2  # seconds, for one that is out: it holds up no beat, and is asked all the same
+LOOK_TIMEOUT: Final = 2.0  # seconds
+OUT_TIMEOUT: Final = 0.2  # seconds, for one that is out: it holds up no beat, and is asked all the same
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Known(Generic[T]):
 class Watched(Generic[T]):
     """A store that is looked at again and again. Belongs to one event loop."""
 
-    def __init__(self, name: str, look: Callable[[], Awaitable[T]], patience: float = PATIENCE) -> None:
+    def __init__(self, name: str, look: Callable[[], Awaitable[T]], patience: float = LOOK_TIMEOUT) -> None:
         """Nothing is known yet."""
         self.known: Known[T] = Known()
         self.took = 0.0  # seconds of the last look, 0 for one that got no answer
@@ -50,7 +50,7 @@ class Watched(Generic[T]):
         began = datetime.now(UTC)
         if self._looking is None:
             self._asked, self._looking = time.monotonic(), asyncio.ensure_future(self._bounded())
-        patience = self._patience if self.known.out is None else min(BRIEF, self._patience)
+        patience = self._patience if self.known.out is None else min(OUT_TIMEOUT, self._patience)
         done, _ = await asyncio.wait([self._looking], timeout=patience)
         self.took = 0.0
         if not done:

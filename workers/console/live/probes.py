@@ -1,4 +1,4 @@
-"""One look at each store, for the pulse: cheap however large the journal is and however many letters are dead.
+"""One look at each store, for the poller: cheap however large the journal is and however many letters are dead.
 
 The glance is taken every other second: totals by the tallies, the few rows of backends, replays and workers. What has
 to be counted along the backlog, and the forecast, is the survey's, which is taken more seldom.
@@ -20,6 +20,7 @@ from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.queries.samples import stands
 from orders.states import State
+from workers.console.live.cached import Known
 from workers.console.live.series import Point, latest
 from workers.dispatch.leadership import leader
 from workers.forecast import queries
@@ -97,6 +98,18 @@ class Survey:
     def waiting(self, backend: str) -> int:
         """Orders of a backend that are not final."""
         return sum(row["orders"] for row in self.backlog if row["backend"] == backend)
+
+
+@dataclass(frozen=True, slots=True)
+class PollerSnapshot:
+    """What is known as of a beat; `beat` counts them, 0 is before the first."""
+
+    beat: int
+    at: datetime
+    journal: Known[Glance]
+    survey: Known[Survey]
+    queue: Known[status.Queue]
+    intake: Known[str]
 
 
 async def glance(engine: AsyncEngine) -> Glance:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.journal import transactional
+from orders.schema.sentence_column import SentenceColumn
 from orders.states import FINAL, State, listed
 from workers.erp.outcomes import HAS_FAILED
 
@@ -66,7 +67,7 @@ SELECT started_at AS at, started_by AS operator, backend, since, until, state, p
 BACKENDS: Final = text("""
 SELECT name, circuit, changed_at, paused, quarantined, quarantined_at, quarantined_by, held_why
 FROM backends ORDER BY name
-""")
+""").columns(held_why=SentenceColumn())
 
 Rows = list[dict[str, Any]]
 

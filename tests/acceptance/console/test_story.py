@@ -1,0 +1,229 @@
+"""An outage from its first minute to its report, through the pages alone: one operator, an approver beside, real
+browsers, a real stack. What they do is what the journal says was done.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Locator
+
+from config.embedded.leash import Leash
+from tests.acceptance.console.browsing import Browsers, Look, Visitor, chromium, needs_chromium, outside
+from tests.acceptance.running import Relais, sql, up
+from tests.waiting import until
+from workers.console.access.people import Role
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(600), needs_chromium]
+
+WHY = "Les commandes partent chiffrées <script>alert(1)</script>"
+SEND = "main form[method=post] button[type=submit]"
+PAIRS = {  # how the operator looks at it, and the approver
+    "fr": (Look("fr", "dark", "desktop"), Look("en", "light", "phone")),
+    "en": (Look("en", "light", "desktop"), Look("fr", "dark", "phone")),
+}
+
+
+@pytest.fixture
+def relais(leash: Leash) -> Iterator[Relais]:
+    with up(leash, RELAIS_FOUR_EYES="true") as relais:
+        yield relais
+
+
+@pytest.fixture
+def browsers(relais: Relais) -> Iterator[Browsers]:
+    with chromium() as found:
+        yield Browsers(found, relais.endpoints["console_url"], relais.endpoints["database_url"])
+
+
+def confirmed(visitor: Visitor, reason: str, *, name: str = "", clicks: int = 1) -> None:
+    """On the page of an act: see what it touches, give a reason, do it, and wait until it is done."""
+    page = visitor.page
+    page.locator("#because").fill(reason)
+    if page.locator("#confirm").count():
+        said = re.search(r"(\S+)\s+(pour confirmer|to confirm)", page.locator("label[for=confirm]").inner_text())
+        assert said is not None
+        page.locator("#confirm").fill(said[1])
+    if name:
+        visitor.sound(f"{name}-asked")
+    page.locator(SEND).click(click_count=clicks)
+    page.wait_for_url("**/act/*")
+    page.locator("#progress .pill.good").wait_for()
+    if name:
+        visitor.sound(f"{name}-done")
+
+
+def leading(visitor: Visitor, kind: str) -> Locator:
+    """What leads from this page to an act: a link, or the button of a form that only asks."""
+    found = visitor.page.locator(f"main a[href^='/acts/{kind}?'], main form[action='/acts/{kind}'] button")
+    return found.first
+
+
+@pytest.mark.parametrize("tongue", PAIRS)
+def test_an_outage_is_seen_held_released_and_replayed_by_two(relais: Relais, browsers: Browsers, tongue: str) -> None:
+    relais.dial(refuse_rate=0.1)
+    outside(lambda: relais.submit(120))
+    outside(lambda: until(lambda: final(relais) == 120, 60, 0.2, "orders are delivered or refused"))
+    hers, his = PAIRS[tongue]
+    with (
+        browsers.someone("jeanne", Role.OPERATOR, hers) as jeanne,
+        browsers.someone("karim", Role.APPROVER, his) as karim,
+    ):
+        it_is_seen(relais, jeanne)
+        it_is_held(relais, jeanne)
+        a_replay_is_prepared(relais, jeanne)
+        two_release_it(relais, jeanne, karim)
+        the_replay_passes_its_gates(relais, jeanne)
+        a_group_of_dead_letters_is_replayed(relais, jeanne)
+        it_is_reported(relais, jeanne)
+    assert operations(relais) == {
+        "quarantine": 1,
+        "replay": 2,
+        "replay hold": 1,
+        "release proposed": 1,
+        "release": 1,
+        "replay next": 3,
+        "replay resume": 1,
+        "audit": 1,
+        "report": 1,
+    }
+
+
+def it_is_seen(relais: Relais, jeanne: Visitor) -> None:
+    """The circuit opens before the eyes of who looks, without a reload."""
+    jeanne.go("/")
+    jeanne.page.evaluate("window.unbroken = true")
+    relais.dial(down=True)
+    outside(lambda: relais.submit(150))
+    jeanne.says("circuit ouvert|circuit open", "main")
+    assert jeanne.page.evaluate("window.unbroken"), "it was not loaded again"
+    jeanne.sound("story-1-open")
+
+
+def it_is_held(relais: Relais, jeanne: Visitor) -> None:
+    """Quarantine, by a double click: one operation, whose reason is shown as text."""
+    leading(jeanne, "quarantine").click()
+    confirmed(jeanne, WHY, name="story-2-quarantine", clicks=2)
+    jeanne.page.reload()
+    assert WHY in jeanne.page.locator("main").inner_text()
+    assert operations(relais)["quarantine"] == 1
+
+
+def a_replay_is_prepared(relais: Relais, jeanne: Visitor) -> None:
+    """The ERP is back, but nothing is sent to it: a replay waits, and is to wait after each stage too."""
+    before = sum(relais.effects().values())
+    relais.dial()
+    jeanne.go("/recovery/replay?backend=erp").locator("main form button").first.click()
+    confirmed(jeanne, "Reprise par paliers", name="story-3-replay")
+    jeanne.go("/recovery").locator("[id^=hold-]").click()
+    confirmed(jeanne, "Un palier après l'autre")
+    assert sum(relais.effects().values()) == before
+
+
+def two_release_it(relais: Relais, jeanne: Visitor, karim: Visitor) -> None:
+    """One proposes; the other sees the very snapshot, which the first cannot approve, and approves."""
+    before = sum(relais.effects().values())
+    jeanne.go("/").locator("main a[href='/backend/erp']").first.click()
+    leading(jeanne, "release-propose").click()
+    confirmed(jeanne, "Sauvegarde restaurée, vue avec la DSI", name="story-4-propose")
+    jeanne.go("/backend/erp")
+    assert leading(jeanne, "release-approve").count() == 0
+    karim.go("/").locator("main a[href='/backend/erp']").first.click()
+    karim.sound("story-5-proposal")
+    leading(karim, "release-approve").click()
+    assert "Sauvegarde restaurée" in karim.page.locator("main").inner_text()
+    assert sum(relais.effects().values()) == before
+    confirmed(karim, "Seen with the ERP's people", name="story-6-approve")
+
+
+def the_replay_passes_its_gates(relais: Relais, jeanne: Visitor) -> None:
+    """One order, ten, a hundred, the rest: each stage is let begin by a person who watches it without a reload.
+
+    It held, for the backend was in quarantine, and goes on once somebody says so.
+    """
+    jeanne.go("/recovery").locator("[id^=resume-]").click()
+    confirmed(jeanne, "Quarantaine levée", name="story-7-resume")
+    for stage in ("1", "10", "100"):
+        jeanne.go("/recovery").locator("[id^=next-]").wait_for(timeout=60_000)
+        jeanne.sound(f"story-7-after-{stage}")
+        jeanne.page.locator("[id^=next-]").click()
+        confirmed(jeanne, f"Les {stage} sont arrivées")
+    jeanne.go("/recovery")
+    jeanne.page.locator("[id^=progress-]").wait_for(state="detached", timeout=60_000)
+    jeanne.sound("story-7-through")
+    jeanne.page.locator("main a[href^='/recovery/replays/']").first.click()
+    jeanne.sound("story-7-replay")
+    assert outside(lambda: sql(relais, "SELECT state FROM replays")) == [("done",)]
+    assert outside(lambda: final(relais)) == 270
+
+
+def a_group_of_dead_letters_is_replayed(relais: Relais, jeanne: Visitor) -> None:
+    """And the life of one of them is read."""
+    jeanne.go("/dead").locator("main th a[href^='/dead/']").first.click()
+    jeanne.sound("story-8-group")
+    order = jeanne.page.locator("main td a[href^='/order/']").first.get_attribute("href")
+    leading(jeanne, "dead-replay").click()
+    confirmed(jeanne, "Comptes rouverts par l'ERP", name="story-8-replay")
+    outside(lambda: until(lambda: relais.states()["dead"] == 0, 60, 0.3, "the dead letters went through"))
+    jeanne.go(order or "")
+    told = jeanne.page.locator("#life").inner_text()
+    assert "jeanne" in told and "Comptes rouverts" in told, told
+    assert jeanne.page.locator("svg.life rect").count() >= 4
+    jeanne.sound("story-9-life")
+
+
+def it_is_reported(relais: Relais, jeanne: Visitor) -> None:
+    """Both files of the report, and the record of it all."""
+    jeanne.go("/report").locator("main form[action='/acts/report'] button").click()
+    confirmed(jeanne, "Pour la direction", name="story-10-report")
+    jeanne.page.locator("main a[href^='/report/']").first.click()
+    jeanne.sound("story-10-made")
+    for ending, begins in ((".html", b"<!doctype html>"), (".pdf", b"%PDF-1.")):
+        with jeanne.page.expect_download() as waiting:
+            jeanne.page.locator(f"main a[download][href$='{ending}']").click()
+        found = waiting.value.path().read_bytes()
+        assert found[:15].lower().startswith(begins.lower()) and len(found) > 5_000
+    jeanne.go("/operations")
+    jeanne.sound("story-11-operations")
+
+
+def test_of_two_who_do_the_same_at_once_one_is_told(relais: Relais, browsers: Browsers) -> None:
+    with browsers.someone("jeanne", Role.OPERATOR) as jeanne, browsers.someone("karim", Role.APPROVER) as karim:
+        for visitor in (jeanne, karim):
+            visitor.expected = (409,)
+            visitor.go("/acts/pause?backend=erp").locator("#because").fill(f"by {visitor.page.url[:4]}")
+        jeanne.page.locator(SEND).click()
+        jeanne.page.wait_for_url("**/act/*")
+        karim.page.locator(SEND).click()
+        karim.says("jeanne", "main")
+        karim.sound("story-two-told")
+        assert operations(relais) == {"pause": 1}
+
+
+def test_without_scripts_one_can_look_and_act(relais: Relais, browsers: Browsers) -> None:
+    with browsers.someone("jeanne", Role.OPERATOR, java_script_enabled=False) as jeanne:
+        for path in ("/", "/dead", "/search", "/recovery", "/operations"):
+            jeanne.go(path)
+            assert jeanne.page.locator("h1").count() == 1
+        jeanne.go("/acts/pause?backend=erp")
+        jeanne.page.locator("#because").fill("Sans script")
+        jeanne.page.locator(SEND).click()
+        assert "/act/" in jeanne.page.url
+        assert operations(relais) == {"pause": 1}
+    with browsers.stranger(java_script_enabled=False) as stranger:
+        stranger.go("/")
+        assert "/login" in stranger.page.url
+        assert stranger.page.locator("#password").count() == 1
+
+
+def operations(relais: Relais) -> Counter[str]:
+    """How many operations of each kind the journal holds."""
+    rows = outside(lambda: sql(relais, "SELECT act FROM operations"))
+    return Counter(act for (act,) in rows)
+
+
+def final(relais: Relais) -> int:
+    """How many orders are delivered, or are dead letters."""
+    states = relais.states()
+    return states["delivered"] + states["dead"]

@@ -1,0 +1,182 @@
+"""Every page of the console that a link leads to, walked in both languages, light and dark, at a desk and on a phone,
+with hundreds of orders of many pharmacies in it, some of them hostile: each is sound, each is kept as a screenshot.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from itertools import product
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from config.embedded.leash import Leash
+from tests.acceptance.console.browsing import Browsers, Look, Visitor, chromium, needs_chromium, outside
+from tests.acceptance.running import Relais, up
+from tests.waiting import until
+from workers.console.access.people import Role
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900), needs_chromium]
+
+ORDERS = 240
+HOSTILE = '<script>alert("P")</script><img src=x onerror=alert(1)>'
+NOWHERE = "/no-such-page"
+PAGES = 70  # different ones, at most
+LEADS = """() => { document.querySelectorAll("form[method=get] [name=id][type=checkbox]").forEach((each, at) => {
+  each.checked = at === 0; });
+return [
+  ...[...document.querySelectorAll("a[href^='/']:not([download])")].map(each => each.getAttribute("href")),
+  ...[...document.querySelectorAll("form[method=get]")].filter(each => each.checkValidity()).map(each =>
+    `${each.getAttribute("action")}?${new URLSearchParams([...new FormData(each)])}`),
+]; }"""  # links, and forms that only ask, as they stand
+UUID_OR_NUMBER = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=/)-?\d+")
+FILE = re.compile(r"\.(pdf|html|json|csv)$")
+LOOKS = [Look(*each) for each in product(("fr", "en"), ("light", "dark"), ("desktop", "phone"))]
+
+
+@pytest.fixture(scope="module")
+def relais(leash: Leash) -> Iterator[Relais]:
+    """A stack in the middle of an incident."""
+    with up(leash, RELAIS_CONSOLE_IDLE="36000", RELAIS_FOUR_EYES="true") as relais:
+        incident(relais)
+        yield relais
+
+
+@pytest.fixture(scope="module")
+def browsers(relais: Relais) -> Iterator[Browsers]:
+    with chromium() as found:
+        yield Browsers(found, relais.endpoints["console_url"], relais.endpoints["database_url"])
+
+
+def incident(relais: Relais) -> None:
+    """Orders delivered, refused, short and waiting; an ERP that is down, and in quarantine with a reason."""
+    relais.dial(latency_ms=20, shortage_rate=0.2, refuse_rate=0.06)
+    orders = relais.orders(ORDERS)
+    for number, order in enumerate(orders):
+        order["pharmacy"] = f"P{number % 12:04}"
+        order["note"] = HOSTILE if number % 10 == 0 else "Livrer avant midi, pour Mme Durand"
+    outside(lambda: asyncio.run(relais.hand_over(orders)))
+    until(lambda: relais.states()["delivered"] + relais.states()["dead"] == ORDERS, 60, 0.2, "all are final")
+    relais.dial(down=True)
+    relais.submit(80, note=HOSTILE)
+    until(lambda: relais.circuit() == "open", 30, 0.2, "the circuit is open")
+    relais.tell("quarantine", "erp", "--reason", f"Chiffré ? {HOSTILE}", operator="marc")
+
+
+def walked(visitor: Visitor) -> dict[str, str]:
+    """Every page that links lead to from the overview: one path for each kind of page."""
+    found, waiting = {"/": "/"}, ["/", NOWHERE]
+    while waiting and len(found) < PAGES:
+        path = waiting.pop(0)
+        visitor.go(path)
+        if visitor.status == 422:  # a form that asks for more than it holds at first
+            del found[kind_of(path)]
+            continue
+        for link in visitor.page.evaluate(LEADS):
+            if not FILE.search(urlsplit(link).path) and (kind := kind_of(link)) not in found:
+                found[kind] = link.partition("#")[0]
+                waiting.append(found[kind])
+    return {**found, NOWHERE: NOWHERE}
+
+
+def kind_of(link: str) -> str:
+    """What kind of page it is: whatever names one thing of many is left out."""
+    parts = urlsplit(link)
+    path = UUID_OR_NUMBER.sub("#", re.sub(r"^/pharmacy/[^/]+", "/pharmacy/#", parts.path))
+    return path + "?" * bool(parts.query) + "&".join(sorted({name for name, _ in parse_qsl(parts.query)}))
+
+
+@pytest.fixture(scope="module")
+def paths(browsers: Browsers) -> dict[str, str]:
+    """All pages there are."""
+    with browsers.someone("jeanne", Role.APPROVER) as jeanne:
+        jeanne.expected = (404, 422)
+        return walked(jeanne)
+
+
+def test_the_walk_comes_by_every_room(paths: dict[str, str]) -> None:
+    kinds = set(paths)
+    for room in (
+        "/",
+        "/account",
+        "/acts",
+        "/dead/#",
+        "/order/#",
+        "/pharmacy/#",
+        "/operations/#",
+        "/recovery",
+        "/report",
+        "/search",
+        "/backend/erp",
+        "/acts/pause",
+        "/acts/release-propose",
+        "/acts/replay-start",
+        "/acts/drain",
+        "/acts/dead-replay",
+        "/acts/dead-discard",
+    ):
+        assert any(kind.startswith(room) for kind in kinds), (room, sorted(kinds))
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=str)
+def test_every_page_is_sound(browsers: Browsers, paths: dict[str, str], look: Look) -> None:
+    wrong = []
+    with browsers.someone("jeanne", Role.APPROVER, look) as jeanne:
+        jeanne.expected = (404,)
+        for kind, path in paths.items():
+            jeanne.go(path)
+            wrong += jeanne.unsound(name_of(kind))
+            if (jeanne.status == 404) != (path == NOWHERE) or jeanne.status not in (200, 404):
+                wrong.append(f"{path} was answered {jeanne.status}")
+    with browsers.stranger(look) as stranger:
+        stranger.go("/login")
+        wrong += stranger.unsound("login")
+    assert not wrong, "\n".join(wrong)
+
+
+def name_of(kind: str) -> str:
+    """A page's name in the name of its screenshot."""
+    return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-") or "overview"
+
+
+STOPS = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
+REACHABLE = """stops => { let found = 0;
+  for (const each of document.querySelectorAll(stops)) if (each.checkVisibility()) each.dataset.number = ++found;
+  return found; }"""
+FOCUSED = """() => { const each = document.activeElement;
+  if (each === document.body) return "body";
+  return getComputedStyle(each).outlineStyle === "none" ? "unseen" : each.dataset.number ?? "another"; }"""
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_what_is_live_does_not_move_the_page(relais: Relais, browsers: Browsers, size: str) -> None:
+    with browsers.someone("jeanne", Role.VIEWER, Look("fr", "light", size)) as jeanne:
+        jeanne.go("/")
+        jeanne.page.locator("#chart-flow canvas").wait_for()
+        before = jeanne.page.locator("main").inner_text()
+        outside(lambda: relais.submit(20))
+        moved, what = jeanne.shifts(8_000)
+        assert jeanne.page.locator("main").inner_text() != before, "it is live"
+        assert moved <= 0.02, what
+
+
+def test_the_keyboard_comes_everywhere_and_is_seen(browsers: Browsers, paths: dict[str, str]) -> None:
+    group = next(each for each in paths if each.startswith("/dead/#"))
+    with browsers.someone("jeanne", Role.APPROVER) as jeanne:
+        for live in ("**/live/**", "**/standing"):  # what is updated meanwhile has lost its number
+            jeanne.page.route(live, lambda route: route.abort())
+        for kind in ("/", "/recovery", "/report", "/search", group):
+            jeanne.go(paths[kind])
+            wanted, reached = jeanne.page.evaluate(REACHABLE, STOPS), set()
+            for _ in range(wanted + 20):
+                jeanne.page.keyboard.press("Tab")
+                reached.add(jeanne.page.evaluate(FOCUSED))
+            assert "unseen" not in reached, kind
+            missed = {str(each + 1) for each in range(wanted)} - reached
+            assert not missed, (
+                kind,
+                [jeanne.page.locator(f"[data-number='{each}']").inner_html() for each in missed],
+            )
+        jeanne.go("/").keyboard.press("Tab")
+        jeanne.page.keyboard.press("Enter")
+        assert jeanne.page.evaluate("document.activeElement.id") == "main"

@@ -1,0 +1,124 @@
+"""Either store may go away under load: whatever a client was told is safe is delivered, exactly once."""
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.embedded.leash import Leash
+from tests.acceptance.apart import Apart, FrontEnd, apart, load
+from tests.cli import CommandLine
+from tests.waiting import until
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+
+OUTAGES = [3.0, pytest.param(20.0, marks=pytest.mark.slow)]  # seconds
+NOISE = 0.1  # seconds that this machine may be busy with something else
+
+
+@pytest.fixture
+def parts(data_dir: Path, leash: Leash) -> Iterator[Apart]:
+    with apart(data_dir, leash) as running:
+        yield running
+
+
+def ready(parts: Apart) -> tuple[int, str]:
+    """The status of /readyz, and the mode that it tells."""
+    try:
+        with urllib.request.urlopen(f"{parts.url}/readyz", timeout=10) as answer:
+            return answer.status, json.load(answer)["mode"]
+    except urllib.error.HTTPError as error:
+        assert int(error.headers["Retry-After"]) > 0
+        return error.code, json.load(error)["mode"]
+
+
+def wait(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_postgresql_away_under_load(parts: Apart, capsys: pytest.CaptureFixture[str], outage: float) -> None:
+    relais = CommandLine(capsys, parts.env)
+    assert ready(parts) == (200, "journal")
+    with load(parts) as front:
+        parts.postgres.kill()
+        gone = time.monotonic()
+        until(lambda: front.kept["spill"] > 100, 15, what="orders go to the spill")
+        assert ready(parts) == (200, "spill")
+        found = json.loads(relais("status", "--json").out)
+        assert (found["api"]["mode"], found["queue"]["spilled"] > 0, bool(found["journal"])) == ("spill", True, True)
+        assert "orders go to the spill" in relais("status").out
+        wait(max(0.0, gone + outage - time.monotonic()))
+        parts.postgres.start()
+        until(lambda: ready(parts) == (200, "journal"), 30, what="the journal is used again")
+        before = front.kept["journal"]
+        until(lambda: front.kept["journal"] > before + 50, 30, what="orders go to the journal again")
+    assert front.refused.total() == 0, "the spill took every order"
+    parts.delivered_once(front.told)
+    found = json.loads(relais("status", "--json").out)
+    assert (found["queue"]["spilled"], set(found["asides"]) <= {"repeated"}) == (0, True)
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_redis_away_under_load_is_not_noticed(parts: Apart, outage: float) -> None:
+    with load(parts) as front:
+        assert any(unnoticed(parts, front, outage) for _ in range(3)), "it is noticed"
+    assert (set(front.kept), front.refused.total()) == ({"journal"}, 0)
+    parts.delivered_once(front.told)
+
+
+def unnoticed(parts: Apart, front: FrontEnd, outage: float) -> bool:
+    """Whether the p99 of answers while Redis is away is at most twice that before; a machine may hold its breath."""
+    began = time.monotonic()
+    wait(outage / 2)
+    parts.valkey.kill()
+    gone = time.monotonic()
+    wait(outage)
+    back = time.monotonic()
+    parts.valkey.start()
+    wait(1)
+    return front.p99(gone, back) <= 2 * front.p99(began, gone) + NOISE
+
+
+@pytest.mark.slow
+def test_both_away_in_turn_and_together(parts: Apart) -> None:
+    with load(parts) as front:
+        parts.postgres.kill()
+        until(lambda: front.kept["spill"] > 100, 15, what="orders go to the spill")
+        wait(5)
+        parts.valkey.kill()
+        until(lambda: front.refused[503] > 20, 15, what="orders are refused at once")
+        assert ready(parts) == (503, "refusing")
+        wait(3)
+        parts.valkey.start()
+        spilled = front.kept["spill"]
+        until(lambda: front.kept["spill"] > spilled + 50, 30, what="orders go to the spill again")
+        parts.postgres.start()
+        until(lambda: ready(parts) == (200, "journal"), 30, what="the journal is used again")
+        parts.valkey.kill()
+        kept = front.kept["journal"]
+        until(lambda: front.kept["journal"] > kept + 50, 30, what="orders go to the journal without Redis")
+        parts.valkey.start()
+    parts.delivered_once(front.told)
+
+
+def test_the_intake_killed_in_the_middle_of_requests_while_the_journal_is_away(parts: Apart, leash: Leash) -> None:
+    """What was spilled and not answered is asked again of another intake, which knows nobody: the keys are gone."""
+    with load(parts) as front:
+        parts.postgres.kill()
+        until(lambda: front.kept["spill"] > 50, 15, what="orders go to the spill")
+        parts.kill_api()
+        parts.postgres.start()
+        parts.api()
+        before = front.kept["journal"]
+        until(lambda: front.kept["journal"] > before + 50, 30, what="orders go to the journal")
+        parts.kill_api()
+        parts.api()
+        before = front.kept["journal"]
+        until(lambda: front.kept["journal"] > before + 50, 30, what="orders go to the journal")
+    parts.delivered_once(front.told)

@@ -1,0 +1,206 @@
+"""What brings an installation into the state of each section of the runbook, by its real cause.
+
+A drill is a generator: it produces the state and yields before each block of the section's commands, so that what
+other people do meanwhile (the ERP's, the database's) happens where the runbook says so. After the last block it says
+what must be true.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from tests.acceptance.runbook.losses import (
+    disk_filling,
+    exporter_down,
+    intake_refusing,
+    no_leader,
+    postgresql_failover,
+    redis_lost,
+    redis_memory,
+    worker_stuck,
+)
+from tests.acceptance.runbook.site import Site
+from tests.waiting import until
+from workers.erp.keyfile import generate
+
+Drill = Callable[[Site], Iterator[None]]
+NOT_SOLD = "3400938615470"
+
+
+def erp_down(site: Site) -> Iterator[None]:
+    site.submit(5)
+    site.delivered()
+    site.dial(down=True)
+    site.submit(30)
+    until(lambda: circuit(site) == "open", 30, what="the circuit opened")
+    yield
+    assert site.waiting() == 30
+    site.dial()
+    yield
+    assert site.one("SELECT max(attempts) FROM deliveries") <= 1, "the outage cost no attempt"
+
+
+def erp_compromised(site: Site) -> Iterator[None]:
+    site.submit(5)
+    site.delivered()
+    site.dial(tamper="digest")
+    site.submit(1)
+    until(lambda: site.one("SELECT quarantined FROM backends"), 30, what="the lie is found out")
+    site.submit(20)
+    assert site.waiting() == 21
+    yield
+    yield
+    assert (site.home / "before.html").stat().st_mode & 0o077 == 0
+    kept = json.loads((site.home / "evidence.json").read_text())
+    assert "wrong_digest" in [piece["kind"] for piece in kept]
+    generate(site.data_dir / "erp-2.key")
+    shutil.copy(site.data_dir / "erp-2.key.pub", site.home / "erp-new.pub")
+    site.erp.end()
+    site.sim("erp-2")
+    site.variables |= {"OLD_KEY": "erp-1", "NEW_KEY": "erp-2"}
+    yield
+    yield
+    site.variables["DIGEST"] = site.said[-1].split("--approve ")[1].split()[0]
+    assert site.ask('relais release "$BACKEND" --approve "$DIGEST"').returncode == 1, "not by the same operator"
+    site.parts.env["RELAIS_OPERATOR"] = "bob"
+    yield
+    site.parts.env["RELAIS_OPERATOR"] = "alice"
+    assert site.waiting() == 21, "nothing goes before the replay"
+    yield
+    yield
+    assert site.one("SELECT count(*) FROM receipts WHERE key_id = 'erp-2'") >= 20
+
+
+def keys_rotation(site: Site) -> Iterator[None]:
+    old = site.key
+    site.variables["CLIENT"] = "front"
+    yield
+    assert (site.home / "client-keys.csv").stat().st_mode & 0o077 == 0
+    new = dict(line.split(",") for line in (site.home / "client-keys.csv").read_text().splitlines())
+    assert {*new} >= {"client", "front", "other"}
+    site.submit(1)
+    site.key = new["front"]
+    site.submit(1)
+    yield
+    until(lambda: site.order()[0] == 401, 20, what="the leaked key is out of force")
+    site.key = old
+    assert site.order()[0] == 401
+    site.key = (site.home / "client-key.txt").read_text().strip()
+    site.submit(1)
+
+
+def poison_order(site: Site) -> Iterator[None]:
+    site.dial(refuse_products=[NOT_SOLD])
+    site.variables["ORDER"], site.variables["OTHER"] = site.submit(2, lines=[{"product": NOT_SOLD, "quantity": 1}])
+    good = site.submit(10)
+    until(lambda: site.one("SELECT count(*) FROM deliveries WHERE state = 'dead'") == 2, 30, what="two are dead")
+    site.delivered()
+    yield
+    assert set(good) <= {str(row[0]) for row in site.sql("SELECT order_id FROM deliveries WHERE state = 'delivered'")}
+    site.dial()
+    yield
+    yield
+    assert site.one("SELECT count(*) FROM deliveries WHERE state = 'dead'") == 0
+
+
+def backlog_old(site: Site) -> Iterator[None]:
+    assert site.ask('relais pause "$BACKEND" --reason "the ERP is maintained"').returncode == 0
+    site.submit(20)
+    yield
+    assert site.waiting() == 20
+    yield
+
+
+def cut_off_at_risk(site: Site) -> Iterator[None]:
+    site.submit(30)
+    site.delivered()
+    assert site.ask('relais rate "$BACKEND" 0.1 --reason "month-end closing"').returncode == 0
+    site.submit(40, cut_off=(datetime.now(UTC) + timedelta(seconds=120)).isoformat())
+    late = [each["late_p95"] for each in site.json("relais forecast")["cut_offs"]]
+    assert sum(late) > 0, "some will miss their cut-off"
+    yield
+    yield
+
+
+def replay_holds(site: Site) -> Iterator[None]:
+    assert site.ask('relais pause "$BACKEND" --reason "the ERP restarts"').returncode == 0
+    site.submit(30)
+    site.dial(error_rate=1.0)
+    assert site.ask('relais replay "$BACKEND" --yes --no-wait').returncode == 0
+    assert site.ask('relais resume "$BACKEND"').returncode == 0
+    until(lambda: site.one("SELECT state FROM replays ORDER BY id DESC LIMIT 1") == "holding", 60, what="it holds")
+    yield
+    site.dial()
+    yield
+
+
+def audit_failed(site: Site) -> Iterator[None]:
+    site.submit(3)
+    site.delivered()
+    assert site.ask("relais seal").returncode == 0
+    (victim,) = site.sql("SELECT id, client FROM orders ORDER BY id LIMIT 1")
+    behind_its_back(site, f"UPDATE orders SET client = 'mallory' WHERE id = '{victim[0]}'")
+    yield
+    behind_its_back(site, f"UPDATE orders SET client = '{victim[1]}' WHERE id = '{victim[0]}'")
+    yield
+
+
+def erp_restored(site: Site) -> Iterator[None]:
+    site.submit(40)
+    site.delivered()
+    lost = set(site.forget(0.3))
+    assert lost
+    yield
+    found = site.json("relais reconcile --list")[0]
+    site.variables["NUMBER"] = str(found["id"])
+    assert found["missing"] == len(lost)
+    yield
+
+
+def end_of_incident(site: Site) -> Iterator[None]:
+    site.variables["BEGAN"] = (datetime.now(UTC) - timedelta(minutes=30)).strftime("%Y-%m-%dT%H:%M")
+    site.submit(5)
+    site.variables["ENDED"] = (datetime.now(UTC) + timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M")
+    yield
+    for name in ("incident.html", "incident.json", "evidence.json", "seal-keys.json"):
+        assert (site.home / name).stat().st_mode & 0o077 == 0
+        assert (site.home / name).stat().st_size > 2
+
+
+DRILLS: dict[str, Drill] = {
+    drill.__name__.replace("_", "-"): drill
+    for drill in (
+        erp_down,
+        poison_order,
+        erp_compromised,
+        keys_rotation,
+        redis_lost,
+        postgresql_failover,
+        intake_refusing,
+        redis_memory,
+        worker_stuck,
+        no_leader,
+        backlog_old,
+        cut_off_at_risk,
+        replay_holds,
+        audit_failed,
+        exporter_down,
+        erp_restored,
+        end_of_incident,
+        disk_filling,
+    )
+}
+
+
+def circuit(site: Site) -> str:
+    return str(site.one("SELECT circuit FROM backends"))
+
+
+def behind_its_back(site: Site, statement: str) -> None:
+    """As PostgreSQL's superuser can: with the guards off."""
+    site.sql("ALTER TABLE orders DISABLE TRIGGER ALL")
+    site.sql(statement)
+    site.sql("ALTER TABLE orders ENABLE TRIGGER ALL")

@@ -1,0 +1,145 @@
+"""A journal with orders in it, with the worker and the dispatcher at hand, and an ERP that answers by script."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.settings import Settings
+from orders.intake.group_commit import Intake
+from orders.journal import connect
+from orders.model import parse
+from orders.queries import orders as order_queries
+from workers.backend_transitions import REGISTER
+from workers.delivery.deliver import WorkerResources
+from workers.dispatch.scheduler import RESCUE
+from workers.dispatch.take_due import DISPATCH, UNBOUNDED
+from workers.erp.port import Capabilities, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
+
+MEDICINE = "3400937318044"
+RECEIPT = ErpReceipt("", None, (ErpReceiptLine(1, MEDICINE, 1),))
+
+
+class Scripted:
+    """An ERP whose answers are a function of the call; it remembers what it was asked."""
+
+    def __init__(self, answer: Callable[[UUID], Kind], found: Kind = Kind.ABSENT) -> None:
+        self.capabilities = Capabilities()
+        self.answer, self.found = answer, found
+        self.receipt = RECEIPT
+        self.sent: list[UUID] = []
+        self.asked: list[UUID] = []
+
+    async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
+        self.sent += [order.id for order in orders]
+        return {order.id: outcome(self.answer(order.id), named(RECEIPT, order.id)) for order in orders}
+
+    async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
+        self.asked += ids
+        return {order_id: outcome(self.found, self.receipt) for order_id in ids}
+
+    async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
+        return await self.find(ids, budget=budget)
+
+    async def probe(self) -> bool:
+        return True
+
+    async def close(self) -> None:
+        pass
+
+
+def outcome(kind: Kind, receipt: ErpReceipt = RECEIPT) -> Outcome:
+    held = receipt if kind in (Kind.ACCEPTED, Kind.DUPLICATE) else None
+    return Outcome(kind, f"{kind}!", 200, held, started=datetime.now(UTC), ended=datetime.now(UTC))
+
+
+def named(receipt: ErpReceipt, order_id: UUID) -> ErpReceipt:
+    """The same with a reference that is this order's alone."""
+    return replace(receipt, reference=f"ERP-{order_id}")
+
+
+def always(kind: Kind) -> Callable[[UUID], Kind]:
+    return lambda order_id: kind
+
+
+class Bench:
+    """A journal with orders in it, and the dispatcher's statements at hand."""
+
+    def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
+        self.engine, self.settings = engine, settings
+
+    def desk(self, erp: Scripted, **more: Any) -> WorkerResources:
+        return WorkerResources(self.engine, erp, self.settings, "test", **more)
+
+    async def accept(self, count: int = 1, **fields: object) -> list[UUID]:
+        intake = Intake(self.engine, self.settings.backend)
+        lines = fields.pop("lines", [{"product": MEDICINE, "quantity": 1}])
+        stamp = datetime.now(UTC).isoformat()
+        bodies = [
+            {"pharmacy": "990000002", "reference": f"{stamp}-{number}", "lines": lines, **fields}
+            for number in range(count)
+        ]
+        sent = [parse(json.dumps(body).encode()) for body in bodies]
+        return [one.id for one in await asyncio.gather(*(intake.accept(order, "t") for order in sent))]
+
+    async def run(self, statement: Any, **values: object) -> list[Any]:
+        async with self.engine.connect() as connection:
+            done = await connection.execute(statement, {"backend": self.settings.backend, **values})
+            return list(done.all()) if done.returns_rows else []
+
+    async def dispatch(self, allowance: int = UNBOUNDED) -> list[UUID]:
+        await self.run(REGISTER, window=50)
+        values = {"patience": self.settings.claim_patience, "share": self.settings.live_share}
+        rows = await self.run(DISPATCH, allowance=allowance, **values)
+        return [row.order_id for row in sorted(rows, key=lambda row: (row.priority, row.cut_off, row.order_id))]
+
+    async def rescue(self, grace: float = 0.0) -> dict[str, int]:
+        values = {"grace": grace, "lease": self.settings.lease, "max_attempts": self.settings.max_attempts}
+        return dict(Counter(row.was for row in await self.run(RESCUE, **values)))
+
+    async def sql(self, statement: str) -> None:
+        async with self.engine.connect() as connection:
+            await connection.execute(text(statement))
+
+    async def now_due(self) -> None:
+        await self.sql(
+            "UPDATE deliveries SET due_at = now() WHERE order_id IN (SELECT order_id FROM deliveries "
+            "WHERE state IN ('accepted', 'submitted') ORDER BY order_id FOR UPDATE)"
+        )
+
+    async def receipt(self, order_id: UUID) -> ErpReceipt:
+        """A receipt that is for this order and no other."""
+        life = await order_queries.order(self.engine, order_id)
+        lines = [
+            ErpReceiptLine(n, line["product"], line["quantity"]) for n, line in enumerate(life["order"]["lines"], 1)
+        ]
+        return named(ErpReceipt("", bytes.fromhex(life["digest"]), tuple(lines)), order_id)
+
+    async def standing(self) -> dict[str, Any]:
+        return (await order_queries.standing(self.engine))[0]
+
+
+Work = Callable[[Bench], Awaitable[Any]]
+OnBench = Callable[[Work], Any]
+
+
+def with_bench(settings: Settings, work: Work) -> Any:
+    """Run work at a bench on the journal of these settings."""
+
+    async def run() -> Any:
+        engine = connect(settings.need("database_url"))
+        try:
+            return await work(Bench(engine, settings))
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())

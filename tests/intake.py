@@ -1,0 +1,92 @@
+"""The intake served over HTTP by a real uvicorn, the orders that it is given, and who gives them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import aiohttp
+import uvicorn
+
+from config.settings import Settings
+from orders.access import clients
+from orders.api import Parts, create_app
+from orders.journal import connect
+from orders.model import Order, parse
+from tests.waiting import auntil
+
+Call = Callable[..., Awaitable[tuple[int, dict[str, Any], aiohttp.ClientResponse]]]
+ORDER = {"pharmacy": "990000002", "reference": "A1", "lines": [{"product": "3400937318044", "quantity": 2}]}
+RawCall = Callable[..., Awaitable[tuple[int, Mapping[str, str], bytes]]]
+NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, parts: Parts | None = None) -> AsyncIterator[str]:
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(settings, parts), log_level="error", log_config=None, lifespan="on")
+    )
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    await auntil(lambda: server.started)
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await running
+        listening.close()
+
+
+def over_http(settings: Settings, work: Callable[[Call], Awaitable[Any]], *, key: bool = True) -> Any:
+    async def main() -> Any:
+        engine = connect(settings.need("database_url"))
+        made = await clients.add(engine, "front") if key else "none"
+        await engine.dispose()
+        async with serving(settings) as url, aiohttp.ClientSession() as session:
+
+            async def call(method: str, path: str, **options: Any) -> tuple[int, dict[str, Any], Any]:
+                headers = {"Authorization": f"Bearer {made}", **options.pop("headers", {})}
+                read = options.pop("read", "json")
+                async with session.request(method, url + path, headers=headers, **options) as answer:
+                    content = await (answer.text() if read == "text" else answer.json(content_type=None))
+                    return answer.status, content, answer
+
+            return await work(call)
+
+    return asyncio.run(main())
+
+
+def order(reference: str, quantity: int = 1, **more: object) -> Order:
+    lines = [{"product": "3400937318044", "quantity": quantity}]
+    return parse(json.dumps({"pharmacy": "990000002", "reference": reference, "lines": lines, **more}).encode())
+
+
+def clients_over_http(
+    settings: Settings,
+    may: Mapping[str, Mapping[str, Any]],
+    work: Callable[[RawCall], Awaitable[None]],
+    parts: Parts | None = None,
+) -> None:
+    """Serve the intake with a client of each name, and let `work` call it by `call(client, method, path, …)`."""
+
+    async def main() -> None:
+        engine = connect(settings.need("database_url"))
+        keys = {name: await clients.add(engine, name, **options) for name, options in may.items()}
+        await engine.dispose()
+        async with serving(settings, parts) as url, aiohttp.ClientSession() as session:
+
+            async def call(
+                client: str, method: str, path: str, token: str | None = None, **more: Any
+            ) -> tuple[int, Any, bytes]:
+                headers = {"Authorization": f"Bearer {token or keys[client]}"}
+                async with session.request(method, url + path, headers=headers, **more) as answer:
+                    return answer.status, answer.headers, await answer.read()
+
+            await work(call)
+
+    asyncio.run(main())

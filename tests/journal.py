@@ -1,0 +1,66 @@
+"""The test's journal from outside of any event loop: orders put into it, and what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders.intake.group_commit import Intake
+from orders.journal import connect
+from orders.model import parse
+from tests.bench import MEDICINE
+
+
+class Journal:
+    """The test's journal, to put things into and to look."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __call__(self, work: Callable[[AsyncEngine], Awaitable[Any]]) -> Any:
+        async def run() -> Any:
+            engine = connect(self.url)
+            try:
+                return await work(engine)
+            finally:
+                await engine.dispose()
+
+        return asyncio.run(run())
+
+    def sql(self, statement: str, **values: object) -> Any:
+        async def work(engine: AsyncEngine) -> Any:
+            async with engine.connect() as connection:
+                found = await connection.execute(text(statement), values)
+                return found.all() if found.returns_rows else None
+
+        return self(work)
+
+    def accept(self, count: int = 1, **fields: object) -> list[UUID]:
+        async def work(engine: AsyncEngine) -> list[UUID]:
+            intake = Intake(engine, "erp")
+            lines = [{"product": MEDICINE, "quantity": 2}]
+            bodies = [{"pharmacy": "P1", "reference": uuid4().hex, "lines": lines, **fields} for _ in range(count)]
+            orders = [parse(json.dumps(body).encode()) for body in bodies]
+            return [found.id for found in await asyncio.gather(*(intake.accept(o, "test") for o in orders))]
+
+        ids: list[UUID] = self(work)
+        return ids
+
+    def bury(self, ids: list[UUID], reason: str) -> None:
+        for state in ("dispatched", "delivering"):
+            self.sql("UPDATE deliveries SET state = :state WHERE order_id = ANY(:ids)", state=state, ids=ids)
+        self.sql(
+            "UPDATE deliveries SET state = 'dead', reason = :reason, error = 'no', settled_at = now() "
+            "WHERE order_id = ANY(:ids)",
+            reason=reason,
+            ids=ids,
+        )
+
+    def operations(self) -> list[tuple[str, str | None]]:
+        return [(row.act, row.reason) for row in self.sql("SELECT act, reason FROM operations ORDER BY id")]

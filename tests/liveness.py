@@ -1,0 +1,26 @@
+"""Workers that answer canaries, and settings under which one that does not is found out within seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from config.settings import Settings
+from tests.acceptance.supervised import query
+
+QUICK = {
+    "erp_url": "http://127.0.0.1:1",
+    "canary_every": 0.5,
+    "worker_concurrency": 2,
+    "erp_timeout": 0.5,
+    "batch_budget": 0.5,
+    "lease": 3.0,
+}
+
+
+def asked(settings: Settings, question: str) -> Any:
+    return query(settings.need("database_url"), question)
+
+
+def fresh(settings: Settings) -> bool:
+    """A worker answered within the last second."""
+    return bool(asked(settings, "SELECT count(*) FROM workers WHERE answered_at > now() - interval '1 s'"))

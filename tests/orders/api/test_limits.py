@@ -1,0 +1,135 @@
+"""Over HTTP: a client past its rate, an intake that has its hands full, and the metrics that tell of both."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from config.settings import Settings
+from orders.access.clients import Scope
+from orders.api import Parts
+from tests.intake import RawCall, clients_over_http
+from tests.waiting import auntil
+from workers.intake.rate_limit import RateLimit
+
+ORDER = {"pharmacy": "990000002", "lines": [{"product": "3400937318044", "quantity": 2}]}
+SLOW = 0.01  # orders a second
+
+
+def order(number: int) -> dict[str, Any]:
+    return {**ORDER, "reference": f"R{number}"}
+
+
+async def metrics(call: RawCall) -> dict[str, float]:
+    status, headers, body = await call("ops", "GET", "/metrics")
+    assert (status, headers["Content-Type"].startswith("text/plain")) == (200, True)
+    return {
+        ",".join([sample.name, *sample.labels.values()]): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+
+
+def test_a_client_past_its_rate_is_told_when_to_come_back_and_no_other_notices(settings: Settings) -> None:
+    async def work(call: RawCall) -> None:
+        assert [(await call("wild", "POST", "/orders", json=order(n)))[0] for n in range(3)] == [202] * 3
+        status, headers, body = await call("wild", "POST", "/orders", json=order(3))
+        assert (status, json.loads(body)["type"]) == (429, "urn:relais:problem:throttled")
+        assert 90 < int(headers["Retry-After"]) <= 100
+        assert (await call("calm", "POST", "/orders", json=order(4)))[0] == 202
+        found = await metrics(call)
+        assert (found["relais_intake_orders_total,accepted"], found["relais_intake_orders_total,throttled"]) == (4, 1)
+        assert (
+            found["relais_intake_requests_total,/orders,2xx"],
+            found["relais_intake_requests_total,/orders,4xx"],
+        ) == (4, 1)
+        assert (found["relais_intake_rate_limit_open"], found["relais_intake_mode,journal"]) == (0, 1)
+        assert found["relais_intake_group_orders_sum"] == 4
+
+    may = {"wild": {"rate": SLOW, "burst": 3}, "calm": {}, "ops": {"scopes": [Scope.OPS]}}
+    clients_over_http(settings, may, work, Parts(rate=RateLimit(settings.need("redis_url"))))
+
+
+def test_a_batch_past_its_clients_rate_waits_and_is_taken(settings: Settings) -> None:
+    async def work(call: RawCall) -> None:
+        body = b"".join(json.dumps(order(number)).encode() + b"\n" for number in range(60))
+        for _ in range(3):
+            status, _, answers = await call("front", "POST", "/orders/batch", data=body)
+            said = [json.loads(line)["status"] for line in answers.splitlines()]
+            assert (status, len(said), {*said} <= {"accepted", "repeated"}) == (200, 60, True)
+        assert (await metrics(call))["relais_intake_orders_total,repeated"] == 120
+
+    may = {"front": {"rate": 200.0, "burst": 50}, "ops": {"scopes": [Scope.OPS]}}
+    clients_over_http(settings, may, work, Parts(rate=RateLimit(settings.need("redis_url"))))
+
+
+def test_a_redis_that_is_gone_throttles_nobody_and_the_metrics_say_so(settings: Settings) -> None:
+    async def work(call: RawCall) -> None:
+        await call("wild", "POST", "/orders", json=order(0))
+
+        async def is_open() -> bool:
+            return (await metrics(call))["relais_intake_rate_limit_open"] == 1
+
+        await auntil(is_open)
+        assert [(await call("wild", "POST", "/orders", json=order(n)))[0] for n in range(1, 20)] == [202] * 19
+        assert (await metrics(call))["relais_intake_rate_limit_errors_total"] >= 1
+
+    may = {"wild": {"rate": SLOW, "burst": 1}, "ops": {"scopes": [Scope.OPS]}}
+    clients_over_http(settings, may, work, Parts(rate=RateLimit("redis://127.0.0.1:1/0")))
+
+
+def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_taken(settings: Settings) -> None:
+    async def work(call: RawCall) -> None:
+        last = asyncio.Event()
+
+        async def slowly(number: int) -> AsyncIterator[bytes]:
+            body = json.dumps(order(number)).encode()
+            yield body[:20]
+            await last.wait()
+            yield body[20:]
+
+        held = [asyncio.create_task(call("front", "POST", "/orders", data=slowly(n))) for n in range(2)]
+
+        async def full() -> bool:
+            found = await metrics(call)
+            return (found["relais_intake_in_hand_requests"], found["relais_intake_in_hand_bytes"]) == (2, 40)
+
+        await auntil(full)
+        for _ in range(3):
+            status, headers, body = await call("front", "POST", "/orders", json=order(9))
+            assert (status, json.loads(body)["type"]) == (503, "urn:relais:problem:busy")
+            assert int(headers["Retry-After"]) >= 1
+        last.set()
+        assert [status for status, _, _ in await asyncio.gather(*held)] == [202, 202]
+        assert (await call("front", "POST", "/orders", json=order(9)))[0] == 202
+        found = await metrics(call)
+        assert (found["relais_intake_orders_total,shed"], found["relais_intake_in_hand_requests"]) == (3, 0)
+
+    may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
+    clients_over_http(settings.model_copy(update={"intake_requests": 2}), may, work)
+
+
+def test_bodies_past_the_bound_of_bytes_are_shed_while_smaller_ones_are_taken(settings: Settings) -> None:
+    async def work(call: RawCall) -> None:
+        large = {**order(1), "note": "x" * 500}
+        assert (await call("front", "POST", "/orders", json=large))[0] == 503
+        assert (await call("front", "POST", "/orders", json=order(2)))[0] == 202
+        assert (await metrics(call))["relais_intake_in_hand_bytes"] == 0
+
+    may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
+    clients_over_http(settings.model_copy(update={"intake_bytes": 300}), may, work)
+
+
+def test_the_metrics_are_for_operations_only(settings: Settings) -> None:
+    async def work(call: RawCall) -> None:
+        assert (await call("front", "GET", "/metrics"))[0] == 403
+        assert (await call("ops", "POST", "/orders", json=order(1)))[0] == 403
+        found = await metrics(call)
+        assert (
+            found["relais_intake_orders_total,forbidden"],
+            found["relais_intake_requests_total,/metrics,4xx"],
+        ) == (1, 1)
+
+    clients_over_http(settings, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)

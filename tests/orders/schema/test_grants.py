@@ -1,0 +1,216 @@
+"""The role that runs Relais owns nothing, and can change nothing that is to stay as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import Table
+
+from config.embedded.postgres import Postgres
+from config.settings import Settings
+from config.settings.sources import with_password
+from orders.errors import NotSo
+from orders.schema.grants import DELETED, PRIVILEGES, REVISION, rights, verifier
+from orders.schema.migrate import migrate
+from orders.schema.tables.core import metadata
+from orders.schema.triggers import APPEND_ONLY
+from tests.cli import CommandLine, environment
+from tests.tools import ROOT
+
+ROLE = "relais_role_of_a_test"
+PASSWORD = "it's a \\ p@ss:word/%41"
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def owner_url(postgres: Postgres, template_database: str) -> Iterator[str]:
+    """A journal that the tests of this module share: nothing can be changed in it."""
+    server, name = postgres.database_url("postgres"), "t_grants"
+    asyncio.run(execute(server, f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY wal_log"))
+    yield postgres.database_url(name)
+    asyncio.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE {ROLE}"))
+
+
+@pytest.fixture(scope="module")
+def app_url(postgres: Postgres, owner_url: str) -> str:
+    """The same as a role that may use it."""
+    address = f"postgresql://{ROLE}@127.0.0.1:{postgres.port}/{owner_url.rpartition('/')[2]}"
+    url = with_password(address, PASSWORD)
+    migrate(owner_url, used_by=url)
+    return url
+
+
+async def execute(url: str, *statements: str) -> Any:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            found = await connection.fetch(statement)
+        return found
+    finally:
+        await connection.close()
+
+
+def refused(url: str, *statements: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        asyncio.run(execute(url, *statements))
+
+
+def test_every_table_and_every_privilege(app_url: str, owner_url: str, run: Run) -> None:
+    names = run(execute(owner_url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+    tables = {row["tablename"] for row in names}
+    assert tables == {table.name for table in metadata.sorted_tables} | {REVISION}
+    asked = ", ".join(f"('{name}', '{right}')" for name in sorted(tables) for right in (*PRIVILEGES, "MAINTAIN"))
+    query = f"SELECT t, p, has_table_privilege('{ROLE}', t, p) AS held FROM (VALUES {asked}) AS asked (t, p)"
+    held: dict[str, set[str]] = {name: set() for name in tables}
+    for row in run(execute(owner_url, query)):
+        if row["held"]:
+            held[row["t"]].add(row["p"])
+    assert held.pop(REVISION) == {"SELECT"}
+    assert held == {table.name: set(rights(table)) for table in metadata.sorted_tables}
+    assert {name for name, found in held.items() if "UPDATE" not in found} == {table.name for table in APPEND_ONLY}
+    gone = {"webhooks", "tallies", "workers", "console_sessions", "console_logins", "samples", "cause_tallies"}
+    assert {name for name, found in held.items() if "DELETE" in found} == gone
+
+
+def test_the_role_can_neither_undo_nor_remake_any_table(app_url: str, run: Run) -> None:
+    async def through() -> None:
+        connection = await asyncpg.connect(app_url)
+        try:
+            for table in metadata.sorted_tables:
+                for act in forbidden(table):
+                    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                        await connection.execute(act)
+            await connection.execute("GRANT UPDATE ON orders TO PUBLIC")  # PostgreSQL warns, and grants nothing
+            given = "SELECT FROM information_schema.table_privileges WHERE grantee = 'PUBLIC' AND table_name = 'orders'"
+            assert await connection.fetch(given) == []
+        finally:
+            await connection.close()
+
+    run(through())
+
+
+def forbidden(table: Table) -> Iterator[str]:
+    """Statements that the role must be refused."""
+    name = table.name
+    if table in APPEND_ONLY:
+        column = next(each.name for each in table.columns if each.identity is None)
+        yield f"UPDATE {name} SET {column} = {column}"
+        yield f"SELECT * FROM {name} FOR UPDATE"
+    if table not in DELETED:
+        yield f"DELETE FROM {name}"
+    yield f"TRUNCATE {name}"
+    yield f"ALTER TABLE {name} ADD COLUMN x int"
+    yield f"ALTER TABLE {name} DISABLE TRIGGER ALL"
+    yield f"DROP TABLE {name}"
+    yield f"CREATE TRIGGER mine BEFORE INSERT ON {name} FOR EACH ROW EXECUTE FUNCTION relais_event()"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "CREATE TABLE mine (n int)",
+        "CREATE TEMPORARY TABLE mine (n int)",
+        "CREATE SCHEMA mine",
+        "CREATE OR REPLACE FUNCTION relais_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "CREATE OR REPLACE FUNCTION relais_tx() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",
+        "ALTER FUNCTION relais_tx() OWNER TO CURRENT_USER",
+        "SET session_replication_role = replica",  # triggers off
+        "SET ROLE relais",
+        "CREATE ROLE another SUPERUSER",
+        "ALTER ROLE CURRENT_USER SUPERUSER",
+        "COPY orders TO PROGRAM 'true'",
+        "SELECT pg_read_file('/etc/passwd')",
+        "ALTER SYSTEM SET fsync = off",
+        f"UPDATE {REVISION} SET version_num = '0001'",
+    ],
+)
+def test_the_role_makes_nothing_and_becomes_nobody(app_url: str, act: str) -> None:
+    refused(app_url, act)
+
+
+def test_again_changes_nothing_and_takes_back_what_was_given_meanwhile(app_url: str, owner_url: str, run: Run) -> None:
+    run(execute(owner_url, f"GRANT UPDATE (reference), DELETE ON orders TO {ROLE}"))
+    migrate(owner_url, used_by=app_url)
+    refused(app_url, "DELETE FROM orders")
+    refused(app_url, "UPDATE orders SET reference = ''")
+    other = with_password(app_url, "another")
+    migrate(owner_url, used_by=other)
+    run(execute(other, "SELECT 1 FROM orders"))
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        run(execute(app_url, "SELECT 1"))
+    migrate(owner_url, used_by=app_url)
+
+
+@pytest.mark.parametrize(
+    ("too_much", "undo", "why"),
+    [
+        ("GRANT DELETE ON orders TO PUBLIC", "REVOKE DELETE ON orders FROM PUBLIC", "DELETE on orders"),
+        (f"ALTER ROLE {ROLE} SUPERUSER", f"ALTER ROLE {ROLE} NOSUPERUSER", "superuser"),
+        (f"GRANT relais TO {ROLE} WITH INHERIT FALSE", f"REVOKE relais FROM {ROLE}", "member of the owner"),
+        (
+            f"ALTER FUNCTION relais_tx() OWNER TO {ROLE}",
+            "ALTER FUNCTION relais_tx() OWNER TO relais",
+            "owns something",
+        ),
+        (f"ALTER TABLE events OWNER TO {ROLE}", "ALTER TABLE events OWNER TO relais", "owns"),
+    ],
+)
+def test_a_role_that_can_do_more_by_other_ways_is_not_put_up_with(
+    app_url: str, owner_url: str, too_much: str, undo: str, why: str, run: Run
+) -> None:
+    run(execute(owner_url, too_much))
+    with pytest.raises(NotSo, match=why):
+        migrate(owner_url, used_by=app_url)
+    run(execute(owner_url, undo))
+    migrate(owner_url, used_by=app_url)
+
+
+def test_relais_migrate_grants_as_the_owner(
+    app_url: str, owner_url: str, settings: Settings, capsys: pytest.CaptureFixture[str], run: Run
+) -> None:
+    run(execute(owner_url, f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {ROLE}"))
+    bare = app_url.replace(app_url.split("@")[0], f"postgresql://{ROLE}")
+    env = {**environment(settings), "RELAIS_DATABASE_URL": bare, "RELAIS_DATABASE_PASSWORD": PASSWORD}
+    relais = CommandLine(capsys, env)
+    assert relais("backlog").code == 2
+    assert relais("migrate", RELAIS_OWNER_URL=owner_url).code == 0
+    assert relais("backlog").code == 0
+    done = relais("migrate")
+    assert (done.code, "refused" in done.err, PASSWORD in done.err) == (0, False, False), "nothing to do, as anybody"
+
+
+def test_an_owner_need_be_no_superuser(postgres: Postgres, run: Run) -> None:
+    """As docs/deployment.md has it: an owner that may make roles, of a database of its own."""
+    server, place = postgres.database_url("postgres"), f"127.0.0.1:{postgres.port}/t_modest"
+    owner, app = f"postgresql://modest_owner:o@{place}", f"postgresql://modest_app:a@{place}"
+    run(execute(server, "CREATE ROLE modest_owner LOGIN CREATEROLE PASSWORD 'o'"))
+    run(execute(server, "CREATE DATABASE t_modest OWNER modest_owner"))
+    try:
+        for _ in range(2):
+            migrate(owner, used_by=app)
+        run(execute(app, "SELECT 1 FROM orders"))
+        refused(app, "DELETE FROM orders")
+    finally:
+        drops = ("DATABASE IF EXISTS t_modest", "ROLE IF EXISTS modest_app", "ROLE modest_owner")
+        run(execute(server, *(f"DROP {each}" for each in drops)))
+
+
+def test_what_deletes_has_the_right_to() -> None:
+    """A statement of ours that deletes from a table names one of those whose rows go."""
+    found = set()
+    for path in [*ROOT.glob("orders/**/*.py"), *ROOT.glob("workers/**/*.py")]:
+        if "migrations" not in path.parts and not path.name.startswith("spool"):
+            found |= {
+                one or two for one, two in re.findall(r"DELETE FROM (\w+)|(?<![.\w])delete\((\w+)\)", path.read_text())
+            }
+    assert found == {table.name for table in DELETED}
+
+
+def test_a_password_beyond_ascii_is_refused_in_words() -> None:
+    with pytest.raises(NotSo, match="ASCII"):
+        verifier("pässword")

@@ -1,0 +1,40 @@
+"""Rows to seal, seals over them, and the superuser who goes behind the guards."""
+
+from __future__ import annotations
+
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from orders.journal import transactional
+from tests.bench import Bench, Scripted, always
+from workers import operations
+from workers.cli.commands.trust.seal import sealed
+from workers.delivery.deliver import deliver
+from workers.erp.port import Kind
+from workers.proof.seal_block import Sealed
+
+KEY = SecretStr("5e" * 32)
+
+
+async def seal(bench: Bench, why: str | None = None) -> Sealed:
+    return await sealed(bench.engine, bench.settings, why)
+
+
+async def some_life(bench: Bench, orders: int = 3) -> None:
+    """A few rows in every sealed table."""
+    await bench.accept(orders)
+    await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
+    await operations.pause(bench.engine, bench.settings, bench.settings.backend, "stocktaking")
+    await operations.resume(bench.engine, bench.settings, bench.settings.backend, None)
+    await bench.sql(
+        "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "
+        "SELECT 'erp', gen_random_uuid(), 'refusals', false, 'many' FROM generate_series(1, 2)"
+    )
+
+
+async def as_superuser(bench: Bench, *statements: str) -> None:
+    """Behind the guards."""
+    async with transactional(bench.engine).begin() as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        for statement in statements:
+            await connection.execute(text(statement))

@@ -1,0 +1,245 @@
+"""Every `--json` document is described field by field in docs/json.schema.json, and real ones fit."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+from uuid import UUID
+
+import pytest
+from jsonschema import Draft202012Validator
+from typer.main import get_command
+
+from config.settings import Settings
+from tests.cli import CommandLine, environment
+from tests.journal import Journal
+from tests.workers.cli.json_shapes import DOCS, SCHEMAS, faults_of
+from workers.cli.app import app
+
+ELSEWHERE = {"demo"}  # tests/acceptance/up/test_demo.py
+BACKENDS = """
+default = "erp"
+[backends.erp]
+url = "http://127.0.0.1:1"
+[backends.fallback]
+url = "http://127.0.0.1:1"
+"""
+KEY = "c2VhbC1rZXktb2YtdGhpcnR5LXR3by1ieXRlcy4uLi4="
+
+
+def commands() -> Iterator[str]:
+    """Every command that offers --json."""
+
+    def walk(command: Any, name: str) -> Iterator[str]:
+        if hasattr(command, "commands"):
+            for word, inner in command.commands.items():
+                yield from walk(inner, f"{name} {word}".strip())
+        elif any("--json" in option.opts for option in command.params):
+            yield name
+
+    return walk(get_command(app), "")
+
+
+@pytest.fixture
+def relais(settings: Settings, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    backends = settings.data_dir / "backends.toml"
+    backends.write_text(BACKENDS)
+    env = {
+        **environment(settings),
+        "RELAIS_BACKENDS": str(backends),
+        "RELAIS_SEAL_KEY": KEY,
+        "RELAIS_FOUR_EYES": "1",
+        "RELAIS_ANCHOR": str(settings.data_dir / "anchors"),
+        "RELAIS_SPILL_KEY": "a spill key for tests",
+        "RELAIS_API_URL": "http://127.0.0.1:1",
+        "RELAIS_API_KEY": "relais_none",
+        "RELAIS_OPERATOR": "alice",
+        "RELAIS_WEBHOOK_PLAIN_HTTP": "1",
+    }
+    return CommandLine(capsys, env)
+
+
+def live(relais: CommandLine, journal: Journal, tmp_path: Path) -> list[UUID]:
+    """A journal in which something of everything has happened; the ids of its orders."""
+    journal.sql("INSERT INTO backends (name, \"window\") VALUES ('erp', 50), ('fallback', 50)")
+    cut_off = {"priority": "urgent", "cut_off": "2030-01-05T12:00:00Z", "note": "by the back door"}
+    ids = [*journal.accept(6), *journal.accept(2, **cut_off)]
+    journal.bury(ids[:1], "refused")
+    journal.bury(ids[1:2], "exhausted")
+    delivered = ids[2:4]
+    for state in ("dispatched", "delivering", "delivered"):
+        settled = ", settled_at = now()" if state == "delivered" else ""
+        journal.sql(f"UPDATE deliveries SET state = '{state}'{settled} WHERE order_id = ANY(:ids)", ids=delivered)
+    journal.sql(
+        "INSERT INTO attempts SELECT id, gen_random_uuid(), now(), now(), 'accepted', 200, '', 'relais-7@here:8' "
+        "FROM unnest(CAST(:ids AS uuid[])) AS id",
+        ids=delivered,
+    )
+    journal.sql(
+        "INSERT INTO receipts (order_id, lease, backend, reference, digest, lines) "
+        "SELECT id, gen_random_uuid(), 'erp', 'E-' || id, '\\x00', "
+        '\'[{"line": 1, "product": "3400937318044", "accepted": 1, "reason": "short"}]\' '
+        "FROM unnest(CAST(:ids AS uuid[])) AS id",
+        ids=delivered,
+    )
+    journal.sql(
+        "INSERT INTO evidence (backend, lease, order_id, kind, conclusive, detail, answer) "
+        "VALUES ('erp', gen_random_uuid(), :id, 'wrong_digest', true, 'other bytes', '\\x7b7dff')",
+        id=delivered[0],
+    )
+    journal.sql(
+        "INSERT INTO asides (digest, kind, told, order_id, why, raw) "
+        "VALUES ('\\x01', 'conflict', :id, :id, 'taken', '\\x02')",
+        id=ids[0],
+    )
+    journal.sql(
+        "INSERT INTO reconciliations (backend, since, until, started_by, cursor_at, cursor_id, missing, state, "
+        "listing, finished_at) "
+        "VALUES ('erp', now() - interval '1 day', now(), 'alice', now(), :id, 1, 'done', 'whole', now())",
+        id=delivered[1],
+    )
+    journal.sql(
+        "INSERT INTO findings (reconciliation, order_id, kind, detail) VALUES (1, :id, 'missing', '\"not there\"')",
+        id=delivered[1],
+    )
+    journal.sql("INSERT INTO workers (name, host, pid) VALUES ('relais-7@here', 'here', 7)")
+    assert relais("key", "generate", str(tmp_path / "erp.key")).code == 0
+    assert relais("key", "add", "erp", str(tmp_path / "erp.key.pub")).code == 0
+    return ids
+
+
+def test_every_command_with_json_is_described_and_its_real_documents_fit(
+    relais: CommandLine, journal: Journal, tmp_path: Path
+) -> None:
+    ids = live(relais, journal, tmp_path)
+    seen: set[str] = set()
+
+    def fits(command: str, *options: str, **env: str) -> Any:
+        done = relais(*command.split(), *options, "--json", **env)
+        assert done.out, (command, done.err)
+        document = json.loads(done.out)
+        assert faults_of(command, document) == [], command
+        seen.add(command)
+        return document
+
+    _look(fits, ids, tmp_path)
+    _act(fits, relais, ids)
+    assert seen | ELSEWHERE == set(commands())
+
+
+def _look(fits: Callable[..., Any], ids: list[UUID], tmp_path: Path) -> None:
+    fits("status")
+    fits("status", RELAIS_REDIS_URL="redis://127.0.0.1:1/0")
+    fits("status", RELAIS_DATABASE_URL="postgresql://127.0.0.1:1/x")
+    fits("backlog")
+    fits("forecast", "erp")
+    fits("forecast", "erp", "--rate", "5")
+    for number in (0, 2, 7):
+        fits("order show", str(ids[number]))
+    fits("dead list")
+    fits("dead groups")
+    fits("dead show", str(ids[0]))
+    fits("evidence", "erp")
+    fits("key list")
+    fits("spill asides")
+    fits("queue head")
+    fits("queue drop", "relais.normal.erp", "--because", "nothing there", "--yes")
+    fits("space")
+    fits("worker", "--check", "--timeout", "1s")
+    fits("reconcile", "--list")
+    fits("reconcile", "--resume", "1")
+    orders = tmp_path / "orders"
+    order = {"pharmacy": "P1", "reference": "S1", "lines": [{"product": "3400937318044", "quantity": 1}]}
+    orders.write_text(json.dumps(order) + "\nno order\n")
+    fits("submit", str(orders), "--patience", "0")
+    fits("spool status")
+    fits("spool flush", "--patience", "0")
+
+
+def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID]) -> None:
+    assert relais("rate", "erp", "5").code == 0
+    fits("forecast", "erp", "--rate", "5")
+    fits("status")
+    fits("client add", "front")
+    fits("client rotate", "front")
+    fits("client list")
+    for name, disabled in (("ops", False), ("gone", True)):
+        password = f"{name} on a slow brown bicycle"
+        with mock.patch("sys.stdin", io.StringIO(password)):
+            assert relais("account", "add", name, "--role", "viewer", "--password-file", "-").code == 0
+        assert not disabled or relais("account", "disable", name).code == 0
+    fits("account list")
+    fits("webhook add", "front", "http://127.0.0.1:1/hook")
+    fits("webhook rotate", "front")
+    fits("webhook list")
+    fits("webhook notices", "front")
+    fits("webhook notices", "--waiting")
+    fits("webhook test", "front")
+    fits("spill readmit")
+    fits("divert", "--to", "fallback", "--reason", "out", "--priority", "urgent", "--dry-run")
+    fits("divert", "--to", "fallback", "--reason", "out", "--priority", "urgent", "--yes")
+    fits("reconcile", "--resume", "1", "--resend", "--dry-run")
+    fits("reconcile", "--resume", "1", "--resend", "--yes")
+    fits("replay start", "--dry-run")
+    fits("replay start", "--yes", "--no-wait")
+    fits("replay status")
+    fits("status")
+    assert relais("replay", "cancel", "--yes").code == 0
+    fits("replay status")
+    fits("dead replay", str(ids[0]), "--yes", "--no-wait")
+    fits("dead discard", str(ids[1]), "--because", "by phone", "--yes")
+    fits("drain", "--timeout", "0.1")
+    assert relais("quarantine", "erp", "--reason", "an intrusion").code == 0
+    fits("status")
+    proposed = fits("release", "erp", "--reason", "all is well")
+    fits("release", "erp", "--approve", proposed["digest"], RELAIS_OPERATOR="bob")
+    fits("seal")
+    fits("seal", "--public-key")
+    fits("audit")  # the rows put in by hand do not add up
+    fits("audit", "--by", "hour")
+    fits("status")
+
+
+def test_every_field_has_a_description_and_nothing_else_passes() -> None:
+    Draft202012Validator.check_schema(SCHEMAS)
+    assert list(_bare({**SCHEMAS["commands"], **SCHEMAS["$defs"]}, "")) == []
+    assert set(SCHEMAS["commands"]) == set(commands())
+    assert faults_of("spill readmit", {"orders": 3, "new": 1}) != []
+    assert faults_of("spill readmit", {"orders": None}) != []
+
+
+def test_the_overview_names_every_command_and_every_field_at_its_top() -> None:
+    told = dict(line.split("` | ", 1) for line in (DOCS / "json.md").read_text().splitlines() if "` | " in line)
+    assert {name.removeprefix("| `") for name in told} == set(SCHEMAS["commands"])
+    for command, schema in SCHEMAS["commands"].items():
+        missing = [field for field in _fields(schema) if f"`{field}`" not in told[f"| `{command}"]]
+        assert missing == [], command
+
+
+def _bare(node: Any, place: str) -> Iterator[str]:
+    """Places of fields without a description, and of objects that let anything pass."""
+    if isinstance(node, dict):
+        for name, field in node.get("properties", {}).items():
+            if not field.get("description"):
+                yield f"{place}/{name}"
+        if "properties" in node and node.get("additionalProperties") is not False:
+            yield place
+        for name, inner in node.items():
+            yield from _bare(inner, f"{place}/{name}")
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _bare(inner, place)
+
+
+def _fields(schema: dict[str, Any]) -> Iterator[str]:
+    """The fields at the top of a document, or of its rows."""
+    schema = SCHEMAS["$defs"][schema["$ref"].split("/")[-1]] if "$ref" in schema else schema
+    yield from schema.get("properties", {})
+    for inner in (
+        *schema.get("oneOf", ()),
+        *schema.get("anyOf", ()),
+        *([schema["items"]] if "items" in schema else ()),
+    ):
+        yield from _fields(inner)

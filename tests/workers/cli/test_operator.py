@@ -1,0 +1,253 @@
+"""What an operator reads and does through `relais`, on a real journal and a real Valkey."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from config.embedded.postgres import Postgres
+from config.settings import Settings
+from orders.queries import orders as order_queries
+from tests.cli import CommandLine, environment
+from tests.journal import Journal
+from workers.erp.outcomes import LEASE_EXPIRED
+from workers.erp.port import Kind
+from workers.monitoring import throughput
+from workers.proof.report.incident import SERIES
+from workers.replay.controller import FIGURES
+
+MEDICINE = "3400937318044"
+EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def relais(settings: Settings, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(capsys, environment(settings))
+
+
+def test_status_counts_and_says_what_is_missing(relais: CommandLine, journal: Journal) -> None:
+    journal.accept(3)
+    done = relais("status", "--json")
+    found = json.loads(done.out)
+    assert (done.code, found["backlog"], found["orders"]["accepted"]) == (0, 3, 3)
+    assert (found["queue"]["reachable"], found["leader"], found["api"]["ready"]) == (True, False, False)
+    assert found["flow"]["accepted"] == 3
+    assert relais("status", "--check").code == 1
+    gone = relais("status", "--json", RELAIS_REDIS_URL="redis://127.0.0.1:1/0")
+    assert (gone.code, json.loads(gone.out)["queue"]["reachable"]) == (0, False)
+    assert "out of reach" in relais("status", RELAIS_REDIS_URL="redis://127.0.0.1:1/0").out
+
+
+def test_the_flow_of_the_last_minute_is_read_from_the_newest_pages(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.sql(
+        "INSERT INTO attempts SELECT gen_random_uuid(), gen_random_uuid(), now(), "
+        "now() - make_interval(secs => (10000 - n) * 0.01), CASE n % 2 WHEN 0 THEN 'accepted' ELSE 'transient' END, "
+        "200, '', 'w' FROM generate_series(1, 10000) n"
+    )
+    whole = journal(throughput.flow)
+    assert whole.seconds == 60
+    assert whole.delivered == pytest.approx(3000, abs=150)
+    monkeypatch.setattr(throughput, "TAIL", 10)
+    part = journal(throughput.flow)
+    assert 0 < part.delivered < 1000
+    assert part.delivered / part.seconds == pytest.approx(50, rel=0.2)
+
+
+def test_a_refusal_is_an_answer_wherever_attempts_are_counted(journal: Journal) -> None:
+    tried = [*(set(Kind) - {Kind.UNSENT, Kind.ABSENT}), LEASE_EXPIRED]
+    journal.sql(
+        "INSERT INTO attempts SELECT gen_random_uuid(), gen_random_uuid(), now(), now(), outcome, 200, '', 'w' "
+        "FROM unnest(CAST(:tried AS text[])) AS u (outcome)",
+        tried=tried,
+    )
+    flow = journal(throughput.flow)
+    (reported,) = journal.sql(
+        str(SERIES["failed"]), since=EPOCH, until=datetime.now(UTC) + timedelta(minutes=1), width=10**10
+    )
+    (judged,) = journal.sql(f"WITH tried AS (SELECT * FROM attempts) {FIGURES}")
+    assert (flow.delivered, judged.delivered, judged.answered, judged.refused) == (2, 2, 4, 1)
+    assert flow.failed == reported.count == judged.failed == len(tried) - 4
+
+
+def test_the_backlog_tells_ages(relais: CommandLine, journal: Journal) -> None:
+    journal.accept(2)
+    journal.accept(1, priority="urgent", cut_off="2026-01-05T12:00:00Z")
+    found = json.loads(relais("backlog", "--json").out)
+    assert found["orders"] == 3
+    assert [(row["priority"], row["orders"]) for row in found["backlog"]] == [("urgent", 1), ("normal", 2)]
+    assert all(0 <= row["age"] < 60 for row in found["backlog"])
+    assert "2026-01-05 12:00:00Z" in relais("backlog").out
+
+
+def test_an_order_is_shown_by_id_and_by_reference_without_its_note(relais: CommandLine, journal: Journal) -> None:
+    [order_id] = journal.accept(1, reference="R-[red]1", note="for Mme Durand")
+    table = relais("order", "show", str(order_id))
+    assert (table.code, "R-[red]1" in table.out, "Durand" in table.out) == (0, True, False)
+    whole = json.loads(relais("order", "show", "--pharmacy", "P1", "--reference", "R-[red]1", "--json").out)
+    assert (whole["id"], whole["order"]["note"]) == (str(order_id), "for Mme Durand")
+    assert relais("order", "show", str(uuid4())).code == 1
+    assert relais("order", "show", "--pharmacy", "P1").code == 2
+    assert relais("order", "show", "17").code == 2
+
+
+def test_a_replay_is_previewed_and_asks(relais: CommandLine, journal: Journal) -> None:
+    journal.accept(3)
+    later = "UPDATE deliveries SET due_at = now() + interval '1 hour'"
+    journal.sql(later)
+    dry = relais("replay", "--dry-run", "--json")
+    assert (dry.code, json.loads(dry.out)["preview"]["orders"]) == (0, 3)
+    unasked = relais("replay", "--no-wait")
+    assert (unasked.code, "--yes" in unasked.err, "3" in unasked.out) == (2, True, True)
+    assert journal.operations() == []
+    done = relais("replay", "--no-wait", "--yes", "--because", "the ERP is back", "--pharmacy", "P1", "--json")
+    assert (done.code, json.loads(done.out)["replayed"]) == (0, 3)
+    assert journal.operations() == [("replay", "the ERP is back")]
+    assert journal.sql("SELECT count(*) FROM deliveries WHERE due_at <= now()")[0][0] == 3
+    assert json.loads(relais("replay", "--yes", "--older", "1h", "--json").out)["replayed"] == 0
+    assert relais("replay", "--older", "soon").code == 2
+    assert relais("replay", "--priority", "high").code == 2
+
+
+def test_dead_letters_are_listed_shown_replayed_and_discarded(relais: CommandLine, journal: Journal) -> None:
+    alive, first, second, third = journal.accept(4)
+    journal.bury([first, second], "refused")
+    journal.bury([third], "exhausted")
+    assert [row["id"] for row in json.loads(relais("dead", "list", "--json").out)] == [
+        str(order_id) for order_id in sorted([first, second, third])
+    ]
+    assert len(json.loads(relais("dead", "list", "--reason", "refused", "--json").out)) == 2
+    assert len(json.loads(relais("dead", "list", "--limit", "1", "--json").out)) == 1
+    assert json.loads(relais("dead", "show", str(first), "--json").out)["reason"] == "refused"
+    assert relais("dead", "show", str(alive)).code == 1
+    assert relais("dead", "replay", "--yes").code == 2
+    assert relais("dead", "discard", str(first), "--yes").code == 2  # no reason given
+    refused = relais("dead", "discard", str(first), str(alive), "--because", "by phone", "--yes")
+    assert (refused.code, "only 1 of 2" in refused.err) == (1, True)
+    done = relais("dead", "discard", str(first), "--because", "by phone", "--yes", "--json")
+    assert (done.code, json.loads(done.out)["discarded"]) == (0, 1)
+    again = relais("dead", "replay", "--reason", "refused", "--yes", "--no-wait", "--json")
+    assert json.loads(again.out)["replayed"] == 1
+    assert relais("dead", "replay", "--all", "--yes", "--no-wait").code == 0
+    assert journal.operations() == [("discard", "by phone"), ("replay", None), ("replay", None)]
+    states = journal.sql("SELECT order_id, state FROM deliveries")
+    assert {row.order_id: row.state for row in states} == {
+        alive: "accepted",
+        first: "discarded",
+        second: "accepted",
+        third: "accepted",
+    }
+
+
+def test_dead_letters_are_chosen_by_their_cause(relais: CommandLine, journal: Journal) -> None:
+    ids = journal.accept(4)
+    journal.bury(ids[:3], "refused")
+    journal.bury(ids[3:], "exhausted")
+    found = json.loads(relais("dead", "groups", "--json").out)
+    assert [(each["reason"], each["orders"], each["message"]) for each in found] == [
+        ("refused", 3, "no"),
+        ("exhausted", 1, "no"),
+    ]
+    assert [each["id"] for each in json.loads(relais("dead", "groups", "--reason", "exhausted", "--json").out)] == [
+        found[1]["id"]
+    ]
+    assert json.loads(relais("dead", "groups", "--backend", "other", "--json").out) == []
+    refused, exhausted = (str(each["id"]) for each in found)
+    listed = json.loads(relais("dead", "list", "--cause", refused, "--json").out)
+    assert {row["id"] for row in listed} == {str(order_id) for order_id in ids[:3]}
+    assert relais("dead", "replay", "--all", "--cause", refused, "--yes").code == 2
+    gone = relais("dead", "discard", "--cause", exhausted, "--because", "by phone", "--yes", "--json")
+    assert json.loads(gone.out)["discarded"] == 1
+    again = relais("dead", "replay", "--cause", refused, "--yes", "--no-wait", "--json")
+    assert json.loads(again.out)["replayed"] == 3
+    assert json.loads(relais("dead", "groups", "--json").out) == []
+
+
+def test_a_drain_says_why_it_waits_and_gives_up_in_time(relais: CommandLine, journal: Journal) -> None:
+    assert json.loads(relais("drain", "--json").out)["empty"] is True
+    journal.accept(2)
+    late = relais("drain", "--timeout", "1", "--json")
+    assert (late.code, json.loads(late.out)["backlog"]) == (1, 2)
+    assert "no worker" in late.err
+
+
+def test_pause_and_resume_are_recorded_and_shown(relais: CommandLine, journal: Journal) -> None:
+    assert relais("pause").code == 2
+    assert relais("pause", "--reason", "stocktaking").code == 0
+    held = json.loads(relais("status", "--json").out)["backends"][0]
+    assert (held["paused"], held["held"]) == (True, "erp is paused: stocktaking")
+    journal.accept(1)
+    assert "erp is paused: stocktaking" in relais("drain", "--timeout", "0.5").err
+    assert relais("resume", "erp").code == 0
+    assert relais("resume", "other").code == 1
+    assert journal.operations() == [("pause", "stocktaking"), ("resume", None)]
+
+
+def test_the_audit_balances_until_an_order_is_missing(relais: CommandLine, journal: Journal) -> None:
+    journal.accept(3)
+    sound = relais("audit", "--json")
+    assert (sound.code, json.loads(sound.out)["balanced"], json.loads(sound.out)["backlog"]) == (0, True, 3)
+    journal.sql("INSERT INTO orders VALUES (gen_random_uuid(), 'P2', 'R', 'b', 'd', now(), 'c')")
+    unsound = relais("audit")
+    assert (unsound.code, "DOES NOT BALANCE" in unsound.out) == (1, True)
+
+
+def test_migrate_makes_the_tables_and_may_run_again(relais: CommandLine, postgres: Postgres, database_url: str) -> None:
+    bare = relais("audit", RELAIS_DATABASE_URL=postgres.database_url("postgres"))
+    assert (bare.code, "run `relais migrate`" in bare.err) == (2, True)
+    assert relais("migrate").code == 0
+    assert relais("audit").code == 0
+
+
+def test_the_time_is_the_journal_s(journal: Journal) -> None:
+    [order_id] = journal.accept(1)
+    lowest = order_queries.first_id(datetime.now(UTC))
+    assert order_queries.first_id(datetime(2026, 1, 1, tzinfo=UTC)) < order_id
+    assert abs((lowest.int >> 80) - (order_id.int >> 80)) < 60_000
+
+
+def test_a_replay_is_seen_and_steered(relais: CommandLine, journal: Journal) -> None:
+    journal.accept(3)
+    assert relais("replay", "pause", "--yes").code == 1
+    begun = json.loads(relais("replay", "erp", "--stage-hold", "--yes", "--no-wait", "--json").out)
+    assert (begun["replayed"], begun["replay"]) == (3, 1)
+    second = relais("replay", "--yes", "--no-wait")
+    assert (second.code, "is not over" in second.err) == (1, True)
+    assert relais("replay", "nobody", "--yes").code == 0, "nothing to replay"
+    unasked = relais("replay", "pause")
+    assert (unasked.code, "--yes" in unasked.err, "stage 1" in unasked.out) == (2, True, True)
+    assert relais("replay", "pause", "--because", "lunch", "--yes").code == 0
+    [shown] = json.loads(relais("status", "--json").out)["replays"]
+    assert (shown["state"], shown["left"], shown["held"]) == (
+        "paused",
+        3,
+        "the replay of erp is paused at stage 1: lunch",
+    )
+    assert "lunch" in relais("status").out
+    assert "the replay of erp is paused at stage 1: lunch" in relais("drain", "--timeout", "0.5").err
+    assert relais("replay", "next", "--yes").code == 1
+    assert relais("replay", "resume", "--yes").code == 0
+    assert relais("replay", "hold", "--off", "--yes").code == 0
+    assert relais("replay", "cancel", "--because", "another day", "--yes").code == 0
+    [over] = json.loads(relais("replay", "status", "--json").out)
+    assert (over["state"], over["hold"], over["why"]) == ("cancelled", False, "another day")
+    assert journal.operations() == [
+        ("replay", None),
+        ("replay pause", "lunch"),
+        ("replay resume", None),
+        ("replay hold", None),
+        ("replay cancel", "another day"),
+    ]
+
+
+def test_a_rate_is_set_and_lifted(relais: CommandLine, journal: Journal) -> None:
+    journal.accept(1)
+    assert relais("rate", "erp", "12.5", "--reason", "the ERP's people ask").code == 0
+    assert json.loads(relais("status", "--json").out)["backends"][0]["rate"] == 12.5
+    assert relais("rate", "off").code == 0
+    assert json.loads(relais("status", "--json").out)["backends"][0]["rate"] is None
+    assert relais("rate", "nobody", "5").code == 1
+    assert [relais("rate", *words).code for words in (["fast"], ["0"], ["erp", "1", "2"], [])] == [2, 2, 2, 2]
+    assert journal.operations() == [("rate", "the ERP's people ask"), ("rate", None)]

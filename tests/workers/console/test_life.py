@@ -1,0 +1,195 @@
+"""An order's page tells all that the journal knows of it: what its receipt proves, what operators did with it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import SecretStr
+
+from config.settings import Settings
+from orders.access import receipt_keys
+from orders.states import State
+from tests.bench import MEDICINE, Bench, Scripted, always, outcome
+from tests.workers.console.journalled import Quiet, Work
+from tests.workers.console.site import Browser, Site, text_of
+from workers import operations
+from workers.cli.commands.trust.seal import sealed
+from workers.console.access.people import Role
+from workers.console.search import acts
+from workers.delivery.deliver import deliver
+from workers.erp.port import ErpReceipt, Evidence, Kind, Outcome, Submission
+from workers.erp.signing import sign
+from workers.intake.spill_drain import Aside, set_aside
+from workers.operations import acting_as
+from workers.replay.choice import Choice
+from workers.replay.divert import divert
+from workers.replay.redrive import discard, replay
+
+KEY = Ed25519PrivateKey.generate()
+AtConsole = Callable[[Work], None]
+
+
+class Answering(Scripted):
+    """An ERP that answers each order with what was prepared for it."""
+
+    def __init__(self, answers: Mapping[UUID, Outcome]) -> None:
+        super().__init__(always(Kind.ACCEPTED))
+        self.answers = answers
+
+    async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
+        now = datetime.now(UTC)
+        return {order.id: replace(self.answers[order.id], started=now, ended=now) for order in orders}
+
+
+def signed(receipt: ErpReceipt, order: UUID, **otherwise: Any) -> ErpReceipt:
+    """The receipt with a signature over it, or over something else."""
+    assert receipt.digest is not None
+    what: dict[str, Any] = {"digest": receipt.digest.hex(), "reference": receipt.reference, "lines": receipt.lines}
+    signature = sign(KEY, "k", str(order), at=datetime.now(UTC), **(what | otherwise))
+    return replace(receipt, signature=signature, key_id="k")
+
+
+async def told(browser: Browser, order: UUID) -> str:
+    """What a person reads of an order's page."""
+    answer = await browser.get(f"/order/{order}")
+    assert answer.status_code == 200, answer.text
+    return text_of(answer)
+
+
+async def tried(bench: Bench, kind: Kind, count: int) -> list[UUID]:
+    """Orders that the ERP answered so."""
+    ids = await bench.accept(count)
+    await bench.dispatch()
+    await deliver(bench.desk(Scripted(always(kind))), ids)
+    return ids
+
+
+def test_a_receipt_is_verified_again_each_time_that_it_is_shown(at_console: AtConsole) -> None:
+    async def work(site: Site, bench: Bench) -> None:
+        await receipt_keys.add(bench.engine, "erp", KEY.public_key().public_bytes_raw(), "k")
+        jeanne, ids = await site.enter(role=Role.VIEWER), await bench.accept(7)
+        good = [await bench.receipt(order) for order in ids]
+        papers = {
+            "holds, with the key k": signed(good[0], ids[0]),
+            "does not hold: it was signed with other lines": signed(good[1], ids[1], lines=()),
+            "does not hold: it was signed for another order": signed(good[2], ids[0]),
+            "does not hold: its signature is not good": replace(good[3], signature="x.y.z", key_id="k"),
+            "does not hold: the key gone is not registered": replace(signed(good[4], ids[4]), key_id="gone"),
+            "signed, but by no key that was registered when it came": replace(good[5], signature="x.y.z"),
+            "the ERP echoes another than ours": replace(good[6], digest=bytes(32)),
+        }
+        answers = {order: outcome(Kind.ACCEPTED, paper) for order, paper in zip(ids, papers.values(), strict=True)}
+        await deliver(bench.desk(Answering(answers)), await bench.dispatch())
+        for order, says in zip(ids, papers, strict=True):
+            page = await told(jeanne, order)
+            assert says in page, (says, page)
+            assert (" proven " in page.replace("not proven", "")) is (order == ids[0]), says
+        await receipt_keys.revoke(bench.engine, "erp", "k", "stolen")
+        assert "holds, with the key k" in await told(jeanne, ids[0]), "what it signed before is still its work"
+
+    at_console(work)
+
+
+def test_what_operators_did_with_an_order_is_in_its_life_and_in_no_others(at_console: AtConsole) -> None:
+    async def work(site: Site, bench: Bench) -> None:
+        jeanne = await site.enter("viewer", Role.VIEWER)
+        (done,) = await tried(bench, Kind.ACCEPTED, 1)
+        again, given_up = await tried(bench, Kind.REFUSED, 2)
+        moved, taken_back, waiting = await bench.accept(3)
+        with acting_as("paul"):
+            await replay(bench.engine, Choice(State.DEAD, ids=(again,)), "they mended it")
+            await discard(bench.engine, Choice(State.DEAD, ids=(given_up,)), "given elsewhere")
+            await divert(bench.engine, Choice(ids=(moved,)), "other", "urgent")
+            await acts.run(site.app.state.console, {"order": str(taken_back)}, "they called", Quiet())
+            await operations.pause(bench.engine, bench.settings, "erp", "their upgrade")
+        done_by = {
+            again: "paul: replay they mended it",
+            given_up: "paul: discard given elsewhere",
+            moved: "paul: divert urgent",
+            taken_back: "paul: order cancel they called",
+        }
+        lives = {order: await told(jeanne, order) for order in (*done_by, waiting, done)}
+        for order, says in done_by.items():
+            assert [each for each in lives if says in lives[each]] == [order], says
+            assert f"{says} about this order" in lives[order]
+        pause = "paul: pause their upgrade about its backend"
+        assert {order for order, life in lives.items() if pause in life} == {again, waiting}
+        for order, says in ((again, "put through again"), (given_up, "discarded"), (taken_back, "cancelled")):
+            assert f"Order {says}" in lives[order], (says, lives[order])
+        assert "Backend other" in lives[moved]
+
+    at_console(work)
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    (tmp_path / "list.csv").write_text(f"cip13,label,withdrawn,max_quantity\n{MEDICINE},ATENOLOL 100 mg,0,\n")
+    return settings.model_copy(update={"catalogue": tmp_path / "list.csv", "seal_key": SecretStr("5e" * 32)})
+
+
+def test_what_speaks_for_an_order_and_against_its_erp_is_told(at_console: AtConsole) -> None:
+    async def work(site: Site, bench: Bench) -> None:
+        jeanne = await site.enter(role=Role.VIEWER)
+        (twice,) = await tried(bench, Kind.DUPLICATE, 1)
+        (liar,) = await bench.accept(1)
+        lie = Outcome(Kind.SUSPICIOUS, "M. Martin", 200, evidence=Evidence.WRONG_DIGEST, answer=b"{}")
+        await deliver(bench.desk(Answering({liar: lie})), await bench.dispatch())
+        assert "sealed in block" not in await told(jeanne, twice)
+        await sealed(bench.engine, bench.settings, None)
+        await bench.sql(f"INSERT INTO pharmaml_acknowledged (order_id) VALUES ('{twice}')")
+        await bench.sql(
+            "INSERT INTO reconciliations (backend, since, until, started_by, cursor_at, cursor_id) "
+            f"VALUES ('erp', now(), now(), 'paul', now(), '{twice}')"
+        )
+        await bench.sql(
+            "INSERT INTO findings (reconciliation, order_id, kind, detail) "
+            f"SELECT id, '{twice}', 'missing', '\"\"' FROM reconciliations"
+        )
+        await bench.sql(
+            "INSERT INTO notices (id, event_id, order_id, client, attempts) SELECT gen_random_uuid(), "
+            f"id, order_id, 'shop', 2 FROM events WHERE order_id = '{twice}'"
+        )
+        page = await told(jeanne, twice)
+        for says in (
+            "it had it already",
+            "Proof sealed in block 1",
+            "Proof receipt ERP-",
+            "ATENOLOL 100 mg",
+            "took the reply",
+            "the ERP has it no more",
+            "webhook of shop is still to be told",
+        ):
+            assert says in page, (says, page)
+        page = await told(jeanne, liar)
+        for says in (
+            "a receipt for other bytes than were sent",
+            "its backend went into quarantine",
+            "is in quarantine since",
+            "The ERP is asked before it is sent again",
+        ):
+            assert says in page, (says, page)
+        assert "Martin" not in page, "an ERP's own words"
+
+    at_console(work)
+
+
+def test_an_order_that_stayed_in_the_spill_is_not_unknown(at_console: AtConsole) -> None:
+    async def work(site: Site, bench: Bench) -> None:
+        jeanne, (first,) = await site.enter(role=Role.VIEWER), await bench.accept(1)
+        asides = [
+            Aside(bytes([n]) * 32, kind, uuid4(), first if kind == "conflict" else None, "why", b"")
+            for n, kind in enumerate(("conflict", "forged"))
+        ]
+        async with bench.engine.connect() as connection:
+            await set_aside(connection, asides)
+        known = [await jeanne.get(f"/order/{each.told}") for each in asides]
+        assert "accepted before with another content" in text_of(known[0])
+        assert f"/order/{first}" in known[0].text and "The order that has its place" not in known[1].text
+        assert "was not written by our intake" in text_of(known[1])
+
+    at_console(work)

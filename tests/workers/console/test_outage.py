@@ -1,0 +1,232 @@
+"""The console while a store is out: every page answers, says since when, shows what was known last, and recovers."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import httpx
+import psutil
+import pytest
+from sqlalchemy import text
+
+from config.embedded.leash import Leash
+from config.embedded.ports import choose
+from config.embedded.postgres import Postgres
+from config.embedded.valkey import Valkey
+from config.settings import Settings
+from orders.schema.migrate import migrate
+from tests.waiting import auntil
+from tests.workers.console.site import Browser, Site, serving, text_of
+from workers.console import journal_timeout
+from workers.console.access import sessions
+from workers.console.access.sessions import COOKIE
+from workers.console.i18n import languages
+from workers.console.live import poller, series
+from workers.console.live.cached import Known
+from workers.console.live.probes import PollerSnapshot
+from workers.console.overview.headlines import told
+from workers.console.recovery import cached
+
+SOON = 3.5  # seconds, on a busy machine
+FILLED = {"kind": "pause", "act": "0199a3c2-7c11-7000-8000-000000000001", "name": "erp", "backend": "erp"}
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A server all of whose processes hold their connections and answer nothing."""
+    one = psutil.Process(pid)
+    every = [one, *one.children(recursive=True)]
+    for each in every:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in every:
+            each.resume()
+
+
+@contextmanager
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No waiting for beats."""
+    with monkeypatch.context() as patch:
+        for module, name, seconds in (
+            (poller, "BEAT", 0.1),
+            (poller, "SURVEY", 0.1),
+            (poller, "SHARE", 0),
+            (series, "FRESH", 0.1),
+            (sessions, "FRESH", 0.1),
+            (sessions, "FIND_TIMEOUT", 0.4),
+            (series, "SERIES_TIMEOUT", 0.4),
+            (poller, "WAIT", 0.4),
+            (poller, "SILENT", 0.3),
+            (journal_timeout, "PAGE_TIMEOUT", 0.4),
+            (cached, "READ_TIMEOUT", 0.5),
+        ):
+            patch.setattr(module, name, seconds)
+        yield
+
+
+def pages_of(site: Site) -> list[str]:
+    """Every page that is looked at, whatever it names."""
+    paths = [path for path, told in site.app.openapi()["paths"].items() if "get" in told]
+    assert len(paths) > 20
+    filled = (re.sub(r"\{(\w+)[^}]*\}", lambda named: FILLED.get(named[1], FILLED["act"]), path) for path in paths)
+    return sorted({path for path in filled if path != "/live/overview" and "oidc" not in path})
+
+
+async def timed(browser: Browser, path: str) -> tuple[httpx.Response, float]:
+    began = time.monotonic()
+    answer = await browser.get(path)
+    return answer, time.monotonic() - began
+
+
+async def all_in_time(site: Site, browser: Browser) -> None:
+    paths = pages_of(site)
+    answers = await asyncio.gather(*(timed(browser, path) for path in paths))
+    late = {path: took for path, (_, took) in zip(paths, answers, strict=True) if took > SOON}
+    assert not late
+    wrong = {path: each.status_code for path, (each, _) in zip(paths, answers, strict=True) if each.status_code == 500}
+    assert not wrong
+
+
+async def says(browser: Browser, said: str, path: str = "/", timeout: float = 10) -> str:
+    found = ""
+
+    async def shown() -> bool:
+        nonlocal found
+        answer, took = await timed(browser, path)
+        assert took < SOON, f"{path} took {took:.1f} s"
+        found = text_of(answer)
+        return said in found
+
+    await auntil(shown, timeout, what=said)
+    return found
+
+
+async def fill(site: Site) -> None:
+    statements = (
+        "INSERT INTO backends (name, \"window\") VALUES ('erp', 10)",
+        "INSERT INTO deliveries (order_id, state, backend, priority, cut_off) SELECT gen_random_uuid(), 'accepted', "
+        "'erp', 1, 'infinity' FROM generate_series(1, 321)",
+    )
+    async with site.app.state.console.engine.connect() as connection:
+        for each in statements:
+            await connection.execute(text(each))
+
+
+def test_while_postgresql_is_frozen_every_page_answers_and_recovers(
+    settings: Settings, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with serving(settings) as site:
+            await fill(site)
+            jeanne = await site.enter()
+            with quick(monkeypatch):
+                await says(jeanne, "Backlog 321")
+                with frozen(postgres.pid):
+                    await all_in_time(site, jeanne)
+                    shown = await says(jeanne, "PostgreSQL is out since")
+                    assert "Backlog 321" in shown, "the last that was known"
+                    assert "(the last that are known)" in shown
+                    assert "Figures are those of" in await says(jeanne, "PostgreSQL is out since", "/dead")
+                    refused = await jeanne.post("/acts/pause", {"backend": "erp"})
+                    assert (refused.status_code, "Nothing was done" in refused.text) == (503, True)
+                await says(jeanne, "Nobody works")
+                assert (await jeanne.get("/search")).status_code == 200
+
+    asyncio.run(work())
+
+
+def test_the_first_sentence_says_where_orders_are_kept(settings: Settings) -> None:
+    now = datetime.now(UTC)
+    for mode, kept in (("spill", "orders are taken in and wait in Redis"), ("refusing", "Orders are refused")):
+        seen = PollerSnapshot(1, now, Known(None, None, now), Known(), Known(None, now), Known(mode, now))
+        assert kept in told(seen, languages("UTC")["en"])[0].text
+
+
+def test_a_time_of_another_day_has_its_day() -> None:
+    words, now = languages("Europe/Paris")["en"], datetime.now(ZoneInfo("Europe/Paris"))
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    assert words.clock(midnight) == "00:00:00"
+    assert words.clock(midnight - timedelta(minutes=1)) == f"{midnight - timedelta(minutes=1):%-d %b} 23:59"
+
+
+def again(site: Site, jeanne: Browser) -> Browser:
+    """The same browser at a console that was started anew."""
+    client = site.stranger()
+    client.cookies.set(COOKIE, jeanne.client.cookies[COOKIE])
+    return Browser(client, jeanne.csrf)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_killed_postgresql_and_a_console_that_starts_meanwhile(
+    settings: Settings, leash: Leash, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Postgres(data_dir / "own", choose())
+    server.start(leash)
+    migrate(server.url)
+    own = settings.model_copy(update={"database_url": server.url})
+
+    async def work() -> None:
+        async with serving(own) as site:
+            await fill(site)
+            jeanne = await site.enter()
+            await says(jeanne, "Backlog 321")
+            server.kill()
+            shown = await says(jeanne, "PostgreSQL is out since")
+            assert "Backlog 321" in shown
+            await all_in_time(site, jeanne)
+            async with serving(own) as new:
+                known = again(new, jeanne)
+                assert (await known.get("/")).status_code == 503
+                shown = await says(known, "PostgreSQL is out since")
+                assert "Nothing is known yet." in shown
+                assert "Orders are still taken in" not in shown, "no intake answers here"
+                assert (await new.stranger().get("/")).status_code == 303, "a stranger is told nothing"
+                await asyncio.to_thread(server.start, leash)
+                await says(known, "Backlog 321", timeout=40)
+            await says(jeanne, "Nobody works", timeout=40)
+            assert "is out since" not in await says(jeanne, "Backlog 321")
+
+    try:
+        asyncio.run(work())
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_frozen_stores_at_the_pace_of_a_real_console(settings: Settings, postgres: Postgres, valkey: Valkey) -> None:
+    async def work() -> None:
+        async with serving(settings) as site:
+            await fill(site)
+            jeanne = await site.enter()
+            await says(jeanne, "Backlog 321")
+            with frozen(postgres.pid):
+                await all_in_time(site, jeanne)
+                await says(jeanne, "PostgreSQL is out since")
+                async with serving(settings) as new:
+                    known = again(new, jeanne)
+                    assert "Nothing is known yet." in await says(known, "PostgreSQL is out since")
+            assert "is out since" not in await says(jeanne, "Nobody works", timeout=20)
+            with frozen(valkey.pid):
+                await all_in_time(site, jeanne)
+                shown = await says(jeanne, "Redis is out since")
+                assert "PostgreSQL is out" not in shown
+                before = site.app.state.overview.poller.seen
+                await auntil(lambda: site.app.state.overview.poller.seen.beat >= before.beat + 3)
+                assert site.app.state.overview.poller.seen.journal.at > before.journal.at, "the other goes on"
+            await says(jeanne, "Nobody works")
+
+            async def back() -> bool:
+                return "is out since" not in text_of(await jeanne.get("/"))
+
+            await auntil(back, 15)
+
+    asyncio.run(work())

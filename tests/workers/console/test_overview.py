@@ -1,0 +1,169 @@
+"""The overview: what it says of each state of things, and that its figures are those of `relais status`."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from config.settings import Settings
+from tests.journal import Journal
+from tests.past import HOURS, Past, leading
+from tests.waiting import auntil
+from tests.workers.console.site import Browser, Site, serving, text_of
+from workers.console.access.people import Role
+from workers.console.live import poller
+from workers.monitoring.status import status
+
+
+@pytest.fixture(autouse=True)
+def beats_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for a beat."""
+    for name, seconds in (("BEAT", 0.05), ("SURVEY", 0.05), ("SHARE", 0)):
+        monkeypatch.setattr(poller, name, seconds)
+
+
+def on_site(settings: Settings, work: Callable[[Site, Browser], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        async with serving(settings) as site:
+            return await work(site, await site.enter())
+
+    return asyncio.run(run())
+
+
+async def sql(site: Site, statement: str) -> None:
+    async with site.app.state.console.engine.connect() as connection:
+        await connection.execute(text(statement))
+
+
+async def says(browser: Browser, said: str, **options: Any) -> str:
+    found = ""
+
+    async def shown() -> bool:
+        nonlocal found
+        found = text_of(await browser.get("/", **options))
+        return said in found
+
+    await auntil(shown, what=said)
+    return found
+
+
+async def lead_somewhere(browser: Browser, least: int) -> None:
+    """Every button of the overview opens a page that has what it takes."""
+    hrefs = set(re.findall(r'class="button[^"]*" href="([^"]+)"', (await browser.get("/")).text))
+    assert len(hrefs) >= least
+    answers = {href: (await browser.get(href)).status_code for href in hrefs}
+    assert set(answers.values()) == {200}, answers
+
+
+def test_states_in_words(settings: Settings) -> None:
+    async def work(site: Site, jeanne: Browser) -> None:
+        await says(jeanne, "No worker has ever run here")
+        await sql(site, "INSERT INTO backends (name, \"window\") VALUES ('erp', 10)")
+        await says(jeanne, "Nobody works")
+        await sql(site, "UPDATE backends SET paused = true, held_why = '\"stocktaking\"'")
+        assert "Resume" in await says(jeanne, "erp is paused: stocktaking")
+        await lead_somewhere(jeanne, 5)
+        await sql(
+            site,
+            "UPDATE backends SET paused = false, quarantined = true, quarantined_at = now(), "
+            "quarantined_by = 'luc', held_why = '\"<b>odd</b> receipts\"'",
+        )
+        assert "<b>odd" not in (await jeanne.get("/")).text
+        shown = await says(jeanne, "erp was put in quarantine by luc")
+        assert "Release" in shown
+        await lead_somewhere(jeanne, 4)
+        await says(jeanne, "erp a été mis en quarantaine par luc", headers={"Accept-Language": "fr"})
+        await sql(
+            site, "UPDATE backends SET quarantined = false, circuit = 'open', probe_at = now(), why = '\"refused\"'"
+        )
+        await says(jeanne, "erp is down and has never answered")
+        await sql(
+            site,
+            "INSERT INTO replays (backend, choice, state, stage, why, started_by) "
+            "VALUES ('erp', '{}', 'holding', 10, '\"too slow\"', 'luc')",
+        )
+        await says(jeanne, "The replay of erp holds at stage 10: too slow")
+        luc = await site.enter("luc", Role.VIEWER)
+        assert "/acts/" not in (await luc.get("/")).text
+
+    on_site(settings, work)
+
+
+def test_a_forecast_and_what_it_assumes_are_told_in_french(settings: Settings) -> None:
+    past = Past(Journal(str(settings.database_url)))
+    past.came(200, HOURS * 3, HOURS, "delivered")
+    past.took(200, 20)
+    past.came(50, HOURS, HOURS * 0, "accepted")
+    french = {"headers": {"Accept-Language": "fr"}}
+
+    async def work(site: Site, jeanne: Browser) -> None:
+        stopped = "UPDATE backends SET paused = true, held_why = '\"stocktaking\"'"
+        unknown = "impossible de dire quand tout sera parti (erp est en pause : stocktaking)"
+        await sql(site, stopped)
+        assert "erp is paused" not in await says(jeanne, unknown, **french)
+        opened = "paused = false, circuit = 'open', probe_at = now() + interval '1 min', why = '\"refused\"'"
+        await sql(site, f"UPDATE backends SET {opened}")
+        shown = await says(jeanne, "(si la prochaine commande d&#39;essai passe)", **french)
+        assert "canary" not in shown
+
+    with leading(past.journal):
+        on_site(settings, work)
+
+
+def test_figures_are_those_of_the_status(settings: Settings) -> None:
+    async def work(site: Site, jeanne: Browser) -> None:
+        await sql(
+            site,
+            "INSERT INTO deliveries (order_id, state, backend, priority, cut_off, reason) SELECT "
+            "gen_random_uuid(), CASE WHEN n % 4 = 0 THEN 'dead' ELSE 'accepted' END, 'erp', 1, 'infinity', "
+            "CASE WHEN n % 4 = 0 THEN 'refused' END FROM generate_series(1, 4936) n",
+        )
+        shown = await says(jeanne, "Backlog 3,702")
+        known = await status(site.app.state.console.engine, settings, "http://127.0.0.1:9")
+        assert (known["backlog"], known["orders"]["dead"]) == (3702, 1234)
+        assert "Dead letters 1,234" in shown
+        await says(jeanne, "refused more than 1,000")
+
+    on_site(settings, work)
+
+
+def test_the_series_is_json_and_other_spans_are_refused(settings: Settings) -> None:
+    async def work(site: Site, jeanne: Browser) -> None:
+        await sql(
+            site,
+            "INSERT INTO samples SELECT now() - n * interval '10 s', 100 - n, 0, 0, 0, 0, 3, NULL, NULL, true "
+            "FROM generate_series(1, 20) n",
+        )
+        found = (await jeanne.get("/live/series?span=1h")).json()
+        assert len(found["at"]) == 19
+        assert set(found["accepted"]) == {6.0}
+        assert (await jeanne.get("/live/series?span=1y")).status_code == 422
+        assert (await jeanne.get("/live/stores")).status_code == 200
+
+    on_site(settings, work)
+
+
+def test_a_backlog_that_has_just_come_is_nowhere_said_to_be_empty(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted seldom is counted at once when the totals, which are read often, tell otherwise."""
+    monkeypatch.setattr(poller, "SURVEY", 3600.0)
+
+    async def work(site: Site, jeanne: Browser) -> None:
+        await says(jeanne, "The backlog is empty.")
+        await sql(
+            site,
+            "INSERT INTO deliveries (order_id, state, backend, priority, cut_off) "
+            "SELECT gen_random_uuid(), 'accepted', 'erp', 1, 'infinity' FROM generate_series(1, 7)",
+        )
+
+        async def told() -> bool:
+            found = text_of(await jeanne.get("/"))
+            return "Backlog 7" in found and "The backlog is empty." not in found
+
+        await auntil(told, what="a backlog of 7, and nowhere none")
+
+    on_site(settings, work)

@@ -1,0 +1,102 @@
+"""The leader journals the spill before it dispatches anything, and lets nothing past its valid_until be forwarded."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+import redis
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from config.settings import Settings
+from orders.intake.group_commit import Intake
+from orders.intake.spill import SpillSigner
+from orders.journal import connect
+from tests.dispatching import accept, depth, dispatching, on_journal
+from tests.intake import NOWHERE, order
+from tests.waiting import until
+from workers.intake.spill_store import RECORDS, RedisSpill
+
+SECRET = SecretStr("a key that is shared")
+
+
+@pytest.fixture
+def shared(settings: Settings) -> Settings:
+    return settings.model_copy(update={"spill_key": SECRET})
+
+
+def spill(settings: Settings, *references: str) -> list[UUID]:
+    async def run() -> list[UUID]:
+        engine = connect(NOWHERE)
+        intake = Intake(
+            engine, settings.backend, spill=(RedisSpill(settings.need("redis_url")), SpillSigner.of(SECRET))
+        )
+        ids = [(await intake.accept(order(reference), "front")).id for reference in references]
+        await intake.close()
+        await engine.dispose()
+        return ids
+
+    return asyncio.run(run())
+
+
+def test_what_was_spilled_is_journalled_and_dispatched_with_what_came_later_behind_it(shared: Settings) -> None:
+    spilled = spill(shared, *(f"S{number}" for number in range(120)))
+    accept(shared, 50)
+    with dispatching(shared):
+        until(lambda: depth(shared.need("redis_url"), RECORDS) == 0, what="the spill is empty")
+        query = "SELECT count(*) FROM deliveries WHERE state = 'dispatched'"
+        until(lambda: on_journal(shared, query)[0][0] > 0, what="orders are dispatched")
+    first = on_journal(shared, "SELECT order_id FROM deliveries WHERE state = 'dispatched' ORDER BY order_id")
+    assert [row[0] for row in first][: len(spilled)] == spilled[: len(first)], "the oldest go first: the spilled ones"
+    assert on_journal(shared, "SELECT count(*) FROM orders")[0][0] == 170
+
+
+def test_a_worker_without_the_key_leaves_the_spill_alone_and_goes_on(settings: Settings) -> None:
+    spill(settings, "S1", "S2")
+    accept(settings, 5)
+    with dispatching(settings):
+        query = "SELECT count(*) FROM deliveries WHERE state = 'dispatched'"
+        until(lambda: on_journal(settings, query)[0][0] == 5, what="the others are dispatched")
+    assert depth(settings.need("redis_url"), RECORDS) == 2
+
+
+def test_whatever_stands_in_the_place_of_the_spill_does_not_stop_the_dispatcher(shared: Settings) -> None:
+    with redis.Redis.from_url(shared.need("redis_url")) as client:
+        client.set(RECORDS, "no list")
+    accept(shared, 5)
+    with dispatching(shared):
+        query = "SELECT count(*) FROM deliveries WHERE state = 'dispatched'"
+        until(lambda: on_journal(shared, query)[0][0] == 5, what="orders are dispatched")
+
+
+def test_an_order_past_its_time_is_dead_without_ever_being_dispatched(settings: Settings) -> None:
+    accept(settings, 3, valid_until="2026-01-01T00:00:00Z")
+    accept(settings, 2, valid_until="2999-01-01T00:00:00Z")
+    accept(settings, 1)
+    on_journal(
+        settings,
+        "UPDATE deliveries SET unsure = true WHERE order_id = (SELECT order_id FROM deliveries ORDER BY 1 LIMIT 1)",
+    )
+    with dispatching(settings):
+        query = "SELECT state, reason, count(*) FROM deliveries GROUP BY 1, 2 ORDER BY 1"
+        wanted = [("dead", "expired", 2), ("dispatched", None, 4)]
+        until(lambda: [tuple(row) for row in on_journal(settings, query)] == wanted, what="the two are dead")
+    told = on_journal(settings, "SELECT state, reason, error FROM events")
+    assert {tuple(row)[:2] for row in told} == {("dead", "expired")}
+
+
+def test_an_expired_order_waits_for_no_worker_and_no_circuit(settings: Settings) -> None:
+    accept(settings, 2, valid_until="2026-01-01T00:00:00Z")
+
+    async def open_circuit() -> None:
+        engine = connect(settings.need("database_url"))
+        async with engine.connect() as connection:
+            await connection.execute(
+                text("INSERT INTO backends (name, \"window\", circuit, paused) VALUES ('erp', 50, 'open', true)")
+            )
+        await engine.dispose()
+
+    asyncio.run(open_circuit())
+    with dispatching(settings):
+        query = "SELECT count(*) FROM deliveries WHERE state = 'dead' AND reason = 'expired'"
+        until(lambda: on_journal(settings, query)[0][0] == 2, what="both are dead while the backend is paused")

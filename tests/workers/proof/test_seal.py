@@ -1,0 +1,429 @@
+"""Seals close what is journalled block by block, whatever dies or runs meanwhile, and the audit reads them again."""
+
+import asyncio
+import json
+import random
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from config.settings import Settings
+from orders.journal import connect, transactional
+from orders.schema.epochs import SPAN, functions, rebase
+from tests.bench import Bench, with_bench
+from tests.cli import CommandLine, clean_environment, environment
+from tests.sealing import KEY, as_superuser, seal, some_life
+from tests.tools import ROOT
+from tests.waiting import auntil
+from workers.cli.failure import CommandFailed
+from workers.proof.anchor import place_of
+from workers.proof.audit import Proof, prove
+from workers.proof.keys import keys_of
+from workers.proof.seal_block import seal_now
+from workers.proof.seal_thread import Sealer
+
+
+@pytest.fixture
+def sealing(settings: Settings) -> Settings:
+    """Settings with a key and an anchor."""
+    return settings.model_copy(update={"seal_key": KEY, "anchor": str(settings.data_dir / "anchors.ndjson")})
+
+
+async def proof(bench: Bench) -> Proof:
+    return await prove(bench.engine, bench.settings)
+
+
+def lines(settings: Settings) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(str(settings.anchor)).read_text().splitlines()]
+
+
+def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> None:
+    async def work(bench: Bench) -> None:
+        assert (await seal(bench)).seal is None, "nothing is there yet"
+        for number in range(1, 4):
+            await some_life(bench)
+            done = await seal(bench)
+            assert done.seal is not None
+            assert (done.seal.block, done.anchored, done.error) == (number, number, None)
+            assert {name: each.rows for name, each in done.seal.tables.items()} == {
+                "orders": 3,
+                "attempts": 3,
+                "receipts": 3,
+                "operations": 2,
+                "evidence": 2,
+            }
+        assert (await seal(bench)).seal is None, "nothing is new"
+        await bench.accept(2)
+        found = await proof(bench)
+        assert found.faults == []
+        assert (found.chain.blocks, found.chain.rows, found.chain.unsealed, found.chain.anchored) == (3, 39, 2, 3)
+
+    with_bench(sealing, work)
+    assert [line["block"] for line in lines(sealing)] == [1, 2, 3]
+    assert oct(Path(str(sealing.anchor)).stat().st_mode)[-3:] == "600"
+
+
+def test_the_content_of_a_seal_is_that_of_its_rows_and_can_be_verified_elsewhere(sealing: Settings) -> None:
+    """The line of an anchor and the public key are enough, with nothing of Relais."""
+    import hashlib
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    async def work(bench: Bench) -> list[bytes]:
+        await bench.accept(2)
+        await seal(bench)
+        columns = "id, pharmacy, reference, body, digest, received_at, client, request_id, idempotency_key, origin, tx"
+        return [row[0] for row in await bench.run(text(f"SELECT record_send(ROW({columns})) FROM orders ORDER BY id"))]
+
+    rows = with_bench(sealing, work)
+    (line,) = lines(sealing)
+    whole = hashlib.sha256(b"".join(len(row).to_bytes(4, "big") + row for row in rows)).hexdigest()
+    assert line["tables"]["orders"] == {"rows": 2, "sha256": whole}
+    (key,) = keys_of(KEY).values()
+    mac, signature = bytes.fromhex(line.pop("mac")), bytes.fromhex(line.pop("signature"))
+    said = json.dumps(line, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    Ed25519PublicKey.from_public_bytes(key.public).verify(signature, b"relais.seal.1\n" + said + b"\n" + mac)
+    assert key.mac(b"relais.seal.1\n" + said) == mac
+
+
+def test_a_transaction_that_still_runs_is_in_a_later_block(sealing: Settings) -> None:
+    """Its rows have an old number when they appear: no block that is sealed may lack them."""
+
+    async def work(bench: Bench) -> None:
+        slow = await asyncpg.connect(sealing.need("database_url"))
+        running = slow.transaction()
+        await running.start()
+        await slow.execute("INSERT INTO operations (operator, act, detail) VALUES ('o', 'slow', '{}')")
+        await bench.accept(3)
+        assert (await seal(bench)).seal is None, "all of it is later than what still runs"
+        await running.commit()
+        await slow.close()
+        done = await seal(bench)
+        assert done.seal is not None
+        assert (done.seal.tables["operations"].rows, done.seal.tables["orders"].rows) == (1, 3)
+        assert (await proof(bench)).faults == []
+
+    with_bench(sealing, work)
+
+
+def test_sealing_under_load_with_long_transactions_raises_no_false_alarm(sealing: Settings) -> None:
+    """Writers of every length, rollbacks, savepoints and two sealers at once, and in between the audit."""
+
+    async def writer(url: str, seed: int, over: asyncio.Event) -> None:
+        chance = random.Random(seed)
+        connection = await asyncpg.connect(url)
+        insert = "INSERT INTO operations (operator, act, detail) VALUES ('o', 'load', '{}')"
+        while not over.is_set():
+            doing = connection.transaction()
+            await doing.start()
+            for _ in range(chance.randint(1, 4)):
+                with suppress(ZeroDivisionError):
+                    async with connection.transaction():
+                        await connection.execute(insert)
+                        if chance.random() < 0.3:
+                            raise ZeroDivisionError
+                await asyncio.sleep(chance.choice((0, 0, 0.01, 0.15)))
+            await (doing.commit() if chance.random() < 0.8 else doing.rollback())
+        await connection.close()
+
+    async def sealer(bench: Bench, over: asyncio.Event) -> None:
+        keys = keys_of(KEY)
+        while not over.is_set():
+            await seal_now(bench.engine, keys, place_of(str(sealing.anchor), keys), wait=False)
+            await asyncio.sleep(0)
+
+    async def work(bench: Bench) -> None:
+        over, other = asyncio.Event(), connect(sealing.need("database_url"), pool=4)
+        tasks = [asyncio.create_task(writer(sealing.need("database_url"), seed, over)) for seed in range(6)]
+        tasks += [asyncio.create_task(sealer(Bench(engine, sealing), over)) for engine in (bench.engine, other)]
+
+        async def audited() -> bool:
+            found = await prove(other, sealing)
+            assert found.faults == []
+            return found.chain.blocks >= 8
+
+        try:
+            await auntil(audited, 60)
+        finally:
+            over.set()
+            await asyncio.gather(*tasks)
+        await seal(bench)
+        found = await proof(bench)
+        assert found.faults == []
+        assert found.chain.unsealed == 0
+        await other.dispose()
+
+    with_bench(sealing, work)
+    assert [line["block"] for line in lines(sealing)] == list(range(1, len(lines(sealing)) + 1))
+
+
+def test_an_order_that_was_spilled_days_ago_is_sealed_today(sealing: Settings) -> None:
+    async def work(bench: Bench) -> None:
+        await some_life(bench)
+        await seal(bench)
+        await bench.accept(1)
+        await as_superuser(
+            bench, "UPDATE orders SET received_at = now() - interval '3 days' WHERE tx = (SELECT max(tx) FROM orders)"
+        )
+        await seal(bench)
+        assert (await proof(bench)).faults == []
+
+    with_bench(sealing, work)
+
+
+def torn(path: Path) -> None:
+    """As a process leaves it that is killed while it writes."""
+    with path.open("a") as file:
+        file.write('{"format":1,"block":3,"epo')
+
+
+def test_an_anchor_that_could_not_be_written_is_written_later_and_in_order(sealing: Settings) -> None:
+    """A full disk, a piece of a line that a killed process left, a file that is gone."""
+    path = Path(str(sealing.anchor))
+    path.symlink_to("/dev/full")
+
+    async def work(bench: Bench) -> None:
+        for _ in range(2):
+            await bench.accept(1)
+            done = await seal(bench)
+            assert done.seal is not None
+            assert "No space left" in str(done.error)
+        await asyncio.to_thread(path.unlink)
+        assert any("cannot be read" in fault for fault in (await proof(bench)).faults)
+        assert (await seal(bench)).anchored == 2
+        await asyncio.to_thread(torn, path)
+        assert (await proof(bench)).faults == []
+        await bench.accept(1)
+        assert (await seal(bench)).anchored == 3
+        assert (await proof(bench)).faults == []
+
+    with_bench(sealing, work)
+    whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+    assert [json.loads(line)["block"] for line in whole] == [1, 2, 3]
+
+
+def spoil(path: Path, garbage: list[bytes]) -> None:
+    with path.open("ab") as file:
+        file.write(b"\n".join(garbage))
+
+
+def test_garbage_in_the_anchor_or_in_the_last_seal_stops_neither_audit_nor_worker(sealing: Settings) -> None:
+    path = Path(str(sealing.anchor))
+    garbage = [b"\xff\xfe", b"[" * 5000, b"null", b"7", b'{"block":9}', b"x" * 200_000, b'{"key_id":[],"format":1}']
+
+    async def work(bench: Bench) -> None:
+        for number in (1, 2):
+            await bench.accept(1)
+            assert (await seal(bench)).anchored == number
+            await asyncio.to_thread(spoil, path, garbage)
+            assert (await proof(bench)).faults == []
+        await as_superuser(bench, "UPDATE seals SET tables = '7' WHERE block = 2")
+        assert (await proof(bench)).faults == ["block 2: the seal itself was altered"]
+        await bench.accept(1)
+        with pytest.raises(CommandFailed, match="block 2 cannot be read"):
+            await seal(bench)
+
+    with_bench(sealing, work)
+
+
+def test_syslog_is_an_anchor_and_what_it_kept_can_be_audited(sealing: Settings) -> None:
+    daemon = sealing.data_dir / "log"
+    kept = sealing.data_dir / "kept"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(str(daemon))
+        syslog.settimeout(5)
+        settings = sealing.model_copy(update={"anchor": f"syslog:{daemon}"})
+
+        async def work(bench: Bench) -> None:
+            for number in (1, 2, 3):
+                await bench.accept(1)
+                assert (await seal(bench)).anchored == number
+            with kept.open("w") as file:
+                for _ in range(3):
+                    file.write(f"Oct 19 14:00:00 host {syslog.recv(65536).decode()}\n")
+            assert any("no anchor" in remark for remark in (await proof(bench)).chain.remarks)
+            assert (await prove(bench.engine, settings, anchors=kept)).chain.anchored == 3
+            await as_superuser(
+                bench,
+                "DELETE FROM seals WHERE block = 3",
+                "DELETE FROM orders WHERE tx = (SELECT max(tx) FROM orders)",
+                "DELETE FROM deliveries WHERE order_id NOT IN (SELECT id FROM orders)",
+            )
+            assert (await proof(bench)).faults == [], "without the anchor nobody can tell"
+            found = await prove(bench.engine, settings, anchors=kept)
+            assert found.faults == ["block 3: in the anchor and no longer in the journal"]
+
+        with_bench(settings, work)
+
+
+def test_sealing_goes_on_after_a_loss_says_so_and_an_operator_may_acknowledge_it(sealing: Settings) -> None:
+    """As after a restore of an older backup: the lost blocks stay named until somebody says why."""
+
+    async def work(bench: Bench) -> None:
+        for _ in range(3):
+            await bench.accept(1)
+            await seal(bench)
+        await as_superuser(
+            bench,
+            "DELETE FROM orders WHERE tx >= (SELECT from_tx FROM seals WHERE block = 2)",
+            "DELETE FROM deliveries WHERE order_id NOT IN (SELECT id FROM orders)",
+            "DELETE FROM seals WHERE block >= 2",
+        )
+        assert (await proof(bench)).faults == ["blocks 2 to 3: in the anchor and no longer in the journal"]
+        await bench.accept(1)
+        done = await seal(bench)
+        assert done.seal is not None
+        assert (done.seal.block, done.anchored) == (4, 4)
+        (fault,) = (await proof(bench)).faults
+        assert fault.startswith("blocks 2 to 3: lost; the anchor has blocks up to 3, the journal up to 1")
+        await seal(bench, "restored from the backup of 14:00")
+        found = await proof(bench)
+        assert found.faults == []
+        assert "restored from the backup of 14:00" in found.chain.remarks[0]
+        rows = await bench.run(text("SELECT act, reason FROM operations"))
+        assert [tuple(row) for row in rows] == [("acknowledge", "restored from the backup of 14:00")]
+
+    with_bench(sealing, work)
+
+
+def test_a_journal_restored_into_another_postgresql_begins_an_epoch(sealing: Settings) -> None:
+    """There transactions have lower numbers than here: as if the rows had come from a cluster far ahead."""
+
+    async def work(bench: Bench) -> None:
+        async with transactional(bench.engine).begin() as connection:
+            for statement in functions(1):
+                await connection.execute(text(statement))
+        await some_life(bench)
+        first = (await seal(bench)).seal
+        assert first is not None
+        assert first.epoch == 1
+        await bench.accept(1)  # in the dump, and not sealed
+        async with transactional(bench.engine).begin() as connection:
+            for statement in functions(0):
+                await connection.execute(text(statement))
+        assert any("yet to come" in fault for fault in (await proof(bench)).faults)
+        with pytest.raises(Exception, match="run `relais migrate`"):
+            await seal(bench)
+        async with transactional(bench.engine).begin() as connection:
+            assert await connection.run_sync(rebase) == 2
+        async with transactional(bench.engine).begin() as connection:
+            assert await connection.run_sync(rebase) is None
+        await bench.accept(2)
+        second = (await seal(bench)).seal
+        assert second is not None
+        assert (second.epoch, second.tables["orders"].rows, second.to_tx // SPAN) == (2, 3, 2)
+        assert (await proof(bench)).faults == []
+
+    with_bench(sealing, work)
+
+
+def test_seals_made_with_an_older_key_are_verified_as_long_as_it_is_set(sealing: Settings) -> None:
+    renewed = sealing.model_copy(update={"seal_key": SecretStr(f"{'7a' * 32},{'5e' * 32}")})
+    forgotten = sealing.model_copy(update={"seal_key": SecretStr("7a" * 32)})
+
+    async def work(bench: Bench) -> None:
+        await bench.accept(1)
+        await seal(bench)
+        await bench.accept(1)
+        newer = Bench(bench.engine, renewed)
+        await seal(newer)
+        assert (await proof(newer)).faults == []
+        assert [line["key_id"] for line in lines(sealing)] == list(reversed(keys_of(renewed.seal_key)))
+        faults = (await prove(bench.engine, forgotten)).faults
+        assert any("which RELAIS_SEAL_KEY does not have" in fault for fault in faults)
+        unable = await prove(bench.engine, sealing.model_copy(update={"seal_key": None}))
+        assert not unable.sound
+
+    with_bench(sealing, work)
+
+
+async def all_sealed(bench: Bench) -> bool:
+    return (await proof(bench)).chain.unsealed == 0
+
+
+def test_two_sealers_never_seal_the_same_block(sealing: Settings) -> None:
+    """Each looks every moment; rows come all the time."""
+    hasty = sealing.model_copy(update={"seal_every": 0.05, "seal_rows": 5})
+    sealers = [Sealer(hasty), Sealer(hasty)]
+    for each in sealers:
+        each.start()
+
+    async def work(bench: Bench) -> None:
+        for _ in range(4):
+            for _ in range(5):
+                await bench.accept(3)
+            await auntil(lambda: all_sealed(bench), 60)
+
+    try:
+        with_bench(hasty, work)
+    finally:
+        for each in sealers:
+            each.stop()
+    blocks = [line["block"] for line in lines(sealing)]
+    assert len(blocks) >= 4
+    assert blocks == list(range(1, len(blocks) + 1))
+    assert with_bench(sealing, proof).faults == []
+
+
+def test_without_a_key_nothing_is_sealed_and_everybody_says_so(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relais = CommandLine(capsys, environment(settings))
+    Sealer(settings).start()
+    with_bench(settings, some_life)
+    done = relais("seal")
+    assert (done.code, "RELAIS_SEAL_KEY is not set" in done.err) == (2, True)
+    assert "none: RELAIS_SEAL_KEY is not set here" in relais("status").out
+    told = json.loads(relais("audit", "--json").out)
+    assert (told["sound"], told["remarks"], told["seals"]["blocks"]) == (True, ["nothing is sealed yet"], 0)
+
+
+SEALING_ON_AND_ON = """
+import asyncio
+from config.settings import load
+from orders.journal import connect
+from workers.cli.commands.trust.seal import sealed
+
+async def run():
+    settings = load()
+    engine = connect(settings.database_url, pool=2)
+    print("ready", flush=True)
+    while True:
+        await sealed(engine, settings, None)
+
+asyncio.run(run())
+"""
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.slow)])
+def test_the_sealer_killed_at_any_moment_leaves_a_chain_that_goes_on(sealing: Settings, kills: int) -> None:
+    """A process that seals on and on while rows come, killed after ever other times."""
+    env = clean_environment(environment(sealing)) | {"PYTHONPATH": str(ROOT)}
+
+    async def kill_again_and_again(bench: Bench) -> None:
+        chance = random.Random(7)
+        for _ in range(kills):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", SEALING_ON_AND_ON, env=env, stdout=asyncio.subprocess.PIPE
+            )
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"ready\n"
+            for _ in range(chance.randint(1, 12)):
+                await bench.accept(chance.randint(1, 9))
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        await seal(bench)
+        found = await proof(bench)
+        assert found.faults == []
+        assert found.chain.unsealed == 0
+        assert found.chain.anchored == found.chain.blocks
+
+    with_bench(sealing, kill_again_and_again)
