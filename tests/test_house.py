@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 LONGEST_CHAIN = 16  # modules, each importing the next
 FULLEST_FOLDER = 16  # modules side by side
 PICTURES = {".gif", ".pdf", ".png", ".ttf"}
