@@ -12,13 +12,14 @@ from orders.sentences import Sentence, sentence_of
 
 
 class SentenceColumn(TypeDecorator[Sentence]):
-    """Code and parameters; NULL for None."""
+    """Code and parameters; NULL for None. A bare text is taken for one that is quoted."""
 
     impl = JSONB(none_as_null=True)
     cache_ok = True
 
-    def process_bind_param(self, value: Sentence | None, dialect: Dialect) -> Any:
-        return None if value is None else value.stored()
+    def process_bind_param(self, value: Sentence | str | None, dialect: Dialect) -> Any:
+        sentence = sentence_of(value)
+        return None if sentence is None else sentence.stored()
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Sentence | None:
         return sentence_of(value)

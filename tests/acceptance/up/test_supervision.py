@@ -35,7 +35,7 @@ from workers.up import run as up
 CODE = "import signal; {deaf}; print('ready', flush=True)\\nwhile True: signal.pause()"
 
 def children(stack):
-    logs = stack.settings.data_dir / "logs"
+    logs = stack.settings.files.data_dir / "logs"
     deaf = {"heeds": "0", "deaf": "signal.signal(signal.SIGTERM, signal.SIG_IGN)" if "deaf" in sys.argv else "0"}
     for name, does in deaf.items():
         program = Program(name, (sys.executable, "-c", CODE.format(deaf=does)), logs / f"{name}.log", grace=300)

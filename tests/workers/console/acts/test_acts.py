@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
+from orders.sentences import sentence_of
 from tests.waiting import auntil
 from tests.workers.console.site import Browser, Site, serving, text_of
 from workers.console.access.people import Person, Role
@@ -210,7 +211,7 @@ def test_four_eyes_see_the_very_snapshot(settings: Settings, run: Run) -> None:
             shown = await anna.get("/acts/release-approve", params=choice)
             row = (await sql(site, "SELECT detail FROM operations WHERE act = 'release proposed' LIMIT 1"))[0][0]
             since = words["en"].moment(datetime.fromisoformat(row["quarantined_at"]))
-            for value in (since, row["quarantined_by"], row["held_why"], row["digest"]):
+            for value in (since, row["quarantined_by"], sentence_of(row["held_why"]), row["digest"]):
                 assert str(value) in text_of(shown)
             await sql(
                 site,
