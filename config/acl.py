@@ -15,13 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from config.redis_keys import NORMAL, NOTICES, SPILL_NOTES, SPILL_RECORDS, URGENT
+
 ADMIN: Final = "admin"
 OPS: Final = "ops"
 
 # Keys. A queue is one list for each of kombu's priorities, hence the star behind a name that is whole.
-QUEUES: Final = ("relais.urgent.*", "relais.normal.*", "relais.notices*")
+QUEUES: Final = (f"{URGENT}.*", f"{NORMAL}.*", f"{NOTICES}*")
 CANARIES: Final = ("relais.canary.*",)
-SPILL: Final = ("relais.spill", "relais.spill.notes")
+SPILL: Final = (SPILL_RECORDS, SPILL_NOTES)
 RATES: Final = ("relais:rate:*",)
 BINDINGS: Final = ("_kombu.binding.*", "_kombu.binding_permanent.*", "_kombu.binding_deadlines")
 ANSWERS: Final = ("*.reply.celery.pidbox*",)  # of workers to those who asked them something

@@ -11,13 +11,7 @@ from kombu import Connection, Queue
 from kombu.utils.scheduling import round_robin_cycle
 
 from config.redis import broker
-
-URGENT, NOTICES, NORMAL = KINDS = "relais.urgent", "relais.notices", "relais.normal"
-
-
-def queue_of(kind: str, backend: str) -> str:
-    """The queue of a backend's dispatches: each backend has its own, so that none waits behind another's."""
-    return f"{kind}.{backend}"
+from config.redis_keys import KINDS, NORMAL, NOTICES, URGENT, queue_of
 
 
 def canary_queue(node: str) -> Queue:
@@ -78,7 +72,7 @@ def celery_config(redis_url: str, backends: Iterable[str], *, concurrency: int, 
         "task_create_missing_queues": False,
         "task_serializer": "json",
         "accept_content": ["json"],  # never pickle: a queue that somebody writes to must not run code
-        "task_ignore_result": True,  # no result backend: fates live in the journal, and it leaks keys
+        "task_ignore_result": True,  # no result backend: what becomes of an order is in the journal, and it leaks keys
         "task_acks_late": False,  # the lease is the acknowledgement
         "task_publish_retry": False,  # a failed publish is rescued by the dispatcher
         "task_time_limit": time_limit,
@@ -94,6 +88,13 @@ def celery_config(redis_url: str, backends: Iterable[str], *, concurrency: int, 
         "enable_utc": True,
         "timezone": "UTC",
     }
+
+
+def connection(url: str, **options: Any) -> Connection:
+    """Kombu's own way to Redis, with these transport options too."""
+    found = broker(url)
+    options = {**found["broker_transport_options"], **options}
+    return Connection(found["broker_url"], ssl=found["broker_use_ssl"], transport_options=options)
 
 
 def depth(connection: Connection, *backends: str) -> int:

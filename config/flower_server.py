@@ -25,7 +25,7 @@ log = logging.getLogger("relais.flower")
 OPEN: Final = frozenset({"/healthcheck"})
 READING: Final = frozenset({"GET"})
 ASKED_BY_POST: Final = frozenset({"/tasks/datatable"})  # the tasks page asks so for its rows
-AT_ONCE: Final = {"max_retries": 0}  # kombu's own retries wait longer and longer
+NO_RETRIES: Final = {"max_retries": 0}  # kombu's own retries wait longer and longer
 PAUSE: Final = 2.0  # s between two tries to reach Redis
 TIDYING: Final = 60.0  # s
 
@@ -93,7 +93,7 @@ class TaskListener(Events):  # type: ignore[misc]
         """Listen for ever; whatever ends it, Redis gone or a message that cannot be read, it begins again."""
         while True:
             try:
-                with self.capp.connection(transport_options=AT_ONCE) as connection:
+                with self.capp.connection(transport_options=NO_RETRIES) as connection:
                     receiver = EventReceiver(connection, handlers={"*": self.on_event}, app=self.capp)
                     receiver.capture(limit=None, timeout=None, wakeup=True)
             except Exception as error:

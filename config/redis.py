@@ -6,14 +6,18 @@ let go. Nobody tries twice here: whoever asks knows how long it can wait, and wh
 
 from __future__ import annotations
 
+import config.redis_alone  # noqa: F401 # before redis-py itself
+
+# isort: split
+
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-from kombu import Connection
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError as RedisError
 from redis.retry import Retry
 
 from config.redis_url import RedisAddress, redis_address
@@ -57,13 +61,6 @@ def broker(url: str) -> dict[str, Any]:
         "broker_use_ssl": address.tls,
         "broker_transport_options": options,
     }
-
-
-def connection(url: str, **options: Any) -> Connection:
-    """Kombu's own, with these transport options too."""
-    found = broker(url)
-    options = {**found["broker_transport_options"], **options}
-    return Connection(found["broker_url"], ssl=found["broker_use_ssl"], transport_options=options)
 
 
 def _url(scheme: str, host: str, port: int, address: RedisAddress) -> str:

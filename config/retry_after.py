@@ -1,4 +1,4 @@
-"""The pause that an answer asks for in `Retry-After`, whoever it is that answers."""
+"""The pause that an answer asks for in `Retry-After`, whoever it is that answers: an ERP, a webhook, an intake."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-LONGEST_PAUSE: Final = 3600.0  # seconds: an ERP may ask for a pause, not for a standstill
+LONGEST_PAUSE: Final = 3600.0  # seconds: who answers may ask for a pause, not for a standstill
 
 
 def pause_asked(header: str | None, now: datetime | None = None) -> float | None:
@@ -17,7 +17,7 @@ def pause_asked(header: str | None, now: datetime | None = None) -> float | None
         return min(float(text[:9]), LONGEST_PAUSE)
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or a year or an offset beyond all bounds
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return min(max((when - (now or datetime.now(UTC))).total_seconds(), 0.0), LONGEST_PAUSE)

@@ -55,9 +55,18 @@ TRANSITIONS: dict[tuple[State, State], str] = {
 
 
 def listed(states: Iterable[StrEnum]) -> str:
-    """States, or other words, as SQL lists them: 'dead', 'delivered'."""
+    """States, or other words, as SQL lists them: each quoted, with commas between."""
     return ", ".join(f"'{state}'" for state in states)
 
 
 BACKLOG = (State.ACCEPTED, State.DISPATCHED, State.DELIVERING, State.SUBMITTED)
 FINAL = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)
+UNFIT = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # dead without an attempt
+
+# The backlog as SQL over `deliveries`: each part has a partial index of its own, so that what is final costs nothing.
+LIVE = f"state = '{State.ACCEPTED}' AND turn = 0"
+REPLAYED = f"state = '{State.ACCEPTED}' AND turn > 0"
+OUT = f"state IN ({listed((State.DISPATCHED, State.DELIVERING))})"  # with the workers, under a lease
+POLLED = f"state = '{State.SUBMITTED}'"
+PARTS = (LIVE, REPLAYED, OUT, POLLED)
+PARTS_OF_REPLAY = (REPLAYED, f"{OUT} AND turn > 0", f"{POLLED} AND turn > 0")

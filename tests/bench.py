@@ -19,11 +19,11 @@ from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
 from orders.queries import orders as order_queries
+from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import WorkerResources
 from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Capabilities, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
-from workers.operations import REGISTER
 
 MEDICINE = "3400937318044"
 RECEIPT = ErpReceipt("", None, (ErpReceiptLine(1, MEDICINE, 1),))
@@ -81,7 +81,7 @@ class Bench:
         return WorkerResources(self.engine, erp, self.settings, "test", **more)
 
     async def accept(self, count: int = 1, **fields: object) -> list[UUID]:
-        intake = Intake(self.engine, self.settings.backend)
+        intake = Intake(self.engine, self.settings.erp.backend)
         lines = fields.pop("lines", [{"product": MEDICINE, "quantity": 1}])
         stamp = datetime.now(UTC).isoformat()
         bodies = [
@@ -93,17 +93,21 @@ class Bench:
 
     async def run(self, statement: Any, **values: object) -> list[Any]:
         async with self.engine.connect() as connection:
-            done = await connection.execute(statement, {"backend": self.settings.backend, **values})
+            done = await connection.execute(statement, {"backend": self.settings.erp.backend, **values})
             return list(done.all()) if done.returns_rows else []
 
     async def dispatch(self, allowance: int = UNBOUNDED) -> list[UUID]:
         await self.run(REGISTER, window=50)
-        values = {"patience": self.settings.claim_patience, "share": self.settings.live_share}
+        values = {"patience": self.settings.delivery.claim_patience, "share": self.settings.replay.live_share}
         rows = await self.run(DISPATCH, allowance=allowance, **values)
         return [row.order_id for row in sorted(rows, key=lambda row: (row.priority, row.cut_off, row.order_id))]
 
     async def rescue(self, grace: float = 0.0) -> dict[str, int]:
-        values = {"grace": grace, "lease": self.settings.lease, "max_attempts": self.settings.max_attempts}
+        values = {
+            "grace": grace,
+            "lease": self.settings.delivery.lease,
+            "max_attempts": self.settings.delivery.max_attempts,
+        }
         return dict(Counter(row.was for row in await self.run(RESCUE, **values)))
 
     async def sql(self, statement: str) -> None:

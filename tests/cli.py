@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,16 @@ from unittest import mock
 
 import pytest
 from pydantic import SecretStr
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from config.embedded.leash import Leash
 from config.embedded.process import Process, Program
 from config.settings import Settings
 from tests.waiting import until
 from workers.cli import main
+from workers.cli.app import app
+from workers.cli.lazy import LazyCommand
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,20 @@ class CommandLine:
         return Done(int(ended.value.code or 0), found.out, found.err)
 
 
+def whole_command() -> TyperGroup:
+    """`relais` with every command imported, as none of its processes has it."""
+    root = get_command(app)
+    assert isinstance(root, TyperGroup)
+    lazy = {name: each for name, each in root.commands.items() if isinstance(each, LazyCommand)}
+    root.commands = {name: each.loaded() for name, each in lazy.items()}
+    return root
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """RELAIS_* for these settings and nothing else of the caller's."""
     env = {}
-    for name, value in settings.model_dump(exclude_unset=True).items():
-        if value is not None:
+    for name in settings.given():
+        if (value := settings.value(name)) is not None:
             env[f"RELAIS_{name.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return env
 
@@ -103,3 +117,24 @@ def asked(url: str, auth: str | None = None, data: bytes | None = None, **header
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
+
+
+RECORD = """
+import atexit, sys
+from workers.cli import main
+atexit.register(lambda: sys.stderr.write("\\nloaded:" + ",".join(sys.modules)))
+main()
+"""
+
+
+def modules_after(env: Mapping[str, str], *arguments: str) -> set[str]:
+    """The modules that a `relais` of its own has loaded when it exits, whatever its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-c", RECORD, *arguments], check=False, env=env, capture_output=True, text=True, timeout=60
+    )
+    return {*done.stderr.rpartition("loaded:")[2].split(",")}
+
+
+def ours(modules: Iterable[str]) -> set[str]:
+    """Those that are Relais's own."""
+    return {name for name in modules if name.partition(".")[0] in ("config", "orders", "workers")}

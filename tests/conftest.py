@@ -126,7 +126,7 @@ def redis_url(valkey: Valkey) -> str:
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings on the test's journal and queue; `settings.model_copy(update=…)` changes more."""
+    """Settings on the test's journal and queue; `settings.replace(…)` changes more."""
     for name in [name for name in os.environ if name.startswith("RELAIS_")]:
         monkeypatch.delenv(name)
     return Settings(database_url=database_url, redis_url=redis_url, data_dir=data_dir, _env_file=None)

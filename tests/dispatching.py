@@ -52,7 +52,7 @@ def on_journal(settings: Settings, statement: str) -> list[Any]:
 def accept(settings: Settings, count: int, **fields: object) -> None:
     async def run() -> None:
         engine = connect(settings.need("database_url"))
-        intake = Intake(engine, settings.backend)
+        intake = Intake(engine, settings.erp.backend)
         line = {"product": "3400937318044", "quantity": 1}
         bodies = [{"pharmacy": "P1", "reference": uuid4().hex, "lines": [line], **fields} for _ in range(count)]
         await asyncio.gather(*(intake.accept(parse(json.dumps(body).encode()), "t") for body in bodies))

@@ -33,7 +33,7 @@ def an_order(*quantities: int, order_id: UUID | None = None) -> Submission:
 
 def settings_for(url: str, **more: Any) -> Settings:
     """Settings with short deadlines; nothing is read from the environment that a test does not name."""
-    given: dict[str, Any] = {"erp_url": url, "erp_timeout": 5.0, "erp_tries": 1, "erp_idempotent": True, **more}
+    given: dict[str, Any] = {"erp_url": url, "erp_timeout": 5.0, "erp_idempotent": True, **more}
     return Settings(_env_file=None, **given)
 
 
@@ -54,10 +54,10 @@ def key_id(public: Ed25519PublicKey) -> str:
 
 @asynccontextmanager
 async def connector(
-    url: str, keys: Keys | None = None, gate: Barrier | None = None, **more: Any
+    url: str, keys: Keys | None = None, barrier: Barrier | None = None, tries: int = 1, **more: Any
 ) -> AsyncIterator[HttpErp]:
     """A connector to the ERP at `url`."""
-    erp = HttpErp(settings_for(url, **more), keys, gate)
+    erp = HttpErp(settings_for(url, **more), keys, barrier, tries=tries)
     try:
         yield erp
     finally:

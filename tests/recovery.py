@@ -7,9 +7,9 @@ from uuid import UUID
 
 from orders.queries import replays as replay_queries
 from tests.bench import Bench, Scripted, always
+from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import deliver
 from workers.erp.port import Kind
-from workers.operations import REGISTER
 from workers.replay import commands
 from workers.replay.choice import Choice
 from workers.replay.controller import PaceLimits, steer

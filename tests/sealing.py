@@ -24,8 +24,8 @@ async def some_life(bench: Bench, orders: int = 3) -> None:
     """A few rows in every sealed table."""
     await bench.accept(orders)
     await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
-    await operations.pause(bench.engine, bench.settings, bench.settings.backend, "stocktaking")
-    await operations.resume(bench.engine, bench.settings, bench.settings.backend, None)
+    await operations.pause(bench.engine, bench.settings, bench.settings.erp.backend, "stocktaking")
+    await operations.resume(bench.engine, bench.settings, bench.settings.erp.backend, None)
     await bench.sql(
         "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "
         "SELECT 'erp', gen_random_uuid(), 'refusals', false, 'many' FROM generate_series(1, 2)"

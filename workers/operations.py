@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, insert, select, text, update
+from sqlalchemy import Row, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
@@ -25,9 +25,8 @@ from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.schema.tables.core import backends, operations
-
-FIRST_WINDOW = 50  # orders
-REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
+from orders.sentences import Sentence, sentence_of
+from workers.backend_transitions import register, set_paused
 
 LAST = text("""
 SELECT operator, at, reason FROM operations WHERE detail ->> 'backend' = :backend AND act = :act
@@ -67,7 +66,8 @@ def noting() -> Iterator[list[int]]:
 
 
 async def record(connection: AsyncConnection, act: str, reason: str | None, detail: dict[str, Any]) -> None:
-    """Write down an act; to be called inside the transaction that does it."""
+    """Write down an act; to be called inside the transaction that does it. A sentence is kept as code."""
+    detail = {name: value.stored() if isinstance(value, Sentence) else value for name, value in detail.items()}
     if (number := ACT.get()) is not None:
         detail = {**detail, "act": number}
     plain = json.loads(json.dumps(detail, default=str))
@@ -75,11 +75,6 @@ async def record(connection: AsyncConnection, act: str, reason: str | None, deta
     written = (await connection.execute(row.returning(operations.c.id))).scalar_one()
     if (noted := NOTING.get()) is not None:
         noted.append(written)
-
-
-async def register(connection: AsyncConnection, backend: str) -> None:
-    """Make a backend's row, with a closed circuit and a small window, unless it has one."""
-    await connection.execute(REGISTER, {"backend": backend, "window": FIRST_WINDOW})
 
 
 async def pause(engine: AsyncEngine, settings: Settings, backend: str, reason: str, *, first: bool = False) -> None:
@@ -100,15 +95,11 @@ async def resume(
 async def _set_paused(
     engine: AsyncEngine, settings: Settings, backend: str, paused: bool, reason: str | None, first: bool
 ) -> None:
-    change = update(backends).where(backends.c.name == backend)
-    if first:
-        change = change.where(backends.c.paused != paused)
     async with transactional(engine).begin() as connection:
         if backend in load_backends(settings):
             await register(connection, backend)
-        why = case((backends.c.quarantined, backends.c.held_why), else_=reason if paused else None)
-        changed = await connection.execute(change.values(paused=paused, held_why=why))
-        if changed.rowcount == 0:
+        why = sentence_of(reason) if paused else None
+        if not await set_paused(connection, backend, paused=paused, why=why, first=first):
             await _tell_who(connection, backend, paused)
         await record(connection, "pause" if paused else "resume", reason, {"backend": backend})
         await connection.execute(WAKE)

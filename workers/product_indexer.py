@@ -18,9 +18,9 @@ from workers.background import Background
 
 log = logging.getLogger("relais.indexer")
 
-LOOK: Final = 2.0  # seconds between two looks when there is nothing to do
+IDLE_PAUSE: Final = 2.0  # seconds between two looks when there is nothing to do
 REST: Final = 4.0  # times as long as a step took, before the next
-STATEMENT: Final = 60.0  # seconds
+STATEMENT_TIMEOUT: Final = 60.0  # seconds
 
 
 class Indexer(Background):
@@ -34,11 +34,11 @@ class Indexer(Background):
 
     def start(self) -> None:
         """Begin, unless it is switched off."""
-        if self._settings.product_search:
+        if self._settings.console.product_search:
             super().start()
 
     async def _run(self) -> None:
-        engine = connect(self._settings.need("database_url"), pool=1, timeout=STATEMENT)
+        engine = connect(self._settings.need("database_url"), pool=1, timeout=STATEMENT_TIMEOUT)
         while not self._stopping.is_set():
             began, more = time.monotonic(), False
             try:
@@ -50,5 +50,5 @@ class Indexer(Background):
                 else:
                     log.exception("indexing failed")
             rest = REST * (time.monotonic() - began)
-            await self._pause(rest if more else max(LOOK, rest))
+            await self._pause(rest if more else max(IDLE_PAUSE, rest))
         await engine.dispose()

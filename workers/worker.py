@@ -20,7 +20,7 @@ from config.settings.routes_file import load_backends
 from config.telemetry import logs, traces
 from workers.dispatch.dispatcher import Dispatcher
 from workers.liveness.canary import Canary
-from workers.liveness.systemd import READY, STOPPING, notify
+from workers.liveness.systemd import READY, STOPPING, tell_systemd
 from workers.product_indexer import Indexer
 from workers.proof.seal_thread import Sealer
 from workers.queue.app import create_app
@@ -50,10 +50,10 @@ def run_worker(settings: Settings) -> int:
         traces.begin(settings, "relais-dispatcher")  # now that the pool has forked, each of which makes its own
         for each in threads:
             each.start()
-        notify(READY)
+        tell_systemd(READY)
 
     def stopping(**_: Any) -> None:
-        notify(STOPPING)
+        tell_systemd(STOPPING)
         for each in threads:
             each.stop()
 
@@ -68,7 +68,7 @@ def run_worker(settings: Settings) -> int:
     celery_worker.safe_say = _say  # what Celery says at its shutdown is no line of ours
     worker = app.Worker(
         hostname=name,
-        loglevel=settings.log_level,
+        loglevel=settings.telemetry.log_level,
         pool="prefork",
         quiet=True,
     )

@@ -9,13 +9,13 @@ from pathlib import Path
 ROTATE_AT = 10 * 1024 * 1024
 
 
-def write_private(path: Path, text: str) -> None:
-    """Put `text` at `path` with mode 0600, on disk, at once: no reader and no power cut sees half of it."""
+def write_private(path: Path, content: str | bytes) -> None:
+    """Put `content` at `path` with mode 0600, on disk, at once: no reader and no power cut sees half of it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Self
 
+from config.backoff import backoff
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark
 from config.embedded.process import Process, Program
@@ -53,6 +54,10 @@ class Backoff:
     first: float = 0.5
     most: float = 30.0
     healthy_after: float = 60.0
+
+    def after(self, failures: int) -> float:
+        """Before the restart after so many failures in a row."""
+        return backoff(failures, self.first, self.most)
 
 
 class Supervisor:
@@ -139,28 +144,27 @@ class Supervisor:
 
     async def _keep(self, child: Child, rank: int, process: Process) -> None:
         """Wait for the child's end, pause, start it again, without end."""
-        pause, name = self._backoff.first, child.program.name
+        failures, name = 0, child.program.name
         while True:
             began = time.monotonic()
             code = await self._end_of(child, process)
             await asyncio.to_thread(process.sweep)
             self._gone(process)
-            if time.monotonic() - began >= self._backoff.healthy_after:
-                pause = self._backoff.first
-            log.warning("exited", extra={"child": name, "code": code, "restart_in": pause})
-            process, pause = await self._revive(child, rank, pause)
+            failures = 1 if time.monotonic() - began >= self._backoff.healthy_after else failures + 1
+            log.warning("exited", extra={"child": name, "code": code, "restart_in": self._backoff.after(failures)})
+            process, failures = await self._revive(child, rank, failures)
             log.info("restarted", extra={"child": name, "pid": process.pid})
 
-    async def _revive(self, child: Child, rank: int, pause: float) -> tuple[Process, float]:
-        """The child, started after `pause` seconds or as many tries as it takes, and the pause to make next."""
+    async def _revive(self, child: Child, rank: int, failures: int) -> tuple[Process, int]:
+        """The child, started after as many tries as it takes, and the failures in a row that this makes."""
         while True:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, self._backoff.most)
+            await asyncio.sleep(self._backoff.after(failures))
             try:
                 await asyncio.to_thread(child.prepare)
-                return self._launch(child, rank), pause
+                return self._launch(child, rank), failures
             except (OSError, RuntimeError) as error:
-                extra = {"child": child.program.name, "restart_in": pause}
+                failures += 1
+                extra = {"child": child.program.name, "restart_in": self._backoff.after(failures)}
                 log.warning("restart failed", extra=extra, exc_info=error)
 
     async def _end_of(self, child: Child, process: Process) -> int:

@@ -17,24 +17,24 @@ def load(user: str = OPS, **overrides: object) -> Settings:
     With `backends`, `backend` is the default one of that file. Raises also BadBackends.
     """
     settings = Settings(**overrides)  # type: ignore[arg-type]
-    if settings.backends is not None:
+    if settings.files.backends is not None:
         from config.settings.routes_file import load_ways
 
-        settings = settings.model_copy(update={"backend": load_ways(settings).default})
-    known = settings.data_dir / ENDPOINTS
+        settings = settings.replace(backend=load_ways(settings).default)
+    known = settings.files.data_dir / ENDPOINTS
     if not known.exists():
         return settings
     offered = json.loads(known.read_text())
     missing = {
         name: offered[name]
         for name in ("database_url", "erp_url", "anchor")
-        if getattr(settings, name) is None and offered.get(name)
+        if settings.value(name) is None and offered.get(name)
     }
-    if settings.redis_url is None and offered.get("redis_url"):
+    if settings.queue.url is None and offered.get("redis_url"):
         missing["redis_url"] = offered.get("redis_urls", {}).get(user) or offered["redis_url"]
-    if "database_url" in missing and settings.owner_url is None:  # the owner of that journal, and of no other
+    if "database_url" in missing and settings.journal.owner_url is None:  # the owner of that journal, and of no other
         missing["owner_url"] = offered.get("owner_url")
     for name in ("spill_key", "seal_key"):
-        if getattr(settings, name) is None and offered.get(name):
+        if settings.value(name) is None and offered.get(name):
             missing[name] = SecretStr(offered[name])
-    return settings.model_copy(update=missing)
+    return settings.replace(**missing)

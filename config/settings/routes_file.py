@@ -18,28 +18,12 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from config.durations import duration
+from config.settings.forwarding import DeliverySettings, ErpSettings
 from config.settings.settings import Settings
 
 CLASSES: Final = ("cold_chain", "narcotic", "quota")
 PRIORITIES: Final = ("urgent", "normal")
-PREFIX: Final = "erp_"
-ELSEWHERE: Final = frozenset({"erp_sim_port"})
-OWN: Final = frozenset(
-    {
-        "batch_budget",
-        "lease",
-        "claim_patience",
-        "dispatch_size",
-        "window_max",
-        "trip_after",
-        "probe_after",
-        "probe_max",
-        "max_attempts",
-        "retry_after",
-        "retry_max",
-        "poll_after",
-    }
-)
+SHARED: Final = frozenset({"backend", "erp_sim_port"})  # of the group of the ERP what no table says
 NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -79,20 +63,20 @@ def load_backends(settings: Settings) -> Mapping[str, Settings]:
 
 def longest_batch(settings: Settings) -> float:
     """Seconds that a batch may take, with the backend that is given most, until it is settled. Raises BadBackends."""
-    return max(each.batch_budget for each in load_backends(settings).values()) * 1.2 + 2
+    return max(each.delivery.batch_budget for each in load_backends(settings).values()) * 1.2 + 2
 
 
 def load_ways(settings: Settings) -> Ways:
     """What the file of backends says, or the one backend of the environment. Raises BadBackends."""
-    if settings.backends is None:
-        return Ways(settings.backend, {settings.backend: settings})
-    return _File(settings.backends).ways(settings)
+    if settings.files.backends is None:
+        return Ways(settings.erp.backend, {settings.erp.backend: settings})
+    return _File(settings.files.backends).ways(settings)
 
 
 def _keys() -> dict[str, str]:
-    """The settings of one backend, by the names that they have in its table."""
-    fields = [name for name in Settings.model_fields if name.startswith(PREFIX) and name not in ELSEWHERE]
-    return {name.removeprefix(PREFIX): name for name in fields} | {name: name for name in sorted(OWN)}
+    """The public names of the settings of one backend, by the names that they have in its table and in their group."""
+    names = (ErpSettings.public() | DeliverySettings.public()).items()
+    return {name: public for public, (name, _) in names if public not in SHARED}
 
 
 class _File:
@@ -111,7 +95,7 @@ class _File:
         self._only("", self._content, "backends", "default", "routes", "stale")
         tables = self._table("backends")
         if not tables:
-            return Ways(settings.backend, {settings.backend: settings}, stale=self._stale())
+            return Ways(settings.erp.backend, {settings.erp.backend: settings}, stale=self._stale())
         default = self._default(tables)
         names = [default, *(name for name in tables if name != default)]
         backends = {name: self._backend(settings, name, tables[name]) for name in names}
@@ -137,7 +121,7 @@ class _File:
             own["erp_token"] = self._secret(table, given["token_file"])
         if not isinstance(own.get("erp_url"), str):
             raise self._bad(table, "url", "must be the base URL of the backend's order endpoint")
-        common = {**settings.model_dump(), "backend": name, "erp_token": None}
+        common = {**settings.values(), "backend": name, "erp_token": None}
         try:
             return Settings(**{**common, **own})
         except ValidationError as error:
@@ -202,7 +186,8 @@ class _File:
         names = {name: key for key, name in _keys().items()}
         detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
         why = re.sub(r"RELAIS_(\w+)", lambda found: names.get(found[1].lower(), found[0]), detail["msg"])
-        key = names.get(str(detail["loc"][0]), str(detail["loc"][0])) if detail["loc"] else ""
+        public = str(detail["loc"][-1]) if detail["loc"] else ""
+        key = names.get(public, public)
         return self._bad(table, key, why.removeprefix("Value error, "))
 
     def _bad(self, table: str, key: str, why: str) -> BadBackends:

@@ -24,9 +24,12 @@ class UnusableFile(Exception):
 class FromEnvironment(BaseSettings):
     """Settings from RELAIS_X and RELAIS_X_FILE, in the environment first, then in `.env`. Raises UnusableFile."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    @classmethod
+    def public(cls) -> Mapping[str, Any]:
+        """The public names of all settings."""
+        return cls.model_fields
 
     @classmethod
     def settings_customise_sources(
@@ -38,28 +41,28 @@ class FromEnvironment(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What is handed in, then the environment, then `.env`; in each the files that it names."""
-        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings,)
-        for each in (env_settings, dotenv_settings):
-            assert isinstance(each, EnvSettingsSource)
-            sources += (each, _Files(settings_cls, each.env_vars))
-        return sources
+        assert isinstance(env_settings, EnvSettingsSource)
+        assert isinstance(dotenv_settings, EnvSettingsSource)
+        said = (_Said(settings_cls, [*cls.public()], each.env_vars) for each in (env_settings, dotenv_settings))
+        return init_settings, *said
 
 
-class _Files(PydanticBaseSettingsSource):
-    """The settings whose files one source names."""
+class _Said(PydanticBaseSettingsSource):
+    """What the variables of one place say, themselves or in the files that they name, by public name."""
 
-    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
+    def __init__(self, settings_cls: type[BaseSettings], names: list[str], variables: Mapping[str, str | None]) -> None:
         super().__init__(settings_cls)
-        self._variables = variables
+        self._names, self._variables = names, variables
 
     def __call__(self) -> dict[str, Any]:
         found = {}
-        for name in self.settings_cls.model_fields:
+        for name in self._names:
             variable = f"{PREFIX}{name.upper()}"
-            if file := self._variables.get(f"{variable}_FILE".lower()):
-                if self._variables.get(variable.lower()):
-                    raise UnusableFile(f"{variable} and {variable}_FILE are both set: one of them is to say it")
-                found[name] = _read(f"{variable}_FILE", Path(file))
+            value, file = (self._variables.get(each.lower()) for each in (variable, f"{variable}_FILE"))
+            if value and file:
+                raise UnusableFile(f"{variable} and {variable}_FILE are both set: one of them is to say it")
+            if value or file:
+                found[name] = value or _read(f"{variable}_FILE", Path(str(file)))
         return found
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:

@@ -15,7 +15,7 @@ from collections import deque
 from typing import Final, TextIO
 from weakref import WeakSet
 
-AT_ONCE: Final = select.PIPE_BUF  # bytes: a pipe that is writable takes so many, and never mixes them with others'
+WHOLE: Final = select.PIPE_BUF  # bytes: a pipe that is writable takes so many, and never mixes them with others'
 MOST_WAITING: Final = 1024 * 1024  # bytes
 LAST_WAIT: Final = 1.0  # seconds that the end of the process waits for the other end
 
@@ -115,14 +115,14 @@ def _writable(file: int, patience: float) -> bool:
 
 def _pieces(raw: bytes) -> list[bytes]:
     """Whole lines, as many as a pipe takes at once; a line that is longer by itself goes in parts."""
-    if len(raw) <= AT_ONCE:
+    if len(raw) <= WHOLE:
         return [raw]
     pieces: list[list[bytes]] = [[]]
     size = 0
     for line in raw.splitlines(keepends=True):
-        for start in range(0, len(line), AT_ONCE):
-            part = line[start : start + AT_ONCE]
-            if size + len(part) > AT_ONCE:
+        for start in range(0, len(line), WHOLE):
+            part = line[start : start + WHOLE]
+            if size + len(part) > WHOLE:
                 pieces.append([])
                 size = 0
             pieces[-1].append(part)

@@ -43,7 +43,7 @@ _QUOTED = re.compile(r"""(["'])(?:\\.|(?!\1).)*\1""")
 
 def begin(settings: Settings, form: Form | None = None) -> None:
     """Log as the settings say, or in another form."""
-    setup(settings.log_level, form=form or settings.log_format, steps=settings.log_steps)
+    setup(settings.telemetry.log_level, form=form or settings.telemetry.log_format, steps=settings.telemetry.log_steps)
 
 
 def setup(level: str = "INFO", stream: TextIO | None = None, *, form: Form = "json", steps: bool = True) -> None:

@@ -24,8 +24,8 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, S
 
 from config.telemetry.spans import Attributes, Kind, Span
 
-TIMEOUT: Final = 2.0  # seconds for one call to the collector
-EVERY: Final = 1000  # milliseconds between two calls
+CALL_TIMEOUT: Final = 2.0  # seconds for one call to the collector
+SEND_EVERY: Final = 1000  # milliseconds between two calls
 MOST_WAITING: Final = 8192  # spans
 LAST_WAIT: Final = 3.0  # seconds that the end of a process waits for the collector
 KINDS: Final = {
@@ -48,9 +48,9 @@ class OpenTelemetry:
         )
         sampler = ParentBased(TraceIdRatioBased(share))
         self._provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
-        exporter = OTLPSpanExporter(endpoint.rstrip("/") + "/v1/traces", timeout=TIMEOUT)
+        exporter = OTLPSpanExporter(endpoint.rstrip("/") + "/v1/traces", timeout=CALL_TIMEOUT)
         self._provider.add_span_processor(
-            BatchSpanProcessor(exporter, max_queue_size=MOST_WAITING, schedule_delay_millis=EVERY)
+            BatchSpanProcessor(exporter, max_queue_size=MOST_WAITING, schedule_delay_millis=SEND_EVERY)
         )
         self._tracer = self._provider.get_tracer("relais", version("relais"))
 

@@ -38,14 +38,14 @@ def begin(settings: Settings, service: str) -> None:
     Raises MissingSetting when they ask for it and OpenTelemetry is not installed.
     """
     global _tracing  # noqa: PLW0603 - a process has one, like its logging
-    if settings.otel_endpoint is None:
+    if settings.telemetry.otel_endpoint is None:
         return
     try:
         from config.telemetry.otel import OpenTelemetry
     except ImportError as error:
         why = "RELAIS_OTEL_ENDPOINT is set, and OpenTelemetry is not installed: pip install 'relais[otel]'"
         raise MissingSetting(why) from error
-    _tracing = OpenTelemetry(settings.otel_endpoint, settings.otel_sample, service)
+    _tracing = OpenTelemetry(settings.telemetry.otel_endpoint, settings.telemetry.otel_sample, service)
 
 
 def end() -> None:

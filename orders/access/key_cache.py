@@ -20,13 +20,14 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.access.clients import IN_FORCE, USED, Scope, fingerprint_of, hash_of
+from orders.access.last_read import LastRead
 from orders.errors import Forbidden, JournalDown, Unauthorised
 from orders.journal import unreachable
 
 log = logging.getLogger("relais.keys")
 
 USE_WRITTEN: Final = 30.0  # seconds between two writings of when keys were used
-PATIENCE: Final = 2.0  # seconds for a reading; who shows an unknown key waits for it
+WRITE_TIMEOUT: Final = 0.5  # seconds for one: a row that another holds must not keep a revoked key in force
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +67,10 @@ class KeyCache:
 
     def __init__(self, engine: AsyncEngine, *, refresh: float = 3.0, impatience: float = 0.5) -> None:
         """Read again every `refresh` seconds, and for an unknown key every `impatience` seconds at most."""
-        self._engine = engine
-        self._refresh = refresh
-        self._impatience = impatience
-        self._callers: dict[str, Caller] = {}
-        self._blind = True  # the last reading failed, or there was none
+        self._engine, self._impatience = engine, impatience
+        self._callers: LastRead[dict[str, Caller]] = LastRead(self._read, {}, every=refresh)
         self._used: dict[str, float] = {}
         self._written_at = time.monotonic()
-        self._read_at = float("-inf")
-        self._reading: asyncio.Task[None] | None = None
-        self._next: asyncio.TimerHandle | None = None
 
     async def caller(self, authorization: str | None, *, basic: bool = False) -> Caller:
         """The client behind `Authorization: Bearer …`, or `Basic …` whose password is the key where `basic` is true.
@@ -85,9 +80,9 @@ class KeyCache:
         hashed = hash_of(_shown(authorization or "", basic))
         caller = self._known(hashed)
         if caller is None:
-            await self._look()
+            await self._callers.within(self._impatience)
             caller = self._known(hashed)
-        if caller is None and self._blind:
+        if caller is None and self._callers.blind:
             raise JournalDown("the journal is out of reach, and this API key is not known without it")
         if caller is None:
             raise Unauthorised("this API key is not in force")
@@ -96,55 +91,31 @@ class KeyCache:
 
     async def close(self) -> None:
         """Write which keys were used since the last time, and read no more."""
-        self._rest()
-        if self._reading is not None:
-            await asyncio.wait({self._reading})
+        await self._callers.rest()
         self._written_at = float("-inf")
         if self._used:
-            await self._read()
-        self._rest()
-
-    def _rest(self) -> None:
-        if self._next is not None:
-            self._next.cancel()
+            await self._callers.within(0.0)
+            await self._callers.rest()
 
     def _known(self, hashed: bytes) -> Caller | None:
-        found = self._callers.get(fingerprint_of(hashed))
+        found = self._callers.value.get(fingerprint_of(hashed))
         if found is None or not hmac.compare_digest(found.hash, hashed):
             return None
         return found if found.expires_at is None or found.expires_at > datetime.now(UTC) else None
 
-    async def _look(self) -> None:
-        """Return when the keys have been read that are being read, or were to be by now."""
-        if self._reading is None or time.monotonic() - self._read_at > self._impatience:
-            self._begin()
-        assert self._reading is not None
-        await asyncio.shield(self._reading)
-
-    def _begin(self) -> None:
-        """Read, unless that is being done: a journal that does not answer is asked once at a time."""
-        if self._reading is None or self._reading.done():
-            self._read_at = time.monotonic()
-            self._reading = asyncio.get_running_loop().create_task(self._read())
-
-    async def _read(self) -> None:
-        """Read the keys; where that fails, those last known stay in force."""
-        blind = True
-        try:
-            async with asyncio.timeout(PATIENCE), self._engine.connect() as connection:
-                rows = (await connection.execute(IN_FORCE)).all()
-                self._callers = {row.fingerprint: _caller(row) for row in rows}
-                blind = False
-                await self._write(connection)
-        except Exception as error:
-            if not unreachable(error):
-                log.exception("the API keys cannot be read, or their use not be written")
-        self._blind = blind
-        self._rest()
-        self._next = asyncio.get_running_loop().call_later(self._refresh, self._begin)
+    async def _read(self) -> dict[str, Caller]:
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(IN_FORCE)).all()
+            try:
+                async with asyncio.timeout(WRITE_TIMEOUT):
+                    await self._write(connection)
+            except Exception as error:  # the keys are in force all the same
+                if not unreachable(error):
+                    log.exception("when keys were used cannot be written")
+        return {row.fingerprint: _caller(row) for row in rows}
 
     async def _write(self, connection: AsyncConnection) -> None:
-        """Write when each key was last used, every half minute; what could not be written is the next time."""
+        """Write when each key was last used, every half minute."""
         if not self._used or time.monotonic() - self._written_at < USE_WRITTEN:
             return
         used = dict(self._used)

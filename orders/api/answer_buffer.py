@@ -15,7 +15,7 @@ from typing import IO, Final, Self
 
 IN_MEMORY: Final = 256 * 1024  # bytes
 CHUNK: Final = 64 * 1024
-MOST: Final = 512 * 1024 * 1024  # bytes that may wait, some five million answers; past it the client has to read
+MOST_WAITING: Final = 512 * 1024 * 1024  # bytes that may wait, some five million answers; then the client has to read
 
 
 class AnswerBuffer:
@@ -51,7 +51,7 @@ class AnswerBuffer:
                 self._file = tempfile.TemporaryFile(prefix="relais-answers-")  # noqa: SIM115 - closed on leaving
             self._file.seek(self._written)
             self._written += self._file.write(data)
-            if self._written - self._read > MOST:
+            if self._written - self._read > MOST_WAITING:
                 self._room.clear()
         self._something.set()
 
@@ -61,7 +61,7 @@ class AnswerBuffer:
         self._something.set()
 
     async def room(self) -> None:
-        """Wait until less than MOST bytes wait to be read."""
+        """Wait until less than MOST_WAITING bytes wait to be read."""
         await self._room.wait()
 
     async def take(self) -> bytes:
@@ -82,6 +82,6 @@ class AnswerBuffer:
         if self._read == self._written:
             self._file.truncate(0)
             self._read = self._written = 0
-        if self._written - self._read <= MOST:
+        if self._written - self._read <= MOST_WAITING:
             self._room.set()
         return data

@@ -23,13 +23,13 @@ from starlette.types import Message, Receive, Scope, Send
 from config.settings import Settings
 from config.telemetry import traces
 from orders.api.document import add_routes, document
-from orders.api.get_events import get_events, is_events
 from orders.api.metrics import CONTENT_TYPE
-from orders.api.post_batch import post_batch
-from orders.api.post_order import post_order
-from orders.api.post_pharmaml import post_pharmaml
 from orders.api.request import read_headers
 from orders.api.responses import PROBLEM_JSON, answer_problem, describe
+from orders.api.routes.get_events import get_events, is_events
+from orders.api.routes.post_batch import post_batch
+from orders.api.routes.post_order import post_order
+from orders.api.routes.post_pharmaml import post_pharmaml
 from orders.api.state import ApiState, Parts
 from orders.api.tracing import serve_traced
 from orders.errors import JournalDown, RelaisError
@@ -58,21 +58,21 @@ class Api:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        method, path, desk = scope["method"], scope["path"], self._app.state.desk
+        method, path, api = scope["method"], scope["path"], self._app.state.api
         if (direct := DIRECT.get((method, path))) is not None:
             serve = partial(serve_traced, direct) if traces.on() else direct
-            await serve(desk, scope, receive, send)
+            await serve(api, scope, receive, send)
         elif method == "GET" and is_events(path):
-            await get_events(desk, scope, receive, send)
+            await get_events(api, scope, receive, send)
         elif path in ALONE or is_events(path):
             refusal = HTTPException(405, headers={"Allow": ALONE.get(path, "GET")})
             await answer_problem(send, refusal, read_headers(scope).request_id)
         else:
-            await self._app(scope, receive, _counted(desk, scope, send))
+            await self._app(scope, receive, _counted(api, scope, send))
 
     async def end_streams(self) -> None:
         """End what would never end by itself, before a server that stops waits for it."""
-        await self._app.state.desk.listeners.close()
+        await self._app.state.api.listeners.close()
 
 
 def create_app(settings: Settings, parts: Parts | None = None) -> Api:
@@ -85,9 +85,9 @@ def _create_fastapi(settings: Settings, parts: Parts) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.desk = ApiState.open(settings, parts)
+        app.state.api = ApiState.open(settings, parts)
         yield
-        await app.state.desk.close()
+        await app.state.api.close()
 
     app = FastAPI(title="Relais", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
     add_routes(app)
@@ -107,7 +107,7 @@ async def get_health() -> Response:
 
 async def get_readiness(request: Request) -> Response:
     """Ready when an order that comes now can be kept, and where: in the journal or in the spill; else 503."""
-    mode = await request.app.state.desk.intake.standing.look()
+    mode = await request.app.state.api.intake.store_switch.look()
     if mode is Mode.REFUSING:
         return _as_problem(request, JournalDown("neither the journal nor the spill can take an order"), mode=mode)
     return Response(to_json({"status": "ready", "mode": mode}), media_type="application/json")
@@ -115,19 +115,19 @@ async def get_readiness(request: Request) -> Response:
 
 async def get_metrics(request: Request) -> Response:
     """What this process counts, for Prometheus, with RELAIS_METRICS_TOKEN or a key that has the scope `ops`."""
-    desk: ApiState = request.app.state.desk
-    await desk.open_metrics(read_headers(request.scope))
-    return Response(desk.render_metrics(), media_type=CONTENT_TYPE)
+    api: ApiState = request.app.state.api
+    await api.open_metrics(read_headers(request.scope))
+    return Response(api.render_metrics(), media_type=CONTENT_TYPE)
 
 
-def _counted(desk: ApiState, scope: Scope, send: Send) -> Send:
+def _counted(api: ApiState, scope: Scope, send: Send) -> Send:
     """Send that adds the request id to an answer, and counts it by the route that FastAPI found."""
     request_id = read_headers(scope).request_id
     scope.setdefault("state", {})["request_id"] = request_id
 
     async def tell(message: Message) -> None:
         if message["type"] == "http.response.start":
-            desk.metrics.answered(getattr(scope.get("route"), "path", "other"), message["status"])
+            api.metrics.answered(getattr(scope.get("route"), "path", "other"), message["status"])
             message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
         await send(message)
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from orders.api import order_routes, schemas
+from orders.api import schemas
 from orders.api.responses import INTERNAL, PROBLEMS
+from orders.api.routes import order_routes
 from orders.errors import (
     Busy,
     Conflict,
@@ -35,7 +36,7 @@ Json = dict[str, Any]
 Responses = dict[Any, Json]  # by status
 
 ALWAYS: Final = (Unauthorised, Forbidden, JournalDown)
-SHOWN: Final = (
+SCHEMAS: Final = (
     schemas.Taken,
     schemas.LineAnswer,
     schemas.ProblemShown,
@@ -107,7 +108,7 @@ def document(app: FastAPI) -> Json:
         for operations in found["paths"].values():
             for operation in operations.values():
                 _complete(operation)
-        _, schema = models_json_schema([(model, "validation") for model in SHOWN], ref_template=_ref("{model}"))
+        _, schema = models_json_schema([(model, "validation") for model in SCHEMAS], ref_template=_ref("{model}"))
         components = found.setdefault("components", {})
         components["schemas"] = schema["$defs"]
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}

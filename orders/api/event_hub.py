@@ -17,17 +17,19 @@ from uuid import UUID
 
 from starlette.types import Receive, Scope, Send
 
-from orders.api.event_stream import AT_ONCE, Listener, last_event_id
+from config.backoff import backoff
+from orders.api.event_stream import EVENTS_AT_ONCE, Listener, last_event_id
 from orders.errors import Busy
 from orders.journal import unreachable
 from orders.journal.hosts import reach
 from orders.schema.triggers import EVENT_CHANNEL
+from orders.states import State
 
 log = logging.getLogger("relais.events")
 
-BOUND: Final = 5_000
+MOST_LISTENERS: Final = 5_000  # streams open at once, per process
 BREATH: Final = 0.2  # seconds between two readings
-LOOK: Final = 10.0  # seconds after which the journal is asked without a notice: its connection may be a dead one
+UNASKED: Final = 10.0  # seconds after which the journal is asked without a notice: its connection may be a dead one
 TIMEOUT: Final = 5.0  # seconds for connecting, for a statement, and for opening a stream
 BACKOFF: Final = (0.1, 5.0)  # seconds before connecting again: at first, at most
 TICK: Final = 0.25  # seconds
@@ -39,14 +41,14 @@ SELECT w.number, w.order_id, e.id, e.state, e.reason, e.error, e.at, r.reference
 FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS w (order_id, seen, number)
 CROSS JOIN LATERAL (
   SELECT * FROM (
-    SELECT 0::bigint AS id, 'accepted' AS state, NULL AS reason, NULL AS error, o.received_at AS at
+    SELECT 0::bigint AS id, '{State.ACCEPTED}' AS state, NULL AS reason, NULL AS error, o.received_at AS at
     FROM orders o WHERE o.id = w.order_id AND w.seen < 0
     UNION ALL
     SELECT v.id, v.state, v.reason, v.error, v.at FROM events v WHERE v.order_id = w.order_id AND v.id > w.seen
-  ) u ORDER BY u.id + 0 LIMIT {AT_ONCE}
+  ) u ORDER BY u.id + 0 LIMIT {EVENTS_AT_ONCE}
 ) e
 LEFT JOIN LATERAL (
-  SELECT reference, lines FROM receipts WHERE order_id = w.order_id AND e.state = 'delivered'
+  SELECT reference, lines FROM receipts WHERE order_id = w.order_id AND e.state = '{State.DELIVERED}'
   ORDER BY received_at DESC LIMIT 1
 ) r ON true
 ORDER BY w.number, e.id
@@ -57,7 +59,13 @@ class Listeners:
     """Who listens to which order. One instance per process; it connects when the first comes."""
 
     def __init__(
-        self, url: str, *, bound: int = BOUND, comment: float = 15.0, patience: float = 30.0, longest: float = 900.0
+        self,
+        url: str,
+        *,
+        bound: int = MOST_LISTENERS,
+        comment: float = 15.0,
+        patience: float = 30.0,
+        longest: float = 900.0,
     ) -> None:
         """On the journal at `postgresql://…`, for `bound` listeners at once; times in seconds.
 
@@ -121,21 +129,20 @@ class Listeners:
 
     async def _follow(self) -> None:
         """Read what is new whenever there is news, whatever happens to the journal."""
-        first, most = BACKOFF
-        pause = first
+        failures = 1
         while True:
             try:
                 async with self._connected() as connection:
                     await self._read(connection)
-                    pause = first
+                    failures = 1
                     await self._read_on(connection)
             except Exception as error:
                 if unreachable(error):
                     log.warning("events cannot be read, connecting again", extra={"error": type(error).__name__})
                 else:
                     log.exception("events cannot be read")
-            await asyncio.sleep(_about(pause))
-            pause = min(2 * pause, most)
+            await asyncio.sleep(_about(backoff(failures, *BACKOFF)))
+            failures += 1
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Any]:
@@ -153,7 +160,7 @@ class Listeners:
         while True:
             await asyncio.sleep(BREATH)
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
+                async with asyncio.timeout(UNASKED):
                     await self._wake.wait()
             await self._read(connection)
 

@@ -24,7 +24,7 @@ from orders.states import State
 
 log = logging.getLogger("relais.events")
 
-AT_ONCE: Final = 16  # events that are read for one listener at a time
+EVENTS_AT_ONCE: Final = 16  # events that are read for one listener at a time
 RETRY: Final = (1_000, 4_000)  # ms after which a client comes back: not all of them at the same moment
 COMMENT: Final = b":\n\n"
 FINAL: Final = {*states.FINAL} - {State.DEAD}  # a dead letter can be replayed
@@ -76,8 +76,8 @@ class Listener:
         return not self._behind
 
     def take(self, rows: Sequence[Row]) -> None:
-        """Events newer than `seen`, the oldest first, AT_ONCE at most; the first time also none."""
-        self._behind = len(rows) == AT_ONCE
+        """Events newer than `seen`, the oldest first, EVENTS_AT_ONCE at most; the first time also none."""
+        self._behind = len(rows) == EVENTS_AT_ONCE
         if rows:
             self._final = rows[-1]["state"] in FINAL
         if not self.opened:

@@ -13,6 +13,8 @@ from typing import Final, Protocol, Self
 
 from orders.errors import Busy
 
+MOST_REQUESTS: Final = 2000  # in hand at once, per process: several times what it answers in a second
+MOST_BYTES: Final = 64 * 1024 * 1024  # of bodies in hand at once: memory that the machine surely has
 LONGEST_NAP: Final = 1.0  # seconds until a batch asks again: its client's rate may have been raised meanwhile
 
 
@@ -29,44 +31,44 @@ class LoadShedder:
         self.most_bytes = size
 
     def enter(self) -> InHand:
-        """`with gate.enter() as hand:` is one request in hand. Raises Busy on entering when there is no room."""
+        """`with shedder.enter() as hand:` is one request in hand. Raises Busy on entering when there is no room."""
         return InHand(self)
 
 
 class InHand:
     """One request: a context manager that lets go of all that it holds, however it is left."""
 
-    __slots__ = ("_gate", "_held")
+    __slots__ = ("_held", "_shedder")
 
-    def __init__(self, gate: LoadShedder) -> None:
+    def __init__(self, shedder: LoadShedder) -> None:
         """Holds nothing before it is entered."""
-        self._gate = gate
+        self._shedder = shedder
         self._held = 0
 
     def __enter__(self) -> Self:
         """Raise Busy when there is no room for another request."""
-        gate = self._gate
-        if gate.requests >= gate.most_requests:
+        shedder = self._shedder
+        if shedder.requests >= shedder.most_requests:
             raise Busy("the intake has as many requests in hand as it takes")
-        gate.requests += 1
+        shedder.requests += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Make room."""
-        self._gate.requests -= 1
-        self._gate.bytes -= self._held
+        self._shedder.requests -= 1
+        self._shedder.bytes -= self._held
 
     def hold(self, count: int) -> None:
         """Hold so many bytes more, until the end or `release`; to be called as they come. Raises Busy."""
-        gate = self._gate
-        if gate.bytes + count > gate.most_bytes:
+        shedder = self._shedder
+        if shedder.bytes + count > shedder.most_bytes:
             raise Busy("the intake has as much in hand as it takes")
-        gate.bytes += count
+        shedder.bytes += count
         self._held += count
 
     def release(self, count: int) -> None:
         """Let go of so many of the bytes held."""
-        self._gate.bytes -= count
+        self._shedder.bytes -= count
         self._held -= count
 
 

@@ -77,7 +77,7 @@ class Now(NamedTuple):
     """How things stand when the metrics are read; `rate` is None where there is no limit."""
 
     mode: Mode
-    gate: LoadShedder
+    shedder: LoadShedder
     rate: ClientLimit | None
     listeners: int
 
@@ -109,7 +109,7 @@ class Metrics:
         """All of it, and what the process uses, in Prometheus' text format, whose media type is CONTENT_TYPE."""
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(Families([*self._counted(), *_standing(now)]))
+        registry.register(Families([*self._counted(), *_current(now)]))
         return generate_latest(registry)
 
     def _counted(self) -> Iterator[Metric]:
@@ -128,13 +128,13 @@ class Metrics:
         yield self.group.family("relais_intake_group_orders", "Orders that shared one commit.")
 
 
-def _standing(now: Now) -> Iterator[Metric]:
+def _current(now: Now) -> Iterator[Metric]:
     mode = GaugeMetricFamily("relais_intake_mode", "1 for where an order that comes now is kept.", labels=("mode",))
     for each in Mode:
         mode.add_metric((each.value,), each is now.mode)
     yield mode
-    yield GaugeMetricFamily("relais_intake_in_hand_requests", "Requests in hand.", value=now.gate.requests)
-    yield GaugeMetricFamily("relais_intake_in_hand_bytes", "Bytes of bodies in hand.", value=now.gate.bytes)
+    yield GaugeMetricFamily("relais_intake_in_hand_requests", "Requests in hand.", value=now.shedder.requests)
+    yield GaugeMetricFamily("relais_intake_in_hand_bytes", "Bytes of bodies in hand.", value=now.shedder.bytes)
     yield GaugeMetricFamily("relais_intake_listeners", "Open event streams.", value=now.listeners)
     is_open, errors = (False, 0) if now.rate is None else (now.rate.open, now.rate.errors)
     what = "1 while nobody is limited, since Redis does not keep count."

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.access.clients import Scope
 from orders.access.key_cache import Caller, KeyCache
-from orders.api.event_hub import Listeners
-from orders.api.load_shedding import ClientLimit, LoadShedder
+from orders.api.event_hub import MOST_LISTENERS, Listeners
+from orders.api.load_shedding import MOST_BYTES, MOST_REQUESTS, ClientLimit, LoadShedder
 from orders.api.metrics import Metrics, Now
 from orders.api.request import RequestHead
 from orders.errors import Throttled
@@ -29,10 +29,13 @@ CONNECTIONS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What needs Redis, as plain objects; without them there is no spill and no rate limit."""
+    """What needs Redis, as plain objects, without which there is no spill and no rate limit; and how many may listen to
+    events at once.
+    """
 
     spill: tuple[Store, SpillSigner] | None = None
     rate: ClientLimit | None = None
+    listeners: int = MOST_LISTENERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,8 @@ class ApiState:
 
     engine: AsyncEngine
     intake: Intake
-    keyring: KeyCache
-    gate: LoadShedder
+    keys: KeyCache
+    shedder: LoadShedder
     rate: ClientLimit | None
     listeners: Listeners
     pharmaml_keys: Keys
@@ -58,24 +61,24 @@ class ApiState:
         engine = connect(settings.need("database_url"), pool=CONNECTIONS, timeout=JOURNAL_TIMEOUT)
         metrics = Metrics()
         intake = Intake(engine, open_routing(settings), spill=parts.spill, grouped=metrics.group.observe)
-        gate = LoadShedder(settings.intake_requests, settings.intake_bytes)
-        listeners = Listeners(settings.need("database_url"), bound=settings.listeners)
-        keys = load_keys(settings.pharmaml_keys) if settings.pharmaml_keys else {}
-        token = settings.metrics_token
-        return cls(engine, intake, KeyCache(engine), gate, parts.rate, listeners, keys, metrics, token)
+        shedder = LoadShedder(MOST_REQUESTS, MOST_BYTES)
+        listeners = Listeners(settings.need("database_url"), bound=parts.listeners)
+        keys = load_keys(settings.files.pharmaml_keys) if settings.files.pharmaml_keys else {}
+        token = settings.monitoring.metrics_token
+        return cls(engine, intake, KeyCache(engine), shedder, parts.rate, listeners, keys, metrics, token)
 
     async def close(self) -> None:
         """Let what is in hand be committed, and let go of connections."""
         await self.listeners.close()
         await self.intake.close()
-        await self.keyring.close()
+        await self.keys.close()
         if self.rate is not None:
             await self.rate.close()
         await self.engine.dispose()
 
     async def caller(self, asked: RequestHead, *, basic: bool = False) -> Caller:
         """Who is asking. Raises Unauthorised and JournalDown."""
-        return await self.keyring.caller(asked.authorization, basic=basic)
+        return await self.keys.caller(asked.authorization, basic=basic)
 
     def spend(self, caller: Caller) -> None:
         """One order of the caller's rate. Raises Throttled."""
@@ -91,4 +94,4 @@ class ApiState:
 
     def render_metrics(self) -> bytes:
         """The metrics as they stand."""
-        return self.metrics.render(Now(self.intake.standing.mode, self.gate, self.rate, self.listeners.count))
+        return self.metrics.render(Now(self.intake.store_switch.mode, self.shedder, self.rate, self.listeners.count))

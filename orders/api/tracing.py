@@ -12,7 +12,7 @@ from orders.api.state import ApiState
 Serve = Callable[[ApiState, Scope, Receive, Send], Awaitable[None]]
 
 
-async def serve_traced(serve: Serve, desk: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_traced(serve: Serve, api: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve the request in a span of its own; the orders that it brings keep its context."""
     method, path = scope["method"], scope["path"]
     header = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
@@ -31,7 +31,7 @@ async def serve_traced(serve: Serve, desk: ApiState, scope: Scope, receive: Rece
 
     token = spans.CURRENT.set(span)
     try:
-        await serve(desk, scope, receive, tell)
+        await serve(api, scope, receive, tell)
     finally:
         spans.CURRENT.reset(token)
         span.note({"http.response.status_code": status or None})

@@ -11,14 +11,11 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from uuid import UUID
 
+from config.retry_after import pause_asked
 from orders.errors import Conflict, Fault, Forbidden, Malformed, RelaisError, Unauthorised
-
-LONGEST_RETRY_AFTER: Final = 600.0  # s
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> RelaisError
         return Conflict(str(problem["first"]))
     if problem and status in (400, 413, 422):
         return _malformed(problem)
-    return Away(f"it answered {status}", _seconds(headers.get("Retry-After")))
+    return Away(f"it answered {status}", pause_asked(headers.get("Retry-After")))
 
 
 def for_all(error: RelaisError | Away) -> RelaisError | Away:
@@ -92,7 +89,7 @@ def _outcome(said: dict[str, Any]) -> Outcome | Away:
             return _malformed(said)
         case "forbidden":
             return Forbidden(str(said["detail"])[:500])
-    return Away(str(said.get("detail", said["status"]))[:500], _seconds(said.get("retry_after")))
+    return Away(str(said.get("detail", said["status"]))[:500], pause_asked(str(said.get("retry_after", ""))))
 
 
 def kept_by(said: dict[str, Any]) -> Kept:
@@ -111,18 +108,6 @@ def _problem(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
         return {}
     found = json.loads(body)
     return found if isinstance(found, dict) else {}
-
-
-def _seconds(said: object) -> float | None:
-    """Retry-After (RFC 9110 10.2.3), seconds or a date, as seconds from now."""
-    try:
-        seconds = float(str(said))
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(str(said)) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
 @contextmanager

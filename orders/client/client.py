@@ -27,7 +27,7 @@ from orders.errors import Fault, Forbidden, Malformed, RelaisError, Unauthorised
 from orders.model import Order, canonical, parse
 
 FLIGHTS: Final = 64  # single orders on their way at once
-LOOK: Final = 0.1  # s between two looks at a flush
+FLUSH_LOOK: Final = 0.1  # s between two looks at a flush
 
 Given = Order | Mapping[str, Any] | bytes
 
@@ -62,13 +62,13 @@ class OrderClient:
 
     async def __aenter__(self) -> Self:
         """Open the spool. Raises SpoolError."""
-        self._wire = IntakeTransport(*self._at)
+        self._transport = IntakeTransport(*self._at)
         try:
             self.spool = await asyncio.to_thread(Spool, self._file, *self._most)
         except BaseException:
-            await self._wire.close()
+            await self._transport.close()
             raise
-        self._flusher = Flusher(self.spool, self._wire, self._heard, self._longest_pause)
+        self._flusher = Flusher(self.spool, self._transport, self._heard, self._longest_pause)
         self._flushing = asyncio.create_task(self._flusher.run())
         return self
 
@@ -76,7 +76,7 @@ class OrderClient:
         """What waits in the spool stays there for the next to open it."""
         self._flushing.cancel()
         await asyncio.wait([self._flushing])
-        await self._wire.close()
+        await self._transport.close()
         await self.spool.close()
 
     @property
@@ -94,7 +94,7 @@ class OrderClient:
         async with self._flights:
             if await self.spool.empty():
                 try:
-                    return await self._wire.post(body)
+                    return await self._transport.post(body)
                 except Away as away:
                     self._flusher.met(away)
         (outcome,) = await self._put_aside([body])
@@ -125,17 +125,17 @@ class OrderClient:
         self._flusher.hurry()
         rounds, moved, before = self._flusher.rounds, time.monotonic(), None
         while True:
-            standing = await self.spool.standing()
+            status = await self.spool.status()
             if tell is not None:
-                tell(standing)
-            if standing.waiting != before:
-                before, moved = standing.waiting, time.monotonic()
+                tell(status)
+            if status.waiting != before:
+                before, moved = status.waiting, time.monotonic()
             now, tried = time.monotonic(), self._flusher.rounds > rounds
             refused = tried and isinstance(self.trouble, Unauthorised | Forbidden)
             given_up = now - moved >= patience and (tried or now < self._flusher.left_alone_until)
-            if not standing.waiting or refused or given_up:
-                return standing
-            await asyncio.sleep(LOOK)
+            if not status.waiting or refused or given_up:
+                return status
+            await asyncio.sleep(FLUSH_LOOK)
 
     async def _hand_over(self, bodies: Mapping[int, bytes]) -> dict[int, Outcome]:
         """The answers of the intake, as many as it gives."""
@@ -146,7 +146,7 @@ class OrderClient:
             found.update((places[index], outcome) for index, outcome in answers)
 
         try:
-            away = await self._wire.batch([*bodies.values()], heard)
+            away = await self._transport.batch([*bodies.values()], heard)
         except Away as error:
             away = error
         if away is not None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from config.backoff import backoff
 from orders.client.answers import Away, Kept, Outcome, kind_of
 from orders.client.spool import Spool, WaitingOrder
 from orders.client.spool_file import turn
@@ -34,10 +35,14 @@ class Flusher:
     """Empties one spool for as long as `run` runs. `heard` is told of every answer by the order's number."""
 
     def __init__(
-        self, spool: Spool, wire: IntakeTransport, heard: Callable[[int, Outcome], None] | None, longest_pause: float
+        self,
+        spool: Spool,
+        transport: IntakeTransport,
+        heard: Callable[[int, Outcome], None] | None,
+        longest_pause: float,
     ) -> None:
         """`longest_pause` is for an intake that stays away, seconds."""
-        self._spool, self._wire, self._heard, self._longest = spool, wire, heard, longest_pause
+        self._spool, self._transport, self._heard, self._longest = spool, transport, heard, longest_pause
         self._urged = asyncio.Event()
         self._failures = 0
         self.left_alone_until = 0.0  # monotonic
@@ -79,7 +84,7 @@ class Flusher:
         if self.trouble is None:
             return IDLE
         hopeless = isinstance(self.trouble, Unauthorised | Forbidden)
-        pause = self._longest if hopeless else min(self._longest, FIRST_PAUSE * 2 ** min(self._failures, 20))
+        pause = self._longest if hopeless else backoff(self._failures + 1, FIRST_PAUSE, self._longest)
         return pause * random.uniform(0.5, 1.0)
 
     async def _round(self) -> None:
@@ -103,7 +108,7 @@ class Flusher:
 
     async def _empty(self) -> None:
         while request := await self._spool.waiting(most=LINES):
-            later = await self._wire.batch([each.body for each in request], partial(self._settle, request))
+            later = await self._transport.batch([each.body for each in request], partial(self._settle, request))
             if later is not None:
                 raise later
 

@@ -130,15 +130,15 @@ class Spool:
             for n, body, at, kind, why, then in rows
         ]
 
-    async def fate(self, number: int) -> str | None:
+    async def outcome(self, number: int) -> str | None:
         """What became of one order: `waiting`, the kind of its refusal, or None when the intake took it."""
         query = "SELECT coalesce(kind, 'waiting') FROM orders WHERE number = ?"
         row = await self._call(lambda base: base.execute(query, (number,)).fetchone())
         return None if row is None else str(row[0])
 
-    async def standing(self) -> SpoolStatus:
+    async def status(self) -> SpoolStatus:
         """How much it holds."""
-        waiting, refused, size, oldest = await self._call(lambda base: base.execute(file.STANDING).fetchone())
+        waiting, refused, size, oldest = await self._call(lambda base: base.execute(file.STATUS).fetchone())
         return SpoolStatus(waiting, refused, size, datetime.fromisoformat(oldest) if oldest else None)
 
     async def close(self) -> None:
@@ -203,10 +203,10 @@ WHAT: Final = {
 }
 
 
-def render(standing: SpoolStatus) -> str:
+def render(status: SpoolStatus) -> str:
     """The spool's metrics in Prometheus' text format."""
-    age = 0.0 if standing.oldest is None else max(0.0, (datetime.now(UTC) - standing.oldest).total_seconds())
-    values = (standing.waiting, standing.size, round(age, 3))
+    age = 0.0 if status.oldest is None else max(0.0, (datetime.now(UTC) - status.oldest).total_seconds())
+    values = (status.waiting, status.size, round(age, 3))
     lines = [
         f"# HELP {name} {what}\n# TYPE {name} gauge\n{name} {value}\n"
         for (name, what), value in zip(WHAT.items(), values, strict=True)

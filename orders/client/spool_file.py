@@ -20,7 +20,7 @@ from orders.errors import RelaisError
 
 MARK: Final = 0x52454C53  # "RELS": SQLite's application_id of a spool
 VERSION: Final = 1
-PATIENCE: Final = 15.0  # s that a transaction of another process is waited for
+LOCK_TIMEOUT: Final = 15.0  # s that a transaction of another process is waited for
 
 SCHEMA: Final = f"""
 PRAGMA application_id = {MARK};
@@ -47,7 +47,7 @@ HEAD: Final = "SELECT number, body FROM orders WHERE kind IS NULL AND number > ?
 REFUSED: Final = """SELECT number, body, spooled_at, kind, reason, refused_at FROM orders
     WHERE kind IS NOT NULL AND number > ? ORDER BY number LIMIT ?"""
 REFUSE: Final = "UPDATE orders SET kind = ?, reason = ?, refused_at = ? WHERE number = ?"
-STANDING: Final = """SELECT (SELECT count(*) FROM orders WHERE kind IS NULL),
+STATUS: Final = """SELECT (SELECT count(*) FROM orders WHERE kind IS NULL),
     (SELECT count(*) FROM orders WHERE kind IS NOT NULL), held.bytes,
     (SELECT spooled_at FROM orders WHERE kind IS NULL ORDER BY number LIMIT 1) FROM held"""
 
@@ -86,7 +86,7 @@ def open_file(path: Path) -> sqlite3.Connection:
         base = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=rw",
             uri=True,
-            timeout=PATIENCE,
+            timeout=LOCK_TIMEOUT,
             isolation_level=None,
             check_same_thread=False,
         )

@@ -17,14 +17,16 @@ from orders.errors import NotFound, TooLate
 from orders.intake.order_log import tell_cancelled
 from orders.journal import transactional
 from orders.schema.tables.core import operations
-from orders.states import State
+from orders.states import State, listed
 
 ACT: Final = "order cancel"  # its name in `operations`
 Record = Callable[[AsyncConnection], Awaitable[None]]  # writes down who did it, in the transaction that does
 
-CANCEL = text("""
-UPDATE deliveries SET state = 'cancelled', settled_at = now(), lease_until = NULL, reason = NULL
-WHERE order_id = :id AND state IN ('accepted', 'dispatched', 'dead') AND NOT unsure
+CANCELLABLE: Final = (State.ACCEPTED, State.DISPATCHED, State.DEAD)
+
+CANCEL = text(f"""
+UPDATE deliveries SET state = '{State.CANCELLED}', settled_at = now(), lease_until = NULL, reason = NULL
+WHERE order_id = :id AND state IN ({listed(CANCELLABLE)}) AND NOT unsure
 RETURNING (SELECT request_id FROM orders WHERE id = order_id)
 """)
 
@@ -36,8 +38,6 @@ WHY: Final = {
     State.DELIVERED: "the ERP has accepted the order",
     State.DISCARDED: "an operator has given the order up",
 }
-
-CANCELLABLE: Final = (State.ACCEPTED, State.DISPATCHED, State.DEAD)
 
 
 async def cancel(engine: AsyncEngine, order_id: UUID, client: str, request_id: str) -> None:

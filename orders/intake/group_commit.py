@@ -72,7 +72,7 @@ class Intake:
 
         `backend` is where orders go, or says it of each; `grouped` hears how many orders each group has.
         """
-        self.standing = StoreSwitch(engine, spill)
+        self.store_switch = StoreSwitch(engine, spill)
         self._engine = engine
         self.route = always(backend) if isinstance(backend, str) else backend
         self._group = group
@@ -120,7 +120,7 @@ class Intake:
         """Wait for the groups that are being committed."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.standing.close()
+        await self.store_switch.close()
 
     def _wake(self) -> None:
         if self._idle and self._waiting:
@@ -171,18 +171,18 @@ class Intake:
 
     async def _place(self, entries: list[Entry]) -> Answers:
         """Into the journal, else into the spill. Raises JournalDown."""
-        if self.standing.journal_up:
+        if self.store_switch.journal_up:
             try:
                 return await self._journal(entries)
             except Exception as error:
                 if not unreachable(error):
                     raise
-                self.standing.lose_journal()
-        store, key = self.standing.spill()
+                self.store_switch.lose_journal()
+        store, key = self.store_switch.spill()
         try:
             return await spill(entries, store, key)
         except SpillDown as error:
-            self.standing.lose_spill(error)
+            self.store_switch.lose_spill(error)
             raise JournalDown("the journal and the spill are out of reach") from None
 
     async def _journal(self, entries: list[Entry]) -> Answers:

@@ -66,12 +66,12 @@ def _takes(route: Route, order: Order, catalogue: Catalogue, regions: Mapping[st
 def _catalogue(settings: Settings, ways: Ways) -> Catalogue:
     if not any(route.classes for route in ways.routes):
         return {}
-    if settings.catalogue is None:
+    if settings.files.catalogue is None:
         raise NoList("a route asks for a class of product, and RELAIS_CATALOGUE is not set")
-    return load_catalogue(settings.catalogue)
+    return load_catalogue(settings.files.catalogue)
 
 
 def _regions(settings: Settings, ways: Ways) -> Mapping[str, str]:
-    if not any(route.region for route in ways.routes) or settings.pharmacy_register is None:
+    if not any(route.region for route in ways.routes) or settings.files.pharmacy_register is None:
         return {}
-    return load_regions(settings.pharmacy_register)
+    return load_regions(settings.files.pharmacy_register)

@@ -25,7 +25,7 @@ from orders.journal.connection import REPLICATED
 log = logging.getLogger("relais.intake")
 
 PROBE: Final = 0.5  # seconds between two looks at a journal that is away
-LOOK: Final = 2.0  # seconds that one look may take
+LOOK_TIMEOUT: Final = 2.0  # seconds that one look may take
 BREATH: Final = 1.0  # seconds that a spill that failed is left alone
 
 # A commit, as an order's would be: it waits for the standbys that an order would wait for, and a standby makes none.
@@ -112,7 +112,7 @@ class StoreSwitch:
 
     async def _journal_answers(self) -> bool:
         try:
-            async with asyncio.timeout(LOOK), self._engine.connect() as connection:
+            async with asyncio.timeout(LOOK_TIMEOUT), self._engine.connect() as connection:
                 return (await connection.execute(TAKES)).first() is not None
         except Exception as error:
             if not unreachable(error):

@@ -18,7 +18,6 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from orders.journal.hosts import listener_dsn, reach
 
@@ -113,6 +112,8 @@ def unreachable(error: BaseException) -> bool:
 
 async def insist(work: Callable[[], Awaitable[None]], remaining: float) -> None:
     """Do what settles; while the journal is out of reach, try again for the `remaining` seconds of the lease."""
+    from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
     async for trying in AsyncRetrying(
         retry=retry_if_exception(unreachable),
         wait=wait_random_exponential(0.1, max=2),

@@ -14,6 +14,8 @@ import asyncpg
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from config.errors import first_line
+
 HEAD_START: Final = 0.3  # seconds for one host before the next is asked too
 ATTRIBUTE: Final = "target_session_attrs"
 
@@ -87,7 +89,7 @@ async def _first(dsn: str, hosts: list[tuple[str, int]], options: dict[str, Any]
 def _said(error: BaseException) -> str:
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return "takes no writes"
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return first_line(error)
 
 
 def _let_go(late: asyncio.Task[asyncpg.Connection]) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.errors import NotFound
 from orders.journal import Source, reading_from
+from orders.states import State
 
 Row = dict[str, Any]
 LONGEST_NOTE: Final = 1000  # characters
@@ -35,7 +36,7 @@ _GROUPS: Final = f"""WITH {_FRESH}, settled AS (
 SELECT g.*, s.order_id AS sample, now() AS shown_at FROM (
   SELECT * FROM settled UNION ALL SELECT * FROM moved ORDER BY orders DESC, id DESC LIMIT :limit) g
 LEFT JOIN LATERAL (
-  SELECT order_id FROM deliveries d WHERE d.state = 'dead' AND d.cause = g.id
+  SELECT order_id FROM deliveries d WHERE d.state = '{State.DEAD}' AND d.cause = g.id
   ORDER BY d.cause, d.settled_at, d.order_id LIMIT 1) s ON true
 ORDER BY g.orders DESC, g.id DESC"""
 
@@ -43,23 +44,24 @@ _ONE: Final = text(f"""WITH {_FRESH}
 SELECT {_SHOWN}, greatest(c.last_at, f.last_at) AS last_at, c.n + coalesce(f.n, 0) AS orders, now() AS shown_at
 FROM causes c LEFT JOIN fresh f ON f.cause = c.id WHERE c.id = :id""")
 
-_MEMBERS: Final = text("""
+_MEMBERS: Final = text(f"""
 SELECT m.order_id AS id, o.pharmacy, o.reference, m.accepted_at, m.settled_at, m.attempts, m.priority FROM (
   SELECT order_id, accepted_at, settled_at, attempts, priority FROM deliveries
-  WHERE state = 'dead' AND cause = :cause AND (settled_at, order_id) > (:settled_at, :id)
+  WHERE state = '{State.DEAD}' AND cause = :cause AND (settled_at, order_id) > (:settled_at, :id)
   ORDER BY cause, settled_at, order_id LIMIT :limit) m
 LEFT JOIN orders o ON o.id = m.order_id ORDER BY m.settled_at, m.order_id""")
 
-_EDGES: Final = text("""
-SELECT (SELECT settled_at FROM deliveries WHERE state = 'dead' AND cause = :cause
+_EDGES: Final = text(f"""
+SELECT (SELECT settled_at FROM deliveries WHERE state = '{State.DEAD}' AND cause = :cause
     ORDER BY cause, settled_at, order_id LIMIT 1) AS oldest,
-  (SELECT settled_at FROM deliveries WHERE state = 'dead' AND cause = :cause AND settled_at <= :before
+  (SELECT settled_at FROM deliveries WHERE state = '{State.DEAD}' AND cause = :cause AND settled_at <= :before
     ORDER BY cause DESC, settled_at DESC, order_id DESC LIMIT 1) AS youngest,
-  (SELECT count(*) FROM deliveries WHERE state = 'dead' AND cause = :cause AND settled_at > :before) AS joined""")
+  (SELECT count(*) FROM deliveries
+    WHERE state = '{State.DEAD}' AND cause = :cause AND settled_at > :before) AS joined""")
 
-_TOTAL: Final = text("""
+_TOTAL: Final = text(f"""
 SELECT coalesce(CAST(sum(CASE name WHEN 'fate' THEN n ELSE -n END) AS bigint), 0) FROM tallies
-WHERE name IN ('fate', 'left') AND label = 'dead'""")
+WHERE name IN ('fate', 'left') AND label = '{State.DEAD}'""")
 
 _NOTES: Final = text("""
 SELECT at, operator, words FROM cause_notes WHERE cause = :cause ORDER BY cause DESC, id DESC LIMIT :limit""")

@@ -18,7 +18,7 @@ from orders.errors import Conflict, NotFound
 from orders.journal import Source, reading_from
 from orders.schema.tables.core import attempts, backends, deliveries, orders, receipts
 from orders.schema.tables.trust import evidence
-from orders.states import FINAL, State, listed
+from orders.states import FINAL, PARTS, State, listed
 
 Row = dict[str, Any]
 
@@ -62,13 +62,7 @@ ASIDES = text("""
 SELECT at, kind, told, order_id, why, length(raw) AS size FROM asides ORDER BY number DESC LIMIT :limit
 """)
 
-# Each part by a partial index of its own: what is final, however much it is, costs nothing.
-WAITING = """(
-  SELECT * FROM deliveries WHERE state = 'accepted' AND turn = 0
-  UNION ALL SELECT * FROM deliveries WHERE state = 'accepted' AND turn > 0
-  UNION ALL SELECT * FROM deliveries WHERE state IN ('dispatched', 'delivering')
-  UNION ALL SELECT * FROM deliveries WHERE state = 'submitted'
-) waiting"""
+WAITING = f"({' UNION ALL '.join(f'SELECT * FROM deliveries WHERE {part}' for part in PARTS)}) waiting"
 
 # What is final is counted by the tallies.
 COUNTS = text(f"""
@@ -80,14 +74,14 @@ UNION ALL SELECT label, CAST(sum(CASE name WHEN 'fate' THEN n ELSE -n END) AS bi
 BACKLOG_BY = text(f"""
 SELECT backend, CASE priority WHEN 0 THEN 'urgent' ELSE 'normal' END AS priority, state, count(*) AS orders,
   min(accepted_at) AS oldest, nullif(min(cut_off), 'infinity') AS next_cut_off, count(*) FILTER (
-  WHERE due_at > now() AND state = 'accepted') AS not_yet_due
+  WHERE due_at > now() AND state = '{State.ACCEPTED}') AS not_yet_due
 FROM {WAITING} GROUP BY backend, waiting.priority, state ORDER BY backend, waiting.priority, state
 """)
 
-DEAD = text("""
+DEAD = text(f"""
 SELECT order_id AS id, pharmacy, reference, reason, error, attempts, settled_at
 FROM deliveries JOIN orders ON orders.id = order_id
-WHERE state = 'dead' AND (CAST(:reason AS text) IS NULL OR reason = :reason)
+WHERE state = '{State.DEAD}' AND (CAST(:reason AS text) IS NULL OR reason = :reason)
   AND (CAST(:cause AS bigint) IS NULL OR cause = :cause)
   AND (CAST(:pharmacy AS text) IS NULL OR pharmacy = :pharmacy)
 ORDER BY order_id LIMIT :limit

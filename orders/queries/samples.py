@@ -23,7 +23,7 @@ THINNED: Final = 2000  # rows that one go deletes at most
 
 FINALS: Final = listed(FINAL)
 
-# Totals of the tallies: `met` how often orders met that fate, `now` how many stand there.
+# Totals of the tallies: `met` how often orders met that disposition, `now` how many stand there.
 TOTALS: Final = f"""
   SELECT coalesce(sum(n) FILTER (WHERE name = 'fate' AND label = '{State.ACCEPTED}'), 0) AS accepted,
     coalesce(sum(n) FILTER (WHERE name = 'fate' AND label = '{State.DELIVERED}'), 0) AS delivered,
@@ -80,7 +80,7 @@ NEWEST: Final = text("SELECT * FROM (SELECT * FROM samples ORDER BY at DESC LIMI
 
 
 async def stands(source: Source) -> dict[str, int]:
-    """Totals, by the tallies alone: how often each fate was met; `backlog`, `dead_now` and `delivered_now`."""
+    """Totals, by the tallies alone: how often each disposition was met; `backlog`, `dead_now` and `delivered_now`."""
     async with reading_from(source) as connection:
         return {name: int(n) for name, n in (await connection.execute(STANDS)).mappings().one().items()}
 

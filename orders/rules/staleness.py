@@ -32,7 +32,7 @@ WHAT: Final = {
 def open_policy(settings: Settings) -> Policy:
     """The policy that the settings ask for. Raises BadBackends and NoList."""
     policy = load_ways(settings).stale
-    if settings.catalogue is None and (asked := [name for name in CLASSES if name in policy]):
+    if settings.files.catalogue is None and (asked := [name for name in CLASSES if name in policy]):
         raise NoList(f"[stale] has {', '.join(asked)}, and RELAIS_CATALOGUE is not set")
     return policy
 

@@ -12,6 +12,8 @@ from typing import Final
 
 from sqlalchemy import text
 
+from orders.states import State
+
 FUNCTIONS: Final = ("relais_cause_message(text)", "relais_cause_of(text, text, smallint, text)")
 MOST_WORDS: Final = 300  # characters of a cause's message
 
@@ -66,9 +68,9 @@ RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
 SELECT CAST(CAST('x' || left(encode(sha256(convert_to(concat_ws(E'\x1f', backend, reason,
   coalesce(CAST(status AS text), ''), message), 'UTF8')), 'hex'), 13) AS bit(52)) AS bigint) $$"""
 
-NAME: Final = """CREATE FUNCTION relais_cause() RETURNS trigger LANGUAGE plpgsql AS $$
+NAME: Final = f"""CREATE FUNCTION relais_cause() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-IF NEW.state <> 'dead' THEN
+IF NEW.state <> '{State.DEAD}' THEN
 NEW.cause := NULL;
 ELSE
 NEW.cause := relais_cause_of(NEW.backend, coalesce(NEW.reason, ''), NEW.status, relais_cause_message(NEW.error));
@@ -77,10 +79,10 @@ RETURN NEW;
 END $$"""
 
 NAMED: Final = (
-    "CREATE TRIGGER cause_insert BEFORE INSERT ON deliveries FOR EACH ROW WHEN (NEW.state = 'dead') "
+    f"CREATE TRIGGER cause_insert BEFORE INSERT ON deliveries FOR EACH ROW WHEN (NEW.state = '{State.DEAD}') "
     "EXECUTE FUNCTION relais_cause()",
-    "CREATE TRIGGER cause BEFORE UPDATE ON deliveries FOR EACH ROW WHEN (NEW.state = 'dead' OR OLD.state = 'dead') "
-    "EXECUTE FUNCTION relais_cause()",
+    "CREATE TRIGGER cause BEFORE UPDATE ON deliveries FOR EACH ROW "
+    f"WHEN (NEW.state = '{State.DEAD}' OR OLD.state = '{State.DEAD}') EXECUTE FUNCTION relais_cause()",
 )
 
 _ADD: Final = """INSERT INTO causes (id, backend, reason, status, message, first_at)

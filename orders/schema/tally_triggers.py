@@ -53,7 +53,7 @@ SELECT 'fate', '{State.ACCEPTED}', count(*) FROM fresh HAVING count(*) > 0
 UNION ALL SELECT 'fate', state, count(*) FROM fresh WHERE state IN ({listed(FINAL)}) GROUP BY state"""
 
 # An order that went from one final state to another has left the one and met the other; one that stayed cancels out.
-FATES: Final = f"""
+DISPOSITIONS: Final = f"""
 INSERT INTO tallies (name, label, n)
 SELECT CASE net WHEN 1 THEN 'fate' ELSE 'left' END, state, count(*) FROM (
   SELECT state, sum(sign) AS net FROM (
@@ -83,7 +83,7 @@ SELECT 'evidence', backend, kind, count(*) FROM fresh GROUP BY backend, kind"""
 
 COUNTED: Final = {
     "born": ("INSERT ON deliveries REFERENCING NEW TABLE AS fresh", BORN),
-    "fates": ("UPDATE ON deliveries REFERENCING OLD TABLE AS was NEW TABLE AS became", FATES),
+    "fates": ("UPDATE ON deliveries REFERENCING OLD TABLE AS was NEW TABLE AS became", DISPOSITIONS),
     "calls": ("INSERT ON attempts REFERENCING NEW TABLE AS fresh", CALLS),
     "receipts": ("INSERT ON receipts REFERENCING NEW TABLE AS fresh", RECEIPTS),
     "evidence": ("INSERT ON evidence REFERENCING NEW TABLE AS fresh", EVIDENCE),

@@ -43,6 +43,7 @@ EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 
 TOLD: Final = (State.SUBMITTED, State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)
+LEFT: Final = (State.DEAD, State.DELIVERED)
 NOTICED: Final = (State.DELIVERED, State.DEAD, State.CANCELLED)
 
 
@@ -84,6 +85,6 @@ END $$"""
 
 EVENT: Final = (
     "CREATE TRIGGER event AFTER UPDATE OF state ON deliveries FOR EACH ROW "
-    f"WHEN (OLD.state <> NEW.state AND (NEW.state IN ({listed(TOLD)}) OR OLD.state IN ('dead', 'delivered'))) "
+    f"WHEN (OLD.state <> NEW.state AND (NEW.state IN ({listed(TOLD)}) OR OLD.state IN ({listed(LEFT)}))) "
     "EXECUTE FUNCTION relais_event()"
 )

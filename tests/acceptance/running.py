@@ -35,6 +35,7 @@ from orders.journal import connect, unreachable
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import demo_catalogue
 from tests.servers import seed
+from tests.turned import SOON, turned
 from tests.waiting import auntil, until
 from workers.erp.sim.book import read_effects
 from workers.proof.audit import Ledger, Proof, audit, prove
@@ -42,14 +43,12 @@ from workers.proof.audit import Ledger, Proof, audit, prove
 T = TypeVar("T")
 
 QUICK = {
-    "RELAIS_PROBE_AFTER": "0.5",
-    "RELAIS_PROBE_MAX": "2",
+    **turned(**SOON),
     "RELAIS_RETRY_AFTER": "0.5",
     "RELAIS_ERP_TIMEOUT": "2",
     "RELAIS_BATCH_BUDGET": "6",
     "RELAIS_LEASE": "10",
     "RELAIS_CLAIM_PATIENCE": "2",
-    "RELAIS_POLL_AFTER": "0.5",
     "RELAIS_SEAL_EVERY": "2",
 }
 PORTS = {f"RELAIS_{name}_PORT": "0" for name in ("API", "CONSOLE", "FLOWER", "EXPORTER", "ERP_SIM")}

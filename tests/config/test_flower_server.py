@@ -139,7 +139,7 @@ def test_it_tries_redis_at_a_steady_pace_and_hears_again_soon(
 ) -> None:
     monkeypatch.setattr(flower_server, "PAUSE", 0.05)
     valkey = Valkey(data_dir, choose())
-    app = create_app(settings.model_copy(update={"redis_url": valkey.url}))
+    app = create_app(settings.replace(redis_url=valkey.url))
     listener = Heard(app, None, max_tasks_in_memory=10)
     Thread.start(listener)  # without the timer that asks workers to tell
     until(lambda: caplog.text.count("trying again") >= 12, 6, what="twelve tries, each as soon as the one before")

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from kombu.exceptions import KombuError
 
+from config.celeryconfig import connection
 from config.embedded.leash import Leash
-from config.redis import connection
+from config.redis_keys import SPILL_RECORDS
 from orders.intake.spill import Note, Record, SpillDown
 from tests.cluster import Watched
 from tests.tls import self_signed, tls_before
 from tests.waiting import until
-from workers.intake.spill_store import RECORDS, RedisSpill
+from workers.intake.spill_store import RedisSpill
 
 ONE, OTHER = (Record(name, (Note(b"note of " + name, b"of " + name),)) for name in (b"one", b"other"))
 
@@ -42,11 +43,11 @@ def test_tls_is_spoken_and_verified_by_the_spill_and_the_broker(redis_url: str, 
         url = f"rediss://{who}@127.0.0.1:{secured}/0?ssl_ca_certs="
         spilling(f"{url}{pem}", lambda store: store.put([ONE]))
         with connection(f"{url}{pem}", max_retries=0) as kombu:
-            assert kombu.default_channel.client.llen(RECORDS) == 1
+            assert kombu.default_channel.client.llen(SPILL_RECORDS) == 1
         with pytest.raises(SpillDown):
             spilling(f"{url}{other}", lambda store: store.put([OTHER]))
         with connection(f"{url}{other}", max_retries=0) as kombu, pytest.raises(KombuError):
-            kombu.default_channel.client.llen(RECORDS)
+            kombu.default_channel.client.llen(SPILL_RECORDS)
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_under_sentinels_a_record_is_safe_only_when_a_replica_has_it(watched: Wa
     known = [[b"of other"], [b"of one"]]
     assert spilling(watched.url, lambda store: store.put([OTHER, ONE])) == known
     with connection(watched.url, max_retries=0) as kombu:
-        assert kombu.default_channel.client.llen(RECORDS) == 2
+        assert kombu.default_channel.client.llen(SPILL_RECORDS) == 2
     watched.replica.kill()
     until(lambda: watched.primary.info()["connected_slaves"] == 0, 30, what="the primary has no replica")
     with pytest.raises(SpillDown, match="no replica"):

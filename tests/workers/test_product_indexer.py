@@ -159,7 +159,7 @@ def test_a_body_that_is_no_order_stops_nothing() -> None:
 
 def test_the_thread_fills_unless_it_is_switched_off(on: On, settings: Settings) -> None:
     ids = on(lambda engine: accept(engine, 3, DOLIPRANE))
-    off = Indexer(settings.model_copy(update={"product_search": False}))
+    off = Indexer(settings.replace(product_search=False))
     off.start()
     assert not off._thread.is_alive()
     indexer = Indexer(settings)

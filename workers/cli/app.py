@@ -1,40 +1,64 @@
-"""The commands, put together. Nothing heavy is imported here: see `workers.cli`."""
+"""The commands, put together. None is imported before it is used: see `workers.cli`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from workers.cli.commands.intake.clients import client
-from workers.cli.commands.intake.keys import key
-from workers.cli.commands.intake.spill import spill
-from workers.cli.commands.intake.spool import spool
-from workers.cli.commands.intake.submit import submit
-from workers.cli.commands.intake.webhooks import webhook
-from workers.cli.commands.recovery import recovery
-from workers.cli.commands.recovery.dead import dead
-from workers.cli.commands.recovery.divert import divert
-from workers.cli.commands.recovery.forecast import forecast
-from workers.cli.commands.recovery.queue import queue
-from workers.cli.commands.recovery.reconcile import reconcile
-from workers.cli.commands.recovery.replay import replay
-from workers.cli.commands.servers import secrets, servers, simulator
-from workers.cli.commands.servers.account import account
-from workers.cli.commands.servers.console import console
-from workers.cli.commands.servers.exporter import exporter
-from workers.cli.commands.servers.space import space
-from workers.cli.commands.servers.worker import worker
-from workers.cli.commands.trust import reports, trust
-from workers.cli.commands.trust.audit import audit
-from workers.cli.commands.trust.seal import seal
-from workers.cli.failure import explain
+from workers.cli.lazy import group_of
+
+COMMANDS: Final = {  # where in `workers.cli.commands` each is, and the first sentence of its help
+    "up": ("servers.servers:up", "Run everything here, supervised, until Ctrl-C."),
+    "demo": ("servers.servers:demo", "Replay the weekend of 19 October 2024, in a minute."),
+    "migrate": ("servers.servers:migrate", "Bring the journal's tables to the newest revision."),
+    "api": ("servers.servers:api", "Serve the intake over HTTP."),
+    "worker": ("servers.worker:worker", "Run a worker, which forwards orders to the ERP."),
+    "flower": ("servers.servers:flower", "Serve Flower, a window on the workers."),
+    "exporter": ("servers.exporter:exporter", "Serve the metrics of the installation to Prometheus."),
+    "console": (
+        "servers.servers:console",
+        "Serve the console: the web page that shows how Relais stands and acts on it.",
+    ),
+    "secrets": ("servers.secrets:secrets", "Make the secrets of an installation, and the ACL file of its Redis."),
+    "acl": ("servers.secrets:acl", "Print the ACL file for a Redis of yours, from the passwords in DIR."),
+    "erp-sim": ("servers.simulator:erp_sim", "Simulate an ERP that can be made to misbehave."),
+    "submit": ("intake.submit:submit", "Hand over every order of a file."),
+    "status": ("trust.status:status", "Show how Relais stands."),
+    "backlog": ("trust.orders:backlog", "Show what is not yet final, and how old it is."),
+    "space": ("servers.space:space", "Show what takes space: disks, the journal's tables, Redis."),
+    "forecast": ("recovery.forecast:forecast", "Foretell when the backlog will be empty."),
+    "audit": ("trust.audit:audit", "Prove that no order is missing and none was altered."),
+    "seal": ("trust.seal:seal", "Seal what is journalled, now."),
+    "drain": ("recovery.recovery:drain", "Wait until the backlog is empty, and report."),
+    "reconcile": ("recovery.reconcile:reconcile", "Ask the ERP what it has of the orders that it acknowledged."),
+    "divert": ("recovery.divert:divert", "Send chosen orders of the backlog to another backend."),
+    "pause": ("recovery.recovery:pause", "Stop forwarding to a backend, until `resume`."),
+    "resume": ("recovery.recovery:resume", "Forward to a backend again."),
+    "rate": ("recovery.recovery:rate", "Cap how many orders a second a backend gets, over all workers."),
+    "quarantine": (
+        "trust.trust:quarantine",
+        "Stop trusting a backend: nothing is sent to it, not even a canary, until `release`.",
+    ),
+    "release": ("trust.trust:release", "Trust a backend again, gently: one canary goes first."),
+    "evidence": ("trust.trust:evidence", "Show what speaks against a backend."),
+    "order": ("trust.orders:order", "What became of an order."),
+    "replay": ("recovery.replay:replay", "Put the backlog through again, step by step: 1 order, 10, 100, then all."),
+    "dead": ("recovery.dead:dead", "Orders that need a person."),
+    "client": ("intake.clients:client", "Who may hand over orders."),
+    "key": ("intake.keys:key", "The keys that sign a backend's receipts."),
+    "spool": ("intake.spool:spool", "Orders that wait on this machine's disk for the intake."),
+    "spill": ("intake.spill:spill", "Orders taken while PostgreSQL was away."),
+    "queue": ("recovery.queue:queue", "The messages that wait in Redis."),
+    "webhook": ("intake.webhooks:webhook", "Where clients are told of their orders."),
+    "account": ("servers.account:account", "Who may come in to the console."),
+}
 
 app = typer.Typer(
     name="relais",
+    cls=group_of(COMMANDS),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich's help looks better and takes 0.3 s more
@@ -44,36 +68,6 @@ app = typer.Typer(
     epilog="Settings come from RELAIS_* variables or a .env file. Exit codes: 0 good, 1 the answer is bad, "
     "2 could not be done.",
 )
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    "up": servers.up,
-    "demo": servers.demo,
-    "migrate": servers.migrate,
-    "api": servers.api,
-    "worker": worker,
-    "flower": servers.flower,
-    "exporter": exporter,
-    "console": console,
-    "secrets": secrets.secrets,
-    "acl": secrets.acl,
-    "erp-sim": simulator.erp_sim,
-    "submit": submit,
-    "status": reports.status,
-    "backlog": reports.backlog,
-    "space": space,
-    "forecast": forecast,
-    "audit": audit,
-    "seal": seal,
-    "drain": recovery.drain,
-    "reconcile": reconcile,
-    "divert": divert,
-    "pause": recovery.pause,
-    "resume": recovery.resume,
-    "rate": recovery.rate,
-    "quarantine": trust.quarantine,
-    "release": trust.release,
-    "evidence": trust.evidence,
-}
 
 
 def _version(wanted: bool) -> None:
@@ -102,29 +96,13 @@ def common(
     ctx.obj = data_dir
 
 
-for name, command in COMMANDS.items():
-    app.command(name)(command)
-groups = {
-    "order": reports.order,
-    "replay": replay,
-    "dead": dead,
-    "client": client,
-    "key": key,
-    "spool": spool,
-    "spill": spill,
-    "queue": queue,
-    "webhook": webhook,
-    "account": account,
-}
-for name, group in groups.items():
-    app.add_typer(group, name=name)
-
-
 def run() -> None:
     """Run the command line; whatever goes wrong is one sentence on stderr and an exit code."""
     try:
         app(prog_name="relais")
     except Exception as error:
+        from workers.cli.failure import explain
+
         message, code = explain(error)
         sys.stderr.write(f"relais: {message}\n")
         sys.exit(code)

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from config.settings import Settings
 
-PATIENCE: Final = 0.5  # s for the journal
+READ_TIMEOUT: Final = 0.5  # s for the journal
 
 
 def backends(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -71,8 +71,8 @@ async def _read(url: str, table: str) -> list[str]:
 
     from orders.journal.hosts import reach
 
-    async with asyncio.timeout(PATIENCE):
-        connection = await reach(url, timeout=PATIENCE)
+    async with asyncio.timeout(READ_TIMEOUT):
+        connection = await reach(url, timeout=READ_TIMEOUT)
         try:
             return [row["name"] for row in await connection.fetch(f"SELECT name FROM {table} ORDER BY name")]
         finally:

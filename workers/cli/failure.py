@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from config.errors import first_line, said
+
 GOOD, BAD, UNABLE = 0, 1, 2
 
 
@@ -49,6 +51,15 @@ def explain(error: Exception) -> tuple[str, int]:
 
 
 @contextmanager
+def listening_on(host: str, port: int, besides: str = "") -> Iterator[None]:
+    """Inside, an OSError becomes a Failure that says which address cannot be had."""
+    try:
+        yield
+    except OSError as error:
+        raise CommandFailed(f"cannot listen on {host}:{port}{besides}: {error.strerror or error}") from None
+
+
+@contextmanager
 def journal_at(url: str) -> Iterator[None]:
     """Inside, what PostgreSQL and its driver raise becomes a Failure that says which journal (not its password)."""
     from asyncpg import InterfaceError, PostgresError, UndefinedTableError
@@ -67,10 +78,10 @@ def journal_at(url: str) -> Iterator[None]:
             raise  # a file's, not the journal's
         place = f"the journal at {_place(url)}"
         if unreachable(error):
-            raise CommandFailed(f"{place} is out of reach: {_first_line(error)}") from error
-        if isinstance(_said(error), UndefinedTableError):
+            raise CommandFailed(f"{place} is out of reach: {first_line(error)}") from error
+        if isinstance(said(error), UndefinedTableError):
             raise CommandFailed(f"{place} has no tables yet: run `relais migrate`") from error
-        raise CommandFailed(f"{place} refused: {_first_line(error)}") from error
+        raise CommandFailed(f"{place} refused: {first_line(error)}") from error
 
 
 def _wrong_settings(error: object) -> str:
@@ -80,13 +91,13 @@ def _wrong_settings(error: object) -> str:
     assert isinstance(error, ValidationError)
     found = []
     for detail in error.errors(include_url=False, include_input=False, include_context=False):
-        variable = f"RELAIS_{str(detail['loc'][0]).upper()}: " if detail["loc"] else ""
+        variable = f"RELAIS_{str(detail['loc'][-1]).upper()}: " if detail["loc"] else ""
         found.append(variable + detail["msg"].removeprefix("Value error, "))
     return "settings: " + "; ".join(found)
 
 
 def _internal(error: Exception) -> str:
-    sentence = f"internal fault: {type(error).__name__}: {_first_line(error)}"
+    sentence = f"internal fault: {type(error).__name__}: {first_line(error)}"
     if os.environ.get("RELAIS_LOG_LEVEL") == "DEBUG":
         return "".join(traceback.format_exception(error)) + sentence
     return f"{sentence} (RELAIS_LOG_LEVEL=DEBUG shows where)"
@@ -100,14 +111,3 @@ def _place(url: str) -> str:
     address = make_url(listener_dsn(url))
     hosts = hosts_of(url) or [(address.host or "localhost", address.port or 5432)]
     return f"{','.join(f'{host}:{port}' for host, port in hosts)}/{address.database or ''}"
-
-
-def _first_line(error: BaseException) -> str:
-    said = _said(error)
-    return (str(said).splitlines() or [type(said).__name__])[0]
-
-
-def _said(error: BaseException) -> BaseException:
-    """What the driver itself raised, without SQLAlchemy's frame around it, statement and parameters."""
-    original: BaseException = getattr(error, "orig", None) or error
-    return original.__cause__ or original

@@ -16,9 +16,11 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from config.addresses import url_of
 from config.settings import Settings
 from config.telemetry import logs, traces
 from orders.api import Parts, create_app
+from orders.api.event_hub import MOST_LISTENERS
 from orders.intake.spill import SpillSigner
 from workers.cli.failure import CommandFailed
 from workers.intake.rate_limit import RateLimit
@@ -37,7 +39,7 @@ def serve_api(settings: Settings, host: str, port: int) -> None:
     logs.begin(settings)
     traces.begin(settings, "relais-api")
     listening = _listen(host, port)
-    app = create_app(_with_files(settings), _parts(settings))
+    app = create_app(settings, _parts(settings))
     started = _serve(app, app.end_streams, listening)
     traces.end()
     if not started:
@@ -77,28 +79,30 @@ def _serve(app: ASGIApp, end_streams: Callable[[], Awaitable[None]], listening: 
     return server.started
 
 
-def _with_files(settings: Settings) -> Settings:
-    """As many listeners as there are files for, so that orders always find one."""
+def _listeners() -> int:
+    """As many as there are files for, so that orders always find one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.listeners + FILES
+    wanted = MOST_LISTENERS + FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return settings
+        return MOST_LISTENERS
     soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == wanted:
-        return settings
+        return MOST_LISTENERS
     log.warning("the limit of open files leaves room for fewer listeners", extra={"limit": soft})
-    return settings.model_copy(update={"listeners": max(1, soft - FILES)})
+    return max(1, soft - FILES)
 
 
 def _parts(settings: Settings) -> Parts:
     """What needs Redis, which the intake can do without."""
-    if settings.redis_url is None or settings.spill_key is None:
+    if settings.queue.url is None or settings.queue.spill_key is None:
         log.warning("no spill, RELAIS_REDIS_URL and RELAIS_SPILL_KEY are needed to take orders without PostgreSQL")
-    if settings.redis_url is None:
-        return Parts()
-    spill = (RedisSpill(settings.redis_url), SpillSigner.of(settings.spill_key)) if settings.spill_key else None
-    return Parts(spill, RateLimit(settings.redis_url, settings.client_rate))
+    if settings.queue.url is None:
+        return Parts(listeners=_listeners())
+    spill = (
+        (RedisSpill(settings.queue.url), SpillSigner.of(settings.queue.spill_key)) if settings.queue.spill_key else None
+    )
+    return Parts(spill, RateLimit(settings.queue.url, settings.api.client_rate), _listeners())
 
 
 class _Server(uvicorn.Server):
@@ -113,7 +117,7 @@ class _Server(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(*COLLECT)
         if self.started and sockets:
-            log.info("ready", extra={"url": _url(sockets[0])})
+            log.info("ready", extra={"url": url_of(*sockets[0].getsockname()[:2])})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._end_streams()
@@ -139,8 +143,3 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise CommandFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     return listening
-
-
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

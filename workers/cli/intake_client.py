@@ -31,7 +31,7 @@ def api_key(given: str | None) -> str:
 
 def spool_at(settings: Settings, given: Path | None) -> Path:
     """Where orders wait: as given, else RELAIS_SPOOL, else spool.db in the data directory."""
-    return given or ClientSettings().spool or settings.data_dir / SPOOL
+    return given or ClientSettings().spool or settings.files.data_dir / SPOOL
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,7 +14,7 @@ from workers.cli.failure import BAD, CommandFailed, journal_at
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from config.settings import Settings
 
@@ -24,7 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Pharmacy = Annotated[str | None, typer.Option(help="Only this pharmacy's orders.")]
 
-STATEMENT = 600.0  # s; an act on a whole backlog is one statement
+STATEMENT_TIMEOUT = 600.0  # s; an act on a whole backlog is one statement
 
 
 def settings_of(ctx: typer.Context, user: str = OPS) -> Settings:
@@ -75,11 +75,20 @@ def on_journal(ctx: typer.Context, work: Callable[[AsyncEngine, Settings], Await
 async def _with_engine(settings: Settings, work: Callable[[AsyncEngine, Settings], Awaitable[T]]) -> T:
     from orders.journal import connect
 
-    engine = connect(settings.need("database_url"), pool=2, timeout=STATEMENT)
+    engine = connect(settings.need("database_url"), pool=2, timeout=STATEMENT_TIMEOUT)
     try:
         return await work(engine, settings)
     finally:
         await engine.dispose()
+
+
+def recording(
+    act: str, detail: Mapping[str, Any], reason: str | None = None
+) -> Callable[[AsyncConnection], Awaitable[None]]:
+    """Writes the act down, in the transaction that does it."""
+    from workers.operations import record
+
+    return lambda connection: record(connection, act, reason, {**detail})
 
 
 def confirm(question: str, yes: bool) -> None:

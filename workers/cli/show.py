@@ -1,5 +1,7 @@
 """How a report looks: a table for people or one JSON document for scripts on stdout, all else on stderr.
 
+rich is imported when something is drawn: help, completion and JSON do without it.
+
 Whatever came from outside (references, an ERP's error texts) is shown as plain text, without markup and without
 the control characters that could drive a terminal.
 """
@@ -9,14 +11,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 PIPED = 160  # columns
 
@@ -29,12 +32,12 @@ def document(report: object) -> None:
 
 def say(message: str, style: str = "") -> None:
     """A line for the person at the terminal, on stderr."""
-    Console(stderr=True, soft_wrap=True).print(Text(clean(message), style=style))
+    _console(stderr=True, soft_wrap=True).print(_text(message, style))
 
 
 def table(title: str, rows: Iterable[Mapping[str, object]], headings: Sequence[str]) -> None:
     """A table on stdout; `headings` are the rows' keys, in order."""
-    drawn = Table()
+    drawn = _grid()
     for heading in headings:
         drawn.add_column(heading.replace("_", " "), overflow="fold")
     for row in rows:
@@ -42,9 +45,20 @@ def table(title: str, rows: Iterable[Mapping[str, object]], headings: Sequence[s
     _titled(title, drawn)
 
 
+def listing(
+    found: Sequence[dict[str, Any]],
+    as_json: bool,
+    title: str,
+    headings: Sequence[str],
+    row: Callable[[dict[str, Any]], Mapping[str, object]] = dict,
+) -> None:
+    """What was found, as one document or as a table of what `row` makes of each."""
+    document(found) if as_json else table(title, map(row, found), headings)
+
+
 def facts(title: str, pairs: Mapping[str, object]) -> None:
     """Names and values, one a line; values that are None are left out."""
-    drawn = Table(show_header=False)
+    drawn = _grid(show_header=False)
     drawn.add_column()
     drawn.add_column(overflow="fold")
     for name, value in pairs.items():
@@ -53,34 +67,84 @@ def facts(title: str, pairs: Mapping[str, object]) -> None:
     _titled(title, drawn)
 
 
+def life(found: Mapping[str, Any]) -> None:
+    """An order's whole life; its note may be about a patient, and is left to --json."""
+    ordered, receipt = found["order"], found["receipt"]
+    names = ("pharmacy", "reference", "state", "reason", "error", "attempts", "backend", "received_at", "client")
+    pairs = {name: found[name] for name in (*names, "due_at", "settled_at", "digest")}
+    note = f"{len(ordered['note'])} characters, in --json" if ordered.get("note") else None
+    pairs |= {name: ordered.get(name) for name in ("priority", "cut_off", "valid_until")} | {"note": note}
+    facts(f"Order {found['id']}", pairs)
+    taken = {each["line"]: each for each in receipt["lines"]} if receipt else {}
+    lines = [
+        {"line": number, **each, "accepted": said.get("accepted"), "why": said.get("reason")}
+        for number, each in enumerate(ordered["lines"], 1)
+        for said in (taken.get(number, {}),)
+    ]
+    table("Lines", lines, ("line", "product", "quantity", "accepted", "why"))
+    table("Attempts", found["history"], ("started_at", "ended_at", "outcome", "status", "detail", "worker"))
+    if receipt:
+        told = ("reference", "received_at", "digest", "key_id", "signature")
+        facts("Receipt", {name: receipt[name] for name in told})
+
+
+def replay(row: Mapping[str, Any]) -> None:
+    """A replay and its stages."""
+    from workers.replay.gates import named
+
+    names = ("state", "why", "orders", "left", "hold", "started_at", "started_by", "ended_at")
+    facts(
+        f"Replay {row['id']} of {row['backend']}", {"stage": named(row["stage"]), **{each: row[each] for each in names}}
+    )
+    if row["history"]:
+        stages = [
+            {"stage": named(each["stage"]), **each["found"], "because": each["failed"]} for each in row["history"]
+        ]
+        table("Stages", stages, ("stage", "answered", "failed", "refused", "slow", "because"))
+
+
 def _titled(title: str, drawn: Table) -> None:
     console = _out()
-    console.print(Text(clean(title), style="bold"))
+    console.print(_text(title, "bold"))
     console.print(drawn)
 
 
 def line(message: str, style: str = "") -> None:
     """One line of a report, on stdout."""
-    _out(soft_wrap=True).print(Text(clean(message), style=style))
+    _out(soft_wrap=True).print(_text(message, style))
 
 
 def _out(soft_wrap: bool = False) -> Console:
     """Stdout; a pipe has no width of its own and gets one that tables fit into."""
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(soft_wrap=soft_wrap, width=PIPED if piped else None)
+    return _console(soft_wrap=soft_wrap, width=PIPED if piped else None)
+
+
+def _console(**options: Any) -> Console:
+    from rich.console import Console
+
+    return Console(**options)
+
+
+def _grid(**options: Any) -> Table:
+    from rich.table import Table
+
+    return Table(**options)
+
+
+def _text(said: str, style: str = "", justify: Literal["left", "right"] = "left") -> Text:
+    from rich.text import Text
+
+    return Text(clean(said), style=style, justify=justify)
 
 
 def cell(value: object) -> Text:
     """A value as a table shows it."""
-    if value is None:
-        return Text("")
     if isinstance(value, bool):
-        return Text("yes" if value else "no")
+        return _text("yes" if value else "no")
     if isinstance(value, int):
-        return Text(f"{value:,}", justify="right")
-    if isinstance(value, datetime):
-        return Text(moment(value))
-    return Text(clean(str(value)))
+        return _text(f"{value:,}", justify="right")
+    return _text("" if value is None else moment(value) if isinstance(value, datetime) else str(value))
 
 
 def moment(value: datetime) -> str:

@@ -110,24 +110,24 @@ async def send(descriptor: int, client_for: Client, *, patience: float, tell: Te
 
     A key that is refused and a spool that is full stop it: see `SubmitCounts.stopped`. `tell` hears of progress.
     """
-    tally, queue = SubmitCounts(), asyncio.Queue[list[FileLine] | OSError | None](AHEAD)
-    async with client_for(tally.heard) as client:
+    result, queue = SubmitCounts(), asyncio.Queue[list[FileLine] | OSError | None](AHEAD)
+    async with client_for(result.heard) as client:
         _read_aside(descriptor, queue)
         try:
             while not isinstance(lines := await queue.get(), OSError | None):
-                await _place(client, lines, tally)
-                tell(tally, str(client.trouble or ""))
-            await _empty(client, tally, patience, tell)
-            tally.stopped = f"the file cannot be read: {lines}" if lines else None
+                await _place(client, lines, result)
+                tell(result, str(client.trouble or ""))
+            await _empty(client, result, patience, tell)
+            result.stopped = f"the file cannot be read: {lines}" if lines else None
         except (Unauthorised, Forbidden) as error:
-            tally.stopped = f"the intake refuses the API key: {error}"
+            result.stopped = f"the intake refuses the API key: {error}"
         except SpoolError as error:
-            tally.stopped = str(error)
-    tally.not_taken.sort(key=lambda entry: entry["line"])
-    return tally
+            result.stopped = str(error)
+    result.not_taken.sort(key=lambda entry: entry["line"])
+    return result
 
 
-async def _place(client: OrderClient, lines: Sequence[FileLine], tally: SubmitCounts) -> None:
+async def _place(client: OrderClient, lines: Sequence[FileLine], result: SubmitCounts) -> None:
     """Have these lines safe. Raises Unauthorised or Forbidden, and SpoolError when one is not."""
     outcomes = iter(await client.submit_many([line.text for line in lines if line.text is not None]))
     too_long = Malformed([Fault("body", None, f"longer than {LIMIT} bytes")])
@@ -135,30 +135,30 @@ async def _place(client: OrderClient, lines: Sequence[FileLine], tally: SubmitCo
         outcome = too_long if line.text is None else next(outcomes)
         if isinstance(outcome, SpoolError):
             raise outcome
-        tally.note(line, outcome)
+        result.note(line, outcome)
 
 
-async def _empty(client: OrderClient, tally: SubmitCounts, patience: float, tell: Tell) -> None:
+async def _empty(client: OrderClient, result: SubmitCounts, patience: float, tell: Tell) -> None:
     def told(_: SpoolStatus) -> None:
-        tell(tally, str(client.trouble or ""))
+        tell(result, str(client.trouble or ""))
 
-    if tally.spooled:
+    if result.spooled:
         await client.flush(patience, told)
-        await _what_others_sent(client, tally)
-    if tally.spooled and isinstance(client.trouble, Unauthorised | Forbidden):
+        await _what_others_sent(client, result)
+    if result.spooled and isinstance(client.trouble, Unauthorised | Forbidden):
         raise client.trouble
-    tally.trouble = str(client.trouble) if tally.spooled else None
+    result.trouble = str(client.trouble) if result.spooled else None
 
 
-async def _what_others_sent(client: OrderClient, tally: SubmitCounts) -> None:
+async def _what_others_sent(client: OrderClient, result: SubmitCounts) -> None:
     """Another process may have emptied the spool meanwhile, and have had the answers."""
-    for number in [*tally.spooled]:
-        fate = await client.spool.fate(number)
-        if fate == "waiting":
+    for number in [*result.spooled]:
+        became = await client.spool.outcome(number)
+        if became == "waiting":
             continue
-        for line in tally.spooled.pop(number):
-            tally.counts["spooled"] -= 1
-            tally.count(line, fate or "accepted", "see `relais spool status`" if fate else None)
+        for line in result.spooled.pop(number):
+            result.counts["spooled"] -= 1
+            result.count(line, became or "accepted", "see `relais spool status`" if became else None)
 
 
 def _read_aside(descriptor: int, queue: asyncio.Queue[list[FileLine] | OSError | None]) -> None:

@@ -14,13 +14,19 @@ from config.settings import Settings
 from workers.console.access import pages as access
 from workers.console.access.guard import Doorkeeper
 from workers.console.access.oidc import Provider
+from workers.console.access.state import AccessState
 from workers.console.acts import pages as acts
 from workers.console.acts.runner import Runner
 from workers.console.dead import pages as dead
 from workers.console.error_pages import add_handlers
 from workers.console.journal_timeout import JournalTimeout
+from workers.console.live.poller import Poller
+from workers.console.live.series import Series
 from workers.console.overview import pages as overview
+from workers.console.overview.fragments import Board
+from workers.console.overview.state import OverviewState
 from workers.console.recovery import pages as recovery
+from workers.console.registry import ACTS
 from workers.console.report import pages as report
 from workers.console.search import pages as search
 from workers.console.security_headers import Shield
@@ -36,15 +42,19 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.desk = ConsoleState.open(settings)
-        app.state.acts = Runner(app.state.desk)
+        state = app.state.console = ConsoleState.open(settings)
+        poller = Poller(settings)
+        app.state.access = AccessState.open(settings, state.engine)
+        app.state.overview = OverviewState(poller, Board(poller, state.pages), Series(state.engine))
+        app.state.acts = Runner(state, ACTS)
         app.state.acts.begin()
         try:
-            async with app.state.desk.pulse.running():
+            async with poller.running():
                 yield
         finally:
             await app.state.acts.close()
-            await app.state.desk.close()
+            app.state.access.logins.passwords.close()
+            await state.engine.dispose()
 
     app = FastAPI(title="Relais console", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", StaticFiles(packages=[("workers.console", "static")]))
@@ -61,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 async def _end_streams(app: FastAPI) -> None:
     """End what would never end by itself, before a server that stops waits for it."""
-    app.state.desk.stopping.set()
+    app.state.console.stopping.set()
 
 
 async def get_health() -> Response:

@@ -1,71 +1,67 @@
 """Cursors: where a page of a list ends, so that the next one begins there, whatever was written meanwhile.
 
-A cursor is opaque, and bound to its page and filter by an HMAC: one of another page, or one that somebody made up, is
-refused, never misread. The key is random, in the journal, and the same for all its consoles: a link that a colleague
-sends works, and goes on working when a console starts again. A cursor is a position, no right to anything.
+A cursor is opaque, and signed for its page and filter: one of another page, or one that somebody made up, is refused,
+never misread. The key is random, in the journal, and the same for all its consoles: a link that a colleague sends
+works, and goes on working when a console starts again. A cursor is a position, no right to anything.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
-import json
+import hashlib
 import secrets
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
+from itsdangerous import BadData, URLSafeSerializer
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import Fault, Malformed
 
-if TYPE_CHECKING:
-    from workers.console.state import ConsoleState
-
-LONGEST: Final = 1024  # characters of a cursor
-MARK: Final = 16  # bytes of the HMAC
+T = TypeVar("T")
 
 MAKE: Final = text("INSERT INTO console_secrets (name, secret) VALUES ('cursors', :secret) ON CONFLICT DO NOTHING")
 READ: Final = text("SELECT secret FROM console_secrets WHERE name = 'cursors'")
 
 
-async def secret_of(engine: AsyncEngine) -> bytes:
-    """The journal's key for cursors, made when there is none. Raises what the journal raises."""
-    async with engine.connect() as connection:
-        found = (await connection.execute(READ)).scalar()
-        if found is None:
-            await connection.execute(MAKE, {"secret": secrets.token_bytes(32)})
-            found = (await connection.execute(READ)).scalar_one()
-    return bytes(found)
+@dataclass(slots=True)
+class Cursors:
+    """Signs cursors and reads them, once the journal has given its key."""
 
+    engine: AsyncEngine
+    key: bytes | None = None
 
-def seal(desk: ConsoleState, page: str, values: Sequence[Any]) -> str:
-    """A cursor at `values`, which JSON can write (ids and times as text); `page` names the page and its filter."""
-    said = json.dumps(list(values), separators=(",", ":"), ensure_ascii=False).encode()
-    return base64.urlsafe_b64encode(_mark(desk, page, said) + said).decode().rstrip("=")
+    async def fetch_key(self) -> None:
+        """Read the journal's key, made when there is none. Raises what the journal raises."""
+        async with self.engine.connect() as connection:
+            found = (await connection.execute(READ)).scalar()
+            if found is None:
+                await connection.execute(MAKE, {"secret": secrets.token_bytes(32)})
+                found = (await connection.execute(READ)).scalar_one()
+        self.key = bytes(found)
 
+    def sign(self, page: str, values: Sequence[Any]) -> str:
+        """A cursor at `values`, which JSON can write (ids and times as text); `page` names the page and its filter."""
+        return str(self._signer(page).dumps(list(values)))
 
-def open(desk: ConsoleState, page: str, text: str) -> list[Any]:
-    """What was sealed for this very page. Raises Malformed for anything else."""
-    whole = _bytes(text)
-    said = whole[MARK:]
-    if not hmac.compare_digest(whole[:MARK], _mark(desk, page, said)):
-        raise Malformed([Fault("after", None, "is no place in this list: begin at its first page")])
-    return list(json.loads(said))
+    def read(self, page: str, cursor: str | None, *kinds: Callable[[Any], Any]) -> tuple[Any, ...] | None:
+        """What was signed for this very page, each value of its kind; None for no cursor. Raises Malformed."""
+        if not cursor:
+            return None
+        try:
+            return tuple(kind(value) for kind, value in zip(kinds, self._signer(page).loads(cursor), strict=True))
+        except (BadData, ValueError):
+            raise Malformed([Fault("after", None, "is no place in this list: begin at its first page")]) from None
 
+    def cut(
+        self, page: str, rows: Sequence[T], most: int, place: Callable[[T], Sequence[Any]]
+    ) -> tuple[Sequence[T], str | None]:
+        """The first `most` rows, and the cursor to what follows; None when nothing does."""
+        return rows[:most], self.sign(page, place(rows[most - 1])) if len(rows) > most else None
 
-def _bytes(text: str) -> bytes:
-    """Empty for what is none of our writing at all."""
-    if len(text) > LONGEST:
-        return b""
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        return b""
-
-
-def _mark(desk: ConsoleState, page: str, said: bytes) -> bytes:
-    if desk.secret is None:
-        raise ConnectionError("the journal has not been reached since this console started")
-    return hmac.digest(desk.secret, page.encode() + b"\0" + said, "sha256")[:MARK]
+    def _signer(self, page: str) -> URLSafeSerializer:
+        if self.key is None:
+            raise ConnectionError("the journal has not been reached since this console started")
+        how = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        return URLSafeSerializer(self.key, salt=page.encode(), signer_kwargs=how)

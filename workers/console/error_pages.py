@@ -69,7 +69,7 @@ async def answer(request: Request, error: Exception, *, nothing_done: bool = Fal
         code=status,
         looks=looks,
         nothing_done=nothing_done or looks,
-        intake=request.app.state.desk.pulse.seen.intake,
+        intake=request.app.state.overview.poller.seen.intake,
     )
     if isinstance(error, Throttled):
         told.headers["Retry-After"] = str(max(1, round(error.retry_after)))

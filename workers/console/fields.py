@@ -1,13 +1,15 @@
-"""What a form of the recovery asks for, read field by field; everything that is wrong is named at once.
+"""What comes in with a form or an address, read field by field; everything that is wrong is named at once.
 
-What was chosen is kept as text, as it came: a form carries it along from its preview to the act, and what is sent
-twice is the same both times. An age (`6h`) counts from when the act runs.
+Whatever a browser can send is what its field asks for, or refused with the field's name: nothing of it gets as far as
+the journal and fails there. What chooses an act's subject stays text, as it came: a form carries it along from its
+preview to the act, and what is sent twice is the same both times. An age (`6h`) counts from when the act runs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -20,16 +22,46 @@ from workers.replay.choice import Choice
 from workers.replay.gates import STAGES
 
 MOST_IDS: Final = 500
-MOST_TEXT: Final = 64  # characters
-YES: Final = "yes"
+MOST_TEXT: Final = 64  # characters of a line
+LEAST_REASON, MOST_REASON = 3, 500  # characters of a reason
+MOST_FIELDS: Final = 40  # different ones of a form
+MOST_SIZE: Final = 40_000  # characters of one field, MOST_IDS ids and more
+NUMBERS: Final = range(2**53)  # those that every JSON reader takes for what they are
 YEARS: Final = range(1900, 9000)  # of times that the journal can hold
+YES: Final = "yes"
+ENDS: Final = str.maketrans("\r\n\t", "   ")  # of lines, as in a list that was pasted
 
-Reader = Callable[[str], str]  # raises ValueError
-NARROWING: Final = ("pharmacy", "priority", "older", "younger", "ids")
+Fields = Mapping[str, str]
+Reader = Callable[[str], Any]  # raises ValueError
+NONE_OF_IT: Final[Mapping[str, Reader]] = {}
 
 
-def gather(fields: Mapping[str, str], needed: Mapping[str, Reader], optional: Mapping[str, Reader]) -> dict[str, Any]:
-    """The fields that were filled in, each as its reader writes it. Raises Malformed."""
+def wrong(field: str, message: str) -> Malformed:
+    """The error that names this field."""
+    return Malformed([Fault(field, None, message)])
+
+
+def sent(pairs: Iterable[tuple[str, Any]], reserved: frozenset[str]) -> dict[str, str]:
+    """A form's fields but those: trimmed, line ends made spaces, empty ones left out, repeated ones with commas.
+
+    Raises Malformed.
+    """
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if not isinstance(value, str):
+            raise wrong("form", "must not hold a file")
+        if name not in reserved and (clean := spaced(value.translate(ENDS))):
+            if not (name + clean).isprintable():
+                raise wrong(name if name.isprintable() else "form", "must not hold control characters")
+            found.setdefault(name, []).append(clean)
+    fields = {name: ",".join(values) for name, values in found.items()}
+    if len(fields) > MOST_FIELDS or any(len(each) > MOST_SIZE for each in (*fields, *fields.values())):
+        raise wrong("form", "is too long")
+    return fields
+
+
+def gather(fields: Fields, needed: Mapping[str, Reader], optional: Mapping[str, Reader] = NONE_OF_IT) -> dict[str, Any]:
+    """The fields that were filled in, each as its reader gives it. Raises Malformed."""
     chosen, faults = {}, []
     for name, read in {**needed, **optional}.items():
         given = fields.get(name, "").strip()
@@ -46,6 +78,17 @@ def gather(fields: Mapping[str, str], needed: Mapping[str, Reader], optional: Ma
     return chosen
 
 
+def text_of(form: Mapping[str, Any], name: str, most: int = 1024) -> str:
+    """A field as text, an empty one when it is missing, no text or longer than it can be."""
+    value = form.get(name, "")
+    return value if isinstance(value, str) and len(value) <= most else ""
+
+
+def spaced(text: str) -> str:
+    """Trimmed, and every kind of space (a French one before a colon) a plain one."""
+    return "".join(" " if unicodedata.category(each) == "Zs" else each for each in text).strip(" ")
+
+
 def backend(given: str) -> str:
     """A backend's name; whether there is such a one is not known here."""
     if not NAME.fullmatch(given):
@@ -60,11 +103,28 @@ def line(given: str) -> str:
     return given
 
 
-def priority(given: str) -> str:
-    """`urgent` or `normal`."""
-    if given not in PRIORITIES:
-        raise ValueError(f"must be one of {', '.join(PRIORITIES)}")
+def reason(given: str) -> str:
+    """Why somebody does what they do, for the record: one line."""
+    given = spaced(given)
+    if not LEAST_REASON <= len(given) <= MOST_REASON or not given.isprintable():
+        raise ValueError(f"must be {LEAST_REASON} to {MOST_REASON} characters on one line")
     return given
+
+
+def one_of(*known: str) -> Reader:
+    """One of these words."""
+
+    def read(given: str) -> str:
+        if given not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return given
+
+    return read
+
+
+priority: Final = one_of(*PRIORITIES)
+yes: Final = one_of(YES)  # a box that is ticked
+stage: Final = one_of(*map(str, STAGES))  # of a replay; 0 is the ramp
 
 
 def age(given: str) -> str:
@@ -80,33 +140,34 @@ def moment(given: str) -> str:
     return given
 
 
-def yes(given: str) -> str:
-    """A box that is ticked."""
-    if given != YES:
-        raise ValueError(f"must be {YES}, or left out")
-    return given
-
-
 def number(given: str) -> str:
-    """The number of a replay or a reconciliation."""
-    if not re.fullmatch("[1-9][0-9]{0,14}", given):
+    """The number of a replay, a reconciliation or a cause."""
+    if not re.fullmatch("[1-9][0-9]{0,15}", given) or int(given) not in NUMBERS:
         raise ValueError("must be a number")
     return given
 
 
-def stage(given: str) -> str:
-    """A replay's stage; 0 is the ramp."""
-    if given not in [str(each) for each in STAGES]:
-        raise ValueError("must be a stage: 1, 10, 100, or 0 for the ramp")
-    return given
+def order(given: str) -> str:
+    """An order's id."""
+    try:
+        return str(UUID(given))
+    except ValueError:
+        raise ValueError("must be the id of an order") from None
 
 
 def ids(given: str) -> str:
-    """Orders' ids, between commas or blanks, as `a,b`; each once."""
-    found = dict.fromkeys(str(UUID(each)) for each in re.split(r"[\s,;]+", given) if each)
+    """Orders' ids, between commas or blanks, as `a,b`; each once, sorted."""
+    try:
+        found = sorted({str(UUID(each)) for each in re.split(r"[\s,;]+", given) if each})
+    except ValueError:
+        raise ValueError("must be orders' ids, with commas between") from None
     if not 0 < len(found) <= MOST_IDS:
         raise ValueError(f"must be at most {MOST_IDS} orders' ids")
     return ",".join(found)
+
+
+# What narrows a choice of the backlog.
+NARROWING: Final[Mapping[str, Reader]] = {"pharmacy": line, "priority": priority, "older": age, "younger": age}
 
 
 def choice_of(chosen: Mapping[str, Any], of: str | None) -> Choice:
@@ -128,79 +189,3 @@ def _priority(given: str | None) -> Priority | None:
 
 def _age(given: str | None) -> timedelta | None:
     return None if given is None else duration(given)
-
-
-MOST: Final = 500  # orders that can be chosen one by one
-LONGEST: Final = 200  # characters of a text
-Fields = Mapping[str, str]
-
-
-def wrong(field: str, message: str) -> Malformed:
-    """The error that names this field."""
-    return Malformed([Fault(field, None, message)])
-
-
-def text_from(fields: Fields, name: str) -> str | None:
-    """A text of at most LONGEST characters; None when there is none."""
-    found = fields.get(name)
-    if found is not None and len(found) > LONGEST:
-        raise wrong(name, f"must have at most {LONGEST} characters")
-    return found
-
-
-def needed(fields: Fields, name: str) -> str:
-    """As `text_from`, where there has to be one."""
-    found = text_from(fields, name)
-    if found is None:
-        raise wrong(name, "must be chosen")
-    return found
-
-
-def backend_from(fields: Fields) -> str:
-    """The field `backend`; whether there is one of that name, the journal knows."""
-    return needed(fields, "backend")
-
-
-def one_of(fields: Fields, name: str, known: tuple[str, ...]) -> str | None:
-    """One of the known words, or None."""
-    found = fields.get(name)
-    if found is not None and found not in known:
-        raise wrong(name, f"must be one of {', '.join(known)}")
-    return found
-
-
-def ids_from(fields: Fields, name: str = "id") -> list[str] | None:
-    """Orders' ids, each once, in their order; None when there is no such field."""
-    found = fields.get(name)
-    if found is None:
-        return None
-    try:
-        ids = sorted({str(UUID(each.strip())) for each in found.split(",")})
-    except ValueError:
-        raise wrong(name, "must be ids of orders, with commas between") from None
-    if len(ids) > MOST:
-        raise wrong(name, f"must be at most {MOST} ids at a time")
-    return ids
-
-
-def age_from(fields: Fields, name: str) -> timedelta | None:
-    """An age as the command line takes it: 90s, 15m, 6h, 2d; None when there is none."""
-    found = text_from(fields, name)
-    try:
-        return None if found is None else duration(found)
-    except ValueError as error:
-        raise wrong(name, str(error)) from None
-
-
-def number_from(fields: Fields, name: str, least: float, most: float) -> float | None:
-    """A number between these, or None when there is none."""
-    found = text_from(fields, name)
-    if found is None:
-        return None
-    try:
-        number = float(found.replace(",", "."))
-    except ValueError:
-        number = float("nan")
-    if not least <= number <= most:
-        raise wrong(name, f"must be a number from {least:g} to {most:g}")
-    return number

@@ -1,22 +1,26 @@
 """The console's languages: English in the code, French in `locale/fr/*.po`, a file for each room.
 
-The catalogues are read as they are written, when the console starts: no step compiles them. Times are told in
+The catalogues are compiled in memory when they are first needed: no step of a build does. Times are told in
 RELAIS_CONSOLE_TIME_ZONE, numbers and durations as the language writes them (CLDR, by Babel).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from copy import copy
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
+from io import BytesIO
 from typing import Final
 
 from babel.core import Locale, negotiate_locale
 from babel.dates import format_datetime, format_time, format_timedelta, get_timezone
+from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
+from babel.support import NullTranslations, Translations
 
 LOCALES: Final = ("fr", "en")  # the first is what a browser that says nothing gets
 NONE: Final = "\N{EN DASH}"
@@ -26,7 +30,7 @@ class Words:
     """One language: its sentences, and how it writes figures and times."""
 
     def __init__(self, locale: str, zone: tzinfo) -> None:
-        """Reads its catalogues. `locale` is one of LOCALES."""
+        """`locale` is one of LOCALES."""
         self.code = locale
         self._locale, self._zone = Locale.parse(locale), zone
         self._said = _catalogue(locale)
@@ -34,21 +38,16 @@ class Words:
     def of_room(self, room: str) -> Words:
         """The same language, in which what that room says goes before what others say by the same English words."""
         own = copy(self)
-        own._said = self._said | _written(self.code, f"{room}.po")
+        own._said = _catalogue(self.code, room)
         return own
 
     def gettext(self, message: str) -> str:
         """The sentence in this language; itself where nobody has translated it."""
-        found = self._said.get(message)
-        return found[0] if found and found[0] else message
+        return self._said.gettext(message) if message else ""
 
     def ngettext(self, one: str, many: str, n: int) -> str:
         """As `gettext`, by number: in French 0 and 1 are singular."""
-        few = n < 2 if self.code == "fr" else n == 1
-        found = self._said.get(one)
-        if found and all(found) and len(found) > 1:
-            return found[0 if few else 1]
-        return one if few else many
+        return self._said.ngettext(one, many, n)
 
     def number(self, value: float | None, digits: int = 0) -> str:
         """A figure with at most so many decimals; `NONE` for None."""
@@ -89,6 +88,25 @@ class Words:
         return NONE if at is None else self.duration(max(timedelta(0), datetime.now(UTC) - at))
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number or a time in a sentence; its place there says how it is written, as Python's format does."""
+
+    value: float | datetime
+    words: Words
+
+    def __format__(self, form: str) -> str:
+        if isinstance(self.value, datetime):
+            return self.words.clock(self.value)
+        if form.endswith("%"):
+            return self.words.share(self.value)
+        if form in ("", ","):
+            return self.words.number(self.value) if form else str(self.value)
+        figure = Decimal(format(self.value, form))
+        decimals = max(0, -int(figure.as_tuple().exponent))
+        return format_decimal(figure, format=f"#,##0.{'0' * decimals}", locale=self.words.code)
+
+
 def N_(message: str) -> str:  # the name by which extractors know it
     """Marks a sentence that is translated where it is shown."""
     return message
@@ -116,25 +134,15 @@ def _weighed(part: str) -> tuple[float, str]:
 
 
 @cache
-def _catalogue(locale: str) -> dict[str, tuple[str, ...]]:
-    folder = files("workers.console") / "locale" / locale
-    said: dict[str, tuple[str, ...]] = {}
-    for name in sorted(each.name for each in folder.iterdir()) if folder.is_dir() else ():
-        said |= _written(locale, name)
+def _catalogue(locale: str, room: str = "") -> NullTranslations:
+    """All of a language; where two rooms differ, that one's word counts."""
+    folder, said = files("workers.console") / "locale" / locale, NullTranslations()
+    written = [each for each in folder.iterdir() if each.name.endswith(".po")] if folder.is_dir() else []
+    for file in sorted(written, key=lambda each: (each.name != f"{room}.po", each.name), reverse=True):
+        compiled = BytesIO()
+        with file.open("rb") as source:
+            write_mo(compiled, read_po(source, locale=locale))
+        compiled.seek(0)
+        before, said = said, Translations(compiled)
+        said.add_fallback(before)
     return said
-
-
-@cache
-def _written(locale: str, name: str) -> dict[str, tuple[str, ...]]:
-    file = files("workers.console") / "locale" / locale / name
-    if not name.endswith(".po") or not file.is_file():
-        return {}
-    with file.open("rb") as written:
-        return dict(_messages(read_po(written, locale=locale)))
-
-
-def _messages(catalogue: Iterable[object]) -> Iterable[tuple[str, tuple[str, ...]]]:
-    for message in catalogue:
-        ids, strings = message.id, message.string  # type: ignore[attr-defined]
-        if ids:
-            yield (ids, (strings,)) if isinstance(ids, str) else (ids[0], tuple(strings))

@@ -6,6 +6,7 @@ from typing import Final
 
 from orders.states import Reason, State
 from workers.console.i18n import N_
+from workers.erp.outcomes import LEASE_EXPIRED
 from workers.erp.port import Kind
 
 STATES: Final[dict[str, tuple[str, str]]] = {
@@ -30,7 +31,7 @@ OUTCOMES: Final[dict[str, tuple[str, str]]] = {
     Kind.SUSPICIOUS: (N_("suspicious answer"), "bad"),
     Kind.ABSENT: (N_("the ERP does not have it"), "quiet"),
     Kind.UNSENT: (N_("never left us"), "quiet"),
-    "lease_expired": (N_("the worker did not settle in time"), "warn"),
+    LEASE_EXPIRED: (N_("the worker did not settle in time"), "warn"),
 }
 
 REASONS: Final[dict[str, str]] = {

@@ -1,32 +1,21 @@
 """What of free text is shown: our own constant phrases, and nothing else unless somebody asks and says why.
 
 An order's note may name a patient, and an ERP may repeat it in any answer. So of what came from outside only a phrase
-that stands in our own table is shown, up to its colon; a line's reason only where it is a word of the trade. Asking
-is an act: it is recorded, and shows that one order to that one person for SHOWN seconds.
+that stands in our own table is shown, up to its colon; a line's reason only where it is a word of the trade. Who
+asks, and says why, sees the whole of one order for a while: `search.unmasking`.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
-from uuid import UUID
+from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-from orders.errors import Fault, Malformed, NotFound
-from orders.journal import transactional
+from orders.sentences import Code, sentence_of
 from orders.states import Reason
-from workers.console.access.people import Person, Role
-from workers.console.i18n import Words
+from workers.console.i18n import Figure, Words
 from workers.erp.failures import TABLE
-from workers.operations import acting_as, record
-
-UNMASK: Final = "unmask"
-SHOWN: Final = 300.0  # seconds
-LONGEST: Final = 500  # characters of a reason
 
 OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
     "not with the ERP",
@@ -38,9 +27,9 @@ OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
     "released from quarantine",
     "failures in a row",
 }
+GIVEN: Final = frozenset({"reference", "product", "was", "was_product"})  # parameters that an ERP may have written
+PLAIN: Final = re.compile(r"[\w./-]{1,64}")  # what is shown of these
 PENDING: Final = re.compile(r"pending as [A-Za-z0-9._/-]{1,64}")  # the ERP's reference
-HELD: Final = re.compile(r"(\w+, order [0-9a-f-]{36}: )(.*)", re.DOTALL)  # `workers.delivery.settle`
-TRIPPED: Final = re.compile(r"(suspicious: )?(.*)", re.DOTALL)  # `workers.delivery.circuit_breaker`
 VETTED: Final = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # their errors are our own sentences
 TRADE: Final = frozenset(
     {  # what an ERP says of a line that it does not deliver whole; PharmaML's codes among them
@@ -80,12 +69,6 @@ TRADE: Final = frozenset(
     }
 )
 
-ASKED: Final = text("""
-SELECT max(at) FROM operations
-WHERE detail ? 'order' AND detail ->> 'order' = :order AND act = :act AND operator = :operator AND at > :since
-""")
-THERE: Final = text("SELECT clock_timestamp() FROM orders WHERE id = :order")
-
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -117,42 +100,29 @@ def line_reason(reason: str | None, *, whole: bool = False) -> Text:
     return Text("", hidden=True)
 
 
-def held(why: str | None, words: Words) -> str:
-    """Why a backend is paused or in quarantine: an operator's words whole, of our own what may be shown."""
-    found = HELD.fullmatch(why or "")
-    return found[1] + in_line(said(found[2]), words) if found else why or ""
+def say(kept: Any, words: Words, *, whole: bool = False) -> str:
+    """A sentence, or what the journal keeps of one, in this language; of an ERP's words only what may be shown."""
+    sentence = sentence_of(kept)
+    if sentence is None or sentence.code is Code.TEXT:
+        return sentence or ""
+    code, params = sentence.code, sentence.params
+    form = words.ngettext(code.one, code.many, params["count"]) if code.many else words.gettext(code.one)
+    return form.format_map({name: _param(name, value, words, whole) for name, value in params.items()})
 
 
-def tripped(why: str | None, words: Words) -> str:
-    """Why a backend's circuit is open, as far as it may be shown."""
-    found = TRIPPED.fullmatch(why or "")
-    assert found is not None
-    return (found[1] or "") + in_line(said(found[2]), words)
+def _param(name: str, value: Any, words: Words, whole: bool) -> str | Figure:
+    if name == "detail":
+        return in_line(said(value, whole=whole), words)
+    if name == "kind":
+        return words.gettext(value)
+    if name in GIVEN and isinstance(value, str) and not PLAIN.fullmatch(value):
+        return "…"
+    if isinstance(value, int | float | datetime):
+        return Figure(value, words)
+    return say(value, words, whole=whole)
 
 
 def in_line(text: Text, words: Words) -> str:
-    """The text as part of a line."""
-    if not text.hidden:
-        return text.shown
-    return f"{text.shown} ({words.gettext('masked')})".lstrip()
-
-
-async def unmasked_until(connection: AsyncConnection, order: UUID, person: Person, now: datetime) -> datetime | None:
-    """Until when this person sees this order's free text; None when they have not asked lately."""
-    if not person.role.covers(Role.OPERATOR):
-        return None
-    length = timedelta(seconds=SHOWN)
-    values = {"order": str(order), "act": UNMASK, "operator": person.name, "since": now - length}
-    asked = (await connection.execute(ASKED, values)).scalar()
-    return None if asked is None else asked + length
-
-
-async def unmask(engine: AsyncEngine, order: UUID, person: Person, reason: str) -> None:
-    """Let this person see this order's free text for a while, and record it. Raises Malformed and NotFound."""
-    if not 3 <= len(reason) <= LONGEST or not reason.isprintable():
-        raise Malformed([Fault("reason", None, f"must be 3 to {LONGEST} printable characters")])
-    async with transactional(engine).begin() as connection:
-        if (await connection.execute(THERE, {"order": order})).scalar() is None:
-            raise NotFound(f"no order {order}")
-        with acting_as(person.name):
-            await record(connection, UNMASK, reason, {"order": str(order)})
+    """The text as part of a line, our own phrases in this language."""
+    shown = words.gettext(text.shown)
+    return f"{shown} ({words.gettext('masked')})".lstrip() if text.hidden else shown

@@ -1,4 +1,4 @@
-"""Every act that the console knows, by its kind."""
+"""Every act that the console knows, by its kind. The application hands it to the pages: no room imports it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ from typing import Final
 from workers.console.acts import backends
 from workers.console.acts.act import Act
 from workers.console.dead import acts as dead
-from workers.console.recovery import acts as recovery
+from workers.console.recovery import diverting, draining, reconciling, replaying
 from workers.console.report import acts as report
 from workers.console.search import acts as search
 
 ACTS: Final[dict[str, Act]] = {
-    act.kind: act for room in (backends, recovery, dead, search, report) for act in room.ACTS
+    act.kind: act
+    for act in (
+        *backends.ACTS,
+        *replaying.ACTS,
+        draining.ACT,
+        *reconciling.ACTS,
+        diverting.ACT,
+        *dead.ACTS,
+        *search.ACTS,
+        *report.ACTS,
+    )
 }

@@ -1,7 +1,7 @@
 """Pages from templates: one Jinja2 environment a language and room, everything escaped, undefined names an error.
 
 A template may use `person`, `csrf`, `path`, `theme`, `lang`, `stores`, `static(name)` and the filters of its language
-(`number`, `moment`, `clock`, `ago`, `duration`, `share`, `held`, `tripped`) beside what its page hands it.
+(`number`, `moment`, `clock`, `ago`, `duration`, `share`, `say`) beside what its page hands it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from config.settings import Settings
 from workers.console.i18n import Words, languages, preferred
-from workers.console.masking import held, tripped
+from workers.console.masking import say
 
 LANGUAGE: Final = "relais-lang"  # cookies; what a person chose for this browser
 THEME: Final = "relais-theme"
@@ -29,7 +29,7 @@ class Pages:
 
     def __init__(self, settings: Settings) -> None:
         """Templates are compiled when they are first used. LookupError for an unknown time zone."""
-        self._zone = settings.console_time_zone
+        self._zone = settings.console.time_zone
         self.words = _spoken(self._zone)
 
     def language(self, request: Request) -> Words:
@@ -43,7 +43,7 @@ class Pages:
         theme = request.cookies.get(THEME)
         person = getattr(request.state, "person", None)
         told = person or getattr(request.state, "unasked", None)
-        stores = request.app.state.desk.board.stores(self.language(request).code) if told else ""
+        stores = request.app.state.overview.board.stores(self.language(request).code) if told else ""
         return found.render(
             person=person,
             csrf=person.csrf if person else "",
@@ -64,12 +64,12 @@ class Pages:
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
     """A page or a fragment as an answer."""
-    return HTMLResponse(request.app.state.desk.pages.render(request, template, **context), status_code=status)
+    return HTMLResponse(request.app.state.console.pages.render(request, template, **context), status_code=status)
 
 
 def words_of(request: Request) -> Words:
     """The language of this request."""
-    language: Words = request.app.state.desk.pages.language(request)
+    language: Words = request.app.state.console.pages.language(request)
     return language
 
 
@@ -102,5 +102,5 @@ def _environment(zone: str, language: str, room: str) -> Environment:
     environment.filters |= {
         name: getattr(words, name) for name in ("number", "moment", "clock", "ago", "duration", "share")
     }
-    environment.filters |= {each.__name__: partial(each, words=words) for each in (held, tripped)}
+    environment.filters["say"] = partial(say, words=words)
     return environment

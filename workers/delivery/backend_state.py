@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from orders.sentences import Sentence
+
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
@@ -21,7 +23,7 @@ class Circuit:
     probe_at: datetime | None
     shrunk_at: datetime
     succeeded_at: datetime | None
-    why: str | None
+    why: Sentence | None
     ceiling: int | None = None
     credit: int = 0
 

@@ -1,7 +1,7 @@
-"""A backend's norm: how long an order takes with it and how much it refuses when all is well, as moving averages.
+"""A backend's baseline: how long an order takes with it and how much it refuses when all is well, as moving averages.
 
-A sudden share of refusals far from the norm is odd, no proof: a catalogue may have been replaced as well as an ERP.
-It is told once for every ODD_LEAST refusals or more that the norm does not explain.
+A sudden share of refusals far from it is odd, no proof: a catalogue may have been replaced as well as an ERP.
+It is told once for every ODD_LEAST refusals or more that it does not explain.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Final
 
 from workers.delivery.backend_state import BatchCounts
 
-SLOW: Final = 1000.0  # answers over which the norm moves by half of a difference
+SLOW: Final = 1000.0  # answers over which the baseline moves by half of a difference
 QUICK: Final = 50.0  # answers after which an answer counts half among the recent ones
 TIMED: Final = 200.0  # as SLOW, for the latency
-LEAST: Final = 0.02  # share of refusals that is never odd
+NEVER_ODD: Final = 0.02  # share of refusals that is never odd
 ODD_LEAST: Final = 8  # refusals
 ODD: Final = 1e-6  # probability below which so many refusals are not chance
 
@@ -33,7 +33,7 @@ class Baseline:
 
 
 def learn(was: Baseline, met: BatchCounts, *, closed: bool) -> tuple[Baseline, str | None]:
-    """The norm after a batch, and what is odd about it, in words; only a flowing backend that is well teaches."""
+    """The baseline after a batch, and what is odd about it, in words; only a flowing backend that is well teaches."""
     if not met.answered:
         return was, None
     fading = 0.5 ** (met.answered / QUICK)
@@ -57,12 +57,12 @@ def _moved(was: float, to: float, by: float) -> float:
     return was + (to - was) * by
 
 
-def _odd(norm: Baseline) -> str | None:
-    usual = max(norm.refusing or 0.0, LEAST)
-    answered, refused = round(norm.answered), round(norm.refused)
+def _odd(baseline: Baseline) -> str | None:
+    usual = max(baseline.refusing or 0.0, NEVER_ODD)
+    answered, refused = round(baseline.answered), round(baseline.refused)
     if refused < ODD_LEAST or refused <= usual * answered or tail(answered, refused, usual) > ODD:
         return None
-    return f"refused {refused} of the last {answered} orders or so, and usually {norm.refusing or 0.0:.1%}"
+    return f"refused {refused} of the last {answered} orders or so, and usually {baseline.refusing or 0.0:.1%}"
 
 
 def tail(tries: int, hits: int, chance: float) -> float:

@@ -12,10 +12,16 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
+from config.backoff import backoff
 from config.settings import Settings
+from orders.sentences import Code, Sentence
 from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.window import grown, shrunk
+
+FIRST_PROBE: Final = 2.0  # seconds that an open circuit waits for its first canary; doubles: a hiccup is over by then
+LAST_PROBE: Final = 60.0  # seconds between canaries in a long outage: how late we may notice that it is over
 
 
 def advance(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime) -> Circuit:
@@ -25,25 +31,26 @@ def advance(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime)
     if was.circuit == "open" or tally.claimed_at < was.changed_at:
         return was
     if tally.suspicious:
-        return _opened(was, f"suspicious: {tally.suspicious}", settings, now)
+        return _opened(was, Sentence(Code.SUSPICIOUS, detail=tally.suspicious), settings, now)
     if tally.answered:
         return shrunk(_flowing(was, tally, settings, now), tally, now)
     if tally.failed:
         failures = was.failures + tally.failed
-        if was.circuit == "half_open" or failures >= settings.trip_after:
-            return _opened(was, tally.error or "failures in a row", settings, now)
+        if was.circuit == "half_open" or failures >= settings.delivery.trip_after:
+            why = Sentence(Code.MET, detail=tally.error) if tally.error else Sentence(Code.FAILURES)
+            return _opened(was, why, settings, now)
         was = replace(was, failures=failures)
     return shrunk(was, tally, now)
 
 
-def pause(trips: int, settings: Settings) -> float:
+def pause(trips: int) -> float:
     """Seconds that a circuit stays open at its `trips`-th opening in a row."""
-    return min(settings.probe_max, settings.probe_after * 2.0 ** min(trips - 1, 20))
+    return backoff(trips, FIRST_PROBE, LAST_PROBE)
 
 
-def _opened(was: Circuit, why: str, settings: Settings, now: datetime) -> Circuit:
+def _opened(was: Circuit, why: Sentence, settings: Settings, now: datetime) -> Circuit:
     trips = was.trips + 1
-    wait = pause(trips, settings) * random.uniform(0.9, 1.1)
+    wait = pause(trips) * random.uniform(0.9, 1.1)
     return replace(
         was,
         circuit="open",
@@ -53,7 +60,7 @@ def _opened(was: Circuit, why: str, settings: Settings, now: datetime) -> Circui
         trips=trips,
         changed_at=now,
         probe_at=now + timedelta(seconds=wait),
-        why=why[:200],
+        why=why,
     )
 
 
@@ -63,4 +70,4 @@ def _flowing(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime
         return replace(
             was, circuit="closed", window=2, credit=0, failures=0, trips=0, changed_at=now, probe_at=None, why=None
         )
-    return grown(replace(was, failures=0, trips=0), tally, settings.window_max)
+    return grown(replace(was, failures=0, trips=0), tally, settings.delivery.window_max)

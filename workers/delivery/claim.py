@@ -15,17 +15,18 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
+from orders.states import State
 
-CLAIM = text("""
+CLAIM = text(f"""
 WITH mine AS (
   SELECT d.order_id, d.unsure, d.lease_until
   FROM deliveries d JOIN backends b ON b.name = d.backend
-  WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND d.state = 'dispatched' AND d.backend = :backend
+  WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND d.state = '{State.DISPATCHED}' AND d.backend = :backend
     AND b.circuit <> 'open' AND NOT b.paused AND NOT b.quarantined
   FOR UPDATE OF d SKIP LOCKED
 )
 UPDATE deliveries d
-SET state = 'delivering', lease = :lease, attempts = d.attempts + 1, unsure = true,
+SET state = '{State.DELIVERING}', lease = :lease, attempts = d.attempts + 1, unsure = true,
   lease_until = clock_timestamp() + make_interval(secs => :seconds)
 FROM mine JOIN orders o ON o.id = mine.order_id
 WHERE d.order_id = mine.order_id
@@ -66,7 +67,7 @@ class Claim:
 async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) -> Claim | None:
     """Take those of `ids` that may be forwarded now; None when there are none."""
     lease = uuid4()
-    wanted = {"ids": list(ids), "backend": settings.backend, "lease": lease, "seconds": settings.lease}
+    wanted = {"ids": list(ids), "backend": settings.erp.backend, "lease": lease, "seconds": settings.delivery.lease}
     async with engine.connect() as connection:
         rows = (await connection.execute(CLAIM, wanted)).all()
     if not rows:
@@ -75,5 +76,5 @@ async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) ->
     rows = sorted(rows, key=lambda row: turn[row[0]])  # RETURNING keeps no order; the message does
     at = rows[0][10]
     dispatched_until = min(row[9] for row in rows)
-    waited = settings.claim_patience - (dispatched_until - at).total_seconds()
+    waited = settings.delivery.claim_patience - (dispatched_until - at).total_seconds()
     return Claim(lease, [Claimed(*row[:9]) for row in rows], at, waited)

@@ -16,8 +16,11 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workers.delivery.retry_policy import ANSWERED
-from workers.erp.port import Evidence, Kind, Outcome
+from config.settings import Settings
+from orders.journal.connection import DUE_CHANNEL
+from orders.states import State
+from workers.erp.outcomes import ANSWERED
+from workers.erp.port import ErpReceipt, Evidence, Kind, Outcome
 
 log = logging.getLogger("relais.evidence")
 
@@ -31,14 +34,19 @@ FROM unnest(CAST(:order_id AS uuid[]), CAST(:kind AS text[]), CAST(:conclusive A
 ON CONFLICT DO NOTHING
 """)
 
-# Run last, when the backend's row is locked: whoever settled before is seen. A reference is another order's where
-# that order is delivered by it, and not by a later receipt; the plan is one look into the index for each receipt.
-REUSED: Final = """
-SELECT array_agg(u.id) FROM unnest(CAST(:id AS uuid[]), CAST(:reference AS text[])) AS u (id, reference)
-WHERE (SELECT true FROM receipts r JOIN deliveries d ON d.order_id = r.order_id AND d.state = 'delivered'
-  WHERE r.backend = :backend AND r.reference = u.reference AND r.order_id <> u.id AND NOT EXISTS (
-    SELECT FROM receipts n WHERE n.order_id = r.order_id AND n.received_at > r.received_at) LIMIT 1)
-"""
+# To be run while the backend's row is locked: whoever settled before is seen. A reference is another order's where it
+# stands twice in the batch, or where that order is delivered by it, and not by a later receipt; the plan is one look
+# into the index for each receipt. It wakes the dispatcher too, when the transaction commits.
+REUSED: Final = text(f"""
+SELECT pg_notify('{DUE_CHANNEL}', ''), (
+  SELECT array_agg(u.id) FROM (
+    SELECT *, count(*) OVER (PARTITION BY reference) > 1 AS twice
+    FROM unnest(CAST(:id AS uuid[]), CAST(:reference AS text[])) AS u (id, reference)) u
+  WHERE twice OR (
+    SELECT true FROM receipts r JOIN deliveries d ON d.order_id = r.order_id AND d.state = '{State.DELIVERED}'
+    WHERE r.backend = :backend AND r.reference = u.reference AND r.order_id <> u.id AND NOT EXISTS (
+      SELECT FROM receipts n WHERE n.order_id = r.order_id AND n.received_at > r.received_at) LIMIT 1)) AS reused
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ def doubted(outcomes: Outcomes, ids: Collection[UUID]) -> dict[UUID, Outcome]:
     return {i: _reused(outcome) if i in ids else outcome for i, outcome in outcomes.items()}
 
 
-def standing(outcomes: Outcomes, settled: Collection[UUID]) -> dict[UUID, Outcome]:
+def as_written(outcomes: Outcomes, settled: Collection[UUID]) -> dict[UUID, Outcome]:
     """The outcomes without answers that were withheld and settled nothing: they were settled before, as they came."""
     late = Evidence.ANSWER_IN_QUARANTINE
     return {i: outcome for i, outcome in outcomes.items() if i in settled or outcome.evidence is not late}
@@ -84,6 +92,14 @@ def found(outcomes: Outcomes) -> list[EvidenceFound]:
             piece = EvidenceFound(order_id, outcome.evidence, outcome.detail, outcome.answer)
             pieces.setdefault((piece.kind, piece.detail, piece.answer), piece)
     return list(pieces.values())
+
+
+async def reused(connection: AsyncConnection, settings: Settings, receipts: Mapping[UUID, ErpReceipt]) -> set[UUID]:
+    """The orders whose receipts have a reference that is another order's. Wakes the dispatcher in any case."""
+    checked = {} if settings.erp.reuses_references else receipts
+    references = [receipt.reference for receipt in checked.values()]
+    values = {"id": list(checked), "reference": references, "backend": settings.erp.backend}
+    return set((await connection.execute(REUSED, values)).one().reused or ())
 
 
 async def write(connection: AsyncConnection, backend: str, lease: UUID, pieces: Collection[EvidenceFound]) -> None:

@@ -13,7 +13,7 @@ from workers.erp.port import Kind, Outcome
 
 
 def tell_settled(
-    fates: Mapping[UUID, Disposition],
+    dispositions: Mapping[UUID, Disposition],
     outcomes: Mapping[UUID, Outcome],
     requests: Mapping[UUID, str | None],
     backend: str,
@@ -22,22 +22,22 @@ def tell_settled(
     those that were never sent.
     """
     if order_log.wanted():
-        rows = [_settled(i, fate, outcomes.get(i), requests.get(i), backend) for i, fate in fates.items()]
+        rows = [_settled(i, each, outcomes.get(i), requests.get(i), backend) for i, each in dispositions.items()]
         order_log.say("settle", [row for row in rows if row["outcome"] != Kind.UNSENT])
 
 
 def _settled(
-    order_id: UUID, fate: Disposition, outcome: Outcome | None, request: str | None, backend: str
+    order_id: UUID, becomes: Disposition, outcome: Outcome | None, request: str | None, backend: str
 ) -> dict[str, Field]:
     return {
         "order": order_id,
         "request": request,
         "backend": backend,
-        "state": fate.state,
+        "state": becomes.state,
         "outcome": outcome.kind if outcome else None,
         "status": outcome.status if outcome else None,
-        "reason": fate.reason,
-        "attempts": fate.attempts,
+        "reason": becomes.reason,
+        "attempts": becomes.attempts,
         "ms": _milliseconds(outcome),
     }
 

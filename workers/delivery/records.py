@@ -1,4 +1,4 @@
-"""What settling writes down of a batch: fates, attempts and receipts, a statement each however many orders it has.
+"""What settling writes of a batch: dispositions, attempts and receipts, a statement each however many orders it has.
 
 Every row is fenced by the lease: a worker that was presumed dead and comes back changes nothing that its successor
 settled, and settling again after a lost answer writes nothing twice.
@@ -17,7 +17,12 @@ from orders.states import FINAL, listed
 from workers.delivery.retry_policy import Disposition
 from workers.erp.port import LINES, ErpReceipt, Outcome
 
-FATES = text(f"""
+HELD = text("""
+SELECT order_id FROM deliveries WHERE order_id = ANY(CAST(:id AS uuid[])) AND lease = :lease
+ORDER BY order_id FOR UPDATE
+""")
+
+DISPOSITIONS = text(f"""
 UPDATE deliveries d
 SET state = u.state, due_at = u.due_at, attempts = u.attempts, unsure = u.unsure, reason = u.reason, error = u.error,
   status = u.status, failed_at = coalesce(u.failed_at, d.failed_at),
@@ -48,13 +53,20 @@ ON CONFLICT DO NOTHING
 """)
 
 
-async def write_fates(connection: AsyncConnection, lease: UUID, fates: Mapping[UUID, Disposition]) -> set[UUID]:
+async def hold(connection: AsyncConnection, lease: UUID, ids: Collection[UUID]) -> set[UUID]:
+    """Lock the deliveries that the lease still holds, as `write_dispositions` would; their ids."""
+    return {row[0] for row in await connection.execute(HELD, {"id": list(ids), "lease": lease})}
+
+
+async def write_dispositions(
+    connection: AsyncConnection, lease: UUID, dispositions: Mapping[UUID, Disposition]
+) -> set[UUID]:
     """Settle the deliveries that the lease still holds; their ids."""
-    ordered = sorted(fates)  # rows are locked in the same order everywhere
+    ordered = sorted(dispositions)  # rows are locked in the same order everywhere
     columns: dict[str, Sequence[object]] = {
-        field.name: [getattr(fates[order_id], field.name) for order_id in ordered] for field in fields(Disposition)
+        field.name: [getattr(dispositions[i], field.name) for i in ordered] for field in fields(Disposition)
     }
-    rows = await connection.execute(FATES, {"id": ordered, "lease": lease, **columns})
+    rows = await connection.execute(DISPOSITIONS, {"id": ordered, "lease": lease, **columns})
     return {row[0] for row in rows}
 
 
@@ -81,11 +93,7 @@ async def write_attempts(
 
 
 async def write_receipts(
-    connection: AsyncConnection,
-    lease: UUID,
-    outcomes: Mapping[UUID, Outcome],
-    settled: Collection[UUID],
-    backend: str,
+    connection: AsyncConnection, lease: UUID, outcomes: Mapping[UUID, Outcome], settled: Collection[UUID], backend: str
 ) -> dict[UUID, ErpReceipt]:
     """The receipts of the orders that were settled, which are returned."""
     held = {i: o.receipt for i, o in outcomes.items() if o.receipt is not None and i in settled}

@@ -1,4 +1,4 @@
-"""The one place where the outcome of an attempt becomes the fate of an order.
+"""When an order goes again, and when it dies: whoever has to know asks here, the journal's own statements too.
 
 A failed attempt counts against its order only when the order had failed before and others have succeeded since: what
 an outage costs, it costs nobody. Whatever may have reached the ERP is marked `unsure`, so that the next attempt asks
@@ -8,18 +8,36 @@ before it sends.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from config.settings import Settings
 from orders.states import Reason, State
 from workers.delivery.circuit_breaker import pause
+from workers.erp.outcomes import DELIVERED
 from workers.erp.port import Kind, Outcome
 
-ANSWERED = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING, Kind.REFUSED})
-SUCCEEDED = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING})
-FAILED = frozenset({Kind.TRANSIENT, Kind.UNKNOWN, Kind.SUSPICIOUS})
-UNSURE = frozenset({Kind.UNKNOWN, Kind.SUSPICIOUS})
+FAILED: Final = frozenset({Kind.TRANSIENT, Kind.UNKNOWN, Kind.SUSPICIOUS})  # a throttled order is a pause, no failure
+UNSURE: Final = frozenset({Kind.UNKNOWN, Kind.SUSPICIOUS})
+
+# What the leader does to many rows of `deliveries` in one statement. A lease that ran out is an attempt that counts:
+# an order that kills its worker dies of it. `tried` and `dies` are columns of the orders whose lease ran out.
+TRIED: Final = f"state = '{State.DELIVERING}'"
+DIES: Final = f"{TRIED} AND attempts >= :max_attempts"
+RESCUED: Final = f"CASE WHEN dies THEN '{State.DEAD}' ELSE '{State.ACCEPTED}' END"
+SILENCE: Final = "the worker did not settle in time"
+RESCUE: Final = f"""state = {RESCUED}, lease = NULL, lease_until = NULL, due_at = now(),
+    reason = CASE WHEN dies THEN '{Reason.EXHAUSTED}' END, settled_at = CASE WHEN dies THEN now() END,
+    error = CASE WHEN tried THEN '{SILENCE}' ELSE d.error END, status = CASE WHEN NOT tried THEN d.status END"""
+
+# What may be with the ERP is left to a worker, which asks first.
+TOO_LATE: Final = f"state = '{State.ACCEPTED}' AND NOT unsure AND valid_until < clock_timestamp()"
+EXPIRE: Final = f"""state = '{State.DEAD}', reason = '{Reason.EXPIRED}', settled_at = now(), status = NULL,
+  error = 'valid_until: this time passed before it was forwarded'"""
+
+POLL_PAUSE: Final = 2.0  # seconds between polls of an order accepted later: it is with the ERP, only we do not know it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +59,16 @@ class Disposition:
 def decide(
     outcome: Outcome, attempts: int, *, charged: bool, trips: int, settings: Settings, now: datetime
 ) -> Disposition:
-    """The fate after `outcome`; `attempts` includes this one, `charged` says whether it counts.
+    """What becomes of an order after `outcome`; `attempts` includes this one, `charged` says whether it counts.
 
     `trips` is how often the backend's circuit opened in a row: an order that failed in an outage steps back
     for longer than the circuit's pause, so that the next canary is another one.
     """
     kind = outcome.kind
-    if kind in (Kind.ACCEPTED, Kind.DUPLICATE):
+    if kind in DELIVERED:
         return Disposition(State.DELIVERED, now, attempts)
     if kind is Kind.PENDING:
-        return Disposition(State.SUBMITTED, now + timedelta(seconds=settings.poll_after), attempts)
+        return Disposition(State.SUBMITTED, now + timedelta(seconds=POLL_PAUSE), attempts)
     if kind is Kind.REFUSED:
         return Disposition(
             State.DEAD, now, attempts, reason=Reason.REFUSED, error=outcome.detail, status=outcome.status
@@ -58,18 +76,42 @@ def decide(
     if kind in (Kind.UNSENT, Kind.ABSENT):
         return Disposition(State.ACCEPTED, now + timedelta(seconds=outcome.retry_after or 0.0), attempts - 1)
     unsure = kind in UNSURE
-    if charged and attempts >= settings.max_attempts:
+    if charged and attempts >= settings.delivery.max_attempts:
         ended = outcome.ended or now
         return Disposition(State.DEAD, now, attempts, unsure, ended, Reason.EXHAUSTED, outcome.detail, outcome.status)
     counted = attempts if charged else attempts - 1
-    wait = backoff(attempts, settings) if charged else 2.5 * pause(trips + 1, settings)
+    wait = backoff(attempts, settings) if charged else 2.5 * pause(trips + 1)
     due_at = now + timedelta(seconds=max(wait, outcome.retry_after or 0.0))
     return Disposition(
         State.ACCEPTED, due_at, counted, unsure, outcome.ended or now, error=outcome.detail, status=outcome.status
     )
 
 
+def counts(failed_at: datetime | None, successes: Iterable[datetime | None]) -> bool:
+    """Whether a failure counts of an order that failed at `failed_at` before: others have succeeded since.
+
+    A first failure may be the beginning of an outage and never does. All are the times of the ERP's answers, not of
+    settling: a batch that went well before an outage may be settled after one that met it.
+    """
+    return failed_at is not None and any(at is not None and at > failed_at for at in successes)
+
+
+def unfit(reason: Reason, error: str, attempts: int, now: datetime) -> Disposition:
+    """An order that may not be forwarded dies, and its claim was no attempt."""
+    return Disposition(State.DEAD, now, attempts - 1, reason=reason, error=error)
+
+
+def pending(outcome: Outcome, attempts: int, later: datetime) -> Disposition:
+    """An order that the ERP took and has not decided is asked about again."""
+    return Disposition(State.SUBMITTED, later, attempts, error=outcome.detail or None)
+
+
+def forgotten(attempts: int, later: datetime) -> Disposition:
+    """An order that the ERP took and does not have any more goes again."""
+    return Disposition(State.ACCEPTED, later, attempts, error="the ERP took it and has forgotten it")
+
+
 def backoff(attempts: int, settings: Settings) -> float:
     """Seconds before an order that failed `attempts` times goes again: doubling, capped, jittered by a fifth."""
-    wait = min(settings.retry_max, settings.retry_after * 2.0 ** min(attempts - 1, 20))
+    wait = min(settings.delivery.retry_max, settings.delivery.retry_after * 2.0 ** min(attempts - 1, 20))
     return wait * random.uniform(0.8, 1.2)

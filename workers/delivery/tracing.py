@@ -17,10 +17,11 @@ from sqlalchemy import Row
 from config.telemetry import traces
 from config.telemetry.spans import Attributes, Span
 from workers.delivery.claim import Claimed
+from workers.delivery.retry_policy import FAILED
 from workers.erp.port import Kind, Outcome
 
+ERRORS: Final = frozenset({*FAILED, Kind.THROTTLED})
 TRACES: Final = "relais_traces"  # the header with the context of each order's dispatch, in the order of the ids
-FAILED: Final = frozenset({Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS})
 
 Contexts = Mapping[UUID, str]
 NONE: Final[Contexts] = MappingProxyType({})
@@ -91,4 +92,4 @@ def note_outcomes(spans: Mapping[UUID, Span], outcomes: Mapping[UUID, Outcome]) 
     """What came of each traced order."""
     for order_id, span in spans.items():
         if (outcome := outcomes.get(order_id)) is not None:
-            span.note({"relais.outcome": outcome.kind, "error.type": outcome.kind if outcome.kind in FAILED else None})
+            span.note({"relais.outcome": outcome.kind, "error.type": outcome.kind if outcome.kind in ERRORS else None})

@@ -16,7 +16,7 @@ from rich.console import RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from workers.demo.watch import RECENT, Sample
+from workers.demo.watch import RATE_SPAN, Sample
 from workers.demo.weekend import when
 
 WIDEST: Final = 100
@@ -113,7 +113,7 @@ def _chart(view: View, inner: int, rows: int) -> list[Text]:
     width = inner - GUTTER
     span = max(view.span, view.now.at)
     columns = _columns(view.samples, span, width)
-    back = max(2, math.ceil(RECENT / span * width))
+    back = max(2, math.ceil(RATE_SPAN / span * width))
     top = max(*(sample.backlog for sample in columns if sample), 10)
     lines = [_row(columns, row, rows, top) for row in reversed(range(rows))]
     return [

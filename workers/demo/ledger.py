@@ -16,15 +16,16 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.states import Reason, State
+from workers.erp.outcomes import LEASE_EXPIRED
 from workers.erp.sim import Effect
 from workers.proof import audit
 
 MOST_ATTEMPTS: Final = 3
-SHOWN: Final = 3  # ids named in a fault
+MOST_NAMED: Final = 3  # ids named in a fault
 
-ROWS = text("""
+ROWS = text(f"""
 SELECT o.id, o.digest, d.state, d.reason, d.attempts, (
-  SELECT count(*) FROM attempts a WHERE a.order_id = o.id AND a.outcome = 'lease_expired') AS killed
+  SELECT count(*) FROM attempts a WHERE a.order_id = o.id AND a.outcome = '{LEASE_EXPIRED}') AS killed
 FROM orders o JOIN deliveries d ON d.order_id = o.id
 """)
 
@@ -164,6 +165,6 @@ def _faults(differences: Mapping[str, Iterable[UUID]]) -> list[str]:
     found = []
     for what, orders in differences.items():
         if named := sorted(orders):
-            shown = ", ".join(map(str, named[:SHOWN])) + (", ..." if len(named) > SHOWN else "")
+            shown = ", ".join(map(str, named[:MOST_NAMED])) + (", ..." if len(named) > MOST_NAMED else "")
             found.append(f"{len(named)} orders {what}: {shown}")
     return found

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.service import StartFailed
 from orders.rules.catalogue import demo_catalogue
-from workers.demo import LONGEST, closing
+from workers.demo import LONGEST_PLAY, closing
 from workers.demo.ledger import DemoLedger, Promise, balance, read_journal
 from workers.demo.pharmacies import Pharmacies
 from workers.demo.screen import Screen
@@ -119,7 +119,7 @@ async def _weekend(run: Performance, stage: DemoInstallation, screen: Screen, or
     try:
         story = Story(stage, traffic, SampleLog(engine), screen, seconds)
         run.timings = story.timings = {**run.timings}
-        run.faults = await _tell(story, LONGEST - run.timings["start"])
+        run.faults = await _tell(story, LONGEST_PLAY - run.timings["start"])
         run.ledger = await _draw_up(stage, engine, traffic.told)
     except SQLAlchemyError as error:
         run.faults += (f"the journal cannot be read: {type(error).__name__}",)

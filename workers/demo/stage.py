@@ -39,8 +39,6 @@ CATALOGUE: Final = Path(str(files("orders"))) / "data" / "medicines.csv"
 KEEPSAKE: Final = "relais-demo:keepsake"
 
 QUICK: Final = {
-    "RELAIS_PROBE_AFTER": "0.5",
-    "RELAIS_PROBE_MAX": "3",
     "RELAIS_ERP_TIMEOUT": "2",
     "RELAIS_BATCH_BUDGET": "8",
     "RELAIS_LEASE": "15",

@@ -26,7 +26,7 @@ FIT: Final = Dial.model_validate({"latency_ms": 30, "latency_sigma": 0.4})
 DOWN: Final = Dial.model_validate({"down": True})
 IN_FLIGHT: Final = 64 * int(QUICK["RELAIS_WORKER_CONCURRENCY"])  # calls to the ERP at once, by default settings
 BUSY: Final = 0.5  # the share of them that is under way in the mean: a batch waits for its slowest order
-LOOK: Final = 0.05  # s between two looks
+POLL_PAUSE: Final = 0.05  # s between two looks
 
 
 class Unfulfilled(Exception):
@@ -147,7 +147,7 @@ class Story:
         while (empty := await self._stage.redis_is_empty()) is None:
             if time.monotonic() > deadline:
                 raise Unfulfilled("Redis did not answer again within 20 s")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_PAUSE)
         if not empty:
             raise Unfulfilled("Redis came back with what it had held: it has not lost everything")
 
@@ -164,7 +164,7 @@ class Story:
                 raise Unfulfilled("`relais up` has ended by itself")
             if time.monotonic() > deadline:
                 raise Unfulfilled(f"not within {within:g} s: {what}")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_PAUSE)
 
     def _slow(self, waiting: int) -> Dial:
         """An ERP that needs about half of the last act to take what has been waiting."""

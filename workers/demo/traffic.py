@@ -23,8 +23,8 @@ from workers.demo.pharmacies import Habit, Pharmacies, Planned
 FLIGHTS: Final = 64  # orders on their way at once
 BEAT: Final = 0.05  # s
 GAP: Final = 7  # orders between two odd ones
-PATIENCE: Final = 40.0  # s for one order's answer, all tries together
-ANSWER: Final = 15.0  # s for one try
+ANSWER_WITHIN: Final = 40.0  # s for one order's answer, all tries together
+TRY_TIMEOUT: Final = 15.0  # s for one try
 AGAIN: Final = 0.25  # s between tries
 SECOND_THOUGHTS: Final = 0.5  # s after which a client sends its order again
 
@@ -77,7 +77,7 @@ class Traffic:
         """Order at the pace until none are left and every one has its answer."""
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         connector = aiohttp.TCPConnector(limit=FLIGHTS)
-        timeout = aiohttp.ClientTimeout(total=ANSWER)
+        timeout = aiohttp.ClientTimeout(total=TRY_TIMEOUT)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session,
             asyncio.TaskGroup() as group,
@@ -139,7 +139,7 @@ class Traffic:
 
     async def _ask(self, session: aiohttp.ClientSession, body: bytes) -> tuple[int, dict[str, str]]:
         """The intake's answer, asking again while there is none; status 0 when patience is at its end."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + ANSWER_WITHIN
         while time.monotonic() < deadline:
             try:
                 async with session.post(self._url, data=body) as answer:

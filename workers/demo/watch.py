@@ -14,8 +14,8 @@ from orders.queries import orders as order_queries
 from orders.states import BACKLOG, State
 from workers.dispatch.leadership import leader
 
-EVERY: Final = 0.2  # s
-RECENT: Final = 1.6  # s over which a rate is taken
+SAMPLE_PAUSE: Final = 0.2  # s
+RATE_SPAN: Final = 1.6  # s over which a rate is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class SampleLog:
     def rates(self) -> tuple[float, float]:
         """Orders accepted and orders delivered a second, lately."""
         now = self.now
-        then = next((each for each in self.samples if each.at >= now.at - RECENT), now)
-        if now.at - then.at < RECENT / 4:
+        then = next((each for each in self.samples if each.at >= now.at - RATE_SPAN), now)
+        if now.at - then.at < RATE_SPAN / 4:
             return 0.0, 0.0
         seconds = now.at - then.at
         return (now.accepted - then.accepted) / seconds, (now.delivered - then.delivered) / seconds
@@ -76,7 +76,7 @@ class SampleLog:
             except Exception as error:
                 if not unreachable(error):
                     raise
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(SAMPLE_PAUSE)
 
     async def _sample(self) -> Sample:
         counts = await order_queries.counts(self._engine)

@@ -9,43 +9,50 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
+from orders.sentences import Code, Sentence
 from workers.dispatch.leadership import leader
 from workers.replay.gates import named
 
 
-async def hindrances(engine: AsyncEngine) -> list[str]:
+async def hindrances(engine: AsyncEngine) -> list[Sentence]:
     """Why orders are not being forwarded, a sentence for each backend that is held; none when all flow."""
     leading = await leader(engine)
     rows = await order_queries.standing(engine)
     if not rows:
-        return ["no worker has ever run here"]
+        return [Sentence(Code.NEVER_WORKED)]
     held = [why for row in rows if (why := hindrance(row, leading)) is not None]
     return held + [why for row in await replay_queries.standing(engine) if (why := stands(row)) is not None]
 
 
-def stands(row: dict[str, Any]) -> str | None:
+def stands(row: dict[str, Any]) -> Sentence | None:
     """Why this replay (a row of `replays.standing`) does not go on, or None when it does or is over."""
-    if row["state"] not in ("holding", "paused"):
+    code = {"holding": Code.REPLAY_HOLDS, "paused": Code.REPLAY_PAUSED}.get(row["state"])
+    if code is None:
         return None
-    why = f": {row['why']}" if row["why"] else ""
-    return f"the replay of {row['backend']} is {row['state']} at {named(row['stage'])}{why}"
+    return _because(Sentence(code, backend=row["backend"], stage=named(row["stage"])), row["why"])
 
 
-def hindrance(row: dict[str, Any], leading: bool) -> str | None:
+def hindrance(row: dict[str, Any], leading: bool) -> Sentence | None:
     """Why this backend (a row of `standing`) gets nothing, or None."""
     name = row["name"]
-    if row["quarantined"] or row["paused"]:
-        held = "paused" if not row["quarantined"] else _quarantine(row)
-        return f"{name} is {held}: {row['held_why']}" if row["held_why"] else f"{name} is {held}"
+    if row["quarantined"]:
+        return _because(_quarantine(row), row["held_why"])
+    if row["paused"]:
+        return _because(Sentence(Code.PAUSED, backend=name), row["held_why"])
     if not leading:
-        return "no worker is running"
+        return Sentence(Code.NO_WORKER)
     if row["circuit"] == "open":
-        return f"{name}: the circuit is open: {row['why']}; next canary at {row['probe_at'].astimezone(UTC):%H:%M:%SZ}"
-    if row["circuit"] == "half_open":
-        return f"{name}: one canary is out"
-    return None
+        probe = row["probe_at"].astimezone(UTC)
+        return Sentence(Code.CIRCUIT_OPEN, backend=name, why=row["why"], probe=probe)
+    return Sentence(Code.CANARY_OUT, backend=name) if row["circuit"] == "half_open" else None
 
 
-def _quarantine(row: dict[str, Any]) -> str:
+def _quarantine(row: dict[str, Any]) -> Sentence:
     at, by = row.get("quarantined_at"), row.get("quarantined_by")
-    return f"in quarantine since {at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ} by {by}" if at else "in quarantine"
+    if at is None:
+        return Sentence(Code.QUARANTINED, backend=row["name"])
+    return Sentence(Code.QUARANTINED_SINCE, backend=row["name"], since=at.astimezone(UTC), by=by)
+
+
+def _because(what: Sentence, why: Sentence | None) -> Sentence:
+    return Sentence(Code.BECAUSE, what=what, why=why) if why else what

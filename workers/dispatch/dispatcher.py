@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,15 +22,13 @@ from orders.intake.routing import open_routing
 from orders.journal import connect, unreachable
 from orders.journal.connection import DUE_CHANNEL
 from orders.schema.triggers import NOTICE_CHANNEL
+from workers.backend_transitions import register
 from workers.background import Background
 from workers.dispatch.leadership import LEADER_LOCK
 from workers.dispatch.maintenance import Maintenance
-from workers.dispatch.operator_log import Acts
-from workers.dispatch.scheduler import PLANNER, Scheduler
-from workers.operations import register
-
-if TYPE_CHECKING:
-    from workers.queue.publisher import Publisher
+from workers.dispatch.operator_log import OperatorLog
+from workers.dispatch.publishing import Publishing
+from workers.dispatch.scheduler import PLANNER, TICK, Scheduler
 
 log = logging.getLogger("relais.dispatcher")
 
@@ -41,7 +39,7 @@ FROZEN: Final = "10s"  # of silence, after which PostgreSQL ends a leader's sess
 class Dispatcher(Background):
     """One candidate for the lead; `stop` gives it up, once a tick has ended."""
 
-    def __init__(self, settings: Settings, publisher: Callable[[Settings], Publisher]) -> None:
+    def __init__(self, settings: Settings, publisher: Callable[[Settings], Publishing]) -> None:
         """`publisher` is called in the dispatcher's own thread, with the settings of each backend.
 
         Raises what the backends, their routes and the lists that those ask for have to say: now, not at each lead.
@@ -51,7 +49,7 @@ class Dispatcher(Background):
         self._backends = load_backends(settings)
         self._route = open_routing(settings)
         self._publisher = publisher
-        self._acts = Acts()
+        self._operator_log = OperatorLog()
 
     async def _run(self) -> None:
         """Stand for the lead until stopped, whatever happens to the journal."""
@@ -66,7 +64,7 @@ class Dispatcher(Background):
                     log.warning("the journal is out of reach, standing again", extra=extra)
                 else:
                     log.exception("tick failed")
-            await self._pause(self._settings.tick)
+            await self._pause(TICK)
         await engine.dispose()
 
     async def _candidate(self, connection: AsyncConnection) -> None:
@@ -74,25 +72,26 @@ class Dispatcher(Background):
             query = text("SELECT pg_try_advisory_lock(:key)")
             if (await connection.execute(query, {"key": LEADER_LOCK})).scalar_one():
                 await self._lead(connection)
-            await self._pause(self._settings.tick)
+            await self._pause(TICK)
 
     async def _lead(self, connection: AsyncConnection) -> None:
         log.info("leading", extra={"backends": ",".join(self._backends)})
         await self._listen(connection)
         publishers = {name: self._publisher(settings) for name, settings in self._backends.items()}
-        terms = [Scheduler(connection, settings, publishers[name]) for name, settings in self._backends.items()]
+        schedulers = [Scheduler(connection, settings, publishers[name]) for name, settings in self._backends.items()]
         for name in self._backends:
             await register(connection, name)
-        chores = Maintenance(connection, self._settings, next(iter(publishers.values())), self._route, self._acts)
-        async with aclosing(chores):
+        shared = next(iter(publishers.values()))
+        maintenance = Maintenance(connection, self._settings, shared, self._route, self._operator_log)
+        async with aclosing(maintenance):
             while not self._stopping.is_set():
                 self._wake.clear()
-                await chores.unspill()
-                for term in terms:
-                    await term.tick()
-                await chores.tell()
-                await chores.keep_house()
-                await self._pause(self._settings.tick)
+                await maintenance.unspill()
+                for scheduler in schedulers:
+                    await scheduler.tick()
+                await maintenance.tell()
+                await maintenance.keep_house()
+                await self._pause(TICK)
                 await asyncio.sleep(COALESCE)
         await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})
 

@@ -10,7 +10,6 @@ from orders.journal import Source, reading_from
 
 LEADER_LOCK: Final = 0x52454C42
 
-
 LEADER: Final = text("""
 SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = :key AND objsubid = 1
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())

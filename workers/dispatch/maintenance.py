@@ -1,4 +1,4 @@
-"""The leader's chores: what a round of the dispatcher does whatever the backend.
+"""The leader's maintenance: what a round of the dispatcher does whatever the backend.
 
 What was spilled is journalled, before anything is dispatched, for it came first; webhooks are told what is due; and
 the tallies are summed up, those of causes too, a sample is taken of how all stands, and workers that have gone are
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
@@ -21,14 +21,12 @@ from orders.intake.spill import SpillDown, SpillSigner
 from orders.queries.samples import CHEAP, RESET_LIMIT, SET_LIMIT, WHOLE, thin
 from orders.schema import cause_triggers
 from orders.schema.tally_triggers import SUM_UP
-from workers.dispatch.operator_log import Acts
+from workers.dispatch.operator_log import OperatorLog
+from workers.dispatch.publishing import Publishing
 from workers.intake.spill_drain import unspill
 from workers.intake.spill_store import RedisSpill
 from workers.queue import registry
 from workers.webhooks import outbox
-
-if TYPE_CHECKING:
-    from workers.queue.publisher import Publisher
 
 log = logging.getLogger("relais.dispatcher")
 
@@ -37,24 +35,30 @@ TALLIES_EVERY: Final = 10.0  # seconds; until then each batch that was settled a
 SAMPLES_EVERY: Final = 10.0  # seconds; the finest step of the console's charts
 PURGE_EVERY: Final = 60.0  # seconds
 ACTS_EVERY: Final = 1.0  # seconds at least between two looks for what operators did
+COUNTING_SHARE: Final = 50  # times what counting took pass until it is counted again
 
 
 class Maintenance:
     """One leader's, on the connection that holds the lead."""
 
     def __init__(
-        self, connection: AsyncConnection, settings: Settings, publisher: Publisher, route: Routing, acts: Acts
+        self,
+        connection: AsyncConnection,
+        settings: Settings,
+        publisher: Publishing,
+        route: Routing,
+        operator_log: OperatorLog,
     ) -> None:
-        """Nothing is done yet; `route` says where the orders of the spill go, `acts` what has been told of them."""
+        """Nothing is done yet; `route` says where the orders of the spill go."""
         self._connection = connection
         self._settings = settings
         self._publisher = publisher
         self._spill = RedisSpill(settings.need("redis_url"))
-        self._seal = SpillSigner.of(settings.spill_key) if settings.spill_key else None
+        self._seal = SpillSigner.of(settings.queue.spill_key) if settings.queue.spill_key else None
         self._route = route
         self._done: dict[str, float] = {}  # when each was done last
-        self._acts = acts
-        acts.begin_term()
+        self._operator_log = operator_log
+        operator_log.begin_lead()
         self._queue_lost = False
         self._sampler = Sampler()
 
@@ -74,7 +78,7 @@ class Maintenance:
     async def tell(self) -> None:
         """Publish what webhooks are to be told."""
         if not self._queue_lost and self._due("notices", NOTICES_EVERY):
-            await outbox.dispatch(self._connection, self._settings, self._publisher)
+            await outbox.dispatch(self._connection, self._settings, self._publisher.untold, self._publisher.tell)
 
     async def keep_house(self) -> None:
         """Take gone workers off the list, make few rows of many tallies, take a sample, log what operators did."""
@@ -86,22 +90,19 @@ class Maintenance:
         if self._due("samples", SAMPLES_EVERY):
             await self._sampler.take(self._connection)
         if self._due("acts", ACTS_EVERY):
-            await self._acts.tell(self._connection)
+            await self._operator_log.tell(self._connection)
 
     async def aclose(self) -> None:
         """Let go of the spill."""
         await self._spill.close()
 
-    def _due(self, chore: str, every: float) -> bool:
-        """Whether it is this long since the chore was due last; it is done now."""
+    def _due(self, job: str, every: float) -> bool:
+        """Whether it is this long since the job was due last; it is done now."""
         now = time.monotonic()
-        if now - self._done.get(chore, float("-inf")) < every:
+        if now - self._done.get(job, float("-inf")) < every:
             return False
-        self._done[chore] = now
+        self._done[job] = now
         return True
-
-
-SHARE: Final = 50  # times what counting took pass until it is counted again
 
 
 class Sampler:
@@ -131,5 +132,5 @@ class Sampler:
         finally:
             await connection.execute(RESET_LIMIT)
             ended = time.monotonic()
-            self._count_at = ended + SHARE * (ended - began)
+            self._count_at = ended + COUNTING_SHARE * (ended - began)
         return True

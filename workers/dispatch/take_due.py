@@ -16,6 +16,8 @@ from typing import Final
 
 from sqlalchemy import text
 
+from orders.states import LIVE, OUT, REPLAYED, State
+
 UNBOUNDED: Final = 1_000_000  # orders, more than any window
 
 DISPATCH = text(f"""
@@ -26,7 +28,7 @@ WITH backend AS (
   FROM backends b LEFT JOIN replays r ON r.backend = b.name AND r.ended_at IS NULL WHERE b.name = :backend
 ), held AS (
   SELECT count(*) AS orders, count(*) FILTER (WHERE turn = 0) AS live
-  FROM deliveries WHERE backend = :backend AND state IN ('dispatched', 'delivering')
+  FROM deliveries WHERE backend = :backend AND {OUT}
 ), room AS (
   SELECT greatest(0, least(size - held.orders, :allowance)) AS orders,
     CASE WHEN replay IS NULL OR (state = 'running' AND stage = 0) THEN {UNBOUNDED}
@@ -37,12 +39,12 @@ WITH backend AS (
   FROM backend, held
 ), live AS (
   SELECT order_id, priority, cut_off, turn FROM deliveries
-  WHERE state = 'accepted' AND turn = 0 AND backend = :backend AND due_at <= clock_timestamp()
+  WHERE {LIVE} AND backend = :backend AND due_at <= clock_timestamp()
   ORDER BY backend, priority, cut_off, order_id
   LIMIT (SELECT orders FROM room) FOR UPDATE SKIP LOCKED
 ), replayed AS (
   SELECT order_id, priority, cut_off, turn FROM deliveries
-  WHERE state = 'accepted' AND turn > 0 AND backend = :backend AND due_at <= clock_timestamp()
+  WHERE {REPLAYED} AND backend = :backend AND due_at <= clock_timestamp()
   ORDER BY backend, priority, cut_off, turn, order_id
   LIMIT (SELECT least(orders, replayed) FROM room) FOR UPDATE SKIP LOCKED
 ), line AS (
@@ -58,7 +60,7 @@ WITH backend AS (
     AND EXISTS (SELECT FROM due WHERE turn > 0)
 )
 UPDATE deliveries d
-SET state = 'dispatched', lease_until = clock_timestamp() + make_interval(secs => :patience)
+SET state = '{State.DISPATCHED}', lease_until = clock_timestamp() + make_interval(secs => :patience)
 FROM due JOIN orders o ON o.id = due.order_id WHERE d.order_id = due.order_id
 RETURNING d.order_id, d.priority, CAST(extract(epoch FROM d.cut_off) AS float8) AS cut_off, d.attempts, d.accepted_at,
   o.request_id, o.traceparent

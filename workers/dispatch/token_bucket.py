@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from typing import Final
 
+from config.token_bucket import TokenBucket
+
 BURST: Final = 1.0  # seconds' worth that may go at once
 
 
@@ -18,33 +20,19 @@ class Bucket:
 
     def __init__(self) -> None:
         """Without a limit until it is told one."""
-        self._rate: float | None = None
-        self._tokens = self._filled = 0.0
+        self._tokens: TokenBucket | None = None
 
     def limit(self, rate: float | None, now: float) -> None:
-        """From now on at most `rate` orders a second; None is no limit."""
-        self._fill(now)
-        if self._rate is None:
-            self._tokens = 0.0
-        self._rate = rate
-        self._tokens = min(self._tokens, self._most())
+        """From now on at most `rate` orders a second, one at least at once; None is no limit."""
+        room = 0.0 if self._tokens is None else self._tokens.fill(now)
+        most = max(1.0, (rate or 0.0) * BURST)
+        self._tokens = None if rate is None else TokenBucket(rate, most, min(room, most), now)
 
     def allowance(self, now: float) -> int:
         """How many orders may go now."""
-        if self._rate is None:
-            return sys.maxsize
-        self._fill(now)
-        return int(self._tokens)
+        return sys.maxsize if self._tokens is None else int(self._tokens.fill(now))
 
     def spend(self, orders: int) -> None:
         """So many have gone."""
-        self._tokens -= orders
-
-    def _fill(self, now: float) -> None:
-        if self._rate is not None:
-            self._tokens = min(self._most(), self._tokens + (now - self._filled) * self._rate)
-        self._filled = now
-
-    def _most(self) -> float:
-        """A second's worth, one order at least."""
-        return 0.0 if self._rate is None else max(1.0, self._rate * BURST)
+        if self._tokens is not None:
+            self._tokens.room -= orders

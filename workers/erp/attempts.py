@@ -14,9 +14,11 @@ from uuid import UUID
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, stop_before_delay
 
+from config.backoff import backoff
 from workers.erp.failures import TABLE, Failure, Met, may_go_again
 from workers.erp.port import MOST_KEPT, ErpReceipt, Kind, Listing, Outcome, Submission
 
+TRIES: Final = 3  # brief ones inside one attempt: they get over a lost connection, an outage is the circuit's
 FIRST_PAUSE: Final = 0.1  # seconds, at most, before the second try; doubles
 MOST_PAUSE: Final = 1.0
 
@@ -134,7 +136,7 @@ def _pause(state: RetryCallState) -> float:
     """Seconds: what the ERP asked for, and a jittered, doubling bit more."""
     assert state.outcome is not None
     asked = state.outcome.result().retry_after or 0.0
-    return float(asked + random.uniform(0.3, 1.0) * min(MOST_PAUSE, FIRST_PAUSE * 2.0 ** (state.attempt_number - 1)))
+    return float(asked + random.uniform(0.3, 1.0) * backoff(state.attempt_number, FIRST_PAUSE, MOST_PAUSE))
 
 
 def _as_it_was(state: RetryCallState) -> Tried:

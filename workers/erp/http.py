@@ -19,7 +19,7 @@ from uuid import UUID
 from aiohttp import ClientResponse
 
 from config.settings import Settings
-from workers.erp.attempts import Batch, Tried, try_again
+from workers.erp.attempts import TRIES, Batch, Tried, try_again
 from workers.erp.call_span import calling
 from workers.erp.failures import TABLE, Met
 from workers.erp.listing import ask_for, read_page
@@ -31,7 +31,7 @@ from workers.erp.transport import ErpTransport, json_body, refused_or_failed
 log = logging.getLogger("relais.erp")
 
 MOST_ASKED: Final = 50  # ids in one find
-HELD: Final = 1.0  # seconds before an order goes again that the gate did not let through
+HELD: Final = 1.0  # seconds before an order goes again that the barrier did not let through
 PROBE: Final = 5.0  # seconds, at most
 
 _CANNOT_LIST: Final = (404, 405, 501)
@@ -41,31 +41,33 @@ _TAKEN: Final = {200: Kind.DUPLICATE, 201: Kind.ACCEPTED}
 class HttpErp:
     """One backend over HTTP. Belongs to the event loop on which it is first used."""
 
-    def __init__(self, settings: Settings, keys: Keys | None = None, gate: Barrier | None = None) -> None:
-        """`keys` verify receipts as the settings say, without them no signature is looked at; `gate` says whether
-        anything may be sent, without it anything may. Nothing connects yet.
+    def __init__(
+        self, settings: Settings, keys: Keys | None = None, barrier: Barrier | None = None, *, tries: int = TRIES
+    ) -> None:
+        """`keys` verify receipts as the settings say, without them no signature is looked at; `barrier` says whether
+        anything may be sent, without it anything may; `tries` are the brief ones of an attempt. Nothing connects yet.
 
         Raises MissingSetting when `erp_url` is not set.
         """
-        self.capabilities = Capabilities(idempotent=settings.erp_idempotent, asynchronous=True, can_list=True)
-        self._settings = settings
-        self._gate = gate or OpenBarrier()
-        self._wire = ErpTransport(settings, self._gate.is_open)
-        self._signatures = Signatures(settings, keys) if keys and settings.receipts != "ignore" else None
-        self._slots = asyncio.Semaphore(settings.erp_concurrency)
+        self.capabilities = Capabilities(idempotent=settings.erp.idempotent, asynchronous=True, can_list=True)
+        self._settings, self._tries = settings, tries
+        self._barrier = barrier or OpenBarrier()
+        self._transport = ErpTransport(settings, self._barrier.is_open)
+        self._signatures = Signatures(settings, keys) if keys and settings.trust.receipts != "ignore" else None
+        self._slots = asyncio.Semaphore(settings.erp.concurrency)
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
         """Forward the orders within `budget` seconds; one outcome for each, UNSENT for those never begun.
 
-        `trip_after` failures in a row, anything suspicious, or the gate, stop the batch: the rest is UNSENT too.
+        `trip_after` failures in a row, anything suspicious, or the barrier, stop the batch: the rest is UNSENT too.
         """
-        batch = Batch(orders, _now() + budget, self._settings.trip_after, self._gate.is_open)
-        if not await self._gate.open():
+        batch = Batch(orders, _now() + budget, self._settings.delivery.trip_after, self._barrier.is_open)
+        if not await self._barrier.open():
             held = Outcome(Kind.UNSENT, TABLE[Met.HELD].says, retry_after=HELD)
             return dict.fromkeys((order.id for order in orders), held)
         if self._signatures and (why := await self._signatures.lacking()):
             return dict.fromkeys((order.id for order in orders), Outcome(Kind.TRANSIENT, why))
-        hands = min(len(orders), self._settings.erp_concurrency)
+        hands = min(len(orders), self._settings.erp.concurrency)
         await asyncio.gather(*(self._work(batch) for _ in range(hands)))
         return batch.outcomes()
 
@@ -77,7 +79,7 @@ class HttpErp:
         `receipts.believed`.
         """
         until = _now() + budget
-        await self._gate.open()
+        await self._barrier.open()
         parts = [ids[start : start + MOST_ASKED] for start in range(0, len(ids), MOST_ASKED)]
         told = await asyncio.gather(*(self._ask(part, until) for part in parts))
         return {order_id: self._noted(outcome) for part in told for order_id, outcome in part.items()}
@@ -91,9 +93,9 @@ class HttpErp:
 
         An ERP that answers 404, 405 or 501 cannot list, which `capabilities` says from then on.
         """
-        started, until_then = datetime.now(UTC), _now() + min(budget, self._settings.erp_timeout)
+        started, until_then = datetime.now(UTC), _now() + min(budget, self._settings.erp.timeout)
         body, read = ask_for(since, until, after), partial(_read_page, since, until, after)
-        tried = await self._calmly(partial(self._wire.post, "/orders/list", body, until_then, read), until_then)
+        tried = await self._calmly(partial(self._transport.post, "/orders/list", body, until_then, read), until_then)
         if tried.page is not None:
             return tried.page
         if tried.status in _CANNOT_LIST:
@@ -103,7 +105,7 @@ class HttpErp:
     async def probe(self) -> bool:
         """True when the ERP says that it is fit to receive. Never raises."""
         try:
-            status, body = await self._wire.get("/health", min(PROBE, self._settings.erp_timeout))
+            status, body = await self._transport.get("/health", min(PROBE, self._settings.erp.timeout))
             return status == 200 and json.loads(body)["status"] == "ok"
         except Exception as error:
             log.info("the probe failed", extra={"error": type(error).__name__})
@@ -111,7 +113,7 @@ class HttpErp:
 
     async def close(self) -> None:
         """Let go of connections; a later call opens new ones."""
-        await self._wire.close()
+        await self._transport.close()
 
     async def _work(self, batch: Batch) -> None:
         """One of the hands that take the batch's orders in turn."""
@@ -122,20 +124,20 @@ class HttpErp:
                 batch.note(order, self._noted(await self._forward(order, batch.until)))
 
     def _noted(self, outcome: Outcome) -> Outcome:
-        """Evidence shuts the gate at once: nothing further is sent by this process, whatever batch it is of."""
+        """Evidence shuts the barrier at once: nothing further is sent by this process, whatever batch it is of."""
         if outcome.evidence is not None and outcome.evidence.conclusive:
-            self._gate.shut()
+            self._barrier.shut()
         return outcome
 
     async def _forward(self, order: Submission, until: float) -> Outcome:
         """One order, its brief tries included."""
         started = datetime.now(UTC)
-        until = min(until, _now() + self._settings.erp_timeout)
+        until = min(until, _now() + self._settings.erp.timeout)
         tried = await self._send(order, until)
         if tried.failure is not None:
             call = partial(self._send, order, until)
             idempotent = self.capabilities.idempotent
-            tried = await try_again(tried, call, tries=self._settings.erp_tries, until=until, idempotent=idempotent)
+            tried = await try_again(tried, call, tries=self._tries, until=until, idempotent=idempotent)
         return tried.outcome(started)
 
     async def _send(self, order: Submission, until: float) -> Tried:
@@ -144,10 +146,10 @@ class HttpErp:
             headers["X-Request-ID"] = order.request_id
         read = partial(self._read_answer, order)
         if order.traceparent is None:
-            return await self._wire.post("/orders", order.body, until, read, headers)
-        with calling(order.traceparent, self._wire.host, self._wire.port) as call:
+            return await self._transport.post("/orders", order.body, until, read, headers)
+        with calling(order.traceparent, self._transport.host, self._transport.port) as call:
             headers["traceparent"] = call.traceparent
-            tried = await self._wire.post("/orders", order.body, until, read, headers)
+            tried = await self._transport.post("/orders", order.body, until, read, headers)
             call.met(tried.kind, tried.status)
         return tried
 
@@ -168,7 +170,7 @@ class HttpErp:
         """One find, in halves when what it tells is more than an answer may hold."""
         started = datetime.now(UTC)
         async with self._slots:
-            limit = min(until, _now() + self._settings.erp_timeout)
+            limit = min(until, _now() + self._settings.erp.timeout)
             tried = await self._calmly(partial(self._send_find, ids, limit), limit)
         if tried.failure is TABLE[Met.OVERSIZED] and len(ids) > 1:
             half = len(ids) // 2
@@ -184,11 +186,11 @@ class HttpErp:
         tried = await call()
         if tried.failure is None:
             return tried
-        return await try_again(tried, call, tries=self._settings.erp_tries, until=until, idempotent=True)
+        return await try_again(tried, call, tries=self._tries, until=until, idempotent=True)
 
     async def _send_find(self, ids: Sequence[UUID], until: float) -> Tried:
         body = json.dumps({"ids": [str(order_id) for order_id in ids]}).encode()
-        return await self._wire.post("/orders/find", body, until, partial(_read_found, ids))
+        return await self._transport.post("/orders/find", body, until, partial(_read_found, ids))
 
 
 async def _read_found(ids: Sequence[UUID], response: ClientResponse) -> Tried:

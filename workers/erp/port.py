@@ -1,7 +1,7 @@
 """The ERP port: a small protocol over batches, and an outcome per order.
 
 A connector never raises for what an ERP does: every foreign failure is translated, at this border, into an
-`Outcome` whose kind decides the order's fate (`workers.delivery.retry_policy`). Order ids are the idempotency keys.
+`Outcome` whose kind decides what becomes of it (`workers.delivery.retry_policy`). Order ids are the idempotency keys.
 """
 
 from __future__ import annotations
@@ -150,19 +150,16 @@ class Barrier(Protocol):
 
     async def open(self) -> bool:
         """Open it where that may be; whether it is. Never raises."""
-        ...
 
     def is_open(self) -> bool:
         """Asked before every order, and at the moment at which a request is handed to the network."""
-        ...
 
     def shut(self) -> None:
         """Nothing further is sent, until it is opened."""
-        ...
 
 
 class OpenBarrier:
-    """The gate of who needs none."""
+    """The barrier of who needs none."""
 
     async def open(self) -> bool:
         """It is."""
@@ -183,31 +180,25 @@ class Erp(Protocol):
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
         """Forward the orders within `budget` seconds; one outcome for each, UNSENT for those never begun."""
-        ...
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         """What the ERP knows of each id: ACCEPTED, PENDING or REFUSED if it has it, ABSENT if it surely has it not,
         UNKNOWN if it could not be asked, SUSPICIOUS if it answered as no fit ERP does. Receipts are not verified.
         """
-        ...
 
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         """The present state of orders that were PENDING; as `find`, and REFUSED where the ERP decided so."""
-        ...
 
     async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Listing:
         """A page of the orders that the ERP took from `since` on and before `until`, by its own clock; `after` is
         `next` of the page before. For a backend that `can_list`; one that turns out not to says so from then on.
         """
-        ...
 
     async def probe(self) -> bool:
         """True when the ERP says that it is fit to receive. Never raises."""
-        ...
 
     async def close(self) -> None:
         """Let go of connections."""
-        ...
 
 
 LINES = TypeAdapter(tuple[ErpReceiptLine, ...])

@@ -37,8 +37,8 @@ class Signatures:
     """What the settings say about signatures, and the keys to verify them with."""
 
     def __init__(self, settings: Settings, keys: Keys) -> None:
-        self._required = settings.receipts == "require"
-        self._drift = settings.receipt_drift
+        self._required = settings.trust.receipts == "require"
+        self._drift = settings.trust.receipt_drift
         self._keys = keys
 
     async def lacking(self) -> str:

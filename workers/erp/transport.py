@@ -43,9 +43,9 @@ class ErpTransport:
         base = settings.need("erp_url").rstrip("/")
         self._urls = {path: URL(base + path) for path in ("/orders", "/orders/find", "/orders/list", "/health")}
         self.host, self.port = self._urls["/orders"].host, self._urls["/orders"].port
-        self._token = settings.erp_token
+        self._token = settings.erp.token
         self._may_send = may_send
-        self._pinned = Pins.of(settings.erp_pin) if settings.erp_pin else None
+        self._pinned = Pins.of(settings.erp.pin) if settings.erp.pin else None
         self._session: aiohttp.ClientSession | None = None
 
     async def post(

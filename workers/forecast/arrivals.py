@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+from orders.sentences import Code, Sentence
+
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
 WEEK: Final = 7 * DAY
@@ -20,22 +22,22 @@ FINE: Final = 600.0  # s; half of an hour's orders come in its last ten minutes
 NEAR: Final = 6 * HOUR  # so far ahead steps are fine, beyond it they are hours
 COMPARED: Final = 6  # last hours that are held against the same hours of the past
 ENOUGH: Final = 30  # orders in them, below which the comparison says nothing
-MOST: Final = 2.0  # the level is half-believed, and never taken for more than twice the usual or less than half
+MOST_LEVEL: Final = 2.0  # the level is half-believed, and never taken for more than twice the usual or less than half
 TOLD: Final = 0.05  # a level that differs by less is not worth a word
 UNSURE: Final = 0.5  # log-spread of a forecast from a single stretch of hours
 
 
 class Stretch(NamedTuple):
-    """A period of the past to learn from: its length (s), how many of them at most, and what they are called."""
+    """A period of the past to learn from: its length (s), how many of them at most, and what tells of them."""
 
     period: float
     most: int
-    name: str
+    told: Code
 
 
-WEEKS: Final = Stretch(WEEK, 8, "weeks")
-DAYS: Final = Stretch(DAY, 6, "days")
-RECENT: Final = Stretch(3 * HOUR, 1, "hours")
+WEEKS: Final = Stretch(WEEK, 8, Code.PAST_WEEKS)
+DAYS: Final = Stretch(DAY, 6, Code.PAST_DAYS)
+LAST_HOURS: Final = Stretch(3 * HOUR, 1, Code.LAST_HOURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Arrivals:
     past: tuple[tuple[float, ...], ...]
     level: float
     spread: float
-    basis: str
+    basis: Sentence
 
     def by(self, seconds: float, past: int) -> float:
         """Orders that will have come `seconds` from now, if things go as in that past period; before the spread."""
@@ -70,7 +72,7 @@ def stretch(age: float) -> Stretch:
     """What a journal whose first order is `age` s old can be asked for."""
     if age >= 2 * WEEK:
         return WEEKS._replace(most=min(WEEKS.most, int(age // WEEK)))
-    return DAYS._replace(most=min(DAYS.most, int(age // DAY))) if age >= 2 * DAY else RECENT
+    return DAYS._replace(most=min(DAYS.most, int(age // DAY))) if age >= 2 * DAY else LAST_HOURS
 
 
 def steps(period: float) -> tuple[float, ...]:
@@ -85,14 +87,14 @@ def learn(seen: Sequence[Sequence[float]], ends: tuple[float, ...], of: Stretch)
     level = _level(seen, ends)
     past = tuple(tuple(accumulate(period)) for period in seen)
     spread = 0.3 / len(seen)  # beside what the periods themselves show
-    basis = f"the same hours of {len(seen)} past {of.name}"
-    told = f"{basis}, taken at {level:.0%} as the last hours suggest" if abs(level - 1) >= TOLD else basis
+    basis = Sentence(of.told, periods=len(seen))
+    told = Sentence(Code.LEVEL, basis=basis, level=level) if abs(level - 1) >= TOLD else basis
     return Arrivals(of.period, ends, past, level, spread, told)
 
 
 def steady(rate: float, seconds: float) -> Arrivals:
     """Orders that go on coming as they did in the last `seconds`: `rate` a second, whatever the hour."""
-    basis = f"the last {seconds / 60:.0f} min alone: there are no past weeks yet"
+    basis = Sentence(Code.LAST_HOURS, minutes=seconds / 60)
     return Arrivals(WEEK, (WEEK,), ((rate * WEEK,),), 1.0, UNSURE, basis)
 
 
@@ -103,4 +105,4 @@ def _level(seen: Sequence[Sequence[float]], ends: tuple[float, ...]) -> float:
     first = bisect_right(ends, ends[-1] - COMPARED * HOUR)
     newest, *before = (sum(period[first:]) for period in seen)
     usual = sum(before) / len(before)
-    return float(min(MOST, max(1 / MOST, newest / usual))) ** 0.5 if usual >= ENOUGH else 1.0
+    return float(min(MOST_LEVEL, max(1 / MOST_LEVEL, newest / usual))) ** 0.5 if usual >= ENOUGH else 1.0

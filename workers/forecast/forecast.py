@@ -20,6 +20,7 @@ from orders.errors import NotFound
 from orders.journal import unreachable
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
+from orders.sentences import Code, Sentence
 from workers.dispatch.blocked import hindrance, stands
 from workers.dispatch.leadership import leader
 from workers.forecast import queries
@@ -56,8 +57,8 @@ class Forecast:
     p5: datetime | None
     p50: datetime | None
     p95: datetime | None
-    why: str | None
-    assumes: str | None
+    why: Sentence | None
+    assumes: Sentence | None
     arrivals: dict[str, Any]
     rate: dict[str, Any] | None
     start: dict[str, Any]
@@ -96,7 +97,7 @@ async def draining(engine: AsyncEngine, settings: Settings) -> list[Forecast]:
     return found
 
 
-async def _held(engine: AsyncEngine, rows: Mapping[str, Row]) -> dict[str, str | None]:
+async def _held(engine: AsyncEngine, rows: Mapping[str, Row]) -> dict[str, Sentence | None]:
     """Why each backend gets nothing for a time that nobody knows, or its replay does not; None where orders flow."""
     leading = await leader(engine)
     replays = {row["backend"]: stands(row) for row in await replay_queries.standing(engine)}
@@ -105,7 +106,7 @@ async def _held(engine: AsyncEngine, rows: Mapping[str, Row]) -> dict[str, str |
 
 
 async def _foretell(
-    connection: AsyncConnection, settings: Settings, row: Row, held: str | None, backlog: Backlog, ask: Ask
+    connection: AsyncConnection, settings: Settings, row: Row, held: Sentence | None, backlog: Backlog, ask: Ask
 ) -> Forecast:
     arrivals, urgent = await queries.arrivals(connection, row["name"], backlog.now)
     latency = row["latency"] or await queries.latency(connection, row["name"]) or 0.0
@@ -134,7 +135,7 @@ async def _foretell(
 
 def _start(row: Row, settings: Settings, turn: float, now: datetime, at: datetime | None) -> Start:
     """When orders flow, and with which window they begin: after an outage with a canary's."""
-    most = float(settings.window_max)
+    most = float(settings.delivery.window_max)
     if at is None and row["circuit"] == "closed":
         return Start(0.0, min(float(row["window"]), most), turn, most)
     at = at or (row["probe_at"] if row["circuit"] == "open" else None) or now
@@ -145,41 +146,41 @@ async def _pace(connection: AsyncConnection, settings: Settings, row: Row, laten
     """What the ERP takes: as asked, as measured, or as its latency lets through; never more than its cap."""
     most = row["rate"] or inf
     if rate is not None:
-        return Pace(rate, "as asked", most=most)
+        return Pace(rate, Sentence(Code.RATE_ASKED), most=most)
     bins = await queries.taken(connection, row["name"], latency)
     if not bins:
-        return Pace(0.0, "nothing was delivered yet")
-    calls = min(settings.window_max, settings.erp_concurrency * settings.worker_concurrency)
+        return Pace(0.0, Sentence(Code.RATE_UNKNOWN))
+    calls = min(settings.delivery.window_max, settings.erp.concurrency * settings.worker.concurrency)
     return replace(measured(bins) or unseen(bins, calls / (latency + HANDLING)), most=most)
 
 
-def _unknown(of: Situation, row: Row, held: str | None, ask: Ask) -> str | None:
+def _unknown(of: Situation, row: Row, held: Sentence | None, ask: Ask) -> Sentence | None:
     """Why there is no date at all, or None."""
     if of.backlog and ask.at is None and held is not None:
         return held
     if of.backlog and not of.pace.middle:
-        return f"{row['name']} has delivered nothing yet, so its rate is not known"
+        return Sentence(Code.NOTHING_DELIVERED, backend=row["name"])
     return None
 
 
-def _never(of: Situation, found: Ends) -> str | None:
+def _never(of: Situation, found: Ends) -> Sentence | None:
     """Why there is a future without an end, or None."""
     if found.p95 < inf:
         return None
     come, taken = of.arrivals.mean(of.arrivals.period), paces(of)[1]
     if found.p50 < inf:
-        return "in more than one future of twenty the backlog is not empty within eight weeks"
+        return Sentence(Code.UNLIKELY)
     if come >= taken:
-        return f"never at this rate: {come:.3g} orders a second come in on average, and {taken:.3g} go out"
-    return "not within eight weeks"
+        return Sentence(Code.NEVER, come=come, taken=taken)
+    return Sentence(Code.TOO_LATE)
 
 
-def _assumes(row: Row, of: Situation, ask: Ask) -> str | None:
+def _assumes(row: Row, of: Situation, ask: Ask) -> Sentence | None:
     """The condition that the forecast stands under."""
     if ask.at is not None:
-        return f"{row['name']} is back by then and a canary opens the way"
+        return Sentence(Code.BACK, backend=row["name"])
     if of.backlog and row["circuit"] != "closed":
-        return "the next canary gets through"
+        return Sentence(Code.CANARY_PASSES)
     return None
 
 

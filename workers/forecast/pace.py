@@ -14,10 +14,12 @@ from math import exp, log, sqrt
 from statistics import fmean, median
 from typing import Final, NamedTuple
 
+from orders.sentences import Code, Sentence
+
 BIN: Final = 1.0  # s, the finest sample
-WIDTHS: Final = (60.0, 20.0, 5.0, BIN)  # the widest that gives FEW samples is taken
-FEW: Final = 6
-NEWEST: Final = 60  # samples at most: an ERP changes
+WIDTHS: Final = (60.0, 20.0, 5.0, BIN)  # the widest that gives FEWEST_SAMPLES samples is taken
+FEWEST_SAMPLES: Final = 6
+MOST_SAMPLES: Final = 60  # samples at most: an ERP changes
 SILENCE: Final = 30.0  # s without a receipt that do not end a run: a batch is settled whole
 SAME: Final = 0.03  # an ERP is never twice quite the same: the least log-spread
 LONE: Final = 0.4  # log-spread where a single sample is all there is
@@ -44,7 +46,7 @@ class Pace:
     """
 
     middle: float
-    basis: str
+    basis: Sentence
     lasting: float = 0.0
     passing: float = 0.0
     briefly: float = 0.0
@@ -63,8 +65,8 @@ class Pace:
 def measured(bins: Mapping[int, PaceSample]) -> Pace | None:
     """The pace that receipts show, by number of bin (of BIN s); None when the ERP was never seen busy."""
     for width in WIDTHS:
-        samples = busy(bins, width)[-NEWEST:]
-        if len(samples) >= FEW or (samples and width == BIN):
+        samples = busy(bins, width)[-MOST_SAMPLES:]
+        if len(samples) >= FEWEST_SAMPLES or (samples and width == BIN):
             return _of(samples, width)
     return None
 
@@ -73,7 +75,7 @@ def unseen(bins: Mapping[int, PaceSample], ceiling: float) -> Pace:
     """The pace of an ERP that was never seen busy: it lies between the best it did and a `ceiling`, at 5 and 95 %."""
     best = max(one.orders for one in _widened(bins, round(WIDTHS[1] / BIN)).values()) / WIDTHS[1]
     high = max(best, ceiling)
-    basis = f"not seen busy lately: between its best, {best:.3g}/s, and what its latency lets through, {high:.3g}/s"
+    basis = Sentence(Code.RATE_BETWEEN, best=best, ceiling=high)
     return Pace(sqrt(best * high), basis, lasting=max(0.1, log(high / best) / 3.29))
 
 
@@ -116,7 +118,7 @@ def _runs(bins: Mapping[int, PaceSample], silence: int) -> list[list[int]]:
 
 def _of(samples: Sequence[float], width: float) -> Pace:
     count, mean = len(samples), fmean(samples)
-    basis = f"{count} busy samples of {width:.0f} s"
+    basis = Sentence(Code.RATE_SEEN, count=count, width=width)
     if count < 3:
         return Pace(mean, basis, lasting=LONE)
     spread = min(WIDEST, sqrt(sum((one - mean) ** 2 for one in samples) / (count - 1)) / mean)

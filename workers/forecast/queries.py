@@ -17,13 +17,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.queries.orders import first_id
-from workers.forecast.arrivals import RECENT, Arrivals, Stretch, learn, steady, steps, stretch
+from orders.states import LIVE, OUT, POLLED, REPLAYED
+from workers.erp.outcomes import IS_DELIVERED
+from workers.forecast.arrivals import LAST_HOURS, Arrivals, Stretch, learn, steady, steps, stretch
 from workers.forecast.pace import BIN, PaceSample
 from workers.forecast.simulation import Round
 
-NEWEST: Final = 2000  # orders that tell the share of a backend, of urgent ones, and how many lie on a page
+NEWEST_ORDERS: Final = 2000  # orders that tell the share of a backend, of urgent ones, and how many lie on a page
 RECEIPTS: Final = 30_000  # newest receipts that tell the pace
-FEW: Final = 100_000  # orders that are counted one by one
+COUNTED_BELOW: Final = 100_000  # orders that are counted one by one
 BINS: Final = 5000  # and at most so many bins of them
 ROUNDS: Final = 50  # cut-offs that are looked at, the nearest first
 WAITED: Final = 5.0  # s, or three times its latency, beyond which an order waited for its turn
@@ -38,18 +40,18 @@ SELECT bin, count(*) AS orders, count(*) FILTER (WHERE waited > :patience) AS wa
 GROUP BY bin ORDER BY bin DESC LIMIT :bins
 """)
 
-LATENCY = text("""
+LATENCY = text(f"""
 SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM a.ended_at - a.started_at)) FROM (
   SELECT order_id, lease FROM receipts WHERE backend = :backend
   ORDER BY received_at DESC, order_id DESC LIMIT 200) r
-JOIN attempts a ON a.order_id = r.order_id AND a.lease = r.lease AND a.outcome IN ('accepted', 'duplicate')
+JOIN attempts a ON a.order_id = r.order_id AND a.lease = r.lease AND a.{IS_DELIVERED}
 """)
 
-BACKLOG = text("""
+BACKLOG = text(f"""
 WITH waiting AS MATERIALIZED (
   SELECT priority, cut_off, count(*) AS orders, max(due_at) AS due FROM (
-    SELECT * FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn = 0
-    UNION ALL SELECT * FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn > 0
+    SELECT * FROM deliveries WHERE backend = :backend AND {LIVE}
+    UNION ALL SELECT * FROM deliveries WHERE backend = :backend AND {REPLAYED}
   ) d GROUP BY priority, cut_off
 ), queue AS (
   SELECT priority, cut_off, orders, sum(orders) OVER (ORDER BY priority, cut_off) AS place FROM waiting
@@ -58,8 +60,8 @@ WITH waiting AS MATERIALIZED (
 )
 SELECT now() AS now, (SELECT coalesce(sum(orders), 0) FROM waiting) AS waiting, (SELECT max(due) FROM waiting) AS due,
   (SELECT coalesce(sum(orders), 0) FROM waiting WHERE cut_off <= now()) AS missed,
-  (SELECT count(*) FROM deliveries WHERE backend = :backend AND state IN ('dispatched', 'delivering')) AS out,
-  (SELECT count(*) FROM deliveries WHERE backend = :backend AND state = 'submitted') AS submitted,
+  (SELECT count(*) FROM deliveries WHERE backend = :backend AND {OUT}) AS out,
+  (SELECT count(*) FROM deliveries WHERE backend = :backend AND {POLLED}) AS submitted,
   (SELECT coalesce(json_agg(json_build_array(extract(epoch FROM cut_off), priority, orders, place)), '[]')
    FROM rounds) AS rounds
 """)
@@ -135,12 +137,12 @@ async def latency(connection: AsyncConnection, backend: str) -> float | None:
 
 async def arrivals(connection: AsyncConnection, backend: str, now: datetime) -> tuple[Arrivals, float]:
     """Orders to come for the backend, and the share of them that is urgent."""
-    mix = (await connection.execute(MIX, {"backend": backend, "newest": NEWEST})).one()
+    mix = (await connection.execute(MIX, {"backend": backend, "newest": NEWEST_ORDERS})).one()
     share, urgent = float(mix.share), float(mix.urgent)
     first = (await connection.execute(FIRST)).scalar_one_or_none()
     age = 0.0 if first is None else max(60.0, now.timestamp() - (first.int >> 80) / 1000)
     of = stretch(age)
-    if of is RECENT:
+    if of is LAST_HOURS:
         span = min(of.period, age) if age else of.period
         lately = await _came(connection, [now - timedelta(seconds=span), now])
         return steady(share * lately[0] / span, span), urgent
@@ -161,7 +163,7 @@ async def _came(connection: AsyncConnection, bounds: Sequence[datetime]) -> list
     """How many orders came between each two of these moments: about, or exactly where that costs little too."""
     ids: list[UUID] = [first_id(bound) for bound in bounds]
     places = await _places(connection, ids)
-    if places[-1] - places[0] > FEW:
+    if places[-1] - places[0] > COUNTED_BELOW:
         return [after - before for before, after in pairwise(accumulate(places, max))]
     rows = await connection.execute(COUNTED, {"ids": ids, "first": ids[0], "last": ids[-1]})
     counted = {row.step: float(row.orders) for row in rows}
@@ -170,7 +172,7 @@ async def _came(connection: AsyncConnection, bounds: Sequence[datetime]) -> list
 
 async def _places(connection: AsyncConnection, ids: Sequence[UUID]) -> list[float]:
     """About how many orders lie before the first with each of these ids or a higher one."""
-    tail = (await connection.execute(PAGES, {"newest": NEWEST})).one()
+    tail = (await connection.execute(PAGES, {"newest": NEWEST_ORDERS})).one()
     if tail.page is None:
         return [0.0] * len(ids)
     rows: Sequence[Any] = (await connection.execute(PLACES, {"ids": list(ids)})).all()

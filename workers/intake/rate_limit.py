@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from config.redis import close_redis, open_redis
+from config.token_bucket import TokenBucket
 
 log = logging.getLogger("relais.limits")
 
 KEYS: Final = "relais:rate:"
 TICK: Final = 0.1  # seconds between two exchanges
 BREATH: Final = 0.5  # seconds between two tries to reach a Redis that failed
-PATIENCE: Final = 1.0  # seconds for an exchange, connecting included
+EXCHANGE_TIMEOUT: Final = 1.0  # seconds for an exchange, connecting included
 BURST: Final = 2.0  # seconds' worth of orders at once, where a client has no burst of its own
 ALMOST: Final = 1e-6  # orders; what rounding may take away
 
@@ -48,19 +49,13 @@ return left
 
 
 @dataclass(slots=True)
-class _Bucket:
-    """What this process believes is left of a client's room, as of `at`, and what it has yet to tell."""
+class _Bucket(TokenBucket):
+    """What this process believes is left of a client's room, and what it has yet to tell."""
 
-    rate: float
-    burst: float
-    room: float
-    at: float
     spent: int = 0
 
     def spend(self, orders: int, now: float) -> float:
-        self.room = min(self.burst, self.room + (now - self.at) * self.rate)
-        self.at = now
-        missing = min(orders, self.burst) - self.room
+        missing = min(orders, self.burst) - self.fill(now)
         if missing > ALMOST:
             return missing / self.rate
         self.room -= orders
@@ -77,9 +72,9 @@ class RateLimit:
         self.errors = 0
         self._default = default
         self._buckets: dict[str, _Bucket] = {}
-        self._telling: asyncio.Task[None] | None = None
+        self._exchanging: asyncio.Task[None] | None = None
         self._closing = False
-        self._redis = open_redis(url, PATIENCE)
+        self._redis = open_redis(url, EXCHANGE_TIMEOUT)
 
     def spend(self, client: str, orders: int, rate: float | None, burst: int | None) -> float:
         """As `orders.api.load_shedding.ClientLimit.spend`."""
@@ -96,23 +91,23 @@ class RateLimit:
         return bucket.spend(orders, now)
 
     async def close(self) -> None:
-        """Stop telling, and let go of the connection."""
+        """Stop exchanging, and let go of the connection."""
         self._closing = True  # a client library may swallow what cancels it
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.wait({self._telling})
+        if self._exchanging is not None:
+            self._exchanging.cancel()
+            await asyncio.wait({self._exchanging})
         await close_redis(self._redis)
 
     def _begin(self) -> None:
-        if self._telling is None or self._telling.done():
-            self._telling = asyncio.get_running_loop().create_task(self._tell())
+        if self._exchanging is None or self._exchanging.done():
+            self._exchanging = asyncio.get_running_loop().create_task(self._keep_count())
 
-    async def _tell(self) -> None:
+    async def _keep_count(self) -> None:
         """Exchange while there is anything to limit, or Redis is to be found back."""
         while not self._closing and (self._buckets or self.open):
             await asyncio.sleep(BREATH if self.open else TICK)
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(EXCHANGE_TIMEOUT):
                     await self._exchange()
             except Exception as error:  # whatever it was, it must neither refuse anybody nor end this
                 self._fail(error)
@@ -122,14 +117,14 @@ class RateLimit:
     async def _exchange(self) -> None:
         if self.open:
             await self._redis.set(KEYS, b"", px=1000)  # a server that answers may still refuse to write
-        told = [(client, bucket, bucket.spent) for client, bucket in self._buckets.items()]
-        arguments: list[Any] = [KEYS + client for client, _, _ in told]
-        for _, bucket, spent in told:
+        spending = [(client, bucket, bucket.spent) for client, bucket in self._buckets.items()]
+        arguments: list[Any] = [KEYS + client for client, _, _ in spending]
+        for _, bucket, spent in spending:
             bucket.spent = 0
             arguments += [spent, bucket.rate, bucket.burst]
-        left = await self._redis.eval(EXCHANGE, len(told), *arguments)
+        left = await self._redis.eval(EXCHANGE, len(spending), *arguments)
         now = time.monotonic()
-        for (client, bucket, spent), room in zip(told, map(float, left), strict=True):
+        for (client, bucket, spent), room in zip(spending, map(float, left), strict=True):
             bucket.room, bucket.at = room - bucket.spent, now
             if room >= bucket.burst and not spent and not bucket.spent:
                 del self._buckets[client]  # full everywhere: to know nothing says the same

@@ -17,13 +17,12 @@ from typing import Any, Final, cast
 from redis.exceptions import RedisError
 
 from config.redis import close_redis, open_redis
+from config.redis_keys import SPILL_NOTES, SPILL_RECORDS
 from config.redis_url import redis_address
 from orders.intake.spill import Record, SpillDown
 
-RECORDS: Final = "relais.spill"
-NOTES: Final = "relais.spill.notes"
-PATIENCE: Final = 1.5  # seconds for one answer; a request is waiting
-REPLICATION: Final = 1.0  # seconds for a replica to acknowledge; less than PATIENCE
+ANSWER_TIMEOUT: Final = 1.5  # seconds for one answer; a request is waiting
+REPLICATION: Final = 1.0  # seconds for a replica to acknowledge; less than ANSWER_TIMEOUT
 
 NEEDED: Final = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
 ASKED: Final = (*NEEDED, "maxmemory", "maxmemory-policy")
@@ -67,7 +66,7 @@ class RedisSpill:
 
     def __init__(self, url: str) -> None:
         """Nothing connects yet."""
-        self._redis = open_redis(url, PATIENCE)
+        self._redis = open_redis(url, ANSWER_TIMEOUT)
         self._replicated = redis_address(url).service is not None
 
     async def put(self, records: Sequence[Record], *, force: bool = False) -> list[list[bytes | None]]:
@@ -89,7 +88,7 @@ class RedisSpill:
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.execute_command("MULTI")
             pipeline.execute_command("CONFIG", "GET", *ASKED)
-            pipeline.execute_command("EVAL", PUT, 2, RECORDS, NOTES, *arguments)
+            pipeline.execute_command("EVAL", PUT, 2, SPILL_RECORDS, SPILL_NOTES, *arguments)
             pipeline.execute_command("EXEC")
             if self._replicated:
                 pipeline.execute_command("WAIT", 1, int(REPLICATION * 1000))
@@ -111,14 +110,14 @@ class RedisSpill:
 
     async def head(self, count: int) -> list[bytes]:
         """As `orders.intake.spill.Store.head`."""
-        return cast(list[bytes], await self._answer(self._redis.lrange(RECORDS, 0, count - 1)))
+        return cast(list[bytes], await self._answer(self._redis.lrange(SPILL_RECORDS, 0, count - 1)))
 
     async def drop(self, records: Sequence[bytes], names: Sequence[bytes]) -> bool:
         """As `orders.intake.spill.Store.drop`: only while these are the oldest, so that a late comer drops nobody
         else's.
         """
         ends = (records[0], records[-1], len(records))
-        return bool(await self._answer(self._redis.eval(DROP, 2, RECORDS, NOTES, *ends, *names)))
+        return bool(await self._answer(self._redis.eval(DROP, 2, SPILL_RECORDS, SPILL_NOTES, *ends, *names)))
 
     async def close(self) -> None:
         """Let go of connections."""

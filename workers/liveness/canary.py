@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from orders.journal import connect
 from workers.background import Background
-from workers.liveness.systemd import WATCHDOG, notify
+from workers.liveness.systemd import WATCHDOG, tell_systemd
 from workers.queue import registry
 from workers.queue.publisher import Publisher
 
@@ -77,7 +77,7 @@ class WorkerWatch:
         self.engine: AsyncEngine = connect(settings.need("database_url"), pool=1)
         self._pid, self._publisher, self._look = pid, publisher, look
         self._patience = registry.patience(settings)
-        self._hearing = Hearing(self._patience, settings.canary_every, begin)
+        self._hearing = Hearing(self._patience, settings.worker.canary_every, begin)
 
     async def hung(self) -> bool:
         """Ask once, and judge."""
@@ -111,7 +111,7 @@ class Canary(Background):
         watch = WorkerWatch(self._settings, self._pid, self._publisher(), self._look)
         while not self._stopping.is_set():
             self._say(await watch.hung())
-            await self._pause(self._settings.canary_every)
+            await self._pause(self._settings.worker.canary_every)
         await self._leave(watch.engine)
 
     async def _look(self, connection: AsyncConnection, pid: int) -> Row[Any]:
@@ -122,7 +122,7 @@ class Canary(Background):
 
     def _say(self, hung: bool) -> None:
         if not hung:
-            notify(WATCHDOG)
+            tell_systemd(WATCHDOG)
         elif not self._silent:
             log.error("this worker consumes nothing: no process of its pool answers")
         self._silent = hung
@@ -146,6 +146,6 @@ async def hangs(settings: Settings, pid: int) -> None:
         while True:
             if await watch.hung():
                 return
-            await asyncio.sleep(settings.canary_every)
+            await asyncio.sleep(settings.worker.canary_every)
     finally:
         await watch.engine.dispose()

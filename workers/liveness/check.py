@@ -20,7 +20,7 @@ from workers.queue import registry
 from workers.queue.app import create_app
 from workers.queue.publisher import Publisher
 
-LOOK: Final = 0.05  # seconds between two looks for answers
+POLL_PAUSE: Final = 0.05  # seconds between two looks for answers
 NOW: Final = text("SELECT clock_timestamp() AS now, current_setting('transaction_read_only') = 'on' AS read_only")
 
 
@@ -60,8 +60,8 @@ async def check(engine: AsyncEngine, settings: Settings, *, here: bool, timeout:
             break
         if time.monotonic() >= again:  # and once more in a while: Redis may lose one
             await asyncio.to_thread(_send, publisher, silent, sent, registry.patience(settings))
-            again = time.monotonic() + settings.canary_every
-        await asyncio.sleep(LOOK)
+            again = time.monotonic() + settings.worker.canary_every
+        await asyncio.sleep(POLL_PAUSE)
     if silent and await asyncio.to_thread(publisher.depth) is None:
         raise NotAsked("Redis went out of reach")
     return found

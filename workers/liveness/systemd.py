@@ -17,7 +17,7 @@ WATCHDOG: Final = "WATCHDOG=1"
 STOPPING: Final = "STOPPING=1"
 
 
-def notify(news: str) -> None:
+def tell_systemd(news: str) -> None:
     """Tell the service manager, if there is one."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:

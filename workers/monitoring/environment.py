@@ -49,9 +49,9 @@ def disk_families(settings: Settings) -> Iterator[Metric]:
 
 def disks(settings: Settings) -> list[Path]:
     """The paths whose disks are watched."""
-    if settings.disks is None:
-        return [settings.data_dir]
-    return [Path(each.strip()) for each in settings.disks.split(",") if each.strip()]
+    if settings.monitoring.disks is None:
+        return [settings.files.data_dir]
+    return [Path(each.strip()) for each in settings.monitoring.disks.split(",") if each.strip()]
 
 
 def forecast_families(forecasts: Sequence[Forecast], idle: Collection[str]) -> Iterator[Metric]:

@@ -32,8 +32,8 @@ from workers.monitoring.status import Queue, queue
 
 log = logging.getLogger("relais.exporter")
 
-PATIENCE: Final = 2.5  # seconds for all that is asked, side by side
-STATEMENT: Final = 2.0  # seconds for one statement
+SCRAPE_TIMEOUT: Final = 2.5  # seconds for all that is asked, side by side
+STATEMENT_TIMEOUT: Final = 2.0  # seconds for one statement
 FORECAST_EVERY: Final = 15.0  # seconds that a forecast is kept; making it reads more than all the rest
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Exporter:
         """Nothing connects yet. Raises what the file of backends has to say."""
         self._settings = settings
         self._backends = load_backends(settings)
-        self._engine = connect(settings.need("database_url"), pool=3, timeout=STATEMENT)
+        self._engine = connect(settings.need("database_url"), pool=3, timeout=STATEMENT_TIMEOUT)
         self._reading: asyncio.Task[bytes] | None = None
         self._forecast: Sequence[Forecast] = ()
         self._foretold = float("-inf")
@@ -63,7 +63,7 @@ class Exporter:
 
     async def _read(self) -> bytes:
         figures, said, forecasts = await asyncio.gather(
-            _within(self._figures()), _within(asyncio.to_thread(queue, self._settings)), _within(self._foretell())
+            _within(self._figures()), _within(queue(self._settings)), _within(self._foretell())
         )
         return render(self._settings, list(self._backends), figures, said, forecasts or ())
 
@@ -93,7 +93,7 @@ class Exporter:
 async def _within(work: Awaitable[T]) -> T | None:
     """What the work returns, or None when it takes too long; it is told to stop, and not waited for."""
     task = asyncio.ensure_future(work)
-    done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+    done, _ = await asyncio.wait({task}, timeout=SCRAPE_TIMEOUT)
     if done:
         return task.result()
     task.cancel()
@@ -124,7 +124,7 @@ def render(
 def exporter_app(settings: Settings) -> web.Application:
     """`GET /metrics`, for who has RELAIS_METRICS_TOKEN where it is set, and `GET /healthz`."""
     exporter = Exporter(settings)
-    token = settings.metrics_token
+    token = settings.monitoring.metrics_token
 
     async def metrics(request: web.Request) -> web.Response:
         said = request.headers.get("Authorization", "").encode()

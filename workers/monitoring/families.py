@@ -15,13 +15,14 @@ from prometheus_client.metrics_core import Metric
 from orders.queries.orders import PRIORITIES
 from orders.schema.tally_triggers import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
 from orders.states import BACKLOG, Reason, State
+from workers.erp.outcomes import LEASE_EXPIRED
 from workers.erp.port import Evidence, Kind
 from workers.monitoring.catalogue import HistogramBin, Labels, family, histogram
 from workers.monitoring.snapshot import Snapshot, TallyRow
 
 CIRCUITS: Final = ("closed", "open", "half_open")
-SHOWN: Final = (*BACKLOG, State.DEAD)
-RETRIED: Final = (Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS, Kind.ABSENT, "lease_expired")
+COUNTED_STATES: Final = (*BACKLOG, State.DEAD)
+RETRIED: Final = (Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS, Kind.ABSENT, LEASE_EXPIRED)
 PROOFS: Final = tuple(kind for kind in Evidence if kind.conclusive)
 
 
@@ -45,7 +46,7 @@ def _known(found: Snapshot) -> list[str]:
 
 def _standing(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     """Orders that are not done with."""
-    states: dict[Labels, float] = {(name, state): 0 for name in names for state in SHOWN}
+    states: dict[Labels, float] = {(name, state): 0 for name in names for state in COUNTED_STATES}
     waiting: dict[Labels, float] = {(name, priority): 0 for name in names for priority in PRIORITIES}
     ages = dict(waiting)
     for row in found.backlog:
@@ -79,7 +80,7 @@ def _backends(found: Snapshot, names: list[str]) -> Iterator[Metric]:
 
 def _counted(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     """What happened, ever."""
-    yield family("relais_orders_total", {(fate,): n for fate, n in found.fates.items()})
+    yield family("relais_orders_total", {(each,): n for each, n in found.dispositions.items()})
     receipts: dict[Labels, list[HistogramBin]] = {(name,): [] for name in names}
     receipts |= _bins(found.counted("receipt"), lambda tally: (tally.backend,))
     yield histogram("relais_receipt_seconds", RECEIPT_BOUNDS, receipts)

@@ -30,8 +30,8 @@ SELECT name, backend, label, bound, CAST(sum(n) AS bigint) AS n, CAST(sum(total)
 FROM tallies GROUP BY name, backend, label, bound ORDER BY name, backend, label, bound
 """)
 
-DEAD: Final = text("""
-SELECT backend, reason, count(*) AS orders FROM deliveries WHERE state = 'dead'
+DEAD: Final = text(f"""
+SELECT backend, reason, count(*) AS orders FROM deliveries WHERE state = '{State.DEAD}'
 GROUP BY backend, reason ORDER BY backend, reason
 """)
 
@@ -74,10 +74,10 @@ class Snapshot:
         return (tally for tally in self.tallies if tally.name == name)
 
     @property
-    def fates(self) -> dict[str, int]:
-        """How many orders met each fate; one that died, was replayed and delivered met both."""
+    def dispositions(self) -> dict[str, int]:
+        """How many orders met each disposition; one that died, was replayed and delivered met both."""
         met = {tally.label: tally.n for tally in self.counted("fate")}
-        return {fate: met.get(fate, 0) for fate in map(str, (State.ACCEPTED, *FINAL))}
+        return {each: met.get(each, 0) for each in map(str, (State.ACCEPTED, *FINAL))}
 
     @property
     def waiting(self) -> int:

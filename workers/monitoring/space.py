@@ -15,9 +15,10 @@ from redis import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.errors import first_line
+from config.redis_keys import SPILL_RECORDS
 from config.settings import Settings
 from orders.journal import unreachable
-from workers.intake.spill_store import RECORDS
 from workers.queue import inspect
 
 DISK_LEFT: Final = 0.10  # share of a disk below which it is nearly full
@@ -58,7 +59,7 @@ async def _journal(engine: AsyncEngine) -> dict[str, Any]:
     except Exception as error:
         if not unreachable(error):
             raise
-        return {"error": (str(error).splitlines() or [type(error).__name__])[0], "bytes": None, "tables": []}
+        return {"error": first_line(error), "bytes": None, "tables": []}
     return {"error": None, "bytes": int(size), "tables": tables}
 
 
@@ -87,6 +88,6 @@ def _figures(redis: Redis, settings: Settings) -> dict[str, Any]:
         "most": most,
         "file": persistence.get("aof_current_size"),
         "messages": sum(int(redis.llen(each)) for each in inspect.queues(settings)),
-        "spilled": int(redis.llen(RECORDS)),
+        "spilled": int(redis.llen(SPILL_RECORDS)),
         "full": most is not None and used > MEMORY_USED * most,
     }

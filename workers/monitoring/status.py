@@ -6,22 +6,41 @@ What stops forwarding is told in one sentence by `hindrance`, the same wherever 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.errors import first_line
+from config.redis_keys import NORMAL, SPILL_RECORDS, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.journal import snapshot, unreachable
 from orders.states import FINAL
 from workers.dispatch.blocked import hindrance, stands
-from workers.intake.spill_store import RECORDS
 from workers.monitoring.snapshot import Snapshot, read_figures
 
+BACKEND_FIGURES = [
+    "name",
+    "circuit",
+    "window",
+    "rate",
+    "failures",
+    "trips",
+    "paused",
+    "quarantined",
+    "quarantined_at",
+    "quarantined_by",
+    "held_why",
+    "evidence",
+    "why",
+    "probe_at",
+]
 READY = ("journal", "spill")
-PATIENCE = 2.0  # s for Redis and for the API each
+READ_TIMEOUT = 2.0  # s for Redis and for the intake each
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +61,7 @@ async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[
     """How the journal, Redis and the intake stand. While the journal is away, `journal` says why and its figures are
     missing: that is when somebody looks.
     """
-    journal, waiting, mode = await asyncio.gather(
-        _journal(engine, settings), asyncio.to_thread(queue, settings), intake_mode(api_url)
-    )
+    journal, waiting, mode = await asyncio.gather(_journal(engine, settings), queue(settings), intake_mode(api_url))
     return {**journal, "queue": waiting, "api": {"url": api_url, "ready": mode in READY, "mode": mode}}
 
 
@@ -56,7 +73,7 @@ async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     except Exception as error:
         if not unreachable(error):
             raise
-        return {"journal": (str(error).splitlines() or [type(error).__name__])[0], "leader": False}
+        return {"journal": first_line(error), "leader": False}
 
 
 def told(found: Snapshot, ours: Collection[str]) -> dict[str, Any]:
@@ -71,7 +88,7 @@ def told(found: Snapshot, ours: Collection[str]) -> dict[str, Any]:
         "oldest": found.oldest,
         "waiting": found.backlog,
         "oldest_by_priority": found.oldest_by_priority,
-        "fates": found.fates,
+        "fates": found.dispositions,
         "flow": found.recent,
         "leader": found.leading,
         "asides": found.asides,
@@ -82,59 +99,49 @@ def told(found: Snapshot, ours: Collection[str]) -> dict[str, Any]:
     }
 
 
-def queue(settings: Settings) -> Queue:
-    """Ask Redis, as the dispatcher does, for at most a few seconds."""
-    from kombu.exceptions import KombuError
-    from redis.exceptions import RedisError
-
-    from config.celeryconfig import depth
-    from config.redis import connection
-
-    options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "max_retries": 0}
-    if settings.redis_url is None:
+async def queue(settings: Settings) -> Queue:
+    """Ask Redis, for at most READ_TIMEOUT each to connect and for its answer."""
+    if settings.queue.url is None:
         return Queue(False, None, None, "RELAIS_REDIS_URL is not set")
+    from config.redis import RedisError, close_redis, open_redis
+
+    client = open_redis(settings.queue.url, READ_TIMEOUT)
     try:
-        with connection(settings.redis_url, **options) as asked:
-            client = asked.default_channel.client
-            spilled, memory = int(client.llen(RECORDS)), client.info("memory")
-            waiting = depth(asked, *load_backends(settings))
-            return Queue(True, waiting, spilled, None, memory["used_memory"], memory["maxmemory"] or None)
-    except (KombuError, RedisError, OSError) as error:
-        return Queue(False, None, None, (str(error).splitlines() or [type(error).__name__])[0])
+        async with client.pipeline(transaction=False) as asked:
+            asked.info("memory")
+            asked.llen(SPILL_RECORDS)
+            for name in (queue_of(kind, each) for each in load_backends(settings) for kind in (URGENT, NORMAL)):
+                asked.llen(name)
+            memory, spilled, *waiting = await asked.execute()
+        return Queue(True, sum(waiting), spilled, None, memory["used_memory"], memory["maxmemory"] or None)
+    except (RedisError, OSError) as error:
+        return Queue(False, None, None, first_line(error))
+    finally:
+        await close_redis(client)
 
 
 async def intake_mode(url: str) -> str | None:
     """Where the intake at `url` keeps what comes now: journal, spill, or refusing; None without an answer."""
-    import aiohttp
-
-    timeout = aiohttp.ClientTimeout(total=PATIENCE)
+    place = urlsplit(url)
+    secured = place.scheme == "https"
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/readyz") as answer:
-            return str((await answer.json(content_type=None))["mode"])
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
+        async with asyncio.timeout(READ_TIMEOUT):
+            port = place.port or (443 if secured else 80)
+            reader, writer = await asyncio.open_connection(place.hostname, port, ssl=secured or None)
+            try:
+                writer.write(f"GET {place.path}/readyz HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode())
+                _, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            finally:
+                writer.close()
+        return str(json.loads(body)["mode"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _backend(row: dict[str, Any], leading: bool, ours: Collection[str]) -> dict[str, Any]:
     """A row for a report; one of a backend that the settings no longer name gets nothing from any worker."""
-    shown = (
-        "name",
-        "circuit",
-        "window",
-        "rate",
-        "failures",
-        "trips",
-        "paused",
-        "quarantined",
-        "quarantined_at",
-        "quarantined_by",
-        "held_why",
-        "evidence",
-        "why",
-        "probe_at",
-    )
     return {
-        **{name: row[name] for name in shown},
+        **{name: row[name] for name in BACKEND_FIGURES},
         "since": row["changed_at"],
         "succeeded_at": row["succeeded_at"],
         "held": hindrance(row, leading) if row["name"] in ours else f"{row['name']} is none of the backends any more",

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from orders.sentences import Code, Sentence
 from workers.proof.anchor import AnchorDown
 from workers.proof.keys import Keys
 from workers.proof.seal import MALFORMED, doubt, of_line
 from workers.proof.verdict import Chain
 
-LONGEST = 1024 * 1024  # bytes of a line
+LONGEST_LINE = 1024 * 1024  # bytes
 
 
 class Anchored:
@@ -41,11 +42,11 @@ class Anchored:
             self._unanchored = (self._unanchored[0] if self._unanchored else block, block)
             return
         if self._unanchored is not None and self._met == 0:
-            chain.remarks.append(f"the anchor begins with block {block}")
+            chain.remarks.append(Sentence(Code.ANCHOR_BEGINS, block=block))
         elif self._unanchored is not None:
-            chain.fault(self._unanchored[0], "not in the anchor, and a later one is", self._unanchored[1])
+            chain.fault(self._unanchored[0], Sentence(Code.SKIPPED), self._unanchored[1])
         if self._next[1] != mac:
-            chain.fault(block, "is not the one that was anchored")
+            chain.fault(block, Sentence(Code.REPLACED))
         self._met, self._unanchored = block, None
 
     def finish(self, chain: Chain) -> None:
@@ -58,14 +59,14 @@ class Anchored:
         self._file.close()
         chain.anchored = max(self._met, beyond if beyond > last else 0)
         if beyond > last:
-            chain.fault(last + 1, "in the anchor and no longer in the journal", beyond)
+            chain.fault(last + 1, Sentence(Code.CUT_OFF), beyond)
         elif self._unanchored is not None:
             first, final = self._unanchored
-            chain.remarks.append(f"blocks {first} to {final} are not anchored yet")
+            chain.remarks.append(Sentence(Code.ANCHOR_BEHIND, first=first, last=final))
 
     def _signed(self) -> Iterator[tuple[int, bytes]]:
         """Block and mac of each line that was signed by a key of ours."""
-        while self._left > 0 and (line := self._file.readline(min(self._left, LONGEST))):
+        while self._left > 0 and (line := self._file.readline(min(self._left, LONGEST_LINE))):
             self._left -= len(line)
             try:
                 seal = of_line(line[line.find(b"{") :])

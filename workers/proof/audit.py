@@ -21,11 +21,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
 from orders.journal import read_only, snapshot, transactional, unreachable
+from orders.sentences import Code, Sentence
 from orders.states import FINAL
 from workers.operations import record
 from workers.proof.anchor import SYSLOG, AnchorDown
 from workers.proof.anchor_check import Anchored
-from workers.proof.block_content import AT_ONCE
+from workers.proof.block_content import ROWS_AT_ONCE
 from workers.proof.chain import check_chain
 from workers.proof.keys import Keys, keys_of
 from workers.proof.ledger import MOST_IDS, Books, Unit, read_books
@@ -38,7 +39,7 @@ SIZE: Final = text(
     "(WHERE relname = 'orders'), 0) FROM pg_class "
     "WHERE relname IN ('orders', 'attempts', 'receipts', 'operations', 'evidence')"
 )
-ALTERED: Final = "orders whose bytes were altered"
+ALTERED: Final = Sentence(Code.ALTERED_ORDERS)
 MOST_FAULTS: Final = 20  # that the journal remembers of an audit
 
 Watch = Callable[[int, int], None]  # rows read so far, and about how many there are
@@ -54,7 +55,7 @@ class Ledger:
     dead: int
     cancelled: int
     discarded: int
-    faults: tuple[str, ...]
+    faults: tuple[Sentence, ...]
 
     @property
     def balanced(self) -> bool:
@@ -73,8 +74,8 @@ class Proof:
     at: datetime
 
     @property
-    def faults(self) -> list[str]:
-        """Everything that is wrong, in words."""
+    def faults(self) -> list[Sentence]:
+        """Everything that is wrong."""
         return [*self.ledger.faults, *self.chain.faults, *self.signatures.faults]
 
     @property
@@ -113,7 +114,7 @@ async def prove(
 
     `anchors` is a file to compare with instead of RELAIS_ANCHOR.
     """
-    keys = keys_of(settings.seal_key)
+    keys = keys_of(settings.proof.key)
     anchored, blind, is_fault = _anchored(settings, keys, anchors)
     async with snapshot(engine) as connection:
         count = _Count(watch, int((await connection.execute(SIZE)).scalar_one()))
@@ -130,7 +131,11 @@ async def prove(
 
 async def write_down(engine: AsyncEngine, proof: Proof, reason: str | None = None) -> bool:
     """Leave the verdict in the journal, for `relais status` and the metrics; False where that takes no rows."""
-    found = {"sound": proof.sound, "faults": len(proof.faults), "first": proof.faults[:MOST_FAULTS]}
+    found = {
+        "sound": proof.sound,
+        "faults": len(proof.faults),
+        "first": [fault.stored() for fault in proof.faults[:MOST_FAULTS]],
+    }
     try:
         async with transactional(engine).begin() as connection:
             await record(connection, "audit", reason, found)
@@ -141,15 +146,17 @@ async def write_down(engine: AsyncEngine, proof: Proof, reason: str | None = Non
     return True
 
 
-def _anchored(settings: Settings, keys: Keys, given: Path | None) -> tuple[Anchored | None, str | None, bool]:
+def _anchored(settings: Settings, keys: Keys, given: Path | None) -> tuple[Anchored | None, Sentence | None, bool]:
     """The anchor to compare with, opened before the snapshot; or why there is none, and whether that is a fault."""
-    path = given or (Path(settings.anchor) if settings.anchor and not settings.anchor.startswith(SYSLOG) else None)
+    path = given or (
+        Path(settings.proof.anchor) if settings.proof.anchor and not settings.proof.anchor.startswith(SYSLOG) else None
+    )
     if path is None:
-        return None, "compared with no anchor: the end of the chain may have been cut off", False
+        return None, Sentence(Code.NO_ANCHOR), False
     try:
         return Anchored(path, keys), None, False
     except AnchorDown as error:
-        return None, f"the anchor cannot be read: {error}", True
+        return None, Sentence(Code.ANCHOR_DOWN, error=str(error)), True
 
 
 async def _ledger(connection: AsyncConnection, unit: Unit | None, count: _Count) -> tuple[Ledger, Books]:
@@ -158,18 +165,20 @@ async def _ledger(connection: AsyncConnection, unit: Unit | None, count: _Count)
     final = sum(figures[state] for state in FINAL)
     faults = []
     if figures["accepted"] != figures["backlog"] + final:
-        faults.append(f"accepted {figures['accepted']} is not backlog {figures['backlog']} + final {final}")
-    faults += [f"{sum(each.wrong.get(what, 0) for each in books.slices)} {what}" for what in books.ids]
+        sums = {"accepted": figures["accepted"], "backlog": figures["backlog"], "final": final}
+        faults.append(Sentence(Code.UNBALANCED, **sums))
+    wrong = {what: sum(each.wrong.get(what, 0) for each in books.slices) for what in books.ids}
     if altered := await _altered(connection, books, count):
-        faults.append(f"{altered} {ALTERED}")
+        wrong[ALTERED] = altered
+    faults += [Sentence(Code.COUNTED, orders=orders, what=what) for what, orders in wrong.items()]
     return Ledger(**figures, faults=tuple(faults)), books
 
 
 async def _altered(connection: AsyncConnection, books: Books, count: _Count) -> int:
     """How many orders' bytes do not have their digest; the first ids go into the books."""
     altered = 0
-    async with connection.stream(BODIES, execution_options={"yield_per": AT_ONCE}) as rows:
-        async for part in rows.partitions(AT_ONCE):
+    async with connection.stream(BODIES, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
+        async for part in rows.partitions(ROWS_AT_ONCE):
             wrong = [row.id for row in part if hashlib.sha256(row.body).digest() != row.digest]
             if wrong and altered < MOST_IDS:
                 books.ids[ALTERED] = [*books.ids.get(ALTERED, []), *wrong][:MOST_IDS]

@@ -15,6 +15,7 @@ from typing import Final
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orders.sentences import Code, Sentence
 from workers.proof.seal import FORMAT, Content
 
 # Of each sealed table the columns that a seal of the newest format covers. When a table gets another column, that
@@ -40,7 +41,7 @@ MADE: Final = {
     "operations": "at",
     "evidence": "at",
 }  # an order may come by the spill
-AT_ONCE: Final = 1000  # rows of a stream in memory
+ROWS_AT_ONCE: Final = 1000  # rows of a stream in memory
 
 Progress = Callable[[int], None]
 
@@ -105,22 +106,19 @@ async def _stream(
     connection: AsyncConnection, query: TextClause, bounds: Sequence[int]
 ) -> AsyncIterator[Sequence[tuple[int, bytes]]]:
     values = {"bounds": list(bounds), "low": bounds[0], "high": bounds[-1]}
-    async with connection.stream(query, values, execution_options={"yield_per": AT_ONCE}) as rows:
-        async for part in rows.partitions(AT_ONCE):
+    async with connection.stream(query, values, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
+        async for part in rows.partitions(ROWS_AT_ONCE):
             yield [(row[0], row[1]) for row in part]
 
 
-def differences(sealed: dict[str, Content], found: dict[str, Content]) -> list[str]:
+def differences(sealed: dict[str, Content], found: dict[str, Content]) -> list[Sentence]:
     """In what a block differs from its seal: `2 rows missing from attempts`, `rows of orders altered`."""
     said = []
     for table in dict.fromkeys(chain(sealed, found)):
         was, is_now = sealed.get(table, Content(0, "")), found.get(table, Content(0, ""))
-        count = abs(is_now.rows - was.rows)
-        rows = "1 row" if count == 1 else f"{count:,} rows"
-        if is_now.rows < was.rows:
-            said.append(f"{rows} missing from {table}")
-        elif is_now.rows > was.rows:
-            said.append(f"{rows} too many in {table}")
+        if is_now.rows != was.rows:
+            code = Code.ROWS_MISSING if is_now.rows < was.rows else Code.ROWS_TOO_MANY
+            said.append(Sentence(code, count=abs(is_now.rows - was.rows), table=table))
         elif is_now.rows and is_now.sha256 != was.sha256:
-            said.append(f"rows of {table} altered")
+            said.append(Sentence(Code.ROWS_ALTERED, table=table))
     return said

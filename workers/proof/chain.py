@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.schema.tables.proof import SEALED, seals
+from orders.sentences import Code, Sentence
 from workers.proof.anchor_check import Anchored
 from workers.proof.block_content import BELATED, FORMATS, Progress, contents, differences
 from workers.proof.keys import Keys
@@ -83,9 +84,9 @@ async def _seals(connection: AsyncConnection) -> AsyncIterator[Any]:
 def _believed(row: Any, keys: Keys, chain: Chain) -> Seal | None:
     try:
         seal = of_row(row)
-        why = doubt(seal, keys) or (None if seal.format in FORMATS else "sealed by a newer version of Relais")
+        why = doubt(seal, keys) or (None if seal.format in FORMATS else Sentence(Code.NEWER_SEAL))
     except MALFORMED:
-        why = "the seal itself was altered"
+        why = Sentence(Code.ALTERED_SEAL)
     if why is None:
         return seal
     chain.fault(row.block, why)
@@ -95,15 +96,16 @@ def _believed(row: Any, keys: Keys, chain: Chain) -> Seal | None:
 def _placed(seal: Seal, before: Seal | None, chain: Chain, lost: list[AuditFault]) -> list[AuditFault]:
     """Whether the seal follows the last one that is believed; returns the losses that nobody acknowledged so far."""
     if seal.why is not None and seal.why.startswith(ACKNOWLEDGED):
-        chain.remarks += [f"{each} ({seal.why}, in block {seal.block})" for each in lost]
+        word = {"why": seal.why, "block": seal.block}
+        chain.remarks += [Sentence(Code.ACKNOWLEDGED, fault=each.told(), **word) for each in lost]
         lost = []
     last, mac, end = (before.block, before.mac, before.to_tx) if before else (0, FIRST, 0)
     follows = seal.previous == mac and seal.from_tx == end
     if seal.block == last + 1:
         if not follows:
-            chain.fault(seal.block, "does not follow the block before it")
+            chain.fault(seal.block, Sentence(Code.DOES_NOT_FOLLOW))
     elif follows:  # sealing went on after a loss, and said so
-        return [*lost, AuditFault(last + 1, seal.block - 1, f"lost; {seal.why}")]
+        return [*lost, AuditFault(last + 1, seal.block - 1, Sentence(Code.LOST, why=seal.why))]
     else:
         _name_missing(last + 1, seal.block - 1, chain)
     return lost
@@ -114,7 +116,7 @@ def _name_missing(first: int, last: int, chain: Chain) -> None:
     there = {each.first for each in chain.wrong if each.first is not None and first <= each.first <= last}
     there |= {each.last for each in chain.wrong if each.last is not None and first <= each.last <= last}
     if len(there) < last - first + 1:
-        chain.fault(first, "missing from the chain", last)
+        chain.fault(first, Sentence(Code.MISSING_BLOCKS), last)
 
 
 async def _compare(
@@ -125,18 +127,19 @@ async def _compare(
     for (seal, _), found in zip(batch, blocks_found, strict=True):
         for difference in differences(dict(seal.tables), found):
             chain.fault(seal.block, difference)
-    blocks = [f"block {seal.block}" for seal, _ in batch]
+    blocks = [Sentence(Code.BLOCK, block=seal.block) for seal, _ in batch]
     await _belated(connection, bounds, [earliest for _, earliest in batch], blocks, chain)
 
 
 async def _belated(
-    connection: AsyncConnection, bounds: list[int], earliest: list[datetime], blocks: list[str], chain: Chain
+    connection: AsyncConnection, bounds: list[int], earliest: list[datetime], blocks: list[Sentence], chain: Chain
 ) -> None:
     """Rows that say to be older than their block: PostgreSQL dates them itself, so somebody else wrote these."""
     values = {"bounds": bounds, "low": bounds[0], "high": bounds[-1], "earliest": earliest}
     for table, query in BELATED.items():
         for place, count in await connection.execute(query, values):
-            chain.astray(f"{blocks[place - 1]}: {count:,} rows of {table} are dated before they were written")
+            what = Sentence(Code.BACKDATED, rows=count, table=table)
+            chain.astray(Sentence(Code.BECAUSE, what=blocks[place - 1], why=what))
 
 
 async def _tail(connection: AsyncConnection, chain: Chain) -> None:
@@ -147,14 +150,11 @@ async def _tail(connection: AsyncConnection, chain: Chain) -> None:
         ahead, below, unsealed = (await connection.execute(query, {"sealed": sealed})).one()
         chain.unsealed += unsealed
         if ahead:
-            chain.astray(
-                f"{ahead:,} rows of {table} are of transactions that are yet to come: "
-                "after a restore run `relais migrate`"
-            )
+            chain.astray(Sentence(Code.AHEAD, rows=ahead, table=table))
         if below:
-            chain.astray(f"{below:,} rows of {table} are of no transaction")
+            chain.astray(Sentence(Code.OF_NO_TRANSACTION, rows=below, table=table))
     if chain.blocks == 0 and chain.unsealed:
-        chain.remarks.append("nothing is sealed yet")
+        chain.remarks.append(Sentence(Code.NOTHING_SEALED))
     elif chain.last is not None and ceiling > sealed:
         earliest = min(chain.last.sealed_at, now) - LATE
-        await _belated(connection, [sealed, ceiling], [earliest], ["not sealed yet"], chain)
+        await _belated(connection, [sealed, ceiling], [earliest], [Sentence(Code.UNSEALED)], chain)

@@ -14,7 +14,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.states import BACKLOG, FINAL, listed
+from orders.sentences import Code, Sentence
+from orders.states import BACKLOG, FINAL, State, listed
 
 Unit = Literal["hour", "day"]
 
@@ -26,9 +27,9 @@ RECEIPTED = (
     "AND (d.settled_at IS NULL OR r.received_at >= d.settled_at))"
 )
 WRONG: Final = {
-    "orders without a delivery": "d.order_id IS NULL",
-    "deliveries without an order": "o.id IS NULL",
-    "delivered orders without a receipt": f"d.state = 'delivered' AND NOT {RECEIPTED}",
+    Sentence(Code.NO_DELIVERY): "d.order_id IS NULL",
+    Sentence(Code.NO_ORDER): "o.id IS NULL",
+    Sentence(Code.UNRECEIPTED): f"d.state = '{State.DELIVERED}' AND NOT {RECEIPTED}",
 }
 BOOKS: Final = "orders o FULL JOIN deliveries d ON d.order_id = o.id"
 AT: Final = "coalesce(o.received_at, d.accepted_at)"
@@ -60,7 +61,7 @@ class Slice:
     dead: int
     cancelled: int
     discarded: int
-    wrong: dict[str, int]
+    wrong: dict[Sentence, int]
 
     @property
     def balanced(self) -> bool:
@@ -75,7 +76,7 @@ class Books:
 
     unit: Unit
     slices: list[Slice]
-    ids: dict[str, list[UUID]] = field(default_factory=dict)
+    ids: dict[Sentence, list[UUID]] = field(default_factory=dict)
 
     def total(self, name: str) -> int:
         """A figure of all slices."""

@@ -18,7 +18,8 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.schema.tables.trust import receipt_keys
-from workers.proof.block_content import AT_ONCE, Progress
+from orders.sentences import Code, Sentence
+from workers.proof.block_content import ROWS_AT_ONCE, Progress
 
 MOST_NAMED: Final = 20
 _JWS: Final = PyJWS(algorithms=["EdDSA"])
@@ -39,7 +40,7 @@ class SignatureCounts:
 
     signed: int = 0
     wrong: int = 0
-    faults: list[str] = field(default_factory=list)
+    faults: list[Sentence] = field(default_factory=list)
 
 
 async def signing_keys(connection: AsyncConnection) -> SigningKeys:
@@ -48,15 +49,16 @@ async def signing_keys(connection: AsyncConnection) -> SigningKeys:
     return {(row.backend, row.key_id): Ed25519PublicKey.from_public_bytes(row.public) for row in rows}
 
 
-def disagreement(claims: Mapping[str, Any], row: Any) -> str | None:
+def disagreement(claims: Mapping[str, Any], row: Any) -> Sentence | None:
     """What the signed claims say otherwise than the journal does of the order, or None."""
     if claims.get("order") != str(row.order_id):
-        return "was signed for another order"
+        return Sentence(Code.OF_ANOTHER_ORDER)
     if row.sent is None or claims.get("digest") != row.sent.hex():
-        return "was signed for another content"
+        return Sentence(Code.OF_ANOTHER_CONTENT)
     if claims.get("reference") != row.reference:
-        return "was signed with another reference"
-    return None if _lines(claims.get("lines")) == _lines(json.loads(row.lines)) else "was signed with other lines"
+        return Sentence(Code.WITH_ANOTHER_REFERENCE)
+    same = _lines(claims.get("lines")) == _lines(json.loads(row.lines))
+    return None if same else Sentence(Code.WITH_OTHER_LINES)
 
 
 def _lines(lines: Any) -> list[tuple[Any, ...]] | None:
@@ -69,31 +71,33 @@ def _lines(lines: Any) -> list[tuple[Any, ...]] | None:
 async def check_signatures(connection: AsyncConnection, progress: Progress | None = None) -> SignatureCounts:
     """Verify every receipt that the journal calls signed, some 10,000 a second, in bounded memory."""
     found, keys = SignatureCounts(), await signing_keys(connection)
-    async with connection.stream(SIGNED, execution_options={"yield_per": AT_ONCE}) as rows:
-        async for part in rows.partitions(AT_ONCE):
+    async with connection.stream(SIGNED, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
+        async for part in rows.partitions(ROWS_AT_ONCE):
             for row in part:
                 found.signed += 1
                 if (why := doubt(row, keys)) is not None:
                     found.wrong += 1
                     if found.wrong <= MOST_NAMED:
-                        found.faults.append(f"the receipt of order {row.order_id} {why}")
+                        found.faults.append(Sentence(Code.RECEIPT, order=str(row.order_id), what=why))
             if progress is not None:
                 progress(len(part))
     if found.wrong > MOST_NAMED:
-        found.faults.append(f"and {found.wrong - MOST_NAMED:,} more receipts")
+        found.faults.append(Sentence(Code.MORE_RECEIPTS, count=found.wrong - MOST_NAMED))
     return found
 
 
-def doubt(row: Any, keys: SigningKeys) -> str | None:
+def doubt(row: Any, keys: SigningKeys) -> Sentence | None:
     """Why the receipt in a row of SIGNED does not prove what it says, or None."""
     key = keys.get((row.backend, row.key_id))
     if key is None:
-        return f"is said to be signed with the key {row.key_id}, which is not registered"
+        return Sentence(Code.UNKNOWN_KEY, key=row.key_id)
     try:
         whole = _JWS.decode_complete(row.signature or "", key, algorithms=["EdDSA"])
         claims = json.loads(whole["payload"])
     except (PyJWTError, ValueError):
-        return "has no good signature"
-    if whole["header"].get("kid") != row.key_id or not isinstance(claims, dict):
-        return "names another key" if isinstance(claims, dict) else "has no good signature"
+        claims = None
+    if not isinstance(claims, dict):
+        return Sentence(Code.BAD_SIGNATURE)
+    if whole["header"].get("kid") != row.key_id:
+        return Sentence(Code.NAMES_ANOTHER_KEY)
     return disagreement(claims, row)

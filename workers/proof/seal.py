@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import select, text
 
 from orders.schema.tables.proof import seals
+from orders.sentences import Code, Sentence
 from workers.proof.keys import Keys, SealKey
 
 FORMAT: Final = 1  # of what a new seal covers and how it is written; `workers.proof.block_content` keeps the older ones
@@ -24,7 +25,6 @@ MALFORMED: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowErr
 FIRST: Final = bytes(32)  # stands for the seal before the first
 
 SEALS = select(seals).order_by(seals.c.block)
-LAST = SEALS.order_by(None).order_by(seals.c.block.desc()).limit(1)
 INSERT = text("""
 INSERT INTO seals (block, format, epoch, from_tx, to_tx, tables, sealed_at, why, previous, mac, key_id, signature)
 VALUES (:block, :format, :epoch, :from_tx, :to_tx, CAST(:tables AS jsonb), :sealed_at, :why, :previous, :mac, :key_id,
@@ -73,39 +73,28 @@ class Seal:
 
     def values(self) -> dict[str, Any]:
         """The columns of its row."""
-        columns = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**columns, "tables": _canonical(_plain(self.tables)).decode()}
+        columns = asdict(self)
+        return {**columns, "tables": _canonical(columns["tables"]).decode()}
 
     def _said(self) -> dict[str, Any]:
         micros = self.sealed_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        return {
-            "format": self.format,
-            "block": self.block,
-            "epoch": self.epoch,
-            "from_tx": self.from_tx,
-            "to_tx": self.to_tx,
-            "tables": _plain(self.tables),
-            "sealed_at": micros,
-            "why": self.why,
-            "previous": self.previous.hex(),
-            "key_id": self.key_id,
-        }
+        told = {name: value for name, value in asdict(self).items() if name not in ("mac", "signature")}
+        return {**told, "sealed_at": micros, "previous": self.previous.hex()}
 
 
 def signed(seal: Seal, key: SealKey) -> Seal:
     """The seal with its mac and signature."""
     mac = key.mac(seal.message())
-    values = {name: getattr(seal, name) for name in seal.__dataclass_fields__}
-    return Seal(**{**values, "mac": mac, "signature": key.sign(seal.message() + b"\n" + mac)})
+    return replace(seal, mac=mac, signature=key.sign(seal.message() + b"\n" + mac))
 
 
-def doubt(seal: Seal, keys: Keys) -> str | None:
+def doubt(seal: Seal, keys: Keys) -> Sentence | None:
     """Why the seal is not to be believed, or None: its own signatures only, not its place in the chain."""
     key = keys.get(seal.key_id)
     if key is None:
-        return f"is sealed with the key {seal.key_id}, which RELAIS_SEAL_KEY does not have"
+        return Sentence(Code.UNKNOWN_SEAL_KEY, key=seal.key_id)
     if key.mac(seal.message()) != seal.mac or not key.verifies(seal.message() + b"\n" + seal.mac, seal.signature):
-        return "the seal itself was altered"
+        return Sentence(Code.ALTERED_SEAL)
     return None
 
 
@@ -122,10 +111,6 @@ def of_line(line: str | bytes) -> Seal:
     hexes = {name: bytes.fromhex(found[name]) for name in ("previous", "mac", "signature")}
     tables = {name: Content(each["rows"], each["sha256"]) for name, each in found["tables"].items()}
     return Seal(**{**found, **hexes, "tables": tables, "sealed_at": datetime.fromisoformat(found["sealed_at"])})
-
-
-def _plain(tables: Mapping[str, Content]) -> dict[str, Any]:
-    return {name: {"rows": content.rows, "sha256": content.sha256} for name, content in tables.items()}
 
 
 def _canonical(value: object) -> bytes:

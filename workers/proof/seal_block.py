@@ -26,14 +26,15 @@ from workers.operations import operator, record
 from workers.proof.anchor import AnchorDown, Place
 from workers.proof.block_content import contents
 from workers.proof.keys import Keys
-from workers.proof.seal import ACKNOWLEDGED, FIRST, INSERT, LAST, MALFORMED, SEALS, Seal, of_row, signed
+from workers.proof.seal import ACKNOWLEDGED, FIRST, INSERT, MALFORMED, SEALS, Seal, of_row, signed
+from workers.proof.seal_status import LAST
 
 log = logging.getLogger("relais.seal")
 
 SEAL_LOCK: Final = 0x52454C53
 FROZEN: Final = "60s"  # of silence in a transaction, after which PostgreSQL ends it
 GONE: Final = "10min"  # of silence, after which PostgreSQL takes the lock back
-AT_ONCE: Final = 500  # seals written to an anchor at a time
+SEALS_AT_ONCE: Final = 500  # seals written to an anchor at a time
 
 FLOOR: Final = text("SELECT relais_tx_floor(), relais_tx_ceiling(), clock_timestamp()")
 REMEMBERED: Final = text("SELECT block FROM anchors WHERE place = :place")
@@ -126,10 +127,7 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
         if anchored > block:
             gap = f"the anchor has blocks up to {anchored}, the journal up to {block}"
             why, block = f"{gap}: {why}" if why else gap, anchored
-            log.error(
-                "the chain was cut off or restored",
-                extra={"why": gap},
-            )
+            log.error("the chain was cut off or restored", extra={"why": gap})
         key = next(iter(keys.values()))
         made = signed(Seal(block + 1, end // SPAN, start, end, found, now, why, previous, key.id), key)
         await connection.execute(INSERT, made.values())
@@ -147,7 +145,7 @@ def _last(row: Any) -> Seal | None:
 async def _anchor(connection: AsyncConnection, place: Place, last: int) -> tuple[int, str | None]:
     """Write what the anchor does not have yet: the last block that is there then, and why no newer one is."""
     while True:
-        query = SEALS.where(seals.c.block > last).limit(AT_ONCE)
+        query = SEALS.where(seals.c.block > last).limit(SEALS_AT_ONCE)
         missing = [of_row(row) for row in await connection.execute(query)]
         if not missing:
             return last, None

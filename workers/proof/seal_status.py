@@ -8,21 +8,22 @@ from sqlalchemy import select, text
 
 from config.settings import Settings
 from orders.journal import Source, reading_from
-from orders.schema.tables.proof import SEALED, anchors
-from workers.proof.seal import LAST
+from orders.schema.tables.proof import SEALED, anchors, seals
 
-MOST: Final = 100_000  # rows of a table that are counted
+LAST: Final = select(seals).order_by(seals.c.block.desc()).limit(1)
+MOST_ROWS: Final = 100_000  # rows of a table that are counted
 
 UNSEALED: Final = text(
     "SELECT "
     + " + ".join(
-        f"(SELECT count(*) FROM (SELECT FROM {table.name} WHERE tx >= :sealed LIMIT {MOST}) AS t)" for table in SEALED
+        f"(SELECT count(*) FROM (SELECT FROM {table.name} WHERE tx >= :sealed LIMIT {MOST_ROWS}) AS t)"
+        for table in SEALED
     )
 )
 
 
 async def sealing(source: Source, settings: Settings) -> dict[str, Any]:
-    """The last block and when it was sealed, the rows since (counted up to MOST of each table), every anchor.
+    """The last block and when it was sealed, the rows since (counted up to MOST_ROWS of each table), every anchor.
 
     `key` says whether there is one here: whether this process could seal. Without a seal, `unsealed` is None.
     """
@@ -33,7 +34,7 @@ async def sealing(source: Source, settings: Settings) -> dict[str, Any]:
         if last is not None:
             unsealed = int((await connection.execute(UNSEALED, {"sealed": last.to_tx})).scalar_one())
     return {
-        "key": settings.seal_key is not None,
+        "key": settings.proof.key is not None,
         "block": last.block if last is not None else None,
         "sealed_at": last.sealed_at if last is not None else None,
         "unsealed": unsealed,

@@ -1,6 +1,6 @@
 """The sealer: a thread in every worker's main process that sees to it that what is journalled is sealed soon.
 
-Every one of them looks, once a second and cheaply, whether a block is due: after `seal_every` seconds or `seal_rows`
+Every one of them looks, once a second and cheaply, whether a block is due: after RELAIS_SEAL_EVERY or MOST_UNSEALED
 rows. Who sees it first seals it, on connections of its own, so that no tick of the dispatcher waits for it.
 """
 
@@ -23,8 +23,9 @@ from workers.proof.seal_block import CannotSeal, seal_now
 
 log = logging.getLogger("relais.seal")
 
-LOOK: Final = 1.0  # seconds between two looks
-STATEMENT: Final = 600.0  # seconds; a first block may hold a whole journal
+LOOK_EVERY: Final = 1.0  # seconds between two looks
+MOST_UNSEALED: Final = 10_000  # rows after which a block is sealed sooner, so that each is quick to check
+STATEMENT_TIMEOUT: Final = 600.0  # seconds; a first block may hold a whole journal
 
 # Rows inserted, by PostgreSQL's own statistics (a hint that costs nothing), and seconds since the last seal.
 STANDING: Final = text(f"""
@@ -43,8 +44,8 @@ class Sealer(Background):
         """Nothing connects yet."""
         super().__init__("sealer")
         self._settings = settings
-        self._keys = keys_of(settings.seal_key)
-        self._place: Place | None = place_of(settings.anchor, self._keys) if settings.anchor else None
+        self._keys = keys_of(settings.proof.key)
+        self._place: Place | None = place_of(settings.proof.anchor, self._keys) if settings.proof.anchor else None
         self._seen, self._tried_at = 0, float("-inf")
         self._error: str | None = None
 
@@ -56,7 +57,7 @@ class Sealer(Background):
         super().start()
 
     async def _run(self) -> None:
-        engine = connect(self._settings.need("database_url"), pool=2, timeout=STATEMENT)
+        engine = connect(self._settings.need("database_url"), pool=2, timeout=STATEMENT_TIMEOUT)
         while not self._stopping.is_set():
             try:
                 await self._look(engine)
@@ -68,7 +69,7 @@ class Sealer(Background):
                     log.info("the journal is out of reach, sealing later", extra=extra)
                 else:
                     log.exception("sealing failed")
-            await self._pause(min(LOOK, self._settings.seal_every / 2))
+            await self._pause(min(LOOK_EVERY, self._settings.proof.every / 2))
         await engine.dispose()
 
     async def _look(self, engine: AsyncEngine) -> None:
@@ -76,8 +77,8 @@ class Sealer(Background):
         async with engine.connect() as connection:
             inserted, age = (await connection.execute(STANDING)).one()
         idle = time.monotonic() - self._tried_at
-        quiet = min(idle, idle if age is None else float(age)) < self._settings.seal_every
-        if quiet and abs(int(inserted) - self._seen) < self._settings.seal_rows:
+        quiet = min(idle, idle if age is None else float(age)) < self._settings.proof.every
+        if quiet and abs(int(inserted) - self._seen) < MOST_UNSEALED:
             return
         self._seen, self._tried_at = int(inserted), time.monotonic()
         done = await seal_now(engine, self._keys, self._place, wait=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from orders.sentences import Code, Sentence
 from workers.proof.seal import Seal
 
-MOST: Final = 1000  # faults told
+MOST_TOLD: Final = 1000  # faults
 
 
 @dataclass
@@ -16,17 +17,15 @@ class AuditFault:
 
     first: int | None
     last: int | None
-    what: str
+    what: Sentence
 
-    def __str__(self) -> str:
+    def told(self) -> Sentence:
+        """`blocks 3 to 7: missing from the chain`."""
         if self.first is None:
             return self.what
-        return f"block {self.first}: {self.what}" if self.first == self.last else f"{self.blocks}: {self.what}"
-
-    @property
-    def blocks(self) -> str:
-        """`blocks 3 to 7`."""
-        return f"blocks {self.first} to {self.last}"
+        one = Sentence(Code.BLOCK, block=self.first)
+        place = one if self.first == self.last else Sentence(Code.BLOCKS, first=self.first, last=self.last)
+        return Sentence(Code.BECAUSE, what=place, why=self.what)
 
 
 @dataclass
@@ -39,15 +38,16 @@ class Chain:
     last: Seal | None = None
     anchored: int | None = None  # the last block that the anchor has
     wrong: list[AuditFault] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[Sentence] = field(default_factory=list)
 
     @property
-    def faults(self) -> list[str]:
-        """In words, at most MOST of them."""
-        more = [f"and {len(self.wrong) - MOST:,} more faults"] if len(self.wrong) > MOST else []
-        return [*map(str, self.wrong[:MOST]), *more]
+    def faults(self) -> list[Sentence]:
+        """At most MOST_TOLD of them, and how many more there are."""
+        more = len(self.wrong) - MOST_TOLD
+        beyond = [Sentence(Code.MORE_FAULTS, count=more)] if more > 0 else []
+        return [*(fault.told() for fault in self.wrong[:MOST_TOLD]), *beyond]
 
-    def fault(self, block: int, what: str, last: int | None = None) -> None:
+    def fault(self, block: int, what: Sentence, last: int | None = None) -> None:
         """Something is wrong with this block, or with all up to `last`."""
         before = self.wrong[-1] if self.wrong else None
         if before is not None and before.what == what and before.last == block - 1:
@@ -55,6 +55,6 @@ class Chain:
         else:
             self.wrong.append(AuditFault(block, last or block, what))
 
-    def astray(self, what: str) -> None:
+    def astray(self, what: Sentence) -> None:
         """Something is wrong that no block holds."""
         self.wrong.append(AuditFault(None, None, what))

@@ -20,8 +20,8 @@ def create_app(settings: Settings) -> Celery:
         celery_config(
             settings.need("redis_url"),
             list(backends),
-            concurrency=settings.worker_concurrency,
-            time_limit=max(each.lease for each in backends.values()) * TIME_LIMIT,
+            concurrency=settings.worker.concurrency,
+            time_limit=max(each.delivery.lease for each in backends.values()) * TIME_LIMIT,
         )
     )
     add_tasks(app, settings)

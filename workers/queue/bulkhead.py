@@ -1,4 +1,4 @@
-"""A lane: what one worker process has in hand of one backend, so that a slow ERP holds up nobody but itself.
+"""A bulkhead: what one worker process has in hand of one backend, so that a slow ERP holds up nobody but itself.
 
 A task waits for its batch, which is what makes orders gather in Redis for a larger one; where there are other
 backends it waits for a moment only. A batch that takes longer goes on by itself, bounded by its budget and its lease,
@@ -15,7 +15,7 @@ from typing import Final
 log = logging.getLogger("relais.tasks")
 
 MOMENT: Final = 0.5  # seconds that a task waits for its batch where there are other backends
-MOST: Final = 100  # batches that may wait in one lane; what comes beyond is dispatched again
+MOST_WAITING: Final = 100  # batches that may wait at one bulkhead; what comes beyond is dispatched again
 
 
 class Bulkhead:
@@ -31,7 +31,7 @@ class Bulkhead:
 
     async def run(self, orders: int, work: Callable[[], Awaitable[object]]) -> None:
         """Do the work on so many orders when it is their turn. Raises what the work raises."""
-        if self._waiting >= MOST:
+        if self._waiting >= MOST_WAITING:
             log.info("left for later, too much waits", extra={"orders": orders})
             return
         await self._enter(orders)

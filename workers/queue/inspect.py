@@ -18,14 +18,15 @@ from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from config.celeryconfig import NORMAL, NOTICES, URGENT, queue_of
-from config.redis import connection
+from config.celeryconfig import connection
+from config.errors import first_line
+from config.redis_keys import NORMAL, NOTICES, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound
 from workers.queue.names import DELIVER, POLL, TELL
 
-PATIENCE: Final = 2.0  # s for Redis
+REDIS_TIMEOUT: Final = 2.0  # s for Redis
 TASKS: Final = (DELIVER, POLL, TELL)
 MOST_SHOWN: Final = 4096  # bytes of a message
 
@@ -53,12 +54,12 @@ class QueueHead:
 @contextmanager
 def redis_of(settings: Settings) -> Iterator[Redis]:
     """Redis, as the workers reach it. Raises RedisAway, also for what is raised inside."""
-    options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "max_retries": 0}
+    options = {"socket_timeout": REDIS_TIMEOUT, "socket_connect_timeout": REDIS_TIMEOUT, "max_retries": 0}
     try:
         with connection(settings.need("redis_url"), **options) as asked:
             yield asked.default_channel.client
     except (KombuError, RedisError, OSError) as error:
-        raise RedisAway((str(error).splitlines() or [type(error).__name__])[0]) from None
+        raise RedisAway(first_line(error)) from None
 
 
 def queues(settings: Settings) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-MOST_IDS = 200
-REQUESTS = "relais_requests"  # the header with the ids of requests
+from typing import Final
 
+MOST_IDS: Final = 200  # orders or notices in one message: a worker claims so many at once, and forgets so many at most
+REQUESTS = "relais_requests"  # the header with the ids of requests
 
 DELIVER = "relais.deliver"
 POLL = "relais.poll"

@@ -1,4 +1,4 @@
-"""What a worker process holds between tasks: one event loop in a thread, one journal pool, a desk for each backend.
+"""What a worker process holds between tasks: one event loop in a thread, one journal pool, each backend's resources.
 
 Celery's pool calls plain functions; the loop keeps running between them, so that keep-alive connections live and
 closed ones are noticed. Made at the first task of the process, after the fork.
@@ -40,21 +40,21 @@ Complaint = Callable[[Exception], bool]
 
 
 class WorkerProcess:
-    """The loop, the desks and their lanes of one process."""
+    """The loop, and each backend's resources and bulkhead, of one process."""
 
     def __init__(self, settings: Settings) -> None:
         """Nothing connects before the first task. Raises what loading backends, catalogue or register raises."""
         traces.begin(settings, "relais-worker")
         self._ways = load_ways(settings)
-        self._catalogue = load_catalogue(settings.catalogue) if settings.catalogue else None
-        self._register = load_register(settings.pharmacy_register) if settings.pharmacy_register else None
+        self._catalogue = load_catalogue(settings.files.catalogue) if settings.files.catalogue else None
+        self._register = load_register(settings.files.pharmacy_register) if settings.files.pharmacy_register else None
         self._policy = open_policy(settings)
-        self._patience = MOMENT if len(self._ways.backends) > 1 else None
+        self._moment = MOMENT if len(self._ways.backends) > 1 else None
         self.engine = connect(settings.need("database_url"), pool=4 * len(self._ways.backends))
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="delivery", daemon=True).start()
-        self._lanes: dict[str, Bulkhead] = {}
-        self.desk = cache(self._open)
+        self._bulkheads: dict[str, Bulkhead] = {}
+        self.resources = cache(self._open)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the process's loop and wait for it."""
@@ -73,7 +73,7 @@ class WorkerProcess:
             return
         done = self._begin(self._in_turn(backend, ids, work, complain))
         try:
-            done.result(self._patience)
+            done.result(self._moment)
         except TimeoutError:
             log.debug("goes on by itself", extra={"backend": backend, "orders": len(ids)})
 
@@ -81,15 +81,15 @@ class WorkerProcess:
         """Wait until every batch in hand is settled."""
 
         async def idle() -> None:
-            await asyncio.gather(*(lane.idle() for lane in self._lanes.values()))
+            await asyncio.gather(*(each.idle() for each in self._bulkheads.values()))
 
         self.run(idle())
 
     async def _in_turn(self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint) -> None:
         try:
-            desk = self.desk(backend)
-            lane = self._lanes.setdefault(backend, Bulkhead(desk.settings.erp_concurrency))
-            await lane.run(len(ids), lambda: work(desk, ids))
+            resources = self.resources(backend)
+            bulkhead = self._bulkheads.setdefault(backend, Bulkhead(resources.settings.erp.concurrency))
+            await bulkhead.run(len(ids), lambda: work(resources, ids))
         except Exception as error:
             if not complain(error):
                 raise

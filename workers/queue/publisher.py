@@ -23,10 +23,10 @@ from kombu.utils.uuid import uuid
 from redis.exceptions import RedisError
 from sqlalchemy import Row
 
-from config.celeryconfig import NORMAL, NOTICES, URGENT, canary_queue, depth, queue_of
+from config.celeryconfig import canary_queue, depth
+from config.redis_keys import NORMAL, NOTICES, SPILL_RECORDS, URGENT, queue_of
 from config.settings import Settings
 from workers.delivery.tracing import TRACES, Contexts, dispatching, header
-from workers.intake.spill_store import RECORDS
 from workers.queue.names import CANARY, DELIVER, MOST_IDS, POLL, REQUESTS, TELL
 
 T = TypeVar("T")
@@ -53,10 +53,9 @@ class Publisher:
     """Publishes one backend's dispatches to its queues over a connection of its own; use from one thread."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
-        """For the backend of `settings`, which say how many orders one message has at most."""
+        """For the backend of `settings`."""
         self._app = app
-        self._backend = settings.backend
-        self._size = settings.dispatch_size
+        self._backend = settings.erp.backend
         self._open: Connection | None = None
 
     def deliver(self, rows: Sequence[Row[Any]], most: int | None = None) -> bool:
@@ -66,12 +65,12 @@ class Publisher:
         with dispatching(self._backend, rows) as contexts:
             return self._publish(
                 self._dispatch(kind, part, contexts)
-                for kind, part in self._messages(rows, min(most or self._size, self._size))
+                for kind, part in self._messages(rows, min(most or MOST_IDS, MOST_IDS))
             )
 
     def poll(self, ids: Sequence[UUID]) -> bool:
         """Publish polls of orders that the ERP took and has not accepted yet."""
-        parts = _parts([str(order_id) for order_id in ids], self._size)
+        parts = _parts([str(order_id) for order_id in ids], MOST_IDS)
         return self._publish(self._message(POLL, NORMAL, part, f"{len(part)} orders") for part in parts)
 
     def tell(self, ids: Sequence[UUID]) -> bool:
@@ -98,7 +97,7 @@ class Publisher:
 
     def spilled(self) -> bool:
         """True when orders wait in the spill, or nobody can tell."""
-        return self._ask(lambda connection: int(connection.default_channel.client.llen(RECORDS))) != 0
+        return self._ask(lambda connection: int(connection.default_channel.client.llen(SPILL_RECORDS))) != 0
 
     def _dispatch(self, kind: str, part: Sequence[Row[Any]], contexts: Contexts) -> Message:
         ids = [row.order_id for row in part]
@@ -122,12 +121,7 @@ class Publisher:
                 for task, queue, arguments, reads, requests, traces in messages:
                     told = {name: value for name, value in ((REQUESTS, requests), (TRACES, traces)) if value} or None
                     self._app.tasks[task].apply_async(
-                        args=arguments,
-                        argsrepr=reads,
-                        headers=told,
-                        queue=queue,
-                        producer=producer,
-                        retry=False,
+                        args=arguments, argsrepr=reads, headers=told, queue=queue, producer=producer, retry=False
                     )
         except LOST as error:
             log.warning("the queue is out of reach", extra={"error": type(error).__name__})

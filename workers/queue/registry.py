@@ -10,7 +10,6 @@ import socket
 from datetime import datetime
 from typing import Any, Final
 
-import psutil
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -53,7 +52,7 @@ def patience(settings: Settings) -> float:
     Every process of its pool may be at a batch that takes as long as it may, with another one behind it and the
     canary last; and three canaries may be lost.
     """
-    return 2 * longest_batch(settings) + 3 * settings.canary_every
+    return 2 * longest_batch(settings) + 3 * settings.worker.canary_every
 
 
 def node(pid: int) -> str:
@@ -83,6 +82,8 @@ async def register(connection: AsyncConnection, pid: int) -> None:
 
 def _runs(pid: int) -> bool:
     """Whether there is such a process; one that is dead and that nobody has waited for is none."""
+    import psutil
+
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -33,7 +33,7 @@ log = logging.getLogger("relais.tasks")
 def add_tasks(app: Celery, settings: Settings) -> None:
     """Register `relais.deliver`, `relais.poll`, `relais.tell` and `relais.canary` on the app."""
     process = cache(partial(WorkerProcess, settings))  # one per process, made at its first task
-    teller = cache(partial(Sender, settings))
+    sender = cache(partial(Sender, settings))
 
     def run(task: Task, work: Work, backend: str, ids: list[str]) -> None:
         """Ids only, 200 at most; a journal out of reach costs nothing, what was dispatched is rescued."""
@@ -45,8 +45,8 @@ def add_tasks(app: Celery, settings: Settings) -> None:
         """At the end of a process: what it has in hand is settled, what it has begun to tell is told."""
         if process.cache_info().currsize:
             process().finish()
-        if teller.cache_info().currsize:
-            process().run(teller().finish())
+        if sender.cache_info().currsize:
+            process().run(sender().finish())
         traces.end()
 
     worker_process_shutdown.connect(finish, weak=False)
@@ -65,7 +65,7 @@ def add_tasks(app: Celery, settings: Settings) -> None:
     @app.task(name=TELL, shared=False)  # type: ignore[untyped-decorator]
     def relais_tell(ids: list[str]) -> None:
         """Begin to tell webhooks of these notices, which takes as long as their receivers do."""
-        process().run(teller().begin(process().engine, [UUID(each) for each in ids[:MOST_IDS]]))
+        process().run(sender().begin(process().engine, [UUID(each) for each in ids[:MOST_IDS]]))
 
     @app.task(name=CANARY, shared=False, bind=True, send_events=False)  # type: ignore[untyped-decorator]
     def relais_canary(self: Task, sent: str) -> None:

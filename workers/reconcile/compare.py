@@ -7,6 +7,7 @@ a page's, however long the span. What could not be asked is unknown, and never t
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import RelaisError
 from orders.schema.tables.reconcile import Difference
+from orders.sentences import Code, Sentence
+from orders.states import State
 from workers.erp.port import LINES, Erp, ErpReceipt, Kind, Outcome
 from workers.erp.receipts import believed
 from workers.reconcile.foreign import list_foreign
 from workers.reconcile.patience import Patience, ask
-from workers.reconcile.runs import NEWEST, Reconciliation, read
+from workers.reconcile.runs import NEWEST_RECEIPT, Reconciliation, read
 
 PAGE_ORDERS: Final = 500
 PAGE_BYTES: Final = 8 * 1024 * 1024  # of orders, or a single larger one
@@ -41,12 +44,12 @@ WITH near AS (
     sum(coalesce(octet_length(o.body), 0)) OVER (ORDER BY near.received_at, near.order_id) AS total
   FROM near LEFT JOIN orders o ON o.id = near.order_id
 )
-SELECT s.received_at, s.order_id, coalesce(d.state = 'delivered' AND d.backend = :backend, false) AS delivered,
+SELECT s.received_at, s.order_id, coalesce(d.state = '{State.DELIVERED}' AND d.backend = :backend, false) AS delivered,
   EXISTS (SELECT FROM receipts l WHERE l.order_id = s.order_id AND l.backend = :backend
     AND (l.received_at, l.lease) > (s.received_at, s.lease) AND l.received_at < :until) AS later,
   n.lease, n.reference, CAST(n.lines AS text) AS lines, o.body, o.digest
 FROM sized s LEFT JOIN orders o ON o.id = s.order_id LEFT JOIN deliveries d ON d.order_id = o.id,
-  LATERAL {NEWEST.format(order="s.order_id")} n
+  LATERAL {NEWEST_RECEIPT.format(order="s.order_id")} n
 WHERE s.total - s.size < {PAGE_BYTES} ORDER BY s.received_at, s.order_id
 """)
 
@@ -62,7 +65,7 @@ WITH moved AS (
   WHERE id = :run AND state = 'running' AND cursor_at = :from_at AND cursor_id = :from_id RETURNING id
 ), kept AS (
   INSERT INTO findings (reconciliation, order_id, kind, lease, detail)
-  SELECT moved.id, u.order_id, u.kind, u.lease, u.detail
+  SELECT moved.id, u.order_id, u.kind, u.lease, CAST(u.detail AS jsonb)
   FROM moved, unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:leases AS uuid[]), CAST(:details AS text[]))
     AS u (order_id, kind, lease, detail)
   ON CONFLICT DO NOTHING
@@ -105,7 +108,7 @@ class Finding:
 
     order: AcknowledgedOrder
     kind: Difference
-    detail: str
+    detail: Sentence
 
 
 async def reconcile(
@@ -141,27 +144,33 @@ async def _ask_about_all(
 def difference(held: AcknowledgedOrder, told: Outcome) -> Finding | None:
     """What is wrong with an order by what the ERP told of it, None when it has just what it acknowledged."""
     if told.kind is Kind.ABSENT:
-        return Finding(held, Difference.MISSING, "the ERP acknowledged it and has it no more")
+        return Finding(held, Difference.MISSING, Sentence(Code.GONE))
     if told.kind in (Kind.PENDING, Kind.REFUSED):
-        return Finding(held, Difference.ALTERED, f"acknowledged, and now {told.kind}: {told.detail}")
+        became = Sentence(Code.BECAME, kind=told.kind.value, detail=told.detail)
+        return Finding(held, Difference.ALTERED, became)
     if told.receipt is None:
-        return Finding(held, Difference.UNKNOWN, told.detail)
+        return Finding(held, Difference.UNKNOWN, Sentence(Code.MET, detail=told.detail))
     trusted = believed(told, held.body, held.digest)
-    wrong = trusted.detail if trusted.receipt is None else _unlike(held, trusted.receipt)
+    unfit = Sentence(Code.MET, detail=trusted.detail)
+    wrong = unfit if trusted.receipt is None else _unlike(held, trusted.receipt)
     return Finding(held, Difference.ALTERED, wrong) if wrong else None
 
 
-def _unlike(held: AcknowledgedOrder, receipt: ErpReceipt) -> str:
-    """How a receipt, good in itself, is another than the one that we hold; nothing when it is the same."""
+def _unlike(held: AcknowledgedOrder, receipt: ErpReceipt) -> Sentence | None:
+    """How a receipt, good in itself, is another than the one that we hold; None when it is the same."""
     if receipt.reference != held.reference:
-        return f"its reference is {receipt.reference}, and was {held.reference}"
+        return Sentence(Code.OTHER_REFERENCE, reference=receipt.reference, was=held.reference)
     before = {line.line: line for line in LINES.validate_json(held.lines)}
     for line in receipt.lines:
         was = before.get(line.line)
         if was is None or (was.product, was.accepted) != (line.product, line.accepted):
-            boxes = "no such line" if was is None else f"{was.accepted} of {was.product}"
-            return f"line {line.line}: {line.accepted} boxes of {line.product}, and was {boxes}"
-    return "" if len(before) == len(receipt.lines) else f"{len(receipt.lines)} lines, and were {len(before)}"
+            now = {"line": line.line, "accepted": line.accepted, "product": line.product}
+            if was is None:
+                return Sentence(Code.NEW_LINE, **now)
+            return Sentence(Code.OTHER_LINE, **now, was=was.accepted, was_product=was.product)
+    if len(before) == len(receipt.lines):
+        return None
+    return Sentence(Code.OTHER_LINES, lines=len(receipt.lines), were=len(before))
 
 
 async def _keep(
@@ -186,7 +195,7 @@ async def _keep(
             "ids": [finding.order.id for finding in found],
             "kinds": [finding.kind for finding in found],
             "leases": [finding.order.lease for finding in found],
-            "details": [finding.detail[:500] for finding in found],
+            "details": [json.dumps(finding.detail.stored()) for finding in found],
         },
     )
     if not kept.scalar_one():

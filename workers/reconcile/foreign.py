@@ -12,6 +12,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from orders.states import State, listed
 from workers.erp.port import Erp, Listing
 from workers.reconcile.patience import FIRST_PAUSE, MOST_PAUSE, Patience
 from workers.reconcile.runs import Reconciliation
@@ -21,17 +22,19 @@ CANNOT: Final = "cannot"
 MOST_FOREIGN: Final = 10_000  # findings of them; a list that goes on and on is no list
 MOST_PAGES: Final = 20_000  # ten million orders
 
-JUDGE = text("""
+AT_ERP: Final = (State.DELIVERING, State.SUBMITTED, State.DELIVERED)
+
+JUDGE = text(f"""
 WITH told AS (
   SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:digests AS bytea[]), CAST(:references AS text[]))
     AS t (id, digest, reference)
 ), judged AS (
   SELECT t.id, CASE WHEN o.id IS NULL OR NOT sent.ever THEN 'foreign' ELSE 'altered' END AS kind,
-    CASE WHEN o.id IS NULL THEN 'the ERP has it as ' || t.reference || ', the journal does not know it'
-      WHEN NOT sent.ever THEN 'the ERP has it as ' || t.reference || ', it was never sent'
-      ELSE 'the ERP lists other bytes under its id' END AS detail
+    CASE WHEN o.id IS NULL THEN jsonb_build_object('code', 'not_known', 'reference', t.reference)
+      WHEN NOT sent.ever THEN jsonb_build_object('code', 'not_sent', 'reference', t.reference)
+      ELSE jsonb_build_object('code', 'other_bytes') END AS detail
   FROM told t LEFT JOIN orders o ON o.id = t.id LEFT JOIN deliveries d ON d.order_id = t.id,
-    LATERAL (SELECT coalesce(d.state IN ('delivering', 'submitted', 'delivered') OR d.unsure OR d.attempts > 0, false)
+    LATERAL (SELECT coalesce(d.state IN ({listed(AT_ERP)}) OR d.unsure OR d.attempts > 0, false)
       OR EXISTS (SELECT FROM attempts a WHERE a.order_id = t.id) AS ever) sent
   WHERE o.id IS NULL OR NOT sent.ever OR o.digest <> t.digest
 ), fresh AS (

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from config.backoff import backoff
 from orders.errors import RelaisError
+from orders.sentences import Code, Sentence
 from workers.erp.port import Erp, Kind, Outcome
 
 FIRST_PAUSE: Final = 0.25  # seconds; doubles
 MOST_PAUSE: Final = 5.0
-ROUNDS: Final = 3  # further ones with an ERP that answers, but not for all
+MORE_ROUNDS: Final = 3  # further ones with an ERP that answers, but not for all
 
-FEW: Final = 50  # orders of which one that the ERP chokes on may be all that it does not tell of the others
+ASKED_SINGLY: Final = 50  # orders of which one that the ERP chokes on may be all that it does not tell of the others
 
 LEARNED: Final = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING, Kind.REFUSED, Kind.ABSENT})
 
@@ -52,7 +54,9 @@ class Patience:
         return self.silence - (now - self._since)
 
 
-async def ask(erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callable[[str], None]) -> dict[UUID, Outcome]:
+async def ask(
+    erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callable[[Sentence], None]
+) -> dict[UUID, Outcome]:
     """What the ERP knows of each id, asked for again where it was not told; `waiting` hears why it takes long.
 
     Raises OutOfReach when nothing at all was told and the ERP is not fit.
@@ -68,7 +72,7 @@ async def ask(erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callab
     silent = len(asked) == len(ids) > 0
     if silent and not await erp.probe():
         raise OutOfReach(f"the ERP is out of reach: {told[asked[0]].detail}")
-    if not silent or len(asked) <= FEW:
+    if not silent or len(asked) <= ASKED_SINGLY:
         for one in await asyncio.gather(*(erp.find([order_id], budget=patience.budget) for order_id in asked)):
             told |= one
     if any(outcome.kind in LEARNED for outcome in told.values()):
@@ -76,14 +80,16 @@ async def ask(erp: Erp, ids: Sequence[UUID], patience: Patience, waiting: Callab
     return told
 
 
-async def _wait(patience: Patience, last: Outcome, turn: int, *, silent: bool, waiting: Callable[[str], None]) -> bool:
+async def _wait(
+    patience: Patience, last: Outcome, turn: int, *, silent: bool, waiting: Callable[[Sentence], None]
+) -> bool:
     """Pause before the next turn; False when there is to be none."""
     if not silent:
         patience.heard()
     left = patience.left() if silent else patience.silence
-    if left <= 0 or (not silent and turn >= ROUNDS):
+    if left <= 0 or (not silent and turn >= MORE_ROUNDS):
         return False
-    waiting(last.detail)
-    pause = min(MOST_PAUSE, FIRST_PAUSE * 2.0 ** min(turn, 10))
+    waiting(Sentence(Code.MET, detail=last.detail))
+    pause = backoff(turn + 1, FIRST_PAUSE, MOST_PAUSE)
     await asyncio.sleep(min(left, max(pause, last.retry_after or 0.0)))
     return True

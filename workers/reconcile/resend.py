@@ -16,16 +16,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.journal import transactional
 from orders.journal.connection import WAKE
+from orders.states import State
 from workers.operations import record
-from workers.reconcile.runs import FIRST, NEWEST, Reconciliation
+from workers.reconcile.runs import FIRST, NEWEST_RECEIPT, Reconciliation
 
-AT_ONCE: Final = 250  # orders in one transaction
-SHOWN: Final = 10  # of the sample
+ORDERS_AT_ONCE: Final = 250  # orders in one transaction
+SAMPLE_SIZE: Final = 10  # of the sample
 
 CHOSEN = f"""
   FROM findings f JOIN deliveries d ON d.order_id = f.order_id JOIN orders o ON o.id = f.order_id
-  WHERE f.reconciliation = :run AND f.kind = 'missing' AND d.state = 'delivered' AND d.backend = :backend
-    AND f.lease = (SELECT n.lease FROM {NEWEST.format(order="f.order_id")} n)
+  WHERE f.reconciliation = :run AND f.kind = 'missing' AND d.state = '{State.DELIVERED}' AND d.backend = :backend
+    AND f.lease = (SELECT n.lease FROM {NEWEST_RECEIPT.format(order="f.order_id")} n)
 """
 
 PREVIEW = text(f"""
@@ -36,14 +37,14 @@ SELECT count(*) AS orders, count(DISTINCT o.pharmacy) AS pharmacies, min(d.accep
 
 SAMPLE = text(f"""
 SELECT f.order_id AS id, o.pharmacy, o.reference, d.accepted_at, d.settled_at, d.valid_until {CHOSEN}
-ORDER BY f.order_id LIMIT {SHOWN}
+ORDER BY f.order_id LIMIT {SAMPLE_SIZE}
 """)
 
 AGAIN = text(f"""
 WITH chosen AS (
-  SELECT f.order_id {CHOSEN} AND f.order_id > :after ORDER BY f.order_id LIMIT {AT_ONCE} FOR UPDATE OF d
+  SELECT f.order_id {CHOSEN} AND f.order_id > :after ORDER BY f.order_id LIMIT {ORDERS_AT_ONCE} FOR UPDATE OF d
 ), again AS (
-  UPDATE deliveries d SET state = 'accepted', due_at = now(), attempts = 0, unsure = true, failed_at = NULL,
+  UPDATE deliveries d SET state = '{State.ACCEPTED}', due_at = now(), attempts = 0, unsure = true, failed_at = NULL,
     reason = NULL, error = 'the ERP has forgotten it', settled_at = NULL, turn = 0,
     aged_from = now()
   FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id

@@ -1,7 +1,7 @@
 """Reconciliations as the journal keeps them: beginning one, how far each is, and what it found.
 
-`NEWEST` is what a reconciliation compares with, and what a resend looks at again: the newest receipt of an order from
-the backend that is asked.
+`NEWEST_RECEIPT` is what a reconciliation compares with, and what a resend looks at again: the newest receipt of an
+order from the backend that is asked.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import NotFound
-from orders.journal import transactional
+from orders.journal import Source, reading_from, transactional
+from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.reconcile import Difference, ReconcileStage, reconciliations
 from workers.operations import operator, record
 
 FIRST: Final = UUID(int=0)  # before every order's id
 
-NEWEST: Final = """(
+NEWEST_RECEIPT: Final = """(
   SELECT r.lease, r.reference, r.lines FROM receipts r WHERE r.order_id = {order} AND r.backend = :backend
   ORDER BY r.received_at DESC, r.lease LIMIT 1
 )"""
@@ -30,7 +31,7 @@ FINDINGS = text("""
 SELECT f.order_id AS id, f.kind, f.detail, o.pharmacy, o.reference, d.state, d.accepted_at
 FROM findings f LEFT JOIN orders o ON o.id = f.order_id LEFT JOIN deliveries d ON d.order_id = f.order_id
 WHERE f.reconciliation = :run ORDER BY array_position(CAST(:kinds AS text[]), f.kind), f.order_id LIMIT :limit
-""")
+""").columns(detail=SentenceColumn())
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,9 @@ async def begin(
     return run
 
 
-async def read(engine: AsyncEngine, number: int) -> Reconciliation:
+async def read(source: Source, number: int) -> Reconciliation:
     """The reconciliation of that number. Raises NotFound."""
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         row = (await connection.execute(select(*COLUMNS).where(reconciliations.c.id == number))).one_or_none()
     if row is None:
         raise NotFound(f"no reconciliation {number}")
@@ -97,15 +98,17 @@ async def read(engine: AsyncEngine, number: int) -> Reconciliation:
 
 
 async def newest(
-    engine: AsyncEngine, *, backend: str | None = None, cut_short: bool = False, limit: int
+    source: Source, *, backend: str | None = None, cut_short: bool = False, before: int | None = None, limit: int
 ) -> list[Reconciliation]:
-    """The reconciliations, the newest first: of one backend, or those that are running or were cut short."""
+    """The reconciliations, the newest first: of one backend, those running or cut short, those below a number."""
     query = select(*COLUMNS).order_by(reconciliations.c.id.desc()).limit(limit)
     if backend is not None:
         query = query.where(reconciliations.c.backend == backend)
     if cut_short:
         query = query.where(reconciliations.c.state == ReconcileStage.RUNNING)
-    async with engine.connect() as connection:
+    if before is not None:
+        query = query.where(reconciliations.c.id < before)
+    async with reading_from(source) as connection:
         return [Reconciliation(*row) for row in await connection.execute(query)]
 
 

@@ -49,6 +49,12 @@ CHOSEN = """
     AND (CAST(:before AS timestamptz) IS NULL OR d.settled_at <= :before)
 """
 
+# Of what is chosen, as every preview tells it: orders `o` and their deliveries `d`.
+FIGURES = """
+  count(*) AS orders, count(DISTINCT o.pharmacy) AS pharmacies, min(d.accepted_at) AS oldest,
+  max(d.accepted_at) AS youngest, count(*) FILTER (WHERE d.priority = 0) AS urgent
+"""
+
 
 def narrowed(choice: Choice) -> dict[str, Any]:
     """What narrows the choice, for the record."""

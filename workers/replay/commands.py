@@ -1,4 +1,4 @@
-"""Replays as operators start and steer them; each act is recorded in `operations` in the transaction that does it.
+"""Replays as operators start and control them; each act is recorded in `operations` in the transaction that does it.
 
 Starting one chooses orders of a backend's backlog, makes them due and gives each its turn among its pharmacy's, so
 that a pharmacy with a thousand orders keeps no other waiting. At most one is not over per backend: of two operators
@@ -9,19 +9,24 @@ happens then is the leader's (`workers.replay.controller`).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
-from workers.operations import operator, record, register
+from orders.schema.sentence_column import SentenceColumn
+from orders.sentences import sentence_of
+from orders.states import PARTS_OF_REPLAY, State
+from workers.backend_transitions import limit_rate, narrow, probe_now, register
+from workers.operations import operator, record
 from workers.replay.choice import CHOSEN, Choice, narrowed
-from workers.replay.gates import after, named
+from workers.replay.gates import RAMP, after, named
 
 BEGINNING: Final = 10  # orders out at once, at most, when a replay begins
 
@@ -31,9 +36,8 @@ ON CONFLICT (backend) WHERE ended_at IS NULL DO NOTHING RETURNING id
 """)
 
 # Orders of an earlier replay, cancelled since, that are not chosen again are live ones like any other.
-CLEAR = text("""
-UPDATE deliveries SET turn = 0 WHERE backend = :backend AND (state = 'accepted' AND turn > 0
-  OR state IN ('dispatched', 'delivering') AND turn > 0 OR state = 'submitted' AND turn > 0)
+CLEAR = text(f"""
+UPDATE deliveries SET turn = 0 WHERE backend = :backend AND ({" OR ".join(PARTS_OF_REPLAY)})
 """)
 
 CHOOSE = text(f"""
@@ -42,19 +46,14 @@ WITH chosen AS (
     row_number() OVER (PARTITION BY o.pharmacy, d.priority, d.cut_off ORDER BY d.order_id) AS turn {CHOSEN}
 )
 UPDATE deliveries d SET turn = chosen.turn, due_at = now(), attempts = 0, failed_at = NULL
-FROM chosen WHERE d.order_id = chosen.order_id AND d.state = 'accepted' RETURNING d.order_id
+FROM chosen WHERE d.order_id = chosen.order_id AND d.state = '{State.ACCEPTED}' RETURNING d.order_id
 """)
 
 COUNTED = text("UPDATE replays SET orders = :orders, stage_since = clock_timestamp() WHERE id = :id")
 
-# An open circuit sends its canary at once; what the window had grown to before is to be earned again.
-BACKEND = text("""
-UPDATE backends SET "window" = least("window", :window), credit = 0,
-  probe_at = CASE WHEN circuit = 'open' AND NOT paused AND NOT quarantined THEN now() ELSE probe_at END
-WHERE name = :backend
-""")
-
-OPEN = text("SELECT * FROM replays WHERE backend = :backend AND ended_at IS NULL FOR UPDATE")
+OPEN = text("SELECT * FROM replays WHERE backend = :backend AND ended_at IS NULL FOR UPDATE").columns(
+    why=SentenceColumn()
+)
 
 # Of the newest operations only: whoever acts at the same time as another was just before him.
 LAST_WORD = text("""
@@ -68,10 +67,16 @@ UPDATE replays SET state = 'running', stage = :stage, why = NULL,
   stage_since = CASE WHEN :afresh THEN clock_timestamp() ELSE stage_since END WHERE id = :id
 """)
 
-PAUSE = text("UPDATE replays SET state = 'paused', why = :why WHERE id = :id")
+WHY = bindparam("why", type_=SentenceColumn())
+PAUSE = text("UPDATE replays SET state = 'paused', why = :why WHERE id = :id").bindparams(WHY)
 HOLD = text("UPDATE replays SET hold = :hold WHERE id = :id")
-CANCEL = text("UPDATE replays SET state = 'cancelled', ended_at = clock_timestamp(), why = :why WHERE id = :id")
-RATE = text("UPDATE backends SET rate = CAST(:rate AS float8) WHERE name = :backend")
+CANCEL = text(
+    "UPDATE replays SET state = 'cancelled', ended_at = clock_timestamp(), why = :why WHERE id = :id"
+).bindparams(WHY)
+
+OPEN_STATES: Final = ("running", "holding", "paused")
+
+Change = tuple[TextClause, dict[str, Any]]  # a statement and its parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,8 @@ async def start(engine: AsyncEngine, choice: Choice, *, hold: bool, reason: str 
             await transaction.rollback()
             return Started(None, [])
         await connection.execute(COUNTED, {"id": number, "orders": len(ids)})
-        await connection.execute(BACKEND, {"backend": choice.backend, "window": BEGINNING})
+        await narrow(connection, choice.backend, BEGINNING)
+        await probe_now(connection, choice.backend)
         detail = {"backend": choice.backend, "replay": number, "choice": narrowed(choice), "orders": len(ids)}
         await record(connection, "replay", reason, {**detail, "hold": hold})
         await connection.execute(WAKE)
@@ -134,53 +140,57 @@ async def _begin(connection: AsyncConnection, choice: Choice, hold: bool) -> int
 
 async def pause(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
     """Send nothing more of the replay until it is resumed; live orders go on. Raises NotFound and NotSo."""
-    await _act(engine, backend, "pause", reason, PAUSE, {"why": reason}, ("running",), seen)
+    change = PAUSE, {"why": sentence_of(reason)}
+    await _act(engine, backend, "pause", ("running",), reason, seen, lambda row: change)
 
 
 async def resume(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
     """Go on: where it was paused, or from the last stage that was passed. Raises NotFound and NotSo."""
-    async with transactional(engine).begin() as connection:
-        row = await _open(connection, backend, ("paused", "holding"), "resume", seen)
+
+    def decide(row: Mapping[str, Any]) -> Change:
+        stage, passed = row["stage"], row["passed"]
         if row["state"] == "paused":
-            values = {"stage": row["stage"], "afresh": False}
-        else:
-            done = row["passed"] == row["stage"]
-            values = {"stage": after(row["stage"]) if done else row["passed"] or 1, "afresh": True}
-        await _done(connection, row, "resume", reason, GO_ON, values)
+            return GO_ON, {"stage": stage, "afresh": False}
+        return GO_ON, {"stage": after(stage) if passed == stage else passed or 1, "afresh": True}
+
+    await _act(engine, backend, "resume", ("paused", "holding"), reason, seen, decide)
 
 
 async def next_stage(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
     """The word that a replay waits for between two stages. Raises NotFound and NotSo."""
-    async with transactional(engine).begin() as connection:
-        row = await _open(connection, backend, ("holding",), "next", seen)
+
+    def decide(row: Mapping[str, Any]) -> Change:
         if row["passed"] != row["stage"]:
             raise NotSo(f"it holds because {named(row['stage'])} failed: {row['why']}; say resume to try again")
-        values = {"stage": after(row["stage"]), "afresh": True}
-        await _done(connection, row, "next", reason, GO_ON, values)
+        return GO_ON, {"stage": after(row["stage"]), "afresh": True}
+
+    await _act(engine, backend, "next", ("holding",), reason, seen, decide)
 
 
 async def hold(
     engine: AsyncEngine, backend: str, wanted: bool, reason: str | None, seen: ReplaySeen | None = None
 ) -> None:
     """Wait for a word after each stage from now on, or not. Raises NotFound, and NotSo in the last stage."""
-    async with transactional(engine).begin() as connection:
-        row = await _open(connection, backend, ("running", "holding", "paused"), "hold", seen)
-        if row["stage"] == 0 and wanted:
+
+    def decide(row: Mapping[str, Any]) -> Change:
+        if row["stage"] == RAMP and wanted:
             raise NotSo("no stage follows the ramp: pause stops it")
-        await _done(connection, row, "hold", reason, HOLD, {"hold": wanted})
+        return HOLD, {"hold": wanted}
+
+    await _act(engine, backend, "hold", OPEN_STATES, reason, seen, decide)
 
 
 async def cancel(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
     """End the replay; its orders stay due, as backlog like any other. Raises NotFound."""
-    open_ = ("running", "holding", "paused")
-    await _act(engine, backend, "cancel", reason, CANCEL, {"why": reason}, open_, seen)
+    change = CANCEL, {"why": sentence_of(reason)}
+    await _act(engine, backend, "cancel", OPEN_STATES, reason, seen, lambda row: change)
 
 
 async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: str | None) -> None:
     """Let the backend get at most `rate` orders a second over all workers; None is no limit. Raises NotFound."""
     async with transactional(engine).begin() as connection:
         await _known(connection, backend)
-        await connection.execute(RATE, {"backend": backend, "rate": rate})
+        await limit_rate(connection, backend, rate)
         await record(connection, "rate", reason, {"backend": backend, "rate": rate})
         await connection.execute(WAKE)
 
@@ -189,20 +199,24 @@ async def _act(
     engine: AsyncEngine,
     backend: str,
     act: str,
-    reason: str | None,
-    change: TextClause,
-    values: dict[str, Any],
     allowed: tuple[str, ...],
+    reason: str | None,
     seen: ReplaySeen | None,
+    decide: Callable[[Mapping[str, Any]], Change],
 ) -> None:
+    """Change the replay as it is decided of its row, and record that, in one transaction."""
     async with transactional(engine).begin() as connection:
         row = await _open(connection, backend, allowed, act, seen)
-        await _done(connection, row, act, reason, change, values)
+        change, values = decide(row)
+        await connection.execute(change, {"id": row["id"], **values})
+        detail = {"backend": backend, "replay": row["id"], "stage": row["stage"], **values}
+        await record(connection, f"replay {act}", reason, detail)
+        await connection.execute(WAKE)
 
 
 async def _open(
     connection: AsyncConnection, backend: str, allowed: tuple[str, ...], act: str, seen: ReplaySeen | None
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     row = (await connection.execute(OPEN, {"backend": backend})).mappings().one_or_none()
     if row is None and seen is not None:
         raise NotSo(f"replay {seen.replay} of {backend} is over" + await _last(connection, seen.replay))
@@ -221,20 +235,6 @@ async def _last(connection: AsyncConnection, number: int) -> str:
     """Who had the last word on this replay, where that was a moment ago."""
     said = (await connection.execute(LAST_WORD, {"id": number})).one_or_none()
     return "" if said is None else f"; the last word was `{said.act}` by {said.operator}"
-
-
-async def _done(
-    connection: AsyncConnection,
-    row: dict[str, Any],
-    act: str,
-    reason: str | None,
-    change: TextClause,
-    values: dict[str, Any],
-) -> None:
-    await connection.execute(change, {"id": row["id"], **values})
-    detail = {"backend": row["backend"], "replay": row["id"], "stage": row["stage"], **values}
-    await record(connection, f"replay {act}", reason, detail)
-    await connection.execute(WAKE)
 
 
 async def _known(connection: AsyncConnection, backend: str) -> None:

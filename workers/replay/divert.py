@@ -8,7 +8,7 @@ and settling; a message that was on its way claims nothing, for it names the bac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,8 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.states import State
-from workers.operations import record, register
-from workers.replay.choice import CHOSEN, Choice
+from workers.backend_transitions import register
+from workers.operations import record
+from workers.replay.choice import CHOSEN, FIGURES, Choice, narrowed
 from workers.replay.redrive import LISTED
 
 SAMPLE: Final = 5  # orders that a preview shows
@@ -28,16 +29,14 @@ ON_THEIR_WAY: Final = (State.DISPATCHED, State.DELIVERING, State.SUBMITTED)
 MOVABLE: Final = f"{CHOSEN} AND d.backend <> :to AND (NOT d.unsure OR :although_unknown)"
 
 PREVIEW = text(f"""
-SELECT count(*) AS orders, count(DISTINCT o.pharmacy) AS pharmacies, min(d.accepted_at) AS oldest,
-  max(d.accepted_at) AS youngest, count(*) FILTER (WHERE d.priority = 0) AS urgent,
-  count(*) FILTER (WHERE d.unsure) AS unknown, array_agg(DISTINCT d.backend) AS backends {MOVABLE}
+SELECT {FIGURES}, count(*) FILTER (WHERE d.unsure) AS unknown, array_agg(DISTINCT d.backend) AS backends {MOVABLE}
 """)
 
 SAMPLED = text(f"""
 SELECT o.id, o.pharmacy, o.reference, d.backend, d.accepted_at {MOVABLE} ORDER BY o.id LIMIT {SAMPLE}
 """)
 
-LEFT = text(f"SELECT count(*) {CHOSEN} AND d.backend <> :to AND (d.unsure OR d.state <> 'accepted')")
+LEFT = text(f"SELECT count(*) {CHOSEN} AND d.backend <> :to AND (d.unsure OR d.state <> '{State.ACCEPTED}')")
 
 # What was once diverted although it was unknown may be with a backend that it comes back to: that one is asked first.
 DIVERT = text(f"""
@@ -84,7 +83,7 @@ async def _move(
 ) -> list[UUID]:
     values = {**choice.values(), "to": to, "although_unknown": although_unknown}
     moved = (await connection.execute(DIVERT, values)).all()
-    detail = {"to": to, "choice": {name: value for name, value in asdict(choice).items() if value is not None}}
+    detail = {"to": to, "choice": narrowed(choice)}
     for start in range(0, max(1, len(moved)), LISTED):
         await record(connection, "divert", reason, {**detail, "orders": len(moved), **_ids(moved[start:][:LISTED])})
     await connection.execute(WAKE)

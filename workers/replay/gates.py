@@ -1,9 +1,9 @@
 """The gates that a replay's stage has to pass, as pure functions of what its attempts came to.
 
-A gate fails as soon as the stage cannot pass it any more, and says so in words that an operator can act on: receipts
-missing, or unverified where they must be signed; more errors than the share that is allowed; more refusals than the
-backend's norm explains; answers slower than its norm by a factor. An order that never reached the ERP, because it is
-unfit or its worker died, says nothing about the ERP and weighs nothing.
+A gate fails as soon as the stage cannot pass it any more, and says why: receipts missing, or unverified where they
+must be signed; more errors than the share that is allowed; more refusals than the backend's baseline explains; answers
+slower than its baseline by a factor. An order that never reached the ERP, because it is unfit or its worker died, says
+nothing about the ERP and weighs nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from config.settings import Settings
+from orders.sentences import Code, Sentence
 
 STAGES: Final = (1, 10, 100, 0)  # orders that a stage tries; 0 is the ramp, which ends with the replay
 RAMP: Final = 0
 PARTS: Final = 5  # that the ramp's newest attempts are judged in
 PART: Final = (100, 400)  # attempts in one: a windowful, within these bounds
 STAYS: Final = 3  # parts with too many errors, from which on they are no burst that a smaller window ends
-BRISK: Final = 0.5  # seconds: an ERP that answers within is not slow, whatever its norm
+BRISK: Final = 0.5  # seconds: an ERP that answers within is not slow, whatever its baseline
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,16 @@ class AttemptCounts:
     settled: int = 0
     bad: int = 0
 
-    def in_words(self) -> str:
-        """For the history: `10 answered, 0 failed, p95 0.12 s`."""
-        slow = "" if self.slow is None else f", p95 {self.slow:.2f} s"
-        return f"{self.answered} answered, {self.failed} failed{slow}"
+    def told(self) -> Sentence:
+        """`10 answered, 0 failed, p95 0.12 s`."""
+        if self.slow is None:
+            return Sentence(Code.FOUND, answered=self.answered, failed=self.failed)
+        return Sentence(Code.FOUND_TIMED, answered=self.answered, failed=self.failed, slow=self.slow)
 
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """What is asked of a stage: `errors` a share, `slower` a factor; the backend's norms, None where unknown."""
+    """What is asked of a stage: `errors` a share, `slower` a factor; the backend's baseline, None where unknown."""
 
     errors: float
     slower: float
@@ -58,23 +60,23 @@ class Gates:
 
     @classmethod
     def of(cls, settings: Settings, latency: float | None, refusing: float | None) -> Gates:
-        """The gates of the settings, and the norms of the backend's row."""
-        signed = settings.receipts == "require"
-        return cls(settings.replay_errors, settings.replay_slower, signed, latency, refusing)
+        """The gates of the settings, and the baseline of the backend's row."""
+        signed = settings.trust.receipts == "require"
+        return cls(settings.replay.errors, settings.replay.slower, signed, latency, refusing)
 
 
-def failing(stage: int, found: AttemptCounts, gates: Gates) -> str | None:
+def failing(stage: int, found: AttemptCounts, gates: Gates) -> Sentence | None:
     """Why the stage cannot pass, or None while it can."""
     tried = found.answered + found.failed
     size = stage or max(tried, PART[0])
     if found.unreceipted:
-        return f"{found.unreceipted} of {found.delivered} delivered without a receipt"
+        return Sentence(Code.NO_RECEIPT, unreceipted=found.unreceipted, delivered=found.delivered)
     if gates.signed and found.unsigned:
-        return f"{found.unsigned} of {found.delivered} delivered without a verified receipt"
+        return Sentence(Code.NO_VERIFIED_RECEIPT, unsigned=found.unsigned, delivered=found.delivered)
     if found.bad >= STAYS if stage == RAMP else found.failed > gates.errors * size:
-        return f"{found.failed} of {tried} attempts failed, {gates.errors:.0%} is allowed"
+        return Sentence(Code.ERRORS, failed=found.failed, tried=tried, allowed=gates.errors)
     if found.refused > refusals(size, gates):
-        return f"{found.refused} of {found.answered} orders refused, which is not the backend's norm"
+        return Sentence(Code.REFUSALS, refused=found.refused, answered=found.answered)
     return _sluggish(stage, found, gates)
 
 
@@ -84,7 +86,7 @@ def refusals(size: int, gates: Gates) -> float:
 
 
 def longest(gates: Gates) -> float | None:
-    """Seconds that one answer in twenty may take; None while the backend's norm is not known."""
+    """Seconds that one answer in twenty may take; None while the backend's baseline is not known."""
     return None if gates.latency is None else max(BRISK, gates.slower * gates.latency)
 
 
@@ -104,14 +106,14 @@ def before(stage: int) -> int | None:
     return STAGES[place - 1] if place else None
 
 
-def named(stage: int) -> str:
+def named(stage: int) -> Sentence:
     """A stage as people call it."""
-    return "the ramp" if stage == RAMP else f"stage {stage}"
+    return Sentence(Code.RAMP) if stage == RAMP else Sentence(Code.STAGE, stage=stage)
 
 
-def _sluggish(stage: int, found: AttemptCounts, gates: Gates) -> str | None:
+def _sluggish(stage: int, found: AttemptCounts, gates: Gates) -> Sentence | None:
     """Latency is judged on all of a stage, and on a part of a ramp at least: a first call warms up connections."""
     allowed = longest(gates)
     if allowed is None or found.slow is None or found.answered < (stage or PART[0]) or found.slow <= allowed:
         return None
-    return f"one answer in twenty takes {found.slow:.2f} s, {allowed:.2f} s is allowed"
+    return Sentence(Code.SLOW, slow=found.slow, allowed=allowed)

@@ -16,14 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.journal import transactional
 from orders.journal.connection import WAKE
-from orders.states import BACKLOG
+from orders.states import BACKLOG, Reason, State
+from workers.backend_transitions import probe_now
 from workers.operations import record
-from workers.replay.choice import CHOSEN, Choice, narrowed
+from workers.replay.choice import CHOSEN, FIGURES, Choice, narrowed
 
-PREVIEW = text(f"""
-SELECT count(*) AS orders, count(DISTINCT o.pharmacy) AS pharmacies, min(d.accepted_at) AS oldest,
-  max(d.accepted_at) AS youngest, count(*) FILTER (WHERE d.priority = 0) AS urgent {CHOSEN}
-""")
+PREVIEW = text(f"SELECT {FIGURES} {CHOSEN}")
 
 ALL: Final = "FOR UPDATE OF d"
 # Those that another act has in hand are left to it.
@@ -31,21 +29,19 @@ SOME: Final = "ORDER BY d.cause, d.settled_at, d.order_id LIMIT :most FOR UPDATE
 
 _AGAIN = f"""
 WITH chosen AS (SELECT d.order_id {CHOSEN} {{which}})
-UPDATE deliveries d SET state = 'accepted', due_at = now(), attempts = 0, failed_at = NULL, reason = NULL,
-  settled_at = NULL, turn = 0, aged_from = CASE WHEN d.reason = 'stale' THEN now() ELSE d.aged_from END
+UPDATE deliveries d SET state = '{State.ACCEPTED}', due_at = now(), attempts = 0, failed_at = NULL, reason = NULL,
+  settled_at = NULL, turn = 0, aged_from = CASE WHEN d.reason = '{Reason.STALE}' THEN now() ELSE d.aged_from END
 FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 """
 _DISCARD = f"""
 WITH chosen AS (SELECT d.order_id {CHOSEN} {{which}})
-UPDATE deliveries d SET state = 'discarded', settled_at = now()
+UPDATE deliveries d SET state = '{State.DISCARDED}', settled_at = now()
 FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 """
 AGAIN, DISCARD = (text(each.format(which=ALL)) for each in (_AGAIN, _DISCARD))
 AGAIN_SOME, DISCARD_SOME = (text(each.format(which=SOME)) for each in (_AGAIN, _DISCARD))
 
-CANARY_NOW = text("UPDATE backends SET probe_at = now() WHERE circuit = 'open' AND NOT paused AND NOT quarantined")
-
-FATES = text("SELECT state, count(*) FROM deliveries WHERE order_id = ANY(CAST(:ids AS uuid[])) GROUP BY state")
+STATES = text("SELECT state, count(*) FROM deliveries WHERE order_id = ANY(CAST(:ids AS uuid[])) GROUP BY state")
 
 LISTED = 10_000  # ids written into an operation's detail at most; its count is always whole
 
@@ -64,7 +60,7 @@ async def replay(engine: AsyncEngine, choice: Choice, reason: str | None, most: 
     async with transactional(engine).begin() as connection:
         ids = await _act(connection, "replay", AGAIN if most is None else AGAIN_SOME, choice, reason, most)
         if ids:
-            await connection.execute(CANARY_NOW)
+            await probe_now(connection)
             await connection.execute(WAKE)
     return ids
 
@@ -86,12 +82,12 @@ async def _act(
     return ids
 
 
-async def fates(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, int]:
+async def states(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, int]:
     """How many of these orders are in each state; states without any are left out."""
     async with engine.connect() as connection:
-        return {row[0]: int(row[1]) for row in await connection.execute(FATES, {"ids": list(ids)})}
+        return {row[0]: int(row[1]) for row in await connection.execute(STATES, {"ids": list(ids)})}
 
 
 async def left(engine: AsyncEngine, ids: Sequence[UUID]) -> int:
     """How many of these orders are not yet final."""
-    return sum(count for state, count in (await fates(engine, ids)).items() if state in BACKLOG)
+    return sum(count for state, count in (await states(engine, ids)).items() if state in BACKLOG)

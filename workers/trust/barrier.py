@@ -1,9 +1,9 @@
-"""The gate before a backend: why nothing is sent to it any more from the moment at which a quarantine is committed.
+"""The barrier before a backend: why nothing is sent to it any more from the moment at which a quarantine is committed.
 
 Every worker process holds a shared advisory lock while it may send, on a connection that also listens. Who puts a
-backend on hold notifies all, which shut their gates and let go, and commits once it has the lock to itself. A gate is
+backend on hold notifies all, which shut theirs and let go, and commits once it has the lock to itself. A barrier is
 opened again, by the next batch, only where the journal says that the backend is not in quarantine. A process that is
-frozen is waited for PATIENCE seconds; when it wakes, its own clock tells it to ask before it sends.
+frozen is waited for LONGEST_WAIT seconds; when it wakes, its own clock tells it to ask before it sends.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.journal import transactional
 from orders.journal.hosts import reach
 
-log = logging.getLogger("relais.gate")
+log = logging.getLogger("relais.barrier")
 
 HOLD_CHANNEL: Final = "relais_hold"
 HOLD_LOCK: Final = 0x52454C48  # with the backend's hash beside it
-PATIENCE: Final = 3.0  # seconds
+LONGEST_WAIT: Final = 3.0  # seconds
 FROZEN: Final = 2.0  # seconds without a beat, after which a process does not know how things stand
 BEAT: Final = 0.5
 PAUSE: Final = 0.02  # seconds between two looks whether every process has let go
@@ -40,7 +40,7 @@ HOLD = text(f"SELECT pg_notify('{HOLD_CHANNEL}', :backend)")
 
 
 class ProcessBarrier:
-    """The gate of one worker process before one backend. Belongs to the event loop on which it is first opened."""
+    """The barrier of one worker process before one backend. Belongs to the event loop on which it is first opened."""
 
     def __init__(self, url: str, backend: str) -> None:
         """Shut; nothing connects yet."""
@@ -64,7 +64,7 @@ class ProcessBarrier:
                     await self._open()
                 except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                     extra = {"backend": self._backend, "error": type(error).__name__}
-                    log.warning("the gate stays shut", extra=extra)
+                    log.warning("the barrier stays shut", extra=extra)
         return self._held is not None
 
     def shut(self) -> None:
@@ -76,7 +76,7 @@ class ProcessBarrier:
             held.terminate()
 
     async def _open(self) -> None:
-        settings = {"application_name": "relais gate"}
+        settings = {"application_name": "relais barrier"}
         connection = await reach(self._url, timeout=5, command_timeout=5, server_settings=settings)
         lost: list[bool] = []
 
@@ -114,12 +114,12 @@ class ProcessBarrier:
 async def halted(engine: AsyncEngine, backend: str) -> AsyncIterator[AsyncConnection]:
     """A transaction during which no worker process sends to the backend: what it commits, nothing is sent after.
 
-    It begins when all have let go, or after PATIENCE seconds.
+    It begins when all have let go, or after LONGEST_WAIT seconds.
     """
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + LONGEST_WAIT
     while True:
-        async with engine.connect() as telling:
-            await telling.execute(HOLD, {"backend": backend})
+        async with engine.connect() as other:
+            await other.execute(HOLD, {"backend": backend})
         async with transactional(engine).begin() as connection:
             alone = (await connection.execute(ALONE, {"backend": backend})).scalar_one()
             if not alone and time.monotonic() > until:

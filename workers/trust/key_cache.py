@@ -6,16 +6,15 @@ last read stay known; what is settled with them then waits for the journal all t
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders.journal import unreachable
+from orders.access.last_read import LastRead
 from orders.schema.tables.trust import receipt_keys
 from workers.erp.signing import Key
 
@@ -28,27 +27,11 @@ class ReceiptKeyCache:
 
     def __init__(self, engine: AsyncEngine, backend: str) -> None:
         """Nothing is read yet."""
-        self._engine, self._backend = engine, backend
-        self._keys: Mapping[str, Key] | None = None
-        self._read_at = float("-inf")
-        self._reading = asyncio.Lock()
+        self._keys: LastRead[Mapping[str, Key] | None] = LastRead(partial(keys_of, engine, backend), None)
 
     async def known(self, *, anew: bool = False) -> Mapping[str, Key] | None:
         """The keys as last read, REFRESH seconds ago at most, or IMPATIENCE with `anew`; None if they never were."""
-        patience = IMPATIENCE if anew else REFRESH
-        if time.monotonic() - self._read_at > patience:
-            async with self._reading:
-                if time.monotonic() - self._read_at > patience:
-                    await self._read()
-        return self._keys
-
-    async def _read(self) -> None:
-        self._read_at = time.monotonic()
-        try:
-            self._keys = await keys_of(self._engine, self._backend)
-        except Exception as error:
-            if not unreachable(error):
-                raise
+        return await self._keys.within(IMPATIENCE if anew else REFRESH)
 
 
 async def keys_of(engine: AsyncEngine, backend: str) -> dict[str, Key]:

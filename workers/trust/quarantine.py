@@ -21,8 +21,10 @@ from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.schema.tables.core import backends
+from orders.sentences import sentence_of
 from orders.states import BACKLOG, listed
-from workers.operations import last, operator, record, register, told
+from workers import backend_transitions
+from workers.operations import last, operator, record, told
 from workers.trust.barrier import halted
 
 PROPOSED = "release proposed"
@@ -44,19 +46,6 @@ SELECT operator, reason FROM operations
 WHERE act = :act AND detail ->> 'backend' = :backend AND detail ->> 'digest' = :digest ORDER BY id DESC LIMIT 1
 """)
 
-HELD = text("""
-UPDATE backends SET quarantined = true, quarantined_at = clock_timestamp(), quarantined_by = :operator,
-  held_why = :why
-WHERE name = :backend
-""")
-
-RELEASED = text("""
-UPDATE backends SET quarantined = false, quarantined_at = NULL, quarantined_by = NULL, held_why = NULL,
-  circuit = 'open', "window" = 1, failures = 0, trips = 0, changed_at = clock_timestamp(),
-  probe_at = clock_timestamp(), why = 'released from quarantine'
-WHERE name = :backend
-""")
-
 
 async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reason: str) -> None:
     """Send nothing to a backend until it is released; on return nothing is sent any more.
@@ -65,12 +54,12 @@ async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reas
     """
     if backend in load_backends(settings):
         async with engine.connect() as connection:
-            await register(connection, backend)
+            await backend_transitions.register(connection, backend)
     async with halted(engine, backend) as connection:
-        row = await _standing(connection, backend)
+        row = await _row(connection, backend)
         if row["quarantined"]:
             raise NotSo(f"{backend} is in quarantine already, by {row['quarantined_by']}: {row['held_why']}")
-        await connection.execute(HELD, {"backend": backend, "operator": operator(), "why": reason})
+        await backend_transitions.quarantine(connection, backend, operator(), sentence_of(reason))
         await record(connection, "quarantine", reason, {"backend": backend})
 
 
@@ -121,7 +110,7 @@ def _compare(seen: dict[str, Any], digest: str | None, who: str) -> None:
 
 
 async def _release(connection: AsyncConnection, backend: str, reason: str, seen: dict[str, Any]) -> None:
-    await connection.execute(RELEASED, {"backend": backend})
+    await backend_transitions.release(connection, backend)
     await record(connection, "release", reason, seen)
     await connection.execute(WAKE)
 
@@ -137,7 +126,7 @@ async def _snapshot(connection: AsyncConnection, backend: str, *, lock: bool = F
 
 async def judged(connection: AsyncConnection, backend: str, *, lock: bool = False) -> dict[str, Any]:
     """That snapshot but for the backlog. Raises NotFound, and NotSo when the backend is not in quarantine."""
-    row = await _standing(connection, backend, lock=lock)
+    row = await _row(connection, backend, lock=lock)
     if not row["quarantined"]:
         raise NotSo(f"{backend} is not in quarantine{told(await last(connection, backend, 'release'))}")
     values = {"backend": backend}
@@ -154,7 +143,7 @@ async def judged(connection: AsyncConnection, backend: str, *, lock: bool = Fals
     return {**seen, "digest": digest}
 
 
-async def _standing(connection: AsyncConnection, backend: str, *, lock: bool = False) -> RowMapping:
+async def _row(connection: AsyncConnection, backend: str, *, lock: bool = False) -> RowMapping:
     query = select(backends).where(backends.c.name == backend)
     row = (await connection.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
     if row is None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from config.addresses import server_url
 from config.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"
@@ -29,54 +30,32 @@ def offer(
     settings: Settings, embedded: tuple[str, ...], users: Mapping[str, str], control_port: int | None
 ) -> dict[str, object]:
     """What stands in `endpoints.json`: where everything is and by which secrets, and which of it is `embedded`."""
-    user, _, password = settings.flower_auth.get_secret_value().partition(":") if settings.flower_auth else ("",) * 3
+    user, _, password = (
+        settings.monitoring.flower_auth.get_secret_value().partition(":")
+        if settings.monitoring.flower_auth
+        else ("",) * 3
+    )
     return {
-        "database_url": settings.database_url,
-        "owner_url": settings.owner_url if "owner_url" in embedded else None,
-        "redis_url": settings.redis_url,
+        "database_url": settings.journal.url,
+        "owner_url": settings.journal.owner_url if "owner_url" in embedded else None,
+        "redis_url": settings.queue.url,
         "redis_urls": users,
-        "erp_url": settings.erp_url,
-        "erp_control_url": f"http://{LOOPBACK}:{control_port}" if control_port else None,
-        "api_url": api_url(settings),
-        "flower_url": flower_url(settings),
-        "exporter_url": exporter_url(settings),
-        "console_url": console_url(settings),
+        "erp_url": settings.erp.url,
+        "erp_control_url": server_url(LOOPBACK, control_port) if control_port else None,
+        "api_url": server_url(settings.api.host, settings.api.port),
+        "flower_url": server_url(LOOPBACK, settings.monitoring.flower_port),
+        "exporter_url": server_url(settings.monitoring.exporter_host, settings.monitoring.exporter_port),
+        "console_url": server_url(settings.console.host, settings.console.port),
         "flower_user": user,
         "flower_password": password,
-        "spill_key": settings.spill_key.get_secret_value() if settings.spill_key else None,
-        "seal_key": settings.seal_key.get_secret_value() if settings.seal_key else None,
-        "anchor": settings.anchor,
+        "spill_key": settings.queue.spill_key.get_secret_value() if settings.queue.spill_key else None,
+        "seal_key": settings.proof.key.get_secret_value() if settings.proof.key else None,
+        "anchor": settings.proof.anchor,
         "embedded": embedded,
         "pid": os.getpid(),
     }
 
 
-def api_url(settings: Settings) -> str:
-    """Of the intake."""
-    return _url(settings.api_host, settings.api_port)
-
-
-def exporter_url(settings: Settings) -> str:
-    """Of the exporter."""
-    return _url(settings.exporter_host, settings.exporter_port)
-
-
-def console_url(settings: Settings) -> str:
-    """Of the console."""
-    return _url(settings.console_host, settings.console_port)
-
-
-def flower_url(settings: Settings) -> str:
-    """Of Flower, which `relais up` has on loopback alone."""
-    return f"http://{LOOPBACK}:{settings.flower_port}"
-
-
-def _url(host: str, port: int) -> str:
-    """Of a server on this machine, also where it listens everywhere."""
-    if host in ("0.0.0.0", "::"):
-        host = LOOPBACK
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _masked(url: str) -> str:
+def masked(url: str) -> str:
+    """The URL without its password."""
     return re.sub(r"(://[^:@/]*:)[^@]*(?=@)|(password=)[^&]*", r"\1\2***", url)

@@ -28,7 +28,7 @@ from config.embedded.supervisor import Backoff, Child, Supervisor
 from config.settings import Settings
 from config.telemetry import logs
 from orders.schema.migrate import migrate
-from workers.up.endpoints import PLACES, _masked
+from workers.up.endpoints import PLACES, masked
 from workers.up.stack import Stack, plan, relais_children, trust_simulator
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def run(settings: Settings, console: Console | None = None) -> int:
 
     What the journal has to say against migrating (unreachable, no permission) is raised, after a clean stop.
     """
-    at_terminal = sys.stderr.isatty() and "log_format" not in settings.model_fields_set
+    at_terminal = sys.stderr.isatty() and "log_format" not in settings.given()
     logs.begin(settings, "console" if at_terminal else None)
     say = Console(stderr=True, soft_wrap=True)
     try:
@@ -69,7 +69,7 @@ async def up(
     A second signal cuts the stop short. Raises Held when another process uses the data directory and StartFailed
     when a child never became ready; whatever was started has then been stopped.
     """
-    holding = Holding(settings.data_dir)
+    holding = Holding(settings.files.data_dir)
     holding.take()
     try:
         await asyncio.to_thread(_end_survivors, holding)
@@ -92,7 +92,7 @@ async def _serve(
     """Bring everything up in order, tell where it is, then watch over it."""
     await supervisor.start(*(Child.of(service) for service in stack.services))
     used_by = stack.settings.need("database_url")
-    await asyncio.to_thread(migrate, stack.settings.owner_url or used_by, used_by=used_by)
+    await asyncio.to_thread(migrate, stack.settings.journal.owner_url or used_by, used_by=used_by)
     if stack.control_port is not None:
         await trust_simulator(stack.settings)
     await supervisor.start(*children(stack))
@@ -122,9 +122,9 @@ def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
         table.add_column(heading, overflow="fold")
     for name in (*PLACES, *(name for name in pids if name not in PLACES)):
         url = str(offered.get(PLACES.get(name, "")) or "")
-        table.add_row(name, _masked(url) if url else "", str(pids.get(name, "not ours")))
+        table.add_row(name, masked(url) if url else "", str(pids.get(name, "not ours")))
     lines = (
-        f"Logs: {stack.settings.data_dir / 'logs'}",
+        f"Logs: {stack.settings.files.data_dir / 'logs'}",
         f"Flower: user {offered['flower_user']}, password {offered['flower_password']} (shown this once)",
         f"Console: {offered['console_url']}, an account: relais account add NAME",
         "An API key: relais client add NAME. Ctrl-C stops everything.",

@@ -35,11 +35,12 @@ from orders.errors import NotSo
 from orders.journal import connect
 from workers.erp.keyfile import generate, read_private
 from workers.liveness.canary import hangs
-from workers.up.endpoints import LOOPBACK, api_url, console_url, exporter_url, flower_url, offer
+from workers.up.endpoints import LOOPBACK, offer
 
 FLOWER_USER: Final = "relais"
 SPILL_KEY: Final = "spill.key"
 SEAL_KEY: Final = "seal.key"
+ERP_KEY: Final = "erp-sim.key"  # signs what the simulator answers
 ANCHORS: Final = "anchors.ndjson"
 PASSWORDS: Final = ("database_password", "owner_password", "redis_password")
 FOR_NO_CHILD: Final = frozenset({"owner_url"})  # who only uses the journal cannot change its rules
@@ -59,20 +60,20 @@ class Stack:
         """What a child sees: the Redis that is ours as the user that it is there, or not at all."""
         if not self.users:
             return self.settings
-        return self.settings.model_copy(update={"redis_url": self.users.get(command)})
+        return self.settings.replace(redis_url=self.users.get(command))
 
     @property
     def erp_file(self) -> Path:
         """Where the simulator keeps what it received."""
-        return self.settings.data_dir / "erp-sim.jsonl"
+        return self.settings.files.data_dir / "erp-sim.jsonl"
 
     def announce(self) -> None:
         """Write `endpoints.json`, for its owner only."""
-        write_private(self.settings.data_dir / ENDPOINTS, json.dumps(self.offered, indent=2) + "\n")
+        write_private(self.settings.files.data_dir / ENDPOINTS, json.dumps(self.offered, indent=2) + "\n")
 
     def withdraw(self) -> None:
         """Take `endpoints.json` away."""
-        (self.settings.data_dir / ENDPOINTS).unlink(missing_ok=True)
+        (self.settings.files.data_dir / ENDPOINTS).unlink(missing_ok=True)
 
 
 def plan(settings: Settings, holding: Holding) -> Stack:
@@ -84,54 +85,54 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     ours: dict[str, str] = {}
     users: dict[str, str] = {}
     services: list[Service] = []
-    if given.database_url is None:
+    if given.journal.url is None:
         services.append(postgres)
         ours |= {"database_url": postgres.app_url, "owner_url": postgres.url}
-    if given.redis_url is None:
+    if given.queue.url is None:
         services.append(valkey)
         ours["redis_url"] = valkey.url_of(OPS)
         users = {name: valkey.url_of(name) for name in USERS}
-    if given.erp_url is None and not _several(given):
+    if given.erp.url is None and not _several(given):
         ours["erp_url"] = f"http://{LOOPBACK}:{ports['erp_sim']}"
-    spill_key = given.spill_key or SecretStr(_kept_secret(holding.data_dir / SPILL_KEY))
-    seal_key = given.seal_key or SecretStr(_kept_secret(holding.data_dir / SEAL_KEY))
-    auth = given.flower_auth or SecretStr(f"{FLOWER_USER}:{secrets.token_urlsafe(12)}")
+    spill_key = given.queue.spill_key or SecretStr(_kept_secret(holding.data_dir / SPILL_KEY))
+    seal_key = given.proof.key or SecretStr(_kept_secret(holding.data_dir / SEAL_KEY))
+    auth = given.monitoring.flower_auth or SecretStr(f"{FLOWER_USER}:{secrets.token_urlsafe(12)}")
     update = {
         **ours,
         **dict.fromkeys(PASSWORDS),  # they are in the URLs by now
         "flower_auth": auth,
         "spill_key": spill_key,
         "seal_key": seal_key,
-        "anchor": given.anchor or str(holding.data_dir.absolute() / ANCHORS),
+        "anchor": given.proof.anchor or str(holding.data_dir.absolute() / ANCHORS),
         "data_dir": holding.data_dir,
         **{f"{name}_port": ports[name] for name in ("api", "flower", "exporter", "console", "erp_sim")},
     }
-    final = given.model_copy(update=update)
+    final = given.replace(**update)
     control = ports["erp_control"] if "erp_url" in ours else None
     return Stack(final, tuple(services), control, users, offer(final, tuple(ours), users, control))
 
 
 def relais_children(stack: Stack) -> list[Child]:
     """Simulator unless the ERP is given, exporter, Flower, console, worker, intake: what stops first starts last."""
-    settings = stack.settings
+    settings, offered = stack.settings, stack.offered
     children = [
-        _child(stack, "exporter", answers(f"{exporter_url(settings)}/healthz")),
-        _child(stack, "flower", answers(f"{flower_url(settings)}/healthcheck")),
-        _child(stack, "console", answers(f"{console_url(settings)}/healthz")),
+        _child(stack, "exporter", answers(f"{offered['exporter_url']}/healthz")),
+        _child(stack, "flower", answers(f"{offered['flower_url']}/healthcheck")),
+        _child(stack, "console", answers(f"{offered['console_url']}/healthz")),
         _worker(stack),
-        _child(stack, "api", answers(f"{api_url(settings)}/readyz"), grace=15.0),
+        _child(stack, "api", answers(f"{offered['api_url']}/readyz"), grace=15.0),
     ]
     if stack.control_port is None:
         return children
-    key = key_file(settings.data_dir)
+    key = key_file(settings.files.data_dir)
     options = ("--control-port", str(stack.control_port), "--file", str(stack.erp_file), "--sign-key", str(key))
-    return [_child(stack, "erp-sim", answers(f"{settings.erp_url}/health"), *options), *children]
+    return [_child(stack, "erp-sim", answers(f"{settings.erp.url}/health"), *options), *children]
 
 
 def child_env(settings: Settings) -> dict[str, str]:
     """The environment in which a child loads exactly these settings, wherever it runs."""
     env = {name: value for name, value in os.environ.items() if name not in _variables()}
-    for name, value in settings:
+    for name, value in settings.values().items():
         if name in FOR_NO_CHILD:
             continue
         if isinstance(value, SecretStr):
@@ -145,13 +146,13 @@ def child_env(settings: Settings) -> dict[str, str]:
 
 def _given(settings: Settings) -> Settings:
     """The settings without the URLs that a run before offered: those were its own services, and they are gone."""
-    path = settings.data_dir / ENDPOINTS
+    path = settings.files.data_dir / ENDPOINTS
     if not path.exists():
         return settings
     offered = json.loads(path.read_text(encoding="utf-8"))
     path.unlink()
-    stale = {name: None for name in offered.get("embedded", []) if getattr(settings, name) == offered.get(name)}
-    return settings.model_copy(update=stale)
+    stale = {name: None for name in offered.get("embedded", []) if settings.value(name) == offered.get(name)}
+    return settings.replace(**stale)
 
 
 def _several(settings: Settings) -> bool:
@@ -164,11 +165,11 @@ def _ports(settings: Settings, before: Mapping[str, int]) -> dict[str, int]:
     wanted = {
         "postgres": (LOOPBACK, None),
         "valkey": (LOOPBACK, None),
-        "api": (settings.api_host, settings.api_port),
-        "flower": (LOOPBACK, settings.flower_port),
-        "exporter": (settings.exporter_host, settings.exporter_port),
-        "console": (settings.console_host, settings.console_port),
-        "erp_sim": (LOOPBACK, settings.erp_sim_port),
+        "api": (settings.api.host, settings.api.port),
+        "flower": (LOOPBACK, settings.monitoring.flower_port),
+        "exporter": (settings.monitoring.exporter_host, settings.monitoring.exporter_port),
+        "console": (settings.console.host, settings.console.port),
+        "erp_sim": (LOOPBACK, settings.erp.sim_port),
         "erp_control": (LOOPBACK, None),
     }
     ports: dict[str, int] = {}
@@ -202,7 +203,7 @@ def _program(stack: Stack, command: str, *options: str, grace: float) -> Program
 
 def log_of(settings: Settings, command: str) -> Path:
     """Where a child writes what it has to say."""
-    return settings.data_dir / "logs" / f"{command}.log"
+    return settings.files.data_dir / "logs" / f"{command}.log"
 
 
 def _variable(name: str) -> str:
@@ -210,26 +211,23 @@ def _variable(name: str) -> str:
 
 
 def _variables() -> set[str]:
-    return {_variable(name) + end for name in Settings.model_fields for end in ("", "_FILE")}
-
-
-FILE: Final = "erp-sim.key"
+    return {_variable(name) + end for name in Settings.public() for end in ("", "_FILE")}
 
 
 def key_file(data_dir: Path) -> Path:
     """Where the key of this data directory is."""
-    return data_dir / FILE
+    return data_dir / ERP_KEY
 
 
 async def trust_simulator(settings: Settings) -> None:
     """Make the key unless it is there, and register it with the backend unless it is registered."""
-    file = key_file(settings.data_dir)
+    file = key_file(settings.files.data_dir)
     if not file.exists():
         await asyncio.to_thread(generate, file)
     public = read_private(file).public_key().public_bytes_raw()
     engine = connect(settings.need("database_url"), pool=1)
     try:
         with suppress(NotSo):
-            await receipt_keys.add(engine, settings.backend, public, None)
+            await receipt_keys.add(engine, settings.erp.backend, public, None)
     finally:
         await engine.dispose()

@@ -8,12 +8,12 @@ delays nobody else's, and while its webhook is failing only one, which probes it
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from uuid import UUID, uuid4
 
 from sqlalchemy import text, update
@@ -22,14 +22,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from orders.journal import transactional
 from orders.schema.tables.clients import webhooks
+from orders.states import State
 from orders.webhooks.endpoints import HOLDING, NOTICES_DUE
 from orders.webhooks.payload import payload
 from workers.webhooks.retry_policy import Answer, NoticeDisposition, WebhookHealth, backoff, decide, judge
 
-if TYPE_CHECKING:
-    from workers.queue.publisher import Publisher
-
-log = logging.getLogger("relais.notices")
+log = logging.getLogger("relais.outbox")
 
 DISPATCHED: Final = UUID(int=0)  # the lease of a notice that a message names and nobody has claimed
 EACH: Final = 200  # most notices of one client on their way at once
@@ -54,7 +52,7 @@ FROM due WHERE notices.id = due.id RETURNING notices.id
 """)
 
 # An order that has moved on since the event has other attempts than it had then.
-CLAIM = text("""
+CLAIM = text(f"""
 WITH mine AS (
   SELECT n.id FROM notices n JOIN webhooks w ON w.client = n.client
   WHERE n.id = ANY(CAST(:ids AS uuid[])) AND n.lease = :dispatched AND n.told_at IS NULL AND w.disabled_at IS NULL
@@ -71,11 +69,11 @@ JOIN orders o ON o.id = held.order_id JOIN deliveries d ON d.order_id = o.id
 LEFT JOIN LATERAL (
   SELECT reference, CAST(lines AS text) AS lines FROM receipts
   WHERE order_id = o.id ORDER BY received_at DESC LIMIT 1
-) r ON e.state = 'delivered'
+) r ON e.state = '{State.DELIVERED}'
 ORDER BY held.client, held.event_id
 """)
 
-STANDING = text("""
+HEALTH = text("""
 SELECT failing_since, disabled_at, clock_timestamp() AS now FROM webhooks WHERE client = :client FOR UPDATE
 """)
 
@@ -117,26 +115,34 @@ class Errand:
     notices: Sequence[Notice]
 
 
-async def dispatch(connection: AsyncConnection, settings: Settings, publisher: Publisher) -> None:
-    """Publish what is due, while the workers take it; what nobody claims in time is due again."""
-    waiting = publisher.untold()
-    if waiting is None or waiting >= 2 * settings.worker_concurrency:
+async def dispatch(
+    connection: AsyncConnection,
+    settings: Settings,
+    untold: Callable[[], int | None],
+    tell: Callable[[Sequence[UUID]], object],
+) -> None:
+    """Publish what is due, while the workers take it; what nobody claims in time is due again.
+
+    `untold` counts the messages that wait, None where the queue is out of reach; `tell` publishes notices.
+    """
+    waiting = untold()
+    if waiting is None or waiting >= 2 * settings.worker.concurrency:
         return
     ids = await take(connection, settings)
     if ids:
-        publisher.tell(ids)
+        tell(ids)
 
 
 async def take(connection: AsyncConnection, settings: Settings) -> list[UUID]:
     """Mark what is due as dispatched, as far as each client may have notices on their way."""
-    bounds = {"each": EACH, "round": ROUND, "dispatched": DISPATCHED, "patience": settings.claim_patience}
+    bounds = {"each": EACH, "round": ROUND, "dispatched": DISPATCHED, "patience": settings.delivery.claim_patience}
     return [row[0] for row in await connection.execute(TAKE, bounds)]
 
 
 async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) -> list[Errand]:
     """Take those of `ids` that were dispatched and nobody has claimed, by client."""
     lease = uuid4()
-    wanted = {"ids": list(ids), "dispatched": DISPATCHED, "lease": lease, "seconds": settings.lease}
+    wanted = {"ids": list(ids), "dispatched": DISPATCHED, "lease": lease, "seconds": settings.delivery.lease}
     async with engine.connect() as connection:
         rows = (await connection.execute(CLAIM, wanted)).all()
     errands = []
@@ -147,31 +153,33 @@ async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) ->
     return errands
 
 
-async def settle(engine: AsyncEngine, errand: Errand, answers: Sequence[Answer | None], settings: Settings) -> None:
+async def settle(engine: AsyncEngine, errand: Errand, answers: Sequence[Answer | None]) -> None:
     """Record what a client's webhook answered to each notice of an errand, and how it stands, in one transaction.
 
     Raises what the journal raises; safe to call again.
     """
     async with transactional(engine).begin() as connection:
-        row = (await connection.execute(STANDING, {"client": errand.client})).one_or_none()
+        row = (await connection.execute(HEALTH, {"client": errand.client})).one_or_none()
         if row is None:
             return  # the webhook was removed; the leases run out
-        health = judge(row.failing_since, answers, row.now, settings)
-        fates = [
-            decide(answer, notice.attempts, row.failing_since, health, row.now, settings)
+        health = judge(row.failing_since, answers, row.now)
+        dispositions = [
+            decide(answer, notice.attempts, row.failing_since, health, row.now)
             for notice, answer in zip(errand.notices, answers, strict=True)
         ]
-        settled = await _write_fates(connection, errand, fates)
+        settled = await _write_dispositions(connection, errand, dispositions)
         if settled and row.disabled_at is None:  # else it stands as whoever disabled it left it
-            told = any(fate.told for fate in fates)
-            await _write_health(connection, errand.client, row.failing_since, health, told, settings)
+            told = any(each.told for each in dispositions)
+            await _write_health(connection, errand.client, row.failing_since, health, told)
         await connection.execute(NOTICES_DUE)
-    if settled < len(fates):
-        log.warning("fenced", extra={"notices": len(fates) - settled, "lease": errand.lease})
+    if settled < len(dispositions):
+        log.warning("fenced", extra={"notices": len(dispositions) - settled, "lease": errand.lease})
 
 
-async def _write_fates(connection: AsyncConnection, errand: Errand, fates: Sequence[NoticeDisposition]) -> int:
-    columns = {name: [getattr(fate, name) for fate in fates] for name in NoticeDisposition.__slots__}
+async def _write_dispositions(
+    connection: AsyncConnection, errand: Errand, dispositions: Sequence[NoticeDisposition]
+) -> int:
+    columns = {name: [getattr(each, name) for each in dispositions] for name in NoticeDisposition.__slots__}
     ids = [notice.id for notice in errand.notices]
     done = await connection.execute(SETTLE, {"id": ids, "lease": errand.lease, "held": HOLDING, **columns})
     return len(done.all())
@@ -183,7 +191,6 @@ async def _write_health(
     before: datetime | None,
     health: WebhookHealth,
     told: bool,
-    settings: Settings,
 ) -> None:
     values: dict[str, object] = {"failing_since": health.failing_since, "why": health.why}
     if told:
@@ -196,12 +203,12 @@ async def _write_health(
         log.warning("webhook is failing", extra={"client": client, "why": health.why})
     elif before is not None and health.failing_since is None:
         log.warning("webhook answers again", extra={"client": client})
-        await _release(connection, client, settings)
+        await _release(connection, client)
     await connection.execute(update(webhooks).where(webhooks.c.client == client).values(values))
 
 
-async def _release(connection: AsyncConnection, client: str, settings: Settings) -> None:
+async def _release(connection: AsyncConnection, client: str) -> None:
     """What held the client's others back is due again as it would be, had there been no outage."""
     held = (await connection.execute(HELD, {"client": client, "held": HOLDING})).all()
-    waits = [backoff(row.attempts, settings) for row in held]
+    waits = [backoff(row.attempts) for row in held]
     await connection.execute(RELEASE, {"id": [row.id for row in held], "wait": waits})

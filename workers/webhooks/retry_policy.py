@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from config.settings import Settings
-
 GONE: Final = 410
+FIRST_PAUSE: Final = 2.0  # seconds after a webhook's first failure; doubles
+LONGEST_PAUSE: Final = 3600.0  # seconds between tries: how late a receiver that is back hears of it
+GIVE_UP: Final = 7 * 86400.0  # seconds of failure without a success between that disable a webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class NoticeDisposition:
     error: str | None = None
 
 
-def judge(since: datetime | None, answers: Sequence[Answer | None], now: datetime, settings: Settings) -> WebhookHealth:
+def judge(since: datetime | None, answers: Sequence[Answer | None], now: datetime) -> WebhookHealth:
     """How a webhook stands that was failing `since` and then answered so; None is a call that was not made."""
     failed = [answer for answer in answers if answer is not None and not answer.told]
     told = any(answer is not None and answer.told for answer in answers)
@@ -60,7 +61,7 @@ def judge(since: datetime | None, answers: Sequence[Answer | None], now: datetim
     if told and all(answer.pause is None for answer in failed):
         return WebhookHealth(None)
     since = now if told or since is None else since
-    return WebhookHealth(since, failed[-1].says, (now - since).total_seconds() >= settings.webhook_give_up)
+    return WebhookHealth(since, failed[-1].says, (now - since).total_seconds() >= GIVE_UP)
 
 
 def decide(
@@ -69,31 +70,30 @@ def decide(
     before: datetime | None,
     after: WebhookHealth,
     now: datetime,
-    settings: Settings,
 ) -> NoticeDisposition:
-    """The fate of a notice; `before` is since when its webhook was failing, `after` what it is judged to be now."""
+    """What becomes of a notice; `before` is since when its webhook was failing, `after` what it is judged to be now."""
     if answer is None:
         return NoticeDisposition(False, now, attempts)
     if answer.told:
         return NoticeDisposition(True, now, attempts)
     counted = attempts + (before is None and answer.pause is None)
     if after.failing_since is None:
-        wait = backoff(counted, settings)
+        wait = backoff(counted)
     else:
-        wait = _jittered(_within((now - after.failing_since).total_seconds(), settings))
+        wait = _jittered(_within((now - after.failing_since).total_seconds()))
     due_at = now + timedelta(seconds=max(wait, answer.pause or 0.0))
     return NoticeDisposition(False, due_at, counted, after.failing_since is not None, answer.says)
 
 
-def backoff(attempts: int, settings: Settings) -> float:
+def backoff(attempts: int) -> float:
     """Seconds before a notice that failed `attempts` times goes again: doubling, capped, jittered by a fifth."""
     if attempts == 0:
         return 0.0
-    return _jittered(_within(settings.webhook_retry_after * 2.0 ** min(attempts - 1, 20), settings))
+    return _jittered(_within(FIRST_PAUSE * 2.0 ** min(attempts - 1, 20)))
 
 
-def _within(seconds: float, settings: Settings) -> float:
-    return min(max(seconds, settings.webhook_retry_after), settings.webhook_retry_max)
+def _within(seconds: float) -> float:
+    return min(max(seconds, FIRST_PAUSE), LONGEST_PAUSE)
 
 
 def _jittered(seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""Telling webhooks: a worker process's calls, over one keep-alive pool, beside its orders and never in their way.
+"""What webhooks are sent: a worker process's calls, over one keep-alive pool, beside its orders and never in their way.
 
 A message only begins the work, so that no receiver, however slow, holds up a task; the journal's lease is the
 acknowledgement. Nothing is believed of an answer but its status: no redirect is followed, no cookie kept, no proxy
@@ -26,9 +26,9 @@ from orders.webhooks.payload import signed, trial
 from workers.webhooks.outbox import Errand, Notice, claim, settle
 from workers.webhooks.retry_policy import Answer
 
-log = logging.getLogger("relais.telling")
+log = logging.getLogger("relais.sender")
 
-MOST: Final = 2000  # notices in hand at once; what comes beyond is dispatched again
+MOST_NOTICES: Final = 2000  # notices in hand at once; what comes beyond is dispatched again
 HANDS: Final = 16  # calls to one webhook at once
 TRIP: Final = 3  # failures in a row after which the rest of an errand is left
 DOORS: Final = 2  # connections to the journal at once, of those that orders need too
@@ -55,7 +55,7 @@ class Sender:
         """Nothing connects yet."""
         self._settings = settings
         # Every call ends within the budget, so that it is settled within the lease.
-        self._timeout = min(settings.webhook_timeout, settings.batch_budget / 2)
+        self._timeout = min(settings.webhooks.timeout, settings.delivery.batch_budget / 2)
         self._session: aiohttp.ClientSession | None = None
         self._doors = asyncio.Semaphore(DOORS)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,7 +63,7 @@ class Sender:
 
     async def begin(self, engine: AsyncEngine, ids: Sequence[UUID]) -> None:
         """Take these notices in hand, and return at once."""
-        if self._in_hand + len(ids) > MOST:
+        if self._in_hand + len(ids) > MOST_NOTICES:
             log.warning("more notices at once than this worker takes, left for later", extra={"notices": len(ids)})
             return
         self._in_hand += len(ids)
@@ -74,7 +74,7 @@ class Sender:
     async def finish(self) -> None:
         """Wait for what is in hand, and let go of the connections."""
         if self._tasks:
-            log.info("telling what has been begun", extra={"notices": self._in_hand})
+            log.info("sending what has been begun", extra={"notices": self._in_hand})
             await asyncio.wait(self._tasks)
         session, self._session = self._session, None
         if session is not None:
@@ -92,7 +92,7 @@ class Sender:
 
     async def _run(self, engine: AsyncEngine, errand: Errand) -> None:
         """One client's: call, then settle, in the time of the lease that is left."""
-        ends = asyncio.get_running_loop().time() + self._settings.lease
+        ends = asyncio.get_running_loop().time() + self._settings.delivery.lease
         try:
             answers = await self.send(errand)
             await self._settle(engine, errand, answers, ends - asyncio.get_running_loop().time())
@@ -105,7 +105,7 @@ class Sender:
     ) -> None:
         async def once() -> None:
             async with self._doors:
-                await settle(engine, errand, answers, self._settings)
+                await settle(engine, errand, answers)
 
         await insist(once, remaining)
 
@@ -115,7 +115,7 @@ class Sender:
         """
         turns = iter(enumerate(errand.notices))
         answers: list[Answer | None] = [None] * len(errand.notices)
-        last_call = asyncio.get_running_loop().time() + self._settings.batch_budget - self._timeout
+        last_call = asyncio.get_running_loop().time() + self._settings.delivery.batch_budget - self._timeout
         row = 0
 
         async def hand() -> None:
@@ -141,7 +141,7 @@ def _complain(error: Exception, notices: int) -> None:
     if unreachable(error):
         log.warning("the journal is out of reach", extra={"notices": notices, "error": type(error).__name__})
     else:
-        log.error("telling failed", extra={"notices": notices}, exc_info=error)
+        log.error("sending failed", extra={"notices": notices}, exc_info=error)
 
 
 def open_session() -> aiohttp.ClientSession:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, Index, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.core import Instant, metadata
 
 CLOCK = text("clock_timestamp()")
@@ -26,7 +27,7 @@ acts = Table(
     Column("state", Text, nullable=False, server_default="running"),
     Column("done", BigInteger, nullable=False, server_default="0"),
     Column("total", BigInteger, comment="null while it is not known"),
-    Column("note", Text, nullable=False, server_default=""),
+    Column("note", SentenceColumn),
     Column("outcome", JSONB, comment="what came of it"),
     Column("operations", ARRAY(BigInteger), nullable=False, server_default="{}", comment="ids of its rows there"),
     Column("why", Text, comment="the kind of what ended it, where it is not done"),

@@ -32,7 +32,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orders.states import State, listed
+from orders.schema.sentence_column import SentenceColumn
+from orders.states import LIVE, OUT, POLLED, REPLAYED, State, listed
 
 metadata = MetaData(
     naming_convention={
@@ -115,38 +116,20 @@ deliveries = Table(
     Column("status", SmallInteger, comment="HTTP's, that came with the error; null where there was none"),
     Column("cause", BigInteger, comment="of a dead letter; a trigger sets it"),
     CheckConstraint(f"state IN ({listed(State)})", name="state"),
+    Index("ix_deliveries_due", "backend", "priority", "cut_off", "order_id", postgresql_where=text(LIVE)),
     Index(
-        "ix_deliveries_due",
-        "backend",
-        "priority",
-        "cut_off",
-        "order_id",
-        postgresql_where=text("state = 'accepted' AND turn = 0"),
+        "ix_deliveries_replayed", "backend", "priority", "cut_off", "turn", "order_id", postgresql_where=text(REPLAYED)
     ),
-    Index(
-        "ix_deliveries_replayed",
-        "backend",
-        "priority",
-        "cut_off",
-        "turn",
-        "order_id",
-        postgresql_where=text("state = 'accepted' AND turn > 0"),
-    ),
-    Index(
-        "ix_deliveries_out",
-        "backend",
-        "lease_until",
-        postgresql_where=text("state IN ('dispatched', 'delivering')"),
-    ),
+    Index("ix_deliveries_out", "backend", "lease_until", postgresql_where=text(OUT)),
     Index(
         "ix_deliveries_expiring",
         "backend",
         "valid_until",
-        postgresql_where=text("state = 'accepted' AND valid_until IS NOT NULL AND NOT unsure"),
+        postgresql_where=text(f"state = '{State.ACCEPTED}' AND valid_until IS NOT NULL AND NOT unsure"),
     ),
-    Index("ix_deliveries_submitted", "backend", "due_at", postgresql_where=text("state = 'submitted'")),
-    Index("ix_deliveries_dead", "reason", "order_id", postgresql_where=text("state = 'dead'")),
-    Index("ix_deliveries_cause", "cause", "settled_at", "order_id", postgresql_where=text("state = 'dead'")),
+    Index("ix_deliveries_submitted", "backend", "due_at", postgresql_where=text(POLLED)),
+    Index("ix_deliveries_dead", "reason", "order_id", postgresql_where=text(f"state = '{State.DEAD}'")),
+    Index("ix_deliveries_cause", "cause", "settled_at", "order_id", postgresql_where=text(f"state = '{State.DEAD}'")),
     comment="one narrow row per order; the only hot table",
     postgresql_with={
         "fillfactor": "70",
@@ -212,8 +195,8 @@ backends = Table(
     Column("succeeded_at", Instant, comment="last order that the ERP answered for"),
     Column("paused", Boolean, nullable=False, server_default="false"),
     Column("quarantined", Boolean, nullable=False, server_default="false"),
-    Column("why", Text, comment="of an open circuit"),
-    Column("held_why", Text, comment="of pause or quarantine, in an operator's words"),
+    Column("why", SentenceColumn, comment="of an open circuit"),
+    Column("held_why", SentenceColumn, comment="of pause or quarantine"),
     Column("quarantined_at", Instant),
     Column("quarantined_by", Text, comment="an operator, or relais itself on evidence"),
     Column("rate", Float, comment="orders a second at most, across all workers; null without a cap"),

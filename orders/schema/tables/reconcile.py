@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, Integer, Table, Text, Uuid
 
+from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.core import NOW, Instant, metadata
 from orders.states import listed
 
@@ -69,7 +70,7 @@ findings = Table(
     Column("order_id", Uuid, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("lease", Uuid, comment="of the receipt that it was compared with"),
-    Column("detail", Text, nullable=False),
+    Column("detail", SentenceColumn, nullable=False),
     Column("at", Instant, nullable=False, server_default=NOW),
     CheckConstraint(f"kind IN ({listed(Difference)})", name="kind"),
     Index("ix_findings_reconciliation_kind_order_id", "reconciliation", "kind", "order_id"),

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.core import NOW, Instant, metadata
 
 replays = Table(
@@ -38,7 +39,7 @@ replays = Table(
     Column("passed", Integer, comment="the last stage that was passed; null before the first"),
     Column("staged", ARRAY(Uuid), nullable=False, server_default="{}", comment="the orders tried in this stage"),
     Column("stage_since", Instant, nullable=False, server_default=NOW),
-    Column("why", Text, comment="it holds, or what the last gate found"),
+    Column("why", SentenceColumn, comment="it holds, or what the last gate found"),
     Column("history", JSONB, nullable=False, server_default="[]", comment="what each stage came to"),
     Column("started_at", Instant, nullable=False, server_default=NOW),
     Column("started_by", Text, nullable=False),

@@ -6,18 +6,7 @@ releases a backend cannot make what was held against it disappear.
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Identity,
-    Index,
-    LargeBinary,
-    Table,
-    Text,
-    Uuid,
-    text,
-)
+from sqlalchemy import BigInteger, Boolean, Column, Identity, Index, LargeBinary, Table, Text, Uuid, text
 
 from orders.schema.tables.core import NOW, Instant, metadata, sealed
 
@@ -49,12 +38,7 @@ evidence = Table(
     *sealed("evidence"),
     Index("ix_evidence_backend_id", "backend", "id"),
     Index(
-        "uq_evidence_lease_kind_order_id",
-        "lease",
-        "kind",
-        "order_id",
-        unique=True,
-        postgresql_nulls_not_distinct=True,
+        "uq_evidence_lease_kind_order_id", "lease", "kind", "order_id", unique=True, postgresql_nulls_not_distinct=True
     ),
     comment="what speaks against a backend; append-only",
 )

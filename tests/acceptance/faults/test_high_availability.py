@@ -15,13 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.leash import Leash
 from config.redis import close_redis, open_redis
+from config.redis_keys import SPILL_RECORDS
 from config.settings import Settings
 from orders.journal import connect
 from tests.acceptance.apart import Apart, load
 from tests.cluster import Pair, Watched, sql
 from tests.servers import seed
 from tests.waiting import until
-from workers.intake.spill_store import RECORDS
 from workers.proof.audit import Proof, prove
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -64,7 +64,7 @@ class Sealed(Apart):
         async def ask() -> int:
             client = open_redis(self.env["RELAIS_REDIS_URL"], 5)
             try:
-                return int(await client.llen(RECORDS))
+                return int(await client.llen(SPILL_RECORDS))
             finally:
                 await close_redis(client)
 

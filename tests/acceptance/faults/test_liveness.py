@@ -99,7 +99,7 @@ def test_orders_go_on_while_redis_is_killed_again_and_again(relais: Relais) -> N
 @pytest.fixture
 def quick(settings: Settings) -> Settings:
     # Celery's own limit, which follows from the lease, would replace a frozen process before the worker is judged.
-    return settings.model_copy(update={**QUICK, "lease": 60.0})
+    return settings.replace(**{**QUICK, "lease": 60.0})
 
 
 def worker_of(settings: Settings) -> int:

@@ -1,9 +1,10 @@
-"""The README's lines for front ends, run as they are printed there, against a whole Relais."""
+"""The lines of the README and of docs/front-end.md, run as they are printed there, against a whole Relais."""
 
 import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,13 +17,14 @@ from lxml import etree
 
 from config.embedded.leash import Leash
 from tests.acceptance.apart import Apart, apart
-from tests.cli import clean_environment
+from tests.cli import clean_environment, command
 from tests.tools import ROOT
 from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FRONT_END = (ROOT / "docs" / "front-end.md").read_text(encoding="utf-8")
 ORDER = {"pharmacy": "990000002", "lines": [{"product": "3400937318044", "quantity": 2}]}
 
 
@@ -34,24 +36,36 @@ def parts(servers_dir: Path, leash: Leash) -> Iterator[Apart]:
         yield running
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, paper: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", paper, re.DOTALL)
 
 
-def shell(parts: Apart, block: str, directory: Path) -> str:
+def shell(parts: Apart, block: str, directory: Path, **more: str) -> str:
     """What the block prints; every command in it must succeed."""
     for program in ("bash", "curl"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-    env = clean_environment({"RELAIS_API_URL": parts.url, "RELAIS_API_KEY": parts.key, "HOME": os.devnull})
+    ours = {"RELAIS_API_URL": parts.url, "RELAIS_API_KEY": parts.key, "HOME": os.devnull}
+    env = clean_environment(ours | more)
     argv = ["bash", "-euo", "pipefail", "-c", block]
     done = subprocess.run(argv, cwd=directory, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+def test_what_it_says_of_the_first_order(parts: Apart, tmp_path: Path) -> None:
+    (block,) = blocks("bash", README)
+    first, *others = block.splitlines()
+    assert first == "export RELAIS_API_KEY=$(.venv/bin/relais client add front)" and len(others) == 2
+    relais = " ".join(map(shlex.quote, command()))
+    block = block.replace("client add front", "client add first").replace(".venv/bin/relais", relais)
+    said = shell(parts, block, tmp_path, **parts.env, PYTHONPATH=str(ROOT))
+    assert "CMD-2024" in said
+    assert "1 orders: 1 accepted" in said, said
+
+
 def test_what_it_says_of_curl(parts: Apart, tmp_path: Path) -> None:
-    said = shell(parts, next(block for block in blocks("bash") if "orders/batch" in block), tmp_path)
+    said = shell(parts, next(block for block in blocks("bash", FRONT_END) if "orders/batch" in block), tmp_path)
     documents, _ = documents_of(said)
     placed, first, second, third, life, page, refused = documents
     assert (placed["repeated"], placed["kept"]) == (False, "journal")
@@ -80,7 +94,7 @@ def documents_of(said: str) -> tuple[list[dict[str, Any]], str]:
 
 def test_what_it_says_of_the_client_in_python(parts: Apart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (block,) = [block for block in blocks("python") if "OrderClient" in block]
+    (block,) = [block for block in blocks("python", README) if "OrderClient" in block]
     names: dict[str, Any] = {}
     exec(block, names)
     said = asyncio.run(names["hand_over"](parts.url, parts.key, {**ORDER, "reference": "PYTHON"}))
@@ -91,7 +105,7 @@ def test_what_it_says_of_the_client_in_python(parts: Apart, tmp_path: Path, monk
 
 
 def test_what_it_says_of_python_without_http(parts: Apart) -> None:
-    (block,) = [block for block in blocks("python") if "open_intake" in block]
+    (block,) = [block for block in blocks("python", README) if "open_intake" in block]
     names: dict[str, Any] = {}
     exec(block.replace("postgresql://relais@db/relais", parts.postgres.url), names)
     order_id = UUID(asyncio.run(names["accept"](json.dumps({**ORDER, "reference": "DIRECT"}).encode())))
@@ -99,7 +113,7 @@ def test_what_it_says_of_python_without_http(parts: Apart) -> None:
 
 
 def test_what_it_says_of_pharmaml(parts: Apart, tmp_path: Path) -> None:
-    (block,) = [block for block in blocks("bash") if "/pharmaml" in block]
+    (block,) = [block for block in blocks("bash", FRONT_END) if "/pharmaml" in block]
     answer = etree.fromstring(shell(parts, block, tmp_path).encode())
     assert answer.get("Nature_Action") == "REP_EMISSION"
     assert "FIN_SERVICE" in etree.tostring(answer).decode()

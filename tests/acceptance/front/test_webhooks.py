@@ -20,14 +20,14 @@ from orders.queries import orders as order_queries
 from orders.queries import webhooks as webhook_queries
 from orders.webhooks import endpoints
 from tests.acceptance.running import Relais, up
+from tests.turned import SOON, turned
 from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
 QUICK = {
     "RELAIS_WEBHOOK_TIMEOUT": "3",
-    "RELAIS_WEBHOOK_RETRY_AFTER": "0.5",
-    "RELAIS_WEBHOOK_RETRY_MAX": "2",
+    **turned(**SOON, FIRST_PAUSE=0.5, LONGEST_PAUSE=2.0),
 }
 
 
@@ -195,7 +195,7 @@ def test_a_worker_that_is_stopped_tells_what_it_has_begun(relais: Relais, receiv
     ids = relais.submit(3)
     until(lambda: receiver.begun == 3, what="all are being told")
     before = relais.kill("worker", signal.SIGTERM)
-    until(lambda: "telling what has been begun" in log(relais), what="it is stopping")
+    until(lambda: "sending what has been begun" in log(relais), what="it is stopping")
     receiver.answering.set()
     all_told(relais, receiver, ids)
     relais.restarted("worker", before)

@@ -12,6 +12,7 @@ from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
 from tests.cli import CommandLine, command, environment, running
+from tests.turned import turned
 from tests.waiting import until
 
 pytestmark = pytest.mark.acceptance
@@ -43,8 +44,7 @@ def site(settings: Settings, leash: Leash, capsys: pytest.CaptureFixture[str]) -
     relais.env |= {
         "RELAIS_API_URL": intake,
         "RELAIS_ERP_URL": erp,
-        "RELAIS_PROBE_AFTER": "0.5",
-        "RELAIS_PROBE_MAX": "1",
+        **turned(FIRST_PROBE=0.5, LAST_PROBE=1.0),
         "RELAIS_API_KEY": relais("client", "add", "front").out.strip(),
         "RELAIS_WORKER_CONCURRENCY": "2",
     }

@@ -19,6 +19,7 @@ from orders.journal import connect
 from orders.model import parse
 from orders.queries.orders import first_id
 from tests.cli import CommandLine, command, environment, running
+from tests.turned import turned
 from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
@@ -44,7 +45,7 @@ def hold_back(settings: Settings, count: int) -> None:
                     came = began + timedelta(seconds=3000 * number / count)
                     order_id = UUID(int=first_id(came).int | 7 << 76 | 8 << 60 | number)
                     group.append(
-                        entry(parse(json.dumps(body).encode()), "t", settings.backend)._replace(
+                        entry(parse(json.dumps(body).encode()), "t", settings.erp.backend)._replace(
                             id=order_id, received_at=came
                         )
                     )
@@ -62,7 +63,7 @@ def relais(settings: Settings, capsys: pytest.CaptureFixture[str]) -> CommandLin
         | {
             "RELAIS_WORKER_CONCURRENCY": "2",
             "RELAIS_ERP_CONCURRENCY": str(CALLS),
-            "RELAIS_DISPATCH_SIZE": "50",
+            **turned(MOST_IDS=50),
         },
     )
 

@@ -111,7 +111,7 @@ def test_what_a_restored_erp_has_forgotten_is_found_and_there_once(
 
     newest = "SELECT order_id FROM receipts WHERE order_id = ANY($1) ORDER BY received_at DESC, order_id DESC LIMIT 1"
     last = site.one(newest, list(lost))
-    with site.held("INSERT INTO findings VALUES (1, $1, 'missing', NULL, '')", last):
+    with site.held("INSERT INTO findings VALUES (1, $1, 'missing', NULL, '\"\"')", last):
         asking = command("reconcile", "--since", "1h")
         with running(leash, "reconcile", asking, env, ready="reconciliation 1") as (process, _):
             until(lambda: site.one(WAITING) > 0, 60, what="it is about to commit the page of the last one")

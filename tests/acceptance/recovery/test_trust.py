@@ -17,8 +17,8 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from config.celeryconfig import NORMAL, queue_of
 from config.embedded.leash import Leash
+from config.redis_keys import NORMAL, queue_of
 from config.settings import Settings
 from orders.access import receipt_keys
 from orders.journal import connect
@@ -26,10 +26,13 @@ from orders.queries import orders as order_queries
 from tests.acceptance.apart import Apart, FrontEnd
 from tests.cli import CommandLine
 from tests.dispatching import dispatching
+from tests.turned import SOON, turned
 from tests.waiting import until
+from workers.dispatch import scheduler
 from workers.erp.keyfile import generate
 from workers.erp.sim.book import read_effects
 from workers.erp.sim.telling import lot
+from workers.queue import publisher
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -54,7 +57,7 @@ def parts(data_dir: Path, leash: Leash) -> Iterator[Apart]:
     parts = Apart(data_dir, leash)
     try:
         parts.env |= {"RELAIS_RECEIPTS": "require", "RELAIS_OPERATOR": "alice", "RELAIS_ERP_CONCURRENCY": "2"}
-        parts.env["RELAIS_DISPATCH_SIZE"] = "25"
+        parts.env |= turned(**SOON, MOST_IDS=25)
         public = generate(data_dir / "erp.key")
         journal(parts, lambda engine: receipt_keys.add(engine, "erp", public, None))
         parts.sim("--sign-key", str(data_dir / "erp.key"))
@@ -163,16 +166,17 @@ def more_than(found: Sized, least: int) -> bool:
     return len(found) > least
 
 
-def test_an_edited_message_changes_no_orders_fate(parts: Apart) -> None:
+def test_an_edited_message_changes_no_orders_fate(parts: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ids are those of other orders, and of one that nobody knows, one of them twice; and it comes twice."""
     settings = Settings(
         database_url=parts.postgres.url,
         redis_url=parts.valkey.url,
-        dispatch_size=10,
         _env_file=None,
         worker_concurrency=8,
         claim_patience=600.0,
     )
+    for module in (scheduler, publisher):
+        monkeypatch.setattr(module, "MOST_IDS", 10)
     front = FrontEnd(parts.url, parts.key, hands=4, pause=0.0)
     with ExitStack() as stack, redis.Redis.from_url(parts.valkey.url) as client:
         thread = threading.Thread(target=asyncio.run, args=(front.run(),))

@@ -14,7 +14,7 @@ from uuid import uuid4
 import psutil
 import redis
 
-from config.celeryconfig import NORMAL, queue_of
+from config.redis_keys import NORMAL, queue_of
 from config.settings import Settings
 from tests.acceptance.runbook.site import Site
 from tests.waiting import until

@@ -72,7 +72,7 @@ class Host:
 
     def __init__(self, compose: Mapping[str, Any], settings: Settings, leash: Leash) -> None:
         self.settings, self.leash = settings, leash
-        self.root = settings.data_dir
+        self.root = settings.files.data_dir
         journal = make_url(settings.need("database_url"))
         keep = self.root / "secrets"
         keep.mkdir()

@@ -31,7 +31,7 @@ from config.embedded.process import Program
 from config.embedded.ready import ReadyLine
 from config.embedded.supervisor import Backoff, Child
 from config.settings import Settings
-from workers import up
+from workers.up import run as up
 
 CODE = "import signal; {deaf}; print('ready', flush=True)\\nwhile True: signal.pause()"
 

@@ -17,6 +17,7 @@ from config.settings import Settings
 from tests.acceptance.running import Relais, up
 from tests.dispatching import tell
 from tests.tools import ROOT
+from tests.turned import SOON, turned
 from tests.waiting import until
 from workers.queue.app import create_app
 
@@ -40,7 +41,7 @@ MOST_SECONDS = 10.0  # until a page is there, on a machine that does other thing
 @pytest.fixture(scope="module")
 def relais(leash: Leash) -> Iterator[Relais]:
     """A stack that sends a message for every twenty orders, for many tasks."""
-    with up(leash, RELAIS_DISPATCH_SIZE="20") as relais:
+    with up(leash, **turned(**SOON, MOST_IDS=20)) as relais:
         yield relais
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from config.celeryconfig import NORMAL, NOTICES, URGENT, InTurn, queue_of
+from config.celeryconfig import InTurn
+from config.redis_keys import NORMAL, NOTICES, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import BadBackends, Route, Ways, load_backends, load_ways
 from orders.intake.routing import open_routing, region, routing
@@ -36,19 +37,24 @@ def settings_on(path: Path, content: str, **more: Any) -> Settings:
 
 
 def test_each_backend_has_settings_of_its_own_the_default_one_first(tmp_path: Path) -> None:
-    found = load_backends(settings_on(tmp_path, TWO, erp_tries=7))
+    found = load_backends(settings_on(tmp_path, TWO, erp_concurrency=7))
     assert [*found] == ["main", "fallback"]
     main, fallback = found.values()
-    assert (main.backend, main.erp_url, main.erp_timeout, main.window_max) == ("main", "http://127.0.0.1:1", 3, 100)
-    assert (main.erp_idempotent, main.erp_token and main.erp_token.get_secret_value()) == (False, "secret")
-    assert (fallback.backend, fallback.erp_timeout, fallback.erp_tries) == ("fallback", 10, 7)
-    assert fallback.erp_token is None, "the token of one ERP is shown to no other"
+    assert (main.erp.backend, main.erp.url, main.erp.timeout, main.delivery.window_max) == (
+        "main",
+        "http://127.0.0.1:1",
+        3,
+        100,
+    )
+    assert (main.erp.idempotent, main.erp.token and main.erp.token.get_secret_value()) == (False, "secret")
+    assert (fallback.erp.backend, fallback.erp.timeout, fallback.erp.concurrency) == ("fallback", 10, 7)
+    assert fallback.erp.token is None, "the token of one ERP is shown to no other"
 
 
 def test_a_token_may_have_a_file_of_its_own_beside(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("kept apart\n")
     found = load_backends(settings_on(tmp_path, '[backends.erp]\nurl = "http://x"\ntoken_file = "token"'))
-    token = found["erp"].erp_token
+    token = found["erp"].erp.token
     assert token is not None
     assert token.get_secret_value() == "kept apart"
 
@@ -72,7 +78,7 @@ def test_without_the_file_there_is_the_backend_of_the_environment(tmp_path: Path
         ("[backends.a]\ntimeout = 1", "[backends.a]", "url", "base URL"),
         ("[backends.a]\nurl = 'x'\nwindow = 1", "[backends.a]", "window", "is not known"),
         ("[backends.a]\nurl = 'x'\nsim_port = 1", "[backends.a]", "sim_port", "is not known"),
-        ("[backends.a]\nurl = 'x'\ntries = 0", "[backends.a]", "tries", "greater than 0"),
+        ("[backends.a]\nurl = 'x'\nconcurrency = 0", "[backends.a]", "concurrency", "greater than 0"),
         ("[backends.a]\nurl = 'x'\ntimeout = 40", "[backends.a]", "", "timeout must not exceed batch_budget"),
         ("[backends.a]\nurl = 'x'\ntoken_file = 'none'", "[backends.a]", "token_file", "cannot be read"),
         ("[backends.a]\nurl = 'x'\n[backends.b]\nurl = 'y'", "", "default", "a, b"),

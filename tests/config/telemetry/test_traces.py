@@ -49,7 +49,8 @@ def test_only_a_context_is_read(said: str | None, read: str | None) -> None:
 
 def test_off_nothing_is_imported_and_no_span_has_a_context() -> None:
     code = (
-        "import sys, workers.worker, orders.api; from config import traces; from config.settings import Settings\n"
+        "import sys, workers.worker, orders.api; from config.telemetry import traces\n"
+        "from config.settings import Settings\n"
         "traces.begin(Settings(_env_file=None), 'x'); span = traces.start('x', 'server')\n"
         "print(traces.on(), span.traceparent, {'config.telemetry.otel', 'opentelemetry.exporter'} & sys.modules.keys())"
     )

@@ -268,7 +268,7 @@ def test_a_revoked_key_opens_nothing_also_after_a_time_without_requests(database
         key = await clients.add(engine, "front")
         assert await known(ring, key)
         await clients.revoke(engine, "front")
-        await auntil(lambda: not ring._callers, what="the keys are read again though nobody asks")
+        await auntil(lambda: not ring._callers.value, what="the keys are read again though nobody asks")
         assert await unknown(ring, key)
 
     on(database_url, work)
@@ -364,7 +364,7 @@ def test_while_the_journal_is_down_keys_open_what_they_did_until_they_expire(ser
         assert await known(ring, lasting)
         assert await known(ring, passing)
         await asyncio.to_thread(server.kill)
-        await auntil(lambda: ring._blind, what="the outage is noticed")
+        await auntil(lambda: ring._callers.blind, what="the outage is noticed")
         assert (await ring.caller(bearer(lasting))).name == "lasting"
 
         async def out_of_force() -> bool:
@@ -379,7 +379,7 @@ def test_while_the_journal_is_down_keys_open_what_they_did_until_they_expire(ser
         with pytest.raises(JournalDown):
             await ring.caller("Bearer relais_unknown")
         await asyncio.to_thread(server.start)
-        await auntil(lambda: not ring._blind, 20, what="the journal is found back")
+        await auntil(lambda: not ring._callers.blind, 20, what="the journal is found back")
         assert await unknown(ring, passing)
         new = await clients.add(engine, "new")
         await auntil(lambda: known(ring, new))

@@ -132,7 +132,7 @@ def test_alive_but_not_ready_without_a_journal(settings: Settings) -> None:
             status, problem, answer = await call(method, path, data=json.dumps(ORDER))
             assert (status, problem["status"], answer.headers["Retry-After"]) == (503, 503, "2")
 
-    over_http(settings.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:1/none"}), work, key=False)
+    over_http(settings.replace(database_url="postgresql://nobody@127.0.0.1:1/none"), work, key=False)
 
 
 def test_the_openapi_document_describes_an_order(settings: Settings) -> None:

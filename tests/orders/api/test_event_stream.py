@@ -21,7 +21,7 @@ from config.embedded.postgres import Postgres
 from config.settings import Settings
 from orders.api import event_hub
 from orders.api.event_hub import Listeners
-from orders.api.event_stream import AT_ONCE
+from orders.api.event_stream import EVENTS_AT_ONCE
 from orders.api.responses import answer_problem
 from orders.errors import RelaisError
 from orders.intake.group_commit import open_intake
@@ -38,7 +38,7 @@ DELIVERED = ("dispatched", "delivering", "delivered")
 @pytest.fixture(autouse=True)
 def notices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the look that is taken when no notice comes, which would find everything in the end."""
-    monkeypatch.setattr(event_hub, "LOOK", 3600.0)
+    monkeypatch.setattr(event_hub, "UNASKED", 3600.0)
 
 
 class Stream:
@@ -320,10 +320,10 @@ def test_events_that_are_committed_in_another_order_than_that_of_their_ids_are_a
 def test_more_events_than_are_read_at_once_all_come_in_their_order(settings: Settings) -> None:
     async def work(served: Served) -> None:
         (order_id,) = served.orders
-        lives = [*DEAD, "accepted"] * AT_ONCE
+        lives = [*DEAD, "accepted"] * EVENTS_AT_ONCE
         await served.bring(order_id, *lives, "cancelled")
         stream = await served.stream(order_id)
-        assert await stream.states() == ["accepted", *["dead", "accepted"] * AT_ONCE, "cancelled"]
+        assert await stream.states() == ["accepted", *["dead", "accepted"] * EVENTS_AT_ONCE, "cancelled"]
 
     over(settings, work)
 
@@ -346,7 +346,7 @@ def test_many_orders_that_change_in_one_statement_are_each_told_to_their_own(set
 def test_an_event_whose_notice_was_lost_is_found_all_the_same(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_hub, "LOOK", 0.3)
+    monkeypatch.setattr(event_hub, "UNASKED", 0.3)
 
     async def work(served: Served) -> None:
         (order_id,) = served.orders

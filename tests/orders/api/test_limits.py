@@ -5,11 +5,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import Settings
 from orders.access.clients import Scope
-from orders.api import Parts
+from orders.api import Parts, state
 from tests.intake import RawCall, clients_over_http
 from tests.waiting import auntil
 from workers.intake.rate_limit import RateLimit
@@ -80,7 +81,9 @@ def test_a_redis_that_is_gone_throttles_nobody_and_the_metrics_say_so(settings: 
     clients_over_http(settings, may, work, Parts(rate=RateLimit("redis://127.0.0.1:1/0")))
 
 
-def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_taken(settings: Settings) -> None:
+def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def work(call: RawCall) -> None:
         last = asyncio.Event()
 
@@ -108,10 +111,13 @@ def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_take
         assert (found["relais_intake_orders_total,shed"], found["relais_intake_in_hand_requests"]) == (3, 0)
 
     may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
-    clients_over_http(settings.model_copy(update={"intake_requests": 2}), may, work)
+    monkeypatch.setattr(state, "MOST_REQUESTS", 2)
+    clients_over_http(settings, may, work)
 
 
-def test_bodies_past_the_bound_of_bytes_are_shed_while_smaller_ones_are_taken(settings: Settings) -> None:
+def test_bodies_past_the_bound_of_bytes_are_shed_while_smaller_ones_are_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def work(call: RawCall) -> None:
         large = {**order(1), "note": "x" * 500}
         assert (await call("front", "POST", "/orders", json=large))[0] == 503
@@ -119,7 +125,8 @@ def test_bodies_past_the_bound_of_bytes_are_shed_while_smaller_ones_are_taken(se
         assert (await metrics(call))["relais_intake_in_hand_bytes"] == 0
 
     may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
-    clients_over_http(settings.model_copy(update={"intake_bytes": 300}), may, work)
+    monkeypatch.setattr(state, "MOST_BYTES", 300)
+    clients_over_http(settings, may, work)
 
 
 def test_the_metrics_are_for_operations_only(settings: Settings) -> None:

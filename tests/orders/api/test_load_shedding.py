@@ -16,47 +16,47 @@ from orders.intake.store_switch import Mode
 
 
 def test_a_request_past_the_bound_is_refused_at_once_and_costs_no_room() -> None:
-    gate = LoadShedder(2, 100)
-    with gate.enter(), gate.enter():
+    shedder = LoadShedder(2, 100)
+    with shedder.enter(), shedder.enter():
         for _ in range(3):
-            with pytest.raises(Busy), gate.enter():
+            with pytest.raises(Busy), shedder.enter():
                 pytest.fail("there was no room")
-        assert gate.requests == 2
-    assert gate.requests == 0
-    with gate.enter(), gate.enter():
-        assert gate.requests == 2
+        assert shedder.requests == 2
+    assert shedder.requests == 0
+    with shedder.enter(), shedder.enter():
+        assert shedder.requests == 2
 
 
 def test_bytes_past_the_bound_are_refused_and_those_held_let_go_of() -> None:
-    gate = LoadShedder(10, 100)
-    with gate.enter() as first:
+    shedder = LoadShedder(10, 100)
+    with shedder.enter() as first:
         first.hold(60)
         first.hold(40)
-        with pytest.raises(Busy), gate.enter() as second:
+        with pytest.raises(Busy), shedder.enter() as second:
             second.hold(1)
-        assert (gate.requests, gate.bytes) == (1, 100)
+        assert (shedder.requests, shedder.bytes) == (1, 100)
         first.release(30)
-        with gate.enter() as third:
+        with shedder.enter() as third:
             third.hold(30)
-            assert gate.bytes == 100
-        assert gate.bytes == 70
-    assert (gate.requests, gate.bytes) == (0, 0)
+            assert shedder.bytes == 100
+        assert shedder.bytes == 70
+    assert (shedder.requests, shedder.bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit])
 def test_a_request_that_fails_lets_go_of_all_that_it_held(error: type[BaseException]) -> None:
-    gate = LoadShedder(1, 100)
-    with pytest.raises(error), gate.enter() as hand:
+    shedder = LoadShedder(1, 100)
+    with pytest.raises(error), shedder.enter() as hand:
         hand.hold(80)
         raise error
-    assert (gate.requests, gate.bytes) == (0, 0)
+    assert (shedder.requests, shedder.bytes) == (0, 0)
 
 
 def test_requests_that_are_cancelled_let_go_of_all_that_they_held() -> None:
-    gate = LoadShedder(5, 100)
+    shedder = LoadShedder(5, 100)
 
     async def request() -> None:
-        with gate.enter() as hand:
+        with shedder.enter() as hand:
             hand.hold(20)
             await asyncio.Event().wait()
 
@@ -64,17 +64,17 @@ def test_requests_that_are_cancelled_let_go_of_all_that_they_held() -> None:
         running = [asyncio.create_task(request()) for _ in range(7)]
         await asyncio.wait(running[5:])
         assert {type(task.exception()) for task in running[5:]} == {Busy}
-        assert (gate.requests, gate.bytes) == (5, 100)
+        assert (shedder.requests, shedder.bytes) == (5, 100)
         for task in running[:3]:
             task.cancel()
         await asyncio.wait(running[:3])
-        assert (gate.requests, gate.bytes) == (2, 40)
+        assert (shedder.requests, shedder.bytes) == (2, 40)
         for task in running[3:5]:
             task.cancel()
         await asyncio.wait(running)
 
     asyncio.run(main())
-    assert (gate.requests, gate.bytes) == (0, 0)
+    assert (shedder.requests, shedder.bytes) == (0, 0)
 
 
 class Pauses:
@@ -111,11 +111,11 @@ def read(
     metrics: Metrics,
     *,
     mode: Mode = Mode.JOURNAL,
-    gate: LoadShedder | None = None,
+    shedder: LoadShedder | None = None,
     rate: Pauses | None = None,
     listeners: int = 0,
 ) -> dict[str, float]:
-    text = metrics.render(Now(mode, gate or LoadShedder(1, 1), rate, listeners)).decode()
+    text = metrics.render(Now(mode, shedder or LoadShedder(1, 1), rate, listeners)).decode()
     return {
         sample.name + "".join(f",{value}" for value in sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -167,11 +167,11 @@ def test_requests_are_counted_by_route_and_class_of_status() -> None:
 
 
 def test_how_things_stand_is_told_as_of_the_reading() -> None:
-    metrics, gate, rate = Metrics(), LoadShedder(5, 100), Pauses()
+    metrics, shedder, rate = Metrics(), LoadShedder(5, 100), Pauses()
     rate.open, rate.errors = True, 7
-    with gate.enter() as hand:
+    with shedder.enter() as hand:
         hand.hold(42)
-        found = read(metrics, mode=Mode.SPILL, gate=gate, rate=rate, listeners=3)
+        found = read(metrics, mode=Mode.SPILL, shedder=shedder, rate=rate, listeners=3)
     assert [found[f"relais_intake_mode,{mode}"] for mode in Mode] == [0, 1, 0]
     assert (
         found["relais_intake_in_hand_requests"],
@@ -179,7 +179,7 @@ def test_how_things_stand_is_told_as_of_the_reading() -> None:
         found["relais_intake_listeners"],
     ) == (1, 42, 3)
     assert (found["relais_intake_rate_limit_open"], found["relais_intake_rate_limit_errors_total"]) == (1, 7)
-    after = read(metrics, gate=gate)
+    after = read(metrics, shedder=shedder)
     assert [after[f"relais_intake_mode,{mode}"] for mode in Mode] == [1, 0, 0]
     assert (after["relais_intake_in_hand_bytes"], after["relais_intake_rate_limit_open"]) == (0, 0)
     assert after["process_resident_memory_bytes"] > 1e6

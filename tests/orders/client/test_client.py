@@ -22,6 +22,7 @@ from aiohttp import web
 from sqlalchemy import text
 
 from config.embedded.ports import choose
+from config.retry_after import LONGEST_PAUSE
 from config.settings import Settings
 from orders.access import clients
 from orders.api import create_app
@@ -137,7 +138,7 @@ def test_what_is_malformed_is_refused_even_if_the_intake_is_away(site: Site, run
             (refused, kept) = await client.submit_many([given, order(2)])
             assert isinstance(refused, Malformed)
             assert isinstance(kept, Kept)
-            assert (await client.spool.standing()).waiting == 1
+            assert (await client.spool.status()).waiting == 1
 
     run(work())
 
@@ -279,7 +280,7 @@ def test_a_crash_between_the_answer_and_its_noting_takes_nothing_twice(site: Sit
             assert died.returncode == -signal.SIGKILL
             assert sorted(await site.journal()) == sorted(each["reference"] for each in orders(20))
             async with site.client() as client:
-                assert (await client.spool.standing()).waiting in (0, 20)
+                assert (await client.spool.status()).waiting in (0, 20)
                 assert (await client.flush(20)).waiting == 0
         assert [isinstance(each, Kept) and each.repeated for _, each in site.heard] == [True] * 20
         assert len(await site.journal()) == 20
@@ -448,7 +449,7 @@ def test_who_is_not_the_intake_refuses_and_takes_nothing(site: Site, run: Run, a
         async with serving(site, desk), site.client() as client:
             assert (await client.submit(order(1))).where == "spool"
             assert (await client.flush(20)).waiting == 0
-            assert (await client.spool.standing()).refused == 0
+            assert (await client.spool.status()).refused == 0
 
     run(work())
     assert len(desk.seen) == 4
@@ -488,7 +489,9 @@ def test_only_a_problem_document_refuses_for_good(
 
 def test_retry_after_is_seconds_or_a_date_and_within_reason() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    given = {"7": 7.0, "-3": 0.0, "1e9": 600.0, "nonsense": None, "Wed, 21 Oct 2015 07:28:00 GMT": 0.0}
+    beyond = "Mon, 20 Nov 9999999999 12:00:00 GMT"
+    given = {"7": 7.0, "-3": None, "1e9": None, "9" * 400: LONGEST_PAUSE, "nonsense": None, beyond: None}
+    given |= {"Wed, 21 Oct 2015 07:28:00 GMT": 0.0}
     for given_as, seconds in given.items():
         answer = refusal(503, {"Retry-After": given_as}, b"")
         assert isinstance(answer, Away)

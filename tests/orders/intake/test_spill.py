@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.valkey import Valkey
+from config.redis_keys import SPILL_NOTES, SPILL_RECORDS
 from config.settings import Settings
 from orders.errors import Conflict, JournalDown, KeyReused, NotFound
 from orders.intake.entries import Accepted
@@ -29,7 +30,7 @@ from orders.queries import orders as order_queries
 from tests.intake import NOWHERE, order
 from tests.waiting import auntil
 from workers.intake.spill_drain import readmit, unspill
-from workers.intake.spill_store import NOTES, RECORDS, RedisSpill
+from workers.intake.spill_store import RedisSpill
 
 KEY = SpillSigner.of(SecretStr("a key that is shared"))
 OTHER = SpillSigner.of(SecretStr("another key, of nobody"))
@@ -77,18 +78,18 @@ def unspilled(
 
 def records(redis_url: str) -> list[bytes]:
     with redis.Redis.from_url(redis_url) as client:
-        return client.lrange(RECORDS, 0, -1)
+        return client.lrange(SPILL_RECORDS, 0, -1)
 
 
 def test_orders_taken_without_a_journal_are_journalled_later_in_their_order_with_their_ids(
     database_url: str, redis_url: str
 ) -> None:
     async def take(intake: Intake, _: RedisSpill) -> list[Accepted]:
-        assert intake.standing.mode is Mode.JOURNAL
+        assert intake.store_switch.mode is Mode.JOURNAL
         taken = [
             await intake.accept(order(f"S{n}", note="for Mme É."), "front", request_id=f"r{n}") for n in range(250)
         ]
-        assert intake.standing.mode is Mode.SPILL
+        assert intake.store_switch.mode is Mode.SPILL
         return taken
 
     async def read(engine: AsyncEngine) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -105,7 +106,7 @@ def test_orders_taken_without_a_journal_are_journalled_later_in_their_order_with
     assert began <= seventh["received_at"].timestamp() <= time.time()
     assert records(redis_url) == []
     with redis.Redis.from_url(redis_url) as client:
-        assert client.hlen(NOTES) == 0
+        assert client.hlen(SPILL_NOTES) == 0
 
 
 def test_the_same_order_again_other_content_and_a_reused_key_are_known_in_the_spill_too(redis_url: str) -> None:
@@ -141,7 +142,7 @@ def test_a_redis_that_answers_before_its_disk_has_it_is_no_spill(server: Valkey,
             with pytest.raises(JournalDown):
                 await intake.accept(order("WORSE"), "front")
             client.config_set(name, {"appendfsync": "always", "appendonly": "yes"}.get(name, "no"))
-        await auntil(lambda: intake.standing.mode is Mode.SPILL, 5)
+        await auntil(lambda: intake.store_switch.mode is Mode.SPILL, 5)
         assert (await intake.accept(order("GOOD AGAIN"), "front")).kept == "spill"
 
     without_journal(server.url, take)
@@ -191,28 +192,28 @@ def test_both_away_is_said_at_once(server: Valkey) -> None:
         try:
             with pytest.raises(JournalDown):
                 await intake.accept(order("FIRST"), "front")
-            assert intake.standing.mode is Mode.REFUSING
+            assert intake.store_switch.mode is Mode.REFUSING
             answers = await asyncio.gather(
                 *(intake.accept(order(f"N{n}"), "front") for n in range(50)), return_exceptions=True
             )
             assert all(isinstance(answer, JournalDown) for answer in answers)
-            assert await intake.standing.look() is Mode.REFUSING
+            assert await intake.store_switch.look() is Mode.REFUSING
         finally:
             os.kill(server.pid, signal.SIGCONT)
-        await auntil(lambda: intake.standing.mode is Mode.SPILL, 5)
+        await auntil(lambda: intake.store_switch.mode is Mode.SPILL, 5)
         await auntil(lambda: look(intake, Mode.SPILL), 10)
 
     async def look(intake: Intake, mode: Mode) -> bool:
-        return await intake.standing.look() is mode
+        return await intake.store_switch.look() is mode
 
     without_journal(server.url, take)
 
 
 def test_a_journal_that_is_back_is_used_again(database_url: str, redis_url: str) -> None:
     async def take(intake: Intake, _: RedisSpill) -> None:
-        intake.standing.lose_journal()
+        intake.store_switch.lose_journal()
         assert (await intake.accept(order("AWAY"), "front")).kept == "spill"
-        await auntil(lambda: intake.standing.mode is Mode.JOURNAL, 10)
+        await auntil(lambda: intake.store_switch.mode is Mode.JOURNAL, 10)
         assert (await intake.accept(order("BACK"), "front")).kept == "journal"
 
     without_journal(redis_url, take, journal=database_url)
@@ -236,10 +237,10 @@ def test_a_record_that_nobody_of_ours_signed_is_kept_aside_and_never_journalled(
     (good,) = records(redis_url)
     with redis.Redis.from_url(redis_url) as client:
         client.lpush(
-            RECORDS, good.replace(b'"quantity":1', b'"quantity":9').replace(b'quantity\\":1', b'quantity\\":9')
+            SPILL_RECORDS, good.replace(b'"quantity":1', b'"quantity":9').replace(b'quantity\\":1', b'quantity\\":9')
         )
-        client.rpush(RECORDS, b"", b"garbage", b"\xff" * 3_000_000, good)
-        client.rpush(RECORDS, b"1." + KEY.sign(b"spill", b"[]") + b".[]")
+        client.rpush(SPILL_RECORDS, b"", b"garbage", b"\xff" * 3_000_000, good)
+        client.rpush(SPILL_RECORDS, b"1." + KEY.sign(b"spill", b"[]") + b".[]")
     references, asides, kinds = unspilled(database_url, redis_url, read)
     assert references == ["TRUE"]
     assert kinds == {"forged": 4, "unreadable": 1}
@@ -250,8 +251,8 @@ def test_a_record_that_nobody_of_ours_signed_is_kept_aside_and_never_journalled(
 def test_a_forged_note_turns_no_order_away(redis_url: str) -> None:
     async def take(intake: Intake, _: RedisSpill) -> None:
         with redis.Redis.from_url(redis_url) as client:
-            client.hset(NOTES, b"r\x1f990000002\x1fWANTED", b"01a1b2c3-d4e5-7f60-8a9b-0c1d2e3f4a5b|00|00")
-            client.hset(NOTES, b"k\x1ffront\x1fK", b"garbage")
+            client.hset(SPILL_NOTES, b"r\x1f990000002\x1fWANTED", b"01a1b2c3-d4e5-7f60-8a9b-0c1d2e3f4a5b|00|00")
+            client.hset(SPILL_NOTES, b"k\x1ffront\x1fK", b"garbage")
         assert not (await intake.accept(order("WANTED"), "front")).repeated
         assert not (await intake.accept(order("KEYED"), "front", key="K")).repeated
         assert (await intake.accept(order("KEYED"), "front", key="K")).repeated
@@ -359,7 +360,7 @@ def test_without_a_key_there_is_no_spill() -> None:
         intake = Intake(engine, "erp")
         with pytest.raises(JournalDown):
             await intake.accept(order("A1"), "front")
-        assert intake.standing.mode is Mode.REFUSING
+        assert intake.store_switch.mode is Mode.REFUSING
         await intake.close()
         await engine.dispose()
 

@@ -150,11 +150,11 @@ def test_nothing_is_answered_for_that_a_standby_should_have_and_does_not(own: Po
     async def look(engine: AsyncEngine) -> tuple[int, Mode]:
         async with engine.connect() as connection:
             count = (await connection.execute(text("SELECT count(*) FROM orders"))).scalar_one()
-        standing = StoreSwitch(engine, None)
+        store_switch = StoreSwitch(engine, None)
         try:
-            return int(count), await standing.look()
+            return int(count), await store_switch.look()
         finally:
-            await standing.close()
+            await store_switch.close()
 
     sql(own, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     sql(own, "SELECT pg_reload_conf()")

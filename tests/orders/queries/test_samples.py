@@ -26,7 +26,7 @@ def test_a_sample_is_what_the_journal_counts(on_bench: OnBench) -> None:
                 await connection.execute(text("SELECT min(accepted_at) FROM deliveries WHERE state = 'accepted'"))
             ).scalar_one()
         assert (found["accepted"], found["cancelled"], found["backlog"]) == (5, 1, 4)
-        assert (found["by_backend"], found["oldest"], found["lasting"]) == ({bench.settings.backend: 4}, true, True)
+        assert (found["by_backend"], found["oldest"], found["lasting"]) == ({bench.settings.erp.backend: 4}, true, True)
         assert (await stands(bench.engine))["backlog"] == 4
 
     on_bench(work)

@@ -91,4 +91,4 @@ def test_a_policy_about_classes_needs_a_catalogue(tmp_path: Path) -> None:
     settings = Settings(backends=tmp_path / "backends.toml", _env_file=None)
     with pytest.raises(NoList, match="quota"):
         open_policy(settings)
-    assert open_policy(settings.model_copy(update={"catalogue": tmp_path / "c.csv"})) == {"quota": timedelta(days=1)}
+    assert open_policy(settings.replace(catalogue=tmp_path / "c.csv")) == {"quota": timedelta(days=1)}

@@ -11,18 +11,21 @@ from uuid import uuid4
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.postgres import Postgres
 from orders.access.key_cache import KeyCache
 from orders.journal import connect, transactional
+from orders.queries import replays as replay_queries
 from orders.schema.cause_triggers import keeping
 from orders.schema.migrate import migrate
-from orders.schema.tables.core import metadata
+from orders.schema.tables.core import backends, metadata
+from orders.schema.tables.reconcile import findings
 from orders.schema.tally_triggers import COUNTED, counting
 from orders.schema.triggers import APPEND_ONLY, EVENT, EVENT_FUNCTION, TRANSITION, forbid_change
+from orders.sentences import Code
 from orders.states import BACKLOG, FINAL, TRANSITIONS, State
 
 SEED = {
@@ -35,7 +38,7 @@ SEED = {
     "events": "INSERT INTO events (order_id, state) VALUES (gen_random_uuid(), 'dead')",
     "asides": "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'forged', 'w', 'r')",
     "findings": "INSERT INTO findings (reconciliation, order_id, kind, detail) "
-    "VALUES (1, gen_random_uuid(), 'missing', 'd')",
+    "VALUES (1, gen_random_uuid(), 'missing', '\"d\"')",
     "seals": "INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')",
     "evidence": "INSERT INTO evidence (backend, lease, kind, conclusive, detail) VALUES "
     "('erp', gen_random_uuid(), 'refusals', false, 'w')",
@@ -211,3 +214,54 @@ def test_a_journal_with_orders_is_brought_up_to_date(postgres: Postgres) -> None
     caller, valid_until = on_engine(url, work)
     assert (caller.name, caller.scopes) == ("front", {"orders:write", "orders:read"})
     assert valid_until == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_what_was_kept_as_a_text_goes_on_as_one_and_what_an_erp_said_is_known_as_such(database_url: str) -> None:
+    statements = import_module("orders.migrations.versions.0017_sentences").STATEMENTS
+    order = "0199a2b4-7c11-7def-8abc-0123456789ab"
+    old = (
+        "ALTER TABLE acts ALTER note TYPE text",
+        *(f"ALTER TABLE {table} ALTER why TYPE text" for table in ("backends", "replays")),
+        "ALTER TABLE backends ALTER held_why TYPE text",
+        "ALTER TABLE findings ALTER detail TYPE text",
+        'INSERT INTO backends (name, "window", why, held_why, quarantined_by) VALUES '
+        f"('a', 1, 'no answer in time: M', 'wrong_digest, order {order}: other bytes: M', 'relais'), "
+        "('b', 1, 'released from quarantine', 'stocktaking, order 7', NULL), ('c', 1, NULL, NULL, NULL)",
+        "INSERT INTO replays (backend, choice, why, history, started_by) VALUES ('a', '{}', 'night', "
+        '\'[{"stage": 1, "failed": null}, {"stage": 10, "failed": "too slow"}]\', \'o\')',
+        "INSERT INTO findings (reconciliation, order_id, kind, detail) VALUES "
+        "(1, gen_random_uuid(), 'missing', 'gone'), "
+        "(2, gen_random_uuid(), 'foreign', 'the ERP has it as E-1, it was never sent'), "
+        "(3, gen_random_uuid(), 'foreign', 'the ERP has it as E-2, the journal does not know it'), "
+        "(4, gen_random_uuid(), 'altered', 'the ERP lists other bytes under its id'), "
+        "(5, gen_random_uuid(), 'unknown', 'no answer in time')",
+    )
+
+    async def work(engine: AsyncEngine) -> tuple[Any, ...]:
+        for statement in (*old, *statements):
+            await execute(engine, statement)
+        async with engine.connect() as connection:
+            whys = select(backends.c.why, backends.c.held_why).order_by(backends.c.name)
+            held = (await connection.execute(whys)).all()
+            kept = await connection.execute(select(findings.c.detail).order_by(findings.c.reconciliation))
+            return held, kept.scalars().all(), await replay_queries.standing(engine)
+
+    held, found, (replay,) = on_engine(database_url, work)
+    assert [tuple(each) for each in held] == [
+        ("no answer in time: M", f"wrong_digest, order {order}: other bytes: M"),
+        ("released from quarantine", "stocktaking, order 7"),
+        (None, None),
+    ]
+    codes = [[each and each.code for each in row] for row in held]
+    assert codes == [[Code.MET, Code.PROVED], [Code.RELEASED, Code.TEXT], [None, None]]
+    assert held[0].held_why.params["detail"] == "other bytes: M"
+    assert [each.code for each in found] == [
+        Code.GONE,
+        Code.NOT_SENT,
+        Code.NOT_KNOWN,
+        Code.OTHER_BYTES,
+        Code.MET,
+    ]
+    assert [each.params.get("reference") for each in found][1:3] == ["E-1", "E-2"]
+    assert (replay["why"], replay["why"].code) == ("night", Code.TEXT)
+    assert [each["failed"] for each in replay["history"]] == [None, "too slow"]

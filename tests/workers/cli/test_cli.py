@@ -6,22 +6,23 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from typer.main import get_command
 
 from config.durations import duration, span
 from config.settings import ENDPOINTS, MissingSetting, Settings
 from orders.errors import Fault, JournalDown, Malformed, NotFound
 from orders.rules.catalogue import BadList
-from tests.cli import CommandLine
+from tests.cli import CommandLine, modules_after, ours, whole_command
 from workers.cli import show, submit_file
-from workers.cli.app import app
+from workers.cli.app import COMMANDS as TABLE
 from workers.cli.failure import BAD, UNABLE, CommandFailed, explain
+from workers.cli.lazy import LazyCommand
 from workers.cli.submit_file import lines_of
 from workers.dispatch.blocked import hindrance
 from workers.erp.sim import Dial
@@ -111,18 +112,31 @@ def relais(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("words", [tuple(name.split()) for name in COMMANDS], ids=" ".join)
 def test_every_command_is_there_and_explains_itself(words: tuple[str, ...]) -> None:
-    command = get_command(app)
+    command: Any = whole_command()
     for word in words:
-        command = command.commands[word]  # type: ignore[attr-defined]
+        command = command.commands[word]
     assert command.help
     assert all(getattr(option, "help", None) or option.name in ("ctx", "order_id") for option in command.params)
 
 
 def test_help_comes_quickly_because_nothing_heavy_is_imported() -> None:
     heavy = "rich sqlalchemy asyncpg celery kombu aiohttp fastapi uvicorn pydantic pydantic_settings tornado asyncio"
-    check = f"import sys, workers.cli.app; print([name for name in {heavy.split()} if name in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    loaded = modules_after(dict(os.environ), "--help")
+    assert loaded.isdisjoint(heavy.split())
+    assert ours(loaded) == {"workers", "workers.cli", "workers.cli.app", "workers.cli.lazy"}
+
+
+@pytest.mark.parametrize(("name", "told"), [(name, told) for name, (_, told) in TABLE.items()])
+def test_what_help_says_of_a_command_is_what_it_says_of_itself(name: str, told: str) -> None:
+    itself = LazyCommand(name, *TABLE[name]).loaded()
+    assert itself.name == name
+    assert itself.get_short_help_str(200) == told
+
+
+def test_help_of_one_command_imports_that_one_only() -> None:
+    loaded = modules_after(dict(os.environ), "pause", "--help")
+    commands = {name for name in loaded if name.startswith("workers.cli.commands.")}
+    assert commands == {"workers.cli.commands.recovery", "workers.cli.commands.recovery.recovery"}
 
 
 def test_help_and_version_exit_with_0_and_nonsense_with_2(relais: CommandLine) -> None:
@@ -280,7 +294,7 @@ def test_what_holds_a_backend_is_one_sentence(row: dict[str, object], leading: b
 
 
 def test_the_simulator_has_an_option_for_every_knob() -> None:
-    options = {option.name for option in get_command(app).commands["erp-sim"].params}  # type: ignore[attr-defined]
+    options = {option.name for option in whole_command().commands["erp-sim"].params}
     assert set(Dial.model_fields) == options - {"host", "port", "control_port", "file", "sign_key", "sign_as"}
 
 

@@ -62,9 +62,9 @@ def test_bash_completes_commands_options_words_and_names(
 
 
 def test_without_a_journal_or_settings_it_is_silent(env: dict[str, str]) -> None:
-    gone = {**env, "RELAIS_DATABASE_URL": "postgresql://127.0.0.1:1/x", "RELAIS_ERP_TRIES": "many"}
+    gone = {**env, "RELAIS_DATABASE_URL": "postgresql://127.0.0.1:1/x", "RELAIS_ERP_CONCURRENCY": "many"}
     assert tab(gone, "relais client revoke _", "relais pause _") == ["", ""]
-    del gone["RELAIS_ERP_TRIES"]
+    del gone["RELAIS_ERP_CONCURRENCY"]
     assert tab(gone, "relais client revoke _") == [""]
 
 

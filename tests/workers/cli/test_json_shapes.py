@@ -10,13 +10,11 @@ from uuid import UUID
 
 import pytest
 from jsonschema import Draft202012Validator
-from typer.main import get_command
 
 from config.settings import Settings
-from tests.cli import CommandLine, environment
+from tests.cli import CommandLine, environment, whole_command
 from tests.journal import Journal
 from tests.workers.cli.json_shapes import DOCS, SCHEMAS, faults_of
-from workers.cli.app import app
 
 ELSEWHERE = {"demo"}  # tests/acceptance/up/test_demo.py
 BACKENDS = """
@@ -39,19 +37,19 @@ def commands() -> Iterator[str]:
         elif any("--json" in option.opts for option in command.params):
             yield name
 
-    return walk(get_command(app), "")
+    return walk(whole_command(), "")
 
 
 @pytest.fixture
 def relais(settings: Settings, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    backends = settings.data_dir / "backends.toml"
+    backends = settings.files.data_dir / "backends.toml"
     backends.write_text(BACKENDS)
     env = {
         **environment(settings),
         "RELAIS_BACKENDS": str(backends),
         "RELAIS_SEAL_KEY": KEY,
         "RELAIS_FOUR_EYES": "1",
-        "RELAIS_ANCHOR": str(settings.data_dir / "anchors"),
+        "RELAIS_ANCHOR": str(settings.files.data_dir / "anchors"),
         "RELAIS_SPILL_KEY": "a spill key for tests",
         "RELAIS_API_URL": "http://127.0.0.1:1",
         "RELAIS_API_KEY": "relais_none",
@@ -101,7 +99,7 @@ def live(relais: CommandLine, journal: Journal, tmp_path: Path) -> list[UUID]:
         id=delivered[1],
     )
     journal.sql(
-        "INSERT INTO findings (reconciliation, order_id, kind, detail) VALUES (1, :id, 'missing', 'not there')",
+        "INSERT INTO findings (reconciliation, order_id, kind, detail) VALUES (1, :id, 'missing', '\"not there\"')",
         id=delivered[1],
     )
     journal.sql("INSERT INTO workers (name, host, pid) VALUES ('relais-7@here', 'here', 7)")

@@ -1,7 +1,7 @@
 """What an operator reads and does through `relais`, on a real journal and a real Valkey."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -11,9 +11,14 @@ from config.settings import Settings
 from orders.queries import orders as order_queries
 from tests.cli import CommandLine, environment
 from tests.journal import Journal
+from workers.erp.outcomes import LEASE_EXPIRED
+from workers.erp.port import Kind
 from workers.monitoring import throughput
+from workers.proof.report.incident import SERIES
+from workers.replay.controller import FIGURES
 
 MEDICINE = "3400937318044"
+EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -49,6 +54,22 @@ def test_the_flow_of_the_last_minute_is_read_from_the_newest_pages(
     part = journal(throughput.flow)
     assert 0 < part.delivered < 1000
     assert part.delivered / part.seconds == pytest.approx(50, rel=0.2)
+
+
+def test_a_refusal_is_an_answer_wherever_attempts_are_counted(journal: Journal) -> None:
+    tried = [*(set(Kind) - {Kind.UNSENT, Kind.ABSENT}), LEASE_EXPIRED]
+    journal.sql(
+        "INSERT INTO attempts SELECT gen_random_uuid(), gen_random_uuid(), now(), now(), outcome, 200, '', 'w' "
+        "FROM unnest(CAST(:tried AS text[])) AS u (outcome)",
+        tried=tried,
+    )
+    flow = journal(throughput.flow)
+    (reported,) = journal.sql(
+        str(SERIES["failed"]), since=EPOCH, until=datetime.now(UTC) + timedelta(minutes=1), width=10**10
+    )
+    (judged,) = journal.sql(f"WITH tried AS (SELECT * FROM attempts) {FIGURES}")
+    assert (flow.delivered, judged.delivered, judged.answered, judged.refused) == (2, 2, 4, 1)
+    assert flow.failed == reported.count == judged.failed == len(tried) - 4
 
 
 def test_the_backlog_tells_ages(relais: CommandLine, journal: Journal) -> None:

@@ -10,10 +10,9 @@ import asyncpg
 import pytest
 import redis
 
-from config.celeryconfig import NORMAL, NOTICES, URGENT, queue_of
+from config.redis_keys import NORMAL, NOTICES, SPILL_RECORDS, URGENT, queue_of
 from config.settings import Settings
 from tests.cli import CommandLine, environment
-from workers.intake.spill_store import RECORDS
 from workers.queue.app import create_app
 from workers.queue.inspect import read
 
@@ -81,16 +80,16 @@ def test_dropping_all_leaves_the_spill_and_is_recorded(
     relais: CommandLine, settings: Settings, server: "redis.Redis[bytes]"
 ) -> None:
     publish(settings, 5)
-    server.rpush(RECORDS, b"an order")
+    server.rpush(SPILL_RECORDS, b"an order")
     unasked = relais("queue", "drop", QUEUE, "--all", "--because", "no room")
     assert (unasked.code, server.llen(QUEUE)) == (2, 5)
     done = relais("queue", "drop", QUEUE, "--all", "--because", "no room", "--yes", "--json")
     assert (done.code, json.loads(done.out)["dropped"]) == (0, 5)
-    assert (server.llen(QUEUE), server.llen(RECORDS)) == (0, 1)
+    assert (server.llen(QUEUE), server.llen(SPILL_RECORDS)) == (0, 1)
     url = settings.need("database_url")
     act, reason, detail = asyncio.run(operation(url))
     assert (act, reason, json.loads(detail)["messages"]) == ("queue drop", "no room", 5)
-    server.delete(RECORDS)
+    server.delete(SPILL_RECORDS)
 
 
 async def operation(url: str) -> "asyncpg.Record":
@@ -102,7 +101,7 @@ async def operation(url: str) -> "asyncpg.Record":
 
 
 def test_what_is_not_ours_or_not_there_is_said(relais: CommandLine) -> None:
-    assert relais("queue", "drop", RECORDS, "--because", "room", "--yes").code == 1, "the spill is no queue"
+    assert relais("queue", "drop", SPILL_RECORDS, "--because", "room", "--yes").code == 1, "the spill is no queue"
     assert relais("queue", "drop", QUEUE, "--because", " ", "--yes").code == 2
     away = partial(relais, RELAIS_REDIS_URL="redis://127.0.0.1:1/0")
     assert (away("queue", "head").code, "Redis is out of reach" in away("queue", "head").err) == (2, True)

@@ -51,7 +51,7 @@ class Operated:
 @pytest.fixture
 def site(settings: Settings, leash: Leash, capsys: pytest.CaptureFixture[str]) -> Iterator[Operated]:
     port, control = choose(), choose()
-    settings = settings.model_copy(update={"erp_url": f"http://127.0.0.1:{port}", "erp_tries": 1})
+    settings = settings.replace(erp_url=f"http://127.0.0.1:{port}")
     relais = CommandLine(capsys, environment(settings))
     sim = command("erp-sim", "--port", str(port), "--control-port", str(control))
     with running(leash, "erp-sim", sim, relais.env, ready="control"):
@@ -65,7 +65,7 @@ def test_an_operator_asks_a_quarantined_erp_and_sees_what_was_done_to_it(site: O
     altered = next(order_id for order_id in site.sim("/_orders", "GET")["ids"] if order_id != forgotten)
     site.sim("/_alter", id=altered, reference="ELSE-1")
     planted = site.sim("/_plant")["id"]
-    site.sql("UPDATE backends SET quarantined = true, held_why = 'intrusion'")
+    site.sql("UPDATE backends SET quarantined = true, held_why = '\"intrusion\"'")
     done = relais("reconcile", "erp", "--since", "2h", "--json")
     report = json.loads(done.out)
     kinds = {found["id"]: found["kind"] for found in report["findings"]}

@@ -100,7 +100,7 @@ def test_flower_takes_its_password_from_the_environment(settings: Settings, caps
 
 def test_a_worker_with_a_bad_catalogue_does_not_start(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     relais = CommandLine(capsys, environment(settings) | {"RELAIS_ERP_URL": "http://127.0.0.1:1"})
-    catalogue = settings.data_dir / "catalogue.csv"
+    catalogue = settings.files.data_dir / "catalogue.csv"
     catalogue.write_text("cip13,label,withdrawn,max_quantity\n12,Doliprane,0,\n")
     done = relais("worker", RELAIS_CATALOGUE=str(catalogue))
     assert (done.code, "line 2, cip13" in done.err) == (2, True)
@@ -138,7 +138,7 @@ def _journal(settings: Settings, body: dict[str, object]) -> None:
 
     async def accept() -> None:
         engine = connect(settings.need("database_url"))
-        await Intake(engine, settings.backend).accept(parse(json.dumps(body).encode()), "test")
+        await Intake(engine, settings.erp.backend).accept(parse(json.dumps(body).encode()), "test")
         await engine.dispose()
 
     asyncio.run(accept())

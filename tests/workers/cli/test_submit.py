@@ -122,7 +122,7 @@ def test_without_an_intake_every_order_is_safe_in_the_spool_and_it_says_so(
     file.write_text("\n".join(orders(500)))
     done = relais("submit", str(file), "--patience", "0")
     assert (done.code, "500 spooled" in done.out) == (0, True)
-    assert f"500 orders are safe in the spool {settings.data_dir}/spool.db" in done.err
+    assert f"500 orders are safe in the spool {settings.files.data_dir}/spool.db" in done.err
     assert "Connection refused" in done.err
     with api(leash, settings, int(relais.env["RELAIS_API_URL"].rpartition(":")[2])):
         report = json.loads(relais("submit", str(file), "--json").out)

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from config.settings import Settings
 from tests.cli import CommandLine, environment
 from tests.journal import Journal
+from workers.backend_transitions import FIRST_WINDOW
 from workers.erp.keyfile import read_private
-from workers.operations import FIRST_WINDOW
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_it_is_live_fits_80_columns_and_ends_with_ctrl_c(env: dict[str, str], jo
         journal.accept(40)
         moved = seen.sees("43", "█")
         assert re.search(r"accepted +[1-9][0-9.]*/s", moved), moved
-        journal.sql("UPDATE backends SET paused = true, held_why = 'stocktaking'")
+        journal.sql("UPDATE backends SET paused = true, held_why = '\"stocktaking\"'")
         seen.sees("paused", "stocktaking")
         assert "\x1b[3" in seen.text
         seen.resize(60, 20)

@@ -47,10 +47,9 @@ class Site:
 
     async def enter(self, name: str = "jeanne", role: Role = Role.OPERATOR) -> Browser:
         """A browser with a session of that account, which is made when there is none."""
-        desk = self.app.state.desk
-        async with desk.engine.connect() as connection:
+        async with self.app.state.console.engine.connect() as connection:
             await connection.execute(MAKE, {"name": name, "role": role})
-        token = await desk.sessions.begin(name)
+        token = await self.app.state.access.sessions.begin(name)
         client = self.stranger()
         client.cookies.set(COOKIE, token)
         return Browser(client, csrf_of(token))

@@ -3,18 +3,24 @@
 import asyncio
 import hashlib
 import json
+import re
+from collections.abc import Iterator
+from string import Formatter
 
 import pytest
 from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
 from fastapi.routing import APIRoute
 
 from config.settings import Settings
+from orders.sentences import Code
 from tests.tools import ROOT
 from tests.workers.console.site import serving, text_of
 from workers.console.access.guard import at_least
 from workers.console.access.people import Role
 from workers.console.app import create_app
 from workers.console.i18n import languages
+from workers.console.masking import OURS
 from workers.console.security_headers import HEADERS
 
 CONSOLE = ROOT / "workers" / "console"
@@ -64,13 +70,52 @@ def test_every_sentence_is_in_french() -> None:
     methods = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
     keywords = {"_": None, "N_": None, "gettext": None, "ngettext": (1, 2)}
     found = extract_from_dir(str(CONSOLE), methods, keywords=keywords)
-    french = languages("UTC")["fr"]
+    french = {one for one, *_ in written("fr")}
     missing = set()
     for file, line, message, _, _ in found:
         one = message if isinstance(message, str) else message[0]
-        if one and one not in french._said:
+        if one and one not in french:
             missing.add(f"{file}:{line}: {one}")
     assert sorted(missing) == []
+
+
+def written(locale: str) -> Iterator[tuple[str, ...]]:
+    """What the catalogues hold, a sentence's forms in English each."""
+    for file in (CONSOLE / "locale" / locale).glob("*.po"):
+        with file.open("rb") as source:
+            for message in read_po(source, locale=locale):
+                if message.id:
+                    yield (message.id,) if isinstance(message.id, str) else tuple(message.id)
+
+
+def test_every_plural_is_one_in_french() -> None:
+    english, french = (languages("UTC")[locale] for locale in ("en", "fr"))
+    plurals = {forms for forms in written("fr") if len(forms) == 2}
+    assert len(plurals) >= 15
+    for one, many in plurals:
+        assert [english.ngettext(one, many, n) for n in (0, 1, 2)] == [many, one, many]
+        none, single, two, five = (french.ngettext(one, many, n) for n in (0, 1, 2, 5))
+        assert none == single and two == five, (one, "0 and 1 are singular in French")
+        for said in (single, two):
+            assert sorted(re.findall(r"%\(\w+\)|{\w*", said)) == sorted(re.findall(r"%\(\w+\)|{\w*", many)), said
+
+
+def test_every_sentence_with_a_code_is_in_french_with_the_same_parameters() -> None:
+    french = set(written("fr"))
+    for code in set(Code) - {Code.TEXT}:
+        assert ((code.one, code.many) if code.many else (code.one,)) in french, code
+        for n in (1, 2):
+            form = code.many if n == 2 and code.many else code.one
+            said = languages("UTC")["fr"].ngettext(code.one, code.many or code.one, n)
+            assert fields(said) == fields(form), code
+
+
+def fields(form: str) -> set[tuple[str | None, str | None]]:
+    return {(name, spec) for _, name, spec, _ in Formatter().parse(form) if name}
+
+
+def test_every_phrase_of_ours_about_an_erp_is_in_french() -> None:
+    assert {phrase for phrase in OURS if (phrase,) not in set(written("fr"))} == set()
 
 
 def test_what_is_vendored_is_what_the_lock_names() -> None:

@@ -69,7 +69,7 @@ def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:
         (lost,) = await bench.dispatch()
         await bench.sql(
             f"UPDATE deliveries SET state = 'delivering', lease = gen_random_uuid(), "
-            f"attempts = {bench.settings.max_attempts}, lease_until = now() - interval '1 minute' "
+            f"attempts = {bench.settings.delivery.max_attempts}, lease_until = now() - interval '1 minute' "
             f"WHERE order_id = '{lost}'"
         )
         await bench.rescue()
@@ -131,7 +131,7 @@ def test_pages_read_no_more_dead_letters_than_they_show(settings: Settings) -> N
     async def look() -> None:
         async with serving(settings) as site:
             found = await die(site, 20_000, kinds=3)
-            async with site.app.state.desk.engine.connect() as connection:
+            async with site.app.state.console.engine.connect() as connection:
                 await connection.execute(cause_triggers.SUM_UP)
                 await connection.execute(text("ANALYZE deliveries, causes, cause_tallies"))
                 cause = found[0]["id"]
@@ -228,7 +228,7 @@ def test_a_group_is_replayed_in_batches_by_two_at_once_each_order_once(
 
     async def act() -> None:
         async with serving(settings) as site:
-            desk = site.app.state.desk
+            desk = site.app.state.console
             words = desk.pages.words["en"]
             cause = (await die(site, 700))[0]["id"]
             chosen = choose({"cause": str(cause), "before": datetime.now(UTC).isoformat()})
@@ -260,7 +260,7 @@ def test_discarding_stops_between_batches(settings: Settings, monkeypatch: pytes
 
     async def act() -> None:
         async with serving(settings) as site:
-            desk = site.app.state.desk
+            desk = site.app.state.console
             cause = (await die(site, 200))[0]["id"]
             with pytest.raises(Stopped):
                 await DISCARD.run(desk, choose({"cause": str(cause)}), "no use", Steps(last=2))

@@ -105,7 +105,7 @@ def test_what_operators_did_with_an_order_is_in_its_life_and_in_no_others(at_con
             await replay(bench.engine, Choice(State.DEAD, ids=(again,)), "they mended it")
             await discard(bench.engine, Choice(State.DEAD, ids=(given_up,)), "given elsewhere")
             await divert(bench.engine, Choice(ids=(moved,)), "other", "urgent")
-            await acts.run(site.app.state.desk, {"order": str(taken_back)}, "they called", Quiet())
+            await acts.run(site.app.state.console, {"order": str(taken_back)}, "they called", Quiet())
             await operations.pause(bench.engine, bench.settings, "erp", "their upgrade")
         done_by = {
             again: "paul: replay they mended it",
@@ -129,7 +129,7 @@ def test_what_operators_did_with_an_order_is_in_its_life_and_in_no_others(at_con
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     (tmp_path / "list.csv").write_text(f"cip13,label,withdrawn,max_quantity\n{MEDICINE},ATENOLOL 100 mg,0,\n")
-    return settings.model_copy(update={"catalogue": tmp_path / "list.csv", "seal_key": SecretStr("5e" * 32)})
+    return settings.replace(catalogue=tmp_path / "list.csv", seal_key=SecretStr("5e" * 32))
 
 
 def test_what_speaks_for_an_order_and_against_its_erp_is_told(at_console: AtConsole) -> None:
@@ -148,7 +148,7 @@ def test_what_speaks_for_an_order_and_against_its_erp_is_told(at_console: AtCons
         )
         await bench.sql(
             "INSERT INTO findings (reconciliation, order_id, kind, detail) "
-            f"SELECT id, '{twice}', 'missing', '' FROM reconciliations"
+            f"SELECT id, '{twice}', 'missing', '\"\"' FROM reconciliations"
         )
         await bench.sql(
             "INSERT INTO notices (id, event_id, order_id, client, attempts) SELECT gen_random_uuid(), "

@@ -44,7 +44,7 @@ async def cookie(site: Site, name: str) -> dict[str, str]:
 @pytest.mark.parametrize("each", [6, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(60)])])
 def test_many_listeners_cost_one_reading_a_beat(settings: Settings, monkeypatch: pytest.MonkeyPatch, each: int) -> None:
     monkeypatch.setattr(poller, "BEAT", 0.1)
-    monkeypatch.setattr(stream, "EACH", each)
+    monkeypatch.setattr(stream, "MOST_OF_SESSION", each)
     looks = 0
     glance = poller.glance
 
@@ -71,10 +71,10 @@ def test_many_listeners_cost_one_reading_a_beat(settings: Settings, monkeypatch:
                     assert more.status == 429, "a session has no more than its share"
                 for one in streams:
                     assert b"hx-partial" in await one.content.readuntil(b"\n\n")
-            desk = site.app.state.desk
-            before, beat = looks, desk.pulse.seen.beat
-            await auntil(lambda: desk.pulse.seen.beat >= beat + 5)
-            assert looks - before <= desk.pulse.seen.beat - beat + 1
+            overview = site.app.state.overview
+            before, beat = looks, overview.poller.seen.beat
+            await auntil(lambda: overview.poller.seen.beat >= beat + 5)
+            assert looks - before <= overview.poller.seen.beat - beat + 1
             await site.app.state.end_streams()
             async with asyncio.timeout(5):
                 await asyncio.gather(*(one.content.read() for one in streams))
@@ -91,7 +91,7 @@ def test_a_stream_ends_with_its_session(settings: Settings, monkeypatch: pytest.
             headers = await cookie(site, "jeanne")
             async with session.get(f"{url}/live/overview", headers=headers) as told:
                 await told.content.readuntil(b"\n\n")
-                await site.app.state.desk.sessions.end(headers["Cookie"].partition("=")[2])
+                await site.app.state.access.sessions.end(headers["Cookie"].partition("=")[2])
                 async with asyncio.timeout(8):
                     assert b"Your session has ended" in await told.content.read()
 
@@ -101,11 +101,11 @@ def test_a_stream_ends_with_its_session(settings: Settings, monkeypatch: pytest.
 def test_beyond_its_streams_a_process_says_so_and_who_leaves_makes_room(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "MOST", 2)
+    monkeypatch.setattr(stream, "MOST_STREAMS", 2)
 
     async def work() -> None:
         async with online(settings) as (site, url), aiohttp.ClientSession() as session:
-            headers, desk = await cookie(site, "jeanne"), site.app.state.desk
+            headers, overview = await cookie(site, "jeanne"), site.app.state.overview
             address = f"{url}/live/overview"
             async with session.get(address, headers=headers) as one:
                 two = await session.get(address, headers=headers)
@@ -113,12 +113,12 @@ def test_beyond_its_streams_a_process_says_so_and_who_leaves_makes_room(
                 async with session.get(address, headers=headers) as more:
                     assert (more.status, more.headers["Retry-After"]) == (503, "10")
                 two.close()
-                await auntil(lambda: desk.streams._open.total() == 1)
-                assert desk.pulse._watching == 1
+                await auntil(lambda: overview.streams._open.total() == 1)
+                assert overview.poller._watching == 1
                 async with session.get(address, headers=headers) as third:
                     assert third.status == 200
-            await auntil(lambda: not desk.streams._open)
-            assert desk.pulse._watching == 0
+            await auntil(lambda: not overview.streams._open)
+            assert overview.poller._watching == 0
 
     asyncio.run(work())
 
@@ -138,23 +138,23 @@ def test_a_listener_that_does_not_read_is_let_go(settings: Settings, monkeypatch
 
     async def work() -> None:
         async with online(settings) as (site, url):
-            headers, desk = await cookie(site, "jeanne"), site.app.state.desk
+            headers, overview = await cookie(site, "jeanne"), site.app.state.overview
             host, port = url.removeprefix("http://").split(":")
             request = "".join(f"{name}: {value}\r\n" for name, value in {"Host": host, **headers}.items())
             with socket.create_connection((host, int(port))) as deaf:
                 deaf.sendall(f"GET /live/overview HTTP/1.1\r\n{request}\r\n".encode())
-                await auntil(lambda: desk.streams._open.total() == 1)
-                beat = desk.pulse.seen.beat
-                await auntil(lambda: not desk.streams._open)
+                await auntil(lambda: overview.streams._open.total() == 1)
+                beat = overview.poller.seen.beat
+                await auntil(lambda: not overview.streams._open)
                 assert told < 12, "what it did not take in was never made, but for what the sockets hold"
-                await auntil(lambda: desk.pulse.seen.beat > beat, what="the beat goes on")
+                await auntil(lambda: overview.poller.seen.beat > beat, what="the beat goes on")
 
     asyncio.run(work())
 
 
 def test_a_store_that_is_out_is_told_on_every_page(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poller, "BEAT", 0.1)
-    nowhere = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{choose()}/0"})
+    nowhere = settings.replace(redis_url=f"redis://127.0.0.1:{choose()}/0")
 
     async def work() -> None:
         async with online(nowhere) as (site, _):

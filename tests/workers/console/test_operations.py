@@ -24,7 +24,9 @@ INSERT INTO operations (operator, act, reason, detail) VALUES ('<b>eve</b>', 'di
 
 FOREIGN = text("""
 INSERT INTO operations (operator, act, reason, detail) VALUES ('bob', 'release', 'asked Mme Weiss',
-  jsonb_build_object('held_why', 'wrong_digest, order 0199a2b4-7c11-7def-8abc-0123456789ab: for M. Durand',
+  jsonb_build_object('held_why', jsonb_build_object('code', 'proved', 'evidence', 'wrong_digest',
+    'order', '0199a2b4-7c11-7def-8abc-0123456789ab', 'detail', 'for M. Durand'), 'was', jsonb_build_object(
+    'held_why', 'wrong_digest, order 0199a2b4-7c11-7def-8abc-0123456789ab: kept as text once, for M. Durand'),
   'sound', true,
   'next', jsonb_build_object('raw', 'of M. Durand', 'error', 'unfit: for M. Durand', 'queue', 'relais.normal.erp')))
 """)
@@ -43,7 +45,7 @@ def test_every_act_is_found_once_and_a_filter_finds_all_of_its_own(settings: Set
     async def work() -> None:
         async with serving(settings) as site:
             jeanne = await site.enter(role=Role.VIEWER)
-            async with site.app.state.desk.engine.connect() as connection:
+            async with site.app.state.console.engine.connect() as connection:
                 await connection.execute(MAKE)
             wanted = {
                 "/operations": range(700, 0, -1),
@@ -72,7 +74,7 @@ def test_what_stands_in_an_act_is_text_long_lists_are_folded_and_others_words_ma
     async def work() -> None:
         async with serving(settings) as site:
             jeanne = await site.enter(role=Role.VIEWER)
-            async with site.app.state.desk.engine.connect() as connection:
+            async with site.app.state.console.engine.connect() as connection:
                 await connection.execute(ODD)
             listed, one = await jeanne.get("/operations"), await jeanne.get("/operations/1")
             for page in (listed, one):
@@ -80,7 +82,7 @@ def test_what_stands_in_an_act_is_text_long_lists_are_folded_and_others_words_ma
                 assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
             assert "and 35 more" in text_of(listed)
             assert len(re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}", one.text)) == 40
-            async with site.app.state.desk.engine.connect() as connection:
+            async with site.app.state.console.engine.connect() as connection:
                 await connection.execute(FOREIGN)
             for page in (await jeanne.get("/operations?operator=bob"), await jeanne.get("/operations/2")):
                 told = text_of(page)

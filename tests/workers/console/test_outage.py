@@ -28,7 +28,7 @@ from workers.console.access.sessions import COOKIE
 from workers.console.i18n import languages
 from workers.console.live import poller, series
 from workers.console.live.cached import Known
-from workers.console.live.poller import PollerSnapshot
+from workers.console.live.probes import PollerSnapshot
 from workers.console.overview.headlines import told
 from workers.console.recovery import cached
 
@@ -60,12 +60,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             (poller, "SHARE", 0),
             (series, "FRESH", 0.1),
             (sessions, "FRESH", 0.1),
-            (sessions, "PATIENCE", 0.4),
-            (series, "PATIENCE", 0.4),
+            (sessions, "FIND_TIMEOUT", 0.4),
+            (series, "SERIES_TIMEOUT", 0.4),
             (poller, "WAIT", 0.4),
             (poller, "SILENT", 0.3),
-            (journal_timeout, "LEAST", 0.4),
-            (cached, "PATIENCE", 0.5),
+            (journal_timeout, "PAGE_TIMEOUT", 0.4),
+            (cached, "READ_TIMEOUT", 0.5),
         ):
             patch.setattr(module, name, seconds)
         yield
@@ -114,7 +114,7 @@ async def fill(site: Site) -> None:
         "INSERT INTO deliveries (order_id, state, backend, priority, cut_off) SELECT gen_random_uuid(), 'accepted', "
         "'erp', 1, 'infinity' FROM generate_series(1, 321)",
     )
-    async with site.app.state.desk.engine.connect() as connection:
+    async with site.app.state.console.engine.connect() as connection:
         for each in statements:
             await connection.execute(text(each))
 
@@ -171,7 +171,7 @@ def test_a_killed_postgresql_and_a_console_that_starts_meanwhile(
     seed(data_dir)
     server = Postgres(data_dir, choose())
     server.start(leash)
-    own = settings.model_copy(update={"database_url": server.url})
+    own = settings.replace(database_url=server.url)
 
     async def work() -> None:
         async with serving(own) as site:
@@ -219,9 +219,9 @@ def test_frozen_stores_at_the_pace_of_a_real_console(settings: Settings, postgre
                 await all_in_time(site, jeanne)
                 shown = await says(jeanne, "Redis is out since")
                 assert "PostgreSQL is out" not in shown
-                before = site.app.state.desk.pulse.seen
-                await auntil(lambda: site.app.state.desk.pulse.seen.beat >= before.beat + 3)
-                assert site.app.state.desk.pulse.seen.journal.at > before.journal.at, "the other goes on"
+                before = site.app.state.overview.poller.seen
+                await auntil(lambda: site.app.state.overview.poller.seen.beat >= before.beat + 3)
+                assert site.app.state.overview.poller.seen.journal.at > before.journal.at, "the other goes on"
             await says(jeanne, "Nobody works")
 
             async def back() -> bool:

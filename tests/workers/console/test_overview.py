@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
+from tests.journal import Journal
+from tests.past import HOURS, Past, leading
 from tests.waiting import auntil
 from tests.workers.console.site import Browser, Site, serving, text_of
 from workers.console.access.people import Role
@@ -32,7 +34,7 @@ def on_site(settings: Settings, work: Callable[[Site, Browser], Awaitable[Any]])
 
 
 async def sql(site: Site, statement: str) -> None:
-    async with site.app.state.desk.engine.connect() as connection:
+    async with site.app.state.console.engine.connect() as connection:
         await connection.execute(text(statement))
 
 
@@ -61,31 +63,54 @@ def test_states_in_words(settings: Settings) -> None:
         await says(jeanne, "No worker has ever run here")
         await sql(site, "INSERT INTO backends (name, \"window\") VALUES ('erp', 10)")
         await says(jeanne, "Nobody works")
-        await sql(site, "UPDATE backends SET paused = true, held_why = 'stocktaking'")
+        await sql(site, "UPDATE backends SET paused = true, held_why = '\"stocktaking\"'")
         assert "Resume" in await says(jeanne, "erp is paused: stocktaking")
         await lead_somewhere(jeanne, 5)
         await sql(
             site,
             "UPDATE backends SET paused = false, quarantined = true, quarantined_at = now(), "
-            "quarantined_by = 'luc', held_why = '<b>odd</b> receipts'",
+            "quarantined_by = 'luc', held_why = '\"<b>odd</b> receipts\"'",
         )
         assert "<b>odd" not in (await jeanne.get("/")).text
         shown = await says(jeanne, "erp was put in quarantine by luc")
         assert "Release" in shown
         await lead_somewhere(jeanne, 4)
         await says(jeanne, "erp a été mis en quarantaine par luc", headers={"Accept-Language": "fr"})
-        await sql(site, "UPDATE backends SET quarantined = false, circuit = 'open', probe_at = now(), why = 'refused'")
+        await sql(
+            site, "UPDATE backends SET quarantined = false, circuit = 'open', probe_at = now(), why = '\"refused\"'"
+        )
         await says(jeanne, "erp is down and has never answered")
         await sql(
             site,
             "INSERT INTO replays (backend, choice, state, stage, why, started_by) "
-            "VALUES ('erp', '{}', 'holding', 10, 'too slow', 'luc')",
+            "VALUES ('erp', '{}', 'holding', 10, '\"too slow\"', 'luc')",
         )
         await says(jeanne, "The replay of erp holds at stage 10: too slow")
         luc = await site.enter("luc", Role.VIEWER)
         assert "/acts/" not in (await luc.get("/")).text
 
     on_site(settings, work)
+
+
+def test_a_forecast_and_what_it_assumes_are_told_in_french(settings: Settings) -> None:
+    past = Past(Journal(str(settings.journal.url)))
+    past.came(200, HOURS * 3, HOURS, "delivered")
+    past.took(200, 20)
+    past.came(50, HOURS, HOURS * 0, "accepted")
+    french = {"headers": {"Accept-Language": "fr"}}
+
+    async def work(site: Site, jeanne: Browser) -> None:
+        stopped = "UPDATE backends SET paused = true, held_why = '\"stocktaking\"'"
+        unknown = "impossible de dire quand tout sera parti (erp est en pause : stocktaking)"
+        await sql(site, stopped)
+        assert "erp is paused" not in await says(jeanne, unknown, **french)
+        opened = "paused = false, circuit = 'open', probe_at = now() + interval '1 min', why = '\"refused\"'"
+        await sql(site, f"UPDATE backends SET {opened}")
+        shown = await says(jeanne, "(si la prochaine commande d&#39;essai passe)", **french)
+        assert "canary" not in shown
+
+    with leading(past.journal):
+        on_site(settings, work)
 
 
 def test_figures_are_those_of_the_status(settings: Settings) -> None:
@@ -97,7 +122,7 @@ def test_figures_are_those_of_the_status(settings: Settings) -> None:
             "CASE WHEN n % 4 = 0 THEN 'refused' END FROM generate_series(1, 4936) n",
         )
         shown = await says(jeanne, "Backlog 3,702")
-        known = await status(site.app.state.desk.engine, settings, "http://127.0.0.1:9")
+        known = await status(site.app.state.console.engine, settings, "http://127.0.0.1:9")
         assert (known["backlog"], known["orders"]["dead"]) == (3702, 1234)
         assert "Dead letters 1,234" in shown
         await says(jeanne, "refused more than 1,000")

@@ -94,7 +94,7 @@ def test_no_page_reads_more_rows_than_it_shows(settings: Settings, things: dict[
             things["further"] = further((await karim.get(LONG)).text)
             for page in PAGES:
                 await karim.get(page.format(**things))  # what is read once a process is read by now
-                with listening(site.app.state.desk.engine) as asked:
+                with listening(site.app.state.console.engine) as asked:
                     answer = await karim.get(page.format(**things))
                 assert answer.status_code == 200, (page, answer.text)
                 most[page] = sum([await explained(engine, each) for each in asked])

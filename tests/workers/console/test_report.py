@@ -15,14 +15,14 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from orders.errors import Malformed
-from tests.bench import with_bench
+from tests.bench import Bench, with_bench
 from tests.cli import CommandLine, environment
-from tests.sealing import KEY, some_life
+from tests.sealing import KEY, as_superuser, seal, some_life
 from tests.workers.console.site import serving, text_of
 from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
 from workers.console.report.acts import AUDIT, REPORT
-from workers.console.report.store import AGE, MOST, ReportStore
+from workers.console.report.store import AGE, MOST_REPORTS, ReportStore
 from workers.operations import acting_as
 
 
@@ -39,7 +39,7 @@ class Told:
 
 @pytest.fixture
 def sealing(settings: Settings) -> Settings:
-    return settings.model_copy(update={"seal_key": KEY, "anchor": str(settings.data_dir / "anchors.ndjson")})
+    return settings.replace(seal_key=KEY, anchor=str(settings.files.data_dir / "anchors.ndjson"))
 
 
 def without_times(page: str) -> str:
@@ -55,7 +55,7 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
     async def work() -> str:
         async with serving(sealing) as site:
             jeanne = await site.enter(role=Role.VIEWER)
-            desk = site.app.state.desk
+            desk = site.app.state.console
             preview = await REPORT.preview(desk, chosen, desk.pages.words["en"])
             assert preview.orders is None
             with acting_as("jeanne"):
@@ -84,13 +84,13 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
                 assert answer.headers["content-disposition"].startswith("attachment")
             assert pdf.headers["content-type"] == "application/pdf"
             assert pdf.content.startswith(b"%PDF-")
-            for path in (sealing.data_dir / "reports").iterdir():
+            for path in (sealing.files.data_dir / "reports").iterdir():
                 assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert (await site.stranger().get(f"{where}.html")).status_code == 303
             return html.text
 
     made = asyncio.run(work())
-    file = sealing.data_dir / "out.html"
+    file = sealing.files.data_dir / "out.html"
     relais = CommandLine(capsys, environment(sealing))
     span = ("--since", "2024-10-19T08:00+02:00", "--until", "2024-10-20T12:00+02:00")
     assert relais("audit", "--report", str(file), *span, RELAIS_OPERATOR="jeanne").code == 0
@@ -98,11 +98,47 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
     assert re.sub(unsealed, "N", without_times(made)) == re.sub(unsealed, "N", without_times(file.read_text()))
 
 
+def test_faults_and_remarks_are_told_in_french(sealing: Settings) -> None:
+    async def spoilt(bench: Bench) -> None:
+        await some_life(bench)
+        await seal(bench)
+        await as_superuser(
+            bench,
+            "UPDATE orders SET body = body || ' '",
+            "DELETE FROM attempts WHERE ctid IN (SELECT ctid FROM attempts LIMIT 1)",
+            "DELETE FROM deliveries WHERE ctid IN (SELECT ctid FROM deliveries LIMIT 2)",
+        )
+
+    async def work() -> list[str]:
+        async with serving(sealing.replace(anchor=None)) as site:
+            jeanne = await site.enter(role=Role.VIEWER)
+            with acting_as("jeanne"):
+                outcome = await REPORT.run(site.app.state.console, {}, "a doubt", Told())
+            return [
+                text_of(await jeanne.get(path, headers={"Accept-Language": language}))
+                for path in (outcome["report"], "/operations")
+                for language in ("fr", "en")
+            ]
+
+    with_bench(sealing, spoilt)
+    french, english, acts, _ = asyncio.run(work())
+    for told, says in (
+        ("3 orders whose bytes were altered", "3 commandes dont le contenu a été modifié"),
+        ("2 orders without a delivery", "2 commandes sans livraison"),
+        ("block 1: rows of orders altered", "bloc 1 : des lignes de orders ont été modifiées"),
+        ("block 1: 1 row missing from attempts", "bloc 1 : 1 ligne manque dans attempts"),
+        ("compared with no anchor", "comparé à aucun ancrage"),
+    ):
+        assert told in english and told not in french
+        assert says in french
+    assert "2 commandes sans livraison" in acts, "as the journal keeps it of the audit"
+
+
 def test_the_command_line_prints_a_pdf_where_the_name_says_so(
     sealing: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_bench(sealing, some_life)
-    file = sealing.data_dir / "out.pdf"
+    file = sealing.files.data_dir / "out.pdf"
     assert CommandLine(capsys, environment(sealing))("audit", "--report", str(file)).code == 0
     content = file.read_bytes()
     assert (content[:5], content.rstrip()[-5:]) == (b"%PDF-", b"%%EOF")
@@ -118,8 +154,8 @@ def test_an_act_that_is_stopped_leaves_no_report(settings: Settings) -> None:
             await site.enter()
             for act in (AUDIT, REPORT):
                 with pytest.raises(Stopped):
-                    await act.run(site.app.state.desk, {}, "why", Told(stop=True))
-            assert not (settings.data_dir / "reports").exists()
+                    await act.run(site.app.state.console, {}, "why", Told(stop=True))
+            assert not (settings.files.data_dir / "reports").exists()
 
     asyncio.run(work())
 
@@ -128,8 +164,8 @@ def test_a_span_that_is_none_and_a_report_that_is_none_are_refused(settings: Set
     for fields in ({"since": "yesterday"}, {"until": "9999-01-01T00:00"}, {"since": "\x00"}):
         with pytest.raises(Malformed):
             REPORT.choose(fields)
-    (settings.data_dir / "reports").mkdir()
-    (settings.data_dir / "secret.html").write_text("secret")
+    (settings.files.data_dir / "reports").mkdir()
+    (settings.files.data_dir / "secret.html").write_text("secret")
 
     async def work() -> None:
         async with serving(settings) as site:
@@ -157,7 +193,7 @@ def test_a_span_that_is_none_and_a_report_that_is_none_are_refused(settings: Set
 
 
 def test_reports_go_when_they_are_too_old_or_too_many(settings: Settings) -> None:
-    shelf, files = ReportStore(settings.data_dir), {"html": b"h", "pdf": b"p", "json": b'{"head": {}}'}
+    shelf, files = ReportStore(settings.files.data_dir), {"html": b"h", "pdf": b"p", "json": b'{"head": {}}'}
     first, old = uuid4(), uuid4()
     shelf.put(old, files)
     for kind in files:
@@ -168,7 +204,7 @@ def test_reports_go_when_they_are_too_old_or_too_many(settings: Settings) -> Non
     assert not list(shelf.place.glob(f"{old}*"))
     for kind in files:
         os.utime(shelf.place / f"{first}.{kind}", (time.time() - 60,) * 2)
-    for _ in range(MOST):
+    for _ in range(MOST_REPORTS):
         shelf.put(uuid4(), files)
-    assert (len(shelf.all()), len(list(shelf.place.iterdir()))) == (MOST, 3 * MOST)
+    assert (len(shelf.all()), len(list(shelf.place.iterdir()))) == (MOST_REPORTS, 3 * MOST_REPORTS)
     assert shelf.file(str(first), "pdf") is None

@@ -10,13 +10,13 @@ from sqlalchemy import text
 
 from orders.errors import Malformed, NotSo, TooLate
 from orders.queries.products import Filling
+from orders.sentences import Code, Sentence
 from tests.bench import MEDICINE, Bench, Scripted, always
 from tests.workers.console.journalled import Quiet, Work
 from tests.workers.console.site import Site, text_of
-from workers.console import cursors
 from workers.console.access.people import Role
 from workers.console.i18n import languages
-from workers.console.masking import held, line_reason, said, tripped
+from workers.console.masking import line_reason, said, say
 from workers.console.search import acts, pharmacy
 from workers.console.search import query as asking
 from workers.delivery.deliver import deliver
@@ -81,7 +81,7 @@ def test_pages_follow_each_other_and_a_cursor_is_good_for_its_own_list_alone(
 ) -> None:
     async def work(site: Site, bench: Bench) -> None:
         ids = set(await bench.accept(120))
-        jeanne, desk = await site.enter(), site.app.state.desk
+        jeanne, cursors = await site.enter(), site.app.state.console.cursors
         for query in ("/pharmacy/990000002?show=all", "/search?by=starts&q=20"):
             seen: list[str] = []
             address = query
@@ -92,15 +92,15 @@ def test_pages_follow_each_other_and_a_cursor_is_good_for_its_own_list_alone(
                 follows = before.rsplit('href="', 1)[1].replace("&amp;", "&")
                 address = str(answer.url.join(follows)).removeprefix("https://console.test") if more else ""
             assert (len(seen), set(seen)) == (120, {str(each) for each in ids}), query
-        good = cursors.seal(desk, "pharmacy all 990000002", [str(max(ids))])
-        assert cursors.open(desk, "pharmacy all 990000002", good) == [str(max(ids))]
+        good = cursors.sign("pharmacy all 990000002", [str(max(ids))])
+        assert cursors.read("pharmacy all 990000002", good, str) == (str(max(ids)),)
         for bad in (good[:-2], good[1:], "x", "é", "A" * 5000, good[:-1] + "!"):
             assert (await jeanne.get("/pharmacy/990000002", params={"after": bad})).status_code == 422, bad
         for other in ("pharmacy missing 990000002", "pharmacy all P1", "search starts 20"):
             with pytest.raises(Malformed):
-                cursors.open(desk, other, good)
+                cursors.read(other, good)
         assert (await jeanne.get(f"/pharmacy/990000002?show=missing&after={good}")).status_code == 422
-        desk.secret = None  # a console that starts again goes on from where another was
+        cursors.key = None  # a console that starts again goes on from where another was
         assert (await jeanne.get(f"/pharmacy/990000002?show=all&after={good}")).status_code == 200
 
     at_console(work)
@@ -160,14 +160,18 @@ def test_what_is_ours_is_shown_and_what_an_erp_says_is_not() -> None:
     assert said("M. Martin: no answer in time").shown == ""
     assert line_reason("out of stock").shown and line_reason("RUPTURE").shown
     assert line_reason("Mme Dupont").hidden and not line_reason("Mme Dupont").shown
-    english = languages("UTC")["en"]
-    assert held("stocktaking, says M. Martin", english) == "stocktaking, says M. Martin", "an operator's own words"
-    assert held(f"wrong_digest, order {UUID(int=7)}: the answer is about another order: M. Martin", english) == (
+    english, french = languages("UTC")["en"], languages("UTC")["fr"]
+    assert say("stocktaking, says M. Martin", english) == "stocktaking, says M. Martin", "an operator's own words"
+    order, detail = str(UUID(int=7)), "the answer is about another order: M. Martin"
+    assert say(Sentence(Code.PROVED, evidence="wrong_digest", order=order, detail=detail), english) == (
         f"wrong_digest, order {UUID(int=7)}: the answer is about another order (masked)"
     )
-    assert tripped("suspicious: orders are sent elsewhere", english) == "suspicious: orders are sent elsewhere"
-    assert tripped("M. Martin", english) == "(masked)"
-    assert (held(None, english), tripped(None, english)) == ("", "")
+    for code in (Code.SUSPICIOUS, Code.MET):
+        ours, theirs = (Sentence(code, detail=each) for each in ("orders are sent elsewhere", "M. Martin"))
+        assert say(ours, english) == ours
+        assert say(theirs, english) == theirs.replace("M. Martin", "(masked)")
+    assert say(Sentence(Code.MET, detail="no answer in time: M."), french) == "pas de réponse à temps (masqué)"
+    assert say(None, english) == ""
 
 
 def test_a_pharmacys_page_says_what_is_missing_and_why(at_console: Callable[[Work], None]) -> None:
@@ -195,7 +199,7 @@ def test_a_pharmacys_page_says_what_is_missing_and_why(at_console: Callable[[Wor
 
 def test_an_operator_cancels_while_the_order_is_ours(at_console: Callable[[Work], None]) -> None:
     async def work(site: Site, bench: Bench) -> None:
-        desk, words = site.app.state.desk, languages("UTC")["en"]
+        desk, words = site.app.state.console, languages("UTC")["en"]
         (ours,) = await bench.accept(1)
         chosen = acts.choose({"order": str(ours)})
         seen = await acts.preview(desk, chosen, words)

@@ -18,6 +18,7 @@ from typing import Any
 from config.settings import Settings
 from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.circuit_breaker import advance
+from workers.erp.attempts import TRIES
 
 EPOCH = datetime(2024, 10, 19, 12, tzinfo=UTC)
 SETTINGS = Settings(_env_file=None)
@@ -124,7 +125,7 @@ class Drain:
         return 2 * self.children if self.circuit.window > self.hands * self.children else 1
 
     def _begin(self, batch: Batch) -> None:
-        if batch.in_a_row >= SETTINGS.trip_after:
+        if batch.in_a_row >= SETTINGS.delivery.trip_after:
             batch.unsent, batch.waiting = batch.unsent + batch.waiting, 0
         if batch.waiting:
             batch.waiting -= 1
@@ -141,7 +142,7 @@ class Drain:
             self._later(self.latency * self.chance.lognormvariate(0, 0.2), self._answer, batch, tries)
             return
         self.turned_away += 1
-        if tries < SETTINGS.erp_tries:
+        if tries < TRIES:
             self._later(self.chance.uniform(0.3, 1.0) * 0.1 * 2.0 ** (tries - 1), self._call, batch, tries + 1)
             return
         batch.failed, batch.retried, batch.in_a_row = batch.failed + 1, batch.retried + 1, batch.in_a_row + 1

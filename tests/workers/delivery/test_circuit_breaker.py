@@ -12,7 +12,7 @@ from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.circuit_breaker import advance, pause
 
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
-SETTINGS = Settings(_env_file=None, trip_after=5, probe_after=2, probe_max=60, window_max=2000)
+SETTINGS = Settings(_env_file=None, trip_after=5, window_max=2000)
 CLOSED = Circuit("closed", 64, 0, 0, NOW - timedelta(hours=1), None, NOW - timedelta(hours=1), None, None)
 OPEN = replace(CLOSED, circuit="open", window=1, trips=1, changed_at=NOW, probe_at=NOW + timedelta(seconds=2))
 HALF_OPEN = replace(OPEN, circuit="half_open", changed_at=NOW)
@@ -86,7 +86,7 @@ def test_what_was_claimed_before_the_change_says_nothing() -> None:
 
 
 def test_pauses_double_to_their_bound() -> None:
-    assert [pause(trips, SETTINGS) for trips in (1, 2, 3, 6, 1000)] == [2, 4, 8, 60, 60]
+    assert [pause(trips) for trips in (1, 2, 3, 6, 1000)] == [2, 4, 8, 60, 60]
 
 
 tallies = st.builds(
@@ -103,7 +103,7 @@ def test_whatever_happens_the_window_stays_within_its_bounds(history: list[Batch
     was = CLOSED
     for tally in history:
         was = step(was, tally)
-        assert 1 <= was.window <= SETTINGS.window_max
+        assert 1 <= was.window <= SETTINGS.delivery.window_max
         assert (was.circuit == "open") == (was.probe_at is not None)
 
 

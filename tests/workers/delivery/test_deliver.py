@@ -8,13 +8,13 @@ import pytest
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import Product
 from tests.bench import MEDICINE, Bench, OnBench, Scripted, always, outcome
+from workers.backend_transitions import HALF_OPEN, REGISTER
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
+from workers.delivery.judgement import Result
 from workers.delivery.poll import poll
-from workers.delivery.settle import Result, settle
-from workers.dispatch.scheduler import HALF_OPEN
+from workers.delivery.settle import settle
 from workers.erp.port import Kind
-from workers.operations import REGISTER
 
 
 def test_an_order_goes_from_accepted_to_delivered_with_its_receipt(on_bench: OnBench) -> None:
@@ -144,11 +144,11 @@ def test_only_an_order_that_fails_while_others_succeed_dies(on_bench: OnBench) -
         rounds = 0
         while (life := await order_queries.order(bench.engine, poison))["state"] != "dead":
             rounds += 1
-            assert rounds < 5 * bench.settings.max_attempts
+            assert rounds < 5 * bench.settings.delivery.max_attempts
             await bench.accept(12)
             await bench.now_due()
             await deliver(bench.desk(erp), await bench.dispatch())
-        assert rounds > bench.settings.max_attempts, "the first failure is free"
+        assert rounds > bench.settings.delivery.max_attempts, "the first failure is free"
         assert (life["attempts"], life["reason"], life["error"]) == (8, "exhausted", "transient!")
         assert (await order_queries.counts(bench.engine))["dead"] == 1
 
@@ -296,7 +296,7 @@ def test_a_dispatch_that_nobody_claims_goes_out_again(on_bench: OnBench) -> None
 def test_an_order_that_keeps_killing_its_worker_becomes_a_dead_letter(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
-        for _ in range(bench.settings.max_attempts):
+        for _ in range(bench.settings.delivery.max_attempts):
             assert await bench.dispatch() == [order_id]
             await claim(bench.engine, [order_id], bench.settings)
             await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 second'")

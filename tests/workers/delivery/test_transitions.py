@@ -76,9 +76,9 @@ async def happen(bench: Bench, event: str | list[Kind]) -> None:
                 await cancel(bench.engine, order_id, "front", "request")
     elif event == "expire":
         await bench.sql("UPDATE deliveries SET valid_until = now() - interval '1 second' WHERE priority = 1")
-        await bench.run(EXPIRE.bindparams(backend=bench.settings.backend))
+        await bench.run(EXPIRE.bindparams(backend=bench.settings.erp.backend))
     elif event == "resend":
-        run = await begin(bench.engine, bench.settings.backend, datetime(2026, 1, 1, tzinfo=UTC), None)
+        run = await begin(bench.engine, bench.settings.erp.backend, datetime(2026, 1, 1, tzinfo=UTC), None)
         run = await reconcile(bench.engine, answering([Kind.ACCEPTED]), run, Patience(0, 5), lambda *_: None)
         await resend(bench.engine, run, None, lambda done: None)
     elif event == "time":

@@ -14,7 +14,7 @@ import redis
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from config.celeryconfig import NORMAL, URGENT, queue_of
+from config.redis_keys import NORMAL, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.intake.entries import entry
@@ -59,7 +59,7 @@ def two(settings: Settings, tmp_path: Path) -> Settings:
         "claim_patience": 600.0,
         "spill_key": SecretStr(SECRET),
     }
-    return settings.model_copy(update=update)
+    return settings.replace(**update)
 
 
 def order(pharmacy: str, **fields: object) -> Any:
@@ -136,10 +136,10 @@ def test_a_backend_that_takes_its_time_occupies_no_process(two: Settings) -> Non
 
     async def hang(desk: WorkerResources, ids: list[UUID]) -> None:
         await free.wait()
-        done.append(desk.settings.backend)
+        done.append(desk.settings.erp.backend)
 
     async def flow(desk: WorkerResources, ids: list[UUID]) -> None:
-        done.append(desk.settings.backend)
+        done.append(desk.settings.erp.backend)
 
     async def release() -> None:
         free.set()
@@ -155,7 +155,7 @@ def test_a_backend_that_takes_its_time_occupies_no_process(two: Settings) -> Non
 
 
 def test_a_lone_backend_s_task_waits_for_its_batch(settings: Settings) -> None:
-    process, done = WorkerProcess(settings.model_copy(update={"erp_url": "http://127.0.0.1:1"})), []
+    process, done = WorkerProcess(settings.replace(erp_url="http://127.0.0.1:1")), []
 
     async def slow(desk: WorkerResources, ids: list[UUID]) -> None:
         await asyncio.sleep(0.8)  # longer than a task would wait where there are others

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import asyncpg
 import redis
 
-from config.celeryconfig import NORMAL as NORMALS
-from config.celeryconfig import URGENT as URGENTS
-from config.celeryconfig import queue_of
+from config.redis_keys import NORMAL as NORMALS
+from config.redis_keys import URGENT as URGENTS
+from config.redis_keys import queue_of
 from config.settings import Settings
 from tests.dispatching import accept, depth, dispatching, on_journal
 from tests.waiting import until
@@ -34,7 +34,7 @@ def states(settings: Settings) -> dict[str, int]:
 
 
 def test_what_is_accepted_is_dispatched_at_once(settings: Settings, redis_url: str) -> None:
-    slow = settings.model_copy(update={"claim_patience": 600.0, "worker_concurrency": 32})
+    slow = settings.replace(claim_patience=600.0, worker_concurrency=32)
     widen(slow, 5000)
     with dispatching(slow):
         until(lambda: leaders(slow) == 1)
@@ -46,7 +46,7 @@ def test_what_is_accepted_is_dispatched_at_once(settings: Settings, redis_url: s
 
 
 def test_while_messages_wait_orders_gather_for_larger_ones(settings: Settings, redis_url: str) -> None:
-    busy = settings.model_copy(update={"claim_patience": 600.0, "worker_concurrency": 2})
+    busy = settings.replace(claim_patience=600.0, worker_concurrency=2)
     widen(busy, 1000)
     with dispatching(busy), redis.Redis.from_url(redis_url) as client:
         until(lambda: leaders(busy) == 1)
@@ -61,7 +61,7 @@ def test_while_messages_wait_orders_gather_for_larger_ones(settings: Settings, r
 
 
 def test_where_the_erp_is_the_bottleneck_one_message_waits(settings: Settings, redis_url: str) -> None:
-    narrow = settings.model_copy(update={"claim_patience": 600.0, "worker_concurrency": 2, "erp_concurrency": 32})
+    narrow = settings.replace(claim_patience=600.0, worker_concurrency=2, erp_concurrency=32)
     with dispatching(narrow), redis.Redis.from_url(redis_url) as client:
         until(lambda: leaders(narrow) == 1)
         accept(narrow, 1)
@@ -100,7 +100,7 @@ def test_a_leader_that_loses_the_journal_stands_again(settings: Settings) -> Non
 
 
 def test_a_message_that_redis_lost_is_sent_again(settings: Settings, redis_url: str) -> None:
-    hasty = settings.model_copy(update={"claim_patience": 0.5})
+    hasty = settings.replace(claim_patience=0.5)
     with dispatching(hasty), redis.Redis.from_url(redis_url) as client:
         accept(hasty, 10)
         until(lambda: depth(redis_url, NORMAL) > 0)
@@ -109,7 +109,7 @@ def test_a_message_that_redis_lost_is_sent_again(settings: Settings, redis_url: 
 
 
 def test_while_redis_is_gone_nothing_is_dispatched_over_and_over(settings: Settings) -> None:
-    gone = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0", "claim_patience": 0.2})
+    gone = settings.replace(redis_url="redis://127.0.0.1:1/0", claim_patience=0.2)
     with dispatching(gone):
         until(lambda: leaders(gone) == 1)
         accept(gone, 10)
@@ -132,7 +132,7 @@ def age_of(seconds: float) -> Callable[[], bool]:
 
 
 def test_a_backends_rate_bounds_what_is_dispatched(settings: Settings) -> None:
-    slow = settings.model_copy(update={"claim_patience": 600.0, "worker_concurrency": 64})
+    slow = settings.replace(claim_patience=600.0, worker_concurrency=64)
     widen(slow, 10_000)
     on_journal(slow, "UPDATE backends SET rate = 40")
     accept(slow, 200)

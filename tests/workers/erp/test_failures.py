@@ -200,7 +200,7 @@ def _hold_up(erp: HttpErp) -> None:
             await auntil(lambda: connection.transport is None or connection.transport.is_closing())
             return connection
 
-    erp._wire.session()._connector = Slow()
+    erp._transport.session()._connector = Slow()
 
 
 def test_a_fault_of_ours_leaves_the_order_unknown() -> None:
@@ -325,9 +325,9 @@ def test_a_gate_that_is_shut_lets_nothing_out(times: int) -> None:
 
     async def main() -> tuple[Outcome, Outcome]:
         async with raw_server(answering(answer)) as url:
-            async with connector(url, gate=Shutting(times)) as erp:
+            async with connector(url, barrier=Shutting(times)) as erp:
                 sent = await submit_one(erp, an_order())
-            async with connector(url, gate=Shutting(0)) as erp:
+            async with connector(url, barrier=Shutting(0)) as erp:
                 order = an_order()
                 return sent, (await erp.find([order.id], budget=5))[order.id]
 

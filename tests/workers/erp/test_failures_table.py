@@ -111,6 +111,8 @@ def test_an_exception_is_judged_by_whether_anything_was_sent(error: Exception, s
         ("Sat, 19 Oct 2024 12:00:30 -0000", 30.0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_PAUSE),
         ("Sat, 99 Oct 2024 12:00:30 GMT", None),
+        ("Mon, 20 Nov 9999999999 12:00:00 GMT", None),
+        ("Sat, 19 Oct 2024 12:00:30 +99999999999999999999", None),
     ],
 )
 def test_retry_after_is_read_and_bounded(header: str | None, seconds: float | None) -> None:

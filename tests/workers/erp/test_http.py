@@ -204,7 +204,7 @@ RESET = b""
 def test_what_is_tried_again_at_once(idempotent: bool, answers: list[Any], kind: Kind, requests: int) -> None:
     async def work() -> None:
         server = Counted(lambda n, body: _answer(answers[min(n, len(answers)) - 1], body))
-        async with raw_server(server) as url, connector(url, erp_tries=3, erp_idempotent=idempotent) as erp:
+        async with raw_server(server) as url, connector(url, tries=3, erp_idempotent=idempotent) as erp:
             outcome = await submit_one(erp, an_order())
         assert (outcome.kind, len(server.requests)) == (kind, requests), outcome
         assert len({headers["idempotency-key"] for headers, _ in server.requests}) == 1
@@ -232,7 +232,7 @@ def test_an_erp_that_comes_back_within_the_brief_tries_costs_nothing() -> None:
             await port.open()
 
         port = Port("127.0.0.1", 0, lambda method, path, headers, body: as_json(201, receipt_for(body)))
-        async with connector(f"http://127.0.0.1:{port.number}", erp_tries=10) as erp:
+        async with connector(f"http://127.0.0.1:{port.number}", tries=10) as erp:
             opening = asyncio.create_task(open_soon(port))
             outcome = await submit_one(erp, an_order())
             await opening
@@ -248,7 +248,7 @@ def test_an_order_that_goes_well_never_meets_tenacity(monkeypatch: pytest.Monkey
 
     async def work() -> None:
         monkeypatch.setattr(http, "try_again", forbidden)
-        async with raw_server(answering(good)) as url, connector(url, erp_tries=3) as erp:
+        async with raw_server(answering(good)) as url, connector(url, tries=3) as erp:
             assert kinds(await erp.submit([an_order() for _ in range(5)], budget=9)) == {Kind.ACCEPTED: 5}
 
     run(work)
@@ -271,7 +271,7 @@ def test_a_connection_that_the_erp_dropped_while_it_was_idle_is_not_used() -> No
 
 def kept(erp: HttpErp) -> bool:
     """Whether the pool holds a connection that still stands."""
-    pool: Any = erp._wire.session().connector
+    pool: Any = erp._transport.session().connector
     return any(connection.is_connected() for held in pool._conns.values() for connection, _ in held)
 
 

@@ -83,7 +83,7 @@ def test_no_bytes_do_anything_but_be_read_or_refused(raw: bytes) -> None:
 
 def asked(*answers: bytes, tries: int = 1) -> tuple[Listing, HttpErp]:
     async def work() -> tuple[Listing, HttpErp]:
-        async with raw_server(answering(*answers)) as url, connector(url, erp_tries=tries) as erp:
+        async with raw_server(answering(*answers)) as url, connector(url, tries=tries) as erp:
             return await erp.list(SINCE, UNTIL, after=None, budget=5.0), erp
 
     job: Callable[[], Awaitable[tuple[Listing, HttpErp]]] = work

@@ -253,7 +253,7 @@ def test_beyond_its_limit_it_turns_orders_away_and_takes_none_of_them(file: Path
 
 def test_brief_tries_are_counted(file: Path) -> None:
     async def work() -> None:
-        async with rig(file, Dial(limit=1, latency_ms=30), erp_tries=3) as r:
+        async with rig(file, Dial(limit=1, latency_ms=30), tries=3) as r:
             first, second = (await r.erp.submit([an_order(), an_order()], budget=30)).values()
             assert (first.kind, first.calls) == (Kind.ACCEPTED, 1)
             assert (second.kind, second.calls > 1) == (Kind.ACCEPTED, True)
@@ -316,7 +316,7 @@ def test_dying_before_the_answer_leaves_an_effect_that_find_knows(file: Path) ->
 
 def test_dying_before_the_answer_costs_no_second_effect_under_a_key(file: Path) -> None:
     async def work() -> None:
-        async with rig(file, Dial(die_before_answer=1), erp_tries=2) as r:
+        async with rig(file, Dial(die_before_answer=1), tries=2) as r:
             orders = [an_order() for _ in range(20)]
             assert await r.many(orders) == {Kind.DUPLICATE: 20}
             assert Counter(r.taken()) == Counter(str(order.id) for order in orders)

@@ -2,27 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.journal import connect
 from tests.cli import CommandLine, environment
 from tests.journal import Journal
-from workers.dispatch.leadership import LEADER_LOCK
+from tests.past import HOURS, Past, leading
 from workers.forecast import queries
 from workers.forecast.forecast import Ask, Forecast, draining, foretell
 from workers.forecast.pace import PaceSample
-
-# An id that says when its order came, as UUIDv7 does; n makes it unique.
-ID = """CAST(lpad(to_hex(CAST(floor(extract(epoch FROM came) * 1000) AS bigint)), 12, '0') || '7' ||
-  substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15) AS uuid)"""
 
 
 @pytest.fixture
@@ -35,80 +28,12 @@ def journal(database_url: str) -> Journal:
     return Journal(database_url)
 
 
-class Past:
-    """A journal with a past of our making."""
-
-    def __init__(self, journal: Journal) -> None:
-        self.sql = journal.sql
-        self.sql("""INSERT INTO backends (name, "window") VALUES ('erp', 2000)""")
-        self._made = 0
-
-    def came(self, count: int, since: timedelta, until: timedelta, state: str = "delivered", **fields: Any) -> None:
-        """Orders that came evenly between so long ago and so long ago."""
-        values: dict[str, Any] = {"backend": "erp", "priority": 1, "cut_off": None, **fields}
-        self.sql(
-            f"""WITH made AS (
-              INSERT INTO orders (id, pharmacy, reference, body, digest, received_at, client)
-              SELECT {ID}, 'P' || n % 50, 'R' || n, decode(repeat('ab', 40 + n * 37 % 400), 'hex'), '', came, 'c'
-              FROM (
-                SELECT n + CAST(:made AS int) AS n,
-                  now() - CAST(:since AS interval)
-                    + (CAST(:since AS interval) - CAST(:until AS interval)) * n / :count AS came
-                FROM generate_series(1, :count) n) t ORDER BY n
-              RETURNING id, received_at)
-            INSERT INTO deliveries (order_id, state, backend, priority, cut_off, accepted_at)
-            SELECT id, :state, :backend, :priority, coalesce(CAST(:cut_off AS timestamptz), 'infinity'), received_at
-            FROM made""",
-            made=self._made,
-            since=since,
-            until=until,
-            count=count,
-            state=state,
-            **values,
-        )
-        self._made += count
-
-    def took(self, count: int, seconds: float, backend: str = "erp") -> None:
-        """The last of what was delivered was settled evenly over the last `seconds`."""
-        self.sql(
-            """WITH settled AS (
-              INSERT INTO receipts (order_id, lease, backend, reference, lines, received_at)
-              SELECT order_id, gen_random_uuid(), :backend, 'E', '[]',
-                now() - make_interval(secs => CAST(:seconds AS float8) * n / :count)
-              FROM (SELECT order_id, row_number() OVER (ORDER BY order_id) AS n FROM deliveries
-                WHERE state = 'delivered' AND backend = :backend ORDER BY order_id DESC LIMIT :count) d
-              RETURNING order_id, lease, received_at)
-            INSERT INTO attempts
-            SELECT order_id, lease, received_at - interval '80 ms', received_at, 'accepted', 200, '', 'w'
-            FROM settled""",
-            count=count,
-            seconds=seconds,
-            backend=backend,
-        )
-
-
 @pytest.fixture
 def past(journal: Journal) -> Past:
     return Past(journal)
 
 
-HOURS = timedelta(hours=1)
 DAY = timedelta(days=1)
-
-
-@contextmanager
-def leading(journal: Journal) -> Iterator[None]:
-    """As though a worker led."""
-    loop = asyncio.new_event_loop()
-    engine = connect(journal.url, pool=1)
-    connection = loop.run_until_complete(engine.connect())
-    loop.run_until_complete(connection.execute(text(f"SELECT pg_advisory_lock({LEADER_LOCK})")))
-    try:
-        yield
-    finally:
-        loop.run_until_complete(connection.close())
-        loop.run_until_complete(engine.dispose())
-        loop.close()
 
 
 def foretold(relais: CommandLine, *words: str, code: int = 0) -> dict[str, Any]:
@@ -169,7 +94,7 @@ def test_no_date_where_only_a_person_or_a_worker_can_make_orders_flow(
         assert seconds(foretold(relais, "--at", "30m"), "p50") > 1800
         assert relais("resume").code == 0
         probe = datetime.now(UTC) + timedelta(seconds=600)
-        journal.sql("UPDATE backends SET circuit = 'open', why = 'no answer', probe_at = :probe", probe=probe)
+        journal.sql("UPDATE backends SET circuit = 'open', why = '\"no answer\"', probe_at = :probe", probe=probe)
         closed = foretold(relais)
         assert seconds(closed, "p5") > 580
         assert (closed["start"]["window"], closed["assumes"]) == (1, "the next canary gets through")
@@ -272,7 +197,7 @@ def test_what_came_is_told_by_where_rows_lie(journal: Journal, past: Past, monke
 
     exact = journal(came)
     assert exact == pytest.approx([10_000, 10_000, 1000, 1000, 4500, 4500], abs=5)
-    monkeypatch.setattr(queries, "FEW", 0)
+    monkeypatch.setattr(queries, "COUNTED_BELOW", 0)
     about = journal(came)
     assert about == pytest.approx(exact, rel=0.05, abs=100)
     assert about != exact, "it was not counted"

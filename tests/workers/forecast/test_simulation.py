@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.cli.commands.recovery.forecast import moment, sentence
-from workers.forecast.arrivals import DAYS, HOUR, RECENT, WEEK, WEEKS, Arrivals, learn, steady, steps, stretch
+from workers.forecast.arrivals import DAYS, HOUR, LAST_HOURS, WEEK, WEEKS, Arrivals, learn, steady, steps, stretch
 from workers.forecast.pace import BIN, Pace, PaceSample, busy, measured, unseen
 from workers.forecast.queries import _back
 from workers.forecast.simulation import Round, Situation, Start, ends, late, paces
@@ -138,7 +138,7 @@ def test_orders_that_miss_their_cut_off_are_counted_in_their_turn() -> None:
 
 def test_the_older_the_journal_the_longer_the_pattern() -> None:
     day = 24 * HOUR
-    assert (stretch(0.0), stretch(2 * day - 1)) == (RECENT, RECENT)
+    assert (stretch(0.0), stretch(2 * day - 1)) == (LAST_HOURS, LAST_HOURS)
     assert (stretch(2 * day), stretch(13 * day)) == (DAYS._replace(most=2), DAYS)
     assert (stretch(14 * day), stretch(400 * day)) == (WEEKS._replace(most=2), WEEKS)
     assert ENDS[:2] == (600.0, 1200.0)

@@ -8,6 +8,7 @@ import redis
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from config.redis_keys import SPILL_RECORDS
 from config.settings import Settings
 from orders.intake.group_commit import Intake
 from orders.intake.spill import SpillSigner
@@ -15,21 +16,21 @@ from orders.journal import connect
 from tests.dispatching import accept, depth, dispatching, on_journal
 from tests.intake import NOWHERE, order
 from tests.waiting import until
-from workers.intake.spill_store import RECORDS, RedisSpill
+from workers.intake.spill_store import RedisSpill
 
 SECRET = SecretStr("a key that is shared")
 
 
 @pytest.fixture
 def shared(settings: Settings) -> Settings:
-    return settings.model_copy(update={"spill_key": SECRET})
+    return settings.replace(spill_key=SECRET)
 
 
 def spill(settings: Settings, *references: str) -> list[UUID]:
     async def run() -> list[UUID]:
         engine = connect(NOWHERE)
         intake = Intake(
-            engine, settings.backend, spill=(RedisSpill(settings.need("redis_url")), SpillSigner.of(SECRET))
+            engine, settings.erp.backend, spill=(RedisSpill(settings.need("redis_url")), SpillSigner.of(SECRET))
         )
         ids = [(await intake.accept(order(reference), "front")).id for reference in references]
         await intake.close()
@@ -43,7 +44,7 @@ def test_what_was_spilled_is_journalled_and_dispatched_with_what_came_later_behi
     spilled = spill(shared, *(f"S{number}" for number in range(120)))
     accept(shared, 50)
     with dispatching(shared):
-        until(lambda: depth(shared.need("redis_url"), RECORDS) == 0, what="the spill is empty")
+        until(lambda: depth(shared.need("redis_url"), SPILL_RECORDS) == 0, what="the spill is empty")
         query = "SELECT count(*) FROM deliveries WHERE state = 'dispatched'"
         until(lambda: on_journal(shared, query)[0][0] > 0, what="orders are dispatched")
     first = on_journal(shared, "SELECT order_id FROM deliveries WHERE state = 'dispatched' ORDER BY order_id")
@@ -57,12 +58,12 @@ def test_a_worker_without_the_key_leaves_the_spill_alone_and_goes_on(settings: S
     with dispatching(settings):
         query = "SELECT count(*) FROM deliveries WHERE state = 'dispatched'"
         until(lambda: on_journal(settings, query)[0][0] == 5, what="the others are dispatched")
-    assert depth(settings.need("redis_url"), RECORDS) == 2
+    assert depth(settings.need("redis_url"), SPILL_RECORDS) == 2
 
 
 def test_whatever_stands_in_the_place_of_the_spill_does_not_stop_the_dispatcher(shared: Settings) -> None:
     with redis.Redis.from_url(shared.need("redis_url")) as client:
-        client.set(RECORDS, "no list")
+        client.set(SPILL_RECORDS, "no list")
     accept(shared, 5)
     with dispatching(shared):
         query = "SELECT count(*) FROM deliveries WHERE state = 'dispatched'"

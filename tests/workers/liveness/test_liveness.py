@@ -33,7 +33,7 @@ from workers.queue.publisher import Publisher
 @pytest.fixture
 def quick(settings: Settings) -> Settings:
     """Settings under which a worker is found to hang after 6.7 s."""
-    return settings.model_copy(update=QUICK)
+    return settings.replace(**QUICK)
 
 
 @pytest.fixture

@@ -29,10 +29,11 @@ from tests.cli import CommandLine, asked, command, environment, running
 from tests.erp import raw_server
 from tests.intake import ORDER, RawCall, clients_over_http
 from tests.waiting import until
+from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import deliver
 from workers.erp.port import Kind
 from workers.monitoring.exporter import Exporter, exporter_app
-from workers.operations import REGISTER, record
+from workers.operations import record
 
 ROW = re.compile(r"^\| `(relais_\w+)` \| (\w+) \| (.*?) \| (\w+) \| (.+) \|$", re.MULTILINE)
 NOWHERE = "127.0.0.1:1"
@@ -152,7 +153,7 @@ def test_no_series_comes_with_orders_pharmacies_or_clients(on_bench: OnBench) ->
 
 def test_only_who_has_the_token_is_told(settings: Settings) -> None:
     async def work() -> None:
-        async with served(settings.model_copy(update={"metrics_token": SecretStr("s3cret-token")})) as url:
+        async with served(settings.replace(metrics_token=SecretStr("s3cret-token"))) as url:
             assert (await get(f"{url}/metrics"))[0] == 401
             assert (await get(f"{url}/metrics", "wrong"))[0] == 401
             status, body = await get(f"{url}/metrics", "s3cret-token")
@@ -171,7 +172,7 @@ def test_the_intake_takes_the_token_beside_a_key(settings: Settings) -> None:
         assert (await call("front", "GET", "/metrics", token="s3cret-tokeN"))[0] == 401
         assert (await call("front", "GET", "/orders", token="s3cret-token"))[0] == 401
 
-    with_token = settings.model_copy(update={"metrics_token": SecretStr("s3cret-token")})
+    with_token = settings.replace(metrics_token=SecretStr("s3cret-token"))
     clients_over_http(with_token, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)
 
 
@@ -179,7 +180,7 @@ def test_stores_that_are_away_are_metrics_and_no_error(settings: Settings) -> No
     away = {"database_url": f"postgresql://relais@{NOWHERE}/relais", "redis_url": f"redis://{NOWHERE}/0"}
 
     async def work() -> None:
-        lines = (await scraped(settings.model_copy(update=away))).decode().splitlines()
+        lines = (await scraped(settings.replace(**away))).decode().splitlines()
         assert {"relais_journal_up 0.0", "relais_redis_up 0.0"} <= {*lines}
         assert not any(line.startswith(("relais_deliveries", "relais_dispatcher", "relais_spill")) for line in lines)
         assert any(line.startswith("relais_disk_free_bytes{") for line in lines)
@@ -196,7 +197,7 @@ def test_stores_that_are_frozen_cost_three_seconds_at_most(settings: Settings) -
         async with raw_server(silent) as url:
             place = url.removeprefix("http://")
             frozen = {"database_url": f"postgresql://relais@{place}/relais", "redis_url": f"redis://{place}/0"}
-            exporter = Exporter(settings.model_copy(update=frozen))
+            exporter = Exporter(settings.replace(**frozen))
             began = time.monotonic()
             body = await exporter.scrape()
             assert time.monotonic() - began < 3.0

@@ -156,7 +156,7 @@ async def compare(bench: Bench) -> int:
     async with snapshot(bench.engine) as connection:
         truth = Truth(connection)
         figures = await read_figures(connection, bench.settings)
-        backends = [bench.settings.backend]
+        backends = [bench.settings.erp.backend]
         said, true = exported(list(journal_families(figures, backends))), await truth.samples(backends)
         assert_same(said, true)
         shown, counted = told(figures, backends), await truth.status()

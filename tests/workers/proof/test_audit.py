@@ -125,11 +125,11 @@ def test_pause_and_resume_stop_and_restart_forwarding(on_bench: OnBench, setting
     async def work(bench: Bench) -> None:
         with pytest.raises(NotFound):
             await operations.pause(bench.engine, settings, "elsewhere", "why")
-        await operations.pause(bench.engine, settings, settings.backend, "inventory")
+        await operations.pause(bench.engine, settings, settings.erp.backend, "inventory")
         await bench.accept(2)
         assert await bench.dispatch() == []
         assert (await bench.standing())["held_why"] == "inventory"
-        await operations.resume(bench.engine, settings, settings.backend, None)
+        await operations.resume(bench.engine, settings, settings.erp.backend, None)
         assert len(await bench.dispatch()) == 2
         assert [act for _, act, _, _ in await acts(bench)] == ["pause", "resume"]
 

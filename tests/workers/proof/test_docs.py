@@ -53,4 +53,4 @@ def test_a_seal_key_is_32_bytes(key: str) -> None:
 
 @pytest.mark.parametrize("key", ["5e" * 32, "A" * 43, "A" * 43 + "=", "-_" * 21 + "A", "+/" * 21 + "A="])
 def test_a_seal_key_may_be_hexadecimal_or_base64(key: str) -> None:
-    assert len(keys_of(Settings(seal_key=SecretStr(key), _env_file=None).seal_key)) == 1
+    assert len(keys_of(Settings(seal_key=SecretStr(key), _env_file=None).proof.key)) == 1

@@ -27,7 +27,7 @@ from workers.proof.report.timeline import ceiling
 
 @pytest.fixture
 def sealing(settings: Settings) -> Settings:
-    return settings.model_copy(update={"seal_key": KEY, "anchor": str(settings.data_dir / "anchors.ndjson")})
+    return settings.replace(seal_key=KEY, anchor=str(settings.files.data_dir / "anchors.ndjson"))
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ class Page(HTMLParser):
 def test_the_report_is_one_page_of_figures_with_nothing_of_an_order_in_it(
     relais: CommandLine, sealing: Settings
 ) -> None:
-    page = sealing.data_dir / "out.html"
+    page = sealing.files.data_dir / "out.html"
 
     async def work(bench: Bench) -> None:
         await bench.accept(2, note="for Mme Durand <script>alert(1)</script>")
@@ -200,11 +200,11 @@ def test_the_report_is_one_page_of_figures_with_nothing_of_an_order_in_it(
     assert "refused" in written
     assert "as it was sealed (1 block)" in written
     assert 'class="hold pause"' in written
-    assert [path.name for path in sealing.data_dir.glob(".out*")] == []
+    assert [path.name for path in sealing.files.data_dir.glob(".out*")] == []
 
 
 def test_the_report_of_a_span_and_of_what_is_wrong(relais: CommandLine, sealing: Settings) -> None:
-    page = sealing.data_dir / "out.html"
+    page = sealing.files.data_dir / "out.html"
     with_bench(sealing, some_life)
     assert relais("seal").code == 0
     with_bench(sealing, lambda bench: as_superuser(bench, "DELETE FROM receipts"))
@@ -217,7 +217,7 @@ def test_the_report_of_a_span_and_of_what_is_wrong(relais: CommandLine, sealing:
 
 
 def test_the_report_tells_of_evidence_and_of_reconciliations(relais: CommandLine, sealing: Settings) -> None:
-    page = sealing.data_dir / "out.html"
+    page = sealing.files.data_dir / "out.html"
 
     async def work(bench: Bench) -> None:
         order = uuid4()
@@ -240,7 +240,7 @@ def test_the_report_tells_of_evidence_and_of_reconciliations(relais: CommandLine
 
 
 def test_an_empty_journal_has_a_report_too(relais: CommandLine, sealing: Settings) -> None:
-    page = sealing.data_dir / "out.html"
+    page = sealing.files.data_dir / "out.html"
     assert relais("audit", "--report", str(page)).code == 0
     assert "0&nbsp;accepted = 0&nbsp;backlog" in page.read_text()
 

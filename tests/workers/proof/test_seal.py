@@ -24,6 +24,7 @@ from tests.sealing import KEY, as_superuser, seal, some_life
 from tests.tools import ROOT
 from tests.waiting import auntil
 from workers.cli.failure import CommandFailed
+from workers.proof import seal_thread
 from workers.proof.anchor import place_of
 from workers.proof.audit import Proof, prove
 from workers.proof.keys import keys_of
@@ -34,7 +35,7 @@ from workers.proof.seal_thread import Sealer
 @pytest.fixture
 def sealing(settings: Settings) -> Settings:
     """Settings with a key and an anchor."""
-    return settings.model_copy(update={"seal_key": KEY, "anchor": str(settings.data_dir / "anchors.ndjson")})
+    return settings.replace(seal_key=KEY, anchor=str(settings.files.data_dir / "anchors.ndjson"))
 
 
 async def proof(bench: Bench) -> Proof:
@@ -42,7 +43,7 @@ async def proof(bench: Bench) -> Proof:
 
 
 def lines(settings: Settings) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path(str(settings.anchor)).read_text().splitlines()]
+    return [json.loads(line) for line in Path(str(settings.proof.anchor)).read_text().splitlines()]
 
 
 def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> None:
@@ -68,7 +69,7 @@ def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> 
 
     with_bench(sealing, work)
     assert [line["block"] for line in lines(sealing)] == [1, 2, 3]
-    assert oct(Path(str(sealing.anchor)).stat().st_mode)[-3:] == "600"
+    assert oct(Path(str(sealing.proof.anchor)).stat().st_mode)[-3:] == "600"
 
 
 def test_the_content_of_a_seal_is_that_of_its_rows_and_can_be_verified_elsewhere(sealing: Settings) -> None:
@@ -137,7 +138,7 @@ def test_sealing_under_load_with_long_transactions_raises_no_false_alarm(sealing
     async def sealer(bench: Bench, over: asyncio.Event) -> None:
         keys = keys_of(KEY)
         while not over.is_set():
-            await seal_now(bench.engine, keys, place_of(str(sealing.anchor), keys), wait=False)
+            await seal_now(bench.engine, keys, place_of(str(sealing.proof.anchor), keys), wait=False)
             await asyncio.sleep(0)
 
     async def work(bench: Bench) -> None:
@@ -187,7 +188,7 @@ def torn(path: Path) -> None:
 
 def test_an_anchor_that_could_not_be_written_is_written_later_and_in_order(sealing: Settings) -> None:
     """A full disk, a piece of a line that a killed process left, a file that is gone."""
-    path = Path(str(sealing.anchor))
+    path = Path(str(sealing.proof.anchor))
     path.symlink_to("/dev/full")
 
     async def work(bench: Bench) -> None:
@@ -216,7 +217,7 @@ def spoil(path: Path, garbage: list[bytes]) -> None:
 
 
 def test_garbage_in_the_anchor_or_in_the_last_seal_stops_neither_audit_nor_worker(sealing: Settings) -> None:
-    path = Path(str(sealing.anchor))
+    path = Path(str(sealing.proof.anchor))
     garbage = [b"\xff\xfe", b"[" * 5000, b"null", b"7", b'{"block":9}', b"x" * 200_000, b'{"key_id":[],"format":1}']
 
     async def work(bench: Bench) -> None:
@@ -235,12 +236,12 @@ def test_garbage_in_the_anchor_or_in_the_last_seal_stops_neither_audit_nor_worke
 
 
 def test_syslog_is_an_anchor_and_what_it_kept_can_be_audited(sealing: Settings) -> None:
-    daemon = sealing.data_dir / "log"
-    kept = sealing.data_dir / "kept"
+    daemon = sealing.files.data_dir / "log"
+    kept = sealing.files.data_dir / "kept"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
         syslog.bind(str(daemon))
         syslog.settimeout(5)
-        settings = sealing.model_copy(update={"anchor": f"syslog:{daemon}"})
+        settings = sealing.replace(anchor=f"syslog:{daemon}")
 
         async def work(bench: Bench) -> None:
             for number in (1, 2, 3):
@@ -326,8 +327,8 @@ def test_a_journal_restored_into_another_postgresql_begins_an_epoch(sealing: Set
 
 
 def test_seals_made_with_an_older_key_are_verified_as_long_as_it_is_set(sealing: Settings) -> None:
-    renewed = sealing.model_copy(update={"seal_key": SecretStr(f"{'7a' * 32},{'5e' * 32}")})
-    forgotten = sealing.model_copy(update={"seal_key": SecretStr("7a" * 32)})
+    renewed = sealing.replace(seal_key=SecretStr(f"{'7a' * 32},{'5e' * 32}"))
+    forgotten = sealing.replace(seal_key=SecretStr("7a" * 32))
 
     async def work(bench: Bench) -> None:
         await bench.accept(1)
@@ -336,10 +337,10 @@ def test_seals_made_with_an_older_key_are_verified_as_long_as_it_is_set(sealing:
         newer = Bench(bench.engine, renewed)
         await seal(newer)
         assert (await proof(newer)).faults == []
-        assert [line["key_id"] for line in lines(sealing)] == list(reversed(keys_of(renewed.seal_key)))
+        assert [line["key_id"] for line in lines(sealing)] == list(reversed(keys_of(renewed.proof.key)))
         faults = (await prove(bench.engine, forgotten)).faults
         assert any("which RELAIS_SEAL_KEY does not have" in fault for fault in faults)
-        unable = await prove(bench.engine, sealing.model_copy(update={"seal_key": None}))
+        unable = await prove(bench.engine, sealing.replace(seal_key=None))
         assert not unable.sound
 
     with_bench(sealing, work)
@@ -349,9 +350,10 @@ async def all_sealed(bench: Bench) -> bool:
     return (await proof(bench)).chain.unsealed == 0
 
 
-def test_two_sealers_never_seal_the_same_block(sealing: Settings) -> None:
+def test_two_sealers_never_seal_the_same_block(sealing: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each looks every moment; rows come all the time."""
-    hasty = sealing.model_copy(update={"seal_every": 0.05, "seal_rows": 5})
+    hasty = sealing.replace(seal_every=0.05)
+    monkeypatch.setattr(seal_thread, "MOST_UNSEALED", 5)
     sealers = [Sealer(hasty), Sealer(hasty)]
     for each in sealers:
         each.start()
@@ -390,12 +392,11 @@ SEALING_ON_AND_ON = """
 import asyncio
 from config.settings import load
 from orders.journal import connect
-from workers.cli.failure import Failure
 from workers.cli.commands.trust.seal import sealed
 
 async def run():
     settings = load()
-    engine = connect(settings.database_url, pool=2)
+    engine = connect(settings.journal.url, pool=2)
     print("ready", flush=True)
     while True:
         await sealed(engine, settings, None)

@@ -42,7 +42,7 @@ OTHER = {
 
 @pytest.fixture
 def sealing(settings: Settings) -> Settings:
-    return settings.model_copy(update={"seal_key": KEY, "anchor": str(settings.data_dir / "anchors.ndjson")})
+    return settings.replace(seal_key=KEY, anchor=str(settings.files.data_dir / "anchors.ndjson"))
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def journal(sealing: Settings) -> Iterator["Sealed"]:
 
     with_bench(sealing, fill)
     with asyncio.Runner() as runner:
-        sealed = Sealed(runner, connect(sealing.need("database_url"), pool=1), Path(str(sealing.anchor)))
+        sealed = Sealed(runner, connect(sealing.need("database_url"), pool=1), Path(str(sealing.proof.anchor)))
         yield sealed
         runner.run(sealed.engine.dispose())
 

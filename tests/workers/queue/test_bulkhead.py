@@ -1,17 +1,17 @@
-"""A lane: what runs side by side, what waits, and in which order."""
+"""A bulkhead: what runs side by side, what waits, and in which order."""
 
 import asyncio
 
 import pytest
 
-from workers.queue.bulkhead import MOST, Bulkhead
+from workers.queue.bulkhead import MOST_WAITING, Bulkhead
 
 
 class Works:
     """Works that end when they are told to."""
 
     def __init__(self, room: int) -> None:
-        self.lane, self.begun = Bulkhead(room), list[str]()
+        self.bulkhead, self.begun = Bulkhead(room), list[str]()
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -22,7 +22,7 @@ class Works:
             self.begun.append(name)
             await end.wait()
 
-        self._tasks[name] = asyncio.create_task(self.lane.run(orders, work))
+        self._tasks[name] = asyncio.create_task(self.bulkhead.run(orders, work))
         await settled()
 
     async def end(self, name: str) -> None:
@@ -50,7 +50,7 @@ def test_small_batches_run_side_by_side_and_a_large_one_alone_and_in_order() -> 
         assert works.begun == ["small", "another", "large"]
         await works.end("large")
         assert works.begun[-1] == "late"
-        idle = asyncio.create_task(works.lane.idle())
+        idle = asyncio.create_task(works.bulkhead.idle())
         await settled()
         assert not idle.done()
         await works.end("late")
@@ -61,15 +61,15 @@ def test_small_batches_run_side_by_side_and_a_large_one_alone_and_in_order() -> 
 
 def test_what_fails_makes_room_and_is_said() -> None:
     async def run() -> None:
-        lane = Bulkhead(1)
+        bulkhead = Bulkhead(1)
 
         async def fail() -> None:
             raise ValueError("no")
 
         for _ in range(3):
             with pytest.raises(ValueError, match="no"):
-                await lane.run(5, fail)
-        await lane.idle()
+                await bulkhead.run(5, fail)
+        await bulkhead.idle()
 
     asyncio.run(run())
 
@@ -77,15 +77,15 @@ def test_what_fails_makes_room_and_is_said() -> None:
 def test_what_comes_when_too_much_waits_is_left_for_later() -> None:
     async def run() -> None:
         works = Works(room=1)
-        for number in range(MOST + 1):
+        for number in range(MOST_WAITING + 1):
             await works.begin(str(number), 1)
 
         async def never() -> None:
             raise AssertionError("it was to be left")
 
-        await works.lane.run(1, never)
-        for number in range(MOST + 1):
+        await works.bulkhead.run(1, never)
+        for number in range(MOST_WAITING + 1):
             await works.end(str(number))
-        assert len(works.begun) == MOST + 1
+        assert len(works.begun) == MOST_WAITING + 1
 
     asyncio.run(run())

@@ -13,11 +13,11 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from config.celeryconfig import NORMAL as NORMALS
-from config.celeryconfig import NOTICES, queue_of
-from config.celeryconfig import URGENT as URGENTS
 from config.embedded.leash import Leash
 from config.embedded.valkey import Valkey
+from config.redis_keys import NORMAL as NORMALS
+from config.redis_keys import NOTICES, queue_of
+from config.redis_keys import URGENT as URGENTS
 from config.settings import Settings
 from tests.cli import command, environment, running
 from tests.waiting import until
@@ -136,7 +136,7 @@ def test_a_frozen_redis_holds_the_dispatcher_up_only_briefly(
 
 
 def test_a_redis_that_is_not_there_is_said(settings: Settings) -> None:
-    elsewhere = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    elsewhere = settings.replace(redis_url="redis://127.0.0.1:1/0")
     app = create_app(elsewhere)
     nowhere = Publisher(app, elsewhere)
     assert not nowhere.deliver([Due()])  # type: ignore[list-item]

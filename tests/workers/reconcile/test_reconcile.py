@@ -93,7 +93,7 @@ def on_site(settings: Settings, tmp_path: Path) -> OnSite:
             file = tmp_path / "erp.jsonl"
             async with Simulator("127.0.0.1", 0, file, Dial()) as sim:
                 engine = connect(settings.need("database_url"))
-                changed = settings.model_copy(update={"erp_url": sim.url, "erp_timeout": 5.0, "erp_tries": 1})
+                changed = settings.replace(erp_url=sim.url, erp_timeout=5.0)
                 site = Site(engine, changed, sim, file)
                 try:
                     return await work(site)

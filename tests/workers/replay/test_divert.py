@@ -17,11 +17,11 @@ from config.settings.routes_file import load_backends
 from tests.bench import RECEIPT, Bench, OnBench, Scripted, always, named, outcome
 from tests.cli import CommandLine, environment
 from tests.recovery import BACKENDS
+from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import WorkerResources, deliver
 from workers.dispatch.scheduler import RESCUE
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Kind, Outcome, Submission
-from workers.operations import REGISTER
 from workers.proof.audit import audit
 from workers.replay.choice import Choice
 from workers.replay.divert import divert, preview
@@ -32,7 +32,7 @@ FREE = "order_id IN (SELECT order_id FROM deliveries WHERE {} ORDER BY order_id 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     (tmp_path / "backends.toml").write_text(BACKENDS)
-    return settings.model_copy(update={"backends": tmp_path / "backends.toml"})
+    return settings.replace(backends=tmp_path / "backends.toml")
 
 
 async def moved(bench: Bench, choice: Choice, to: str = "other", **more: bool) -> list[UUID]:
@@ -50,8 +50,8 @@ async def dispatch(bench: Bench, backend: str) -> list[UUID]:
         await connection.execute(REGISTER, {"backend": backend, "window": 50})
         values = {
             "backend": backend,
-            "patience": bench.settings.claim_patience,
-            "share": bench.settings.live_share,
+            "patience": bench.settings.delivery.claim_patience,
+            "share": bench.settings.replay.live_share,
             "allowance": UNBOUNDED,
         }
         return [row[0] for row in await connection.execute(DISPATCH, values)]

@@ -17,12 +17,12 @@ from orders.journal import transactional
 from orders.model import parse
 from tests.bench import MEDICINE, Bench, OnBench, always
 from tests.recovery import Recovery, backlog
+from workers.backend_transitions import REGISTER
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
 from workers.dispatch.scheduler import PLANNER
 from workers.dispatch.take_due import DISPATCH
 from workers.erp.port import Kind
-from workers.operations import REGISTER
 from workers.replay import commands
 
 

@@ -23,13 +23,14 @@ from tests.tls import tls
 from tests.waiting import auntil
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import WorkerResources, deliver
+from workers.delivery.judgement import Result
 from workers.delivery.poll import poll
-from workers.delivery.settle import Result, settle
+from workers.delivery.settle import settle
 from workers.erp.http import HttpErp
 from workers.erp.port import ErpReceipt, ErpReceiptLine, Evidence, Kind, Outcome
 from workers.erp.sim import Dial, Simulator
 from workers.erp.sim.telling import Signer
-from workers.trust import barrier as gates
+from workers.trust import barrier
 from workers.trust.barrier import ProcessBarrier, halted
 from workers.trust.key_cache import ReceiptKeyCache
 from workers.trust.quarantine import quarantine, release
@@ -211,7 +212,7 @@ def test_a_reference_that_is_void_or_may_be_reused_is_no_evidence(on_bench: OnBe
         await bench.sql("UPDATE deliveries SET state = 'accepted' WHERE state = 'delivered'")  # it is sent again
         await settled(bench, second, [told(Kind.ACCEPTED, second.orders[0].id, receipt=one)])
         assert await against(bench) == []
-        lax = bench.settings.model_copy(update={"erp_reuses_references": True})
+        lax = bench.settings.replace(erp_reuses_references=True)
         again = result(third, [told(Kind.ACCEPTED, third.orders[0].id, receipt=one)])
         await settle(bench.engine, again, lax, "w")
         assert (await against(bench), (await order_queries.counts(bench.engine))["delivered"]) == ([], 2)
@@ -246,7 +247,7 @@ def test_another_certificate_latches_before_anything_is_sent(on_bench: OnBench, 
     async def work(bench: Bench) -> None:
         await bench.accept(20)
         async with tls(tmp_path) as (url, _, received):
-            pinned = bench.settings.model_copy(update={"erp_url": url, "erp_pin": "f" * 64})
+            pinned = bench.settings.replace(erp_url=url, erp_pin="f" * 64)
             erp = HttpErp(
                 pinned, ReceiptKeyCache(bench.engine, "erp"), ProcessBarrier(pinned.need("database_url"), "erp")
             )
@@ -262,8 +263,8 @@ def test_another_certificate_latches_before_anything_is_sent(on_bench: OnBench, 
 
 def test_while_the_journal_cannot_be_asked_for_the_gate_nothing_is_sent_and_nothing_spins(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
-        async with Simulator("127.0.0.1", 0, bench.settings.data_dir / "erp.jsonl", Dial()) as sim:
-            bench.settings = bench.settings.model_copy(update={"erp_url": sim.url})
+        async with Simulator("127.0.0.1", 0, bench.settings.files.data_dir / "erp.jsonl", Dial()) as sim:
+            bench.settings = bench.settings.replace(erp_url=sim.url)
             erp = HttpErp(bench.settings, None, ProcessBarrier("postgresql://127.0.0.1:1/nowhere", "erp"))
             (order_id,) = await bench.accept()
             began = datetime.now(UTC)
@@ -289,7 +290,9 @@ def test_a_gate_is_shut_everywhere_before_a_quarantine_is_committed(on_bench: On
         assert not await theirs.open(), "nor afterwards"
         await release(bench.engine, "erp", "all is well")
         assert await ours.open()
-        await bench.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'relais gate'")
+        await bench.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'relais barrier'"
+        )
         await auntil(lambda: not ours.is_open(), what="who has lost the journal may not send")
         for each in (ours, theirs, another):
             each.shut()
@@ -305,9 +308,9 @@ def test_a_process_that_was_frozen_sends_nothing_before_it_has_asked(
         gate = ProcessBarrier(bench.settings.need("database_url"), "erp")
         assert await gate.open()
         began = time.monotonic()
-        await auntil(lambda: gate._beaten > began + gates.BEAT, what="it beats on")
+        await auntil(lambda: gate._beaten > began + barrier.BEAT, what="it beats on")
         assert gate.is_open()
-        monkeypatch.setattr(gates.time, "monotonic", lambda now=time.monotonic: now() + gates.FROZEN)  # time went by
+        monkeypatch.setattr(barrier.time, "monotonic", lambda now=time.monotonic: now() + barrier.FROZEN)
         assert not gate.is_open()
         assert await gate.open(), "it has asked"
         assert gate.is_open()
@@ -319,12 +322,12 @@ def test_a_process_that_was_frozen_sends_nothing_before_it_has_asked(
 def test_a_process_that_does_not_answer_is_not_waited_for_for_ever(
     on_bench: OnBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gates, "PATIENCE", 0.3)
+    monkeypatch.setattr(barrier, "LONGEST_WAIT", 0.3)
 
     async def work(bench: Bench) -> None:
         await bench.dispatch()
         async with bench.engine.connect() as frozen:
-            await frozen.execute(text(f"SELECT pg_advisory_lock_shared({gates.HOLD_LOCK}, hashtext('erp'))"))
+            await frozen.execute(text(f"SELECT pg_advisory_lock_shared({barrier.HOLD_LOCK}, hashtext('erp'))"))
             await quarantine(bench.engine, bench.settings, "erp", "an intrusion")
         assert (await bench.standing())["quarantined"]
 
@@ -335,10 +338,10 @@ def test_a_quarantine_stops_the_rest_of_a_batch_that_is_under_way(on_bench: OnBe
     """An operator's word, while a worker has 200 orders in hand: those in flight are unknown, the rest unsent."""
 
     async def work(bench: Bench) -> None:
-        slow = settings.model_copy(update={"erp_concurrency": 2, "window_max": 500})
-        file = settings.data_dir / "erp.jsonl"
+        slow = settings.replace(erp_concurrency=2, window_max=500)
+        file = settings.files.data_dir / "erp.jsonl"
         async with Simulator("127.0.0.1", 0, file, Dial(latency_ms=100)) as sim:
-            bench.settings = slow.model_copy(update={"erp_url": sim.url})
+            bench.settings = slow.replace(erp_url=sim.url)
             gate = ProcessBarrier(settings.need("database_url"), "erp")
             erp = HttpErp(bench.settings, ReceiptKeyCache(bench.engine, "erp"), gate)
             await bench.accept(40)
@@ -366,9 +369,9 @@ def test_keys_are_rotated_and_revoked_without_a_restart(on_bench: OnBench, setti
         ring = ReceiptKeyCache(bench.engine, "erp")
 
         async def delivered_by(signer: Signer) -> dict[str, Any]:
-            file = settings.data_dir / "erp.jsonl"  # one ERP, whoever signs
+            file = settings.files.data_dir / "erp.jsonl"  # one ERP, whoever signs
             async with Simulator("127.0.0.1", 0, file, Dial(), signer=signer) as sim:
-                bench.settings = settings.model_copy(update={"erp_url": sim.url, "receipts": "require"})
+                bench.settings = settings.replace(erp_url=sim.url, receipts="require")
                 erp = HttpErp(bench.settings, ring)
                 (order_id,) = await bench.accept()
                 await deliver(WorkerResources(bench.engine, erp, bench.settings, "w"), await bench.dispatch())
@@ -377,12 +380,12 @@ def test_keys_are_rotated_and_revoked_without_a_restart(on_bench: OnBench, setti
 
         assert (await delivered_by(old))["receipt"]["key_id"] == "old"
         await receipt_keys.rotate(bench.engine, "erp", public["new"], "new", timedelta(hours=1))
-        ring._read_at -= 1.0  # what was read is a second old
+        ring._keys.began -= 1.0  # what was read is a second old
         assert (await delivered_by(new))["receipt"]["key_id"] == "new"
-        ring._read_at -= 10.0
+        ring._keys.began -= 10.0
         assert (await delivered_by(old))["receipt"]["key_id"] == "old", "during the overlap both are good"
         await receipt_keys.revoke(bench.engine, "erp", "old", "stolen")
-        ring._read_at -= 10.0
+        ring._keys.began -= 10.0
         assert (await delivered_by(old))["state"] == "accepted"
         assert [kind for kind, _ in await against(bench)] == ["unknown_key"]
         listed = await receipt_keys.every(bench.engine)

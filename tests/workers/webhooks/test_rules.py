@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from config.settings import Settings
 from orders.errors import Malformed
 from orders.webhooks import endpoints
 from orders.webhooks.payload import new_secret, payload, signed
@@ -19,7 +18,6 @@ from workers.webhooks.retry_policy import Answer, WebhookHealth, backoff, decide
 
 DOCS = ROOT / "docs" / "webhooks.md"
 NOW = datetime(2024, 10, 19, 12, tzinfo=UTC)
-SETTINGS = Settings(_env_file=None)
 TOLD, DOWN, BUSY, GONE = (
     Answer(True, "answered 204", 204),
     Answer(False, "no connection"),
@@ -204,11 +202,11 @@ def test_plain_http_elsewhere_is_for_an_operator_to_allow() -> None:
     ],
 )
 def test_how_a_webhook_is_judged(since: datetime | None, answers: list[Answer | None], health: WebhookHealth) -> None:
-    assert judge(since, answers, NOW, SETTINGS) == health
+    assert judge(since, answers, NOW) == health
 
 
 def wait(answer: Answer, attempts: int, before: datetime | None, after: WebhookHealth) -> tuple[float, int, bool]:
-    fate = decide(answer, attempts, before, after, NOW, SETTINGS)
+    fate = decide(answer, attempts, before, after, NOW)
     return (fate.due_at - NOW).total_seconds(), fate.attempts, fate.holding
 
 
@@ -233,12 +231,12 @@ def test_a_pause_that_is_asked_for_is_honoured_and_counts_against_nothing() -> N
 
 
 def test_what_was_not_sent_is_due_at_once_as_it_was() -> None:
-    fate = decide(None, 3, None, WebhookHealth(NOW), NOW, SETTINGS)
+    fate = decide(None, 3, None, WebhookHealth(NOW), NOW)
     assert (fate.told, fate.due_at, fate.attempts, fate.holding, fate.error) == (False, NOW, 3, False, None)
 
 
 def test_the_backoff_doubles_to_an_hour() -> None:
-    assert backoff(0, SETTINGS) == 0
-    assert 1.6 <= backoff(1, SETTINGS) <= 2.4
-    assert 2880 <= backoff(12, SETTINGS) <= 4320
-    assert backoff(32000, SETTINGS) <= 4320
+    assert backoff(0) == 0
+    assert 1.6 <= backoff(1) <= 2.4
+    assert 2880 <= backoff(12) <= 4320
+    assert backoff(32000) <= 4320

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks import Webhook
 
-from config.celeryconfig import NOTICES
+from config.redis_keys import NOTICES
 from config.settings import Settings
 from orders.access import clients
 from orders.errors import Malformed, NotFound
@@ -87,7 +87,7 @@ class Bench:
         return await endpoints.add(self.engine, name, url)
 
     async def accept(self, count: int = 1, client: str = "front", **fields: object) -> list[UUID]:
-        intake = Intake(self.engine, self.settings.backend)
+        intake = Intake(self.engine, self.settings.erp.backend)
         lines = [{"product": MEDICINE, "quantity": 3}]
         bodies = [{"pharmacy": "P1", "reference": uuid4().hex, "lines": lines, **fields} for _ in range(count)]
         sent = [parse(json.dumps(body).encode()) for body in bodies]
@@ -164,7 +164,7 @@ OnBench = Callable[..., Any]
 def on_bench(settings: Settings) -> OnBench:
     def run(work: Callable[[Bench], Awaitable[Any]], **changes: object) -> Any:
         async def main() -> Any:
-            quick = settings.model_copy(update={"webhook_timeout": 2.0, **changes})
+            quick = settings.replace(**{"webhook_timeout": 2.0, **changes})
             engine = connect(quick.need("database_url"))
             try:
                 return await work(Bench(engine, quick))
@@ -383,7 +383,7 @@ def test_what_an_operator_disabled_stays_as_it_is_whatever_was_on_its_way(on_ben
             await endpoints.disable(bench.engine, "front", "they asked")
             before = await bench.standing()
             answers = [Answer(True, "answered 204", 204), Answer(False, "answered 500", 500)]
-            await outbox.settle(bench.engine, errand, answers, bench.settings)
+            await outbox.settle(bench.engine, errand, answers)
             after = await bench.standing()
             assert (after["standing"], after["why"]) == ("disabled", "they asked")
             assert (before["waiting"], after["waiting"]) == (2, 1)
@@ -459,7 +459,7 @@ def test_a_worker_that_was_presumed_dead_changes_nothing_when_it_comes_back(on_b
             assert await bench.tell() == 1
             (before,) = await bench.sql("SELECT * FROM notices")
             health = await bench.standing()
-            await outbox.settle(bench.engine, ghost, [Answer(False, "no connection")], bench.settings)
+            await outbox.settle(bench.engine, ghost, [Answer(False, "no connection")])
             assert await bench.sql("SELECT * FROM notices") == [before]
             assert (before.told_at is not None, len(receiver.got)) == (True, 1)
             assert await bench.standing() == health
@@ -473,10 +473,10 @@ def test_settling_again_changes_nothing(on_bench: OnBench) -> None:
             await bench.delivered(2)
             (errand,) = await outbox.claim(bench.engine, await bench.take(), bench.settings)
             answers = [Answer(True, "answered 204", 204), Answer(False, "no connection")]
-            await outbox.settle(bench.engine, errand, answers, bench.settings)
+            await outbox.settle(bench.engine, errand, answers)
             rows = await bench.sql("SELECT * FROM notices ORDER BY id")
             assert sorted(row.attempts for row in rows) == [0, 1]
-            await outbox.settle(bench.engine, errand, answers, bench.settings)
+            await outbox.settle(bench.engine, errand, answers)
             assert await bench.sql("SELECT * FROM notices ORDER BY id") == rows
 
     on_bench(work)
@@ -547,7 +547,7 @@ def test_a_webhook_that_was_removed_leaves_its_notices_for_the_next(on_bench: On
             (errand,) = await outbox.claim(bench.engine, await bench.take(), bench.settings)
             url = (await endpoints.target(bench.engine, "front"))[0]
             await endpoints.remove(bench.engine, "front")
-            await outbox.settle(bench.engine, errand, [Answer(False, "no connection")] * 2, bench.settings)
+            await outbox.settle(bench.engine, errand, [Answer(False, "no connection")] * 2)
             await bench.sql(NOW_DUE)
             assert await bench.tell() == 0
             (row,) = await webhook_queries.waiting(bench.engine)
@@ -560,7 +560,7 @@ def test_a_webhook_that_was_removed_leaves_its_notices_for_the_next(on_bench: On
 
 
 def test_what_redis_lost_is_dispatched_again(settings: Settings, redis_url: str, on_bench: OnBench) -> None:
-    hasty = settings.model_copy(update={"claim_patience": 0.5})
+    hasty = settings.replace(claim_patience=0.5)
 
     async def prepare(bench: Bench) -> None:
         await bench.client("front", "http://127.0.0.1:1/")

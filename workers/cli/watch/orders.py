@@ -20,9 +20,9 @@ from orders.queries import replays as replay_queries
 from workers.cli.progress import bar
 from workers.dispatch.blocked import hindrances
 from workers.monitoring.status import balance
-from workers.replay.redrive import fates, left
+from workers.replay.redrive import left, states
 
-LEAST = 0.3  # s between two looks, or four times as long as the look itself took
+SHORTEST_PAUSE = 0.3  # s between two looks, or four times as long as the look itself took
 BLINDNESS = 30.0  # s without the journal, after which a watch gives up
 
 Left = Callable[[], Awaitable[int]]
@@ -45,7 +45,7 @@ async def settled(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, Any]:
     """Wait until every one of these orders is final; how many are in each state then."""
     began = time.monotonic()
     await watch(engine, "replay", lambda: left(engine, ids), None)
-    return {"became": await fates(engine, ids), "seconds": time.monotonic() - began}
+    return {"became": await states(engine, ids), "seconds": time.monotonic() - began}
 
 
 async def followed(engine: AsyncEngine, number: int, ids: Sequence[UUID]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ async def followed(engine: AsyncEngine, number: int, ids: Sequence[UUID]) -> dic
         return 0 if replay_queries.stuck(found) or found["ended_at"] else int(found["left"]) or 1
 
     await watch(engine, "replay", remaining, None)
-    became = await fates(engine, ids)
+    became = await states(engine, ids)
     return {**{name: row[name] for name in ("state", "why")}, "became": became, "seconds": time.monotonic() - began}
 
 
@@ -80,6 +80,6 @@ async def watch(engine: AsyncEngine, label: str, remaining: Left, timeout: timed
             total = max(total, orders)
             shown.at(total - orders, total, news if orders else "")
             if orders:
-                pause = max(LEAST, 4 * (time.monotonic() - began))
+                pause = max(SHORTEST_PAUSE, 4 * (time.monotonic() - began))
                 await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
     return orders

@@ -25,29 +25,29 @@ COLOURS: Final = {"closed": "green", "half_open": "yellow", "open": "red"}
 MODES: Final = {"journal": "to the journal", "spill": "to the spill", "refusing": "refuses", None: "does not answer"}
 
 
-def screen_of(sight: History, every: float) -> RenderableType:
+def screen_of(history: History, every: float) -> RenderableType:
     """The whole screen."""
     head = Text(f"Relais  {datetime.now(UTC):%H:%M:%S}Z", style="bold")
     head.append(f"   a look every {every:g} s, Ctrl-C ends", style="dim")
-    if sight.found is None:
+    if history.found is None:
         return Group(head, Text("looking …"))
-    parts: list[RenderableType] = [head, *_warnings(sight)]
-    if sight.journal is not None:
-        parts += [Text(), _flow(sight), Text(), _backends(sight.journal), *_sentences(sight.journal)]
-    return Group(*parts, Text(), _stores(sight))
+    parts: list[RenderableType] = [head, *_warnings(history)]
+    if history.journal is not None:
+        parts += [Text(), _flow(history), Text(), _backends(history.journal), *_sentences(history.journal)]
+    return Group(*parts, Text(), _stores(history))
 
 
-def in_a_line(sight: History) -> str:
+def in_a_line(history: History) -> str:
     """The same in a line, for a pipe."""
-    parts = [_plain(warning) for warning in _warnings(sight)]
-    if sight.journal is not None:
-        rates = sight.rates()
+    parts = [_plain(warning) for warning in _warnings(history)]
+    if history.journal is not None:
+        rates = history.rates()
         parts.append(", ".join(f"{rates[name]:.1f}/s {name}" for name in FLOWS))
-        rows = [f"{row['backend']} {row['priority']} {row['orders']}" for row in lanes(sight.journal)]
-        parts.append(f"backlog {sight.journal['backlog']}" + (f" ({', '.join(rows)})" if rows else ""))
-        parts += [f"{each['name']} {each['circuit']}" for each in sight.journal["backends"]]
-        parts += [_plain(sentence) for sentence in _sentences(sight.journal)]
-    parts.append(", ".join(f"{name} {value}" for name, value in stores(sight)))
+        rows = [f"{row['backend']} {row['priority']} {row['orders']}" for row in by_priority(history.journal)]
+        parts.append(f"backlog {history.journal['backlog']}" + (f" ({', '.join(rows)})" if rows else ""))
+        parts += [f"{each['name']} {each['circuit']}" for each in history.journal["backends"]]
+        parts += [_plain(sentence) for sentence in _sentences(history.journal)]
+    parts.append(", ".join(f"{name} {value}" for name, value in stores(history)))
     return clean(f"{datetime.now(UTC):%H:%M:%S}Z  " + "; ".join(parts)).replace("\n", " ")
 
 
@@ -57,48 +57,48 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(BARS[round(value / top * (len(BARS) - 1))] for value in values) if top > 0 else ""
 
 
-def lanes(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def by_priority(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The backlog by backend and priority: `orders`, those of them that are `out`, when the `oldest` was accepted."""
     merged: dict[tuple[str, str], dict[str, Any]] = {}
     for row in found["waiting"]:
-        lane = merged.setdefault(
+        part = merged.setdefault(
             (row["backend"], row["priority"]),
             {"backend": row["backend"], "priority": row["priority"], "orders": 0, "out": 0, "oldest": row["oldest"]},
         )
-        lane["orders"] += row["orders"]
-        lane["out"] += row["orders"] if row["state"] in OUT else 0
-        lane["oldest"] = min(lane["oldest"], row["oldest"])
+        part["orders"] += row["orders"]
+        part["out"] += row["orders"] if row["state"] in OUT else 0
+        part["oldest"] = min(part["oldest"], row["oldest"])
     return list(merged.values())
 
 
-def stores(sight: History) -> Iterator[tuple[str, str]]:
+def stores(history: History) -> Iterator[tuple[str, str]]:
     """What each part of the installation says, by its name."""
-    assert sight.found is not None
-    found, queue = sight.found, sight.found["queue"]
+    assert history.found is not None
+    found, queue = history.found, history.found["queue"]
     yield "journal", "answers" if found["journal"] is None else "out of reach"
-    yield "Redis", f"{queue['depth']:,} messages" if queue["reachable"] else f"out of reach{_last_seen(sight)}"
+    yield "Redis", f"{queue['depth']:,} messages" if queue["reachable"] else f"out of reach{_last_seen(history)}"
     yield "spill", f"{queue['spilled']:,} orders" if queue["reachable"] else "not known"
     yield "intake", MODES.get(found["api"]["mode"], str(found["api"]["mode"]))
     yield "worker", "leads" if found["leader"] else "not known" if found["journal"] is not None else "none runs"
     now = datetime.now(UTC)
-    if (known := sight.journal) is not None:
+    if (known := history.journal) is not None:
         sealed = known["seals"]["sealed_at"]
         yield "last seal", f"{age(sealed, now)} ago" if sealed else "none"
         if audit := known.get("audit"):
             yield "last audit", f"{age(audit['at'], now)} ago, {'all is well' if audit['sound'] else 'FAULTS'}"
 
 
-def _last_seen(sight: History) -> str:
-    if (gone := sight.queue_age) is None or sight.queue is None:
+def _last_seen(history: History) -> str:
+    if (gone := history.queue_age) is None or history.queue is None:
         return ""
-    return f", {sight.queue['depth']:,} messages {span(gone)} ago"
+    return f", {history.queue['depth']:,} messages {span(gone)} ago"
 
 
-def _warnings(sight: History) -> list[Text]:
+def _warnings(history: History) -> list[Text]:
     """What is away, and how old what is shown of it is."""
-    found, told = sight.found, []
+    found, told = history.found, []
     if found is not None and found["journal"] is not None:
-        gone = sight.journal_age
+        gone = history.journal_age
         known = "nothing is known of it yet" if gone is None else f"its figures are {span(gone)} old"
         told.append(Text(clean(f"The journal is out of reach, {known}: {found['journal']}"), style="bold red"))
     if found is not None and not found["queue"]["reachable"]:
@@ -106,8 +106,8 @@ def _warnings(sight: History) -> list[Text]:
     return told
 
 
-def _flow(sight: History) -> Table:
-    drawn, rates, curves = Table.grid(padding=(0, 1)), sight.rates(), sight.curves(CURVE)
+def _flow(history: History) -> Table:
+    drawn, rates, curves = Table.grid(padding=(0, 1)), history.rates(), history.curves(CURVE)
     for name, style in zip(FLOWS, ("cyan", "green", "red"), strict=True):
         drawn.add_row(
             name, Text(f"{rates[name]:,.1f}/s", justify="right"), Text(sparkline(curves.get(name, [])), style)
@@ -121,16 +121,16 @@ def _backends(found: Mapping[str, Any]) -> Table:
         drawn.add_column(heading, justify="right" if heading in ("out/window", "waiting", "oldest") else "left")
     now = datetime.now(UTC)
     known = {each["name"]: each for each in found["backends"]}
-    for name in dict.fromkeys([*known, *(lane["backend"] for lane in lanes(found))]):
-        own = [lane for lane in lanes(found) if lane["backend"] == name]
-        first = [Text(clean(name), style="bold"), *_gate(known.get(name), sum(lane["out"] for lane in own))]
-        rows = [(lane["priority"], f"{lane['orders']:,}", age(lane["oldest"], now)) for lane in own] or [("", "0", "")]
+    for name in dict.fromkeys([*known, *(part["backend"] for part in by_priority(found))]):
+        own = [part for part in by_priority(found) if part["backend"] == name]
+        first = [Text(clean(name), style="bold"), *_state(known.get(name), sum(part["out"] for part in own))]
+        rows = [(part["priority"], f"{part['orders']:,}", age(part["oldest"], now)) for part in own] or [("", "0", "")]
         for number, row in enumerate(rows):
             drawn.add_row(*(first if number == 0 else ["", "", ""]), *row)
     return drawn
 
 
-def _gate(backend: Mapping[str, Any] | None, out: int) -> tuple[Text, str]:
+def _state(backend: Mapping[str, Any] | None, out: int) -> tuple[Text, str]:
     """What lets a backend's orders through, and how full its window is; without a worker yet there is neither."""
     if backend is None:
         return Text("no worker yet", style="yellow"), f"{out:,}/-"
@@ -151,9 +151,9 @@ def _sentences(found: Mapping[str, Any]) -> list[Text]:
     return told + [Text(clean(each["sentence"])) for each in found.get("forecast", [])]
 
 
-def _stores(sight: History) -> Text:
-    shown = Text(style="dim" if sight.journal_age is not None else "")
-    for number, (name, value) in enumerate(stores(sight)):
+def _stores(history: History) -> Text:
+    shown = Text(style="dim" if history.journal_age is not None else "")
+    for number, (name, value) in enumerate(stores(history)):
         shown.append(" · " if number else "", style="dim")
         bad = value.startswith(("out of reach", "none runs", "refuses")) or value.endswith("FAULTS")
         shown.append(f"{name} ").append(clean(value), style="red" if bad else "")

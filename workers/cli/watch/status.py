@@ -23,9 +23,9 @@ from workers.cli.failure import CommandFailed, journal_at
 from workers.cli.watch.history import History
 from workers.cli.watch.screen import in_a_line, screen_of
 
-LOOK: Final = 10.0  # s that a look may wait for the journal
+READ_TIMEOUT: Final = 10.0  # s that a look may wait for the journal
 REDRAW: Final = 1.0  # s
-LEAST: Final = 0.2  # s between two looks
+SHORTEST_PAUSE: Final = 0.2  # s between two looks
 
 Look = Callable[[AsyncEngine, Settings], Awaitable[Mapping[str, Any]]]
 Show = Callable[[History, bool], None]
@@ -33,15 +33,15 @@ Show = Callable[[History, bool], None]
 
 def watch_status(settings: Settings, every: float, look: Look) -> None:
     """Look every so many seconds until Ctrl-C. Failure where `every` is too short."""
-    if every < LEAST:
-        raise CommandFailed(f"--every is at least {LEAST:g}s")
+    if every < SHORTEST_PAUSE:
+        raise CommandFailed(f"--every is at least {SHORTEST_PAUSE:g}s")
     url = settings.need("database_url")
     with journal_at(url), contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_watch(settings, url, every, look))
 
 
 async def _watch(settings: Settings, url: str, every: float, look: Look) -> None:
-    engine = connect(url, pool=4, timeout=LOOK)
+    engine = connect(url, pool=4, timeout=READ_TIMEOUT)
     try:
         with _shown(every) as show:
             await follow(lambda: look(engine, settings), every, show)
@@ -51,17 +51,17 @@ async def _watch(settings: Settings, url: str, every: float, look: Look) -> None
 
 async def follow(look: Callable[[], Awaitable[Mapping[str, Any]]], every: float, show: Show) -> None:
     """Look and show, for ever; `show` hears whether there is something new to see."""
-    sight = History()
+    history = History()
     while True:
         began = time.monotonic()
         looking = asyncio.ensure_future(look())
         while not (await asyncio.wait([looking], timeout=REDRAW))[0]:
-            show(sight, False)
-        sight.saw(looking.result(), time.monotonic())
-        show(sight, True)
+            show(history, False)
+        history.saw(looking.result(), time.monotonic())
+        show(history, True)
         while (left := began + every - time.monotonic()) > 0:
             await asyncio.sleep(min(left, REDRAW))
-            show(sight, False)
+            show(history, False)
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def _shown(every: float) -> Iterator[Show]:
     """The screen of a terminal while it lasts; elsewhere plain lines."""
     console = Console()
     if not console.is_terminal:
-        yield lambda sight, new: print(in_a_line(sight), flush=True) if new else None  # stdout is a pipe
+        yield lambda history, new: print(in_a_line(history), flush=True) if new else None  # stdout is a pipe
         return
     with Live(console=console, screen=True, auto_refresh=False) as live:
-        yield lambda sight, _: live.update(screen_of(sight, every), refresh=True)
+        yield lambda history, _: live.update(screen_of(history, every), refresh=True)

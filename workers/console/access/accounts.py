@@ -22,7 +22,7 @@ from workers.operations import record
 NAME: Final = re.compile(r"[a-z][a-z0-9._@-]{0,63}")
 RESERVED: Final = frozenset({"relais", "client", "system", "unknown", "nobody"})
 
-EVERY: Final = text("""
+ACCOUNTS: Final = text("""
 SELECT a.name, a.role, a.password IS NOT NULL AS password, a.subject, a.created_at, a.changed_at, a.disabled_at,
   (SELECT count(*) FROM console_sessions s WHERE s.account = a.name AND s.expires_at > now()
      AND s.seen_at > now() - make_interval(secs => :idle)) AS sessions,
@@ -54,7 +54,7 @@ async def add(
 async def set_role(engine: AsyncEngine, name: str, role: Role) -> None:
     """Give an account another role, and end its sessions. Raises NotFound and NotSo."""
     async with transactional(engine).begin() as connection:
-        was = await _standing(connection, name)
+        was = await _locked(connection, name)
         if was.role == role:
             raise NotSo(f"account {name} has the role {role} already")
         await connection.execute(update(accounts).where(accounts.c.name == name).values(role=role.value))
@@ -65,7 +65,7 @@ async def set_role(engine: AsyncEngine, name: str, role: Role) -> None:
 async def set_password(engine: AsyncEngine, name: str, password: str) -> None:
     """Give an account another password, of which this is the hash, and end its sessions. Raises NotFound."""
     async with transactional(engine).begin() as connection:
-        await _standing(connection, name)
+        await _locked(connection, name)
         values = {"password": password, "changed_at": NOW}
         await connection.execute(update(accounts).where(accounts.c.name == name).values(values))
         await _end_sessions(connection, name)
@@ -75,7 +75,7 @@ async def set_password(engine: AsyncEngine, name: str, password: str) -> None:
 async def disable(engine: AsyncEngine, name: str) -> None:
     """Let nobody in by an account any more, and end its sessions. Raises NotFound and NotSo."""
     async with transactional(engine).begin() as connection:
-        if (await _standing(connection, name)).disabled_at is not None:
+        if (await _locked(connection, name)).disabled_at is not None:
             raise NotSo(f"account {name} is disabled already")
         await connection.execute(update(accounts).where(accounts.c.name == name).values(disabled_at=NOW))
         await _end_sessions(connection, name)
@@ -85,7 +85,7 @@ async def disable(engine: AsyncEngine, name: str) -> None:
 async def enable(engine: AsyncEngine, name: str) -> None:
     """Let an account in again, with the password that it had. Raises NotFound and NotSo."""
     async with transactional(engine).begin() as connection:
-        if (await _standing(connection, name)).disabled_at is None:
+        if (await _locked(connection, name)).disabled_at is None:
             raise NotSo(f"account {name} is not disabled")
         await connection.execute(update(accounts).where(accounts.c.name == name).values(disabled_at=None))
         await record(connection, "account enable", None, {"account": name})
@@ -94,7 +94,7 @@ async def enable(engine: AsyncEngine, name: str) -> None:
 async def logout(engine: AsyncEngine, name: str) -> int:
     """End the sessions of an account; how many there were. Raises NotFound."""
     async with transactional(engine).begin() as connection:
-        await _standing(connection, name)
+        await _locked(connection, name)
         ended = await _end_sessions(connection, name)
         await record(connection, "account logout", None, {"account": name, "sessions": ended})
     return ended
@@ -103,7 +103,7 @@ async def logout(engine: AsyncEngine, name: str) -> int:
 async def every(engine: AsyncEngine, idle: float) -> list[dict[str, Any]]:
     """All accounts: name, role, password (whether there is one), subject, times, sessions in force, last seen."""
     async with engine.connect() as connection:
-        return [dict(row) for row in (await connection.execute(EVERY, {"idle": idle})).mappings()]
+        return [dict(row) for row in (await connection.execute(ACCOUNTS, {"idle": idle})).mappings()]
 
 
 def check_name(name: str) -> None:
@@ -115,7 +115,7 @@ def check_name(name: str) -> None:
         raise Malformed([Fault("name", None, f"{name} is no person's")])
 
 
-async def _standing(connection: AsyncConnection, name: str) -> Any:
+async def _locked(connection: AsyncConnection, name: str) -> Any:
     found = accounts.select().where(accounts.c.name == name).with_for_update()
     row = (await connection.execute(found)).one_or_none() if NAME.fullmatch(name) else None
     if row is None:

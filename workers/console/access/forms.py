@@ -15,8 +15,11 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from orders.errors import Throttled
 from workers.console.access.guard import FIELD
-from workers.console.access.sessions import COOKIE, LONGEST, csrf_of
+from workers.console.access.sessions import COOKIE, LONGEST_TOKEN, csrf_of
+from workers.console.fields import text_of
+from workers.console.i18n import Words
 from workers.console.rendering import LANGUAGE, page
 
 LOGIN: Final = "__Host-relais-login"
@@ -36,23 +39,23 @@ def login_page(
         wanted=local(wanted),
         name=name,
         said=said,
-        provider=request.app.state.desk.provider is not None,
+        provider=request.app.state.access.provider is not None,
         chosen=request.cookies.get(LANGUAGE),
     )
     keep(answer, LOGIN, token)
     return answer
 
 
+def throttled(error: Throttled, words: Words) -> str:
+    """What somebody reads who tried too often."""
+    sentence = words.gettext("Too many tries. No password is looked at for %(wait)s.")
+    return sentence % {"wait": words.duration(max(1.0, error.retry_after))}
+
+
 def is_ours(request: Request, form: FormData) -> bool:
     """Whether a form of somebody who is not logged in bears the token that its cookie yields."""
     token = _brought(request)
-    return token is not None and compare_digest(said(form, FIELD).encode(), csrf_of(token).encode())
-
-
-def said(form: FormData, name: str, most: int = 1024) -> str:
-    """A field as text, an empty one when it is missing, no text or longer than it can be."""
-    value = form.get(name, "")
-    return value if isinstance(value, str) and len(value) <= most else ""
+    return token is not None and compare_digest(text_of(form, FIELD).encode(), csrf_of(token).encode())
 
 
 def local(wanted: str) -> str:
@@ -84,4 +87,4 @@ def forget(answer: Response, name: str) -> None:
 
 def _brought(request: Request) -> str | None:
     token = request.cookies.get(LOGIN)
-    return token if token and len(token) <= LONGEST and token.isascii() else None
+    return token if token and len(token) <= LONGEST_TOKEN and token.isascii() else None

@@ -40,7 +40,7 @@ class Doorkeeper:
             state = scope.setdefault("state", {})
             state["person"] = state["unasked"] = None
             try:
-                state["person"] = await scope["app"].state.desk.sessions.find(token)
+                state["person"] = await scope["app"].state.access.sessions.find(token)
             except Unasked as error:
                 state["unasked"] = error
         await self._app(scope, receive, send)

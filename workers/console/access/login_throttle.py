@@ -29,7 +29,7 @@ FORGET: Final = 3600.0  # s after which failures are forgotten
 REMEMBER: Final = 90 * 86_400.0  # s that a place counts as the account's own
 PURGE: Final = 60.0  # s between two looks for rows that are over
 
-LOOK: Final = text("""
+PAUSES: Final = text("""
 SELECT key, succeeded_at IS NOT NULL AS known, extract(epoch FROM until - clock_timestamp())::float8 AS wait
 FROM console_logins WHERE key = ANY(:keys)
 """)
@@ -126,7 +126,7 @@ class Logins:
         """Count this login as a failure, which it is until it is known to be none. Raises Throttled."""
         counts = list(counts_of(name, address))
         async with self.engine.connect() as connection:
-            found = (await connection.execute(LOOK, {"keys": [each.key for each in counts]})).all()
+            found = (await connection.execute(PAUSES, {"keys": [each.key for each in counts]})).all()
         if any(row.known and row.key == counts[-1].key for row in found):
             counts = counts[-1:]
         _throttle(max((row.wait for row in found if row.key in {each.key for each in counts}), default=0.0))
@@ -165,7 +165,7 @@ class Logins:
         if time.monotonic() - self._purged < PURGE:
             return
         self._purged = time.monotonic()
-        values = {"forget": FORGET, "remember": REMEMBER, "idle": self.settings.console_idle}
+        values = {"forget": FORGET, "remember": REMEMBER, "idle": self.settings.console.idle}
         async with self.engine.connect() as connection:
             for statement in OVER:
                 used = {name: value for name, value in values.items() if f":{name}" in statement.text}

@@ -21,7 +21,7 @@ from workers.console.access.people import subject_of
 
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA", "Ed25519")
 LEEWAY: Final = 60  # seconds that clocks may differ
-PATIENCE: Final = 5.0  # seconds for one call to the provider
+CALL_TIMEOUT: Final = 5.0  # seconds for one call to the provider
 DISCOVERY: Final = 3600.0  # seconds that its addresses are taken for what they were
 BACK: Final = "/login/oidc/callback"
 LARGEST: Final = 256 * 1024  # bytes of an answer
@@ -73,11 +73,11 @@ class Provider:
                 "RELAIS_CONSOLE_OIDC_ISSUER needs what is not installed: pip install 'relais[oidc]'"
             ) from None
         self._client = AsyncOAuth2Client
-        self.issuer = str(settings.console_oidc_issuer)
-        self.client_id = str(settings.console_oidc_client_id)
-        secret = settings.console_oidc_client_secret
+        self.issuer = str(settings.console.oidc_issuer)
+        self.client_id = str(settings.console.oidc_client_id)
+        secret = settings.console.oidc_client_secret
         self._secret = secret.get_secret_value() if secret else None
-        self._back = str(settings.console_url).rstrip("/") + BACK
+        self._back = str(settings.console.url).rstrip("/") + BACK
         self._found: dict[str, Any] = {}
         self._keys: Any = None
         self._looked = 0.0
@@ -85,9 +85,9 @@ class Provider:
     @classmethod
     def of(cls, settings: Settings) -> Provider | None:
         """None where the settings name none. Raises MissingSetting without the rest of it, or the extra `oidc`."""
-        if not settings.console_oidc_issuer:
+        if not settings.console.oidc_issuer:
             return None
-        if not (settings.console_oidc_client_id and settings.console_url):
+        if not (settings.console.oidc_client_id and settings.console.url):
             raise MissingSetting(
                 "RELAIS_CONSOLE_OIDC_ISSUER needs RELAIS_CONSOLE_OIDC_CLIENT_ID and RELAIS_CONSOLE_URL as well"
             )
@@ -194,7 +194,7 @@ class Provider:
         from httpx import AsyncClient, HTTPError
 
         try:
-            async with AsyncClient(timeout=PATIENCE) as client:
+            async with AsyncClient(timeout=CALL_TIMEOUT) as client:
                 answer = (await client.get(url)).raise_for_status()
             said = json.loads(answer.content)
         except (HTTPError, ValueError) as error:
@@ -214,5 +214,5 @@ class Provider:
             redirect_uri=self._back,
             token_endpoint_auth_method=way if self._secret else "none",
             code_challenge_method="S256",
-            timeout=PATIENCE,
+            timeout=CALL_TIMEOUT,
         )

@@ -15,9 +15,9 @@ from workers.console.access.addresses import address_of
 from workers.console.access.forms import enter, forget, keep, local, login_page
 from workers.console.access.oidc import BACK, Begun, NotProven, Provider, ProviderAway
 from workers.console.access.sessions import COOKIE
+from workers.console.access.state import Access, AccessState
 from workers.console.i18n import N_
 from workers.console.rendering import words_of
-from workers.console.state import AtDesk, ConsoleState
 
 log = logging.getLogger("relais.console")
 
@@ -34,10 +34,10 @@ NOBODY: Final = N_("No account here goes by this identity. Ask for one: relais a
 
 
 @router.get("/login/oidc")
-async def get_oidc(request: Request, desk: AtDesk, wanted: Annotated[str, Query(alias="next")] = "/") -> Response:
+async def get_oidc(request: Request, access: Access, wanted: Annotated[str, Query(alias="next")] = "/") -> Response:
     """To the provider."""
     try:
-        url, begun = await _provider(desk).begin(local(wanted))
+        url, begun = await _provider(access).begin(local(wanted))
     except ProviderAway as error:
         return _refuse(request, AWAY, 503, wanted, why=str(error))
     answer = RedirectResponse(url, status_code=303)
@@ -47,10 +47,10 @@ async def get_oidc(request: Request, desk: AtDesk, wanted: Annotated[str, Query(
 
 @router.get(BACK)
 async def get_oidc_callback(
-    request: Request, desk: AtDesk, state: str = "", code: str = "", error: str = ""
+    request: Request, access: Access, state: str = "", code: str = "", error: str = ""
 ) -> Response:
     """Back from the provider, with a code that it takes for the proof of who this is."""
-    provider, begun = _provider(desk), Begun.read(request.cookies.get(GOING))
+    provider, begun = _provider(access), Begun.read(request.cookies.get(GOING))
     if begun is None or not compare_digest(begun.state.encode(), state.encode()):
         return _refuse(request, STALE, 403, why="no such state")
     if error or not code:
@@ -61,36 +61,36 @@ async def get_oidc_callback(
         return _refuse(request, AWAY, 503, begun.wanted, why=str(away))
     except NotProven as wrong:
         return _refuse(request, REFUSED, 403, begun.wanted, why=str(wrong))
-    return await _enter(request, desk, subject, begun.wanted)
+    return await _enter(request, access, subject, begun.wanted)
 
 
-async def _enter(request: Request, desk: ConsoleState, subject: str, wanted: str) -> Response:
-    async with desk.engine.connect() as connection:
+async def _enter(request: Request, access: AccessState, subject: str, wanted: str) -> Response:
+    async with access.engine.connect() as connection:
         name = str((await connection.execute(ACCOUNT, {"subject": subject})).scalar_one_or_none() or "")
-    address = address_of(request, desk.settings.console_proxies)
+    address = address_of(request, access.settings.console.proxies)
     try:
-        token = await desk.sessions.begin(name, address=address)
+        token = await access.sessions.begin(name, address=address)
     except Unauthorised:
         return _refuse(request, NOBODY, 403, wanted, why="no account", subject=subject.rpartition("#")[2])
-    await desk.logins.came(name, address)
+    await access.logins.came(name, address)
     if old := request.cookies.get(COOKIE):
-        await desk.sessions.end(old)
-    answer = enter(token, wanted, lasting=desk.settings.console_session)
+        await access.sessions.end(old)
+    answer = enter(token, wanted, lasting=access.settings.console.session)
     forget(answer, GOING)
     return answer
 
 
-def _provider(desk: ConsoleState) -> Provider:
-    if desk.provider is None:
+def _provider(access: AccessState) -> Provider:
+    if access.provider is None:
         raise NotFound("no identity provider is set")
-    return desk.provider
+    return access.provider
 
 
 def _refuse(
     request: Request, sentence: str, status: int, wanted: str = "/", *, why: str, subject: str = ""
 ) -> Response:
     """The login page with what went wrong; what was begun is over."""
-    address = address_of(request, request.app.state.desk.settings.console_proxies)
+    address = address_of(request, request.app.state.access.settings.console.proxies)
     log.warning("login by the identity provider refused", extra={"address": address, "why": why})
     told = words_of(request).gettext(sentence)
     if subject:

@@ -11,12 +11,13 @@ from fastapi.responses import RedirectResponse, Response
 from orders.errors import Forbidden, Throttled, Unauthorised
 from workers.console.access import account, oidc_pages
 from workers.console.access.addresses import address_of
-from workers.console.access.forms import LOGIN, enter, forget, is_ours, keep, local, login_page, said
+from workers.console.access.forms import LOGIN, enter, forget, is_ours, keep, local, login_page, throttled
 from workers.console.access.guard import Viewer, check_token
 from workers.console.access.sessions import COOKIE
+from workers.console.access.state import Access
+from workers.console.fields import text_of
 from workers.console.i18n import LOCALES
 from workers.console.rendering import LANGUAGE, THEME, THEMES, words_of
-from workers.console.state import AtDesk
 
 router = APIRouter()
 router.include_router(account.router)
@@ -34,34 +35,36 @@ async def get_login(request: Request, wanted: Annotated[str, Query(alias="next")
 
 
 @router.post("/login")
-async def post_login(request: Request, desk: AtDesk) -> Response:
+async def post_login(request: Request, access: Access) -> Response:
     """Let somebody in: a new session, whatever the browser brought along."""
     form, words = await request.form(), words_of(request)
-    name, wanted = said(form, "name", 64).strip().lower(), said(form, "next", 2000)
+    name, wanted = text_of(form, "name", 64).strip().lower(), text_of(form, "next", 2000)
     if not is_ours(request, form):
         expired = words.gettext("This form was not sent from this browser, or is too old. Please try again.")
         return login_page(request, wanted=wanted, name=name, said=expired, status=403)
-    address = address_of(request, desk.settings.console_proxies)
+    address = address_of(request, access.settings.console.proxies)
     try:
-        proven = await desk.logins.check(name, address, said(form, "password"))
+        proven = await access.logins.check(name, address, text_of(form, "password"))
         if proven is None:
             wrong = words.gettext("Name and password do not go together, or the account is disabled.")
             return login_page(request, wanted=wanted, name=name, said=wrong, status=403)
-        token = await desk.sessions.begin(proven.name, password=proven.password, address=address)
+        token = await access.sessions.begin(proven.name, password=proven.password, address=address)
     except Throttled as error:
-        return _throttled(request, error, wanted, name)
+        answer = login_page(request, wanted=wanted, name=name, said=throttled(error, words), status=429)
+        answer.headers["Retry-After"] = str(round(max(1.0, error.retry_after) + 0.5))
+        return answer
     except Unauthorised:
         changed = words.gettext("The account was changed just now. Please try again.")
         return login_page(request, wanted=wanted, name=name, said=changed, status=403)
     if old := request.cookies.get(COOKIE):
-        await desk.sessions.end(old)
-    return enter(token, wanted, lasting=desk.settings.console_session)
+        await access.sessions.end(old)
+    return enter(token, wanted, lasting=access.settings.console.session)
 
 
 @router.post("/logout")
-async def post_logout(request: Request, desk: AtDesk, who: Viewer) -> Response:
+async def post_logout(request: Request, access: Access, who: Viewer) -> Response:
     """End this session, here and in the journal."""
-    await desk.sessions.end(request.cookies[COOKIE])
+    await access.sessions.end(request.cookies[COOKIE])
     answer = RedirectResponse("/login", status_code=303)
     answer.headers["Clear-Site-Data"] = '"cache"'
     for name in (COOKIE, LOGIN):
@@ -77,21 +80,11 @@ async def post_display(request: Request) -> Response:
         await check_token(request, request.state.person)
     elif not is_ours(request, form):
         raise Forbidden("this form is not of your session: load the page again")
-    back = said(form, "back", 2000)
+    back = text_of(form, "back", 2000)
     answer = RedirectResponse("/account" if request.state.person else f"/login?next={quote(local(back))}", 303)
     for cookie, field, known in ((LANGUAGE, "language", LOCALES), (THEME, "theme", THEMES[1:])):
-        if (chosen := said(form, field)) in known:
+        if (chosen := text_of(form, field, 64)) in known:
             keep(answer, cookie, chosen, lasting=YEAR)
         else:
             forget(answer, cookie)
-    return answer
-
-
-def _throttled(request: Request, error: Throttled, wanted: str, name: str) -> Response:
-    words = words_of(request)
-    wait = max(1.0, error.retry_after)
-    sentence = words.gettext("Too many tries. No password is looked at for %(wait)s.")
-    told = sentence % {"wait": words.duration(wait)}
-    answer = login_page(request, wanted=wanted, name=name, said=told, status=429)
-    answer.headers["Retry-After"] = str(round(wait + 0.5))
     return answer

@@ -23,10 +23,10 @@ from workers.console.i18n import N_
 
 T = TypeVar("T")
 
-LEAST: Final = 12  # characters (NIST SP 800-63B rev. 4 wants 15 of one that stands alone, 8 at the very least)
-MOST: Final = 256
+SHORTEST: Final = 12  # characters (NIST SP 800-63B rev. 4 wants 15 of one that stands alone, 8 at the very least)
+LONGEST_PASSWORD: Final = 256
 OWN: Final = 8  # characters that are left when names and common words are taken out
-AT_ONCE: Final = 2
+HASHES_AT_ONCE: Final = 2
 WAITING: Final = 16  # who may wait for one of them; each waits a second at most
 COMMON: Final = (
     "password",
@@ -71,9 +71,9 @@ GUESSED: Final = N_("This password is easily guessed: names and common words do 
 
 def fault_of(password: str, name: str) -> str | None:
     """What is wrong with a new password of that account, a sentence marked for translation; None for nothing."""
-    if len(password) < LEAST:
+    if len(password) < SHORTEST:
         return TOO_SHORT
-    if len(password) > MOST:
+    if len(password) > LONGEST_PASSWORD:
         return TOO_LONG
     left = _bare(password)
     for word in (*sorted(part for part in _bare(name).split("@")[0].split(".") if len(part) > 2), *COMMON):
@@ -93,7 +93,7 @@ class Passwords:
     def __init__(self) -> None:
         """No thread yet."""
         self._hasher = PasswordHasher()
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="argon2")
+        self._threads = ThreadPoolExecutor(HASHES_AT_ONCE, thread_name_prefix="argon2")
         self._inside = 0
         self._nobodys = _like(self._hasher)
 
@@ -122,7 +122,7 @@ class Passwords:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _in_turn(self, work: Callable[..., T], *arguments: str) -> T:
-        if self._inside >= AT_ONCE + WAITING:
+        if self._inside >= HASHES_AT_ONCE + WAITING:
             raise Throttled(1.0)
         self._inside += 1
         try:

@@ -25,12 +25,12 @@ from workers.console.access.people import Person, Role
 from workers.console.within import promptly
 
 COOKIE: Final = "__Host-relais"  # only over TLS or on loopback, only to us, not to scripts (RFC 6265bis, 4.1.3.2)
-PATIENCE: Final = 1.0  # seconds that a page waits for the journal to say who comes
+FIND_TIMEOUT: Final = 1.0  # seconds that a page waits for the journal to say who comes
 AGAIN: Final = 2.0  # seconds after which a journal that was out is asked again
 FRESH: Final = 2.0  # seconds that a session is taken for what it was when it was last looked up
 SEEN_EVERY: Final = 30.0  # seconds between two notes that it is in use
 KNOWN: Final = 2_000  # sessions that a process remembers
-LONGEST: Final = 128  # characters that a token may have; ours have 43
+LONGEST_TOKEN: Final = 128  # characters that a token may have; ours have 43
 
 # Waits for a change of the account that is under way, and counts for nothing once it is through.
 BEGIN: Final = text("""
@@ -89,7 +89,7 @@ class Sessions:
         values = {
             "digest": _digest(token),
             "account": account,
-            "whole": self.settings.console_session,
+            "whole": self.settings.console.session,
             "password": password,
             "address": address,
         }
@@ -104,7 +104,7 @@ class Sessions:
 
         Raises Unasked when the journal is out of reach and nobody was found by it before.
         """
-        if not token or len(token) > LONGEST:
+        if not token or len(token) > LONGEST_TOKEN:
             return None
         digest, now = _digest(token), time.monotonic()
         known = self._known.get(digest)
@@ -114,7 +114,7 @@ class Sessions:
         if known is not None and now < self._out_until:
             return self._remembered(known, now)
         try:
-            found = await promptly(PATIENCE, self._look(digest))
+            found = await promptly(FIND_TIMEOUT, self._look(digest))
         except Exception as error:
             if not unreachable(error):
                 raise
@@ -145,12 +145,12 @@ class Sessions:
 
     async def of(self, account: str, token: str) -> list[dict[str, Any]]:
         """An account's sessions in force, the newest first: created_at, seen_at, address, this."""
-        values = {"account": account, "digest": _digest(token), "idle": self.settings.console_idle}
+        values = {"account": account, "digest": _digest(token), "idle": self.settings.console.idle}
         async with self.engine.connect() as connection:
             return [dict(row) for row in (await connection.execute(OF, values)).mappings()]
 
     async def _look(self, digest: bytes) -> Any:
-        idle = self.settings.console_idle
+        idle = self.settings.console.idle
         async with self.engine.connect() as connection:
             row = (await connection.execute(FIND, {"digest": digest, "idle": idle})).one_or_none()
             if row is not None and row.idle > min(SEEN_EVERY, idle / 10):
@@ -159,7 +159,7 @@ class Sessions:
 
     def _remembered(self, known: _Known, now: float) -> Person | None:
         """Whose it was, by what this process knows, while nobody can be asked."""
-        if now > known.until or now - known.used > self.settings.console_idle:
+        if now > known.until or now - known.used > self.settings.console.idle:
             return None
         known.used = now
         return known.person

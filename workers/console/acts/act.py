@@ -1,17 +1,20 @@
 """What an act is to the console: it is chosen, shown, reasoned, run once, and says what came of it.
 
-Each room names its acts in an `acts.py` of its own; `registry` puts them together, and the pages of this room run
+Each room names its acts; `registry` puts them together for the application, and the pages of this room run
 them all alike. An act's own functions are those of the command line: they write `operations` in the transaction that
 does it, under the name of whoever is at the console (`workers.operations.acting_as`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from orders.errors import RelaisError
+from orders.sentences import Sentence
 from workers.console.access.people import Role
 from workers.console.i18n import Words
 from workers.console.state import ConsoleState
@@ -19,8 +22,9 @@ from workers.console.state import ConsoleState
 Chosen = dict[str, Any]  # what the act is about, as JSON has it
 
 
-# Names of a form's own fields, which are not handed to `choose`.
-RESERVED: Final = frozenset({"csrf", "act", "sees", "saw", "because", "confirm"})
+def digest_of(*seen: Any) -> str:
+    """A digest of what a person judges an act by."""
+    return hashlib.sha256(json.dumps(seen, default=str, sort_keys=True).encode()).hexdigest()
 
 
 class Stopped(RelaisError):
@@ -59,7 +63,7 @@ class Running(Protocol):
     def sees(self) -> str:
         """The digest of the preview that it was decided by."""
 
-    async def at(self, done: int, total: int | None, note: str = "") -> None:
+    async def at(self, done: int, total: int | None, note: Sentence | None = None) -> None:
         """So much of so much is done; raises Stopped when somebody asked to stop. To be called between batches."""
 
 
@@ -71,7 +75,7 @@ class Act:
     wrong. Fields are trimmed, one line each, and hold no control characters; empty ones are not there; one that came
     several times (`id`) is one text, with commas between. `preview` and `run` know who asks
     (`workers.operations.operator`). `run` does it and returns what came of it, as JSON; it raises NotSo when things
-    are not as they have to be. Its desk's engine lets a statement take minutes. An act that is `long` runs on after
+    are not as they have to be. Its state's engine lets a statement take minutes. An act that is `long` runs on after
     the answer to the click, and can be stopped.
     """
 

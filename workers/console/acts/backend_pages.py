@@ -12,27 +12,29 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
-from workers.console import cursors
 from workers.console.access.guard import Viewer
 from workers.console.acts import backend_queries
 from workers.console.i18n import Words
 from workers.console.rendering import page, words_of
-from workers.console.state import AtDesk, ConsoleState
+from workers.console.state import AppState, ConsoleState
 
 router = APIRouter()
-SHOWN = 25  # operations of a page
+PAGE_OPERATIONS = 25  # operations of a page
 PIECES = 20  # of evidence
 
 
 @router.get("/backend/{name}")
-async def get_backend(request: Request, name: str, who: Viewer, desk: AtDesk, after: str | None = None) -> Response:
+async def get_backend(request: Request, name: str, who: Viewer, state: AppState, after: str | None = None) -> Response:
     """How a backend stands, and what can be done with it."""
     words = words_of(request)
-    row = await backend_queries.of_backend(desk, name)
-    kinds, pieces = await backend_queries.evidence(desk.engine, name, PIECES)
-    now = await backend_queries.seen(desk.engine, name) if row["quarantined"] else None
-    found = await backend_queries.history(desk.engine, name, SHOWN + 1, _place(desk, name, after))
-    more = f"/backend/{quote(name)}?after={_after(desk, name, found[SHOWN - 1])}" if len(found) > SHOWN else None
+    row = await backend_queries.of_backend(state, name)
+    kinds, pieces = await backend_queries.evidence(state.engine, name, PIECES)
+    now = await backend_queries.seen(state.engine, name) if row["quarantined"] else None
+    before = state.cursors.read(f"backend {name}", after, datetime.fromisoformat, int)
+    found = await backend_queries.history(state.engine, name, PAGE_OPERATIONS + 1, before)
+    history, more = state.cursors.cut(
+        f"backend {name}", found, PAGE_OPERATIONS, lambda each: [each["at"].isoformat(), each["id"]]
+    )
     return page(
         request,
         "acts/backend.html",
@@ -41,19 +43,19 @@ async def get_backend(request: Request, name: str, who: Viewer, desk: AtDesk, af
         holds=backend_queries.in_words(row, words),
         kinds=kinds,
         pieces=pieces,
-        history=found[:SHOWN],
-        more=more,
-        proposals=await _proposals(desk, row, now, words),
-        four_eyes=desk.settings.four_eyes,
+        history=history,
+        more=more and f"/backend/{quote(name)}?after={more}",
+        proposals=await _proposals(state, row, now, words),
+        four_eyes=state.settings.trust.four_eyes,
         snapshot=backend_queries.snapshot_facts(now, words) if now else [],
     )
 
 
 async def _proposals(
-    desk: ConsoleState, row: dict[str, Any], now: dict[str, Any] | None, words: Words
+    state: ConsoleState, row: dict[str, Any], now: dict[str, Any] | None, words: Words
 ) -> list[dict[str, Any]]:
     """The proposals of this quarantine, each with its snapshot, and whether all is still as it was seen."""
-    found = await backend_queries.proposals(desk.engine, row["name"], row["quarantined_at"])
+    found = await backend_queries.proposals(state.engine, row["name"], row["quarantined_at"])
     return [
         {
             **each,
@@ -63,14 +65,3 @@ async def _proposals(
         }
         for each in found
     ]
-
-
-def _place(desk: ConsoleState, name: str, after: str | None) -> tuple[datetime, int] | None:
-    if after is None:
-        return None
-    at, number = cursors.open(desk, f"backend {name}", after)
-    return datetime.fromisoformat(at), int(number)
-
-
-def _after(desk: ConsoleState, name: str, row: dict[str, Any]) -> str:
-    return cursors.seal(desk, f"backend {name}", [row["at"].isoformat(), row["id"]])

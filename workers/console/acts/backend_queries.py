@@ -1,12 +1,10 @@
 """How a backend stands, read for its page and for the acts on it: what holds it, what waits, what speaks against it.
 
-Nothing here grows with the journal: what waits is counted as far as MOST, evidence as far as its newest MOST pieces.
+Nothing here grows with the journal: what waits, and the pieces of evidence, are counted up to MOST_COUNTED.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -17,23 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.schema.tables.core import backends
+from orders.states import LIVE, PARTS
 from workers.console.i18n import N_, Words
-from workers.console.masking import held
+from workers.console.masking import say
 from workers.console.state import ConsoleState
 from workers.operations import last
 from workers.trust import quarantine
 
-MOST: Final = 5_000
+MOST_COUNTED: Final = 5_000
 SAMPLE: Final = 10
 Row = dict[str, Any]
 CIRCUITS: Final = {"closed": N_("closed"), "open": N_("open"), "half_open": N_("half open")}
 
-PARTS: Final = (
-    "state = 'accepted' AND turn = 0",
-    "state = 'accepted' AND turn > 0",
-    "state IN ('dispatched', 'delivering')",
-    "state = 'submitted'",
-)
 WAITING: Final = " UNION ALL ".join(
     f"(SELECT accepted_at FROM deliveries WHERE backend = :backend AND {part} LIMIT :most)" for part in PARTS
 )
@@ -42,9 +35,9 @@ SELECT count(*) AS orders, min(accepted_at) AS oldest, max(accepted_at) AS young
 FROM (SELECT * FROM ({WAITING}) parts LIMIT :most) waiting
 """)
 
-NEXT: Final = text("""
+NEXT: Final = text(f"""
 SELECT o.id, o.pharmacy, o.reference, d.accepted_at FROM (
-  SELECT * FROM deliveries WHERE backend = :backend AND state = 'accepted' AND turn = 0
+  SELECT * FROM deliveries WHERE backend = :backend AND {LIVE}
   ORDER BY priority, cut_off, order_id LIMIT :limit
 ) d JOIN orders o ON o.id = d.order_id ORDER BY d.priority, d.cut_off, d.order_id
 """)
@@ -71,15 +64,15 @@ ORDER BY at DESC, id DESC LIMIT :limit
 """)
 
 
-async def of_backend(desk: ConsoleState, name: str) -> Row:
+async def of_backend(state: ConsoleState, name: str) -> Row:
     """Its row; of one that no worker has run for yet, what it will be. Raises NotFound."""
     if not name.isprintable():
         raise NotFound("no such backend")
-    async with desk.engine.connect() as connection:
+    async with state.engine.connect() as connection:
         row = (await connection.execute(select(backends).where(backends.c.name == name))).mappings().one_or_none()
     if row is not None:
         return dict(row)
-    if name not in load_backends(desk.settings):
+    if name not in load_backends(state.settings):
         raise NotFound(f"no backend {name}")
     return {column.name: None for column in backends.c} | {
         "name": name,
@@ -96,9 +89,9 @@ async def did_last(engine: AsyncEngine, backend: str, act: str) -> Any:
 
 
 async def backlog(engine: AsyncEngine, backend: str) -> Row:
-    """Of what waits: orders (at most MOST), oldest, youngest, and a `sample` of what goes next."""
+    """Of what waits: orders (at most MOST_COUNTED), oldest, youngest, and a `sample` of what goes next."""
     async with engine.connect() as connection:
-        found = dict((await connection.execute(BACKLOG, {"backend": backend, "most": MOST})).mappings().one())
+        found = dict((await connection.execute(BACKLOG, {"backend": backend, "most": MOST_COUNTED})).mappings().one())
         rows = await connection.execute(NEXT, {"backend": backend, "limit": SAMPLE})
         return {**found, "sample": [dict(row) for row in rows.mappings()]}
 
@@ -106,7 +99,7 @@ async def backlog(engine: AsyncEngine, backend: str) -> Row:
 async def evidence(engine: AsyncEngine, backend: str, limit: int) -> tuple[list[Row], list[Row]]:
     """What speaks against it: by kind, and the newest pieces. What they say is left out: it may name a patient."""
     async with engine.connect() as connection:
-        kinds = await connection.execute(AGAINST, {"backend": backend, "most": MOST})
+        kinds = await connection.execute(AGAINST, {"backend": backend, "most": MOST_COUNTED})
         told = [dict(row) for row in kinds.mappings()]
         pieces = await connection.execute(PIECES, {"backend": backend, "limit": limit})
         return told, [dict(row) for row in pieces.mappings()]
@@ -140,31 +133,26 @@ async def history(
         return [dict(row) for row in (await connection.execute(HISTORY, values)).mappings()]
 
 
-def digest_of(*parts: Any) -> str:
-    """A digest of what a person judges by."""
-    return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()
-
-
 def in_words(row: Mapping[str, Any], words: Words) -> str:
     """What holds it, shortly."""
     if row["quarantined"]:
         told = words.gettext(N_("in quarantine, by {who}: {why}"))
-        return told.format(who=row["quarantined_by"], why=held(row["held_why"], words))
+        return told.format(who=row["quarantined_by"], why=say(row["held_why"], words))
     if row["paused"]:
         told = words.gettext(N_("paused: {why}"))
-        return told.format(why=held(row["held_why"], words))
+        return told.format(why=say(row["held_why"], words))
     return words.gettext(N_("nothing"))
 
 
 def waiting_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
-    """What waits, as facts; beyond MOST it says so."""
+    """What waits, as facts; beyond MOST_COUNTED it says so."""
     many = words.number(found["orders"])
-    if found["orders"] >= MOST:
-        many = words.gettext(N_("{n} or more; the times are of those")).format(n=many)
+    if found["orders"] >= MOST_COUNTED:
+        many = words.gettext("{n} or more; the times are of those").format(n=many)
     return [
-        (words.gettext(N_("Orders that wait")), many),
-        (words.gettext(N_("Oldest")), words.moment(found["oldest"])),
-        (words.gettext(N_("Youngest")), words.moment(found["youngest"])),
+        (words.gettext("Orders that wait"), many),
+        (words.gettext("Oldest"), words.moment(found["oldest"])),
+        (words.gettext("Youngest"), words.moment(found["youngest"])),
     ]
 
 
@@ -174,7 +162,7 @@ def snapshot_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, st
     return [
         (words.gettext(N_("In quarantine since")), words.moment(since)),
         (words.gettext(N_("Put there by")), str(found["quarantined_by"])),
-        (words.gettext(N_("Why")), held(found["held_why"], words)),
+        (words.gettext(N_("Why")), say(found["held_why"], words)),
         (words.gettext(N_("Pieces of evidence")), words.number(found["pieces"])),
         (words.gettext(N_("Of these, proof")), words.number(found["conclusive"])),
         (words.gettext(N_("Number of the newest piece")), words.number(newest)),
@@ -185,6 +173,10 @@ def snapshot_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, st
 
 def columns(words: Words) -> list[tuple[str, str]]:
     """Of a sample of orders."""
-    headings = (N_("Order"), N_("Pharmacy"), N_("Reference"), N_("Accepted"))
-    keys = ("id", "pharmacy", "reference", "accepted_at")
-    return [(key, words.gettext(heading)) for key, heading in zip(keys, headings, strict=True)]
+    _ = words.gettext
+    return [
+        ("id", _("Order")),
+        ("pharmacy", _("Pharmacy")),
+        ("reference", _("Reference")),
+        ("accepted_at", _("Accepted")),
+    ]

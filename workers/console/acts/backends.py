@@ -6,215 +6,215 @@ RELAIS_FOUR_EYES a release takes two: one proposes what they see, and another ap
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from orders.errors import NotFound, NotSo
 from workers import operations
+from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts import backend_queries
-from workers.console.acts.act import Act, Chosen, Preview, Running
-from workers.console.fields import backend_from, needed, number_from, wrong
+from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
-from workers.console.masking import held
+from workers.console.masking import say
 from workers.console.state import ConsoleState
 from workers.replay import commands
 from workers.trust import quarantine
 
-LEAST, MOST = 0.01, 1_000_000  # orders a second, as the command line takes them
+SLOWEST, FASTEST = 0.01, 1_000_000  # orders a second, as the command line takes them
 OFF: Final = "off"
+DIGEST: Final = re.compile("[0-9a-f]{64}")
 TOLD: Final = {"backend": N_("Backend"), "standing": N_("Now")}
+
+PAUSED: Final = N_("It is paused already.")
+NOT_PAUSED: Final = N_("It is not paused.")
+NOT_QUARANTINED: Final = N_("It is not in quarantine.")
+GOES_AGAIN: Final = N_("Orders will go to it again: one canary first, then more and more.")
+TAKES_TWO: Final = N_("A release takes two here: propose it, and another person approves it.")
+TAKES_ONE: Final = N_("A release takes one person here: release it.")
 
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
-    return {"backend": backend_from(fields)}
+    return read.gather(fields, {"backend": read.backend})
 
 
 def _choose_rate(fields: Mapping[str, str]) -> Chosen:
-    rate = None if fields.get("rate") == OFF else number_from(fields, "rate", LEAST, MOST)
-    if rate is None and fields.get("rate") != OFF:
-        raise wrong("rate", f"must be orders a second, or {OFF}")
-    return {"backend": backend_from(fields), "rate": rate}
+    return read.gather(fields, {"backend": read.backend, "rate": _rate_of})
 
 
 def _choose_digest(fields: Mapping[str, str]) -> Chosen:
-    digest = needed(fields, "digest")
-    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-        raise wrong("digest", "must be that of a proposal")
-    return {"backend": backend_from(fields), "digest": digest}
+    return read.gather(fields, {"backend": read.backend, "digest": _digest_of})
 
 
-async def _holding(desk: ConsoleState, name: str, words: Words, row: Mapping[str, Any]) -> Preview:
-    """What every act on a backend shows: how it stands, and what waits for it."""
-    found = await backend_queries.backlog(desk.engine, name)
+def _rate_of(given: str) -> float | None:
+    """Orders a second; None for no cap."""
+    if given == OFF:
+        return None
+    with suppress(ValueError):
+        if SLOWEST <= (rate := float(given.replace(",", "."))) <= FASTEST:
+            return rate
+    raise ValueError(f"must be orders a second, {SLOWEST:g} to {FASTEST:,}, or {OFF}")
+
+
+def _digest_of(given: str) -> str:
+    if not DIGEST.fullmatch(given):
+        raise ValueError("must be that of a proposal")
+    return given
+
+
+async def _look(state: ConsoleState, chosen: Chosen, words: Words) -> tuple[backend_queries.Row, Preview]:
+    """The backend's row, and what every act on it shows: how it stands, and what waits for it."""
+    row = await backend_queries.of_backend(state, chosen["backend"])
+    found = await backend_queries.backlog(state.engine, row["name"])
+    _ = words.gettext
     facts = [
-        (words.gettext("Backend"), name),
-        (words.gettext(N_("Holds it now")), backend_queries.in_words(row, words)),
-        (words.gettext(N_("Circuit")), words.gettext(backend_queries.CIRCUITS[row["circuit"]])),
+        (_("Backend"), row["name"]),
+        (_("Holds it now"), backend_queries.in_words(row, words)),
+        (_("Circuit"), _(backend_queries.CIRCUITS[row["circuit"]])),
         *backend_queries.waiting_facts(found, words),
     ]
-    sees = backend_queries.digest_of(row["paused"], row["quarantined"], row["quarantined_at"], row["rate"])
-    exact = found["orders"] if found["orders"] < backend_queries.MOST else None
-    return Preview(exact, facts, found["sample"], backend_queries.columns(words), sees)
+    sees = digest_of(row["paused"], row["quarantined"], row["quarantined_at"], row["rate"])
+    exact = found["orders"] if found["orders"] < backend_queries.MOST_COUNTED else None
+    return row, Preview(exact, facts, found["sample"], backend_queries.columns(words), sees)
 
 
-def _with(preview: Preview, hindered: str | None = None, warning: str | None = None, sees: str = "") -> Preview:
-    return Preview(
-        preview.orders, preview.facts, preview.sample, preview.columns, sees or preview.sees, hindered, warning
-    )
-
-
-async def _by_whom(desk: ConsoleState, name: str, act: str, sentence: str, words: Words) -> str:
+async def _by_whom(state: ConsoleState, name: str, act: str, sentence: str, words: Words) -> str:
     """`sentence`, and who did that, when and why."""
-    row = await backend_queries.did_last(desk.engine, name, act)
+    row = await backend_queries.did_last(state.engine, name, act)
     if row is None:
         return words.gettext(sentence)
-    told = words.gettext(N_("{what} {who} did that at {when}: {why}"))
-    why = row.reason or words.gettext(N_("no reason given"))
+    told = words.gettext("{what} {who} did that at {when}: {why}")
+    why = row.reason or words.gettext("no reason given")
     return told.format(what=words.gettext(sentence), who=row.operator, when=words.moment(row.at), why=why)
 
 
-async def _look_pause(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    row = await backend_queries.of_backend(desk, chosen["backend"])
-    preview = await _holding(desk, row["name"], words, row)
+async def _look_pause(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+    row, preview = await _look(state, chosen, words)
     if row["paused"]:
-        return _with(preview, await _by_whom(desk, row["name"], "pause", N_("It is paused already."), words))
-    return _with(preview, warning=words.gettext(N_("Nothing is forwarded until somebody resumes. Intake goes on.")))
+        return replace(preview, hindered=await _by_whom(state, row["name"], "pause", PAUSED, words))
+    return replace(preview, warning=words.gettext("Nothing is forwarded until somebody resumes. Intake goes on."))
 
 
-async def _look_resume(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    row = await backend_queries.of_backend(desk, chosen["backend"])
-    preview = await _holding(desk, row["name"], words, row)
+async def _look_resume(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+    row, preview = await _look(state, chosen, words)
     if not row["paused"]:
-        return _with(preview, await _by_whom(desk, row["name"], "resume", N_("It is not paused."), words))
-    held = words.gettext(N_("It stays in quarantine: nothing is forwarded before it is released."))
-    return _with(preview, warning=held if row["quarantined"] else None)
+        return replace(preview, hindered=await _by_whom(state, row["name"], "resume", NOT_PAUSED, words))
+    held = words.gettext("It stays in quarantine: nothing is forwarded before it is released.")
+    return replace(preview, warning=held if row["quarantined"] else None)
 
 
-async def _look_rate(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    row = await backend_queries.of_backend(desk, chosen["backend"])
-    preview = await _holding(desk, row["name"], words, row)
-    facts = [
-        *preview.facts,
-        (words.gettext(N_("Orders a second at most, now")), _cap(row["rate"], words)),
-        (words.gettext(N_("Orders a second at most, then")), _cap(chosen["rate"], words)),
-    ]
-    return Preview(preview.orders, facts, preview.sample, preview.columns, preview.sees)
+async def _look_rate(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+    row, preview = await _look(state, chosen, words)
+    now = (words.gettext("Orders a second at most, now"), _cap(row["rate"], words))
+    then = (words.gettext("Orders a second at most, then"), _cap(chosen["rate"], words))
+    return replace(preview, facts=[*preview.facts, now, then])
 
 
 def _cap(rate: float | None, words: Words) -> str:
-    return words.gettext(N_("no cap")) if rate is None else words.number(rate, 2)
+    return words.gettext("no cap") if rate is None else words.number(rate, 2)
 
 
-async def _look_quarantine(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    row = await backend_queries.of_backend(desk, chosen["backend"])
-    preview = await _holding(desk, row["name"], words, row)
+async def _look_quarantine(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+    row, preview = await _look(state, chosen, words)
     if row["quarantined"]:
-        told = words.gettext(N_("It is in quarantine already, by {who}: {why}"))
-        return _with(preview, told.format(who=row["quarantined_by"], why=held(row["held_why"], words)))
-    warning = words.gettext(N_("Nothing is sent to it until it is released, not even a canary. Intake goes on."))
-    return _with(preview, warning=warning)
+        told = words.gettext("It is in quarantine already, by {who}: {why}")
+        return replace(preview, hindered=told.format(who=row["quarantined_by"], why=say(row["held_why"], words)))
+    warning = words.gettext("Nothing is sent to it until it is released, not even a canary. Intake goes on.")
+    return replace(preview, warning=warning)
 
 
-async def _judged(desk: ConsoleState, name: str, words: Words, four_eyes: bool) -> Preview:
-    """What a release, or a proposal of one, is judged by; `four_eyes` is what the act is for."""
-    row = await backend_queries.of_backend(desk, name)
-    found = await backend_queries.seen(desk.engine, name) if row["quarantined"] else None
-    if found is None:
-        preview = await _holding(desk, name, words, row)
-        return _with(preview, await _by_whom(desk, name, "release", N_("It is not in quarantine."), words))
-    waiting = await backend_queries.backlog(desk.engine, name)
-    facts = [
-        (words.gettext("Backend"), name),
-        *backend_queries.snapshot_facts(found, words),
-        *backend_queries.waiting_facts(waiting, words),
-    ]
-    hindered = None
-    if desk.settings.four_eyes and not four_eyes:
-        hindered = words.gettext(N_("A release takes two here: propose it, and another person approves it."))
-    elif four_eyes and not desk.settings.four_eyes:
-        hindered = words.gettext(N_("A release takes one person here: release it."))
-    exact = waiting["orders"] if waiting["orders"] < backend_queries.MOST else None
-    warning = words.gettext(N_("Orders will go to it again: one canary first, then more and more."))
-    return Preview(exact, facts, waiting["sample"], backend_queries.columns(words), found["digest"], hindered, warning)
+async def _judged(
+    state: ConsoleState, chosen: Chosen, words: Words
+) -> tuple[backend_queries.Row, Preview, backend_queries.Row | None]:
+    """As `_look`, and what a release is judged by; None, and the preview hindered, outside of quarantine."""
+    row, preview = await _look(state, chosen, words)
+    if row["quarantined"] and (now := await backend_queries.seen(state.engine, row["name"])):
+        return row, replace(preview, sees=now["digest"], warning=words.gettext(GOES_AGAIN)), now
+    hindered = await _by_whom(state, row["name"], "release", NOT_QUARANTINED, words)
+    return row, replace(preview, hindered=hindered), None
 
 
-async def _look_release(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    return await _judged(desk, chosen["backend"], words, four_eyes=False)
-
-
-async def _look_propose(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    return await _judged(desk, chosen["backend"], words, four_eyes=True)
-
-
-async def _look_approve(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    """The very snapshot that was proposed, and what is against approving it."""
-    name = chosen["backend"]
-    row = await backend_queries.of_backend(desk, name)
-    now = await backend_queries.seen(desk.engine, name) if row["quarantined"] else None
+async def _look_release(
+    state: ConsoleState, chosen: Chosen, words: Words, *, four_eyes: bool, otherwise: str
+) -> Preview:
+    """What a release, or with `four_eyes` a proposal of one, is judged by."""
+    _, preview, now = await _judged(state, chosen, words)
     if now is None:
-        preview = await _holding(desk, name, words, row)
-        return _with(preview, await _by_whom(desk, name, "release", N_("It is not in quarantine."), words))
-    found = await backend_queries.proposals(desk.engine, name, row["quarantined_at"], limit=50)
+        return preview
+    backend, _holds, _circuit, *waiting = preview.facts
+    hindered = None if state.settings.trust.four_eyes == four_eyes else words.gettext(otherwise)
+    facts = [backend, *backend_queries.snapshot_facts(now, words), *waiting]
+    return replace(preview, facts=facts, hindered=hindered)
+
+
+async def _look_approve(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+    """The very snapshot that was proposed, and what is against approving it."""
+    row, preview, now = await _judged(state, chosen, words)
+    if now is None:
+        return preview
+    found = await backend_queries.proposals(state.engine, row["name"], row["quarantined_at"], limit=50)
     proposal = next((each for each in found if each["detail"].get("digest") == chosen["digest"]), None)
     if proposal is None:
         raise NotFound("nobody proposed that since it is in quarantine")
     facts = [
-        (words.gettext("Backend"), name),
-        (words.gettext(N_("Proposed by")), proposal["operator"]),
-        (words.gettext(N_("Proposed at")), words.moment(proposal["at"])),
-        (words.gettext(N_("Their reason")), proposal["reason"] or ""),
+        preview.facts[0],
+        (words.gettext("Proposed by"), proposal["operator"]),
+        (words.gettext("Proposed at"), words.moment(proposal["at"])),
+        (words.gettext("Their reason"), proposal["reason"] or ""),
         *backend_queries.snapshot_facts(proposal["detail"], words),
-        (words.gettext(N_("Orders that waited then")), words.number(proposal["detail"].get("backlog"))),
+        (words.gettext("Orders that waited then"), words.number(proposal["detail"].get("backlog"))),
     ]
-    warning = words.gettext(N_("Orders will go to it again: one canary first, then more and more."))
     hindered = _against(proposal, now, chosen, words)
-    return Preview(None, facts, sees=now["digest"], hindered=hindered, warning=warning)
+    return replace(preview, orders=None, facts=facts, sample=(), columns=(), hindered=hindered)
 
 
 def _against(proposal: Mapping[str, Any], now: Mapping[str, Any], chosen: Chosen, words: Words) -> str | None:
     if now["digest"] != chosen["digest"]:
-        told = words.gettext(N_("It is not as {who} saw it any more: look at it and propose it again."))
+        told = words.gettext("It is not as {who} saw it any more: look at it and propose it again.")
         return told.format(who=proposal["operator"])
     if proposal["operator"] == operations.operator():
-        return words.gettext(N_("You proposed it: another person has to approve it."))
+        return words.gettext("You proposed it: another person has to approve it.")
     return None
 
 
-async def _pause(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    await operations.pause(desk.engine, desk.settings, chosen["backend"], reason, first=True)
+async def _pause(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    await operations.pause(state.engine, state.settings, chosen["backend"], reason, first=True)
     return {"backend": chosen["backend"], "standing": N_("paused")}
 
 
-async def _resume(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    await operations.resume(desk.engine, desk.settings, chosen["backend"], reason, first=True)
+async def _resume(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    await operations.resume(state.engine, state.settings, chosen["backend"], reason, first=True)
     return {"backend": chosen["backend"], "standing": N_("resumed")}
 
 
-async def _rate(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    await commands.limit(desk.engine, chosen["backend"], chosen["rate"], reason)
+async def _rate(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    await commands.limit(state.engine, chosen["backend"], chosen["rate"], reason)
     return {"backend": chosen["backend"], "rate": OFF if chosen["rate"] is None else chosen["rate"]}
 
 
-async def _quarantine(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    await quarantine.quarantine(desk.engine, desk.settings, chosen["backend"], reason)
+async def _quarantine(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    await quarantine.quarantine(state.engine, state.settings, chosen["backend"], reason)
     return {"backend": chosen["backend"], "standing": N_("in quarantine")}
 
 
-async def _release(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    if desk.settings.four_eyes:
+async def _release(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    if state.settings.trust.four_eyes:
         raise NotSo("a release takes two operators here")
-    await quarantine.release(desk.engine, chosen["backend"], reason, running.sees)
+    await quarantine.release(state.engine, chosen["backend"], reason, running.sees)
     return {"backend": chosen["backend"], "standing": N_("released")}
 
 
-async def _propose(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    seen = await quarantine.propose(desk.engine, chosen["backend"], reason, running.sees)
+async def _propose(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    seen = await quarantine.propose(state.engine, chosen["backend"], reason, running.sees)
     return {"backend": chosen["backend"], "standing": N_("release proposed"), "digest": seen["digest"]}
 
 
-async def _approve(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    await quarantine.approve(desk.engine, chosen["backend"], chosen["digest"], reason)
+async def _approve(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    await quarantine.approve(state.engine, chosen["backend"], chosen["digest"], reason)
     return {"backend": chosen["backend"], "standing": N_("released")}
 
 
@@ -248,7 +248,7 @@ ACTS: Final[tuple[Act, ...]] = (
         N_("Release it"),
         Role.APPROVER,
         _choose,
-        _look_release,
+        partial(_look_release, four_eyes=False, otherwise=TAKES_TWO),
         _release,
         danger=True,
         told=TOLD,
@@ -259,7 +259,7 @@ ACTS: Final[tuple[Act, ...]] = (
         N_("Propose its release"),
         Role.OPERATOR,
         _choose,
-        _look_propose,
+        partial(_look_release, four_eyes=True, otherwise=TAKES_ONE),
         _propose,
         told={**TOLD, "digest": N_("Digest")},
     ),

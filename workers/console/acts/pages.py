@@ -15,23 +15,21 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from orders.errors import Forbidden, Malformed, NotFound, NotSo
-from workers.console import cursors
+from orders.errors import Forbidden, NotFound, NotSo
+from workers.console import fields
 from workers.console.access.guard import Viewer
 from workers.console.access.people import Person
 from workers.console.acts import backend_pages, forms, summary, table
 from workers.console.acts.act import Act, Chosen, Preview
 from workers.console.acts.runner import Runner
 from workers.console.i18n import N_
-from workers.console.registry import ACTS
 from workers.console.rendering import page, words_of
-from workers.console.state import AtDesk, ConsoleState
+from workers.console.state import AppState, ConsoleState
 from workers.operations import acting_as
 
 router = APIRouter()
 router.include_router(backend_pages.router)
-SHOWN = 50  # acts of a page
-LIST = "acts"
+PAGE_ACTS = 50  # acts of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,68 +42,67 @@ class Subject:
 
 
 @router.get("/acts")
-async def get_acts(request: Request, who: Viewer, desk: AtDesk, after: str | None = None) -> Response:
+async def get_acts(request: Request, who: Viewer, state: AppState, after: str | None = None) -> Response:
     """What was done through the console, the newest first."""
-    words = words_of(request)
-    found = await table.newest(desk.engine, SHOWN + 1, _place(desk, after))
-    listed = [
-        {**row, "title": _title(row), "about": summary.about(row, words), "pill": summary.state_of(row, words)}
-        for row in found[:SHOWN]
+    before = state.cursors.read("acts", after, datetime.fromisoformat, UUID)
+    found = await table.newest(state.engine, PAGE_ACTS + 1, before)
+    shown, more = state.cursors.cut(
+        "acts", found, PAGE_ACTS, lambda row: [row["started_at"].isoformat(), str(row["id"])]
+    )
+    words, runner = words_of(request), _runner(request)
+    acts = [
+        {**row, "title": runner.title(row), "about": summary.about(row, words), "pill": summary.state_of(row, words)}
+        for row in shown
     ]
-    more = None
-    if len(found) > SHOWN:
-        at, number = found[SHOWN - 1]["started_at"], found[SHOWN - 1]["id"]
-        more = f"/acts?after={cursors.seal(desk, LIST, [at.isoformat(), str(number)])}"
-    return page(request, "acts/acts.html", acts=listed, more=more)
+    return page(request, "acts/acts.html", acts=acts, more=more and f"/acts?after={more}")
 
 
 @router.get("/acts/{kind}")
-async def get_form(request: Request, kind: str, who: Viewer, desk: AtDesk) -> Response:
+async def get_form(request: Request, kind: str, who: Viewer, state: AppState) -> Response:
     """What an act would touch, and the form that does it."""
-    subject = _subject(_act(kind, who), request.query_params.multi_items())
-    preview = await _look(request, desk, subject, who)
+    subject = _subject(_act(request, kind, who), request.query_params.multi_items())
+    preview = await _look(request, state, subject, who)
     return _form(request, subject, preview, forms.fresh())
 
 
 @router.post("/acts/{kind}")
-async def post_act(request: Request, kind: str, who: Viewer, desk: AtDesk) -> Response:
+async def post_act(request: Request, kind: str, who: Viewer, state: AppState) -> Response:
     """Do it, once."""
     form = await request.form()
-    asked = forms.asked_from(form)
-    subject = _subject(_act(kind, who), form.multi_items())
-    if await _is_known(desk, asked.number, subject, who):
-        return _to(asked.number)
-    preview = await _look(request, desk, subject, who)
-    if preview.hindered is not None or preview.sees != asked.sees:
-        if await _is_known(desk, asked.number, subject, who):  # it was the first click that changed it
-            return _to(asked.number)
-        return _form(request, subject, preview, asked, status=409)
-    if faults := _faults(request, subject, preview, asked):
-        return _form(request, subject, preview, asked, status=422, faults=faults)
-    reason = forms.reason_from(asked.because)
-    begun = await table.begin(desk.engine, asked.number, subject.act, subject.chosen, subject.fields, reason, who)
+    typed = forms.read_form(form)
+    subject = _subject(_act(request, kind, who), form.multi_items())
+    if await _is_known(state, typed.number, subject, who):
+        return _to(typed.number)
+    preview = await _look(request, state, subject, who)
+    if preview.hindered is not None or preview.sees != typed.sees:
+        if await _is_known(state, typed.number, subject, who):  # it was the first click that changed it
+            return _to(typed.number)
+        return _form(request, subject, preview, typed, status=409)
+    if faults := _faults(request, subject, preview, typed):
+        return _form(request, subject, preview, typed, status=422, faults=faults)
+    reason, runner = fields.reason(typed.because), _runner(request)
+    begun = await table.begin(state.engine, typed.number, subject.act, subject.chosen, subject.fields, reason, who)
     if not begun:
-        await _is_known(desk, asked.number, subject, who)
-        return _to(asked.number)
-    runner: Runner = request.app.state.acts
-    runner.start(asked.number, subject.act, subject.chosen, reason, who.name, preview.sees)
+        await _is_known(state, typed.number, subject, who)
+        return _to(typed.number)
+    runner.start(typed.number, subject.act, subject.chosen, reason, who.name, preview.sees)
     if not subject.act.long:
-        await runner.wait(asked.number)
-    return _to(asked.number)
+        await runner.wait(typed.number)
+    return _to(typed.number)
 
 
 @router.get("/act/{number}")
-async def get_act(request: Request, number: UUID, who: Viewer, desk: AtDesk) -> Response:
+async def get_act(request: Request, number: UUID, who: Viewer, state: AppState) -> Response:
     """How far an act is, and what came of it."""
-    row = await table.needed(desk.engine, number)
-    left = await table.operations_of(desk.engine, row)
+    row = await table.needed(state.engine, number)
+    left = await table.operations_of(state.engine, row)
     return page(request, "acts/act.html", **_told(request, row), operations=left)
 
 
 @router.get("/act/{number}/progress")
-async def get_progress(request: Request, number: UUID, who: Viewer, desk: AtDesk) -> Response:
+async def get_progress(request: Request, number: UUID, who: Viewer, state: AppState) -> Response:
     """The part of that page which changes; when the act is over, the whole page is loaded anew."""
-    row = await table.needed(desk.engine, number)
+    row = await table.needed(state.engine, number)
     answer = page(request, "acts/progress.html", **_told(request, row))
     if row["state"] != "running":
         answer.headers["HX-Refresh"] = "true"
@@ -113,26 +110,24 @@ async def get_progress(request: Request, number: UUID, who: Viewer, desk: AtDesk
 
 
 @router.post("/act/{number}/stop")
-async def post_stop(request: Request, number: UUID, who: Viewer, desk: AtDesk) -> Response:
+async def post_stop(request: Request, number: UUID, who: Viewer, state: AppState) -> Response:
     """Ask an act to stop at its next batch; one that is over stays as it is."""
-    row = await table.needed(desk.engine, number)
-    act = _act(row["kind"], who)
+    row = await table.needed(state.engine, number)
+    act = _act(request, row["kind"], who)
     if not act.long:
         raise NotSo("this act is done in one step: it cannot be stopped")
-    await table.ask_to_stop(desk.engine, number, who.name)
-    request.app.state.acts.stop(number, who.name)
+    await table.ask_to_stop(state.engine, number, who.name)
+    _runner(request).stop(number, who.name)
     return _to(number)
 
 
-def _place(desk: ConsoleState, after: str | None) -> tuple[datetime, UUID] | None:
-    if after is None:
-        return None
-    at, number = cursors.open(desk, LIST, after)
-    return datetime.fromisoformat(at), UUID(number)
+def _runner(request: Request) -> Runner:
+    runner: Runner = request.app.state.acts
+    return runner
 
 
-def _act(kind: str, who: Person) -> Act:
-    act = ACTS.get(kind)
+def _act(request: Request, kind: str, who: Person) -> Act:
+    act = _runner(request).kinds.get(kind)
     if act is None:
         raise NotFound("no such act")
     if not who.role.covers(act.role):
@@ -141,20 +136,20 @@ def _act(kind: str, who: Person) -> Act:
 
 
 def _subject(act: Act, pairs: Any) -> Subject:
-    fields = forms.chosen_fields(pairs)
-    chosen = json.loads(json.dumps(act.choose(fields), default=str))
-    added = {name: value for name, value in chosen.items() if name not in fields and isinstance(value, str)}
-    return Subject(act, {**fields, **added}, chosen)
+    given = fields.sent(pairs, forms.RESERVED)
+    chosen = json.loads(json.dumps(act.choose(given), default=str))
+    added = {name: value for name, value in chosen.items() if name not in given and isinstance(value, str)}
+    return Subject(act, {**given, **added}, chosen)
 
 
-async def _look(request: Request, desk: ConsoleState, subject: Subject, who: Person) -> Preview:
+async def _look(request: Request, state: ConsoleState, subject: Subject, who: Person) -> Preview:
     with acting_as(who.name):
-        return await subject.act.preview(desk, subject.chosen, words_of(request))
+        return await subject.act.preview(state, subject.chosen, words_of(request))
 
 
-async def _is_known(desk: ConsoleState, number: UUID, subject: Subject, who: Person) -> bool:
+async def _is_known(state: ConsoleState, number: UUID, subject: Subject, who: Person) -> bool:
     """Whether this very act was begun before. Raises NotSo when another one was under this id."""
-    row = await table.find(desk.engine, number)
+    row = await table.find(state.engine, number)
     if row is None:
         return False
     if (row["kind"], row["chosen"], row["operator"]) != (subject.act.kind, subject.chosen, who.name):
@@ -162,16 +157,16 @@ async def _is_known(desk: ConsoleState, number: UUID, subject: Subject, who: Per
     return True
 
 
-def _faults(request: Request, subject: Subject, preview: Preview, asked: forms.ActForm) -> dict[str, str]:
+def _faults(request: Request, subject: Subject, preview: Preview, typed: forms.ActForm) -> dict[str, str]:
     """What is wrong with what was typed, by field."""
     words, faults = words_of(request), {}
     try:
-        forms.reason_from(asked.because)
-    except Malformed:
+        fields.reason(typed.because)
+    except ValueError:
         rule = words.gettext(N_("Write one line of {least} to {most} characters."))
-        faults["because"] = rule.format(least=forms.LEAST, most=forms.MOST)
+        faults["because"] = rule.format(least=fields.LEAST_REASON, most=fields.MOST_REASON)
     wanted = forms.wanted(preview, subject.chosen)
-    if subject.act.danger and not forms.confirmed(asked.confirm, wanted):
+    if subject.act.danger and not forms.confirmed(typed.confirm, wanted):
         faults["confirm"] = words.gettext(N_("Type {what} here to go ahead.")).format(what=wanted)
     return faults
 
@@ -180,7 +175,7 @@ def _form(
     request: Request,
     subject: Subject,
     preview: Preview,
-    asked: forms.ActForm,
+    typed: forms.ActForm,
     *,
     status: int = 200,
     faults: dict[str, str] | None = None,
@@ -194,35 +189,31 @@ def _form(
         act=subject.act,
         fields=subject.fields,
         preview=preview,
-        asked=asked,
+        typed=typed,
         faults=faults or {},
         wanted=forms.wanted(preview, subject.chosen),
         saw=forms.saw(preview),
         changed=status == 409,
-        changes=forms.changes(asked.saw, preview) if status == 409 else [],
+        changes=forms.changes(typed.saw, preview) if status == 409 else [],
         sample=sample,
-        least=forms.LEAST,
-        most=forms.MOST,
+        least=fields.LEAST_REASON,
+        most=fields.MOST_REASON,
     )
 
 
 def _told(request: Request, row: dict[str, Any]) -> dict[str, Any]:
-    words, act = words_of(request), ACTS.get(row["kind"])
+    words, runner = words_of(request), _runner(request)
+    act = runner.kinds.get(row["kind"])
     return {
         "row": row,
         "act": act,
-        "title": _title(row),
+        "title": runner.title(row),
         "about": summary.about(row, words),
         "left": summary.left(row),
         "pill": summary.state_of(row, words),
         "headline": summary.headline(row, words),
         "outcome": summary.outcome(act, row, words),
     }
-
-
-def _title(row: dict[str, Any]) -> str:
-    act = ACTS.get(row["kind"])
-    return act.title if act is not None else str(row["kind"])
 
 
 def _to(number: UUID) -> Response:

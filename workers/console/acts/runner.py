@@ -11,15 +11,17 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
 from orders.errors import RelaisError
 from orders.journal import connect, unreachable
+from orders.sentences import Sentence
 from workers.console.acts import table
 from workers.console.acts.act import Act, Chosen, Stopped
-from workers.console.state import ConsoleState
+from workers.console.state import ACT_TIMEOUT, ConsoleState
 from workers.operations import acting_as, noting
 
 log = logging.getLogger("relais.console")
@@ -27,34 +29,33 @@ log = logging.getLogger("relais.console")
 BEAT: Final = 1.0  # seconds between two beats
 SWEEP: Final = 5.0  # seconds between two looks for acts whose process has gone
 FLUSH: Final = 0.25  # seconds at least between two words of an act that reach the journal
-MOMENT: Final = 5.0  # seconds that acts have to end when the console does
-PATIENCE: Final = 5.0  # seconds that a click waits for what it did
+END_TIMEOUT: Final = 5.0  # seconds that acts have to end when the console does
+CLICK_TIMEOUT: Final = 5.0  # seconds that a click waits for what it did
 POOL: Final = 4  # connections for all acts together
-STATEMENT: Final = 600.0  # seconds; as the command line's
 
 
 @dataclass(slots=True)
 class Going:
     """One act that runs here; the `Running` that its `run` is given."""
 
-    desk: ConsoleState
+    state: ConsoleState
     number: UUID
     act: Act
     sees: str
     done: int = 0
     total: int | None = None
-    note: str = ""
+    note: Sentence | None = None
     stop: str | None = None  # why it has to stop: by whom, or what has changed
     why: str = "stop"
     noted: list[int] = field(default_factory=list)
     said: float = 0.0  # when the journal heard of it last
 
-    async def at(self, done: int, total: int | None, note: str = "") -> None:
+    async def at(self, done: int, total: int | None, note: Sentence | None = None) -> None:
         """As `Running.at`."""
         self.done, self.total, self.note = done, total, note
         if self.stop is None and time.monotonic() - self.said >= FLUSH:
             await self.beat()
-        if self.desk.stopping.is_set():
+        if self.state.stopping.is_set():
             self.end("console", "the console ends")
         if self.stop is not None:
             raise Stopped(self.stop)
@@ -62,7 +63,7 @@ class Going:
     async def beat(self) -> None:
         """Tell the journal, and hear whether to go on. Raises what the journal raises."""
         self.said = time.monotonic()
-        async with self.desk.engine.connect() as connection:
+        async with self.state.engine.connect() as connection:
             row = (await connection.execute(table.BEAT, {"id": self.number, **self.told()})).one_or_none()
         if row is None:
             return
@@ -89,10 +90,11 @@ class Going:
 class Runner:
     """The acts of one console process. Belongs to one event loop."""
 
-    def __init__(self, desk: ConsoleState) -> None:
+    def __init__(self, state: ConsoleState, kinds: Mapping[str, Act]) -> None:
         """Nothing runs yet. Acts have connections of their own: no page waits for them."""
-        self._desk = desk
-        self._engine = connect(desk.settings.need("database_url"), pool=POOL, timeout=STATEMENT)
+        self.kinds = kinds
+        self._state = state
+        self._engine = connect(state.settings.need("database_url"), pool=POOL, timeout=ACT_TIMEOUT)
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._going: dict[UUID, Going] = {}
         self._keeper: asyncio.Task[None] | None = None
@@ -101,18 +103,23 @@ class Runner:
         """Keep beating, and look for acts whose process has gone."""
         self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
+    def title(self, row: Mapping[str, Any]) -> str:
+        """What an act of that row is called."""
+        act = self.kinds.get(row["kind"])
+        return act.title if act is not None else str(row["kind"])
+
     def start(self, number: UUID, act: Act, chosen: Chosen, reason: str, operator: str, sees: str) -> None:
         """Run an act whose row was just made."""
-        going = Going(self._desk, number, act, sees)
+        going = Going(self._state, number, act, sees)
         work = self._run(going, chosen, reason, operator)
         self._going[number] = going
         self._tasks[number] = asyncio.get_running_loop().create_task(work)
 
-    async def wait(self, number: UUID, seconds: float = PATIENCE) -> None:
+    async def wait(self, number: UUID, seconds: float = CLICK_TIMEOUT) -> None:
         """Until this act is over, for so long at most, and no longer than the console serves."""
         task = self._tasks.get(number)
         if task is not None:
-            stopping = asyncio.ensure_future(self._desk.stopping.wait())
+            stopping = asyncio.ensure_future(self._state.stopping.wait())
             await asyncio.wait({task, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
 
@@ -122,15 +129,15 @@ class Runner:
             self._going[number].end("stop", f"{who} stopped it")
 
     async def close(self) -> None:
-        """End what runs: at its next batch, or after MOMENT seconds where it stands."""
-        self._desk.stopping.set()
+        """End what runs: at its next batch, or after END_TIMEOUT seconds where it stands."""
+        self._state.stopping.set()
         tasks = set(self._tasks.values())
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=MOMENT)
+            _, late = await asyncio.wait(tasks, timeout=END_TIMEOUT)
             for task in late:
                 task.cancel()
             if late:
-                await asyncio.wait(late, timeout=MOMENT)
+                await asyncio.wait(late, timeout=END_TIMEOUT)
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
@@ -138,27 +145,27 @@ class Runner:
 
     async def _run(self, going: Going, chosen: Chosen, reason: str, operator: str) -> None:
         outcome: dict[str, Any] | None = None
-        state, why, error = "done", None, None
-        desk = replace(self._desk, engine=self._engine)
+        ended, why, error = "done", None, None
+        state = replace(self._state, engine=self._engine)
         try:
             with acting_as(operator, going.number), noting() as going.noted:
-                outcome = await going.act.run(desk, chosen, reason, going)
+                outcome = await going.act.run(state, chosen, reason, going)
         except Stopped as stopped:
             outcome = stopped.outcome
-            state, why, error = "interrupted" if going.why == "console" else "stopped", going.why, str(stopped)
+            ended, why, error = "interrupted" if going.why == "console" else "stopped", going.why, str(stopped)
         except asyncio.CancelledError:
-            state, why, error = "interrupted", "console", "the console ended in the middle of it"
+            ended, why, error = "interrupted", "console", "the console ended in the middle of it"
         except Exception as failure:
-            state, why, error = _judge(going, failure)
+            ended, why, error = _judge(going, failure)
         finally:
-            await self._end(going, {"state": state, "why": why, "error": error, "outcome": _plain(outcome)})
+            await self._end(going, {"state": ended, "why": why, "error": error, "outcome": _plain(outcome)})
 
-    async def _end(self, going: Going, fate: dict[str, Any]) -> None:
+    async def _end(self, going: Going, end: dict[str, Any]) -> None:
         """Write down how it ended, however long that takes, as long as this process lives."""
-        values = {"id": going.number, **going.told(), **fate}
+        values = {"id": going.number, **going.told(), **end}
         try:
             while not await self._written(values):
-                if self._desk.stopping.is_set():
+                if self._state.stopping.is_set():
                     break
                 await asyncio.sleep(BEAT)
         finally:
@@ -166,7 +173,7 @@ class Runner:
 
     async def _written(self, values: dict[str, Any]) -> bool:
         try:
-            async with self._desk.engine.connect() as connection:
+            async with self._state.engine.connect() as connection:
                 await connection.execute(table.END, values)
         except Exception as error:
             if unreachable(error):
@@ -183,7 +190,7 @@ class Runner:
                     await going.beat()
                 if time.monotonic() - swept > SWEEP:
                     swept = time.monotonic()
-                    for lost in await table.give_up(self._desk.engine):
+                    for lost in await table.give_up(self._state.engine):
                         log.warning("an act was interrupted", extra={"act": lost.id, "kind": lost.kind})
             except Exception as error:
                 if not unreachable(error):

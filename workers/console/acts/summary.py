@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from workers.console.acts.act import Act
 from workers.console.i18n import N_, NONE, Words
+from workers.console.masking import say
 
 ASKED: Final = {
     "backend": N_("Backend"),
@@ -135,6 +136,8 @@ def said(value: Any, words: Words) -> str:
         return words.number(value, 2)
     if isinstance(value, datetime):
         return words.moment(value)
+    if isinstance(value, Mapping) and "code" in value:
+        return say(value, words)
     if isinstance(value, Mapping):
         return "; ".join(f"{key}: {said(each, words)}" for key, each in value.items()) or NONE
     if isinstance(value, list | tuple):

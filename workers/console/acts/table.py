@@ -12,16 +12,18 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import Forbidden, NotFound
+from orders.schema.sentence_column import SentenceColumn
+from orders.sentences import sentence_of
 from workers.console.access.people import Person, Role
 from workers.console.acts.act import Act, Chosen
 
 STALE: Final = 10.0  # seconds without a beat, after which the process that ran an act has gone
 LOST: Final = "the console that ran it has gone"
-RECENT: Final = 1000  # of the newest operations, looked through for an act's whose end nobody saw
+RECENT_OPERATIONS: Final = 1000  # of the newest operations, looked through for an act's whose end nobody saw
 
 ROW: Final = """SELECT *, state = 'running' AND beat_at < clock_timestamp() - make_interval(secs => :stale) AS stale
 FROM acts"""
@@ -35,12 +37,14 @@ ON CONFLICT (id) DO NOTHING RETURNING id
 
 FIND: Final = text(f"{ROW} WHERE id = :id")
 
-NEWEST: Final = text(f"""{ROW}
+NEWEST_ACTS: Final = text(f"""{ROW}
 WHERE (CAST(:at AS timestamptz) IS NULL OR (started_at, id) < (CAST(:at AS timestamptz), CAST(:id AS uuid)))
 ORDER BY started_at DESC, id DESC LIMIT :limit
 """)
 
 ENDED: Final = "('done', 'failed', 'stopped')"
+
+NOTE: Final = bindparam("note", type_=SentenceColumn())
 
 # Another process that took it for lost was wrong.
 BEAT: Final = text("""
@@ -49,7 +53,7 @@ UPDATE acts SET state = 'running', ended_at = NULL, why = NULL, error = NULL, be
 WHERE id = :id AND (state = 'running' OR state = 'interrupted' AND why = 'lost')
 RETURNING stop_asked_by,
   (SELECT role FROM accounts a WHERE a.name = acts.operator AND a.disabled_at IS NULL) AS role
-""")
+""").bindparams(NOTE)
 
 STOP: Final = text("""
 UPDATE acts SET stop_asked_at = clock_timestamp(), stop_asked_by = :who
@@ -62,7 +66,7 @@ UPDATE acts SET state = :state, ended_at = clock_timestamp(), beat_at = clock_ti
   outcome = CAST(:outcome AS jsonb), done = :done, total = CAST(:total AS bigint), note = :note,
   operations = ARRAY(SELECT o.id FROM operations o WHERE o.id = ANY(CAST(:operations AS bigint[])) ORDER BY o.id)
 WHERE id = :id AND state NOT IN {ENDED}
-""")
+""").bindparams(NOTE)
 
 GIVE_UP: Final = text("""
 UPDATE acts SET state = 'interrupted', ended_at = beat_at, why = 'lost', error = :error
@@ -125,12 +129,12 @@ async def newest(engine: AsyncEngine, limit: int, before: tuple[datetime, UUID] 
     at, number = before or (None, None)
     values = {"at": at, "id": number, "limit": limit, "stale": STALE}
     async with engine.connect() as connection:
-        return [_told(row) for row in (await connection.execute(NEWEST, values)).mappings()]
+        return [_told(row) for row in (await connection.execute(NEWEST_ACTS, values)).mappings()]
 
 
 def _told(row: Mapping[Any, Any]) -> dict[str, Any]:
     """What is stale is interrupted, whether or not anybody has written that down yet."""
-    told = dict(row)
+    told = {**row, "note": sentence_of(row["note"])}
     if told["stale"]:
         told |= {"state": "interrupted", "why": "lost", "error": LOST, "ended_at": told["beat_at"]}
     return told
@@ -140,7 +144,7 @@ async def operations_of(engine: AsyncEngine, row: Mapping[str, Any]) -> list[dic
     """The operations that an act left. Of one whose end nobody saw, those of the newest that name it."""
     async with engine.connect() as connection:
         if row["state"] == "interrupted":
-            found = await connection.execute(NAMING, {"act": str(row["id"]), "recent": RECENT})
+            found = await connection.execute(NAMING, {"act": str(row["id"]), "recent": RECENT_OPERATIONS})
         else:
             found = await connection.execute(LEFT, {"ids": row["operations"]})
         return [dict(each) for each in found.mappings()]

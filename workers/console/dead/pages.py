@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from config.settings.routes_file import load_backends
-from orders.errors import Fault, Malformed
 from orders.queries import causes as cause_queries
 from orders.queries.causes import LONGEST_NOTE
 from orders.states import Reason
-from workers.console import cursors
+from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
-from workers.console.dead.acts import cause_of
 from workers.console.i18n import N_
 from workers.console.rendering import page
-from workers.console.state import AtDesk
+from workers.console.state import AppState
 
 router = APIRouter()
 
@@ -43,26 +41,24 @@ REASONS: Final = {
 async def get_groups(
     request: Request,
     who: Viewer,
-    desk: AtDesk,
+    state: AppState,
     reason: Reason | None = None,
     backend: str | None = None,
     after: str | None = None,
 ) -> Response:
     """The causes that orders stand dead of."""
-    known = list(load_backends(desk.settings))
-    if backend is not None and (len(backend) > 100 or not backend.isprintable()):
-        raise Malformed([Fault("backend", None, "is no name of a backend")])
+    known = list(load_backends(state.settings))
+    backend = read.gather({"backend": backend or ""}, {}, {"backend": read.backend}).get("backend")
     place = f"/dead?reason={reason or ''}&backend={backend or ''}"
-    before = cause_queries.FIRST if after is None else _place(cursors.open(desk, place, after))
-    async with desk.engine.connect() as connection:
+    before = state.cursors.read(place, after, int, int) or cause_queries.FIRST
+    async with state.engine.connect() as connection:
         found = await cause_queries.groups(connection, reason=reason, backend=backend, before=before, limit=GROUPS + 1)
         total = await cause_queries.total(connection)
-    last = found[GROUPS - 1] if len(found) > GROUPS else None
-    more = cursors.seal(desk, place, [last["orders"], last["id"]]) if last else None
+    groups, more = state.cursors.cut(place, found, GROUPS, lambda row: [row["orders"], row["id"]])
     return page(
         request,
         "dead/groups.html",
-        groups=found[:GROUPS],
+        groups=groups,
         total=total,
         reasons=list(REASONS),
         backends=known,
@@ -74,22 +70,23 @@ async def get_groups(
 
 
 @router.get("/dead/{cause}")
-async def get_group(request: Request, who: Viewer, desk: AtDesk, cause: str, after: str | None = None) -> Response:
+async def get_group(request: Request, who: Viewer, state: AppState, cause: str, after: str | None = None) -> Response:
     """The orders that stand dead of a cause, and the notes on it."""
-    number = cause_of(cause)
+    number = _cause(cause)
     place = f"/dead/{number}"
-    came = None if after is None else _member(cursors.open(desk, place, after))
-    async with desk.engine.connect() as connection:
+    came = state.cursors.read(place, after, datetime.fromisoformat, UUID)
+    async with state.engine.connect() as connection:
         group = await cause_queries.group(connection, number)
         found = await cause_queries.members(connection, number, after=came, limit=MEMBERS + 1)
         noted = await cause_queries.notes(connection, number)
-    last = found[MEMBERS - 1] if len(found) > MEMBERS else None
-    more = cursors.seal(desk, place, [last["settled_at"].isoformat(), str(last["id"])]) if last else None
+    members, more = state.cursors.cut(
+        place, found, MEMBERS, lambda row: [row["settled_at"].isoformat(), str(row["id"])]
+    )
     return page(
         request,
         "dead/group.html",
         group=group,
-        members=found[:MEMBERS],
+        members=members,
         notes=noted,
         more=more,
         before=group["shown_at"].isoformat(),
@@ -98,29 +95,25 @@ async def get_group(request: Request, who: Viewer, desk: AtDesk, cause: str, aft
 
 
 @router.post("/dead/{cause}/notes")
-async def post_note(request: Request, who: Operator, desk: AtDesk, cause: str) -> Response:
+async def post_note(request: Request, who: Operator, state: AppState, cause: str) -> Response:
     """Tell the next shift."""
-    words = _words((await request.form()).get("words"))
-    async with desk.engine.connect() as connection:
-        number = (await cause_queries.group(connection, cause_of(cause)))["id"]
-        await cause_queries.note(connection, number, who.name, words)
+    words = read.text_of(await request.form(), "words", most=2 * LONGEST_NOTE)
+    noted = read.gather({"words": words}, {"words": _note})["words"]
+    async with state.engine.connect() as connection:
+        number = (await cause_queries.group(connection, _cause(cause)))["id"]
+        await cause_queries.note(connection, number, who.name, noted)
     return RedirectResponse(f"/dead/{number}#notes", status_code=303)
 
 
-def _words(given: Any) -> str:
-    """A note: lines are kept, other control characters are not. Raises Malformed."""
-    text = given if isinstance(given, str) else ""
-    lines = text.replace("\r\n", "\n").strip()
-    if not 1 <= len(lines) <= LONGEST_NOTE:
-        raise Malformed([Fault("words", None, f"must have 1 to {LONGEST_NOTE} characters")])
+def _cause(given: str) -> int:
+    return int(read.gather({"cause": given}, {"cause": read.number})["cause"])
+
+
+def _note(given: str) -> str:
+    """Lines are kept, other control characters are not."""
+    lines = given.replace("\r\n", "\n")
+    if len(lines) > LONGEST_NOTE:
+        raise ValueError(f"must be at most {LONGEST_NOTE} characters")
     if any(unicodedata.category(each) in ("Cc", "Cf", "Cs") for each in lines if each not in "\n\t"):
-        raise Malformed([Fault("words", None, "must not hold control characters")])
+        raise ValueError("must not hold control characters")
     return lines
-
-
-def _place(values: list[Any]) -> tuple[int, int]:
-    return int(values[0]), int(values[1])
-
-
-def _member(values: list[Any]) -> tuple[datetime, UUID]:
-    return datetime.fromisoformat(values[0]), UUID(values[1])

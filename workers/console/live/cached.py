@@ -1,7 +1,7 @@
 """What is known of a store: what it said last, when that was, and since when it is out.
 
-A store that hangs is as good as out: nobody waits for it longer than PATIENCE, and it is not asked again while it has
-not yet answered.
+A store that hangs is as good as out: nobody waits for it longer than LOOK_TIMEOUT, and it is not asked again
+while it has not yet answered.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar
 
+from config.errors import first_line
 from orders.journal import unreachable
 
 log = logging.getLogger("relais.console")
 
-PATIENCE: Final = 2.0  # seconds
-BRIEF: Final = 0.2  # seconds, for one that is out: it holds up no beat, and is asked all the same
+LOOK_TIMEOUT: Final = 2.0  # seconds
+OUT_TIMEOUT: Final = 0.2  # seconds, for one that is out: it holds up no beat, and is asked all the same
+MOST_SAID: Final = 200  # characters of an error that are shown
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ class Known(Generic[T]):
 class Watched(Generic[T]):
     """A store that is looked at again and again. Belongs to one event loop."""
 
-    def __init__(self, name: str, look: Callable[[], Awaitable[T]], patience: float = PATIENCE) -> None:
+    def __init__(self, name: str, look: Callable[[], Awaitable[T]], patience: float = LOOK_TIMEOUT) -> None:
         """Nothing is known yet."""
         self.known: Known[T] = Known()
         self.took = 0.0  # seconds of the last look, 0 for one that got no answer
@@ -50,7 +52,7 @@ class Watched(Generic[T]):
         began = datetime.now(UTC)
         if self._looking is None:
             self._asked, self._looking = time.monotonic(), asyncio.ensure_future(self._bounded())
-        patience = self._patience if self.known.out is None else min(BRIEF, self._patience)
+        patience = self._patience if self.known.out is None else min(OUT_TIMEOUT, self._patience)
         done, _ = await asyncio.wait([self._looking], timeout=patience)
         self.took = 0.0
         if not done:
@@ -63,7 +65,8 @@ class Watched(Generic[T]):
             return
         if error is not None and not unreachable(error):
             log.error("a look at a store failed", exc_info=error, extra={"store": self._name})
-        self._is_out(began, "it does not answer" if isinstance(error, TimeoutError) else _said(error))
+        said = None if isinstance(error, TimeoutError) else error
+        self._is_out(began, "it does not answer" if said is None else first_line(said)[:MOST_SAID])
 
     def silent(self, seconds: float) -> bool:
         """Whether it is out, or has let a look wait for so long by now."""
@@ -82,9 +85,3 @@ class Watched(Generic[T]):
 
     def _is_out(self, since: datetime, why: str) -> None:
         self.known = replace(self.known, out=self.known.out or since, why=why)
-
-
-def _said(error: BaseException | None) -> str:
-    """The first line of what an error has to say; never more, and of SQLAlchemy's not the statement."""
-    cause = getattr(error, "orig", None) or error
-    return (str(cause).splitlines() or [type(cause).__name__])[0][:200]

@@ -1,4 +1,4 @@
-"""The pulse: the one task of a console process that looks how Relais stands, for all who have it open.
+"""The poller: the one task of a console process that looks how Relais stands, for all who have it open.
 
 Every other second while somebody watches, every quarter of a minute otherwise; where looking takes long, in
 between, so that it takes a tenth of the time. Each store is looked at beside the others, with a patience of its own.
@@ -11,18 +11,16 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.addresses import intake_url
 from config.settings import Settings
-from orders.client.settings import api_url
 from orders.journal import connect
-from workers.console.live.cached import PATIENCE, Known, Watched
-from workers.console.live.probes import Glance, Survey, glance, intake, queue, survey
-from workers.monitoring.status import Queue
+from workers.console.live.cached import LOOK_TIMEOUT, Watched
+from workers.console.live.probes import PollerSnapshot, glance, intake, queue, survey
 
 BEAT: Final = 2.0  # seconds between two looks while somebody watches
 IDLE: Final = 15.0  # seconds, while nobody does
@@ -32,19 +30,7 @@ SHARE: Final = 10  # times what a look took pass until the next one
 WAIT: Final = 1.0  # seconds that a page waits for a beat
 SILENT: Final = 1.0  # seconds of a look without an answer after which no page waits for the journal
 TOUCH: Final = 12.0  # seconds for which one request counts as somebody who watches
-LONG: Final = 10.0  # seconds that a survey may take
-
-
-@dataclass(frozen=True, slots=True)
-class PollerSnapshot:
-    """What is known as of a beat; `beat` counts them, 0 is before the first."""
-
-    beat: int
-    at: datetime
-    journal: Known[Glance]
-    survey: Known[Survey]
-    queue: Known[Queue]
-    intake: Known[str]
+SURVEY_TIMEOUT: Final = 10.0  # seconds that a survey may take
 
 
 class Poller:
@@ -53,11 +39,14 @@ class Poller:
     def __init__(self, settings: Settings) -> None:
         """Nothing connects yet. Raises MissingSetting."""
         url = settings.need("database_url")
-        self._engines: list[AsyncEngine] = [connect(url, pool=1, timeout=PATIENCE), connect(url, pool=1, timeout=LONG)]
+        self._engines: list[AsyncEngine] = [
+            connect(url, pool=1, timeout=LOOK_TIMEOUT),
+            connect(url, pool=1, timeout=SURVEY_TIMEOUT),
+        ]
         brief, patient = self._engines
-        place = api_url(settings)
+        place = intake_url(settings)
         self._journal = Watched("journal", lambda: glance(brief))
-        self._survey = Watched("survey", lambda: survey(patient, settings), LONG)
+        self._survey = Watched("survey", lambda: survey(patient, settings), SURVEY_TIMEOUT)
         self._queue = Watched("queue", lambda: queue(settings))
         self._intake = Watched("intake", lambda: intake(place))
         self._beaten = asyncio.Event()  # the next beat; another one each time
@@ -163,7 +152,7 @@ class Poller:
         if self._surveying is None or self._surveying.done():
             self._surveying = asyncio.create_task(self._look_closely())
         if self._survey.known.at is None:
-            await asyncio.wait([self._surveying], timeout=PATIENCE)
+            await asyncio.wait([self._surveying], timeout=LOOK_TIMEOUT)
         self._beat()
 
     async def _look_closely(self) -> None:

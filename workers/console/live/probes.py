@@ -1,4 +1,4 @@
-"""One look at each store, for the pulse: cheap however large the journal is and however many letters are dead.
+"""One look at each store, for the poller: cheap however large the journal is and however many letters are dead.
 
 The glance is taken every other second: totals by the tallies, the few rows of backends, replays and workers. What has
 to be counted along the backlog, and the forecast, is the survey's, which is taken more seldom.
@@ -6,7 +6,6 @@ to be counted along the backlog, and the forecast, is the survey's, which is tak
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,6 +18,8 @@ from orders.journal import snapshot
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.queries.samples import stands
+from orders.states import State
+from workers.console.live.cached import Known
 from workers.console.live.series import Point, latest
 from workers.dispatch.leadership import leader
 from workers.forecast import queries
@@ -34,14 +35,14 @@ Row = dict[str, Any]
 COUNTED: Final = 1000  # dead letters of a reason that are counted; beyond, there are "more than"
 
 # Along the index, from reason to reason; of each no more than is told.
-DEAD: Final = text("""
+DEAD: Final = text(f"""
 WITH RECURSIVE reasons AS (
-  (SELECT reason FROM deliveries WHERE state = 'dead' ORDER BY reason LIMIT 1)
-  UNION ALL SELECT (SELECT d.reason FROM deliveries d WHERE d.state = 'dead' AND d.reason > r.reason
+  (SELECT reason FROM deliveries WHERE state = '{State.DEAD}' ORDER BY reason LIMIT 1)
+  UNION ALL SELECT (SELECT d.reason FROM deliveries d WHERE d.state = '{State.DEAD}' AND d.reason > r.reason
     ORDER BY d.reason LIMIT 1) FROM reasons r WHERE r.reason IS NOT NULL
 )
 SELECT reason, (SELECT count(*) FROM (
-  SELECT FROM deliveries d WHERE d.state = 'dead' AND d.reason = r.reason LIMIT :most) few) AS orders
+  SELECT FROM deliveries d WHERE d.state = '{State.DEAD}' AND d.reason = r.reason LIMIT :most) few) AS orders
 FROM reasons r WHERE reason IS NOT NULL
 """)
 
@@ -96,6 +97,18 @@ class Survey:
     def waiting(self, backend: str) -> int:
         """Orders of a backend that are not final."""
         return sum(row["orders"] for row in self.backlog if row["backend"] == backend)
+
+
+@dataclass(frozen=True, slots=True)
+class PollerSnapshot:
+    """What is known as of a beat; `beat` counts them, 0 is before the first."""
+
+    beat: int
+    at: datetime
+    journal: Known[Glance]
+    survey: Known[Survey]
+    queue: Known[status.Queue]
+    intake: Known[str]
 
 
 async def glance(engine: AsyncEngine) -> Glance:
@@ -157,7 +170,7 @@ def _unforetold(backend: str, backlog: Backlog) -> list[CutOffOutlook]:
 
 async def queue(settings: Settings) -> status.Queue:
     """Look at Redis. Raises OSError when it cannot be asked."""
-    found = await asyncio.to_thread(status.queue, settings)
+    found = await status.queue(settings)
     if not found.reachable:
         raise OSError(found.error)
     return found

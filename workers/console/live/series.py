@@ -19,7 +19,7 @@ from orders.journal import Source, unreachable
 from orders.queries.samples import newest, series
 from workers.console.within import promptly
 
-PATIENCE: Final = 1.0  # seconds for the journal
+SERIES_TIMEOUT: Final = 1.0  # seconds for the journal
 POINTS: Final = 360
 SPANS: Final = {"1h": 3600.0, "6h": 21600.0, "24h": 86400.0, "7d": 604800.0}  # seconds
 FRESH: Final = 5.0  # seconds that what was read is handed out again
@@ -83,7 +83,7 @@ class Series:
                 return found
             try:
                 rows = series(self._engine, datetime.now(UTC), length / POINTS, POINTS)
-                found = points(await promptly(PATIENCE, rows))
+                found = points(await promptly(SERIES_TIMEOUT, rows))
             except Exception as error:
                 if not unreachable(error):
                     raise

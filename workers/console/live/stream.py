@@ -21,11 +21,11 @@ from starlette.types import Receive, Scope, Send
 from orders.errors import Busy, Throttled
 from workers.console.live.poller import Poller
 
-MOST: Final = 400  # streams of one process
-EACH: Final = 8  # and of one session
+MOST_STREAMS: Final = 400  # streams of one process
+MOST_OF_SESSION: Final = 8  # and of one session
 HEARTBEAT: Final = 10.0  # seconds after which a stream that has nothing to say shows that it is there
 SLOW: Final = 20.0  # seconds that a listener may take to read what was sent
-LONGEST: Final = (600.0, 900.0)  # seconds that a stream lasts: not all of them end at once
+LASTS: Final = (600.0, 900.0)  # seconds that a stream lasts: not all of them end at once
 RECHECK: Final = 10.0  # seconds between two looks whether the session is still one
 COMMENT: Final = b":\n\n"
 HEADERS: Final = {"content-type": "text/event-stream", "x-accel-buffering": "no"}
@@ -50,9 +50,9 @@ class Streams:
 
     def check(self, session: str) -> None:
         """Raise Busy when this process has all that it bears, Throttled when this session does."""
-        if self._open.total() >= MOST:
+        if self._open.total() >= MOST_STREAMS:
             raise Busy("this console has as many live pages open as it bears")
-        if self._open[session] >= EACH:
+        if self._open[session] >= MOST_OF_SESSION:
             raise Throttled(RECHECK)
 
 
@@ -65,7 +65,7 @@ class Stream(Response):
 
     def __init__(
         self,
-        pulse: Poller,
+        poller: Poller,
         stopping: asyncio.Event,
         told: Callable[[int], bytes],
         alive: Callable[[], Awaitable[bool]],
@@ -75,39 +75,39 @@ class Stream(Response):
         """Nothing is sent yet; `hold` makes the context that lasts as long as the stream."""
         super().__init__(status_code=200, headers=HEADERS)
         del self.headers["content-length"]
-        self._pulse, self._stopping, self._told, self._alive = pulse, stopping, told, alive
+        self._poller, self._stopping, self._told, self._alive = poller, stopping, told, alive
         self._last, self._hold = last, hold
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until it is over."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         with self._hold():
-            async with self._pulse.watched():
-                telling = asyncio.create_task(self._tell(send))
-                ends = [telling, asyncio.create_task(_gone(receive)), asyncio.create_task(self._stopping.wait())]
+            async with self._poller.watched():
+                sending = asyncio.create_task(self._tell(send))
+                ends = [sending, asyncio.create_task(_gone(receive)), asyncio.create_task(self._stopping.wait())]
                 try:
                     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     for each in ends:
                         each.cancel()
                     await asyncio.gather(*ends, return_exceptions=True)
-        if telling.cancelled() or telling.exception() is None:
+        if sending.cancelled() or sending.exception() is None:
             await _send(send, b"", more=False, patience=0.1)
 
     async def _tell(self, send: Send) -> None:
         """Raises TimeoutError for a listener that does not read."""
-        ends, checked, seen = time.monotonic() + random.uniform(*LONGEST), time.monotonic(), -1
+        ends, checked, seen = time.monotonic() + random.uniform(*LASTS), time.monotonic(), -1
         while (now := time.monotonic()) < ends:
             if now - checked > RECHECK:
                 checked = now
                 if not await self._alive():
                     await _send(send, self._last, more=True, patience=SLOW)
                     return
-            news = self._pulse.seen.beat > seen
+            news = self._poller.seen.beat > seen
             body = self._told(seen) if news else COMMENT
-            seen = self._pulse.seen.beat
+            seen = self._poller.seen.beat
             await _send(send, body, more=True, patience=SLOW)
-            await self._pulse.after(seen, min(HEARTBEAT, RECHECK))
+            await self._poller.after(seen, min(HEARTBEAT, RECHECK))
 
 
 async def _send(send: Send, body: bytes, *, more: bool, patience: float) -> None:

@@ -12,10 +12,11 @@ from typing import Final
 
 from workers.console.access.people import Role
 from workers.console.live.cached import Known
-from workers.console.live.poller import Poller, PollerSnapshot
-from workers.console.live.probes import COUNTED, Glance
-from workers.console.overview.headlines import STAGES, told
+from workers.console.live.poller import Poller
+from workers.console.live.probes import COUNTED, Glance, PollerSnapshot
+from workers.console.overview.headlines import told
 from workers.console.rendering import Pages
+from workers.replay.gates import named
 
 PARTS: Final = ("now", "beat", "figures", "backends", "cutoffs", "stands")
 STORES: Final = "stores"  # the part that every page has
@@ -31,11 +32,11 @@ class _Drawn:
 
 
 class Board:
-    """What of the pulse is shown, drawn when it is asked for. Belongs to one event loop."""
+    """What of the poller is shown, drawn when it is asked for. Belongs to one event loop."""
 
-    def __init__(self, pulse: Poller, pages: Pages) -> None:
+    def __init__(self, poller: Poller, pages: Pages) -> None:
         """Nothing is drawn yet."""
-        self._pulse, self._pages = pulse, pages
+        self._poller, self._pages = poller, pages
         self._drawn: dict[tuple[str, Role], _Drawn] = {}
 
     def parts(self, language: str, role: Role) -> dict[str, str]:
@@ -49,10 +50,10 @@ class Board:
 
     def stores(self, language: str) -> str:
         """The part for every page, empty while no store is out."""
-        return self._part(STORES, language, Role.VIEWER, self._pulse.seen)
+        return self._part(STORES, language, Role.VIEWER, self._poller.seen)
 
     def _draw(self, language: str, role: Role) -> _Drawn:
-        drawn, seen = self._drawn.setdefault((language, role), _Drawn()), self._pulse.seen
+        drawn, seen = self._drawn.setdefault((language, role), _Drawn()), self._poller.seen
         if drawn.beat == seen.beat:
             return drawn
         parts = {name: self._part(name, language, role, seen) for name in (STORES, *PARTS)}
@@ -69,7 +70,7 @@ class Board:
             f"overview/_{name}.html",
             seen=seen,
             said=told(seen, words),
-            stages=STAGES,
+            stage=named,
             most=COUNTED,
             may=lambda least: role.covers(Role(least)),
             stale=_stale(seen.journal),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from workers.console.i18n import N_, Words
-from workers.console.live.poller import PollerSnapshot
-from workers.console.live.probes import Glance
-from workers.console.masking import held
+from workers.console.live.probes import Glance, PollerSnapshot
+from workers.console.masking import say
+from workers.replay.gates import named
 
 Row = dict[str, Any]
 
@@ -21,7 +21,6 @@ OUT: Final = {
 }
 IDLE: Final = N_("Nobody works: orders are taken in and wait for a worker.")
 IDLE_AND_SHUT: Final = N_("Nobody works: orders that are here wait for a worker.")
-STAGES: Final = {1: N_("stage 1"), 10: N_("stage 10"), 100: N_("stage 100"), 0: N_("the ramp")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def _flows(seen: PollerSnapshot, words: Words) -> Iterator[Said]:
 
 def _held(row: Row, words: Words) -> Iterator[Said]:
     _ = words.gettext
-    name, why = row["name"], held(row["held_why"], words) or _("no reason given")
+    name, why = row["name"], say(row["held_why"], words) or _("no reason given")
     if row["quarantined"]:
         by, since = row["quarantined_by"], words.clock(row["quarantined_at"])
         sentence = _("%(name)s was put in quarantine by %(by)s at %(since)s: %(why)s")
@@ -106,8 +105,7 @@ def _circuit(row: Row, words: Words) -> Iterator[Said]:
 def _replays(journal: Glance, words: Words) -> Iterator[Said]:
     _ = words.gettext
     for row in journal.replays:
-        stage = STAGES[row["stage"]]
-        told = {"name": row["backend"], "stage": _(stage), "why": row["why"] or ""}
+        told = {"name": row["backend"], "stage": say(named(row["stage"]), words), "why": say(row["why"], words)}
         if row["state"] == "holding" and row["passed"] == row["stage"]:
             yield Said("warn", _("The replay of %(name)s has passed %(stage)s and waits for a word.") % told)
         elif row["state"] == "holding":

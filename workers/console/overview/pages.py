@@ -1,4 +1,4 @@
-"""The overview and what keeps it live: everything comes from the pulse and the samples, no request reads an order."""
+"""The overview and what keeps it live: everything comes from the poller and the samples, no request reads an order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from orders.errors import Busy
 from workers.console.access.guard import Viewer
 from workers.console.access.sessions import COOKIE, Unasked
+from workers.console.access.state import Access
 from workers.console.live.series import SPANS, columns
 from workers.console.live.stream import Stream
 from workers.console.overview.fragments import frame
+from workers.console.overview.state import Overview
 from workers.console.rendering import page, words_of
-from workers.console.state import AtDesk
+from workers.console.state import AppState
 
 router = APIRouter()
 
@@ -23,10 +25,12 @@ Span = Annotated[Literal["1h", "6h", "24h", "7d"], Query()]
 
 
 @router.get("/")
-async def get_overview(request: Request, desk: AtDesk, who: Viewer, span: Span = "1h") -> Response:
+async def get_overview(
+    request: Request, state: AppState, overview: Overview, who: Viewer, span: Span = "1h"
+) -> Response:
     """How Relais stands, whole without any script."""
-    _, found = await asyncio.gather(desk.pulse.fresh(), desk.series.get(span, out=desk.pulse.silent()))
-    parts = desk.board.parts(words_of(request).code, who.role)
+    _, found = await asyncio.gather(overview.poller.fresh(), overview.series.get(span, out=overview.poller.silent()))
+    parts = overview.board.parts(words_of(request).code, who.role)
     return page(
         request,
         "overview/overview.html",
@@ -34,46 +38,48 @@ async def get_overview(request: Request, desk: AtDesk, who: Viewer, span: Span =
         span=span,
         spans=list(SPANS),
         points=found,
-        zone=desk.settings.console_time_zone,
+        zone=state.settings.console.time_zone,
     )
 
 
 @router.get("/live/overview")
-async def get_live_overview(request: Request, desk: AtDesk, who: Viewer) -> Response:
+async def get_live_overview(
+    request: Request, state: AppState, overview: Overview, access: Access, who: Viewer
+) -> Response:
     """The parts that change, as they do."""
     language, token = words_of(request).code, request.cookies.get(COOKIE)
     session = who.csrf  # tells sessions apart, and gives none away
     try:
-        desk.streams.check(session)
+        overview.streams.check(session)
     except Busy:
         return Response(status_code=503, headers={"Retry-After": "10"})
 
     async def alive() -> bool:
         try:
-            return await desk.sessions.find(token) is not None
+            return await access.sessions.find(token) is not None
         except Unasked:
             return True  # until somebody can say
 
-    last = frame({"now": desk.pages.fragment(language, "overview/_over.html")})
+    last = frame({"now": state.pages.fragment(language, "overview/_over.html")})
     return Stream(
-        desk.pulse,
-        desk.stopping,
-        lambda seen: desk.board.news(language, who.role, seen),
+        overview.poller,
+        state.stopping,
+        lambda seen: overview.board.news(language, who.role, seen),
         alive,
         last,
-        lambda: desk.streams.one_more(session),
+        lambda: overview.streams.one_more(session),
     )
 
 
 @router.get("/live/stores")
-async def get_stores(request: Request, desk: AtDesk, who: Viewer) -> Response:
+async def get_stores(request: Request, overview: Overview, who: Viewer) -> Response:
     """The part of every page that says which store is out."""
-    desk.pulse.touch()
-    return HTMLResponse(desk.board.stores(words_of(request).code))
+    overview.poller.touch()
+    return HTMLResponse(overview.board.stores(words_of(request).code))
 
 
 @router.get("/live/series")
-async def get_series(desk: AtDesk, who: Viewer, span: Span = "1h") -> Response:
+async def get_series(overview: Overview, who: Viewer, span: Span = "1h") -> Response:
     """What the charts draw, a list for each figure: times in s since 1970, orders a minute, orders, seconds."""
-    found = await desk.series.get(span, out=desk.pulse.silent())
+    found = await overview.series.get(span, out=overview.poller.silent())
     return JSONResponse({"span": span, "step": SPANS[span] / 360, **columns(found)})

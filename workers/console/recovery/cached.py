@@ -22,14 +22,15 @@ from orders.queries import replays as replay_queries
 from workers.console.recovery import queries as kept
 from workers.console.within import promptly
 from workers.dispatch.leadership import leader
+from workers.reconcile import runs
 from workers.reconcile.runs import Reconciliation
 from workers.replay.gates import RAMP
 
 FRESH: Final = 1.0  # seconds
-PATIENCE: Final = 2.0  # seconds for all of it
+READ_TIMEOUT: Final = 2.0  # seconds for all of it
 SHARE: Final = 4  # times as long as reading took, for which it is good
-BLIND: Final = 2.0  # seconds without another try while the journal is away
-NEWEST: Final = 5  # replays and reconciliations
+BLIND_FOR: Final = 2.0  # seconds without another try while the journal is away
+NEWEST_RUNS: Final = 5  # replays and reconciliations
 PACED: Final = 60.0  # seconds that tell the pace of a ramp, and at least
 ENOUGH: Final = 3.0
 
@@ -80,11 +81,11 @@ class Lately:
     async def _look_again(self) -> None:
         began = time.monotonic()
         try:
-            self._known = await promptly(PATIENCE, self._read())
+            self._known = await promptly(READ_TIMEOUT, self._read())
         except Exception as error:
             if not unreachable(error):
                 raise
-            self._out, self._until = True, time.monotonic() + BLIND
+            self._out, self._until = True, time.monotonic() + BLIND_FOR
             return
         now = time.monotonic()
         self._out, self._until = False, now + max(FRESH, SHARE * (now - began))
@@ -102,8 +103,8 @@ class Lately:
             replays,
             await kept.backlog(connection),
             await leader(connection),
-            await kept.past(connection, kept.LATEST, NEWEST),
-            await kept.runs(connection, kept.LATEST, NEWEST),
+            await kept.past(connection, None, NEWEST_RUNS),
+            await runs.newest(connection, limit=NEWEST_RUNS),
             self._paces(replays),
         )
 

@@ -20,12 +20,13 @@ from orders.errors import NotFound
 from orders.journal import connect
 from orders.queries import orders as order_queries
 from workers.console.i18n import N_, Words
+from workers.console.masking import say
 from workers.console.state import ConsoleState
 
 T = TypeVar("T")
 Row = dict[str, Any]
 
-STATEMENT: Final = 600.0  # seconds for one statement of an act, as of the command line's
+STATEMENT_TIMEOUT: Final = 600.0  # seconds for one statement of an act, as of the command line's
 
 FILTERS: Final = {
     "pharmacy": N_("Pharmacy"),
@@ -46,7 +47,7 @@ ORDER: Final = (
 @asynccontextmanager
 async def unhurried(desk: ConsoleState, pool: int = 2) -> AsyncIterator[AsyncEngine]:
     """An engine whose statements may take as long as those of the command line."""
-    engine = connect(desk.settings.need("database_url"), pool=pool, timeout=STATEMENT)
+    engine = connect(desk.settings.need("database_url"), pool=pool, timeout=STATEMENT_TIMEOUT)
     try:
         yield engine
     finally:
@@ -89,7 +90,7 @@ def how(row: Row | None, words: Words) -> str:
         return words.gettext("No worker has ever run for it")
     if row["quarantined"] or row["paused"]:
         told = words.gettext("In quarantine") if row["quarantined"] else words.gettext("Paused")
-        return f"{told} ({row['held_why']})" if row["held_why"] else told
+        return f"{told} ({say(row['held_why'], words)})" if row["held_why"] else told
     if row["circuit"] == "closed":
         return words.gettext("Takes orders")
     return words.gettext("The circuit is open") if row["circuit"] == "open" else words.gettext("One canary is out")

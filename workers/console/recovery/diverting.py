@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from config.settings.routes_file import load_backends
-from orders.errors import Fault, Malformed, NotSo
-from workers.console import fields as asked
+from orders.errors import NotSo
+from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
@@ -22,28 +22,20 @@ COLUMNS: Final = (*sh.ORDER, ("backend", N_("Backend")))
 
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
-    optional = {
-        "from": asked.backend,
-        "pharmacy": asked.line,
-        "priority": asked.priority,
-        "older": asked.age,
-        "younger": asked.age,
-        "ids": asked.ids,
-        "although_unknown": asked.yes,
-    }
-    chosen = asked.gather(fields, {"to": asked.backend}, optional)
+    optional = {"from": read.backend, **read.NARROWING, "ids": read.ids, "although_unknown": read.yes}
+    chosen = read.gather(fields, {"to": read.backend}, optional)
     if "although_unknown" in chosen and "ids" not in chosen:
-        raise Malformed([Fault("although_unknown", None, "what may be with its backend is moved by its id only")])
+        raise read.wrong("although_unknown", "what may be with its backend is moved by its id only")
     if chosen["to"] == chosen.get("from"):
-        raise Malformed([Fault("to", None, "must be another backend than the one that they are to leave")])
+        raise read.wrong("to", "must be another backend than the one that they are to leave")
     return chosen
 
 
 async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     if chosen["to"] not in (known := load_backends(desk.settings)):
-        raise Malformed([Fault("to", None, f"must be one of {', '.join(known)}")])
+        raise read.wrong("to", f"must be one of {', '.join(known)}")
     rows = await sh.backends_of(desk, chosen["to"], chosen.get("from"))
-    choice = asked.choice_of(chosen, chosen.get("from"))
+    choice = read.choice_of(chosen, chosen.get("from"))
     unknown = "although_unknown" in chosen
     found = await sh.in_time(divert.preview(desk.engine, choice, chosen["to"], although_unknown=unknown))
     facts = [(words.gettext("To the backend"), f"{chosen['to']}: {sh.how(rows.get(chosen['to']), words)}")]
@@ -77,7 +69,7 @@ def _staying(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
 def _hindered(chosen: Chosen, found: Mapping[str, Any] | None, words: Words) -> str | None:
     if found is None:
         return None
-    named = asked.choice_of(chosen, None).ids
+    named = read.choice_of(chosen, None).ids
     if named is not None and found["orders"] < len(named):
         told = words.gettext("Only {0} of the {1} orders that are named can be moved: none is.")
         return told.format(found["orders"], len(named))
@@ -94,7 +86,7 @@ def _warning(row: Mapping[str, Any] | None, unknown: bool, words: Words) -> str 
 
 
 async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    choice = asked.choice_of(chosen, chosen.get("from"))
+    choice = read.choice_of(chosen, chosen.get("from"))
     unknown = "although_unknown" in chosen
     async with sh.unhurried(desk) as engine:
         if choice.ids is not None:

@@ -13,10 +13,12 @@ from typing import Any, Final
 
 from orders.journal import transactional, unreachable
 from orders.queries import orders as order_queries
-from workers.console import fields as asked
+from orders.sentences import joined
+from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
+from workers.console.masking import say
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.state import ConsoleState
@@ -25,13 +27,13 @@ from workers.forecast.forecast import Forecast, draining
 from workers.monitoring.status import balance
 from workers.operations import record
 
-LEAST: Final = 0.5  # seconds between two looks, or four times as long as the look itself took
-BLINDNESS: Final = 30.0  # seconds without the journal, after which the watch gives up
+LOOK_EVERY: Final = 0.5  # seconds between two looks, or four times as long as the look itself took
+BLIND_FOR: Final = 30.0  # seconds without the journal, after which the watch gives up
 WATCHED: Final = N_("This only watches: to stop it, or to leave the page, stops no order.")
 
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
-    return asked.gather(fields, {}, {"backend": asked.backend})
+    return read.gather(fields, {}, {"backend": read.backend})
 
 
 async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
@@ -49,7 +51,7 @@ async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
 
 def _when(forecast: Forecast, words: Words) -> str:
     if forecast.p50 is None:
-        return words.gettext("unknown yet") + (f": {forecast.why}" if forecast.why else "")
+        return words.gettext("unknown yet") + (f": {say(forecast.why, words)}" if forecast.why else "")
     told = words.gettext("about {0}, by {1} at the latest in 19 of 20 cases")
     return told.format(words.clock(forecast.p50), words.clock(forecast.p95))
 
@@ -71,17 +73,17 @@ async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running
 async def _watch(desk: ConsoleState, chosen: Chosen, total: int, running: Running) -> None:
     left, seen = total, time.monotonic()
     while left:
-        began, news = time.monotonic(), ""
+        began, news = time.monotonic(), joined([])
         try:
-            left, news = await _left(desk, chosen), "; ".join(await hindrances(desk.engine))
+            left, news = await _left(desk, chosen), joined(await hindrances(desk.engine))
             seen = time.monotonic()
         except Exception as error:
-            if not unreachable(error) or time.monotonic() - seen > BLINDNESS:
+            if not unreachable(error) or time.monotonic() - seen > BLIND_FOR:
                 raise
         total = max(total, left)
         await running.at(total - left, total, news)
         if left:
-            await asyncio.sleep(max(LEAST, 4 * (time.monotonic() - began)))
+            await asyncio.sleep(max(LOOK_EVERY, 4 * (time.monotonic() - began)))
 
 
 async def _left(desk: ConsoleState, chosen: Chosen) -> int:

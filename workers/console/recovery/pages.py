@@ -12,16 +12,17 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from config.settings.routes_file import load_backends
-from orders.errors import Fault, Malformed, NotFound
+from orders.errors import NotFound
 from orders.queries import replays as replay_queries
-from workers.console import cursors
+from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
 from workers.console.recovery import findings, stages, views
 from workers.console.recovery import queries as kept
 from workers.console.recovery.cached import Lately
 from workers.console.recovery.reconciling import COUNTS
 from workers.console.rendering import page, words_of
-from workers.console.state import AtDesk, ConsoleState
+from workers.console.state import AppState, ConsoleState
+from workers.reconcile import runs
 
 router = APIRouter()
 
@@ -32,7 +33,7 @@ Number = Annotated[int, Path(ge=1, le=10**15)]
 
 
 @router.get("/recovery")
-async def get_recovery(request: Request, desk: AtDesk, who: Viewer) -> Response:
+async def get_recovery(request: Request, desk: AppState, who: Viewer) -> Response:
     """How recoveries stand, and the newest of those that were."""
     look, out = await _lately(request, desk).look()
     seen = views.shown(look, desk.settings, words_of(request))
@@ -40,7 +41,7 @@ async def get_recovery(request: Request, desk: AtDesk, who: Viewer) -> Response:
 
 
 @router.get("/recovery/standing")
-async def get_standing(request: Request, desk: AtDesk, who: Viewer) -> Response:
+async def get_standing(request: Request, desk: AppState, who: Viewer) -> Response:
     """The part of the page that moves."""
     look, out = await _lately(request, desk).look()
     seen = views.shown(look, desk.settings, words_of(request))
@@ -48,17 +49,17 @@ async def get_standing(request: Request, desk: AtDesk, who: Viewer) -> Response:
 
 
 @router.get("/recovery/replays")
-async def get_replays(request: Request, desk: AtDesk, who: Viewer, after: str = "") -> Response:
+async def get_replays(request: Request, desk: AppState, who: Viewer, after: str = "") -> Response:
     """Every replay, the newest first."""
-    before = _place(desk, "replays", after, kept.LATEST)
-    rows = await kept.past(desk.engine, before, PAGE + 1)
-    more = _more(desk, "replays", rows[PAGE - 1]["id"] if len(rows) > PAGE else None)
-    return page(request, "recovery/replays.html", rows=rows[:PAGE], more=more, **_names())
+    [before] = desk.cursors.read("replays", after, int) or [None]
+    found = await kept.past(desk.engine, before, PAGE + 1)
+    rows, more = desk.cursors.cut("replays", found, PAGE, lambda row: [row["id"]])
+    return page(request, "recovery/replays.html", rows=rows, more=more, **_names())
 
 
 @router.get("/recovery/replays/{number}")
-async def get_replay(request: Request, desk: AtDesk, who: Viewer, number: Number) -> Response:
-    """One replay: its ladder, and every try of a stage."""
+async def get_replay(request: Request, desk: AppState, who: Viewer, number: Number) -> Response:
+    """One replay: its stages, and every try of a stage."""
     rows = await replay_queries.standing(desk.engine, number)
     if not rows:
         raise NotFound(f"no replay {number}")
@@ -67,34 +68,33 @@ async def get_replay(request: Request, desk: AtDesk, who: Viewer, number: Number
 
 
 @router.get("/recovery/reconciliations")
-async def get_reconciliations(request: Request, desk: AtDesk, who: Viewer, after: str = "") -> Response:
+async def get_reconciliations(request: Request, desk: AppState, who: Viewer, after: str = "") -> Response:
     """Every reconciliation, the newest first."""
-    before = _place(desk, "reconciliations", after, kept.LATEST)
-    rows = await kept.runs(desk.engine, before, PAGE + 1)
-    more = _more(desk, "reconciliations", rows[PAGE - 1].id if len(rows) > PAGE else None)
-    return page(request, "recovery/reconciliations.html", rows=rows[:PAGE], more=more, **_names())
+    [before] = desk.cursors.read("reconciliations", after, int) or [None]
+    found = await runs.newest(desk.engine, before=before, limit=PAGE + 1)
+    rows, more = desk.cursors.cut("reconciliations", found, PAGE, lambda row: [row.id])
+    return page(request, "recovery/reconciliations.html", rows=rows, more=more, **_names())
 
 
 @router.get("/recovery/reconciliations/{number}")
 async def get_reconciliation(
-    request: Request, desk: AtDesk, who: Viewer, number: Number, kind: str = "", after: str = ""
+    request: Request, desk: AppState, who: Viewer, number: Number, kind: str = "", after: str = ""
 ) -> Response:
     """One reconciliation, and what it found of one kind; of the gravest kind that it found when none is named."""
-    if kind not in ("", *findings.KINDS):
-        raise Malformed([Fault("kind", None, f"must be one of {', '.join(findings.KINDS)}")])
-    run = await kept.run(desk.engine, number)
+    read.gather({"kind": kind}, {}, {"kind": read.one_of(*findings.KINDS)})
+    run = await runs.read(desk.engine, number)
     chosen = kind or next((each for each in findings.KINDS if getattr(run, each)), "missing")
     place = f"findings {number} {chosen}"
-    [from_] = cursors.open(desk, place, after) if after else [None]
-    rows = await kept.found(desk.engine, number, chosen, UUID(from_) if from_ else None, FINDINGS + 1)
-    more = cursors.seal(desk, place, [str(rows[FINDINGS - 1]["id"])]) if len(rows) > FINDINGS else None
+    [from_] = desk.cursors.read(place, after, UUID) or [None]
+    found = await kept.found(desk.engine, number, chosen, from_, FINDINGS + 1)
+    rows, more = desk.cursors.cut(place, found, FINDINGS, lambda row: [str(row["id"])])
     return page(
         request,
         "recovery/reconciliation.html",
         run=run,
         kind=chosen,
         more=more,
-        rows=[{**row, "detail": findings.shown(row["detail"])} for row in rows[:FINDINGS]],
+        rows=rows,
         listing=findings.listed(run.listing),
         counts=COUNTS,
         meaning=findings.MEANING,
@@ -104,19 +104,21 @@ async def get_reconciliation(
 
 
 @router.get("/recovery/replay")
-async def get_replay_form(request: Request, desk: AtDesk, who: Operator, backend: str = "") -> Response:
+async def get_replay_form(request: Request, desk: AppState, who: Operator, backend: str = "") -> Response:
     """What to replay."""
     return _form(request, desk, "recovery/replay_form.html", backend)
 
 
 @router.get("/recovery/divert")
-async def get_divert_form(request: Request, desk: AtDesk, who: Operator, backend: str = "", ids: str = "") -> Response:
+async def get_divert_form(
+    request: Request, desk: AppState, who: Operator, backend: str = "", ids: str = ""
+) -> Response:
     """What to divert, and where to."""
     return _form(request, desk, "recovery/divert_form.html", backend, ids=ids)
 
 
 @router.get("/recovery/reconcile")
-async def get_reconcile_form(request: Request, desk: AtDesk, who: Operator, backend: str = "") -> Response:
+async def get_reconcile_form(request: Request, desk: AppState, who: Operator, backend: str = "") -> Response:
     """About what to ask an ERP."""
     return _form(request, desk, "recovery/reconcile_form.html", backend)
 
@@ -133,13 +135,5 @@ def _lately(request: Request, desk: ConsoleState) -> Lately:
     return found
 
 
-def _place(desk: ConsoleState, name: str, after: str, first: int) -> int:
-    return int(cursors.open(desk, name, after)[0]) if after else first
-
-
-def _more(desk: ConsoleState, name: str, last: int | None) -> str | None:
-    return None if last is None else cursors.seal(desk, name, [last])
-
-
 def _names() -> dict[str, Any]:
-    return {"states": stages.STATES, "standings": stages.STANDINGS, "run_states": views.RUN_STATES}
+    return {"states": stages.STATES, "stage_states": stages.STAGE_STATES, "run_states": views.RUN_STATES}

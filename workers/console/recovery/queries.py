@@ -10,19 +10,17 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 
-from orders.errors import NotFound
 from orders.journal import Source, reading_from
 from orders.queries.orders import WAITING
-from orders.schema.tables.reconcile import reconciliations
-from workers.reconcile.runs import COLUMNS, FIRST, Reconciliation
+from orders.schema.sentence_column import SentenceColumn
+from workers.reconcile.runs import FIRST, Reconciliation
 from workers.replay.choice import CHOSEN, Choice
 
 Row = dict[str, Any]
 
 SAMPLE: Final = 10  # orders that a preview shows
-LATEST: Final = 9223372036854775807  # above every number
 
 BACKLOG = text(f"""
 SELECT backend, count(*) AS orders FROM {WAITING}
@@ -30,8 +28,8 @@ WHERE CAST(:backend AS text) IS NULL OR backend = :backend GROUP BY backend ORDE
 """)
 
 PAST = text("""
-SELECT id, backend, state, stage, orders, why, started_at, started_by, ended_at, choice FROM replays
-WHERE id < :before ORDER BY id DESC LIMIT :limit
+SELECT id, backend, state, stage, orders, started_at, started_by, ended_at, choice FROM replays
+WHERE CAST(:before AS bigint) IS NULL OR id < :before ORDER BY id DESC LIMIT :limit
 """)
 
 SAMPLED = text(f"""
@@ -43,7 +41,7 @@ SELECT f.order_id AS id, f.kind, f.detail, f.at, o.pharmacy, o.reference, d.stat
 FROM (SELECT * FROM findings WHERE reconciliation = :run AND kind = :kind AND order_id > :after
   ORDER BY order_id LIMIT :limit) f
 LEFT JOIN orders o ON o.id = f.order_id LEFT JOIN deliveries d ON d.order_id = f.order_id ORDER BY f.order_id
-""")
+""").columns(detail=SentenceColumn())
 
 ASKED = text("""
 SELECT count(*) FROM receipts WHERE backend = :backend AND received_at >= :since AND received_at < :until
@@ -56,25 +54,10 @@ async def backlog(source: Source, backend: str | None = None) -> dict[str, int]:
         return {row.backend: int(row.orders) for row in await connection.execute(BACKLOG, {"backend": backend})}
 
 
-async def past(source: Source, before: int, limit: int) -> list[Row]:
-    """Replays below that number, the newest first."""
+async def past(source: Source, before: int | None, limit: int) -> list[Row]:
+    """Replays, or those below that number, the newest first."""
     async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(PAST, {"before": before, "limit": limit})).mappings()]
-
-
-async def runs(source: Source, before: int, limit: int) -> list[Reconciliation]:
-    """Reconciliations below that number, the newest first."""
-    query = select(*COLUMNS).where(reconciliations.c.id < before).order_by(reconciliations.c.id.desc()).limit(limit)
-    async with reading_from(source) as connection:
-        return [Reconciliation(*row) for row in await connection.execute(query)]
-
-
-async def run(source: Source, number: int) -> Reconciliation:
-    """That reconciliation. Raises NotFound."""
-    found = await runs(source, number + 1, 1)
-    if not found or found[0].id != number:
-        raise NotFound(f"no reconciliation {number}")
-    return found[0]
 
 
 async def found(source: Source, number: int, kind: str, after: UUID | None, limit: int) -> Sequence[Row]:

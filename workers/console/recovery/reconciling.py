@@ -15,10 +15,11 @@ from typing import Any, Final, TypeVar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.durations import instant
-from orders.errors import Fault, Malformed, NotSo
+from orders.errors import NotSo
 from orders.journal import transactional
 from orders.schema.tables.reconcile import ReconcileStage
-from workers.console import fields as asked
+from orders.sentences import Sentence, sentence_of
+from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, Stopped
 from workers.console.i18n import N_, Words
@@ -36,7 +37,7 @@ T = TypeVar("T")
 Told = Callable[[int, int | None, str], None]
 
 SILENCE: Final = 60.0  # seconds that the ERP may be silent, as of the command line
-LOOK: Final = 0.5  # seconds between two looks at how far it is
+LOOK_EVERY: Final = 0.5  # seconds between two looks at how far it is
 
 COUNTS: Final = {
     "present": N_("As acknowledged"),
@@ -51,14 +52,14 @@ COUNTS: Final = {
 
 async def followed(running: Running, work: Callable[[Told], Awaitable[T]]) -> T:
     """Do the work, and pass on what it tells of itself; when somebody stops it, it is cut short where it is."""
-    told: list[tuple[int, int | None, str]] = [(0, None, "")]
+    told: list[tuple[int, int | None, Sentence | None]] = [(0, None, None)]
 
     def tell(done: int, total: int | None, note: str) -> None:
-        told[0] = (done, total, note)
+        told[0] = (done, total, sentence_of(note or None))
 
     task = asyncio.ensure_future(work(tell))
     try:
-        while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+        while not (await asyncio.wait({task}, timeout=LOOK_EVERY))[0]:
             await running.at(*told[0])
         done = task.result()
         with suppress(Stopped):  # it is done: nobody can stop it any more
@@ -72,14 +73,14 @@ async def followed(running: Running, work: Callable[[Told], Awaitable[T]]) -> T:
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
     if fields.get("run", "").strip():
-        return asked.gather(fields, {"run": asked.number}, {})
-    needed = {"backend": asked.backend, "since": asked.moment}
-    chosen = asked.gather(fields, needed, {"until": asked.moment})
+        return read.gather(fields, {"run": read.number})
+    needed = {"backend": read.backend, "since": read.moment}
+    chosen = read.gather(fields, needed, {"until": read.moment})
     since, until = _span(chosen)
     if since >= datetime.now(UTC):
-        raise Malformed([Fault("since", None, "is not over yet")])
+        raise read.wrong("since", "is not over yet")
     if until is not None and until <= since:
-        raise Malformed([Fault("until", None, "must be after since")])
+        raise read.wrong("until", "must be after since")
     return chosen
 
 
@@ -90,30 +91,30 @@ def _span(chosen: Chosen) -> tuple[datetime, datetime | None]:
 
 async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     if "run" in chosen:
-        return await _preview_again(desk, await kept.run(desk.engine, int(chosen["run"])), words)
+        return await _preview_again(desk, await runs.read(desk.engine, int(chosen["run"])), words)
     settings = sh.settings_for(desk, chosen["backend"])
     row = (await sh.backends_of(desk)).get(chosen["backend"])
-    short = await runs.newest(desk.engine, backend=settings.backend, cut_short=True, limit=1)
+    short = await runs.newest(desk.engine, backend=settings.erp.backend, cut_short=True, limit=1)
     warning = words.gettext("Reconciliation {0} of this backend is under way, or was cut short: it can be resumed.")
     since, until = _span(chosen)
-    span = {"backend": settings.backend, "since": since, "until": until or datetime.now(UTC)}
+    span = {"backend": settings.erp.backend, "since": since, "until": until or datetime.now(UTC)}
     return Preview(
         orders=await sh.in_time(kept.asked_about(desk.engine, span)),
         facts=[
-            (words.gettext("Backend"), f"{settings.backend}: {sh.how(row, words)}"),
+            (words.gettext("Backend"), f"{settings.erp.backend}: {sh.how(row, words)}"),
             (words.gettext("Acknowledged since"), words.moment(since)),
             (words.gettext("Until"), words.moment(until) if until else words.gettext("now")),
             _stopping(words),
         ],
-        sees=sh.seen_of("reconcile", settings.backend, [run.id for run in short]),
-        hindered=_no_address(settings.erp_url, words),
+        sees=sh.seen_of("reconcile", settings.erp.backend, [run.id for run in short]),
+        hindered=_no_address(settings.erp.url, words),
         warning=warning.format(short[0].id) if short else None,
     )
 
 
 async def _preview_again(desk: ConsoleState, run: Reconciliation, words: Words) -> Preview:
     settings = sh.settings_for(desk, run.backend)
-    hindered = _no_address(settings.erp_url, words)
+    hindered = _no_address(settings.erp.url, words)
     if run.state != ReconcileStage.RUNNING:
         hindered = words.gettext("This reconciliation is done: there is nothing to resume.")
     left = {"backend": run.backend, "since": run.cursor_at, "until": run.until}
@@ -150,10 +151,10 @@ async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running
     run = await _begun(desk, chosen, reason)
     settings = sh.settings_for(desk, run.backend)
     async with sh.unhurried(desk, pool=3) as engine:
-        erp = HttpErp(settings, ReceiptKeyCache(engine, settings.backend))
+        erp = HttpErp(settings, ReceiptKeyCache(engine, settings.erp.backend))
 
         async def ask(tell: Told) -> Reconciliation:
-            return await compare.reconcile(engine, erp, run, Patience(SILENCE, settings.batch_budget), tell)
+            return await compare.reconcile(engine, erp, run, Patience(SILENCE, settings.delivery.batch_budget), tell)
 
         try:
             done = await followed(running, ask)
@@ -171,7 +172,7 @@ async def _begun(desk: ConsoleState, chosen: Chosen, reason: str) -> Reconciliat
         sh.settings_for(desk, chosen["backend"]).need("erp_url")
         since, until = _span(chosen)
         return await runs.begin(desk.engine, chosen["backend"], since, until, reason)
-    run = await kept.run(desk.engine, int(chosen["run"]))
+    run = await runs.read(desk.engine, int(chosen["run"]))
     if run.state != ReconcileStage.RUNNING:
         raise NotSo(f"reconciliation {run.id} is done")
     async with transactional(desk.engine).begin() as connection:
@@ -181,11 +182,11 @@ async def _begun(desk: ConsoleState, chosen: Chosen, reason: str) -> Reconciliat
 
 
 def _choose_resend(fields: Mapping[str, str]) -> Chosen:
-    return asked.gather(fields, {"run": asked.number}, {})
+    return read.gather(fields, {"run": read.number})
 
 
 async def _preview_resend(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    run = await kept.run(desk.engine, int(chosen["run"]))
+    run = await runs.read(desk.engine, int(chosen["run"]))
     found = await resend.preview(desk.engine, run)
     expired = words.gettext("Past the time until which they are valid: they become dead letters")
     hindered = None
@@ -205,7 +206,7 @@ async def _preview_resend(desk: ConsoleState, chosen: Chosen, words: Words) -> P
 
 
 async def _resend(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    run = await kept.run(desk.engine, int(chosen["run"]))
+    run = await runs.read(desk.engine, int(chosen["run"]))
     if run.state == ReconcileStage.RUNNING:
         raise NotSo(f"reconciliation {run.id} is not done: resume it first")
     total = (await resend.preview(desk.engine, run))["orders"]

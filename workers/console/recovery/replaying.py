@@ -13,16 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import NotSo
 from orders.queries import replays as replay_queries
-from workers.console import fields as asked
+from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
+from workers.console.masking import say
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.recovery import stages
 from workers.console.state import ConsoleState
 from workers.replay import commands, redrive
-from workers.replay.commands import ReplaySeen
+from workers.replay.commands import OPEN_STATES, ReplaySeen
 
 Step = Callable[[AsyncEngine, str, str, ReplaySeen | None], Awaitable[None]]
 
@@ -30,21 +31,14 @@ TOLD: Final = {"backend": N_("Backend"), "replay": N_("Replay"), "orders": N_("O
 
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
-    optional = {
-        "pharmacy": asked.line,
-        "priority": asked.priority,
-        "older": asked.age,
-        "younger": asked.age,
-        "hold": asked.yes,
-    }
-    return asked.gather(fields, {"backend": asked.backend}, optional)
+    return read.gather(fields, {"backend": read.backend}, {**read.NARROWING, "hold": read.yes})
 
 
 async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     name = chosen["backend"]
     row = (await sh.backends_of(desk, name)).get(name)
     open_ = await _open(desk, name)
-    choice = asked.choice_of(chosen, name)
+    choice = read.choice_of(chosen, name)
     found = await sh.in_time(redrive.preview(desk.engine, choice))
     facts = [(words.gettext("Backend"), name), (words.gettext("It stands"), sh.how(row, words))]
     facts += sh.narrowing(chosen, words)
@@ -81,7 +75,7 @@ def _holds(hold: bool, words: Words) -> str:
 
 
 async def _start(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    choice = asked.choice_of(chosen, chosen["backend"])
+    choice = read.choice_of(chosen, chosen["backend"])
     async with sh.unhurried(desk) as engine:
         began = await commands.start(engine, choice, hold=bool(chosen.get("hold")), reason=reason)
     if began.id is None:
@@ -95,7 +89,7 @@ async def _open(desk: ConsoleState, backend: str) -> dict[str, Any] | None:
 
 
 def _choose_step(fields: Mapping[str, str]) -> Chosen:
-    return asked.gather(fields, {"backend": asked.backend}, {"replay": asked.number, "stage": asked.stage})
+    return read.gather(fields, {"backend": read.backend}, {"replay": read.number, "stage": read.stage})
 
 
 def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | None = None) -> Any:
@@ -134,7 +128,7 @@ def _facts(row: Mapping[str, Any], state: str, words: Words) -> list[tuple[str, 
         (words.gettext("Not yet final"), words.number(row["left"])),
         (words.gettext("Started"), f"{words.moment(row['started_at'])}, {row['started_by']}"),
     ]
-    return facts + ([(words.gettext("Why"), stages.why(row["why"], words))] if row["why"] else [])
+    return facts + ([(words.gettext("Why"), say(row["why"], words))] if row["why"] else [])
 
 
 def _doing(step: Step) -> Any:
@@ -152,15 +146,11 @@ def _doing(step: Step) -> Any:
     return do
 
 
-async def _hold(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySeen | None) -> None:
-    await commands.hold(engine, backend, True, reason, seen)
+def _holding(wanted: bool) -> Step:
+    return lambda engine, backend, reason, seen: commands.hold(engine, backend, wanted, reason, seen)
 
 
-async def _unhold(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySeen | None) -> None:
-    await commands.hold(engine, backend, False, reason, seen)
-
-
-OPEN: Final = ("running", "holding", "paused")
+WHOLE: Final = ("id", "state", "stage", "passed")  # what an act sees that is about the present stage
 FREED: Final = N_("Its orders that are left stay due: they go as the window lets them, without stages and gates.")
 
 
@@ -190,36 +180,24 @@ ACTS: Final[tuple[Act, ...]] = (
         told=TOLD,
     ),
     _step("pause", N_("Pause the replay"), N_("Pause"), commands.pause, ("running",), "id", "state"),
+    _step("resume", N_("Resume the replay"), N_("Resume"), commands.resume, ("paused", "holding"), *WHOLE),
+    _step("next", N_("Let the next stage begin"), N_("Next stage"), commands.next_stage, ("holding",), *WHOLE),
+    _step("hold", N_("Hold the replay after each stage"), N_("Hold"), _holding(True), OPEN_STATES, "id", "hold"),
     _step(
-        "resume",
-        N_("Resume the replay"),
-        N_("Resume"),
-        commands.resume,
-        ("paused", "holding"),
+        "unhold",
+        N_("Let the replay take stage after stage"),
+        N_("Hold no more"),
+        _holding(False),
+        OPEN_STATES,
         "id",
-        "state",
-        "stage",
-        "passed",
+        "hold",
     ),
-    _step(
-        "next",
-        N_("Let the next stage begin"),
-        N_("Next stage"),
-        commands.next_stage,
-        ("holding",),
-        "id",
-        "state",
-        "stage",
-        "passed",
-    ),
-    _step("hold", N_("Hold the replay after each stage"), N_("Hold"), _hold, OPEN, "id", "hold"),
-    _step("unhold", N_("Let the replay take stage after stage"), N_("Hold no more"), _unhold, OPEN, "id", "hold"),
     _step(
         "cancel",
         N_("Cancel the replay"),
         N_("Cancel the replay"),
         commands.cancel,
-        OPEN,
+        OPEN_STATES,
         "id",
         danger=True,
         warning=FREED,

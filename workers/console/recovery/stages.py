@@ -1,25 +1,23 @@
-"""A replay as a ladder: each stage with how it stands, what it came to, and what it has to pass, in words.
+"""A replay's stages: each with how it stands, what it came to, and what it has to pass.
 
-Pure functions of the replay's row and of the backend's norms. What the journal keeps of a gate that failed is an
-English sentence of ours (`workers.replay.gates`, `workers.replay.controller`); it is told here in the person's
-language.
+Pure functions of the replay's row and of the backend's baseline.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from orders.sentences import Sentence
 from workers.console.i18n import N_, Words
 from workers.replay.gates import PART, RAMP, STAGES, STAYS, Gates, longest, refusals
 
 ENOUGH: Final = 20  # orders that the ramp has to have got through before its pace says anything
 SETTLED: Final = timedelta(seconds=3)  # and for so long
 
-STANDINGS: Final = {
+STAGE_STATES: Final = {
     "passed": ("good", N_("passed")),
     "now": ("warn", N_("under way")),
     "waits": ("warn", N_("waits for a word")),
@@ -38,54 +36,29 @@ STATES: Final = {
     "cancelled": ("quiet", N_("cancelled")),
 }
 
-_S: Final = r"([\d.]+)"
-SENTENCES: Final = tuple(
-    (re.compile(found), told)
-    for found, told in (
-        (r"(\d+) of (\d+) delivered without a receipt", N_("{0} of {1} delivered without a receipt")),
-        (r"(\d+) of (\d+) delivered without a verified receipt", N_("{0} of {1} delivered without a verified receipt")),
-        (r"(\d+) of (\d+) attempts failed, (\d+)% is allowed", N_("{0} of {1} attempts failed; {2} % may")),
-        (
-            r"(\d+) of (\d+) orders refused, which is not the backend's norm",
-            N_("{0} of {1} orders refused, which is not the backend's norm"),
-        ),
-        (
-            rf"one answer in twenty takes {_S} s, {_S} s is allowed",
-            N_("one answer in twenty takes {0} s; {1} s is allowed"),
-        ),
-        (r"([a-z][a-z0-9_-]*) is in quarantine", N_("{0} is in quarantine")),
-        (
-            rf"stage (\d+) is passed: (\d+) answered, (\d+) failed(?:, p95 {_S} s)?; it waits for a word",
-            N_("stage {0} is passed ({1} answered, {2} failed); it waits for a word"),
-        ),
-    )
-)
-
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """A stage: its `standing` is a key of STANDINGS; `found` and `failed` are of its last try, None before it."""
+    """A stage: its `state` is a key of STAGE_STATES; `found` and `failed` are of its last try, None before it."""
 
     stage: int
-    standing: str
+    state: str
     found: Mapping[str, Any] | None
-    failed: str | None
+    failed: Sentence | None
     tries: int
 
 
-def rungs(row: Mapping[str, Any]) -> list[StageState]:
-    """The ladder of a row of `orders.queries.replays`."""
-    place = STAGES.index(row["stage"])
-    ladder = []
+def stages_of(row: Mapping[str, Any]) -> list[StageState]:
+    """The stages of a row of `orders.queries.replays`, from the first to the ramp."""
+    place, found = STAGES.index(row["stage"]), []
     for number, stage in enumerate(STAGES):
         tried = [each for each in row["history"] if each["stage"] == stage]
         last = tried[-1] if tried else {"found": None, "failed": None}
-        standing = _standing(row, number - place)
-        ladder.append(StageState(stage, standing, last["found"], last["failed"], len(tried)))
-    return ladder
+        found.append(StageState(stage, _state(row, number - place), last["found"], last["failed"], len(tried)))
+    return found
 
 
-def _standing(row: Mapping[str, Any], beyond: int) -> str:
+def _state(row: Mapping[str, Any], beyond: int) -> str:
     """How a stage stands that is so many beyond the present one."""
     if beyond < 0:
         return "passed"
@@ -131,14 +104,6 @@ def _latency(gates: Gates, words: Words) -> str:
     if most is None:
         return words.gettext("Its usual latency is not known yet, so latency is not judged.")
     return words.gettext("19 of 20 answers come within {0} s.").format(words.number(most, 2))
-
-
-def why(sentence: str | None, words: Words) -> str:
-    """Why a replay does not go on, in this language; an operator's own words as they are."""
-    for found, told in SENTENCES:
-        if sentence and (match := found.fullmatch(sentence)):
-            return words.gettext(told).format(*(each or "" for each in match.groups()))
-    return sentence or ""
 
 
 def time_left(row: Mapping[str, Any], now: datetime, pace: float | None = None) -> timedelta | None:

@@ -23,34 +23,13 @@ RUN_STATES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class StageView:
-    """A stage as it is drawn: its name beside what `ladder.Rung` has, and why it failed in this language."""
-
-    rung: stages.StageState
-    name: str
-    failed: str
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """One try of a stage: what it came to, when, and why it failed, empty when it did not."""
-
-    found: Mapping[str, Any]
-    at: datetime
-    name: str
-    failed: str
-
-
-@dataclass(frozen=True, slots=True)
 class Replay:
-    """A replay as it is drawn; `terms` are of its present stage, none once it is over."""
+    """A replay as it is drawn; `tries` are of its history, `terms` of its present stage, none once it is over."""
 
     row: Mapping[str, Any]
-    rungs: list[StageView]
-    tries: list[Try]
+    stages: list[stages.StageState]
+    tries: list[Mapping[str, Any]]
     terms: list[str]
-    stage: str
-    why: str
     left: timedelta | None
     waits: bool
     chose: str
@@ -106,23 +85,13 @@ def replay(
 ) -> Replay:
     """A row of `orders.queries.replays`; `paced` is when it was read, and its pace in orders a second."""
     stage, known = row["stage"], load_backends(settings)
-    norms = backend or {"latency": None, "refusing": None}
-    gates = Gates.of(known.get(row["backend"], settings), norms["latency"], norms["refusing"])
-    over = row["ended_at"] is not None
-
-    def told(stage: int, failed: str | None) -> tuple[str, str]:
-        return stages.stage_named(stage, words), stages.why(failed, words)
-
+    baseline = backend or {"latency": None, "refusing": None}
+    gates = Gates.of(known.get(row["backend"], settings), baseline["latency"], baseline["refusing"])
     return Replay(
         row,
-        [StageView(each, *told(each.stage, each.failed)) for each in stages.rungs(row)],
-        [
-            Try(each["found"], datetime.fromisoformat(each["at"]), *told(each["stage"], each["failed"]))
-            for each in row["history"]
-        ],
-        [] if over else stages.terms(stage, gates, words),
-        stages.stage_named(stage, words),
-        stages.why(row["why"], words),
+        stages.stages_of(row),
+        [{**each, "at": datetime.fromisoformat(each["at"])} for each in row["history"]],
+        [] if row["ended_at"] else stages.terms(stage, gates, words),
         None if paced is None else stages.time_left(row, *paced),
         row["state"] == "holding" and row["passed"] == stage,
         _chosen(_plain(row["choice"]), words),

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -16,8 +15,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from config.settings import Settings
-from orders.journal import connect, transactional
+from orders.journal import transactional
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
 from workers.console.i18n import N_, Words
@@ -32,63 +30,62 @@ from workers.proof.report.pdf import printed
 from workers.proof.report.report import render
 from workers.proof.report.report_model import contents
 
-STATEMENT: Final = 600.0  # s, as the command line's
 ROWS: Final = text("SELECT coalesce(sum(greatest(reltuples, 0)), 0) FROM pg_class WHERE relname = 'orders'")
 READING: Final = N_("It reads the whole journal: minutes, where there are millions of orders.")
 NO_KEY: Final = N_("This console has no RELAIS_SEAL_KEY: what is sealed cannot be verified here.")
 
 
-async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     """An audit touches no order; what it will read is estimated, which costs nothing."""
-    async with desk.engine.connect() as connection:
+    async with state.engine.connect() as connection:
         rows = int((await connection.execute(ROWS)).scalar_one())
     facts = [(words.gettext("Orders in the journal, about"), words.number(rows))]
-    if desk.settings.seal_key is None:
+    if state.settings.proof.key is None:
         facts.append((words.gettext("Seals"), words.gettext(NO_KEY)))
     return Preview(None, facts, warning=words.gettext(READING))
 
 
-async def _preview_report(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    since, until = spans.span(chosen, desk.settings.console_time_zone)
-    found = await _preview(desk, chosen, words)
+async def _preview_report(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+    since, until = spans.span(chosen, state.settings.console.time_zone)
+    found = await _preview(state, chosen, words)
     begins = words.moment(since) if since else words.gettext("with the first order")
     ends = words.moment(until) if until else words.gettext("when it is made")
     facts = [(words.gettext("Begins"), begins), (words.gettext("Ends"), ends), *found.facts]
     return Preview(None, facts, warning=found.warning)
 
 
-async def _audit(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _audit(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     reached = Reached()
 
     async def work() -> Proof:
-        async with _reading(desk.settings) as engine:
-            return await prove(engine, desk.settings, watch=reached.at)
+        async with state.unhurried(pool=1) as engine:
+            return await prove(engine, state.settings, watch=reached.at)
 
-    proof = await watched(aside(work), reached, running, "")
-    await write_down(desk.engine, proof, reason)
+    proof = await watched(aside(work), reached, running)
+    await write_down(state.engine, proof, reason)
     return {
         "sound": proof.sound,
         "accepted": proof.ledger.accepted,
         "blocks": proof.chain.blocks,
         "faults": len(proof.faults),
-        "first": proof.faults[:20],
-        "remarks": proof.chain.remarks,
+        "first": [fault.stored() for fault in proof.faults[:20]],
+        "remarks": [remark.stored() for remark in proof.chain.remarks],
     }
 
 
-async def _report(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    since, until = spans.span(chosen, desk.settings.console_time_zone)
+async def _report(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    since, until = spans.span(chosen, state.settings.console.time_zone)
     reached, report = Reached(), uuid4()
 
     async def work() -> tuple[Proof, dict[str, bytes]]:
-        async with _reading(desk.settings) as engine:
-            proof = await prove(engine, desk.settings, watch=reached.at)
+        async with state.unhurried(pool=1) as engine:
+            proof = await prove(engine, state.settings, watch=reached.at)
             return proof, await _written(engine, proof, since, until)
 
-    proof, files = await watched(aside(work), reached, running, "")
-    await write_down(desk.engine, proof, reason)
-    await _record(desk.engine, report, chosen, reason, files)
-    await asyncio.to_thread(ReportStore(desk.settings.data_dir).put, report, files)
+    proof, files = await watched(aside(work), reached, running)
+    await write_down(state.engine, proof, reason)
+    await _record(state.engine, report, chosen, reason, files)
+    await asyncio.to_thread(ReportStore(state.settings.files.data_dir).put, report, files)
     return {"sound": proof.sound, "faults": len(proof.faults), "report": f"/report/{report}"}
 
 
@@ -104,15 +101,6 @@ async def _record(engine: AsyncEngine, report: UUID, chosen: Chosen, reason: str
     digests = {kind: hashlib.sha256(files[kind]).hexdigest() for kind in ("html", "pdf")}
     async with transactional(engine).begin() as connection:
         await record(connection, "report", reason, {"report": report, **chosen, "sha256": digests})
-
-
-@asynccontextmanager
-async def _reading(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = connect(settings.need("database_url"), pool=1, timeout=STATEMENT)
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
 
 
 def _nothing(fields: Mapping[str, str]) -> Chosen:
@@ -142,7 +130,7 @@ REPORT: Final = Act(
     N_("Make a report"),
     N_("Make the report"),
     Role.OPERATOR,
-    spans.asked,
+    spans.choose,
     _preview_report,
     _report,
     long=True,

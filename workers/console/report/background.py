@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from workers.console.acts.act import Running
 
 T = TypeVar("T")
-EVERY = 0.5  # s between two words on how far it is
+TELL_EVERY = 0.5  # s between two words on how far it is
 
 
 class Reached:
@@ -54,13 +54,13 @@ async def aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         raise
 
 
-async def watched(work: Coroutine[Any, Any, T], reached: Reached, running: Running, note: str) -> T:
+async def watched(work: Coroutine[Any, Any, T], reached: Reached, running: Running) -> T:
     """Do it and tell how far it is; ends it, and raises Stopped, when somebody asked to stop."""
     task = asyncio.ensure_future(work)
     try:
         while not task.done():
-            await running.at(reached.done, reached.total or None, note)
-            await asyncio.wait({task}, timeout=EVERY)
+            await running.at(reached.done, reached.total or None)
+            await asyncio.wait({task}, timeout=TELL_EVERY)
         return task.result()
     finally:
         if not task.done():

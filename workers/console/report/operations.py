@@ -14,20 +14,22 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import text
 
-from orders.errors import Fault, Malformed, NotFound
-from workers.console import cursors
+from orders.errors import NotFound
+from workers.console import fields as read
 from workers.console.access.guard import Viewer
 from workers.console.i18n import NONE, Words
-from workers.console.masking import held, in_line, said
+from workers.console.masking import in_line, said, say
 from workers.console.rendering import page, words_of
-from workers.console.state import AtDesk
+from workers.console.state import AppState
 
 router = APIRouter()
 
-SHOWN: Final = 50  # acts on a page
+PAGE_ACTS: Final = 50  # acts on a page
 LOOKED: Final = 500  # acts that a filter looks at for a page
 FOLDED: Final = 5  # of a list, the rest is counted
-FOREIGN: Final = frozenset({"answer", "comment", "detail", "error", "note", "raw"})  # names of what others wrote
+FOREIGN: Final = frozenset(
+    {"answer", "comment", "detail", "error", "held_why", "note", "raw"}
+)  # names of what others wrote
 MOST_ID: Final = 2**63 - 1
 ROWS: Final = text("""
 SELECT id, at, operator, act, reason, detail FROM operations WHERE id < :before ORDER BY id DESC LIMIT :most
@@ -40,34 +42,28 @@ Word = Annotated[str, Query(max_length=100)]
 @router.get("/operations")
 async def get_operations(
     request: Request,
-    desk: AtDesk,
+    state: AppState,
     who: Viewer,
     operator: Word = "",
     act: Word = "",
     after: Annotated[str, Query(max_length=1024)] = "",
 ) -> Response:
     """A page of them, of one operator or one kind of act where that is asked."""
-    faults = [
-        Fault(name, None, "has a control character")
-        for name, said in (("operator", operator), ("act", act))
-        if not said.isprintable()
-    ]
-    if faults:
-        raise Malformed(faults)
+    read.gather({"operator": operator, "act": act}, {}, {"operator": read.line, "act": read.line})
     place = f"operations {operator!r} {act!r}"
-    before = int(cursors.open(desk, place, after)[0]) if after else MOST_ID
+    [before] = state.cursors.read(place, after, int) or [MOST_ID]
     filtered = bool(operator or act)
-    async with desk.engine.connect() as connection:
-        most = LOOKED if filtered else SHOWN + 1
+    async with state.engine.connect() as connection:
+        most = LOOKED if filtered else PAGE_ACTS + 1
         found = [dict(row) for row in (await connection.execute(ROWS, {"before": before, "most": most})).mappings()]
     rows = [row for row in found if operator in ("", row["operator"]) and act in ("", row["act"])]
     lowest = _lowest(found, rows, most)
-    older = _href(operator=operator, act=act, after=cursors.seal(desk, place, [lowest])) if lowest else None
+    older = _href(operator=operator, act=act, after=state.cursors.sign(place, [lowest])) if lowest else None
     words = words_of(request)
     return page(
         request,
         "report/operations.html",
-        rows=[{**row, "facts": told(row["detail"], words)} for row in rows[:SHOWN]],
+        rows=[{**row, "facts": told(row["detail"], words)} for row in rows[:PAGE_ACTS]],
         operator=operator,
         act=act,
         older=older,
@@ -78,11 +74,11 @@ async def get_operations(
 
 
 @router.get("/operations/{number}")
-async def get_operation(request: Request, desk: AtDesk, who: Viewer, number: str) -> Response:
+async def get_operation(request: Request, state: AppState, who: Viewer, number: str) -> Response:
     """One act, with all that is written of it."""
     if not re.fullmatch(r"[0-9]{1,19}", number, re.ASCII) or int(number) > MOST_ID:
         raise NotFound("an act has a number")
-    async with desk.engine.connect() as connection:
+    async with state.engine.connect() as connection:
         row = (await connection.execute(ONE, {"id": int(number)})).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no act {number}")
@@ -97,32 +93,32 @@ def told(detail: Mapping[str, Any], words: Words, most: int | None = FOLDED) -> 
         values = value if isinstance(value, list) else [value]
         values = values or [None]
         kept = values if most is None else values[:most]
-        facts.append((name.replace("_", " "), [_plain(name, each, words) for each in kept], len(values) - len(kept)))
+        facts.append((name.replace("_", " "), [plain(name, each, words) for each in kept], len(values) - len(kept)))
     return facts
 
 
-def _plain(name: str, value: object, words: Words) -> str:
+def plain(name: str, value: object, words: Words) -> str:
     """A value of that name as it is shown."""
     if value is None or isinstance(value, bool):
         return {None: NONE, True: words.gettext("yes"), False: words.gettext("no")}[value]
+    if isinstance(value, Mapping) and "code" in value:
+        return say(value, words)
     if isinstance(value, Mapping):
-        return ", ".join(f"{inner}: {_plain(inner, each, words)}" for inner, each in value.items()) or NONE
+        return ", ".join(f"{inner}: {plain(inner, each, words)}" for inner, each in value.items()) or NONE
     if isinstance(value, list):
-        return ", ".join(_plain(name, each, words) for each in value)
+        return ", ".join(plain(name, each, words) for each in value)
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in _masked(name, str(value), words))
 
 
 def _masked(name: str, value: str, words: Words) -> str:
     """Without what a person outside may have written."""
-    if name == "held_why":
-        return held(value, words)
     return in_line(said(value), words) if name in FOREIGN else value
 
 
 def _lowest(found: list[dict[str, Any]], rows: list[dict[str, Any]], most: int) -> int | None:
     """Where the next page begins: below what is shown, or below what was looked at; None at the end."""
-    if len(rows) > SHOWN:
-        return int(rows[SHOWN - 1]["id"])
+    if len(rows) > PAGE_ACTS:
+        return int(rows[PAGE_ACTS - 1]["id"])
     return int(found[-1]["id"]) if len(found) == most else None
 
 

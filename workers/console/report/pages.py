@@ -18,12 +18,11 @@ from orders.errors import NotFound
 from orders.journal import unreachable
 from workers.console.access.guard import Viewer
 from workers.console.i18n import Words
-from workers.console.masking import held
 from workers.console.rendering import page, words_of
 from workers.console.report import operations, spans
 from workers.console.report.labels import SAID, SPANS
 from workers.console.report.store import ReportStore, drawn
-from workers.console.state import AtDesk, ConsoleState
+from workers.console.state import AppState, ConsoleState
 from workers.proof.report.report_model import KINDS
 from workers.proof.report.timeline import timeline
 
@@ -42,15 +41,15 @@ ELSE: Final = timedelta(days=1)  # what is proposed when nothing is chosen
 @router.get("/report")
 async def get_report(
     request: Request,
-    desk: AtDesk,
+    state: AppState,
     who: Viewer,
     since: Annotated[str, Query(max_length=40)] = "",
     until: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:
     """Choose a span; the reports that were made here."""
-    zone, now = desk.settings.console_time_zone, datetime.now(UTC)
-    begins, ends = spans.span(spans.asked({"since": since, "until": until}), zone)
-    trouble = await _trouble(desk)
+    zone, now = state.settings.console.time_zone, datetime.now(UTC)
+    begins, ends = spans.span(spans.choose({"since": since, "until": until}), zone)
+    trouble = await _trouble(state)
     quick = [(name, spans.local(now - span, zone)) for name, span in SPANS]
     if trouble is not None:
         quick.insert(0, ("this incident", spans.local(trouble - timedelta(minutes=1), zone)))
@@ -61,23 +60,23 @@ async def get_report(
         until=spans.local(ends, zone) if ends else "",
         quick=quick,
         zone=zone,
-        made=[_dated(each) for each in await asyncio.to_thread(ReportStore(desk.settings.data_dir).all)],
+        made=[_dated(each) for each in await asyncio.to_thread(ReportStore(state.settings.files.data_dir).all)],
     )
 
 
 @router.get("/report/{name}")
 async def get_made(
-    request: Request, desk: AtDesk, who: Viewer, name: str, look: Annotated[bool, Query()] = False
+    request: Request, state: AppState, who: Viewer, name: str, look: Annotated[bool, Query()] = False
 ) -> Response:
     """A report that was made: its page, or with .html or .pdf its file."""
     report, _, kind = name.partition(".")
     if kind:
-        return await _file(desk, report, kind, look=look)
-    found = await asyncio.to_thread(ReportStore(desk.settings.data_dir).page, report)
+        return await _file(state, report, kind, look=look)
+    found = await asyncio.to_thread(ReportStore(state.settings.files.data_dir).page, report)
     if found is None:
         raise NotFound(_GONE)
     words, incident = words_of(request), drawn(found)
-    svg = timeline(incident.told_in(desk.settings.console_time_zone), words.gettext, words.day)
+    svg = timeline(incident.told_in(state.settings.console.time_zone), words.gettext, words.day)
     shown = {**found, "head": _dated(found["head"]), "seals": _read(found["seals"])}
     shown["sections"] = [
         {**each, "rows": [_shown(_read(row), words) for row in each["rows"]]} for each in found["sections"]
@@ -89,8 +88,12 @@ async def get_made(
 _GONE: Final = "no such report is kept at this console: it was made at another one, or too long ago"
 
 
-async def _file(desk: ConsoleState, report: str, kind: str, *, look: bool) -> Response:
-    path = await asyncio.to_thread(ReportStore(desk.settings.data_dir).file, report, kind) if kind in TYPES else None
+async def _file(state: ConsoleState, report: str, kind: str, *, look: bool) -> Response:
+    path = (
+        await asyncio.to_thread(ReportStore(state.settings.files.data_dir).file, report, kind)
+        if kind in TYPES
+        else None
+    )
     if path is None:
         raise NotFound(_GONE)
     answer = FileResponse(
@@ -103,10 +106,10 @@ async def _file(desk: ConsoleState, report: str, kind: str, *, look: bool) -> Re
     return answer
 
 
-async def _trouble(desk: ConsoleState) -> datetime | None:
+async def _trouble(state: ConsoleState) -> datetime | None:
     """Since when some backend is held or tripped: since it last took an order. None when none is."""
     try:
-        async with desk.engine.connect() as connection:
+        async with state.engine.connect() as connection:
             found: datetime | None = (await connection.execute(TROUBLE)).scalar()
     except Exception as error:
         if not unreachable(error):
@@ -133,5 +136,5 @@ def _shown(cells: dict[str, Any], words: Words) -> dict[str, Any]:
         facts = operations.told(cells["detail"], words)
         masked["detail"] = "; ".join(f"{name}: {', '.join(values)}{' …' * (more > 0)}" for name, values, more in facts)
     if cells.get("held_why"):
-        masked["held_why"] = held(cells["held_why"], words)
+        masked["held_why"] = operations.plain("held_why", cells["held_why"], words)
     return cells | masked

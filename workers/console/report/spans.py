@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from orders.errors import Fault, Malformed
+from workers.console import fields as read
 
 YEARS: Final = range(2000, 2100)
 WRITTEN: Final = "%Y-%m-%dT%H:%M"  # what a browser's field for day and time takes
@@ -15,32 +16,23 @@ BOUNDS: Final = ("since", "until")
 Span = tuple[datetime | None, datetime | None]
 
 
-def asked(fields: Mapping[str, str]) -> dict[str, str]:
+def choose(fields: Mapping[str, str]) -> dict[str, str]:
     """Since and until as they were written, those that were. Raises Malformed naming each that is no time."""
-    faults: list[Fault] = []
-    found: dict[str, str] = {}
-    for name in BOUNDS:
-        said = str(fields.get(name) or "").strip()
-        if not said:
-            continue
-        try:
-            at: datetime | None = datetime.fromisoformat(said)
-        except ValueError:
-            at = None
-        if at is None or at.year not in YEARS:
-            faults.append(Fault(name, None, "is no time such as 2024-10-19T14:30"))
-        else:
-            found[name] = at.isoformat()
-    if faults:
-        raise Malformed(faults)
-    return found
+    return read.gather(fields, {}, dict.fromkeys(BOUNDS, _written))
+
+
+def _written(given: str) -> str:
+    with suppress(ValueError):
+        if (at := datetime.fromisoformat(given)).year in YEARS:
+            return at.isoformat()
+    raise ValueError("is no time such as 2024-10-19T14:30")
 
 
 def span(written: Mapping[str, str], zone: str) -> Span:
-    """The instants of what `asked` returned; a time that names no zone is of `zone`. Raises Malformed."""
+    """The instants of what `choose` returned; a time that names no zone is of `zone`. Raises Malformed."""
     since, until = (_instant(written.get(name), zone) for name in BOUNDS)
     if since is not None and until is not None and since >= until:
-        raise Malformed([Fault("until", None, "is not after the beginning")])
+        raise read.wrong("until", "is not after the beginning")
     return since, until
 
 

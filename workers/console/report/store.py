@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from config.embedded.files import write_private
+from orders.sentences import Sentence
 from workers.proof.report.incident import Incident
-from workers.proof.report.report import write_whole
 from workers.proof.report.report_model import Contents, Section
 
 PLACE: Final = "reports"  # in the data directory
-MOST: Final = 40  # reports
+MOST_REPORTS: Final = 40  # reports
 AGE: Final = 30 * 86_400.0  # s
 KINDS: Final = ("html", "pdf", "json")
 ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -39,7 +40,7 @@ class ReportStore:
         self.place.mkdir(parents=True, mode=0o700, exist_ok=True)
         self.place.chmod(0o700)
         for kind in ("html", "pdf", "json"):  # the last is what lists it
-            write_whole(self.place / f"{report}.{kind}", files[kind])
+            write_private(self.place / f"{report}.{kind}", files[kind])
         self.purge()
 
     def file(self, name: str, kind: str) -> Path | None:
@@ -57,12 +58,12 @@ class ReportStore:
 
     def all(self) -> list[dict[str, Any]]:
         """Of each report that is there, the newest first, `id` and what its page begins with."""
-        kept = [path for path in self._newest() if _age(path) < AGE][:MOST]
+        kept = [path for path in self._newest() if _age(path) < AGE][:MOST_REPORTS]
         return [{"id": path.stem, **json.loads(path.read_bytes())["head"]} for path in kept]
 
     def purge(self) -> None:
         """Remove what is too old, what is too many, and what a process that was killed left half-written."""
-        kept = {path.stem for number, path in enumerate(self._newest()) if number < MOST and _age(path) < AGE}
+        kept = {path.stem for number, path in enumerate(self._newest()) if number < MOST_REPORTS and _age(path) < AGE}
         for path in self.place.iterdir():
             if path.stem not in kept and _age(path) > (3600 if path.name.startswith(".") else 0):
                 path.unlink(missing_ok=True)
@@ -78,8 +79,8 @@ def shown(told: Contents) -> bytes:
     page = {
         "head": {"since": incident.since, "until": incident.until, "at": told.at, "by": told.by, "sound": told.sound},
         "verdict": told.verdict,
-        "faults": told.faults[:100],
-        "remarks": told.remarks,
+        "faults": [fault.stored() for fault in told.faults[:100]],
+        "remarks": [remark.stored() for remark in told.remarks],
         "span": told.span,
         "ledger": told.ledger,
         "equation": told.equation,
@@ -114,7 +115,13 @@ def _section(section: Section) -> dict[str, Any]:
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: {"at": value} if isinstance(value, datetime) else value for name, value in row.items()}
+    return {name: _cell(value) for name, value in row.items()}
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Sentence):
+        return value.stored()
+    return {"at": value} if isinstance(value, datetime) else value
 
 
 def _age(path: Path) -> float:

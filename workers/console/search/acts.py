@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.errors import Fault, Malformed, NotSo
+from orders.errors import NotSo
 from orders.intake.cancel import ACT, CANCELLABLE, WHY, cancel_by_operator
 from orders.states import State
+from workers.console import fields as read
 from workers.console.access.people import Role
-from workers.console.acts.act import Act, Chosen, Preview, Running
+from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
 from workers.console.labels import STATES
 from workers.console.search.order_life import ORDER
@@ -31,15 +31,12 @@ TOO_LATE: Final[dict[str, str]] = {
 
 def choose(fields: Mapping[str, str]) -> Chosen:
     """One order by its id."""
-    try:
-        return {"order": str(UUID(fields.get("order", "")))}
-    except ValueError:
-        raise Malformed([Fault("order", None, "must be the id of an order")]) from None
+    return read.gather(fields, {"order": read.order})
 
 
-async def preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+async def preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     """The order as it stands."""
-    async with desk.engine.connect() as connection:
+    async with state.engine.connect() as connection:
         row = await _order(connection, chosen)
     _ = words.gettext
     if row is None:
@@ -54,20 +51,20 @@ async def preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     return Preview(
         1,
         facts=facts,
-        sees=hashlib.sha256(f"{row.state} {row.unsure} {row.backend}".encode()).hexdigest(),
+        sees=digest_of(row.state, row.unsure, row.backend),
         hindered=_hindered(row, words),
         confirm=row.reference,
         warning=_("The pharmacy gets nothing of this order. It cannot be taken back."),
     )
 
 
-async def run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def run(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     """Cancel it. Raises NotFound and TooLate; NotSo when somebody has done so in the meantime."""
 
     async def write_down(connection: AsyncConnection) -> None:
         await record(connection, ACT, reason, {"order": chosen["order"]})
 
-    if not await cancel_by_operator(desk.engine, UUID(chosen["order"]), operator(), write_down):
+    if not await cancel_by_operator(state.engine, UUID(chosen["order"]), operator(), write_down):
         raise NotSo("the order is cancelled already")
     await running.at(1, 1)
     return {"cancelled": 1, "order": chosen["order"]}

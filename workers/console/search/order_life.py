@@ -1,6 +1,6 @@
 """An order's whole life as the journal tells it: one read of each table that knows of it, each by an index.
 
-At most MOST of anything is read, the newest first: an order that was tried a thousand times is still one page.
+At most MOST_ROWS of anything is read, the newest first: an order that was tried a thousand times is still one page.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.errors import NotFound
 
-MOST: Final = 100
+MOST_ROWS: Final = 100
 
 ORDER: Final = text("""
 SELECT o.id, o.pharmacy, o.reference, o.digest, o.received_at, o.client, o.request_id, o.body, o.tx,
@@ -29,20 +29,20 @@ FROM orders o JOIN deliveries d ON d.order_id = o.id WHERE o.id = :order
 
 PARTS: Final = {
     "attempts": f"""SELECT lease, started_at, ended_at, outcome, status, detail, worker FROM attempts
-      WHERE order_id = :order ORDER BY started_at DESC LIMIT {MOST}""",
+      WHERE order_id = :order ORDER BY started_at DESC LIMIT {MOST_ROWS}""",
     "events": f"""SELECT at, state, reason, error FROM events
-      WHERE order_id = :order ORDER BY id DESC LIMIT {MOST}""",
+      WHERE order_id = :order ORDER BY id DESC LIMIT {MOST_ROWS}""",
     "receipts": f"""SELECT r.order_id, r.backend, r.reference, CAST(r.lines AS text) AS lines, r.signature, r.key_id,
       r.digest, r.received_at, o.digest AS sent FROM receipts r JOIN orders o ON o.id = r.order_id
-      WHERE r.order_id = :order ORDER BY r.received_at DESC LIMIT {MOST}""",
+      WHERE r.order_id = :order ORDER BY r.received_at DESC LIMIT {MOST_ROWS}""",
     "evidence": f"""SELECT e.at, e.kind, e.conclusive, e.detail FROM (
-        SELECT lease FROM attempts WHERE order_id = :order ORDER BY started_at DESC LIMIT {MOST}) a
-      JOIN evidence e ON e.lease = a.lease AND e.order_id = :order LIMIT {MOST}""",
+        SELECT lease FROM attempts WHERE order_id = :order ORDER BY started_at DESC LIMIT {MOST_ROWS}) a
+      JOIN evidence e ON e.lease = a.lease AND e.order_id = :order LIMIT {MOST_ROWS}""",
     "findings": f"""SELECT f.at, f.kind, f.detail
-      FROM (SELECT id FROM reconciliations ORDER BY id DESC LIMIT {MOST}) r
+      FROM (SELECT id FROM reconciliations ORDER BY id DESC LIMIT {MOST_ROWS}) r
       JOIN findings f ON f.reconciliation = r.id AND f.order_id = :order""",
     "notices": f"""SELECT n.client, n.told_at, n.attempts, n.due_at, v.state FROM notices n
-      LEFT JOIN events v ON v.id = n.event_id WHERE n.order_id = :order ORDER BY n.due_at DESC LIMIT {MOST}""",
+      LEFT JOIN events v ON v.id = n.event_id WHERE n.order_id = :order ORDER BY n.due_at DESC LIMIT {MOST_ROWS}""",
     "fetched": "SELECT at FROM pharmaml_acknowledged WHERE order_id = :order",
     "seal": """SELECT block, sealed_at, key_id FROM (SELECT block, sealed_at, key_id, from_tx FROM seals
       WHERE to_tx > :tx ORDER BY to_tx LIMIT 1) s WHERE from_tx <= :tx""",
@@ -53,15 +53,15 @@ NAMED: Final = f"""
 SELECT id, at, operator, act, reason, true AS named FROM operations
 WHERE (detail ? 'order' AND detail ->> 'order' = :order_text)
   OR detail -> 'ids' @> CAST(:listed AS jsonb) OR {{diverted}}
-ORDER BY id DESC LIMIT {MOST}
+ORDER BY id DESC LIMIT {MOST_ROWS}
 """
 AROUND: Final = text(f"""
 SELECT id, at, operator, act, reason, false AS named FROM operations
 WHERE detail ->> 'backend' = :backend AND at >= :since AND at <= :until AND NOT (detail ? 'ids')
-ORDER BY at DESC LIMIT {MOST}
+ORDER BY at DESC LIMIT {MOST_ROWS}
 """)
 BACKENDS: Final = text("""
-SELECT name, circuit, why, paused, quarantined, held_why, quarantined_at, quarantined_by, changed_at, probe_at
+SELECT name, circuit, paused, quarantined, quarantined_at, quarantined_by, changed_at, probe_at
 FROM backends ORDER BY name
 """)
 
@@ -85,7 +85,7 @@ class OrderLife:
 
     def cut(self) -> bool:
         """Whether there is more than is read."""
-        return any(len(rows) >= MOST for rows in (*self.parts.values(), self.operations))
+        return any(len(rows) >= MOST_ROWS for rows in (*self.parts.values(), self.operations))
 
 
 async def life_of(connection: AsyncConnection, order: UUID) -> OrderLife:
@@ -93,13 +93,13 @@ async def life_of(connection: AsyncConnection, order: UUID) -> OrderLife:
     row = (await connection.execute(ORDER, {"order": order})).one_or_none()
     if row is None:
         raise NotFound(f"no order {order}")
-    backends = await standing(connection)
+    backends = await backends_of(connection)
     values = {"order": order, "tx": row.tx}
     parts = {name: (await connection.execute(text(query), values)).all() for name, query in PARTS.items()}
     return OrderLife(row, _read(row.body), parts, await _operations(connection, row, backends), backends)
 
 
-async def standing(connection: AsyncConnection) -> dict[str, Row[Any]]:
+async def backends_of(connection: AsyncConnection) -> dict[str, Row[Any]]:
     """How each backend stands."""
     return {row.name: row for row in await connection.execute(BACKENDS)}
 

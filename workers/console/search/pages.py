@@ -11,23 +11,24 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
-from orders.errors import Fault, Malformed, NotFound
+from orders.errors import NotFound
 from orders.identifiers import looks_like_finess
 from orders.intake.cancel import CANCELLABLE
 from orders.rules.catalogue import BadList, Catalogue, load_catalogue
-from workers.console import cursors
+from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
 from workers.console.access.people import Person
 from workers.console.i18n import N_
 from workers.console.labels import PRIORITIES, STATES
-from workers.console.masking import LONGEST, line_reason, unmask, unmasked_until
+from workers.console.masking import line_reason
 from workers.console.rendering import page, words_of
 from workers.console.search import pharmacy, query
 from workers.console.search.explanation import outlook
 from workers.console.search.order_life import OrderLife, aside_of, life_of
 from workers.console.search.receipt_check import proven
 from workers.console.search.timeline import FAMILIES, WIDE, entries, shapes
-from workers.console.state import AtDesk, ConsoleState
+from workers.console.search.unmasking import unmask, unmasked_until
+from workers.console.state import AppState, ConsoleState
 
 router = APIRouter()
 
@@ -43,33 +44,32 @@ LINES: Final = 200  # of an order that are shown at once
 
 @router.get("/search")
 async def get_search(
-    request: Request, who: Viewer, desk: AtDesk, q: str = "", by: str = "any", after: str = ""
+    request: Request, who: Viewer, state: AppState, q: str = "", by: str = "any", after: str = ""
 ) -> Response:
     """Find orders; an id leads straight to the order, a pharmacy's code to the pharmacy."""
-    wanted = query.asked(q)
-    if by != "any" and by not in query.WAYS:
-        raise Malformed([Fault("by", None, "must be any, " + ", ".join(query.WAYS))])
+    readers = {"q": read.line, "by": read.one_of("any", *query.WAYS)}
+    wanted = read.gather({"q": " ".join(q.split()), "by": by}, {}, readers).get("q", "")
     show = partial(page, request, "search/search.html", q=wanted, by=by, ways=query.WAYS, states=STATES)
     if not wanted:
         return show(found=None, others={}, upto=None, more=None, way=None)
     if by == "any" and (order := query.identified(wanted)) is not None:
         return RedirectResponse(f"/order/{order}", status_code=303)
     if by == "product" and query.product_of(wanted) is None:
-        raise Malformed([Fault("q", None, "must be a product's CIP13, ACL13, EAN13 or CIP7")])
-    async with desk.engine.connect() as connection:
-        leads = await _leads(connection, by, wanted, desk.settings)
+        raise read.wrong("q", "must be a product's CIP13, ACL13, EAN13 or CIP7")
+    async with state.engine.connect() as connection:
+        leads = await _leads(connection, by, wanted, state.settings)
         way = next(iter(leads), None)
         if way == "pharmacy":
             return RedirectResponse(f"/pharmacy/{leads[way]}", status_code=303)
         upto = await query.complete_at(connection)
         if way is None:
-            return show(found=query.SearchPage([], None), others={}, upto=upto, more=None, way=None)
+            return show(found=[], others={}, upto=upto, more=None, way=None)
         name = f"search {way} {leads[way]}"
-        begin = cursors.open(desk, name, after) if after else None
+        begin = state.cursors.read(name, after, *query.PLACES.get(way, (UUID,)))
         found = await query.look(connection, way, leads[way], begin)
-    more = cursors.seal(desk, name, found.after) if found.after else None
+    rows, more = state.cursors.cut(name, found, query.PAGE_ORDERS, partial(query.place, way))
     others = {other: leads[other] for other in leads if other != way}
-    return show(found=found, others=others, upto=upto, more=more, way=way)
+    return show(found=rows, others=others, upto=upto, more=more, way=way)
 
 
 async def _leads(connection: AsyncConnection, by: str, q: str, settings: Settings) -> dict[str, str]:
@@ -84,11 +84,11 @@ async def _leads(connection: AsyncConnection, by: str, q: str, settings: Setting
 
 
 @router.get("/order/{order}")
-async def get_order(request: Request, who: Viewer, desk: AtDesk, order: UUID) -> Response:
+async def get_order(request: Request, who: Viewer, state: AppState, order: UUID) -> Response:
     """An order: what it is, why it is where it is, its life, its receipt, its lines."""
-    async with desk.engine.connect() as connection:
+    async with state.engine.connect() as connection:
         try:
-            context = await _life(request, connection, desk, who, order)
+            context = await _life(request, connection, state, who, order)
         except NotFound:
             aside = await aside_of(connection, order)
             if aside is None:
@@ -98,48 +98,47 @@ async def get_order(request: Request, who: Viewer, desk: AtDesk, order: UUID) ->
 
 
 @router.get("/order/{order}/life")
-async def get_life(request: Request, who: Viewer, desk: AtDesk, order: UUID) -> Response:
+async def get_life(request: Request, who: Viewer, state: AppState, order: UUID) -> Response:
     """What of an order's page changes, as a fragment; asked for every other second until it is final."""
-    async with desk.engine.connect() as connection:
-        context = await _life(request, connection, desk, who, order)
+    async with state.engine.connect() as connection:
+        context = await _life(request, connection, state, who, order)
     return page(request, "search/life.html", **context)
 
 
 @router.post("/order/{order}/unmask")
-async def post_unmask(who: Operator, desk: AtDesk, order: UUID, reason: str = Form("")) -> Response:
+async def post_unmask(who: Operator, state: AppState, order: UUID, reason: str = Form("")) -> Response:
     """Show this order's free text to this person for some minutes; recorded."""
-    await unmask(desk.engine, order, who, reason.strip())
+    await unmask(state.engine, order, who, read.gather({"reason": reason}, {"reason": read.reason})["reason"])
     return RedirectResponse(f"/order/{order}#order-text", status_code=303)
 
 
 @router.get("/pharmacy/{code}")
 async def get_pharmacy(
-    request: Request, who: Viewer, desk: AtDesk, code: str, show: str = "all", after: str = ""
+    request: Request, who: Viewer, state: AppState, code: str, show: str = "all", after: str = ""
 ) -> Response:
     """A pharmacy's orders, the newest first; with `show` missing, those of them that are not wholly delivered."""
-    if show not in pharmacy.SHOWS or len(code) > query.LONGEST or not code.isprintable():
-        raise Malformed([Fault("show", None, "must be all or missing, of a pharmacy's code")])
+    read.gather({"show": show, "code": code}, {"show": read.one_of(*pharmacy.SHOWS), "code": read.line})
     name = f"pharmacy {show} {code}"
-    begin = cursors.open(desk, name, after) if after else None
-    async with desk.engine.connect() as connection:
+    begin = state.cursors.read(name, after, UUID)
+    async with state.engine.connect() as connection:
         found = await pharmacy.orders_of(connection, code, begin, words_of(request))
-    if not found.rows and begin is None:
+    if not found and begin is None:
         raise NotFound(f"no order of a pharmacy {code}")
-    more = cursors.seal(desk, name, found.after) if found.after else None
+    orders, more = state.cursors.cut(name, found, query.PAGE_ORDERS, lambda each: [str(each.row.id)])
     return page(
         request,
         "search/pharmacy.html",
         code=code,
         show=show,
         shows=pharmacy.SHOWS,
-        found=found,
+        orders=orders,
         more=more,
         states=STATES,
     )
 
 
 async def _life(
-    request: Request, connection: AsyncConnection, desk: ConsoleState, who: Person, order: UUID
+    request: Request, connection: AsyncConnection, state: ConsoleState, who: Person, order: UUID
 ) -> dict[str, Any]:
     words, life = words_of(request), await life_of(connection, order)
     until = await unmasked_until(connection, order, who, life.order.now)
@@ -153,7 +152,7 @@ async def _life(
         "drawn": shapes(found, life),
         "wide": WIDE,
         "receipts": receipts,
-        "lines": _lines(life, receipts, _catalogue(desk), whole),
+        "lines": _lines(life, receipts, _catalogue(state), whole),
         "until": until,
         "whole": whole,
         "state": STATES[life.order.state],
@@ -161,7 +160,7 @@ async def _life(
         "note": _note(life),
         "families": FAMILIES,
         "priorities": PRIORITIES,
-        "longest": LONGEST,
+        "longest": read.MOST_REASON,
         "shown_lines": LINES,
         "cancellable": life.order.state in CANCELLABLE and not life.order.unsure,
     }
@@ -191,9 +190,9 @@ def _note(life: OrderLife) -> str | None:
     return None if note is None else str(note)
 
 
-def _catalogue(desk: ConsoleState) -> Catalogue:
+def _catalogue(state: ConsoleState) -> Catalogue:
     """The wholesaler's products, read once; a list that cannot be read costs the labels alone."""
-    path = desk.settings.catalogue
+    path = state.settings.files.catalogue
     if path is None:
         return {}
     if path not in _READ:

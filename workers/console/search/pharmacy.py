@@ -1,7 +1,7 @@
 """A pharmacy's orders, and of each what is missing and why: not delivered yet, dead, or taken by the ERP in part.
 
-A page is SHOWN orders along the index over (pharmacy, id), whatever is missing among them, so that it costs the same
-for a pharmacy with ten orders and one with a hundred thousand.
+A page is PAGE_ORDERS orders along the index over (pharmacy, id), whatever is missing among them: it costs the same for
+a pharmacy with ten orders and one with a hundred thousand.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,8 +18,8 @@ from orders.states import State
 from workers.console.i18n import N_, Words
 from workers.console.masking import Text, line_reason
 from workers.console.search.explanation import outlook
-from workers.console.search.order_life import standing
-from workers.console.search.query import DELIVERY, LAST, OF_PHARMACY, SHOWN
+from workers.console.search.order_life import backends_of
+from workers.console.search.query import DELIVERY, LAST, OF_PHARMACY, PAGE_ORDERS
 
 SHOWS: Final = {"all": N_("All orders"), "missing": N_("What is missing")}
 SETTLED: Final = (State.DELIVERED, State.CANCELLED, State.DISCARDED)
@@ -60,22 +59,15 @@ class Ordered:
     missing: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """A page of them, and where the next begins."""
-
-    rows: Sequence[Ordered]
-    after: Sequence[str] | None
-
-
-async def orders_of(connection: AsyncConnection, pharmacy: str, after: Sequence[Any] | None, words: Words) -> Orders:
-    """A page of a pharmacy's orders, the newest first."""
-    before = LAST if after is None else UUID(after[0])
-    values = {"q": pharmacy, "before": before, "most": SHOWN + 1}
+async def orders_of(
+    connection: AsyncConnection, pharmacy: str, after: Sequence[Any] | None, words: Words
+) -> list[Ordered]:
+    """A page of a pharmacy's orders, the newest first, and one more where there is one."""
+    [before] = after or [LAST]
+    values = {"q": pharmacy, "before": before, "most": PAGE_ORDERS + 1}
     rows = (await connection.execute(ORDERS, values)).all()
-    backends = await standing(connection)
-    shown = [_ordered(row, backends, words) for row in rows[:SHOWN]]
-    return Orders(shown, [str(rows[SHOWN - 1].id)] if len(rows) > SHOWN else None)
+    backends = await backends_of(connection)
+    return [_ordered(row, backends, words) for row in rows]
 
 
 def _ordered(row: Any, backends: Mapping[str, Any], words: Words) -> Ordered:

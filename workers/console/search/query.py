@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -16,13 +15,11 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.errors import Fault, Malformed
 from orders.identifiers import product
 from orders.queries import products as product_queries
 from workers.console.i18n import N_
 
-SHOWN: Final = 50  # orders a page
-LONGEST: Final = 64  # characters that are looked for
+PAGE_ORDERS: Final = 50  # orders a page
 LAST: Final = UUID(int=(1 << 128) - 1)
 FIRST: Final = UUID(int=0)
 SHORTEST: Final = 2  # characters that references are looked up by the beginning of
@@ -34,6 +31,8 @@ WAYS: Final[dict[str, str]] = {
     "product": N_("Product"),
     "erp": N_("The ERP's reference"),
 }
+
+PLACES: Final = {"starts": (str, UUID)}  # what a cursor's values are, where that is not an id alone
 
 # A limit within holds the planner to one look along the index a row: a join might read a whole small table.
 DELIVERY: Final = """
@@ -82,24 +81,6 @@ ORDER BY order_id DESC LIMIT :most
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class SearchPage:
-    """A page of orders: rows of id, pharmacy, reference, received_at, state, backend, reason; where the next begins,
-    as values of a cursor, None at the end.
-    """
-
-    rows: Sequence[Any]
-    after: Sequence[str] | None
-
-
-def asked(q: str) -> str:
-    """What was typed, trimmed. Raises Malformed where nothing can go by it."""
-    wanted = " ".join(q.split())
-    if len(wanted) > LONGEST or not wanted.isprintable():
-        raise Malformed([Fault("q", None, f"must be at most {LONGEST} printable characters")])
-    return wanted
-
-
 def identified(q: str) -> UUID | None:
     """The order's id that was typed, None for anything else."""
     try:
@@ -138,48 +119,42 @@ async def exactly(connection: AsyncConnection, way: str, q: str) -> str | None:
         code = product_of(q)
         return code if code and await product_queries.holding(connection, code, LAST, 1) else None
     for each in writings(q):
-        if (await look(connection, way, each, None, 1)).rows:
+        if await look(connection, way, each, None, 1):
             return each
     return None
 
 
 async def look(
-    connection: AsyncConnection, way: str, q: str, after: Sequence[Any] | None, most: int = SHOWN
-) -> SearchPage:
-    """A page of what goes by `q` in this way, from where the cursor's values say."""
+    connection: AsyncConnection, way: str, q: str, after: Sequence[Any] | None, most: int = PAGE_ORDERS
+) -> Sequence[Any]:
+    """What goes by `q` in this way, from where the cursor's values say; one row more than `most` where there is one.
+
+    Each row has id, pharmacy, reference, received_at, state, backend and reason.
+    """
     if way == "starts":
-        return await _beginning(connection, q, after, most)
-    before = LAST if after is None else UUID(after[0])
+        start, last = after or (q, FIRST)
+        values = {"from": start, "after": last, "upto": q[:-1] + _next(q[-1]), "most": most + 1}
+        return (await connection.execute(BY_BEGINNING, values)).all()
+    [before] = after or [LAST]
     values = {"q": q, "before": before, "most": most + 1}
-    if way == "product":
-        return await _by_ids(connection, await product_queries.holding(connection, q, before, most + 1), most)
-    if way == "erp":
-        return await _by_ids(connection, [row[0] for row in await connection.execute(BY_ERP, values)], most)
-    query = BY_PHARMACY if way == "pharmacy" else BY_REFERENCE
-    return _page((await connection.execute(query, values)).all(), most)
+    if way in ("product", "erp"):
+        if way == "product":
+            ids = await product_queries.holding(connection, q, before, most + 1)
+        else:
+            ids = list((await connection.execute(BY_ERP, values)).scalars())
+        return (await connection.execute(BY_IDS, {"ids": ids})).all() if ids else []
+    return (await connection.execute(BY_PHARMACY if way == "pharmacy" else BY_REFERENCE, values)).all()
 
 
-async def _by_ids(connection: AsyncConnection, ids: Sequence[UUID], most: int) -> SearchPage:
-    rows = (await connection.execute(BY_IDS, {"ids": list(ids)})).all() if ids else []
-    return _page(rows, most)
-
-
-async def _beginning(connection: AsyncConnection, q: str, after: Sequence[Any] | None, most: int) -> SearchPage:
-    start, last = (q, FIRST) if after is None else (str(after[0]), UUID(after[1]))
-    values = {"from": start, "after": last, "upto": q[:-1] + _next(q[-1]), "most": most + 1}
-    rows = (await connection.execute(BY_BEGINNING, values)).all()
-    more = [rows[most - 1].reference, str(rows[most - 1].id)] if len(rows) > most else None
-    return SearchPage(rows[:most], more)
+def place(way: str, row: Any) -> list[str]:
+    """Where that row stands in the list of this way, as values of a cursor."""
+    return [row.reference, str(row.id)] if way == "starts" else [str(row.id)]
 
 
 def _next(letter: str) -> str:
     """The character after this one; no text in the journal has a surrogate or goes beyond the last."""
     code = ord(letter) + 1
     return chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF))
-
-
-def _page(rows: Sequence[Any], most: int) -> SearchPage:
-    return SearchPage(rows[:most], [str(rows[most - 1].id)] if len(rows) > most else None)
 
 
 async def complete_at(connection: AsyncConnection) -> datetime | None:

@@ -14,18 +14,13 @@ from typing import Any, Final
 from orders.states import State
 from workers.console.i18n import N_, Words
 from workers.console.labels import EVENTS, EVIDENCE, FINDINGS, OUTCOMES, REASONS
-from workers.console.masking import Text, error, said
+from workers.console.masking import Text, error, said, say
 from workers.console.search.order_life import OrderLife, lasts
 
 WIDE: Final = 1000  # units of the drawing, along the time
 THIN: Final = 6.0  # units: the narrowest that can be seen
 NOTHING: Final = Text("")
-COLOURS: Final = {
-    State.DELIVERED: "good",
-    State.DEAD: "bad",
-    State.SUBMITTED: "warn",
-    State.ACCEPTED: "act",
-}
+COLOURS: Final = {State.DELIVERED: "good", State.DEAD: "bad", State.SUBMITTED: "warn", State.ACCEPTED: "act"}
 FAMILIES: Final = {  # what marks of one row are
     "order": N_("Order"),
     "attempt": N_("Attempt"),
@@ -108,7 +103,7 @@ def _others(life: OrderLife, words: Words, whole: bool) -> Iterator[TimelineEntr
         yield TimelineEntry("proof", piece.at, title, "bad", text=said(piece.detail, whole=whole), facts=facts)
     for finding in parts["findings"]:
         title = _(FINDINGS[finding.kind]) if finding.kind in FINDINGS else finding.kind
-        yield TimelineEntry("proof", finding.at, title, "bad", text=said(finding.detail, whole=whole))
+        yield TimelineEntry("proof", finding.at, title, "bad", text=Text(say(finding.detail, words, whole=whole)))
     for row in parts["receipts"]:
         yield TimelineEntry("proof", row.received_at, _("receipt %s journalled") % row.reference, "good")
     for seal in parts["seal"]:

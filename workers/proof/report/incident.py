@@ -14,7 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.journal import transactional
-from orders.states import FINAL, listed
+from orders.schema.sentence_column import SentenceColumn
+from orders.states import FINAL, State, listed
+from workers.erp.outcomes import HAS_FAILED
 
 MOST_SLICES: Final = 120
 MOST_ACTS: Final = 500
@@ -37,18 +39,18 @@ def _per_slice(what: str, at: str, condition: str = "true") -> Any:
 
 SERIES: Final = {
     "accepted": _per_slice("orders", "received_at"),
-    "delivered": _per_slice("deliveries", "settled_at", "state = 'delivered'"),
+    "delivered": _per_slice("deliveries", "settled_at", f"state = '{State.DELIVERED}'"),
     "final": _per_slice("deliveries", "settled_at", f"state IN ({listed(FINAL)})"),
-    "failed": _per_slice("attempts", "ended_at", "outcome NOT IN ('accepted', 'duplicate', 'pending')"),
+    "failed": _per_slice("attempts", "ended_at", HAS_FAILED),
 }
 OUTCOMES: Final = text("""
 SELECT outcome, count(*) AS attempts, count(DISTINCT order_id) AS orders, min(ended_at) AS first,
   max(ended_at) AS last
 FROM attempts WHERE ended_at >= :since AND ended_at < :until GROUP BY outcome ORDER BY attempts DESC
 """)
-DEAD: Final = text("""
+DEAD: Final = text(f"""
 SELECT backend, reason, count(*) AS orders, min(settled_at) AS first, max(settled_at) AS last
-FROM deliveries WHERE state = 'dead' GROUP BY backend, reason ORDER BY orders DESC
+FROM deliveries WHERE state = '{State.DEAD}' GROUP BY backend, reason ORDER BY orders DESC
 """)
 ACTS: Final = text("""
 SELECT at, operator, act, reason, detail FROM operations WHERE at >= :since AND at < :until ORDER BY id LIMIT :most
@@ -65,7 +67,7 @@ SELECT started_at AS at, started_by AS operator, backend, since, until, state, p
 BACKENDS: Final = text("""
 SELECT name, circuit, changed_at, paused, quarantined, quarantined_at, quarantined_by, held_why
 FROM backends ORDER BY name
-""")
+""").columns(held_why=SentenceColumn())
 
 Rows = list[dict[str, Any]]
 

@@ -25,7 +25,7 @@ WIDTH: Final = 210.0 - 2 * MARGIN  # of what is on an A4 page
 SMALL: Final = 6.5  # pt; a table has up to twelve columns
 LINES: Final = 25  # of a cell; what would be longer is cut
 NARROW, BROAD, WORD = 6, 46, 12  # characters that a column is made for, and of a word that stays whole in it
-LONGEST: Final = 4000  # characters of a cell that are looked at
+CELL_LENGTH: Final = 4000  # characters of a cell that are looked at
 GOOD, BAD = (230, 244, 236), (253, 236, 236)
 TINT: Final = (244, 246, 249)
 FONT: Final = "DejaVu"
@@ -106,7 +106,7 @@ def _heading(pdf: FPDF, title: str, room: float = 30.0) -> None:
     pdf.multi_cell(WIDTH, 7, title, new_x="LMARGIN", new_y="NEXT", align="L")
 
 
-def _say(pdf: FPDF, sentence: str, colour: tuple[int, int, int] = INK) -> None:
+def _say(pdf: FPDF, sentence: str, colour: str = INK) -> None:
     pdf.set_font(FONT, size=9)
     pdf.set_text_color(colour)
     pdf.multi_cell(WIDTH, 5, text_of(sentence.replace("\xa0", " ")), new_x="LMARGIN", new_y="NEXT", align="L")
@@ -209,7 +209,7 @@ def _weight(column: list[str]) -> float:
 def _fitting(pdf: FPDF, said: str, wide: float) -> str:
     """Cut, where a cell of that width (mm) would have more than LINES lines."""
     most = max(1.0, wide - 2.0) * LINES * 0.8  # words do not fill their lines
-    said = said[:LONGEST]
+    said = said[:CELL_LENGTH]
     while pdf.get_string_width(said) > most:
         said = said[: int(len(said) * 0.8)] + "…"
     return said

@@ -7,8 +7,6 @@ file's name ends so: `workers.proof.report.pdf`.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from html import escape
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.embedded.files import write_private
 from workers.proof.audit import Proof
 from workers.proof.report.incident import read_incident
 from workers.proof.report.report_model import KINDS, TITLE, Contents, Section, contents, text_of
@@ -31,21 +30,9 @@ async def write_report(
     if path.suffix.lower() == ".pdf":
         from workers.proof.report.pdf import printed
 
-        write_whole(path, printed(told))
+        write_private(path, printed(told))
     else:
-        write_whole(path, render(told).encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file for its owner alone, whole or not at all."""
-    draft, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(draft, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        write_private(path, render(told).encode())
 
 
 def render(told: Contents) -> str:

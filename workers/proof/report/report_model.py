@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from orders.sentences import Sentence
 from workers.operations import operator
 from workers.proof.audit import Proof
 from workers.proof.report.incident import MOST_ACTS, Incident
 
 TITLE: Final = "Relais: report of an audit"
-LONGEST: Final = 300  # characters of what an act was about
+DETAIL_LENGTH: Final = 300  # characters of what an act was about
 KINDS: Final = {
     "accepted": "accepted",
     "delivered": "delivered",
@@ -47,9 +48,9 @@ class Contents:
     by: str
     sound: bool
     verdict: str
-    faults: list[str]
-    ids: Mapping[str, Sequence[object]]  # of what is wrong, the first of each kind
-    remarks: list[str]
+    faults: list[Sentence]
+    ids: Mapping[Sentence, Sequence[object]]  # of what is wrong, the first of each kind
+    remarks: list[Sentence]
     span: Mapping[str, int]
     ledger: Mapping[str, int]
     equation: str
@@ -91,7 +92,7 @@ def text_of(value: object) -> str:
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}\xa0UTC"
     if isinstance(value, Mapping):
         value = json.dumps(value, ensure_ascii=False, default=str)
-        value = value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
+        value = value if len(value) <= DETAIL_LENGTH else f"{value[:DETAIL_LENGTH]}…"
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
 
 
@@ -128,15 +129,7 @@ def _sections(incident: Incident) -> list[Section]:
         Section("Acts of operators", ("no.", "at", "operator", "act", "reason", "detail"), acts, cut),
         Section(
             "Evidence against backends",
-            (
-                "backend",
-                "kind",
-                "proof",
-                "pieces",
-                "orders",
-                "first",
-                "last",
-            ),
+            ("backend", "kind", "proof", "pieces", "orders", "first", "last"),
             incident.evidence,
         ),
         Section(
@@ -161,16 +154,7 @@ def _sections(incident: Incident) -> list[Section]:
         Section("Dead letters as they stand", ("backend", "reason", "orders", "first", "last"), incident.dead),
         Section(
             "Backends, as they stand",
-            (
-                "name",
-                "circuit",
-                "changed_at",
-                "paused",
-                "quarantined",
-                "quarantined_at",
-                "quarantined_by",
-                "held_why",
-            ),
+            ("name", "circuit", "changed_at", "paused", "quarantined", "quarantined_at", "quarantined_by", "held_why"),
             incident.backends,
         ),
     ]

@@ -156,7 +156,7 @@ def _marks(incident: Incident) -> Iterator[str]:
         name = escape(str(act["act"]))
         yield f'<path class="mark" d="M{x:.1f} {ACCEPTED[0]}V{BACKLOG[1]}"><title>{name}</title></path>'
         if x >= free:
-            yield f'<text class="mark" x="{x:.1f}" y="12" text-anchor="middle">{number}</text>'
+            yield f'<text class="number" x="{x:.1f}" y="12" text-anchor="middle">{number}</text>'
             free = x + 14
 
 

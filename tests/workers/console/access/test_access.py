@@ -27,7 +27,7 @@ def played(settings: Settings, play: Callable[[Site], Awaitable[None]]) -> None:
 
     async def through() -> None:
         async with serving(settings) as site:
-            await accounts.add(site.app.state.desk.engine, "jeanne", Role.OPERATOR, password=HASH)
+            await accounts.add(site.app.state.console.engine, "jeanne", Role.OPERATOR, password=HASH)
             await play(site)
 
     asyncio.run(through())
@@ -43,7 +43,7 @@ async def log_in(
 
 
 async def sql(site: Site, statement: str, **values: object) -> Any:
-    async with site.app.state.desk.engine.connect() as connection:
+    async with site.app.state.console.engine.connect() as connection:
         found = await connection.execute(text(statement), values)
         return found.all() if found.returns_rows else None
 
@@ -110,7 +110,7 @@ def test_a_wrong_login_says_the_same_whatever_is_wrong_and_always_takes_a_hash(
     monkeypatch.setattr(Passwords, "_verify", counted)
 
     async def play(site: Site) -> None:
-        engine = site.app.state.desk.engine
+        engine = site.app.state.console.engine
         await accounts.add(engine, "gone", Role.VIEWER, password=HASH)
         await accounts.disable(engine, "gone")
         await accounts.add(engine, "oidc", Role.VIEWER, subject="https://id.test#1")
@@ -221,7 +221,7 @@ def test_a_viewer_may_not_act_and_a_role_changes_at_once(settings: Settings) -> 
         refused = await viewer.post("/test/act")
         assert (refused.status_code, "this takes the role operator" in refused.text) == (403, True)
         assert (await operator.post("/test/act")).json() == {"by": "paul"}
-        await accounts.set_role(site.app.state.desk.engine, "paul", Role.VIEWER)
+        await accounts.set_role(site.app.state.console.engine, "paul", Role.VIEWER)
         await _until_out(operator, 4 * FRESH)
 
     played(settings, play)
@@ -241,7 +241,7 @@ def test_a_session_ends_within_seconds(settings: Settings, ending: str, monkeypa
     monkeypatch.setattr("workers.console.access.sessions.FRESH", 0.05)
 
     async def play(site: Site) -> None:
-        jeanne, engine = await site.enter(), site.app.state.desk.engine
+        jeanne, engine = await site.enter(), site.app.state.console.engine
         assert (await jeanne.get("/account")).status_code == 200
         if ending == "idle":
             await sql(site, "UPDATE console_sessions SET seen_at = now() - interval '1801 s'")
@@ -287,14 +287,14 @@ def test_a_session_in_use_is_noted_now_and_then_not_each_time(
 def test_while_the_journal_is_away_who_was_in_may_look_until_the_session_ends(settings: Settings) -> None:
     async def look() -> None:
         async with serving(settings) as site:
-            sessions: Sessions = site.app.state.desk.sessions
+            sessions: Sessions = site.app.state.access.sessions
             await site.enter("other")
             jeanne, token = await site.enter(), ""
             token = next(iter(jeanne.client.cookies.jar)).value or ""
             assert (await jeanne.get("/account")).status_code == 200
-            away = settings.model_copy(update={"database_url": "postgresql://127.0.0.1:1/x"})
+            away = settings.replace(database_url="postgresql://127.0.0.1:1/x")
             async with serving(away) as dark:
-                sessions.engine = dark.app.state.desk.engine
+                sessions.engine = dark.app.state.console.engine
                 [known] = sessions._known.values()
                 known.looked -= FRESH
                 assert await sessions.find(token) is not None
@@ -302,8 +302,8 @@ def test_while_the_journal_is_away_who_was_in_may_look_until_the_session_ends(se
                     await sessions.find("another")
                 known.looked, known.until = known.looked - FRESH, known.looked - FRESH
                 assert await sessions.find(token) is None
-                known.until += settings.console_session
-                known.used -= settings.console_idle + 1
+                known.until += settings.console.session
+                known.used -= settings.console.idle + 1
                 assert await sessions.find(token) is None
                 refused = await log_in(dark.stranger())
                 assert (refused.status_code, "out of reach" in refused.text) == (503, True)
@@ -313,7 +313,7 @@ def test_while_the_journal_is_away_who_was_in_may_look_until_the_session_ends(se
 
 def test_what_a_process_remembers_is_bounded(settings: Settings) -> None:
     async def play(site: Site) -> None:
-        sessions: Sessions = site.app.state.desk.sessions
+        sessions: Sessions = site.app.state.access.sessions
         token = await sessions.begin("jeanne")
         assert await sessions.find(token) is not None
         [known] = sessions._known.values()
@@ -355,7 +355,7 @@ def test_an_own_password_takes_the_old_one_and_ends_the_other_sessions(settings:
         assert changed.status_code == 303
         token = re.search(rf"{COOKIE}=([^;]+)", str(changed.headers.get_list("set-cookie")))
         assert token
-        assert await site.app.state.desk.sessions.find(token[1]) is not None
+        assert await site.app.state.access.sessions.find(token[1]) is not None
         await _until_out(phone, 4 * FRESH)
         assert (await log_in(site.stranger())).status_code == 403
         assert (await log_in(site.stranger(), password=new)).status_code == 303
@@ -404,7 +404,7 @@ def test_a_kept_hash_is_renewed_when_its_parameters_are_old(settings: Settings) 
 
     async def play(site: Site) -> None:
         old = PasswordHasher(time_cost=1, memory_cost=1024).hash(PASSWORD)
-        await accounts.set_password(site.app.state.desk.engine, "jeanne", old)
+        await accounts.set_password(site.app.state.console.engine, "jeanne", old)
         assert (await log_in(site.stranger())).status_code == 303
         [[kept]] = await sql(site, "SELECT password FROM accounts WHERE name = 'jeanne'")
         assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
@@ -414,8 +414,8 @@ def test_a_kept_hash_is_renewed_when_its_parameters_are_old(settings: Settings) 
 
 def test_a_password_changed_during_a_login_lets_nobody_in(settings: Settings) -> None:
     async def play(site: Site) -> None:
-        sessions: Sessions = site.app.state.desk.sessions
-        await accounts.set_password(site.app.state.desk.engine, "jeanne", "another hash")
+        sessions: Sessions = site.app.state.access.sessions
+        await accounts.set_password(site.app.state.console.engine, "jeanne", "another hash")
         with pytest.raises(Exception, match="changed just now"):
             await sessions.begin("jeanne", password=HASH)
 

@@ -15,7 +15,7 @@ from tests.cli import CommandLine, environment
 from tests.workers.console.site import serving
 from workers.console.access import accounts
 from workers.console.access.login_throttle import Logins
-from workers.console.access.passwords import AT_ONCE, WAITING, Passwords, fault_of
+from workers.console.access.passwords import HASHES_AT_ONCE, WAITING, Passwords, fault_of
 from workers.console.access.people import Role
 
 PASSWORD = "nine slow bicycles at dusk"
@@ -27,7 +27,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
 def test_so_many_failed_logins_are_each_refused(settings: Settings, number: int) -> None:
     async def flood() -> None:
         async with serving(settings) as site:
-            logins: Logins = site.app.state.desk.logins
+            logins: Logins = site.app.state.access.logins
             logins.passwords._hasher, logins.passwords._nobodys = CHEAP, CHEAP.hash("nobody's")
             await accounts.add(logins.engine, "jeanne", Role.OPERATOR, password=CHEAP.hash(PASSWORD))
             assert await logins.check("jeanne", "192.0.2.1", PASSWORD) is not None  # where she sits
@@ -61,7 +61,7 @@ def test_so_many_failed_logins_are_each_refused(settings: Settings, number: int)
 def test_a_botnet_locks_nobody_out_where_they_were_before(settings: Settings) -> None:
     async def flood() -> None:
         async with serving(settings) as site:
-            logins: Logins = site.app.state.desk.logins
+            logins: Logins = site.app.state.access.logins
             logins.passwords._hasher, logins.passwords._nobodys = CHEAP, CHEAP.hash("nobody's")
             await accounts.add(logins.engine, "jeanne", Role.OPERATOR, password=CHEAP.hash(PASSWORD))
             await logins.came("jeanne", "192.0.2.1")
@@ -81,8 +81,8 @@ def test_so_many_hashes_are_made_at_once_and_the_rest_told_to_come_again() -> No
     async def many() -> None:
         passwords = Passwords()
         found = await asyncio.gather(*(passwords.fits(HASH, "x") for _ in range(25)), return_exceptions=True)
-        assert sum(each is False for each in found) == AT_ONCE + WAITING
-        assert sum(isinstance(each, Throttled) for each in found) == 25 - AT_ONCE - WAITING
+        assert sum(each is False for each in found) == HASHES_AT_ONCE + WAITING
+        assert sum(isinstance(each, Throttled) for each in found) == 25 - HASHES_AT_ONCE - WAITING
         assert await passwords.fits(HASH, PASSWORD)
         passwords.close()
 
@@ -131,7 +131,7 @@ def test_accounts_at_the_command_line(settings: Settings, capsys: pytest.Capture
     ]
 
     async def told() -> list[str]:
-        async with serving(settings) as site, site.app.state.desk.engine.connect() as connection:
+        async with serving(settings) as site, site.app.state.console.engine.connect() as connection:
             rows = await connection.execute(text("SELECT act, operator FROM operations ORDER BY id"))
             found = rows.all()
         assert {row.operator for row in found} == {"root"}

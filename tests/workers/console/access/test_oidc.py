@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+from pydantic import SecretStr
 
 from config.settings import MissingSetting, Settings
 from tests.workers.console.site import ORIGIN, Site, serving
@@ -102,18 +103,16 @@ async def standing(settings: Settings) -> AsyncIterator[tuple[Site, Idp]]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     idp.issuer = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    known = Settings(
-        **settings.model_dump(exclude_unset=True),
+    known = settings.replace(
         console_url=ORIGIN,
         console_oidc_issuer=idp.issuer,
         console_oidc_client_id="console",
-        console_oidc_client_secret="a secret",
-        _env_file=None,
+        console_oidc_client_secret=SecretStr("a secret"),
     )
     try:
         async with serving(known) as console:
             subject = f"{idp.issuer}#7"
-            await accounts.add(console.app.state.desk.engine, "zoe", Role.APPROVER, subject=subject)
+            await accounts.add(console.app.state.console.engine, "zoe", Role.APPROVER, subject=subject)
             yield console, idp
     finally:
         await runner.cleanup()
@@ -166,7 +165,7 @@ def test_another_state_an_error_and_a_provider_that_is_away(settings: Settings) 
             assert (await there_and_back(site, idp, state="another"))[1].status_code == 403
             said = (await there_and_back(site, idp, error="<script>access_denied"))[1]
             assert (said.status_code, "<script>access" in said.text) == (403, False)
-            provider = site.app.state.desk.provider
+            provider = site.app.state.access.provider
             provider.issuer, provider._found = "http://127.0.0.1:1", {}
             away = await site.stranger().get("/login/oidc")
             assert (away.status_code, "password still works" in away.text) == (503, True)
@@ -175,6 +174,6 @@ def test_another_state_an_error_and_a_provider_that_is_away(settings: Settings) 
 
 
 def test_without_all_of_it_the_console_says_so(settings: Settings) -> None:
-    half = settings.model_copy(update={"console_oidc_issuer": "https://id.test"})
+    half = settings.replace(console_oidc_issuer="https://id.test")
     with pytest.raises(MissingSetting, match="RELAIS_CONSOLE_URL"):
         Provider.of(half)

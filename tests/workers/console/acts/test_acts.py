@@ -43,7 +43,7 @@ async def form(browser: Browser, kind: str, **fields: str) -> dict[str, Any]:
 
 
 async def sql(site: Site, statement: str, **values: object) -> Any:
-    async with site.app.state.desk.engine.connect() as connection:
+    async with site.app.state.console.engine.connect() as connection:
         found = await connection.execute(text(statement), values)
         return found.all() if found.returns_rows else None
 
@@ -191,8 +191,8 @@ def test_what_changed_since_is_told_instead_of_done(settings: Settings, run: Run
 
 def test_four_eyes_see_the_very_snapshot(settings: Settings, run: Run) -> None:
     async def look() -> None:
-        words = languages(settings.console_time_zone)
-        async with serving(settings.model_copy(update={"four_eyes": True})) as site:
+        words = languages(settings.console.time_zone)
+        async with serving(settings.replace(four_eyes=True)) as site:
             jeanne, marc = await site.enter(), await site.enter("marc", Role.APPROVER)
             await done(jeanne, "quarantine", backend="erp")
             assert (await jeanne.get("/acts/release?backend=erp")).status_code == 403
@@ -290,7 +290,7 @@ def test_an_act_ends_with_its_operators_right(settings: Settings, run: Run, step
 def test_a_console_that_ends_marks_its_acts_and_none_is_run_twice(
     settings: Settings, run: Run, stepping: Stepping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "MOMENT", 0.2)
+    monkeypatch.setattr(runner, "END_TIMEOUT", 0.2)
 
     async def look() -> None:
         async with serving(settings) as site:
@@ -317,12 +317,12 @@ def test_an_act_whose_process_has_gone_is_told_so_and_written_down(
             jeanne = await site.enter()
             number = uuid4()
             who = Person("jeanne", Role.OPERATOR, jeanne.csrf)
-            assert await table.begin(site.app.state.desk.engine, number, ACTS[LONG], {}, {}, "why", who)
+            assert await table.begin(site.app.state.console.engine, number, ACTS[LONG], {}, {}, "why", who)
             await sql(
                 site, "UPDATE acts SET beat_at = now() - interval '1 hour', started_at = now() - interval '2 hours'"
             )
             assert "nobody saw how it ended" in text_of(await jeanne.get(f"/act/{number}"))
-            await table.give_up(site.app.state.desk.engine)
+            await table.give_up(site.app.state.console.engine)
             assert len(await sql(site, "SELECT id FROM acts WHERE state = 'interrupted' AND why = 'lost'")) == 1
             assert stepping.runs == 0
 

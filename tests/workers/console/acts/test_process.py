@@ -110,7 +110,7 @@ def said_by(errors: Path) -> str:
 
 async def _until_state(site: Site, where: str, state: str) -> None:
     async def reached() -> bool:
-        row = await table.needed(site.app.state.desk.engine, where.rpartition("/")[2])  # type: ignore[arg-type]
+        row = await table.needed(site.app.state.console.engine, where.rpartition("/")[2])  # type: ignore[arg-type]
         return bool(row["state"] == state)
 
     await auntil(reached, timeout=15)

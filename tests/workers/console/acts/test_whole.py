@@ -133,7 +133,7 @@ class Walk:
         return await self.sql(of, act=where.rpartition("/")[2])
 
     async def sql(self, statement: str, **values: object) -> list[Any]:
-        async with self.site.app.state.desk.engine.connect() as connection:
+        async with self.site.app.state.console.engine.connect() as connection:
             found = await connection.execute(text(statement), values)
             return list(found.all()) if found.returns_rows else []
 
@@ -147,7 +147,7 @@ async def walk(site: Site, name: str = "jeanne", role: Role = Role.OPERATOR) -> 
 
 
 def bench(site: Site, settings: Settings) -> Bench:
-    return Bench(site.app.state.desk.engine, settings)
+    return Bench(site.app.state.console.engine, settings)
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +173,7 @@ def test_acts_on_a_backend(settings: Settings) -> None:
             )
             await it.do(await it.form("/backend/erp", "quarantine"), "quarantine")
             await it.do(await it.form("/backend/erp", "release"), "release")
-        async with serving(settings.model_copy(update={"four_eyes": True})) as site:
+        async with serving(settings.replace(four_eyes=True)) as site:
             one, two = await walk(site), await walk(site, "marc", Role.APPROVER)
             await one.do(await one.form("/backend/erp", "quarantine"), "quarantine")
             await one.do(await one.form("/backend/erp", "release-propose"), "release proposed")
@@ -221,7 +221,7 @@ def test_a_replay_steered_by_its_page_and_a_drain_that_is_stopped(settings: Sett
 def test_a_reconciliation_stopped_resumed_by_its_page_and_resent_and_a_divert(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.console.recovery.reconciling.LOOK", 0.01)
+    monkeypatch.setattr("workers.console.recovery.reconciling.LOOK_EVERY", 0.01)
 
     async def work(it: Walk, bench: Bench, erp: Any) -> None:
         await backlog(bench, 20)
@@ -255,8 +255,8 @@ def test_a_reconciliation_stopped_resumed_by_its_page_and_resent_and_a_divert(
     async def main() -> None:
         async with simulated(tmp_path) as erp:
             (tmp_path / "backends.toml").write_text(BACKENDS.format(erp.url))
-            more = {"backends": tmp_path / "backends.toml", "erp_url": erp.url, "erp_timeout": 5.0, "erp_tries": 1}
-            changed = settings.model_copy(update=more)
+            more = {"backends": tmp_path / "backends.toml", "erp_url": erp.url, "erp_timeout": 5.0}
+            changed = settings.replace(**more)
             async with serving(changed) as site:
                 await work(await walk(site), bench(site, changed), erp)
 
@@ -352,7 +352,7 @@ def test_an_order_is_cancelled_and_its_free_text_asked_for(settings: Settings) -
 
 
 def test_a_report_is_made_and_taken_along(settings: Settings) -> None:
-    sealing = settings.model_copy(update={"seal_key": KEY, "anchor": str(settings.data_dir / "anchors.ndjson")})
+    sealing = settings.replace(seal_key=KEY, anchor=str(settings.files.data_dir / "anchors.ndjson"))
 
     async def work() -> None:
         async with serving(sealing) as site:
@@ -374,7 +374,7 @@ def test_of_an_act_whose_end_nobody_saw_only_its_own_operations_are_shown(settin
     async def work() -> None:
         async with serving(settings) as site:
             it, number = await walk(site), uuid4()
-            engine = site.app.state.desk.engine
+            engine = site.app.state.console.engine
             who = Person("jeanne", Role.OPERATOR, it.browser.csrf)
             assert await table.begin(engine, number, ACTS["dead-replay"], {}, {}, WHY, who)
             for act in (number, uuid4(), None):

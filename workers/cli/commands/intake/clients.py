@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli import completion
+from workers.cli import completion, show
 from workers.cli.commands.intake.client_rights import changes_of, overlap_of, pharmacies_of, row_of, scopes_of, told_of
 from workers.cli.failure import CommandFailed
-from workers.cli.session import Json, Yes, confirm, on_journal
+from workers.cli.session import Json, Yes, confirm, on_journal, recording
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 client = typer.Typer(no_args_is_help=True, help="Who may hand over orders.")
 
-SHOWN = ("client", "key", "scopes", "created_at", "expires_at", "last_used_at", "pharmacies", "rate")
+COLUMNS = ("client", "key", "scopes", "created_at", "expires_at", "last_used_at", "pharmacies", "rate")
 
 Name = Annotated[
     str, typer.Argument(autocompletion=completion.clients, help="Letters, digits, dot, dash and underscore.")
@@ -61,13 +61,12 @@ def add(
 ) -> None:
     """Make an API key for a client. The key is shown this once and stored nowhere."""
     from orders.access import clients
-    from workers.cli import show
 
     may: dict[str, Any] = {"pharmacies": pharmacies_of(pharmacy, pharmacies), "rate": rate, "burst": burst}
     opens = scopes_of(scope) or clients.FRONT_END
 
     async def act(engine: AsyncEngine, settings: Settings) -> str:
-        also = _recording("client add", name, {"scopes": [*opens], **told_of(may)})
+        also = recording("client add", {"client": name, "scopes": [*opens], **told_of(may)})
         return await clients.add(engine, name, also, scopes=opens, **may)
 
     key = on_journal(ctx, act)
@@ -91,7 +90,6 @@ def change(
 ) -> None:
     """Change what a client may, within seconds everywhere and with the same key; what is not named stays."""
     from orders.access import clients
-    from workers.cli import show
 
     opens, values = scopes_of(scope), changes_of(pharmacies_of(pharmacy, pharmacies), any_pharmacy, rate, burst)
     if opens is None and not values:
@@ -99,7 +97,7 @@ def change(
 
     async def act(engine: AsyncEngine, settings: Settings) -> None:
         told = told_of(values) | ({} if opens is None else {"scopes": [*opens]})
-        await clients.change(engine, name, values, _recording("client change", name, told), scopes=opens)
+        await clients.change(engine, name, values, recording("client change", {"client": name, **told}), scopes=opens)
 
     on_journal(ctx, act)
     show.say(f"{name} is changed, within seconds everywhere.")
@@ -108,18 +106,10 @@ def change(
 @client.command("list")
 def listed(ctx: typer.Context, as_json: Json = False) -> None:
     """Show every key, in force or out of it: what it opens, when it was made and used, and what its client may."""
-    from workers.cli import show
+    from orders.access import clients
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.access import clients
-
-        return await clients.every(engine)
-
-    found = on_journal(ctx, read)
-    if as_json:
-        show.document(found)
-    else:
-        show.table("API keys", map(row_of, found), SHOWN)
+    found = on_journal(ctx, lambda engine, _: clients.every(engine))
+    show.listing(found, as_json, "API keys", COLUMNS, row_of)
 
 
 @client.command("rotate")
@@ -134,7 +124,7 @@ def rotate(
     as_json: Json = False,
 ) -> None:
     """Make new keys in place of the old ones, shown this once; with --all as CSV (client, key) to be sent out."""
-    from workers.cli import show
+    from orders.access import clients
 
     if (name is None) is not everybody:
         raise CommandFailed("name a client, or say --all")
@@ -142,12 +132,9 @@ def rotate(
     if everybody:
         confirm(f"Renew the key of every client? The old ones stay in force for {overlap}.", yes)
 
-    async def act(engine: AsyncEngine, settings: Settings) -> dict[str, str]:
-        from orders.access import clients
-
-        return await clients.rotate(engine, name, lasting, _recording_each("client rotate", lasting))
-
-    made = on_journal(ctx, act)
+    made = on_journal(
+        ctx, lambda engine, _: clients.rotate(engine, name, lasting, _recording_each("client rotate", lasting))
+    )
     show.say(f"{len(made)} new API keys, shown this once; the old ones are in force for {overlap} more at most.")
     if as_json:
         show.document([{"name": client, "key": key} for client, key in made.items()])
@@ -160,30 +147,13 @@ def rotate(
 @client.command("revoke")
 def revoke(ctx: typer.Context, name: Name) -> None:
     """Put all of a client's keys out of force for good, within seconds everywhere."""
-    from workers.cli import show
+    from orders.access import clients
 
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders.access import clients
-
-        await clients.revoke(engine, name, _recording("client revoke", name, {}))
-
-    on_journal(ctx, act)
+    on_journal(ctx, lambda engine, _: clients.revoke(engine, name, recording("client revoke", {"client": name})))
     show.say(f"No key of {name} is in force any more.")
 
 
-def _recording(act: str, name: str, detail: dict[str, Any]) -> Callable[[AsyncConnection], Awaitable[None]]:
-    async def also(connection: AsyncConnection) -> None:
-        from workers.operations import record
-
-        await record(connection, act, None, {"client": name, **detail})
-
-    return also
-
-
 def _recording_each(act: str, overlap: timedelta) -> Callable[[AsyncConnection, str], Awaitable[None]]:
-    async def also(connection: AsyncConnection, name: str) -> None:
-        from workers.operations import record
+    from workers.operations import record
 
-        await record(connection, act, None, {"client": name, "overlap": overlap.total_seconds()})
-
-    return also
+    return lambda connection, name: record(connection, act, None, {"client": name, "overlap": overlap.total_seconds()})

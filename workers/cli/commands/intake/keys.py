@@ -6,24 +6,23 @@ Only public keys are registered. `generate` makes a pair for whoever signs; its 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workers.cli import show
 from workers.cli.completion import backends
 from workers.cli.failure import CommandFailed
-from workers.cli.session import Json, on_journal
+from workers.cli.session import Json, on_journal, recording
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
 
 key = typer.Typer(no_args_is_help=True, help="The keys that sign a backend's receipts.")
 
-SHOWN = ("backend", "key_id", "in_force", "added_at", "expires_at", "revoked_at", "why", "public")
+COLUMNS = ("backend", "key_id", "in_force", "added_at", "expires_at", "revoked_at", "why", "public")
 
 Backend = Annotated[
     str, typer.Argument(metavar="BACKEND", autocompletion=backends, help="As `relais status` names it.")
@@ -38,13 +37,14 @@ KeyId = Annotated[str | None, typer.Option("--id", help="The kid of its signatur
 def add(ctx: typer.Context, backend: Backend, file: File, key_id: KeyId = None) -> None:
     """Register a public key of a backend; receipts may be signed with it from now on."""
     from orders.access import receipt_keys
-    from workers.cli import show
 
     public = receipt_keys.read_public(file.read_bytes())
     name = key_id or receipt_keys.fingerprint(public)
 
+    also = recording("key add", {"backend": backend, "key": name})
+
     async def act(engine: AsyncEngine, settings: Settings) -> str:
-        return await receipt_keys.add(engine, backend, public, name, _recording("key add", backend, name))
+        return await receipt_keys.add(engine, backend, public, name, also)
 
     show.say(f"{backend} signs with the key {on_journal(ctx, act)}.")
 
@@ -59,14 +59,13 @@ def rotate(
 ) -> None:
     """Register a new public key; those in force end after the overlap."""
     from orders.access import receipt_keys
-    from workers.cli import show
     from workers.cli.commands.intake.client_rights import overlap_of
 
     public, lasting = receipt_keys.read_public(file.read_bytes()), overlap_of(overlap)
     name = key_id or receipt_keys.fingerprint(public)
 
     async def act(engine: AsyncEngine, settings: Settings) -> list[str]:
-        also = _recording("key rotate", backend, name, overlap=lasting.total_seconds())
+        also = recording("key rotate", {"backend": backend, "key": name, "overlap": lasting.total_seconds()})
         return (await receipt_keys.rotate(engine, backend, public, name, lasting, also))[1]
 
     ending = on_journal(ctx, act)
@@ -82,10 +81,9 @@ def revoke(
 ) -> None:
     """Put a key out of force for good, within seconds everywhere: a receipt signed with it is evidence."""
     from orders.access import receipt_keys
-    from workers.cli import show
 
     async def act(engine: AsyncEngine, settings: Settings) -> None:
-        also = _recording("key revoke", backend, key_id, reason)
+        also = recording("key revoke", {"backend": backend, "key": key_id}, reason)
         await receipt_keys.revoke(engine, backend, key_id, reason, also)
 
     on_journal(ctx, act)
@@ -101,15 +99,10 @@ def listed(
     as_json: Json = False,
 ) -> None:
     """Show every key, in force or out of it."""
-    from workers.cli import show
+    from orders.access import receipt_keys
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.access import receipt_keys
-
-        return await receipt_keys.every(engine, backend)
-
-    found = on_journal(ctx, read)
-    show.document(found) if as_json else show.table("Keys of receipts", found, SHOWN)
+    found = on_journal(ctx, lambda engine, _: receipt_keys.every(engine, backend))
+    show.listing(found, as_json, "Keys of receipts", COLUMNS)
 
 
 @key.command("generate")
@@ -117,7 +110,6 @@ def generate(
     ctx: typer.Context, file: Annotated[Path, typer.Argument(help="For the private key; FILE.pub is the public one.")]
 ) -> None:
     """Make a pair of keys for a signer, in PEM. The private one is readable by its owner only."""
-    from workers.cli import show
     from workers.erp.keyfile import generate as make
 
     public = file.with_name(f"{file.name}.pub")
@@ -125,14 +117,3 @@ def generate(
         raise CommandFailed(f"{file} or {public} is there already")
     make(file)
     show.say(f"{file} is for the signer alone; {public} is for `relais key add BACKEND {public}`.")
-
-
-def _recording(
-    act: str, backend: str, key_id: str, reason: str | None = None, **detail: object
-) -> Callable[[AsyncConnection], Awaitable[None]]:
-    async def also(connection: AsyncConnection) -> None:
-        from workers.operations import record
-
-        await record(connection, act, reason, {"backend": backend, "key": key_id, **detail})
-
-    return also

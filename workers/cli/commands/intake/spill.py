@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, on_journal
 
@@ -28,18 +29,10 @@ def asides(
     Repeated: the same order had been accepted before, all is well. Conflict: another order has its reference.
     Reused: another order has its Idempotency-Key. Forged and unreadable: no record of ours.
     """
-    from workers.cli import show
+    from orders.queries import orders as order_queries
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import orders as order_queries
-
-        return await order_queries.asides(engine, limit)
-
-    found = on_journal(ctx, read)
-    if as_json:
-        show.document(found)
-    else:
-        show.table("Set aside", found, ("at", "kind", "told", "order_id", "why", "size"))
+    found = on_journal(ctx, lambda engine, _: order_queries.asides(engine, limit))
+    show.listing(found, as_json, "Set aside", ("at", "kind", "told", "order_id", "why", "size"))
 
 
 @spill.command("readmit")
@@ -48,7 +41,6 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
 
     For when the workers had been given another RELAIS_SPILL_KEY than the intake. Doing it again changes nothing.
     """
-    from workers.cli import show
 
     async def act(engine: AsyncEngine, settings: Settings) -> int:
         from orders.intake.routing import open_routing
@@ -57,10 +49,12 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
         from workers.intake import spill_drain
         from workers.operations import record
 
-        if settings.spill_key is None:
+        if settings.queue.spill_key is None:
             raise CommandFailed("RELAIS_SPILL_KEY is not set")
         async with transactional(engine).begin() as connection:
-            orders = await spill_drain.readmit(connection, SpillSigner.of(settings.spill_key), open_routing(settings))
+            orders = await spill_drain.readmit(
+                connection, SpillSigner.of(settings.queue.spill_key), open_routing(settings)
+            )
             await record(connection, "spill readmit", None, {"orders": orders})
         return orders
 

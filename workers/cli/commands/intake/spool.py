@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 spool = typer.Typer(no_args_is_help=True, help="Orders that wait on this machine's disk for the intake.")
 
 LISTED = 10_000  # refused orders, about, that a report lists; all are counted
-SHOWN = 50  # of them in a table
+MOST_SHOWN = 50  # of them in a table
 
 
 @spool.command("status")
@@ -48,9 +48,9 @@ def status(
     show.facts("Spool", {name: value for name, value in report.items() if name != "refusals"})
     if report["refusals"]:
         headings = ("number", "pharmacy", "reference", "kind", "reason", "refused_at")
-        show.table("Refused by the intake, kept here", report["refusals"][:SHOWN], headings)
-    if report["refused"] > SHOWN:
-        show.line(f"and {report['refused'] - SHOWN:,} more")
+        show.table("Refused by the intake, kept here", report["refusals"][:MOST_SHOWN], headings)
+    if report["refused"] > MOST_SHOWN:
+        show.line(f"and {report['refused'] - MOST_SHOWN:,} more")
 
 
 @spool.command("flush")
@@ -67,11 +67,11 @@ def flush(
     Exit 0 when nothing waits any more, 1 when the intake refused orders (they stay, see `status`), 2 when orders
     still wait because the intake is away or refuses the key.
     """
-    from orders.client.settings import api_url
+    from config.addresses import intake_url
     from workers.cli import intake_client, show
 
     settings = settings_of(ctx)
-    place, secret = url or api_url(settings), intake_client.api_key(key)
+    place, secret = url or intake_url(settings), intake_client.api_key(key)
     kept_in = intake_client.spool_at(settings, path)
     intake_client.must_exist(kept_in)
     counts, left, trouble = intake_client.run(_flush(place, secret, kept_in, patience))
@@ -111,16 +111,16 @@ async def _status(path: Path) -> dict[str, Any]:
     from workers.cli import intake_client
 
     async with intake_client.looking_into(path) as found:
-        standing = await found.standing()
+        held = await found.status()
         refusals: list[dict[str, Any]] = []
         while len(refusals) < LISTED and (page := await found.refused(refusals[-1]["number"] if refusals else 0)):
             refusals += map(_refusal, page)
     return {
         "spool": str(path),
-        "waiting": standing.waiting,
-        "oldest": standing.oldest,
-        "refused": standing.refused,
-        "bytes": standing.size,
+        "waiting": held.waiting,
+        "oldest": held.oldest,
+        "refused": held.refused,
+        "bytes": held.size,
         "refusals": refusals,
     }
 
@@ -130,7 +130,7 @@ async def _metrics(path: Path) -> str:
     from workers.cli import intake_client
 
     async with intake_client.looking_into(path) as found:
-        return render(await found.standing())
+        return render(await found.status())
 
 
 def _refusal(order: RefusedOrder) -> dict[str, Any]:
@@ -161,7 +161,7 @@ async def _flush(url: str, key: str, path: Path, patience: float) -> tuple[Count
         counts[kind_of(outcome)] += 1
 
     async with intake_client.client(url, key, path, heard) as client:
-        first = (await client.spool.standing()).waiting
+        first = (await client.spool.status()).waiting
         with bar("flush", first) as shown:
             left = await client.flush(
                 patience, lambda now: shown.at(max(0, first - now.waiting), first, str(client.trouble or ""))

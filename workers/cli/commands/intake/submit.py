@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import BAD, UNABLE, CommandFailed
 from workers.cli.session import Json, settings_of
 
 if TYPE_CHECKING:
     from workers.cli.submit_file import Client, SubmitCounts
 
-SHOWN = 50  # lines not taken that the table shows; --json has more
+MOST_SHOWN = 50  # lines not taken that the table shows; --json has more
 KINDS = ("accepted", "repeated", "spooled")
 REFUSED = ("conflict", "malformed", "forbidden")
 
@@ -44,23 +45,23 @@ def submit(
     Exit 0 when every order is safe, in Relais or in the spool (--json tells how many in which), 1 when a line was
     refused, 2 when it had to stop.
     """
-    from orders.client.settings import api_url
+    from config.addresses import intake_url
     from workers.cli import intake_client, show
 
     settings = settings_of(ctx)
-    place, secret = url or api_url(settings), intake_client.api_key(key)
+    place, secret = url or intake_url(settings), intake_client.api_key(key)
     kept_in = intake_client.spool_at(settings, spool)
     began = time.monotonic()
-    tally = intake_client.run(_send(file, lambda heard: intake_client.client(place, secret, kept_in, heard), patience))
-    report = _report(tally, time.monotonic() - began)
+    result = intake_client.run(_send(file, lambda heard: intake_client.client(place, secret, kept_in, heard), patience))
+    report = _report(result, time.monotonic() - began)
     if as_json:
         show.document(report)
     else:
         _show(report)
     if report["spooled"]:
-        show.say(_waiting(report["spooled"], kept_in, tally.trouble))
-    if tally.stopped:
-        raise CommandFailed(f"stopped: {tally.stopped}. Submit the file again: nothing is taken twice", UNABLE)
+        show.say(_waiting(report["spooled"], kept_in, result.trouble))
+    if result.stopped:
+        raise CommandFailed(f"stopped: {result.stopped}. Submit the file again: nothing is taken twice", UNABLE)
     if any(report[kind] for kind in REFUSED):
         raise typer.Exit(BAD)
 
@@ -77,31 +78,29 @@ async def _send(file: str, client_for: Client, patience: float) -> SubmitCounts:
     size = found.st_size if stat.S_ISREG(found.st_mode) else None
     with bar("submit", None) as shown:
 
-        def tell(tally: SubmitCounts, news: str) -> None:
+        def tell(result: SubmitCounts, news: str) -> None:
             """Lines so far, of as many as the file's size promises."""
-            total = round(tally.lines * max(size, tally.size) / tally.size) if size and tally.size else None
-            shown.at(tally.lines, total, news)
+            total = round(result.lines * max(size, result.size) / result.size) if size and result.size else None
+            shown.at(result.lines, total, news)
 
-        tally = await send(descriptor, client_for, patience=patience, tell=tell)
-        shown.at(tally.lines, tally.lines)
-    return tally
+        result = await send(descriptor, client_for, patience=patience, tell=tell)
+        shown.at(result.lines, result.lines)
+    return result
 
 
-def _report(tally: SubmitCounts, seconds: float) -> dict[str, Any]:
+def _report(result: SubmitCounts, seconds: float) -> dict[str, Any]:
     return {
-        "orders": tally.lines,
-        **{kind: tally.counts[kind] for kind in (*KINDS, *REFUSED)},
-        "not_taken": tally.not_taken,
-        "not_listed": sum(tally.counts[kind] for kind in REFUSED) - len(tally.not_taken),
-        "stopped": tally.stopped,
+        "orders": result.lines,
+        **{kind: result.counts[kind] for kind in (*KINDS, *REFUSED)},
+        "not_taken": result.not_taken,
+        "not_listed": sum(result.counts[kind] for kind in REFUSED) - len(result.not_taken),
+        "stopped": result.stopped,
         "seconds": round(seconds, 3),
     }
 
 
 def _show(report: dict[str, Any]) -> None:
-    from workers.cli import show
-
-    listed = report["not_taken"][:SHOWN]
+    listed = report["not_taken"][:MOST_SHOWN]
     if listed:
         show.table("Not taken", listed, ("line", "kind", "reason"))
     more = len(report["not_taken"]) - len(listed) + report["not_listed"]

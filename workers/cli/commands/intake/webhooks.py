@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.cli import show
 from workers.cli.completion import clients
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import Json, Yes, confirm, on_journal
+from workers.cli.session import Json, Yes, confirm, on_journal, recording
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
     from workers.webhooks.retry_policy import Answer
 
 webhook = typer.Typer(no_args_is_help=True, help="Where clients are told of their orders.")
 
-SHOWN = ("client", "url", "standing", "failing_since", "disabled_at", "why", "waiting", "oldest", "secrets")
+COLUMNS = ("client", "url", "standing", "failing_since", "disabled_at", "why", "waiting", "oldest", "secrets")
 
 Client = Annotated[str, typer.Argument(autocompletion=clients, help="A client's name, as in `relais client list`.")]
 Url = Annotated[str, typer.Argument(help="https://…; without credentials.")]
@@ -37,8 +36,9 @@ def add(ctx: typer.Context, client: Client, url: Url, as_json: Json = False) -> 
     async def act(engine: AsyncEngine, settings: Settings) -> str:
         from orders.webhooks import endpoints
 
-        endpoints.check(url, plain_http=settings.webhook_plain_http)
-        return await endpoints.add(engine, client, url, _recording("webhook add", client, {"host": _host(url)}))
+        endpoints.check(url, plain_http=settings.webhooks.plain_http)
+        also = recording("webhook add", {"client": client, "host": _host(url)})
+        return await endpoints.add(engine, client, url, also)
 
     _show_secret(client, on_journal(ctx, act), as_json)
 
@@ -50,11 +50,11 @@ def move(ctx: typer.Context, client: Client, url: Url) -> None:
     async def act(engine: AsyncEngine, settings: Settings) -> None:
         from orders.webhooks import endpoints
 
-        endpoints.check(url, plain_http=settings.webhook_plain_http)
-        await endpoints.move(engine, client, url, _recording("webhook move", client, {"host": _host(url)}))
+        endpoints.check(url, plain_http=settings.webhooks.plain_http)
+        await endpoints.move(engine, client, url, recording("webhook move", {"client": client, "host": _host(url)}))
 
     on_journal(ctx, act)
-    _say(f"{client} is told at the new URL; `relais webhook enable {client}` tries it at once.")
+    show.say(f"{client} is told at the new URL; `relais webhook enable {client}` tries it at once.")
 
 
 @webhook.command("rotate")
@@ -69,7 +69,7 @@ def rotate(
     async def act(engine: AsyncEngine, settings: Settings) -> str | None:
         from orders.webhooks import endpoints
 
-        also = _recording("webhook rotate", client, {"finished": finish})
+        also = recording("webhook rotate", {"client": client, "finished": finish})
         if not finish:
             return await endpoints.rotate(engine, client, also)
         await endpoints.finish_rotation(engine, client, also)
@@ -77,7 +77,7 @@ def rotate(
 
     secret = on_journal(ctx, act)
     if secret is None:
-        _say(f"Only the newest secret of {client} signs now.")
+        show.say(f"Only the newest secret of {client} signs now.")
     else:
         _show_secret(client, secret, as_json)
 
@@ -85,14 +85,10 @@ def rotate(
 @webhook.command("enable")
 def enable(ctx: typer.Context, client: Client) -> None:
     """Try again now, a webhook that is disabled or failing: all that it was not told is due."""
+    from orders.webhooks import endpoints
 
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders.webhooks import endpoints
-
-        await endpoints.enable(engine, client, _recording("webhook enable", client, {}))
-
-    on_journal(ctx, act)
-    _say(f"The webhook of {client} is enabled, and what it was not told is due.")
+    on_journal(ctx, lambda engine, _: endpoints.enable(engine, client, recording("webhook enable", {"client": client})))
+    show.say(f"The webhook of {client} is enabled, and what it was not told is due.")
 
 
 @webhook.command("disable")
@@ -100,14 +96,11 @@ def disable(
     ctx: typer.Context, client: Client, reason: Annotated[str, typer.Option(help="Why; it is recorded and shown.")]
 ) -> None:
     """Tell a client nothing until its webhook is enabled; what it is to be told waits."""
+    from orders.webhooks import endpoints
 
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders.webhooks import endpoints
-
-        await endpoints.disable(engine, client, reason, _recording("webhook disable", client, {}, reason))
-
-    on_journal(ctx, act)
-    _say(f"The webhook of {client} is disabled; its notices wait.")
+    also = recording("webhook disable", {"client": client}, reason)
+    on_journal(ctx, lambda engine, _: endpoints.disable(engine, client, reason, also))
+    show.say(f"The webhook of {client} is disabled; its notices wait.")
 
 
 @webhook.command("remove")
@@ -116,32 +109,23 @@ def remove(ctx: typer.Context, client: Client, yes: Yes = False) -> None:
 
     What it was not told stays in the journal, and is told if it has a webhook again.
     """
+    from orders.webhooks import endpoints
+
     confirm(f"Remove the webhook of {client}? Its secret is gone with it.", yes)
-
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders.webhooks import endpoints
-
-        await endpoints.remove(engine, client, _recording("webhook remove", client, {}))
-
-    on_journal(ctx, act)
-    _say(f"The webhook of {client} is removed.")
+    on_journal(ctx, lambda engine, _: endpoints.remove(engine, client, recording("webhook remove", {"client": client})))
+    show.say(f"The webhook of {client} is removed.")
 
 
 @webhook.command("list")
 def listed(ctx: typer.Context, as_json: Json = False) -> None:
     """Show every webhook: fit, failing or disabled, why, and how much waits to be told."""
-    from workers.cli import show
+    from orders.queries import webhooks as webhook_queries
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import webhooks as webhook_queries
-
-        return await webhook_queries.every(engine)
-
-    found = on_journal(ctx, read)
+    found = on_journal(ctx, lambda engine, _: webhook_queries.every(engine))
     if as_json:
         show.document(found)
         return
-    show.table("Webhooks", found, SHOWN)
+    show.table("Webhooks", found, COLUMNS)
     for row in found:
         if row["standing"] == "disabled":
             show.line(f"{row['client']} is told nothing: `relais webhook enable {row['client']}`", "red")
@@ -156,8 +140,6 @@ def notices(
     as_json: Json = False,
 ) -> None:
     """Show what is still to be told, the oldest first."""
-    from workers.cli import show
-
     if (client is None) is not waiting:
         raise CommandFailed("name a client, or say --waiting")
 
@@ -169,27 +151,25 @@ def notices(
         return await webhook_queries.notices(engine, client, limit)
 
     found = on_journal(ctx, read)
-    if as_json:
-        show.document(found)
-    elif client is None:
-        show.table("To be told", found, ("client", "notices", "oldest", "failed", "error"))
+    if client is None:
+        show.listing(found, as_json, "To be told", ("client", "notices", "oldest", "failed", "error"))
     else:
-        show.table(f"To be told to {client}", found, ("order_id", "state", "at", "due_at", "attempts", "error"))
+        headings = ("order_id", "state", "at", "due_at", "attempts", "error")
+        show.listing(found, as_json, f"To be told to {client}", headings)
 
 
 @webhook.command("test")
 def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
     """Send a signed event of the type relais.test now, and say what was answered. Exit 1 unless it was taken."""
-    from workers.cli import show
 
     async def act(engine: AsyncEngine, settings: Settings) -> Answer:
         from orders.webhooks import endpoints
         from workers.webhooks.sender import try_out
 
         url, secrets = await endpoints.target(engine, client)
-        answer = await try_out(client, url, secrets, settings.webhook_timeout)
+        answer = await try_out(client, url, secrets, settings.webhooks.timeout)
         async with engine.connect() as connection:
-            await _recording("webhook test", client, {"answer": answer.says})(connection)
+            await recording("webhook test", {"client": client, "answer": answer.says})(connection)
         return answer
 
     answer = on_journal(ctx, act)
@@ -202,33 +182,14 @@ def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
 
 
 def _show_secret(client: str, secret: str, as_json: bool) -> None:
-    from workers.cli import show
-
     if as_json:
         show.document({"client": client, "secret": secret})
     else:
-        _say(f"The secret of {client}, shown this once:")
+        show.say(f"The secret of {client}, shown this once:")
         typer.echo(secret)
-
-
-def _say(message: str) -> None:
-    from workers.cli import show
-
-    show.say(message)
 
 
 def _host(url: str) -> str | None:
     from yarl import URL
 
     return URL(url).host
-
-
-def _recording(
-    act: str, client: str, detail: dict[str, Any], reason: str | None = None
-) -> Callable[[AsyncConnection], Awaitable[None]]:
-    async def also(connection: AsyncConnection) -> None:
-        from workers.operations import record
-
-        await record(connection, act, reason, {"client": client, **detail})
-
-    return also

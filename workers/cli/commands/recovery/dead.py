@@ -8,15 +8,13 @@ from uuid import UUID
 import typer
 
 from orders.states import Reason, State
+from workers.cli import show
 from workers.cli.commands.recovery.recovery import Older, Why, Younger, again, preview
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from config.settings import Settings
     from workers.replay.choice import Choice
 
 dead = typer.Typer(no_args_is_help=True, help="Orders that need a person.")
@@ -40,20 +38,12 @@ def grouped(
 
     A cause is a backend, a reason, an HTTP status and the error without what differs from order to order.
     """
-    from workers.cli import show
+    from orders.queries import causes as cause_queries
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import causes as cause_queries
-
-        return await cause_queries.groups(engine, reason=reason, backend=backend, limit=limit)
-
-    found = on_journal(ctx, read)
-    if as_json:
-        show.document([{name: value for name, value in each.items() if name != "shown_at"} for each in found])
-    else:
-        show.table(
-            "Dead letters by cause", found, ("id", "orders", "backend", "reason", "status", "message", "last_at")
-        )
+    found = on_journal(ctx, lambda engine, _: cause_queries.groups(engine, reason=reason, backend=backend, limit=limit))
+    told = [{name: value for name, value in each.items() if name != "shown_at"} for each in found]
+    headings = ("id", "orders", "backend", "reason", "status", "message", "last_at")
+    show.listing(told, as_json, "Dead letters by cause", headings)
 
 
 @dead.command("list")
@@ -66,36 +56,24 @@ def listed(
     as_json: Json = False,
 ) -> None:
     """Show dead letters, the oldest first."""
-    from workers.cli import show
+    from orders.queries import orders as order_queries
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import orders as order_queries
-
-        return await order_queries.dead(engine, reason=reason, cause=cause, pharmacy=pharmacy, limit=limit)
-
-    found = on_journal(ctx, read)
-    if as_json:
-        show.document(found)
-    else:
-        headings = ("id", "pharmacy", "reference", "reason", "attempts", "error", "settled_at")
-        show.table("Dead letters", found, headings)
+    found = on_journal(
+        ctx, lambda engine, _: order_queries.dead(engine, reason=reason, cause=cause, pharmacy=pharmacy, limit=limit)
+    )
+    headings = ("id", "pharmacy", "reference", "reason", "attempts", "error", "settled_at")
+    show.listing(found, as_json, "Dead letters", headings)
 
 
 @dead.command("show")
 def shown(ctx: typer.Context, order_id: Annotated[UUID, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Show a dead letter whole: the order, all its reasons, every attempt."""
-    from workers.cli import show
-    from workers.cli.commands.trust.reports import show_life
+    from orders.queries import orders as order_queries
 
-    async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-        from orders.queries import orders as order_queries
-
-        return await order_queries.order(engine, order_id)
-
-    life = on_journal(ctx, read)
+    life = on_journal(ctx, lambda engine, _: order_queries.order(engine, order_id))
     if life["state"] != "dead":
         raise CommandFailed(f"order {order_id} is no dead letter: it is {life['state']}", BAD)
-    show.document(life) if as_json else show_life(life)
+    show.document(life) if as_json else show.life(life)
 
 
 @dead.command("replay")
@@ -118,8 +96,6 @@ def replayed(
 
     With their attempts forgiven and the same idempotency keys. What was stale is as fresh as now.
     """
-    from workers.cli import show
-
     choice = _choice(ids, everything, reason=reason, cause=cause, pharmacy=pharmacy, older=older, younger=younger)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "replayed": 0}
     if not dry_run and report["preview"]["orders"]:
@@ -147,7 +123,6 @@ def discarded(
     as_json: Json = False,
 ) -> None:
     """Give dead letters up for good. They stay in the journal, with the reason."""
-    from workers.cli import show
     from workers.replay import redrive as replaying
 
     if not because.strip():

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import typer
 
+from workers.cli import show
 from workers.cli.commands.recovery.recovery import Older, Younger
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
@@ -50,7 +51,6 @@ def divert(
 
     What may be with its own backend already stays, until that is known or an operator names it.
     """
-    from workers.cli import show
     from workers.replay import divert as diverting
     from workers.replay.choice import Choice
 
@@ -76,7 +76,6 @@ def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool
 
     Failure, with nothing done, when there is no such backend or an order that was named cannot move.
     """
-    from workers.cli import show
 
     async def look(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
         from config.settings.routes_file import load_backends

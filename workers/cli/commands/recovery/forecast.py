@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from config.durations import duration, span
+from workers.cli import show
 from workers.cli.completion import backends
 from workers.cli.failure import BAD
 from workers.cli.session import Json, of_backend, on_journal
@@ -74,13 +75,12 @@ def forecast(
 
     From the backlog, what came at these hours in past weeks, the rate that the ERP was seen to take, and the ramp.
     """
-    from workers.cli import show
 
     async def read(engine: AsyncEngine, settings: Settings) -> Forecast:
         from workers.forecast.forecast import Ask, foretell
 
         asked = of_backend(settings, backend)
-        return await foretell(engine, asked, asked.backend, Ask(rate, at))
+        return await foretell(engine, asked, asked.erp.backend, Ask(rate, at))
 
     found = report(on_journal(ctx, read))
     show.document(found) if as_json else show_forecast(found)
@@ -110,8 +110,6 @@ def sentence(found: Mapping[str, Any]) -> str:
 
 def show_forecast(found: Mapping[str, Any]) -> None:
     """The forecast for people."""
-    from workers.cli import show
-
     show.line(found["sentence"])
     if not found["backlog"]:
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, Yes, confirm, on_journal, settings_of
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 queue = typer.Typer(no_args_is_help=True, help="The messages that wait in Redis.")
 
-SHOWN = ("queue", "waiting", "task", "about", "size", "fault")
+COLUMNS = ("queue", "waiting", "task", "about", "size", "fault")
 Name = Annotated[str, typer.Argument(metavar="QUEUE", help="As `queue head` shows it.")]
 
 
@@ -27,7 +28,6 @@ def head(ctx: typer.Context, as_json: Json = False) -> None:
 
     Exit 1 when no worker can take it: it may end the one that tries.
     """
-    from workers.cli import show
     from workers.queue import inspect
 
     settings = settings_of(ctx)
@@ -39,7 +39,7 @@ def head(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         show.document([_document(each) for each in found])
     else:
-        show.table("Queues, with the next message of each", [asdict(each) for each in found], SHOWN)
+        show.table("Queues, with the next message of each", [asdict(each) for each in found], COLUMNS)
     if any(each.fault for each in found):
         raise typer.Exit(BAD)
 
@@ -57,7 +57,6 @@ def drop(
 
     Exit 1 when a worker took it meanwhile.
     """
-    from workers.cli import show
     from workers.queue import inspect
 
     settings = settings_of(ctx)
@@ -67,7 +66,7 @@ def drop(
         with inspect.redis_of(settings) as redis:
             found = inspect.head(redis, inspect.known(settings, name))
             if not as_json:
-                show.table("The next message", [asdict(found)], SHOWN)
+                show.table("The next message", [asdict(found)], COLUMNS)
             if found.waiting:
                 confirm(f"Drop {f'all {found.waiting:,}' if everything else 'the next'} of {name}?", yes)
             dropped = on_journal(ctx, lambda engine, _: _drop(engine, redis, found, everything, because))

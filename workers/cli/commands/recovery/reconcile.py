@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from config.durations import duration, instant
+from workers.cli import show
 from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Why
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, Yes, of_backend, on_journal, settings_of
@@ -84,15 +85,14 @@ def _check(since: datetime | None, until: datetime | None, resume: int | None, r
 
 def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: datetime | None) -> Reconciliation:
     """A new run, and a word about one of the same backend that was cut short."""
-    from workers.cli import show
     from workers.reconcile import runs as kept
 
     settings = of_backend(settings_of(ctx), backend)
     settings.need("erp_url")
 
     async def begin(engine: AsyncEngine, _: Settings) -> tuple[list[Reconciliation], Reconciliation]:
-        short = await kept.newest(engine, backend=settings.backend, cut_short=True, limit=1)
-        return short, await kept.begin(engine, settings.backend, since, until)
+        short = await kept.newest(engine, backend=settings.erp.backend, cut_short=True, limit=1)
+        return short, await kept.begin(engine, settings.erp.backend, since, until)
 
     short, run = on_journal(ctx, begin)
     for other in short:
@@ -120,7 +120,6 @@ def _ask(ctx: typer.Context, run: Reconciliation, silence: float) -> Reconciliat
     """Ask what the run has not asked yet, with a bar; Ctrl-C cuts it short."""
     from orders.errors import RelaisError
     from orders.schema.tables.reconcile import ReconcileStage
-    from workers.cli import show
 
     if run.state != ReconcileStage.RUNNING:
         return run
@@ -142,9 +141,9 @@ async def _ask_all(engine: AsyncEngine, settings: Settings, run: Reconciliation,
     from workers.reconcile.patience import Patience
     from workers.trust.key_cache import ReceiptKeyCache
 
-    erp = HttpErp(settings, ReceiptKeyCache(engine, settings.backend))
+    erp = HttpErp(settings, ReceiptKeyCache(engine, settings.erp.backend))
     try:
         with bar("reconcile", None) as shown:
-            return await asking.reconcile(engine, erp, run, Patience(silence, settings.batch_budget), shown.at)
+            return await asking.reconcile(engine, erp, run, Patience(silence, settings.delivery.batch_budget), shown.at)
     finally:
         await erp.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from workers.cli import show
 from workers.cli.session import on_journal
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ def report_of(ctx: typer.Context, run: Reconciliation, limit: int) -> dict[str, 
 
 def show_report(report: Mapping[str, Any], *, as_json: bool = False) -> None:
     """The report for people, or as one document."""
-    from workers.cli import show
-
     if as_json:
         return show.document(report)
     told = {name: report[name] for name in ("backend", "since", "until", *COUNTS)}
@@ -49,15 +48,12 @@ def show_report(report: Mapping[str, Any], *, as_json: bool = False) -> None:
 
 def show_runs(ctx: typer.Context, backend: str | None, as_json: bool) -> None:
     """The runs, the newest first."""
-    from workers.cli import show
     from workers.reconcile import runs as kept
 
     found = on_journal(ctx, lambda engine, _: kept.newest(engine, backend=backend, limit=RUNS))
     rows = [_facts(run) for run in found]
-    if as_json:
-        show.document(rows)
-    else:
-        show.table("Reconciliations", rows, ("id", "backend", "since", "until", "state", "started_by", *COUNTS))
+    headings = ("id", "backend", "since", "until", "state", "started_by", *COUNTS)
+    show.listing(rows, as_json, "Reconciliations", headings)
 
 
 def _facts(run: Reconciliation) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from workers.cli import show
 from workers.cli.commands.recovery.recovery import INTERRUPTED
 from workers.cli.session import confirm, on_journal
 
@@ -21,7 +22,6 @@ def put_back(
     ctx: typer.Context, run: Reconciliation, because: str | None, *, yes: bool, dry_run: bool, as_json: bool
 ) -> dict[str, Any]:
     """The preview and, unless it is a `dry_run`, the act: how many orders were put back. Ctrl-C leaves the rest."""
-    from workers.cli import show
     from workers.reconcile import resend as resending
 
     found = on_journal(ctx, lambda engine, _: resending.preview(engine, run))

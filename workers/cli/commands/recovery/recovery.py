@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from config.durations import duration
+from workers.cli import show
 from workers.cli.completion import backends
 from workers.cli.failure import BAD
 from workers.cli.session import Json, backend_of, on_journal, settings_of
@@ -40,7 +41,6 @@ def drain(
     as_json: Json = False,
 ) -> None:
     """Wait until the backlog is empty, and report."""
-    from workers.cli import show
     from workers.cli.watch.orders import drained
 
     report = on_journal(ctx, lambda engine, _: drained(engine, timeout))
@@ -61,7 +61,6 @@ def pause(
 ) -> None:
     """Stop forwarding to a backend, until `resume`. Intake goes on."""
     from workers import operations
-    from workers.cli import show
 
     name = backend_of(settings_of(ctx), backend)
     on_journal(ctx, lambda engine, settings: operations.pause(engine, settings, name, reason))
@@ -75,7 +74,6 @@ def resume(
 ) -> None:
     """Forward to a backend again."""
     from workers import operations
-    from workers.cli import show
 
     name = backend_of(settings_of(ctx), backend)
     on_journal(ctx, lambda engine, settings: operations.resume(engine, settings, name, reason))
@@ -88,7 +86,6 @@ def rate(
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
 ) -> None:
     """Cap how many orders a second a backend gets, over all workers."""
-    from workers.cli import show
     from workers.replay import commands
 
     name = backend_of(settings_of(ctx), words[0] if len(words) == 2 else None)
@@ -115,7 +112,6 @@ def _rate(words: list[str]) -> float | None:
 
 def preview(ctx: typer.Context, choice: Choice, as_json: bool) -> dict[str, Any]:
     """What an act on `choice` would touch, shown (on stderr beside --json, where it is part of the report)."""
-    from workers.cli import show
     from workers.replay import redrive as replaying
 
     found = on_journal(ctx, lambda engine, _: replaying.preview(engine, choice))
@@ -127,7 +123,6 @@ def preview(ctx: typer.Context, choice: Choice, as_json: bool) -> dict[str, Any]
 
 def again(ctx: typer.Context, choice: Choice, because: str | None, *, wait: bool) -> dict[str, Any]:
     """Replay what is chosen, and watch it until it is final when `wait`; what became of it."""
-    from workers.cli import show
     from workers.cli.watch.orders import settled
     from workers.replay import redrive as replaying
 

@@ -12,14 +12,13 @@ import typer
 from typer.core import TyperGroup
 
 from orders.states import Reason, State
+from workers.cli import show
 from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Older, Why, Younger, again, preview
-from workers.cli.commands.recovery.replay_control import STEPS, show_replay
+from workers.cli.commands.recovery.replay_control import STEPS
 from workers.cli.failure import BAD
 from workers.cli.session import Json, Pharmacy, Yes, backend_of, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
     from workers.replay.choice import Choice
 
 
@@ -66,7 +65,6 @@ def start(
     One order, then 10, then 100, then as many as the window takes; each stage has to pass the gates
     (receipts, errors, latency), else it holds and says why. With --reason: dead letters, at once.
     """
-    from workers.cli import show
     from workers.replay.choice import Choice
 
     choice = Choice(
@@ -97,28 +95,22 @@ def start(
 def status(ctx: typer.Context, as_json: Json = False) -> None:
     """Show how each backend's newest replay stands, and what its stages came to."""
     from orders.queries import replays as replay_queries
-    from workers.cli import show
 
     found = on_journal(ctx, lambda engine, _: replay_queries.standing(engine))
     if as_json:
         show.document(found)
         return
     for row in found:
-        show_replay(row)
+        show.replay(row)
     if not found:
         show.line("No replay was ever started.")
 
 
 def _step_by_step(ctx: typer.Context, choice: Choice, because: str | None, *, hold: bool, wait: bool) -> dict[str, Any]:
-    from workers.cli import show
     from workers.cli.watch.orders import followed
     from workers.replay import commands
-    from workers.replay.commands import Started
 
-    async def begin(engine: AsyncEngine, _: object) -> Started:
-        return await commands.start(engine, choice, hold=hold, reason=because)
-
-    began = on_journal(ctx, begin)
+    began = on_journal(ctx, lambda engine, _: commands.start(engine, choice, hold=hold, reason=because))
     number = began.id
     if number is None:
         return {}

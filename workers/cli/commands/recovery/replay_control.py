@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from workers.cli import show
 from workers.cli.commands.recovery.recovery import Backend, Why
 from workers.cli.session import Yes, backend_of, confirm, on_journal, settings_of
 
@@ -66,21 +67,6 @@ def cancel(ctx: typer.Context, backend: Backend = None, because: Why = None, yes
     _steer(ctx, backend, "Cancel", yes, lambda engine, name: commands.cancel(engine, name, because))
 
 
-def show_replay(row: dict[str, Any]) -> None:
-    """A replay for people."""
-    from workers.cli import show
-    from workers.replay.gates import named
-
-    names = ("state", "why", "orders", "left", "hold", "started_at", "started_by", "ended_at")
-    facts = {"stage": named(row["stage"]), **{name: row[name] for name in names}}
-    show.facts(f"Replay {row['id']} of {row['backend']}", facts)
-    if row["history"]:
-        stages = [
-            {"stage": named(each["stage"]), **each["found"], "because": each["failed"]} for each in row["history"]
-        ]
-        show.table("Stages", stages, ("stage", "answered", "failed", "refused", "slow", "because"))
-
-
 def _steer(
     ctx: typer.Context,
     backend: str | None,
@@ -91,7 +77,6 @@ def _steer(
     """Show the replay, ask, act, and say how it stands then."""
     from orders.errors import NotFound
     from orders.queries import replays as replay_queries
-    from workers.cli import show
 
     name = backend_of(settings_of(ctx), backend)
 
@@ -103,7 +88,7 @@ def _steer(
     found = on_journal(ctx, read)
     if not found:
         raise NotFound(f"no replay of {name} is under way")
-    show_replay(found[0])
+    show.replay(found[0])
     confirm(f"{question} replay {found[0]['id']} of {name}?", yes)
     on_journal(ctx, lambda engine, _: act(engine, name))
     [now] = on_journal(ctx, lambda engine, _: replay_queries.standing(engine, found[0]["id"]))

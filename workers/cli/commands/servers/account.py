@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli import completion
+from workers.cli import completion, show
 from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, on_journal, settings_of
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 account = typer.Typer(no_args_is_help=True, help="Who may come in to the console.")
 
-SHOWN = ("name", "role", "login", "created_at", "changed_at", "disabled_at", "sessions", "seen_at")
+COLUMNS = ("name", "role", "login", "created_at", "changed_at", "disabled_at", "sessions", "seen_at")
 
 New = Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits, dot, dash, underscore and @.")]
 Name = Annotated[
@@ -50,35 +50,23 @@ def add(
     password_file: Secret = None,
 ) -> None:
     """Make an account. With --oidc it has no password, unless a file of one is given as well."""
-    from workers.cli import show
     from workers.console.access import accounts
 
     accounts.check_name(name)
     is_role, subject = _role(role), _subject(settings_of(ctx), oidc)
     kept = None if oidc and password_file is None else _hash(name, password_file)
 
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        await accounts.add(engine, name, is_role, password=kept, subject=subject)
-
-    on_journal(ctx, act)
+    on_journal(ctx, lambda engine, _: accounts.add(engine, name, is_role, password=kept, subject=subject))
     show.say(f"{name} may come in to the console as {role}.")
 
 
 @account.command("list")
 def listed(ctx: typer.Context, as_json: Json = False) -> None:
     """Show every account, also those that are disabled."""
-    from workers.cli import show
+    from workers.console.access import accounts
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from workers.console.access import accounts
-
-        return await accounts.every(engine, settings.console_idle)
-
-    found = on_journal(ctx, read)
-    if as_json:
-        show.document(found)
-    else:
-        show.table("Accounts of the console", map(_row, found), SHOWN)
+    found = on_journal(ctx, lambda engine, settings: accounts.every(engine, settings.console.idle))
+    show.listing(found, as_json, "Accounts of the console", COLUMNS, _row)
 
 
 @account.command("role")
@@ -88,52 +76,44 @@ def role(
     new: Annotated[str, typer.Argument(metavar="ROLE", autocompletion=completion.roles, help=ROLES)],
 ) -> None:
     """Give an account another role; it is logged out."""
-    from workers.console.access import accounts
-
     is_role = _role(new)
-    _do(ctx, lambda engine: accounts.set_role(engine, name, is_role), f"{name} is {new} from the next login on.")
+    _do(
+        ctx,
+        lambda accounts, engine: accounts.set_role(engine, name, is_role),
+        f"{name} is {new} from the next login on.",
+    )
 
 
 @account.command("password")
 def password(ctx: typer.Context, name: Name, password_file: Secret = None) -> None:
     """Give an account another password; it is logged out."""
-    from workers.console.access import accounts
-
     kept = _hash(name, password_file)
-    _do(ctx, lambda engine: accounts.set_password(engine, name, kept), f"{name} has another password.")
+    _do(ctx, lambda accounts, engine: accounts.set_password(engine, name, kept), f"{name} has another password.")
 
 
 @account.command("disable")
 def disable(ctx: typer.Context, name: Name) -> None:
     """Let nobody in by an account any more, within seconds everywhere. It stays listed."""
-    from workers.console.access import accounts
-
-    _do(ctx, lambda engine: accounts.disable(engine, name), f"{name} is disabled, and logged out.")
+    _do(ctx, lambda accounts, engine: accounts.disable(engine, name), f"{name} is disabled, and logged out.")
 
 
 @account.command("enable")
 def enable(ctx: typer.Context, name: Name) -> None:
     """Let an account in again."""
-    from workers.console.access import accounts
-
-    _do(ctx, lambda engine: accounts.enable(engine, name), f"{name} may come in again.")
+    _do(ctx, lambda accounts, engine: accounts.enable(engine, name), f"{name} may come in again.")
 
 
 @account.command("logout")
 def logout(ctx: typer.Context, name: Name) -> None:
     """End the sessions of an account, within seconds everywhere."""
+    _do(ctx, lambda accounts, engine: accounts.logout(engine, name), f"{name} is logged out everywhere.")
+
+
+def _do(ctx: typer.Context, act: Callable[[Any, AsyncEngine], Awaitable[object]], told: str) -> None:
+    """Do it, with the module of accounts, and say so."""
     from workers.console.access import accounts
 
-    _do(ctx, lambda engine: accounts.logout(engine, name), f"{name} is logged out everywhere.")
-
-
-def _do(ctx: typer.Context, act: Callable[[AsyncEngine], Awaitable[object]], told: str) -> None:
-    from workers.cli import show
-
-    async def with_engine(engine: AsyncEngine, settings: Settings) -> None:
-        await act(engine)
-
-    on_journal(ctx, with_engine)
+    on_journal(ctx, lambda engine, _: act(accounts, engine))
     show.say(told)
 
 
@@ -151,11 +131,11 @@ def _subject(settings: Settings, said: str | None) -> str | None:
 
     if said is None:
         return None
-    if settings.console_oidc_issuer is None:
+    if settings.console.oidc_issuer is None:
         raise CommandFailed("--oidc: RELAIS_CONSOLE_OIDC_ISSUER is not set")
     if not 0 < len(said) <= 255 or not said.isprintable():
         raise CommandFailed("--oidc: a subject has 1 to 255 characters, and none of them is a control character")
-    return subject_of(settings.console_oidc_issuer, said)
+    return subject_of(settings.console.oidc_issuer, said)
 
 
 def _hash(name: str, file: Path | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from workers.cli.commands.servers.servers import Host, Port
-from workers.cli.failure import CommandFailed
+from workers.cli.failure import listening_on
 from workers.cli.session import settings_of
 
 if TYPE_CHECKING:
@@ -27,11 +27,10 @@ def exporter(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
     settings = settings_of(ctx, "exporter")
     logs.begin(settings)
-    address, number = host or settings.exporter_host, settings.exporter_port if port is None else port
-    try:
+    listens = settings.monitoring
+    address, number = host or listens.exporter_host, listens.exporter_port if port is None else port
+    with listening_on(address, number):
         asyncio.run(_serve(settings, address, number))
-    except OSError as error:
-        raise CommandFailed(f"cannot listen on {address}:{number}: {error.strerror or error}") from None
 
 
 async def _serve(settings: Settings, host: str, port: int) -> None:

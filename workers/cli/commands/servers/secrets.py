@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from workers.cli import show
+
 Directory = Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Where the secrets are, a file each.")]
 
 
@@ -21,7 +23,6 @@ def secrets(
     What is there stays; remove a file to have it renewed. The ACL file, users.acl, is written anew at every run.
     """
     from config.secret_files import ACL, make_secrets
-    from workers.cli import show
 
     made = make_secrets(directory, group)
     show.say(f"Made {len(made)} in {directory}: {', '.join(made) or 'nothing was missing'}; {ACL} is written.")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from workers.cli.failure import CommandFailed, journal_at
+from workers.cli import show
+from workers.cli.failure import journal_at, listening_on
 from workers.cli.session import Json, settings_of
 from workers.demo import ORDERS as DEMO_ORDERS
 from workers.demo import SECONDS as DEMO_SECONDS
@@ -24,7 +25,7 @@ def up(ctx: typer.Context) -> None:
     from workers.up.run import run
 
     settings = settings_of(ctx)
-    with journal_at(settings.database_url or "postgresql://127.0.0.1"):
+    with journal_at(settings.journal.url or "postgresql://127.0.0.1"):
         raise typer.Exit(run(settings))
 
 
@@ -52,12 +53,11 @@ def migrate(ctx: typer.Context) -> None:
     made when there is none. Safe to run again, and from many places at once.
     """
     from orders.schema.migrate import migrate as bring_up
-    from workers.cli import show
 
     settings = settings_of(ctx)
-    url = settings.owner_url or settings.need("database_url")
+    url = settings.journal.owner_url or settings.need("database_url")
     with journal_at(url):
-        bring_up(url, used_by=settings.database_url)
+        bring_up(url, used_by=settings.journal.url)
     show.say("The journal is up to date.")
 
 
@@ -71,7 +71,18 @@ def api(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
     settings = settings_of(ctx, "api")
     open_routing(settings)  # a list that cannot be used is said here, in one sentence
-    serve_api(settings, host or settings.api_host, settings.api_port if port is None else port)
+    serve_api(settings, host or settings.api.host, settings.api.port if port is None else port)
+
+
+def console(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
+    """Serve the console: the web page that shows how Relais stands and acts on it.
+
+    Whoever comes in needs an account: relais account add NAME.
+    """
+    from workers.cli.http_server import serve_console
+
+    settings = settings_of(ctx, "console")
+    serve_console(settings, host or settings.console.host, settings.console.port if port is None else port)
 
 
 def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
@@ -85,18 +96,15 @@ def flower(ctx: typer.Context, host: Host = None, port: Port = None) -> None:
 
     settings = settings_of(ctx, "flower")
     logs.begin(settings)
-    address, number = host or LOOPBACK, settings.flower_port if port is None else port
-    auth = settings.flower_auth.get_secret_value() if settings.flower_auth else _made_up()
-    try:
+    shown = settings.monitoring
+    address, number = host or LOOPBACK, shown.flower_port if port is None else port
+    auth = shown.flower_auth.get_secret_value() if shown.flower_auth else _made_up()
+    with listening_on(address, number):
         run_flower(create_app(settings), address, number, auth)
-    except OSError as error:
-        raise CommandFailed(f"cannot listen on {address}:{number}: {error.strerror or error}") from None
 
 
 def _made_up() -> str:
     import secrets
-
-    from workers.cli import show
 
     auth = f"relais:{secrets.token_urlsafe(12)}"
     show.say(f"Flower: user and password {auth}, shown this once")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from workers.cli.failure import CommandFailed
+from workers.cli.failure import CommandFailed, listening_on
 from workers.cli.session import settings_of
 
 if TYPE_CHECKING:
@@ -77,12 +77,10 @@ def erp_sim(
         found = error.errors(include_url=False)
         faults = [f"--{str(each['loc'][0]).replace('_', '-')}: {each['msg']}" for each in found]
         raise CommandFailed("; ".join(faults)) from None
-    number, book = settings.erp_sim_port if port is None else port, file or settings.data_dir / "erp-sim.jsonl"
+    number, book = settings.erp.sim_port if port is None else port, file or settings.files.data_dir / "erp-sim.jsonl"
     signer = _signer(sign_key, sign_as) if sign_key else None
-    try:
+    with listening_on(host, number, f" or write {book}"):
         run_sim(host, number, book, dial, control_port, signer)
-    except OSError as error:
-        raise CommandFailed(f"cannot listen on {host}:{number} or write {book}: {error.strerror or error}") from None
 
 
 def _signer(file: Path, key_id: str | None) -> Signer:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import BAD
 from workers.cli.session import Json, on_journal
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from config.settings import Settings
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -29,14 +25,9 @@ def space(
     as_json: Json = False,
 ) -> None:
     """Show what takes space: disks, the journal's tables, Redis. It answers while either store is away."""
-    from workers.cli import show
+    from workers.monitoring.space import space as look
 
-    async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-        from workers.monitoring.space import space as look
-
-        return await look(engine, settings, paths or [settings.data_dir])
-
-    found = on_journal(ctx, read)
+    found = on_journal(ctx, lambda engine, settings: look(engine, settings, paths or [settings.files.data_dir]))
     show.document(found) if as_json else show_space(found)
     if check and found["full"]:
         raise typer.Exit(BAD)
@@ -44,8 +35,6 @@ def space(
 
 def show_space(found: dict[str, Any]) -> None:
     """The report for people."""
-    from workers.cli import show
-
     disks = [{**disk, "size": size(disk["size"]), "free": size(disk["free"])} for disk in found["disks"]]
     show.table("Disks", disks, ("path", "size", "free", "full"))
     journal, redis = found["journal"], found["redis"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed, journal_at
 from workers.cli.session import Json, settings_of
 
@@ -56,8 +57,8 @@ def _usable(settings: Settings) -> None:
     from orders.rules.catalogue import load_catalogue, load_register
     from orders.rules.staleness import open_policy
 
-    _ = settings.catalogue and load_catalogue(settings.catalogue)
-    _ = settings.pharmacy_register and load_register(settings.pharmacy_register)
+    _ = settings.files.catalogue and load_catalogue(settings.files.catalogue)
+    _ = settings.files.pharmacy_register and load_register(settings.files.pharmacy_register)
     open_policy(settings)
     for name in ("database_url", "redis_url"):
         settings.need(name)
@@ -66,8 +67,6 @@ def _usable(settings: Settings) -> None:
 
 
 def _check(ctx: typer.Context, here: bool, timeout: str | None, as_json: bool) -> None:
-    from workers.cli import show
-
     try:
         seconds = None if timeout is None else _seconds(timeout)
     except ValueError as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, on_journal
 
@@ -93,7 +94,6 @@ def _audit(
     as_json: bool,
 ) -> bool:
     """One audit; whether all is well."""
-    from workers.cli import show
     from workers.cli.progress import bar
 
     async def examine(engine: AsyncEngine, settings: Settings) -> Proof:
@@ -151,8 +151,6 @@ def seals(proof: Proof) -> dict[str, Any]:
 
 def show_proof(proof: Proof) -> None:
     """The proof for people."""
-    from workers.cli import show
-
     figures: Mapping[str, object] = asdict(proof.ledger)
     show.facts("Ledger, in orders", {name: value for name, value in figures.items() if name != "faults"})
     show.facts("Seals", {**seals(proof), "signed receipts": proof.signatures.signed})

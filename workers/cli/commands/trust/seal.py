@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, on_journal, settings_of
 
@@ -31,10 +32,9 @@ def seal(
 
     Workers do it by themselves every minute. Exit 1 when the anchor could not be written: the worker tries again.
     """
-    from workers.cli import show
     from workers.proof.keys import keys_of
 
-    keys = keys_of(settings_of(ctx).seal_key)
+    keys = keys_of(settings_of(ctx).proof.key)
     if not keys:
         raise CommandFailed("RELAIS_SEAL_KEY is not set: nothing is sealed")
     if public_key:
@@ -59,8 +59,8 @@ async def sealed(engine: AsyncEngine, settings: Settings, acknowledge: str | Non
     from workers.proof.keys import keys_of
     from workers.proof.seal_block import CannotSeal, acknowledged, seal_now
 
-    keys = keys_of(settings.seal_key)
-    place = place_of(settings.anchor, keys) if settings.anchor else None
+    keys = keys_of(settings.proof.key)
+    place = place_of(settings.proof.anchor, keys) if settings.proof.anchor else None
     why = await acknowledged(engine, acknowledge) if acknowledge is not None else None
     try:
         done = await seal_now(engine, keys, place, why=why)

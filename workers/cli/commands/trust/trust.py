@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
+from workers.cli import show
 from workers.cli.completion import backends
 from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, backend_of, on_journal, settings_of
 
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from config.settings import Settings
-
 Backend = Annotated[
     str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="RELAIS_BACKEND when left out.")
 ]
-SHOWN = ("id", "at", "kind", "conclusive", "order_id", "detail")
+COLUMNS = ("id", "at", "kind", "conclusive", "order_id", "detail")
 
 
 def quarantine(
@@ -31,7 +27,6 @@ def quarantine(
 
     Intake goes on. What the backend still answers counts as unknown and is kept as evidence.
     """
-    from workers.cli import show
     from workers.trust import quarantine as holding
 
     name = backend_of(settings_of(ctx), backend)
@@ -53,7 +48,6 @@ def release(
     With RELAIS_FOUR_EYES the first operator proposes, and another one approves the digest that is shown; it takes
     effect only if nothing that speaks for or against the backend has changed since.
     """
-    from workers.cli import show
     from workers.trust import quarantine as holding
 
     settings = settings_of(ctx)
@@ -62,7 +56,7 @@ def release(
         raise CommandFailed("say why with --reason, or --approve what another operator proposed")
     if approve is not None:
         on_journal(ctx, lambda engine, _: holding.approve(engine, name, approve))
-    elif settings.four_eyes:
+    elif settings.trust.four_eyes:
         seen = on_journal(ctx, lambda engine, _: holding.propose(engine, name, str(reason)))
         _show_proposal(seen, as_json)
         return
@@ -75,8 +69,6 @@ def release(
 
 
 def _show_proposal(seen: dict[str, Any], as_json: bool) -> None:
-    from workers.cli import show
-
     if as_json:
         show.document({"released": False, **seen})
         return
@@ -92,14 +84,9 @@ def evidence(
     as_json: Json = False,
 ) -> None:
     """Show what speaks against a backend. The answers themselves, as they came, are in --json."""
-    from workers.cli import show
+    from orders.queries import evidence as reading
 
     name = backend_of(settings_of(ctx), backend)
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import evidence as reading
-
-        return await reading.listed(engine, name, order_id=order_id, limit=limit)
-
-    found = on_journal(ctx, read)
-    show.document(found) if as_json else show.table(f"Evidence against {name}", found, SHOWN)
+    found = on_journal(ctx, lambda engine, _: reading.listed(engine, name, order_id=order_id, limit=limit))
+    show.listing(found, as_json, f"Evidence against {name}", COLUMNS)

@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: `order show`, `status`, `backlog`."""
+"""The command `status`: how Relais stands, once or again and again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import typer
 
 from config.durations import duration
+from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, on_journal, settings_of
 
@@ -19,70 +19,24 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
 
+BACKEND_COLUMNS = [
+    "name",
+    "circuit",
+    "window",
+    "rate",
+    "paused",
+    "quarantined",
+    "evidence",
+    "since",
+    "succeeded_at",
+    "held",
+]
 INTAKE = {
     "journal": "is ready: orders go to the journal",
     "spill": "is ready: PostgreSQL is away, orders go to the spill on Redis' disk",
     "refusing": "refuses orders: neither store can keep one",
     None: "does not answer",
 }
-
-order = typer.Typer(no_args_is_help=True, help="What became of an order.")
-
-
-@order.command("show")
-def order_show(
-    ctx: typer.Context,
-    order_id: Annotated[UUID | None, typer.Argument(metavar="ID", help="The id that intake answered.")] = None,
-    pharmacy: Annotated[str | None, typer.Option(help="With --reference, instead of the id.")] = None,
-    reference: Annotated[str | None, typer.Option(help="The pharmacy's own order number.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Show an order's whole life.
-
-    What it is, where it stands, every attempt, the ERP's receipt.
-    """
-    from workers.cli import show
-
-    async def read(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-        from orders.queries import orders as order_queries
-
-        if order_id is not None and pharmacy is None and reference is None:
-            return await order_queries.order(engine, order_id)
-        if order_id is None and pharmacy is not None and reference is not None:
-            return await order_queries.order_by_reference(engine, pharmacy, reference)
-        raise CommandFailed("name the order by its ID, or by --pharmacy and --reference")
-
-    life = on_journal(ctx, read)
-    show.document(life) if as_json else show_life(life)
-
-
-def show_life(life: Mapping[str, Any]) -> None:
-    """An order for people; its note may be about a patient, and is left to --json."""
-    from workers.cli import show
-
-    ordered, receipt = life["order"], life["receipt"]
-    names = ("pharmacy", "reference", "state", "reason", "error", "attempts", "backend", "received_at", "client")
-    facts = {name: life[name] for name in (*names, "due_at", "settled_at", "digest")}
-    note = f"{len(ordered['note'])} characters, in --json" if ordered.get("note") else None
-    facts |= {name: ordered.get(name) for name in ("priority", "cut_off", "valid_until")} | {"note": note}
-    show.facts(f"Order {life['id']}", facts)
-    taken = {line["line"]: line for line in receipt["lines"]} if receipt else {}
-    lines = [
-        {
-            "line": number,
-            **line,
-            "accepted": taken.get(number, {}).get("accepted"),
-            "why": taken.get(number, {}).get("reason"),
-        }
-        for number, line in enumerate(ordered["lines"], 1)
-    ]
-    show.table("Lines", lines, ("line", "product", "quantity", "accepted", "why"))
-    headings = ("started_at", "ended_at", "outcome", "status", "detail", "worker")
-    show.table("Attempts", life["history"], headings)
-    if receipt:
-        show.facts(
-            "Receipt", {name: receipt[name] for name in ("reference", "received_at", "digest", "key_id", "signature")}
-        )
 
 
 def status(
@@ -99,8 +53,6 @@ def status(
     Backends, orders by state, when the backlog will be empty, what went through lately, Redis, worker, and where the
     intake keeps what comes now. With --watch live in the terminal; into a pipe, a line for each look.
     """
-    from workers.cli import show
-
     if watch:
         if as_json or check:
             raise CommandFailed("--watch goes without --json and without --check")
@@ -116,39 +68,29 @@ def status(
 
 async def stand(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     """How everything stands, as one document, with the forecast of each backend that has a backlog."""
-    from orders.client.settings import api_url
-    from workers.cli.commands.recovery.forecast import report
-    from workers.forecast.forecast import draining
+    from config.addresses import intake_url
     from workers.monitoring.status import status
 
-    found = await status(engine, settings, api_url(settings))
+    found = await status(engine, settings, intake_url(settings))
     if found["journal"] is None:
         found["flow"] = asdict(found["flow"])
-        found["forecast"] = [report(one) for one in await draining(engine, settings)]
+        found["forecast"] = await _foretold(engine, settings) if found["backlog"] else []
     return {**found, "queue": asdict(found["queue"])}
+
+
+async def _foretold(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
+    from workers.cli.commands.recovery.forecast import report
+    from workers.forecast.forecast import draining
+
+    return [report(one) for one in await draining(engine, settings)]
 
 
 def show_status(found: Mapping[str, Any]) -> None:
     """The status for people."""
-    from workers.cli import show
-    from workers.cli.commands.recovery.replay_control import show_replay
-
     if found["journal"] is None:
-        headings = (
-            "name",
-            "circuit",
-            "window",
-            "rate",
-            "paused",
-            "quarantined",
-            "evidence",
-            "since",
-            "succeeded_at",
-            "held",
-        )
-        show.table("Backends", found["backends"], headings)
+        show.table("Backends", found["backends"], BACKEND_COLUMNS)
         for step in found["replays"]:
-            show_replay(step)
+            show.replay(step)
         show.facts("Orders", {**found["orders"], "backlog": found["backlog"], "oldest waiting": found["oldest"]})
         for one in found["forecast"]:
             show.line(one["sentence"])
@@ -201,25 +143,3 @@ def _audited(audit: Mapping[str, Any] | None) -> str:
         return "none yet: relais audit"
     verdict = "all is well" if audit["sound"] else f"{audit['faults']} faults"
     return f"{verdict}, {moment(audit['at'])}"
-
-
-def backlog(ctx: typer.Context, as_json: Json = False) -> None:
-    """Show what is not yet final, and how old it is."""
-    from datetime import UTC, datetime
-
-    from config.durations import age
-    from workers.cli import show
-
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import orders as order_queries
-
-        return await order_queries.backlog(engine)
-
-    rows, now = on_journal(ctx, read), datetime.now(UTC)
-    if as_json:
-        aged = [{**row, "age": (now - row["oldest"]).total_seconds()} for row in rows]
-        show.document({"orders": sum(row["orders"] for row in rows), "backlog": aged})
-        return
-    aged = [{**row, "age": age(row["oldest"], now)} for row in rows]
-    headings = ("backend", "priority", "state", "orders", "not_yet_due", "oldest", "age", "next_cut_off")
-    show.table(f"Backlog: {sum(row['orders'] for row in rows):,} orders", aged, headings)

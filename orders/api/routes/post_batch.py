@@ -30,7 +30,7 @@ log = logging.getLogger("relais.api")
 
 AHEAD: Final = 4  # groups that are on their way into the journal while the next is read
 IN_HAND: Final = (AHEAD + 2) * 64 * 1024  # bytes; a chunk of the request is at most 64 KiB
-AT_ONCE: Final = 64  # lines parsed before others get their turn
+LINES_AT_ONCE: Final = 64  # lines parsed before others get their turn
 NDJSON: Final = b"application/x-ndjson"
 
 Line = tuple[int, bytes | None]  # number from 1; None is longer than an order can be
@@ -44,70 +44,70 @@ class _Group(NamedTuple):
     placing: asyncio.Task[list[Accepted | RelaisError]]
 
 
-async def post_batch(desk: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
+async def post_batch(api: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Take every order of the body, one a line, and answer each by its number while the rest is still coming."""
     asked = read_headers(scope)
     try:
-        caller = await desk.caller(asked)
+        caller = await api.caller(asked)
         caller.need(Opens.WRITE)
-        with desk.gate.enter() as hand:
+        with api.shedder.enter() as hand:
             hand.hold(IN_HAND)
-            await _take_all(desk, caller, asked, receive, send)
+            await _take_all(api, caller, asked, receive, send)
     except ClientDisconnect:
         return
     except RelaisError as error:
-        desk.metrics.answered("/orders/batch", await answer_problem(send, error, asked.request_id))
+        api.metrics.answered("/orders/batch", await answer_problem(send, error, asked.request_id))
     else:
-        desk.metrics.answered("/orders/batch", 200)
+        api.metrics.answered("/orders/batch", 200)
 
 
-async def _take_all(desk: ApiState, caller: Caller, asked: RequestHead, receive: Receive, send: Send) -> None:
+async def _take_all(api: ApiState, caller: Caller, asked: RequestHead, receive: Receive, send: Send) -> None:
     headers = [(b"content-type", NDJSON), (b"x-request-id", asked.request_id.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     groups: asyncio.Queue[_Group | None] = asyncio.Queue(AHEAD)
     with AnswerBuffer() as outbox:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_answer(desk, groups, outbox))
+            tasks.create_task(_answer(api, groups, outbox))
             tasks.create_task(_send(outbox, send))
             async for lines in _lines(receive):
                 await outbox.room()
-                if desk.rate is not None:
-                    await wait(desk.rate, caller.name, len(lines), caller.rate, caller.burst)
-                await groups.put(await _take(desk, caller, asked, lines))
+                if api.rate is not None:
+                    await wait(api.rate, caller.name, len(lines), caller.rate, caller.burst)
+                await groups.put(await _take(api, caller, asked, lines))
             await groups.put(None)
 
 
-async def _take(desk: ApiState, caller: Caller, asked: RequestHead, lines: list[Line]) -> _Group:
+async def _take(api: ApiState, caller: Caller, asked: RequestHead, lines: list[Line]) -> _Group:
     """Parse a group and set it on its way."""
     said: list[dict[str, Any] | None] = []
     entries: list[Entry] = []
     for turn, (_, raw) in enumerate(lines, 1):
         try:
-            entries.append(_read(desk, caller, asked, raw))
+            entries.append(_read(api, caller, asked, raw))
             said.append(None)
         except (Malformed, Forbidden) as error:
-            desk.metrics.placed(error)
+            api.metrics.placed(error)
             said.append(_refused(error))
-        if turn % AT_ONCE == 0:
+        if turn % LINES_AT_ONCE == 0:
             await asyncio.sleep(0)
-    placing = asyncio.ensure_future(_place(desk, entries, asked.request_id))
+    placing = asyncio.ensure_future(_place(api, entries, asked.request_id))
     return _Group([number for number, _ in lines], said, placing)
 
 
-def _read(desk: ApiState, caller: Caller, asked: RequestHead, raw: bytes | None) -> Entry:
+def _read(api: ApiState, caller: Caller, asked: RequestHead, raw: bytes | None) -> Entry:
     if raw is None:
         raise Malformed([Fault("body", None, f"longer than {BODY_LIMIT} bytes")])
     order = parse(raw)
     caller.need_pharmacy(order.pharmacy)
-    return entry(order, caller.name, desk.intake.route(order), request_id=asked.request_id)
+    return entry(order, caller.name, api.intake.route(order), request_id=asked.request_id)
 
 
-async def _place(desk: ApiState, entries: list[Entry], request_id: str) -> list[Accepted | RelaisError]:
+async def _place(api: ApiState, entries: list[Entry], request_id: str) -> list[Accepted | RelaisError]:
     """What came of the entries; whatever went wrong, nobody's batch ends there."""
     if not entries:
         return []
     try:
-        return await desk.intake.accept_all(entries)
+        return await api.intake.accept_all(entries)
     except RelaisError as error:
         return [error] * len(entries)
     except Exception:
@@ -115,12 +115,12 @@ async def _place(desk: ApiState, entries: list[Entry], request_id: str) -> list[
         return [JournalDown("the order could not be taken")] * len(entries)
 
 
-async def _answer(desk: ApiState, groups: asyncio.Queue[_Group | None], outbox: AnswerBuffer) -> None:
+async def _answer(api: ApiState, groups: asyncio.Queue[_Group | None], outbox: AnswerBuffer) -> None:
     """Put the answers of each group into the outbox, in the order of the lines."""
     while (group := await groups.get()) is not None:
         answers = await group.placing
         for each in answers:
-            desk.metrics.placed(each)
+            api.metrics.placed(each)
         placed = iter(answers)
         told = [_line(n, said or _told(next(placed))) for n, said in zip(group.numbers, group.said, strict=True)]
         outbox.put(b"".join(told))

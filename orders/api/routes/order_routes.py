@@ -24,13 +24,13 @@ from orders.model import Instant
 from orders.queries import orders as order_queries
 from orders.states import State
 
-MOST = 500
+MOST_ORDERS = 500
 
 Pharmacy = Annotated[str | None, Query(pattern=CUSTOMER_CODE, description="Only this pharmacy's.")]
 InState = Annotated[State | None, Query(description="Only orders that are in this state now.")]
 Since = Annotated[Instant | None, Query(description="Only orders taken since, RFC 3339.")]
 Cursor = Annotated[str | None, Query(max_length=64, description="`next` of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=MOST, description="At most so many.")]
+Limit = Annotated[int, Query(ge=1, le=MOST_ORDERS, description="At most so many.")]
 
 
 async def get_orders(
@@ -42,13 +42,13 @@ async def get_orders(
     limit: Limit = 100,
 ) -> Response:
     """Orders in the order in which they were taken; `next` leads to the page after, also for those yet to come."""
-    desk, caller = await _reader(request)
+    api, caller = await _reader(request)
     if pharmacy is not None and caller.readable is not None and pharmacy not in caller.readable:
         raise Forbidden("this client may not order for this pharmacy")
     pharmacies = caller.readable if pharmacy is None else {pharmacy}
     after = None if cursor is None else _after(cursor)
     found = await order_queries.page(
-        desk.engine, pharmacies=pharmacies, state=state, since=since, after=after, limit=limit + 1
+        api.engine, pharmacies=pharmacies, state=state, since=since, after=after, limit=limit + 1
     )
     shown = found[:limit]
     following = _cursor(shown[-1]["id"]) if len(found) > limit else None
@@ -57,31 +57,31 @@ async def get_orders(
 
 async def get_order(request: Request, order_id: UUID) -> Response:
     """An order's whole life: what it is, its state, every attempt, the ERP's receipt with what it accepted."""
-    desk, caller = await _reader(request)
-    return _json(await readable(desk, caller, order_id))
+    api, caller = await _reader(request)
+    return _json(await readable(api, caller, order_id))
 
 
 async def get_order_by_reference(request: Request, pharmacy: str, reference: str) -> Response:
     """An order's whole life, by the pharmacy's own order number."""
-    desk, caller = await _reader(request)
-    life = await order_queries.order_by_reference(desk.engine, pharmacy, reference)
+    api, caller = await _reader(request)
+    life = await order_queries.order_by_reference(api.engine, pharmacy, reference)
     return _json(_allowed(caller, life))
 
 
 async def delete_order(request: Request, order_id: UUID) -> Response:
     """Take an order back that is not yet with the ERP; 409 with its state when it is too late."""
     asked = read_headers(request.scope)
-    desk: ApiState = request.app.state.desk
-    caller = await desk.caller(asked)
+    api: ApiState = request.app.state.api
+    caller = await api.caller(asked)
     caller.need(Scope.WRITE)
-    life = await readable(desk, caller, order_id)
-    await cancel(desk.engine, life["id"], caller.name, asked.request_id)
+    life = await readable(api, caller, order_id)
+    await cancel(api.engine, life["id"], caller.name, asked.request_id)
     return _json({"id": life["id"], "state": State.CANCELLED})
 
 
-async def readable(desk: ApiState, caller: Caller, order_id: UUID) -> dict[str, Any]:
+async def readable(api: ApiState, caller: Caller, order_id: UUID) -> dict[str, Any]:
     """An order's life, if the caller may see it. Raises NotFound."""
-    return _allowed(caller, await order_queries.order(desk.engine, order_id))
+    return _allowed(caller, await order_queries.order(api.engine, order_id))
 
 
 def _allowed(caller: Caller, life: dict[str, Any]) -> dict[str, Any]:
@@ -91,13 +91,13 @@ def _allowed(caller: Caller, life: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _reader(request: Request) -> tuple[ApiState, Caller]:
-    desk: ApiState = request.app.state.desk
-    return desk, await reader(desk, read_headers(request.scope))
+    api: ApiState = request.app.state.api
+    return api, await reader(api, read_headers(request.scope))
 
 
-async def reader(desk: ApiState, asked: RequestHead) -> Caller:
+async def reader(api: ApiState, asked: RequestHead) -> Caller:
     """Who is asking, if they may read. Raises Unauthorised and Forbidden."""
-    caller = await desk.caller(asked)
+    caller = await api.caller(asked)
     if Scope.OPS not in caller.scopes:
         caller.need(Scope.READ)
     return caller

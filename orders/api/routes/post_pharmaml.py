@@ -26,47 +26,47 @@ from orders.pharmaml.service import answer as reply
 ROUTE: Final = "/pharmaml"
 
 
-async def post_pharmaml(desk: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
+async def post_pharmaml(api: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one question of a pharmacy's software: 200 in the protocol's words, ERREUR among them."""
     asked = read_headers(scope)
     try:
-        with desk.gate.enter() as hand:
-            caller = await desk.caller(asked, basic=True)
+        with api.shedder.enter() as hand:
+            caller = await api.caller(asked, basic=True)
             caller.need(Opens.WRITE)
-            desk.spend(caller)
+            api.spend(caller)
             raw = await read_body(receive, hand, asked.length)
             headers = _headers(scope)
             body, media_type = await reply(
                 raw,
-                _counter(desk, caller, asked),
+                _counter(api, caller, asked),
                 content_type=headers.get(b"content-type"),
                 control=headers.get(b"content-pharmaml"),
             )
     except ClientDisconnect:
         return
     except Exception as error:
-        desk.metrics.answered(ROUTE, await answer_problem(send, error, asked.request_id))
+        api.metrics.answered(ROUTE, await answer_problem(send, error, asked.request_id))
         return
     await answer(send, 200, body, media_type.encode(), {"X-Request-ID": asked.request_id})
-    desk.metrics.answered(ROUTE, 200)
+    api.metrics.answered(ROUTE, 200)
 
 
-def _counter(desk: ApiState, caller: Caller, asked: RequestHead) -> Counter:
+def _counter(api: ApiState, caller: Caller, asked: RequestHead) -> Counter:
     async def accept(order: Order, origin: Mapping[str, Any]) -> Accepted:
         try:
-            accepted = await desk.intake.accept(order, caller.name, request_id=asked.request_id, origin=origin)
+            accepted = await api.intake.accept(order, caller.name, request_id=asked.request_id, origin=origin)
         except Exception as error:
-            desk.metrics.placed(error)
+            api.metrics.placed(error)
             raise
-        desk.metrics.placed(accepted)
+        api.metrics.placed(accepted)
         return accepted
 
     return Counter(
         allow=caller.need_pharmacy,
         accept=accept,
-        oldest=partial(reply_deposit.oldest, desk.engine),
-        acknowledge=partial(reply_deposit.acknowledge, desk.engine),
-        keys=desk.pharmaml_keys,
+        oldest=partial(reply_deposit.oldest, api.engine),
+        acknowledge=partial(reply_deposit.acknowledge, api.engine),
+        keys=api.pharmaml_keys,
     )
 
 

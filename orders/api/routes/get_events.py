@@ -6,9 +6,9 @@ from uuid import UUID
 
 from starlette.types import Message, Receive, Scope, Send
 
-from orders.api.order_routes import readable, reader
 from orders.api.request import RequestHead, read_headers
 from orders.api.responses import answer_problem
+from orders.api.routes.order_routes import readable, reader
 from orders.api.state import ApiState
 from orders.errors import Fault, Malformed
 
@@ -21,27 +21,27 @@ def is_events(path: str) -> bool:
     return path.startswith(BEFORE) and path.endswith(AFTER)
 
 
-async def get_events(desk: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
+async def get_events(api: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Stream the events of an order, from the one after Last-Event-ID on, until the final one."""
     asked = read_headers(scope)
 
     async def tell(message: Message) -> None:
         if message["type"] == "http.response.start":
-            desk.metrics.answered(ROUTE, message["status"])
+            api.metrics.answered(ROUTE, message["status"])
             message["headers"] = [*message["headers"], (b"x-request-id", asked.request_id.encode())]
         await send(message)
 
     try:
-        order_id = await _found(desk, asked, scope["path"])
-        await desk.listeners.stream(order_id, scope, receive, tell)
+        order_id = await _found(api, asked, scope["path"])
+        await api.listeners.stream(order_id, scope, receive, tell)
     except Exception as error:  # before anything was sent
-        desk.metrics.answered(ROUTE, await answer_problem(send, error, asked.request_id))
+        api.metrics.answered(ROUTE, await answer_problem(send, error, asked.request_id))
 
 
-async def _found(desk: ApiState, asked: RequestHead, path: str) -> UUID:
+async def _found(api: ApiState, asked: RequestHead, path: str) -> UUID:
     """The id of an order that the caller may see; the order itself is not kept while its stream lasts."""
-    caller = await reader(desk, asked)
-    return UUID(str((await readable(desk, caller, _order_id(path)))["id"]))
+    caller = await reader(api, asked)
+    return UUID(str((await readable(api, caller, _order_id(path)))["id"]))
 
 
 def _order_id(path: str) -> UUID:

@@ -16,34 +16,34 @@ from orders.intake.entries import Accepted
 from orders.model import parse
 
 
-async def post_order(desk: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
+async def post_order(api: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Take the order in the body: 202 once it is on disk, 200 when this very order was accepted before."""
     began = time.perf_counter()
     asked = read_headers(scope)
     try:
-        accepted = await _place(desk, asked, receive)
+        accepted = await _place(api, asked, receive)
     except ClientDisconnect:  # in the middle of its body: nobody is there to be answered
         return
     except Exception as error:
-        desk.metrics.placed(error)
-        desk.metrics.answered("/orders", await answer_problem(send, error, asked.request_id))
+        api.metrics.placed(error)
+        api.metrics.answered("/orders", await answer_problem(send, error, asked.request_id))
         return
     status = 200 if accepted.repeated else 202
     CURRENT.get().note({"relais.order.id": str(accepted.id), "relais.outcome": accepted.kept})
     repeated = "true" if accepted.repeated else "false"
     body = f'{{"id":"{accepted.id}","repeated":{repeated},"kept":"{accepted.kept}"}}'.encode()
     await answer(send, status, body, JSON, {"Location": f"/orders/{accepted.id}", "X-Request-ID": asked.request_id})
-    desk.metrics.placed(accepted)
-    desk.metrics.answered("/orders", status)
-    desk.metrics.seconds.observe(time.perf_counter() - began)
+    api.metrics.placed(accepted)
+    api.metrics.answered("/orders", status)
+    api.metrics.seconds.observe(time.perf_counter() - began)
 
 
-async def _place(desk: ApiState, asked: RequestHead, receive: Receive) -> Accepted:
-    with desk.gate.enter() as hand:
-        caller = await desk.caller(asked)
+async def _place(api: ApiState, asked: RequestHead, receive: Receive) -> Accepted:
+    with api.shedder.enter() as hand:
+        caller = await api.caller(asked)
         caller.need(Opens.WRITE)
-        desk.spend(caller)
+        api.spend(caller)
         key = idempotency_key(asked)
         order = parse(await read_body(receive, hand, asked.length))
         caller.need_pharmacy(order.pharmacy)
-        return await desk.intake.accept(order, caller.name, request_id=asked.request_id, key=key)
+        return await api.intake.accept(order, caller.name, request_id=asked.request_id, key=key)

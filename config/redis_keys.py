@@ -1,0 +1,14 @@
+"""What Relais calls its keys in Redis: the queues, and the spill."""
+
+from __future__ import annotations
+
+from typing import Final
+
+URGENT, NOTICES, NORMAL = KINDS = "relais.urgent", "relais.notices", "relais.normal"
+SPILL_RECORDS: Final = "relais.spill"
+SPILL_NOTES: Final = "relais.spill.notes"
+
+
+def queue_of(kind: str, backend: str) -> str:
+    """The queue of a backend's dispatches: each backend has its own, so that none waits behind another's."""
+    return f"{kind}.{backend}"

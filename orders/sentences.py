@@ -1,0 +1,176 @@
+"""What Relais says to people of what it found: a code with parameters, of which English and French are renderings.
+
+A `Sentence` is a string, the English one, so that logs, the command line and JSON take it as it is; the console tells
+it in the person's language by its code (`workers.console.masking.told`). The journal keeps code and parameters. What
+an operator or an ERP wrote is quoted: under `TEXT`, or as the parameter `detail`, which only an ERP's words have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import Enum
+from functools import reduce
+from typing import Any, Final
+
+MOMENTS: Final = ("since", "probe")  # parameters that are times
+MOST_DETAIL: Final = 500  # characters
+
+
+class Code(Enum):
+    """What can be said. A plural has two renderings and a parameter `count`."""
+
+    def __init__(self, one: str, many: str = "") -> None:
+        self.one, self.many = one, many
+
+    TEXT = "{text}"
+    BECAUSE = "{what}: {why}"
+    BOTH = "{one}; {other}"
+
+    # a replay: `workers.replay`
+    STAGE = "stage {stage}"
+    RAMP = "the ramp"
+    NO_RECEIPT = "{unreceipted} of {delivered} delivered without a receipt"
+    NO_VERIFIED_RECEIPT = "{unsigned} of {delivered} delivered without a verified receipt"
+    ERRORS = "{failed} of {tried} attempts failed, {allowed:.0%} is allowed"
+    REFUSALS = "{refused} of {answered} orders refused, which is not the backend's norm"
+    SLOW = "one answer in twenty takes {slow:.2f} s, {allowed:.2f} s is allowed"
+    FOUND = "{answered} answered, {failed} failed"
+    FOUND_TIMED = "{answered} answered, {failed} failed, p95 {slow:.2f} s"
+    STAGE_PASSED = "{stage} is passed: {found}; it waits for a word"
+
+    # what stops forwarding: `workers.dispatch.blocked`, and why a backend is as it is
+    NEVER_WORKED = "no worker has ever run here"
+    NO_WORKER = "no worker is running"
+    REPLAY_HOLDS = "the replay of {backend} is holding at {stage}"
+    REPLAY_PAUSED = "the replay of {backend} is paused at {stage}"
+    PAUSED = "{backend} is paused"
+    QUARANTINED = "{backend} is in quarantine"
+    QUARANTINED_SINCE = "{backend} is in quarantine since {since:%Y-%m-%d %H:%M:%SZ} by {by}"
+    CIRCUIT_OPEN = "{backend}: the circuit is open: {why}; next canary at {probe:%H:%M:%SZ}"
+    CANARY_OUT = "{backend}: one canary is out"
+    MET = "{detail}"
+    SUSPICIOUS = "suspicious: {detail}"
+    FAILURES = "failures in a row"
+    RELEASED = "released from quarantine"
+    PROVED = "{evidence}, order {order}: {detail}"
+
+    # a forecast: `workers.forecast`
+    NOTHING_DELIVERED = "{backend} has delivered nothing yet, so its rate is not known"
+    UNLIKELY = "in more than one future of twenty the backlog is not empty within eight weeks"
+    NEVER = "never at this rate: {come:.3g} orders a second come in on average, and {taken:.3g} go out"
+    TOO_LATE = "not within eight weeks"
+    BACK = "{backend} is back by then and a canary opens the way"
+    CANARY_PASSES = "the next canary gets through"
+    RATE_ASKED = "as asked"
+    RATE_UNKNOWN = "nothing was delivered yet"
+    RATE_BETWEEN = (
+        "not seen busy lately: between its best, {best:.3g}/s, and what its latency lets through, {ceiling:.3g}/s"
+    )
+    RATE_SEEN = ("{count} busy sample of {width:.0f} s", "{count} busy samples of {width:.0f} s")
+    PAST_WEEKS = "the same hours of {periods} past weeks"
+    PAST_DAYS = "the same hours of {periods} past days"
+    LEVEL = "{basis}, taken at {level:.0%} as the last hours suggest"
+    LAST_HOURS = "the last {minutes:.0f} min alone: there are no past weeks yet"
+
+    # a reconciliation: `workers.reconcile`
+    GONE = "the ERP acknowledged it and has it no more"
+    BECAME = "acknowledged, and now {kind}: {detail}"
+    OTHER_REFERENCE = "its reference is {reference}, and was {was}"
+    OTHER_LINE = "line {line}: {accepted} boxes of {product}, and was {was} of {was_product}"
+    NEW_LINE = "line {line}: {accepted} boxes of {product}, and was no such line"
+    OTHER_LINES = "{lines} lines, and were {were}"
+    NOT_KNOWN = "the ERP has it as {reference}, the journal does not know it"
+    NOT_SENT = "the ERP has it as {reference}, it was never sent"
+    OTHER_BYTES = "the ERP lists other bytes under its id"
+
+    # an audit: `workers.proof`
+    UNBALANCED = "accepted {accepted} is not backlog {backlog} + final {final}"
+    COUNTED = "{orders} {what}"
+    NO_DELIVERY = "orders without a delivery"
+    NO_ORDER = "deliveries without an order"
+    UNRECEIPTED = "delivered orders without a receipt"
+    ALTERED_ORDERS = "orders whose bytes were altered"
+    BLOCK = "block {block}"
+    BLOCKS = "blocks {first} to {last}"
+    UNSEALED = "not sealed yet"
+    MORE_FAULTS = "and {count:,} more fault", "and {count:,} more faults"
+    MORE_RECEIPTS = "and {count:,} more receipt", "and {count:,} more receipts"
+    NEWER_SEAL = "sealed by a newer version of Relais"
+    ALTERED_SEAL = "the seal itself was altered"
+    UNKNOWN_SEAL_KEY = "is sealed with the key {key}, which RELAIS_SEAL_KEY does not have"
+    DOES_NOT_FOLLOW = "does not follow the block before it"
+    MISSING_BLOCKS = "missing from the chain"
+    LOST = "lost; {why}"
+    ACKNOWLEDGED = "{fault} ({why}, in block {block})"
+    ROWS_MISSING = "{count:,} row missing from {table}", "{count:,} rows missing from {table}"
+    ROWS_TOO_MANY = "{count:,} row too many in {table}", "{count:,} rows too many in {table}"
+    ROWS_ALTERED = "rows of {table} altered"
+    BACKDATED = "{rows:,} rows of {table} are dated before they were written"
+    AHEAD = "{rows:,} rows of {table} are of transactions that are yet to come: after a restore run `relais migrate`"
+    OF_NO_TRANSACTION = "{rows:,} rows of {table} are of no transaction"
+    NOTHING_SEALED = "nothing is sealed yet"
+    NO_ANCHOR = "compared with no anchor: the end of the chain may have been cut off"
+    ANCHOR_DOWN = "the anchor cannot be read: {error}"
+    ANCHOR_BEGINS = "the anchor begins with block {block}"
+    SKIPPED = "not in the anchor, and a later one is"
+    REPLACED = "is not the one that was anchored"
+    CUT_OFF = "in the anchor and no longer in the journal"
+    ANCHOR_BEHIND = "blocks {first} to {last} are not anchored yet"
+    RECEIPT = "the receipt of order {order} {what}"
+    OF_ANOTHER_ORDER = "was signed for another order"
+    OF_ANOTHER_CONTENT = "was signed for another content"
+    WITH_ANOTHER_REFERENCE = "was signed with another reference"
+    WITH_OTHER_LINES = "was signed with other lines"
+    UNKNOWN_KEY = "is said to be signed with the key {key}, which is not registered"
+    BAD_SIGNATURE = "has no good signature"
+    NAMES_ANOTHER_KEY = "names another key"
+
+
+class Sentence(str):
+    """A code with its parameters, which may be sentences too; equal to what it says in English."""
+
+    code: Code
+    params: dict[str, Any]
+
+    def __new__(cls, code: Code, **params: Any) -> Sentence:
+        template = code.many if code.many and params["count"] != 1 else code.one
+        said = super().__new__(cls, template.format_map(params))
+        said.code, said.params = code, params
+        return said
+
+    def __deepcopy__(self, memo: object) -> Sentence:
+        return self
+
+    def stored(self) -> dict[str, Any]:
+        """As the journal keeps it, in JSON: the parameters beside `code`; of an ERP's words the first MOST_DETAIL."""
+        return {"code": self.code.name.lower(), **{name: _plain(name, value) for name, value in self.params.items()}}
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, Sentence):
+        return value.stored()
+    if name == "detail":
+        return value[:MOST_DETAIL]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def sentence_of(kept: Any) -> Sentence | None:
+    """The sentence that the journal keeps so; a bare text is quoted, and None is none."""
+    if kept is None or isinstance(kept, Sentence):
+        return kept
+    if isinstance(kept, str):
+        return Sentence(Code.TEXT, text=kept)
+    return Sentence(Code[kept["code"].upper()], **{name: _read(name, kept[name]) for name in kept if name != "code"})
+
+
+def joined(told: Iterable[Sentence]) -> Sentence | None:
+    """All of them as one, None for none."""
+    found = list(told)
+    return reduce(lambda one, other: Sentence(Code.BOTH, one=one, other=other), found) if found else None
+
+
+def _read(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return sentence_of(value)
+    return datetime.fromisoformat(value) if name in MOMENTS and value else value

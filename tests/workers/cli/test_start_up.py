@@ -1,0 +1,29 @@
+"""What `relais status` loads to answer: a cron job that asks every few seconds must not pay for more."""
+
+from tests.integration.test_cli_operator import Journal, journal
+
+from config.settings import Settings
+from tests.cli import clean_environment, environment, modules_after, ours
+
+__all__ = ["journal"]
+
+HEAVY = (
+    *("aiohttp", "alembic", "babel", "celery", "cryptography.hazmat", "fastapi", "jinja2", "kombu", "lxml"),
+    *("opentelemetry.sdk", "psutil", "prometheus_client", "starlette", "structlog", "tenacity", "tornado"),
+    *("uvicorn", "uvloop", "yaml"),
+)
+
+
+def test_status_loads_only_what_it_asks(settings: Settings) -> None:
+    loaded = modules_after(clean_environment(environment(settings)), "status")
+    assert "workers.monitoring.status" in loaded
+    assert loaded.isdisjoint(HEAVY)
+    assert len(ours(loaded)) <= 55, sorted(ours(loaded))
+
+
+def test_a_backlog_adds_its_forecast_and_no_more(settings: Settings, journal: Journal) -> None:
+    journal.accept(1)
+    loaded = modules_after(clean_environment(environment(settings)), "status", "--json")
+    assert "workers.forecast.forecast" in loaded
+    assert loaded.isdisjoint(HEAVY)
+    assert len(ours(loaded)) <= 66, sorted(ours(loaded))

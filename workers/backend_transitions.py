@@ -1,0 +1,96 @@
+"""A backend's row: every change of it is one of these named transitions, in the transaction of whoever asks.
+
+Which one is due is decided elsewhere: `workers.delivery.circuit_breaker` and its neighbours judge what a batch met,
+operators pause, quarantine and release, a replay narrows the window. A circuit that opens of itself, or is opened by a
+release, stays open until `probe_at`; nothing is sent to a backend that is paused or quarantined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import case, func, literal, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.schema.tables.core import backends
+from orders.sentences import Code, Sentence
+from orders.states import LIVE, REPLAYED
+
+FIRST_WINDOW: Final = 50  # orders
+
+REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
+
+HALF_OPEN = text(f"""
+UPDATE backends SET circuit = 'half_open', changed_at = clock_timestamp()
+WHERE name = :backend AND circuit = 'open' AND probe_at <= clock_timestamp() AND NOT paused AND NOT quarantined
+  AND (EXISTS (SELECT FROM deliveries WHERE {LIVE} AND backend = :backend AND due_at <= now())
+    OR EXISTS (SELECT FROM deliveries WHERE {REPLAYED} AND backend = :backend AND due_at <= now()
+      AND NOT EXISTS (SELECT FROM replays WHERE backend = :backend AND state IN ('holding', 'paused'))))
+""")
+
+PROBE_NOW = text("""
+UPDATE backends SET probe_at = now() WHERE circuit = 'open' AND NOT paused AND NOT quarantined
+  AND name = coalesce(:backend, name)
+""")
+
+
+async def register(connection: AsyncConnection, backend: str) -> None:
+    """Make a backend's row, with a closed circuit and a small window, unless it has one."""
+    await connection.execute(REGISTER, {"backend": backend, "window": FIRST_WINDOW})
+
+
+async def learn_from_batch(connection: AsyncConnection, backend: str, columns: Mapping[str, Any]) -> None:
+    """Circuit, window and baseline, as they were judged after a batch while the row was locked."""
+    await _change(connection, backend, **columns)
+
+
+async def let_canary_go(connection: AsyncConnection, backend: str) -> None:
+    """Half-open a circuit whose pause is over, where an order is due that may be the canary."""
+    await connection.execute(HALF_OPEN, {"backend": backend})
+
+
+async def probe_now(connection: AsyncConnection, backend: str | None = None) -> None:
+    """End the pause of an open circuit: of this backend, or of all."""
+    await connection.execute(PROBE_NOW, {"backend": backend})
+
+
+async def narrow(connection: AsyncConnection, backend: str, window: int) -> None:
+    """At most so many orders out; what the window had grown to beyond is to be earned again."""
+    await _change(connection, backend, window=func.least(backends.c.window, window), credit=0)
+
+
+async def limit_rate(connection: AsyncConnection, backend: str, rate: float | None) -> None:
+    """At most so many orders a second; None is no limit."""
+    await _change(connection, backend, rate=rate)
+
+
+async def set_paused(
+    connection: AsyncConnection, backend: str, *, paused: bool, why: Sentence | None, first: bool = False
+) -> bool:
+    """Pause or resume, saying why unless a quarantine does; False for no such backend, or where it has to be the
+    `first` to do so and is not.
+    """
+    change = update(backends).where(backends.c.name == backend)
+    if first:
+        change = change.where(backends.c.paused != paused)
+    kept = case((backends.c.quarantined, backends.c.held_why), else_=literal(why, backends.c.held_why.type))
+    return (await connection.execute(change.values(paused=paused, held_why=kept))).rowcount > 0
+
+
+async def quarantine(connection: AsyncConnection, backend: str, by: str, why: Sentence | None) -> None:
+    """Latch it: nothing but `release` undoes this."""
+    latch = {"quarantined": True, "quarantined_at": func.clock_timestamp(), "quarantined_by": by, "held_why": why}
+    await _change(connection, backend, **latch)
+
+
+async def release(connection: AsyncConnection, backend: str) -> None:
+    """Trust it again: its circuit is open, with the canary due."""
+    trusted = {"quarantined": False, "quarantined_at": None, "quarantined_by": None, "held_why": None}
+    now = func.clock_timestamp()
+    gently = {"circuit": "open", "window": 1, "failures": 0, "trips": 0, "changed_at": now, "probe_at": now}
+    await _change(connection, backend, **trusted, **gently, why=Sentence(Code.RELEASED))
+
+
+async def _change(connection: AsyncConnection, backend: str, **columns: Any) -> None:
+    await connection.execute(update(backends).where(backends.c.name == backend).values(columns))
