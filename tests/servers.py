@@ -23,6 +23,7 @@ COPY = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
 
 def seed(data_dir: Path) -> None:
     """Put a migrated, empty journal where the embedded PostgreSQL of this data directory will find it."""
+    data_dir.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cp", "--archive", *_migrated(), str(data_dir)], check=True)
 
 

@@ -145,9 +145,10 @@ def the_replay_passes_its_gates(relais: Relais, jeanne: Visitor) -> None:
     jeanne.go("/recovery").locator("[id^=resume-]").click()
     confirmed(jeanne, "Quarantaine levée", name="story-7-resume")
     for stage in ("1", "10", "100"):
-        jeanne.go("/recovery").locator("[id^=next-]").wait_for(timeout=60_000)
+        word = jeanne.go("/recovery").locator(f"[id^=next-][href$='&stage={stage}']")  # the page may be a second old
+        word.wait_for(timeout=60_000)
         jeanne.sound(f"story-7-after-{stage}")
-        jeanne.page.locator("[id^=next-]").click()
+        word.click()
         confirmed(jeanne, f"Les {stage} sont arrivées")
     jeanne.go("/recovery")
     jeanne.page.locator("[id^=progress-]").wait_for(state="detached", timeout=60_000)

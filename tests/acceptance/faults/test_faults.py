@@ -27,10 +27,12 @@ from workers.queue.app import create_app
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
+BRISK = {"RELAIS_BATCH_BUDGET": "3", "RELAIS_LEASE": "6"}  # what is lost with a process is rescued soon
+
 
 @pytest.fixture(scope="module")
 def relais(leash: Leash) -> Iterator[Relais]:
-    with up(leash) as running:
+    with up(leash, **BRISK) as running:
         yield running
 
 

@@ -20,6 +20,7 @@ from config.settings import Settings
 from orders.journal import connect
 from tests.acceptance.apart import Apart, load
 from tests.cluster import Pair, Watched, sql
+from tests.servers import seed
 from tests.waiting import until
 from workers.proof.audit import Proof, prove
 
@@ -88,6 +89,7 @@ class WithStandby(Sealed):
     def servers(self, data_dir: Path) -> tuple[str, str]:
         _, broker = super().servers(data_dir)
         self.pair = Pair(data_dir)
+        seed(self.pair.primary.data_dir)
         self.hold(self.pair.primary)
         self.hold(self.pair.standby)
         self.pair.synchronous()

@@ -18,6 +18,7 @@ from config.embedded.leash import Leash
 from config.embedded.marks import find
 from config.settings import ENDPOINTS
 from tests.acceptance.supervised import Up, answers, nothing_left, query
+from tests.servers import seed
 from tests.waiting import until
 
 pytestmark = pytest.mark.acceptance
@@ -50,10 +51,12 @@ sys.exit(up.run(Settings(data_dir=Path(sys.argv[1]), _env_file=None)))
 
 @pytest.fixture
 def start(data_dir: Path, leash: Leash) -> Iterator[Callable[..., Up]]:
-    """Starts a `relais up` on the test's data directory."""
+    """Starts a `relais up` on the test's data directory, with a journal that is there already unless told otherwise."""
     runs: list[Up] = []
 
-    def start(*words: str) -> Up:
+    def start(*words: str, initdb: bool = False) -> Up:
+        if not (initdb or (data_dir / "postgres").exists()):
+            seed(data_dir)
         runs.append(up := Up(data_dir, leash, [sys.executable, "-c", SMALL_UP, str(data_dir), *words]))
         return up
 
@@ -167,7 +170,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_deaf(start: Callable[..., Up]) ->
 
 
 def test_ctrl_c_while_it_starts_leaves_nothing(start: Callable[..., Up]) -> None:
-    up = start()
+    up = start(initdb=True)
     until(lambda: (up.data_dir / "run.json").exists() and "postgres" in up.names(), timeout=60)
     family = up.family()
     up.signal(signal.SIGINT)

@@ -116,14 +116,14 @@ def test_a_child_that_is_killed_comes_back_and_is_stopped_in_its_place(
 
 def test_pauses_double_up_to_the_most(own_leash: Leash, child: Callable[..., Child], diary: Diary) -> None:
     async def scenario() -> None:
-        async with Supervisor(own_leash, backoff=Backoff(first=0.2, most=0.8), poll=0.01) as supervisor:
+        async with Supervisor(own_leash, backoff=Backoff(first=0.1, most=0.4), poll=0.01) as supervisor:
             await supervisor.start(child("failing", LINGERS))
             await auntil(lambda: len(diary.events("start")) == 6, timeout=30)
 
     asyncio.run(scenario())
     times = [at for _, at in diary.events("start")]
     pauses = [later - earlier for earlier, later in pairwise(times)]
-    for pause, least in zip(pauses, (0.2, 0.4, 0.8, 0.8, 0.8), strict=True):
+    for pause, least in zip(pauses, (0.1, 0.2, 0.4, 0.4, 0.4), strict=True):
         assert pause >= least + LIFE
 
 

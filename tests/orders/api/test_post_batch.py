@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from orders.access import clients
-from orders.api import BODY_LIMIT
+from orders.api import BODY_LIMIT, state
 from orders.api.answer_buffer import CHUNK, IN_MEMORY, AnswerBuffer
 from orders.journal import connect, transactional
 from orders.queries import orders as order_queries
@@ -158,7 +158,11 @@ def test_a_client_may_only_order_for_its_pharmacies_and_with_a_key_that_writes(s
     over_http(settings, work)
 
 
-def test_a_journal_that_does_not_answer_is_told_line_by_line(settings: Settings) -> None:
+def test_a_journal_that_does_not_answer_is_told_line_by_line(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "JOURNAL_TIMEOUT", 1.0)
+
     async def work(call: Call) -> None:
         engine = transactional(connect(settings.need("database_url")))
         async with engine.connect() as connection:

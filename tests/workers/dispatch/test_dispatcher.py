@@ -134,12 +134,12 @@ def age_of(seconds: float) -> Callable[[], bool]:
 def test_a_backends_rate_bounds_what_is_dispatched(settings: Settings) -> None:
     slow = settings.replace(claim_patience=600.0, worker_concurrency=64)
     widen(slow, 10_000)
-    on_journal(slow, "UPDATE backends SET rate = 20")
+    on_journal(slow, "UPDATE backends SET rate = 40")
     accept(slow, 200)
     began = time.monotonic()
     with dispatching(slow):
         until(lambda: states(slow).get("dispatched", 0) >= 50, 30)
         gone, seconds = states(slow)["dispatched"], time.monotonic() - began
-        assert gone <= 20 * seconds, "the first second's worth has to be waited for, too"
+        assert gone <= 40 * seconds, "the first second's worth has to be waited for, too"
         on_journal(slow, "UPDATE backends SET rate = NULL")
         until(lambda: states(slow) == {"dispatched": 200})
