@@ -77,7 +77,7 @@ class Bench:
     def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
         self.engine, self.settings = engine, settings
 
-    def desk(self, erp: Scripted, **more: Any) -> WorkerResources:
+    def resources(self, erp: Scripted, **more: Any) -> WorkerResources:
         return WorkerResources(self.engine, erp, self.settings, "test", **more)
 
     async def accept(self, count: int = 1, **fields: object) -> list[UUID]:

@@ -38,7 +38,7 @@ class Recovery:
         """What a tick and a worker do; how many orders were taken to the ERP."""
         await self.steer()
         sent = await self.bench.dispatch()
-        await deliver(self.bench.desk(self.erp), sent)
+        await deliver(self.bench.resources(self.erp), sent)
         await self.steer()
         return len(sent)
 

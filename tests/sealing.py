@@ -23,7 +23,7 @@ async def seal(bench: Bench, why: str | None = None) -> Sealed:
 async def some_life(bench: Bench, orders: int = 3) -> None:
     """A few rows in every sealed table."""
     await bench.accept(orders)
-    await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
+    await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
     await operations.pause(bench.engine, bench.settings, bench.settings.erp.backend, "stocktaking")
     await operations.resume(bench.engine, bench.settings, bench.settings.erp.backend, None)
     await bench.sql(

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
@@ -89,7 +90,7 @@ def _create_fastapi(settings: Settings, parts: Parts) -> FastAPI:
         yield
         await app.state.api.close()
 
-    app = FastAPI(title="Relais", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Relais", version=version("relais"), lifespan=lifespan, docs_url=None, redoc_url=None)
     add_routes(app)
     app.add_api_route("/healthz", get_health, methods=["GET"], include_in_schema=False)
     app.add_api_route("/readyz", get_readiness, methods=["GET"], include_in_schema=False)

@@ -293,7 +293,7 @@ def test_a_crash_between_the_answer_and_its_noting_takes_nothing_twice(site: Sit
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Desk:
+class ScriptedIntake:
     """Answers one request after the other as the list says, the last answer again and again; and remembers them."""
 
     def __init__(self, *answers: Answer) -> None:
@@ -316,9 +316,9 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def serving(site: Site, desk: Desk) -> AsyncIterator[None]:
+async def serving(site: Site, intake: ScriptedIntake) -> AsyncIterator[None]:
     app = web.Application()
-    app.router.add_post("/{path:.*}", desk.answer)
+    app.router.add_post("/{path:.*}", intake.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", site.port, reuse_address=True).start()
@@ -360,13 +360,13 @@ def taken(line: int, **more: object) -> dict[str, object]:
 
 def test_an_order_that_relais_spilled_is_as_safe(site: Site, run: Run) -> None:
     one = str(uuid4())
-    desk = Desk(
+    intake = ScriptedIntake(
         says(202, {"id": one, "repeated": False, "kept": "spill"}, "application/json"),
         lines_of(taken(1, kept="spill")),
     )
 
     async def work() -> None:
-        async with serving(site, desk), site.client() as client:
+        async with serving(site, intake), site.client() as client:
             assert await client.submit(order(1)) == Kept("spill", False, UUID(one))
             (kept,) = await client.submit_many([order(2)])
             assert isinstance(kept, Kept)
@@ -377,20 +377,20 @@ def test_an_order_that_relais_spilled_is_as_safe(site: Site, run: Run) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_the_intake_is_left_alone_for_as_long_as_it_asks(site: Site, run: Run, status: int) -> None:
-    desk = Desk(says(status, **{"Retry-After": "1"}), says(status, **{"Retry-After": "1"}), takes)
+    intake = ScriptedIntake(says(status, **{"Retry-After": "1"}), says(status, **{"Retry-After": "1"}), takes)
 
     async def work() -> None:
-        async with serving(site, desk), site.client() as client:
+        async with serving(site, intake), site.client() as client:
             assert (await client.submit(order(1))).where == "spool"
             assert (await client.flush(20)).waiting == 0
 
     run(work())
-    assert [path for path, _ in desk.seen] == ["/orders", "/orders/batch", "/orders/batch"]
-    assert all(after - before >= 0.99 for before, after in zip(desk.at, desk.at[1:], strict=False))
+    assert [path for path, _ in intake.seen] == ["/orders", "/orders/batch", "/orders/batch"]
+    assert all(after - before >= 0.99 for before, after in zip(intake.at, intake.at[1:], strict=False))
 
 
 def test_lines_that_were_answered_are_not_sent_again(site: Site, run: Run) -> None:
-    desk = Desk(
+    intake = ScriptedIntake(
         says(503),
         lines_of(taken(1), taken(2), {"line": 3, "status": "unavailable", "detail": "no", "retry_after": 0}, taken(4)),
         lines_of(taken(1), breaks=True),
@@ -398,23 +398,25 @@ def test_lines_that_were_answered_are_not_sent_again(site: Site, run: Run) -> No
     )
 
     async def work() -> None:
-        async with serving(site, desk), site.client() as client:
+        async with serving(site, intake), site.client() as client:
             outcomes = await client.submit_many(orders(6))
             assert [each.number for each in outcomes if isinstance(each, Kept)] == [1, 2, 3, 4, 5, 6]
             assert (await client.flush(20)).waiting == 0
 
     run(work())
     whole = [f"R{number}" for number in range(6)]
-    assert desk.batches() == [whole, whole, ["R2", "R4", "R5"], ["R4", "R5"]]
+    assert intake.batches() == [whole, whole, ["R2", "R4", "R5"], ["R4", "R5"]]
 
 
 def test_of_many_only_what_has_no_answer_goes_to_the_spool(site: Site, run: Run) -> None:
     unavailable = {"line": 2, "status": "unavailable", "detail": "no", "retry_after": 0}
     first = uuid4()
-    desk = Desk(lines_of(taken(1), unavailable, {"line": 3, "status": "conflict", "first": str(first)}), takes)
+    intake = ScriptedIntake(
+        lines_of(taken(1), unavailable, {"line": 3, "status": "conflict", "first": str(first)}), takes
+    )
 
     async def work() -> None:
-        async with serving(site, desk), site.client() as client:
+        async with serving(site, intake), site.client() as client:
             kept, spooled, refused = await client.submit_many(orders(3))
             assert isinstance(kept, Kept)
             assert isinstance(refused, Conflict)
@@ -422,7 +424,7 @@ def test_of_many_only_what_has_no_answer_goes_to_the_spool(site: Site, run: Run)
             assert (await client.flush(20)).waiting == 0
 
     run(work())
-    assert desk.batches()[1:] == [["R1"]]
+    assert intake.batches()[1:] == [["R1"]]
 
 
 @pytest.mark.parametrize(
@@ -443,16 +445,16 @@ def test_of_many_only_what_has_no_answer_goes_to_the_spool(site: Site, run: Run)
     ],
 )
 def test_who_is_not_the_intake_refuses_and_takes_nothing(site: Site, run: Run, answer: Answer) -> None:
-    desk = Desk(answer, answer, answer, takes)
+    intake = ScriptedIntake(answer, answer, answer, takes)
 
     async def work() -> None:
-        async with serving(site, desk), site.client() as client:
+        async with serving(site, intake), site.client() as client:
             assert (await client.submit(order(1))).where == "spool"
             assert (await client.flush(20)).waiting == 0
             assert (await client.spool.status()).refused == 0
 
     run(work())
-    assert len(desk.seen) == 4
+    assert len(intake.seen) == 4
     assert len(site.heard) == 1
 
 
@@ -506,30 +508,30 @@ def test_an_intake_that_hangs_keeps_only_the_first_order_waiting(site: Site, run
         await asyncio.Event().wait()
         raise AssertionError
 
-    desk = Desk(never)
+    intake = ScriptedIntake(never)
 
     async def work() -> None:
-        async with serving(site, desk), site.client(timeout=0.3) as client:
+        async with serving(site, intake), site.client(timeout=0.3) as client:
             kept = [await client.submit(each) for each in orders(20)]
             assert [each.number for each in kept] == list(range(1, 21))
 
     run(work())
-    assert [references for path, references in desk.seen if path == "/orders"] == [["R0"]]
+    assert [references for path, references in intake.seen if path == "/orders"] == [["R0"]]
 
 
 def test_two_clients_of_one_spool_never_flush_at_the_same_time(site: Site, run: Run) -> None:
-    desk = Desk(takes)
+    intake = ScriptedIntake(takes)
 
     async def work() -> None:
         async with site.client() as client:
             await client.submit_many(orders(3 * LINES))
-        async with serving(site, desk), site.client() as one, site.client() as two:
+        async with serving(site, intake), site.client() as one, site.client() as two:
             first, second = await asyncio.gather(one.flush(20), two.flush(20))
             assert (first.waiting, second.waiting) == (0, 0)
 
     run(work())
-    assert desk.most == 1
-    assert sorted(itertools.chain(*desk.batches())) == sorted(each["reference"] for each in orders(3 * LINES))
+    assert intake.most == 1
+    assert sorted(itertools.chain(*intake.batches())) == sorted(each["reference"] for each in orders(3 * LINES))
 
 
 def test_what_is_no_url_and_what_is_no_key_is_said_at_once(tmp_path: Path) -> None:
@@ -548,7 +550,7 @@ def test_a_listener_that_fails_stops_no_order(site: Site, run: Run) -> None:
     async def work() -> None:
         async with site.client() as client:
             await client.submit_many(orders(5))
-        async with serving(site, Desk(takes)), OrderClient(site.url, "key", site.path, heard=heard) as client:
+        async with serving(site, ScriptedIntake(takes)), OrderClient(site.url, "key", site.path, heard=heard) as client:
             assert (await client.flush(20)).waiting == 0
 
     run(work())

@@ -202,9 +202,9 @@ def test_a_journal_with_orders_is_brought_up_to_date(postgres: Postgres) -> None
                 )
             )
         await asyncio.to_thread(migrate, url)
-        keyring = KeyCache(engine)
-        caller = await keyring.caller("Bearer relais_k")
-        await keyring.close()
+        keys = KeyCache(engine)
+        caller = await keys.caller("Bearer relais_k")
+        await keys.close()
         async with engine.connect() as connection:
             return caller, (await connection.execute(text("SELECT valid_until FROM deliveries"))).scalar_one()
 

@@ -55,7 +55,7 @@ def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         async def dying(erp: Scripted, **fields: object) -> None:
             await bench.accept(1, **fields)
-            await deliver(bench.desk(erp), await bench.dispatch())
+            await deliver(bench.resources(erp), await bench.dispatch())
 
         refusing = Scripted(always(Kind.REFUSED))
         await dying(refusing)
@@ -64,7 +64,7 @@ def test_every_way_to_die_has_a_cause(on_bench: OnBench) -> None:
         await bench.run(EXPIRE)
         await dying(Scripted(always(Kind.PENDING)))
         waiting = [row[0] for row in await bench.run(text("SELECT order_id FROM deliveries WHERE state = 'submitted'"))]
-        await poll(bench.desk(Scripted(always(Kind.PENDING), found=Kind.REFUSED)), waiting)
+        await poll(bench.resources(Scripted(always(Kind.PENDING), found=Kind.REFUSED)), waiting)
         await bench.accept(1)
         (lost,) = await bench.dispatch()
         await bench.sql(
@@ -228,29 +228,29 @@ def test_a_group_is_replayed_in_batches_by_two_at_once_each_order_once(
 
     async def act() -> None:
         async with serving(settings) as site:
-            desk = site.app.state.console
-            words = desk.pages.words["en"]
+            state = site.app.state.console
+            words = state.pages.words["en"]
             cause = (await die(site, 700))[0]["id"]
             chosen = choose({"cause": str(cause), "before": datetime.now(UTC).isoformat()})
             await die(site, 3, each=-60)  # too late: not shown
-            shown = await REPLAY.preview(desk, chosen, words)
+            shown = await REPLAY.preview(state, chosen, words)
             assert shown.orders == 700 and len(shown.sample) == 10
 
             async def by(name: str) -> dict[str, Any]:
                 with acting_as(name):
-                    return await REPLAY.run(desk, chosen, "the catalogue is mended", Steps())
+                    return await REPLAY.run(state, chosen, "the catalogue is mended", Steps())
 
             one, two = await asyncio.gather(by("jeanne"), by("paul"))
             assert one["replayed"] + two["replayed"] == 700
             assert min(one["left"], two["left"]) == 0  # the first may find a batch in the other's hands
             assert {one["joined"], two["joined"]} == {3}
             assert "paul" in one.get("by", "") or "jeanne" in two.get("by", "")
-            async with desk.engine.connect() as connection:
+            async with state.engine.connect() as connection:
                 query = "SELECT jsonb_array_elements_text(detail -> 'ids') FROM operations WHERE act = 'replay'"
                 ids = [row[0] for row in await connection.execute(text(query))]
             assert len(ids) == len(set(ids)) == 700
-            assert (await REPLAY.preview(desk, chosen, words)).hindered
-            assert (await cause_queries.group(desk.engine, cause))["orders"] == 3
+            assert (await REPLAY.preview(state, chosen, words)).hindered
+            assert (await cause_queries.group(state.engine, cause))["orders"] == 3
 
     asyncio.run(act())
 
@@ -260,11 +260,11 @@ def test_discarding_stops_between_batches(settings: Settings, monkeypatch: pytes
 
     async def act() -> None:
         async with serving(settings) as site:
-            desk = site.app.state.console
+            state = site.app.state.console
             cause = (await die(site, 200))[0]["id"]
             with pytest.raises(Stopped):
-                await DISCARD.run(desk, choose({"cause": str(cause)}), "no use", Steps(last=2))
-            assert (await cause_queries.group(desk.engine, cause))["orders"] == 100
+                await DISCARD.run(state, choose({"cause": str(cause)}), "no use", Steps(last=2))
+            assert (await cause_queries.group(state.engine, cause))["orders"] == 100
 
     asyncio.run(act())
 

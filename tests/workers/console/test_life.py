@@ -65,7 +65,7 @@ async def tried(bench: Bench, kind: Kind, count: int) -> list[UUID]:
     """Orders that the ERP answered so."""
     ids = await bench.accept(count)
     await bench.dispatch()
-    await deliver(bench.desk(Scripted(always(kind))), ids)
+    await deliver(bench.resources(Scripted(always(kind))), ids)
     return ids
 
 
@@ -84,7 +84,7 @@ def test_a_receipt_is_verified_again_each_time_that_it_is_shown(at_console: AtCo
             "the ERP echoes another than ours": replace(good[6], digest=bytes(32)),
         }
         answers = {order: outcome(Kind.ACCEPTED, paper) for order, paper in zip(ids, papers.values(), strict=True)}
-        await deliver(bench.desk(Answering(answers)), await bench.dispatch())
+        await deliver(bench.resources(Answering(answers)), await bench.dispatch())
         for order, says in zip(ids, papers, strict=True):
             page = await told(jeanne, order)
             assert says in page, (says, page)
@@ -138,7 +138,7 @@ def test_what_speaks_for_an_order_and_against_its_erp_is_told(at_console: AtCons
         (twice,) = await tried(bench, Kind.DUPLICATE, 1)
         (liar,) = await bench.accept(1)
         lie = Outcome(Kind.SUSPICIOUS, "M. Martin", 200, evidence=Evidence.WRONG_DIGEST, answer=b"{}")
-        await deliver(bench.desk(Answering({liar: lie})), await bench.dispatch())
+        await deliver(bench.resources(Answering({liar: lie})), await bench.dispatch())
         assert "sealed in block" not in await told(jeanne, twice)
         await sealed(bench.engine, bench.settings, None)
         await bench.sql(f"INSERT INTO pharmaml_acknowledged (order_id) VALUES ('{twice}')")

@@ -350,7 +350,7 @@ def test_a_drain_watches_until_the_backlog_is_empty(on_console: OnConsole) -> No
         drain = asyncio.ensure_future(room.do("drain", running=watched))
         erp = Scripted(always(Kind.ACCEPTED))
         while sent := await room.dispatch():
-            await deliver(room.desk(erp), sent)
+            await deliver(room.resources(erp), sent)
         came = await asyncio.wait_for(drain, 10)
         assert (came["orders"], came["delivered"]) == (20, 20)
         assert watched.told[-1][:2] == (20, 20)
@@ -403,7 +403,7 @@ def test_a_reconciliation_is_stopped_resumed_and_resent(
         erp, jeanne = HttpErp(room.settings), await room.site.enter()
         ids = await backlog(room, 40)
         while due := await room.dispatch():
-            await deliver(room.desk(erp), due)  # type: ignore[arg-type]
+            await deliver(room.resources(erp), due)  # type: ignore[arg-type]
         await erp.close()
         looked = await room.look("reconcile", backend="erp", since="1h")
         assert (looked.orders, looked.hindered) == (40, None)

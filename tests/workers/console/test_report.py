@@ -55,14 +55,14 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
     async def work() -> str:
         async with serving(sealing) as site:
             jeanne = await site.enter(role=Role.VIEWER)
-            desk = site.app.state.console
-            preview = await REPORT.preview(desk, chosen, desk.pages.words["en"])
+            state = site.app.state.console
+            preview = await REPORT.preview(state, chosen, state.pages.words["en"])
             assert preview.orders is None
             with acting_as("jeanne"):
-                outcome = await REPORT.run(desk, chosen, "<script>alert(1)</script>", Told())
+                outcome = await REPORT.run(state, chosen, "<script>alert(1)</script>", Told())
             assert outcome["sound"] is True
             where = outcome["report"]
-            async with desk.engine.connect() as connection:
+            async with state.engine.connect() as connection:
                 acts = (
                     await connection.execute(text("SELECT operator, act, reason FROM operations ORDER BY id DESC"))
                 ).all()
@@ -193,18 +193,18 @@ def test_a_span_that_is_none_and_a_report_that_is_none_are_refused(settings: Set
 
 
 def test_reports_go_when_they_are_too_old_or_too_many(settings: Settings) -> None:
-    shelf, files = ReportStore(settings.files.data_dir), {"html": b"h", "pdf": b"p", "json": b'{"head": {}}'}
+    store, files = ReportStore(settings.files.data_dir), {"html": b"h", "pdf": b"p", "json": b'{"head": {}}'}
     first, old = uuid4(), uuid4()
-    shelf.put(old, files)
+    store.put(old, files)
     for kind in files:
-        path = shelf.place / f"{old}.{kind}"
+        path = store.place / f"{old}.{kind}"
         os.utime(path, (time.time() - AGE - 10,) * 2)
-    assert (shelf.file(str(old), "html"), shelf.all()) == (None, [])
-    shelf.put(first, files)
-    assert not list(shelf.place.glob(f"{old}*"))
+    assert (store.file(str(old), "html"), store.all()) == (None, [])
+    store.put(first, files)
+    assert not list(store.place.glob(f"{old}*"))
     for kind in files:
-        os.utime(shelf.place / f"{first}.{kind}", (time.time() - 60,) * 2)
+        os.utime(store.place / f"{first}.{kind}", (time.time() - 60,) * 2)
     for _ in range(MOST_REPORTS):
-        shelf.put(uuid4(), files)
-    assert (len(shelf.all()), len(list(shelf.place.iterdir()))) == (MOST_REPORTS, 3 * MOST_REPORTS)
-    assert shelf.file(str(first), "pdf") is None
+        store.put(uuid4(), files)
+    assert (len(store.all()), len(list(store.place.iterdir()))) == (MOST_REPORTS, 3 * MOST_REPORTS)
+    assert store.file(str(first), "pdf") is None

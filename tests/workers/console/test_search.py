@@ -30,7 +30,7 @@ async def delivered(bench: Bench, kind: Kind, count: int = 1, **fields: object) 
     """Orders that were accepted, and tried once with this outcome."""
     ids = await bench.accept(count, **fields)
     await bench.dispatch()
-    await deliver(bench.desk(Scripted(always(kind))), ids)
+    await deliver(bench.resources(Scripted(always(kind))), ids)
     return ids
 
 
@@ -199,23 +199,23 @@ def test_a_pharmacys_page_says_what_is_missing_and_why(at_console: Callable[[Wor
 
 def test_an_operator_cancels_while_the_order_is_ours(at_console: Callable[[Work], None]) -> None:
     async def work(site: Site, bench: Bench) -> None:
-        desk, words = site.app.state.console, languages("UTC")["en"]
+        state, words = site.app.state.console, languages("UTC")["en"]
         (ours,) = await bench.accept(1)
         chosen = acts.choose({"order": str(ours)})
-        seen = await acts.preview(desk, chosen, words)
+        seen = await acts.preview(state, chosen, words)
         assert (seen.orders, seen.hindered) == (1, None)
         with acting_as("jeanne"):
-            assert (await acts.run(desk, chosen, "they called", Quiet()))["cancelled"] == 1
+            assert (await acts.run(state, chosen, "they called", Quiet()))["cancelled"] == 1
             with pytest.raises(NotSo, match="cancelled already"):
-                await acts.run(desk, chosen, "twice", Quiet())
+                await acts.run(state, chosen, "twice", Quiet())
         (told,) = await bench.run(text("SELECT operator, act, reason FROM operations"))
         assert tuple(told) == ("jeanne", "order cancel", "they called")
-        assert (await acts.preview(desk, chosen, words)).hindered
+        assert (await acts.preview(state, chosen, words)).hindered
         (theirs,) = await delivered(bench, Kind.ACCEPTED)
         chosen = acts.choose({"order": str(theirs)})
-        assert (await acts.preview(desk, chosen, words)).hindered
+        assert (await acts.preview(state, chosen, words)).hindered
         with pytest.raises(TooLate):
-            await acts.run(desk, chosen, "too late", Quiet())
+            await acts.run(state, chosen, "too late", Quiet())
         for bad in ({}, {"order": "x"}):
             with pytest.raises(Malformed):
                 acts.choose(bad)

@@ -21,7 +21,7 @@ def test_an_order_goes_from_accepted_to_delivered_with_its_receipt(on_bench: OnB
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
         assert await bench.dispatch() == [order_id]
-        assert await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), [order_id]) == 1
+        assert await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), [order_id]) == 1
         life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["attempts"], life["receipt"]["reference"]) == ("delivered", 1, f"ERP-{order_id}")
         assert life["receipt"]["lines"] == [{"line": 1, "product": MEDICINE, "accepted": 1, "reason": None}]
@@ -34,9 +34,9 @@ def test_nothing_is_claimed_that_was_not_dispatched_or_twice(on_bench: OnBench) 
     async def work(bench: Bench) -> None:
         erp = Scripted(always(Kind.ACCEPTED))
         (forged,) = await bench.accept()
-        assert await deliver(bench.desk(erp), [forged]) == 0, "a message that somebody forged"
+        assert await deliver(bench.resources(erp), [forged]) == 0, "a message that somebody forged"
         await bench.dispatch()
-        counts = await asyncio.gather(*(deliver(bench.desk(erp), [forged]) for _ in range(5)))
+        counts = await asyncio.gather(*(deliver(bench.resources(erp), [forged]) for _ in range(5)))
         assert (sorted(counts), erp.sent) == ([0, 0, 0, 0, 1], [forged])
 
     on_bench(work)
@@ -49,7 +49,7 @@ def test_the_claim_itself_honours_pause_quarantine_and_circuit(on_bench: OnBench
         await bench.dispatch()
         await bench.sql(f"UPDATE backends SET {gate}")
         erp = Scripted(always(Kind.ACCEPTED))
-        assert await deliver(bench.desk(erp), [order_id]) == 0
+        assert await deliver(bench.resources(erp), [order_id]) == 0
         assert erp.sent == []
         assert len(await bench.accept(3)) == 3, "intake goes on"
         assert await bench.dispatch() == []
@@ -88,7 +88,7 @@ def test_an_outage_opens_the_circuit_and_costs_no_attempt(on_bench: OnBench) -> 
     async def work(bench: Bench) -> None:
         ids = await bench.accept(20)
         erp = Scripted(always(Kind.TRANSIENT))
-        await deliver(bench.desk(erp), await bench.dispatch())
+        await deliver(bench.resources(erp), await bench.dispatch())
         assert (await bench.standing())["circuit"] == "open"
         for _ in range(12):  # twelve canaries, more than an order may have attempts
             await bench.sql("UPDATE backends SET probe_at = now()")
@@ -96,7 +96,7 @@ def test_an_outage_opens_the_circuit_and_costs_no_attempt(on_bench: OnBench) -> 
             await bench.run(HALF_OPEN)
             canary = await bench.dispatch()
             assert len(canary) == 1
-            await deliver(bench.desk(erp), canary)
+            await deliver(bench.resources(erp), canary)
             assert (await bench.standing())["circuit"] == "open"
         lives = [await order_queries.order(bench.engine, order_id) for order_id in ids]
         assert {(life["state"], life["attempts"]) for life in lives} == {("accepted", 0)}
@@ -107,14 +107,14 @@ def test_an_outage_opens_the_circuit_and_costs_no_attempt(on_bench: OnBench) -> 
 def test_the_canary_opens_the_way_and_the_window_doubles(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         await bench.accept(40)
-        await deliver(bench.desk(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
         await bench.sql("UPDATE backends SET probe_at = now()")
         await bench.now_due()
         await bench.run(HALF_OPEN)
         sizes = []
         while dispatched := await bench.dispatch():
             sizes.append(len(dispatched))
-            await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), dispatched)
+            await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), dispatched)
         assert sizes == [1, 2, 4, 8, 16, 9]
 
     on_bench(work)
@@ -130,7 +130,7 @@ def test_the_canary_that_failed_leaves_the_next_turn_to_another(on_bench: OnBenc
         for _ in range(2):
             await bench.run(HALF_OPEN)
             canaries += await bench.dispatch()
-            await deliver(bench.desk(erp), canaries[-1:])
+            await deliver(bench.resources(erp), canaries[-1:])
             await bench.sql("UPDATE backends SET probe_at = now()")
         assert len(set(canaries)) == 2
 
@@ -147,7 +147,7 @@ def test_only_an_order_that_fails_while_others_succeed_dies(on_bench: OnBench) -
             assert rounds < 5 * bench.settings.delivery.max_attempts
             await bench.accept(12)
             await bench.now_due()
-            await deliver(bench.desk(erp), await bench.dispatch())
+            await deliver(bench.resources(erp), await bench.dispatch())
         assert rounds > bench.settings.delivery.max_attempts, "the first failure is free"
         assert (life["attempts"], life["reason"], life["error"]) == (8, "exhausted", "transient!")
         assert (await order_queries.counts(bench.engine))["dead"] == 1
@@ -161,10 +161,10 @@ def test_an_order_that_always_fails_alone_is_found_out_by_those_that_succeed_bet
         counted = []
         for _ in range(3):
             await bench.now_due()
-            await deliver(bench.desk(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
+            await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
             counted.append((await order_queries.order(bench.engine, poison))["attempts"])
             await bench.accept()
-            await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
+            await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         assert counted == [0, 1, 2]
 
     on_bench(work)
@@ -183,7 +183,7 @@ def test_a_batch_that_went_well_and_is_settled_late_does_not_make_the_outage_cou
             result = Result(taken.lease, taken.at, 0, {order.id: (1, None)}, {}, {order.id: met})
             await settle(bench.engine, result, bench.settings, "w")
         await bench.now_due()
-        await deliver(bench.desk(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
         assert (await order_queries.order(bench.engine, ids[0]))["attempts"] == 0
 
     on_bench(work)
@@ -200,12 +200,12 @@ def test_unfit_orders_are_dead_letters_with_all_reasons_and_never_forwarded(on_b
         (expired,) = await bench.accept(valid_until="2024-10-19T12:00:00Z")
         (good,) = await bench.accept()
         erp = Scripted(always(Kind.ACCEPTED))
-        desk = bench.desk(
+        resources = bench.resources(
             erp,
             catalogue={MEDICINE: Product(MEDICINE, "a medicine", max_quantity=10)},
             register=frozenset({"990000002"}),
         )
-        await deliver(desk, await bench.dispatch())
+        await deliver(resources, await bench.dispatch())
         assert erp.sent == [good]
         life = await order_queries.order(bench.engine, invalid)
         assert (life["state"], life["reason"], life["attempts"], life["history"]) == ("dead", "invalid", 0, [])
@@ -219,11 +219,11 @@ def test_unfit_orders_are_dead_letters_with_all_reasons_and_never_forwarded(on_b
 def test_what_may_be_with_the_erp_is_asked_for_before_it_is_sent_again(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
-        await deliver(bench.desk(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
         await bench.now_due()
         knows = Scripted(always(Kind.ACCEPTED), found=Kind.ACCEPTED)
         knows.receipt = await bench.receipt(order_id)
-        await deliver(bench.desk(knows), await bench.dispatch())
+        await deliver(bench.resources(knows), await bench.dispatch())
         assert (knows.asked, knows.sent) == ([order_id], [])
         assert (await order_queries.order(bench.engine, order_id))["state"] == "delivered"
 
@@ -233,10 +233,10 @@ def test_what_may_be_with_the_erp_is_asked_for_before_it_is_sent_again(on_bench:
 def test_a_receipt_for_other_bytes_is_not_believed(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
-        await deliver(bench.desk(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
         await bench.now_due()
         liar = Scripted(always(Kind.ACCEPTED), found=Kind.ACCEPTED)
-        await deliver(bench.desk(liar), await bench.dispatch())
+        await deliver(bench.resources(liar), await bench.dispatch())
         life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["receipt"], life["history"][-1]["outcome"]) == ("accepted", None, "suspicious")
         assert (await bench.standing())["circuit"] == "open"
@@ -254,7 +254,7 @@ def test_a_worker_that_died_is_rescued_and_its_ghost_changes_nothing(on_bench: O
         await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 second'")
         assert await bench.rescue() == {"delivering": 1}
         heir = Scripted(always(Kind.ACCEPTED))
-        await deliver(bench.desk(heir), await bench.dispatch())
+        await deliver(bench.resources(heir), await bench.dispatch())
         assert (heir.asked, heir.sent) == ([order_id], [order_id]), "it asked first: the ghost may have sent it"
 
         late = Result(ghost.lease, ghost.at, 0, {order_id: (1, None)}, {}, {order_id: outcome(Kind.REFUSED)})
@@ -320,11 +320,11 @@ def test_an_order_that_keeps_killing_its_worker_becomes_a_dead_letter(on_bench: 
 def test_an_order_accepted_later_is_polled(on_bench: OnBench, decision: Kind, state: str) -> None:
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
-        await deliver(bench.desk(Scripted(always(Kind.PENDING))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.PENDING))), await bench.dispatch())
         assert (await order_queries.order(bench.engine, order_id))["state"] == "submitted"
         erp = Scripted(always(Kind.ACCEPTED), found=decision)
         erp.receipt = await bench.receipt(order_id)
-        await poll(bench.desk(erp), [order_id])
+        await poll(bench.resources(erp), [order_id])
         life = await order_queries.order(bench.engine, order_id)
         assert life["state"] == state
         assert (life["receipt"] is not None) == (state == "delivered")

@@ -39,7 +39,7 @@ def test_an_order_that_is_too_old_is_a_dead_letter_and_never_forwarded(on_bench:
         (old,) = await aged(bench, 1)
         (fresh,) = await bench.accept()
         erp = Scripted(always(Kind.ACCEPTED))
-        await deliver(bench.desk(erp, policy=POLICY), await bench.dispatch())
+        await deliver(bench.resources(erp, policy=POLICY), await bench.dispatch())
         assert erp.sent == [fresh]
         life = await order_queries.order(bench.engine, old)
         assert (life["state"], life["reason"], life["attempts"], life["history"]) == ("dead", "stale", 0, [])
@@ -52,7 +52,7 @@ def test_without_a_policy_nothing_goes_stale(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         ids = await aged(bench, 2)
         erp = Scripted(always(Kind.ACCEPTED))
-        await deliver(bench.desk(erp, policy={}), await bench.dispatch())
+        await deliver(bench.resources(erp, policy={}), await bench.dispatch())
         assert sorted(erp.sent) == sorted(ids)
 
     on_bench(work)
@@ -61,7 +61,7 @@ def test_without_a_policy_nothing_goes_stale(on_bench: OnBench) -> None:
 def test_what_may_be_with_the_erp_is_asked_for_before_it_is_called_stale(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         there, lost, unasked = await bench.accept(3)
-        await deliver(bench.desk(Scripted(always(Kind.UNKNOWN)), policy=POLICY), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.UNKNOWN)), policy=POLICY), await bench.dispatch())
         await bench.sql(AGED)
         await bench.sql("UPDATE backends SET circuit = 'closed', changed_at = now()")
         await bench.now_due()
@@ -69,7 +69,7 @@ def test_what_may_be_with_the_erp_is_asked_for_before_it_is_called_stale(on_benc
         for order_id, found in ((there, Kind.ACCEPTED), (lost, Kind.ABSENT), (unasked, Kind.UNKNOWN)):
             erp = Scripted(always(Kind.ACCEPTED), found=found)
             erp.receipt = await bench.receipt(there)
-            await deliver(bench.desk(erp, policy=POLICY), [order_id])
+            await deliver(bench.resources(erp, policy=POLICY), [order_id])
             assert (erp.asked, erp.sent) == ([order_id], [])
         assert await states(bench) == {
             there: ("delivered", None),
@@ -86,7 +86,7 @@ def test_an_erp_that_cannot_be_asked_gets_what_it_may_have_whatever_its_age(on_b
         await bench.sql("UPDATE deliveries SET unsure = true")
         erp = Scripted(always(Kind.ACCEPTED))
         erp.capabilities = Capabilities(can_find=False)
-        await deliver(bench.desk(erp, policy=POLICY), await bench.dispatch())
+        await deliver(bench.resources(erp, policy=POLICY), await bench.dispatch())
         assert erp.sent == [order_id]
 
     on_bench(work)
@@ -95,13 +95,13 @@ def test_an_erp_that_cannot_be_asked_gets_what_it_may_have_whatever_its_age(on_b
 def test_a_person_s_replay_makes_it_fresh_and_the_pharmacy_may_still_cancel(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         wanted, unwanted, refused = await aged(bench, 3)
-        desk = bench.desk(Scripted(always(Kind.ACCEPTED)), policy=POLICY)
-        await deliver(desk, await bench.dispatch())
+        resources = bench.resources(Scripted(always(Kind.ACCEPTED)), policy=POLICY)
+        await deliver(resources, await bench.dispatch())
         assert set((await states(bench)).values()) == {("dead", "stale")}
         await cancel(bench.engine, unwanted, "front", "request")
         await bench.sql(f"UPDATE deliveries SET reason = 'refused' WHERE order_id = '{refused}'")
         assert await replay(bench.engine, Choice(state=State.DEAD, ids=(wanted, refused)), "asked by phone")
-        await deliver(desk, await bench.dispatch())
+        await deliver(resources, await bench.dispatch())
         assert await states(bench) == {
             wanted: ("delivered", None),
             unwanted: ("cancelled", None),
@@ -120,7 +120,7 @@ def test_stale_orders_are_replayed_or_discarded_in_bulk_after_a_look(
             "UPDATE deliveries SET accepted_at = accepted_at - interval '2 days' WHERE order_id IN "
             "(SELECT order_id FROM deliveries ORDER BY order_id LIMIT 3)"
         )
-        await deliver(bench.desk(Scripted(always(Kind.ACCEPTED)), policy=POLICY), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.ACCEPTED)), policy=POLICY), await bench.dispatch())
 
     on_bench(work)
     relais = CommandLine(capsys, environment(settings))

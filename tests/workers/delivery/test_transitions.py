@@ -49,7 +49,7 @@ def answering(kinds: list[Kind], found: Kind = Kind.ABSENT) -> Scripted:
 async def happen(bench: Bench, event: str | list[Kind]) -> None:
     """One thing that can happen to a Relais."""
     if isinstance(event, list):
-        await deliver(bench.desk(answering(event)), list(await states(bench)))
+        await deliver(bench.resources(answering(event)), list(await states(bench)))
     elif event == "accept":
         await bench.accept(3)
     elif event == "dispatch":
@@ -65,7 +65,7 @@ async def happen(bench: Bench, event: str | list[Kind]) -> None:
         for number, order_id in enumerate(await states(bench)):
             erp = answering([Kind.ACCEPTED], kinds[number % 5])
             erp.receipt = await bench.receipt(order_id)
-            await poll(bench.desk(erp), [order_id])
+            await poll(bench.resources(erp), [order_id])
     elif event == "replay":
         await replay(bench.engine, Choice(state=State.DEAD), None)
     elif event == "discard":

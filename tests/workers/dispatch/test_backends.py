@@ -134,12 +134,12 @@ def test_a_backend_that_takes_its_time_occupies_no_process(two: Settings) -> Non
     process, done = WorkerProcess(two), []
     free = asyncio.Event()
 
-    async def hang(desk: WorkerResources, ids: list[UUID]) -> None:
+    async def hang(resources: WorkerResources, ids: list[UUID]) -> None:
         await free.wait()
-        done.append(desk.settings.erp.backend)
+        done.append(resources.settings.erp.backend)
 
-    async def flow(desk: WorkerResources, ids: list[UUID]) -> None:
-        done.append(desk.settings.erp.backend)
+    async def flow(resources: WorkerResources, ids: list[UUID]) -> None:
+        done.append(resources.settings.erp.backend)
 
     async def release() -> None:
         free.set()
@@ -157,7 +157,7 @@ def test_a_backend_that_takes_its_time_occupies_no_process(two: Settings) -> Non
 def test_a_lone_backend_s_task_waits_for_its_batch(settings: Settings) -> None:
     process, done = WorkerProcess(settings.replace(erp_url="http://127.0.0.1:1")), []
 
-    async def slow(desk: WorkerResources, ids: list[UUID]) -> None:
+    async def slow(resources: WorkerResources, ids: list[UUID]) -> None:
         await asyncio.sleep(0.8)  # longer than a task would wait where there are others
         done.append(ids)
 
@@ -176,7 +176,7 @@ def test_a_message_that_names_another_backend_changes_nothing(two: Settings) -> 
     async def forged(engine: AsyncEngine) -> int:
         return await deliver(WorkerResources(engine, erp, other, "test"), ids)
 
-    async def none(desk: WorkerResources, wanted: list[UUID]) -> None:
+    async def none(resources: WorkerResources, wanted: list[UUID]) -> None:
         raise AssertionError("nobody's backend was worked for")
 
     assert process.run(forged(process.engine)) == 0

@@ -102,7 +102,7 @@ def limited_redis(redis_url: str) -> Any:
 def test_the_table_of_metrics_is_what_is_exported(on_bench: OnBench, limited_redis: None) -> None:
     async def work(bench: Bench) -> str:
         await bench.accept(3)
-        await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         await bench.sql("INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')")
         await bench.sql("INSERT INTO workers (name, host, pid) VALUES ('relais-7@here', 'here', 7)")
         async with bench.engine.connect() as connection:
@@ -136,8 +136,8 @@ def test_no_series_comes_with_orders_pharmacies_or_clients(on_bench: OnBench) ->
                 ids += await bench.accept(100, pharmacy=f"{tag}{number}")
             await bench.run(REGISTER, window=1000)
             while sent := await bench.dispatch():
-                await deliver(bench.desk(Scripted(lambda order_id: answers[order_id.int % 3])), sent)
-            assert await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), ids) == 0, (
+                await deliver(bench.resources(Scripted(lambda order_id: answers[order_id.int % 3])), sent)
+            assert await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), ids) == 0, (
                 "messages that name what is not due"
             )
 

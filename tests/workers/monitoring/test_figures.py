@@ -66,9 +66,9 @@ class Traffic:
         """Dispatcher and worker."""
         await self.bench.sql("UPDATE backends SET circuit = 'closed', failures = 0, \"window\" = 40")
         ids = await self.bench.dispatch(40)
-        await deliver(self.bench.desk(self._erp()), ids[: len(ids) - self._dice.randint(0, 2)])
+        await deliver(self.bench.resources(self._erp()), ids[: len(ids) - self._dice.randint(0, 2)])
         waiting = await self.bench.run(text("SELECT order_id FROM deliveries WHERE state = 'submitted'"))
-        await poll(self.bench.desk(self._erp()), [row[0] for row in waiting])
+        await poll(self.bench.resources(self._erp()), [row[0] for row in waiting])
 
     async def keep_house(self) -> None:
         """Leases that ran out, retries that are due, tallies summed up."""

@@ -25,14 +25,14 @@ async def acts(bench: Bench) -> list[tuple[str, str, str | None, dict[str, Any]]
 
 async def dead_letters(bench: Bench, count: int) -> None:
     await bench.accept(count)
-    await deliver(bench.desk(Scripted(always(Kind.REFUSED))), await bench.dispatch())
+    await deliver(bench.resources(Scripted(always(Kind.REFUSED))), await bench.dispatch())
 
 
 def test_the_books_balance_while_orders_are_everywhere(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         await dead_letters(bench, 3)
         await bench.accept(4)
-        await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         await bench.accept(5)
         await bench.dispatch()
         ledger = await audit(bench.engine)
@@ -54,7 +54,7 @@ def test_the_books_balance_while_orders_are_everywhere(on_bench: OnBench) -> Non
 def test_it_finds_what_somebody_did_behind_the_guards(on_bench: OnBench, harm: str, fault: str) -> None:
     async def work(bench: Bench) -> None:
         await bench.accept()
-        await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         assert (await audit(bench.engine)).balanced
         table = harm.split()[2] if harm.startswith("DELETE") else harm.split()[1]
         await bench.sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
@@ -74,7 +74,7 @@ def test_dead_letters_are_replayed_by_reason_and_go_through(on_bench: OnBench) -
         assert (shown["orders"], shown["pharmacies"]) == (3, 1)
         ids = await replay(bench.engine, choice, "the catalogue was wrong")
         assert (len(ids), await left(bench.engine, ids)) == (3, 3)
-        await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         assert await left(bench.engine, ids) == 0
         assert (await order_queries.counts(bench.engine))["delivered"] == 3
         ((_, act, reason, detail),) = await acts(bench)
@@ -106,7 +106,7 @@ def test_a_discarded_order_is_given_up_for_good(on_bench: OnBench) -> None:
 def test_a_replay_makes_the_backlog_due_and_sends_the_canary_now(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         await bench.accept(10)
-        await deliver(bench.desk(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
         await bench.sql("UPDATE deliveries SET due_at = now() + interval '1 hour'")
         await bench.sql("UPDATE backends SET probe_at = now() + interval '1 hour'")
         assert await replay(bench.engine, Choice(pharmacy="nobody"), None) == []

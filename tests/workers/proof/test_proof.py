@@ -37,7 +37,7 @@ def relais(sealing: Settings, capsys: pytest.CaptureFixture[str]) -> CommandLine
 
 async def delivered(bench: Bench, count: int) -> list[Any]:
     ids = await bench.accept(count)
-    await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
+    await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
     return ids
 
 
@@ -77,7 +77,7 @@ def test_an_order_that_was_sent_again_needs_a_receipt_of_that_delivery(settings:
         again = "UPDATE deliveries SET state = 'accepted', settled_at = NULL, due_at = now()"
         await bench.sql(again)
         assert (await audit(bench.engine)).balanced, "it waits again, and has the receipt of the first time"
-        await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         assert (await bench.run(text("SELECT count(*) FROM receipts")))[0][0] == 2
         assert (await audit(bench.engine)).balanced
         newest = "received_at = (SELECT max(received_at) FROM receipts)"
@@ -178,9 +178,9 @@ def test_the_report_is_one_page_of_figures_with_nothing_of_an_order_in_it(
 
     async def work(bench: Bench) -> None:
         await bench.accept(2, note="for Mme Durand <script>alert(1)</script>")
-        await deliver(bench.desk(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         await bench.accept(1)
-        await deliver(bench.desk(Scripted(always(Kind.REFUSED))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.REFUSED))), await bench.dispatch())
         await operations.pause(bench.engine, sealing, "erp", "<script>alert('&')</script>")
         await bench.accept(3)
         await seal(bench)

@@ -56,7 +56,7 @@ class Site(Bench):
     async def deliver_all(self) -> None:
         while due := await self.dispatch():
             await self.sql('UPDATE backends SET "window" = 2000')
-            assert await deliver(self.desk(self.erp), due) == len(due)  # type: ignore[arg-type]
+            assert await deliver(self.resources(self.erp), due) == len(due)  # type: ignore[arg-type]
 
     async def reconcile(
         self, erp: Any = None, run: Reconciliation | None = None, silence: float = 0.0

@@ -57,7 +57,7 @@ async def dispatch(bench: Bench, backend: str) -> list[UUID]:
         return [row[0] for row in await connection.execute(DISPATCH, values)]
 
 
-def desk(bench: Bench, backend: str, erp: Any) -> WorkerResources:
+def resources(bench: Bench, backend: str, erp: Any) -> WorkerResources:
     return WorkerResources(bench.engine, erp, load_backends(bench.settings)[backend], "test")
 
 
@@ -87,7 +87,7 @@ def test_what_is_chosen_moves_and_is_due_at_once_and_written_down(on_bench: OnBe
 def test_what_may_be_with_its_backend_stays_until_an_operator_names_it(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         (lost,) = await bench.accept()
-        await deliver(bench.desk(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
         (out,) = await bench.accept()
         await bench.dispatch()
         (free,) = await bench.accept()
@@ -100,7 +100,7 @@ def test_what_may_be_with_its_backend_stays_until_an_operator_names_it(on_bench:
         assert await moved(bench, Choice(ids=(lost, out)), although_unknown=True) == [lost]
         asked = Scripted(always(Kind.ACCEPTED))
         await bench.now_due()
-        await deliver(desk(bench, "other", asked), await dispatch(bench, "other"))
+        await deliver(resources(bench, "other", asked), await dispatch(bench, "other"))
         assert {lost, free} == {*asked.sent}
         (*_, row) = await bench.run(text("SELECT detail FROM operations ORDER BY id"))
         assert row.detail["unknown"] == [str(lost)], "the record says which were unknown"
@@ -111,16 +111,16 @@ def test_what_may_be_with_its_backend_stays_until_an_operator_names_it(on_bench:
 def test_the_first_is_asked_when_what_was_unknown_there_comes_back(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         (lost,) = await bench.accept()
-        await deliver(bench.desk(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
         await moved(bench, Choice(ids=(lost,)), although_unknown=True)
         refusing = Scripted(always(Kind.TRANSIENT))
-        await deliver(desk(bench, "other", refusing), await dispatch(bench, "other"))
+        await deliver(resources(bench, "other", refusing), await dispatch(bench, "other"))
         assert (await backends(bench))[lost] == ("other", "accepted", False), "the other one surely has it not"
         assert await moved(bench, Choice(ids=(lost,)), to="erp") == [lost]
         first = Scripted(always(Kind.ACCEPTED), found=Kind.ACCEPTED)
         first.receipt = await bench.receipt(lost)
         await bench.sql("UPDATE backends SET circuit = 'closed'")
-        await deliver(bench.desk(first), await bench.dispatch())
+        await deliver(bench.resources(first), await bench.dispatch())
         assert (first.asked, first.sent) == ([lost], []), "it had it, and is not sent it again"
         assert (await backends(bench))[lost][:2] == ("erp", "delivered")
 
@@ -172,7 +172,7 @@ def test_diverts_that_race_with_everything_leave_each_order_at_one_backend(on_be
 
         async def take(backend: str) -> None:
             wanted = chance.choice(messages) if messages else ids
-            await deliver(desk(bench, backend, erps[backend]), wanted)
+            await deliver(resources(bench, backend, erps[backend]), wanted)
 
         async def move(to: str) -> None:
             await moved(bench, Choice(), to=to)

@@ -58,7 +58,7 @@ def test_no_stage_sends_more_than_its_size(on_bench: OnBench) -> None:
         assert await bench.dispatch() == []
         await recovery.steer()
         assert await bench.dispatch() == [], "a stage is passed when its orders are answered, not when they are out"
-        await deliver(bench.desk(recovery.erp), out)
+        await deliver(bench.resources(recovery.erp), out)
         await recovery.steer()
         assert len(await bench.dispatch()) == 10
 
@@ -319,17 +319,17 @@ def test_live_orders_keep_their_share_and_the_replay_has_the_rest(on_bench: OnBe
         assert set(first) <= set(old), "where no live order waits, the replay has the whole window"
         assert len(first) == 50
         live = await bench.accept(30)
-        await deliver(bench.desk(recovery.erp), first[:20])
+        await deliver(bench.resources(recovery.erp), first[:20])
         await bench.sql('UPDATE backends SET "window" = 50')
         second = await bench.dispatch()
         assert len(second) == 20
         assert len(set(second) & set(live)) == 10, "a fifth of the window, though the backlog is more urgent"
-        await deliver(bench.desk(recovery.erp), first[20:])
+        await deliver(bench.resources(recovery.erp), first[20:])
         await bench.sql('UPDATE backends SET "window" = 50')
         third = await bench.dispatch()
         assert len(set(third) & set(live)) == 0, "they hold their share"
         urgent = await bench.accept(2, priority="urgent")
-        await deliver(bench.desk(recovery.erp), second)
+        await deliver(bench.resources(recovery.erp), second)
         await bench.sql('UPDATE backends SET "window" = 50')
         fourth = await bench.dispatch()
         assert set(urgent) <= set(fourth)

@@ -152,7 +152,7 @@ def test_two_proofs_at_once_are_both_kept_and_the_first_one_counts(on_bench: OnB
 def test_polls_claim_nothing_in_quarantine_and_late_answers_decide_nothing(on_bench: OnBench, answer: Kind) -> None:
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
-        await deliver(bench.desk(Scripted(always(Kind.PENDING))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.PENDING))), await bench.dispatch())
 
         class Slow(Scripted):
             async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
@@ -161,10 +161,10 @@ def test_polls_claim_nothing_in_quarantine_and_late_answers_decide_nothing(on_be
 
         erp = Slow(always(Kind.ACCEPTED), found=answer)
         erp.receipt = await bench.receipt(order_id)
-        await poll(bench.desk(erp), [order_id])
+        await poll(bench.resources(erp), [order_id])
         assert (await order_queries.order(bench.engine, order_id))["state"] == "submitted"
         asked = len(erp.asked)
-        assert await poll(bench.desk(erp), [order_id]) == 0
+        assert await poll(bench.resources(erp), [order_id]) == 0
         assert len(erp.asked) == asked == 1
 
     on_bench(work)
@@ -173,9 +173,9 @@ def test_polls_claim_nothing_in_quarantine_and_late_answers_decide_nothing(on_be
 def test_a_poll_that_is_answered_with_a_lie_latches(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
-        await deliver(bench.desk(Scripted(always(Kind.PENDING))), await bench.dispatch())
+        await deliver(bench.resources(Scripted(always(Kind.PENDING))), await bench.dispatch())
         liar = Scripted(always(Kind.ACCEPTED), found=Kind.ACCEPTED)  # its receipt is for other bytes
-        await poll(bench.desk(liar), [order_id])
+        await poll(bench.resources(liar), [order_id])
         assert await against(bench) == [("wrong_digest", order_id)]
         assert (await bench.standing())["quarantined"]
         assert (await order_queries.order(bench.engine, order_id))["state"] == "submitted"
@@ -345,8 +345,8 @@ def test_a_quarantine_stops_the_rest_of_a_batch_that_is_under_way(on_bench: OnBe
             gate = ProcessBarrier(settings.need("database_url"), "erp")
             erp = HttpErp(bench.settings, ReceiptKeyCache(bench.engine, "erp"), gate)
             await bench.accept(40)
-            desk = WorkerResources(bench.engine, erp, bench.settings, "w")
-            delivering = asyncio.create_task(deliver(desk, await bench.dispatch()))
+            resources = WorkerResources(bench.engine, erp, bench.settings, "w")
+            delivering = asyncio.create_task(deliver(resources, await bench.dispatch()))
             await auntil(lambda: len(sim.conduct.book.ids) >= 4)
             await quarantine(bench.engine, bench.settings, "erp", "an intrusion")
             reached = len(sim.conduct.book.ids)

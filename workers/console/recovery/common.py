@@ -45,9 +45,9 @@ ORDER: Final = (
 
 
 @asynccontextmanager
-async def unhurried(desk: ConsoleState, pool: int = 2) -> AsyncIterator[AsyncEngine]:
+async def unhurried(state: ConsoleState, pool: int = 2) -> AsyncIterator[AsyncEngine]:
     """An engine whose statements may take as long as those of the command line."""
-    engine = connect(desk.settings.need("database_url"), pool=pool, timeout=STATEMENT_TIMEOUT)
+    engine = connect(state.settings.need("database_url"), pool=pool, timeout=STATEMENT_TIMEOUT)
     try:
         yield engine
     finally:
@@ -59,19 +59,19 @@ def seen_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()[:32]
 
 
-async def backends_of(desk: ConsoleState, *names: str | None) -> dict[str, Row]:
+async def backends_of(state: ConsoleState, *names: str | None) -> dict[str, Row]:
     """The journal's rows of the backends, by name. Raises NotFound when neither it nor the settings know one."""
-    rows = {row["name"]: row for row in await order_queries.standing(desk.engine)}
-    known = load_backends(desk.settings)
+    rows = {row["name"]: row for row in await order_queries.standing(state.engine)}
+    known = load_backends(state.settings)
     for name in names:
         if name is not None and name not in rows and name not in known:
             raise NotFound(f"no backend {name}")
     return rows
 
 
-def settings_for(desk: ConsoleState, name: str) -> Settings:
+def settings_for(state: ConsoleState, name: str) -> Settings:
     """The settings of that backend. Raises NotFound when they do not know it."""
-    known = load_backends(desk.settings)
+    known = load_backends(state.settings)
     if name not in known:
         raise NotFound(f"no backend {name} is known here; known are {', '.join(known)}")
     return known[name]

@@ -31,13 +31,13 @@ def _choose(fields: Mapping[str, str]) -> Chosen:
     return chosen
 
 
-async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    if chosen["to"] not in (known := load_backends(desk.settings)):
+async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+    if chosen["to"] not in (known := load_backends(state.settings)):
         raise read.wrong("to", f"must be one of {', '.join(known)}")
-    rows = await sh.backends_of(desk, chosen["to"], chosen.get("from"))
+    rows = await sh.backends_of(state, chosen["to"], chosen.get("from"))
     choice = read.choice_of(chosen, chosen.get("from"))
     unknown = "although_unknown" in chosen
-    found = await sh.in_time(divert.preview(desk.engine, choice, chosen["to"], although_unknown=unknown))
+    found = await sh.in_time(divert.preview(state.engine, choice, chosen["to"], although_unknown=unknown))
     facts = [(words.gettext("To the backend"), f"{chosen['to']}: {sh.how(rows.get(chosen['to']), words)}")]
     facts += [(words.gettext("From the backend"), _from(chosen, found, rows, words)), *sh.narrowing(chosen, words)]
     judged = [sh.held(rows.get(name)) for name in (chosen["to"], chosen.get("from", ""))]
@@ -85,10 +85,10 @@ def _warning(row: Mapping[str, Any] | None, unknown: bool, words: Words) -> str 
     return " ".join(told) or None
 
 
-async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     choice = read.choice_of(chosen, chosen.get("from"))
     unknown = "although_unknown" in chosen
-    async with sh.unhurried(desk) as engine:
+    async with sh.unhurried(state) as engine:
         if choice.ids is not None:
             found = await divert.preview(engine, choice, chosen["to"], although_unknown=unknown)
             if found["orders"] < len(choice.ids):

@@ -36,12 +36,12 @@ def _choose(fields: Mapping[str, str]) -> Chosen:
     return read.gather(fields, {}, {"backend": read.backend})
 
 
-async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    rows = await sh.backends_of(desk, chosen.get("backend"))
-    waiting = await kept.backlog(desk.engine, chosen.get("backend"))
+async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+    rows = await sh.backends_of(state, chosen.get("backend"))
+    waiting = await kept.backlog(state.engine, chosen.get("backend"))
     names = [chosen["backend"]] if "backend" in chosen else sorted({*rows, *waiting})
     facts = [(name, f"{words.number(waiting.get(name, 0))} · {sh.how(rows.get(name), words)}") for name in names]
-    for forecast in await draining(desk.engine, desk.settings):
+    for forecast in await draining(state.engine, state.settings):
         if forecast.backend in names:
             facts.append((words.gettext("{0} will be empty").format(forecast.backend), _when(forecast, words)))
     return Preview(
@@ -56,26 +56,26 @@ def _when(forecast: Forecast, words: Words) -> str:
     return told.format(words.clock(forecast.p50), words.clock(forecast.p95))
 
 
-async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    began, before = time.monotonic(), await order_queries.counts(desk.engine)
-    total = await _left(desk, chosen)
-    async with transactional(desk.engine).begin() as connection:
+async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    began, before = time.monotonic(), await order_queries.counts(state.engine)
+    total = await _left(state, chosen)
+    async with transactional(state.engine).begin() as connection:
         await record(connection, "drain", reason, {**chosen, "backlog": total})
-    await _watch(desk, chosen, total, running)
-    became = balance(before, await order_queries.counts(desk.engine))
+    await _watch(state, chosen, total, running)
+    became = balance(before, await order_queries.counts(state.engine))
     return {
         "orders": sum(became.values()),
-        **{state: count for state, count in became.items() if count},
+        **{name: count for name, count in became.items() if count},
         "seconds": round(time.monotonic() - began, 1),
     }
 
 
-async def _watch(desk: ConsoleState, chosen: Chosen, total: int, running: Running) -> None:
+async def _watch(state: ConsoleState, chosen: Chosen, total: int, running: Running) -> None:
     left, seen = total, time.monotonic()
     while left:
         began, news = time.monotonic(), joined([])
         try:
-            left, news = await _left(desk, chosen), joined(await hindrances(desk.engine))
+            left, news = await _left(state, chosen), joined(await hindrances(state.engine))
             seen = time.monotonic()
         except Exception as error:
             if not unreachable(error) or time.monotonic() - seen > BLIND_FOR:
@@ -86,8 +86,8 @@ async def _watch(desk: ConsoleState, chosen: Chosen, total: int, running: Runnin
             await asyncio.sleep(max(LOOK_EVERY, 4 * (time.monotonic() - began)))
 
 
-async def _left(desk: ConsoleState, chosen: Chosen) -> int:
-    return sum((await kept.backlog(desk.engine, chosen.get("backend"))).values())
+async def _left(state: ConsoleState, chosen: Chosen) -> int:
+    return sum((await kept.backlog(state.engine, chosen.get("backend"))).values())
 
 
 ACT: Final = Act(

@@ -33,61 +33,61 @@ Number = Annotated[int, Path(ge=1, le=10**15)]
 
 
 @router.get("/recovery")
-async def get_recovery(request: Request, desk: AppState, who: Viewer) -> Response:
+async def get_recovery(request: Request, state: AppState, who: Viewer) -> Response:
     """How recoveries stand, and the newest of those that were."""
-    look, out = await _lately(request, desk).look()
-    seen = views.shown(look, desk.settings, words_of(request))
+    look, out = await _lately(request, state).look()
+    seen = views.shown(look, state.settings, words_of(request))
     return page(request, "recovery/recovery.html", look=look, out=out, seen=seen, **_names())
 
 
 @router.get("/recovery/standing")
-async def get_standing(request: Request, desk: AppState, who: Viewer) -> Response:
+async def get_standing(request: Request, state: AppState, who: Viewer) -> Response:
     """The part of the page that moves."""
-    look, out = await _lately(request, desk).look()
-    seen = views.shown(look, desk.settings, words_of(request))
+    look, out = await _lately(request, state).look()
+    seen = views.shown(look, state.settings, words_of(request))
     return page(request, "recovery/standing.html", look=look, out=out, seen=seen, **_names())
 
 
 @router.get("/recovery/replays")
-async def get_replays(request: Request, desk: AppState, who: Viewer, after: str = "") -> Response:
+async def get_replays(request: Request, state: AppState, who: Viewer, after: str = "") -> Response:
     """Every replay, the newest first."""
-    [before] = desk.cursors.read("replays", after, int) or [None]
-    found = await kept.past(desk.engine, before, PAGE + 1)
-    rows, more = desk.cursors.cut("replays", found, PAGE, lambda row: [row["id"]])
+    [before] = state.cursors.read("replays", after, int) or [None]
+    found = await kept.past(state.engine, before, PAGE + 1)
+    rows, more = state.cursors.cut("replays", found, PAGE, lambda row: [row["id"]])
     return page(request, "recovery/replays.html", rows=rows, more=more, **_names())
 
 
 @router.get("/recovery/replays/{number}")
-async def get_replay(request: Request, desk: AppState, who: Viewer, number: Number) -> Response:
+async def get_replay(request: Request, state: AppState, who: Viewer, number: Number) -> Response:
     """One replay: its stages, and every try of a stage."""
-    rows = await replay_queries.standing(desk.engine, number)
+    rows = await replay_queries.standing(state.engine, number)
     if not rows:
         raise NotFound(f"no replay {number}")
-    one = views.replay(rows[0], desk.settings, None, None, words_of(request))
+    one = views.replay(rows[0], state.settings, None, None, words_of(request))
     return page(request, "recovery/replay.html", one=one, row=rows[0], **_names())
 
 
 @router.get("/recovery/reconciliations")
-async def get_reconciliations(request: Request, desk: AppState, who: Viewer, after: str = "") -> Response:
+async def get_reconciliations(request: Request, state: AppState, who: Viewer, after: str = "") -> Response:
     """Every reconciliation, the newest first."""
-    [before] = desk.cursors.read("reconciliations", after, int) or [None]
-    found = await runs.newest(desk.engine, before=before, limit=PAGE + 1)
-    rows, more = desk.cursors.cut("reconciliations", found, PAGE, lambda row: [row.id])
+    [before] = state.cursors.read("reconciliations", after, int) or [None]
+    found = await runs.newest(state.engine, before=before, limit=PAGE + 1)
+    rows, more = state.cursors.cut("reconciliations", found, PAGE, lambda row: [row.id])
     return page(request, "recovery/reconciliations.html", rows=rows, more=more, **_names())
 
 
 @router.get("/recovery/reconciliations/{number}")
 async def get_reconciliation(
-    request: Request, desk: AppState, who: Viewer, number: Number, kind: str = "", after: str = ""
+    request: Request, state: AppState, who: Viewer, number: Number, kind: str = "", after: str = ""
 ) -> Response:
     """One reconciliation, and what it found of one kind; of the gravest kind that it found when none is named."""
     read.gather({"kind": kind}, {}, {"kind": read.one_of(*findings.KINDS)})
-    run = await runs.read(desk.engine, number)
+    run = await runs.read(state.engine, number)
     chosen = kind or next((each for each in findings.KINDS if getattr(run, each)), "missing")
     place = f"findings {number} {chosen}"
-    [from_] = desk.cursors.read(place, after, UUID) or [None]
-    found = await kept.found(desk.engine, number, chosen, from_, FINDINGS + 1)
-    rows, more = desk.cursors.cut(place, found, FINDINGS, lambda row: [str(row["id"])])
+    [from_] = state.cursors.read(place, after, UUID) or [None]
+    found = await kept.found(state.engine, number, chosen, from_, FINDINGS + 1)
+    rows, more = state.cursors.cut(place, found, FINDINGS, lambda row: [str(row["id"])])
     return page(
         request,
         "recovery/reconciliation.html",
@@ -104,34 +104,34 @@ async def get_reconciliation(
 
 
 @router.get("/recovery/replay")
-async def get_replay_form(request: Request, desk: AppState, who: Operator, backend: str = "") -> Response:
+async def get_replay_form(request: Request, state: AppState, who: Operator, backend: str = "") -> Response:
     """What to replay."""
-    return _form(request, desk, "recovery/replay_form.html", backend)
+    return _form(request, state, "recovery/replay_form.html", backend)
 
 
 @router.get("/recovery/divert")
 async def get_divert_form(
-    request: Request, desk: AppState, who: Operator, backend: str = "", ids: str = ""
+    request: Request, state: AppState, who: Operator, backend: str = "", ids: str = ""
 ) -> Response:
     """What to divert, and where to."""
-    return _form(request, desk, "recovery/divert_form.html", backend, ids=ids)
+    return _form(request, state, "recovery/divert_form.html", backend, ids=ids)
 
 
 @router.get("/recovery/reconcile")
-async def get_reconcile_form(request: Request, desk: AppState, who: Operator, backend: str = "") -> Response:
+async def get_reconcile_form(request: Request, state: AppState, who: Operator, backend: str = "") -> Response:
     """About what to ask an ERP."""
-    return _form(request, desk, "recovery/reconcile_form.html", backend)
+    return _form(request, state, "recovery/reconcile_form.html", backend)
 
 
-def _form(request: Request, desk: ConsoleState, template: str, backend: str, **more: Any) -> Response:
-    return page(request, template, backends=list(load_backends(desk.settings)), backend=backend, **more)
+def _form(request: Request, state: ConsoleState, template: str, backend: str, **more: Any) -> Response:
+    return page(request, template, backends=list(load_backends(state.settings)), backend=backend, **more)
 
 
-def _lately(request: Request, desk: ConsoleState) -> Lately:
+def _lately(request: Request, state: ConsoleState) -> Lately:
     """The one reading of this console."""
     found: Lately | None = getattr(request.app.state, "recovery", None)
     if found is None:
-        found = request.app.state.recovery = Lately(desk.engine)
+        found = request.app.state.recovery = Lately(state.engine)
     return found
 
 

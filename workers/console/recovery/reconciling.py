@@ -89,17 +89,17 @@ def _span(chosen: Chosen) -> tuple[datetime, datetime | None]:
     return instant(chosen["since"]), instant(chosen["until"]) if "until" in chosen else None
 
 
-async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     if "run" in chosen:
-        return await _preview_again(desk, await runs.read(desk.engine, int(chosen["run"])), words)
-    settings = sh.settings_for(desk, chosen["backend"])
-    row = (await sh.backends_of(desk)).get(chosen["backend"])
-    short = await runs.newest(desk.engine, backend=settings.erp.backend, cut_short=True, limit=1)
+        return await _preview_again(state, await runs.read(state.engine, int(chosen["run"])), words)
+    settings = sh.settings_for(state, chosen["backend"])
+    row = (await sh.backends_of(state)).get(chosen["backend"])
+    short = await runs.newest(state.engine, backend=settings.erp.backend, cut_short=True, limit=1)
     warning = words.gettext("Reconciliation {0} of this backend is under way, or was cut short: it can be resumed.")
     since, until = _span(chosen)
     span = {"backend": settings.erp.backend, "since": since, "until": until or datetime.now(UTC)}
     return Preview(
-        orders=await sh.in_time(kept.asked_about(desk.engine, span)),
+        orders=await sh.in_time(kept.asked_about(state.engine, span)),
         facts=[
             (words.gettext("Backend"), f"{settings.erp.backend}: {sh.how(row, words)}"),
             (words.gettext("Acknowledged since"), words.moment(since)),
@@ -112,14 +112,14 @@ async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     )
 
 
-async def _preview_again(desk: ConsoleState, run: Reconciliation, words: Words) -> Preview:
-    settings = sh.settings_for(desk, run.backend)
+async def _preview_again(state: ConsoleState, run: Reconciliation, words: Words) -> Preview:
+    settings = sh.settings_for(state, run.backend)
     hindered = _no_address(settings.erp.url, words)
     if run.state != ReconcileStage.RUNNING:
         hindered = words.gettext("This reconciliation is done: there is nothing to resume.")
     left = {"backend": run.backend, "since": run.cursor_at, "until": run.until}
     return Preview(
-        orders=await sh.in_time(kept.asked_about(desk.engine, left)),
+        orders=await sh.in_time(kept.asked_about(state.engine, left)),
         facts=[*_facts(run, words), _stopping(words)],
         sees=sh.seen_of("resume", run.id, run.state),
         hindered=hindered,
@@ -147,10 +147,10 @@ def _no_address(url: str | None, words: Words) -> str | None:
     return words.gettext("The console does not know the ERP's address (RELAIS_ERP_URL), so it cannot ask it.")
 
 
-async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    run = await _begun(desk, chosen, reason)
-    settings = sh.settings_for(desk, run.backend)
-    async with sh.unhurried(desk, pool=3) as engine:
+async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    run = await _begun(state, chosen, reason)
+    settings = sh.settings_for(state, run.backend)
+    async with sh.unhurried(state, pool=3) as engine:
         erp = HttpErp(settings, ReceiptKeyCache(engine, settings.erp.backend))
 
         async def ask(tell: Told) -> Reconciliation:
@@ -166,16 +166,16 @@ async def _run(desk: ConsoleState, chosen: Chosen, reason: str, running: Running
     return {"reconciliation": done.id, **{name: getattr(done, name) for name in COUNTS}}
 
 
-async def _begun(desk: ConsoleState, chosen: Chosen, reason: str) -> Reconciliation:
+async def _begun(state: ConsoleState, chosen: Chosen, reason: str) -> Reconciliation:
     """A new run, or one of before, with the record of it."""
     if "run" not in chosen:
-        sh.settings_for(desk, chosen["backend"]).need("erp_url")
+        sh.settings_for(state, chosen["backend"]).need("erp_url")
         since, until = _span(chosen)
-        return await runs.begin(desk.engine, chosen["backend"], since, until, reason)
-    run = await runs.read(desk.engine, int(chosen["run"]))
+        return await runs.begin(state.engine, chosen["backend"], since, until, reason)
+    run = await runs.read(state.engine, int(chosen["run"]))
     if run.state != ReconcileStage.RUNNING:
         raise NotSo(f"reconciliation {run.id} is done")
-    async with transactional(desk.engine).begin() as connection:
+    async with transactional(state.engine).begin() as connection:
         detail = {"reconciliation": run.id, "backend": run.backend}
         await record(connection, "reconcile resume", reason, detail)
     return run
@@ -185,9 +185,9 @@ def _choose_resend(fields: Mapping[str, str]) -> Chosen:
     return read.gather(fields, {"run": read.number})
 
 
-async def _preview_resend(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-    run = await runs.read(desk.engine, int(chosen["run"]))
-    found = await resend.preview(desk.engine, run)
+async def _preview_resend(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+    run = await runs.read(state.engine, int(chosen["run"]))
+    found = await resend.preview(state.engine, run)
     expired = words.gettext("Past the time until which they are valid: they become dead letters")
     hindered = None
     if run.state == ReconcileStage.RUNNING:
@@ -205,14 +205,14 @@ async def _preview_resend(desk: ConsoleState, chosen: Chosen, words: Words) -> P
     )
 
 
-async def _resend(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    run = await runs.read(desk.engine, int(chosen["run"]))
+async def _resend(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    run = await runs.read(state.engine, int(chosen["run"]))
     if run.state == ReconcileStage.RUNNING:
         raise NotSo(f"reconciliation {run.id} is not done: resume it first")
-    total = (await resend.preview(desk.engine, run))["orders"]
+    total = (await resend.preview(state.engine, run))["orders"]
 
     async def put_back(tell: Told) -> int:
-        async with sh.unhurried(desk) as engine:
+        async with sh.unhurried(state) as engine:
             return await _resending(engine, run, reason, total, tell)
 
     return {"reconciliation": run.id, "orders": await followed(running, put_back)}

@@ -34,12 +34,12 @@ def _choose(fields: Mapping[str, str]) -> Chosen:
     return read.gather(fields, {"backend": read.backend}, {**read.NARROWING, "hold": read.yes})
 
 
-async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     name = chosen["backend"]
-    row = (await sh.backends_of(desk, name)).get(name)
-    open_ = await _open(desk, name)
+    row = (await sh.backends_of(state, name)).get(name)
+    open_ = await _open(state, name)
     choice = read.choice_of(chosen, name)
-    found = await sh.in_time(redrive.preview(desk.engine, choice))
+    found = await sh.in_time(redrive.preview(state.engine, choice))
     facts = [(words.gettext("Backend"), name), (words.gettext("It stands"), sh.how(row, words))]
     facts += sh.narrowing(chosen, words)
     facts.append((words.gettext("After each stage"), _holds(bool(chosen.get("hold")), words)))
@@ -47,7 +47,7 @@ async def _preview(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     return Preview(
         orders=None if found is None else found["orders"],
         facts=facts + ([_uncounted(words)] if found is None else sh.ordered(found, words)),
-        sample=sh.sampled(await sh.in_time(kept.sample(desk.engine, choice)) or (), words),
+        sample=sh.sampled(await sh.in_time(kept.sample(state.engine, choice)) or (), words),
         columns=sh.headed(sh.ORDER, words),
         sees=sh.seen_of("replay", chosen, sh.held(row), open_ and open_["id"]),
         hindered=hindered,
@@ -74,17 +74,17 @@ def _holds(hold: bool, words: Words) -> str:
     return words.gettext("it waits for a word") if hold else words.gettext("it goes on by itself")
 
 
-async def _start(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+async def _start(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     choice = read.choice_of(chosen, chosen["backend"])
-    async with sh.unhurried(desk) as engine:
+    async with sh.unhurried(state) as engine:
         began = await commands.start(engine, choice, hold=bool(chosen.get("hold")), reason=reason)
     if began.id is None:
         raise NotSo("no order of the backlog is chosen by this any more")
     return {"backend": chosen["backend"], "replay": began.id, "orders": len(began.orders)}
 
 
-async def _open(desk: ConsoleState, backend: str) -> dict[str, Any] | None:
-    rows = await replay_queries.standing(desk.engine)
+async def _open(state: ConsoleState, backend: str) -> dict[str, Any] | None:
+    rows = await replay_queries.standing(state.engine)
     return next((row for row in rows if row["backend"] == backend and row["ended_at"] is None), None)
 
 
@@ -95,22 +95,22 @@ def _choose_step(fields: Mapping[str, str]) -> Chosen:
 def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | None = None) -> Any:
     """A preview of the replay as it stands; the act is another one when the fields that it `sees` are."""
 
-    async def look(desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
-        await sh.backends_of(desk, chosen["backend"])
-        row = await _open(desk, chosen["backend"])
+    async def look(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+        await sh.backends_of(state, chosen["backend"])
+        row = await _open(state, chosen["backend"])
         if row is None or int(chosen.get("replay", row["id"])) != row["id"]:
             gone = words.gettext("The replay that this is about is over, or there was none.")
             return Preview(orders=None, sees=sh.seen_of("replay", None), hindered=gone)
-        state = words.gettext(stages.STATES[row["state"]][1])
+        stands = words.gettext(stages.STATES[row["state"]][1])
         ready = row["state"] in allowed and chosen.get("stage", str(row["stage"])) == str(row["stage"])
         return Preview(
             orders=row["left"],
-            facts=_facts(row, state, words),
+            facts=_facts(row, stands, words),
             sees=sh.seen_of(*(row[name] for name in sees)),
             hindered=None
             if ready
             else words.gettext("It is not so any more: the replay is {0}, at: {1}.").format(
-                state, stages.stage_named(row["stage"], words)
+                stands, stages.stage_named(row["stage"], words)
             ),
             warning=None if warning is None else words.gettext(warning),
         )
@@ -118,10 +118,10 @@ def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | Non
     return look
 
 
-def _facts(row: Mapping[str, Any], state: str, words: Words) -> list[tuple[str, str]]:
+def _facts(row: Mapping[str, Any], stands: str, words: Words) -> list[tuple[str, str]]:
     facts = [
         (words.gettext("Replay"), f"{row['id']} ({row['backend']})"),
-        (words.gettext("State"), state),
+        (words.gettext("State"), stands),
         (words.gettext("Stage"), stages.stage_named(row["stage"], words)),
         (words.gettext("After each stage"), _holds(row["hold"], words)),
         (words.gettext("Orders of it"), words.number(row["orders"])),
@@ -134,12 +134,12 @@ def _facts(row: Mapping[str, Any], state: str, words: Words) -> list[tuple[str, 
 def _doing(step: Step) -> Any:
     """What does the step, on the replay that was looked at, and says how it stands then."""
 
-    async def do(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    async def do(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
         seen = None
         if "replay" in chosen:
             seen = ReplaySeen(int(chosen["replay"]), int(chosen["stage"]) if "stage" in chosen else None)
-        await step(desk.engine, chosen["backend"], reason, seen)
-        rows = await replay_queries.standing(desk.engine)
+        await step(state.engine, chosen["backend"], reason, seen)
+        rows = await replay_queries.standing(state.engine)
         row = next(row for row in rows if row["backend"] == chosen["backend"])
         return {"backend": chosen["backend"], "replay": row["id"], "state": row["state"]}
 

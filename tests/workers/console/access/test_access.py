@@ -327,12 +327,12 @@ def test_what_a_process_remembers_is_bounded(settings: Settings) -> None:
 
 def test_own_sessions_are_shown_and_the_others_ended(settings: Settings) -> None:
     async def play(site: Site) -> None:
-        phone, desk, other = await site.enter(), await site.enter(), await site.enter("paul")
-        shown = text_of(await desk.get("/account"))
+        phone, laptop, other = await site.enter(), await site.enter(), await site.enter("paul")
+        shown = text_of(await laptop.get("/account"))
         assert (shown.count("this one"), shown.count("another")) == (1, 1)
-        assert (await desk.post("/account/sessions")).status_code == 303
+        assert (await laptop.post("/account/sessions")).status_code == 303
         assert (await phone.get("/account")).status_code == 303
-        assert "End the others" not in (await desk.get("/account")).text
+        assert "End the others" not in (await laptop.get("/account")).text
         assert (await other.get("/account")).status_code == 200
 
     played(settings, play)
@@ -342,16 +342,16 @@ def test_an_own_password_takes_the_old_one_and_ends_the_other_sessions(settings:
     new = "four grey herons on a wall"
 
     async def play(site: Site) -> None:
-        phone, desk = await site.enter(), await site.enter()
+        phone, laptop = await site.enter(), await site.enter()
         for status, old, first, second in (
             (403, "wrong", new, new),
             (422, PASSWORD, new, "another one altogether"),
             (422, PASSWORD, "short", "short"),
             (422, PASSWORD, "jeanne-jeanne-jeanne", "jeanne-jeanne-jeanne"),
         ):
-            refused = await desk.post("/account/password", {"old": old, "new": first, "again": second})
+            refused = await laptop.post("/account/password", {"old": old, "new": first, "again": second})
             assert (refused.status_code, 'id="wrong"' in refused.text) == (status, True)
-        changed = await desk.post("/account/password", {"old": PASSWORD, "new": new, "again": new})
+        changed = await laptop.post("/account/password", {"old": PASSWORD, "new": new, "again": new})
         assert changed.status_code == 303
         token = re.search(rf"{COOKIE}=([^;]+)", str(changed.headers.get_list("set-cookie")))
         assert token

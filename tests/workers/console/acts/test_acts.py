@@ -67,10 +67,10 @@ class Stepping:
         self.steps = asyncio.Semaphore(0)
         self.runs = 0
 
-    async def preview(self, desk: ConsoleState, chosen: Chosen, words: Words) -> Preview:
+    async def preview(self, state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
         return Preview(4, [("fact", SCRIPT)], sees="same")
 
-    async def run(self, desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    async def run(self, state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
         self.runs += 1
         for step in range(4):
             await running.at(step, 4, "working")
@@ -333,7 +333,7 @@ def test_an_act_whose_process_has_gone_is_told_so_and_written_down(
 def test_the_journal_lost_in_the_middle_is_told_as_it_is(
     settings: Settings, run: Run, stepping: Stepping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def lost(desk: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
+    async def lost(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
         raise ConnectionResetError
 
     monkeypatch.setitem(ACTS, LONG, replace(stepping.act(), run=lost, long=False))

@@ -32,10 +32,10 @@ from workers.console.access.people import Role
 from workers.console.acts.act import Act, Preview
 from workers.console.registry import ACTS
 
-async def preview(desk, chosen, words):
+async def preview(state, chosen, words):
     return Preview(None)
 
-async def run(desk, chosen, reason, running):
+async def run(state, chosen, reason, running):
     await running.at(1, 2)
     await asyncio.Event().wait()
 

@@ -227,7 +227,7 @@ def test_a_reconciliation_stopped_resumed_by_its_page_and_resent_and_a_divert(
         await backlog(bench, 20)
         with_it = HttpErp(bench.settings)
         while due := await bench.dispatch():
-            await deliver(bench.desk(with_it), due)  # type: ignore[arg-type]
+            await deliver(bench.resources(with_it), due)  # type: ignore[arg-type]
         await with_it.close()
         erp.conduct.book.forget(last=1.0)
         erp.conduct.dial = erp.conduct.dial.model_copy(update={"hanging": True})
