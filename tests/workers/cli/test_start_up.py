@@ -1,11 +1,8 @@
 """What `relais status` loads to answer: a cron job that asks every few seconds must not pay for more."""
 
-from tests.integration.test_cli_operator import Journal, journal
-
 from config.settings import Settings
 from tests.cli import clean_environment, environment, modules_after, ours
-
-__all__ = ["journal"]
+from tests.journal import Journal
 
 HEAVY = (
     *("aiohttp", "alembic", "babel", "celery", "cryptography.hazmat", "fastapi", "jinja2", "kombu", "lxml"),
