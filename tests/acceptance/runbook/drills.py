@@ -118,6 +118,7 @@ def cut_off_at_risk(site: Site) -> Iterator[None]:
     site.submit(30)
     site.delivered()
     assert site.ask('relais rate "$BACKEND" 0.1 --reason "month-end closing"').returncode == 0
+    until(lambda: limited(site), 30, 1.2, "the leader goes by the rate, which it learns within a second")
     site.submit(40, cut_off=(datetime.now(UTC) + timedelta(seconds=120)).isoformat())
     late = [each["late_p95"] for each in site.json("relais forecast")["cut_offs"]]
     assert sum(late) > 0, "some will miss their cut-off"
@@ -197,6 +198,13 @@ DRILLS: dict[str, Drill] = {
 
 def circuit(site: Site) -> str:
     return str(site.one("SELECT circuit FROM backends"))
+
+
+def limited(site: Site) -> int:
+    """How many of the orders that were handed over at the last look, more than a second ago, still wait."""
+    waiting = int(site.one("SELECT count(*) FROM deliveries WHERE state = 'accepted'"))
+    site.submit(2)
+    return waiting
 
 
 def behind_its_back(site: Site, statement: str) -> None:

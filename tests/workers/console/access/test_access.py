@@ -3,23 +3,37 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from fastapi import Request
 from sqlalchemy import text
 
 from config.settings import Settings
 from tests.workers.console.site import Browser, Site, serving, text_of
-from workers.console.access import accounts
+from workers.console.access import accounts, passwords
 from workers.console.access.guard import Operator
 from workers.console.access.passwords import Passwords
 from workers.console.access.people import Role
 from workers.console.access.sessions import COOKIE, FRESH, KNOWN, Sessions, Unasked, csrf_of
 
 PASSWORD = "nine slow bicycles at dusk"
-HASH = Passwords().hash(PASSWORD)
+CHEAP = partial(PasswordHasher, time_cost=1, memory_cost=1024, parallelism=1)
+HASH = CHEAP().hash(PASSWORD)
+
+
+@pytest.fixture
+def full_cost() -> None:
+    """For tests of what a hash costs."""
+
+
+@pytest.fixture(autouse=True)
+def cheap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "full_cost" not in request.fixturenames:
+        monkeypatch.setattr(passwords, "PasswordHasher", CHEAP)
 
 
 def played(settings: Settings, play: Callable[[Site], Awaitable[None]]) -> None:
@@ -399,9 +413,8 @@ def test_script_in_what_is_typed_is_shown_as_text(settings: Settings) -> None:
     played(settings, play)
 
 
+@pytest.mark.usefixtures("full_cost")
 def test_a_kept_hash_is_renewed_when_its_parameters_are_old(settings: Settings) -> None:
-    from argon2 import PasswordHasher
-
     async def play(site: Site) -> None:
         old = PasswordHasher(time_cost=1, memory_cost=1024).hash(PASSWORD)
         await accounts.set_password(site.app.state.console.engine, "jeanne", old)
