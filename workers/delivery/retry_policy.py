@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from config.backoff import backoff as doubled
 from config.settings import Settings
 from orders.states import Reason, State
 from workers.delivery.circuit_breaker import pause
@@ -113,5 +114,5 @@ def forgotten(attempts: int, later: datetime) -> Disposition:
 
 def backoff(attempts: int, settings: Settings) -> float:
     """Seconds before an order that failed `attempts` times goes again: doubling, capped, jittered by a fifth."""
-    wait = min(settings.delivery.retry_max, settings.delivery.retry_after * 2.0 ** min(attempts - 1, 20))
-    return wait * random.uniform(0.8, 1.2)
+    bounds = settings.delivery
+    return doubled(attempts, bounds.retry_after, bounds.retry_max) * random.uniform(0.8, 1.2)

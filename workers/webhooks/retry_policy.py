@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from config.backoff import backoff as doubled
+
 GONE: Final = 410
 FIRST_PAUSE: Final = 2.0  # seconds after a webhook's first failure; doubles
 LONGEST_PAUSE: Final = 3600.0  # seconds between tries: how late a receiver that is back hears of it
@@ -80,20 +82,15 @@ def decide(
     if after.failing_since is None:
         wait = backoff(counted)
     else:
-        wait = _jittered(_within((now - after.failing_since).total_seconds()))
+        failing = (now - after.failing_since).total_seconds()
+        wait = _jittered(min(max(failing, FIRST_PAUSE), LONGEST_PAUSE))
     due_at = now + timedelta(seconds=max(wait, answer.pause or 0.0))
     return NoticeDisposition(False, due_at, counted, after.failing_since is not None, answer.says)
 
 
 def backoff(attempts: int) -> float:
     """Seconds before a notice that failed `attempts` times goes again: doubling, capped, jittered by a fifth."""
-    if attempts == 0:
-        return 0.0
-    return _jittered(_within(FIRST_PAUSE * 2.0 ** min(attempts - 1, 20)))
-
-
-def _within(seconds: float) -> float:
-    return min(max(seconds, FIRST_PAUSE), LONGEST_PAUSE)
+    return _jittered(doubled(attempts, FIRST_PAUSE, LONGEST_PAUSE))
 
 
 def _jittered(seconds: float) -> float:
