@@ -1,4 +1,4 @@
-"""docs/settings.md, from the code: `make docs` writes it, tests/unit/test_papers.py compares."""
+"""docs/settings.md, from the code: `make docs` writes it, tests/docs/test_papers.py compares."""
 
 from __future__ import annotations
 
