@@ -177,7 +177,7 @@ class Truth:
         tried = "SELECT count(*) FROM attempts WHERE ended_at > :since AND outcome = ANY(:kinds) IS "
         kinds = ["accepted", "duplicate"]
         delivered = await self.one(tried + "true", since=since, kinds=kinds)
-        return accepted, delivered, await self.one(tried + "false", since=since, kinds=[*kinds, "pending"])
+        return accepted, delivered, await self.one(tried + "false", since=since, kinds=[*kinds, "pending", "refused"])
 
     async def _unsealed(self) -> int | None:
         sealed = await self.one("SELECT max(to_tx) FROM seals")
