@@ -59,7 +59,7 @@ def test_what_it_says_of_the_first_order(parts: Apart, tmp_path: Path) -> None:
     assert first == "export RELAIS_API_KEY=$(.venv/bin/relais client add front)" and len(others) == 2
     relais = " ".join(map(shlex.quote, command()))
     block = block.replace("client add front", "client add first").replace(".venv/bin/relais", relais)
-    said = shell(parts, block, tmp_path, **parts.env, PYTHONPATH=str(ROOT))
+    said = shell(parts, block, tmp_path, **parts.env | {"PYTHONPATH": str(ROOT)})
     assert "CMD-2024" in said
     assert "1 orders: 1 accepted" in said, said
 
