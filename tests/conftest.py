@@ -29,7 +29,7 @@ from config.settings import Settings
 from orders.schema.migrate import migrate
 from tests.bench import OnBench, with_bench
 from tests.journal import Journal
-from tests.servers import COPY, UNHURRIED, forget_seed
+from tests.machines.servers import COPY, UNHURRIED, forget_seed
 
 TEMPLATE = "relais_template"
 

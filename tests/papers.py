@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from orders.states import FINAL, TRANSITIONS, State
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 
 DOCS: Final = ROOT / "docs"
 ARCHITECTURE: Final = DOCS / "architecture.md"

@@ -18,7 +18,7 @@ import yaml
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Process, Program
-from tests.tools import ROOT, program
+from tests.machines.tools import ROOT, program
 from tests.waiting import until
 
 RULES = ROOT / "config" / "prometheus"

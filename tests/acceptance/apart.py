@@ -32,7 +32,7 @@ from orders.journal import connect
 from orders.queries import orders as order_queries
 from tests.acceptance.running import QUICK
 from tests.cli import command, running
-from tests.servers import SMALL, seed
+from tests.machines.servers import SMALL, seed
 from tests.waiting import auntil, until
 from workers.erp.sim.book import read_effects
 from workers.proof.audit import audit

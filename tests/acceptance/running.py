@@ -34,8 +34,8 @@ from orders.access import clients
 from orders.journal import connect, unreachable
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import demo_catalogue
-from tests.servers import seed
-from tests.turned import SOON, turned
+from tests.constants.turned import SOON, turned
+from tests.machines.servers import seed
 from tests.waiting import auntil, until
 from workers.erp.sim.book import read_effects
 from workers.proof.audit import Ledger, Proof, audit, prove

@@ -16,8 +16,8 @@ from config.celeryconfig import connection
 from config.embedded.leash import Leash
 from config.redis_keys import SPILL_RECORDS
 from orders.intake.spill import Note, Record, SpillDown
-from tests.cluster import Watched
-from tests.tls import self_signed, tls_before
+from tests.machines.cluster import Watched
+from tests.machines.tls import self_signed, tls_before
 from tests.waiting import until
 from workers.intake.spill_store import RedisSpill
 

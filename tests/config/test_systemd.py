@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from config.secret_files import MADE, make_secrets
 from config.settings import Settings
 from tests.cli import CommandLine
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 
 UNITS = ROOT / "config" / "systemd"
 PROGRAM = "/opt/relais/bin/relais"

@@ -9,6 +9,7 @@ import pytest
 
 from config.settings import Settings
 from orders.client.settings import ClientSettings
+from tests.machines.tools import ROOT
 from tests.papers import (
     ARCHITECTURE,
     DOCS,
@@ -24,7 +25,6 @@ from tests.papers import (
     sources,
     written,
 )
-from tests.tools import ROOT
 
 README = read(ROOT / "README.md")
 PROMISES = sections(read(DOCS / "promises.md"))

@@ -23,7 +23,7 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from orders.journal import connect
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from workers.console.access.people import Role
 from workers.console.access.sessions import COOKIE, Sessions
 

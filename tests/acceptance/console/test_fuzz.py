@@ -14,7 +14,7 @@ from config.embedded.ports import choose
 from config.settings import Settings
 from tests.acceptance.console.hooks import MARKS
 from tests.cli import clean_environment, command, environment, running
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from workers.console.app import create_app
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]

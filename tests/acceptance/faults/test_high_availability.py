@@ -19,8 +19,8 @@ from config.redis_keys import SPILL_RECORDS
 from config.settings import Settings
 from orders.journal import connect
 from tests.acceptance.apart import Apart, load
-from tests.cluster import Pair, Watched, sql
-from tests.servers import seed
+from tests.machines.cluster import Pair, Watched, sql
+from tests.machines.servers import seed
 from tests.waiting import until
 from workers.proof.audit import Proof, prove
 

@@ -18,7 +18,7 @@ from lxml import etree
 from config.embedded.leash import Leash
 from tests.acceptance.apart import Apart, apart
 from tests.cli import clean_environment, command
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]

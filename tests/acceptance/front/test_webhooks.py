@@ -20,7 +20,7 @@ from orders.queries import orders as order_queries
 from orders.queries import webhooks as webhook_queries
 from orders.webhooks import endpoints
 from tests.acceptance.running import Relais, up
-from tests.turned import SOON, turned
+from tests.constants.turned import SOON, turned
 from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]

@@ -12,7 +12,7 @@ from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
 from tests.cli import CommandLine, command, environment, running
-from tests.turned import turned
+from tests.constants.turned import turned
 from tests.waiting import until
 
 pytestmark = pytest.mark.acceptance

@@ -19,7 +19,7 @@ from orders.journal import connect
 from orders.model import parse
 from orders.queries.orders import first_id
 from tests.cli import CommandLine, command, environment, running
-from tests.turned import turned
+from tests.constants.turned import turned
 from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]

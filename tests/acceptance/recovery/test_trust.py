@@ -25,8 +25,8 @@ from orders.journal import connect
 from orders.queries import orders as order_queries
 from tests.acceptance.apart import Apart, FrontEnd
 from tests.cli import CommandLine
+from tests.constants.turned import SOON, turned
 from tests.dispatching import dispatching
-from tests.turned import SOON, turned
 from tests.waiting import until
 from workers.dispatch import scheduler
 from workers.erp.keyfile import generate

@@ -28,7 +28,7 @@ from orders.access import clients, receipt_keys
 from orders.journal import connect
 from tests.acceptance.apart import MEDICINE, Apart
 from tests.cli import clean_environment
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from tests.waiting import until
 from workers.erp.keyfile import generate
 

@@ -31,7 +31,7 @@ from config.embedded.valkey import _binary
 from config.secret_files import ACL, MADE, make_secrets
 from config.settings import Settings
 from tests.cli import clean_environment
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from tests.waiting import until
 
 FILE = ROOT / "docker-compose.yml"

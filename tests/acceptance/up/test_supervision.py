@@ -18,7 +18,7 @@ from config.embedded.leash import Leash
 from config.embedded.marks import find
 from config.settings import ENDPOINTS
 from tests.acceptance.supervised import Up, answers, nothing_left, query
-from tests.servers import seed
+from tests.machines.servers import seed
 from tests.waiting import until
 
 pytestmark = pytest.mark.acceptance

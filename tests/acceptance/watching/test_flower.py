@@ -15,9 +15,9 @@ from config.embedded.leash import Leash
 from config.flower import OPTIONS
 from config.settings import Settings
 from tests.acceptance.running import Relais, up
+from tests.constants.turned import SOON, turned
 from tests.dispatching import tell
-from tests.tools import ROOT
-from tests.turned import SOON, turned
+from tests.machines.tools import ROOT
 from tests.waiting import until
 from workers.queue.app import create_app
 

@@ -29,7 +29,7 @@ from config.embedded.process import Process
 from tests.acceptance.apart import MEDICINE, Apart
 from tests.acceptance.supervised import query
 from tests.cli import clean_environment, command, running
-from tests.tools import ROOT, program
+from tests.machines.tools import ROOT, program
 from tests.waiting import until
 from tests.watching import Prometheus, dashboard, panels_of, prometheus
 

@@ -13,7 +13,7 @@ from config.settings.routes_file import BadBackends, Route, Ways, load_backends,
 from orders.intake.routing import open_routing, region, routing
 from orders.model import Line, Order
 from orders.rules.catalogue import NoList, Product, load_regions
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 
 COLD, PLAIN = "3400937318044", "3400938615470"
 TWO = """

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 
 DOCS = (ROOT / "docs" / "logs.md").read_text(encoding="utf-8")
 WRITER = ROOT / "config" / "telemetry" / "order_log.py"  # what it writes is rendered before it is logged

@@ -20,7 +20,7 @@ from orders.access.clients import Scope
 from orders.access.key_cache import KeyCache
 from orders.errors import Forbidden, JournalDown, NotFound, Unauthorised
 from orders.journal import connect
-from tests.servers import SMALL, seed
+from tests.machines.servers import SMALL, seed
 from tests.waiting import auntil
 
 DAY = timedelta(days=1)

@@ -33,7 +33,7 @@ from orders.client.spool_file import SpoolFull, turn
 from orders.errors import Conflict, Forbidden, Malformed, Unauthorised
 from orders.journal import connect
 from orders.model import EXAMPLE, parse
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from tests.waiting import auntil
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -16,7 +16,7 @@ import pytest
 
 from orders.client.spool import Spool, Spooled
 from orders.client.spool_file import SpoolError, SpoolFull, turn
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from tests.waiting import until
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

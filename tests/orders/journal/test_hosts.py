@@ -22,9 +22,9 @@ from orders.intake.store_switch import Mode, StoreSwitch
 from orders.journal import connect, unreachable
 from orders.journal.hosts import NoPrimary, hosts_of, reach
 from orders.model import parse
-from tests.cluster import sql
-from tests.servers import SMALL, seed
-from tests.tls import self_signed, tls_before
+from tests.machines.cluster import sql
+from tests.machines.servers import SMALL, seed
+from tests.machines.tls import self_signed, tls_before
 from workers.cli.failure import CommandFailed, journal_at
 
 ORDER = b'{"pharmacy":"990000002","reference":"R","lines":[{"product":"3400937318044","quantity":2}]}'

@@ -43,7 +43,7 @@ from orders.pharmaml.replies import Deposited, message_reference, reply_to
 from orders.pharmaml.service import Counter, answer
 from orders.rules.catalogue import BadList
 from orders.states import State
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 
 P = "990000002"
 ID = UUID("01a1b2c3-d4e5-7f60-8a9b-0c1d2e3f4a5b")

@@ -20,8 +20,8 @@ from orders.schema.migrate import migrate
 from orders.schema.tables.core import metadata
 from orders.schema.triggers import APPEND_ONLY
 from tests.cli import CommandLine, environment
-from tests.servers import COPY
-from tests.tools import ROOT
+from tests.machines.servers import COPY
+from tests.machines.tools import ROOT
 
 ROLE = "relais_role_of_a_test"
 PASSWORD = "it's a \\ p@ss:word/%41"

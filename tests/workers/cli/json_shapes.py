@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 
 DOCS = ROOT / "docs"
 SCHEMAS: dict[str, Any] = json.loads((DOCS / "json.schema.json").read_text())

@@ -10,7 +10,7 @@ import pytest
 
 from config.settings import Settings
 from tests.cli import CommandLine, clean_environment, environment
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 
 SCRIPT = """
 eval "$(relais --show-completion bash)"

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 
 from config.settings import Settings
 from orders.sentences import Code
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from tests.workers.console.site import serving, text_of
 from workers.console.access.guard import at_least
 from workers.console.access.people import Role

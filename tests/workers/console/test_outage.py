@@ -19,7 +19,7 @@ from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from config.embedded.valkey import Valkey
 from config.settings import Settings
-from tests.servers import seed
+from tests.machines.servers import seed
 from tests.waiting import auntil
 from tests.workers.console.site import Browser, Site, serving, text_of
 from workers.console import journal_timeout

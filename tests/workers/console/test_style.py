@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 
 CSS = (ROOT / "workers" / "console" / "static" / "console.css").read_text()
 BLOCK = re.compile(r"(?<![\w-])((?::root[^\s{]*)+) \{([^}]*)\}")

@@ -16,7 +16,7 @@ from referencing.jsonschema import DRAFT202012
 
 from orders.model import EXAMPLE, canonical, digest, parse
 from tests.erp import MEDICINES, an_order, connector
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from workers.erp.http import MOST_ASKED
 from workers.erp.listing import MOST_LISTED, ask_for
 from workers.erp.port import Submission

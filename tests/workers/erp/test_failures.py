@@ -28,7 +28,7 @@ from tests.erp import (
     response,
     submit_one,
 )
-from tests.tls import tls
+from tests.machines.tls import tls
 from tests.waiting import auntil
 from workers.erp.failures import TABLE
 from workers.erp.http import HttpErp

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from config.retry_after import LONGEST_PAUSE, pause_asked
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from workers.erp.failures import TABLE, Again, Met, may_go_again, of_error, of_status
 from workers.erp.port import Kind
 

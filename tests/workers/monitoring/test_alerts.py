@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.tools import ROOT, promtool
+from tests.machines.tools import ROOT, promtool
 from tests.watching import metrics_in, panels_of, rules
 
 CONFIG = ROOT / "config" / "prometheus"

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from tests.watching import RULES, dashboard, panels_of, rules
 
 PROVISIONING = ROOT / "config" / "grafana" / "provisioning"

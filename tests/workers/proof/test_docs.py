@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from pydantic import SecretStr, ValidationError
 
 from config.settings import Settings
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from workers.proof.keys import keys_of
 from workers.proof.seal import FIRST, Content, Seal, doubt, of_line, signed
 

@@ -20,8 +20,8 @@ from orders.journal import connect, transactional
 from orders.schema.epochs import SPAN, functions, rebase
 from tests.bench import Bench, with_bench
 from tests.cli import CommandLine, clean_environment, environment
+from tests.machines.tools import ROOT
 from tests.sealing import KEY, as_superuser, seal, some_life
-from tests.tools import ROOT
 from tests.waiting import auntil
 from workers.cli.failure import CommandFailed
 from workers.proof import seal_thread

@@ -19,7 +19,7 @@ from orders.journal import transactional
 from orders.queries import evidence as evidence_queries
 from orders.queries import orders as order_queries
 from tests.bench import Bench, OnBench, Scripted, always, named
-from tests.tls import tls
+from tests.machines.tls import tls
 from tests.waiting import auntil
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import WorkerResources, deliver

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from orders.errors import Malformed
 from orders.webhooks import endpoints
 from orders.webhooks.payload import new_secret, payload, signed
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from workers.webhooks.retry_policy import Answer, WebhookHealth, backoff, decide, judge
 
 DOCS = ROOT / "docs" / "webhooks.md"

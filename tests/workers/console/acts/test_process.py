@@ -18,7 +18,7 @@ import pytest
 from config.embedded.ports import choose
 from config.settings import Settings
 from tests.cli import clean_environment, environment
-from tests.tools import ROOT
+from tests.machines.tools import ROOT
 from tests.waiting import auntil
 from tests.workers.console.site import ORIGIN, Site, serving, text_of
 from workers.console.access.sessions import COOKIE

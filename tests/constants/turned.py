@@ -17,6 +17,6 @@ SOON = {"FIRST_PROBE": 0.5, "LAST_PROBE": 2.0, "POLL_PAUSE": 0.5}  # seconds: ou
 
 def turned(**constants: float) -> dict[str, str]:
     """What the environment of a process has, and of all that it starts, so that these constants are other ones."""
-    path = [str(Path(__file__).parent / "constants"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     said = " ".join(f"{PLACES[name]}:{name}={value}" for name, value in constants.items())
     return {"PYTHONPATH": os.pathsep.join(path), "RELAIS_TEST_CONSTANTS": said}

@@ -20,7 +20,7 @@ from config.embedded.process import Program
 from config.embedded.service import Service
 from config.embedded.valkey import Valkey
 from config.embedded.valkey import _binary as _valkey_binary
-from tests.servers import SMALL
+from tests.machines.servers import SMALL
 from tests.waiting import until
 
 SERVICE: Final = "relais"
