@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+import orders
 from benchmarks.rig import PATIENCE, BenchmarkFailed, Meter, Rig
 from benchmarks.watch import Sample, Watch, spans
 from config.embedded.process import Process, module
@@ -28,7 +29,7 @@ from workers import operations
 from workers.dispatch.leadership import LEADER_LOCK
 from workers.proof.audit import audit
 
-CATALOGUE = Path(clients.__file__).parent / "data" / "medicines.csv"
+CATALOGUE = Path(orders.__file__).parent / "data" / "medicines.csv"
 WINDOW_MAX = int(Settings.public()["window_max"][2].default)
 RAMP = 2 * WINDOW_MAX  # orders: the window reaches its maximum within the first WINDOW_MAX, and fills once
 WARM = 256  # orders that go ahead of the intake's clock; they are drained with the others
