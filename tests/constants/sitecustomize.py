@@ -1,7 +1,7 @@
 """Other constants for a process that a test starts: what nobody should turn is no setting, and some tests cannot wait.
 
 Python imports this by itself where its folder is on PYTHONPATH; RELAIS_TEST_CONSTANTS has `module:NAME=number`, several
-apart by spaces (`tests.constants.turned.turned` makes both). A constant gets its value when its module has been imported.
+apart by spaces (`tests.constants.turned` makes both). A constant gets its value when its module has been imported.
 """
 
 import os
