@@ -74,10 +74,6 @@ class Lately:
             raise ConnectionError("the journal did not answer just now")
         return self._known, self._out
 
-    def forget(self) -> None:
-        """Read anew at the next look."""
-        self._until = float("-inf")
-
     async def _look_again(self) -> None:
         began = time.monotonic()
         try:
