@@ -23,6 +23,11 @@ class Code(Enum):
     def __init__(self, one: str, many: str = "") -> None:
         self.one, self.many = one, many
 
+    @property
+    def key(self) -> str:
+        """As the journal has it."""
+        return self.name.lower()
+
     TEXT = "{text}"
     BECAUSE = "{what}: {why}"
     BOTH = "{one}; {other}"
@@ -144,7 +149,7 @@ class Sentence(str):
 
     def stored(self) -> dict[str, Any]:
         """As the journal keeps it, in JSON: the parameters beside `code`; of an ERP's words the first MOST_DETAIL."""
-        return {"code": self.code.name.lower(), **{name: _plain(name, value) for name, value in self.params.items()}}
+        return {"code": self.code.key, **{name: _plain(name, value) for name, value in self.params.items()}}
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -12,6 +12,8 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from orders.schema.tables.reconcile import Difference
+from orders.sentences import Code
 from orders.states import State, listed
 from workers.erp.port import Erp, Listing
 from workers.reconcile.patience import FIRST_PAUSE, MOST_PAUSE, Patience
@@ -29,10 +31,10 @@ WITH told AS (
   SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:digests AS bytea[]), CAST(:references AS text[]))
     AS t (id, digest, reference)
 ), judged AS (
-  SELECT t.id, CASE WHEN o.id IS NULL OR NOT sent.ever THEN 'foreign' ELSE 'altered' END AS kind,
-    CASE WHEN o.id IS NULL THEN jsonb_build_object('code', 'not_known', 'reference', t.reference)
-      WHEN NOT sent.ever THEN jsonb_build_object('code', 'not_sent', 'reference', t.reference)
-      ELSE jsonb_build_object('code', 'other_bytes') END AS detail
+  SELECT t.id, CASE WHEN o.id IS NULL OR NOT sent.ever THEN '{Difference.FOREIGN}' ELSE '{Difference.ALTERED}' END AS kind,
+    CASE WHEN o.id IS NULL THEN jsonb_build_object('code', '{Code.NOT_KNOWN.key}', 'reference', t.reference)
+      WHEN NOT sent.ever THEN jsonb_build_object('code', '{Code.NOT_SENT.key}', 'reference', t.reference)
+      ELSE jsonb_build_object('code', '{Code.OTHER_BYTES.key}') END AS detail
   FROM told t LEFT JOIN orders o ON o.id = t.id LEFT JOIN deliveries d ON d.order_id = t.id,
     LATERAL (SELECT coalesce(d.state IN ({listed(AT_ERP)}) OR d.unsure OR d.attempts > 0, false)
       OR EXISTS (SELECT FROM attempts a WHERE a.order_id = t.id) AS ever) sent
@@ -41,8 +43,8 @@ WITH told AS (
   INSERT INTO findings (reconciliation, order_id, kind, detail) SELECT :run, id, kind, detail FROM judged
   ON CONFLICT DO NOTHING RETURNING kind
 )
-UPDATE reconciliations SET "foreign" = "foreign" + (SELECT count(*) FROM fresh WHERE kind = 'foreign'),
-  altered = altered + (SELECT count(*) FROM fresh WHERE kind = 'altered')
+UPDATE reconciliations SET "foreign" = "foreign" + (SELECT count(*) FROM fresh WHERE kind = '{Difference.FOREIGN}'),
+  altered = altered + (SELECT count(*) FROM fresh WHERE kind = '{Difference.ALTERED}')
 WHERE id = :run RETURNING "foreign"
 """)
 
