@@ -31,7 +31,8 @@ WITH told AS (
   SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:digests AS bytea[]), CAST(:references AS text[]))
     AS t (id, digest, reference)
 ), judged AS (
-  SELECT t.id, CASE WHEN o.id IS NULL OR NOT sent.ever THEN '{Difference.FOREIGN}' ELSE '{Difference.ALTERED}' END AS kind,
+  SELECT t.id,
+    CASE WHEN o.id IS NULL OR NOT sent.ever THEN '{Difference.FOREIGN}' ELSE '{Difference.ALTERED}' END AS kind,
     CASE WHEN o.id IS NULL THEN jsonb_build_object('code', '{Code.NOT_KNOWN.key}', 'reference', t.reference)
       WHEN NOT sent.ever THEN jsonb_build_object('code', '{Code.NOT_SENT.key}', 'reference', t.reference)
       ELSE jsonb_build_object('code', '{Code.OTHER_BYTES.key}') END AS detail
