@@ -489,6 +489,8 @@ def _rows(node: Mapping[str, Any]) -> list[float]:
 def test_while_the_journal_is_out_what_was_known_last_is_told(
     on_console: OnConsole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cached, "BLIND_FOR", 0.0)
+
     async def work(room: Operators) -> None:
         jeanne = await room.site.enter()
         await backlog(room, 3)
@@ -498,7 +500,6 @@ def test_while_the_journal_is_out_what_was_known_last_is_told(
         assert "The journal is out of reach." in page
         assert "Orders not yet final 3" in page
         room.site.app.state.recovery.engine = room.engine
-        room.site.app.state.recovery.forget()
         assert "out of reach" not in await seen(jeanne)
 
     on_console(work)
