@@ -6,18 +6,12 @@ waits behind it and no page's bound ends it.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, TypeVar
-
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound
-from orders.journal import connect
 from orders.queries import orders as order_queries
 from workers.console.i18n import N_, Words
 from workers.console.masking import say
@@ -26,7 +20,6 @@ from workers.console.state import ConsoleState
 T = TypeVar("T")
 Row = dict[str, Any]
 
-STATEMENT_TIMEOUT: Final = 600.0  # seconds for one statement of an act, as of the command line's
 
 FILTERS: Final = {
     "pharmacy": N_("Pharmacy"),
@@ -42,21 +35,6 @@ ORDER: Final = (
     ("accepted_at", N_("Accepted")),
     ("id", N_("Order")),
 )
-
-
-@asynccontextmanager
-async def unhurried(state: ConsoleState, pool: int = 2) -> AsyncIterator[AsyncEngine]:
-    """An engine whose statements may take as long as those of the command line."""
-    engine = connect(state.settings.need("database_url"), pool=pool, timeout=STATEMENT_TIMEOUT)
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
-
-
-def seen_of(*parts: Any) -> str:
-    """A digest of what a person judges an act by."""
-    return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()[:32]
 
 
 async def backends_of(state: ConsoleState, *names: str | None) -> dict[str, Row]:

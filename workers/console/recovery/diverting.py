@@ -12,7 +12,7 @@ from config.settings.routes_file import load_backends
 from orders.errors import NotSo
 from workers.console import fields as read
 from workers.console.access.people import Role
-from workers.console.acts.act import Act, Chosen, Preview, Running
+from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
 from workers.console.recovery import common as sh
 from workers.console.state import ConsoleState
@@ -46,7 +46,7 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
         facts=facts if found is None else facts + sh.ordered(found, words) + _staying(found, words),
         sample=[] if found is None else sh.sampled(found["sample"], words),
         columns=sh.headed(COLUMNS, words),
-        sees=sh.seen_of("divert", chosen, judged, found["orders"] if found and choice.ids else None),
+        sees=digest_of("divert", chosen, judged, found["orders"] if found and choice.ids else None),
         hindered=_hindered(chosen, found, words),
         warning=_warning(rows.get(chosen["to"]), unknown, words),
     )
@@ -88,7 +88,7 @@ def _warning(row: Mapping[str, Any] | None, unknown: bool, words: Words) -> str 
 async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     choice = read.choice_of(chosen, chosen.get("from"))
     unknown = "although_unknown" in chosen
-    async with sh.unhurried(state) as engine:
+    async with state.unhurried(pool=2) as engine:
         if choice.ids is not None:
             found = await divert.preview(engine, choice, chosen["to"], although_unknown=unknown)
             if found["orders"] < len(choice.ids):

@@ -16,7 +16,7 @@ from orders.queries import orders as order_queries
 from orders.sentences import joined
 from workers.console import fields as read
 from workers.console.access.people import Role
-from workers.console.acts.act import Act, Chosen, Preview, Running
+from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
 from workers.console.masking import say
 from workers.console.recovery import common as sh
@@ -45,7 +45,7 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
         if forecast.backend in names:
             facts.append((words.gettext("{0} will be empty").format(forecast.backend), _when(forecast, words)))
     return Preview(
-        orders=sum(waiting.values()), facts=facts, sees=sh.seen_of("drain", chosen), warning=words.gettext(WATCHED)
+        orders=sum(waiting.values()), facts=facts, sees=digest_of("drain", chosen), warning=words.gettext(WATCHED)
     )
 
 

@@ -21,7 +21,7 @@ from orders.schema.tables.reconcile import ReconcileStage
 from orders.sentences import Sentence, sentence_of
 from workers.console import fields as read
 from workers.console.access.people import Role
-from workers.console.acts.act import Act, Chosen, Preview, Running, Stopped
+from workers.console.acts.act import Act, Chosen, Preview, Running, Stopped, digest_of
 from workers.console.i18n import N_, Words
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
@@ -106,7 +106,7 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
             (words.gettext("Until"), words.moment(until) if until else words.gettext("now")),
             _stopping(words),
         ],
-        sees=sh.seen_of("reconcile", settings.erp.backend, [run.id for run in short]),
+        sees=digest_of("reconcile", settings.erp.backend, [run.id for run in short]),
         hindered=_no_address(settings.erp.url, words),
         warning=warning.format(short[0].id) if short else None,
     )
@@ -121,7 +121,7 @@ async def _preview_again(state: ConsoleState, run: Reconciliation, words: Words)
     return Preview(
         orders=await sh.in_time(kept.asked_about(state.engine, left)),
         facts=[*_facts(run, words), _stopping(words)],
-        sees=sh.seen_of("resume", run.id, run.state),
+        sees=digest_of("resume", run.id, run.state),
         hindered=hindered,
     )
 
@@ -150,7 +150,7 @@ def _no_address(url: str | None, words: Words) -> str | None:
 async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     run = await _begun(state, chosen, reason)
     settings = sh.settings_for(state, run.backend)
-    async with sh.unhurried(state, pool=3) as engine:
+    async with state.unhurried(pool=3) as engine:
         erp = HttpErp(settings, ReceiptKeyCache(engine, settings.erp.backend))
 
         async def ask(tell: Told) -> Reconciliation:
@@ -199,7 +199,7 @@ async def _preview_resend(state: ConsoleState, chosen: Chosen, words: Words) -> 
         facts=[*_facts(run, words), *sh.ordered(found, words), (expired, words.number(found["expired"]))],
         sample=sh.sampled(found["sample"], words),
         columns=sh.headed(sh.ORDER, words),
-        sees=sh.seen_of("resend", run.id, run.state),
+        sees=digest_of("resend", run.id, run.state),
         hindered=hindered,
         warning=words.gettext("They go out again under the same idempotency keys; the ERP is asked before each."),
     )
@@ -212,7 +212,7 @@ async def _resend(state: ConsoleState, chosen: Chosen, reason: str, running: Run
     total = (await resend.preview(state.engine, run))["orders"]
 
     async def put_back(tell: Told) -> int:
-        async with sh.unhurried(state) as engine:
+        async with state.unhurried(pool=2) as engine:
             return await _resending(engine, run, reason, total, tell)
 
     return {"reconciliation": run.id, "orders": await followed(running, put_back)}

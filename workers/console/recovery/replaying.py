@@ -15,7 +15,7 @@ from orders.errors import NotSo
 from orders.queries import replays as replay_queries
 from workers.console import fields as read
 from workers.console.access.people import Role
-from workers.console.acts.act import Act, Chosen, Preview, Running
+from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
 from workers.console.masking import say
 from workers.console.recovery import common as sh
@@ -49,7 +49,7 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
         facts=facts + ([_uncounted(words)] if found is None else sh.ordered(found, words)),
         sample=sh.sampled(await sh.in_time(kept.sample(state.engine, choice)) or (), words),
         columns=sh.headed(sh.ORDER, words),
-        sees=sh.seen_of("replay", chosen, sh.held(row), open_ and open_["id"]),
+        sees=digest_of("replay", chosen, sh.held(row), open_ and open_["id"]),
         hindered=hindered,
         warning=None
         if sh.held(row) in ((), (False, False, True))
@@ -76,7 +76,7 @@ def _holds(hold: bool, words: Words) -> str:
 
 async def _start(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     choice = read.choice_of(chosen, chosen["backend"])
-    async with sh.unhurried(state) as engine:
+    async with state.unhurried(pool=2) as engine:
         began = await commands.start(engine, choice, hold=bool(chosen.get("hold")), reason=reason)
     if began.id is None:
         raise NotSo("no order of the backlog is chosen by this any more")
@@ -100,13 +100,13 @@ def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | Non
         row = await _open(state, chosen["backend"])
         if row is None or int(chosen.get("replay", row["id"])) != row["id"]:
             gone = words.gettext("The replay that this is about is over, or there was none.")
-            return Preview(orders=None, sees=sh.seen_of("replay", None), hindered=gone)
+            return Preview(orders=None, sees=digest_of("replay", None), hindered=gone)
         stands = words.gettext(stages.STATES[row["state"]][1])
         ready = row["state"] in allowed and chosen.get("stage", str(row["stage"])) == str(row["stage"])
         return Preview(
             orders=row["left"],
             facts=_facts(row, stands, words),
-            sees=sh.seen_of(*(row[name] for name in sees)),
+            sees=digest_of(*(row[name] for name in sees)),
             hindered=None
             if ready
             else words.gettext("It is not so any more: the replay is {0}, at: {1}.").format(
