@@ -6,7 +6,7 @@ let go. Nobody tries twice here: whoever asks knows how long it can wait, and wh
 
 from __future__ import annotations
 
-import config.redis_alone  # noqa: F401 # before redis-py itself
+import config.alone.redis  # noqa: F401 # before redis-py itself
 
 # isort: split
 

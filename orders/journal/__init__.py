@@ -3,6 +3,10 @@
 Face: what is named here; `orders.journal.connection` has what the journal's own rooms need of it besides.
 """
 
+import config.alone.sqlalchemy  # noqa: F401 # before SQLAlchemy itself
+
+# isort: split
+
 from orders.journal.connection import Source as Source
 from orders.journal.connection import connect as connect
 from orders.journal.connection import insist as insist

@@ -5,9 +5,14 @@ time, `submit` could not place every order, not found), 2 the command could not 
 store out of reach), 130 interrupted. What a command reports goes to stdout, everything else to stderr.
 """
 
+import gc
+
+COLLECT = 10_000  # new objects between two collections: what a command imports stays, and is not looked through again
+
 
 def main() -> None:
     """Run the command that the process was started with, and exit."""
+    gc.set_threshold(COLLECT)
     from workers.cli.app import run
 
     run()

@@ -6,8 +6,8 @@ from tests.journal import Journal
 
 HEAVY = (
     *("aiohttp", "alembic", "babel", "celery", "cryptography.hazmat", "fastapi", "jinja2", "kombu", "lxml"),
-    *("opentelemetry.sdk", "psutil", "prometheus_client", "starlette", "structlog", "tenacity", "tornado"),
-    *("uvicorn", "uvloop", "yaml"),
+    *("opentelemetry.sdk", "psutil", "prometheus_client", "redis.asyncio.cluster", "sqlalchemy.orm"),
+    *("starlette", "structlog", "tenacity", "tornado", "uvicorn", "uvloop", "yaml"),
 )
 
 
