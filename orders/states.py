@@ -1,4 +1,4 @@
-"""The states of a delivery and every transition that is allowed, as data.
+"""The states of a delivery and every transition that is allowed, as data; and those of a circuit and of a replay.
 
 The journal enforces this table itself (a trigger generated from it), so that no code path and no hand-typed
 UPDATE can take an order where it may not go. A test reaches every transition and tries every other.
@@ -33,6 +33,24 @@ class Reason(StrEnum):
     STALE = "stale"
 
 
+class CircuitState(StrEnum):
+    """Whether a backend gets orders."""
+
+    CLOSED = "closed"  # flowing
+    OPEN = "open"  # nothing is sent until a canary is due
+    HALF_OPEN = "half_open"  # one canary at a time
+
+
+class ReplayState(StrEnum):
+    """Where a replay stands."""
+
+    RUNNING = "running"
+    HOLDING = "holding"  # waits for a word after a stage
+    PAUSED = "paused"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
 TRANSITIONS: dict[tuple[State, State], str] = {
     (State.ACCEPTED, State.DISPATCHED): "dispatch: a message names it",
     (State.ACCEPTED, State.CANCELLED): "cancel: the pharmacy took it back while it was still ours",
@@ -61,6 +79,7 @@ def listed(states: Iterable[StrEnum]) -> str:
 
 BACKLOG = (State.ACCEPTED, State.DISPATCHED, State.DELIVERING, State.SUBMITTED)
 FINAL = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)
+STOPPED = (ReplayState.HOLDING, ReplayState.PAUSED)  # until somebody says a word
 UNFIT = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # dead without an attempt
 
 # The backlog as SQL over `deliveries`: each part has a partial index of its own, so that what is final costs nothing.

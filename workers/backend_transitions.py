@@ -15,22 +15,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.schema.tables.core import backends
 from orders.sentences import Code, Sentence
-from orders.states import LIVE, REPLAYED
+from orders.states import LIVE, REPLAYED, STOPPED, CircuitState, listed
 
 FIRST_WINDOW: Final = 50  # orders
 
 REGISTER = text('INSERT INTO backends (name, "window") VALUES (:backend, :window) ON CONFLICT DO NOTHING')
 
 HALF_OPEN = text(f"""
-UPDATE backends SET circuit = 'half_open', changed_at = clock_timestamp()
-WHERE name = :backend AND circuit = 'open' AND probe_at <= clock_timestamp() AND NOT paused AND NOT quarantined
+UPDATE backends SET circuit = '{CircuitState.HALF_OPEN}', changed_at = clock_timestamp()
+WHERE name = :backend AND circuit = '{CircuitState.OPEN}' AND probe_at <= clock_timestamp()
+  AND NOT paused AND NOT quarantined
   AND (EXISTS (SELECT FROM deliveries WHERE {LIVE} AND backend = :backend AND due_at <= now())
     OR EXISTS (SELECT FROM deliveries WHERE {REPLAYED} AND backend = :backend AND due_at <= now()
-      AND NOT EXISTS (SELECT FROM replays WHERE backend = :backend AND state IN ('holding', 'paused'))))
+      AND NOT EXISTS (SELECT FROM replays WHERE backend = :backend AND state IN ({listed(STOPPED)}))))
 """)
 
-PROBE_NOW = text("""
-UPDATE backends SET probe_at = now() WHERE circuit = 'open' AND NOT paused AND NOT quarantined
+PROBE_NOW = text(f"""
+UPDATE backends SET probe_at = now() WHERE circuit = '{CircuitState.OPEN}' AND NOT paused AND NOT quarantined
   AND name = coalesce(:backend, name)
 """)
 
@@ -88,7 +89,7 @@ async def release(connection: AsyncConnection, backend: str) -> None:
     """Trust it again: its circuit is open, with the canary due."""
     trusted = {"quarantined": False, "quarantined_at": None, "quarantined_by": None, "held_why": None}
     now = func.clock_timestamp()
-    gently = {"circuit": "open", "window": 1, "failures": 0, "trips": 0, "changed_at": now, "probe_at": now}
+    gently = {"circuit": CircuitState.OPEN, "window": 1, "failures": 0, "trips": 0, "changed_at": now, "probe_at": now}
     await _change(connection, backend, **trusted, **gently, why=Sentence(Code.RELEASED))
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from orders.journal import Source, reading_from
 from orders.schema.sentence_column import SentenceColumn
 from orders.sentences import sentence_of
-from orders.states import PARTS_OF_REPLAY
+from orders.states import PARTS_OF_REPLAY, ReplayState
 
 STANDING = text(f"""
 SELECT r.id, r.backend, r.state, r.stage, r.passed, r.hold, r.orders, r.why, r.stage_since, r.started_at,
@@ -36,4 +36,4 @@ def _told(tried: dict[str, Any]) -> dict[str, Any]:
 
 def stuck(row: dict[str, Any]) -> bool:
     """True when a gate made this replay hold, so that only an operator's word takes it on."""
-    return bool(row["state"] == "holding" and row["passed"] != row["stage"])
+    return bool(row["state"] == ReplayState.HOLDING and row["passed"] != row["stage"])

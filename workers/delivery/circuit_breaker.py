@@ -17,6 +17,7 @@ from typing import Final
 from config.backoff import backoff
 from config.settings import Settings
 from orders.sentences import Code, Sentence
+from orders.states import CircuitState
 from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.window import grown, shrunk
 
@@ -28,7 +29,7 @@ def advance(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime)
     """The backend's circuit after a batch."""
     if tally.succeeded_at is not None:
         was = replace(was, succeeded_at=max(tally.succeeded_at, was.succeeded_at or tally.succeeded_at))
-    if was.circuit == "open" or tally.claimed_at < was.changed_at:
+    if was.circuit == CircuitState.OPEN or tally.claimed_at < was.changed_at:
         return was
     if tally.suspicious:
         return _opened(was, Sentence(Code.SUSPICIOUS, detail=tally.suspicious), settings, now)
@@ -36,7 +37,7 @@ def advance(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime)
         return shrunk(_flowing(was, tally, settings, now), tally, now)
     if tally.failed:
         failures = was.failures + tally.failed
-        if was.circuit == "half_open" or failures >= settings.delivery.trip_after:
+        if was.circuit == CircuitState.HALF_OPEN or failures >= settings.delivery.trip_after:
             why = Sentence(Code.MET, detail=tally.error) if tally.error else Sentence(Code.FAILURES)
             return _opened(was, why, settings, now)
         was = replace(was, failures=failures)
@@ -53,7 +54,7 @@ def _opened(was: Circuit, why: Sentence, settings: Settings, now: datetime) -> C
     wait = pause(trips) * random.uniform(0.9, 1.1)
     return replace(
         was,
-        circuit="open",
+        circuit=CircuitState.OPEN,
         window=1,
         credit=0,
         failures=0,
@@ -66,8 +67,7 @@ def _opened(was: Circuit, why: Sentence, settings: Settings, now: datetime) -> C
 
 def _flowing(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime) -> Circuit:
     """An ERP that answers closes its circuit and, all being well, earns a larger window."""
-    if was.circuit == "half_open":
-        return replace(
-            was, circuit="closed", window=2, credit=0, failures=0, trips=0, changed_at=now, probe_at=None, why=None
-        )
+    if was.circuit == CircuitState.HALF_OPEN:
+        fresh = replace(was, circuit=CircuitState.CLOSED, window=2, credit=0, failures=0, trips=0)
+        return replace(fresh, changed_at=now, probe_at=None, why=None)
     return grown(replace(was, failures=0, trips=0), tally, settings.delivery.window_max)

@@ -15,14 +15,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders.states import State
+from orders.states import CircuitState, State
 
 CLAIM = text(f"""
 WITH mine AS (
   SELECT d.order_id, d.unsure, d.lease_until
   FROM deliveries d JOIN backends b ON b.name = d.backend
   WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND d.state = '{State.DISPATCHED}' AND d.backend = :backend
-    AND b.circuit <> 'open' AND NOT b.paused AND NOT b.quarantined
+    AND b.circuit <> '{CircuitState.OPEN}' AND NOT b.paused AND NOT b.quarantined
   FOR UPDATE OF d SKIP LOCKED
 )
 UPDATE deliveries d

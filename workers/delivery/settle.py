@@ -21,6 +21,7 @@ from config.settings import Settings
 from orders.journal import transactional
 from orders.schema.tables.core import backends
 from orders.sentences import Code, Sentence
+from orders.states import CircuitState
 from workers import backend_transitions
 from workers.delivery import evidence
 from workers.delivery.backend_state import BatchCounts, Circuit
@@ -104,7 +105,7 @@ async def _advance(
     """Take circuit, window and baseline on from where they are `now` that the row is locked."""
     was, baseline = _of(Circuit, now), _of(Baseline, now)
     becomes = advance(was, met, settings, now.now)
-    learnt, odd = learn(baseline, met, closed=was.circuit == "closed")
+    learnt, odd = learn(baseline, met, closed=was.circuit == CircuitState.CLOSED)
     if odd is not None:
         piece = evidence.EvidenceFound(None, Evidence.REFUSALS, odd)
         await evidence.write(connection, settings.erp.backend, lease, [piece])

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.sentences import Code, Sentence
+from orders.states import CircuitState, ReplayState
 from workers.dispatch.leadership import leader
 from workers.replay.gates import named
 
@@ -26,7 +27,7 @@ async def hindrances(engine: AsyncEngine) -> list[Sentence]:
 
 def stands(row: dict[str, Any]) -> Sentence | None:
     """Why this replay (a row of `replays.standing`) does not go on, or None when it does or is over."""
-    code = {"holding": Code.REPLAY_HOLDS, "paused": Code.REPLAY_PAUSED}.get(row["state"])
+    code = {ReplayState.HOLDING: Code.REPLAY_HOLDS, ReplayState.PAUSED: Code.REPLAY_PAUSED}.get(row["state"])
     if code is None:
         return None
     return _because(Sentence(code, backend=row["backend"], stage=named(row["stage"])), row["why"])
@@ -41,10 +42,10 @@ def hindrance(row: dict[str, Any], leading: bool) -> Sentence | None:
         return _because(Sentence(Code.PAUSED, backend=name), row["held_why"])
     if not leading:
         return Sentence(Code.NO_WORKER)
-    if row["circuit"] == "open":
+    if row["circuit"] == CircuitState.OPEN:
         probe = row["probe_at"].astimezone(UTC)
         return Sentence(Code.CIRCUIT_OPEN, backend=name, why=row["why"], probe=probe)
-    return Sentence(Code.CANARY_OUT, backend=name) if row["circuit"] == "half_open" else None
+    return Sentence(Code.CANARY_OUT, backend=name) if row["circuit"] == CircuitState.HALF_OPEN else None
 
 
 def _quarantine(row: dict[str, Any]) -> Sentence:

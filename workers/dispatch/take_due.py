@@ -16,14 +16,14 @@ from typing import Final
 
 from sqlalchemy import text
 
-from orders.states import LIVE, OUT, REPLAYED, State
+from orders.states import LIVE, OUT, REPLAYED, CircuitState, ReplayState, State
 
 UNBOUNDED: Final = 1_000_000  # orders, more than any window
 
 DISPATCH = text(f"""
 WITH backend AS (
-  SELECT CASE WHEN b.paused OR b.quarantined OR b.circuit = 'open' THEN 0
-      WHEN b.circuit = 'half_open' THEN 1 ELSE b."window" END AS size,
+  SELECT CASE WHEN b.paused OR b.quarantined OR b.circuit = '{CircuitState.OPEN}' THEN 0
+      WHEN b.circuit = '{CircuitState.HALF_OPEN}' THEN 1 ELSE b."window" END AS size,
     r.id AS replay, r.state, r.stage, coalesce(cardinality(r.staged), 0) AS staged
   FROM backends b LEFT JOIN replays r ON r.backend = b.name AND r.ended_at IS NULL WHERE b.name = :backend
 ), held AS (
@@ -31,8 +31,8 @@ WITH backend AS (
   FROM deliveries WHERE backend = :backend AND {OUT}
 ), room AS (
   SELECT greatest(0, least(size - held.orders, :allowance)) AS orders,
-    CASE WHEN replay IS NULL OR (state = 'running' AND stage = 0) THEN {UNBOUNDED}
-      WHEN state = 'running' THEN greatest(0, stage - staged) ELSE 0 END AS replayed,
+    CASE WHEN replay IS NULL OR (state = '{ReplayState.RUNNING}' AND stage = 0) THEN {UNBOUNDED}
+      WHEN state = '{ReplayState.RUNNING}' THEN greatest(0, stage - staged) ELSE 0 END AS replayed,
     CASE WHEN replay IS NULL THEN 0
       ELSE least(ceil(CAST(:share AS float8) * size) - held.live, CASE WHEN :allowance < size - held.orders
         THEN ceil(CAST(:share AS float8) * :allowance) ELSE size END) END AS reserved
@@ -56,7 +56,7 @@ WITH backend AS (
 ), noted AS (
   UPDATE replays r SET staged = r.staged || ARRAY(
     SELECT order_id FROM due WHERE turn > 0 AND order_id <> ALL(r.staged))
-  WHERE r.id = (SELECT replay FROM backend) AND r.state = 'running' AND r.stage > 0
+  WHERE r.id = (SELECT replay FROM backend) AND r.state = '{ReplayState.RUNNING}' AND r.stage > 0
     AND EXISTS (SELECT FROM due WHERE turn > 0)
 )
 UPDATE deliveries d

@@ -14,13 +14,12 @@ from prometheus_client.metrics_core import Metric
 
 from orders.queries.orders import PRIORITIES
 from orders.schema.tally_triggers import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
-from orders.states import BACKLOG, Reason, State
+from orders.states import BACKLOG, CircuitState, Reason, ReplayState, State
 from workers.erp.outcomes import LEASE_EXPIRED
 from workers.erp.port import Evidence, Kind
 from workers.monitoring.catalogue import HistogramBin, Labels, family, histogram
 from workers.monitoring.snapshot import Snapshot, TallyRow
 
-CIRCUITS: Final = ("closed", "open", "half_open")
 COUNTED_STATES: Final = (*BACKLOG, State.DEAD)
 RETRIED: Final = (Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS, Kind.ABSENT, LEASE_EXPIRED)
 PROOFS: Final = tuple(kind for kind in Evidence if kind.conclusive)
@@ -67,14 +66,14 @@ def _standing(found: Snapshot, names: list[str]) -> Iterator[Metric]:
 def _backends(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     rows = found.backends
     circuits: dict[Labels, float] = {
-        (row["name"], state): row["circuit"] == state for row in rows for state in CIRCUITS
+        (row["name"], state): row["circuit"] == state for row in rows for state in CircuitState
     }
     yield family("relais_backend_circuit", circuits)
     yield family("relais_backend_window_orders", {(row["name"],): row["window"] for row in rows})
     yield family("relais_backend_out_orders", {(name,): found.out(name) for name in names})
     for column in ("paused", "quarantined", "failures"):
         yield family(f"relais_backend_{column}", {(row["name"],): row[column] for row in rows})
-    holding = {row["backend"] for row in found.replays if row["state"] == "holding"}
+    holding = {row["backend"] for row in found.replays if row["state"] == ReplayState.HOLDING}
     yield family("relais_replay_holding", {(name,): name in holding for name in names})
 
 

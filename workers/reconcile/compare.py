@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import RelaisError
-from orders.schema.tables.reconcile import Difference
+from orders.schema.tables.reconcile import Difference, ReconcileStage
 from orders.sentences import Code, Sentence
 from orders.states import State
 from workers.erp.port import LINES, Erp, ErpReceipt, Kind, Outcome
@@ -58,11 +58,11 @@ SELECT count(*) FROM receipts
 WHERE backend = :backend AND (received_at, order_id) > (:cursor_at, :cursor_id) AND received_at < :until
 """)
 
-KEEP = text("""
+KEEP = text(f"""
 WITH moved AS (
   UPDATE reconciliations SET cursor_at = :to_at, cursor_id = :to_id, present = present + :present,
     altered = altered + :altered, missing = missing + :missing, unknown = unknown + :unknown, moved = moved + :moved
-  WHERE id = :run AND state = 'running' AND cursor_at = :from_at AND cursor_id = :from_id RETURNING id
+  WHERE id = :run AND state = '{ReconcileStage.RUNNING}' AND cursor_at = :from_at AND cursor_id = :from_id RETURNING id
 ), kept AS (
   INSERT INTO findings (reconciliation, order_id, kind, lease, detail)
   SELECT moved.id, u.order_id, u.kind, u.lease, CAST(u.detail AS jsonb)
@@ -73,9 +73,9 @@ WITH moved AS (
 SELECT count(*) FROM moved
 """)
 
-DONE = text("""
-UPDATE reconciliations SET state = 'done', listing = :listing, finished_at = clock_timestamp()
-WHERE id = :run AND state = 'running'
+DONE = text(f"""
+UPDATE reconciliations SET state = '{ReconcileStage.DONE}', listing = :listing, finished_at = clock_timestamp()
+WHERE id = :run AND state = '{ReconcileStage.RUNNING}'
 """)
 
 Shown = Callable[[int, int, str], None]  # receipts gone through, of how many, and why it does not go on

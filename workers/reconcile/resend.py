@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.journal import transactional
 from orders.journal.connection import WAKE
+from orders.schema.tables.reconcile import ReconcileStage
 from orders.states import State
 from workers.operations import record
 from workers.reconcile.runs import FIRST, NEWEST_RECEIPT, Reconciliation
@@ -54,7 +55,9 @@ WITH chosen AS (
 SELECT order_id FROM again ORDER BY order_id
 """)
 
-RESENT = text("UPDATE reconciliations SET state = 'resent' WHERE id = :run AND state = 'done'")
+RESENT = text(
+    f"UPDATE reconciliations SET state = '{ReconcileStage.RESENT}' WHERE id = :run AND state = '{ReconcileStage.DONE}'"
+)
 
 
 async def preview(engine: AsyncEngine, run: Reconciliation) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.schema.sentence_column import SentenceColumn
 from orders.sentences import sentence_of
-from orders.states import PARTS_OF_REPLAY, State
+from orders.states import PARTS_OF_REPLAY, STOPPED, ReplayState, State
 from workers.backend_transitions import limit_rate, narrow, probe_now, register
 from workers.operations import operator, record
 from workers.replay.choice import CHOSEN, Choice, narrowed
@@ -61,20 +61,20 @@ SELECT operator, act FROM (SELECT * FROM operations ORDER BY id DESC LIMIT 50) n
 WHERE act LIKE 'replay%' AND detail ->> 'replay' = CAST(CAST(:id AS bigint) AS text) ORDER BY id DESC LIMIT 1
 """)
 
-GO_ON = text("""
-UPDATE replays SET state = 'running', stage = :stage, why = NULL,
-  staged = CASE WHEN :afresh THEN '{}' ELSE staged END,
+GO_ON = text(f"""
+UPDATE replays SET state = '{ReplayState.RUNNING}', stage = :stage, why = NULL,
+  staged = CASE WHEN :afresh THEN '{{}}' ELSE staged END,
   stage_since = CASE WHEN :afresh THEN clock_timestamp() ELSE stage_since END WHERE id = :id
 """)
 
 WHY = bindparam("why", type_=SentenceColumn())
-PAUSE = text("UPDATE replays SET state = 'paused', why = :why WHERE id = :id").bindparams(WHY)
+PAUSE = text(f"UPDATE replays SET state = '{ReplayState.PAUSED}', why = :why WHERE id = :id").bindparams(WHY)
 HOLD = text("UPDATE replays SET hold = :hold WHERE id = :id")
 CANCEL = text(
-    "UPDATE replays SET state = 'cancelled', ended_at = clock_timestamp(), why = :why WHERE id = :id"
+    f"UPDATE replays SET state = '{ReplayState.CANCELLED}', ended_at = clock_timestamp(), why = :why WHERE id = :id"
 ).bindparams(WHY)
 
-OPEN_STATES: Final = ("running", "holding", "paused")
+OPEN_STATES: Final = (ReplayState.RUNNING, *STOPPED)
 
 Change = tuple[TextClause, dict[str, Any]]  # a statement and its parameters
 
@@ -141,7 +141,7 @@ async def _begin(connection: AsyncConnection, choice: Choice, hold: bool) -> int
 async def pause(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
     """Send nothing more of the replay until it is resumed; live orders go on. Raises NotFound and NotSo."""
     change = PAUSE, {"why": sentence_of(reason)}
-    await _act(engine, backend, "pause", ("running",), reason, seen, lambda row: change)
+    await _act(engine, backend, "pause", (ReplayState.RUNNING,), reason, seen, lambda row: change)
 
 
 async def resume(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
@@ -149,11 +149,11 @@ async def resume(engine: AsyncEngine, backend: str, reason: str | None, seen: Re
 
     def decide(row: Mapping[str, Any]) -> Change:
         stage, passed = row["stage"], row["passed"]
-        if row["state"] == "paused":
+        if row["state"] == ReplayState.PAUSED:
             return GO_ON, {"stage": stage, "afresh": False}
         return GO_ON, {"stage": after(stage) if passed == stage else passed or 1, "afresh": True}
 
-    await _act(engine, backend, "resume", ("paused", "holding"), reason, seen, decide)
+    await _act(engine, backend, "resume", STOPPED, reason, seen, decide)
 
 
 async def next_stage(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
@@ -164,7 +164,7 @@ async def next_stage(engine: AsyncEngine, backend: str, reason: str | None, seen
             raise NotSo(f"it holds because {named(row['stage'])} failed: {row['why']}; say resume to try again")
         return GO_ON, {"stage": after(row["stage"]), "afresh": True}
 
-    await _act(engine, backend, "next", ("holding",), reason, seen, decide)
+    await _act(engine, backend, "next", (ReplayState.HOLDING,), reason, seen, decide)
 
 
 async def hold(

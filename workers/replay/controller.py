@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.settings import Settings
 from orders.schema.sentence_column import SentenceColumn
 from orders.sentences import Code, Sentence
-from orders.states import OUT, PARTS_OF_REPLAY, UNFIT, State, listed
+from orders.states import OUT, PARTS_OF_REPLAY, UNFIT, ReplayState, State, listed
 from workers.backend_transitions import narrow
 from workers.erp.outcomes import HAS_FAILED, IS_ANSWERED, IS_DELIVERED, LEASE_EXPIRED
 from workers.erp.port import Kind
@@ -59,7 +59,7 @@ UPDATE replays SET staged = ARRAY(
   WHERE NOT (d.state = '{State.CANCELLED}' OR (d.state = '{State.DEAD}' AND d.reason IN ({listed(UNFIT)}))
     OR (d.state = '{State.ACCEPTED}' AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = s.id
       AND a.outcome <> '{LEASE_EXPIRED}' AND a.ended_at >= stage_since))))
-WHERE id = :id AND state = 'running' AND stage = :stage
+WHERE id = :id AND state = '{ReplayState.RUNNING}' AND stage = :stage
 """)
 
 STAGE_FIGURES = text(f"""
@@ -91,14 +91,19 @@ SELECT *, (SELECT count(*) FROM (SELECT FROM tried GROUP BY part
 FROM ({FIGURES}) f
 """)
 
-CHANGE = text("""
-UPDATE replays SET state = :becomes, stage = :next, passed = :passed, why = :why, staged = '{}',
-  stage_since = CASE WHEN :becomes = 'running' THEN clock_timestamp() ELSE stage_since END,
-  ended_at = CASE WHEN :becomes = 'done' THEN clock_timestamp() END,
+CHANGE = text(f"""
+UPDATE replays SET state = :becomes, stage = :next, passed = :passed, why = :why, staged = '{{}}',
+  stage_since = CASE WHEN :becomes = '{ReplayState.RUNNING}' THEN clock_timestamp() ELSE stage_since END,
+  ended_at = CASE WHEN :becomes = '{ReplayState.DONE}' THEN clock_timestamp() END,
   history = history || jsonb_build_object('stage', CAST(:stage AS integer), 'at', clock_timestamp(),
     'found', CAST(:found AS jsonb), 'failed', CAST(:failed AS jsonb))
-WHERE id = :id AND state = 'running' AND stage = :stage RETURNING id
+WHERE id = :id AND state = '{ReplayState.RUNNING}' AND stage = :stage RETURNING id
 """).bindparams(bindparam("why", type_=SentenceColumn()), bindparam("failed", type_=SentenceColumn()))
+
+# Nothing of it is left, though it held: its orders were cancelled, or what was out came back delivered.
+OVER = text(f"""
+UPDATE replays SET state = '{ReplayState.DONE}', ended_at = clock_timestamp(), staged = '{{}}' WHERE id = :id
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +120,11 @@ async def steer(connection: AsyncConnection, settings: Settings) -> PaceLimits:
     row = (await connection.execute(STANDS, {"backend": settings.erp.backend})).one_or_none()
     if row is None:
         return PaceLimits()
-    if row.state == "running":
+    if row.state == ReplayState.RUNNING:
         await _judge(connection, settings, row)
     elif row.id is not None and not row.any_left:
-        await _end(connection, row)
-    pause = float("inf") if row.state != "running" else RAMPING if row.stage == RAMP else STAGING
+        await connection.execute(OVER, {"id": row.id})
+    pause = float("inf") if row.state != ReplayState.RUNNING else RAMPING if row.stage == RAMP else STAGING
     return PaceLimits(row.rate, row.window, pause)
 
 
@@ -131,7 +136,7 @@ async def _judge(connection: AsyncConnection, settings: Settings, row: Row[Any])
     if why is not None:
         await _hold(connection, settings, row, found, why)
     elif not row.any_left:
-        await _change(connection, row, "done", row.stage, row.stage, None, found)
+        await _change(connection, row, ReplayState.DONE, row.stage, row.stage, None, found)
     elif passed(row.stage, found):
         await _pass(connection, row, found)
 
@@ -149,9 +154,9 @@ async def _pass(connection: AsyncConnection, row: Row[Any], found: AttemptCounts
     """On to the next stage, or wait for a word before it."""
     if row.hold:
         why = Sentence(Code.STAGE_PASSED, stage=named(row.stage), found=found.told())
-        await _change(connection, row, "holding", row.stage, row.stage, why, found)
+        await _change(connection, row, ReplayState.HOLDING, row.stage, row.stage, why, found)
         return
-    await _change(connection, row, "running", after(row.stage), row.stage, None, found)
+    await _change(connection, row, ReplayState.RUNNING, after(row.stage), row.stage, None, found)
 
 
 async def _hold(
@@ -159,17 +164,9 @@ async def _hold(
 ) -> None:
     """Back to the last stage that was passed before this one, and wait for an operator."""
     proved = before(row.stage)
-    if await _change(connection, row, "holding", row.stage, proved, why, found, failed=why):
+    if await _change(connection, row, ReplayState.HOLDING, row.stage, proved, why, found, failed=why):
         await narrow(connection, settings.erp.backend, proved or 1)
         log.warning("the replay holds", extra={"backend": settings.erp.backend, "stage": row.stage, "why": why})
-
-
-async def _end(connection: AsyncConnection, row: Row[Any]) -> None:
-    """Nothing of it is left, though it held: its orders were cancelled, or what was out came back delivered."""
-    await connection.execute(
-        text("UPDATE replays SET state = 'done', ended_at = clock_timestamp(), staged = '{}' WHERE id = :id"),
-        {"id": row.id},
-    )
 
 
 async def _change(
@@ -198,7 +195,7 @@ async def _change(
     )
     if changed.first() is None:
         return False
-    if becomes != "holding":
-        goes = {"stage": named(row.stage), "becomes": named(stage) if becomes == "running" else becomes}
+    if becomes != ReplayState.HOLDING:
+        goes = {"stage": named(row.stage), "becomes": named(stage) if becomes == ReplayState.RUNNING else becomes}
         log.info("the replay goes on", extra={**goes, "found": found.told()})
     return True

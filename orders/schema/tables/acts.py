@@ -6,11 +6,25 @@ proof: that is in `operations`, written in the transactions that did it, and `op
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, Index, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.core import Instant, metadata
+from orders.states import listed
+
+
+class ActState(StrEnum):
+    """How far an act is."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"  # at somebody's word
+    INTERRUPTED = "interrupted"  # nobody saw how it ended
+
 
 CLOCK = text("clock_timestamp()")
 
@@ -24,7 +38,7 @@ acts = Table(
     Column("reason", Text, nullable=False),
     Column("operator", Text, nullable=False),
     Column("role", Text, nullable=False, comment="that the operator had"),
-    Column("state", Text, nullable=False, server_default="running"),
+    Column("state", Text, nullable=False, server_default=ActState.RUNNING),
     Column("done", BigInteger, nullable=False, server_default="0"),
     Column("total", BigInteger, comment="null while it is not known"),
     Column("note", SentenceColumn),
@@ -37,8 +51,8 @@ acts = Table(
     Column("ended_at", Instant),
     Column("stop_asked_at", Instant),
     Column("stop_asked_by", Text),
-    CheckConstraint("state IN ('running', 'done', 'failed', 'stopped', 'interrupted')", name="state"),
+    CheckConstraint(f"state IN ({listed(ActState)})", name="state"),
     Index("ix_acts_started_at_id", "started_at", "id"),
-    Index("ix_acts_running", "beat_at", postgresql_where=text("state = 'running'")),
+    Index("ix_acts_running", "beat_at", postgresql_where=text(f"state = '{ActState.RUNNING}'")),
     comment="what was done through the console; a row changes until its act is over",
 )

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.schema.sentence_column import SentenceColumn
-from orders.states import LIVE, OUT, POLLED, REPLAYED, State, listed
+from orders.states import LIVE, OUT, POLLED, REPLAYED, CircuitState, State, listed
 
 metadata = MetaData(
     naming_convention={
@@ -177,7 +177,7 @@ backends = Table(
     "backends",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("circuit", Text, nullable=False, server_default="closed"),
+    Column("circuit", Text, nullable=False, server_default=CircuitState.CLOSED),
     Column("window", Integer, nullable=False, comment="orders out at once"),
     Column("failures", Integer, nullable=False, server_default="0", comment="in a row"),
     Column("trips", Integer, nullable=False, server_default="0", comment="openings without a success between"),
@@ -210,7 +210,7 @@ backends = Table(
         comment="orders it answered lately, the older the less they count",
     ),
     Column("refused", Float, nullable=False, server_default="0", comment="of those, how many it refused"),
-    CheckConstraint("circuit IN ('closed', 'open', 'half_open')", name="circuit"),
+    CheckConstraint(f"circuit IN ({listed(CircuitState)})", name="circuit"),
     comment="one row per backend; read in the claim itself",
 )
 

@@ -25,13 +25,14 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.core import NOW, Instant, metadata
+from orders.states import ReplayState, listed
 
 replays = Table(
     "replays",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("backend", Text, nullable=False),
-    Column("state", Text, nullable=False, server_default="running"),
+    Column("state", Text, nullable=False, server_default=ReplayState.RUNNING),
     Column("choice", JSONB, nullable=False, comment="what narrowed it"),
     Column("orders", Integer, nullable=False, server_default="0", comment="that it chose"),
     Column("hold", Boolean, nullable=False, server_default="false", comment="wait for a word after each stage"),
@@ -44,7 +45,7 @@ replays = Table(
     Column("started_at", Instant, nullable=False, server_default=NOW),
     Column("started_by", Text, nullable=False),
     Column("ended_at", Instant),
-    CheckConstraint("state IN ('running', 'holding', 'paused', 'done', 'cancelled')", name="state"),
+    CheckConstraint(f"state IN ({listed(ReplayState)})", name="state"),
     CheckConstraint("stage IN (0, 1, 10, 100)", name="stage"),
     Index("uq_replays_open", "backend", unique=True, postgresql_where=text("ended_at IS NULL")),
     comment="recoveries step by step; the newest of a backend owns the orders that have a turn",

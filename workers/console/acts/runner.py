@@ -83,7 +83,7 @@ class Going:
             "done": self.done,
             "total": self.total,
             "note": self.note,
-            "operations": table.listed(self.noted),
+            "operations": sorted(set(self.noted)),
         }
 
 

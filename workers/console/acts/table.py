@@ -7,7 +7,7 @@ ended, and nobody begins it again by himself.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -17,7 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import Forbidden, NotFound
 from orders.schema.sentence_column import SentenceColumn
+from orders.schema.tables.acts import ActState
 from orders.sentences import sentence_of
+from orders.states import listed
 from workers.console.access.people import Person, Role
 from workers.console.acts.act import Act, Chosen
 
@@ -25,8 +27,8 @@ STALE: Final = 10.0  # seconds without a beat, after which the process that ran 
 LOST: Final = "the console that ran it has gone"
 RECENT_OPERATIONS: Final = 1000  # of the newest operations, looked through for an act's whose end nobody saw
 
-ROW: Final = """SELECT *, state = 'running' AND beat_at < clock_timestamp() - make_interval(secs => :stale) AS stale
-FROM acts"""
+LATE: Final = f"state = '{ActState.RUNNING}' AND beat_at < clock_timestamp() - make_interval(secs => :stale)"
+ROW: Final = f"SELECT *, {LATE} AS stale FROM acts"
 
 BEGIN: Final = text("""
 INSERT INTO acts (id, kind, chosen, fields, reason, operator, role)
@@ -42,22 +44,22 @@ WHERE (CAST(:at AS timestamptz) IS NULL OR (started_at, id) < (CAST(:at AS times
 ORDER BY started_at DESC, id DESC LIMIT :limit
 """)
 
-ENDED: Final = "('done', 'failed', 'stopped')"
+ENDED: Final = (ActState.DONE, ActState.FAILED, ActState.STOPPED)
 
 NOTE: Final = bindparam("note", type_=SentenceColumn())
 
 # Another process that took it for lost was wrong.
-BEAT: Final = text("""
-UPDATE acts SET state = 'running', ended_at = NULL, why = NULL, error = NULL, beat_at = clock_timestamp(),
+BEAT: Final = text(f"""
+UPDATE acts SET state = '{ActState.RUNNING}', ended_at = NULL, why = NULL, error = NULL, beat_at = clock_timestamp(),
   done = :done, total = CAST(:total AS bigint), note = :note, operations = CAST(:operations AS bigint[])
-WHERE id = :id AND (state = 'running' OR state = 'interrupted' AND why = 'lost')
+WHERE id = :id AND (state = '{ActState.RUNNING}' OR state = '{ActState.INTERRUPTED}' AND why = 'lost')
 RETURNING stop_asked_by,
   (SELECT role FROM accounts a WHERE a.name = acts.operator AND a.disabled_at IS NULL) AS role
 """).bindparams(NOTE)
 
-STOP: Final = text("""
+STOP: Final = text(f"""
 UPDATE acts SET stop_asked_at = clock_timestamp(), stop_asked_by = :who
-WHERE id = :id AND state = 'running' AND stop_asked_at IS NULL
+WHERE id = :id AND state = '{ActState.RUNNING}' AND stop_asked_at IS NULL
 """)
 
 # Of the operations noted only those whose transaction was committed.
@@ -65,12 +67,12 @@ END: Final = text(f"""
 UPDATE acts SET state = :state, ended_at = clock_timestamp(), beat_at = clock_timestamp(), why = :why, error = :error,
   outcome = CAST(:outcome AS jsonb), done = :done, total = CAST(:total AS bigint), note = :note,
   operations = ARRAY(SELECT o.id FROM operations o WHERE o.id = ANY(CAST(:operations AS bigint[])) ORDER BY o.id)
-WHERE id = :id AND state NOT IN {ENDED}
+WHERE id = :id AND state NOT IN ({listed(ENDED)})
 """).bindparams(NOTE)
 
-GIVE_UP: Final = text("""
-UPDATE acts SET state = 'interrupted', ended_at = beat_at, why = 'lost', error = :error
-WHERE state = 'running' AND beat_at < clock_timestamp() - make_interval(secs => :stale) RETURNING id, kind, operator
+GIVE_UP: Final = text(f"""
+UPDATE acts SET state = '{ActState.INTERRUPTED}', ended_at = beat_at, why = 'lost', error = :error
+WHERE {LATE} RETURNING id, kind, operator
 """)
 
 LEFT: Final = text("""
@@ -136,14 +138,14 @@ def _told(row: Mapping[Any, Any]) -> dict[str, Any]:
     """What is stale is interrupted, whether or not anybody has written that down yet."""
     told = {**row, "note": sentence_of(row["note"])}
     if told["stale"]:
-        told |= {"state": "interrupted", "why": "lost", "error": LOST, "ended_at": told["beat_at"]}
+        told |= {"state": ActState.INTERRUPTED, "why": "lost", "error": LOST, "ended_at": told["beat_at"]}
     return told
 
 
 async def operations_of(engine: AsyncEngine, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The operations that an act left. Of one whose end nobody saw, those of the newest that name it."""
     async with engine.connect() as connection:
-        if row["state"] == "interrupted":
+        if row["state"] == ActState.INTERRUPTED:
             found = await connection.execute(NAMING, {"act": str(row["id"]), "recent": RECENT_OPERATIONS})
         else:
             found = await connection.execute(LEFT, {"ids": row["operations"]})
@@ -165,8 +167,3 @@ async def give_up(engine: AsyncEngine) -> Sequence[Any]:
 def allowed(role: str | None, needs: Role) -> bool:
     """Whether an account that has this role now, None when it is disabled, may go on."""
     return role is not None and Role(role).covers(needs)
-
-
-def listed(ids: Collection[int]) -> list[int]:
-    """As a parameter."""
-    return sorted(set(ids))

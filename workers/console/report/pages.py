@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from orders.errors import NotFound
 from orders.journal import unreachable
+from orders.states import CircuitState
 from workers.console.access.guard import Viewer
 from workers.console.i18n import Words
 from workers.console.rendering import page, words_of
@@ -32,8 +33,9 @@ router.include_router(operations.router)
 # The report is a page of its own: whatever is in it, it is not the console, and acts on nothing.
 APART: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 TYPES: Final = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
-TROUBLE: Final = text("""
-SELECT min(coalesce(succeeded_at, changed_at)) FROM backends WHERE circuit <> 'closed' OR paused OR quarantined
+TROUBLE: Final = text(f"""
+SELECT min(coalesce(succeeded_at, changed_at)) FROM backends
+WHERE circuit <> '{CircuitState.CLOSED}' OR paused OR quarantined
 """)
 ELSE: Final = timedelta(days=1)  # what is proposed when nothing is chosen
 
