@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import signal
-from types import FrameType
 from typing import Any, Final
 
 from celery import Celery
@@ -38,7 +37,7 @@ def run_flower(app: Celery, host: str, port: int, auth: str) -> None:
     for noisy in ("tornado.access", "flower.inspector"):  # the latter warns of every call that no worker answered
         logging.getLogger(noisy).setLevel(logging.ERROR)
     flower = Door(capp=app, options=default_options, auth=auth, **{**tornado_settings, "debug": False})
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         listening = flower.start_http_server()
         log.info("ready", extra={"url": f"http://{host}:{listening}"})
@@ -47,7 +46,3 @@ def run_flower(app: Celery, host: str, port: int, auth: str) -> None:
         log.info("stopping")
     finally:
         flower.stop()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -22,7 +22,7 @@ def write_private(path: Path, content: str | bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def secret(path: Path) -> str:
@@ -49,7 +49,8 @@ def tail(path: Path, lines: int = 5) -> str:
         return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Have the names in it on disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

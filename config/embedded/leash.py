@@ -12,14 +12,13 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterable
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from config.embedded.marks import Mark
 from config.embedded.process import module, module_env
 
 
-class Leash:
+class Leash(contextlib.AbstractContextManager["Leash"]):
     """Holds marks of running processes; a context manager that ends, on leaving, whatever is still held."""
 
     def __init__(self) -> None:
@@ -67,12 +66,7 @@ class Leash:
             self._dog = None
             self._marks.clear()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _tell(self, news: list[dict[str, Any]]) -> None:

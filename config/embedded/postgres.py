@@ -21,7 +21,7 @@ import psutil
 from config.embedded.account import give, lesser_account, let_read, let_through
 from config.embedded.files import secret, write_private
 from config.embedded.marks import SAME, Mark, creation, find
-from config.embedded.process import Program
+from config.embedded.process import Program, as_account
 from config.embedded.service import Service
 
 USER: Final = "relais"
@@ -158,7 +158,6 @@ class Postgres(Service):
 
 
 def _run_initdb(pgdata: Path, password: Path) -> None:
-    account = lesser_account()
     options = {
         "pgdata": pgdata,
         "pwfile": password,
@@ -178,9 +177,7 @@ def _run_initdb(pgdata: Path, password: Path) -> None:
         check=False,
         env=_environment(),
         cwd="/",
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=[] if account else None,
+        **as_account(lesser_account()),
     )
     if done.returncode:
         raise RuntimeError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")

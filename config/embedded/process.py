@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM, Signals
-from typing import Final
+from typing import Any, Final
 
 import config
 from config.embedded.files import open_log
@@ -97,8 +97,12 @@ def module_env(env: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {**env, "PYTHONPATH": os.pathsep.join(path)}
 
 
+def as_account(account: Account | None) -> dict[str, Any]:
+    """What makes subprocess step down to the user."""
+    return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
+
+
 def _spawn(program: Program, log: int | None) -> subprocess.Popen[bytes]:
-    account = program.account
     return subprocess.Popen(
         program.argv,
         stdin=subprocess.DEVNULL,
@@ -107,7 +111,5 @@ def _spawn(program: Program, log: int | None) -> subprocess.Popen[bytes]:
         env=None if program.env is None else dict(program.env),
         cwd=program.cwd,
         start_new_session=True,
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=[] if account else None,
+        **as_account(program.account),
     )

@@ -57,7 +57,9 @@ class OpenTelemetry:
     def start(self, name: str, kind: Kind, parent: str | None, attributes: Attributes, links: Sequence[str]) -> Span:
         """Begin a span under `parent`, or a new trace."""
         # An empty context, or the tracer would look for a parent in one of its own.
-        context = Context() if parent is None else trace.set_span_in_context(_remote(parent), Context())
+        context = Context()
+        if parent is not None:
+            context = trace.set_span_in_context(NonRecordingSpan(_context(parent)), context)
         return _Recorded(
             self._tracer.start_span(
                 name, context, KINDS[kind], _known(attributes), [Link(_context(each)) for each in links]
@@ -94,7 +96,3 @@ def _known(attributes: Attributes) -> dict[str, str | int]:
 def _context(traceparent: str) -> SpanContext:
     _, trace_id, span_id, flags = traceparent.split("-")
     return SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16) & 1))
-
-
-def _remote(traceparent: str) -> NonRecordingSpan:
-    return NonRecordingSpan(_context(traceparent))

@@ -9,27 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from config.settings import MissingSetting, Settings
 from config.telemetry.spans import NONE, NOTHING, Attributes, Kind, Span
 
+if TYPE_CHECKING:
+    from config.telemetry.otel import OpenTelemetry
+
 _PARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 
 
-class Tracing(Protocol):
-    """What records spans."""
-
-    def start(self, name: str, kind: Kind, parent: str | None, attributes: Attributes, links: Sequence[str]) -> Span:
-        """Begin a span."""
-        ...
-
-    def end(self) -> None:
-        """Hand over what is recorded, within a few seconds."""
-        ...
-
-
-_tracing: Tracing | None = None
+_tracing: OpenTelemetry | None = None
 
 
 def begin(settings: Settings, service: str) -> None:

@@ -64,13 +64,6 @@ def client(url: str, key: str, spool: Path, heard: Callable[[int, Outcome], None
     """A client of the intake. Failure when the URL is none."""
     known = ClientSettings()
     try:
-        return OrderClient(
-            url,
-            key,
-            spool,
-            most_orders=known.spool_orders,
-            most_bytes=known.spool_bytes,
-            heard=heard,
-        )
+        return OrderClient(url, key, spool, most_orders=known.spool_orders, most_bytes=known.spool_bytes, heard=heard)
     except ValueError as error:
         raise CommandFailed(str(error)) from None

@@ -35,6 +35,20 @@ def say(message: str, style: str = "") -> None:
     _console(stderr=True, soft_wrap=True).print(_text(message, style))
 
 
+def answer(report: object, as_json: bool, message: str, style: str = "") -> None:
+    """What came of a command, as one document or as a line."""
+    document(report) if as_json else line(message, style)
+
+
+def secret(what: str, value: str, report: object, as_json: bool) -> None:
+    """What is shown this once, on stdout and nowhere else; as one document or by itself."""
+    if as_json:
+        return document(report)
+    say(f"{what}, shown this once:")
+    sys.stdout.write(f"{value}\n")
+    return None
+
+
 def table(title: str, rows: Iterable[Mapping[str, object]], headings: Sequence[str]) -> None:
     """A table on stdout; `headings` are the rows' keys, in order."""
     drawn = _grid()

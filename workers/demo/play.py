@@ -6,6 +6,7 @@ What the ledger or the story finds wrong leaves the data directory in place, for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import signal
@@ -22,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.service import StartFailed
+from orders.access import clients
 from orders.rules.catalogue import demo_catalogue
 from workers.demo import LONGEST_PLAY, closing
 from workers.demo.ledger import DemoLedger, Promise, balance, read_journal
@@ -78,7 +80,7 @@ def play(*, orders: int, seconds: float, data_dir: Path | None, keep: bool, as_j
 def _perform(run: Performance, place: Path, screen: Screen, orders: int, seconds: float) -> int:
     """Stage, story and ledger; everything is stopped on return. The exit code."""
     try:
-        with DemoInstallation(place) as stage:
+        with contextlib.closing(DemoInstallation(place)) as stage:
             try:
                 asyncio.run(_until_told(_weekend(run, stage, screen, orders, seconds)))
             finally:
@@ -113,10 +115,11 @@ async def _weekend(run: Performance, stage: DemoInstallation, screen: Screen, or
     run.timings["start"] = time.monotonic() - began
     screen.say(f"Relais is up after {run.timings['start']:.1f} s, its intake at {stage.endpoints['api_url']}.")
     screen.say(f"To look on: {stage.endpoints['console_url']}, an account: {_account(stage)}", "dim")
-    traffic = Traffic(stage.endpoints["api_url"], await stage.key("demo"), Pharmacies(demo_catalogue()), orders)
-    run.told = traffic.told
     engine = stage.journal()
     try:
+        key = await clients.add(engine, "demo")
+        traffic = Traffic(stage.endpoints["api_url"], key, Pharmacies(demo_catalogue()), orders)
+        run.told = traffic.told
         story = Story(stage, traffic, SampleLog(engine), screen, seconds)
         run.timings = story.timings = {**run.timings}
         run.faults = await _tell(story, LONGEST_PLAY - run.timings["start"])

@@ -14,12 +14,9 @@ import signal
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import aiohttp
-import redis
-import redis.asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.holding import RUN
@@ -27,8 +24,8 @@ from config.embedded.leash import Leash
 from config.embedded.marks import Mark, find
 from config.embedded.process import Process, Program, module, module_env
 from config.embedded.service import until_ready
+from config.redis import RedisError, open_redis
 from config.settings import ENDPOINTS
-from orders.access import clients
 from orders.journal import connect
 from workers.erp.sim import Dial
 
@@ -53,11 +50,11 @@ QUICK: Final = {
 
 
 class DemoInstallation:
-    """One Relais on a data directory of its own; a context manager that stops all of it."""
+    """One Relais on a data directory of its own; `close` stops all of it."""
 
     def __init__(self, data_dir: Path) -> None:
         """Nothing runs before `open`."""
-        self._data_dir = data_dir
+        self.place = data_dir
         self._leash = Leash()
         self._process: Process | None = None
         self.endpoints: dict[str, Any] = {}
@@ -65,18 +62,18 @@ class DemoInstallation:
     async def open(self) -> None:
         """Start everything and return when it is ready. Raises StartFailed."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RELAIS_")}
-        argv = module("workers.cli", "--data-dir", str(self._data_dir), "up")
-        log = self._data_dir / "logs" / "up.log"
+        argv = module("workers.cli", "--data-dir", str(self.place), "up")
+        log = self.place / "logs" / "up.log"
         env = module_env({**kept, **QUICK, "RELAIS_CATALOGUE": str(CATALOGUE)})
         self._process = Process(Program("relais up", argv, log, env, grace=STOP))
         self._leash.hold(self._process.mark)
         await until_ready(self._process, self._announced, START)
-        self.endpoints = json.loads((self._data_dir / ENDPOINTS).read_text(encoding="utf-8"))
+        self.endpoints = json.loads((self.place / ENDPOINTS).read_text(encoding="utf-8"))
         if foreign := [name for name in OURS if name not in self.endpoints["embedded"]]:
             raise RuntimeError(f"a .env file names a {foreign[0]}: the demo plays with services of its own only")
 
     async def _announced(self) -> bool:
-        return (self._data_dir / ENDPOINTS).exists()
+        return (self.place / ENDPOINTS).exists()
 
     def close(self) -> None:
         """Stop everything; harmless when nothing runs. Interrupted, it leaves the rest to the watchdog."""
@@ -88,40 +85,19 @@ class DemoInstallation:
         finally:
             self._leash.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
     def ended(self) -> bool:
         """True when `relais up` itself is gone, which ends the play."""
         return self._process is None or self._process.poll() is not None
 
     @property
-    def place(self) -> Path:
-        """Its data directory."""
-        return self._data_dir
-
-    @property
     def erp_file(self) -> Path:
         """What the ERP took, by its own account."""
-        return self._data_dir / "erp-sim.jsonl"
+        return self.place / "erp-sim.jsonl"
 
     def journal(self) -> AsyncEngine:
         """An engine on the journal; the caller disposes of it."""
         return connect(self.endpoints["database_url"], pool=2, timeout=20)
-
-    async def key(self, name: str) -> str:
-        """An API key for a new client."""
-        engine = self.journal()
-        try:
-            return await clients.add(engine, name)
-        finally:
-            await engine.dispose()
 
     async def dial(self, dial: Dial) -> None:
         """Set every knob of the ERP's dial."""
@@ -136,7 +112,7 @@ class DemoInstallation:
     def parts(self) -> dict[str, Mark]:
         """The parts that run now, by name, from the supervisor's record."""
         with suppress(OSError, ValueError):
-            record = json.loads((self._data_dir / RUN).read_text(encoding="utf-8"))
+            record = json.loads((self.place / RUN).read_text(encoding="utf-8"))
             marks = [Mark.from_json(fields) for fields in record.get("processes", [])]
             return {mark.name: mark for mark in marks if find(mark) is not None}
         return {}
@@ -151,22 +127,15 @@ class DemoInstallation:
 
     async def ruin_redis(self) -> Mark:
         """Leave a keepsake in Redis, delete its append-only files, and kill it; returns what it was."""
-        client = redis.asyncio.Redis.from_url(self.endpoints["redis_urls"]["admin"], socket_timeout=5)
-        try:
+        async with open_redis(self.endpoints["redis_urls"]["admin"], 5) as client:
             await client.set(KEEPSAKE, "will it be there?")
-        finally:
-            await client.aclose()
-        await asyncio.to_thread(shutil.rmtree, self._data_dir / "valkey" / "appendonlydir")
+        await asyncio.to_thread(shutil.rmtree, self.place / "valkey" / "appendonlydir")
         return self.kill("valkey")
 
     async def redis_is_empty(self) -> bool | None:
         """Whether Redis answers and has lost the keepsake; None while it does not answer."""
-        client = redis.asyncio.Redis.from_url(
-            self.endpoints["redis_urls"]["admin"], socket_timeout=2, socket_connect_timeout=2
-        )
         try:
-            return not await client.exists(KEEPSAKE)
-        except (redis.RedisError, OSError):
+            async with open_redis(self.endpoints["redis_urls"]["admin"], 2) as client:
+                return not await client.exists(KEEPSAKE)
+        except (RedisError, OSError):
             return None
-        finally:
-            await client.aclose()

@@ -85,7 +85,8 @@ def _counted(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     yield histogram("relais_receipt_seconds", RECEIPT_BOUNDS, receipts)
     calls = _bins(found.counted("call"), lambda tally: (tally.backend, tally.label))
     yield histogram("relais_erp_call_seconds", CALL_BOUNDS, calls)
-    failed = {key: sum(one.n for one in calls.get(key, ())) for key in _keys(names, RETRIED)}
+    kinds: list[Labels] = [(name, kind) for name in names for kind in RETRIED]
+    failed = {key: sum(one.n for one in calls.get(key, ())) for key in kinds}
     yield family("relais_retries_total", failed)
     yield family("relais_receipts_verified_total", _sums(found, names, "receipt", ("verified",)))
     yield family("relais_receipts_failed_total", _sums(found, names, "evidence", PROOFS))
@@ -98,10 +99,6 @@ def _sums(found: Snapshot, names: list[str], of: str, labels: Collection[str]) -
         if tally.label in labels:
             sums[(tally.backend,)] = sums.get((tally.backend,), 0) + tally.n
     return sums
-
-
-def _keys(names: list[str], words: Collection[str]) -> list[Labels]:
-    return [(name, word) for name in names for word in words]
 
 
 def _bins(tallies: Iterator[TallyRow], key: Callable[[TallyRow], Labels]) -> dict[Labels, list[HistogramBin]]:

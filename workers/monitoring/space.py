@@ -69,15 +69,8 @@ def _redis(settings: Settings) -> dict[str, Any]:
         with inspect.redis_of(settings) as redis:
             return {"error": None, **_figures(redis, settings)}
     except inspect.RedisAway as error:
-        return {
-            "error": str(error),
-            "used": None,
-            "most": None,
-            "file": None,
-            "messages": None,
-            "spilled": None,
-            "full": False,
-        }
+        unknown = dict.fromkeys(("used", "most", "file", "messages", "spilled"))
+        return {"error": str(error), **unknown, "full": False}
 
 
 def _figures(redis: Redis, settings: Settings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
+from config.embedded.files import sync_directory
 from workers.proof.keys import Keys
 from workers.proof.seal import MALFORMED, Seal, doubt, of_line
 
@@ -84,7 +85,7 @@ class File:
             file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 if new:
-                    _sync_directory(self._path.parent)
+                    sync_directory(self._path.parent)
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # who holds it may be frozen: rather later than never
                 yield file
             finally:
@@ -134,11 +135,3 @@ class Syslog:
                     out.send(f"<{PRIORITY}>relais-seal: {seal.line()}".encode())
         except OSError as error:
             raise AnchorDown(f"syslog at {self._path}: {error.strerror or error}") from None
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -24,6 +24,7 @@ from uuid import UUID, uuid4
 import uvloop
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from config.addresses import url_of
 from workers.erp.sim.book import Book, planted_effect
 from workers.erp.sim.conduct import Conduct
 from workers.erp.sim.dial import Dial
@@ -82,12 +83,12 @@ class Simulator:
     @property
     def url(self) -> str:
         """Where orders go."""
-        return _url(self._erp)
+        return url_of(self._erp.host, self._erp.number)
 
     @property
     def control_url(self) -> str:
         """Where the dial is, whatever it says."""
-        return _url(self._control)
+        return url_of(self._control.host, self._control.number)
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -180,7 +181,3 @@ async def _serve(running: Simulator, file: Path) -> None:
         places = {"erp": simulator.url, "control": simulator.control_url, "file": str(file)}
         print(json.dumps(places), flush=True)
         await stopped.wait()
-
-
-def _url(port: Port) -> str:
-    return f"http://[{port.host}]:{port.number}" if ":" in port.host else f"http://{port.host}:{port.number}"

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders.journal import transactional
+from orders.journal import snapshot
 from orders.schema.sentence_column import SentenceColumn
 from orders.states import FINAL, State, listed
 from workers.erp.outcomes import HAS_FAILED
@@ -22,7 +22,6 @@ MOST_SLICES: Final = 120
 MOST_ACTS: Final = 500
 WIDTHS: Final = (1, 5, 15, 60, 300, 900, 1800, 3600, 10_800, 21_600, 86_400, 604_800, 2_592_000, 31_536_000)  # s
 
-SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 FIRST: Final = text("SELECT min(received_at) FROM orders")
 BEFORE: Final = text(f"""
 SELECT (SELECT count(*) FROM orders WHERE received_at < :since) - (
@@ -101,8 +100,7 @@ class Incident:
 async def read_incident(engine: AsyncEngine, since: datetime | None, until: datetime | None, now: datetime) -> Incident:
     """Read it in one snapshot; from the first order where `since` is None, up to `now` where `until` is."""
     until = until or now
-    async with transactional(engine).connect() as connection:
-        await connection.execute(SNAPSHOT)
+    async with snapshot(engine) as connection:
         since = since or (await connection.execute(FIRST)).scalar_one() or until - timedelta(hours=1)
         since = min(since, until - timedelta(seconds=1))
         width = slice_width(since, until)

@@ -17,7 +17,7 @@ from fpdf.enums import TableBordersLayout
 from fpdf.fonts import FontFace
 
 from workers.proof.report.pdf_timeline import COLOURS, INK, LINE, QUIET, draw
-from workers.proof.report.report_model import KINDS, TITLE, Contents, Section, text_of
+from workers.proof.report.report_model import KINDS, TITLE, Contents, Section, is_number, text_of
 from workers.proof.report.timeline import HIGH, WIDE, timeline
 
 MARGIN: Final = 15.0  # mm
@@ -159,7 +159,7 @@ def _section(pdf: FPDF, section: Section) -> None:
         return
     names = [heading.replace("_", " ") for heading in section.headings]
     cells = [[_flat(row.get(heading)) for heading in section.headings] for row in section.rows]
-    right = [_is_number(section.rows[0].get(heading)) for heading in section.headings]
+    right = [is_number(section.rows[0].get(heading)) for heading in section.headings]
     _table(pdf, [names, *cells], right)
     if section.remark:
         _say(pdf, section.remark)
@@ -218,7 +218,3 @@ def _fitting(pdf: FPDF, said: str, wide: float) -> str:
 def _flat(value: object) -> str:
     """In one paragraph: a cell has no other."""
     return " ".join(text_of(value).split())
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

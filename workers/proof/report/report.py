@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.files import write_private
 from workers.proof.audit import Proof
 from workers.proof.report.incident import read_incident
-from workers.proof.report.report_model import KINDS, TITLE, Contents, Section, contents, text_of
+from workers.proof.report.report_model import KINDS, TITLE, Contents, Section, contents, is_number, text_of
 from workers.proof.report.timeline import timeline
 
 
@@ -113,8 +113,7 @@ def _section(section: Section) -> str:
 
 def _td(value: object, tag: str = "td", like: object = None) -> str:
     """A cell; numbers, and the headings of numbers, are on the right."""
-    example = value if like is None else like
-    number = isinstance(example, int) and not isinstance(example, bool)
+    number = is_number(value if like is None else like)
     return f"<{tag}{' class=n' if number else ''}>{cell(value)}</{tag}>"
 
 

@@ -96,6 +96,11 @@ def text_of(value: object) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
 
 
+def is_number(value: object) -> bool:
+    """Whether it stands on the right of its column."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _verdict(proof: Proof) -> str:
     if not proof.sound:
         return f"Faults were found: {len(proof.faults):,}."

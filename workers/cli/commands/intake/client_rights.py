@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from config.durations import duration
 from workers.cli.failure import CommandFailed
 
 if TYPE_CHECKING:
     from orders.access.clients import Scope
+
+Overlap = Annotated[
+    timedelta, typer.Option(parser=duration, metavar="TIME", help="How long the old keys stay in force.")
+]
 
 
 def scopes_of(given: list[str] | None) -> list[Scope] | None:
@@ -45,16 +52,6 @@ def changes_of(pharmacies: list[str] | None, any_pharmacy: bool, rate: str | Non
             except ValueError:
                 raise CommandFailed(f"--{field} is a number or `default`") from None
     return values
-
-
-def overlap_of(said: str) -> timedelta:
-    """How long old keys stay in force. Failure when it is no duration."""
-    from config.durations import duration
-
-    try:
-        return duration(said)
-    except ValueError as error:
-        raise CommandFailed(f"--overlap: {error}") from None
 
 
 def row_of(key: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from config.durations import span
 from workers.cli import completion, show
-from workers.cli.commands.intake.client_rights import changes_of, overlap_of, pharmacies_of, row_of, scopes_of, told_of
+from workers.cli.commands.intake.client_rights import Overlap, changes_of, pharmacies_of, row_of, scopes_of, told_of
 from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, Yes, confirm, on_journal, recording
 
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import timedelta
 
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-    from config.settings import Settings
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 client = typer.Typer(no_args_is_help=True, help="Who may hand over orders.")
 
@@ -65,16 +64,9 @@ def add(
     may: dict[str, Any] = {"pharmacies": pharmacies_of(pharmacy, pharmacies), "rate": rate, "burst": burst}
     opens = scopes_of(scope) or clients.FRONT_END
 
-    async def act(engine: AsyncEngine, settings: Settings) -> str:
-        also = recording("client add", {"client": name, "scopes": [*opens], **told_of(may)})
-        return await clients.add(engine, name, also, scopes=opens, **may)
-
-    key = on_journal(ctx, act)
-    if as_json:
-        show.document({"name": name, "key": key})
-    else:
-        show.say(f"The API key of {name}, shown this once:")
-        typer.echo(key)
+    also = recording("client add", {"client": name, "scopes": [*opens], **told_of(may)})
+    key = on_journal(ctx, lambda engine, _: clients.add(engine, name, also, scopes=opens, **may))
+    show.secret(f"The API key of {name}", key, {"name": name, "key": key}, as_json)
 
 
 @client.command("change")
@@ -94,12 +86,9 @@ def change(
     opens, values = scopes_of(scope), changes_of(pharmacies_of(pharmacy, pharmacies), any_pharmacy, rate, burst)
     if opens is None and not values:
         raise CommandFailed("say what to change: --scope, --pharmacy, --pharmacies, --any-pharmacy, --rate or --burst")
-
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        told = told_of(values) | ({} if opens is None else {"scopes": [*opens]})
-        await clients.change(engine, name, values, recording("client change", {"client": name, **told}), scopes=opens)
-
-    on_journal(ctx, act)
+    told = told_of(values) | ({} if opens is None else {"scopes": [*opens]})
+    also = recording("client change", {"client": name, **told})
+    on_journal(ctx, lambda engine, _: clients.change(engine, name, values, also, scopes=opens))
     show.say(f"{name} is changed, within seconds everywhere.")
 
 
@@ -119,7 +108,7 @@ def rotate(
         str | None, typer.Argument(autocompletion=completion.clients, help="The client; or say --all.")
     ] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Every client that has a key in force.")] = False,
-    overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old keys stay in force.")] = "24h",
+    overlap: Overlap = "24h",  # type: ignore[assignment] # typer parses a default as it does what is typed
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -128,14 +117,13 @@ def rotate(
 
     if (name is None) is not everybody:
         raise CommandFailed("name a client, or say --all")
-    lasting = overlap_of(overlap)
+    left = span(overlap.total_seconds())
     if everybody:
-        confirm(f"Renew the key of every client? The old ones stay in force for {overlap}.", yes)
-
+        confirm(f"Renew the key of every client? The old ones stay in force for {left}.", yes)
     made = on_journal(
-        ctx, lambda engine, _: clients.rotate(engine, name, lasting, _recording_each("client rotate", lasting))
+        ctx, lambda engine, _: clients.rotate(engine, name, overlap, _recording_each("client rotate", overlap))
     )
-    show.say(f"{len(made)} new API keys, shown this once; the old ones are in force for {overlap} more at most.")
+    show.say(f"{len(made)} new API keys, shown this once; the old ones are in force for {left} more at most.")
     if as_json:
         show.document([{"name": client, "key": key} for client, key in made.items()])
     elif everybody:

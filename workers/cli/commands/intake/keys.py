@@ -6,19 +6,16 @@ Only public keys are registered. `generate` makes a pair for whoever signs; its 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from config.durations import span
 from workers.cli import show
+from workers.cli.commands.intake.client_rights import Overlap
 from workers.cli.completion import backends
 from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, on_journal, recording
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from config.settings import Settings
 
 key = typer.Typer(no_args_is_help=True, help="The keys that sign a backend's receipts.")
 
@@ -40,13 +37,9 @@ def add(ctx: typer.Context, backend: Backend, file: File, key_id: KeyId = None) 
 
     public = receipt_keys.read_public(file.read_bytes())
     name = key_id or receipt_keys.fingerprint(public)
-
     also = recording("key add", {"backend": backend, "key": name})
-
-    async def act(engine: AsyncEngine, settings: Settings) -> str:
-        return await receipt_keys.add(engine, backend, public, name, also)
-
-    show.say(f"{backend} signs with the key {on_journal(ctx, act)}.")
+    added = on_journal(ctx, lambda engine, _: receipt_keys.add(engine, backend, public, name, also))
+    show.say(f"{backend} signs with the key {added}.")
 
 
 @key.command("rotate")
@@ -55,21 +48,17 @@ def rotate(
     backend: Backend,
     file: File,
     key_id: KeyId = None,
-    overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old keys stay in force.")] = "24h",
+    overlap: Overlap = "24h",  # type: ignore[assignment] # typer parses a default as it does what is typed
 ) -> None:
     """Register a new public key; those in force end after the overlap."""
     from orders.access import receipt_keys
-    from workers.cli.commands.intake.client_rights import overlap_of
 
-    public, lasting = receipt_keys.read_public(file.read_bytes()), overlap_of(overlap)
+    public = receipt_keys.read_public(file.read_bytes())
     name = key_id or receipt_keys.fingerprint(public)
-
-    async def act(engine: AsyncEngine, settings: Settings) -> list[str]:
-        also = recording("key rotate", {"backend": backend, "key": name, "overlap": lasting.total_seconds()})
-        return (await receipt_keys.rotate(engine, backend, public, name, lasting, also))[1]
-
-    ending = on_journal(ctx, act)
-    show.say(f"{backend} signs with the key {name}; {', '.join(ending) or 'no other'} ends within {overlap}.")
+    also = recording("key rotate", {"backend": backend, "key": name, "overlap": overlap.total_seconds()})
+    _, ending = on_journal(ctx, lambda engine, _: receipt_keys.rotate(engine, backend, public, name, overlap, also))
+    others, left = ", ".join(ending) or "no other", span(overlap.total_seconds())
+    show.say(f"{backend} signs with the key {name}; {others} ends within {left}.")
 
 
 @key.command("revoke")
@@ -82,11 +71,8 @@ def revoke(
     """Put a key out of force for good, within seconds everywhere: a receipt signed with it is evidence."""
     from orders.access import receipt_keys
 
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        also = recording("key revoke", {"backend": backend, "key": key_id}, reason)
-        await receipt_keys.revoke(engine, backend, key_id, reason, also)
-
-    on_journal(ctx, act)
+    also = recording("key revoke", {"backend": backend, "key": key_id}, reason)
+    on_journal(ctx, lambda engine, _: receipt_keys.revoke(engine, backend, key_id, reason, also))
     show.say(f"The key {key_id} of {backend} is out of force.")
 
 

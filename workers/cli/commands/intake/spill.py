@@ -59,7 +59,4 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
         return orders
 
     orders = on_journal(ctx, act)
-    if as_json:
-        show.document({"orders": orders})
-    else:
-        show.line(f"{orders:,} records that were set aside are orders now.")
+    show.answer({"orders": orders}, as_json, f"{orders:,} records that were set aside are orders now.")

@@ -76,10 +76,8 @@ def flush(
     intake_client.must_exist(kept_in)
     counts, left, trouble = intake_client.run(_flush(place, secret, kept_in, patience))
     report = {name: counts[name] for name in ("accepted", "repeated", "conflict", "malformed", "forbidden")}
-    if as_json:
-        show.document({**report, "waiting": left.waiting, "refused": left.refused, "trouble": trouble})
-    else:
-        show.line(", ".join(f"{count:,} {name}" for name, count in {**report, "still waiting": left.waiting}.items()))
+    told = ", ".join(f"{count:,} {name}" for name, count in {**report, "still waiting": left.waiting}.items())
+    show.answer({**report, "waiting": left.waiting, "refused": left.refused, "trouble": trouble}, as_json, told)
     if left.waiting:
         raise CommandFailed(f"{left.waiting:,} orders still wait: {trouble}", UNABLE)
     if report["conflict"] or report["malformed"] or report["forbidden"]:

@@ -54,10 +54,7 @@ def submit(
     began = time.monotonic()
     result = intake_client.run(_send(file, lambda heard: intake_client.client(place, secret, kept_in, heard), patience))
     report = _report(result, time.monotonic() - began)
-    if as_json:
-        show.document(report)
-    else:
-        _show(report)
+    show.document(report) if as_json else _show(report)
     if report["spooled"]:
         show.say(_waiting(report["spooled"], kept_in, result.trouble))
     if result.stopped:

@@ -6,14 +6,14 @@ only the host is recorded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workers.cli import show
 from workers.cli.completion import clients
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import Json, Yes, confirm, on_journal, recording
+from workers.cli.session import Json, Yes, confirm, on_journal, recording, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -32,28 +32,19 @@ Url = Annotated[str, typer.Argument(help="https://…; without credentials.")]
 @webhook.command("add")
 def add(ctx: typer.Context, client: Client, url: Url, as_json: Json = False) -> None:
     """Tell a client of its orders at a URL. The secret that signs what is told is shown this once."""
+    from orders.webhooks import endpoints
 
-    async def act(engine: AsyncEngine, settings: Settings) -> str:
-        from orders.webhooks import endpoints
-
-        endpoints.check(url, plain_http=settings.webhooks.plain_http)
-        also = recording("webhook add", {"client": client, "host": _host(url)})
-        return await endpoints.add(engine, client, url, also)
-
-    _show_secret(client, on_journal(ctx, act), as_json)
+    also = recording("webhook add", {"client": client, "host": _checked(ctx, url)})
+    _show_secret(client, on_journal(ctx, lambda engine, _: endpoints.add(engine, client, url, also)), as_json)
 
 
 @webhook.command("move")
 def move(ctx: typer.Context, client: Client, url: Url) -> None:
     """Tell a client at another URL, with the same secret."""
+    from orders.webhooks import endpoints
 
-    async def act(engine: AsyncEngine, settings: Settings) -> None:
-        from orders.webhooks import endpoints
-
-        endpoints.check(url, plain_http=settings.webhooks.plain_http)
-        await endpoints.move(engine, client, url, recording("webhook move", {"client": client, "host": _host(url)}))
-
-    on_journal(ctx, act)
+    also = recording("webhook move", {"client": client, "host": _checked(ctx, url)})
+    on_journal(ctx, lambda engine, _: endpoints.move(engine, client, url, also))
     show.say(f"{client} is told at the new URL; `relais webhook enable {client}` tries it at once.")
 
 
@@ -65,21 +56,14 @@ def rotate(
     as_json: Json = False,
 ) -> None:
     """Make a new secret, shown this once; the old one signs as well until `rotate --finish`."""
+    from orders.webhooks import endpoints
 
-    async def act(engine: AsyncEngine, settings: Settings) -> str | None:
-        from orders.webhooks import endpoints
-
-        also = recording("webhook rotate", {"client": client, "finished": finish})
-        if not finish:
-            return await endpoints.rotate(engine, client, also)
-        await endpoints.finish_rotation(engine, client, also)
-        return None
-
-    secret = on_journal(ctx, act)
-    if secret is None:
+    also = recording("webhook rotate", {"client": client, "finished": finish})
+    if finish:
+        on_journal(ctx, lambda engine, _: endpoints.finish_rotation(engine, client, also))
         show.say(f"Only the newest secret of {client} signs now.")
     else:
-        _show_secret(client, secret, as_json)
+        _show_secret(client, on_journal(ctx, lambda engine, _: endpoints.rotate(engine, client, also)), as_json)
 
 
 @webhook.command("enable")
@@ -142,18 +126,13 @@ def notices(
     """Show what is still to be told, the oldest first."""
     if (client is None) is not waiting:
         raise CommandFailed("name a client, or say --waiting")
+    from orders.queries import webhooks as webhook_queries
 
-    async def read(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-        from orders.queries import webhooks as webhook_queries
-
-        if client is None:
-            return await webhook_queries.waiting(engine)
-        return await webhook_queries.notices(engine, client, limit)
-
-    found = on_journal(ctx, read)
     if client is None:
+        found = on_journal(ctx, lambda engine, _: webhook_queries.waiting(engine))
         show.listing(found, as_json, "To be told", ("client", "notices", "oldest", "failed", "error"))
     else:
+        found = on_journal(ctx, lambda engine, _: webhook_queries.notices(engine, client, limit))
         headings = ("order_id", "state", "at", "due_at", "attempts", "error")
         show.listing(found, as_json, f"To be told to {client}", headings)
 
@@ -173,23 +152,21 @@ def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
         return answer
 
     answer = on_journal(ctx, act)
-    if as_json:
-        show.document({"client": client, "told": answer.told, "status": answer.status, "answer": answer.says})
-    else:
-        show.line(f"The webhook of {client}: {answer.says}", "green" if answer.told else "red")
+    report = {"client": client, "told": answer.told, "status": answer.status, "answer": answer.says}
+    show.answer(report, as_json, f"The webhook of {client}: {answer.says}", "green" if answer.told else "red")
     if not answer.told:
         raise typer.Exit(BAD)
 
 
 def _show_secret(client: str, secret: str, as_json: bool) -> None:
-    if as_json:
-        show.document({"client": client, "secret": secret})
-    else:
-        show.say(f"The secret of {client}, shown this once:")
-        typer.echo(secret)
+    show.secret(f"The secret of {client}", secret, {"client": client, "secret": secret}, as_json)
 
 
-def _host(url: str) -> str | None:
+def _checked(ctx: typer.Context, url: str) -> str | None:
+    """The host of a URL that may be told something."""
     from yarl import URL
 
+    from orders.webhooks import endpoints
+
+    endpoints.check(url, plain_http=settings_of(ctx).webhooks.plain_http)
     return URL(url).host

@@ -15,7 +15,7 @@ import typer
 
 from config.durations import duration, span
 from workers.cli import show
-from workers.cli.completion import backends
+from workers.cli.commands.recovery.recovery import Backend
 from workers.cli.failure import BAD
 from workers.cli.session import Json, of_backend, on_journal
 
@@ -60,9 +60,7 @@ def _rate(said: str) -> float:
 
 def forecast(
     ctx: typer.Context,
-    backend: Annotated[
-        str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="RELAIS_BACKEND when left out.")
-    ] = None,
+    backend: Backend = None,
     rate: Annotated[
         float | None, typer.Option(parser=_rate, metavar="N", help="What if the ERP takes N orders a second.")
     ] = None,

@@ -50,8 +50,7 @@ def reconcile(
     Of those acknowledged since a time, and until one, now by default. Every difference is kept: missing, altered,
     unknown, and what the ERP has and was never sent. Exit 1 when there is any.
     """
-    from workers.cli.commands.recovery.reconcile_report import report_of, show_report, show_runs
-    from workers.cli.commands.recovery.reconcile_resend import put_back
+    from workers.cli.commands.recovery.reconcile_report import put_back, report_of, show_report, show_runs
 
     _check(since, until, resume, runs, dry_run and not resend)
     if runs:

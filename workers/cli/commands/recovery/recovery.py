@@ -44,12 +44,9 @@ def drain(
     from workers.cli.watch.orders import drained
 
     report = on_journal(ctx, lambda engine, _: drained(engine, timeout))
-    if as_json:
-        show.document(report)
-    else:
-        state = "The backlog is empty" if report["empty"] else f"{report['backlog']:,} orders are still waiting"
-        final = ", ".join(f"{count:,} {name}" for name, count in report["became"].items() if count) or "none"
-        show.line(f"{state} after {report['seconds']:.1f} s; became final meanwhile: {final}.")
+    state = "The backlog is empty" if report["empty"] else f"{report['backlog']:,} orders are still waiting"
+    final = ", ".join(f"{count:,} {name}" for name, count in report["became"].items() if count) or "none"
+    show.answer(report, as_json, f"{state} after {report['seconds']:.1f} s; became final meanwhile: {final}.")
     if not report["empty"]:
         raise typer.Exit(BAD)
 

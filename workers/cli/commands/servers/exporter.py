@@ -40,6 +40,7 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
 
     from aiohttp import web
 
+    from config.addresses import url_of
     from workers.monitoring.exporter import exporter_app
 
     stop = asyncio.Event()
@@ -49,8 +50,7 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-        bound = runner.addresses[0]
-        logging.getLogger("relais.exporter").info("ready", extra={"url": f"http://{bound[0]}:{bound[1]}"})
+        logging.getLogger("relais.exporter").info("ready", extra={"url": url_of(*runner.addresses[0][:2])})
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -1,22 +1,24 @@
 """`relais erp-sim`: an ERP to try Relais against, with an option for every knob of its dial.
 
-What a knob does and which values it takes is the dial's to say (`workers.erp.sim.dial`); a test keeps the two alike.
+What a knob does and which values it takes is the dial's to say (`workers.erp.sim.dial`): its options are made of it.
 """
 
 from __future__ import annotations
 
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from workers.cli.failure import CommandFailed, listening_on
 from workers.cli.session import settings_of
+from workers.erp.sim.dial import Dial
 
 if TYPE_CHECKING:
     from workers.erp.sim.telling import Signer
 
-Tamper = Literal["none", "digest", "quantity", "reference", "signature", "unsigned", "other_key", "other_order", "time"]
+NAMES = {"refuse_products": "--refuse-product", "idempotent": "--idempotent/--no-idempotent"}
 
 
 def erp_sim(
@@ -27,37 +29,11 @@ def erp_sim(
     file: Annotated[
         Path | None, typer.Option(help="What it took, a JSON line for each; erp-sim.jsonl in the data directory.")
     ] = None,
-    down: Annotated[bool, typer.Option("--down", help="Refuse connections.")] = False,
-    hanging: Annotated[bool, typer.Option("--hanging", help="Accept connections and never answer.")] = False,
-    latency_ms: Annotated[float | None, typer.Option(help="Median time before an answer, milliseconds.")] = None,
-    latency_sigma: Annotated[float | None, typer.Option(help="Spread of it, log-normal.")] = None,
-    error_rate: Annotated[float | None, typer.Option(help="Share of requests answered with an error.")] = None,
-    error_status: Annotated[int | None, typer.Option(help="HTTP status of those answers.")] = None,
-    throttle: Annotated[float | None, typer.Option(help="Orders a second beyond which 429 is answered.")] = None,
-    limit: Annotated[float | None, typer.Option(help="Orders in hand beyond which 503 is answered.")] = None,
-    limit_drift: Annotated[float | None, typer.Option(help="Share of the limit by which it swings.")] = None,
-    limit_period: Annotated[float | None, typer.Option(help="Time of one such swing, seconds.")] = None,
-    retry_after: Annotated[int | None, typer.Option(help="Retry-After of a 429, seconds.")] = None,
-    garbage: Annotated[
-        Literal["none", "html", "truncated", "oversized", "wrong_type"] | None,
-        typer.Option(help="Spoil every answer."),
-    ] = None,
-    die_before_answer: Annotated[
-        float | None, typer.Option(help="Share of orders taken before the connection breaks.")
-    ] = None,
-    confirm_later: Annotated[float | None, typer.Option(help="Answer 202, decide after so many seconds.")] = None,
-    idempotent: Annotated[bool, typer.Option("--idempotent/--no-idempotent", help="Honour Idempotency-Key.")] = True,
-    refuse_products: Annotated[
-        list[str] | None, typer.Option("--refuse-product", help="Refuse orders with this CIP13; may be repeated.")
-    ] = None,
-    refuse_rate: Annotated[float | None, typer.Option(help="Share of orders refused, always the same.")] = None,
-    shortage_rate: Annotated[float | None, typer.Option(help="Share of lines accepted in part.")] = None,
-    tamper: Annotated[Tamper | None, typer.Option(help="Falsify receipts.")] = None,
-    tamper_rate: Annotated[float | None, typer.Option(help="Share of orders lied about, always the same.")] = None,
     sign_key: Annotated[
         Path | None, typer.Option(dir_okay=False, exists=True, help="Sign receipts with this Ed25519 key (PEM).")
     ] = None,
     sign_as: Annotated[str | None, typer.Option(metavar="ID", help="Its id; made from the key if unset.")] = None,
+    **knobs: Any,
 ) -> None:
     """Simulate an ERP that can be made to misbehave.
 
@@ -66,13 +42,12 @@ def erp_sim(
     from pydantic import ValidationError
 
     from config.telemetry import logs
-    from workers.erp.sim import Dial, run_sim
+    from workers.erp.sim import run_sim
 
     settings = settings_of(ctx)
     logs.begin(settings)
-    knobs = {name: value for name, value in ctx.params.items() if name in Dial.model_fields and value is not None}
     try:
-        dial = Dial.model_validate(knobs)
+        dial = Dial.model_validate({name: value for name, value in knobs.items() if value is not None})
     except ValidationError as error:
         found = error.errors(include_url=False)
         faults = [f"--{str(each['loc'][0]).replace('_', '-')}: {each['msg']}" for each in found]
@@ -93,3 +68,16 @@ def _signer(file: Path, key_id: str | None) -> Signer:
     except ValueError as error:
         raise CommandFailed(f"{file} holds no Ed25519 key in PEM: {error}") from None
     return Signer(private, key_id or fingerprint(private.public_key().public_bytes_raw()))
+
+
+def _option(name: str) -> Parameter:
+    """A knob of the dial as typer has it."""
+    field = Dial.model_fields[name]
+    kind: Any = list[str] if name == "refuse_products" else field.annotation
+    does = field.description or ""
+    option = typer.Option(NAMES.get(name, f"--{name.replace('_', '-')}"), help=f"{does[:1].upper()}{does[1:]}.")
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+
+
+*_own, _ = signature(erp_sim, eval_str=True).parameters.values()
+erp_sim.__signature__ = Signature([*_own, *map(_option, Dial.model_fields)])  # type: ignore[attr-defined]

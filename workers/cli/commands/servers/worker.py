@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from config.durations import duration
 from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed, journal_at
 from workers.cli.session import Json, settings_of
@@ -24,7 +26,8 @@ def worker(
     check: Annotated[bool, typer.Option("--check", help="Run none: ask those that run, through Redis.")] = False,
     here: Annotated[bool, typer.Option("--here", help="With --check: only those of this host.")] = False,
     timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="With --check: wait so long, not as long as they may be busy.")
+        timedelta | None,
+        typer.Option(parser=duration, metavar="TIME", help="With --check: wait so long, not while they may be busy."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -66,13 +69,8 @@ def _usable(settings: Settings) -> None:
         each.need("erp_url")
 
 
-def _check(ctx: typer.Context, here: bool, timeout: str | None, as_json: bool) -> None:
-    try:
-        seconds = None if timeout is None else _seconds(timeout)
-    except ValueError as error:
-        raise CommandFailed(f"--timeout: {error}") from None
-
-    found = _ask(settings_of(ctx), here, seconds)
+def _check(ctx: typer.Context, here: bool, timeout: timedelta | None, as_json: bool) -> None:
+    found = _ask(settings_of(ctx), here, None if timeout is None else timeout.total_seconds())
     if as_json:
         show.document({"workers": [asdict(each) for each in found]})
     elif not found:
@@ -104,12 +102,6 @@ def _ask(settings: Settings, here: bool, seconds: float | None) -> Sequence[Hear
             return asyncio.run(ask())
         except NotAsked as error:
             raise CommandFailed(f"the workers cannot be checked: {error}") from None
-
-
-def _seconds(text: str) -> float:
-    from config.durations import duration
-
-    return duration(text).total_seconds()
 
 
 def _told(heard: Heard) -> str:

@@ -110,10 +110,7 @@ def _audit(
         return proof
 
     proof = on_journal(ctx, examine)
-    if as_json:
-        show.document(document(proof))
-    else:
-        show_proof(proof)
+    show.document(document(proof)) if as_json else show_proof(proof)
     if report is not None:
         show.say(f"The report is in {report}.")
     return proof.sound

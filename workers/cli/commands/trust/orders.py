@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -11,11 +11,6 @@ import typer
 from workers.cli import show
 from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, on_journal
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from config.settings import Settings
 
 order = typer.Typer(no_args_is_help=True, help="What became of an order.")
 
@@ -34,14 +29,12 @@ def order_show(
     """
     from orders.queries import orders as order_queries
 
-    async def read(engine: AsyncEngine, _: Settings) -> dict[str, Any]:
-        if order_id is not None and pharmacy is None and reference is None:
-            return await order_queries.order(engine, order_id)
-        if order_id is None and pharmacy is not None and reference is not None:
-            return await order_queries.order_by_reference(engine, pharmacy, reference)
+    if order_id is not None and pharmacy is None and reference is None:
+        life = on_journal(ctx, lambda engine, _: order_queries.order(engine, order_id))
+    elif order_id is None and pharmacy is not None and reference is not None:
+        life = on_journal(ctx, lambda engine, _: order_queries.order_by_reference(engine, pharmacy, reference))
+    else:
         raise CommandFailed("name the order by its ID, or by --pharmacy and --reference")
-
-    life = on_journal(ctx, read)
     show.document(life) if as_json else show.life(life)
 
 

@@ -19,18 +19,7 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
 
-BACKEND_COLUMNS = [
-    "name",
-    "circuit",
-    "window",
-    "rate",
-    "paused",
-    "quarantined",
-    "evidence",
-    "since",
-    "succeeded_at",
-    "held",
-]
+COLUMNS = ("name", "circuit", "window", "rate", "paused", "quarantined", "evidence", "since", "succeeded_at", "held")
 INTAKE = {
     "journal": "is ready: orders go to the journal",
     "spill": "is ready: PostgreSQL is away, orders go to the spill on Redis' disk",
@@ -88,7 +77,7 @@ async def _foretold(engine: AsyncEngine, settings: Settings) -> list[dict[str, A
 def show_status(found: Mapping[str, Any]) -> None:
     """The status for people."""
     if found["journal"] is None:
-        show.table("Backends", found["backends"], BACKEND_COLUMNS)
+        show.table("Backends", found["backends"], COLUMNS)
         for step in found["replays"]:
             show.replay(step)
         show.facts("Orders", {**found["orders"], "backlog": found["backlog"], "oldest waiting": found["oldest"]})

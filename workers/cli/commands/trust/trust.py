@@ -8,13 +8,10 @@ from uuid import UUID
 import typer
 
 from workers.cli import show
-from workers.cli.completion import backends
+from workers.cli.commands.recovery.recovery import Backend
 from workers.cli.failure import CommandFailed
 from workers.cli.session import Json, backend_of, on_journal, settings_of
 
-Backend = Annotated[
-    str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="RELAIS_BACKEND when left out.")
-]
 COLUMNS = ("id", "at", "kind", "conclusive", "order_id", "detail")
 
 
