@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 from pathlib import Path
@@ -38,6 +39,12 @@ def open_log(path: Path) -> int:
     if path.exists() and path.stat().st_size > ROTATE_AT:
         path.replace(path.with_name(path.name + ".1"))
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def wheel_of(package: str) -> Path | None:
+    """Where an installed package lies; it is not imported, for such a wheel may warn and register exit handlers."""
+    spec = importlib.util.find_spec(package)
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 
 def tail(path: Path, lines: int = 5) -> str:

@@ -6,7 +6,6 @@ do not reach the journal. What it has committed is on disk. Nothing that an orde
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ import asyncpg
 import psutil
 
 from config.embedded.account import give, lesser_account, let_read, let_through
-from config.embedded.files import secret, write_private
+from config.embedded.files import secret, wheel_of, write_private
 from config.embedded.marks import SAME, Mark, creation, find
 from config.embedded.process import Program, as_account
 from config.embedded.service import Service
@@ -189,11 +188,10 @@ def _environment() -> dict[str, str]:
 
 
 def _installation() -> Path:
-    """Where the wheel put PostgreSQL; the wheel is not imported, for it warns and registers exit handlers."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    """Where the wheel put PostgreSQL."""
+    if (wheel := wheel_of(PACKAGE)) is None:
         raise RuntimeError(f"{PACKAGE} is not installed: set RELAIS_DATABASE_URL or install it")
-    return Path(spec.submodule_search_locations[0]) / "pginstall18"
+    return wheel / "pginstall18"
 
 
 def _binary(name: str) -> Path:

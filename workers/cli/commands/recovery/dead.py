@@ -12,7 +12,7 @@ from workers.cli import show
 from workers.cli.commands.recovery.recovery import Older, Why, Younger, again, preview
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
+from workers.cli.session import DryRun, Json, NoWait, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
     from workers.replay.choice import Choice
@@ -23,7 +23,6 @@ Ids = Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Their ids.
 Of = Annotated[Reason | None, typer.Option(help="Only those of this reason.")]
 Cause = Annotated[int | None, typer.Option(min=0, max=2**52 - 1, help="Only those of this group of `dead groups`.")]
 All = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would touch, and stop.")]
 
 
 @dead.command("groups")
@@ -89,7 +88,7 @@ def replayed(
     because: Why = None,
     yes: Yes = False,
     dry_run: DryRun = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until they are final.")] = False,
+    no_wait: NoWait = False,
     as_json: Json = False,
 ) -> None:
     """Put dead letters through again.
@@ -101,10 +100,7 @@ def replayed(
     if not dry_run and report["preview"]["orders"]:
         confirm(f"Replay {report['preview']['orders']:,} dead letters?", yes)
         report |= again(ctx, choice, because, wait=not no_wait)
-    if as_json:
-        show.document(report)
-    elif not dry_run:
-        show.line(f"{report['replayed']:,} dead letters replayed.")
+    show.answer(report, as_json, None if dry_run else f"{report['replayed']:,} dead letters replayed.")
 
 
 @dead.command("discard")
@@ -133,10 +129,7 @@ def discarded(
         confirm(f"Give up {report['preview']['orders']:,} dead letters for good?", yes)
         gone = on_journal(ctx, lambda engine, _: replaying.discard(engine, choice, because))
         report["discarded"] = len(gone)
-    if as_json:
-        show.document(report)
-    elif not dry_run:
-        show.line(f"{report['discarded']:,} dead letters discarded.")
+    show.answer(report, as_json, None if dry_run else f"{report['discarded']:,} dead letters discarded.")
 
 
 def _choice(ids: list[UUID] | None, everything: bool, *, reason: Reason | None, **filters: Any) -> Choice:

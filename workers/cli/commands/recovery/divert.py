@@ -15,7 +15,7 @@ from workers.cli import show
 from workers.cli.commands.recovery.recovery import Older, Younger
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import Json, Pharmacy, Yes, confirm, on_journal
+from workers.cli.session import DryRun, Json, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -43,7 +43,7 @@ def divert(
         bool,
         typer.Option("--although-unknown", help="Those named by --order also where their backend may have them."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would move, and stop.")] = False,
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -65,10 +65,7 @@ def divert(
             ctx, lambda engine, _: diverting.divert(engine, choice, to, reason, although_unknown=although_unknown)
         )
         report |= {"diverted": len(moved)}
-    if as_json:
-        show.document(report)
-    elif not dry_run:
-        show.line(f"{report['diverted']:,} orders diverted to {to}.")
+    show.answer(report, as_json, None if dry_run else f"{report['diverted']:,} orders diverted to {to}.")
 
 
 def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool, as_json: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from workers.cli import show
 from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Older, Why, Younger, again, preview
 from workers.cli.commands.recovery.replay_control import STEPS
 from workers.cli.failure import BAD
-from workers.cli.session import Json, Pharmacy, Yes, backend_of, confirm, on_journal, settings_of
+from workers.cli.session import DryRun, Json, NoWait, Pharmacy, Yes, backend_of, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
     from workers.replay.choice import Choice
@@ -56,8 +56,8 @@ def start(
     ] = None,
     because: Why = None,
     yes: Yes = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would touch, and stop.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until the orders are final.")] = False,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
     as_json: Json = False,
 ) -> None:
     """Put a backend's backlog through again, step by step.
@@ -83,10 +83,7 @@ def start(
             report |= again(ctx, choice, because, wait=not no_wait)
         else:
             report |= _step_by_step(ctx, choice, because, hold=stage_hold, wait=not no_wait)
-    if as_json:
-        show.document(report)
-    elif not dry_run:
-        show.line(_sentence(report))
+    show.answer(report, as_json, None if dry_run else _sentence(report))
     if report.get("state") in ("holding", "cancelled"):
         raise typer.Exit(BAD)
 
