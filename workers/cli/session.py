@@ -65,23 +65,24 @@ def of_backend(settings: Settings, name: str | None) -> Settings:
     return known[name]
 
 
-def on_journal(ctx: typer.Context, work: Callable[[AsyncEngine, Settings], Awaitable[T]]) -> T:
-    """Run `work(engine, settings)` on the journal and return what it returns."""
+def on_journal(
+    ctx: typer.Context, work: Callable[[AsyncEngine, Settings], Awaitable[T]], timeout: float = STATEMENT_TIMEOUT
+) -> T:
+    """Run `work(engine, settings)` on the journal, a statement for at most `timeout` seconds; what it returns."""
     import asyncio
+
+    async def with_engine() -> T:
+        from orders.journal import connect
+
+        engine = connect(settings.need("database_url"), pool=2, timeout=timeout)
+        try:
+            return await work(engine, settings)
+        finally:
+            await engine.dispose()
 
     settings = settings_of(ctx)
     with journal_at(settings.need("database_url")):
-        return asyncio.run(_with_engine(settings, work))
-
-
-async def _with_engine(settings: Settings, work: Callable[[AsyncEngine, Settings], Awaitable[T]]) -> T:
-    from orders.journal import connect
-
-    engine = connect(settings.need("database_url"), pool=2, timeout=STATEMENT_TIMEOUT)
-    try:
-        return await work(engine, settings)
-    finally:
-        await engine.dispose()
+        return asyncio.run(with_engine())
 
 
 def recording(

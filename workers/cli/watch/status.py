@@ -7,19 +7,19 @@ does not stop the clock: the screen is drawn each second. Ctrl-C ends it with ex
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+import typer
 from rich.console import Console
 from rich.live import Live
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders.journal import connect
-from workers.cli.failure import CommandFailed, journal_at
+from workers.cli.failure import CommandFailed
+from workers.cli.session import on_journal
 from workers.cli.watch.history import History
 from workers.cli.watch.screen import in_a_line, screen_of
 
@@ -31,22 +31,17 @@ Look = Callable[[AsyncEngine, Settings], Awaitable[Mapping[str, Any]]]
 Show = Callable[[History, bool], None]
 
 
-def watch_status(settings: Settings, every: float, look: Look) -> None:
+def watch_status(ctx: typer.Context, every: float, look: Look) -> None:
     """Look every so many seconds until Ctrl-C. Failure where `every` is too short."""
     if every < SHORTEST_PAUSE:
         raise CommandFailed(f"--every is at least {SHORTEST_PAUSE:g}s")
-    url = settings.need("database_url")
-    with journal_at(url), contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_watch(settings, url, every, look))
 
-
-async def _watch(settings: Settings, url: str, every: float, look: Look) -> None:
-    engine = connect(url, pool=4, timeout=READ_TIMEOUT)
-    try:
+    async def watch(engine: AsyncEngine, settings: Settings) -> None:
         with _shown(every) as show:
             await follow(lambda: look(engine, settings), every, show)
-    finally:
-        await engine.dispose()
+
+    with suppress(KeyboardInterrupt):
+        on_journal(ctx, watch, READ_TIMEOUT)
 
 
 async def follow(look: Callable[[], Awaitable[Mapping[str, Any]]], every: float, show: Show) -> None:

@@ -10,14 +10,16 @@ import typer
 
 from config.durations import duration
 from workers.cli import show
-from workers.cli.failure import BAD, CommandFailed, journal_at
-from workers.cli.session import Json, settings_of
+from workers.cli.failure import BAD, CommandFailed
+from workers.cli.session import Json, on_journal, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from config.settings import Settings
     from workers.liveness.check import Heard
+
+READ_TIMEOUT = 10.0  # s for the journal
 
 
 def worker(
@@ -70,7 +72,7 @@ def _usable(settings: Settings) -> None:
 
 
 def _check(ctx: typer.Context, here: bool, timeout: timedelta | None, as_json: bool) -> None:
-    found = _ask(settings_of(ctx), here, None if timeout is None else timeout.total_seconds())
+    found = _ask(ctx, here, None if timeout is None else timeout.total_seconds())
     if as_json:
         show.document({"workers": [asdict(each) for each in found]})
     elif not found:
@@ -81,27 +83,20 @@ def _check(ctx: typer.Context, here: bool, timeout: timedelta | None, as_json: b
         raise typer.Exit(BAD)
 
 
-def _ask(settings: Settings, here: bool, seconds: float | None) -> Sequence[Heard]:
-    """On an engine whose statements may take seconds only: a journal that is frozen is out of reach."""
-    import asyncio
-
-    from orders.journal import connect
+def _ask(ctx: typer.Context, here: bool, seconds: float | None) -> Sequence[Heard]:
+    """Of statements that may take seconds only: a journal that is frozen is out of reach."""
     from workers.liveness.check import NotAsked, check
     from workers.queue.registry import patience
 
-    async def ask() -> Sequence[Heard]:
-        engine = connect(settings.need("database_url"), pool=1)
-        try:
-            return await check(engine, settings, here=here, timeout=seconds or patience(settings))
-        finally:
-            await engine.dispose()
-
-    settings.need("redis_url")
-    with journal_at(settings.need("database_url")):
-        try:
-            return asyncio.run(ask())
-        except NotAsked as error:
-            raise CommandFailed(f"the workers cannot be checked: {error}") from None
+    settings_of(ctx).need("redis_url")
+    try:
+        return on_journal(
+            ctx,
+            lambda engine, settings: check(engine, settings, here=here, timeout=seconds or patience(settings)),
+            READ_TIMEOUT,
+        )
+    except NotAsked as error:
+        raise CommandFailed(f"the workers cannot be checked: {error}") from None
 
 
 def _told(heard: Heard) -> str:

@@ -12,7 +12,7 @@ import typer
 from config.durations import duration
 from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import Json, on_journal, settings_of
+from workers.cli.session import Json, on_journal
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -47,7 +47,7 @@ def status(
             raise CommandFailed("--watch goes without --json and without --check")
         from workers.cli.watch.status import watch_status
 
-        return watch_status(settings_of(ctx), every.total_seconds(), stand)
+        return watch_status(ctx, every.total_seconds(), stand)
     found = on_journal(ctx, stand)
     show.document(found) if as_json else show_status(found)
     if check and not (found["leader"] and found["queue"]["reachable"]):
@@ -114,21 +114,17 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
 
 def _seals(seals: Mapping[str, Any]) -> str:
     """How far what is journalled is sealed, and the seals anchored."""
-    from workers.cli.show import moment
-
     if seals["block"] is None:
         return "none yet" if seals["key"] else "none: RELAIS_SEAL_KEY is not set here"
     more = "" if seals["unsealed"] is None else f", {seals['unsealed']:,} rows since"
-    told = f"{seals['block']:,} blocks up to {moment(seals['sealed_at'])}{more}"
+    told = f"{seals['block']:,} blocks up to {show.moment(seals['sealed_at'])}{more}"
     wrong = [f"{each['place']} has {each['block']:,}: {each['error']}" for each in seals["anchors"] if each["error"]]
     return "; ".join([told, *wrong])
 
 
 def _audited(audit: Mapping[str, Any] | None) -> str:
     """What the last audit found."""
-    from workers.cli.show import moment
-
     if audit is None:
         return "none yet: relais audit"
     verdict = "all is well" if audit["sound"] else f"{audit['faults']} faults"
-    return f"{verdict}, {moment(audit['at'])}"
+    return f"{verdict}, {show.moment(audit['at'])}"
