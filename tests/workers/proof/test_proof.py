@@ -194,7 +194,7 @@ def test_the_report_is_one_page_of_figures_with_nothing_of_an_order_in_it(
     assert {"svg", "style", "table"} <= set(found.tags)
     assert not {"script", "img", "link", "iframe"} & set(found.tags)
     assert "url(" not in written
-    assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt;" in written
+    assert "&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;" in written
     assert "Durand" not in written
     assert "6&nbsp;accepted = 3&nbsp;backlog + 2&nbsp;delivered + 1&nbsp;dead" in written
     assert "refused" in written
