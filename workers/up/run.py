@@ -25,6 +25,7 @@ from config.embedded.postgres import Postgres
 from config.embedded.service import StartFailed
 from config.embedded.stopping import stop_signals, until_told
 from config.embedded.supervisor import Backoff, Child, Supervisor
+from config.embedded.valkey import Valkey
 from config.settings import Settings
 from config.telemetry import logs
 from orders.schema.migrate import migrate
@@ -110,9 +111,10 @@ def _end_survivors(holding: Holding) -> None:
 
 
 def _unrecorded(data_dir: Path) -> Iterator[Mark]:
-    """A postmaster whose parent died before it could write it down."""
-    if (mark := Postgres(data_dir, 0).survivor()) is not None:
-        yield mark
+    """Servers whose parent died before it could write them down."""
+    for service in (Valkey(data_dir, 0), Postgres(data_dir, 0)):
+        if (mark := service.survivor()) is not None:
+            yield mark
 
 
 def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
