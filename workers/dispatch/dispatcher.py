@@ -64,6 +64,7 @@ class Dispatcher(Background):
                     log.warning("the journal is out of reach, standing again", extra=extra)
                 else:
                     log.exception("tick failed")
+            self._wake.clear()  # whoever woke it meanwhile is served by the next try, which is not to come sooner
             await self._pause(TICK)
         await engine.dispose()
 
