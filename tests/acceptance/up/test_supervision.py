@@ -43,6 +43,11 @@ def children(stack):
         line = ReadyLine(program.log)
         yield Child(program, line, line.begin)
 
+if "stepped" in sys.argv:  # what a step of the wall clock by a day is to psutil
+    import psutil
+    booted = psutil._pslinux.boot_time
+    psutil._pslinux.boot_time = lambda: booted() + 86400
+
 original = up.up
 up.up = lambda settings, **more: original(settings, children=children, backoff=Backoff(first=0.1), **more)
 sys.exit(up.run(Settings(data_dir=Path(sys.argv[1]), _env_file=None)))
@@ -110,7 +115,8 @@ def test_sigkill_of_up_leaves_nothing_and_the_next_run_finds_the_data(start: Cal
     assert_kept(start().ready())
 
 
-def test_sigkill_of_up_and_watchdog_is_cleaned_up_by_the_next_run(start: Callable[..., Up]) -> None:
+@pytest.mark.parametrize("words", [(), ("stepped",)], ids=["", "a day later by the clock"])
+def test_sigkill_of_up_and_watchdog_is_cleaned_up_by_the_next_run(start: Callable[..., Up], words: list[str]) -> None:
     first = start()
     keep(first.ready())
     family, watchdog = first.family(), first.watchdog()
@@ -119,7 +125,7 @@ def test_sigkill_of_up_and_watchdog_is_cleaned_up_by_the_next_run(start: Callabl
     first.exit_code()
     survivors = [mark for mark in family if mark.pid != watchdog and find(mark)]
     assert len(survivors) > 4
-    second = start()
+    second = start(*words)
     offered = second.ready()
     assert not any(find(mark) for mark in survivors)
     assert "ending a survivor" in second.said()

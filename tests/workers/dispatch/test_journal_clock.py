@@ -64,8 +64,8 @@ def test_a_clock_that_is_set_back_keeps_no_order_waiting(
         until(lambda: on_journal(here, "SELECT count(*) = 2 FROM deliveries WHERE state = 'dispatched'")[0][0])
         on_journal(
             here,
-            "UPDATE deliveries SET state = 'delivering', attempts = 1, lease = gen_random_uuid(), "
-            "lease_until = clock_timestamp() + interval '3 s' WHERE order_id = (SELECT min(order_id) FROM deliveries)",
+            "UPDATE deliveries SET state = 'delivering', attempts = 1, lease = gen_random_uuid(), lease_until = "
+            "clock_timestamp() + interval '3 s' WHERE order_id = (SELECT order_id FROM deliveries LIMIT 1)",
         )
         set_clock(here, server, step)
         again = (
