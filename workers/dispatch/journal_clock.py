@@ -40,7 +40,8 @@ class JournalClock:
         """Nothing was seen yet."""
         self._seen: tuple[float, float, float] | None = None  # the journal's time, and ours before and after it
         self._forward = float("-inf")  # when it was set forward last, by our own clock
-        self.set_back = 0  # how often it was
+        self._set_back = 0  # how often it was
+        self._undone: dict[str, int] = {}  # of these, for each backend
 
     async def look(self, connection: AsyncConnection) -> None:
         """See what time it is, and whether that can be."""
@@ -56,8 +57,16 @@ class JournalClock:
             self._forward = after
             log.warning("the journal's clock was set forward", extra={"seconds": round(now - then - (after - later))})
         elif now - then < before - later - SLACK:
-            self.set_back += 1
+            self._set_back += 1
             log.warning("the journal's clock was set back", extra={"seconds": round(before - later - (now - then))})
+
+    def is_behind(self, backend: str) -> bool:
+        """Whether it was set back, and the backend's orders may still wait for it."""
+        return self._undone.get(backend, 0) < self._set_back
+
+    def caught_up(self, backend: str) -> None:
+        """The backend's orders wait no longer."""
+        self._undone[backend] = self._set_back
 
     def leases_ran_out(self, lease: float) -> bool:
         """Whether a lease that seems to have run out has: none was given in the last `lease` seconds before a step."""

@@ -82,7 +82,7 @@ class Scheduler:
         self._connection = connection
         self._settings = settings
         self._publisher = publisher
-        self._clock, self._set_back = clock, clock.set_back
+        self._clock = clock
         self._bucket = Bucket()
         self._limits = PaceLimits()
         self._housekept = self._steered = float("-inf")
@@ -160,9 +160,10 @@ class Scheduler:
 
     async def _undo_step(self) -> None:
         """Of a clock that was set back, as far as one round allows."""
-        seen, lease = self._clock.set_back, max(self._settings.delivery.lease, self._settings.delivery.claim_patience)
-        if seen != self._set_back and await undo(self._connection, self._settings.erp.backend, lease):
-            self._set_back = seen
+        backend, delivery = self._settings.erp.backend, self._settings.delivery
+        lease = max(delivery.lease, delivery.claim_patience)
+        if self._clock.is_behind(backend) and await undo(self._connection, backend, lease):
+            self._clock.caught_up(backend)
 
     async def _rescue(self, grace: float) -> None:
         answer = await self._connection.execute(

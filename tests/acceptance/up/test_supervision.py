@@ -164,6 +164,19 @@ def test_whatever_is_killed_comes_back_with_its_data(start: Callable[..., Up]) -
     assert up.exit_code() == 0, up.said()
 
 
+@pytest.mark.parametrize("name", ["postgres", "valkey", "heeds"])
+def test_what_is_killed_while_up_starts_comes_back(start: Callable[..., Up], name: str) -> None:
+    up = start()
+    until(lambda: (up.data_dir / "run.json").exists() and name in up.names(), timeout=60)
+    before = up.pid(name)
+    os.kill(before, signal.SIGKILL)
+    offered = up.ready()
+    until(lambda: name in up.names() and up.pid(name) != before, timeout=30, what="another runs")
+    keep(offered)
+    up.signal(signal.SIGINT)
+    assert up.exit_code() == 0, up.said()
+
+
 def test_a_second_ctrl_c_does_not_wait_for_the_deaf(start: Callable[..., Up]) -> None:
     up = start("deaf")
     up.ready()
