@@ -9,61 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Final, Self
 
-from config.backoff import backoff
+from config.embedded.child import Backoff, Child
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark
-from config.embedded.process import Process, Program
-from config.embedded.service import Ready, Service, StartFailed, until_ready
+from config.embedded.process import Process
+from config.embedded.service import StartFailed, until_ready
 
 log = logging.getLogger(__name__)
 
 STARTS: Final = 3  # in a row, until a child that ends by itself before it is ready fails the start
 KILLS: Final = 10  # and until one that somebody kills does
-
-
-async def never(pid: int) -> None:
-    """Of a child whose exit is all that tells how it is."""
-    await asyncio.Event().wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """One program to keep running. `prepare` runs before every start; `ready` is asked after it until True.
-
-    `hangs`, begun with the pid of each process, returns when that one has to be ended.
-    """
-
-    program: Program
-    ready: Ready
-    prepare: Callable[[], None] = field(default=lambda: None)
-    patience: float = 60.0  # s until it must be ready at the first start
-    hangs: Callable[[int], Awaitable[None]] = never
-    pause: float = math.inf  # s before a restart at most, where the supervisor's own bound is too long
-
-    @classmethod
-    def of(cls, service: Service) -> Child:
-        """An embedded server as a child."""
-        return cls(service.program(), service.ready, service.prepare)
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Pauses before a restart, in seconds."""
-
-    first: float = 0.5
-    most: float = 5.0
-    healthy_after: float = 60.0
-
-    def after(self, failures: int) -> float:
-        """Before the restart after so many failures in a row."""
-        return backoff(failures, self.first, self.most)
 
 
 class Supervisor:
@@ -76,12 +36,12 @@ class Supervisor:
         self,
         leash: Leash,
         changed: Callable[[list[Mark]], None] = lambda marks: None,
-        backoff: Backoff = Backoff(),
+        backoff: Backoff | None = None,
         poll: float = 0.1,
     ) -> None:
         self._leash = leash
         self._changed = changed
-        self._backoff = backoff
+        self._backoff = backoff or Backoff()
         self._poll = poll
         self._running: dict[str, tuple[int, Process]] = {}
         self._keepers: list[asyncio.Task[None]] = []

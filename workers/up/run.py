@@ -19,13 +19,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from config.embedded.child import Backoff, Child
 from config.embedded.holding import AlreadyHeld, Holding
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, end
 from config.embedded.postgres import Postgres
 from config.embedded.service import StartFailed
 from config.embedded.stopping import stop_signals, until_told
-from config.embedded.supervisor import Backoff, Child, Supervisor
+from config.embedded.supervisor import Supervisor
 from config.embedded.valkey import Valkey
 from config.settings import Settings
 from config.telemetry import logs
@@ -80,7 +81,7 @@ async def up(
     try:
         await asyncio.to_thread(_end_survivors, holding)
         with Leash() as leash:
-            async with Supervisor(leash, holding.record, backoff or Backoff()) as supervisor:
+            async with Supervisor(leash, holding.record, backoff) as supervisor:
                 with stop_signals(supervisor.hurry) as stop:
                     stack = plan(settings, holding)
                     try:

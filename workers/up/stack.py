@@ -19,6 +19,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from config.acl import OPS, USERS
+from config.embedded.child import Child
 from config.embedded.files import write_private
 from config.embedded.holding import Holding
 from config.embedded.ports import choose
@@ -26,7 +27,6 @@ from config.embedded.postgres import Postgres
 from config.embedded.process import Program, module, module_env
 from config.embedded.ready import ReadyLine, answers
 from config.embedded.service import Ready, Service
-from config.embedded.supervisor import Child
 from config.embedded.valkey import Valkey
 from config.settings import ENDPOINTS, Settings
 from config.settings.routes_file import load_backends, longest_batch

@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from config.embedded.process import Program
 from config.embedded.ready import ReadyLine
-from config.embedded.supervisor import Backoff, Child
+from config.embedded.child import Backoff, Child
 from config.settings import Settings
 from workers.up import run as up
 

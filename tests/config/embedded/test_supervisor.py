@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from config.embedded import ready as ready_module
+from config.embedded.child import Backoff, Child
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, find
 from config.embedded.process import Program
 from config.embedded.ready import ReadyLine, answers
 from config.embedded.service import StartFailed
-from config.embedded.supervisor import STARTS, Backoff, Child, Supervisor
+from config.embedded.supervisor import STARTS, Supervisor
 from tests.waiting import auntil
 
 CODE = """
