@@ -1,6 +1,6 @@
-"""Gets the programs that tests use and PyPI does not have: Debian's `prometheus` and `promtool`, and Chromium.
+"""Gets what tests use and PyPI does not have: Debian's `prometheus` and `promtool`, `libfaketime`, and Chromium.
 
-What is on the PATH is used as it is. Otherwise Prometheus is unpacked into `.tools/`, which needs no root; Chromium
+What is on the PATH is used as it is. The rest is unpacked into `.tools/`, which needs no root; Chromium
 has too many parts for that and is installed where we are root, for `make test-all` alone. Where there is no apt-get
 this says so and the tests that need the programs are skipped.
 """
@@ -18,19 +18,20 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".tools"
 BIN = TOOLS / "usr" / "bin"
 MONITORING = ("prometheus", "promtool")
+FAKETIME = "usr/lib/*/faketime/libfaketime.so.1"
 
 
 def main(wanted: list[str]) -> None:
-    """Get Prometheus, and Chromium when it is asked for by name; ends with a sentence where apt-get fails."""
-    monitoring = all(map(there, MONITORING))
+    """Get all but Chromium, and that when it is asked for by name; ends with a sentence where apt-get fails."""
+    unpacked = all(map(there, MONITORING)) and any(TOOLS.glob(FAKETIME))
     browser = there("chromium") or "chromium" not in wanted
-    if monitoring and browser:
+    if unpacked and browser:
         return
     if shutil.which("apt-get") is None:
-        print("No apt-get here: tests that need Prometheus or Chromium are skipped unless these are on the PATH.")
+        print("No apt-get here: tests that need Prometheus, libfaketime or Chromium are skipped.")
         return
-    if not monitoring:
-        unpack("prometheus")
+    if not unpacked:
+        unpack("libfaketime", *(() if all(map(shutil.which, MONITORING)) else ("prometheus",)))
     if not browser and os.geteuid() == 0:
         print("Installing Debian's Chromium, for the slow tests", flush=True)
         apt("install", "--yes", "--no-install-recommends", "chromium")
@@ -41,13 +42,14 @@ def there(program: str) -> bool:
     return (BIN / program).exists() or shutil.which(program) is not None
 
 
-def unpack(package: str) -> None:
-    """Put what is in a Debian package into `.tools/`, all of it or nothing."""
-    print(f"Fetching Debian's {package} into .tools/", flush=True)
+def unpack(*packages: str) -> None:
+    """Put what is in Debian packages into `.tools/`, all of it or nothing."""
+    print(f"Fetching Debian's {' and '.join(packages)} into .tools/", flush=True)
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".tools-") as work:
-        apt("download", package, cwd=work)
-        (archive,) = Path(work).glob("*.deb")
-        subprocess.run(["dpkg-deb", "--extract", archive, f"{work}/root"], check=True)
+        for package in packages:
+            apt("download", package, cwd=work)
+        for archive in Path(work).glob("*.deb"):
+            subprocess.run(["dpkg-deb", "--extract", archive, f"{work}/root"], check=True)
         shutil.rmtree(TOOLS, ignore_errors=True)
         Path(work, "root").rename(TOOLS)
 

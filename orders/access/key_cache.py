@@ -11,9 +11,9 @@ import asyncio
 import base64
 import hmac
 import logging
+import math
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Row
@@ -39,7 +39,7 @@ class Caller:
     pharmacies: frozenset[str] | None
     rate: float | None
     burst: int | None
-    expires_at: datetime | None
+    ends: float  # by the monotonic clock
     hash: bytes = field(repr=False)
 
     def need(self, scope: Scope) -> None:
@@ -101,10 +101,11 @@ class KeyCache:
         found = self._callers.value.get(fingerprint_of(hashed))
         if found is None or not hmac.compare_digest(found.hash, hashed):
             return None
-        return found if found.expires_at is None or found.expires_at > datetime.now(UTC) else None
+        return found if found.ends > time.monotonic() else None
 
     async def _read(self) -> dict[str, Caller]:
         async with self._engine.connect() as connection:
+            asked = time.monotonic()
             rows = (await connection.execute(IN_FORCE)).all()
             try:
                 async with asyncio.timeout(WRITE_TIMEOUT):
@@ -112,7 +113,7 @@ class KeyCache:
             except Exception as error:  # the keys are in force all the same
                 if not unreachable(error):
                     log.exception("when keys were used cannot be written")
-        return {row.fingerprint: _caller(row) for row in rows}
+        return {row.fingerprint: _caller(row, asked) for row in rows}
 
     async def _write(self, connection: AsyncConnection) -> None:
         """Write when each key was last used, every half minute."""
@@ -124,9 +125,10 @@ class KeyCache:
         self._used = {key: at for key, at in self._used.items() if used.get(key) != at}
 
 
-def _caller(row: Row[Any]) -> Caller:
+def _caller(row: Row[Any], asked: float) -> Caller:
     pharmacies = None if row.pharmacies is None else frozenset(row.pharmacies)
-    return Caller(row.client, frozenset(row.scopes), pharmacies, row.rate, row.burst, row.expires_at, bytes(row.hash))
+    ends = math.inf if row.lasts is None else asked + row.lasts
+    return Caller(row.client, frozenset(row.scopes), pharmacies, row.rate, row.burst, ends, bytes(row.hash))
 
 
 def _shown(authorization: str, basic: bool) -> str:

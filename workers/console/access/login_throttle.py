@@ -42,7 +42,8 @@ ON CONFLICT (key) DO UPDATE SET at = clock_timestamp(),
   until = clock_timestamp() + make_interval(secs => CASE
     WHEN l.failures < :free OR l.at < clock_timestamp() - make_interval(secs => :forget) THEN 0
     ELSE least(:longest, 2.0 ^ least(l.failures + 1 - :free, 20)) END)
-WHERE l.until <= clock_timestamp() RETURNING failures
+WHERE l.until <= clock_timestamp() OR l.until > clock_timestamp() + make_interval(secs => :longest)
+RETURNING failures
 """)
 
 GIVE_BACK: Final = text("""
@@ -129,7 +130,9 @@ class Logins:
             found = (await connection.execute(PAUSES, {"keys": [each.key for each in counts]})).all()
         if any(row.known and row.key == counts[-1].key for row in found):
             counts = counts[-1:]
-        _throttle(max((row.wait for row in found if row.key in {each.key for each in counts}), default=0.0))
+        longest = {each.key: each.longest for each in counts}
+        # A pause longer than any is one that a clock which was set back has made so.
+        _throttle(max((row.wait for row in found if row.wait <= longest.get(row.key, 0.0)), default=0.0))
         async with transactional(self.engine).begin() as connection:
             for each in counts:
                 if (await connection.execute(TAKE, {**each._asdict(), "forget": FORGET})).first() is None:
