@@ -4,6 +4,7 @@ Face: what is named here; `orders.journal.connection` has what the journal's own
 """
 
 from orders.journal.connection import Source as Source
+from orders.journal.connection import at_fault as at_fault
 from orders.journal.connection import connect as connect
 from orders.journal.connection import insist as insist
 from orders.journal.connection import read_only as read_only

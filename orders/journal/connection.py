@@ -32,6 +32,9 @@ REPLICATED: Final = """
 CASE WHEN current_setting('synchronous_standby_names') <> '' THEN pg_logical_emit_message(true, 'relais', '') END
 """
 SURE: Final = text(f"SELECT {REPLICATED}")
+# No server at any time would write it (SQLSTATE classes 22 and 54, and what the driver cannot encode). Whatever else
+# keeps a row out is the journal's own matter: its log-ins, rights, tables, room.
+AT_FAULT: Final = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, ValueError)
 AWAY: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -108,6 +111,11 @@ def unreachable(error: BaseException) -> bool:
         return lost or error.connection_invalidated
     kinds = (OSError, TimeoutError, PoolTimeout, OperationalError, InterfaceError, asyncpg.InterfaceError)
     return isinstance(error, (*kinds, *AWAY))
+
+
+def at_fault(error: BaseException) -> bool:
+    """True when the error says that the row itself cannot be written, ever; of several rows, one of them."""
+    return isinstance(error, DBAPIError) and error.orig is not None and isinstance(error.orig.__cause__, AT_FAULT)
 
 
 async def insist(work: Callable[[], Awaitable[None]], remaining: float) -> None:
