@@ -23,6 +23,8 @@ from orders.intake.entries import NONE, WRITE
 from orders.intake.spill import SpillDown, SpillSigner, Store
 from orders.journal import unreachable
 from orders.journal.connection import REPLICATED
+from orders.journal.durability import weaknesses
+from orders.sentences import Sentence
 
 log = logging.getLogger("relais.intake")
 
@@ -53,6 +55,7 @@ class StoreSwitch:
         self._spill = spill
         self._spill_down_until = float("-inf")
         self._probing: asyncio.Task[None] | None = None
+        self._weak: list[Sentence] = []
 
     @property
     def mode(self) -> Mode:
@@ -117,10 +120,17 @@ class StoreSwitch:
                 self.journal_up = True
                 log.warning("the journal is back")
 
+    def _tell_weak(self, found: list[Sentence]) -> None:
+        for each in found:
+            if each not in self._weak:
+                log.warning("the journal is weaker than a receipt says", extra={"why": each})
+        self._weak = found
+
     async def _journal_answers(self) -> bool:
         try:
             async with asyncio.timeout(LOOK_TIMEOUT), self._engine.connect() as connection:
                 await connection.execute(TAKES, NONE)
+                self._tell_weak(await weaknesses(connection))
             return True
         except Exception as error:
             if not unreachable(error):

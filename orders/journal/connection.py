@@ -26,10 +26,15 @@ log = logging.getLogger("relais.journal")
 DUE_CHANNEL: Final = "relais_due"
 WAKE: Final = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")  # the dispatcher, when the transaction commits
 SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+# This transaction's commit waits for the disk whatever role, database, server, URL or pooler have set; what is stricter
+# than `on` stays. Laid as a trigger on the tables that an answer rests on (`orders.schema.triggers`).
+DURABLE: Final = """set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)"""
 # Waits, where PostgreSQL has synchronous standbys, until they have all that the statement sees: what a cancelled
 # commit left behind is there for everybody, and may be on no other disk.
-REPLICATED: Final = """
-CASE WHEN current_setting('synchronous_standby_names') <> '' THEN pg_logical_emit_message(true, 'relais', '') END
+REPLICATED: Final = f"""
+CASE WHEN current_setting('synchronous_standby_names') <> '' AND {DURABLE} <> ''
+THEN pg_logical_emit_message(true, 'relais', '') END
 """
 SURE: Final = text(f"SELECT {REPLICATED}")
 # No server at any time would write it (SQLSTATE classes 22 and 54, and what the driver cannot encode). Whatever else

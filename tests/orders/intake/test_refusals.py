@@ -228,7 +228,7 @@ def test_a_spilled_order_that_the_journal_will_not_have_now_stays_in_the_spill(
 
     at(place, redis_url, work)
     place.does(bad)
-    with pytest.raises(Exception, match="orders|deliveries|no"):
+    with pytest.raises(Exception, match=r"orders|deliveries|no"):
         asyncio.run(drained(place.url, redis_url))
     place.does(good)
     assert asyncio.run(drained(place.url, redis_url)) == (["KEPT"], {})

@@ -65,6 +65,7 @@ def _flows(seen: PollerSnapshot, words: Words) -> Iterator[Said]:
         if seen.journal.out is None:
             yield Said("quiet", words.gettext("Nothing is known yet."))
         return
+    yield from (Said("warn", say(each, words)) for each in journal.weak)
     if not journal.backends:
         yield Said("warn", words.gettext("No worker has ever run here: orders are taken in and wait."))
         return
