@@ -55,6 +55,7 @@ class StoreSwitch:
         self._spill = spill
         self._spill_down_until = float("-inf")
         self._probing: asyncio.Task[None] | None = None
+        self._why: Exception | None = None  # the last look failed
         self._weak: list[Sentence] = []
 
     @property
@@ -70,7 +71,7 @@ class StoreSwitch:
         if await self._journal_answers():
             self.journal_up = True
             return Mode.JOURNAL
-        self.lose_journal()
+        self.lose_journal(self._why)
         try:
             store, _ = self.spill()
             await store.check()
@@ -132,7 +133,6 @@ class StoreSwitch:
                 await connection.execute(TAKES, NONE)
                 self._tell_weak(await weaknesses(connection))
             return True
-        except Exception as error:
-            if not unreachable(error):
-                log.exception("the journal cannot be asked")
+        except Exception as error:  # whatever it is, orders are kept elsewhere meanwhile
+            self._why = error
             return False

@@ -27,7 +27,7 @@ class NoPrimary(ConnectionError):
     """None of the hosts can be reached and takes writes; the message says what each had to say."""
 
 
-class Refused(ConnectionError):
+class LoginRefused(ConnectionError):
     """PostgreSQL answers and lets nobody in, whatever its SQLSTATE; the message is its own."""
 
 
@@ -50,7 +50,7 @@ def listener_dsn(url: str) -> str:
 async def reach(url: str, *, timeout: float, **options: Any) -> asyncpg.Connection:
     """Connect to the journal within `timeout` seconds, with asyncpg's own options.
 
-    Raises OSError (NoPrimary and Refused among it), TimeoutError and asyncpg.InterfaceError.
+    Raises OSError (NoPrimary and LoginRefused among it), TimeoutError and asyncpg.InterfaceError.
     """
     dsn, hosts = listener_dsn(url), hosts_of(url)
     if not hosts:
@@ -59,7 +59,7 @@ async def reach(url: str, *, timeout: float, **options: Any) -> asyncpg.Connecti
         except asyncpg.TargetServerAttributeNotMatched as error:
             raise NoPrimary(_said(error)) from None
         except asyncpg.PostgresError as error:
-            raise Refused(first_line(error)) from error
+            raise LoginRefused(first_line(error)) from error
     if ATTRIBUTE not in make_url(dsn).query:
         options[ATTRIBUTE] = "read-write"
     async with asyncio.timeout(timeout):
