@@ -27,7 +27,7 @@ DUE_CHANNEL: Final = "relais_due"
 WAKE: Final = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")  # the dispatcher, when the transaction commits
 SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 # This transaction's commit waits for the disk whatever role, database, server, URL or pooler have set; what is stricter
-# than `on` stays. Laid as a trigger on the tables that an answer rests on (`orders.schema.triggers`).
+# than `on` stays. For whoever writes, a trigger does so (`orders.schema.triggers`).
 DURABLE: Final = """set_config('synchronous_commit', CASE current_setting('synchronous_commit')
 WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)"""
 # Waits, where PostgreSQL has synchronous standbys, until they have all that the statement sees: what a cancelled

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from orders.journal.connection import DURABLE
 from orders.schema.tables.acts import acts
 from orders.schema.tables.causes import cause_notes, cause_tallies, causes
 from orders.schema.tables.clients import asides
@@ -64,9 +63,9 @@ def forbid_change(table: str) -> str:
     )
 
 
-DURABLE_FUNCTION: Final = f"""CREATE FUNCTION relais_durable() RETURNS trigger LANGUAGE plpgsql AS $$
+DURABLE_FUNCTION: Final = """CREATE FUNCTION relais_durable() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-PERFORM {DURABLE};
+PERFORM set_config('synchronous_commit', 'on', true);
 RETURN NULL;
 END $$"""
 
@@ -75,7 +74,7 @@ def wait_for_disk(table: str) -> str:
     """DDL by which whatever is written to a table is on disk once it is committed, whoever writes."""
     return (
         f"CREATE TRIGGER durable BEFORE INSERT OR UPDATE OR DELETE ON {table} "
-        "FOR EACH STATEMENT EXECUTE FUNCTION relais_durable()"
+        "FOR EACH STATEMENT WHEN (current_setting('synchronous_commit') = 'off') EXECUTE FUNCTION relais_durable()"
     )
 
 

@@ -38,13 +38,12 @@ TABLES = (
 STATEMENTS = [
     """CREATE FUNCTION relais_durable() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-PERFORM set_config('synchronous_commit', CASE current_setting('synchronous_commit')
-WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true);
+PERFORM set_config('synchronous_commit', 'on', true);
 RETURN NULL;
 END $$""",
     *(
         f"CREATE TRIGGER durable BEFORE INSERT OR UPDATE OR DELETE ON {table} "
-        "FOR EACH STATEMENT EXECUTE FUNCTION relais_durable()"
+        "FOR EACH STATEMENT WHEN (current_setting('synchronous_commit') = 'off') EXECUTE FUNCTION relais_durable()"
         for table in TABLES
     ),
 ]
