@@ -6,6 +6,7 @@ is done for an order.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -87,7 +88,10 @@ def _create_fastapi(settings: Settings, parts: Parts) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.api = ApiState.open(settings, parts)
+        looking = asyncio.create_task(app.state.api.intake.store_switch.look())  # says what is wrong before an order is
         yield
+        looking.cancel()
+        await asyncio.wait({looking})
         await app.state.api.close()
 
     app = FastAPI(title="Relais", version=version("relais"), lifespan=lifespan, docs_url=None, redoc_url=None)

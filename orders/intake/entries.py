@@ -42,7 +42,7 @@ COLUMNS: Final = (
     "traceparent",
 )
 
-INSERT = text(f"""
+WRITE: Final = f"""
 WITH input AS (
   SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:pharmacy AS text[]), CAST(:reference AS text[]),
     CAST(:body AS bytea[]), CAST(:digest AS bytea[]), CAST(:client AS text[]), CAST(:priority AS smallint[]),
@@ -60,6 +60,11 @@ WITH input AS (
   SELECT id, '{State.ACCEPTED}', backend, priority, coalesce(cut_off, 'infinity'), valid_until,
     coalesce(received_at, now()) FROM input JOIN fresh USING (id) RETURNING order_id
 )
+"""
+NONE: Final[Mapping[str, list[Any]]] = {name: [] for name in COLUMNS}  # what WRITE takes to write no order
+
+INSERT = text(f"""
+{WRITE}
 SELECT array_agg(order_id), pg_notify('{DUE_CHANNEL}', '') FROM due
 """)
 

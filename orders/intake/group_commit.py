@@ -8,6 +8,7 @@ Where the journal is there, intake never talks to Redis, and cannot notice that 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,18 +16,20 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders.errors import JournalDown, RelaisError
+from config.errors import said
+from orders.errors import Fault, JournalDown, Malformed, RelaisError
 from orders.intake.entries import Accepted, Entry, entry, write
 from orders.intake.order_log import tell_accepted
 from orders.intake.routing import Routing, always
 from orders.intake.spill import SpillDown, SpillSigner, Store, spill
 from orders.intake.store_switch import StoreSwitch
-from orders.journal import connect, unreachable
+from orders.journal import at_fault, connect
 from orders.model import Order
+
+log = logging.getLogger("relais.intake")
 
 Answers = list[Accepted | RelaisError]
 
@@ -94,8 +97,9 @@ class Intake:
     ) -> Accepted:
         """Take one order and say so only once it is on disk; `key` is the client's own, `origin` any JSON object.
 
-        Raises Conflict (same reference, other content), KeyReused (same key, other order) and JournalDown (not known
-        to be on disk: ask again), the latter after twice the engine's timeout at most.
+        Raises Conflict (same reference, other content), KeyReused (same key, other order), Malformed (no store could
+        write it) and JournalDown (not known to be on disk: ask again), the latter after twice the engine's timeout at
+        most.
         """
         new = entry(order, client, self.route(order), request_id=request_id, key=key, origin=origin)
         (answer,) = await self.accept_all([new])
@@ -106,7 +110,7 @@ class Intake:
     async def accept_all(self, entries: Sequence[Entry]) -> Answers:
         """Take a few hundred entries at once; what came of each, in their order.
 
-        RelaisError is a Conflict or a KeyReused. Raises JournalDown when none is known to be on disk.
+        RelaisError is a Conflict, a KeyReused or a Malformed. Raises JournalDown when none is known to be on disk.
         """
         if self._count >= self._bound:
             raise JournalDown("too many orders wait for the journal")
@@ -170,20 +174,31 @@ class Intake:
         tell_accepted(entries, answers)
 
     async def _place(self, entries: list[Entry]) -> Answers:
-        """Into the journal, else into the spill. Raises JournalDown."""
+        """Into the journal; what keeps the group out of it and is no order's fault leads into the spill.
+
+        Raises JournalDown.
+        """
         if self.store_switch.journal_up:
             try:
                 return await self._journal(entries)
             except Exception as error:
-                if not unreachable(error):
-                    raise
-                self.store_switch.lose_journal()
+                if at_fault(error):
+                    return await self._halve(entries, error)
+                self.store_switch.lose_journal(error)
         store, key = self.store_switch.spill()
         try:
             return await spill(entries, store, key)
         except SpillDown as error:
             self.store_switch.lose_spill(error)
             raise JournalDown("the journal and the spill are out of reach") from None
+
+    async def _halve(self, entries: list[Entry], error: Exception) -> Answers:
+        """One of the entries cannot be written: it alone is refused."""
+        if len(entries) == 1:
+            log.error("an order cannot be written", extra={"why": type(said(error)).__name__})
+            return [Malformed([Fault("body", None, "the journal cannot write this order")])]
+        half = len(entries) // 2
+        return [*await self._place(entries[:half]), *await self._place(entries[half:])]
 
     async def _journal(self, entries: list[Entry]) -> Answers:
         """One statement, one fsync. A lost connection may have committed: asking again settles it."""
@@ -199,8 +214,5 @@ class Intake:
 
 def _worth_another(error: Exception) -> bool:
     """A connection that was closed, a deadlock; not a journal that let us wait in vain."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        if isinstance(error.orig.__cause__, asyncpg.DeadlockDetectedError):
-            return True
-        return unreachable(error) and not isinstance(error.orig.__cause__, TimeoutError)
-    return unreachable(error) and not isinstance(error, TimeoutError)
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
+    return not at_fault(error) and not isinstance(cause, TimeoutError)

@@ -39,6 +39,8 @@ AT_WILL: Final = (
     causes,
     cause_tallies,
 )
+# Whose loss in a crash is made good by itself: their writers need not wait for the disk.
+RELAXED: Final = (tallies, cause_tallies, workers, samples, order_products, products_known)
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 
@@ -58,6 +60,21 @@ def forbid_change(table: str) -> str:
     return (
         f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
         "FOR EACH STATEMENT EXECUTE FUNCTION relais_append_only()"
+    )
+
+
+DURABLE_FUNCTION: Final = """CREATE FUNCTION relais_durable() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+PERFORM set_config('synchronous_commit', 'on', true);
+RETURN NULL;
+END $$"""
+
+
+def wait_for_disk(table: str) -> str:
+    """DDL by which whatever is written to a table is on disk once it is committed, whoever writes."""
+    return (
+        f"CREATE TRIGGER durable BEFORE INSERT OR UPDATE OR DELETE ON {table} "
+        "FOR EACH STATEMENT WHEN (current_setting('synchronous_commit') = 'off') EXECUTE FUNCTION relais_durable()"
     )
 
 

@@ -21,6 +21,7 @@ from config.settings.routes_file import load_backends
 from orders.intake.routing import open_routing
 from orders.journal import connect, unreachable
 from orders.journal.connection import DUE_CHANNEL
+from orders.journal.durability import weaknesses
 from orders.schema.triggers import NOTICE_CHANNEL
 from workers.backend_transitions import register
 from workers.background import Background
@@ -80,6 +81,8 @@ class Dispatcher(Background):
 
     async def _lead(self, connection: AsyncConnection) -> None:
         log.info("leading", extra={"backends": ",".join(self._backends)})
+        for each in await weaknesses(connection):
+            log.warning("the journal is weaker than a receipt says", extra={"why": each})
         await self._listen(connection)
         publishers = {name: self._publisher(settings) for name, settings in self._backends.items()}
         schedulers = [

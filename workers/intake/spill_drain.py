@@ -17,11 +17,12 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from config.errors import said
 from orders.errors import Conflict, RelaisError
 from orders.intake.entries import Accepted, Entry, write
 from orders.intake.routing import Routing
 from orders.intake.spill import MOST_KEPT, Forged, SpillSigner, Store, Unreadable, names, unseal
-from orders.journal import unreachable
+from orders.journal import at_fault
 from orders.journal.connection import SURE
 
 log = logging.getLogger("relais.spill")
@@ -99,17 +100,18 @@ def read(records: Sequence[bytes], key: SpillSigner, route: Routing) -> tuple[li
 async def journal(connection: AsyncConnection, entries: list[tuple[Entry, bytes]]) -> list[Aside]:
     """Journal entries; those whose place another order has, or that the journal does not take, are returned.
 
-    A group that the journal does not take as a whole is tried one by one: no record may stand in the way of others.
+    A group with a record that cannot be written is tried one by one: none may stand in the way of others. Raises
+    whatever else keeps them out: it is not theirs, and they stay where they are.
     """
     if not entries:
         return []
     try:
         answers = await write(connection, [each for each, _ in entries])
     except Exception as error:
-        if unreachable(error):
+        if not at_fault(error):
             raise
         if len(entries) == 1:
-            return [_aside(entries[0][1], "unreadable", f"the journal does not take it: {type(error).__name__}")]
+            return [_aside(entries[0][1], "unreadable", f"the journal cannot write it: {type(said(error)).__name__}")]
         return [aside for one in entries for aside in await journal(connection, [one])]
     found = [_displaced(each, raw, answer) for (each, raw), answer in zip(entries, answers, strict=True)]
     return [aside for aside in found if aside is not None]

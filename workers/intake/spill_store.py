@@ -11,9 +11,11 @@ record is safe when a replica has acknowledged it too (`WAIT`), and without a re
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from config.redis import close_redis, open_redis
@@ -78,7 +80,7 @@ class RedisSpill:
                 arguments += [note.name, note.value]
             arguments.append(record.raw)
         await self.check()
-        configuration, found = await self._answer(self._put(arguments))
+        configuration, found = await self._answer(lambda: self._put(arguments))
         _verify(configuration)
         await self.check()
         return cast(list[list[bytes | None]], found)
@@ -104,29 +106,40 @@ class RedisSpill:
         """Raise SpillDown unless the server has every write on its disk before it answers, and evicts nothing; where
         Sentinels watch, unless it also has a replica.
         """
-        _verify(await self._answer(self._redis.config_get(*ASKED)))
-        if self._replicated and not (await self._answer(self._redis.info("replication")))["connected_slaves"]:
+        _verify(await self._answer(lambda: self._redis.config_get(*ASKED)))
+        if self._replicated and not (await self._answer(lambda: self._redis.info("replication")))["connected_slaves"]:
             raise SpillDown("the primary has no replica")
 
     async def head(self, count: int) -> list[bytes]:
         """As `orders.intake.spill.Store.head`."""
-        return cast(list[bytes], await self._answer(self._redis.lrange(SPILL_RECORDS, 0, count - 1)))
+        return cast(list[bytes], await self._answer(lambda: self._redis.lrange(SPILL_RECORDS, 0, count - 1)))
 
     async def drop(self, records: Sequence[bytes], names: Sequence[bytes]) -> bool:
         """As `orders.intake.spill.Store.drop`: only while these are the oldest, so that a late comer drops nobody
         else's.
         """
         ends = (records[0], records[-1], len(records))
-        return bool(await self._answer(self._redis.eval(DROP, 2, SPILL_RECORDS, SPILL_NOTES, *ends, *names)))
+        return bool(await self._answer(lambda: self._redis.eval(DROP, 2, SPILL_RECORDS, SPILL_NOTES, *ends, *names)))
 
     async def close(self) -> None:
         """Let go of connections."""
         await close_redis(self._redis)
 
-    async def _answer(self, call: Awaitable[Any]) -> Any:
+    async def _answer(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """What the server answers; over a connection that turns out to be dead it is asked again, over a new one."""
         try:
-            return await call
-        except (RedisError, OSError) as error:
+            try:
+                return await ask()
+            except (
+                RedisConnectionError,
+                RuntimeError,
+            ):  # the latter is a transport's or an event loop's that is closed
+                with suppress(RedisError, OSError, RuntimeError):  # each is dropped, whether it can be closed or not
+                    await self._redis.connection_pool.disconnect(inuse_connections=False)
+                return await ask()
+        except SpillDown:
+            raise
+        except Exception as error:  # whatever it was, nobody knows that the server has it
             raise SpillDown(type(error).__name__) from None
 
 

@@ -33,6 +33,7 @@ ALERTS = {
     "RelaisRedisMemory": "redis-memory",
     "RelaisRedisDown": "redis-lost",
     "RelaisJournalDown": "postgresql-failover",
+    "RelaisJournalWeak": "postgresql-failover",
     "RelaisDiskFilling": "disk-filling",
     "RelaisExporterDown": "exporter-down",
     "RelaisReplayHolds": "replay-holds",

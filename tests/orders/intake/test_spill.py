@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+import uvloop
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -184,6 +185,38 @@ def test_what_is_on_disk_survives_the_server(server: Valkey, leash: Leash, datab
     server.stop()
     server.start(leash)
     assert sorted(unspilled(database_url, server.url, ids)) == sorted(each.id for each in taken)
+
+
+def closed(server: Valkey, store: RedisSpill) -> None:
+    """The server ended the connection while nobody used it."""
+    with redis.Redis.from_url(server.url) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+
+
+def closing(server: Valkey, store: RedisSpill) -> None:
+    """The connection is closed on this side, which nobody has noticed yet."""
+    for each in store._redis.connection_pool._available_connections:
+        each._writer.transport.close()
+
+
+@pytest.mark.parametrize("loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("die", [closed, closing])
+def test_a_connection_that_died_meanwhile_is_replaced_and_costs_no_order(
+    server: Valkey, die: Callable[[Valkey, RedisSpill], None], loop: Callable[..., Any]
+) -> None:
+    async def run() -> None:
+        engine, store = connect(NOWHERE, timeout=2), RedisSpill(server.url)
+        intake = Intake(engine, "erp", spill=(store, KEY))
+        assert (await intake.accept(order("FIRST"), "front")).kept == "spill"
+        for n in range(5):
+            die(server, store)
+            taken = await asyncio.gather(*(intake.accept(order(f"N{n}.{k}"), "front") for k in range(3)))
+            assert [(each.kept, each.repeated) for each in taken] == [("spill", False)] * 3
+        await intake.close()
+        await engine.dispose()
+
+    loop(run())
+    assert len(records(server.url)) == 16
 
 
 def test_both_away_is_said_at_once(server: Valkey) -> None:

@@ -24,7 +24,16 @@ from orders.schema.migrate import migrate
 from orders.schema.tables.core import backends, metadata
 from orders.schema.tables.reconcile import findings
 from orders.schema.tally_triggers import COUNTED, counting
-from orders.schema.triggers import APPEND_ONLY, EVENT, EVENT_FUNCTION, TRANSITION, forbid_change
+from orders.schema.triggers import (
+    APPEND_ONLY,
+    DURABLE_FUNCTION,
+    EVENT,
+    EVENT_FUNCTION,
+    RELAXED,
+    TRANSITION,
+    forbid_change,
+    wait_for_disk,
+)
 from orders.sentences import Code
 from orders.states import BACKLOG, FINAL, TRANSITIONS, State
 
@@ -159,6 +168,14 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
             for table in APPEND_ONLY:
                 await connection.execute(text(f"DROP TRIGGER append_only ON {table.name}"))
                 await connection.execute(text(forbid_change(table.name)))
+            for table in metadata.sorted_tables:
+                if table not in RELAXED:
+                    await connection.execute(text(f"DROP TRIGGER durable ON {table.name}"))
+            await connection.execute(text("DROP FUNCTION relais_durable"))
+            await connection.execute(text(DURABLE_FUNCTION))
+            for table in metadata.sorted_tables:
+                if table not in RELAXED:
+                    await connection.execute(text(wait_for_disk(table.name)))
             await connection.execute(text("DROP FUNCTION relais_event"))
             for name, (what, _) in COUNTED.items():
                 await connection.execute(text(f"DROP TRIGGER tally_{name} ON {what.split()[2]}"))
