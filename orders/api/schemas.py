@@ -183,7 +183,7 @@ class Life(Summary):
 
 
 class Page(BaseModel):
-    """A page of orders, in the order in which they were taken."""
+    """A page of orders, in the order in which they were journalled."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"orders": [SUMMARY], "next": None}]})
 

@@ -22,9 +22,11 @@ from orders.identifiers import CUSTOMER_CODE
 from orders.intake.cancel import cancel
 from orders.model import Instant
 from orders.queries import orders as order_queries
+from orders.queries.orders import Place
 from orders.states import State
 
 MOST_ORDERS = 500
+HIDDEN = ("tx", "over")  # of a row: where it stands in the list
 
 Pharmacy = Annotated[str | None, Query(pattern=CUSTOMER_CODE, description="Only this pharmacy's.")]
 InState = Annotated[State | None, Query(description="Only orders that are in this state now.")]
@@ -41,7 +43,7 @@ async def get_orders(
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> Response:
-    """Orders in the order in which they were taken; `next` leads to the page after, also for those yet to come."""
+    """Orders in the order in which they were journalled; `next` leads to the page after, also for those yet to come."""
     api, caller = await _reader(request)
     if pharmacy is not None and caller.readable is not None and pharmacy not in caller.readable:
         raise Forbidden("this client may not order for this pharmacy")
@@ -50,9 +52,9 @@ async def get_orders(
     found = await order_queries.page(
         api.engine, pharmacies=pharmacies, state=state, since=since, after=after, limit=limit + 1
     )
-    shown = found[:limit]
-    following = _cursor(shown[-1]["id"]) if len(found) > limit else None
-    return _json({"orders": shown, "next": following})
+    shown, place = order_queries.cut(found, limit)
+    orders = [{name: value for name, value in row.items() if name not in HIDDEN} for row in shown]
+    return _json({"orders": orders, "next": place and _cursor(place)})
 
 
 async def get_order(request: Request, order_id: UUID) -> Response:
@@ -103,13 +105,15 @@ async def reader(api: ApiState, asked: RequestHead) -> Caller:
     return caller
 
 
-def _cursor(last: UUID) -> str:
-    return base64.urlsafe_b64encode(last.bytes).rstrip(b"=").decode()
+def _cursor(place: Place) -> str:
+    tx, last = place
+    return base64.urlsafe_b64encode(tx.to_bytes(8) + last.bytes).decode()
 
 
-def _after(cursor: str) -> UUID:
+def _after(cursor: str) -> Place:
     try:
-        return UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
+        told = base64.b64decode(cursor, altchars=b"-_", validate=True)
+        return int.from_bytes(told[:8], signed=True), UUID(bytes=told[8:])
     except (ValueError, binascii.Error):
         raise Malformed([Fault("cursor", None, "is none of ours")]) from None
 
