@@ -18,7 +18,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import JournalDown
-from orders.intake.spill import SpillDown, SpillSigner, Store
+from orders.intake.spill import SpillSigner
+from orders.intake.store import SpillDown, Store
 from orders.journal import unreachable
 from orders.journal.connection import REPLICATED
 

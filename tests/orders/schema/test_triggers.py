@@ -24,7 +24,7 @@ from orders.schema.migrate import migrate
 from orders.schema.tables.core import backends, metadata
 from orders.schema.tables.reconcile import findings
 from orders.schema.tally_triggers import COUNTED, counting
-from orders.schema.triggers import APPEND_ONLY, EVENT, EVENT_FUNCTION, TRANSITION, forbid_change
+from orders.schema.triggers import APPEND_ONLY, EVENT, EVENT_BORN, EVENT_FUNCTION, TRANSITION, forbid_change
 from orders.sentences import Code
 from orders.states import BACKLOG, FINAL, TRANSITIONS, State
 
@@ -154,7 +154,7 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
     async def work(engine: AsyncEngine) -> None:
         async with transactional(engine).connect() as connection:
             before = [tuple(row) for row in await connection.execute(query)]
-            for name in ("transition", "event"):
+            for name in ("transition", "event", "event_born"):
                 await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
             for table in APPEND_ONLY:
                 await connection.execute(text(f"DROP TRIGGER append_only ON {table.name}"))
@@ -167,7 +167,7 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
                 await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
             for name in ("cause_message", "cause_of", "cause", "causes_born", "causes_moved"):
                 await connection.execute(text(f"DROP FUNCTION relais_{name}"))
-            for statement in (TRANSITION, EVENT_FUNCTION, EVENT, *counting()):
+            for statement in (TRANSITION, EVENT_FUNCTION, EVENT, EVENT_BORN, *counting()):
                 await connection.execute(text(statement))
             for statement in keeping():
                 await connection.exec_driver_sql(statement)
