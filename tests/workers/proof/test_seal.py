@@ -107,8 +107,8 @@ def test_the_content_of_a_seal_is_that_of_its_rows_and_can_be_verified_elsewhere
     (key,) = keys_of(KEY).values()
     mac, signature = bytes.fromhex(line.pop("mac")), bytes.fromhex(line.pop("signature"))
     said = json.dumps(line, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-    Ed25519PublicKey.from_public_bytes(key.public).verify(signature, b"relais.seal.1\n" + said + b"\n" + mac)
-    assert key.mac(b"relais.seal.1\n" + said) == mac
+    Ed25519PublicKey.from_public_bytes(key.public).verify(signature, b"relais.seal.2\n" + said + b"\n" + mac)
+    assert key.mac(b"relais.seal.2\n" + said) == mac
 
 
 def test_a_transaction_that_still_runs_is_in_a_later_block(sealing: Settings) -> None:
