@@ -8,6 +8,8 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import aiohttp
 import uvicorn
@@ -59,6 +61,18 @@ def over_http(settings: Settings, work: Callable[[Call], Awaitable[Any]], *, key
             return await work(call)
 
     return asyncio.run(main())
+
+
+def ask_json(url: str, key: str, body: object = None, *, method: str = "POST") -> tuple[int, dict[str, Any]]:
+    """The status and the JSON of the answer of a served intake."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    given = None if body is None else json.dumps(body).encode()
+    try:
+        with urlopen(Request(url, given, headers, method=method), timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        with error:
+            return error.code, json.load(error)
 
 
 def order(reference: str, quantity: int = 1, **more: object) -> Order:

@@ -19,7 +19,8 @@ from orders.api.request import RequestHead
 from orders.errors import Throttled
 from orders.intake.group_commit import Intake
 from orders.intake.routing import open_routing
-from orders.intake.spill import SpillSigner, Store
+from orders.intake.spill import SpillSigner
+from orders.intake.store import Store
 from orders.journal import connect
 from orders.pharmaml.control import Keys, load_keys
 

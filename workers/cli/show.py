@@ -87,8 +87,8 @@ def facts(title: str, pairs: Mapping[str, object]) -> None:
 def life(found: Mapping[str, Any]) -> None:
     """An order's whole life; its note may be about a patient, and is left to --json."""
     ordered, receipt = found["order"], found["receipt"]
-    names = ("pharmacy", "reference", "state", "reason", "error", "attempts", "backend", "received_at", "client")
-    pairs = {name: found[name] for name in (*names, "due_at", "settled_at", "digest")}
+    names = ("pharmacy", "reference", "state", "reason", "error", "rival", "attempts", "backend", "received_at")
+    pairs = {name: found[name] for name in (*names, "client", "due_at", "settled_at", "digest")}
     note = f"{len(ordered['note'])} characters, in --json" if ordered.get("note") else None
     pairs |= {name: ordered.get(name) for name in ("priority", "cut_off", "valid_until")} | {"note": note}
     facts(f"Order {found['id']}", pairs)

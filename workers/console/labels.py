@@ -40,6 +40,7 @@ REASONS: Final[dict[str, str]] = {
     Reason.REFUSED: N_("the ERP refused it"),
     Reason.EXHAUSTED: N_("it failed again and again while others succeeded"),
     Reason.STALE: N_("it is too old to be forwarded without a person's yes"),
+    Reason.CONFLICT: N_("another order has its place"),
 }
 
 EVENTS: Final[dict[str, str]] = {

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from orders.sentences import Code, sentence_of
-from orders.states import Reason
+from orders.states import UNFIT
 from workers.console.i18n import Figure, Words
 from workers.erp.failures import TABLE
 
@@ -30,7 +30,6 @@ OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
 GIVEN: Final = frozenset({"reference", "product", "was", "was_product"})  # parameters that an ERP may have written
 PLAIN: Final = re.compile(r"[\w./-]{1,64}")  # what is shown of these
 PENDING: Final = re.compile(r"pending as [A-Za-z0-9._/-]{1,64}")  # the ERP's reference
-VETTED: Final = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # their errors are our own sentences
 TRADE: Final = frozenset(
     {  # what an ERP says of a line that it does not deliver whole; PharmaML's codes among them
         "1",
@@ -90,7 +89,7 @@ def said(detail: str | None, *, whole: bool = False) -> Text:
 
 def error(why: str | None, reason: str | None, *, whole: bool = False) -> Text:
     """A delivery's last error, by the reason of the dead letter that it is."""
-    return said(why, whole=whole or reason in VETTED)
+    return said(why, whole=whole or reason in UNFIT)  # our own sentences
 
 
 def line_reason(reason: str | None, *, whole: bool = False) -> Text:

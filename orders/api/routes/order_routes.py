@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -16,10 +17,12 @@ from pydantic_core import to_json
 from orders.access.clients import Scope
 from orders.access.key_cache import Caller
 from orders.api.request import RequestHead, read_headers
+from orders.api.spilled_orders import cancelled_in_spill, whole_life
 from orders.api.state import ApiState
 from orders.errors import Fault, Forbidden, Malformed, NotFound
 from orders.identifiers import CUSTOMER_CODE
 from orders.intake.cancel import cancel
+from orders.intake.spilled import find, find_by_reference
 from orders.model import Instant
 from orders.queries import orders as order_queries
 from orders.queries.orders import Place
@@ -66,24 +69,30 @@ async def get_order(request: Request, order_id: UUID) -> Response:
 async def get_order_by_reference(request: Request, pharmacy: str, reference: str) -> Response:
     """An order's whole life, by the pharmacy's own order number."""
     api, caller = await _reader(request)
-    life = await order_queries.order_by_reference(api.engine, pharmacy, reference)
+    life = await whole_life(
+        api,
+        partial(order_queries.order_by_reference, api.engine, pharmacy, reference),
+        partial(find_by_reference, pharmacy=pharmacy, reference=reference),
+    )
     return _json(_allowed(caller, life))
 
 
 async def delete_order(request: Request, order_id: UUID) -> Response:
-    """Take an order back that is not yet with the ERP; 409 with its state when it is too late."""
+    """Take an order back that is not yet with the ERP, wherever it is kept; 409 with its state when it is too late."""
     asked = read_headers(request.scope)
     api: ApiState = request.app.state.api
     caller = await api.caller(asked)
     caller.need(Scope.WRITE)
     life = await readable(api, caller, order_id)
-    await cancel(api.engine, life["id"], caller.name, asked.request_id)
+    if life["kept"] == "journal" or not await cancelled_in_spill(api, life["id"], caller.name, asked.request_id):
+        await cancel(api.engine, life["id"], caller.name, asked.request_id)
     return _json({"id": life["id"], "state": State.CANCELLED})
 
 
 async def readable(api: ApiState, caller: Caller, order_id: UUID) -> dict[str, Any]:
     """An order's life, if the caller may see it. Raises NotFound."""
-    return _allowed(caller, await order_queries.order(api.engine, order_id))
+    life = await whole_life(api, partial(order_queries.order, api.engine, order_id), partial(find, order_id=order_id))
+    return _allowed(caller, life)
 
 
 def _allowed(caller: Caller, life: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from orders.schema.triggers import (
     APPEND_ONLY,
     DURABLE_FUNCTION,
     EVENT,
+    EVENT_BORN,
     EVENT_FUNCTION,
     RELAXED,
     TRANSITION,
@@ -163,7 +164,7 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
     async def work(engine: AsyncEngine) -> None:
         async with transactional(engine).connect() as connection:
             before = [tuple(row) for row in await connection.execute(query)]
-            for name in ("transition", "event"):
+            for name in ("transition", "event", "event_born"):
                 await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
             for table in APPEND_ONLY:
                 await connection.execute(text(f"DROP TRIGGER append_only ON {table.name}"))
@@ -184,7 +185,7 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
                 await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
             for name in ("cause_message", "cause_of", "cause", "causes_born", "causes_moved"):
                 await connection.execute(text(f"DROP FUNCTION relais_{name}"))
-            for statement in (TRANSITION, EVENT_FUNCTION, EVENT, *counting()):
+            for statement in (TRANSITION, EVENT_FUNCTION, EVENT, EVENT_BORN, *counting()):
                 await connection.execute(text(statement))
             for statement in keeping():
                 await connection.exec_driver_sql(statement)

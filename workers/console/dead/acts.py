@@ -8,6 +8,7 @@ were no longer there and who took them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -18,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.durations import instant
 from orders.queries import causes as cause_queries
-from orders.states import State
+from orders.states import Reason, State
 from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
@@ -72,9 +73,11 @@ def choice_of(chosen: Chosen) -> Choice:
     return Choice(State.DEAD, cause=int(chosen["cause"]), before=before)
 
 
-async def preview(state: ConsoleState, chosen: Chosen, words: Words, *, warning: str | None) -> Preview:
+async def preview(
+    state: ConsoleState, chosen: Chosen, words: Words, *, warning: str | None = None, again: bool = False
+) -> Preview:
     """How many, since when, whose; by the tallies for a group, however large it is."""
-    choice, _ = choice_of(chosen), words.gettext
+    choice, _ = replace(choice_of(chosen), fit=again), words.gettext
     shown, at = (_of_orders, "accepted_at") if choice.cause is None else (_of_group, "settled_at")
     orders, facts, rows = await shown(state.engine, choice, words)
     since = _("Accepted") if choice.cause is None else _("Since")
@@ -84,7 +87,7 @@ async def preview(state: ConsoleState, chosen: Chosen, words: Words, *, warning:
         rows,
         [("id", _("Order")), ("pharmacy", _("Pharmacy")), ("reference", _("Reference")), (at, since)],
         digest_of(chosen, orders),
-        None if orders else _("None of them is left."),
+        None if orders else _(_NONE_FIT if again else N_("None of them is left.")),
         warning and _(warning),
     )
 
@@ -105,7 +108,8 @@ async def _of_group(engine: AsyncEngine, choice: Choice, words: Words) -> Shown:
     ]
     if edges["joined"]:
         facts.append((_("Joined the group since, not touched"), words.number(edges["joined"])))
-    orders = max(0, group["orders"] - edges["joined"])
+    lost = choice.fit and group["reason"] == Reason.CONFLICT
+    orders = 0 if lost else max(0, group["orders"] - edges["joined"])
     return orders, facts, [row for row in sample if row["settled_at"] <= choice.before]
 
 
@@ -176,6 +180,7 @@ async def _others(engine: AsyncEngine, choice: Choice, since: datetime) -> str:
     return ", ".join(f"{row.operator} ({row.act}, {row.orders})" for row in rows)
 
 
+_NONE_FIT: Final = N_("None of them is left that can be put through again.")
 _WARNING: Final = N_("They are given up for good: a discarded order cannot be replayed. It stays in the journal.")
 
 
@@ -192,7 +197,7 @@ ACTS: Final[tuple[Act, ...]] = (
         N_("Replay them"),
         Role.OPERATOR,
         choose,
-        partial(preview, warning=None),
+        partial(preview, again=True),
         partial(run, do=redrive.replay, did="replayed"),
         long=True,
         told={"replayed": N_("Replayed"), **_TOLD},

@@ -34,6 +34,7 @@ REASONS: Final = {
     Reason.REFUSED: N_("refused"),
     Reason.EXHAUSTED: N_("exhausted"),
     Reason.STALE: N_("stale"),
+    Reason.CONFLICT: N_("conflict"),
 }
 
 

@@ -20,7 +20,7 @@ from orders.errors import NotFound
 MOST_ROWS: Final = 100
 
 ORDER: Final = text("""
-SELECT o.id, o.pharmacy, o.reference, o.digest, o.received_at, o.client, o.request_id, o.body, o.tx,
+SELECT o.id, o.pharmacy, o.reference, o.digest, o.received_at, o.client, o.request_id, o.body, o.rival, o.tx,
   o.idempotency_key, o.origin IS NOT NULL AS pharmaml, d.state, d.backend, d.priority, nullif(d.cut_off, 'infinity')
   AS cut_off, d.due_at, d.attempts, d.lease_until, d.unsure, d.reason, d.error, d.settled_at, d.valid_until, d.turn,
   d.aged_from, sha256(o.body) = o.digest AS whole, clock_timestamp() AS now

@@ -34,8 +34,6 @@ router = APIRouter()
 
 ASIDES: Final = {
     "repeated": N_("It was the same as an order that had been accepted before; that one stands for it."),
-    "conflict": N_("Its reference was accepted before with another content. It was set aside: it is not delivered."),
-    "reused": N_("Its Idempotency-Key was used for another order. It was set aside: it is not delivered."),
     "forged": N_("What was found in the spill was not written by our intake. It was set aside."),
     "unreadable": N_("What was found in the spill could not be read. It was set aside."),
 }
