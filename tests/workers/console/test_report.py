@@ -8,6 +8,7 @@ import re
 import stat
 import time
 import zlib
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -21,9 +22,12 @@ from tests.sealing import KEY, as_superuser, seal, some_life
 from tests.workers.console.site import serving, text_of
 from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
+from workers.console.i18n import languages
 from workers.console.report.acts import AUDIT, REPORT
-from workers.console.report.store import AGE, MOST_REPORTS, ReportStore
+from workers.console.report.store import AGE, MOST_REPORTS, ReportStore, drawn
 from workers.operations import acting_as
+from workers.proof.report.report_model import KINDS
+from workers.proof.report.timeline import TITLE, UNITS, timeline
 
 
 class Told:
@@ -132,6 +136,35 @@ def test_faults_and_remarks_are_told_in_french(sealing: Settings) -> None:
         assert told in english and told not in french
         assert says in french
     assert "2 commandes sans livraison" in acts, "as the journal keeps it of the audit"
+
+
+def test_every_word_of_a_report_is_in_french(sealing: Settings) -> None:
+    async def work() -> dict[str, Any]:
+        async with serving(sealing) as site:
+            await site.enter()
+            with acting_as("jeanne"):
+                outcome = await REPORT.run(site.app.state.console, {}, "a doubt", Told())
+            found = ReportStore(sealing.files.data_dir).page(outcome["report"].rpartition("/")[2])
+            assert found is not None
+            return found
+
+    with_bench(sealing, some_life)
+    made, french = asyncio.run(work()), languages("Europe/Paris")["fr"].of_room("report")
+    sections = made["sections"]
+    words = {"hour", "hours", "day", "days", "Ledger by day of acceptance", "The first 500 are shown."}
+    words |= {"no fault", "faults, see above", "paused", "in quarantine", *KINDS.values(), TITLE}
+    words |= {word for unit in UNITS for word in unit[1:]}
+    words |= {*made["span"], *made["ledger"], *made["seals"], *(each["title"] for each in sections)}
+    words |= {heading.replace("_", " ") for each in sections for heading in each["headings"]}
+    assert len(words) > 60
+
+    def say(word: str) -> str:
+        words.add(word)
+        return word
+
+    timeline(drawn(made), say)
+    same = {"pause", "minute", "minutes", "circuit"}  # French has the very word
+    assert {word for word in words - same if french.gettext(word) == word} == set()
 
 
 def test_the_command_line_prints_a_pdf_where_the_name_says_so(

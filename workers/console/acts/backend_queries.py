@@ -169,14 +169,3 @@ def snapshot_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, st
         (words.gettext(N_("Keys of receipts in force")), ", ".join(found["keys"]) or words.gettext(N_("none"))),
         (words.gettext(N_("Digest")), str(found["digest"])),
     ]
-
-
-def columns(words: Words) -> list[tuple[str, str]]:
-    """Of a sample of orders."""
-    _ = words.gettext
-    return [
-        ("id", _("Order")),
-        ("pharmacy", _("Pharmacy")),
-        ("reference", _("Reference")),
-        ("accepted_at", _("Accepted")),
-    ]

@@ -79,7 +79,7 @@ async def _look(state: ConsoleState, chosen: Chosen, words: Words) -> tuple[back
     ]
     sees = digest_of(row["paused"], row["quarantined"], row["quarantined_at"], row["rate"])
     exact = found["orders"] if found["orders"] < backend_queries.MOST_COUNTED else None
-    return row, Preview(exact, facts, found["sample"], backend_queries.columns(words), sees)
+    return row, Preview(exact, facts, found["sample"], sees=sees)
 
 
 async def _by_whom(state: ConsoleState, name: str, act: str, sentence: str, words: Words) -> str:
@@ -169,7 +169,7 @@ async def _look_approve(state: ConsoleState, chosen: Chosen, words: Words) -> Pr
         (words.gettext("Orders that waited then"), words.number(proposal["detail"].get("backlog"))),
     ]
     hindered = _against(proposal, now, chosen, words)
-    return replace(preview, orders=None, facts=facts, sample=(), columns=(), hindered=hindered)
+    return replace(preview, orders=None, facts=facts, sample=(), hindered=hindered)
 
 
 def _against(proposal: Mapping[str, Any], now: Mapping[str, Any], chosen: Chosen, words: Words) -> str | None:

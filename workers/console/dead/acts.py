@@ -21,7 +21,7 @@ from orders.queries import causes as cause_queries
 from orders.states import State
 from workers.console import fields as read
 from workers.console.access.people import Role
-from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
+from workers.console.acts.act import COLUMNS, NAMED, Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
 from workers.console.state import ConsoleState
 from workers.operations import operator
@@ -30,6 +30,7 @@ from workers.replay.choice import Choice
 
 BATCH: Final = 1000  # orders of one transaction
 SAMPLE: Final = 10
+OF_GROUP: Final = (*NAMED, ("settled_at", N_("Since")))
 RECENT_OPERATIONS: Final = 1000  # operations that are looked through for who else acted
 
 Shown = tuple[int, list[tuple[str, str]], Sequence[Mapping[str, Any]]]  # how many, facts, a sample
@@ -75,14 +76,13 @@ def choice_of(chosen: Chosen) -> Choice:
 async def preview(state: ConsoleState, chosen: Chosen, words: Words, *, warning: str | None) -> Preview:
     """How many, since when, whose; by the tallies for a group, however large it is."""
     choice, _ = choice_of(chosen), words.gettext
-    shown, at = (_of_orders, "accepted_at") if choice.cause is None else (_of_group, "settled_at")
+    shown, columns = (_of_orders, COLUMNS) if choice.cause is None else (_of_group, OF_GROUP)
     orders, facts, rows = await shown(state.engine, choice, words)
-    since = _("Accepted") if choice.cause is None else _("Since")
     return Preview(
         orders,
         facts,
         rows,
-        [("id", _("Order")), ("pharmacy", _("Pharmacy")), ("reference", _("Reference")), (at, since)],
+        columns,
         digest_of(chosen, orders),
         None if orders else _("None of them is left."),
         warning and _(warning),

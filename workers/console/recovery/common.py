@@ -6,7 +6,7 @@ waits behind it and no page's bound ends it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final, TypeVar
 
 from config.settings import Settings
@@ -20,7 +20,6 @@ from workers.console.state import ConsoleState
 T = TypeVar("T")
 Row = dict[str, Any]
 
-
 FILTERS: Final = {
     "pharmacy": N_("Pharmacy"),
     "priority": N_("Priority"),
@@ -28,13 +27,6 @@ FILTERS: Final = {
     "younger": N_("Accepted within the last"),
     "ids": N_("Orders named"),
 }
-
-ORDER: Final = (
-    ("reference", N_("Reference")),
-    ("pharmacy", N_("Pharmacy")),
-    ("accepted_at", N_("Accepted")),
-    ("id", N_("Order")),
-)
 
 
 async def backends_of(state: ConsoleState, *names: str | None) -> dict[str, Row]:
@@ -92,16 +84,6 @@ def ordered(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
         (words.gettext("Oldest"), words.moment(found["oldest"])),
         (words.gettext("Youngest"), words.moment(found["youngest"])),
     ]
-
-
-def sampled(rows: Sequence[Mapping[str, Any]], words: Words) -> list[Row]:
-    """Rows of a sample, their times in words."""
-    return [{**row, "id": str(row["id"]), "accepted_at": words.moment(row["accepted_at"])} for row in rows]
-
-
-def headed(columns: Sequence[tuple[str, str]], words: Words) -> list[tuple[str, str]]:
-    """The columns with their headings in this language."""
-    return [(key, words.gettext(heading)) for key, heading in columns]
 
 
 async def in_time(reading_it: Awaitable[T]) -> T | None:
