@@ -27,7 +27,6 @@ LEAST_REASON, MOST_REASON = 3, 500  # characters of a reason
 MOST_FIELDS: Final = 40  # different ones of a form
 MOST_SIZE: Final = 40_000  # characters of one field, MOST_IDS ids and more
 NUMBERS: Final = range(2**53)  # those that every JSON reader takes for what they are
-YEARS: Final = range(1900, 9000)  # of times that the journal can hold
 YES: Final = "yes"
 ENDS: Final = str.maketrans("\r\n\t", "   ")  # of lines, as in a list that was pasted
 
@@ -135,8 +134,7 @@ def age(given: str) -> str:
 
 def moment(given: str) -> str:
     """A time: RFC 3339 with a zone, or how long ago."""
-    if instant(given).year not in YEARS:
-        raise ValueError("no orders are of that time")
+    instant(given)
     return given
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from config.durations import bounded, duration
 from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, on_journal
@@ -31,13 +32,11 @@ def instant(text: str) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError("a time is 2024-10-19, 2024-10-19T14:30 or 2024-10-19T14:30+02:00") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return bounded(found if found.tzinfo else found.replace(tzinfo=UTC))
 
 
 def pause(text: str) -> timedelta:
     """The time between two audits: 90s, 15m, 6h; a second at least. ValueError."""
-    from config.durations import duration
-
     found = duration(text)
     if found < timedelta(seconds=1):
         raise ValueError("at least a second")
