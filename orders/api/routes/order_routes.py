@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -17,7 +19,7 @@ from orders.access.clients import Scope
 from orders.access.key_cache import Caller
 from orders.api.request import RequestHead, read_headers
 from orders.api.state import ApiState
-from orders.errors import Fault, Forbidden, Malformed, NotFound
+from orders.errors import Conflict, Fault, Forbidden, Malformed, NotFound
 from orders.identifiers import CUSTOMER_CODE
 from orders.intake.cancel import cancel
 from orders.model import Instant
@@ -25,6 +27,7 @@ from orders.queries import orders as order_queries
 from orders.states import State
 
 MOST_ORDERS = 500
+NO_ORDER = "no such order, or none that this client may see"
 
 Pharmacy = Annotated[str | None, Query(pattern=CUSTOMER_CODE, description="Only this pharmacy's.")]
 InState = Annotated[State | None, Query(description="Only orders that are in this state now.")]
@@ -64,8 +67,7 @@ async def get_order(request: Request, order_id: UUID) -> Response:
 async def get_order_by_reference(request: Request, pharmacy: str, reference: str) -> Response:
     """An order's whole life, by the pharmacy's own order number."""
     api, caller = await _reader(request)
-    life = await order_queries.order_by_reference(api.engine, pharmacy, reference)
-    return _json(_allowed(caller, life))
+    return _json(await _allowed(api, caller, order_queries.order_by_reference(api.engine, pharmacy, reference)))
 
 
 async def delete_order(request: Request, order_id: UUID) -> Response:
@@ -80,14 +82,21 @@ async def delete_order(request: Request, order_id: UUID) -> Response:
 
 
 async def readable(api: ApiState, caller: Caller, order_id: UUID) -> dict[str, Any]:
-    """An order's life, if the caller may see it. Raises NotFound."""
-    return _allowed(caller, await order_queries.order(api.engine, order_id))
+    """An order's life, if the caller may see it. Raises NotFound and Conflict."""
+    return await _allowed(api, caller, order_queries.order(api.engine, order_id))
 
 
-def _allowed(caller: Caller, life: dict[str, Any]) -> dict[str, Any]:
-    if caller.readable is not None and life["pharmacy"] not in caller.readable:
-        raise NotFound("no such order")
-    return life
+async def _allowed(api: ApiState, caller: Caller, asked: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """The life that was asked for; what there is not and what is another's get the very same NotFound."""
+    with suppress(NotFound):
+        try:
+            life = await asked
+        except Conflict as rival:  # it names the order that has the place
+            await readable(api, caller, UUID(rival.first))
+            raise
+        if caller.readable is None or life["pharmacy"] in caller.readable:
+            return life
+    raise NotFound(NO_ORDER)
 
 
 async def _reader(request: Request) -> tuple[ApiState, Caller]:

@@ -107,7 +107,7 @@ def plain(name: str, value: object, words: Words) -> str:
         return ", ".join(f"{inner}: {plain(inner, each, words)}" for inner, each in value.items()) or NONE
     if isinstance(value, list):
         return ", ".join(plain(name, each, words) for each in value)
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in _masked(name, str(value), words))
+    return _masked(name, str(value), words)
 
 
 def _masked(name: str, value: str, words: Words) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from config.telemetry.visible import visible
 from orders.sentences import Sentence
 from workers.operations import operator
 from workers.proof.audit import Proof
@@ -81,7 +82,7 @@ def contents(proof: Proof, incident: Incident) -> Contents:
 
 
 def text_of(value: object) -> str:
-    """A value for people; of what cannot be printed only a sign that it was there."""
+    """A value for people."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -93,7 +94,7 @@ def text_of(value: object) -> str:
     if isinstance(value, Mapping):
         value = json.dumps(value, ensure_ascii=False, default=str)
         value = value if len(value) <= DETAIL_LENGTH else f"{value[:DETAIL_LENGTH]}…"
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
+    return visible(str(value))
 
 
 def _verdict(proof: Proof) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -78,7 +77,7 @@ def audit(
             try:
                 _audit(ctx, by, anchors, report, since, until, as_json=as_json)
             except CommandFailed as error:
-                sys.stderr.write(f"relais: {error}\n")  # a journal that is away is audited when it is back
+                show.say(f"relais: {error}")  # a journal that is away is audited when it is back
             time.sleep(every.total_seconds())
 
 
