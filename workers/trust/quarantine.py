@@ -24,6 +24,7 @@ from orders.schema.tables.core import backends
 from orders.sentences import sentence_of
 from orders.states import BACKLOG, listed
 from workers import backend_transitions
+from workers.erp.own_words import masked
 from workers.operations import last, operator, record, told
 from workers.trust.barrier import halted
 
@@ -58,7 +59,7 @@ async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reas
     async with halted(engine, backend) as connection:
         row = await _row(connection, backend)
         if row["quarantined"]:
-            raise NotSo(f"{backend} is in quarantine already, by {row['quarantined_by']}: {row['held_why']}")
+            raise NotSo(f"{backend} is in quarantine already, by {row['quarantined_by']}: {masked(row['held_why'])}")
         await backend_transitions.quarantine(connection, backend, operator(), sentence_of(reason))
         await record(connection, "quarantine", reason, {"backend": backend})
 

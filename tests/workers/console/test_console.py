@@ -27,8 +27,8 @@ from workers.console.access.guard import at_least
 from workers.console.access.people import Role
 from workers.console.app import create_app
 from workers.console.i18n import languages, preferred
-from workers.console.masking import OURS
 from workers.console.security_headers import HEADERS
+from workers.erp.own_words import OURS
 
 CONSOLE = ROOT / "workers" / "console"
 OPEN = {"/healthz", "/login", "/login/oidc", "/login/oidc/callback", "/display"}

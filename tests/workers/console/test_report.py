@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import stat
@@ -179,6 +180,35 @@ def test_the_command_line_prints_a_pdf_where_the_name_says_so(
     streams = re.findall(rb"stream\n(.*?)\nendstream", content, re.DOTALL)
     drawn = [zlib.decompress(each) for each in streams if each[:1] == b"\x78"]
     assert any(b" re\n" in each or b" re f" in each for each in drawn), "the timeline is drawn as vectors"
+
+
+def test_an_erps_words_are_masked_in_the_files_of_a_report(settings: Settings) -> None:
+    met = {
+        "code": "proved",
+        "evidence": "wrong_digest",
+        "order": str(uuid4()),
+        "detail": "no answer in time: Mme Weiss",
+    }
+    held = text("""INSERT INTO backends (name, "window", quarantined, quarantined_at, quarantined_by, held_why)
+      VALUES ('erp', 1, true, now(), 'relais', :met)""")
+    acted = text("INSERT INTO operations (operator, act, reason, detail) VALUES ('jeanne', 'release', 'y', :detail)")
+    detail = {"held_why": met, "note": "for Mme Weiss", "was": {"error": "unfit: Mme Weiss", "raw": ["Mme Weiss"]}}
+
+    async def work() -> None:
+        async with serving(settings) as site:
+            vera = await site.enter("vera", Role.VIEWER)
+            async with site.app.state.console.engine.connect() as connection:
+                await connection.execute(held, {"met": json.dumps(met)})
+                await connection.execute(acted, {"detail": json.dumps(detail)})
+            with acting_as("jeanne"):
+                made = (await REPORT.run(site.app.state.console, {}, "a doubt", Told()))["report"]
+            for path in (made, f"{made}.html"):
+                page = (await vera.get(path)).text
+                assert "Weiss" not in page and "no answer in time" in page, path
+            kept = (settings.files.data_dir / "reports").glob("*.json")
+            assert [b"Weiss" in file.read_bytes() for file in kept] == [False]
+
+    asyncio.run(work())
 
 
 def test_an_act_that_is_stopped_leaves_no_report(settings: Settings) -> None:

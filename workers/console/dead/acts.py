@@ -23,6 +23,7 @@ from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import COLUMNS, NAMED, Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
+from workers.console.masking import cause
 from workers.console.state import ConsoleState
 from workers.operations import operator
 from workers.replay import redrive
@@ -128,7 +129,7 @@ async def _of_orders(engine: AsyncEngine, choice: Choice, words: Words) -> Shown
 def cause_words(group: Mapping[str, Any], words: Words) -> str:
     """A cause on one line: `refused 422: RUPTURE …`."""
     status = f" {group['status']}" if group["status"] is not None else ""
-    return f"{words.gettext(group['reason'])}{status}: {group['message'] or words.gettext('no words')}"
+    return f"{words.gettext(group['reason'])}{status}: {cause(group, words)}"
 
 
 async def run(
