@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from config.durations import duration, instant
 from config.settings.routes_file import NAME, PRIORITIES
 from orders.errors import Fault, Malformed
-from orders.model import Priority
 from workers.replay.choice import Choice
 from workers.replay.gates import STAGES
 
@@ -171,19 +169,12 @@ NARROWING: Final[Mapping[str, Reader]] = {"pharmacy": line, "priority": priority
 def choice_of(chosen: Mapping[str, Any], of: str | None) -> Choice:
     """The backlog that was chosen of the backend `of`, of any when it is None."""
     named = chosen.get("ids")
+    ages = {name: duration(chosen[name]) for name in ("older", "younger") if name in chosen}
     return Choice(
         pharmacy=chosen.get("pharmacy"),
-        priority=_priority(chosen.get("priority")),
-        older=_age(chosen.get("older")),
-        younger=_age(chosen.get("younger")),
+        priority=chosen.get("priority"),
+        older=ages.get("older"),
+        younger=ages.get("younger"),
         backend=of,
         ids=tuple(UUID(each) for each in named.split(",")) if named else None,
     )
-
-
-def _priority(given: str | None) -> Priority | None:
-    return None if given is None else "urgent" if given == "urgent" else "normal"
-
-
-def _age(given: str | None) -> timedelta | None:
-    return None if given is None else duration(given)

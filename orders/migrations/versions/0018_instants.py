@@ -1,7 +1,8 @@
 """A reconciliation begins and ends at a time that is one.
 
 What was asked for since the year 1 was written as minus infinity, which no program reads as a time. It becomes the
-first year that is taken now. Few rows, one for each reconciliation.
+first year that is taken now. Few rows, one for each reconciliation. And no account's name differs from another's by its
+letters' size alone.
 """
 
 from alembic import op
@@ -16,6 +17,7 @@ STATEMENTS = [
     ),
     "ALTER TABLE reconciliations ADD CONSTRAINT ck_reconciliations_times "
     "CHECK (isfinite(since) AND isfinite(until) AND isfinite(cursor_at))",
+    "ALTER TABLE accounts ADD CONSTRAINT ck_accounts_name CHECK (name = lower(name))",
 ]
 
 

@@ -276,10 +276,13 @@ def test_a_reconciliation_since_ever_is_read_again_and_there_is_none_any_more(da
 
     async def work(engine: AsyncEngine) -> tuple[Any, ...]:
         await execute(engine, "ALTER TABLE reconciliations DROP CONSTRAINT ck_reconciliations_times")
+        await execute(engine, "ALTER TABLE accounts DROP CONSTRAINT ck_accounts_name")
         for statement in (ever, *statements):
             await execute(engine, statement)
         with pytest.raises(IntegrityError, match="ck_reconciliations_times"):
             await execute(engine, ever)
+        with pytest.raises(IntegrityError, match="ck_accounts_name"):
+            await execute(engine, "INSERT INTO accounts (name, role) VALUES ('Alice', 'approver')")
         async with engine.connect() as connection:
             query = select(reconciliations.c.since, reconciliations.c.cursor_at)
             return tuple((await connection.execute(query)).one())

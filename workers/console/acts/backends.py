@@ -176,7 +176,7 @@ def _against(proposal: Mapping[str, Any], now: Mapping[str, Any], chosen: Chosen
     if now["digest"] != chosen["digest"]:
         told = words.gettext("It is not as {who} saw it any more: look at it and propose it again.")
         return told.format(who=proposal["operator"])
-    if proposal["operator"] == operations.operator():
+    if operations.folded(proposal["operator"]) == operations.folded(operations.operator()):
         return words.gettext("You proposed it: another person has to approve it.")
     return None
 

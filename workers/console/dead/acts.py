@@ -180,34 +180,36 @@ async def _others(engine: AsyncEngine, choice: Choice, since: datetime) -> str:
 _WARNING: Final = N_("They are given up for good: a discarded order cannot be replayed. It stays in the journal.")
 
 
-_TOLD: Final = {
-    "left": N_("Still dead letters"),
-    "by": N_("Acted on them meanwhile"),
-    "joined": N_("Joined the group since, not touched"),
-}
-
-ACTS: Final[tuple[Act, ...]] = (
-    Act(
-        "dead-replay",
-        N_("Replay dead letters"),
-        N_("Replay them"),
+def _act(kind: str, title: str, button: str, do: Do, did: str, told: str, warning: str | None = None) -> Act:
+    """One with a `warning` is dangerous."""
+    return Act(
+        kind,
+        title,
+        button,
         Role.OPERATOR,
         choose,
-        partial(preview, warning=None),
-        partial(run, do=redrive.replay, did="replayed"),
+        partial(preview, warning=warning),
+        partial(run, do=do, did=did),
         long=True,
-        told={"replayed": N_("Replayed"), **_TOLD},
-    ),
-    Act(
+        danger=warning is not None,
+        told={
+            did: told,
+            "left": N_("Still dead letters"),
+            "by": N_("Acted on them meanwhile"),
+            "joined": N_("Joined the group since, not touched"),
+        },
+    )
+
+
+ACTS: Final[tuple[Act, ...]] = (
+    _act("dead-replay", N_("Replay dead letters"), N_("Replay them"), redrive.replay, "replayed", N_("Replayed")),
+    _act(
         "dead-discard",
         N_("Discard dead letters"),
         N_("Give them up"),
-        Role.OPERATOR,
-        choose,
-        partial(preview, warning=_WARNING),
-        partial(run, do=redrive.discard, did="discarded"),
-        long=True,
-        danger=True,
-        told={"discarded": N_("Discarded"), **_TOLD},
+        redrive.discard,
+        "discarded",
+        N_("Discarded"),
+        _WARNING,
     ),
 )
