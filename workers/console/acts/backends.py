@@ -84,7 +84,8 @@ async def _look(state: ConsoleState, chosen: Chosen, words: Words) -> tuple[back
 
 async def _by_whom(state: ConsoleState, name: str, act: str, sentence: str, words: Words) -> str:
     """`sentence`, and who did that, when and why."""
-    row = await backend_queries.did_last(state.engine, name, act)
+    async with state.engine.connect() as connection:
+        row = await operations.last(connection, name, act)
     if row is None:
         return words.gettext(sentence)
     told = words.gettext("{what} {who} did that at {when}: {why}")
