@@ -51,7 +51,7 @@ class Door(Flower):  # type: ignore[misc]
         """What answers a request: Flower, when it may."""
         answers: HTTPMessageDelegate
         if request.path in OPEN and request.method in ("GET", "HEAD"):
-            answers = self.get_handler_delegate(request, Health)
+            answers = self.get_handler_delegate(request, HealthCheck)
         elif (shut := self._shut(request)) is None:
             answers = super().find_handler(request, **kwargs)
         else:
@@ -75,7 +75,7 @@ class Door(Flower):  # type: ignore[misc]
         return None if reads or (request.method == "POST" and request.path in ASKED_BY_POST) else 403
 
 
-class Health(RequestHandler):
+class HealthCheck(RequestHandler):
     """Alive: what Flower says at its own `/healthcheck`, to HEAD as well."""
 
     def get(self) -> None:

@@ -60,7 +60,7 @@ class Shield:
         static, asked = scope["path"].startswith("/static/"), Headers(scope=scope)
         length = asked.get("content-length", "0")
         none = length == "0" and "transfer-encoding" not in asked
-        body = Body(receive, int(length) if length.isdecimal() else 0, none)
+        body = FormBody(receive, int(length) if length.isdecimal() else 0, none)
 
         async def shielded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -82,7 +82,7 @@ class Shield:
 
 
 @dataclass(slots=True)
-class Body:
+class FormBody:
     """A request's body, of which no more is taken in than a form can have."""
 
     receive: Receive
