@@ -131,11 +131,17 @@ def _caller(row: Row[Any], asked: float) -> Caller:
     return Caller(row.client, frozenset(row.scopes), pharmacies, row.rate, row.burst, ends, bytes(row.hash))
 
 
+def bearer_of(authorization: str) -> str:
+    """What the header shows as `Bearer …`, in whatever letters that is written (RFC 9110, 11.1); "" for nothing."""
+    scheme, _, shown = authorization.partition(" ")
+    return shown.strip() if scheme.lower() == "bearer" else ""
+
+
 def _shown(authorization: str, basic: bool) -> str:
     """The key that a header shows. Raises Unauthorised."""
+    if shown := bearer_of(authorization):
+        return shown
     scheme, _, shown = authorization.partition(" ")
-    if scheme.lower() == "bearer" and shown.strip():
-        return shown.strip()
     if basic and scheme.lower() == "basic":
         try:
             password = base64.b64decode(shown.strip(), validate=True).decode().partition(":")[2]

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.access.clients import Scope
-from orders.access.key_cache import Caller, KeyCache
+from orders.access.key_cache import Caller, KeyCache, bearer_of
 from orders.api.event_hub import MOST_LISTENERS, Listeners
 from orders.api.load_shedding import MOST_BYTES, MOST_REQUESTS, ClientLimit, LoadShedder
 from orders.api.metrics import Metrics, Now
@@ -89,8 +89,8 @@ class ApiState:
     async def open_metrics(self, asked: RequestHead) -> None:
         """Raise unless they are for who asks: RELAIS_METRICS_TOKEN, which needs no journal, or a key for ops."""
         token = self.metrics_token
-        said = (asked.authorization or "").encode()
-        if token is None or not compare_digest(said, f"Bearer {token.get_secret_value()}".encode()):
+        said = bearer_of(asked.authorization or "").encode()
+        if token is None or not compare_digest(said, token.get_secret_value().encode()):
             (await self.caller(asked)).need(Scope.OPS)
 
     def render_metrics(self) -> bytes:
