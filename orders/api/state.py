@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.access.clients import Scope
 from orders.access.key_cache import Caller, KeyCache
+from orders.api.connection import Connections
 from orders.api.event_hub import MOST_LISTENERS, Listeners
 from orders.api.load_shedding import MOST_BYTES, MOST_REQUESTS, ClientLimit, LoadShedder
 from orders.api.metrics import Metrics, Now
@@ -29,13 +30,14 @@ CONNECTIONS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What needs Redis, as plain objects, without which there is no spill and no rate limit; and how many may listen to
-    events at once.
+    """What needs Redis, as plain objects, without which there is no spill and no rate limit; how many may listen to
+    events at once; and the connections that the process has.
     """
 
     spill: tuple[Store, SpillSigner] | None = None
     rate: ClientLimit | None = None
     listeners: int = MOST_LISTENERS
+    connections: Connections = field(default_factory=Connections)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,9 @@ class ApiState:
     rate: ClientLimit | None
     listeners: Listeners
     pharmaml_keys: Keys
-    metrics: Metrics = field(default_factory=Metrics)
-    metrics_token: SecretStr | None = None
+    connections: Connections
+    metrics: Metrics
+    metrics_token: SecretStr | None
 
     @classmethod
     def open(cls, settings: Settings, parts: Parts) -> Self:
@@ -65,7 +68,9 @@ class ApiState:
         listeners = Listeners(settings.need("database_url"), bound=parts.listeners)
         keys = load_keys(settings.files.pharmaml_keys) if settings.files.pharmaml_keys else {}
         token = settings.monitoring.metrics_token
-        return cls(engine, intake, KeyCache(engine), shedder, parts.rate, listeners, keys, metrics, token)
+        return cls(
+            engine, intake, KeyCache(engine), shedder, parts.rate, listeners, keys, parts.connections, metrics, token
+        )
 
     async def close(self) -> None:
         """Let what is in hand be committed, and let go of connections."""
@@ -94,4 +99,6 @@ class ApiState:
 
     def render_metrics(self) -> bytes:
         """The metrics as they stand."""
-        return self.metrics.render(Now(self.intake.store_switch.mode, self.shedder, self.rate, self.listeners.count))
+        return self.metrics.render(
+            Now(self.intake.store_switch.mode, self.shedder, self.rate, self.listeners.count, self.connections)
+        )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from orders.api.connection import Connections
 from orders.api.load_shedding import LONGEST_NAP, LoadShedder, wait
 from orders.api.metrics import ANSWERS, SIZES, Metrics, Now
 from orders.errors import Busy, Conflict, JournalDown, KeyReused, Malformed, Throttled
@@ -115,7 +116,7 @@ def read(
     rate: Pauses | None = None,
     listeners: int = 0,
 ) -> dict[str, float]:
-    text = metrics.render(Now(mode, shedder or LoadShedder(1, 1), rate, listeners)).decode()
+    text = metrics.render(Now(mode, shedder or LoadShedder(1, 1), rate, listeners, Connections())).decode()
     return {
         sample.name + "".join(f",{value}" for value in sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
