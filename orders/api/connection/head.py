@@ -23,7 +23,7 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
 _OFFER: Final = {b"upgrade", b"http2-settings"}
 
 
-class Refused(Exception):
+class BadRequest(Exception):
     """The request is answered with this status before any application sees it, and the connection ends."""
 
     def __init__(self, status: int, detail: str) -> None:
@@ -48,34 +48,34 @@ class Target(NamedTuple):
 
 
 def target(url: bytes) -> Target:
-    """What the URL says, relative or absolute. Raises Refused."""
+    """What the URL says, relative or absolute. Raises BadRequest."""
     try:
         parsed = httptools.parse_url(url)
         raw = parsed.path or b"/"
         path = raw.decode("ascii")
     except (httptools.HttpParserError, UnicodeDecodeError):
-        raise Refused(400, "the URL is none") from None
+        raise BadRequest(400, "the URL is none") from None
     return Target(unquote(path) if "%" in path else path, raw, parsed.query or b"")
 
 
 def check_version(version: str, hosts: int) -> None:
-    """Raise Refused for a version that is not spoken here, and for a request without Host or with several."""
+    """Raise BadRequest for a version that is not spoken here, and for a request without Host or with several."""
     if version not in VERSIONS:
-        raise Refused(505, "HTTP/1.1 is spoken here")
+        raise BadRequest(505, "HTTP/1.1 is spoken here")
     if hosts > 1 or (hosts == 0 and version == "1.1"):
-        raise Refused(400, "a request has one Host")
+        raise BadRequest(400, "a request has one Host")
 
 
 def check_host(value: bytes) -> None:
-    """Raise Refused unless the value can be a Host."""
+    """Raise BadRequest unless the value can be a Host."""
     if not _HOST.fullmatch(value):
-        raise Refused(400, "Host is none")
+        raise BadRequest(400, "Host is none")
 
 
 def without_upgrade(method: str, url: bytes, version: str, headers: Headers) -> bytes:
-    """The head as it came, without the wish for another protocol. Raises Refused for CONNECT, which is nothing else."""
+    """The head as it came, without the wish for another protocol. Raises BadRequest for CONNECT, which is nothing else."""
     if method == "CONNECT":
-        raise Refused(501, "this is no proxy")
+        raise BadRequest(501, "this is no proxy")
     lines = [b"%b %b HTTP/%b" % (method.encode(), url, version.encode())]
     for name, value in headers:
         kept = _without_offer(value) if name == b"connection" else value

@@ -22,7 +22,7 @@ from orders.api.connection.head import (
     MOST_HEAD,
     MOST_HEADERS,
     MOST_URL,
-    Refused,
+    BadRequest,
     check_host,
     check_version,
     target,
@@ -44,7 +44,7 @@ NEVER: Final = float("inf")
 class HttpConnection(HttpToolsProtocol):
     """One connection. uvicorn makes it, with what its other protocols are made with."""
 
-    scope: dict[str, Any]  # type: ignore[assignment]
+    scope: Any
     cycle: Exchange | None  # type: ignore[assignment]  # the latest that came; those before it are in `pipeline`
 
     def __init__(self, connections: Connections, **uvicorn: Any) -> None:
@@ -66,7 +66,7 @@ class HttpConnection(HttpToolsProtocol):
         self._wait("silent", HEAD_TIME)
         if not self._connections.admit(self, self.loop):
             self._connections.count_ended("refused")
-            self._refuse(Refused(503, "there are as many connections as may be"))
+            self._refuse(BadRequest(503, "there are as many connections as may be"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, from whatever side."""
@@ -115,10 +115,10 @@ class HttpConnection(HttpToolsProtocol):
                 self._go_on(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(cause if isinstance(cause, Refused) else Refused(400, "this is no HTTP/1.1 request"))
+            self._refuse(cause if isinstance(cause, BadRequest) else BadRequest(400, "this is no HTTP/1.1 request"))
         else:
             if self._dry > MOST_HEAD + MOST_URL and not self._over:
-                self._refuse(Refused(431 if self.url else 400, "the head is too large"))
+                self._refuse(BadRequest(431 if self.url else 400, "the head is too large"))
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -132,7 +132,7 @@ class HttpConnection(HttpToolsProtocol):
         """A piece of what is asked for."""
         self.url += url
         if len(self.url) > MOST_URL:
-            raise Refused(414, f"at most {MOST_URL} bytes of a URL are taken")
+            raise BadRequest(414, f"at most {MOST_URL} bytes of a URL are taken")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; those after a body are left out."""
@@ -140,7 +140,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._size += len(name) + len(value)
         if self._size > MOST_HEAD or len(self.headers) >= MOST_HEADERS:
-            raise Refused(431, f"at most {MOST_HEADERS} headers of {MOST_HEAD} bytes together are taken")
+            raise BadRequest(431, f"at most {MOST_HEADERS} headers of {MOST_HEAD} bytes together are taken")
         name = name.lower()
         if name == b"host":
             self._hosts += 1
@@ -159,7 +159,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         check_version(version, self._hosts)
         if len(self.pipeline) >= MOST_AHEAD:
-            raise Refused(400, "too many requests at once")
+            raise BadRequest(400, "too many requests at once")
         path, raw, query = target(self.url)
         self.scope.update(method=method, http_version=version, path=path, raw_path=raw, query_string=query)
         app = self.app
@@ -256,7 +256,7 @@ class HttpConnection(HttpToolsProtocol):
             self._wait("idle", IDLE_TIME)
             self._connections.idle(self)
 
-    def _refuse(self, refusal: Refused) -> None:
+    def _refuse(self, refusal: BadRequest) -> None:
         """Answer, where nothing was answered yet, and end."""
         self._connections.count_ended("malformed")
         serving = self._serving
