@@ -73,7 +73,7 @@ def check_host(value: bytes) -> None:
 
 
 def without_upgrade(method: str, url: bytes, version: str, headers: Headers) -> bytes:
-    """The head as it came, without the wish for another protocol. Raises BadRequest for CONNECT, which is nothing else."""
+    """The head as it came, without the wish for another protocol. Raises BadRequest for CONNECT: it is nothing else."""
     if method == "CONNECT":
         raise BadRequest(501, "this is no proxy")
     lines = [b"%b %b HTTP/%b" % (method.encode(), url, version.encode())]
