@@ -135,8 +135,8 @@ def _current(now: Now) -> Iterator[Metric]:
     for each in Mode:
         mode.add_metric((each.value,), each is now.mode)
     yield mode
-    yield GaugeMetricFamily("relais_intake_in_hand_requests", "Requests in hand.", value=now.shedder.requests)
-    yield GaugeMetricFamily("relais_intake_in_hand_bytes", "Bytes of bodies in hand.", value=now.shedder.bytes)
+    yield GaugeMetricFamily("relais_intake_in_hand_requests", "Requests in hand.", value=now.shedder.requests.taken)
+    yield GaugeMetricFamily("relais_intake_in_hand_bytes", "Bytes of bodies in hand.", value=now.shedder.bytes.taken)
     yield GaugeMetricFamily("relais_intake_listeners", "Open event streams.", value=now.listeners)
     yield GaugeMetricFamily("relais_intake_connections", "Open connections.", value=now.connections.count)
     what = "Connections that the intake ended or refused, by reason."

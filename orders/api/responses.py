@@ -80,10 +80,10 @@ async def answer(send: Send, status: int, body: bytes, media_type: bytes, header
     await send({"type": "http.response.body", "body": body})
 
 
-async def answer_problem(send: Send, error: Exception, request_id: str) -> int:
-    """Answer what went wrong; returns the status."""
+async def answer_problem(send: Send, error: Exception, request_id: str, more: Headers = NONE) -> int:
+    """Answer what went wrong, with `more` headers; returns the status."""
     status, content, headers = describe(error, request_id)
-    await answer(send, status, to_json(content), PROBLEM_JSON, {**headers, "X-Request-ID": request_id})
+    await answer(send, status, to_json(content), PROBLEM_JSON, {**headers, **more, "X-Request-ID": request_id})
     return status
 
 

@@ -58,6 +58,7 @@ class HttpConnection(HttpToolsProtocol):
         self._headed = self._over = False
         self._again: bytes | None = None  # a head that asks for an upgrade, without that
         self._serving: Exchange | None = None  # the one being answered
+        self._paused = 0.0  # seconds for which nothing of a body was read, since nobody wanted it
         self._stuck = NEVER  # since when the client has taken nothing
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -79,12 +80,13 @@ class HttpConnection(HttpToolsProtocol):
 
     def overdue(self, now: float) -> str | None:
         """Why it has lasted too long, if it has."""
-        if self._stuck + UNREAD_TIME < now and self._why not in ("body", "linger"):
+        if self._stuck + UNREAD_TIME < now and (self._why not in ("body", "linger") or self._paused > UNREAD_TIME):
             return "unread"
         if self._due >= now:
             return None
         if self._why == "body" and self.flow.read_paused:  # it is not the client that is waited for
             self._wait("body", BODY_TIME)
+            self._paused += BODY_TIME
             return None
         return self._why if self._why != "linger" else None
 
@@ -191,6 +193,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of a body, which buys it time."""
         self._dry = 0
+        self._paused = 0.0
         exchange = self.cycle
         if exchange is None:
             return

@@ -48,7 +48,7 @@ async def get_orders(
     pharmacies = caller.readable if pharmacy is None else {pharmacy}
     after = None if cursor is None else _after(cursor)
     found = await order_queries.page(
-        api.engine, pharmacies=pharmacies, state=state, since=since, after=after, limit=limit + 1
+        api.reads, pharmacies=pharmacies, state=state, since=since, after=after, limit=limit + 1
     )
     shown = found[:limit]
     following = _cursor(shown[-1]["id"]) if len(found) > limit else None
@@ -64,7 +64,7 @@ async def get_order(request: Request, order_id: UUID) -> Response:
 async def get_order_by_reference(request: Request, pharmacy: str, reference: str) -> Response:
     """An order's whole life, by the pharmacy's own order number."""
     api, caller = await _reader(request)
-    life = await order_queries.order_by_reference(api.engine, pharmacy, reference)
+    life = await order_queries.order_by_reference(api.reads, pharmacy, reference)
     return _json(_allowed(caller, life))
 
 
@@ -81,7 +81,7 @@ async def delete_order(request: Request, order_id: UUID) -> Response:
 
 async def readable(api: ApiState, caller: Caller, order_id: UUID) -> dict[str, Any]:
     """An order's life, if the caller may see it. Raises NotFound."""
-    return _allowed(caller, await order_queries.order(api.engine, order_id))
+    return _allowed(caller, await order_queries.order(api.reads, order_id))
 
 
 def _allowed(caller: Caller, life: dict[str, Any]) -> dict[str, Any]:

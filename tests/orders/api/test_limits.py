@@ -111,7 +111,7 @@ def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_take
         assert (found["relais_intake_orders_total,shed"], found["relais_intake_in_hand_requests"]) == (3, 0)
 
     may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
-    monkeypatch.setattr(state, "MOST_REQUESTS", 2)
+    monkeypatch.setattr(state, "MOST_REQUESTS", 4)
     clients_over_http(settings, may, work)
 
 

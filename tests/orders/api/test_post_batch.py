@@ -14,6 +14,7 @@ from config.settings import Settings
 from orders.access import clients
 from orders.api import BODY_LIMIT, state
 from orders.api.answer_buffer import CHUNK, IN_MEMORY, AnswerBuffer
+from orders.api.load_shedding import Places
 from orders.journal import connect, transactional
 from orders.queries import orders as order_queries
 from tests.intake import ORDER, Call, over_http, serving
@@ -220,7 +221,7 @@ def with_streams(settings: Settings, work: Any) -> None:
 @pytest.mark.parametrize("size", [1, 1000, CHUNK + 1, IN_MEMORY + 1])
 def test_an_outbox_gives_what_was_put_in_its_order(size: int) -> None:
     async def run() -> None:
-        with AnswerBuffer() as outbox:
+        with AnswerBuffer(Places(1 << 30), "front") as outbox:
             parts = [bytes([number % 251]) * size for number in range(12)]
             got = b""
             for number, part in enumerate(parts):
