@@ -90,9 +90,9 @@ def clients_over_http(
         async with serving(settings, parts) as url, aiohttp.ClientSession() as session:
 
             async def call(
-                client: str, method: str, path: str, token: str | None = None, **more: Any
+                client: str, method: str, path: str, token: str | None = None, said: str | None = None, **more: Any
             ) -> tuple[int, Any, bytes]:
-                headers = {"Authorization": f"Bearer {token or keys[client]}"}
+                headers = {"Authorization": said or f"Bearer {token or keys[client]}"}
                 async with session.request(method, url + path, headers=headers, **more) as answer:
                     return answer.status, answer.headers, await answer.read()
 

@@ -76,6 +76,7 @@ def _counter(api: ApiState, caller: Caller, asked: RequestHead) -> Counter:
         oldest=oldest,
         acknowledge=partial(reply_deposit.acknowledge, api.engine),
         keys=api.pharmaml_keys,
+        turn=partial(api.rounds.large.of, caller.name),
     )
 
 
