@@ -9,7 +9,6 @@ rate limit: an answer at once, from what the process knows; who keeps count beyo
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -31,11 +30,11 @@ class Places:
         """None taken."""
         self.most = most
         self.taken = 0
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
 
     def room(self, client: str, count: int = 1) -> bool:
         """Whether the client may have so many more."""
-        return self._held[client] + count <= self.most - self.taken
+        return self._held.get(client, 0) + count <= self.most - self.taken
 
     def take(self, client: str, count: int = 1) -> None:
         """Take so many. Raises Busy."""
@@ -46,14 +45,14 @@ class Places:
     def force(self, client: str, count: int) -> None:
         """Take so many that are needed whether there is room or not."""
         self.taken += count
-        self._held[client] += count
+        self._held[client] = self._held.get(client, 0) + count
 
     def free(self, client: str, count: int = 1) -> None:
         """Let go of so many."""
         self.taken -= count
-        self._held[client] -= count
-        if not self._held[client]:
-            del self._held[client]
+        left = self._held.pop(client, 0) - count
+        if left:
+            self._held[client] = left
 
     @contextmanager
     def hold(self, client: str, count: int = 1) -> Iterator[None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from types import TracebackType
 from typing import Final
 
@@ -48,18 +48,24 @@ class Turns:
         self._free = self._most = most
         self._each = each
         self._crowd = crowd
-        self._running: Counter[str] = Counter()
+        self._running: dict[str, int] = {}
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # whose turn is next, first
 
     def of(self, client: str) -> Turn:
         """A turn of this client's."""
         return Turn(self, client)
 
-    async def begin(self, client: str) -> None:
-        """Wait for a turn."""
+    def begin_now(self, client: str) -> bool:
+        """Begin a turn where that takes no waiting; `end` ends it."""
         self._crowd.note(client)
         if self._free and client not in self._waiting and self._may(client):
             self._start(client)
+            return True
+        return False
+
+    async def begin(self, client: str) -> None:
+        """Wait for a turn."""
+        if self.begin_now(client):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(client, deque()).append(turn)
@@ -73,18 +79,17 @@ class Turns:
     def end(self, client: str) -> None:
         """The turn is over."""
         self._free += 1
-        self._running[client] -= 1
-        if not self._running[client]:
-            del self._running[client]
-        while self._free and (following := next(filter(self._may, self._waiting), None)) is not None:
+        if left := self._running.pop(client) - 1:
+            self._running[client] = left
+        while self._waiting and self._free and (following := next(filter(self._may, self._waiting), None)) is not None:
             self._call(following)
 
     def _may(self, client: str) -> bool:
-        return self._running[client] < (self._each if self._crowd.many else self._most)
+        return self._running.get(client, 0) < (self._each if self._crowd.many else self._most)
 
     def _start(self, client: str) -> None:
         self._free -= 1
-        self._running[client] += 1
+        self._running[client] = self._running.get(client, 0) + 1
 
     def _call(self, client: str) -> None:
         """Give a client's oldest its turn, and let the others go before its next."""

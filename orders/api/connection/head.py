@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import unquote
 
 import httptools
@@ -39,23 +39,15 @@ class BadRequest(Exception):
         return STATUS_LINE[self.status] + head + body
 
 
-class Target(NamedTuple):
-    """What is asked for."""
-
-    path: str  # decoded
-    raw: bytes
-    query: bytes
-
-
-def target(url: bytes) -> Target:
-    """What the URL says, relative or absolute. Raises BadRequest."""
+def target(url: bytes) -> tuple[str, bytes, bytes]:
+    """The path, decoded and raw, and the query of a URL, relative or absolute. Raises BadRequest."""
     try:
         parsed = httptools.parse_url(url)
         raw = parsed.path or b"/"
         path = raw.decode("ascii")
     except (httptools.HttpParserError, UnicodeDecodeError):
         raise BadRequest(400, "the URL is none") from None
-    return Target(unquote(path) if "%" in path else path, raw, parsed.query or b"")
+    return unquote(path) if "%" in path else path, raw, parsed.query or b""
 
 
 def check_version(version: str, hosts: int) -> None:

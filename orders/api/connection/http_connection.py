@@ -55,6 +55,7 @@ class HttpConnection(HttpToolsProtocol):
         self._why = "silent"  # what it is then, of REASONS
         self._dry = 0  # bytes since the last that was a whole head or of a body
         self._size = self._hosts = self._lingered = 0
+        self._length: int | None = None  # of the body, as the head has it
         self._headed = self._over = False
         self._again: bytes | None = None  # a head that asks for an upgrade, without that
         self._serving: Exchange | None = None  # the one being answered
@@ -126,6 +127,7 @@ class HttpConnection(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._size = self._hosts = 0
+        self._length = None
         self._headed = False
         if self._why == "idle":
             self._wait("head", HEAD_TIME)
@@ -147,6 +149,8 @@ class HttpConnection(HttpToolsProtocol):
         if name == b"host":
             self._hosts += 1
             check_host(value)
+        elif name == b"content-length":
+            self._length = int(value)
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
@@ -163,7 +167,9 @@ class HttpConnection(HttpToolsProtocol):
         if len(self.pipeline) >= MOST_AHEAD:
             raise BadRequest(400, "too many requests at once")
         path, raw, query = target(self.url)
-        self.scope.update(method=method, http_version=version, path=path, raw_path=raw, query_string=query)
+        scope = self.scope
+        scope["method"], scope["http_version"] = method, version
+        scope["path"], scope["raw_path"], scope["query_string"] = path, raw, query
         app = self.app
         if self._connections.crowded and path not in HEALTH:
             self._connections.count_ended("refused")
@@ -181,7 +187,7 @@ class HttpConnection(HttpToolsProtocol):
             keep_alive=version == "1.1" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        exchange.length = next((int(value) for name, value in self.headers if name == b"content-length"), None)
+        exchange.length = self._length
         self._connections.busy(self)
         self.cycle = exchange
         if self._serving is None:

@@ -49,16 +49,19 @@ async def _place(api: ApiState, asked: RequestHead, receive: Receive) -> Accepte
         api.spend(caller)
         key = idempotency_key(asked)
         raw = await read_body(receive, hand, asked.length)
-        async with api.rounds.orders.of(caller.name):
-            order = await _parse(api, caller.name, raw)
+        turns = api.rounds.orders
+        if not turns.begin_now(caller.name):
+            await turns.begin(caller.name)
+        try:
+            order = parse(raw) if len(raw) <= LARGE else await _parse(api, caller.name, raw)
             caller.need_pharmacy(order.pharmacy)
             return await api.intake.accept(order, caller.name, request_id=asked.request_id, key=key)
+        finally:
+            turns.end(caller.name)
 
 
 async def _parse(api: ApiState, client: str, raw: bytes) -> Order:
-    """The order; large ones one at a time, with a round of the event loop for everybody else in between."""
-    if len(raw) <= LARGE:
-        return parse(raw)
+    """A large order: one at a time, with a round of the event loop for everybody else in between."""
     async with api.rounds.large.of(client):
         await asyncio.sleep(0)
         return parse(raw)
