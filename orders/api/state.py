@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Final, Self
@@ -20,7 +22,7 @@ from orders.api.load_shedding import MOST_BYTES, MOST_REQUESTS, ClientLimit, Loa
 from orders.api.metrics import Metrics, Now
 from orders.api.request import RequestHead
 from orders.api.turns import Crowd, Turns
-from orders.errors import Throttled
+from orders.errors import Throttled, Unauthorised
 from orders.intake.group_commit import Intake
 from orders.intake.routing import open_routing
 from orders.intake.spill import SpillSigner, Store
@@ -30,6 +32,8 @@ from orders.pharmaml.control import Keys, load_keys
 JOURNAL_TIMEOUT: Final = 5.0  # seconds for one statement; a group may be tried twice
 CONNECTIONS: Final = 6
 READERS: Final = 2  # connections to the journal for what is only read, and so many readings at once
+STRANGERS: Final = 4  # requests without a known key that are looked at in one round
+GIVE_WAY: Final = 0.05  # seconds that a reading waits for orders in hand
 MOST_READINGS: Final = 1_000  # that wait for one
 MOST_ANSWERS: Final = 256 * 1024 * 1024  # bytes of batches' answers that wait in files for clients to read them
 
@@ -44,6 +48,8 @@ class Rounds:
         self.groups = Turns(16, 2, crowd)  # of a batch's lines, on their way into the journal
         self.large = Turns(1, 1, crowd)  # bodies and pieces of batches that take a while to parse
         self.readings = Turns(READERS, READERS, crowd)
+        self.strangers = Turns(STRANGERS, STRANGERS, Crowd())
+        self.crowd = crowd
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +125,27 @@ class ApiState:
         await self.engine.dispose()
 
     async def caller(self, asked: RequestHead, *, basic: bool = False) -> Caller:
-        """Who is asking. Raises Unauthorised and JournalDown."""
-        return await self.keys.caller(asked.authorization, basic=basic)
+        """Who is asking; those who are not known are few in a round. Raises Unauthorised and JournalDown."""
+        with suppress(Unauthorised):
+            if (caller := self.keys.known(asked.authorization, basic=basic)) is not None:
+                return caller
+        async with self.rounds.strangers.of("stranger"):
+            await asyncio.sleep(0)
+            return await self.keys.caller(asked.authorization, basic=basic)
 
     @asynccontextmanager
     async def reading(self, client: str) -> AsyncIterator[None]:
         """A turn at reading; `client` is a client's name, or the address of who has none. Raises Busy."""
         with self.waiting_readings.hold(client):
             async with self.rounds.readings.of(client):
+                await self._give_way()
                 yield
+
+    async def _give_way(self) -> None:
+        """Let orders go first, those of others, for a moment."""
+        until = time.monotonic() + GIVE_WAY
+        while self.rounds.crowd.many and self.shedder.requests.taken and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
 
     def spend(self, caller: Caller) -> None:
         """One order of the caller's rate. Raises Throttled."""

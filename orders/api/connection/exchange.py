@@ -43,28 +43,28 @@ class Exchange(RequestResponseCycle):
         self.response_started = True
         lines, length = [STATUS_LINE[status]], None
         for name, value in headers:
-            if b"\r" in value or b"\n" in value or b"\0" in value:
-                raise RuntimeError("a header's value holds a line break")
             if name == b"content-length":
                 length = int(value)
             elif name == b"connection":
                 self.keep_alive = self.keep_alive and value != b"close"
                 continue
-            lines.append(b"%b: %b\r\n" % (name, value))
+            lines += (name, b": ", value, b"\r\n")
+        head = b"".join(lines)
+        if head.count(b"\r") != head.count(b"\r\n") or head.count(b"\n") != len(lines) // 4 + 1 or b"\0" in head:
+            raise RuntimeError("a header's value holds a line break")
         whole = length is not None or status in BODILESS or self.scope["method"] == "HEAD"
         if self.more_body and whole and (self.unread or self.waiting_for_100_continue):
             self.keep_alive = False
         elif self.waiting_for_100_continue and not whole:
-            lines.insert(0, CONTINUE)
+            head = CONTINUE + head
         self.waiting_for_100_continue = False
         self.chunked_encoding = not whole and self.scope["http_version"] != "1.0"
         self.expected_content_length = -1 if length is None or self.scope["method"] == "HEAD" else length
         if self.chunked_encoding:
-            lines.append(b"transfer-encoding: chunked\r\n")
+            head += b"transfer-encoding: chunked\r\n"
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        self.transport.write(b"".join(lines))
+            head += b"connection: close\r\n"
+        self.transport.write(head + b"\r\n")
 
     def _write(self, body: bytes, *, more: bool) -> None:
         if self.scope["method"] == "HEAD":

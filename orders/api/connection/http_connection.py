@@ -37,6 +37,7 @@ IDLE_TIME: Final = 75.0  # seconds between two requests
 UNREAD_TIME: Final = 60.0  # seconds in which a client takes nothing of an answer
 LINGER_TIME: Final = 2.0  # seconds for a client to notice that its connection ends
 LINGER_BYTES: Final = 4 * 1024 * 1024  # bytes that it may still send meanwhile
+READ: Final = {b"host", b"content-length", b"expect"}
 HEALTH: Final = ("/healthz", "/readyz", "/metrics")
 NEVER: Final = float("inf")
 
@@ -146,14 +147,19 @@ class HttpConnection(HttpToolsProtocol):
         if self._size > MOST_HEAD or len(self.headers) >= MOST_HEADERS:
             raise BadRequest(431, f"at most {MOST_HEADERS} headers of {MOST_HEAD} bytes together are taken")
         name = name.lower()
+        if name in READ:
+            self._read(name, value)
+        self.headers.append((name, value))
+
+    def _read(self, name: bytes, value: bytes) -> None:
+        """What a header says to the connection itself."""
         if name == b"host":
             self._hosts += 1
             check_host(value)
         elif name == b"content-length":
             self._length = int(value)
-        elif name == b"expect" and value.lower() == b"100-continue":
+        elif value.lower() == b"100-continue":
             self.expect_100_continue = True
-        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is whole: the request goes to the application, or waits for those before it."""
