@@ -1,7 +1,8 @@
-"""Gets the programs that tests use and PyPI does not have: Debian's `prometheus` and `promtool`, and Chromium.
+"""Gets the programs that tests use and PyPI does not have: Debian's `prometheus` and `promtool`, Chromium, and clients.
 
-What is on the PATH is used as it is. Otherwise Prometheus is unpacked into `.tools/`, which needs no root; Chromium
-has too many parts for that and is installed where we are root, for `make test-all` alone. Where there is no apt-get
+What is on the PATH is used as it is. Otherwise Prometheus is unpacked into `.tools/`, which needs no root; Chromium, and
+the proxies and the JDK that tests try the intake with, have too many parts for that and are installed where we are root,
+for `make test-all` alone. Where there is no apt-get
 this says so and the tests that need the programs are skipped.
 """
 
@@ -18,19 +19,24 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".tools"
 BIN = TOOLS / "usr" / "bin"
 MONITORING = ("prometheus", "promtool")
+CLIENTS = {"nginx": "nginx", "haproxy": "haproxy", "javac": "openjdk-17-jdk-headless"}  # packages by program
 
 
 def main(wanted: list[str]) -> None:
-    """Get Prometheus, and Chromium when it is asked for by name; ends with a sentence where apt-get fails."""
+    """Get Prometheus, and Chromium and clients when they are asked for; ends with a sentence where apt-get fails."""
     monitoring = all(map(there, MONITORING))
     browser = there("chromium") or "chromium" not in wanted
-    if monitoring and browser:
+    clients = [] if "clients" not in wanted else [CLIENTS[each] for each in CLIENTS if not there(each)]
+    if monitoring and browser and not clients:
         return
     if shutil.which("apt-get") is None:
-        print("No apt-get here: tests that need Prometheus or Chromium are skipped unless these are on the PATH.")
+        print("No apt-get here: tests that need Prometheus, Chromium or clients are skipped unless on the PATH.")
         return
     if not monitoring:
         unpack("prometheus")
+    if clients and os.geteuid() == 0:
+        print(f"Installing Debian's {', '.join(clients)}, for the tests of the intake", flush=True)
+        apt("install", "--yes", "--no-install-recommends", *clients)
     if not browser and os.geteuid() == 0:
         print("Installing Debian's Chromium, for the slow tests", flush=True)
         apt("install", "--yes", "--no-install-recommends", "chromium")
@@ -38,7 +44,7 @@ def main(wanted: list[str]) -> None:
 
 def there(program: str) -> bool:
     """Whether the program can be run."""
-    return (BIN / program).exists() or shutil.which(program) is not None
+    return any(map(shutil.which, (program, f"/usr/sbin/{program}", BIN / program)))
 
 
 def unpack(package: str) -> None:
