@@ -1,8 +1,8 @@
 """Gets the programs that tests use and PyPI does not have: Debian's `prometheus` and `promtool`, Chromium, and clients.
 
-What is on the PATH is used as it is. Otherwise Prometheus is unpacked into `.tools/`, which needs no root. Chromium, and
-the proxies and the JDK that tests try the intake with, have too many parts for that and are installed where we are
-root, for `make test-all` alone. Where there is no apt-get this says so and the tests that need the programs are skipped.
+What is on the PATH is used as it is. Otherwise Prometheus is unpacked into `.tools/`, which needs no root. Chromium,
+and the proxies and the JDK that tests try the intake with, have too many parts for that and are installed where we are
+root, for `make test-all` alone. Where there is no apt-get this says so, and tests that need the programs are skipped.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ log = logging.getLogger("relais.api")
 
 AHEAD: Final = 4  # groups that are on their way into the journal while the next is read
 IN_HAND: Final = (AHEAD + 2) * 64 * 1024  # bytes; a chunk of the request is at most 64 KiB
-LINES_AT_ONCE: Final = 32  # lines parsed before others get their turn
+LINES_AT_ONCE: Final = 8  # lines parsed before others get their turn
 MOST_LINES: Final = 512  # of a group; a chunk may hold 32,000 that are none
 NDJSON: Final = b"application/x-ndjson"
 

@@ -18,6 +18,7 @@ from orders.errors import Forbidden, Malformed
 from orders.intake.entries import Accepted
 from orders.model import Order, parse
 
+REFUSED: Final = 0.03  # seconds that a refused order keeps its turn while others are there
 LARGE: Final = 16 * 1024  # bytes of an order that is parsed when nothing else large is
 
 
@@ -58,7 +59,7 @@ async def _place(api: ApiState, asked: RequestHead, receive: Receive) -> Accepte
             caller.need_pharmacy(order.pharmacy)
             return await api.intake.accept(order, caller.name, request_id=asked.request_id, key=key)
         except (Malformed, Forbidden):
-            await asyncio.sleep(0)  # so that one round has no more of them than there are turns
+            await asyncio.sleep(REFUSED if api.rounds.crowd.many else 0)  # in its turn: a flood of them is slow
             raise
         finally:
             turns.end(caller.name)
