@@ -28,7 +28,7 @@ test: lint tools ## what CI runs: lint, then all tests but the long fault runs
 	$(PYTEST) -m "not slow"
 
 test-all: lint ## all tests
-	@$(BIN)/python .ci/tools.py chromium
+	@$(BIN)/python .ci/tools.py chromium clients
 	$(PYTEST)
 
 lint: $(READY) ## ruff, mypy --strict, import-linter

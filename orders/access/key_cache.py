@@ -77,16 +77,24 @@ class KeyCache:
 
         Raises Unauthorised, and JournalDown where a key that is not known cannot be looked up.
         """
+        if (found := self.known(authorization, basic=basic)) is not None:
+            return found
         hashed = hash_of(_shown(authorization or "", basic))
+        await self._callers.within(self._impatience)
         caller = self._known(hashed)
-        if caller is None:
-            await self._callers.within(self._impatience)
-            caller = self._known(hashed)
         if caller is None and self._callers.blind:
             raise JournalDown("the journal is out of reach, and this API key is not known without it")
         if caller is None:
             raise Unauthorised("this API key is not in force")
-        self._used[fingerprint_of(hashed)] = time.time()
+        return self._note(caller)
+
+    def known(self, authorization: str | None, *, basic: bool = False) -> Caller | None:
+        """The client, if the key is known already. Raises Unauthorised where none is shown."""
+        caller = self._known(hash_of(_shown(authorization or "", basic)))
+        return None if caller is None else self._note(caller)
+
+    def _note(self, caller: Caller) -> Caller:
+        self._used[fingerprint_of(caller.hash)] = time.time()
         return caller
 
     async def close(self) -> None:

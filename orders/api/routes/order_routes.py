@@ -56,10 +56,12 @@ async def get_orders(
     pharmacies = caller.readable if pharmacy is None else {pharmacy}
     after = None if cursor is None else _after(cursor)
     found = await order_queries.page(
-        api.engine, pharmacies=pharmacies, state=state, since=since, after=after, limit=limit + 1
+        api.reads, pharmacies=pharmacies, state=state, since=since, after=after, limit=limit + 1
     )
     shown, place = order_queries.cut(found, limit)
-    orders = [{name: value for name, value in row.items() if name not in HIDDEN} for row in shown]
+    names = [str(name) for name in shown[0]] if shown else []  # SQLAlchemy's own kind of str costs a page 40 ms
+    lines = [dict(zip(names, row.values(), strict=True)) for row in shown]
+    orders = [{name: value for name, value in row.items() if name not in HIDDEN} for row in lines]
     return _json({"orders": orders, "next": place and _cursor(place)})
 
 
@@ -74,7 +76,7 @@ async def get_order_by_reference(request: Request, pharmacy: str, reference: str
     api, caller = await _reader(request)
     life = whole_life(
         api,
-        partial(order_queries.order_by_reference, api.engine, pharmacy, reference),
+        partial(order_queries.order_by_reference, api.reads, pharmacy, reference),
         partial(find_by_reference, pharmacy=pharmacy, reference=reference),
     )
     return _json(await _allowed(caller, life))
@@ -94,7 +96,7 @@ async def delete_order(request: Request, order_id: UUID) -> Response:
 
 async def readable(api: ApiState, caller: Caller, order_id: UUID) -> dict[str, Any]:
     """An order's life, if the caller may see it. Raises NotFound."""
-    life = whole_life(api, partial(order_queries.order, api.engine, order_id), partial(find, order_id=order_id))
+    life = whole_life(api, partial(order_queries.order, api.reads, order_id), partial(find, order_id=order_id))
     return await _allowed(caller, life)
 
 
