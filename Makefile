@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv tools demo test test-all lint bench-quick bench-backlog bench-reconcile bench-console lock lock-image assets docs clean
-unexport PYTHONPATH PYTHONHOME
+# Each test that starts a process would compile all of Relais where nothing keeps what Python compiles.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 READY := .venv/.ready
