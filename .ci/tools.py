@@ -1,8 +1,8 @@
 """Gets the programs that tests use and PyPI does not have: Debian's `prometheus` and `promtool`, and Chromium.
 
 What is on the PATH is used as it is. Otherwise Prometheus is unpacked into `.tools/`, which needs no root; Chromium
-has too many parts for that and is installed where we are root, for `make test-all` alone. Where there is no apt-get
-this says so and the tests that need the programs are skipped.
+has too many parts for that and is installed where we are root, for `make test-browser` and `make test-all`. Where one
+cannot be had this says so, and the tests that need it are skipped.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ def main(wanted: list[str]) -> None:
     if not monitoring:
         unpack("prometheus")
     if not browser and os.geteuid() == 0:
-        print("Installing Debian's Chromium, for the slow tests", flush=True)
+        print("Installing Debian's Chromium, for the tests in a browser", flush=True)
         apt("install", "--yes", "--no-install-recommends", "chromium")
+    elif not browser:
+        print("No Chromium on the PATH, and root alone can install it: the tests in a browser are skipped.")
 
 
 def there(program: str) -> bool:
