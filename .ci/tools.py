@@ -2,7 +2,8 @@
 
 What is on the PATH is used as it is. Prometheus and libfaketime are unpacked into `.tools/`, which needs no root.
 Chromium, and the proxies and the JDK that tests try the intake with, have too many parts for that and are installed
-where we are root, for `make test-all` alone. Where there is no apt-get this says so, and tests that need the programs are skipped.
+where we are root, for `make test-browser` and `make test-all`. Where one cannot be had this says so, and the tests
+that need it are skipped.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ def main(wanted: list[str]) -> None:
         print(f"Installing Debian's {', '.join(clients)}, for the tests of the intake", flush=True)
         apt("install", "--yes", "--no-install-recommends", *clients)
     if not browser and os.geteuid() == 0:
-        print("Installing Debian's Chromium, for the slow tests", flush=True)
+        print("Installing Debian's Chromium, for the tests in a browser", flush=True)
         apt("install", "--yes", "--no-install-recommends", "chromium")
+    elif not browser:
+        print("No Chromium on the PATH, and root alone can install it: the tests in a browser are skipped.")
 
 
 def there(program: str) -> bool:

@@ -26,8 +26,8 @@ from orders.access.clients import Scope
 from orders.journal import connect
 from tests.bench import Bench, OnBench, Scripted, always
 from tests.cli import CommandLine, asked, command, environment, running
-from tests.erp import raw_server
 from tests.intake import ORDER, RawCall, clients_over_http
+from tests.machines.erp import raw_server
 from tests.waiting import until
 from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import deliver
