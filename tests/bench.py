@@ -21,11 +21,13 @@ from orders.model import parse
 from orders.queries import orders as order_queries
 from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import WorkerResources
-from workers.dispatch.scheduler import RESCUE
+from workers.dispatch.deaths import Dead
+from workers.dispatch.scheduler import RESCUE, rescue_bounds
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Capabilities, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
 
 MEDICINE = "3400937318044"
+NOBODY = Dead([])
 RECEIPT = ErpReceipt("", None, (ErpReceiptLine(1, MEDICINE, 1),))
 
 
@@ -102,12 +104,8 @@ class Bench:
         rows = await self.run(DISPATCH, allowance=allowance, **values)
         return [row.order_id for row in sorted(rows, key=lambda row: (row.priority, row.cut_off, row.order_id))]
 
-    async def rescue(self, grace: float = 0.0) -> dict[str, int]:
-        values = {
-            "grace": grace,
-            "lease": self.settings.delivery.lease,
-            "max_attempts": self.settings.delivery.max_attempts,
-        }
+    async def rescue(self, grace: float = 0.0, dead: Dead = NOBODY) -> dict[str, int]:
+        values = {"grace": grace, "dead": dead.prefixes, "noticed": dead.noticed, **rescue_bounds(self.settings)}
         return dict(Counter(row.was for row in await self.run(RESCUE, **values)))
 
     async def sql(self, statement: str) -> None:
