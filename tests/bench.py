@@ -82,7 +82,7 @@ class Bench:
     def resources(self, erp: Scripted, **more: Any) -> WorkerResources:
         return WorkerResources(self.engine, erp, self.settings, "test", **more)
 
-    async def accept(self, count: int = 1, **fields: object) -> list[UUID]:
+    async def accept(self, count: int = 1, client: str = "t", **fields: object) -> list[UUID]:
         intake = Intake(self.engine, self.settings.erp.backend)
         lines = fields.pop("lines", [{"product": MEDICINE, "quantity": 1}])
         stamp = datetime.now(UTC).isoformat()
@@ -91,7 +91,7 @@ class Bench:
             for number in range(count)
         ]
         sent = [parse(json.dumps(body).encode()) for body in bodies]
-        return [one.id for one in await asyncio.gather(*(intake.accept(order, "t") for order in sent))]
+        return [one.id for one in await asyncio.gather(*(intake.accept(order, client) for order in sent))]
 
     async def run(self, statement: Any, **values: object) -> list[Any]:
         async with self.engine.connect() as connection:
@@ -102,7 +102,7 @@ class Bench:
         await self.run(REGISTER, window=50)
         values = {"patience": self.settings.delivery.claim_patience, "share": self.settings.replay.live_share}
         rows = await self.run(DISPATCH, allowance=allowance, **values)
-        return [row.order_id for row in sorted(rows, key=lambda row: (row.priority, row.cut_off, row.order_id))]
+        return [row.order_id for row in sorted(rows, key=lambda row: row.place)]
 
     async def rescue(self, grace: float = 0.0, dead: Dead = NOBODY) -> dict[str, int]:
         values = {"grace": grace, "dead": dead.prefixes, "noticed": dead.noticed, **rescue_bounds(self.settings)}

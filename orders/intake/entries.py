@@ -56,8 +56,9 @@ WITH input AS (
     CAST(origin AS jsonb), traceparent FROM input
   ON CONFLICT DO NOTHING RETURNING id
 ), due AS (
-  INSERT INTO deliveries (order_id, state, backend, priority, cut_off, valid_until, accepted_at)
-  SELECT id, '{State.ACCEPTED}', backend, priority, coalesce(cut_off, 'infinity'), valid_until,
+  INSERT INTO deliveries (order_id, state, backend, client, priority, cut_off, valid_until, accepted_at)
+  SELECT id, '{State.ACCEPTED}', backend, hashtext(client), priority,
+    CASE WHEN cut_off > coalesce(received_at, now()) THEN cut_off ELSE 'infinity' END, valid_until,
     coalesce(received_at, now()) FROM input JOIN fresh USING (id) RETURNING order_id
 )
 SELECT array_agg(order_id), pg_notify('{DUE_CHANNEL}', '') FROM due

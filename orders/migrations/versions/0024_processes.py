@@ -1,4 +1,4 @@
-"""The processes of workers, whose claims are taken back when they die."""
+"""The processes of workers, whose claims are taken back when they die; and the clients, who take turns."""
 
 from alembic import op
 
@@ -18,6 +18,12 @@ STATEMENTS = [
     """COMMENT ON COLUMN processes.number IS 'the first four bytes of its leases'""",
     """COMMENT ON COLUMN processes.machine IS 'host, boot and namespace of pids: where pid and ticks are known'""",
     """COMMENT ON COLUMN processes.ticks IS 'of the kernel since the boot, when the process began'""",
+    "ALTER TABLE deliveries ADD COLUMN client INTEGER DEFAULT 0 NOT NULL",
+    """COMMENT ON COLUMN deliveries.client IS 'a hash of who handed it over: clients take turns'""",
+    """COMMENT ON COLUMN deliveries.cut_off IS '''infinity'' when the order names none, or came after it'""",
+    "DROP INDEX ix_deliveries_due",
+    """CREATE INDEX ix_deliveries_due ON deliveries (backend, client, priority, cut_off, order_id)
+WHERE state = 'accepted' AND turn = 0""",
 ]
 
 
