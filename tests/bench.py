@@ -21,11 +21,13 @@ from orders.model import parse
 from orders.queries import orders as order_queries
 from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import WorkerResources
-from workers.dispatch.scheduler import RESCUE
+from workers.dispatch.deaths import Dead
+from workers.dispatch.scheduler import RESCUE, rescue_bounds
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Capabilities, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
 
 MEDICINE = "3400937318044"
+NOBODY = Dead([])
 RECEIPT = ErpReceipt("", None, (ErpReceiptLine(1, MEDICINE, 1),))
 
 
@@ -80,7 +82,7 @@ class Bench:
     def resources(self, erp: Scripted, **more: Any) -> WorkerResources:
         return WorkerResources(self.engine, erp, self.settings, "test", **more)
 
-    async def accept(self, count: int = 1, **fields: object) -> list[UUID]:
+    async def accept(self, count: int = 1, client: str = "t", **fields: object) -> list[UUID]:
         intake = Intake(self.engine, self.settings.erp.backend)
         lines = fields.pop("lines", [{"product": MEDICINE, "quantity": 1}])
         stamp = datetime.now(UTC).isoformat()
@@ -89,7 +91,7 @@ class Bench:
             for number in range(count)
         ]
         sent = [parse(json.dumps(body).encode()) for body in bodies]
-        return [one.id for one in await asyncio.gather(*(intake.accept(order, "t") for order in sent))]
+        return [one.id for one in await asyncio.gather(*(intake.accept(order, client) for order in sent))]
 
     async def run(self, statement: Any, **values: object) -> list[Any]:
         async with self.engine.connect() as connection:
@@ -100,14 +102,11 @@ class Bench:
         await self.run(REGISTER, window=50)
         values = {"patience": self.settings.delivery.claim_patience, "share": self.settings.replay.live_share}
         rows = await self.run(DISPATCH, allowance=allowance, **values)
-        return [row.order_id for row in sorted(rows, key=lambda row: (row.priority, row.cut_off, row.order_id))]
+        return [row.order_id for row in sorted(rows, key=lambda row: row.place)]
 
-    async def rescue(self, grace: float = 0.0) -> dict[str, int]:
-        values = {
-            "grace": grace,
-            "lease": self.settings.delivery.lease,
-            "max_attempts": self.settings.delivery.max_attempts,
-        }
+    async def rescue(self, grace: float = 0.0, dead: Dead = NOBODY) -> dict[str, int]:
+        bounds = rescue_bounds(self.settings)
+        values = {"grace": grace, "dead": dead.prefixes, "noticed": dead.noticed, "ran_out": True, **bounds}
         return dict(Counter(row.was for row in await self.run(RESCUE, **values)))
 
     async def sql(self, statement: str) -> None:

@@ -71,6 +71,7 @@ def run_worker(settings: Settings) -> int:
         loglevel=settings.telemetry.log_level,
         pool="prefork",
         quiet=True,
+        without_mingle=True,  # a second at every start, to hear of revoked tasks: nothing is revoked here
     )
     worker.start()
     traces.end()

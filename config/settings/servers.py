@@ -16,12 +16,12 @@ class ApiSettings(Group):
 
     host: str = Field("127.0.0.1", description="address that the intake listens on")
     port: int = Field(8470, ge=0, le=65535, description="port of the intake")
-    client_rate: float | None = Field(
-        None,
+    client_rate: float = Field(
+        1000.0,
         alias="client_rate",
         ge=0.001,
         le=1_000_000,
-        description="orders a second of a client that has no rate of its own; no limit when unset",
+        description="orders a second of a client without a rate of its own, twice as many at once; 1000000 is no limit",
     )
 
 

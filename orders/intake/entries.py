@@ -73,8 +73,9 @@ WITH input AS (SELECT * FROM unnest({given}) AS t ({", ".join(columns)})
     CAST(origin AS jsonb), traceparent{of_order} FROM input
   ON CONFLICT DO NOTHING RETURNING id
 ), due AS (
-  INSERT INTO deliveries (order_id, state, backend, priority, cut_off, valid_until, accepted_at{to_delivery})
-  SELECT id, {state}, backend, priority, coalesce(cut_off, 'infinity'), valid_until,
+  INSERT INTO deliveries (order_id, state, backend, client, priority, cut_off, valid_until, accepted_at{to_delivery})
+  SELECT id, {state}, backend, hashtext(client), priority,
+    CASE WHEN cut_off > coalesce(received_at, now()) THEN cut_off ELSE 'infinity' END, valid_until,
     coalesce(received_at, now()){of_delivery} FROM input JOIN fresh USING (id) RETURNING order_id
 ){also}
 {answer}

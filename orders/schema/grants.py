@@ -25,11 +25,11 @@ from orders.schema.tables.console import console_logins, console_sessions
 from orders.schema.tables.core import metadata
 from orders.schema.tables.samples import samples
 from orders.schema.tables.tallies import tallies
-from orders.schema.tables.workers import workers
+from orders.schema.tables.workers import processes, workers
 from orders.schema.triggers import APPEND_ONLY
 
 # Rows that go; every other table keeps what it has.
-DELETED: Final = (webhooks, tallies, workers, console_sessions, console_logins, samples, cause_tallies)
+DELETED: Final = (webhooks, tallies, workers, processes, console_sessions, console_logins, samples, cause_tallies)
 PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 REVISION: Final = "alembic_version"
 ROUNDS: Final = 4096  # of SCRAM, PostgreSQL's own default

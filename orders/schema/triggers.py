@@ -19,7 +19,7 @@ from orders.schema.tables.replays import replays
 from orders.schema.tables.samples import samples
 from orders.schema.tables.tallies import tallies
 from orders.schema.tables.trust import evidence
-from orders.schema.tables.workers import workers
+from orders.schema.tables.workers import processes, workers
 from orders.states import TRANSITIONS, Reason, State, listed
 
 APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings, evidence, cause_notes)
@@ -28,6 +28,7 @@ AT_WILL: Final = (
     replays,
     tallies,
     workers,
+    processes,
     accounts,
     console_sessions,
     console_logins,

@@ -44,6 +44,7 @@ T = TypeVar("T")
 
 QUICK = {
     **turned(**SOON),
+    "RELAIS_CLIENT_RATE": "1000000",
     "RELAIS_RETRY_AFTER": "0.5",
     "RELAIS_ERP_TIMEOUT": "2",
     "RELAIS_BATCH_BUDGET": "6",

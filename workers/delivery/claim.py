@@ -64,9 +64,11 @@ class Claim:
     waited: float
 
 
-async def claim(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) -> Claim | None:
-    """Take those of `ids` that may be forwarded now; None when there are none."""
-    lease = uuid4()
+async def claim(
+    engine: AsyncEngine, ids: Sequence[UUID], settings: Settings, lease: UUID | None = None
+) -> Claim | None:
+    """Take those of `ids` that may be forwarded now, under this lease or any; None when there are none."""
+    lease = lease or uuid4()
     wanted = {"ids": list(ids), "backend": settings.erp.backend, "lease": lease, "seconds": settings.delivery.lease}
     async with engine.connect() as connection:
         rows = (await connection.execute(CLAIM, wanted)).all()

@@ -1,6 +1,7 @@
 """The hot path, which reads like its recipe: claim, validate, submit, settle.
 
-Whatever dies in between, the lease runs out and the dispatcher rescues the orders; nothing here cleans up.
+Whatever dies in between, the dispatcher rescues the orders, at once where the death is certain and else when the lease
+runs out; nothing here cleans up.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from workers.delivery.tracing import NONE, Contexts, delivering, note_outcomes
 from workers.erp.bisecting import submit_bisecting
 from workers.erp.port import Erp, Kind, Outcome, Submission
 from workers.erp.receipts import believed
+from workers.trust.life import ProcessLife
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerResources:
-    """What one worker process delivers with."""
+    """What one worker process delivers with; the orders that it claims are tied to its `life`, if that is told."""
 
     engine: AsyncEngine
     erp: Erp
@@ -43,6 +45,7 @@ class WorkerResources:
     catalogue: Catalogue | None = None
     register: Register | None = None
     policy: Policy | None = None
+    life: ProcessLife | None = None
 
 
 async def deliver(resources: WorkerResources, ids: Sequence[UUID], dispatched: Contexts = NONE) -> int:
@@ -50,7 +53,8 @@ async def deliver(resources: WorkerResources, ids: Sequence[UUID], dispatched: C
 
     `dispatched` are the contexts of the dispatches of those that are traced.
     """
-    claimed = await claim(resources.engine, ids, resources.settings)
+    lease = await resources.life.lease() if resources.life is not None else None
+    claimed = await claim(resources.engine, ids, resources.settings, lease)
     if claimed is None:
         return 0
     with delivering(resources.settings.erp.backend, claimed.orders, dispatched) as spans:

@@ -24,14 +24,20 @@ FAILED: Final = frozenset({Kind.TRANSIENT, Kind.UNKNOWN, Kind.SUSPICIOUS})  # a 
 UNSURE: Final = frozenset({Kind.UNKNOWN, Kind.SUSPICIOUS})
 
 # What the leader does to many rows of `deliveries` in one statement. A lease that ran out is an attempt that counts:
-# an order that kills its worker dies of it. `tried` and `dies` are columns of the orders whose lease ran out.
+# an order that kills its worker dies of it. `tried`, `died` (its worker) and `dies` (it) are columns of the orders that
+# are rescued. What a dead worker held goes again at once, the second time after a pause that doubles, so that workers
+# which die one after the other take no order with them; `quiet` seconds are what may still be on its way to the ERP.
 TRIED: Final = f"state = '{State.DELIVERING}'"
 DIES: Final = f"{TRIED} AND attempts >= :max_attempts"
 RESCUED: Final = f"CASE WHEN dies THEN '{State.DEAD}' ELSE '{State.ACCEPTED}' END"
 SILENCE: Final = "the worker did not settle in time"
-RESCUE: Final = f"""state = {RESCUED}, lease = NULL, lease_until = NULL, due_at = now(),
+DEATH: Final = "the worker that had it died"
+TOLD: Final = f"CASE WHEN died THEN '{DEATH}' ELSE '{SILENCE}' END"
+RESCUE: Final = f"""state = {RESCUED}, lease = NULL, lease_until = NULL,
+    due_at = now() + make_interval(secs => CASE WHEN died THEN greatest(CAST(:quiet AS float8),
+      CASE WHEN attempts > 1 THEN least(:retry_max, :retry_after * 2.0 ^ (attempts - 2)) ELSE 0 END) ELSE 0 END),
     reason = CASE WHEN dies THEN '{Reason.EXHAUSTED}' END, settled_at = CASE WHEN dies THEN now() END,
-    error = CASE WHEN tried THEN '{SILENCE}' ELSE d.error END, status = CASE WHEN NOT tried THEN d.status END"""
+    error = CASE WHEN tried THEN {TOLD} ELSE d.error END, status = CASE WHEN NOT tried THEN d.status END"""
 
 # What may be with the ERP is left to a worker, which asks first.
 TOO_LATE: Final = f"state = '{State.ACCEPTED}' AND NOT unsure AND valid_until < clock_timestamp()"

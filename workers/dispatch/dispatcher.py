@@ -25,12 +25,14 @@ from orders.journal.durability import weaknesses
 from orders.schema.triggers import NOTICE_CHANNEL
 from workers.backend_transitions import register
 from workers.background import Background
+from workers.dispatch.deaths import Deaths
 from workers.dispatch.journal_clock import JournalClock
 from workers.dispatch.leadership import LEADER_LOCK
 from workers.dispatch.maintenance import Maintenance
 from workers.dispatch.operator_log import OperatorLog
 from workers.dispatch.publishing import Publishing
 from workers.dispatch.scheduler import PLANNER, TICK, Scheduler
+from workers.trust.life import ProcessLife
 
 log = logging.getLogger("relais.dispatcher")
 
@@ -56,7 +58,9 @@ class Dispatcher(Background):
 
     async def _run(self) -> None:
         """Stand for the lead until stopped, whatever happens to the journal."""
-        engine = connect(self._settings.need("database_url"), pool=1)
+        url = self._settings.need("database_url")
+        engine, life = connect(url, pool=1), ProcessLife(url)
+        life.begin()
         while not self._stopping.is_set():
             try:
                 async with engine.connect() as connection:
@@ -69,6 +73,7 @@ class Dispatcher(Background):
                     log.exception("tick failed")
             self._wake.clear()  # whoever woke it meanwhile is served by the next try, which is not to come sooner
             await self._pause(TICK)
+        await life.end()
         await engine.dispose()
 
     async def _candidate(self, connection: AsyncConnection) -> None:
@@ -92,12 +97,15 @@ class Dispatcher(Background):
             await register(connection, name)
         shared = next(iter(publishers.values()))
         maintenance = Maintenance(connection, self._settings, shared, self._route, self._operator_log)
+        deaths = Deaths(connection)
         async with aclosing(maintenance):
             while not self._stopping.is_set():
                 self._wake.clear()
                 await maintenance.unspill()
+                dead = await deaths.look()
                 for scheduler in schedulers:
-                    await scheduler.tick()
+                    await scheduler.tick(dead)
+                await deaths.bury()
                 await maintenance.tell()
                 await maintenance.keep_house()
                 await self._pause(TICK)

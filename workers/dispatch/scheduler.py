@@ -21,6 +21,7 @@ from orders.states import OUT, POLLED
 from workers.backend_transitions import let_canary_go
 from workers.delivery import retry_policy
 from workers.delivery.order_log import tell_rows
+from workers.dispatch.deaths import Dead
 from workers.dispatch.journal_clock import JournalClock, undo
 from workers.dispatch.publishing import Publishing
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
@@ -38,17 +39,21 @@ ORPHAN_GRACE: Final = 10.0  # further seconds for an unclaimed dispatch while me
 # The statements below know their path through the partial indexes; a planner without statistics would not.
 PLANNER: Final = ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "sort")
 
+HELD_BY_DEAD: Final = "left(CAST(lease AS text), 8) = ANY(CAST(:dead AS text[]))"
+
 RESCUE = text(f"""
 WITH lost AS (
-  SELECT order_id, state AS was, lease, {retry_policy.TRIED} AS tried, {retry_policy.DIES} AS dies FROM deliveries
-  WHERE backend = :backend AND {OUT} AND lease_until < clock_timestamp()
-    AND (:ran_out OR NOT {retry_policy.TRIED})
-    AND ({retry_policy.TRIED} OR lease_until < clock_timestamp() - make_interval(secs => :grace))
+  SELECT order_id, state AS was, lease, lease_until, {retry_policy.TRIED} AS tried, {retry_policy.DIES} AS dies,
+    {retry_policy.TRIED} AND {HELD_BY_DEAD} AS died FROM deliveries
+  WHERE backend = :backend AND {OUT} AND CASE WHEN {retry_policy.TRIED}
+      THEN (:ran_out AND lease_until < clock_timestamp()) OR {HELD_BY_DEAD}
+      ELSE lease_until < greatest(clock_timestamp() - make_interval(secs => :grace),
+        CAST(:noticed AS timestamptz) + make_interval(secs => :patience)) END
   ORDER BY lease_until LIMIT 5000 FOR UPDATE SKIP LOCKED
 ), noted AS (
   INSERT INTO attempts (order_id, lease, started_at, ended_at, outcome, detail, worker)
-  SELECT order_id, lease, clock_timestamp() - make_interval(secs => :lease), clock_timestamp(), '{LEASE_EXPIRED}',
-    '{retry_policy.SILENCE}', '' FROM lost WHERE tried ON CONFLICT DO NOTHING
+  SELECT order_id, lease, lease_until - make_interval(secs => :lease), clock_timestamp(), '{LEASE_EXPIRED}',
+    {retry_policy.TOLD}, '' FROM lost WHERE tried ON CONFLICT DO NOTHING
 ), freed AS (
   UPDATE deliveries d SET {retry_policy.RESCUE} FROM lost WHERE d.order_id = lost.order_id
 )
@@ -72,6 +77,14 @@ RETURNING order_id
 """)
 
 
+# Polls that are out; whoever had popped them may be dead.
+POLL_AGAIN = text(f"""
+UPDATE deliveries SET due_at = clock_timestamp()
+WHERE {POLLED} AND backend = :backend
+  AND due_at > clock_timestamp() + make_interval(secs => {retry_policy.POLL_PAUSE})
+""")
+
+
 class Scheduler:
     """One leader's, of the backend of `settings`, on the connection that holds the lead."""
 
@@ -88,10 +101,10 @@ class Scheduler:
         self._housekept = self._steered = float("-inf")
         self._queue_lost = False
 
-    async def tick(self) -> None:
+    async def tick(self, dead: Dead) -> None:
         """One round; returns when nothing more can be dispatched now, or others have waited long enough."""
-        if time.monotonic() - self._housekept >= TICK:
-            await self._housekeep()
+        if dead.noticed or time.monotonic() - self._housekept >= TICK:
+            await self._housekeep(dead)
         if time.monotonic() - self._steered >= self._limits.again:
             await self._steer()
         for _ in range(ROUNDS):
@@ -143,18 +156,20 @@ class Scheduler:
         self._limits = await steer(self._connection, self._settings)
         self._bucket.limit(self._limits.rate, self._steered)
 
-    async def _housekeep(self) -> None:
+    async def _housekeep(self, dead: Dead) -> None:
         """Rescue, canary and polls; and see whether a lost queue has come back."""
         self._housekept = time.monotonic()
         depth = self._publisher.depth()
         self._queue_lost = depth is None
         await self._clock.look(self._connection)
         await self._undo_step()
-        await self._rescue(0.0 if depth == 0 else ORPHAN_GRACE)
+        await self._rescue(0.0 if depth == 0 else ORPHAN_GRACE, dead)
         await self._steer()
         here = {"backend": self._settings.erp.backend}
         tell_rows("expire", (await self._connection.execute(EXPIRE, here)).all(), self._settings.erp.backend)
         await let_canary_go(self._connection, self._settings.erp.backend)
+        if dead.noticed:
+            await self._connection.execute(POLL_AGAIN, here)
         if not self._queue_lost:
             await self._poll()
 
@@ -165,15 +180,16 @@ class Scheduler:
         if self._clock.is_behind(backend) and await undo(self._connection, backend, lease):
             self._clock.caught_up(backend)
 
-    async def _rescue(self, grace: float) -> None:
+    async def _rescue(self, grace: float, dead: Dead) -> None:
         answer = await self._connection.execute(
             RESCUE,
             {
                 "backend": self._settings.erp.backend,
                 "grace": grace,
+                "dead": dead.prefixes,
+                "noticed": dead.noticed,
                 "ran_out": self._clock.leases_ran_out(self._settings.delivery.lease),
-                "lease": self._settings.delivery.lease,
-                "max_attempts": self._settings.delivery.max_attempts,
+                **rescue_bounds(self._settings),
             },
         )
         rescued = answer.all()
@@ -186,3 +202,16 @@ class Scheduler:
         ids = [row[0] for row in await self._connection.execute(POLL, values)]
         if ids:
             self._publisher.poll(ids)
+
+
+def rescue_bounds(settings: Settings) -> dict[str, float]:
+    """What a rescue goes by, but for who is dead."""
+    bounds = settings.delivery
+    return {
+        "lease": bounds.lease,
+        "patience": bounds.claim_patience,
+        "max_attempts": bounds.max_attempts,
+        "retry_after": bounds.retry_after,
+        "retry_max": bounds.retry_max,
+        "quiet": 0.0 if settings.erp.idempotent else settings.erp.timeout,
+    }

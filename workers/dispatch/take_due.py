@@ -1,13 +1,17 @@
 """The statement that takes what is due, within the window, and marks it `dispatched`.
 
 Orders wait in two lines, each behind a partial index of its own: the orders of a replay, which have a turn, and all
-others, the live ones, which have none. Either line is read from its head, so that a backlog of any size costs no more
-than the window holds. What is taken of them is merged: urgent first, then the nearest cut-off, then the turn (among
-equals live orders go first, and a replay's take turns by pharmacy), then the oldest.
+others, the live ones, which have none. In the live line each client has a place of its own, and the clients take turns:
+whoever has the fewest orders out goes first. So a client waits for no other's backlog, and being urgent, or having a
+near cut-off, comes first among the orders of one client, and among those of several only in the same turn. A cut-off
+that has passed is none. In Redis, too, urgent orders overtake only those of their own client: where there are several,
+the urgent queue is for whoever has little out, so that none waits for what others have there. Every line is
+read from its head, so that a backlog of any size costs no more than the window holds.
 
-While a replay is not over, live orders keep a share of the window: until they hold it, they go before all else.
-Where none wait, the replay has it all. A stage bounds how many of its orders a replay tries; those it takes are
-written down with it, in the same statement.
+While orders of a replay wait, live orders keep a share of the window: until they hold it, they go before all else.
+What is taken beyond is merged: urgent first, then the nearest cut-off, then the turn (among equals live orders go
+first, and a replay's take turns by pharmacy), then the oldest. A stage bounds how many of its orders a replay tries;
+those it takes are written down with it, in the same statement.
 """
 
 from __future__ import annotations
@@ -19,49 +23,88 @@ from sqlalchemy import text
 from orders.states import LIVE, OUT, REPLAYED, CircuitState, ReplayState, State
 
 UNBOUNDED: Final = 1_000_000  # orders, more than any window
+SPARE: Final = 64  # orders that are read of a client beyond its part, for clients that have less than theirs
+
+SLIGHT: Final = 4  # a client that has less than this part of an equal share of the window out
+
+# The clients that have a live order, each found by one step into the index.
+CLIENTS: Final = f"""
+waiting (client) AS (
+  (SELECT client FROM deliveries WHERE {LIVE} AND backend = :backend ORDER BY backend, client LIMIT 1)
+  UNION ALL
+  SELECT (SELECT client FROM deliveries WHERE {LIVE} AND backend = :backend AND client > w.client
+    ORDER BY backend, client LIMIT 1)
+  FROM waiting w WHERE w.client IS NOT NULL
+)"""
+_LINE = f"""
+  SELECT order_id, client, priority, {{round}} AS round FROM deliveries
+  WHERE {LIVE} AND backend = :backend AND client = w.client AND priority = p.priority
+    AND cut_off {{when}} now() AND due_at <= clock_timestamp()
+  ORDER BY backend, client, priority, cut_off, order_id LIMIT {{{{most}}}}"""
+# The first orders of each client, `most` of either priority, and as many whose cut-off has passed.
+HEADS: Final = f"""
+heads AS (
+  SELECT h.* FROM waiting w CROSS JOIN (VALUES (0), (1)) AS p (priority) CROSS JOIN LATERAL (
+    ({_LINE.format(round="cut_off", when=">")})
+    UNION ALL
+    ({_LINE.format(round="CAST('infinity' AS timestamptz)", when="<=")})
+  ) h WHERE w.client IS NOT NULL
+)"""
 
 DISPATCH = text(f"""
-WITH backend AS (
+WITH RECURSIVE backend AS (
   SELECT CASE WHEN b.paused OR b.quarantined OR b.circuit = '{CircuitState.OPEN}' THEN 0
       WHEN b.circuit = '{CircuitState.HALF_OPEN}' THEN 1 ELSE b."window" END AS size,
     r.id AS replay, r.state, r.stage, coalesce(cardinality(r.staged), 0) AS staged
   FROM backends b LEFT JOIN replays r ON r.backend = b.name AND r.ended_at IS NULL WHERE b.name = :backend
 ), held AS (
-  SELECT count(*) AS orders, count(*) FILTER (WHERE turn = 0) AS live
-  FROM deliveries WHERE backend = :backend AND {OUT}
+  SELECT client, count(*) AS orders, count(*) FILTER (WHERE turn = 0) AS live
+  FROM deliveries WHERE backend = :backend AND {OUT} GROUP BY client
+), outside AS (
+  SELECT CAST(coalesce(sum(orders), 0) AS bigint) AS orders, CAST(coalesce(sum(live), 0) AS bigint) AS live FROM held
 ), room AS (
-  SELECT greatest(0, least(size - held.orders, :allowance)) AS orders,
+  SELECT greatest(0, least(size - outside.orders, :allowance)) AS orders,
     CASE WHEN replay IS NULL OR (state = '{ReplayState.RUNNING}' AND stage = 0) THEN {UNBOUNDED}
       WHEN state = '{ReplayState.RUNNING}' THEN greatest(0, stage - staged) ELSE 0 END AS replayed,
-    CASE WHEN replay IS NULL THEN 0
-      ELSE least(ceil(CAST(:share AS float8) * size) - held.live, CASE WHEN :allowance < size - held.orders
-        THEN ceil(CAST(:share AS float8) * :allowance) ELSE size END) END AS reserved
-  FROM backend, held
-), live AS (
-  SELECT order_id, priority, cut_off, turn FROM deliveries
-  WHERE {LIVE} AND backend = :backend AND due_at <= clock_timestamp()
-  ORDER BY backend, priority, cut_off, order_id
-  LIMIT (SELECT orders FROM room) FOR UPDATE SKIP LOCKED
+    least(ceil(CAST(:share AS float8) * size) - outside.live, CASE WHEN :allowance < size - outside.orders
+      THEN ceil(CAST(:share AS float8) * :allowance) ELSE size END) AS reserved
+  FROM backend, outside
+), {CLIENTS}, part AS (
+  SELECT least(orders, orders / greatest(1, (SELECT count(client) FROM waiting)) + {SPARE}) AS orders FROM room
+), {HEADS.format(most="(SELECT orders FROM part)")}, live AS (
+  SELECT h.*, coalesce(held.live, 0)
+    + row_number() OVER (PARTITION BY h.client ORDER BY h.priority, h.round, h.order_id) AS turn
+  FROM heads h LEFT JOIN held ON held.client = h.client
 ), replayed AS (
   SELECT order_id, priority, cut_off, turn FROM deliveries
   WHERE {REPLAYED} AND backend = :backend AND due_at <= clock_timestamp()
   ORDER BY backend, priority, cut_off, turn, order_id
-  LIMIT (SELECT least(orders, replayed) FROM room) FOR UPDATE SKIP LOCKED
+  LIMIT (SELECT least(orders, replayed) FROM room)
 ), line AS (
-  SELECT *, row_number() OVER (ORDER BY priority, cut_off, order_id) <= (SELECT reserved FROM room) AS ahead FROM live
-  UNION ALL SELECT *, false FROM replayed
+  SELECT order_id, priority, round, 0 AS turn, turn AS mine,
+    row_number() OVER (ORDER BY turn, priority, round, order_id) AS place FROM live
+  UNION ALL SELECT order_id, priority, cut_off, turn, NULL, NULL FROM replayed
 ), due AS (
-  SELECT order_id, turn FROM line ORDER BY ahead DESC, priority, cut_off, turn, order_id
-  LIMIT (SELECT orders FROM room)
+  SELECT order_id, turn, mine, row_number() OVER (ORDER BY CASE WHEN place <= (SELECT reserved FROM room)
+    OR NOT EXISTS (SELECT FROM replayed) THEN place END, priority, round, turn, order_id) AS place FROM line
+  ORDER BY place LIMIT (SELECT orders FROM room)
+), taken AS (
+  SELECT d.order_id, due.turn, due.mine, due.place FROM due JOIN deliveries d ON d.order_id = due.order_id
+  WHERE d.state = '{State.ACCEPTED}' AND d.backend = :backend FOR UPDATE OF d SKIP LOCKED
+), clients AS (
+  SELECT count(*) AS clients
+  FROM (SELECT client FROM held UNION SELECT client FROM waiting WHERE client IS NOT NULL) each
 ), noted AS (
   UPDATE replays r SET staged = r.staged || ARRAY(
-    SELECT order_id FROM due WHERE turn > 0 AND order_id <> ALL(r.staged))
+    SELECT order_id FROM taken WHERE turn > 0 AND order_id <> ALL(r.staged))
   WHERE r.id = (SELECT replay FROM backend) AND r.state = '{ReplayState.RUNNING}' AND r.stage > 0
-    AND EXISTS (SELECT FROM due WHERE turn > 0)
+    AND EXISTS (SELECT FROM taken WHERE turn > 0)
 )
 UPDATE deliveries d
 SET state = '{State.DISPATCHED}', lease_until = clock_timestamp() + make_interval(secs => :patience)
-FROM due JOIN orders o ON o.id = due.order_id WHERE d.order_id = due.order_id
-RETURNING d.order_id, d.priority, CAST(extract(epoch FROM d.cut_off) AS float8) AS cut_off, d.attempts, d.accepted_at,
-  o.request_id, o.traceparent
+FROM taken JOIN orders o ON o.id = taken.order_id CROSS JOIN clients CROSS JOIN backend
+WHERE d.order_id = taken.order_id
+RETURNING d.order_id, d.attempts, d.accepted_at, o.request_id, o.traceparent, taken.place,
+  CASE WHEN clients < 2 OR taken.mine IS NULL THEN d.priority = 0
+    ELSE taken.mine <= greatest(1, size / (clients * {SLIGHT})) END AS urgent
 """)

@@ -30,6 +30,7 @@ from workers.erp.http import HttpErp
 from workers.queue.bulkhead import MOMENT, Bulkhead
 from workers.trust.barrier import ProcessBarrier
 from workers.trust.key_cache import ReceiptKeyCache
+from workers.trust.life import ProcessLife, end_process
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class WorkerProcess:
         self._policy = open_policy(settings)
         self._moment = MOMENT if len(self._ways.backends) > 1 else None
         self.engine = connect(settings.need("database_url"), pool=4 * len(self._ways.backends))
+        self._life = ProcessLife(settings.need("database_url"), end_process)
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="delivery", daemon=True).start()
         self._bulkheads: dict[str, Bulkhead] = {}
@@ -82,6 +84,7 @@ class WorkerProcess:
 
         async def idle() -> None:
             await asyncio.gather(*(each.idle() for each in self._bulkheads.values()))
+            await self._life.end()
 
         self.run(idle())
 
@@ -102,11 +105,14 @@ class WorkerProcess:
         return WorkerResources(
             engine=self.engine,
             erp=HttpErp(
-                settings, ReceiptKeyCache(self.engine, backend), ProcessBarrier(settings.need("database_url"), backend)
+                settings,
+                ReceiptKeyCache(self.engine, backend),
+                ProcessBarrier(settings.need("database_url"), backend, self._life),
             ),
             settings=settings,
             worker=f"{socket.gethostname()}:{os.getpid()}",
             catalogue=self._catalogue,
             register=self._register,
             policy=self._policy,
+            life=self._life,
         )

@@ -59,7 +59,7 @@ class Publisher:
         self._open: Connection | None = None
 
     def deliver(self, rows: Sequence[Row[Any]], most: int | None = None) -> bool:
-        """Publish dispatches for (order_id, priority, cut_off, attempts, accepted_at, request_id) rows, with `most`
+        """Publish dispatches for (order_id, attempts, accepted_at, request_id, place, urgent) rows, with `most`
         orders in one message where that is less than usual.
         """
         with dispatching(self._backend, rows) as contexts:
@@ -153,10 +153,10 @@ class Publisher:
         """Split into messages, each with its kind: urgent and normal apart, in the order of their turn, the failed in
         small ones.
         """
-        turn = sorted(rows, key=lambda row: (row.priority, row.attempts, row.cut_off, row.order_id))
-        for (priority, attempts), alike in groupby(turn, key=lambda row: (row.priority, row.attempts)):
+        turn = sorted(rows, key=lambda row: (not row.urgent, row.attempts, row.place))
+        for (urgent, attempts), alike in groupby(turn, key=lambda row: (row.urgent, row.attempts)):
             for message in _parts(list(alike), max(1, size >> (3 * attempts))):
-                yield (URGENT if priority == 0 else NORMAL), message
+                yield (URGENT if urgent else NORMAL), message
 
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -3,7 +3,8 @@
 Every worker process holds a shared advisory lock while it may send, on a connection that also listens. Who puts a
 backend on hold notifies all, which shut theirs and let go, and commits once it has the lock to itself. A barrier is
 opened again, by the next batch, only where the journal says that the backend is not in quarantine. A process that is
-frozen is waited for LONGEST_WAIT seconds; when it wakes, its own clock tells it to ask before it sends.
+frozen is waited for LONGEST_WAIT seconds; when it wakes, its own clock tells it to ask before it sends. It is
+shut, too, while the process cannot show that it lives (`workers.trust.life`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.journal import transactional
 from orders.journal.hosts import reach
+from workers.trust.life import ProcessLife
 
 log = logging.getLogger("relais.barrier")
 
@@ -42,9 +44,9 @@ HOLD = text(f"SELECT pg_notify('{HOLD_CHANNEL}', :backend)")
 class ProcessBarrier:
     """The barrier of one worker process before one backend. Belongs to the event loop on which it is first opened."""
 
-    def __init__(self, url: str, backend: str) -> None:
-        """Shut; nothing connects yet."""
-        self._url, self._backend = url, backend
+    def __init__(self, url: str, backend: str, life: ProcessLife | None = None) -> None:
+        """Shut; nothing connects yet. `life` is that of the process, where its claims bear its number."""
+        self._url, self._backend, self._life = url, backend, life
         self._opening = asyncio.Lock()
         self._held: asyncpg.Connection | None = None
         self._beaten = 0.0
@@ -54,7 +56,7 @@ class ProcessBarrier:
         """Whether anything may be sent now."""
         if self._held is not None and time.monotonic() - self._beaten > FROZEN:
             self.shut()
-        return self._held is not None
+        return self._held is not None and (self._life is None or self._life.holds())
 
     async def open(self) -> bool:
         """Open it, unless the backend is held or the journal cannot be asked; whether it is open. Never raises."""
@@ -65,7 +67,7 @@ class ProcessBarrier:
                 except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                     extra = {"backend": self._backend, "error": type(error).__name__}
                     log.warning("the barrier stays shut", extra=extra)
-        return self._held is not None
+        return self.is_open()
 
     def shut(self) -> None:
         """Nothing further is sent. Its connection ends, and the lock with it."""
@@ -105,7 +107,8 @@ class ProcessBarrier:
 
     def _beat(self) -> None:
         """As long as the loop turns."""
-        if self.is_open():
+        self.is_open()
+        if self._held is not None:
             self._beaten = time.monotonic()
             self._next = asyncio.get_running_loop().call_later(BEAT, self._beat)
 

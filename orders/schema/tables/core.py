@@ -103,7 +103,7 @@ deliveries = Table(
     Column("state", Text, nullable=False),
     Column("backend", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False, comment="0 urgent, 1 normal"),
-    Column("cut_off", Instant, nullable=False, comment="'infinity' when the order names none"),
+    Column("cut_off", Instant, nullable=False, comment="'infinity' when the order names none, or came after it"),
     Column("accepted_at", Instant, nullable=False, server_default=NOW),
     Column("due_at", Instant, nullable=False, server_default=NOW, comment="not dispatched or polled before"),
     Column("attempts", SmallInteger, nullable=False, server_default="0", comment="that count; an outage's don't"),
@@ -119,8 +119,15 @@ deliveries = Table(
     Column("aged_from", Instant, comment="a person put it through again: it is as fresh as then"),
     Column("status", SmallInteger, comment="HTTP's, that came with the error; null where there was none"),
     Column("cause", BigInteger, comment="of a dead letter; a trigger sets it"),
+    Column(
+        "client",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="a hash of who handed it over: clients take turns",
+    ),
     CheckConstraint(f"state IN ({listed(State)})", name="state"),
-    Index("ix_deliveries_due", "backend", "priority", "cut_off", "order_id", postgresql_where=text(LIVE)),
+    Index("ix_deliveries_due", "backend", "client", "priority", "cut_off", "order_id", postgresql_where=text(LIVE)),
     Index(
         "ix_deliveries_replayed", "backend", "priority", "cut_off", "turn", "order_id", postgresql_where=text(REPLAYED)
     ),

@@ -2,11 +2,12 @@
 
 A worker writes its own row as long as it lives and takes it back when it stops. What is left of one that died is
 removed by the next worker of its host, or by the leader once nothing has been heard of it for ten minutes.
+Its processes, each with a number that its claims bear, are in `processes`; the leader removes those that are dead.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, Identity, Integer, Table, Text
 
 from orders.schema.tables.core import NOW, Instant, metadata
 
@@ -23,4 +24,15 @@ workers = Table(
     Column("answered_at", Instant, comment="a process of its pool last answered a canary"),
     Column("heard_at", Instant, comment="when the youngest canary that it answered had been sent"),
     comment="the workers that run, each with its liveness; rows come and go",
+)
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("number", Integer, Identity(always=True), primary_key=True, comment="the first four bytes of its leases"),
+    Column("machine", Text, nullable=False, comment="host, boot and namespace of pids: where pid and ticks are known"),
+    Column("pid", Integer, nullable=False),
+    Column("ticks", BigInteger, nullable=False, comment="of the kernel since the boot, when the process began"),
+    Column("started_at", Instant, nullable=False, server_default=NOW),
+    comment="the processes of workers, each with an advisory lock while it lives; rows go",
 )

@@ -74,7 +74,16 @@ def test_every_table_and_every_privilege(app_url: str, owner_url: str, run: Run)
     assert held.pop(REVISION) == {"SELECT"}
     assert held == {table.name: set(rights(table)) for table in metadata.sorted_tables}
     assert {name for name, found in held.items() if "UPDATE" not in found} == {table.name for table in APPEND_ONLY}
-    gone = {"webhooks", "tallies", "workers", "console_sessions", "console_logins", "samples", "cause_tallies"}
+    gone = {
+        "webhooks",
+        "tallies",
+        "workers",
+        "processes",
+        "console_sessions",
+        "console_logins",
+        "samples",
+        "cause_tallies",
+    }
     assert {name for name, found in held.items() if "DELETE" in found} == gone
 
 

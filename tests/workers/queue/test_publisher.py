@@ -31,9 +31,9 @@ NORMAL, URGENT = queue_of(NORMALS, "erp"), queue_of(URGENTS, "erp")
 class Due:
     """A row as the dispatcher's statement returns it."""
 
-    priority: int = 1
+    urgent: bool = False
     attempts: int = 0
-    cut_off: float = float("inf")
+    place: int = 0
     accepted_at: datetime = datetime(2024, 10, 19, 12, 3, tzinfo=UTC)
     request_id: str | None = None
     traceparent: str | None = None
@@ -57,21 +57,21 @@ def publisher(settings: Settings) -> Any:
 
 
 def test_few_messages_urgent_apart_and_ids_only(publisher: Publisher, redis_url: str) -> None:
-    rows = [Due() for _ in range(450)] + [Due(priority=0) for _ in range(3)]
+    rows = [Due() for _ in range(450)] + [Due(urgent=True) for _ in range(3)]
     assert publisher.deliver(rows)  # type: ignore[arg-type]
     assert [len(one["ids"]) for one in messages(redis_url, URGENT)] == [3]
     normal = messages(redis_url, NORMAL)
     assert [len(one["ids"]) for one in normal] == [200, 200, 50]
     assert publisher.depth() == 4
     sent = {UUID(order_id) for one in normal for order_id in one["ids"]}
-    assert sent == {row.order_id for row in rows if row.priority == 1}
+    assert sent == {row.order_id for row in rows if not row.urgent}
 
 
-def test_the_nearest_cut_off_is_named_first(publisher: Publisher, redis_url: str) -> None:
-    late, soon, never = Due(cut_off=200.0), Due(cut_off=100.0), Due()
-    publisher.deliver([never, late, soon])  # type: ignore[list-item]
+def test_orders_are_named_in_their_turn(publisher: Publisher, redis_url: str) -> None:
+    third, first, second = Due(place=3), Due(place=1), Due(place=2)
+    publisher.deliver([third, first, second])  # type: ignore[list-item]
     (message,) = messages(redis_url, NORMAL)
-    assert message["ids"] == [str(row.order_id) for row in (soon, late, never)]
+    assert message["ids"] == [str(row.order_id) for row in (first, second, third)]
 
 
 def test_orders_that_have_failed_travel_in_small_messages(publisher: Publisher, redis_url: str) -> None:
@@ -91,7 +91,7 @@ def test_what_flower_shows_reads_well(publisher: Publisher, redis_url: str) -> N
 
 def test_a_dispatch_names_the_requests_that_brought_its_orders(publisher: Publisher, redis_url: str) -> None:
     rows = [Due(request_id=request) for request in ("r-1", None, "r-2", "r-1")]
-    publisher.deliver([*rows, Due(priority=0)])  # type: ignore[list-item]
+    publisher.deliver([*rows, Due(urgent=True)])  # type: ignore[list-item]
     (normal,), (urgent,) = messages(redis_url, NORMAL), messages(redis_url, URGENT)
     assert sorted(normal["headers"]["relais_requests"]) == ["r-1", "r-2"]
     assert "relais_requests" not in urgent["headers"]

@@ -19,7 +19,7 @@ from tests.cli import CommandLine, environment
 from tests.recovery import BACKENDS
 from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import WorkerResources, deliver
-from workers.dispatch.scheduler import RESCUE
+from workers.dispatch.scheduler import RESCUE, rescue_bounds
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Kind, Outcome, Submission
 from workers.proof.audit import audit
@@ -181,7 +181,8 @@ def test_diverts_that_race_with_everything_leave_each_order_at_one_backend(on_be
             await bench.sql(soon)
             await bench.sql("UPDATE backends SET circuit = 'closed', changed_at = now()")
             for name in erps:
-                values = {"backend": name, "grace": 0.0, "lease": 1.0, "max_attempts": 1000}
+                values = {**rescue_bounds(bench.settings), "max_attempts": 1000, "grace": 0.0}
+                values |= {"backend": name, "dead": [], "noticed": None, "ran_out": True}
                 async with bench.engine.connect() as connection:
                     await connection.execute(RESCUE, values)
 

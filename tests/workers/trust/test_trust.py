@@ -33,6 +33,7 @@ from workers.erp.sim.telling import Signer
 from workers.trust import barrier
 from workers.trust.barrier import ProcessBarrier, halted
 from workers.trust.key_cache import ReceiptKeyCache
+from workers.trust.life import ProcessLife
 from workers.trust.quarantine import quarantine, release
 
 PRODUCT = "3400937318044"
@@ -296,6 +297,26 @@ def test_a_gate_is_shut_everywhere_before_a_quarantine_is_committed(on_bench: On
         await auntil(lambda: not ours.is_open(), what="who has lost the journal may not send")
         for each in (ours, theirs, another):
             each.shut()
+
+    on_bench(work)
+
+
+def test_a_process_that_cannot_show_that_it_lives_sends_nothing(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        url = bench.settings.need("database_url")
+        await bench.dispatch()  # registers the backend
+        life = ProcessLife(url)
+        gate = ProcessBarrier(url, "erp", life)
+        assert not await gate.open(), "it has no number yet"
+        lease = await life.lease()
+        assert await gate.open()
+        assert [f"{number:08x}" for (number,) in await bench.run(text("SELECT number FROM processes"))] == [
+            str(lease)[:8]
+        ]
+        await life.end()
+        await auntil(lambda: not gate.is_open(), what="nothing was heard of its session for too long")
+        assert await bench.run(text("SELECT number FROM processes")) == []
+        gate.shut()
 
     on_bench(work)
 

@@ -15,10 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.schema.tables.core import backends
-from orders.states import LIVE, PARTS
+from orders.states import PARTS
 from workers.console.i18n import N_, Words
 from workers.console.masking import say
 from workers.console.state import ConsoleState
+from workers.dispatch.take_due import CLIENTS, HEADS
 from workers.trust import quarantine
 
 MOST_COUNTED: Final = 5_000
@@ -35,10 +36,10 @@ FROM (SELECT * FROM ({WAITING}) parts LIMIT :most) waiting
 """)
 
 NEXT: Final = text(f"""
-SELECT o.id, o.pharmacy, o.reference, d.accepted_at FROM (
-  SELECT * FROM deliveries WHERE backend = :backend AND {LIVE}
-  ORDER BY priority, cut_off, order_id LIMIT :limit
-) d JOIN orders o ON o.id = d.order_id ORDER BY d.priority, d.cut_off, d.order_id
+WITH RECURSIVE {CLIENTS}, {HEADS.format(most=":limit")}
+SELECT o.id, o.pharmacy, o.reference, o.received_at AS accepted_at FROM (
+  SELECT *, row_number() OVER (PARTITION BY client ORDER BY priority, round, order_id) AS turn FROM heads
+) d JOIN orders o ON o.id = d.order_id ORDER BY d.turn, d.priority, d.round, d.order_id LIMIT :limit
 """)
 
 AGAINST: Final = text("""
