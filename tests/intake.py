@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -17,6 +18,7 @@ import uvicorn
 from config.settings import Settings
 from orders.access import clients
 from orders.api import Parts, create_app
+from orders.api.connection import HttpConnection
 from orders.journal import connect
 from orders.model import Order, parse
 from tests.waiting import auntil
@@ -31,8 +33,15 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 async def serving(settings: Settings, parts: Parts | None = None) -> AsyncIterator[str]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    parts = parts or Parts()
     server = uvicorn.Server(
-        uvicorn.Config(create_app(settings, parts), log_level="error", log_config=None, lifespan="on")
+        uvicorn.Config(
+            create_app(settings, parts),
+            http=functools.partial(HttpConnection, parts.connections),  # type: ignore[arg-type]
+            log_level="error",
+            log_config=None,
+            lifespan="on",
+        )
     )
     running = asyncio.create_task(server.serve(sockets=[listening]))
     await auntil(lambda: server.started)
@@ -95,9 +104,9 @@ def clients_over_http(
         async with serving(settings, parts) as url, aiohttp.ClientSession() as session:
 
             async def call(
-                client: str, method: str, path: str, token: str | None = None, **more: Any
+                client: str, method: str, path: str, token: str | None = None, said: str | None = None, **more: Any
             ) -> tuple[int, Any, bytes]:
-                headers = {"Authorization": f"Bearer {token or keys[client]}"}
+                headers = {"Authorization": said or f"Bearer {token or keys[client]}"}
                 async with session.request(method, url + path, headers=headers, **more) as answer:
                     return answer.status, answer.headers, await answer.read()
 

@@ -59,7 +59,7 @@ class ProblemShown(BaseModel):
                     "type": "urn:relais:problem:not-found",
                     "status": 404,
                     "title": "not found",
-                    "detail": f"no order {ID}",
+                    "detail": "no such order, or none that this client may see",
                 }
             ]
         }

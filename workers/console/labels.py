@@ -43,13 +43,8 @@ REASONS: Final[dict[str, str]] = {
     Reason.CONFLICT: N_("another order has its place"),
 }
 
-EVENTS: Final[dict[str, str]] = {
-    State.ACCEPTED: N_("put through again"),
-    State.SUBMITTED: N_("taken by the ERP, not yet accepted"),
-    State.DELIVERED: N_("delivered"),
-    State.DEAD: N_("dead letter"),
-    State.CANCELLED: N_("cancelled"),
-    State.DISCARDED: N_("discarded"),
+EVENTS: Final[dict[str, str]] = {state: name for state, (name, _) in STATES.items()} | {
+    State.ACCEPTED: N_("put through again")
 }
 
 EVIDENCE: Final[dict[str, str]] = {

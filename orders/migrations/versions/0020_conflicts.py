@@ -4,7 +4,7 @@
 from alembic import op
 
 revision = "0020"
-down_revision = "0017"
+down_revision = "0018"
 
 STATEMENTS = [
     "ALTER TABLE orders ADD COLUMN rival uuid",
