@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from tests.cli import clean_environment
-from tests.erp import an_order, connector, raw_server, read_request, receipt_for, response, submit_one
+from tests.machines.erp import an_order, connector, raw_server, read_request, receipt_for, response, submit_one
 from tests.machines.tools import ROOT
 from workers.erp.failures import TABLE, Met
 from workers.erp.port import Kind, Outcome
@@ -24,7 +24,7 @@ ONE = """
 import resource, sys, time
 from datetime import UTC, datetime
 from uuid import uuid4
-from tests.erp import an_order
+from tests.machines.erp import an_order
 from workers.erp.failures import Unfit
 from workers.erp.listing import read_page
 from workers.erp.receipts import read_found, read_pending, read_receipt, read_refusal
