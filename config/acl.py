@@ -4,8 +4,8 @@ The one source of it: `relais secrets` and `relais acl` write the file for a ser
 always runs under it. What each user needs was found by running everything with `ACL LOG`, and a test keeps it so.
 Passwords stand in the file as SHA-256 only. The user `default`, who needs no name, is off.
 
-One limit is Celery's: workers obey whoever may publish to their control channel, and Flower and an operator's
-`inspect` publish there. Such a user can make workers stop (their supervisor starts them again), never write an order.
+Flower and an operator's `inspect` publish to the workers' control channel, where a worker answers questions and obeys
+nobody (`workers.queue.inspection`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from config.redis_keys import NORMAL, NOTICES, SPILL_ERA, SPILL_NOTES, SPILL_RECORDS, URGENT
+from config.redis_keys import ASIDE, NORMAL, NOTICES, SPILL_ERA, SPILL_NOTES, SPILL_RECORDS, URGENT
 
 ADMIN: Final = "admin"
 OPS: Final = "ops"
@@ -29,12 +29,12 @@ BINDINGS: Final = ("_kombu.binding.*", "_kombu.binding_permanent.*", "_kombu.bin
 ANSWERS: Final = ("*.reply.celery.pidbox*",)  # of workers to those who asked them something
 MAILBOXES: Final = ("*.celery.pidbox*", "celeryev.*")  # of a consumer itself: it deletes them as it leaves
 
-# Channels of database 0; kombu subscribes by pattern, and a pattern must stand here as it is asked for.
+# Channels of the one database; kombu subscribes by pattern, and a pattern must stand here as it is asked for.
 CONTROL: Final = ("/0.celery.pidbox", "/0.celery.pidbox/*")
 EVENTS: Final = ("/0.celeryev", "/0.celeryev/*", "/0.celeryev/worker.*")
 
 # Commands.
-HELLO: Final = ("ping", "hello", "client|setinfo", "client|setname", "client|id", "select", "quit")
+HELLO: Final = ("ping", "hello", "client|setinfo", "client|setname", "client|id", "quit")  # and no `select`: database 0
 BATCH: Final = ("multi", "exec", "discard", "watch", "unwatch")
 CONSUME: Final = (
     "brpop",
@@ -115,8 +115,22 @@ USERS: Final[Mapping[str, User]] = {
     ),
     # Dispatcher and worker: publish and take dispatches, empty the spill.
     "worker": User(
-        (*HELLO, *BATCH, *ON_DISK, *CONSUME, "lpush", "lrange", "lindex", "ltrim", "hget", "hmget", "hincrby", "hdel"),
-        (*QUEUES, *CANARIES, *SPILL, *BINDINGS, *ANSWERS, *MAILBOXES),
+        (
+            *HELLO,
+            *BATCH,
+            *ON_DISK,
+            *CONSUME,
+            "lpush",
+            "lrange",
+            "lindex",
+            "ltrim",
+            "hget",
+            "hmget",
+            "hincrby",
+            "hdel",
+            "xadd",
+        ),
+        (ASIDE, *QUEUES, *CANARIES, *SPILL, *BINDINGS, *ANSWERS, *MAILBOXES),
         channels=(*CONTROL, *EVENTS),
     ),
     # Flower: hears events, asks workers how they are; of the queues only how long they are.
@@ -127,15 +141,15 @@ USERS: Final[Mapping[str, User]] = {
         (*CONTROL, *EVENTS),
     ),
     # Metrics: lengths and memory, never what a message or a spilled order says.
-    "exporter": User((*HELLO, "info", "llen"), (), (*QUEUES, *CANARIES, *SPILL)),
+    "exporter": User((*HELLO, "info", "llen", "xinfo|stream"), (), (ASIDE, *QUEUES, *CANARIES, *SPILL)),
     # The console: the same. What it does goes through the journal, which wakes the dispatcher.
-    "console": User((*HELLO, "info", "llen"), (), (*QUEUES, *CANARIES, *SPILL)),
+    "console": User((*HELLO, "info", "llen", "xinfo|stream"), (), (ASIDE, *QUEUES, *CANARIES, *SPILL)),
     # The command line: how things stand, the spill's records, canaries to see whether workers answer; and it may drop
     # a message that no worker can take, which the journal sends again.
     OPS: User(
-        (*HELLO, *BATCH, *CONSUME, *ON_DISK, "info", "lrange", "lindex", "lpush"),
+        (*HELLO, *BATCH, *CONSUME, *ON_DISK, "info", "lrange", "lindex", "lpush", "xinfo|stream", "xrevrange"),
         (*CANARIES, *BINDINGS, *ANSWERS, *MAILBOXES),
-        (*QUEUES, *SPILL),
+        (ASIDE, *QUEUES, *SPILL),
         (*CONTROL, *EVENTS),
         (("lrem", "del"), QUEUES),
     ),

@@ -1,10 +1,12 @@
-"""What Relais calls its keys in Redis: the queues, and the spill."""
+"""What Relais calls its keys in Redis: the queues, what workers set aside of them, and the spill."""
 
 from __future__ import annotations
 
 from typing import Final
 
 URGENT, NOTICES, NORMAL = KINDS = "relais.urgent", "relais.notices", "relais.normal"
+OURS: Final = b"relais."  # how each queue of ours begins
+ASIDE: Final = "relais.aside"  # a stream
 SPILL_RECORDS: Final = "relais.spill"
 SPILL_NOTES: Final = "relais.spill.notes"
 SPILL_ERA: Final = "relais.spill.era"  # there while orders were spilled a moment ago

@@ -24,8 +24,10 @@ from workers.liveness.systemd import READY, STOPPING, tell_systemd
 from workers.product_indexer import Indexer
 from workers.proof.seal_thread import Sealer
 from workers.queue.app import create_app
+from workers.queue.inspection import answer_questions_only
 from workers.queue.publisher import Publisher
 from workers.queue.registry import node
+from workers.queue.sieve import sift
 
 log = logging.getLogger("relais.worker")
 
@@ -65,13 +67,16 @@ def run_worker(settings: Settings) -> int:
     setup_logging.connect(log_as_we_do, weak=False)
     worker_ready.connect(ready, weak=False)
     worker_shutting_down.connect(stopping, weak=False)
+    answer_questions_only()
+    sift()
     celery_worker.safe_say = _say  # what Celery says at its shutdown is no line of ours
     worker = app.Worker(
         hostname=name,
         loglevel=settings.telemetry.log_level,
         pool="prefork",
         quiet=True,
-        without_mingle=True,  # a second at every start, to hear of revoked tasks: nothing is revoked here
+        without_gossip=True,  # workers neither tell nor ask one another anything: the journal has it
+        without_mingle=True,
     )
     worker.start()
     traces.end()

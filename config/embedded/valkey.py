@@ -52,6 +52,7 @@ class Valkey(Service):
         lines = {
             "bind": "127.0.0.1",
             "port": str(self.port),
+            "databases": "1",
             "aclfile": _quoted(str(users)),
             "pidfile": _quoted(str(self.pid_file)),
             "dir": _quoted(str(self.home)),

@@ -51,6 +51,9 @@ NOBODYS = [
     ("lpush", "relais.spillage", "x"),
     ("rename", QUEUE, "x"),
     ("swapdb", 0, 1),
+    ("select", 0),
+    ("select", 1),
+    ("eval", "return redis.call('SELECT', 1)", 0),
     ("migrate", "h", 1, "k", 0, 1),
 ]
 REFUSED: dict[str, list[tuple[Any, ...]]] = {
@@ -75,6 +78,7 @@ REFUSED: dict[str, list[tuple[Any, ...]]] = {
         ("hset", "relais:rate:front", "left", "1"),
         ("rpush", "relais.spill", "x"),
         ("info",),
+        ("xrevrange", "relais.aside", "+", "-"),
         ("hset", "relais.spill.notes", "a", "b"),
         ("eval", "return redis.call('RPUSH', KEYS[1], 'x')", 1, "relais.spill"),
     ],
@@ -87,6 +91,7 @@ REFUSED: dict[str, list[tuple[Any, ...]]] = {
         ("del", QUEUE),
         ("llen", "relais.spill"),
         ("lpush", "relais.canary.x", "x"),
+        ("xadd", "relais.aside", "*", "a", "b"),
         ("config", "get", "*"),
         ("info",),
         ("eval", "return redis.call('DEL', KEYS[1])", 1, QUEUE),

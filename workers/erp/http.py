@@ -24,13 +24,12 @@ from workers.erp.call_span import calling
 from workers.erp.failures import TABLE, Met
 from workers.erp.listing import ask_for, read_page
 from workers.erp.port import Barrier, Capabilities, Kind, Listing, OpenBarrier, Outcome, Submission
-from workers.erp.receipts import keeping, read_found, read_pending, read_receipt
+from workers.erp.receipts import MOST_ASKED, keeping, read_found, read_pending, read_receipt
 from workers.erp.signatures import Keys, Signatures
 from workers.erp.transport import ErpTransport, json_body, refused_or_failed
 
 log = logging.getLogger("relais.erp")
 
-MOST_ASKED: Final = 50  # ids in one find
 HELD: Final = 1.0  # seconds before an order goes again that the barrier did not let through
 PROBE: Final = 5.0  # seconds, at most
 

@@ -13,16 +13,18 @@ from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, NotRequired
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import ConfigDict, FailFast, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
+from orders.model import MOST_LINES
 from workers.erp.failures import TABLE, Met, Unfit, printable
 from workers.erp.port import MOST_KEPT, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
 
 STRICT: Final = ConfigDict(strict=True)
 MOST_BOXES: Final = 99_999  # of a line, as an order's
 MOST_PRODUCT: Final = 40  # characters of a product's code
+MOST_ASKED: Final = 50  # ids in one find, and so orders in its answer
 
 _SOUND: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")  # a line's reason
 
@@ -37,7 +39,9 @@ class _Receipt(TypedDict):
     __pydantic_config__ = STRICT  # type: ignore[misc]
     reference: Word
     digest: Digest
-    lines: tuple[ErpReceiptLine, ...]  # made by pydantic itself, which takes half the time; see _receipt
+    # Made by pydantic itself, which takes half the time; see _receipt. The first fault ends it: an answer of a mebibyte
+    # has room for 350,000, each with words of its own.
+    lines: Annotated[tuple[ErpReceiptLine, ...], Field(max_length=MOST_LINES), FailFast()]
     signature: NotRequired[Signature | None]
 
 
@@ -68,7 +72,11 @@ class _Refused(_Refusal):
 
 class _Found(TypedDict):
     __pydantic_config__ = STRICT  # type: ignore[misc]
-    orders: list[Annotated[_Accepted | _Waiting | _Refused, Field(discriminator="state")]]
+    orders: Annotated[
+        list[Annotated[_Accepted | _Waiting | _Refused, Field(discriminator="state")]],
+        Field(max_length=MOST_ASKED),
+        FailFast(),
+    ]
 
 
 _RECEIPT: Final = TypeAdapter(_Receipt)

@@ -60,6 +60,9 @@ CATALOGUE: Final[Mapping[str, MetricEntry]] = {
     ),
     "relais_spill_orders": MetricEntry(GAUGE, "Orders in Redis that wait for the journal."),
     "relais_queue_messages": MetricEntry(GAUGE, "Messages in Redis that wait for a worker."),
+    "relais_queue_foreign_total": MetricEntry(
+        COUNTER, "Messages in Redis that were none of ours, and that workers set aside."
+    ),
     "relais_redis_up": MetricEntry(GAUGE, "1 while Redis answers."),
     "relais_redis_memory_used_bytes": MetricEntry(GAUGE, "Memory that Redis uses."),
     "relais_redis_memory_max_bytes": MetricEntry(GAUGE, "Memory that Redis may use; absent when unlimited."),

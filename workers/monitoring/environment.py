@@ -28,6 +28,7 @@ def queue_families(queue: Queue | None) -> Iterator[Metric]:
         ("relais_queue_messages", queue.depth),
         ("relais_redis_memory_used_bytes", queue.memory),
         ("relais_redis_memory_max_bytes", queue.memory_max),
+        ("relais_queue_foreign_total", queue.aside),
     ):
         if value is not None:
             yield family(name, value)

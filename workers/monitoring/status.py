@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.errors import first_line
-from config.redis_keys import NORMAL, SPILL_RECORDS, URGENT, queue_of
+from config.redis_keys import ASIDE, NORMAL, SPILL_RECORDS, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.journal import snapshot, unreachable
@@ -45,8 +45,8 @@ READ_TIMEOUT = 2.0  # s for Redis and for the intake each
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Whether Redis answers, how many messages wait in it, how many orders in the spill, and its memory in bytes;
-    without a limit `memory_max` is None.
+    """Whether Redis answers, how many messages wait in it, how many orders in the spill, its memory in bytes (without
+    a limit `memory_max` is None), and how many messages, none of ours, workers have set aside.
     """
 
     reachable: bool
@@ -55,6 +55,7 @@ class Queue:
     error: str | None = None
     memory: int | None = None
     memory_max: int | None = None
+    aside: int | None = None
 
 
 async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[str, Any]:
@@ -113,8 +114,12 @@ async def queue(settings: Settings) -> Queue:
             asked.llen(SPILL_RECORDS)
             for name in (queue_of(kind, each) for each in load_backends(settings) for kind in (URGENT, NORMAL)):
                 asked.llen(name)
-            memory, spilled, *waiting = await asked.execute()
-        return Queue(True, sum(waiting), spilled, None, memory["used_memory"], memory["maxmemory"] or None)
+            asked.xinfo_stream(ASIDE)
+            memory, spilled, *waiting, aside = await asked.execute(raise_on_error=False)
+        if failed := [each for each in (memory, spilled, *waiting) if isinstance(each, Exception)]:
+            raise failed[0]
+        told = 0 if isinstance(aside, Exception) else int(aside["entries-added"])  # no stream before the first
+        return Queue(True, sum(waiting), spilled, None, memory["used_memory"], memory["maxmemory"] or None, told)
     except (RedisError, OSError) as error:
         return Queue(False, None, None, first_line(error))
     finally:

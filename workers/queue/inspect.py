@@ -1,18 +1,16 @@
 """What waits in Redis, as an operator looks at it and drops it.
 
-A message is disposable: the journal sends again what it named. So when one cannot be decoded and ends every worker
-that takes it, or Redis runs out of memory, dropping it loses no order. The spill, which does hold orders, is none of
+A message is disposable: the journal sends again what it named. So when one holds up the others, or Redis runs out of
+memory, dropping it loses no order. The spill, which does hold orders, is none of
 these queues.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from kombu.exceptions import KombuError
 from redis import Redis
@@ -24,10 +22,9 @@ from config.redis_keys import NORMAL, NOTICES, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound
-from workers.queue.names import DELIVER, POLL, TELL
+from workers.queue.envelope import read
 
 REDIS_TIMEOUT: Final = 2.0  # s for Redis
-TASKS: Final = (DELIVER, POLL, TELL)
 MOST_SHOWN: Final = 4096  # bytes of a message
 
 
@@ -101,30 +98,3 @@ def clear(redis: Redis, queue: str) -> int:
         pipeline.delete(queue)
         waiting, _ = pipeline.execute()
     return int(waiting)
-
-
-def read(raw: bytes) -> tuple[str | None, str | None, str | None]:
-    """The task of a message, what it is about in Celery's words, and why no worker can take it, if so."""
-    try:
-        message = json.loads(raw)
-        headers, properties = message["headers"], message["properties"]
-        task, about = str(headers["task"]), str(headers.get("argsrepr", ""))[:200]
-        fault = _fault(message, headers, properties)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return None, None, f"no message of Celery's: {type(error).__name__}"
-    return task, about, fault
-
-
-def _fault(message: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any]) -> str | None:
-    if message.get("content-type") != "application/json":
-        return "its content type is not JSON"
-    if headers["task"] not in TASKS:
-        return "no task of ours"
-    if not headers.get("id") or not properties.get("delivery_tag") or "delivery_info" not in properties:
-        return "it has no id or no delivery tag"
-    body = message["body"]
-    if not isinstance(body, str):
-        return "its body is no text"
-    encoded = properties.get("body_encoding") == "base64"
-    arguments = json.loads(base64.b64decode(body, validate=True) if encoded else body)
-    return None if isinstance(arguments, list) and len(arguments) == 3 else "its body is no task's arguments"

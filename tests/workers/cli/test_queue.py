@@ -14,7 +14,7 @@ from config.redis_keys import NORMAL, NOTICES, SPILL_RECORDS, URGENT, queue_of
 from config.settings import Settings
 from tests.cli import CommandLine, environment
 from workers.queue.app import create_app
-from workers.queue.inspect import read
+from workers.queue.envelope import read
 
 QUEUE = queue_of(NORMAL, "erp")
 GARBAGE = b'{"body": "\x1b[2J'
@@ -72,7 +72,7 @@ def test_each_way_to_be_malformed_is_found_out(
 ) -> None:
     publish(settings, 1)
     message = json.loads(server.lrange(QUEUE, 0, -1)[0])
-    assert read(json.dumps(message).encode())[2] is None
+    assert read(json.dumps(message).encode())[2] is None, message
     assert read(json.dumps(message | spoil).encode())[2]
 
 

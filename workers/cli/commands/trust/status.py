@@ -102,6 +102,8 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
     told["intake"] = f"{api['url']} {INTAKE[api['mode']]}"
     if queue["spilled"]:
         told["spill"] = f"{queue['spilled']:,} orders wait for the journal"
+    if queue["aside"]:
+        told["foreign"] = f"{queue['aside']:,} messages in Redis were none of ours and are set aside: who writes there?"
     webhooks = found.get("webhooks") or {}
     if unfit := [f"{webhooks[name]} {name}" for name in ("failing", "disabled") if webhooks.get(name)]:
         told["webhooks"] = f"{', '.join(unfit)}: relais webhook list"
