@@ -102,6 +102,7 @@ class Code(Enum):
     NO_DELIVERY = "orders without a delivery"
     NO_ORDER = "deliveries without an order"
     UNRECEIPTED = "delivered orders without a receipt"
+    UNSIGNED = "delivered orders without a signed receipt"
     ALTERED_ORDERS = "orders whose bytes were altered"
     BLOCK = "block {block}"
     BLOCKS = "blocks {first} to {last}"

@@ -3,7 +3,7 @@
 accepted = backlog + delivered + dead + cancelled + discarded, by hour or day of acceptance; every order has just one
 delivery and every delivery an order, every delivered order a receipt of that delivery, and every order's bytes the
 digest they were accepted with. `audit` says that much; `prove` checks the chain of seals and the receipts' signatures
-too. `write_down` leaves the verdict in the journal.
+too, and that there is one where they are required. `write_down` leaves the verdict in the journal.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class _Count:
 async def audit(engine: AsyncEngine) -> Ledger:
     """Read orders and deliveries in one snapshot, in bounded memory."""
     async with snapshot(engine) as connection:
-        return (await _ledger(connection, None, _Count(None, 0)))[0]
+        return (await _ledger(connection, None, _Count(None, 0), signed=False))[0]
 
 
 async def prove(
@@ -118,7 +118,7 @@ async def prove(
     anchored, blind, is_fault = _anchored(settings, keys, anchors)
     async with snapshot(engine) as connection:
         count = _Count(watch, int((await connection.execute(SIZE)).scalar_one()))
-        ledger, books = await _ledger(connection, unit, count)
+        ledger, books = await _ledger(connection, unit, count, signed=settings.trust.receipts == "require")
         chain = await check_chain(connection, keys, anchored, count.add)
         if blind is not None and chain.blocks and is_fault:
             chain.astray(blind)
@@ -159,8 +159,10 @@ def _anchored(settings: Settings, keys: Keys, given: Path | None) -> tuple[Ancho
         return None, Sentence(Code.ANCHOR_DOWN, error=str(error)), True
 
 
-async def _ledger(connection: AsyncConnection, unit: Unit | None, count: _Count) -> tuple[Ledger, Books]:
-    books = await read_books(connection, unit)
+async def _ledger(
+    connection: AsyncConnection, unit: Unit | None, count: _Count, *, signed: bool
+) -> tuple[Ledger, Books]:
+    books = await read_books(connection, unit, signed=signed)
     figures = {name: books.total(name) for name in ("accepted", "backlog", *FINAL)}
     final = sum(figures[state] for state in FINAL)
     faults = []
