@@ -103,6 +103,7 @@ class Code(Enum):
     NO_ORDER = "deliveries without an order"
     UNRECEIPTED = "delivered orders without a receipt"
     UNSIGNED = "delivered orders without a signed receipt"
+    NOWHERE = "receipts of the spill that are no orders"
     ALTERED_ORDERS = "orders whose bytes were altered"
     BLOCK = "block {block}"
     BLOCKS = "blocks {first} to {last}"

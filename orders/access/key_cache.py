@@ -77,16 +77,24 @@ class KeyCache:
 
         Raises Unauthorised, and JournalDown where a key that is not known cannot be looked up.
         """
+        if (found := self.known(authorization, basic=basic)) is not None:
+            return found
         hashed = hash_of(_shown(authorization or "", basic))
+        await self._callers.within(self._impatience)
         caller = self._known(hashed)
-        if caller is None:
-            await self._callers.within(self._impatience)
-            caller = self._known(hashed)
         if caller is None and self._callers.blind:
             raise JournalDown("the journal is out of reach, and this API key is not known without it")
         if caller is None:
             raise Unauthorised("this API key is not in force")
-        self._used[fingerprint_of(hashed)] = time.time()
+        return self._note(caller)
+
+    def known(self, authorization: str | None, *, basic: bool = False) -> Caller | None:
+        """The client, if the key is known already. Raises Unauthorised where none is shown."""
+        caller = self._known(hash_of(_shown(authorization or "", basic)))
+        return None if caller is None else self._note(caller)
+
+    def _note(self, caller: Caller) -> Caller:
+        self._used[fingerprint_of(caller.hash)] = time.time()
         return caller
 
     async def close(self) -> None:
@@ -131,11 +139,17 @@ def _caller(row: Row[Any], asked: float) -> Caller:
     return Caller(row.client, frozenset(row.scopes), pharmacies, row.rate, row.burst, ends, bytes(row.hash))
 
 
+def bearer_of(authorization: str) -> str:
+    """What the header shows as `Bearer …`, in whatever letters that is written (RFC 9110, 11.1); "" for nothing."""
+    scheme, _, shown = authorization.partition(" ")
+    return shown.strip() if scheme.lower() == "bearer" else ""
+
+
 def _shown(authorization: str, basic: bool) -> str:
     """The key that a header shows. Raises Unauthorised."""
+    if shown := bearer_of(authorization):
+        return shown
     scheme, _, shown = authorization.partition(" ")
-    if scheme.lower() == "bearer" and shown.strip():
-        return shown.strip()
     if basic and scheme.lower() == "basic":
         try:
             password = base64.b64decode(shown.strip(), validate=True).decode().partition(":")[2]

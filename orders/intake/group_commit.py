@@ -2,7 +2,7 @@
 
 `accept` returns only when the order is on disk, in the journal or, while PostgreSQL is away, in the spill: a 202 is a
 receipt. A group whose answer was lost is tried again, or spilled under the same ids, and never makes a second order.
-Where the journal is there, intake never talks to Redis, and cannot notice that it is gone.
+Where the journal is there, a group waits for Redis only while the spill may hold an earlier order (`spill_watch`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.errors import said
 from orders.errors import Fault, JournalDown, Malformed, RelaisError
-from orders.intake.entries import Accepted, Entry, entry, write
+from orders.intake.entries import Accepted, Entry, entry, known, write
 from orders.intake.order_log import tell_accepted
 from orders.intake.routing import Routing, always
-from orders.intake.spill import SpillDown, SpillSigner, Store, spill
+from orders.intake.spill import SpillSigner, spill
+from orders.intake.spill_watch import SpillWatch
+from orders.intake.store import SpillDown, Store
 from orders.intake.store_switch import StoreSwitch
 from orders.journal import at_fault, connect
 from orders.model import Order
@@ -76,6 +78,8 @@ class Intake:
         `backend` is where orders go, or says it of each; `grouped` hears how many orders each group has.
         """
         self.store_switch = StoreSwitch(engine, spill)
+        self.spill = spill
+        self._watch = SpillWatch(*spill) if spill is not None else None
         self._engine = engine
         self.route = always(backend) if isinstance(backend, str) else backend
         self._group = group
@@ -124,6 +128,8 @@ class Intake:
         """Wait for the groups that are being committed."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._watch is not None:
+            await self._watch.close()
         await self.store_switch.close()
 
     def _wake(self) -> None:
@@ -180,14 +186,17 @@ class Intake:
         """
         if self.store_switch.journal_up:
             try:
-                return await self._journal(entries)
+                return await self._journal_unless_spilled(entries)
             except Exception as error:
                 if at_fault(error):
                     return await self._halve(entries, error)
                 self.store_switch.lose_journal(error)
         store, key = self.store_switch.spill()
         try:
-            return await spill(entries, store, key)
+            answers, era = await spill(entries, store, key)
+            if self._watch is not None:
+                await self._watch.announced(era)
+            return answers
         except SpillDown as error:
             self.store_switch.lose_spill(error)
             raise JournalDown("the journal and the spill are out of reach") from None
@@ -199,6 +208,20 @@ class Intake:
             return [Malformed([Fault("body", None, "the journal cannot write this order")])]
         half = len(entries) // 2
         return [*await self._place(entries[:half]), *await self._place(entries[half:])]
+
+    async def _journal_unless_spilled(self, entries: list[Entry]) -> Answers:
+        """Into the journal, but for what the spill has an earlier order of: the first receipt wins.
+
+        What the journal has is the first whatever the spill has: that one was spilled by who could not know.
+        """
+        firsts = await self._watch.firsts(entries) if self._watch is not None else {}
+        if not firsts:
+            return await self._journal(entries)
+        async with self._engine.connect() as connection:
+            firsts |= await known(connection, [each for each in entries if each.id in firsts])
+        new = [each for each in entries if each.id not in firsts]
+        written = iter(await self._journal(new) if new else ())
+        return [firsts[each.id] if each.id in firsts else next(written) for each in entries]
 
     async def _journal(self, entries: list[Entry]) -> Answers:
         """One statement, one fsync. A lost connection may have committed: asking again settles it."""

@@ -19,12 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.errors import first_line
 from orders.errors import JournalDown
-from orders.intake.entries import NONE, WRITE
-from orders.intake.spill import SpillDown, SpillSigner, Store
+from orders.intake.entries import COLUMNS, NO_ORDERS, inserting
+from orders.intake.spill import SpillSigner
+from orders.intake.store import SpillDown, Store
 from orders.journal import unreachable
 from orders.journal.connection import REPLICATED
 from orders.journal.durability import weaknesses
 from orders.sentences import Sentence
+from orders.states import State
 
 log = logging.getLogger("relais.intake")
 
@@ -34,7 +36,7 @@ BREATH: Final = 1.0  # seconds that a spill that failed is left alone
 
 # A group of no orders: it needs the tables, columns and rights that an order needs, makes no commit on a standby, and
 # waits for the standbys that an order would wait for.
-TAKES: Final = text(f"{WRITE} SELECT {REPLICATED}")
+TAKES: Final = text(inserting(COLUMNS, f"'{State.ACCEPTED}'", answer=f"SELECT {REPLICATED}"))
 
 
 class Mode(StrEnum):
@@ -130,7 +132,7 @@ class StoreSwitch:
     async def _journal_answers(self) -> bool:
         try:
             async with asyncio.timeout(LOOK_TIMEOUT), self._engine.connect() as connection:
-                await connection.execute(TAKES, NONE)
+                await connection.execute(TAKES, NO_ORDERS)
                 self._tell_weak(await weaknesses(connection))
             return True
         except Exception as error:  # whatever it is, orders are kept elsewhere meanwhile

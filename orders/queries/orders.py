@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, RowMapping, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.errors import Conflict, NotFound
+from orders.errors import NotFound
 from orders.journal import Source, reading_from
 from orders.schema.tables.core import attempts, backends, deliveries, orders, receipts
 from orders.schema.tables.trust import evidence
@@ -33,6 +33,7 @@ LIFE = select(
     orders.c.client,
     orders.c.request_id,
     orders.c.body,
+    orders.c.rival,
     deliveries.c.state,
     deliveries.c.backend,
     deliveries.c.due_at,
@@ -60,7 +61,7 @@ SHORT = select(
     deliveries.c.settled_at,
 ).join(deliveries, deliveries.c.order_id == orders.c.id)
 
-ASIDE = text("SELECT kind, order_id FROM asides WHERE told = :told ORDER BY number LIMIT 1")
+ASIDE = text("SELECT order_id FROM asides WHERE told = :told AND kind = 'repeated' ORDER BY number LIMIT 1")
 
 ASIDES = text("""
 SELECT at, kind, told, order_id, why, length(raw) AS size FROM asides ORDER BY number DESC LIMIT :limit
@@ -93,10 +94,7 @@ ORDER BY order_id LIMIT :limit
 
 
 async def order(engine: AsyncEngine, order_id: UUID) -> Row:
-    """An order's whole life: what it is, its state, attempts and receipt.
-
-    Raises NotFound, and Conflict for an order that was spilled and whose place another one has.
-    """
+    """An order's whole life: what it is, its state, attempts and receipt. Raises NotFound."""
     async with engine.connect() as connection:
         row = (await connection.execute(LIFE.where(orders.c.id == order_id))).mappings().one_or_none()
         if row is None:
@@ -108,10 +106,8 @@ async def order(engine: AsyncEngine, order_id: UUID) -> Row:
 async def _first_of(connection: AsyncConnection, told: UUID) -> UUID:
     """The order that has the place of one that was spilled and answered as `told`, when both are the same."""
     aside = (await connection.execute(ASIDE, {"told": told})).one_or_none()
-    if aside is None or aside.order_id is None:
+    if aside is None:
         raise NotFound(f"no order {told}")
-    if aside.kind != "repeated":
-        raise Conflict(str(aside.order_id))
     return UUID(str(aside.order_id))
 
 
@@ -164,8 +160,8 @@ def first_id(since: datetime) -> UUID:
 
 
 async def order_by_reference(engine: AsyncEngine, pharmacy: str, reference: str) -> Row:
-    """As `order`, by the pharmacy's own order number. Raises NotFound."""
-    query = LIFE.where(orders.c.pharmacy == pharmacy, orders.c.reference == reference)
+    """As `order`, by the pharmacy's own order number: of those that came with it the first. Raises NotFound."""
+    query = LIFE.where(orders.c.pharmacy == pharmacy, orders.c.reference == reference, orders.c.rival.is_(None))
     async with engine.connect() as connection:
         row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
@@ -201,7 +197,7 @@ async def _life(connection: AsyncConnection, row: RowMapping) -> Row:
     receipt_rows = [dict(found) for found in (await connection.execute(answered)).mappings()]
     for found in receipt_rows:
         found["digest"] = found["digest"] and found["digest"].hex()
-    life = dict(row)
+    life = {**row, "kept": "journal"}
     life["digest"] = life["digest"].hex()
     life["order"] = json.loads(life.pop("body"))
     life["history"] = [dict(found) for found in (await connection.execute(tried)).mappings()]

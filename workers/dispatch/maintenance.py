@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.errors import first_line
 from config.settings import Settings
 from orders.intake.routing import Routing
-from orders.intake.spill import SpillDown, SpillSigner
+from orders.intake.spill import SpillSigner
+from orders.intake.store import SpillDown
 from orders.journal import unreachable
 from orders.queries.samples import CHEAP, RESET_LIMIT, SET_LIMIT, WHOLE, thin
 from orders.schema import cause_triggers

@@ -25,7 +25,6 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
     Uuid,
     literal_column,
     text,
@@ -46,6 +45,7 @@ metadata = MetaData(
 )
 
 NOW = text("now()")
+PLACED = text("rival IS NULL")  # orders that have the place of their reference, and of their Idempotency-Key
 Instant = DateTime(timezone=True)
 
 
@@ -79,8 +79,9 @@ orders = Table(
     Column("idempotency_key", Text, comment="the client's own, beside (pharmacy, reference)"),
     Column("origin", JSONB, comment="what the answer in another protocol will need"),
     Column("traceparent", Text, comment="the trace of the request that brought it (W3C); not sealed"),
+    Column("rival", Uuid, comment="the order that has its place; null when this one has it"),
     *sealed("orders", listed=True),
-    UniqueConstraint("pharmacy", "reference"),
+    Index("uq_orders_pharmacy_reference", "pharmacy", "reference", unique=True, postgresql_where=PLACED),
     Index("ix_orders_pharmacy_id", "pharmacy", "id"),
     Index("ix_orders_pharmacy_tx", "pharmacy", "tx"),
     Index("ix_orders_reference_id", "reference", "id", postgresql_ops={"reference": "text_pattern_ops"}),
@@ -89,7 +90,7 @@ orders = Table(
         "client",
         "idempotency_key",
         unique=True,
-        postgresql_where=text("idempotency_key IS NOT NULL"),
+        postgresql_where=text("idempotency_key IS NOT NULL AND rival IS NULL"),
     ),
     Index("ix_orders_origin", "pharmacy", "id", postgresql_where=text("origin IS NOT NULL")),
     comment="every order as accepted; append-only",

@@ -26,6 +26,7 @@ ALERTS = {
     "RelaisCutOffAtRisk": "cut-off-at-risk",
     "RelaisBacklogOld": "backlog-old",
     "RelaisDeadLetters": "poison-order",
+    "RelaisReceiptsInConflict": "poison-order",
     "RelaisAuditFailed": "audit-failed",
     "RelaisNoLeader": "no-leader",
     "RelaisCanarySilent": "worker-stuck",

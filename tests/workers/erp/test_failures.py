@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.erp import (
+from tests.machines.erp import (
     Handler,
     Keys,
     an_order,

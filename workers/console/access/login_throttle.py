@@ -54,7 +54,7 @@ SUCCEEDED: Final = text("""
 UPDATE console_logins SET failures = 0, until = clock_timestamp(), succeeded_at = clock_timestamp() WHERE key = :key
 """)
 
-WHO: Final = text("SELECT name, password, disabled_at FROM accounts WHERE name = :name")
+WHO: Final = text("SELECT name, password, role, disabled_at FROM accounts WHERE name = :name")
 REHASH: Final = text("UPDATE accounts SET password = :new WHERE name = :name AND password = :old")
 
 OVER: Final = (
@@ -74,10 +74,11 @@ class Count(NamedTuple):
 
 
 class ProvenLogin(NamedTuple):
-    """An account whose password was right, and the hash that it was held against."""
+    """An account whose password was right, the hash that it was held against, and what it may."""
 
     name: str
     password: str
+    role: str
 
 
 def counts_of(name: str, address: str) -> tuple[Count, Count, Count]:
@@ -114,7 +115,7 @@ class Logins:
             log.warning("login refused", extra={"account": row and row.name, "address": address, "why": why})
             return None
         await self._succeed(taken)
-        return ProvenLogin(row.name, await self._renew(row.name, row.password, password))
+        return ProvenLogin(row.name, await self._renew(row.name, row.password, password), row.role)
 
     async def came(self, name: str, address: str) -> None:
         """Somebody logged in to this account from there by other means than a password: the place is theirs."""
