@@ -38,9 +38,9 @@ WRONG: Final = {
 }
 # Since when a backend signs: its first signed receipt; before that, since the first key that was registered for it.
 SIGNING: Final = text("""
-SELECT backend, coalesce(
-  (SELECT min(received_at) FROM receipts r WHERE r.backend = k.backend AND r.key_id IS NOT NULL), min(added_at)) AS since
-FROM receipt_keys k GROUP BY backend
+SELECT k.backend, coalesce(
+  (SELECT min(received_at) FROM receipts r WHERE r.backend = k.backend AND key_id IS NOT NULL), min(added_at)) AS since
+FROM receipt_keys k GROUP BY k.backend
 """)
 BOOKS: Final = "orders o FULL JOIN deliveries d ON d.order_id = o.id"
 AT: Final = "coalesce(o.received_at, d.accepted_at)"

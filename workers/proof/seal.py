@@ -98,6 +98,15 @@ def doubt(seal: Seal, keys: Keys) -> Sentence | None:
     return None
 
 
+def believed(row: Any, keys: Keys) -> Seal | Sentence:
+    """The seal in a row of the table, or why it is not to be believed: its own signatures only."""
+    try:
+        seal = of_row(row)
+        return doubt(seal, keys) or seal
+    except MALFORMED:
+        return Sentence(Code.ALTERED_SEAL)
+
+
 def of_row(row: Any) -> Seal:
     """The seal in a row of the table. Raises MALFORMED when it is none."""
     found = dict(row._mapping)
