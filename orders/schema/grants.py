@@ -27,6 +27,7 @@ from orders.schema.tables.console import console_logins, console_sessions
 from orders.schema.tables.core import metadata
 from orders.schema.tables.samples import samples
 from orders.schema.tables.tallies import tallies
+from orders.schema.tables.trust import changes
 from orders.schema.tables.workers import workers
 from orders.schema.triggers import APPEND_ONLY
 
@@ -70,6 +71,8 @@ SUPERUSER: Final = text("SELECT rolsuper FROM pg_roles WHERE rolname = current_u
 
 def rights(table: Table) -> frozenset[str]:
     """What the role may do with a table of the journal."""
+    if table is changes:
+        return frozenset({"SELECT"})  # triggers write it, as its owner
     if table in APPEND_ONLY:
         return frozenset({"SELECT", "INSERT"})
     return frozenset({"SELECT", "INSERT", "UPDATE"} | ({"DELETE"} if table in DELETED else set()))

@@ -38,7 +38,7 @@ BODIES: Final = text("SELECT id, body, digest FROM orders")
 SIZE: Final = text(
     "SELECT coalesce(sum(greatest(reltuples, 0)), 0) + coalesce(sum(greatest(reltuples, 0)) FILTER "
     "(WHERE relname = 'orders'), 0) FROM pg_class "
-    "WHERE relname IN ('orders', 'attempts', 'receipts', 'operations', 'evidence')"
+    "WHERE relname IN ('orders', 'attempts', 'receipts', 'operations', 'evidence', 'changes')"
 )
 ALTERED: Final = Sentence(Code.ALTERED_ORDERS)
 NOWHERE: Final = Sentence(Code.NOWHERE)
@@ -47,6 +47,11 @@ SET_ASIDE: Final = text(f"""
 SELECT told, count(*) OVER () FROM asides a WHERE kind <> 'forged' AND NOT EXISTS (
   SELECT FROM orders o WHERE o.id = CASE kind WHEN 'repeated' THEN a.order_id ELSE a.told END)
 ORDER BY number LIMIT {MOST_IDS}
+""")
+# Who is trusted with what changes by an act only, which is recorded in the transaction that does it.
+UNRECORDED: Final = text("""
+SELECT source, count(*) FROM changes c WHERE source IN ('accounts', 'backends', 'receipt_keys')
+  AND NOT EXISTS (SELECT FROM operations o WHERE o.tx = c.tx) GROUP BY source ORDER BY source
 """)
 MOST_FAULTS: Final = 20  # that the journal remembers of an audit
 
@@ -132,6 +137,8 @@ async def prove(
             chain.astray(blind)
         elif blind is not None and chain.blocks:
             chain.remarks.append(blind)
+        for source, changes in await connection.execute(UNRECORDED):
+            chain.astray(Sentence(Code.UNRECORDED, count=changes, table=source))
         signatures = await check_signatures(connection, count.add)
         now = (await connection.execute(text("SELECT now()"))).scalar_one()
     return Proof(ledger, books, chain, signatures, now)

@@ -99,7 +99,7 @@ def test_a_delivered_order_without_a_signed_receipt_is_a_fault_where_they_must_b
         await bench.run(REGISTER_KEY, key_id="k1", public=bytes(32))
         assert (await prove(bench.engine, required)).ledger.balanced, "it came before the key"
         (signed,) = await delivered(bench, 1)
-        assert (await prove(bench.engine, required)).faults == [unsigned(1)]
+        assert (await prove(bench.engine, required)).ledger.faults == (unsigned(1),)
         await as_superuser(bench, f"UPDATE receipts SET key_id = 'k1' WHERE order_id = '{signed}'")
         (forged,) = await bench.accept(1)
         await bench.dispatch()
@@ -163,7 +163,7 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
 def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Settings) -> None:
     with_bench(sealing, some_life)
     done = json.loads(relais("seal", "--json").out)
-    assert (done["block"], done["rows"], done["anchored"], done["error"]) == (1, 13, 1, None)
+    assert (done["block"], done["rows"], done["anchored"], done["error"]) == (1, 15, 1, None)
     assert "nothing new to seal; anchored" in relais("seal").out
     (key,) = keys_of(KEY).values()
     assert json.loads(relais("seal", "--public-key", "--json").out) == [
@@ -173,7 +173,7 @@ def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Se
     assert (told["block"], told["unsealed"], told["key"]) == (1, 0, True)
     with_bench(sealing, some_life)
     nowhere = relais("seal", RELAIS_ANCHOR="/proc/none")
-    assert (nowhere.code, "2: 13 rows sealed; the anchor has 0 blocks" in nowhere.out) == (1, True)
+    assert (nowhere.code, "2: 15 rows sealed; the anchor has 0 blocks" in nowhere.out) == (1, True)
     shown = relais("status").out
     assert "2 blocks up to" in shown
     assert "/proc/none has 0" in shown

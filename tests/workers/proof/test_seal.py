@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from config.settings import Settings
 from orders.journal import connect, snapshot, transactional
@@ -61,14 +62,15 @@ def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> 
                 "orders": 3,
                 "attempts": 3,
                 "receipts": 3,
-                "operations": 2,
+                "operations": 3,
                 "evidence": 2,
+                "changes": 1,
             }
         assert (await seal(bench)).seal is None, "nothing is new"
         await bench.accept(2)
         found = await proof(bench)
         assert found.faults == []
-        assert (found.chain.blocks, found.chain.rows, found.chain.unsealed, found.chain.anchored) == (3, 39, 2, 3)
+        assert (found.chain.blocks, found.chain.rows, found.chain.unsealed, found.chain.anchored) == (3, 45, 2, 3)
 
     with_bench(sealing, work)
     assert [line["block"] for line in lines(sealing)] == [1, 2, 3]
@@ -107,8 +109,8 @@ def test_the_content_of_a_seal_is_that_of_its_rows_and_can_be_verified_elsewhere
     (key,) = keys_of(KEY).values()
     mac, signature = bytes.fromhex(line.pop("mac")), bytes.fromhex(line.pop("signature"))
     said = json.dumps(line, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-    Ed25519PublicKey.from_public_bytes(key.public).verify(signature, b"relais.seal.2\n" + said + b"\n" + mac)
-    assert key.mac(b"relais.seal.2\n" + said) == mac
+    Ed25519PublicKey.from_public_bytes(key.public).verify(signature, b"relais.seal.3\n" + said + b"\n" + mac)
+    assert key.mac(b"relais.seal.3\n" + said) == mac
 
 
 def test_a_transaction_that_still_runs_is_in_a_later_block(sealing: Settings) -> None:
@@ -517,3 +519,28 @@ def test_the_sealer_killed_at_any_moment_leaves_a_chain_that_goes_on(sealing: Se
         assert found.chain.anchored == found.chain.blocks
 
     with_bench(sealing, kill_again_and_again)
+
+
+def test_a_change_of_who_is_trusted_is_kept_and_sealed_whoever_makes_it(sealing: Settings) -> None:
+    """With the role of the processes alone: what no act recorded is a fault, and a key keeps what it is."""
+
+    async def work(bench: Bench) -> None:
+        await some_life(bench)
+        assert (await proof(bench)).faults == []
+        await bench.sql(
+            "INSERT INTO receipt_keys (backend, key_id, public) VALUES ('erp', 'mine', decode(repeat('ab', 32), 'hex'))"
+        )
+        await bench.sql("INSERT INTO accounts (name, role, password) VALUES ('mallory', 'approver', 'secret')")
+        for released in ("true", "false"):
+            await bench.sql(f"UPDATE backends SET quarantined = {released} WHERE name = 'erp'")
+        assert (await proof(bench)).faults == [
+            f"1 change of {table} that no act recorded" for table in ("accounts", "backends", "receipt_keys")
+        ]
+        kept = await bench.run(text("SELECT source, content ? 'password' FROM changes ORDER BY id"))
+        assert [tuple(row) for row in kept[-3:]] == [(name, False) for name in ("receipt_keys", "accounts", "backends")]
+        for act in ("UPDATE receipt_keys SET public = 'x'", "DELETE FROM receipt_keys", "DELETE FROM accounts"):
+            with pytest.raises(DBAPIError, match="keeps what it has"):
+                await bench.sql(act)
+        assert (await seal(bench)).seal is not None
+
+    with_bench(sealing, work)
