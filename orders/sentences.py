@@ -102,6 +102,7 @@ class Code(Enum):
     NO_DELIVERY = "orders without a delivery"
     NO_ORDER = "deliveries without an order"
     UNRECEIPTED = "delivered orders without a receipt"
+    UNSIGNED = "delivered orders without a signed receipt"
     NOWHERE = "receipts of the spill that are no orders"
     ALTERED_ORDERS = "orders whose bytes were altered"
     BLOCK = "block {block}"
@@ -122,6 +123,10 @@ class Code(Enum):
     BACKDATED = "{rows:,} rows of {table} are dated before they were written"
     AHEAD = "{rows:,} rows of {table} are of transactions that are yet to come: after a restore run `relais migrate`"
     OF_NO_TRANSACTION = "{rows:,} rows of {table} are of no transaction"
+    UNRECORDED = (
+        "{count:,} change of {table} that no act recorded",
+        "{count:,} changes of {table} that no act recorded",
+    )
     NOTHING_SEALED = "nothing is sealed yet"
     NO_ANCHOR = "compared with no anchor: the end of the chain may have been cut off"
     ANCHOR_DOWN = "the anchor cannot be read: {error}"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from pydantic import SecretStr
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orders.access import receipt_keys
 from orders.journal import transactional
 from tests.bench import Bench, Scripted, always
 from workers import operations
@@ -26,10 +30,16 @@ async def some_life(bench: Bench, orders: int = 3) -> None:
     await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
     await operations.pause(bench.engine, bench.settings, bench.settings.erp.backend, "stocktaking")
     await operations.resume(bench.engine, bench.settings, bench.settings.erp.backend, None)
+    await receipt_keys.add(bench.engine, "erp", os.urandom(32), None, trusted)
     await bench.sql(
         "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "
         "SELECT 'erp', gen_random_uuid(), 'refusals', false, 'many' FROM generate_series(1, 2)"
     )
+
+
+async def trusted(connection: AsyncConnection) -> None:
+    """The act that a change of who is trusted belongs to."""
+    await operations.record(connection, "key add", None, {"backend": "erp"})
 
 
 async def as_superuser(bench: Bench, *statements: str) -> None:

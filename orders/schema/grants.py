@@ -1,9 +1,9 @@
 """What Relais's processes may do in the journal: the grants of a role that owns nothing, made by `relais migrate`.
 
 They are derived from the metadata: of an append-only table read and add, of any other also change, and take a row out
-only where that is part of its life. The role can make, alter and drop nothing, hence not disable a trigger either. At
-the end PostgreSQL itself is asked what the role may do, by whatever way (PUBLIC, a membership, an attribute): more
-than that, and the whole migration is undone.
+only where that is part of its life. The role can make, alter and drop nothing, hence not disable a trigger either, and
+what anybody set for it to last is reset. At the end PostgreSQL itself is asked what the role may do, by whatever way
+(PUBLIC, a membership, an attribute): more than that, and the whole migration is undone.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import os
 from typing import Final
 
 from sqlalchemy import URL, Connection, Table, text
+from sqlalchemy.exc import DBAPIError
 
 from orders.errors import NotSo
+from orders.journal.connection import log
 from orders.schema.cause_triggers import FUNCTIONS
 from orders.schema.epochs import functions
 from orders.schema.tables.causes import cause_tallies
@@ -25,6 +27,7 @@ from orders.schema.tables.console import console_logins, console_sessions
 from orders.schema.tables.core import metadata
 from orders.schema.tables.samples import samples
 from orders.schema.tables.tallies import tallies
+from orders.schema.tables.trust import changes
 from orders.schema.tables.workers import processes, workers
 from orders.schema.triggers import APPEND_ONLY
 
@@ -34,7 +37,10 @@ PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERE
 REVISION: Final = "alembic_version"
 ROUNDS: Final = 4096  # of SCRAM, PostgreSQL's own default
 
-ROLE: Final = text("SELECT rolsuper OR rolcreaterole OR rolbypassrls AS mighty FROM pg_roles WHERE rolname = :role")
+ROLE: Final = text("""
+SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS mighty
+FROM pg_roles WHERE rolname = :role
+""")
 MAKER: Final = text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
 DATABASE: Final = text("SELECT current_database()")
 HELD: Final = text("""
@@ -45,14 +51,28 @@ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', '
 """)
 BEYOND: Final = text("""
 SELECT has_schema_privilege(:role, 'public', 'CREATE') OR has_database_privilege(:role, current_database(), 'CREATE')
-  OR pg_has_role(:role, current_user, 'MEMBER')
+  OR EXISTS (SELECT FROM pg_auth_members WHERE member = CAST(quote_ident(:role) AS regrole))
   OR EXISTS (SELECT FROM pg_class WHERE pg_get_userbyid(relowner) = :role)
   OR EXISTS (SELECT FROM pg_proc WHERE pg_get_userbyid(proowner) = :role)
 """)
+# What stays with a role from one log-in to the next: any role may set it for itself.
+LASTING: Final = text("""
+SELECT s.setdatabase <> 0 AS here, array_to_string(s.setconfig, ', ') AS settings FROM pg_db_role_setting s
+WHERE s.setrole = CAST(quote_ident(:role) AS regrole) AND (s.setdatabase = 0
+  OR s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())) ORDER BY here
+""")
+# Large objects belong to who makes them, and fill the disk beside every table.
+LARGE_OBJECTS: Final = text("""
+SELECT CAST(p.oid AS regprocedure) FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace
+  AND p.proname ~ '^(lo_.*|loread|lowrite)$' AND has_function_privilege(CAST(:role AS name), p.oid, 'EXECUTE')
+""")
+SUPERUSER: Final = text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
 
 
 def rights(table: Table) -> frozenset[str]:
     """What the role may do with a table of the journal."""
+    if table is changes:
+        return frozenset({"SELECT"})  # triggers write it, as its owner
     if table in APPEND_ONLY:
         return frozenset({"SELECT", "INSERT"})
     return frozenset({"SELECT", "INSERT", "UPDATE"} | ({"DELETE"} if table in DELETED else set()))
@@ -66,8 +86,10 @@ def grant(connection: Connection, user: URL) -> None:
     """
     role = user.username or ""
     _ensure(connection, role, user.password)
+    _reset(connection, role)
     for statement in statements(connection, role):
         connection.exec_driver_sql(statement)
+    _forbid_large_objects(connection, role)
     _verify(connection, role)
 
 
@@ -97,13 +119,44 @@ def _ensure(connection: Connection, role: str, password: str | None) -> None:
     """The role is there and, where the owner may say so, has this password."""
     found = connection.execute(ROLE, {"role": role}).one_or_none()
     if found is not None and found.mighty:
-        raise NotSo(f"role {role} is a superuser, makes roles or bypasses security: it must not run Relais")
+        raise NotSo(
+            f"role {role} is a superuser, makes roles or databases, replicates or bypasses security: not for Relais"
+        )
     name = connection.dialect.identifier_preparer.quote(role)
     secret = f" PASSWORD '{verifier(password)}'" if password is not None else ""
     if found is None:
         connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN{secret}")
     elif secret and connection.execute(MAKER).scalar_one():
         connection.exec_driver_sql(f"ALTER ROLE {name} LOGIN{secret}")
+
+
+def _reset(connection: Connection, role: str) -> None:
+    """Nothing is set for the role that lasts. NotSo where it is not the owner's to reset."""
+    quote = connection.dialect.identifier_preparer.quote
+    name, database = quote(role), quote(connection.execute(DATABASE).scalar_one())
+    for row in connection.execute(LASTING, {"role": role}).all():
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(
+                    f"ALTER ROLE {name}{f' IN DATABASE {database}' if row.here else ''} RESET ALL"
+                )
+        except DBAPIError:
+            break
+        log.warning("the settings of the role were reset", extra={"role": role, "settings": row.settings})
+    if left := connection.execute(LASTING, {"role": role}).first():
+        raise NotSo(f"role {role} has settings that are not the owner's to reset, {left.settings}: reset them")
+
+
+def _forbid_large_objects(connection: Connection, role: str) -> None:
+    """Nobody but the superuser makes any, in this database; an owner that is none can only say that the role may."""
+    allowed = [row[0] for row in connection.execute(LARGE_OBJECTS, {"role": role})]
+    if connection.execute(SUPERUSER).scalar_one():
+        for function in allowed:
+            connection.exec_driver_sql(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
+        if connection.execute(LARGE_OBJECTS, {"role": role}).first():
+            raise NotSo(f"role {role} may still make large objects: take away what gives it that, then migrate again")
+    elif allowed:
+        log.warning("the role may make large objects, which only a superuser can forbid", extra={"role": role})
 
 
 def verifier(password: str) -> str:
@@ -126,4 +179,4 @@ def _verify(connection: Connection, role: str) -> None:
         listed = ", ".join(f"{right} on {name}" for name, right in surplus[:5])
         raise NotSo(f"role {role} may still {listed}: take away what gives it that, then migrate again")
     if connection.execute(BEYOND, {"role": role}).scalar_one():
-        raise NotSo(f"role {role} owns something, is a member of the owner or may create: it must not run Relais")
+        raise NotSo(f"role {role} owns something, is a member of another or may create: it must not run Relais")

@@ -18,11 +18,23 @@ from orders.schema.tables.reconcile import findings
 from orders.schema.tables.replays import replays
 from orders.schema.tables.samples import samples
 from orders.schema.tables.tallies import tallies
-from orders.schema.tables.trust import evidence
+from orders.schema.tables.trust import changes, evidence
 from orders.schema.tables.workers import processes, workers
 from orders.states import TRANSITIONS, Reason, State, listed
 
-APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings, evidence, cause_notes)
+APPEND_ONLY: Final = (
+    orders,
+    attempts,
+    receipts,
+    operations,
+    events,
+    asides,
+    seals,
+    findings,
+    evidence,
+    cause_notes,
+    changes,
+)
 # What changes as it may, named here so that the metadata is whole.
 AT_WILL: Final = (
     replays,

@@ -34,12 +34,15 @@ class Anchored:
         self._met = 0  # the last block that both have
         self._unanchored: tuple[int, int] | None = None  # the blocks since that the anchor has not
 
-    def compare(self, block: int, mac: bytes, chain: Chain) -> None:
-        """The next seal of the journal, in order. Blocks that are missing in between, the chain tells."""
+    def compare(self, block: int, mac: bytes, chain: Chain, *, believed: bool) -> None:
+        """The next seal of the journal, in order. Blocks that are missing in between, the chain tells; one that is not
+        `believed` need not be in the anchor.
+        """
         while self._next is not None and self._next[0] < block:
             self._next = next(self._lines, None)
         if self._next is None or self._next[0] != block:
-            self._unanchored = (self._unanchored[0] if self._unanchored else block, block)
+            if believed:
+                self._unanchored = (self._unanchored[0] if self._unanchored else block, block)
             return
         if self._unanchored is not None and self._met == 0:
             chain.remarks.append(Sentence(Code.ANCHOR_BEGINS, block=block))

@@ -3,7 +3,8 @@
 accepted = backlog + delivered + dead + cancelled + discarded, by hour or day of acceptance; what intake signed into the
 spill is an order; every order has just one delivery and every delivery an order, every delivered order a receipt of
 that delivery, and every order's bytes the digest they were accepted with. `audit` says that much; `prove` checks the
-chain of seals and the receipts' signatures too. `write_down` leaves the verdict in the journal.
+chain of seals and the receipts' signatures too, and that there is one where they are required. `write_down` leaves the
+verdict in the journal.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ BODIES: Final = text("SELECT id, body, digest FROM orders")
 SIZE: Final = text(
     "SELECT coalesce(sum(greatest(reltuples, 0)), 0) + coalesce(sum(greatest(reltuples, 0)) FILTER "
     "(WHERE relname = 'orders'), 0) FROM pg_class "
-    "WHERE relname IN ('orders', 'attempts', 'receipts', 'operations', 'evidence')"
+    "WHERE relname IN ('orders', 'attempts', 'receipts', 'operations', 'evidence', 'changes')"
 )
 ALTERED: Final = Sentence(Code.ALTERED_ORDERS)
 NOWHERE: Final = Sentence(Code.NOWHERE)
@@ -46,6 +47,11 @@ SET_ASIDE: Final = text(f"""
 SELECT told, count(*) OVER () FROM asides a WHERE kind <> 'forged' AND NOT EXISTS (
   SELECT FROM orders o WHERE o.id = CASE kind WHEN 'repeated' THEN a.order_id ELSE a.told END)
 ORDER BY number LIMIT {MOST_IDS}
+""")
+# Who is trusted with what changes by an act only, which is recorded in the transaction that does it.
+UNRECORDED: Final = text("""
+SELECT source, count(*) FROM changes c WHERE source IN ('accounts', 'backends', 'receipt_keys')
+  AND NOT EXISTS (SELECT FROM operations o WHERE o.tx = c.tx) GROUP BY source ORDER BY source
 """)
 MOST_FAULTS: Final = 20  # that the journal remembers of an audit
 
@@ -106,7 +112,7 @@ class _Count:
 async def audit(engine: AsyncEngine) -> Ledger:
     """Read orders and deliveries in one snapshot, in bounded memory."""
     async with snapshot(engine) as connection:
-        return (await _ledger(connection, None, _Count(None, 0)))[0]
+        return (await _ledger(connection, None, _Count(None, 0), signed=False))[0]
 
 
 async def prove(
@@ -125,12 +131,14 @@ async def prove(
     anchored, blind, is_fault = _anchored(settings, keys, anchors)
     async with snapshot(engine) as connection:
         count = _Count(watch, int((await connection.execute(SIZE)).scalar_one()))
-        ledger, books = await _ledger(connection, unit, count)
+        ledger, books = await _ledger(connection, unit, count, signed=settings.trust.receipts == "require")
         chain = await check_chain(connection, keys, anchored, count.add)
         if blind is not None and chain.blocks and is_fault:
             chain.astray(blind)
         elif blind is not None and chain.blocks:
             chain.remarks.append(blind)
+        for source, changes in await connection.execute(UNRECORDED):
+            chain.astray(Sentence(Code.UNRECORDED, count=changes, table=source))
         signatures = await check_signatures(connection, count.add)
         now = (await connection.execute(text("SELECT now()"))).scalar_one()
     return Proof(ledger, books, chain, signatures, now)
@@ -166,8 +174,10 @@ def _anchored(settings: Settings, keys: Keys, given: Path | None) -> tuple[Ancho
         return None, Sentence(Code.ANCHOR_DOWN, error=str(error)), True
 
 
-async def _ledger(connection: AsyncConnection, unit: Unit | None, count: _Count) -> tuple[Ledger, Books]:
-    books = await read_books(connection, unit)
+async def _ledger(
+    connection: AsyncConnection, unit: Unit | None, count: _Count, *, signed: bool
+) -> tuple[Ledger, Books]:
+    books = await read_books(connection, unit, signed=signed)
     figures = {name: books.total(name) for name in ("accepted", "backlog", *FINAL)}
     final = sum(figures[state] for state in FINAL)
     faults = []

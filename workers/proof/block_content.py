@@ -28,6 +28,7 @@ COLUMNS: Final = {
     "receipts": "order_id, lease, backend, reference, digest, lines, signature, received_at, key_id, tx",
     "operations": "id, at, operator, act, reason, detail, tx",
     "evidence": "id, at, backend, order_id, lease, kind, conclusive, detail, answer, tx",
+    "changes": "id, at, login, source, content, tx",
 }
 KEYS: Final = {
     "orders": "id",
@@ -35,12 +36,14 @@ KEYS: Final = {
     "receipts": "order_id, lease",
     "operations": "id",
     "evidence": "id",
+    "changes": "id",
 }
 MADE: Final = {
     "attempts": "ended_at",
     "receipts": "received_at",
     "operations": "at",
     "evidence": "at",
+    "changes": "at",
 }  # an order may come by the spill
 ROWS_AT_ONCE: Final = 1000  # rows of a stream in memory
 
@@ -62,7 +65,8 @@ def _belated(table: str) -> TextClause:
     )
 
 
-OLDER: Final = {1: COLUMNS | {"orders": f"{_OF_ORDER}, tx"}}  # before orders had rivals
+_SECOND: Final = {table: columns for table, columns in COLUMNS.items() if table != "changes"}
+OLDER: Final = {1: _SECOND | {"orders": f"{_OF_ORDER}, tx"}, 2: _SECOND}  # before orders had rivals, before changes
 FORMATS: Final = {
     form: {table: _rows(table, columns) for table, columns in sealed.items()}
     for form, sealed in {FORMAT: COLUMNS, **OLDER}.items()

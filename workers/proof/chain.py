@@ -18,7 +18,7 @@ from orders.sentences import Code, Sentence
 from workers.proof.anchor_check import Anchored
 from workers.proof.block_content import BELATED, FORMATS, Progress, contents, differences
 from workers.proof.keys import Keys
-from workers.proof.seal import ACKNOWLEDGED, FIRST, MALFORMED, SEALS, Seal, doubt, of_row
+from workers.proof.seal import ACKNOWLEDGED, FIRST, SEALS, Seal, believed
 from workers.proof.verdict import AuditFault, Chain
 
 PAGE: Final = 500  # seals read at a time
@@ -46,7 +46,7 @@ async def check_chain(
         chain.blocks += 1
         seal, before = _believed(row, keys, chain), chain.last
         if anchored is not None:
-            anchored.compare(row.block, row.mac, chain)
+            anchored.compare(row.block, row.mac, chain, believed=seal is not None)
         if seal is None:
             continue
         lost = _placed(seal, before, chain, lost)
@@ -82,14 +82,10 @@ async def _seals(connection: AsyncConnection) -> AsyncIterator[Any]:
 
 
 def _believed(row: Any, keys: Keys, chain: Chain) -> Seal | None:
-    try:
-        seal = of_row(row)
-        why = doubt(seal, keys) or (None if seal.format in FORMATS else Sentence(Code.NEWER_SEAL))
-    except MALFORMED:
-        why = Sentence(Code.ALTERED_SEAL)
-    if why is None:
-        return seal
-    chain.fault(row.block, why)
+    found = believed(row, keys)
+    if isinstance(found, Seal) and found.format in FORMATS:
+        return found
+    chain.fault(row.block, found if isinstance(found, Sentence) else Sentence(Code.NEWER_SEAL))
     return None
 
 
@@ -104,7 +100,9 @@ def _placed(seal: Seal, before: Seal | None, chain: Chain, lost: list[AuditFault
     if seal.block == last + 1:
         if not follows:
             chain.fault(seal.block, Sentence(Code.DOES_NOT_FOLLOW))
-    elif follows:  # sealing went on after a loss, and said so
+    elif follows:  # sealing went on after a loss or past what is no seal of ours, and said so
+        if _named(last + 1, seal.block - 1, chain):
+            return lost
         return [*lost, AuditFault(last + 1, seal.block - 1, Sentence(Code.LOST, why=seal.why))]
     else:
         _name_missing(last + 1, seal.block - 1, chain)
@@ -113,10 +111,17 @@ def _placed(seal: Seal, before: Seal | None, chain: Chain, lost: list[AuditFault
 
 def _name_missing(first: int, last: int, chain: Chain) -> None:
     """The blocks between two that are believed, but for those that are there and were named as altered."""
-    there = {each.first for each in chain.wrong if each.first is not None and first <= each.first <= last}
-    there |= {each.last for each in chain.wrong if each.last is not None and first <= each.last <= last}
-    if len(there) < last - first + 1:
+    if not _named(first, last, chain):
         chain.fault(first, Sentence(Code.MISSING_BLOCKS), last)
+
+
+def _named(first: int, last: int, chain: Chain) -> bool:
+    """Whether each of these blocks is there and was named as altered."""
+    spans = [(each.first, each.last) for each in chain.wrong if each.first is not None and each.last is not None]
+    for one, other in sorted(spans):
+        if one <= first:
+            first = max(first, other + 1)
+    return first > last
 
 
 async def _compare(

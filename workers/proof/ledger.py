@@ -1,7 +1,8 @@
 """The arithmetic of promise 6 by the time of acceptance: what does not add up, in which hour or day, of what orders.
 
 Each order stands in the slice of its acceptance, whenever it became final. A delivered order needs a receipt of that
-very delivery: one sent again after the ERP had forgotten it needs a new one, the first does not stand in.
+very delivery: one sent again after the ERP had forgotten it needs a new one, the first does not stand in. Where
+receipts must be signed it needs a signed one, since the backend signs.
 """
 
 from __future__ import annotations
@@ -22,15 +23,25 @@ Unit = Literal["hour", "day"]
 MOST_IDS: Final = 20  # named of each fault
 SHORT: Final = timedelta(days=8)  # a journal as old as that is told by the hour
 
-RECEIPTED = (
-    "EXISTS (SELECT FROM receipts r WHERE r.order_id = d.order_id "
-    "AND (d.settled_at IS NULL OR r.received_at >= d.settled_at))"
+RECEIPT: Final = (
+    "SELECT FROM receipts r WHERE r.order_id = d.order_id AND r.backend = d.backend AND r.received_at >= d.settled_at"
 )
+EXCUSED: Final = "r.received_at < (CAST(:since AS timestamptz[]))[array_position(CAST(:signing AS text[]), r.backend)]"
 WRONG: Final = {
     Sentence(Code.NO_DELIVERY): "d.order_id IS NULL",
     Sentence(Code.NO_ORDER): "o.id IS NULL",
-    Sentence(Code.UNRECEIPTED): f"d.state = '{State.DELIVERED}' AND NOT {RECEIPTED}",
+    Sentence(Code.UNRECEIPTED): f"d.state = '{State.DELIVERED}' AND NOT EXISTS ({RECEIPT})",
+    Sentence(Code.UNSIGNED): (
+        f":required AND d.state = '{State.DELIVERED}' AND EXISTS ({RECEIPT}) "
+        f"AND NOT EXISTS ({RECEIPT} AND (r.key_id IS NOT NULL OR {EXCUSED}))"
+    ),
 }
+# Since when a backend signs: its first signed receipt; before that, since the first key that was registered for it.
+SIGNING: Final = text("""
+SELECT k.backend, coalesce(
+  (SELECT min(received_at) FROM receipts r WHERE r.backend = k.backend AND key_id IS NOT NULL), min(added_at)) AS since
+FROM receipt_keys k GROUP BY k.backend
+""")
 BOOKS: Final = "orders o FULL JOIN deliveries d ON d.order_id = o.id"
 AT: Final = "coalesce(o.received_at, d.accepted_at)"
 _COUNTS: Final = ", ".join(
@@ -83,14 +94,19 @@ class Books:
         return sum(getattr(each, name) for each in self.slices)
 
 
-async def read_books(connection: AsyncConnection, unit: Unit | None = None) -> Books:
-    """Read every order and delivery once; by the hour where the journal is young, else by the day."""
+async def read_books(connection: AsyncConnection, unit: Unit | None = None, *, signed: bool = False) -> Books:
+    """Read every order and delivery once; by the hour where the journal is young, else by the day.
+
+    `signed` says that receipts must be.
+    """
     if unit is None:
         first, last = (await connection.execute(SPAN)).one()
         unit = "hour" if first is None or last - first <= SHORT else "day"
-    slices = [_slice(row) for row in await connection.execute(SLICES, {"unit": unit})]
+    signing = (await connection.execute(SIGNING)).all() if signed else []
+    values = {"required": signed, "signing": [row.backend for row in signing], "since": [row.since for row in signing]}
+    slices = [_slice(row) for row in await connection.execute(SLICES, {"unit": unit, **values})]
     kinds = [what for what in WRONG if any(what in each.wrong for each in slices)]
-    ids = {what: [row[0] for row in await connection.execute(IDS[what])] for what in kinds}
+    ids = {what: [row[0] for row in await connection.execute(IDS[what], values)] for what in kinds}
     return Books(unit, slices, ids)
 
 

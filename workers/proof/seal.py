@@ -18,7 +18,7 @@ from orders.schema.tables.proof import seals
 from orders.sentences import Code, Sentence
 from workers.proof.keys import Keys, SealKey
 
-FORMAT: Final = 2  # of what a new seal covers and how it is written; `workers.proof.block_content` keeps the older ones
+FORMAT: Final = 3  # of what a new seal covers and how it is written; `workers.proof.block_content` keeps the older ones
 PURPOSE: Final = b"relais.seal."
 ACKNOWLEDGED: Final = "acknowledged by "  # begins an operator's word on a loss
 MALFORMED: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
@@ -96,6 +96,15 @@ def doubt(seal: Seal, keys: Keys) -> Sentence | None:
     if key.mac(seal.message()) != seal.mac or not key.verifies(seal.message() + b"\n" + seal.mac, seal.signature):
         return Sentence(Code.ALTERED_SEAL)
     return None
+
+
+def believed(row: Any, keys: Keys) -> Seal | Sentence:
+    """The seal in a row of the table, or why it is not to be believed: its own signatures only."""
+    try:
+        seal = of_row(row)
+        return doubt(seal, keys) or seal
+    except MALFORMED:
+        return Sentence(Code.ALTERED_SEAL)
 
 
 def of_row(row: Any) -> Seal:

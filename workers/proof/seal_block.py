@@ -3,7 +3,7 @@
 A block ends where the oldest transaction that still runs begins (`relais_tx_floor()`): all before are over, so what
 the block holds can never change honestly. One process at a time seals, under an advisory lock; should it lose that
 with its connection, the block's number is taken once. Whatever dies in between, the next sealing goes on from what is
-there.
+there; it never follows a seal whose mac it cannot verify.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -22,12 +23,13 @@ from orders.journal import transactional
 from orders.journal.connection import SURE
 from orders.schema.epochs import SPAN
 from orders.schema.tables.proof import seals
+from orders.sentences import Code
 from workers.operations import operator, record
 from workers.proof.anchor import AnchorDown, Place
 from workers.proof.block_content import contents
 from workers.proof.keys import Keys
-from workers.proof.seal import ACKNOWLEDGED, FIRST, INSERT, MALFORMED, SEALS, Seal, of_row, signed
-from workers.proof.seal_status import LAST
+from workers.proof.last_seal import Doubtful, believable, last_seal, taken_from
+from workers.proof.seal import ACKNOWLEDGED, FIRST, INSERT, SEALS, Seal, signed
 
 log = logging.getLogger("relais.seal")
 
@@ -35,6 +37,8 @@ SEAL_LOCK: Final = 0x52454C53
 FROZEN: Final = "60s"  # of silence in a transaction, after which PostgreSQL ends it
 GONE: Final = "10min"  # of silence, after which PostgreSQL takes the lock back
 SEALS_AT_ONCE: Final = 500  # seals written to an anchor at a time
+PATIENCE: Final = timedelta(hours=1)  # for a seal of a key that is not set here and may be a newer one
+HIGHEST: Final = 1 << 52  # block that an anchor is said to have: a table's word must not use up the numbers
 
 FLOOR: Final = text("SELECT relais_tx_floor(), relais_tx_ceiling(), clock_timestamp()")
 REMEMBERED: Final = text("SELECT block FROM anchors WHERE place = :place")
@@ -47,7 +51,7 @@ ON CONFLICT (place) DO UPDATE SET block = excluded.block, error = excluded.error
 
 
 class CannotSeal(Exception):
-    """The journal was restored and `relais migrate` not run, or its last seal cannot be read."""
+    """The journal was restored and `relais migrate` not run, or there is no seal that can be followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ async def seal_now(
             return None
         last, error = 0, None
         if place is not None:
-            last = (await lock.execute(REMEMBERED, {"place": place.name})).scalar() or 0
+            last = min((await lock.execute(REMEMBERED, {"place": place.name})).scalar() or 0, HIGHEST)
             try:
                 last = await asyncio.to_thread(place.last, last)
             except AnchorDown as down:
@@ -83,7 +87,7 @@ async def seal_now(
         if place is None:
             return Sealed(made)
         if error is None:
-            last, error = await _anchor(lock, place, last)
+            last, error = await _anchor(lock, place, keys, last)
         await lock.execute(REMEMBER, {"place": place.name, "block": last, "error": error})
         return Sealed(made, last, error)
 
@@ -115,8 +119,10 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
     async with transactional(engine).begin() as connection:
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
         await connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{FROZEN}'"))
-        before = _last((await connection.execute(LAST)).one_or_none())
         floor, ceiling, now = (await connection.execute(FLOOR)).one()
+        before, doubtful = await last_seal(connection, keys)
+        if doubtful is not None:
+            _pass_over(doubtful, before, now)
         block, start, previous = (before.block, before.to_tx, before.mac) if before else (0, 0, FIRST)
         if start > ceiling:
             raise CannotSeal("the journal was restored into another PostgreSQL: run `relais migrate`")
@@ -124,6 +130,8 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
         (found,) = await contents(connection, [start, end]) if end > start else ({},)
         if why is None and not any(content.rows for content in found.values()):
             return None
+        if doubtful is not None:
+            block, why = await taken_from(connection, block), why or f"passed over {doubtful.told()}"
         if anchored > block:
             gap = f"the anchor has blocks up to {anchored}, the journal up to {block}"
             why, block = f"{gap}: {why}" if why else gap, anchored
@@ -134,24 +142,26 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
         return made
 
 
-def _last(row: Any) -> Seal | None:
-    """The seal to go on from. The audit tells when somebody altered it; only what can be read can be followed."""
-    try:
-        return of_row(row) if row is not None else None
-    except MALFORMED:
-        raise CannotSeal(f"the seal of block {row.block} cannot be read: see `relais audit`") from None
+def _pass_over(doubtful: Doubtful, before: Seal | None, now: datetime) -> None:
+    """Tell of a seal that is not to be followed. Raises CannotSeal where nobody can say whose it is."""
+    if before is None:
+        raise CannotSeal(f"no seal of the journal is to be believed here, {doubtful.told()}")
+    if doubtful.why.code is Code.UNKNOWN_SEAL_KEY and timedelta(0) <= now - doubtful.sealed_at < PATIENCE:
+        raise CannotSeal(f"{doubtful.told()}: it is passed over when it is an hour old")
+    log.error("a seal is none of ours and was passed over", extra={"why": doubtful.told()})
 
 
-async def _anchor(connection: AsyncConnection, place: Place, last: int) -> tuple[int, str | None]:
+async def _anchor(connection: AsyncConnection, place: Place, keys: Keys, last: int) -> tuple[int, str | None]:
     """Write what the anchor does not have yet: the last block that is there then, and why no newer one is."""
-    while True:
-        query = SEALS.where(seals.c.block > last).limit(SEALS_AT_ONCE)
-        missing = [of_row(row) for row in await connection.execute(query)]
-        if not missing:
-            return last, None
+    seen = last
+    while rows := (await connection.execute(SEALS.where(seals.c.block > seen).limit(SEALS_AT_ONCE))).all():
+        seen = rows[-1].block
+        if not (missing := believable(rows, keys)):
+            continue
         await connection.execute(SURE)  # an anchor must not remember what a standby has never had
         try:
             await asyncio.to_thread(place.append, missing)
         except AnchorDown as down:
             return last, str(down)
         last = missing[-1].block
+    return last, None

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
 from orders.journal import Source, reading_from
 from orders.schema.tables.proof import SEALED, anchors, seals
+from orders.sentences import Sentence
+from workers.proof.keys import keys_of
+from workers.proof.last_seal import last_seal, newest_doubt
 
 LAST: Final = select(seals).order_by(seals.c.block.desc()).limit(1)
 MOST_ROWS: Final = 100_000  # rows of a table that are counted
@@ -25,10 +29,11 @@ UNSEALED: Final = text(
 async def sealing(source: Source, settings: Settings) -> dict[str, Any]:
     """The last block and when it was sealed, the rows since (counted up to MOST_ROWS of each table), every anchor.
 
-    `key` says whether there is one here: whether this process could seal. Without a seal, `unsealed` is None.
+    `key` says whether there is one here: whether this process could seal, and whether it verified the last seals:
+    `doubt` is the newest of them that is not to be believed. Without a seal, `unsealed` is None.
     """
     async with reading_from(source) as connection:
-        last = (await connection.execute(LAST)).one_or_none()
+        last, doubt = await _newest(connection, settings)
         found = (await connection.execute(select(anchors).order_by("place"))).mappings().all()
         unsealed = None
         if last is not None:
@@ -38,5 +43,15 @@ async def sealing(source: Source, settings: Settings) -> dict[str, Any]:
         "block": last.block if last is not None else None,
         "sealed_at": last.sealed_at if last is not None else None,
         "unsealed": unsealed,
+        "doubt": doubt,
         "anchors": [dict(row) for row in found],
     }
+
+
+async def _newest(connection: AsyncConnection, settings: Settings) -> tuple[Any, Sentence | None]:
+    """The last seal, as far as it can be verified here, and what is told of one that is not to be believed."""
+    if settings.proof.key is None:
+        return (await connection.execute(LAST)).one_or_none(), None
+    keys = keys_of(settings.proof.key)
+    doubtful = await newest_doubt(connection, keys)
+    return (await last_seal(connection, keys))[0], doubtful.told() if doubtful else None

@@ -30,7 +30,8 @@ STATEMENT_TIMEOUT: Final = 600.0  # seconds; a first block may hold a whole jour
 # Rows inserted, by PostgreSQL's own statistics (a hint that costs nothing), and seconds since the last seal.
 STANDING: Final = text(f"""
 SELECT coalesce(sum(n_tup_ins), 0), (
-  SELECT extract(epoch FROM clock_timestamp() - sealed_at) FROM seals ORDER BY block DESC LIMIT 1)
+  SELECT extract(epoch FROM clock_timestamp() - sealed_at) FROM seals WHERE sealed_at <= clock_timestamp()
+  ORDER BY block DESC LIMIT 1)
 FROM pg_stat_user_tables WHERE relname IN ({", ".join(f"'{table.name}'" for table in SEALED)})
 """)
 

@@ -35,6 +35,7 @@ from orders.errors import NotSo
 from orders.journal import connect
 from workers.erp.keyfile import generate, read_private
 from workers.liveness.canary import hangs
+from workers.operations import record
 from workers.up.endpoints import LOOPBACK, offer
 
 FLOWER_USER: Final = "relais"
@@ -229,6 +230,8 @@ async def trust_simulator(settings: Settings) -> None:
     engine = connect(settings.need("database_url"), pool=1)
     try:
         with suppress(NotSo):
-            await receipt_keys.add(engine, settings.erp.backend, public, None)
+            key = {"backend": settings.erp.backend, "key": receipt_keys.fingerprint(public)}
+            also = partial(record, act="key add", reason="of the simulator", detail=key)
+            await receipt_keys.add(engine, settings.erp.backend, public, None, also)
     finally:
         await engine.dispose()

@@ -10,9 +10,9 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInt
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.schema.tables.core import Instant, attempts, metadata, operations, orders, receipts
-from orders.schema.tables.trust import evidence
+from orders.schema.tables.trust import changes, evidence
 
-SEALED = (orders, attempts, receipts, operations, evidence)
+SEALED = (orders, attempts, receipts, operations, evidence, changes)
 
 seals = Table(
     "seals",

@@ -1,4 +1,4 @@
-"""The journal's tables about the trust in a backend: the keys that sign its receipts, and what speaks against it.
+"""The journal's tables about trust: the keys that sign a backend's receipts, what speaks against it, and each change.
 
 A key that is out of force stays listed, so that what it signed can be verified for ever. Evidence is append-only: who
 releases a backend cannot make what was held against it disappear.
@@ -7,6 +7,7 @@ releases a backend cannot make what was held against it disappear.
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Identity, Index, LargeBinary, Table, Text, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.schema.tables.core import NOW, Instant, metadata, sealed
 
@@ -41,4 +42,22 @@ evidence = Table(
         "uq_evidence_lease_kind_order_id", "lease", "kind", "order_id", unique=True, postgresql_nulls_not_distinct=True
     ),
     comment="what speaks against a backend; append-only",
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    Column(
+        "login",
+        Text,
+        nullable=False,
+        server_default=text("SESSION_USER"),
+        comment="of PostgreSQL, that made it",
+    ),
+    Column("source", Text, nullable=False, comment="the table"),
+    Column("content", JSONB, nullable=False, comment="as it is since, without hashes of passwords"),
+    *sealed("changes"),
+    comment="of what is trusted, written by triggers whoever makes them; append-only",
 )

@@ -134,6 +134,8 @@ def forbidden(table: Table) -> Iterator[str]:
         "CREATE ROLE another SUPERUSER",
         "ALTER ROLE CURRENT_USER SUPERUSER",
         "COPY orders TO PROGRAM 'true'",
+        "SELECT lo_create(0)",
+        "SELECT lo_from_bytea(0, 'x')",
         "SELECT pg_read_file('/etc/passwd')",
         "ALTER SYSTEM SET fsync = off",
         f"UPDATE {REVISION} SET version_num = '0001'",
@@ -161,7 +163,15 @@ def test_again_changes_nothing_and_takes_back_what_was_given_meanwhile(app_url: 
     [
         ("GRANT DELETE ON orders TO PUBLIC", "REVOKE DELETE ON orders FROM PUBLIC", "DELETE on orders"),
         (f"ALTER ROLE {ROLE} SUPERUSER", f"ALTER ROLE {ROLE} NOSUPERUSER", "superuser"),
-        (f"GRANT relais TO {ROLE} WITH INHERIT FALSE", f"REVOKE relais FROM {ROLE}", "member of the owner"),
+        (f"GRANT relais TO {ROLE} WITH INHERIT FALSE", f"REVOKE relais FROM {ROLE}", "member of another"),
+        (f"GRANT pg_read_server_files TO {ROLE}", f"REVOKE pg_read_server_files FROM {ROLE}", "member of another"),
+        (f"ALTER ROLE {ROLE} CREATEDB", f"ALTER ROLE {ROLE} NOCREATEDB", "makes roles or databases"),
+        (f"ALTER ROLE {ROLE} REPLICATION", f"ALTER ROLE {ROLE} NOREPLICATION", "replicates"),
+        (
+            f"GRANT EXECUTE ON FUNCTION lo_creat(int) TO {ROLE}",
+            f"REVOKE EXECUTE ON FUNCTION lo_creat(int) FROM {ROLE}",
+            "large objects",
+        ),
         (
             f"ALTER FUNCTION relais_tx() OWNER TO {ROLE}",
             "ALTER FUNCTION relais_tx() OWNER TO relais",
@@ -180,6 +190,20 @@ def test_a_role_that_can_do_more_by_other_ways_is_not_put_up_with(
     migrate(owner_url, used_by=app_url)
 
 
+def test_what_the_role_sets_for_itself_to_last_is_reset_and_told(
+    app_url: str, owner_url: str, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = owner_url.rpartition("/")[2]
+    run(execute(app_url, "ALTER ROLE CURRENT_USER SET synchronous_commit = off"))
+    run(execute(app_url, f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET statement_timeout = '1ms'"))
+    migrate(owner_url, used_by=app_url)
+    told = [record.__dict__["settings"] for record in caplog.records if "were reset" in record.message]
+    assert told == ["synchronous_commit=off", "statement_timeout=1ms"]
+    ((mode,),) = run(execute(app_url, "SHOW synchronous_commit"))
+    ((left,),) = run(execute(owner_url, f"SELECT count(*) FROM pg_db_role_setting WHERE setrole = '{ROLE}'::regrole"))
+    assert (mode, left) == ("on", 0)
+
+
 def test_relais_migrate_grants_as_the_owner(
     app_url: str, owner_url: str, settings: Settings, capsys: pytest.CaptureFixture[str], run: Run
 ) -> None:
@@ -194,7 +218,7 @@ def test_relais_migrate_grants_as_the_owner(
     assert (done.code, "refused" in done.err, PASSWORD in done.err) == (0, False, False), "nothing to do, as anybody"
 
 
-def test_an_owner_need_be_no_superuser(postgres: Postgres, run: Run) -> None:
+def test_an_owner_need_be_no_superuser(postgres: Postgres, run: Run, caplog: pytest.LogCaptureFixture) -> None:
     """As docs/deployment.md has it: an owner that may make roles, of a database of its own."""
     server, place = postgres.database_url("postgres"), f"127.0.0.1:{postgres.port}/t_modest"
     owner, app = f"postgresql://modest_owner:o@{place}", f"postgresql://modest_app:a@{place}"
@@ -205,6 +229,10 @@ def test_an_owner_need_be_no_superuser(postgres: Postgres, run: Run) -> None:
             migrate(owner, used_by=app)
         run(execute(app, "SELECT 1 FROM orders"))
         refused(app, "DELETE FROM orders")
+        assert "the role may make large objects, which only a superuser can forbid" in caplog.messages
+        run(execute(server, "ALTER ROLE modest_app SET log_statement = 'all'"))
+        with pytest.raises(NotSo, match="not the owner's to reset, log_statement=all"):
+            migrate(owner, used_by=app)
     finally:
         drops = ("DATABASE IF EXISTS t_modest", "ROLE IF EXISTS modest_app", "ROLE modest_owner")
         run(execute(server, *(f"DROP {each}" for each in drops)))

@@ -52,6 +52,7 @@ SEED = {
     "seals": "INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')",
     "evidence": "INSERT INTO evidence (backend, lease, kind, conclusive, detail) VALUES "
     "('erp', gen_random_uuid(), 'refusals', false, 'w')",
+    "changes": "INSERT INTO changes (source, content) VALUES ('accounts', '{}')",
     "cause_notes": "INSERT INTO cause_notes (cause, operator, words) VALUES (1, 'o', 'w')",
 }
 CHANGE = {
@@ -64,6 +65,7 @@ CHANGE = {
     "findings": "UPDATE findings SET kind = 'unknown'",
     "seals": "UPDATE seals SET to_tx = 10",
     "evidence": "UPDATE evidence SET conclusive = false",
+    "changes": "UPDATE changes SET login = 'nobody'",
     "cause_notes": "UPDATE cause_notes SET words = 'x'",
 }
 

@@ -87,6 +87,36 @@ def test_an_order_that_was_sent_again_needs_a_receipt_of_that_delivery(settings:
     with_bench(settings, work)
 
 
+def test_a_delivered_order_without_a_signed_receipt_is_a_fault_where_they_must_be_signed(settings: Settings) -> None:
+    """What went before the backend signed is excused; what somebody writes into the journal after that is not."""
+    required = settings.replace(receipts="require")
+
+    async def work(bench: Bench) -> None:
+        (early,) = await delivered(bench, 1)
+        assert (await prove(bench.engine, settings)).sound
+        unsigned = "{} delivered orders without a signed receipt".format
+        assert (await prove(bench.engine, required)).faults == [unsigned(1)], "no key was ever registered"
+        await bench.run(REGISTER_KEY, key_id="k1", public=bytes(32))
+        assert (await prove(bench.engine, required)).ledger.balanced, "it came before the key"
+        (signed,) = await delivered(bench, 1)
+        assert (await prove(bench.engine, required)).ledger.faults == (unsigned(1),)
+        await as_superuser(bench, f"UPDATE receipts SET key_id = 'k1' WHERE order_id = '{signed}'")
+        (forged,) = await bench.accept(1)
+        await bench.dispatch()
+        settle = f"UPDATE deliveries SET state = '{{}}', settled_at = {{}} WHERE order_id = '{forged}'"
+        await bench.sql(settle.format("delivering", "NULL"))
+        await bench.sql(settle.format("delivered", "now()"))
+        assert (await prove(bench.engine, required)).books.ids == {"delivered orders without a receipt": [forged]}
+        forge = "INSERT INTO receipts (order_id, lease, backend, reference, lines, received_at) "
+        await bench.sql(f"{forge} VALUES ('{forged}', gen_random_uuid(), 'another', 'E1', '[]', now())")
+        assert (await prove(bench.engine, required)).books.ids == {"delivered orders without a receipt": [forged]}
+        await bench.sql(f"{forge} VALUES ('{forged}', gen_random_uuid(), 'erp', 'E2', '[]', now())")
+        assert (await prove(bench.engine, required)).books.ids == {unsigned(0)[2:]: [forged]}
+        assert early != forged
+
+    with_bench(settings, work)
+
+
 REGISTER_KEY = text("INSERT INTO receipt_keys (backend, key_id, public) VALUES (:backend, :key_id, :public)")
 
 
@@ -133,7 +163,7 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
 def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Settings) -> None:
     with_bench(sealing, some_life)
     done = json.loads(relais("seal", "--json").out)
-    assert (done["block"], done["rows"], done["anchored"], done["error"]) == (1, 13, 1, None)
+    assert (done["block"], done["rows"], done["anchored"], done["error"]) == (1, 15, 1, None)
     assert "nothing new to seal; anchored" in relais("seal").out
     (key,) = keys_of(KEY).values()
     assert json.loads(relais("seal", "--public-key", "--json").out) == [
@@ -143,7 +173,7 @@ def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Se
     assert (told["block"], told["unsealed"], told["key"]) == (1, 0, True)
     with_bench(sealing, some_life)
     nowhere = relais("seal", RELAIS_ANCHOR="/proc/none")
-    assert (nowhere.code, "2: 13 rows sealed; the anchor has 0 blocks" in nowhere.out) == (1, True)
+    assert (nowhere.code, "2: 15 rows sealed; the anchor has 0 blocks" in nowhere.out) == (1, True)
     shown = relais("status").out
     assert "2 blocks up to" in shown
     assert "/proc/none has 0" in shown

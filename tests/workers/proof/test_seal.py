@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from config.settings import Settings
 from orders.journal import connect, snapshot, transactional
@@ -61,14 +62,15 @@ def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> 
                 "orders": 3,
                 "attempts": 3,
                 "receipts": 3,
-                "operations": 2,
+                "operations": 3,
                 "evidence": 2,
+                "changes": 1,
             }
         assert (await seal(bench)).seal is None, "nothing is new"
         await bench.accept(2)
         found = await proof(bench)
         assert found.faults == []
-        assert (found.chain.blocks, found.chain.rows, found.chain.unsealed, found.chain.anchored) == (3, 39, 2, 3)
+        assert (found.chain.blocks, found.chain.rows, found.chain.unsealed, found.chain.anchored) == (3, 45, 2, 3)
 
     with_bench(sealing, work)
     assert [line["block"] for line in lines(sealing)] == [1, 2, 3]
@@ -107,8 +109,8 @@ def test_the_content_of_a_seal_is_that_of_its_rows_and_can_be_verified_elsewhere
     (key,) = keys_of(KEY).values()
     mac, signature = bytes.fromhex(line.pop("mac")), bytes.fromhex(line.pop("signature"))
     said = json.dumps(line, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-    Ed25519PublicKey.from_public_bytes(key.public).verify(signature, b"relais.seal.2\n" + said + b"\n" + mac)
-    assert key.mac(b"relais.seal.2\n" + said) == mac
+    Ed25519PublicKey.from_public_bytes(key.public).verify(signature, b"relais.seal.3\n" + said + b"\n" + mac)
+    assert key.mac(b"relais.seal.3\n" + said) == mac
 
 
 def test_a_transaction_that_still_runs_is_in_a_later_block(sealing: Settings) -> None:
@@ -245,8 +247,79 @@ def test_garbage_in_the_anchor_or_in_the_last_seal_stops_neither_audit_nor_worke
         await as_superuser(bench, "UPDATE seals SET tables = '7' WHERE block = 2")
         assert (await proof(bench)).faults == ["block 2: the seal itself was altered"]
         await bench.accept(1)
-        with pytest.raises(CommandFailed, match="block 2 cannot be read"):
+        done = await seal(bench)
+        assert done.seal is not None
+        assert (done.seal.block, done.seal.tables["orders"].rows, done.anchored) == (3, 2, 3)
+        assert (await proof(bench)).faults == ["block 2: the seal itself was altered"]
+
+    with_bench(sealing, work)
+
+
+BOGUS = """
+INSERT INTO seals (block, format, epoch, from_tx, to_tx, tables, sealed_at, previous, mac, key_id, signature)
+SELECT {block}, format, epoch, to_tx, {to_tx}, tables, {at}, mac, mac, {key}, signature
+FROM seals WHERE block = 1
+"""
+BOGUS_TOO = [
+    {},
+    {"block": "9223372036854775807"},
+    {"to_tx": "9223372036854775807", "at": "now() + interval '100 years'"},
+    {"key": "'none of ours'", "at": "now() - interval '2 hours'"},
+]
+
+
+@pytest.mark.parametrize("values", BOGUS_TOO)
+def test_a_seal_that_somebody_else_wrote_is_told_and_stops_nothing(
+    sealing: Settings, capsys: pytest.CaptureFixture[str], values: dict[str, str]
+) -> None:
+    """Whatever it says of itself: the next block follows the last one that is ours."""
+    bogus = {"block": "2", "to_tx": "to_tx + 1", "at": "now()", "key": "key_id", **values}
+    relais = CommandLine(capsys, environment(sealing))
+
+    async def first(bench: Bench) -> None:
+        await bench.accept(1)
+        assert (await seal(bench)).anchored == 1
+        await bench.sql(BOGUS.format(**bogus))
+
+    async def after(bench: Bench) -> None:
+        await bench.accept(2)
+        done = await seal(bench)
+        assert done.seal is not None
+        number = 3 if bogus["block"] == "2" else 2
+        assert (done.seal.block, done.anchored, done.error) == (number, number, None)
+        assert done.seal.tables["orders"].rows == 2
+        assert str(done.seal.why).startswith(f"passed over block {bogus['block']}: ")
+        await bench.accept(1)
+        assert (await seal(bench)).anchored == number + 1
+        found = await proof(bench)
+        assert found.chain.faults == [f"block {bogus['block']}: {told}"]
+        assert found.chain.unsealed == 0
+
+    unknown = "is sealed with the key none of ours, which RELAIS_SEAL_KEY does not have"
+    told = unknown if "key" in values else "the seal itself was altered"
+    with_bench(sealing, first)
+    stands = relais("status", "--check")
+    assert (stands.code, f"block {bogus['block']}: {told}" in stands.out) == (1, True)
+    with_bench(sealing, after)
+    assert json.loads(relais("status", "--json").out)["seals"]["doubt"] == f"block {bogus['block']}: {told}"
+
+
+def test_a_seal_of_a_key_that_is_not_set_here_waits_an_hour(sealing: Settings) -> None:
+    """It may be a newer key, which a worker that was restarted before this one has."""
+    renewed = sealing.replace(seal_key=SecretStr(f"{'7a' * 32},{'5e' * 32}"))
+
+    async def work(bench: Bench) -> None:
+        await bench.accept(1)
+        await seal(bench)
+        await bench.accept(1)
+        await seal(Bench(bench.engine, renewed))
+        await bench.accept(1)
+        with pytest.raises(CommandFailed, match=r"block 2: is sealed with the key .* when it is an hour old"):
             await seal(bench)
+        done = await seal(Bench(bench.engine, renewed))
+        assert (done.anchored, (await proof(Bench(bench.engine, renewed))).faults) == (3, [])
+        with pytest.raises(CommandFailed, match="no seal of the journal is to be believed here, block 3: "):
+            await seal(Bench(bench.engine, sealing.replace(seal_key=SecretStr("9b" * 32))))
 
     with_bench(sealing, work)
 
@@ -446,3 +519,28 @@ def test_the_sealer_killed_at_any_moment_leaves_a_chain_that_goes_on(sealing: Se
         assert found.chain.anchored == found.chain.blocks
 
     with_bench(sealing, kill_again_and_again)
+
+
+def test_a_change_of_who_is_trusted_is_kept_and_sealed_whoever_makes_it(sealing: Settings) -> None:
+    """With the role of the processes alone: what no act recorded is a fault, and a key keeps what it is."""
+
+    async def work(bench: Bench) -> None:
+        await some_life(bench)
+        assert (await proof(bench)).faults == []
+        await bench.sql(
+            "INSERT INTO receipt_keys (backend, key_id, public) VALUES ('erp', 'mine', decode(repeat('ab', 32), 'hex'))"
+        )
+        await bench.sql("INSERT INTO accounts (name, role, password) VALUES ('mallory', 'approver', 'secret')")
+        for released in ("true", "false"):
+            await bench.sql(f"UPDATE backends SET quarantined = {released} WHERE name = 'erp'")
+        assert (await proof(bench)).faults == [
+            f"1 change of {table} that no act recorded" for table in ("accounts", "backends", "receipt_keys")
+        ]
+        kept = await bench.run(text("SELECT source, content ? 'password' FROM changes ORDER BY id"))
+        assert [tuple(row) for row in kept[-3:]] == [(name, False) for name in ("receipt_keys", "accounts", "backends")]
+        for act in ("UPDATE receipt_keys SET public = 'x'", "DELETE FROM receipt_keys", "DELETE FROM accounts"):
+            with pytest.raises(DBAPIError, match="keeps what it has"):
+                await bench.sql(act)
+        assert (await seal(bench)).seal is not None
+
+    with_bench(sealing, work)

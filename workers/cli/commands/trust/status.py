@@ -30,7 +30,9 @@ INTAKE = {
 
 def status(
     ctx: typer.Context,
-    check: Annotated[bool, typer.Option("--check", help="Exit 1 unless Redis and a worker are there.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit 1 unless Redis and a worker are there, seals good.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
     every: Annotated[
         timedelta, typer.Option(parser=duration, metavar="TIME", help="With --watch: time between two looks.")
@@ -50,7 +52,8 @@ def status(
         return watch_status(ctx, every.total_seconds(), stand)
     found = on_journal(ctx, stand)
     show.document(found) if as_json else show_status(found)
-    if check and not (found["leader"] and found["queue"]["reachable"]):
+    doubted = (found.get("seals") or {}).get("doubt")
+    if check and (doubted or not (found["leader"] and found["queue"]["reachable"])):
         raise typer.Exit(BAD)
     return None
 
@@ -118,6 +121,8 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
 
 def _seals(seals: Mapping[str, Any]) -> str:
     """How far what is journalled is sealed, and the seals anchored."""
+    if seals["doubt"] is not None:
+        return f"not to be believed, {seals['doubt']}: relais audit"
     if seals["block"] is None:
         return "none yet" if seals["key"] else "none: RELAIS_SEAL_KEY is not set here"
     more = "" if seals["unsealed"] is None else f", {seals['unsealed']:,} rows since"
