@@ -23,13 +23,14 @@ import redis
 import yaml
 from sqlalchemy import make_url
 
-from config.acl import USERS
+from config.acl import OPS, USERS
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Process, Program
 from config.embedded.valkey import _binary
 from config.secret_files import ACL, MADE, make_secrets
 from config.settings import Settings
+from config.settings.process_secrets import SECRETS, secret_settings, secrets_of
 from tests.cli import clean_environment
 from tests.machines.tools import ROOT
 from tests.waiting import until
@@ -304,6 +305,10 @@ def test_secrets_come_from_files_and_each_service_has_only_those_that_it_reads(c
             secret = re.search("PASSWORD|TOKEN|_KEY|AUTH", variable)
             assert not secret or variable.endswith("_FILE") or value == "", f"{name}: {variable}"
             assert ":" not in value.rpartition("@")[0].partition("//")[2], f"{name}: {variable} holds a password"
+    for process in SECRETS.keys() - {OPS}:
+        service = compose["services"][{"audit": "auditor"}.get(process, process)]
+        said = {name.removeprefix("RELAIS_").removesuffix("_FILE").lower() for name in service["environment"]}
+        assert said & secret_settings() == secrets_of(process) - {"erp_token", "console_oidc_client_secret"}, process
     owners = {name for name, each in compose["services"].items() if "postgres_owner" in each.get("secrets", [])}
     assert owners == {"postgres", "migrate"}, "nobody else may change the journal's rules"
     assert "valkey_admin" not in listed

@@ -69,7 +69,7 @@ def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> 
 
     with_bench(sealing, work)
     assert [line["block"] for line in lines(sealing)] == [1, 2, 3]
-    assert oct(Path(str(sealing.proof.anchor)).stat().st_mode)[-3:] == "600"
+    assert oct(Path(str(sealing.proof.anchor)).stat().st_mode)[-3:] == "640"
 
 
 def test_the_content_of_a_seal_is_that_of_its_rows_and_can_be_verified_elsewhere(sealing: Settings) -> None:
