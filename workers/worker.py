@@ -41,7 +41,7 @@ def run_worker(settings: Settings) -> int:
     logs.begin(settings)
     settings.need("database_url")
     app = create_app(settings)
-    for each in load_backends(settings).values():
+    for each in load_backends(settings, tokens=True).values():
         each.need("erp_url")
     name = node(os.getpid())
     app.amqp.queues.select_add(canary_queue(name))

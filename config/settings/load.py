@@ -7,13 +7,14 @@ import json
 from pydantic import SecretStr
 
 from config.acl import OPS
+from config.settings.process_secrets import withheld
 from config.settings.settings import ENDPOINTS, Settings
 
 
 def load(user: str = OPS, **overrides: object) -> Settings:
     """The settings in force: overrides, then the environment, then `.env`, then a running `relais up`.
 
-    Of the URLs of its Redis it is that of `user` (`config.acl`).
+    Of what that offers, the process `user` takes its own secrets alone, and of the URLs of Redis the one for it.
     With `backends`, `backend` is the default one of that file. Raises also BadBackends.
     """
     settings = Settings(**overrides)  # type: ignore[arg-type]
@@ -37,4 +38,4 @@ def load(user: str = OPS, **overrides: object) -> Settings:
     for name in ("spill_key", "seal_key"):
         if settings.value(name) is None and offered.get(name):
             missing[name] = SecretStr(offered[name])
-    return settings.replace(**missing)
+    return settings.replace(**{name: value for name, value in missing.items() if name not in withheld(user)})

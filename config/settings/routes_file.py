@@ -56,9 +56,12 @@ class Ways:
     stale: Mapping[str, timedelta] = field(default_factory=dict)
 
 
-def load_backends(settings: Settings) -> Mapping[str, Settings]:
-    """The settings of each backend, the default one first. Raises BadBackends."""
-    return load_ways(settings).backends
+def load_backends(settings: Settings, *, tokens: bool = False) -> Mapping[str, Settings]:
+    """The settings of each backend, the default one first. Raises BadBackends.
+
+    Files of tokens are opened only for who calls the ERP and says so: a process apart may not read them.
+    """
+    return load_ways(settings, tokens=tokens).backends
 
 
 def longest_batch(settings: Settings) -> float:
@@ -66,11 +69,11 @@ def longest_batch(settings: Settings) -> float:
     return max(each.delivery.batch_budget for each in load_backends(settings).values()) * 1.2 + 2
 
 
-def load_ways(settings: Settings) -> Ways:
+def load_ways(settings: Settings, *, tokens: bool = False) -> Ways:
     """What the file of backends says, or the one backend of the environment. Raises BadBackends."""
     if settings.files.backends is None:
         return Ways(settings.erp.backend, {settings.erp.backend: settings})
-    return _File(settings.files.backends).ways(settings)
+    return _File(settings.files.backends, tokens=tokens).ways(settings)
 
 
 def _keys() -> dict[str, str]:
@@ -82,8 +85,8 @@ def _keys() -> dict[str, str]:
 class _File:
     """One file, read once; every method raises BadBackends."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, tokens: bool) -> None:
+        self._path, self._tokens = path, tokens
         try:
             self._content = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -117,7 +120,7 @@ class _File:
             raise self._bad(table, "", "must be a table, named by up to 32 of a-z, 0-9, dash and underscore")
         self._only(table, given, *keys, "token_file")
         own = {keys[key]: value for key, value in given.items() if key != "token_file"}
-        if "token_file" in given:
+        if "token_file" in given and self._tokens:
             own["erp_token"] = self._secret(table, given["token_file"])
         if not isinstance(own.get("erp_url"), str):
             raise self._bad(table, "url", "must be the base URL of the backend's order endpoint")

@@ -58,7 +58,7 @@ def of_backend(settings: Settings, name: str | None) -> Settings:
     from config.settings.routes_file import load_backends
     from orders.errors import NotFound
 
-    known = load_backends(settings)
+    known = load_backends(settings, tokens=True)
     if name is None:
         return next(iter(known.values()))
     if name not in known:

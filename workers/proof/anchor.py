@@ -79,10 +79,10 @@ class File:
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        """The file, made where it is missing, for this process alone."""
+        """The file, made where it is missing; its group may read it, where the umask lets it."""
         try:
             new = not self._path.exists()
-            file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
             try:
                 if new:
                     sync_directory(self._path.parent)

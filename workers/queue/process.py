@@ -46,7 +46,7 @@ class WorkerProcess:
     def __init__(self, settings: Settings) -> None:
         """Nothing connects before the first task. Raises what loading backends, catalogue or register raises."""
         traces.begin(settings, "relais-worker")
-        self._ways = load_ways(settings)
+        self._ways = load_ways(settings, tokens=True)
         self._catalogue = load_catalogue(settings.files.catalogue) if settings.files.catalogue else None
         self._register = load_register(settings.files.pharmacy_register) if settings.files.pharmacy_register else None
         self._policy = open_policy(settings)

@@ -29,8 +29,11 @@ from config.embedded.ready import ReadyLine, answers
 from config.embedded.service import Ready, Service
 from config.embedded.valkey import Valkey
 from config.settings import ENDPOINTS, Settings
+from config.settings.process_secrets import PASSWORDS, withheld
 from config.settings.routes_file import load_backends, longest_batch
+from config.settings.sources import PREFIX
 from orders.access import receipt_keys
+from orders.client.settings import ClientSettings
 from orders.errors import NotSo
 from orders.journal import connect
 from workers.erp.keyfile import generate, read_private
@@ -43,9 +46,7 @@ SPILL_KEY: Final = "spill.key"
 SEAL_KEY: Final = "seal.key"
 ERP_KEY: Final = "erp-sim.key"  # signs what the simulator answers
 ANCHORS: Final = "anchors.ndjson"
-PASSWORDS: Final = ("database_password", "owner_password", "redis_password")
 INTAKE_PAUSE: Final = 1.0  # s before a restart of the intake at most: nobody can order meanwhile
-FOR_NO_CHILD: Final = frozenset({"owner_url"})  # who only uses the journal cannot change its rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,9 @@ class Stack:
     offered: Mapping[str, object] = field(repr=False)
 
     def settings_for(self, command: str) -> Settings:
-        """What a child sees: the Redis that is ours as the user that it is there, or not at all."""
-        if not self.users:
-            return self.settings
-        return self.settings.replace(redis_url=self.users.get(command))
+        """What a child sees: no secret but its own, and the Redis that is ours as the user that it is there."""
+        own = self.settings.replace(redis_url=self.users[command]) if command in self.users else self.settings
+        return own.replace(**dict.fromkeys(withheld(command)))
 
     @property
     def erp_file(self) -> Path:
@@ -101,7 +101,7 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     auth = given.monitoring.flower_auth or SecretStr(f"{FLOWER_USER}:{secrets.token_urlsafe(12)}")
     update = {
         **ours,
-        **dict.fromkeys(PASSWORDS),  # they are in the URLs by now
+        **dict.fromkeys(PASSWORDS.values()),  # they are in the URLs by now
         "flower_auth": auth,
         "spill_key": spill_key,
         "seal_key": seal_key,
@@ -132,11 +132,9 @@ def relais_children(stack: Stack) -> list[Child]:
 
 
 def child_env(settings: Settings) -> dict[str, str]:
-    """The environment in which a child loads exactly these settings, wherever it runs."""
+    """The environment in which a child loads exactly these settings, wherever it runs, and no front end's."""
     env = {name: value for name, value in os.environ.items() if name not in _variables()}
     for name, value in settings.values().items():
-        if name in FOR_NO_CHILD:
-            continue
         if isinstance(value, SecretStr):
             env[_variable(name)] = value.get_secret_value()
         elif isinstance(value, Path):
@@ -209,11 +207,12 @@ def log_of(settings: Settings, command: str) -> Path:
 
 
 def _variable(name: str) -> str:
-    return f"RELAIS_{name.upper()}"
+    return f"{PREFIX}{name.upper()}"
 
 
 def _variables() -> set[str]:
-    return {_variable(name) + end for name in Settings.public() for end in ("", "_FILE")}
+    names = (*Settings.public(), *ClientSettings.public())
+    return {_variable(name) + end for name in names for end in ("", "_FILE")}
 
 
 def key_file(data_dir: Path) -> Path:

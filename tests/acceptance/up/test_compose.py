@@ -23,13 +23,14 @@ import redis
 import yaml
 from sqlalchemy import make_url
 
-from config.acl import USERS
+from config.acl import OPS, USERS
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Process, Program
 from config.embedded.valkey import _binary
 from config.secret_files import ACL, MADE, make_secrets
 from config.settings import Settings
+from config.settings.process_secrets import SECRETS, secret_settings, secrets_of
 from tests.cli import clean_environment
 from tests.machines.tools import ROOT
 from tests.waiting import until
@@ -304,6 +305,10 @@ def test_secrets_come_from_files_and_each_service_has_only_those_that_it_reads(c
             secret = re.search("PASSWORD|TOKEN|_KEY|AUTH", variable)
             assert not secret or variable.endswith("_FILE") or value == "", f"{name}: {variable}"
             assert ":" not in value.rpartition("@")[0].partition("//")[2], f"{name}: {variable} holds a password"
+    for process in SECRETS.keys() - {OPS}:
+        service = compose["services"][{"audit": "auditor"}.get(process, process)]
+        said = {name.removeprefix("RELAIS_").removesuffix("_FILE").lower() for name in service["environment"]}
+        assert said & secret_settings() == secrets_of(process) - {"erp_token", "console_oidc_client_secret"}, process
     owners = {name for name, each in compose["services"].items() if "postgres_owner" in each.get("secrets", [])}
     assert owners == {"postgres", "migrate"}, "nobody else may change the journal's rules"
     assert "valkey_admin" not in listed
@@ -349,15 +354,48 @@ def test_the_image_is_pinned_small_and_nobodys(compose: dict[str, Any]) -> None:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in ignored
     stages = re.split(r"^FROM ", dockerfile, flags=re.MULTILINE)
-    assert re.search(r"^ARG PYTHON=\d+\.\d+\.\d+-slim-\w+$", stages[0], re.MULTILINE), "pinned"
+    assert re.search(r"^ARG PYTHON=\d+\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}$", stages[0], re.MULTILINE), "pinned"
     assert [stage.split()[0] for stage in stages[1:]] == ["python:${PYTHON}"] * 2
     build_stage, image = stages[1:]
     assert "--require-hashes --only-binary :all: -r requirements.image.lock" in build_stage
+    assert "pip wheel --no-deps --no-build-isolation" in build_stage, "what builds is of the lock as well"
+    assert "setuptools" in locked("requirements.image.lock")
+    assert "pip uninstall --yes setuptools pip" in build_stage
     assert re.findall(r"^USER (\S+)$", image, re.MULTILINE) == [compose["services"]["api"]["user"]]
     assert "pip" not in image
     assert re.findall(r"^COPY (\S+)", image, re.MULTILINE) == ["--from=build"]
     for path in re.findall(r" (/\w+)(?= |$)", re.findall(r"install -d (.*)", image)[0]):
         assert path in ("/data", "/anchors")
+
+
+def test_images_of_others_are_pinned_by_digest(compose: dict[str, Any]) -> None:
+    images = {each["image"] for each in compose["services"].values()} - {"relais"}
+    by_tag = {image for image in images if not re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", image)}
+    assert by_tag == {"valkey/valkey:9.0.1"}, "what CONTRIBUTING says of it"
+
+
+def test_the_sbom_names_all_that_the_image_has_with_its_hashes_and_is_the_same_twice(tmp_path: Path) -> None:
+    recipe = re.search(r"^sbom:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
+    words = recipe[1].replace("\\\n", " ").split("cyclonedx-py", 1)[1].split()
+    made = []
+    for name in ("first", "second"):
+        here = [str(tmp_path / name) if word.startswith("build/") else word for word in words]
+        program = Path(sys.executable).with_name("cyclonedx-py")
+        done = subprocess.run([program, *here], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        made.append((tmp_path / name).read_bytes())
+    assert made[0] == made[1]
+    sbom = json.loads(made[0])
+    found = {
+        each["name"]: (each["version"], {found["content"] for found in each["externalReferences"][0]["hashes"]})
+        for each in sbom["components"]
+    }
+    image = locked("requirements.image.lock")
+    assert found == {
+        name: (version, {each.removeprefix("sha256:") for each in hashes}) for name, (version, hashes) in image.items()
+    }
+    assert (sbom["bomFormat"], sbom["metadata"]["component"]["name"]) == ("CycloneDX", "relais")
 
 
 def locked(name: str) -> dict[str, tuple[str, tuple[str, ...]]]:

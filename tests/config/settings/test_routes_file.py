@@ -53,10 +53,16 @@ def test_each_backend_has_settings_of_its_own_the_default_one_first(tmp_path: Pa
 
 def test_a_token_may_have_a_file_of_its_own_beside(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("kept apart\n")
-    found = load_backends(settings_on(tmp_path, '[backends.erp]\nurl = "http://x"\ntoken_file = "token"'))
+    found = load_backends(settings_on(tmp_path, '[backends.erp]\nurl = "http://x"\ntoken_file = "token"'), tokens=True)
     token = found["erp"].erp.token
     assert token is not None
     assert token.get_secret_value() == "kept apart"
+
+
+def test_who_does_not_call_the_erp_opens_no_file_of_a_token(tmp_path: Path) -> None:
+    found = load_ways(settings_on(tmp_path, '[backends.erp]\nurl = "http://x"\ntoken_file = "not there"'))
+    erp = found.backends["erp"].erp
+    assert (erp.url, erp.token) == ("http://x", None)
 
 
 def test_without_the_file_there_is_the_backend_of_the_environment(tmp_path: Path) -> None:
@@ -97,7 +103,7 @@ def test_a_fault_names_the_file_the_table_and_the_key(
     tmp_path: Path, content: str, table: str, key: str, why: str
 ) -> None:
     with pytest.raises(BadBackends, match=why) as caught:
-        load_ways(settings_on(tmp_path, content))
+        load_ways(settings_on(tmp_path, content), tokens=True)
     assert (caught.value.table, caught.value.key) == (table, key)
     assert str(tmp_path / "backends.toml") in str(caught.value)
     assert "secret" not in str(caught.value)

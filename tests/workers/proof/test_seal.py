@@ -74,7 +74,7 @@ def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> 
 
     with_bench(sealing, work)
     assert [line["block"] for line in lines(sealing)] == [1, 2, 3]
-    assert oct(Path(str(sealing.proof.anchor)).stat().st_mode)[-3:] == "600"
+    assert oct(Path(str(sealing.proof.anchor)).stat().st_mode)[-3:] == "640"
 
 
 def test_blocks_of_an_older_format_are_read_by_its_columns(sealing: Settings) -> None:

@@ -36,7 +36,7 @@ async def backends_of(state: ConsoleState, *names: str | None) -> dict[str, Row]
 
 def settings_for(state: ConsoleState, name: str) -> Settings:
     """The settings of that backend. Raises NotFound when they do not know it."""
-    known = load_backends(state.settings)
+    known = load_backends(state.settings, tokens=True)
     if name not in known:
         raise NotFound(f"no backend {name} is known here; known are {', '.join(known)}")
     return known[name]

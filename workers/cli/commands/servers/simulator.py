@@ -44,7 +44,7 @@ def erp_sim(
     from config.telemetry import logs
     from workers.erp.sim import run_sim
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, "erp-sim")
     logs.begin(settings)
     try:
         dial = Dial.model_validate({name: value for name, value in knobs.items() if value is not None})

@@ -67,7 +67,7 @@ def _usable(settings: Settings) -> None:
     open_policy(settings)
     for name in ("database_url", "redis_url"):
         settings.need(name)
-    for each in load_backends(settings).values():
+    for each in load_backends(settings, tokens=True).values():
         each.need("erp_url")
 
 
