@@ -24,6 +24,7 @@ from tests.machines.servers import forget_seed
 from tests.soak.checker import Verdict, check, lines_of, walks
 from tests.soak.faults import Kind, kinds
 from tests.soak.front_ends import FrontEnd, Lister, SpoolFront
+from tests.soak.intrusions import intrusions
 from tests.soak.recovery import Inflicted, rows, table
 from tests.soak.stack import Stack
 from workers.erp.sim.book import read_effects
@@ -97,7 +98,7 @@ class Soak:
     async def _harm(self, stack: Stack) -> None:
         """One fault after the other, at times two at once: each kind once, then by chance."""
         chance = random.Random(self.seed)
-        offered = [kind for kind in kinds(stack) if self.only in kind.name]
+        offered = [kind for kind in kinds(stack) + intrusions(stack) if self.only in kind.name]
         owed = chance.sample(offered, len(offered))
         ends, running = time.monotonic() + self.seconds, set[asyncio.Task[None]]()
         while time.monotonic() < ends:

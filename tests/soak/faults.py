@@ -6,6 +6,7 @@ A fault claims what it harms, so that no two harm the same part at once; two at 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -108,17 +109,10 @@ async def dialled(stack: Stack, target: str, **knobs: object) -> AsyncIterator[N
     with suppress(OSError):
         await asyncio.to_thread(partial(stack.dial, **knobs))
     yield
-    for _ in range(50):
-        try:
-            await asyncio.to_thread(stack.dial)
-            return
-        except OSError:
-            await asyncio.sleep(0.2)
+    await stack.fit()
 
 
 def _signal(pid: int, number: int) -> None:
-    import os
-
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 

@@ -34,6 +34,7 @@ from tests.machines.tools import ROOT
 from tests.soak.wires import Wire
 
 SPILL_KEY: Final = "shared by intakes and workers"
+BACKEND: Final = "erp"
 SEAL_KEY: Final = "5e" * 32
 
 
@@ -91,12 +92,14 @@ class Stack:
         self.parts: dict[str, Part] = {}
         self.fell: list[str] = []
         self.urls: list[str] = []
+        self.clocks = clock_library()
 
     async def start(self, intakes: int, workers: int) -> None:
         """Start all of it, and make the front ends' key."""
         await asyncio.to_thread(seed, self.data_dir)
         for server in (self.postgres, self.valkey):
             await asyncio.to_thread(server.start, self._leash)
+        await self._admit()
         self._add(
             "sim", "erp-sim", "--port", str(self._erp), "--control-port", str(self._control), "--file", str(self.book)
         )
@@ -127,10 +130,20 @@ class Stack:
             wire = self.wires.get(f"{name}-{server}")
             return url if wire is None else url.replace(f":{port}", f":{wire.port}")
 
+        clock = {}
+        if self.clocks and name.startswith(("api", "worker")):
+            self.clock(name).write_text("+0")
+            clock = {
+                "LD_PRELOAD": str(self.clocks),
+                "FAKETIME_TIMESTAMP_FILE": str(self.clock(name)),
+                "FAKETIME_CACHE_DURATION": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
         return {
             **QUICK,
+            **clock,
             "PYTHONPATH": f"{QUICK['PYTHONPATH']}:{ROOT}",
-            "RELAIS_DATABASE_URL": over(self.postgres.url, "pg", self.postgres.port),
+            "RELAIS_DATABASE_URL": over(self.postgres.app_url, "pg", self.postgres.port),
             "RELAIS_REDIS_URL": over(self.valkey.url, "redis", self.valkey.port),
             "RELAIS_ERP_URL": over(f"http://127.0.0.1:{self._erp}", "erp", self._erp),
             "RELAIS_DATA_DIR": str(self.data_dir),
@@ -147,6 +160,32 @@ class Stack:
         finally:
             await engine.dispose()
 
+    async def _admit(self) -> None:
+        """Let the role that owns nothing use the journal, as an installation does."""
+        code, said = await self.tell("migrate", RELAIS_OWNER_URL=self.postgres.url)
+        assert code == 0, said
+
+    def clock(self, name: str) -> Path:
+        """The file that tells a part by how much its wall clock is off."""
+        return self.data_dir / f"clock-{name}"
+
+    async def fit(self) -> None:
+        """The ERP is fit again, once it hears it."""
+        for _ in range(50):
+            with suppress(OSError):
+                await asyncio.to_thread(self.dial)
+                return
+            await asyncio.sleep(0.2)
+
+    async def released(self) -> None:
+        """An operator trusts the ERP again, if it was quarantined."""
+        for _ in range(20):
+            with suppress(OSError, asyncpg.PostgresError):
+                if not await self.sql("SELECT 1 FROM backends WHERE quarantined"):
+                    return
+                await self.tell("release", "--reason", "soak")
+            await asyncio.sleep(0.5)
+
     async def mend(self) -> None:
         """Start what fell by itself again, and write it down."""
         for part in self.parts.values():
@@ -162,9 +201,9 @@ class Stack:
         with urllib.request.urlopen(request, timeout=10):
             pass
 
-    async def tell(self, *words: str) -> tuple[int, str]:
+    async def tell(self, *words: str, **more: str) -> tuple[int, str]:
         """What `relais` says to an operator: exit code and output."""
-        env = clean_environment({**self.env(), "RELAIS_OPERATOR": "soak"})
+        env = clean_environment({**self.env(), "RELAIS_OPERATOR": "soak", **more})
         run = await asyncio.create_subprocess_exec(
             *command(*words), env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
@@ -197,3 +236,10 @@ class Stack:
             wire.close()
         for server in (self.valkey, self.postgres):
             server.stop()
+
+
+def clock_library() -> Path | None:
+    """Debian's libfaketime, where there is one: `make tools` gets it."""
+    places = (ROOT / ".tools", Path("/"))
+    found = [each for place in places for each in place.glob("usr/lib/*/faketime/libfaketimeMT.so.1")]
+    return found[0] if found else None
