@@ -1,8 +1,9 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv tools demo test test-all lint bench-quick bench-backlog bench-reconcile bench-console lock lock-image assets docs clean
-unexport PYTHONPATH PYTHONHOME
+.PHONY: help venv tools demo test test-browser test-all lint bench-quick bench-backlog bench-reconcile bench-console lock lock-image assets docs clean
+# Each test that starts a process would compile all of Relais where nothing keeps what Python compiles.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -24,11 +25,15 @@ tools: $(READY) ## Debian's Prometheus in .tools/, for the tests of alerts and d
 demo: $(READY) ## the weekend of 19 October 2024, in about a minute
 	@$(BIN)/relais demo
 
-test: lint tools ## what CI runs: lint, then all tests but the long fault runs
+test: lint tools ## what CI runs first: lint, then all tests but the long fault runs
 	$(PYTEST) -m "not slow"
 
-test-all: lint ## all tests
+test-browser: $(READY) ## the tests in a real browser; gets Debian's Chromium
 	@$(BIN)/python .ci/tools.py chromium
+	$(PYTEST) -m browser
+
+test-all: lint ## all tests
+	@$(BIN)/python .ci/tools.py chromium clients
 	$(PYTEST)
 
 lint: $(READY) ## ruff, mypy --strict, import-linter

@@ -1,8 +1,9 @@
-"""Gets the programs that tests use and PyPI does not have: Debian's `prometheus` and `promtool`, and Chromium.
+"""Gets what tests use and PyPI does not have: Debian's Prometheus, `libfaketime`, Chromium, and clients of the intake.
 
-What is on the PATH is used as it is. Otherwise Prometheus is unpacked into `.tools/`, which needs no root; Chromium
-has too many parts for that and is installed where we are root, for `make test-all` alone. Where there is no apt-get
-this says so and the tests that need the programs are skipped.
+What is on the PATH is used as it is. Prometheus and libfaketime are unpacked into `.tools/`, which needs no root.
+Chromium, and the proxies and the JDK that tests try the intake with, have too many parts for that and are installed
+where we are root, for `make test-browser` and `make test-all`. Where one cannot be had this says so, and the tests
+that need it are skipped.
 """
 
 from __future__ import annotations
@@ -18,36 +19,45 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".tools"
 BIN = TOOLS / "usr" / "bin"
 MONITORING = ("prometheus", "promtool")
+FAKETIME = "usr/lib/*/faketime/libfaketime.so.1"
+CLIENTS = {"nginx": "nginx", "haproxy": "haproxy", "javac": "default-jdk-headless"}  # packages by program
 
 
 def main(wanted: list[str]) -> None:
-    """Get Prometheus, and Chromium when it is asked for by name; ends with a sentence where apt-get fails."""
-    monitoring = all(map(there, MONITORING))
+    """Get what is unpacked, and Chromium and clients when they are asked for; a failing apt-get ends it."""
+    unpacked = all(map(there, MONITORING)) and any(TOOLS.glob(FAKETIME))
     browser = there("chromium") or "chromium" not in wanted
-    if monitoring and browser:
+    clients = [] if "clients" not in wanted else [CLIENTS[each] for each in CLIENTS if not there(each)]
+    if unpacked and browser and not clients:
         return
     if shutil.which("apt-get") is None:
-        print("No apt-get here: tests that need Prometheus or Chromium are skipped unless these are on the PATH.")
+        print("No apt-get here: tests that need Prometheus, libfaketime, Chromium or clients are skipped.")
         return
-    if not monitoring:
-        unpack("prometheus")
+    if not unpacked:
+        unpack("libfaketime", *(() if all(map(shutil.which, MONITORING)) else ("prometheus",)))
+    if clients and os.geteuid() == 0:
+        print(f"Installing Debian's {', '.join(clients)}, for the tests of the intake", flush=True)
+        apt("install", "--yes", "--no-install-recommends", *clients)
     if not browser and os.geteuid() == 0:
-        print("Installing Debian's Chromium, for the slow tests", flush=True)
+        print("Installing Debian's Chromium, for the tests in a browser", flush=True)
         apt("install", "--yes", "--no-install-recommends", "chromium")
+    elif not browser:
+        print("No Chromium on the PATH, and root alone can install it: the tests in a browser are skipped.")
 
 
 def there(program: str) -> bool:
     """Whether the program can be run."""
-    return (BIN / program).exists() or shutil.which(program) is not None
+    return any(map(shutil.which, (program, f"/usr/sbin/{program}", BIN / program)))
 
 
-def unpack(package: str) -> None:
-    """Put what is in a Debian package into `.tools/`, all of it or nothing."""
-    print(f"Fetching Debian's {package} into .tools/", flush=True)
+def unpack(*packages: str) -> None:
+    """Put what is in Debian packages into `.tools/`, all of it or nothing."""
+    print(f"Fetching Debian's {' and '.join(packages)} into .tools/", flush=True)
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".tools-") as work:
-        apt("download", package, cwd=work)
-        (archive,) = Path(work).glob("*.deb")
-        subprocess.run(["dpkg-deb", "--extract", archive, f"{work}/root"], check=True)
+        for package in packages:
+            apt("download", package, cwd=work)
+        for archive in Path(work).glob("*.deb"):
+            subprocess.run(["dpkg-deb", "--extract", archive, f"{work}/root"], check=True)
         shutil.rmtree(TOOLS, ignore_errors=True)
         Path(work, "root").rename(TOOLS)
 

@@ -40,7 +40,7 @@ class Batch:
 
 def measure_batch(rig: Rig, lines: int) -> Batch:
     """One POST /orders/batch of so many lines. BenchmarkFailed unless every line is accepted."""
-    with _intake(rig) as (api, port, key), _watched(api) as seen:
+    with intake(rig) as (api, port, key), watched(api) as seen:
         meter = Meter(lines, api=api.pid, postgres=rig.postgres.pid)
         (sent,) = rig.together([module("benchmarks.upload", str(lines), str(port))], {"BENCH_KEY": key})
         used = {"front_end": sent["cpu"] / lines * 1e3, **meter.read()}
@@ -54,7 +54,7 @@ def measure_silent(rig: Rig, count: int, rounds: int) -> dict[str, Any]:
     """The p99 (ms) of the intake's answers while Redis answers and while it is frozen, taking turns."""
     p99: dict[bool, list[float]] = {False: [], True: []}
     for number in range(rounds):
-        with _intake(rig) as (_, port, key):
+        with intake(rig) as (_, port, key):
             for turn, silent in enumerate((False, True) if number % 2 == 0 else (True, False)):
                 p99[silent].append(_p99(rig, port, key, count, turn * count, silent))
     ratio = statistics.median(p99[True]) / statistics.median(p99[False])
@@ -78,12 +78,13 @@ def _p99(rig: Rig, port: int, key: str, count: int, first: int, silent: bool) ->
 
 
 @contextmanager
-def _intake(rig: Rig) -> Iterator[tuple[Process, int, str]]:
-    """An intake with a spill and a client with a rate, on a journal of its own: process, port, key."""
+def intake(rig: Rig, *others: str) -> Iterator[tuple[Any, ...]]:
+    """An intake with a spill and a client with a rate, and others, on a journal of its own: process, port, keys."""
     port = rig.port()
     with rig.database() as url:
         migrate(url)
         key = journal(url, lambda engine: clients.add(engine, "bench", rate=RATE, burst=int(RATE)))
+        keys = [str(journal(url, lambda engine, name=other: clients.add(engine, name))) for other in others]
         env = {
             "RELAIS_DATABASE_URL": url,
             "RELAIS_REDIS_URL": rig.valkey.url,
@@ -93,11 +94,11 @@ def _intake(rig: Rig) -> Iterator[tuple[Process, int, str]]:
         }
         argv = module("workers.cli", "api", "--port", str(port))
         with rig.running("api", argv, env, answers(f"http://127.0.0.1:{port}/readyz")) as api:
-            yield api, port, str(key)
+            yield api, port, str(key), *keys
 
 
 @contextmanager
-def _watched(process: Process) -> Iterator[list[float]]:
+def watched(process: Process) -> Iterator[list[float]]:
     """MiB of the process, looked at again and again."""
     seen, over = [memory(process.pid)], threading.Event()
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from config.redis_keys import NORMAL, NOTICES, SPILL_NOTES, SPILL_RECORDS, URGENT
+from config.redis_keys import NORMAL, NOTICES, SPILL_ERA, SPILL_NOTES, SPILL_RECORDS, URGENT
 
 ADMIN: Final = "admin"
 OPS: Final = "ops"
@@ -23,7 +23,7 @@ OPS: Final = "ops"
 # Keys. A queue is one list for each of kombu's priorities, hence the star behind a name that is whole.
 QUEUES: Final = (f"{URGENT}.*", f"{NORMAL}.*", f"{NOTICES}*")
 CANARIES: Final = ("relais.canary.*",)
-SPILL: Final = (SPILL_RECORDS, SPILL_NOTES)
+SPILL: Final = (SPILL_RECORDS, SPILL_NOTES, SPILL_ERA)
 RATES: Final = ("relais:rate:*",)
 BINDINGS: Final = ("_kombu.binding.*", "_kombu.binding_permanent.*", "_kombu.binding_deadlines")
 ANSWERS: Final = ("*.reply.celery.pidbox*",)  # of workers to those who asked them something
@@ -101,10 +101,13 @@ USERS: Final[Mapping[str, User]] = {
             "rpush",
             "lrange",
             "llen",
+            "lindex",
+            "exists",
             "hget",
             "hset",
             "hmget",
             "set",
+            "get",
             "time",
             "pexpire",
         ),
@@ -112,7 +115,7 @@ USERS: Final[Mapping[str, User]] = {
     ),
     # Dispatcher and worker: publish and take dispatches, empty the spill.
     "worker": User(
-        (*HELLO, *BATCH, *ON_DISK, *CONSUME, "lpush", "lrange", "lindex", "ltrim", "hdel"),
+        (*HELLO, *BATCH, *ON_DISK, *CONSUME, "lpush", "lrange", "lindex", "ltrim", "hget", "hmget", "hincrby", "hdel"),
         (*QUEUES, *CANARIES, *SPILL, *BINDINGS, *ANSWERS, *MAILBOXES),
         channels=(*CONTROL, *EVENTS),
     ),

@@ -1,16 +1,19 @@
 """Durations as people type them, in a command or a file: 90s, 15m, 6h, 2d; and as they read: 6h 05m.
 
-Longer than a century is a slip of the hand, and refused. Times are typed in full or as such an age.
+Longer than a century is a slip of the hand, and refused. Times are typed in full or as such an age; the year 1, which
+is nobody's and which the journal's driver would write as minus infinity, is refused with all that lies beyond YEARS.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 _LONGEST = timedelta(days=36_500)
+YEARS: Final = range(1900, 3000)
 
 
 def duration(text: str) -> timedelta:
@@ -33,6 +36,13 @@ def instant(text: str) -> datetime:
     when = datetime.fromisoformat(text.strip())
     if when.tzinfo is None:
         raise ValueError("a time needs a zone: 2026-01-05T18:00:00Z")
+    return bounded(when)
+
+
+def bounded(when: datetime) -> datetime:
+    """The same time. ValueError when it lies beyond YEARS."""
+    if when.year not in YEARS:
+        raise ValueError(f"a time lies in the years {YEARS[0]} to {YEARS[-1]}")
     return when
 
 

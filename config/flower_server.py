@@ -18,7 +18,7 @@ from flower.app import Flower
 from flower.events import Events
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.ioloop import IOLoop, PeriodicCallback
-from tornado.web import ErrorHandler
+from tornado.web import ErrorHandler, RequestHandler
 
 log = logging.getLogger("relais.flower")
 
@@ -50,7 +50,9 @@ class Door(Flower):  # type: ignore[misc]
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate:
         """What answers a request: Flower, when it may."""
         answers: HTTPMessageDelegate
-        if (shut := self._shut(request)) is None:
+        if request.path in OPEN and request.method in ("GET", "HEAD"):
+            answers = self.get_handler_delegate(request, HealthCheck)
+        elif (shut := self._shut(request)) is None:
             answers = super().find_handler(request, **kwargs)
         else:
             answers = self.get_handler_delegate(request, Refusal, {"status_code": shut})
@@ -67,12 +69,20 @@ class Door(Flower):  # type: ignore[misc]
     def _shut(self, request: HTTPServerRequest) -> int | None:
         """The status with which a request is refused, or None."""
         reads = request.method in READING
-        if request.path in OPEN and reads:
-            return None
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "basic" or not hmac.compare_digest(given.strip().encode(), self._entitled):
             return 401
         return None if reads or (request.method == "POST" and request.path in ASKED_BY_POST) else 403
+
+
+class HealthCheck(RequestHandler):
+    """Alive: what Flower says at its own `/healthcheck`, to HEAD as well."""
+
+    def get(self) -> None:
+        """OK."""
+        self.write("OK")
+
+    head = get
 
 
 class Refusal(ErrorHandler):

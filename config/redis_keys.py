@@ -7,6 +7,7 @@ from typing import Final
 URGENT, NOTICES, NORMAL = KINDS = "relais.urgent", "relais.notices", "relais.normal"
 SPILL_RECORDS: Final = "relais.spill"
 SPILL_NOTES: Final = "relais.spill.notes"
+SPILL_ERA: Final = "relais.spill.era"  # there while orders were spilled a moment ago
 
 
 def queue_of(kind: str, backend: str) -> str:

@@ -17,7 +17,8 @@ def pause_asked(header: str | None, now: datetime | None = None) -> float | None
         return min(float(text[:9]), LONGEST_PAUSE)
     try:
         when = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # no date, or a year or an offset beyond all bounds
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        left = (when - (now or datetime.now(UTC))).total_seconds()
+    except (ValueError, OverflowError, TypeError, IndexError):  # no date, or a year or an offset beyond all bounds
         return None
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return min(max((when - (now or datetime.now(UTC))).total_seconds(), 0.0), LONGEST_PAUSE)
+    return min(max(left, 0.0), LONGEST_PAUSE)

@@ -60,6 +60,13 @@ class Code(Enum):
     RELEASED = "released from quarantine"
     PROVED = "{evidence}, order {order}: {detail}"
 
+    # what a journal's settings weaken: `orders.journal.durability`
+    FSYNC_OFF = "fsync is off: a power cut may lose or damage anything in the journal, also what was answered 202"
+    FULL_PAGE_WRITES_OFF = "full_page_writes is off: a power cut may damage the journal"
+    COMMIT_OFF = "synchronous_commit is off here: what Relais answers for waits for the disk all the same"
+    COMMIT_AHEAD = "synchronous_commit is {mode}, ahead of the standby's disk: a failover may lose the last orders"
+    STANDBY_BEHIND = "a standby is asynchronous: a failover may lose the last orders"
+
     # a forecast: `workers.forecast`
     NOTHING_DELIVERED = "{backend} has delivered nothing yet, so its rate is not known"
     UNLIKELY = "in more than one future of twenty the backlog is not empty within eight weeks"
@@ -95,6 +102,7 @@ class Code(Enum):
     NO_DELIVERY = "orders without a delivery"
     NO_ORDER = "deliveries without an order"
     UNRECEIPTED = "delivered orders without a receipt"
+    NOWHERE = "receipts of the spill that are no orders"
     ALTERED_ORDERS = "orders whose bytes were altered"
     BLOCK = "block {block}"
     BLOCKS = "blocks {first} to {last}"

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     REFUSED = "refused"
     EXHAUSTED = "exhausted"
     STALE = "stale"
+    CONFLICT = "conflict"
 
 
 class CircuitState(StrEnum):
@@ -80,7 +81,7 @@ def listed(states: Iterable[StrEnum]) -> str:
 BACKLOG = (State.ACCEPTED, State.DISPATCHED, State.DELIVERING, State.SUBMITTED)
 FINAL = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)
 STOPPED = (ReplayState.HOLDING, ReplayState.PAUSED)  # until somebody says a word
-UNFIT = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # dead without an attempt
+UNFIT = (Reason.INVALID, Reason.EXPIRED, Reason.STALE, Reason.CONFLICT)  # dead without an attempt
 
 # The backlog as SQL over `deliveries`: each part has a partial index of its own, so that what is final costs nothing.
 LIVE = f"state = '{State.ACCEPTED}' AND turn = 0"

@@ -11,13 +11,11 @@ import os
 import shutil
 import signal
 import tempfile
-import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 import redis
 
@@ -26,12 +24,10 @@ from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from config.embedded.valkey import Valkey
 from config.settings import Settings
-from orders.schema.migrate import migrate
 from tests.bench import OnBench, with_bench
 from tests.journal import Journal
-from tests.machines.servers import COPY, UNHURRIED, forget_seed
-
-TEMPLATE = "relais_template"
+from tests.machines.journals import Journals
+from tests.machines.servers import UNHURRIED, forget_seed
 
 
 def pytest_configure() -> None:
@@ -100,20 +96,17 @@ def valkey(leash: Leash, servers_dir: Path) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="session")
-def template_database(postgres: Postgres) -> str:
-    """The name of a migrated, empty database to copy."""
-    _execute(postgres, f"CREATE DATABASE {TEMPLATE}")
-    migrate(postgres.database_url(TEMPLATE))
-    return TEMPLATE
+def journals(postgres: Postgres) -> Journals:
+    """Migrated, empty journals on the session's PostgreSQL."""
+    return Journals(postgres)
 
 
 @pytest.fixture
-def database_url(postgres: Postgres, template_database: str) -> Iterator[str]:
+def database_url(postgres: Postgres, journals: Journals) -> Iterator[str]:
     """A migrated, empty journal of the test's own."""
-    name = f"t_{uuid.uuid4().hex}"
-    _execute(postgres, COPY.format(name, template_database))
+    name = journals.take()
     yield postgres.database_url(name)
-    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    journals.give_back(name)
 
 
 @pytest.fixture
@@ -148,14 +141,3 @@ def journal(database_url: str) -> Journal:
 def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
     """Run a coroutine to its end on a fresh event loop."""
     return asyncio.run
-
-
-def _execute(postgres: Postgres, statement: str) -> None:
-    async def execute() -> None:
-        connection = await asyncpg.connect(postgres.url, timeout=10)
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(execute())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import aiohttp
 import uvicorn
@@ -15,6 +18,7 @@ import uvicorn
 from config.settings import Settings
 from orders.access import clients
 from orders.api import Parts, create_app
+from orders.api.connection import HttpConnection
 from orders.journal import connect
 from orders.model import Order, parse
 from tests.waiting import auntil
@@ -29,8 +33,15 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 async def serving(settings: Settings, parts: Parts | None = None) -> AsyncIterator[str]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    parts = parts or Parts()
     server = uvicorn.Server(
-        uvicorn.Config(create_app(settings, parts), log_level="error", log_config=None, lifespan="on")
+        uvicorn.Config(
+            create_app(settings, parts),
+            http=functools.partial(HttpConnection, parts.connections),  # type: ignore[arg-type]
+            log_level="error",
+            log_config=None,
+            lifespan="on",
+        )
     )
     running = asyncio.create_task(server.serve(sockets=[listening]))
     await auntil(lambda: server.started)
@@ -61,6 +72,18 @@ def over_http(settings: Settings, work: Callable[[Call], Awaitable[Any]], *, key
     return asyncio.run(main())
 
 
+def ask_json(url: str, key: str, body: object = None, *, method: str = "POST") -> tuple[int, dict[str, Any]]:
+    """The status and the JSON of the answer of a served intake."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    given = None if body is None else json.dumps(body).encode()
+    try:
+        with urlopen(Request(url, given, headers, method=method), timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
 def order(reference: str, quantity: int = 1, **more: object) -> Order:
     lines = [{"product": "3400937318044", "quantity": quantity}]
     return parse(json.dumps({"pharmacy": "990000002", "reference": reference, "lines": lines, **more}).encode())
@@ -81,9 +104,9 @@ def clients_over_http(
         async with serving(settings, parts) as url, aiohttp.ClientSession() as session:
 
             async def call(
-                client: str, method: str, path: str, token: str | None = None, **more: Any
+                client: str, method: str, path: str, token: str | None = None, said: str | None = None, **more: Any
             ) -> tuple[int, Any, bytes]:
-                headers = {"Authorization": f"Bearer {token or keys[client]}"}
+                headers = {"Authorization": said or f"Bearer {token or keys[client]}"}
                 async with session.request(method, url + path, headers=headers, **more) as answer:
                     return answer.status, answer.headers, await answer.read()
 

@@ -42,6 +42,9 @@ class Background(ABC):
         await self._run()
 
     async def _pause(self, seconds: float) -> None:
-        """Wait so long, or until it is woken."""
+        """Wait so long, or until it is woken or told to stop; woken once, it waits the next time."""
+        if self._stopping.is_set():
+            return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
+        self._wake.clear()

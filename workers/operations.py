@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
 from config.settings.routes_file import load_backends
-from orders.errors import NotFound, NotSo
+from orders.errors import Forbidden, NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.schema.tables.core import backends, operations
@@ -41,6 +42,19 @@ NOTING: ContextVar[list[int] | None] = ContextVar("noting", default=None)
 def operator() -> str:
     """Who is acting: who `acting_as` names, else RELAIS_OPERATOR, else the person behind sudo, else the account."""
     return ACTING.get() or os.environ.get("RELAIS_OPERATOR") or os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def proven_operator() -> str:
+    """Who is acting, where a session or a password has proven it. Raises Forbidden."""
+    if (who := ACTING.get()) is None:
+        raise Forbidden("this takes an account of the console, proven by its password")
+    return who
+
+
+def folded(name: str) -> str:
+    """In small letters without accents, spaces and other forms of the same letter: two such names are one person's."""
+    taken = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(each for each in taken if not unicodedata.combining(each) and not each.isspace())
 
 
 @contextmanager

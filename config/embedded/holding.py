@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from config.embedded.files import write_private
-from config.embedded.marks import Mark, creation, find
+from config.embedded.marks import Mark, find
 
 RUN = "run.json"
 LOCK = "up.lock"
@@ -43,14 +43,14 @@ class Holding:
             holder = os.pread(self._lock, 200, 0).decode().strip() or "another process"
             self.release()
             raise AlreadyHeld(f"{self.data_dir} is in use by {holder}") from None
-        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(creation(os.getpid())))
+        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"process {os.getpid()}, started {started}\n".encode(), 0)
         self.ports = {name: int(port) for name, port in self._read().get("ports", {}).items()}
 
     def survivors(self) -> list[Mark]:
         """Recorded processes that still live, the one to end first first."""
-        marks = [Mark.from_json(fields) for fields in self._read().get("processes", [])]
+        marks = [Mark.from_json(fields) for fields in self._read().get("processes", []) if "born" in fields]
         alive = [mark for mark in marks if find(mark) is not None]
         return sorted(alive, key=lambda mark: mark.rank, reverse=True)
 

@@ -83,6 +83,7 @@ class Leash(contextlib.AbstractContextManager["Leash"]):
         if self._dog is not None:
             with contextlib.suppress(BrokenPipeError):
                 _pipe(self._dog).close()
+            self._dog.kill()
             self._dog.wait()
         self._dog = _start()
         _write(self._dog, ({"hold": mark.as_json()} for mark in self._marks.values()))

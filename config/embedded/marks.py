@@ -1,22 +1,29 @@
 """Marks: how a process is known again later, by another process or another run, and made to end.
 
-A mark is a pid and a creation time, never a pid alone. What a dead leader leaves behind in its session is found
-by that session, and killed.
+A mark is a pid and what tells that process from any other with the same pid, whatever becomes of the wall clock:
+the boot and the tick of it at which it began. What a dead leader leaves behind in its session is found by that
+session, and killed.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any, Final, Self
 
 import psutil
 
-SAME: Final = 2.0  # s; the kernel's idea of boot time, to which psutil adds, may move by a second
+STAT: Final = "/proc/{}/stat"
+BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+STARTED: Final = 19  # in STAT behind the name, which may hold anything: field 22, in ticks since boot
 POLL: Final = 0.03  # s
 
 
@@ -26,7 +33,7 @@ class Mark:
 
     name: str
     pid: int
-    created: float
+    born: str
     rank: int = 0
     signals: tuple[int, ...] = (int(SIGTERM),)
     grace: float = 10.0
@@ -41,41 +48,62 @@ class Mark:
         return cls(**{**fields, "signals": tuple(fields["signals"])})
 
 
-def creation(pid: int) -> float:
-    """When the process was created, seconds since the epoch; now, when it is too late to ask."""
+def birth(pid: int) -> str:
+    """What no other process with this pid has; empty when there is none. No step of the wall clock changes it.
+
+    Where there is no /proc, as on macOS, the kernel notes the hour of a process's start once and for all.
+    """
     try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return time.time()
+        if not Path(STAT.format(os.getpid())).exists():
+            return str(psutil.Process(pid).create_time())
+        told = Path(STAT.format(pid)).read_text(errors="replace").rpartition(")")[2].split()
+        return f"{_boot()}:{told[STARTED]}"
+    except (psutil.Error, OSError):
+        return ""
+
+
+@cache
+def _boot() -> str:
+    return BOOT.read_text().strip() if BOOT.exists() else ""
 
 
 def find(mark: Mark) -> psutil.Process | None:
     """The process that the mark names, if it lives; a zombie does not."""
     try:
         process = psutil.Process(mark.pid)
-        alive = abs(process.create_time() - mark.created) < SAME and process.status() != psutil.STATUS_ZOMBIE
+        alive = bool(mark.born) and birth(mark.pid) == mark.born and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return None
     return process if alive else None
 
 
-def end(mark: Mark, grace: float | None = None, hurry: threading.Event | None = None) -> None:
+def end(
+    mark: Mark,
+    grace: float | None = None,
+    hurry: threading.Event | None = None,
+    child: subprocess.Popen[bytes] | None = None,
+) -> None:
     """Send each signal of the mark and wait `grace` seconds after it, then SIGKILL it and its session.
 
-    `hurry`, once set, cuts every wait to a second.
+    `hurry`, once set, cuts every wait to a second. A `child` of ours is known by its handle.
     """
     patience = mark.grace if grace is None else grace
     for signal in (*mark.signals, SIGKILL):
-        if not _send(mark, signal):
+        if not _send(mark, signal, child):
             break
-        await_end(mark, patience, hurry)
+        await_end(mark, patience, hurry, child)
     kill_session(mark)
 
 
-def await_end(mark: Mark, patience: float, hurry: threading.Event | None = None) -> None:
+def await_end(
+    mark: Mark,
+    patience: float,
+    hurry: threading.Event | None = None,
+    child: subprocess.Popen[bytes] | None = None,
+) -> None:
     """Wait until the process is dead, at most `patience` seconds, or one once `hurry` is set."""
     began = time.monotonic()
-    while find(mark) is not None:
+    while _lives(mark, child):
         most = min(patience, 1.0) if hurry is not None and hurry.is_set() else patience
         if time.monotonic() - began > most:
             return
@@ -85,9 +113,7 @@ def await_end(mark: Mark, patience: float, hurry: threading.Event | None = None)
 def children(pid: int) -> list[Mark]:
     """What the process has started and its children in turn, as of now."""
     try:
-        return [
-            Mark(each.name(), each.pid, each.create_time()) for each in psutil.Process(pid).children(recursive=True)
-        ]
+        return [Mark(each.name(), each.pid, birth(each.pid)) for each in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
 
@@ -97,32 +123,32 @@ def kill_session(mark: Mark) -> None:
     if find(mark) is not None:
         return
     for orphan in _session(mark):
-        try:
-            orphan.kill()
-        except psutil.NoSuchProcess:
-            continue
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(orphan, SIGKILL)
 
 
-def _session(mark: Mark) -> list[psutil.Process]:
+def _session(mark: Mark) -> list[int]:
     """Members of the marked process's session, except where its pid now leads another one."""
-    if psutil.pid_exists(mark.pid) and abs(creation(mark.pid) - mark.created) >= SAME:
+    if birth(mark.pid) not in ("", mark.born):
         return []
     members = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == mark.pid and process.create_time() > mark.created - SAME:
-                members.append(process)
-        except (psutil.NoSuchProcess, ProcessLookupError, PermissionError):
-            continue
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == mark.pid:
+                members.append(pid)
     return members
 
 
-def _send(mark: Mark, signal: int) -> bool:
-    process = find(mark)
-    if process is None:
+def _lives(mark: Mark, child: subprocess.Popen[bytes] | None) -> bool:
+    return find(mark) is not None if child is None else child.poll() is None
+
+
+def _send(mark: Mark, signal: int, child: subprocess.Popen[bytes] | None) -> bool:
+    if not _lives(mark, child):
         return False
-    try:
-        process.send_signal(signal)
-    except psutil.NoSuchProcess:
-        return False
+    with suppress(ProcessLookupError):
+        if child is None:
+            os.kill(mark.pid, signal)
+        else:
+            child.send_signal(signal)
     return True

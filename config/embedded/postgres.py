@@ -19,7 +19,6 @@ import psutil
 
 from config.embedded.account import give, lesser_account, let_read, let_through
 from config.embedded.files import secret, wheel_of, write_private
-from config.embedded.marks import SAME, Mark, creation, find
 from config.embedded.process import Program, as_account
 from config.embedded.service import Service
 
@@ -57,14 +56,23 @@ SETTINGS: Final[Mapping[str, str]] = {
 class Postgres(Service):
     """One server: password, log and PGDATA in `data_dir`. `settings` override or add to SETTINGS."""
 
-    name = "postgres"
+    name = binary = "postgres"
 
     def __init__(self, data_dir: Path, port: int, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(data_dir, port)
         self._home = self.data_dir / "postgres"
-        self._pgdata = self._home / "data"
         self._log = self.data_dir / "logs" / "postgres.log"
         self._settings = {**SETTINGS, **(settings or {})}
+
+    @property
+    def home(self) -> Path:
+        """PGDATA."""
+        return self._home / "data"
+
+    @property
+    def pid_file(self) -> Path:
+        """PostgreSQL's own lock."""
+        return self.home / "postmaster.pid"
 
     @property
     def url(self) -> str:
@@ -82,7 +90,11 @@ class Postgres(Service):
         return f"postgresql://{USER}:{self._password()}@127.0.0.1:{self.port}/{database}"
 
     def prepare(self) -> None:
-        """Make PGDATA when there is none, and clear away the lock of a postmaster that is dead."""
+        """Make PGDATA when there is none, and take over the lock of a postmaster that is dead.
+
+        StartFailed while one lives.
+        """
+        self.await_data()
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
         if (account := lesser_account()) is not None:
             tree = _installation()
@@ -90,16 +102,16 @@ class Postgres(Service):
             let_read(tree, tree / "bin" / "postgres")
             let_through(self._home)
             give(self._home, account)
-        if not self._pgdata.exists():
+        if not self.home.exists():
             self._initdb()
-        self._clear_lock()
+        self._take_over_lock()
 
     def program(self) -> Program:
         """SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one."""
         options = [word for item in self._settings.items() for word in ("-c", "=".join(item))]
-        argv = (str(_binary("postgres")), "-D", str(self._pgdata), "-p", str(self.port), *options)
+        argv = (str(_binary("postgres")), "-D", str(self.home), "-p", str(self.port), *options)
         signals = (SIGINT, SIGQUIT)
-        return Program(self.name, argv, self._log, _environment(), signals, 30.0, lesser_account())
+        return Program(self.name, argv, self._log, _environment(), signals, 30.0, lesser_account(), lock=self.lock)
 
     async def ready(self) -> bool:
         """True when it has answered a query; the database exists from then on."""
@@ -114,29 +126,15 @@ class Postgres(Service):
             await connection.close()
         return True
 
-    def survivor(self) -> Mark | None:
-        """The postmaster of an earlier run that still lives on this PGDATA, as its lock file tells."""
-        pid, started = self._lock()
-        mark = Mark(self.name, pid, creation(pid) if pid else 0.0, signals=(SIGINT, SIGQUIT), grace=30.0)
-        # The file holds whole seconds, taken a moment after the creation that psutil tells.
-        return mark if pid and abs(mark.created - started) < SAME + 1 and find(mark) else None
+    def _take_over_lock(self) -> None:
+        """Where the pid in the lock is another program's by now, put our own, which PostgreSQL takes for a dead one's.
 
-    def _lock(self) -> tuple[int, float]:
-        """Pid and start of the postmaster that last locked PGDATA, or zeros."""
-        try:
-            pid, _, started = (self._pgdata / "postmaster.pid").read_text().split("\n")[:3]
-            return int(pid), float(started)
-        except (FileNotFoundError, ValueError):
-            return 0, 0.0
-
-    def _clear_lock(self) -> None:
-        """Remove a lock whose pid is another program's by now: PostgreSQL would take that for a postmaster.
-
-        A lock whose pid is dead stays: with it PostgreSQL makes sure that no orphan still uses its memory.
+        The rest stays: with it PostgreSQL makes sure that no orphan still uses its memory.
         """
-        pid, _ = self._lock()
-        if pid and psutil.pid_exists(pid) and self.survivor() is None:
-            (self._pgdata / "postmaster.pid").unlink(missing_ok=True)
+        pid = self.written_pid()
+        if pid > 0 and psutil.pid_exists(pid) and self.survivor() is None:
+            _, *rest = self.pid_file.read_text(encoding="utf-8").split("\n")
+            self.pid_file.write_text("\n".join((str(os.getpid()), *rest)), encoding="utf-8")
 
     def _password(self) -> str:
         return secret(self.data_dir / "postgres.password")
@@ -153,7 +151,7 @@ class Postgres(Service):
             _run_initdb(draft, password)
         finally:
             password.unlink()
-        draft.rename(self._pgdata)
+        draft.rename(self.home)
 
 
 def _run_initdb(pgdata: Path, password: Path) -> None:

@@ -5,12 +5,15 @@ Each gets a session of its own: a Ctrl-C at the terminal reaches only whoever su
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM, Signals
@@ -18,8 +21,11 @@ from typing import Any, Final
 
 import config
 from config.embedded.files import open_log
-from config.embedded.marks import Mark, creation, end, kill_session
+from config.embedded.marks import Mark, birth, end, kill_session
 
+log = logging.getLogger(__name__)
+
+REAPED: Final = 10.0  # s until a killed process is gone, unless it is stuck in the kernel
 ROOT: Final = Path(config.__file__).resolve().parents[1]
 
 
@@ -43,6 +49,7 @@ class Program:
     grace: float = 10.0
     account: Account | None = None
     cwd: str = "/"
+    lock: Path | None = None  # held by the program and all that it starts, until the last of them is dead
 
 
 class Process:
@@ -50,14 +57,14 @@ class Process:
 
     def __init__(self, program: Program, rank: int = 0) -> None:
         self.program = program
-        log = None if program.log is None else open_log(program.log)
-        try:
-            self._popen = _spawn(program, log)
-        finally:
-            if log is not None:
-                os.close(log)
+        with ExitStack() as ours:
+            output = None if program.log is None else open_log(program.log)
+            held = () if program.lock is None else (take_lock(program.lock),)
+            for descriptor in (*held, *(() if output is None else (output,))):
+                ours.callback(os.close, descriptor)
+            self._popen = _spawn(program, output, held)
         signals = tuple(int(each) for each in program.signals)
-        self.mark = Mark(program.name, self.pid, creation(self.pid), rank, signals, program.grace)
+        self.mark = Mark(program.name, self.pid, birth(self.pid), rank, signals, program.grace)
 
     @property
     def pid(self) -> int:
@@ -71,7 +78,7 @@ class Process:
     def end(self, grace: float | None = None, hurry: threading.Event | None = None) -> None:
         """Ask it to end, insist, and leave nothing of its session behind; blocks until then."""
         if self.poll() is None:
-            end(self.mark, grace=grace, hurry=hurry)
+            end(self.mark, grace, hurry, self._popen)
         self.sweep()
 
     def kill(self) -> None:
@@ -79,9 +86,23 @@ class Process:
         self._popen.kill()
 
     def sweep(self) -> None:
-        """Reap it once it is dead and kill what is left of its session."""
-        self._popen.wait()
+        """Reap it once it is dead and kill what is left of its session; one that nothing ends is told and left."""
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(REAPED)
+        if self.poll() is None:
+            log.error("cannot be ended", extra={"child": self.program.name, "pid": self.pid})
         kill_session(self.mark)
+
+
+def take_lock(path: Path) -> int:
+    """A descriptor that holds the lock at `path`; BlockingIOError while another process, or its child, holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def module(name: str, *arguments: str) -> tuple[str, ...]:
@@ -102,12 +123,13 @@ def as_account(account: Account | None) -> dict[str, Any]:
     return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
-def _spawn(program: Program, log: int | None) -> subprocess.Popen[bytes]:
+def _spawn(program: Program, output: int | None, held: Sequence[int]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         program.argv,
         stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
+        stdout=output,
+        stderr=output,
+        pass_fds=held,
         env=None if program.env is None else dict(program.env),
         cwd=program.cwd,
         start_new_session=True,

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
+
+import psutil
 
 from config.embedded.files import tail
 from config.embedded.leash import Leash
-from config.embedded.marks import await_end, children
-from config.embedded.process import Process, Program
+from config.embedded.marks import POLL, Mark, await_end, birth, children
+from config.embedded.process import Process, Program, take_lock
+
+LET_GO: Final = 10.0  # s that what a dead server started may need to end
 
 Ready = Callable[[], Awaitable[bool]]
 
 
-class StartFailed(Exception):
+class StartFailed(RuntimeError):
     """A program ended, or stayed silent, before it was ready; the message ends with the last lines of its log."""
 
     def __init__(self, program: Program, why: str) -> None:
@@ -28,6 +34,7 @@ class Service(ABC):
     """A server on 127.0.0.1 with its data in `data_dir`. Synchronous; not to be called from an event loop."""
 
     name: str
+    binary: str  # its name as a process
 
     def __init__(self, data_dir: Path, port: int) -> None:
         self.data_dir = Path(data_dir).absolute()
@@ -51,6 +58,54 @@ class Service(ABC):
     @abstractmethod
     async def ready(self) -> bool:
         """True when it has answered a client. Does not raise while the server comes up."""
+
+    @property
+    @abstractmethod
+    def home(self) -> Path:
+        """The directory of its data, in which it works."""
+
+    @property
+    @abstractmethod
+    def pid_file(self) -> Path:
+        """Where the server itself writes its pid, in the first line."""
+
+    @property
+    def lock(self) -> Path:
+        """What each of its processes holds while it lives, whoever started it."""
+        return self.data_dir / f"{self.name}.lock"
+
+    def written_pid(self) -> int:
+        """The pid in its file; 0 when there is none."""
+        try:
+            return int(self.pid_file.read_text(encoding="utf-8").split("\n")[0])
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def survivor(self) -> Mark | None:
+        """The server of an earlier run that still lives on this data, also where nobody wrote it down."""
+        pid = self.written_pid()
+        try:
+            process = psutil.Process(pid)
+            if process.name() != self.binary or not _works_in(process, self.home):
+                return None
+        except (ValueError, psutil.Error):
+            return None
+        program = self.program()
+        return Mark(self.name, pid, birth(pid), signals=tuple(map(int, program.signals)), grace=program.grace)
+
+    def await_data(self) -> None:
+        """Wait until no process holds the data, which those of a dead server soon let go; StartFailed if one stays."""
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        deadline = time.monotonic() + LET_GO
+        while True:
+            try:
+                os.close(take_lock(self.lock))
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    why = "was not started: another server holds its data"
+                    raise StartFailed(self.program(), why) from None
+                time.sleep(POLL)
 
     @property
     def pid(self) -> int:
@@ -107,3 +162,8 @@ async def until_ready(process: Process, ready: Ready, timeout: float) -> None:
             return
         await asyncio.sleep(0.05)
     raise StartFailed(process.program, f"was not ready within {timeout:g} s")
+
+
+def _works_in(process: psutil.Process, home: Path) -> bool:
+    """Its arguments name the directory, or, where we may see that, it is where the process works."""
+    return str(home) in process.cmdline() or Path(process.cwd()) == home.resolve()

@@ -1,7 +1,8 @@
 """Keeps children running: starts them one after the other, restarts what exits or hangs, stops all in reverse order.
 
-A child that is found to hang is ended, with all that it started. One that ended comes back after a pause that doubles
-from half a second to thirty, and is half a second again once the child has stayed up for a minute.
+A child that is found to hang is ended, with all that it started. One that ended, also before it was ready, comes back
+after a pause that doubles from half a second to five, and is half a second again once the child has stayed up for a
+minute.
 """
 
 from __future__ import annotations
@@ -11,53 +12,18 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
-from config.backoff import backoff
+from config.embedded.child import Backoff, Child
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark
-from config.embedded.process import Process, Program
-from config.embedded.service import Ready, Service, until_ready
+from config.embedded.process import Process
+from config.embedded.service import StartFailed, until_ready
 
 log = logging.getLogger(__name__)
 
-
-async def never(pid: int) -> None:
-    """Of a child whose exit is all that tells how it is."""
-    await asyncio.Event().wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """One program to keep running. `prepare` runs before every start; `ready` is asked after it until True.
-
-    `hangs`, begun with the pid of each process, returns when that one has to be ended.
-    """
-
-    program: Program
-    ready: Ready
-    prepare: Callable[[], None] = field(default=lambda: None)
-    patience: float = 60.0  # s until it must be ready at the first start
-    hangs: Callable[[int], Awaitable[None]] = never
-
-    @classmethod
-    def of(cls, service: Service) -> Child:
-        """An embedded server as a child."""
-        return cls(service.program(), service.ready, service.prepare)
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Pauses before a restart, in seconds."""
-
-    first: float = 0.5
-    most: float = 30.0
-    healthy_after: float = 60.0
-
-    def after(self, failures: int) -> float:
-        """Before the restart after so many failures in a row."""
-        return backoff(failures, self.first, self.most)
+STARTS: Final = 3  # in a row, until a child that ends by itself before it is ready fails the start
+KILLS: Final = 10  # and until one that somebody kills does
 
 
 class Supervisor:
@@ -70,12 +36,12 @@ class Supervisor:
         self,
         leash: Leash,
         changed: Callable[[list[Mark]], None] = lambda marks: None,
-        backoff: Backoff = Backoff(),
+        backoff: Backoff | None = None,
         poll: float = 0.1,
     ) -> None:
         self._leash = leash
         self._changed = changed
-        self._backoff = backoff
+        self._backoff = backoff or Backoff()
         self._poll = poll
         self._running: dict[str, tuple[int, Process]] = {}
         self._keepers: list[asyncio.Task[None]] = []
@@ -107,9 +73,9 @@ class Supervisor:
             rank = len(self._running)
             launched.append((child, rank, self._launch(child, rank)))
         for child, rank, process in launched:
-            await until_ready(process, child.ready, child.patience)
-            log.info("ready", extra={"child": child.program.name, "pid": process.pid})
-            self._keep_watch(self._keep(child, rank, process))
+            begun = await self._until_ready(child, rank, process)
+            log.info("ready", extra={"child": child.program.name, "pid": begun.pid})
+            self._keep_watch(self._keep(child, rank, begun))
 
     async def watch(self) -> None:
         """Return never; raise what went wrong in the supervision itself."""
@@ -142,30 +108,51 @@ class Supervisor:
         self._keepers.append(task)
         return task
 
+    async def _until_ready(self, child: Child, rank: int, process: Process) -> Process:
+        """The child's process once it is ready: another than the first, where that ended before it was."""
+        failures = 0
+        while True:
+            try:
+                await until_ready(process, child.ready, child.patience)
+                return process
+            except StartFailed:
+                code, failures = process.poll(), failures + 1
+                if code is None or failures >= (STARTS if code >= 0 else KILLS):
+                    raise
+            process, failures = await self._replace(child, rank, process, code, failures)
+
     async def _keep(self, child: Child, rank: int, process: Process) -> None:
         """Wait for the child's end, pause, start it again, without end."""
-        failures, name = 0, child.program.name
+        failures = 0
         while True:
             began = time.monotonic()
             code = await self._end_of(child, process)
-            await asyncio.to_thread(process.sweep)
-            self._gone(process)
             failures = 1 if time.monotonic() - began >= self._backoff.healthy_after else failures + 1
-            log.warning("exited", extra={"child": name, "code": code, "restart_in": self._backoff.after(failures)})
-            process, failures = await self._revive(child, rank, failures)
-            log.info("restarted", extra={"child": name, "pid": process.pid})
+            process, failures = await self._replace(child, rank, process, code, failures)
 
-    async def _revive(self, child: Child, rank: int, failures: int) -> tuple[Process, int]:
+    async def _replace(
+        self, child: Child, rank: int, process: Process, code: int | None, failures: int
+    ) -> tuple[Process, int]:
         """The child, started after as many tries as it takes, and the failures in a row that this makes."""
+        name = child.program.name
+        await asyncio.to_thread(process.sweep)
+        self._gone(process)
+        log.warning("exited", extra={"child": name, "code": code, "restart_in": self._pause(child, failures)})
         while True:
-            await asyncio.sleep(self._backoff.after(failures))
+            await asyncio.sleep(self._pause(child, failures))
             try:
                 await asyncio.to_thread(child.prepare)
-                return self._launch(child, rank), failures
+                revived = self._launch(child, rank)
             except (OSError, RuntimeError) as error:
                 failures += 1
-                extra = {"child": child.program.name, "restart_in": self._backoff.after(failures)}
+                extra = {"child": name, "restart_in": self._pause(child, failures)}
                 log.warning("restart failed", extra=extra, exc_info=error)
+            else:
+                log.info("restarted", extra={"child": name, "pid": revived.pid})
+                return revived, failures
+
+    def _pause(self, child: Child, failures: int) -> float:
+        return min(child.pause, self._backoff.after(failures))
 
     async def _end_of(self, child: Child, process: Process) -> int:
         """Its exit code, once it has exited or was found to hang and has been ended."""

@@ -22,6 +22,17 @@ class Valkey(Service):
     """One server: passwords, configuration, log and append-only file in `data_dir`."""
 
     name = "valkey"
+    binary = "valkey-server"
+
+    @property
+    def home(self) -> Path:
+        """Configuration, ACL and append-only file."""
+        return self.data_dir / "valkey"
+
+    @property
+    def pid_file(self) -> Path:
+        """As the configuration says."""
+        return self.home / "valkey.pid"
 
     @property
     def url(self) -> str:
@@ -33,15 +44,17 @@ class Valkey(Service):
         return f"redis://{user}:{self._password(user)}@127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:
-        """Write the configuration and the ACL."""
-        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        users = self._home / "users.acl"
+        """Write the configuration and the ACL. StartFailed while a server of an earlier run lives."""
+        self.await_data()
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        users = self.home / "users.acl"
         write_private(users, acl_file({name: self._password(name) for name in USERS}))
         lines = {
             "bind": "127.0.0.1",
             "port": str(self.port),
             "aclfile": _quoted(str(users)),
-            "dir": _quoted(str(self._home)),
+            "pidfile": _quoted(str(self.pid_file)),
+            "dir": _quoted(str(self.home)),
             "appendonly": "yes",
             "appendfsync": "always",
             "maxmemory-policy": "noeviction",
@@ -49,12 +62,12 @@ class Valkey(Service):
             "daemonize": "no",
         }
         text = "".join(f"{name} {value}\n" for name, value in lines.items())
-        write_private(self._home / "valkey.conf", text)
+        write_private(self.home / "valkey.conf", text)
 
     def program(self) -> Program:
         """SIGTERM is its clean shutdown."""
-        argv = (str(_binary()), str(self._home / "valkey.conf"))
-        return Program(self.name, argv, self.data_dir / "logs" / "valkey.log", grace=10.0)
+        argv = (str(_binary()), str(self.home / "valkey.conf"))
+        return Program(self.name, argv, self.data_dir / "logs" / "valkey.log", grace=10.0, lock=self.lock)
 
     async def ready(self) -> bool:
         """True when it has answered PING; it does not while it still loads its data."""
@@ -68,10 +81,6 @@ class Valkey(Service):
                     writer.close()
         except (OSError, TimeoutError):
             return False
-
-    @property
-    def _home(self) -> Path:
-        return self.data_dir / "valkey"
 
     def _password(self, user: str) -> str:
         return secret(self.data_dir / ("valkey.password" if user == ADMIN else f"valkey.{user}.password"))

@@ -25,6 +25,7 @@ import structlog
 
 from config.settings import Settings
 from config.telemetry.log_writer import Lines
+from config.telemetry.visible import visible
 
 MOST_CHARACTERS: Final = 400
 MOST_FRAMES: Final = 6
@@ -87,7 +88,7 @@ def _described(_: Any, __: str, event: Event) -> Event:
         "event": _bounded(event["event"] if ours else _constant(str(record.msg), event.get("positional_args"))),
     }
     if (request := REQUEST.get()) is not None:
-        found["request"] = request
+        found["request"] = _bounded(request)
     if ours:
         found.update({name: _bounded(value) for name, value in vars(record).items() if name not in _OWN})
     met = event.get("exc_info")
@@ -133,7 +134,7 @@ def _bounded(value: object) -> object:
     text = str(value)
     if len(text) > MOST_CHARACTERS:
         text = text[:MOST_CHARACTERS] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _origin(trace: TracebackType | None) -> str:

@@ -17,7 +17,10 @@ from config.telemetry.spans import NONE, NOTHING, Attributes, Kind, Span
 if TYPE_CHECKING:
     from config.telemetry.otel import OpenTelemetry
 
-_PARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_PARENT: Final = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL
+)
+_KNOWN: Final = 0x03  # flags: sampled, random
 
 
 _tracing: OpenTelemetry | None = None
@@ -65,6 +68,11 @@ def recorded(traceparent: str | None) -> bool:
 
 
 def read(header: str | None) -> str | None:
-    """A context that came from outside, if it is one (https://www.w3.org/TR/trace-context/)."""
-    found = _PARENT.match(header or "")
-    return f"00-{found[1]}-{found[2]}-{found[3]}" if found else None
+    """A context that came from outside, if it is one (https://www.w3.org/TR/trace-context/, 3.2 and 4.3).
+
+    A later version may say more behind a dash; ours may not. Flags that nobody knows are not passed on.
+    """
+    found = _PARENT.fullmatch((header or "").strip(" \t"))
+    if found is None or (found[1] == "00" and found[5] is not None):
+        return None
+    return f"00-{found[2]}-{found[3]}-{int(found[4], 16) & _KNOWN:02x}"

@@ -43,7 +43,8 @@ class Scope(StrEnum):
 FRONT_END: Final = (Scope.WRITE, Scope.READ)
 
 IN_FORCE = text("""
-SELECT k.hash, k.fingerprint, k.client, k.scopes, k.expires_at, c.pharmacies, c.rate, c.burst
+SELECT k.hash, k.fingerprint, k.client, k.scopes, c.pharmacies, c.rate, c.burst,
+  extract(epoch FROM k.expires_at - now())::float8 AS lasts
 FROM keys k JOIN clients c ON c.name = k.client WHERE k.expires_at IS NULL OR k.expires_at > now()
 """)
 

@@ -11,9 +11,9 @@ import asyncio
 import base64
 import hmac
 import logging
+import math
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Row
@@ -39,7 +39,7 @@ class Caller:
     pharmacies: frozenset[str] | None
     rate: float | None
     burst: int | None
-    expires_at: datetime | None
+    ends: float  # by the monotonic clock
     hash: bytes = field(repr=False)
 
     def need(self, scope: Scope) -> None:
@@ -77,16 +77,24 @@ class KeyCache:
 
         Raises Unauthorised, and JournalDown where a key that is not known cannot be looked up.
         """
+        if (found := self.known(authorization, basic=basic)) is not None:
+            return found
         hashed = hash_of(_shown(authorization or "", basic))
+        await self._callers.within(self._impatience)
         caller = self._known(hashed)
-        if caller is None:
-            await self._callers.within(self._impatience)
-            caller = self._known(hashed)
         if caller is None and self._callers.blind:
             raise JournalDown("the journal is out of reach, and this API key is not known without it")
         if caller is None:
             raise Unauthorised("this API key is not in force")
-        self._used[fingerprint_of(hashed)] = time.time()
+        return self._note(caller)
+
+    def known(self, authorization: str | None, *, basic: bool = False) -> Caller | None:
+        """The client, if the key is known already. Raises Unauthorised where none is shown."""
+        caller = self._known(hash_of(_shown(authorization or "", basic)))
+        return None if caller is None else self._note(caller)
+
+    def _note(self, caller: Caller) -> Caller:
+        self._used[fingerprint_of(caller.hash)] = time.time()
         return caller
 
     async def close(self) -> None:
@@ -101,10 +109,11 @@ class KeyCache:
         found = self._callers.value.get(fingerprint_of(hashed))
         if found is None or not hmac.compare_digest(found.hash, hashed):
             return None
-        return found if found.expires_at is None or found.expires_at > datetime.now(UTC) else None
+        return found if found.ends > time.monotonic() else None
 
     async def _read(self) -> dict[str, Caller]:
         async with self._engine.connect() as connection:
+            asked = time.monotonic()
             rows = (await connection.execute(IN_FORCE)).all()
             try:
                 async with asyncio.timeout(WRITE_TIMEOUT):
@@ -112,7 +121,7 @@ class KeyCache:
             except Exception as error:  # the keys are in force all the same
                 if not unreachable(error):
                     log.exception("when keys were used cannot be written")
-        return {row.fingerprint: _caller(row) for row in rows}
+        return {row.fingerprint: _caller(row, asked) for row in rows}
 
     async def _write(self, connection: AsyncConnection) -> None:
         """Write when each key was last used, every half minute."""
@@ -124,16 +133,23 @@ class KeyCache:
         self._used = {key: at for key, at in self._used.items() if used.get(key) != at}
 
 
-def _caller(row: Row[Any]) -> Caller:
+def _caller(row: Row[Any], asked: float) -> Caller:
     pharmacies = None if row.pharmacies is None else frozenset(row.pharmacies)
-    return Caller(row.client, frozenset(row.scopes), pharmacies, row.rate, row.burst, row.expires_at, bytes(row.hash))
+    ends = math.inf if row.lasts is None else asked + row.lasts
+    return Caller(row.client, frozenset(row.scopes), pharmacies, row.rate, row.burst, ends, bytes(row.hash))
+
+
+def bearer_of(authorization: str) -> str:
+    """What the header shows as `Bearer …`, in whatever letters that is written (RFC 9110, 11.1); "" for nothing."""
+    scheme, _, shown = authorization.partition(" ")
+    return shown.strip() if scheme.lower() == "bearer" else ""
 
 
 def _shown(authorization: str, basic: bool) -> str:
     """The key that a header shows. Raises Unauthorised."""
+    if shown := bearer_of(authorization):
+        return shown
     scheme, _, shown = authorization.partition(" ")
-    if scheme.lower() == "bearer" and shown.strip():
-        return shown.strip()
     if basic and scheme.lower() == "basic":
         try:
             password = base64.b64decode(shown.strip(), validate=True).decode().partition(":")[2]

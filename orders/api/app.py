@@ -6,6 +6,7 @@ is done for an order.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from config.settings import Settings
 from config.telemetry import traces
+from orders.api.connection.http_connection import HEALTH
 from orders.api.document import add_routes, document
 from orders.api.metrics import CONTENT_TYPE
 from orders.api.request import read_headers
@@ -33,7 +35,7 @@ from orders.api.routes.post_order import post_order
 from orders.api.routes.post_pharmaml import post_pharmaml
 from orders.api.state import ApiState, Parts
 from orders.api.tracing import serve_traced
-from orders.errors import JournalDown, RelaisError
+from orders.errors import Busy, JournalDown, RelaisError
 from orders.intake.store_switch import Mode
 
 log = logging.getLogger("relais.api")
@@ -68,8 +70,21 @@ class Api:
         elif path in ALONE or is_events(path):
             refusal = HTTPException(405, headers={"Allow": ALONE.get(path, "GET")})
             await answer_problem(send, refusal, read_headers(scope).request_id)
-        else:
+        elif "\0" in path:  # which nothing goes by
+            await answer_problem(send, HTTPException(404), read_headers(scope).request_id)
+        elif path in HEALTH:
             await self._app(scope, receive, _counted(api, scope, send))
+        else:
+            await self._read(scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is no order, or takes one back: in turns, since it costs more than an order and is in less haste."""
+        api, asked = self._app.state.api, read_headers(scope)
+        try:
+            async with api.reading(await _who(api, scope)):
+                await self._app(scope, receive, _counted(api, scope, send))
+        except Busy as error:
+            api.metrics.answered("other", await answer_problem(send, error, asked.request_id))
 
     async def end_streams(self) -> None:
         """End what would never end by itself, before a server that stops waits for it."""
@@ -87,14 +102,17 @@ def _create_fastapi(settings: Settings, parts: Parts) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.api = ApiState.open(settings, parts)
+        looking = asyncio.create_task(app.state.api.intake.store_switch.look())  # says what is wrong before an order is
         yield
+        looking.cancel()
+        await asyncio.wait({looking})
         await app.state.api.close()
 
     app = FastAPI(title="Relais", version=version("relais"), lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.router.redirect_slashes = False  # to whatever Host says, with the key and the order
     add_routes(app)
-    app.add_api_route("/healthz", get_health, methods=["GET"], include_in_schema=False)
-    app.add_api_route("/readyz", get_readiness, methods=["GET"], include_in_schema=False)
-    app.add_api_route("/metrics", get_metrics, methods=["GET"], include_in_schema=False)
+    for path, ask in (("/healthz", get_health), ("/readyz", get_readiness), ("/metrics", get_metrics)):
+        app.add_api_route(path, ask, methods=["GET", "HEAD"], include_in_schema=False)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     for kind in (RelaisError, SQLAlchemyError, OSError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _problem)
@@ -119,6 +137,14 @@ async def get_metrics(request: Request) -> Response:
     api: ApiState = request.app.state.api
     await api.open_metrics(read_headers(request.scope))
     return Response(api.render_metrics(), media_type=CONTENT_TYPE)
+
+
+async def _who(api: ApiState, scope: Scope) -> str:
+    """The client, or the address where none is known."""
+    try:
+        return (await api.caller(read_headers(scope))).name
+    except RelaisError:
+        return str((scope["client"] or ("nobody",))[0])
 
 
 def _counted(api: ApiState, scope: Scope, send: Send) -> Send:

@@ -92,10 +92,10 @@ def add_routes(app: FastAPI) -> None:
         "generate_unique_id_function": lambda route: route.name,
     }
     add("/orders", order_routes.get_orders, summary="List orders", responses=_answers("Page", Malformed), **common)
-    known = _answers("Life", NotFound, Conflict, Malformed)
+    known = _answers("Life", NotFound, Malformed)
     add(by_id, order_routes.get_order, summary="What became of an order", responses=known, **common)
     add(by_reference, order_routes.get_order_by_reference, summary="The same, by reference", responses=known, **common)
-    cancelled = _answers("Cancelled", NotFound, Conflict, TooLate, Malformed)
+    cancelled = _answers("Cancelled", NotFound, TooLate, Malformed)
     add(by_id, order_routes.delete_order, methods=["DELETE"], summary="Cancel an order", responses=cancelled, **common)
 
 

@@ -1,13 +1,16 @@
 """How much the intake takes on at once, and from whom: load is shed before memory is.
 
 `LoadShedder` bounds what one process has in hand, in requests and in bytes of their bodies; past either it refuses at
-once, since whoever waits for room takes room. `ClientLimit` is what this room needs of a rate limit: an answer at once,
-from what the process knows; who keeps count beyond it is handed in.
+once, since whoever waits for room takes room. A client may have as many places as are left, so that there is always
+one for another: one alone has half of them at most, each of two a third. `ClientLimit` is what this room needs of a
+rate limit: an answer at once, from what the process knows; who keeps count beyond it is handed in.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -18,57 +21,94 @@ MOST_BYTES: Final = 64 * 1024 * 1024  # of bodies in hand at once: memory that t
 LONGEST_NAP: Final = 1.0  # seconds until a batch asks again: its client's rate may have been raised meanwhile
 
 
+class Places:
+    """So many places, of which a client may have as many as are left. Belongs to one event loop."""
+
+    __slots__ = ("_held", "most", "taken")
+
+    def __init__(self, most: int) -> None:
+        """None taken."""
+        self.most = most
+        self.taken = 0
+        self._held: dict[str, int] = {}
+
+    def room(self, client: str, count: int = 1) -> bool:
+        """Whether the client may have so many more."""
+        return self._held.get(client, 0) + count <= self.most - self.taken
+
+    def take(self, client: str, count: int = 1) -> None:
+        """Take so many. Raises Busy."""
+        if not self.room(client, count):
+            raise Busy("the intake has as much in hand as it takes from one client")
+        self.force(client, count)
+
+    def force(self, client: str, count: int) -> None:
+        """Take so many that are needed whether there is room or not."""
+        self.taken += count
+        self._held[client] = self._held.get(client, 0) + count
+
+    def free(self, client: str, count: int = 1) -> None:
+        """Let go of so many."""
+        self.taken -= count
+        left = self._held.pop(client, 0) - count
+        if left:
+            self._held[client] = left
+
+    @contextmanager
+    def hold(self, client: str, count: int = 1) -> Iterator[None]:
+        """Have so many for a while. Raises Busy on entering."""
+        self.take(client, count)
+        try:
+            yield
+        finally:
+            self.free(client, count)
+
+
 class LoadShedder:
     """What one process has in hand. Belongs to one event loop."""
 
-    __slots__ = ("bytes", "most_bytes", "most_requests", "requests")
+    __slots__ = ("bytes", "requests")
 
     def __init__(self, requests: int, size: int) -> None:
         """At most so many requests, with so many bytes of bodies in all."""
-        self.requests = 0
-        self.bytes = 0
-        self.most_requests = requests
-        self.most_bytes = size
+        self.requests = Places(requests)
+        self.bytes = Places(size)
 
-    def enter(self) -> InHand:
-        """`with shedder.enter() as hand:` is one request in hand. Raises Busy on entering when there is no room."""
-        return InHand(self)
+    def enter(self, client: str) -> InHand:
+        """`with shedder.enter(client) as hand:` is one request in hand. Raises Busy on entering: there is no room."""
+        return InHand(self, client)
 
 
 class InHand:
     """One request: a context manager that lets go of all that it holds, however it is left."""
 
-    __slots__ = ("_held", "_shedder")
+    __slots__ = ("_client", "_held", "_shedder")
 
-    def __init__(self, shedder: LoadShedder) -> None:
+    def __init__(self, shedder: LoadShedder, client: str) -> None:
         """Holds nothing before it is entered."""
         self._shedder = shedder
+        self._client = client
         self._held = 0
 
     def __enter__(self) -> Self:
         """Raise Busy when there is no room for another request."""
-        shedder = self._shedder
-        if shedder.requests >= shedder.most_requests:
-            raise Busy("the intake has as many requests in hand as it takes")
-        shedder.requests += 1
+        self._shedder.requests.take(self._client)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Make room."""
-        self._shedder.requests -= 1
-        self._shedder.bytes -= self._held
+        self._shedder.requests.free(self._client)
+        if self._held:
+            self._shedder.bytes.free(self._client, self._held)
 
     def hold(self, count: int) -> None:
         """Hold so many bytes more, until the end or `release`; to be called as they come. Raises Busy."""
-        shedder = self._shedder
-        if shedder.bytes + count > shedder.most_bytes:
-            raise Busy("the intake has as much in hand as it takes")
-        shedder.bytes += count
+        self._shedder.bytes.take(self._client, count)
         self._held += count
 
     def release(self, count: int) -> None:
         """Let go of so many of the bytes held."""
-        self._shedder.bytes -= count
+        self._shedder.bytes.free(self._client, count)
         self._held -= count
 
 

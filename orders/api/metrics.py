@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from orders.api.connection.connections import REASONS, Connections
 from orders.api.load_shedding import ClientLimit, LoadShedder
 from orders.errors import (
     Busy,
@@ -80,6 +81,7 @@ class Now(NamedTuple):
     shedder: LoadShedder
     rate: ClientLimit | None
     listeners: int
+    connections: Connections
 
 
 class Metrics:
@@ -133,9 +135,15 @@ def _current(now: Now) -> Iterator[Metric]:
     for each in Mode:
         mode.add_metric((each.value,), each is now.mode)
     yield mode
-    yield GaugeMetricFamily("relais_intake_in_hand_requests", "Requests in hand.", value=now.shedder.requests)
-    yield GaugeMetricFamily("relais_intake_in_hand_bytes", "Bytes of bodies in hand.", value=now.shedder.bytes)
+    yield GaugeMetricFamily("relais_intake_in_hand_requests", "Requests in hand.", value=now.shedder.requests.taken)
+    yield GaugeMetricFamily("relais_intake_in_hand_bytes", "Bytes of bodies in hand.", value=now.shedder.bytes.taken)
     yield GaugeMetricFamily("relais_intake_listeners", "Open event streams.", value=now.listeners)
+    yield GaugeMetricFamily("relais_intake_connections", "Open connections.", value=now.connections.count)
+    what = "Connections that the intake ended or refused, by reason."
+    ended = CounterMetricFamily("relais_intake_connections_ended", what, labels=("reason",))
+    for reason in REASONS:
+        ended.add_metric((reason,), now.connections.ended[reason])
+    yield ended
     is_open, errors = (False, 0) if now.rate is None else (now.rate.open, now.rate.errors)
     what = "1 while nobody is limited, since Redis does not keep count."
     yield GaugeMetricFamily("relais_intake_rate_limit_open", what, value=is_open)

@@ -19,6 +19,7 @@ from orders.errors import Fault, Malformed, TooLarge
 
 BODY_LIMIT: Final = 1024 * 1024  # bytes of an order; 2,000 lines are about 100 KiB
 
+HEAD: Final = "relais.head"  # of the scope, once it was read
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -33,6 +34,8 @@ class RequestHead(NamedTuple):
 
 def read_headers(scope: Scope) -> RequestHead:
     """What the headers say. A request id that could be anything but one is replaced."""
+    if (known := scope.get(HEAD)) is not None:
+        return known  # type: ignore[no-any-return]
     authorization = request_id = key = length = None
     for name, value in scope["headers"]:
         if name == b"authorization":
@@ -46,7 +49,8 @@ def read_headers(scope: Scope) -> RequestHead:
     if request_id is None or not SANE.fullmatch(request_id):
         request_id = token_hex(12)
     REQUEST.set(request_id)
-    return RequestHead(authorization, request_id, key, length)
+    found = scope[HEAD] = RequestHead(authorization, request_id, key, length)
+    return found
 
 
 def idempotency_key(asked: RequestHead) -> str | None:

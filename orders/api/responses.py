@@ -33,11 +33,11 @@ from orders.errors import (
     TooLate,
     Unauthorised,
 )
+from orders.faults import MOST_FAULTS
 from orders.journal import unreachable
 
 log = logging.getLogger("relais.api")
 
-MOST_FAULTS: Final = 100
 RETRY_AFTER: Final = 2  # seconds
 JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
@@ -80,10 +80,10 @@ async def answer(send: Send, status: int, body: bytes, media_type: bytes, header
     await send({"type": "http.response.body", "body": body})
 
 
-async def answer_problem(send: Send, error: Exception, request_id: str) -> int:
-    """Answer what went wrong; returns the status."""
+async def answer_problem(send: Send, error: Exception, request_id: str, more: Headers = NONE) -> int:
+    """Answer what went wrong, with `more` headers; returns the status."""
     status, content, headers = describe(error, request_id)
-    await answer(send, status, to_json(content), PROBLEM_JSON, {**headers, "X-Request-ID": request_id})
+    await answer(send, status, to_json(content), PROBLEM_JSON, {**headers, **more, "X-Request-ID": request_id})
     return status
 
 
@@ -113,7 +113,8 @@ def shown(faults: list[Fault]) -> list[dict[str, Any]]:
 def detail_of(error: RelaisError) -> str:
     """The sentence of an answer; the faults of a malformed order are listed beside it."""
     if isinstance(error, Malformed) and len(error.faults) > 1:
-        return f"{len(error.faults)} faults"
+        more = len(error.faults) > MOST_FAULTS
+        return f"{MOST_FAULTS} faults, and more" if more else f"{len(error.faults)} faults"
     return str(error)
 
 

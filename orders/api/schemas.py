@@ -59,7 +59,7 @@ class ProblemShown(BaseModel):
                     "type": "urn:relais:problem:not-found",
                     "status": 404,
                     "title": "not found",
-                    "detail": f"no order {ID}",
+                    "detail": "no such order, or none that this client may see",
                 }
             ]
         }
@@ -143,6 +143,8 @@ LIFE: dict[str, JsonValue] = {
     "digest": "9f" * 32,
     "backend": "erp",
     "request_id": "checkout-7f3a",
+    "kept": "journal",
+    "rival": None,
     "order": {
         "lines": [{"product": "3400937318044", "quantity": 2}],
         "pharmacy": "990000002",
@@ -177,13 +179,17 @@ class Life(Summary):
     digest: str = Field(description="SHA-256 of the canonical bytes, hexadecimal")
     backend: str
     request_id: str | None
+    kept: Literal["journal", "spill"] = Field(description="`spill`: on Redis' disk, not yet in the journal")
+    rival: UUID | None = Field(
+        description="the order that has its place, of one that is dead by conflict or taken back"
+    )
     order: Order
     history: list[Attempt]
     receipt: Receipt | None
 
 
 class Page(BaseModel):
-    """A page of orders, in the order in which they were taken."""
+    """A page of orders, in the order in which they were journalled."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"orders": [SUMMARY], "next": None}]})
 

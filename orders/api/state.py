@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Final, Self
@@ -11,46 +15,75 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.access.clients import Scope
-from orders.access.key_cache import Caller, KeyCache
+from orders.access.key_cache import Caller, KeyCache, bearer_of
+from orders.api.connection import Connections
 from orders.api.event_hub import MOST_LISTENERS, Listeners
-from orders.api.load_shedding import MOST_BYTES, MOST_REQUESTS, ClientLimit, LoadShedder
+from orders.api.load_shedding import MOST_BYTES, MOST_REQUESTS, ClientLimit, LoadShedder, Places
 from orders.api.metrics import Metrics, Now
 from orders.api.request import RequestHead
-from orders.errors import Throttled
+from orders.api.turns import Crowd, Turns
+from orders.errors import Throttled, Unauthorised
 from orders.intake.group_commit import Intake
 from orders.intake.routing import open_routing
-from orders.intake.spill import SpillSigner, Store
+from orders.intake.spill import SpillSigner
+from orders.intake.store import Store
 from orders.journal import connect
 from orders.pharmaml.control import Keys, load_keys
 
 JOURNAL_TIMEOUT: Final = 5.0  # seconds for one statement; a group may be tried twice
 CONNECTIONS: Final = 6
+READERS: Final = 2  # connections to the journal for what is only read, and so many readings at once
+STRANGERS: Final = 4  # requests without a known key that are looked at in one round
+GIVE_WAY: Final = 0.05  # seconds that a reading waits for orders in hand
+MOST_READINGS: Final = 1_000  # that wait for one
+MOST_ANSWERS: Final = 256 * 1024 * 1024  # bytes of batches' answers that wait in files for clients to read them
+
+
+class Rounds:
+    """What clients take turns at: so many at once, and of one client fewer while others are there."""
+
+    def __init__(self) -> None:
+        """Nobody is there yet."""
+        crowd = Crowd()
+        self.orders = Turns(1_024, 32, crowd)
+        self.groups = Turns(16, 2, crowd)  # of a batch's lines, on their way into the journal
+        self.large = Turns(1, 1, crowd)  # bodies and pieces of batches that take a while to parse
+        self.readings = Turns(READERS, READERS, crowd)
+        self.strangers = Turns(STRANGERS, STRANGERS, Crowd())
+        self.crowd = crowd
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What needs Redis, as plain objects, without which there is no spill and no rate limit; and how many may listen to
-    events at once.
+    """What needs Redis, as plain objects, without which there is no spill and no rate limit; how many may listen to
+    events at once; and the connections that the process has.
     """
 
     spill: tuple[Store, SpillSigner] | None = None
     rate: ClientLimit | None = None
     listeners: int = MOST_LISTENERS
+    connections: Connections = field(default_factory=Connections)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiState:
-    """The journal's engine, the intake on it, who may ask and how much, and what is counted."""
+    """The journal's engines, the intake on one of them, who may ask and how much, and what is counted."""
 
     engine: AsyncEngine
+    reads: AsyncEngine
     intake: Intake
     keys: KeyCache
     shedder: LoadShedder
     rate: ClientLimit | None
     listeners: Listeners
     pharmaml_keys: Keys
-    metrics: Metrics = field(default_factory=Metrics)
-    metrics_token: SecretStr | None = None
+    connections: Connections
+    metrics: Metrics
+    metrics_token: SecretStr | None
+    streams: Places
+    waiting_readings: Places = field(default_factory=lambda: Places(MOST_READINGS))
+    waiting_answers: Places = field(default_factory=lambda: Places(MOST_ANSWERS))
+    rounds: Rounds = field(default_factory=Rounds)
 
     @classmethod
     def open(cls, settings: Settings, parts: Parts) -> Self:
@@ -58,14 +91,29 @@ class ApiState:
 
         Raises what the routes and the lists that they ask for have to say.
         """
-        engine = connect(settings.need("database_url"), pool=CONNECTIONS, timeout=JOURNAL_TIMEOUT)
+        url = settings.need("database_url")
+        engine = connect(url, pool=CONNECTIONS, timeout=JOURNAL_TIMEOUT)
+        reads = connect(url, pool=READERS, timeout=JOURNAL_TIMEOUT)
         metrics = Metrics()
         intake = Intake(engine, open_routing(settings), spill=parts.spill, grouped=metrics.group.observe)
         shedder = LoadShedder(MOST_REQUESTS, MOST_BYTES)
-        listeners = Listeners(settings.need("database_url"), bound=parts.listeners)
+        listeners = Listeners(url, bound=parts.listeners)
         keys = load_keys(settings.files.pharmaml_keys) if settings.files.pharmaml_keys else {}
         token = settings.monitoring.metrics_token
-        return cls(engine, intake, KeyCache(engine), shedder, parts.rate, listeners, keys, metrics, token)
+        return cls(
+            engine=engine,
+            reads=reads,
+            intake=intake,
+            keys=KeyCache(engine),
+            shedder=shedder,
+            rate=parts.rate,
+            listeners=listeners,
+            pharmaml_keys=keys,
+            connections=parts.connections,
+            metrics=metrics,
+            metrics_token=token,
+            streams=Places(parts.listeners),
+        )
 
     async def close(self) -> None:
         """Let what is in hand be committed, and let go of connections."""
@@ -74,11 +122,31 @@ class ApiState:
         await self.keys.close()
         if self.rate is not None:
             await self.rate.close()
+        await self.reads.dispose()
         await self.engine.dispose()
 
     async def caller(self, asked: RequestHead, *, basic: bool = False) -> Caller:
-        """Who is asking. Raises Unauthorised and JournalDown."""
-        return await self.keys.caller(asked.authorization, basic=basic)
+        """Who is asking; those who are not known are few in a round. Raises Unauthorised and JournalDown."""
+        with suppress(Unauthorised):
+            if (caller := self.keys.known(asked.authorization, basic=basic)) is not None:
+                return caller
+        async with self.rounds.strangers.of("stranger"):
+            await asyncio.sleep(0)
+            return await self.keys.caller(asked.authorization, basic=basic)
+
+    @asynccontextmanager
+    async def reading(self, client: str) -> AsyncIterator[None]:
+        """A turn at reading; `client` is a client's name, or the address of who has none. Raises Busy."""
+        with self.waiting_readings.hold(client):
+            async with self.rounds.readings.of(client):
+                await self._give_way()
+                yield
+
+    async def _give_way(self) -> None:
+        """Let orders go first, those of others, for a moment."""
+        until = time.monotonic() + GIVE_WAY
+        while self.rounds.crowd.many and self.shedder.requests.taken and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
 
     def spend(self, caller: Caller) -> None:
         """One order of the caller's rate. Raises Throttled."""
@@ -88,10 +156,12 @@ class ApiState:
     async def open_metrics(self, asked: RequestHead) -> None:
         """Raise unless they are for who asks: RELAIS_METRICS_TOKEN, which needs no journal, or a key for ops."""
         token = self.metrics_token
-        said = (asked.authorization or "").encode()
-        if token is None or not compare_digest(said, f"Bearer {token.get_secret_value()}".encode()):
+        said = bearer_of(asked.authorization or "").encode()
+        if token is None or not compare_digest(said, token.get_secret_value().encode()):
             (await self.caller(asked)).need(Scope.OPS)
 
     def render_metrics(self) -> bytes:
         """The metrics as they stand."""
-        return self.metrics.render(Now(self.intake.store_switch.mode, self.shedder, self.rate, self.listeners.count))
+        return self.metrics.render(
+            Now(self.intake.store_switch.mode, self.shedder, self.rate, self.listeners.count, self.connections)
+        )

@@ -6,6 +6,7 @@
 `submit` returns when the order is in Relais or, while the intake is away, on this machine's disk; from there it is
 handed over as soon as the intake answers, in order, by a later process if need be. While orders wait, new ones queue
 behind them. Only what the intake definitely refuses is raised; what is malformed is found here, even if it is away.
+A key that is refused is no order's fault: orders wait in the spool until another is shown.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from orders.model import Order, canonical, parse
 
 FLIGHTS: Final = 64  # single orders on their way at once
 FLUSH_LOOK: Final = 0.1  # s between two looks at a flush
+
+QUEUED: Final = Away("others wait in front of it")
 
 Given = Order | Mapping[str, Any] | bytes
 
@@ -87,34 +90,35 @@ class OrderClient:
     async def submit(self, order: Given) -> Kept:
         """Have one order safe, and say where.
 
-        Raises Malformed, Conflict, Unauthorised or Forbidden when it is refused, SpoolFull when the intake is away
-        and the spool has no room, SpoolError when its file fails: after those two, it is not known to be safe.
+        Raises Malformed, Conflict or Forbidden when it is refused, SpoolFull when it cannot be handed over and the
+        spool has no room, SpoolError when its file fails: after those two, it is not known to be safe.
         """
         body = encoded(order)
+        outcome: Outcome | Away = QUEUED
         async with self._flights:
             if await self.spool.empty():
-                try:
-                    return await self._transport.post(body)
-                except Away as away:
-                    self._flusher.met(away)
-        (outcome,) = await self._put_aside([body])
-        if isinstance(outcome, SpoolFull):
+                outcome = await self._send(body)
+        if isinstance(outcome, Away):
+            (outcome,) = await self._put_aside([body], str(outcome))
+        if isinstance(outcome, RelaisError):
             raise outcome
         return outcome
 
     async def submit_many(self, orders: Sequence[Given]) -> list[Outcome]:
         """Have up to a few hundred orders safe, in one request; for each, in their order, Kept or its refusal.
 
-        Raises Unauthorised or Forbidden when the key itself is refused: then nothing was taken.
+        Raises SpoolError as `submit`; SpoolFull stands in the place of an order.
         """
         outcomes = [_checked(order) for order in orders]
         left = {index: body for index, body in enumerate(outcomes) if isinstance(body, bytes)}
         found: dict[int, Outcome] = {i: each for i, each in enumerate(outcomes) if not isinstance(each, bytes)}
+        why = QUEUED
         if left and await self.spool.empty():
-            found |= await self._hand_over(left)
+            answered, why = await self._hand_over(left)
+            found |= answered
         left = {index: body for index, body in left.items() if index not in found}
         if left:
-            found |= zip(left, await self._put_aside([*left.values()]), strict=True)
+            found |= zip(left, await self._put_aside([*left.values()], str(why)), strict=True)
         return [found[index] for index in range(len(outcomes))]
 
     async def flush(self, patience: float = 0.0, tell: Callable[[SpoolStatus], None] | None = None) -> SpoolStatus:
@@ -137,27 +141,42 @@ class OrderClient:
                 return status
             await asyncio.sleep(FLUSH_LOOK)
 
-    async def _hand_over(self, bodies: Mapping[int, bytes]) -> dict[int, Outcome]:
-        """The answers of the intake, as many as it gives."""
+    async def _send(self, body: bytes) -> Outcome | Away:
+        """What came of handing over one order; Away also when it is the key that is refused."""
+        try:
+            return await self._transport.post(body)
+        except (Away, Unauthorised) as trouble:
+            return self._met(trouble)
+        except Forbidden:  # to the key, or to this order: asked for many, the intake tells which
+            found, why = await self._hand_over({0: body})
+            return found.get(0, why)
+        except RelaisError as refused:
+            return refused
+
+    async def _hand_over(self, bodies: Mapping[int, bytes]) -> tuple[dict[int, Outcome], Away]:
+        """The answers of the intake, as many as it gives; and why there are no more."""
         found: dict[int, Outcome] = {}
-        places = [*bodies]
+        places, why = [*bodies], QUEUED
 
         async def heard(answers: list[tuple[int, Outcome]]) -> None:
             found.update((places[index], outcome) for index, outcome in answers)
 
         try:
-            away = await self._transport.batch([*bodies.values()], heard)
-        except Away as error:
-            away = error
-        if away is not None:
-            self._flusher.met(away)
-        return found
+            if later := await self._transport.batch([*bodies.values()], heard):
+                why = self._met(later)
+        except (Away, Unauthorised, Forbidden) as trouble:
+            why = self._met(trouble)
+        return found, why
 
-    async def _put_aside(self, bodies: Sequence[bytes]) -> list[Kept | SpoolFull]:
+    def _met(self, trouble: Away | RelaisError) -> Away:
+        self._flusher.met(trouble)
+        return trouble if isinstance(trouble, Away) else Away(str(trouble))
+
+    async def _put_aside(self, bodies: Sequence[bytes], why: str) -> list[Kept | SpoolFull]:
         spooled = await self.spool.append(bodies)
         self._flusher.wake()
         return [
-            each if isinstance(each, SpoolFull) else Kept("spool", each.repeated, number=each.number)
+            each if isinstance(each, SpoolFull) else Kept("spool", each.repeated, number=each.number, why=why)
             for each in spooled
         ]
 

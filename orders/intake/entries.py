@@ -8,9 +8,10 @@ leading dispatcher what was spilled: both by these functions, so that they canno
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -24,55 +25,76 @@ from orders.journal.connection import DUE_CHANNEL, REPLICATED
 from orders.model import RANK, Order, canonical, digest
 from orders.states import State
 
-COLUMNS: Final = (
-    "id",
-    "pharmacy",
-    "reference",
-    "body",
-    "digest",
-    "client",
-    "priority",
-    "cut_off",
-    "valid_until",
-    "received_at",
-    "request_id",
-    "key",
-    "origin",
-    "backend",
-    "traceparent",
-)
+COLUMNS: Final = {
+    "id": "uuid",
+    "pharmacy": "text",
+    "reference": "text",
+    "body": "bytea",
+    "digest": "bytea",
+    "client": "text",
+    "priority": "smallint",
+    "cut_off": "timestamptz",
+    "valid_until": "timestamptz",
+    "received_at": "timestamptz",
+    "request_id": "text",
+    "key": "text",
+    "origin": "text",
+    "backend": "text",
+    "traceparent": "text",
+}
+NONE: Final[Mapping[str, str]] = MappingProxyType({})
+NO_ORDERS: Final[Mapping[str, list[Any]]] = {name: [] for name in COLUMNS}  # the arrays of a group of none
+WRITTEN: Final = f"SELECT array_agg(order_id), pg_notify('{DUE_CHANNEL}', '') FROM due"
 
-INSERT = text(f"""
-WITH input AS (
-  SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:pharmacy AS text[]), CAST(:reference AS text[]),
-    CAST(:body AS bytea[]), CAST(:digest AS bytea[]), CAST(:client AS text[]), CAST(:priority AS smallint[]),
-    CAST(:cut_off AS timestamptz[]), CAST(:valid_until AS timestamptz[]), CAST(:received_at AS timestamptz[]),
-    CAST(:request_id AS text[]), CAST(:key AS text[]), CAST(:origin AS text[]), CAST(:backend AS text[]),
-    CAST(:traceparent AS text[])) AS t ({", ".join(COLUMNS)})
+
+def inserting(
+    columns: Mapping[str, str],
+    state: str,
+    *,
+    order: Mapping[str, str] = NONE,
+    delivery: Mapping[str, str] = NONE,
+    also: str = "",
+    answer: str = WRITTEN,
+) -> str:
+    """The statement that writes a group: `columns` and their types come in as arrays; `order` and `delivery` are what
+    the two tables get beside the usual (column, expression), `also` is one more part of the statement, and `answer`
+    what it selects in the end.
+    """
+    to_order, of_order, to_delivery, of_delivery = (
+        "".join(f", {each}" for each in more) for more in (order, order.values(), delivery, delivery.values())
+    )
+    given = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
+    return f"""
+WITH input AS (SELECT * FROM unnest({given}) AS t ({", ".join(columns)})
 ), fresh AS (
   INSERT INTO orders (id, pharmacy, reference, body, digest, client, received_at, request_id, idempotency_key, origin,
-    traceparent)
+    traceparent{to_order})
   SELECT id, pharmacy, reference, body, digest, client, coalesce(received_at, now()), request_id, key,
-    CAST(origin AS jsonb), traceparent FROM input
+    CAST(origin AS jsonb), traceparent{of_order} FROM input
   ON CONFLICT DO NOTHING RETURNING id
 ), due AS (
-  INSERT INTO deliveries (order_id, state, backend, priority, cut_off, valid_until, accepted_at)
-  SELECT id, '{State.ACCEPTED}', backend, priority, coalesce(cut_off, 'infinity'), valid_until,
-    coalesce(received_at, now()) FROM input JOIN fresh USING (id) RETURNING order_id
-)
-SELECT array_agg(order_id), pg_notify('{DUE_CHANNEL}', '') FROM due
-""")
+  INSERT INTO deliveries (order_id, state, backend, priority, cut_off, valid_until, accepted_at{to_delivery})
+  SELECT id, {state}, backend, priority, coalesce(cut_off, 'infinity'), valid_until,
+    coalesce(received_at, now()){of_delivery} FROM input JOIN fresh USING (id) RETURNING order_id
+){also}
+{answer}
+"""
+
+
+INSERT = text(inserting(COLUMNS, f"'{State.ACCEPTED}'"))
 
 # The first may be seen and yet be on no standby that has to have it: it is answered for only once it is there.
 FIRST = text(f"""
 SELECT t.number, o.id, o.digest, (SELECT {REPLICATED})
 FROM unnest(CAST(:pharmacy AS text[]), CAST(:reference AS text[]))
   WITH ORDINALITY AS t (pharmacy, reference, number) JOIN orders o USING (pharmacy, reference)
+WHERE o.rival IS NULL
 """)
 
 FIRST_BY_KEY = text("""
 SELECT t.number, o.id, o.digest FROM unnest(CAST(:client AS text[]), CAST(:key AS text[]))
   WITH ORDINALITY AS t (client, key, number) JOIN orders o ON o.client = t.client AND o.idempotency_key = t.key
+WHERE o.rival IS NULL
 """)
 
 
@@ -144,18 +166,34 @@ async def write(connection: AsyncConnection, group: Sequence[Entry]) -> list[Acc
     """
     # Sorted, so that two groups cannot deadlock on each other's references.
     ordered = sorted(group, key=lambda each: (each.pharmacy, each.reference))
-    columns = dict(zip(COLUMNS, map(list, zip(*ordered, strict=True)), strict=True))
-    row = (await connection.execute(INSERT, columns)).one()
-    fresh = set(row[0] or ())
+    row = (await connection.execute(INSERT, in_columns(ordered))).one()
+    return await answers(connection, group, set(row[0] or ()))
+
+
+def in_columns(group: Sequence[Entry]) -> dict[str, list[Any]]:
+    """The parameters of `COLUMNS`."""
+    return dict(zip(COLUMNS, map(list, zip(*group, strict=True)), strict=True))
+
+
+async def answers(
+    connection: AsyncConnection, group: Sequence[Entry], fresh: Collection[UUID]
+) -> list[Accepted | RelaisError]:
+    """What came of a group of which those in `fresh` were written."""
     others = [each for each in group if each.id not in fresh]
     known = await _firsts(connection, others) if others else {}
     return [Accepted(each.id, False) if each.id in fresh else _not_fresh(each, known[each.id]) for each in group]
 
 
+async def known(connection: AsyncConnection, entries: Sequence[Entry]) -> dict[UUID, Accepted | RelaisError]:
+    """What the journal says of the entries whose reference or key it has, by their ids; nothing is written."""
+    firsts = await _firsts(connection, entries)
+    return {each.id: _not_fresh(each, firsts[each.id]) for each in entries if any(firsts[each.id])}
+
+
 Firsts = tuple[tuple[UUID, bytes] | None, tuple[UUID, bytes] | None]
 
 
-async def _firsts(connection: AsyncConnection, entries: list[Entry]) -> dict[UUID, Firsts]:
+async def _firsts(connection: AsyncConnection, entries: Sequence[Entry]) -> dict[UUID, Firsts]:
     """Under which id and digest each entry's reference was first accepted, and under which its key."""
     keys = {"pharmacy": [e.pharmacy for e in entries], "reference": [e.reference for e in entries]}
     by_reference = {row[0]: (row[1], row[2]) for row in await connection.execute(FIRST, keys)}

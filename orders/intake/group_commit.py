@@ -2,12 +2,13 @@
 
 `accept` returns only when the order is on disk, in the journal or, while PostgreSQL is away, in the spill: a 202 is a
 receipt. A group whose answer was lost is tried again, or spilled under the same ids, and never makes a second order.
-Where the journal is there, intake never talks to Redis, and cannot notice that it is gone.
+Where the journal is there, a group waits for Redis only while the spill may hold an earlier order (`spill_watch`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,18 +16,22 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders.errors import JournalDown, RelaisError
-from orders.intake.entries import Accepted, Entry, entry, write
+from config.errors import said
+from orders.errors import Fault, JournalDown, Malformed, RelaisError
+from orders.intake.entries import Accepted, Entry, entry, known, write
 from orders.intake.order_log import tell_accepted
 from orders.intake.routing import Routing, always
-from orders.intake.spill import SpillDown, SpillSigner, Store, spill
+from orders.intake.spill import SpillSigner, spill
+from orders.intake.spill_watch import SpillWatch
+from orders.intake.store import SpillDown, Store
 from orders.intake.store_switch import StoreSwitch
-from orders.journal import connect, unreachable
+from orders.journal import at_fault, connect
 from orders.model import Order
+
+log = logging.getLogger("relais.intake")
 
 Answers = list[Accepted | RelaisError]
 
@@ -73,6 +78,8 @@ class Intake:
         `backend` is where orders go, or says it of each; `grouped` hears how many orders each group has.
         """
         self.store_switch = StoreSwitch(engine, spill)
+        self.spill = spill
+        self._watch = SpillWatch(*spill) if spill is not None else None
         self._engine = engine
         self.route = always(backend) if isinstance(backend, str) else backend
         self._group = group
@@ -94,8 +101,9 @@ class Intake:
     ) -> Accepted:
         """Take one order and say so only once it is on disk; `key` is the client's own, `origin` any JSON object.
 
-        Raises Conflict (same reference, other content), KeyReused (same key, other order) and JournalDown (not known
-        to be on disk: ask again), the latter after twice the engine's timeout at most.
+        Raises Conflict (same reference, other content), KeyReused (same key, other order), Malformed (no store could
+        write it) and JournalDown (not known to be on disk: ask again), the latter after twice the engine's timeout at
+        most.
         """
         new = entry(order, client, self.route(order), request_id=request_id, key=key, origin=origin)
         (answer,) = await self.accept_all([new])
@@ -106,7 +114,7 @@ class Intake:
     async def accept_all(self, entries: Sequence[Entry]) -> Answers:
         """Take a few hundred entries at once; what came of each, in their order.
 
-        RelaisError is a Conflict or a KeyReused. Raises JournalDown when none is known to be on disk.
+        RelaisError is a Conflict, a KeyReused or a Malformed. Raises JournalDown when none is known to be on disk.
         """
         if self._count >= self._bound:
             raise JournalDown("too many orders wait for the journal")
@@ -120,6 +128,8 @@ class Intake:
         """Wait for the groups that are being committed."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._watch is not None:
+            await self._watch.close()
         await self.store_switch.close()
 
     def _wake(self) -> None:
@@ -170,20 +180,48 @@ class Intake:
         tell_accepted(entries, answers)
 
     async def _place(self, entries: list[Entry]) -> Answers:
-        """Into the journal, else into the spill. Raises JournalDown."""
+        """Into the journal; what keeps the group out of it and is no order's fault leads into the spill.
+
+        Raises JournalDown.
+        """
         if self.store_switch.journal_up:
             try:
-                return await self._journal(entries)
+                return await self._journal_unless_spilled(entries)
             except Exception as error:
-                if not unreachable(error):
-                    raise
-                self.store_switch.lose_journal()
+                if at_fault(error):
+                    return await self._halve(entries, error)
+                self.store_switch.lose_journal(error)
         store, key = self.store_switch.spill()
         try:
-            return await spill(entries, store, key)
+            answers, era = await spill(entries, store, key)
+            if self._watch is not None:
+                await self._watch.announced(era)
+            return answers
         except SpillDown as error:
             self.store_switch.lose_spill(error)
             raise JournalDown("the journal and the spill are out of reach") from None
+
+    async def _halve(self, entries: list[Entry], error: Exception) -> Answers:
+        """One of the entries cannot be written: it alone is refused."""
+        if len(entries) == 1:
+            log.error("an order cannot be written", extra={"why": type(said(error)).__name__})
+            return [Malformed([Fault("body", None, "the journal cannot write this order")])]
+        half = len(entries) // 2
+        return [*await self._place(entries[:half]), *await self._place(entries[half:])]
+
+    async def _journal_unless_spilled(self, entries: list[Entry]) -> Answers:
+        """Into the journal, but for what the spill has an earlier order of: the first receipt wins.
+
+        What the journal has is the first whatever the spill has: that one was spilled by who could not know.
+        """
+        firsts = await self._watch.firsts(entries) if self._watch is not None else {}
+        if not firsts:
+            return await self._journal(entries)
+        async with self._engine.connect() as connection:
+            firsts |= await known(connection, [each for each in entries if each.id in firsts])
+        new = [each for each in entries if each.id not in firsts]
+        written = iter(await self._journal(new) if new else ())
+        return [firsts[each.id] if each.id in firsts else next(written) for each in entries]
 
     async def _journal(self, entries: list[Entry]) -> Answers:
         """One statement, one fsync. A lost connection may have committed: asking again settles it."""
@@ -199,8 +237,5 @@ class Intake:
 
 def _worth_another(error: Exception) -> bool:
     """A connection that was closed, a deadlock; not a journal that let us wait in vain."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        if isinstance(error.orig.__cause__, asyncpg.DeadlockDetectedError):
-            return True
-        return unreachable(error) and not isinstance(error.orig.__cause__, TimeoutError)
-    return unreachable(error) and not isinstance(error, TimeoutError)
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
+    return not at_fault(error) and not isinstance(cause, TimeoutError)

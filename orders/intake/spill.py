@@ -1,7 +1,7 @@
 """The spill: where orders go while PostgreSQL is away, whole and signed, until the leading dispatcher journals them.
 
-Here is what is spilled and how it is signed; where to is handed in (`Store`), since this room knows no Redis. Whoever
-can write to that store can forge nothing: a record without a good signature is kept aside and reported.
+Here is what is spilled and how it is signed; where to is `orders.intake.store`. Whoever can write to that store can
+forge nothing: a record without a good signature is kept aside and reported.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 from pydantic import SecretStr, ValidationError
@@ -20,14 +20,11 @@ from pydantic import SecretStr, ValidationError
 from orders.errors import Conflict, KeyReused, RelaisError
 from orders.intake.entries import Accepted, Entry
 from orders.intake.routing import Routing
+from orders.intake.store import Note, Record, Store
 from orders.model import RANK, Order, canonical, digest
 
 VERSION: Final = b"1"
 MOST_KEPT: Final = 2 * 1024 * 1024  # bytes of a record that is set aside; none of ours is longer
-
-
-class SpillDown(Exception):
-    """The spill cannot be trusted to keep an order: out of reach, full, or not on disk before it answers."""
 
 
 class Forged(Exception):
@@ -35,50 +32,11 @@ class Forged(Exception):
 
 
 class Unreadable(Exception):
-    """A record with a good signature that this version cannot read."""
+    """A record with a good signature that this version cannot read; `told` is the id that was answered for it."""
 
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What the store remembers of a record so that it is spilled once: a name, and a signed id and digest."""
-
-    name: bytes
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record and the notes that go with it: of its (pharmacy, reference), then of its Idempotency-Key."""
-
-    raw: bytes
-    notes: tuple[Note, ...]
-
-
-class Store(Protocol):
-    """Where records are kept, on disk before it answers."""
-
-    async def put(self, records: Sequence[Record], *, force: bool = False) -> list[list[bytes | None]]:
-        """Append the records, but none of which a note is there already: for each, the values found of its notes.
-
-        With `force` they are appended whatever is there. Raises SpillDown; the records may be there all the same.
-        """
-        ...
-
-    async def check(self) -> None:
-        """Raise SpillDown unless records would be on disk before `put` answers."""
-        ...
-
-    async def head(self, count: int) -> list[bytes]:
-        """The oldest records. Raises SpillDown."""
-        ...
-
-    async def drop(self, records: Sequence[bytes], names: Sequence[bytes]) -> bool:
-        """Drop these records, if they are still the oldest, and the notes of these names. Raises SpillDown."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        ...
+    def __init__(self, why: str, told: UUID | None) -> None:
+        super().__init__(why)
+        self.told = told
 
 
 @dataclass(frozen=True)
@@ -121,13 +79,19 @@ def seal(each: Entry, key: SpillSigner) -> Record:
     message = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     value = f"{each.id}|{each.digest.hex()}".encode()
     notes = [Note(name, value + b"|" + key.sign(b"note", name + b"|" + value)) for name in names(each)]
-    return Record(b".".join((VERSION, key.sign(b"spill", message), message)), tuple(notes))
+    raw = b".".join((VERSION, key.sign(b"spill", message), message))
+    return Record(str(each.id).encode(), raw, tuple(notes))
 
 
 def names(each: Entry) -> list[bytes]:
     """The names of an entry's notes."""
-    found = [f"r\x1f{each.pharmacy}\x1f{each.reference}".encode()]
+    found = [name_of(each.pharmacy, each.reference)]
     return found if each.key is None else [*found, f"k\x1f{each.client}\x1f{each.key}".encode()]
+
+
+def name_of(pharmacy: str, reference: str) -> bytes:
+    """The name of the note of a pharmacy's reference."""
+    return f"r\x1f{pharmacy}\x1f{reference}".encode()
 
 
 def unseal(raw: bytes, key: SpillSigner, route: Routing) -> Entry:
@@ -136,12 +100,14 @@ def unseal(raw: bytes, key: SpillSigner, route: Routing) -> Entry:
     mac, _, message = rest.partition(b".")
     if version != VERSION or not key.verifies(b"spill", message, mac):
         raise Forged("not signed with a key of ours")
+    told: UUID | None = None
     try:
         content: dict[str, Any] = json.loads(message)
+        told = UUID(content["id"])
         order = Order.model_validate_json(content["body"])
         body = canonical(order)
         return Entry(
-            UUID(content["id"]),
+            told,
             order.pharmacy,
             order.reference,
             body,
@@ -158,11 +124,11 @@ def unseal(raw: bytes, key: SpillSigner, route: Routing) -> Entry:
             content.get("traceparent"),
         )
     except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise Unreadable(type(error).__name__) from None
+        raise Unreadable(type(error).__name__, told) from None
 
 
-async def spill(entries: Sequence[Entry], store: Store, key: SpillSigner) -> list[Accepted | RelaisError]:
-    """Put entries into the spill; what came of each: accepted, repeated, Conflict or KeyReused.
+async def spill(entries: Sequence[Entry], store: Store, key: SpillSigner) -> tuple[list[Accepted | RelaisError], bytes]:
+    """Put entries into the spill; what came of each (accepted, repeated, Conflict or KeyReused), and the store's era.
 
     An earlier record counts only where its note has a good signature: a note that somebody forged would turn an
     order away. Raises SpillDown.
@@ -170,34 +136,44 @@ async def spill(entries: Sequence[Entry], store: Store, key: SpillSigner) -> lis
     now = datetime.now(UTC)
     entries = [each._replace(received_at=now) for each in entries]
     records = [seal(each, key) for each in entries]
-    answers: list[Accepted | RelaisError] = []
-    forged: list[int] = []
-    for number, (each, record, found) in enumerate(zip(entries, records, await store.put(records), strict=True)):
-        verdict = _verdict(each, record, found, key)
-        if verdict is None:
-            forged.append(number)
-        answers.append(verdict or Accepted(each.id, False, "spill"))
+    put = await store.put(records)
+    verdicts = [verdict(each, found, key) for each, found in zip(entries, put.found, strict=True)]
+    answers = [said or Accepted(each.id, False, "spill") for each, said in zip(entries, verdicts, strict=True)]
+    forged = [
+        record
+        for record, found, said in zip(records, put.found, verdicts, strict=True)
+        if said is None and any(value is not None for value in found)
+    ]
     if forged:
-        await store.put([records[number] for number in forged], force=True)
-    return answers
+        await store.put(forged, force=True)
+    return answers, put.era
 
 
-def _verdict(
-    each: Entry, record: Record, found: Sequence[bytes | None], key: SpillSigner
-) -> Accepted | RelaisError | None:
-    """What the notes that were found say of an entry; None when it was not put for no good reason."""
-    firsts = []
-    for note, value in zip(record.notes, found, strict=True):
-        said, _, mac = (value or b"").rpartition(b"|")
-        if value is not None and not key.verifies(b"note", note.name + b"|" + said, mac):
+def verdict(each: Entry, found: Sequence[bytes | None], key: SpillSigner) -> Accepted | RelaisError | None:
+    """What the notes that were found say of an entry; None where they say nothing, or one is not ours."""
+    firsts: list[tuple[str, str] | None] = []
+    for name, value in zip(names(each), found, strict=True):
+        if value is None:
+            firsts.append(None)
+        elif (first := read_note(name, value, key)) is None:
             return None
-        firsts.append(tuple(said.decode().split("|")) if value else None)
+        else:
+            firsts.append(first)
     first, keyed = firsts[0], firsts[1] if len(firsts) > 1 else None
     mine = each.digest.hex()
     if keyed is not None and keyed[1] != mine:
         return KeyReused(keyed[0])
     if first is None:
-        return Accepted(each.id, False, "spill") if keyed is None else None
+        return None
     if first[1] != mine:
         return Conflict(first[0])
     return Accepted(UUID(first[0]), repeated=UUID(first[0]) != each.id, kept="spill")
+
+
+def read_note(name: bytes, value: bytes, key: SpillSigner) -> tuple[str, str] | None:
+    """The id and the digest that a note remembers; None where it is not signed with a key of ours."""
+    said, _, mac = value.rpartition(b"|")
+    if not key.verifies(b"note", name + b"|" + said, mac):
+        return None
+    order_id, _, content = said.decode().partition("|")
+    return order_id, content

@@ -17,10 +17,16 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.errors import first_line
 from orders.errors import JournalDown
-from orders.intake.spill import SpillDown, SpillSigner, Store
+from orders.intake.entries import COLUMNS, NO_ORDERS, inserting
+from orders.intake.spill import SpillSigner
+from orders.intake.store import SpillDown, Store
 from orders.journal import unreachable
 from orders.journal.connection import REPLICATED
+from orders.journal.durability import weaknesses
+from orders.sentences import Sentence
+from orders.states import State
 
 log = logging.getLogger("relais.intake")
 
@@ -28,8 +34,9 @@ PROBE: Final = 0.5  # seconds between two looks at a journal that is away
 LOOK_TIMEOUT: Final = 2.0  # seconds that one look may take
 BREATH: Final = 1.0  # seconds that a spill that failed is left alone
 
-# A commit, as an order's would be: it waits for the standbys that an order would wait for, and a standby makes none.
-TAKES: Final = text(f"SELECT {REPLICATED} WHERE NOT pg_is_in_recovery()")
+# A group of no orders: it needs the tables, columns and rights that an order needs, makes no commit on a standby, and
+# waits for the standbys that an order would wait for.
+TAKES: Final = text(inserting(COLUMNS, f"'{State.ACCEPTED}'", answer=f"SELECT {REPLICATED}"))
 
 
 class Mode(StrEnum):
@@ -50,6 +57,8 @@ class StoreSwitch:
         self._spill = spill
         self._spill_down_until = float("-inf")
         self._probing: asyncio.Task[None] | None = None
+        self._why: Exception | None = None  # the last look failed
+        self._weak: list[Sentence] = []
 
     @property
     def mode(self) -> Mode:
@@ -64,7 +73,7 @@ class StoreSwitch:
         if await self._journal_answers():
             self.journal_up = True
             return Mode.JOURNAL
-        self.lose_journal()
+        self.lose_journal(self._why)
         try:
             store, _ = self.spill()
             await store.check()
@@ -74,10 +83,14 @@ class StoreSwitch:
             return Mode.REFUSING
         return Mode.SPILL
 
-    def lose_journal(self) -> None:
-        """The journal was out of reach: go past it until a probe finds it back."""
+    def lose_journal(self, why: Exception | None = None) -> None:
+        """The journal takes no orders: go past it until a probe finds that it does."""
         if self.journal_up:
-            log.warning("the journal is out of reach, orders go to the spill")
+            foreseen = why is None or unreachable(why)
+            extra = {} if why is None else {"why": first_line(why)}
+            log.warning(
+                "the journal takes no orders, they go to the spill", extra=extra, exc_info=None if foreseen else why
+            )
         self.journal_up = False
         if self._probing is None or self._probing.done():
             self._probing = asyncio.get_running_loop().create_task(self._probe(), context=Context())
@@ -110,11 +123,18 @@ class StoreSwitch:
                 self.journal_up = True
                 log.warning("the journal is back")
 
+    def _tell_weak(self, found: list[Sentence]) -> None:
+        for each in found:
+            if each not in self._weak:
+                log.warning("the journal is weaker than a receipt says", extra={"why": each})
+        self._weak = found
+
     async def _journal_answers(self) -> bool:
         try:
             async with asyncio.timeout(LOOK_TIMEOUT), self._engine.connect() as connection:
-                return (await connection.execute(TAKES)).first() is not None
-        except Exception as error:
-            if not unreachable(error):
-                log.exception("the journal cannot be asked")
+                await connection.execute(TAKES, NO_ORDERS)
+                self._tell_weak(await weaknesses(connection))
+            return True
+        except Exception as error:  # whatever it is, orders are kept elsewhere meanwhile
+            self._why = error
             return False

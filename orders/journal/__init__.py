@@ -8,6 +8,7 @@ import config.alone.sqlalchemy  # noqa: F401 # before SQLAlchemy itself
 # isort: split
 
 from orders.journal.connection import Source as Source
+from orders.journal.connection import at_fault as at_fault
 from orders.journal.connection import connect as connect
 from orders.journal.connection import insist as insist
 from orders.journal.connection import read_only as read_only

@@ -26,12 +26,20 @@ log = logging.getLogger("relais.journal")
 DUE_CHANNEL: Final = "relais_due"
 WAKE: Final = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")  # the dispatcher, when the transaction commits
 SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+# This transaction's commit waits for the disk whatever role, database, server, URL or pooler have set; what is stricter
+# than `on` stays. For whoever writes, a trigger does so (`orders.schema.triggers`).
+DURABLE: Final = """set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)"""
 # Waits, where PostgreSQL has synchronous standbys, until they have all that the statement sees: what a cancelled
 # commit left behind is there for everybody, and may be on no other disk.
-REPLICATED: Final = """
-CASE WHEN current_setting('synchronous_standby_names') <> '' THEN pg_logical_emit_message(true, 'relais', '') END
+REPLICATED: Final = f"""
+CASE WHEN current_setting('synchronous_standby_names') <> '' AND {DURABLE} <> ''
+THEN pg_logical_emit_message(true, 'relais', '') END
 """
 SURE: Final = text(f"SELECT {REPLICATED}")
+# No server at any time would write it (SQLSTATE classes 22 and 54, and what the driver cannot encode). Whatever else
+# keeps a row out is the journal's own matter: its log-ins, rights, tables, room.
+AT_FAULT: Final = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, ValueError)
 AWAY: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -108,6 +116,11 @@ def unreachable(error: BaseException) -> bool:
         return lost or error.connection_invalidated
     kinds = (OSError, TimeoutError, PoolTimeout, OperationalError, InterfaceError, asyncpg.InterfaceError)
     return isinstance(error, (*kinds, *AWAY))
+
+
+def at_fault(error: BaseException) -> bool:
+    """True when the error says that the row itself cannot be written, ever; of several rows, one of them."""
+    return isinstance(error, DBAPIError) and error.orig is not None and isinstance(error.orig.__cause__, AT_FAULT)
 
 
 async def insist(work: Callable[[], Awaitable[None]], remaining: float) -> None:

@@ -27,6 +27,10 @@ class NoPrimary(ConnectionError):
     """None of the hosts can be reached and takes writes; the message says what each had to say."""
 
 
+class LoginRefused(ConnectionError):
+    """PostgreSQL answers and lets nobody in, whatever its SQLSTATE; the message is its own."""
+
+
 def hosts_of(url: str) -> list[tuple[str, int]]:
     """The hosts of a URL that names several, else none. Raises ArgumentError."""
     parts = _PARTS.fullmatch(url)
@@ -46,7 +50,7 @@ def listener_dsn(url: str) -> str:
 async def reach(url: str, *, timeout: float, **options: Any) -> asyncpg.Connection:
     """Connect to the journal within `timeout` seconds, with asyncpg's own options.
 
-    Raises what asyncpg raises, and NoPrimary.
+    Raises OSError (NoPrimary and LoginRefused among it), TimeoutError and asyncpg.InterfaceError.
     """
     dsn, hosts = listener_dsn(url), hosts_of(url)
     if not hosts:
@@ -54,6 +58,8 @@ async def reach(url: str, *, timeout: float, **options: Any) -> asyncpg.Connecti
             return await asyncpg.connect(dsn, timeout=timeout, **options)
         except asyncpg.TargetServerAttributeNotMatched as error:
             raise NoPrimary(_said(error)) from None
+        except asyncpg.PostgresError as error:
+            raise LoginRefused(first_line(error)) from error
     if ATTRIBUTE not in make_url(dsn).query:
         options[ATTRIBUTE] = "read-write"
     async with asyncio.timeout(timeout):

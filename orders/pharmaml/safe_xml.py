@@ -18,10 +18,14 @@ MOST_BYTES: Final = 1024 * 1024
 DEEPEST: Final = 32  # elements within each other; an order needs 7
 MOST_ELEMENTS: Final = 12_000  # a message has at most 10,000 lines
 MOST_ATTRIBUTES: Final = 32  # of an element; a line has 9, and each more costs libxml2 a look at all before it
+MOST_NAMES: Final = 256  # of elements and attributes; the protocol has some 60, and libxml2 remembers each
+MOST_NAMESPACES: Final = 64  # declarations of one
+LONGEST_TAG: Final = 16 * 1024  # characters, comments of an order among them
 ENCODINGS: Final = {"utf-8": "UTF-8", "iso8859-1": "ISO-8859-1", "ascii": "UTF-8"}  # by Python's name
 
 _DECLARED: Final = re.compile(rb"""<\?xml\s[^>]{0,100}?encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]{0,40})["']""")
 _CHARSET: Final = re.compile(r"""charset\s*=\s*["']?([A-Za-z][A-Za-z0-9._-]{0,40})""", re.IGNORECASE)
+_LONG_TAG: Final = re.compile(f"<[^<>]{{{LONGEST_TAG}}}")
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 
@@ -55,6 +59,8 @@ def read(raw: bytes, encoding: str) -> etree._Element:
         raise NotUnderstood(Statut.ENVELOPE, f"Le message n'est pas en {encoding}") from None
     if "<!DOCTYPE" in text:  # before libxml2 sees it; XML knows no other writing of it
         raise NotUnderstood(Statut.ENVELOPE, "DOCTYPE interdit")
+    if text.count("xmlns") > MOST_NAMESPACES or _LONG_TAG.search(text):  # libxml2 would remember every name
+        raise NotUnderstood(Statut.ENVELOPE, "Trop de noms dans un élément")
     guard = _Guard()
     parser = etree.XMLParser(
         target=guard,
@@ -99,6 +105,7 @@ class _Guard:
         self.refusal: NotUnderstood | None = None
         self._builder = etree.TreeBuilder()
         self._depth = self._count = 0
+        self._names: set[str | bytes] = set()
 
     def start(self, tag: str | bytes, attributes: Any) -> None:
         self._depth += 1
@@ -109,6 +116,10 @@ class _Guard:
             self._refuse(f"Plus de {DEEPEST} niveaux d'éléments")
         if len(attributes) > MOST_ATTRIBUTES:
             self._refuse(f"Plus de {MOST_ATTRIBUTES} attributs")
+        self._names.add(tag)
+        self._names.update(attributes)
+        if len(self._names) > MOST_NAMES:
+            self._refuse(f"Plus de {MOST_NAMES} noms")
         self._builder.start(tag, attributes)
 
     def end(self, tag: str | bytes) -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
-from typing import Any, Final
+from threading import Thread
+from typing import Any, Final, TypeVar
 
 from orders.errors import Conflict, Forbidden
 from orders.intake.entries import Accepted
@@ -41,8 +43,9 @@ from orders.pharmaml.messages import (
 from orders.pharmaml.replies import Deposited, message_reference, reply_to
 from orders.pharmaml.safe_xml import encoding_of, writable
 
+T = TypeVar("T")
+
 PRODUCTION: Final = "P"
-LARGE: Final = 65_536  # bytes, some 700 lines; reading more would keep others waiting
 ANSWERS: Final = {Nature.REQ_EMISSION: Nature.REP_EMISSION, Nature.REQ_RECEPTION: Nature.REP_RECEPTION}
 NOBODY: Final = EnvelopeHead(
     Nature.REQ_EMISSION, Partner("OF", "00", "0", "-"), Partner("RE", "00", "0", "Relais"), reference="0"
@@ -55,7 +58,7 @@ class Counter:
 
     `allow` raises Forbidden for a pharmacy that the caller may not speak for. `accept` takes an order with its origin
     and raises Conflict, and whatever else means that the order is not known to be safe. `now` is in the zone of the
-    dates in answers, which name none.
+    dates in answers, which name none. `turn` is had while a message is read.
     """
 
     allow: Callable[[str], None]
@@ -63,6 +66,7 @@ class Counter:
     oldest: Callable[[str], Awaitable[Deposited | None]]
     acknowledge: Callable[[str, str], Awaitable[None]]
     keys: Keys = field(default_factory=dict)
+    turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone()
 
 
@@ -76,7 +80,8 @@ async def answer(
     encoding, head = "UTF-8", None
     try:
         encoding = encoding_of(raw, content_type)
-        envelope = await asyncio.to_thread(decode, raw, encoding) if len(raw) > LARGE else decode(raw, encoding)
+        async with counter.turn():
+            envelope = await _apart(partial(decode, raw, encoding))
         head = envelope.head
         content, reference = await _answer(raw, envelope, counter, control)
     except NotUnderstood as error:
@@ -84,6 +89,28 @@ async def answer(
         content, reference = _erreur(head, error.status, error.detail), None
     reply = Envelope(_head(head or NOBODY, reference, counter.now(), answered=head is not None), content)
     return encode(reply, encoding), f"text/xml; charset={encoding}"
+
+
+async def _apart(work: Callable[[], T]) -> T:
+    """Done in a thread that ends with it: libxml2 keeps every name that it ever read while its thread lives."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(found: T | None, error: Exception | None) -> None:
+        if not done.done():
+            done.set_result(found) if error is None else done.set_exception(error)  # type: ignore[arg-type]
+
+    def run() -> None:
+        found, failed = None, None
+        try:
+            found = work()
+        except Exception as error:
+            failed = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, found, failed)
+
+    Thread(target=run, daemon=True).start()
+    return await done
 
 
 async def _answer(raw: bytes, envelope: Envelope, counter: Counter, control: str | None) -> tuple[Content, str | None]:

@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, select, text
+from sqlalchemy import ColumnElement, RowMapping, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.errors import Conflict, NotFound
+from orders.errors import NotFound
 from orders.journal import Source, reading_from
 from orders.schema.tables.core import attempts, backends, deliveries, orders, receipts
 from orders.schema.tables.trust import evidence
@@ -33,6 +33,7 @@ LIFE = select(
     orders.c.client,
     orders.c.request_id,
     orders.c.body,
+    orders.c.rival,
     deliveries.c.state,
     deliveries.c.backend,
     deliveries.c.due_at,
@@ -42,7 +43,11 @@ LIFE = select(
     deliveries.c.settled_at,
 ).join(deliveries, deliveries.c.order_id == orders.c.id)
 
+Place = tuple[int, UUID]  # of an order in a list: the transaction that journalled it, the order's id
+
 SHORT = select(
+    orders.c.tx,
+    (orders.c.tx < func.relais_tx_floor()).label("over"),  # nothing can be journalled before it any more
     orders.c.id,
     orders.c.pharmacy,
     orders.c.reference,
@@ -56,7 +61,7 @@ SHORT = select(
     deliveries.c.settled_at,
 ).join(deliveries, deliveries.c.order_id == orders.c.id)
 
-ASIDE = text("SELECT kind, order_id FROM asides WHERE told = :told ORDER BY number LIMIT 1")
+ASIDE = text("SELECT order_id FROM asides WHERE told = :told AND kind = 'repeated' ORDER BY number LIMIT 1")
 
 ASIDES = text("""
 SELECT at, kind, told, order_id, why, length(raw) AS size FROM asides ORDER BY number DESC LIMIT :limit
@@ -89,10 +94,7 @@ ORDER BY order_id LIMIT :limit
 
 
 async def order(engine: AsyncEngine, order_id: UUID) -> Row:
-    """An order's whole life: what it is, its state, attempts and receipt.
-
-    Raises NotFound, and Conflict for an order that was spilled and whose place another one has.
-    """
+    """An order's whole life: what it is, its state, attempts and receipt. Raises NotFound."""
     async with engine.connect() as connection:
         row = (await connection.execute(LIFE.where(orders.c.id == order_id))).mappings().one_or_none()
         if row is None:
@@ -104,10 +106,8 @@ async def order(engine: AsyncEngine, order_id: UUID) -> Row:
 async def _first_of(connection: AsyncConnection, told: UUID) -> UUID:
     """The order that has the place of one that was spilled and answered as `told`, when both are the same."""
     aside = (await connection.execute(ASIDE, {"told": told})).one_or_none()
-    if aside is None or aside.order_id is None:
+    if aside is None:
         raise NotFound(f"no order {told}")
-    if aside.kind != "repeated":
-        raise Conflict(str(aside.order_id))
     return UUID(str(aside.order_id))
 
 
@@ -117,14 +117,16 @@ async def page(
     pharmacies: Collection[str] | None = None,
     state: State | None = None,
     since: datetime | None = None,
-    after: UUID | None = None,
+    after: Place | None = None,
     limit: int = 100,
 ) -> list[Row]:
-    """Orders in the order in which they were taken, from `since` (reception) on or after the order `after`.
+    """Orders in the order in which they were journalled, those taken since `since`, or behind the place `after`.
 
-    `pharmacies` None is any. Each with its state, reason, error, attempts and times; the whole life is `order`'s.
+    `pharmacies` None is any. Each with its state, reason, error, attempts and times, and with `tx` and `over` for
+    `cut`; the whole life is `order`'s.
     """
-    query = SHORT.order_by(orders.c.id).limit(limit)
+    query = SHORT.limit(limit)
+    turn: ColumnElement[int] = orders.c.tx
     if pharmacies is not None:
         query = query.where(orders.c.pharmacy.in_(sorted(pharmacies)))
     if state is not None:
@@ -132,9 +134,24 @@ async def page(
     if since is not None:
         query = query.where(orders.c.id >= first_id(since))
     if after is not None:
-        query = query.where(orders.c.id > after)
+        tx, last = after
+        query = query.where(orders.c.tx >= tx, or_(orders.c.tx > tx, orders.c.id > last))
+    elif since is not None:
+        turn = orders.c.tx + 0  # along the ids: a planner would walk all transactions from the first to those of then
     async with engine.connect() as connection:
-        return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return [dict(row) for row in (await connection.execute(query.order_by(turn, orders.c.id))).mappings()]
+
+
+def cut(rows: list[Row], most: int) -> tuple[list[Row], Place | None]:
+    """The first `most` rows, and the place behind which the next page begins; None when nothing surely follows.
+
+    The place is never behind a transaction that others may still come to stand before. Rows of the last moment are
+    shown all the same while they fit, and again behind the last place.
+    """
+    over = [row for row in rows[:most] if row["over"]]
+    if len(rows) <= most or not over:
+        return rows[:most], None
+    return over, (over[-1]["tx"], over[-1]["id"])
 
 
 def first_id(since: datetime) -> UUID:
@@ -143,8 +160,8 @@ def first_id(since: datetime) -> UUID:
 
 
 async def order_by_reference(engine: AsyncEngine, pharmacy: str, reference: str) -> Row:
-    """As `order`, by the pharmacy's own order number. Raises NotFound."""
-    query = LIFE.where(orders.c.pharmacy == pharmacy, orders.c.reference == reference)
+    """As `order`, by the pharmacy's own order number: of those that came with it the first. Raises NotFound."""
+    query = LIFE.where(orders.c.pharmacy == pharmacy, orders.c.reference == reference, orders.c.rival.is_(None))
     async with engine.connect() as connection:
         row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
@@ -180,7 +197,7 @@ async def _life(connection: AsyncConnection, row: RowMapping) -> Row:
     receipt_rows = [dict(found) for found in (await connection.execute(answered)).mappings()]
     for found in receipt_rows:
         found["digest"] = found["digest"] and found["digest"].hex()
-    life = dict(row)
+    life = {**row, "kept": "journal"}
     life["digest"] = life["digest"].hex()
     life["order"] = json.loads(life.pop("body"))
     life["history"] = [dict(found) for found in (await connection.execute(tried)).mappings()]

@@ -20,7 +20,7 @@ from orders.schema.tables.samples import samples
 from orders.schema.tables.tallies import tallies
 from orders.schema.tables.trust import evidence
 from orders.schema.tables.workers import workers
-from orders.states import TRANSITIONS, State, listed
+from orders.states import TRANSITIONS, Reason, State, listed
 
 APPEND_ONLY: Final = (orders, attempts, receipts, operations, events, asides, seals, findings, evidence, cause_notes)
 # What changes as it may, named here so that the metadata is whole.
@@ -39,6 +39,8 @@ AT_WILL: Final = (
     causes,
     cause_tallies,
 )
+# Whose loss in a crash is made good by itself: their writers need not wait for the disk.
+RELAXED: Final = (tallies, cause_tallies, workers, samples, order_products, products_known)
 EVENT_CHANNEL: Final = "relais_event"
 NOTICE_CHANNEL: Final = "relais_notice"
 
@@ -61,9 +63,25 @@ def forbid_change(table: str) -> str:
     )
 
 
+DURABLE_FUNCTION: Final = """CREATE FUNCTION relais_durable() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+PERFORM set_config('synchronous_commit', 'on', true);
+RETURN NULL;
+END $$"""
+
+
+def wait_for_disk(table: str) -> str:
+    """DDL by which whatever is written to a table is on disk once it is committed, whoever writes."""
+    return (
+        f"CREATE TRIGGER durable BEFORE INSERT OR UPDATE OR DELETE ON {table} "
+        "FOR EACH STATEMENT WHEN (current_setting('synchronous_commit') = 'off') EXECUTE FUNCTION relais_durable()"
+    )
+
+
 TRANSITION: Final = (
     "CREATE TRIGGER transition BEFORE UPDATE OF state ON deliveries FOR EACH ROW "
-    f"WHEN (OLD.state <> NEW.state AND NOT ({allowed_transitions()})) EXECUTE FUNCTION relais_transition()"
+    f"WHEN (OLD.state <> NEW.state AND (NOT ({allowed_transitions()}) "
+    f"OR (OLD.reason = '{Reason.CONFLICT}' AND NEW.state = '{State.ACCEPTED}'))) EXECUTE FUNCTION relais_transition()"
 )
 
 # A replayed dead letter and a delivered order that is sent again are told as `accepted`; of other returns to
@@ -87,4 +105,10 @@ EVENT: Final = (
     "CREATE TRIGGER event AFTER UPDATE OF state ON deliveries FOR EACH ROW "
     f"WHEN (OLD.state <> NEW.state AND (NEW.state IN ({listed(TOLD)}) OR OLD.state IN ({listed(LEFT)}))) "
     "EXECUTE FUNCTION relais_event()"
+)
+
+# What came out of the spill and is final as it is journalled.
+EVENT_BORN: Final = (
+    "CREATE TRIGGER event_born AFTER INSERT ON deliveries FOR EACH ROW "
+    f"WHEN (NEW.state IN ({listed((State.DEAD, State.CANCELLED))})) EXECUTE FUNCTION relais_event()"
 )

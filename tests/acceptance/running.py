@@ -28,7 +28,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.leash import Leash
-from config.embedded.marks import Mark, creation
+from config.embedded.marks import Mark, birth
 from config.settings import Settings
 from orders.access import clients
 from orders.journal import connect, unreachable
@@ -249,7 +249,7 @@ def up(leash: Leash, **env: str) -> Iterator[Relais]:
     data_dir = Path(tempfile.mkdtemp(prefix="relais-test-"))
     seed(data_dir)
     relais = Relais(data_dir, env)
-    relais.start(lambda pid: leash.hold(Mark("relais up", pid, creation(pid), grace=20)))
+    relais.start(lambda pid: leash.hold(Mark("relais up", pid, birth(pid), grace=20)))
     try:
         yield relais
     finally:

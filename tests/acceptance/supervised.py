@@ -17,7 +17,7 @@ import psutil
 
 from config.embedded.holding import Holding
 from config.embedded.leash import Leash
-from config.embedded.marks import Mark, children, creation, end, find
+from config.embedded.marks import Mark, birth, children, end, find
 from config.embedded.process import module_env
 from config.settings import ENDPOINTS
 from tests.waiting import until
@@ -41,7 +41,7 @@ class Up:
                 start_new_session=True,
             )
         self._leash = leash
-        self.mark = Mark("up", self.process.pid, creation(self.process.pid), signals=(signal.SIGTERM,), grace=30)
+        self.mark = Mark("up", self.process.pid, birth(self.process.pid), signals=(signal.SIGTERM,), grace=30)
         leash.hold(self.mark)
 
     def ready(self) -> dict[str, Any]:

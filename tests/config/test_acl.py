@@ -15,7 +15,7 @@ from redis.exceptions import NoPermissionError
 from config.acl import ADMIN, USERS
 from config.embedded.valkey import Valkey
 from config.secret_files import ACL, MADE, make_secrets
-from orders.intake.spill import Note, Record
+from orders.intake.store import Cancelling, Note, Record
 from tests.cli import CommandLine
 from tests.waiting import auntil
 from workers.intake.rate_limit import RateLimit
@@ -179,9 +179,17 @@ def test_spill_and_rates_work_as_their_users(valkey: Valkey, admin: redis.Redis,
         api, worker = RedisSpill(valkey.url_of("api")), RedisSpill(valkey.url_of("worker"))
         rate = RateLimit(valkey.url_of("api"), 100.0)
         try:
-            await api.put([Record(b"raw", (Note(b"name", b"value"),))])
+            assert await api.known([b"name"]) == (False, [None])
+            await api.put([Record(b"id", b"raw", (Note(b"name", b"value"),))])
+            assert await api.known([b"name"]) == (True, [b"value"])
+            assert await api.cancel(b"id", b"mark") is Cancelling.DONE
+            assert await api.find(b"id") == (b"raw", b"mark")
             assert await worker.head(10) == [b"raw"]
-            assert await worker.drop([b"raw"], [b"name"])
+            assert await worker.marks([b"id"]) == [b"mark"]
+            await api.put([Record(b"other", b"raw2", (Note(b"name2", b"value"),))])
+            assert await worker.drop([b"raw"], [b"id"], [b"name"])
+            await worker.head(10)
+            assert await worker.drop([b"raw2"], [b"other"], [b"name2"])
             rate.spend("front", 2, 1.0, 5)
             await auntil(told, 10, what="Redis was told what was spent")
             assert not rate.open

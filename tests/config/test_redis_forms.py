@@ -15,13 +15,13 @@ from kombu.exceptions import KombuError
 from config.celeryconfig import connection
 from config.embedded.leash import Leash
 from config.redis_keys import SPILL_RECORDS
-from orders.intake.spill import Note, Record, SpillDown
+from orders.intake.store import Note, Record, SpillDown
 from tests.machines.cluster import Watched
 from tests.machines.tls import self_signed, tls_before
 from tests.waiting import until
 from workers.intake.spill_store import RedisSpill
 
-ONE, OTHER = (Record(name, (Note(b"note of " + name, b"of " + name),)) for name in (b"one", b"other"))
+ONE, OTHER = (Record(name, name, (Note(b"note of " + name, b"of " + name),)) for name in (b"one", b"other"))
 
 
 def spilling(url: str, work: Callable[[RedisSpill], Awaitable[Any]]) -> Any:
@@ -66,7 +66,7 @@ def watched(data_dir: Path, leash: Leash) -> Iterator[Watched]:
 def test_under_sentinels_a_record_is_safe_only_when_a_replica_has_it(watched: Watched) -> None:
     """Also one that is known already: it may be known to the primary alone."""
     until(lambda: watched.replica.info().get("master_link_status") == "up", 30, what="the replica follows")
-    assert spilling(watched.url, lambda store: store.put([ONE])) == [[None]]
+    assert spilling(watched.url, lambda store: store.put([ONE])).found == [[None]]
     os.kill(watched.replica.pid, signal.SIGSTOP)
     try:
         for record in (OTHER, OTHER, ONE):
@@ -75,7 +75,7 @@ def test_under_sentinels_a_record_is_safe_only_when_a_replica_has_it(watched: Wa
     finally:
         os.kill(watched.replica.pid, signal.SIGCONT)
     known = [[b"of other"], [b"of one"]]
-    assert spilling(watched.url, lambda store: store.put([OTHER, ONE])) == known
+    assert spilling(watched.url, lambda store: store.put([OTHER, ONE])).found == known
     with connection(watched.url, max_retries=0) as kombu:
         assert kombu.default_channel.client.llen(SPILL_RECORDS) == 2
     watched.replica.kill()

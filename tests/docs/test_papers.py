@@ -30,7 +30,13 @@ README = read(ROOT / "README.md")
 PROMISES = sections(read(DOCS / "promises.md"))
 ROOMS = sections(read(ARCHITECTURE), level=3)
 PAGE = 10_000  # bytes of a README that fits on one
-OTHERS = {"RELAIS_OPERATOR", "RELAIS_X", "RELAIS_ERP", "RELAIS_COMPLETE"}  # not the program's settings, and examples
+OTHERS = {
+    "RELAIS_OPERATOR",
+    "RELAIS_OPERATOR_PASSWORD",
+    "RELAIS_X",
+    "RELAIS_ERP",
+    "RELAIS_COMPLETE",
+}  # not the program's settings, and examples
 LINE = re.compile(r"\[(.+)\]\(docs/promises\.md#(.+)\)")
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.erp import good, read_request
+from tests.machines.erp import good, read_request
 
 SSL_REQUEST = 8  # bytes with which a client of PostgreSQL asks for TLS
 

@@ -21,6 +21,15 @@ def program(name: str) -> str:
     pytest.fail(f"there is no {name}: run `make tools`")
 
 
+def faketime() -> Path:
+    """The library that gives a process another wall clock. Skips and fails as `program` does."""
+    if found := next((ROOT / ".tools").glob("usr/lib/*/faketime/libfaketime.so.1"), None):
+        return found
+    if shutil.which("apt-get") is None:
+        pytest.skip("there is no libfaketime, and no apt-get to get it with")
+    pytest.fail("there is no libfaketime: run `make tools`")
+
+
 def promtool(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run promtool in a folder."""
     return subprocess.run(

@@ -1,6 +1,8 @@
 import hashlib
 import json
 import random
+import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -11,6 +13,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from orders.errors import Fault, Malformed
+from orders.faults import MOST_FAULTS
 from orders.identifiers import Family, family
 from orders.model import EXAMPLE, Line, Order, canonical, digest, parse
 from orders.rules.catalogue import demo_catalogue
@@ -198,7 +201,7 @@ def test_each_fault_of_an_order(change: dict[str, Any], field: str, message: str
         ({"quantity": 100_000}, "quantity", "less than or equal to 99999"),
         ({"quantity": 10**30}, "quantity", "less than or equal to 99999"),
         ({"quantity": "2"}, "quantity", "valid integer"),
-        ({"quantity": 2.0}, "quantity", "valid integer"),
+        ({"quantity": 1e22}, "quantity", "less than or equal to 99999"),
         ({"quantity": 2.5}, "quantity", "valid integer"),
         ({"quantity": float("nan")}, "quantity", "valid integer"),
         ({"quantity": True}, "quantity", "valid integer"),
@@ -350,3 +353,53 @@ def test_the_schema_describes_what_is_taken() -> None:
     assert not taken.is_valid(PLAIN | {"lines": [{"product": "4006381333931", "quantity": 1}]})
     described = [*schema["properties"].values(), *schema["$defs"]["Line"]["properties"].values()]
     assert all(part.get("description") for part in described)
+
+
+@pytest.mark.parametrize("written", ["2.0", "2.000", "2e0", "0.2e1", "20e-1"])
+def test_a_whole_number_is_one_however_it_is_written(written: str) -> None:
+    """As JSON Schema has it, whose `integer` the OpenAPI document says."""
+    raw = json.dumps(PLAIN | {"lines": [{"product": "3731804", "quantity": 2}] * 2})
+    (other, _) = (raw.replace('"quantity": 2', f'"quantity": {written}', 1), raw)
+    assert canonical(parse(other.encode())) == canonical(parse(raw.encode()))
+    (fault,) = faults(other[:-1] + ', "note": "a", "note": "b"}')
+    assert (fault.field, fault.message) == ("note", "stands more than once in one object")
+
+
+MIB = 1024 * 1024
+
+
+def filled(start: bytes, piece: bytes, end: bytes) -> bytes:
+    return start + b",".join([piece] * ((MIB - len(start) - len(end)) // (len(piece) + 1))) + end
+
+
+HOSTILE = {
+    "empty lines": filled(b'{"lines":[', b"{}", b"]}"),
+    "numbers": filled(b'{"lines":[', b"1", b"]}"),
+    "arrays": filled(b'{"lines":[', b"[]", b"]}"),
+    "repeated keys": filled(b"{", b'"note":"x"', b"}"),
+    "unknown keys": b"{" + b",".join(b'"k%d":1' % n for n in range(4_000)) + b"}",
+    "unknown keys of a line": b'{"lines":[{' + b",".join(b'"k%d":1' % n for n in range(4_000)) + b"}]}",
+    "bad lines": b'{"lines":[' + b",".join([b"{}"] * 2_000) + b"]}",
+    "deep": b'{"lines":' + b"[" * (MIB - 10),
+    "spaces": json.dumps(PLAIN).encode() + b" " * 900_000 + b"x",
+    "a long text": json.dumps(PLAIN | {"note": "x" * 900_000}).encode(),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_whatever_fills_a_body_is_refused_soon_with_a_hundred_faults_at_most(name: str) -> None:
+    tracemalloc.start()
+    began = time.process_time()
+    named = faults(HOSTILE[name])
+    took = time.process_time() - began
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 1 <= len(named) <= MOST_FAULTS + 1
+    assert took < 0.5  # seconds, with memory traced; 8 before
+    assert most < 20 * MIB
+
+
+def test_a_fault_behind_a_thousand_good_lines_has_its_number() -> None:
+    lines = [{"product": "3731804", "quantity": 1}] * 1_500 + [{"product": "3731804"}]
+    (fault,) = faults(PLAIN | {"lines": lines})
+    assert (fault.field, fault.line, fault.message) == ("lines.1501.quantity", 1501, "Field required")

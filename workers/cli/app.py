@@ -101,8 +101,9 @@ def run() -> None:
     try:
         app(prog_name="relais")
     except Exception as error:
+        from config.telemetry.visible import visible
         from workers.cli.failure import explain
 
         message, code = explain(error)
-        sys.stderr.write(f"relais: {message}\n")
+        sys.stderr.write(f"relais: {visible(message)}\n")
         sys.exit(code)

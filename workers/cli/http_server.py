@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -20,6 +21,8 @@ from config.addresses import url_of
 from config.settings import Settings
 from config.telemetry import logs, traces
 from orders.api import Parts, create_app
+from orders.api.connection import Connections, HttpConnection
+from orders.api.connection.connections import MOST
 from orders.api.event_hub import MOST_LISTENERS
 from orders.intake.spill import SpillSigner
 from workers.cli.failure import CommandFailed
@@ -31,7 +34,8 @@ log = logging.getLogger("relais.api")
 GRACE = 10  # s that a request in hand may take after SIGTERM
 GONE = 60_000  # ms after which a connection whose other end takes nothing is ended
 COLLECT = (50_000, 20, 50)  # more objects before the garbage collector looks; Python's own are 700, 10, 10
-FILES = 1_024  # open files beside those of the listeners
+FILES = 256  # open files beside those of connections
+ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))  # s, s, times
 
 
 def serve_api(settings: Settings, host: str, port: int) -> None:
@@ -39,8 +43,9 @@ def serve_api(settings: Settings, host: str, port: int) -> None:
     logs.begin(settings)
     traces.begin(settings, "relais-api")
     listening = _listen(host, port)
-    app = create_app(settings, _parts(settings))
-    started = _serve(app, app.end_streams, listening)
+    connections = Connections(_most_connections())
+    app = create_app(settings, _parts(settings, connections))
+    started = _serve(app, app.end_streams, listening, connections)
     traces.end()
     if not started:
         raise CommandFailed("the intake did not start")
@@ -52,17 +57,19 @@ def serve_console(settings: Settings, host: str, port: int) -> None:
 
     logs.begin(settings)
     app = create_console(settings)
-    if not _serve(app, app.state.end_streams, _listen(host, port)):
+    if not _serve(app, app.state.end_streams, _listen(host, port), Connections(_most_connections())):
         raise CommandFailed("the console did not start")
 
 
-def _serve(app: ASGIApp, end_streams: Callable[[], Awaitable[None]], listening: socket.socket) -> bool:
+def _serve(
+    app: ASGIApp, end_streams: Callable[[], Awaitable[None]], listening: socket.socket, connections: Connections
+) -> bool:
     """Until a signal stops it; whether it ever started."""
     logging.getLogger("uvicorn").setLevel(max(logging.getLogger().level, logging.WARNING))
     options = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=partial(HttpConnection, connections),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         access_log=False,
@@ -79,30 +86,30 @@ def _serve(app: ASGIApp, end_streams: Callable[[], Awaitable[None]], listening: 
     return server.started
 
 
-def _listeners() -> int:
-    """As many as there are files for, so that orders always find one."""
+def _most_connections() -> int:
+    """As many as there are open files for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_LISTENERS + FILES
+    wanted = MOST + FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return MOST_LISTENERS
+        return MOST
     soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == wanted:
-        return MOST_LISTENERS
-    log.warning("the limit of open files leaves room for fewer listeners", extra={"limit": soft})
-    return max(1, soft - FILES)
+    if soft < wanted:
+        log.warning("the limit of open files leaves room for fewer connections", extra={"limit": soft})
+    return max(soft // 2, soft - FILES)
 
 
-def _parts(settings: Settings) -> Parts:
-    """What needs Redis, which the intake can do without."""
+def _parts(settings: Settings, connections: Connections) -> Parts:
+    """What needs Redis, which the intake can do without, and its connections."""
+    listeners = min(MOST_LISTENERS, connections.most * 3 // 4)
     if settings.queue.url is None or settings.queue.spill_key is None:
         log.warning("no spill, RELAIS_REDIS_URL and RELAIS_SPILL_KEY are needed to take orders without PostgreSQL")
     if settings.queue.url is None:
-        return Parts(listeners=_listeners())
+        return Parts(listeners=listeners, connections=connections)
     spill = (
         (RedisSpill(settings.queue.url), SpillSigner.of(settings.queue.spill_key)) if settings.queue.spill_key else None
     )
-    return Parts(spill, RateLimit(settings.queue.url, settings.api.client_rate), _listeners())
+    return Parts(spill, RateLimit(settings.queue.url, settings.api.client_rate), listeners, connections)
 
 
 class _Server(uvicorn.Server):
@@ -135,6 +142,9 @@ def _listen(host: str, port: int) -> socket.socket:
         raise CommandFailed(f"{host} is no address: {error.strerror or error}") from None
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ALIVE:
+        listening.setsockopt(socket.IPPROTO_TCP, option, value)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE)
     try:

@@ -18,7 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from workers.cli.show import clean, say
+from config.telemetry.visible import visible
+from workers.cli.show import say
 
 
 class RateColumn(ProgressColumn):
@@ -40,7 +41,7 @@ class Bar:
 
     def at(self, done: int, total: int | None, news: str = "") -> None:
         """How much is done of how much, and why it does not go on, if it does not."""
-        self._progress.update(self._task, completed=done, total=total, news=clean(news))
+        self._progress.update(self._task, completed=done, total=total, news=visible(news))
         if news and news != self._news and not self._shown:
             say(news)
         self._news = news

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from config.acl import OPS
+from config.telemetry.visible import visible
 from workers.cli.failure import BAD, CommandFailed, journal_at
 
 if TYPE_CHECKING:
@@ -100,5 +101,5 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise CommandFailed("nobody can be asked here: say --yes, or --dry-run to look only")
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(visible(question), err=True):
         raise CommandFailed("nothing was done", BAD)

@@ -2,8 +2,8 @@
 
 rich is imported when something is drawn: help, completion and JSON do without it.
 
-Whatever came from outside (references, an ERP's error texts) is shown as plain text, without markup and without
-the control characters that could drive a terminal.
+Whatever came from outside (references, an ERP's error texts) is shown as plain text, without markup, and visible
+(`config.telemetry.visible`), in JSON too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+from config.telemetry.visible import visible, visible_json
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -26,7 +28,7 @@ PIPED = 160  # columns
 
 def document(report: object) -> None:
     """Write a report as one JSON document: times in UTC with a Z, durations in seconds."""
-    sys.stdout.write(json.dumps(report, default=_plain, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(visible_json(json.dumps(report, default=_plain, ensure_ascii=False, indent=2)) + "\n")
     sys.stdout.flush()
 
 
@@ -87,8 +89,8 @@ def facts(title: str, pairs: Mapping[str, object]) -> None:
 def life(found: Mapping[str, Any]) -> None:
     """An order's whole life; its note may be about a patient, and is left to --json."""
     ordered, receipt = found["order"], found["receipt"]
-    names = ("pharmacy", "reference", "state", "reason", "error", "attempts", "backend", "received_at", "client")
-    pairs = {name: found[name] for name in (*names, "due_at", "settled_at", "digest")}
+    names = ("pharmacy", "reference", "state", "reason", "error", "rival", "attempts", "backend", "received_at")
+    pairs = {name: found[name] for name in (*names, "client", "due_at", "settled_at", "digest")}
     note = f"{len(ordered['note'])} characters, in --json" if ordered.get("note") else None
     pairs |= {name: ordered.get(name) for name in ("priority", "cut_off", "valid_until")} | {"note": note}
     facts(f"Order {found['id']}", pairs)
@@ -152,7 +154,7 @@ def _grid(**options: Any) -> Table:
 def _text(said: str, style: str = "", justify: Literal["left", "right"] = "left") -> Text:
     from rich.text import Text
 
-    return Text(clean(said), style=style, justify=justify)
+    return Text(visible(said), style=style, justify=justify)
 
 
 def cell(value: object) -> Text:
@@ -167,11 +169,6 @@ def cell(value: object) -> Text:
 def moment(value: datetime) -> str:
     """A time in UTC, to the second: `2026-01-05 11:30:00Z`."""
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
-
-
-def clean(text: str) -> str:
-    """The text with control characters written out, so that it cannot drive a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _plain(value: object) -> Any:

@@ -128,7 +128,9 @@ async def send(descriptor: int, client_for: Client, *, patience: float, tell: Te
 
 
 async def _place(client: OrderClient, lines: Sequence[FileLine], result: SubmitCounts) -> None:
-    """Have these lines safe. Raises Unauthorised or Forbidden, and SpoolError when one is not."""
+    """Have these lines safe. Raises Unauthorised or Forbidden, when they wait in the spool for another key, and
+    SpoolError when one is not safe.
+    """
     outcomes = iter(await client.submit_many([line.text for line in lines if line.text is not None]))
     too_long = Malformed([Fault("body", None, f"longer than {LIMIT} bytes")])
     for line in lines:
@@ -136,6 +138,7 @@ async def _place(client: OrderClient, lines: Sequence[FileLine], result: SubmitC
         if isinstance(outcome, SpoolError):
             raise outcome
         result.note(line, outcome)
+    _key_must_do(client, result)
 
 
 async def _empty(client: OrderClient, result: SubmitCounts, patience: float, tell: Tell) -> None:
@@ -145,9 +148,13 @@ async def _empty(client: OrderClient, result: SubmitCounts, patience: float, tel
     if result.spooled:
         await client.flush(patience, told)
         await _what_others_sent(client, result)
+    _key_must_do(client, result)
+    result.trouble = str(client.trouble) if result.spooled else None
+
+
+def _key_must_do(client: OrderClient, result: SubmitCounts) -> None:
     if result.spooled and isinstance(client.trouble, Unauthorised | Forbidden):
         raise client.trouble
-    result.trouble = str(client.trouble) if result.spooled else None
 
 
 async def _what_others_sent(client: OrderClient, result: SubmitCounts) -> None:

@@ -126,9 +126,10 @@ def preferred(header: str | None) -> str:
 
 
 def _weighed(part: str) -> tuple[float, str]:
-    tag, _, weight = part.strip().partition(";q=")
+    tag, _, weight = part.partition(";")
+    name, _, value = weight.partition("=")
     try:
-        return float(weight or 1), tag.strip()
+        return float(value if name.strip().lower() == "q" else 1), tag.strip()
     except ValueError:
         return 0.0, ""
 

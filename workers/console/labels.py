@@ -40,15 +40,11 @@ REASONS: Final[dict[str, str]] = {
     Reason.REFUSED: N_("the ERP refused it"),
     Reason.EXHAUSTED: N_("it failed again and again while others succeeded"),
     Reason.STALE: N_("it is too old to be forwarded without a person's yes"),
+    Reason.CONFLICT: N_("another order has its place"),
 }
 
-EVENTS: Final[dict[str, str]] = {
-    State.ACCEPTED: N_("put through again"),
-    State.SUBMITTED: N_("taken by the ERP, not yet accepted"),
-    State.DELIVERED: N_("delivered"),
-    State.DEAD: N_("dead letter"),
-    State.CANCELLED: N_("cancelled"),
-    State.DISCARDED: N_("discarded"),
+EVENTS: Final[dict[str, str]] = {state: name for state, (name, _) in STATES.items()} | {
+    State.ACCEPTED: N_("put through again")
 }
 
 EVIDENCE: Final[dict[str, str]] = {

@@ -7,30 +7,16 @@ asks, and says why, sees the whole of one order for a while: `search.unmasking`.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from orders.sentences import Code, sentence_of
-from orders.states import Reason
+from orders.states import UNFIT
 from workers.console.i18n import Figure, Words
-from workers.erp.failures import TABLE
+from workers.erp.own_words import GIVEN, PLAIN, own_words
 
-OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
-    "not with the ERP",
-    "the worker did not settle in time",
-    "the batch's budget ran out",
-    "the batch was stopped or its budget ran out",
-    "the receipt's reference is another order's",
-    "answered in quarantine, which counts as unknown",
-    "released from quarantine",
-    "failures in a row",
-}
-GIVEN: Final = frozenset({"reference", "product", "was", "was_product"})  # parameters that an ERP may have written
-PLAIN: Final = re.compile(r"[\w./-]{1,64}")  # what is shown of these
-PENDING: Final = re.compile(r"pending as [A-Za-z0-9._/-]{1,64}")  # the ERP's reference
-VETTED: Final = (Reason.INVALID, Reason.EXPIRED, Reason.STALE)  # their errors are our own sentences
 TRADE: Final = frozenset(
     {  # what an ERP says of a line that it does not deliver whole; PharmaML's codes among them
         "1",
@@ -80,17 +66,15 @@ class Text:
 
 def said(detail: str | None, *, whole: bool = False) -> Text:
     """An attempt's detail or a delivery's error; `whole` when it may all be seen."""
-    if not detail or whole or detail in OURS or PENDING.fullmatch(detail):
+    if not detail or whole:
         return Text(detail or "")
-    phrase = next(
-        (detail[: match.start()] for match in re.finditer(": ", detail) if detail[: match.start()] in OURS), ""
-    )
-    return Text(phrase, hidden=True)
+    own = own_words(detail)
+    return Text(own, hidden=own != detail)
 
 
 def error(why: str | None, reason: str | None, *, whole: bool = False) -> Text:
     """A delivery's last error, by the reason of the dead letter that it is."""
-    return said(why, whole=whole or reason in VETTED)
+    return said(why, whole=whole or reason in UNFIT)  # our own sentences
 
 
 def line_reason(reason: str | None, *, whole: bool = False) -> Text:
@@ -98,6 +82,14 @@ def line_reason(reason: str | None, *, whole: bool = False) -> Text:
     if not reason or whole or reason.strip().lower().replace("_", " ") in TRADE:
         return Text(reason or "")
     return Text("", hidden=True)
+
+
+def cause(group: Mapping[str, Any], words: Words) -> str:
+    """What the orders of a group died of: its message as an order's error is shown, or a word of the trade."""
+    told = group["message"]
+    if (trade := line_reason(told)).shown:
+        return trade.shown
+    return in_line(error(told, group["reason"]), words) or words.gettext("no words")
 
 
 def say(kept: Any, words: Words, *, whole: bool = False) -> str:

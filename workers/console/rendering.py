@@ -14,8 +14,10 @@ from typing import Any, Final
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from config.settings import Settings
+from config.telemetry.visible import HIDING, visible
 from workers.console.i18n import Words, languages, preferred
 from workers.console.masking import say
 
@@ -83,6 +85,13 @@ def static(name: str) -> str:
 _spoken = cache(languages)
 
 
+def _finalize(value: Any) -> Any:
+    """Whatever a template writes out is visible to who reads it; what is safe as HTML stays that."""
+    if not isinstance(value, str) or not HIDING.search(value):
+        return value
+    return Markup(visible(value)) if isinstance(value, Markup) else visible(value)
+
+
 @cache
 def _environment(zone: str, language: str, room: str) -> Environment:
     """A template is compiled once for all consoles of a process."""
@@ -91,6 +100,7 @@ def _environment(zone: str, language: str, room: str) -> Environment:
         loader=PackageLoader("workers.console"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],

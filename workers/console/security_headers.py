@@ -3,10 +3,12 @@
 Content Security Policy without any inline script or style (W3C CSP3), no framing, no sniffing, no referrer, nothing
 cached but static files. A request that changes something and comes from another site is refused by what the browser
 itself says of it (Fetch Metadata, `Origin`), before its token is looked at; so is one that is larger than any form.
+A connection whose request was answered before its body had come is closed, however much was still to come.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -55,36 +57,47 @@ class Shield:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        static = scope["path"].startswith("/static/")
+        static, asked = scope["path"].startswith("/static/"), Headers(scope=scope)
+        length = asked.get("content-length", "0")
+        none = length == "0" and "transfer-encoding" not in asked
+        body = FormBody(receive, int(length) if length.isdecimal() else 0, none)
 
         async def shielded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if not body.ended:
+                    headers["Connection"] = "close"
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 kept = static and message["status"] == 200
                 headers.setdefault("Cache-Control", FOR_EVER if kept else "no-store")
             await send(message)
 
-        if scope["method"] not in SAFE and foreign(Headers(scope=scope)):
+        if scope["method"] not in SAFE and foreign(asked):
             await PlainTextResponse("This request comes from another site.\n", 403)(scope, receive, shielded)
-            return
-        await self._app(scope, bounded(receive), shielded)
+        elif scope["method"] == "HEAD" and not scope["path"].startswith("/live/"):  # a stream would never end
+            await self._app({**scope, "method": "GET"}, body.some, shielded)  # the server leaves out what GET has
+        else:
+            await self._app(scope, body.some, shielded)
 
 
-def bounded(receive: Receive) -> Receive:
-    """The same request, of which no more is taken in than a form can have; HTTPException 413 beyond."""
-    taken = 0
+@dataclass(slots=True)
+class FormBody:
+    """A request's body, of which no more is taken in than a form can have."""
 
-    async def receive_some() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > LARGEST:
+    receive: Receive
+    announced: int  # bytes; 0 where its length is not known
+    ended: bool
+    taken: int = 0
+
+    async def some(self) -> Message:
+        """The next part; HTTPException 413 beyond LARGEST, for what is announced to be larger before any of it."""
+        message: Message = {} if self.announced > LARGEST else await self.receive()
+        self.taken += len(message.get("body", b""))
+        if max(self.taken, self.announced) > LARGEST:
             raise HTTPException(413)
+        self.ended = self.ended or not message.get("more_body", False)
         return message
-
-    return receive_some
 
 
 def foreign(headers: Headers) -> bool:

@@ -21,9 +21,11 @@ from config.settings.routes_file import load_backends
 from orders.intake.routing import open_routing
 from orders.journal import connect, unreachable
 from orders.journal.connection import DUE_CHANNEL
+from orders.journal.durability import weaknesses
 from orders.schema.triggers import NOTICE_CHANNEL
 from workers.backend_transitions import register
 from workers.background import Background
+from workers.dispatch.journal_clock import JournalClock
 from workers.dispatch.leadership import LEADER_LOCK
 from workers.dispatch.maintenance import Maintenance
 from workers.dispatch.operator_log import OperatorLog
@@ -50,6 +52,7 @@ class Dispatcher(Background):
         self._route = open_routing(settings)
         self._publisher = publisher
         self._operator_log = OperatorLog()
+        self._clock = JournalClock()
 
     async def _run(self) -> None:
         """Stand for the lead until stopped, whatever happens to the journal."""
@@ -64,6 +67,7 @@ class Dispatcher(Background):
                     log.warning("the journal is out of reach, standing again", extra=extra)
                 else:
                     log.exception("tick failed")
+            self._wake.clear()  # whoever woke it meanwhile is served by the next try, which is not to come sooner
             await self._pause(TICK)
         await engine.dispose()
 
@@ -72,13 +76,18 @@ class Dispatcher(Background):
             query = text("SELECT pg_try_advisory_lock(:key)")
             if (await connection.execute(query, {"key": LEADER_LOCK})).scalar_one():
                 await self._lead(connection)
+            await self._clock.look(connection)
             await self._pause(TICK)
 
     async def _lead(self, connection: AsyncConnection) -> None:
         log.info("leading", extra={"backends": ",".join(self._backends)})
+        for each in await weaknesses(connection):
+            log.warning("the journal is weaker than a receipt says", extra={"why": each})
         await self._listen(connection)
         publishers = {name: self._publisher(settings) for name, settings in self._backends.items()}
-        schedulers = [Scheduler(connection, settings, publishers[name]) for name, settings in self._backends.items()]
+        schedulers = [
+            Scheduler(connection, settings, publishers[name], self._clock) for name, settings in self._backends.items()
+        ]
         for name in self._backends:
             await register(connection, name)
         shared = next(iter(publishers.values()))

@@ -15,9 +15,12 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from config.errors import first_line
 from config.settings import Settings
 from orders.intake.routing import Routing
-from orders.intake.spill import SpillDown, SpillSigner
+from orders.intake.spill import SpillSigner
+from orders.intake.store import SpillDown
+from orders.journal import unreachable
 from orders.queries.samples import CHEAP, RESET_LIMIT, SET_LIMIT, WHOLE, thin
 from orders.schema import cause_triggers
 from orders.schema.tally_triggers import SUM_UP
@@ -74,6 +77,10 @@ class Maintenance:
             await unspill(self._connection, self._spill, self._seal, self._route)
         except SpillDown as error:
             log.warning("the spill is out of reach", extra={"why": error})
+        except DBAPIError as error:
+            if unreachable(error):
+                raise
+            log.warning("the journal does not take what waits in the spill", extra={"why": first_line(error)})
 
     async def tell(self) -> None:
         """Publish what webhooks are to be told."""

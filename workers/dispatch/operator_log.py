@@ -1,4 +1,6 @@
-"""Operators' acts, whichever console they came from, told in the leader's log."""
+"""Operators' acts, whichever console they came from, told in the leader's log, once the transactions that began before
+them are over: so none is passed by, however late it commits.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.telemetry import order_log
 
-OVERLAP: Final = 100  # operations may be committed in another order than that of their numbers
-NEWEST_OPERATION = text(
-    "SELECT coalesce(max(id), 0) FROM operations WHERE at < clock_timestamp() - interval '1 minute'"
-)
+BEGIN: Final = text("""
+SELECT coalesce((SELECT tx + 1 FROM operations WHERE at < clock_timestamp() - interval '1 minute'
+  AND tx < relais_tx_floor() ORDER BY id DESC LIMIT 1), 0)
+""")
+FLOOR: Final = text("SELECT relais_tx_floor()")
 # A cancellation is the client's own, and has been told by the intake.
-ACTS = text("""
-SELECT id, operator, act, detail->>'backend' AS backend, detail->>'orders' AS orders FROM operations
-WHERE id > :after AND act <> 'order cancel' ORDER BY id LIMIT 1000
+ACTS: Final = text("""
+SELECT operator, act, detail->>'backend' AS backend, detail->>'orders' AS count FROM operations
+WHERE tx >= :begun AND tx < :floor AND act <> 'order cancel' ORDER BY tx, id
 """)
 
 
@@ -29,27 +32,20 @@ class OperatorLog:
 
     def __init__(self) -> None:
         """Lasts as long as the process, over all its leads."""
-        self._begun = False
-        self._newest = 0
-        self._told: set[int] = set()
+        self._begun: int | None = None  # the first transaction that is still to be told
+        self._told = 0  # the transactions before this one have been, by this process
 
     def begin_lead(self) -> None:
         """Others may have led since, and told."""
-        self._begun = False
+        self._begun = None
 
     async def tell(self, connection: AsyncConnection) -> None:
         """A line for each act since the last time: who, what, to which backend, to how many orders."""
         if not order_log.wanted():
             return
-        if not self._begun:
-            before = (await connection.execute(NEWEST_OPERATION)).scalar_one()
-            self._newest, self._begun = max(self._newest, before), True
-            self._told |= {*range(before - OVERLAP, before + 1)}
-        rows = (await connection.execute(ACTS, {"after": self._newest - OVERLAP})).all()
-        fresh = [row for row in rows if row.id not in self._told]
-        order_log.say(
-            "operation",
-            [{"operator": row.operator, "act": row.act, "backend": row.backend, "count": row.orders} for row in fresh],
-        )
-        self._newest = max([self._newest, *(row.id for row in fresh)])
-        self._told = {i for i in self._told | {row.id for row in fresh} if i > self._newest - OVERLAP}
+        if self._begun is None:
+            self._begun = max(self._told, int((await connection.execute(BEGIN)).scalar_one()))
+        floor = int((await connection.execute(FLOOR)).scalar_one())
+        rows = (await connection.execute(ACTS, {"begun": self._begun, "floor": floor})).mappings()
+        order_log.say("operation", [dict(row) for row in rows])
+        self._begun = self._told = floor

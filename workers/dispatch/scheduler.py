@@ -21,6 +21,7 @@ from orders.states import OUT, POLLED
 from workers.backend_transitions import let_canary_go
 from workers.delivery import retry_policy
 from workers.delivery.order_log import tell_rows
+from workers.dispatch.journal_clock import JournalClock, undo
 from workers.dispatch.publishing import Publishing
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.dispatch.token_bucket import Bucket
@@ -41,6 +42,7 @@ RESCUE = text(f"""
 WITH lost AS (
   SELECT order_id, state AS was, lease, {retry_policy.TRIED} AS tried, {retry_policy.DIES} AS dies FROM deliveries
   WHERE backend = :backend AND {OUT} AND lease_until < clock_timestamp()
+    AND (:ran_out OR NOT {retry_policy.TRIED})
     AND ({retry_policy.TRIED} OR lease_until < clock_timestamp() - make_interval(secs => :grace))
   ORDER BY lease_until LIMIT 5000 FOR UPDATE SKIP LOCKED
 ), noted AS (
@@ -73,11 +75,14 @@ RETURNING order_id
 class Scheduler:
     """One leader's, of the backend of `settings`, on the connection that holds the lead."""
 
-    def __init__(self, connection: AsyncConnection, settings: Settings, publisher: Publishing) -> None:
-        """It starts with a round of housekeeping; `publisher` is the backend's."""
+    def __init__(
+        self, connection: AsyncConnection, settings: Settings, publisher: Publishing, clock: JournalClock
+    ) -> None:
+        """It starts with a round of housekeeping; `publisher` is the backend's, `clock` the process's."""
         self._connection = connection
         self._settings = settings
         self._publisher = publisher
+        self._clock = clock
         self._bucket = Bucket()
         self._limits = PaceLimits()
         self._housekept = self._steered = float("-inf")
@@ -143,6 +148,8 @@ class Scheduler:
         self._housekept = time.monotonic()
         depth = self._publisher.depth()
         self._queue_lost = depth is None
+        await self._clock.look(self._connection)
+        await self._undo_step()
         await self._rescue(0.0 if depth == 0 else ORPHAN_GRACE)
         await self._steer()
         here = {"backend": self._settings.erp.backend}
@@ -151,12 +158,20 @@ class Scheduler:
         if not self._queue_lost:
             await self._poll()
 
+    async def _undo_step(self) -> None:
+        """Of a clock that was set back, as far as one round allows."""
+        backend, delivery = self._settings.erp.backend, self._settings.delivery
+        lease = max(delivery.lease, delivery.claim_patience)
+        if self._clock.is_behind(backend) and await undo(self._connection, backend, lease):
+            self._clock.caught_up(backend)
+
     async def _rescue(self, grace: float) -> None:
         answer = await self._connection.execute(
             RESCUE,
             {
                 "backend": self._settings.erp.backend,
                 "grace": grace,
+                "ran_out": self._clock.leases_ran_out(self._settings.delivery.lease),
                 "lease": self._settings.delivery.lease,
                 "max_attempts": self._settings.delivery.max_attempts,
             },

@@ -131,13 +131,16 @@ class Body(aiohttp.BytesPayload):
         self._may_send = may_send
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """As aiohttp, which sends headers and body together, and neither to a transport that is closing."""
+        """As aiohttp, which sends headers and body together, and neither to a transport that is closing.
+
+        Raises ConnectionAbortedError, which aiohttp tells whoever waits for the answer.
+        """
         transport = writer.transport
         if not self._may_send():
             self.held = True
             if transport is not None:
                 transport.abort()  # or aiohttp would still send the headers
-            return
+            raise ConnectionAbortedError("held back")  # or it would end a body that it cannot send, and nobody hears
         self.sent = transport is not None and not transport.is_closing()
         await super().write_with_length(writer, content_length)
 

@@ -2,7 +2,7 @@
 
 The leading dispatcher does it, before it dispatches anything. A record is dropped only after the journal has it, and
 only while it still is the oldest: whatever dies in between, the next leader journals it again, which changes nothing.
-What does not become an order is set aside with the reason, never dropped.
+What is no new order is set aside with the reason, never dropped; what another order has the place of is a dead letter.
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.errors import Conflict, RelaisError
-from orders.intake.entries import Accepted, Entry, write
+from config.errors import said
+from orders.errors import Conflict, KeyReused, RelaisError
+from orders.intake.entries import Entry, write
 from orders.intake.routing import Routing
-from orders.intake.spill import MOST_KEPT, Forged, SpillSigner, Store, Unreadable, names, unseal
-from orders.journal import unreachable
+from orders.intake.settled import Settled, lost, settle, take_back
+from orders.intake.spill import MOST_KEPT, Forged, SpillSigner, Unreadable, names, unseal
+from orders.intake.spilled import Cancellation, read_mark
+from orders.intake.store import Store
+from orders.journal import at_fault
 from orders.journal.connection import SURE
+from orders.states import State
 
 log = logging.getLogger("relais.spill")
 
@@ -37,7 +42,7 @@ ON CONFLICT DO NOTHING
 
 
 DOUBTED = text("""
-SELECT number, raw FROM asides WHERE kind IN ('forged', 'unreadable') AND number > :after ORDER BY number LIMIT :most
+SELECT number, raw FROM asides WHERE kind <> 'repeated' AND number > :after ORDER BY number LIMIT :most
 """)
 
 
@@ -52,15 +57,26 @@ class Aside(NamedTuple):
     raw: bytes
 
 
+class Read(NamedTuple):
+    """An entry, its record, and who took it back."""
+
+    entry: Entry
+    raw: bytes
+    cancellation: Cancellation | None = None
+
+
 async def unspill(connection: AsyncConnection, store: Store, key: SpillSigner, route: Routing) -> int:
     """Journal the spill; returns how many records left it. Raises SpillDown, and what the journal raises."""
     gone = 0
     while records := await store.head(GROUP):
-        entries, asides = read(records, key, route)
-        asides += await journal(connection, entries)
+        found, asides = read(records, key, route)
+        ids = [str(each.entry.id).encode() for each in found]
+        marks = zip(found, await store.marks(ids), strict=True)
+        marked = [each._replace(cancellation=read_mark(each.entry.id, mark, key)) for each, mark in marks]
+        asides += await journal(connection, marked)
         await set_aside(connection, asides)
         await connection.execute(SURE)  # what was journalled before is nothing that journalling it again waits for
-        if not await store.drop(records, [name for each, _ in entries for name in names(each)]):
+        if not await store.drop(records, ids, [name for each in found for name in names(each.entry)]):
             break  # somebody else has dropped them: whoever leads now goes on
         gone += len(records)
     if gone:
@@ -69,50 +85,76 @@ async def unspill(connection: AsyncConnection, store: Store, key: SpillSigner, r
 
 
 async def readmit(connection: AsyncConnection, key: SpillSigner, route: Routing) -> int:
-    """Journal what was set aside as forged or unreadable and is neither now; returns how many of it are orders now.
+    """Journal what was set aside and is an order by now; returns how many of it are.
 
     For a worker that had been given another key than the intake. Doing it again changes nothing.
     """
     orders = after = 0
     while rows := (await connection.execute(DOUBTED, {"after": after, "most": GROUP})).all():
         after = rows[-1].number
-        entries, _ = read([bytes(row.raw) for row in rows], key, route)
-        asides = await journal(connection, entries)
+        found, _ = read([bytes(row.raw) for row in rows], key, route)
+        asides = await journal(connection, found)
         await set_aside(connection, asides)
-        orders += len(entries) - len(asides)
+        orders += len(found) - len(asides)
     return orders
 
 
-def read(records: Sequence[bytes], key: SpillSigner, route: Routing) -> tuple[list[tuple[Entry, bytes]], list[Aside]]:
-    """The entries of the records, each with its record and once, and what is none."""
-    entries: dict[UUID, tuple[Entry, bytes]] = {}
+def read(records: Sequence[bytes], key: SpillSigner, route: Routing) -> tuple[list[Read], list[Aside]]:
+    """The entries of the records, each once, and what is none."""
+    found: dict[UUID, Read] = {}
     asides: list[Aside] = []
     for raw in records:
         try:
             each = unseal(raw, key, route)
-            entries.setdefault(each.id, (each, raw))
-        except (Forged, Unreadable) as error:
-            asides.append(_aside(raw, type(error).__name__.lower(), str(error)))
-    return list(entries.values()), asides
+            found.setdefault(each.id, Read(each, raw))
+        except Forged as error:
+            asides.append(_aside(raw, "forged", str(error)))
+        except Unreadable as error:
+            asides.append(_aside(raw, "unreadable", str(error), error.told))
+    return list(found.values()), asides
 
 
-async def journal(connection: AsyncConnection, entries: list[tuple[Entry, bytes]]) -> list[Aside]:
-    """Journal entries; those whose place another order has, or that the journal does not take, are returned.
+async def journal(connection: AsyncConnection, found: list[Read]) -> list[Aside]:
+    """Journal entries; what is another order's repetition, or what the journal does not take, is returned.
 
-    A group that the journal does not take as a whole is tried one by one: no record may stand in the way of others.
+    A group with a record that cannot be written is tried one by one: none may stand in the way of others. Raises
+    whatever else keeps them out: it is not theirs, and they stay where they are.
     """
-    if not entries:
+    if not found:
         return []
     try:
-        answers = await write(connection, [each for each, _ in entries])
+        return await _journal(connection, found)
     except Exception as error:
-        if unreachable(error):
+        if not at_fault(error):
             raise
-        if len(entries) == 1:
-            return [_aside(entries[0][1], "unreadable", f"the journal does not take it: {type(error).__name__}")]
-        return [aside for one in entries for aside in await journal(connection, [one])]
-    found = [_displaced(each, raw, answer) for (each, raw), answer in zip(entries, answers, strict=True)]
-    return [aside for aside in found if aside is not None]
+        if len(found) == 1:
+            why = f"the journal cannot write it: {type(said(error)).__name__}"
+            return [_aside(found[0].raw, "unreadable", why, found[0].entry.id)]
+        return [aside for one in found for aside in await journal(connection, [one])]
+
+
+async def _journal(connection: AsyncConnection, found: Sequence[Read]) -> list[Aside]:
+    """What came first comes first into the journal; what has no place there is an order all the same."""
+    live = [each for each in found if each.cancellation is None]
+    back = [each for each in found if each.cancellation is not None]
+    answers = await write(connection, [each.entry for each in live]) if live else []
+    gone = [Settled(each.entry, State.CANCELLED, cancellation=each.cancellation) for each in back]
+    answers += await settle(connection, gone)
+    asides: list[Aside] = []
+    losers: list[Settled] = []
+    for each, answer in zip([*live, *back], answers, strict=True):
+        if isinstance(answer, Conflict | KeyReused):
+            losers.append(lost(each.entry, answer, each.cancellation))
+        elif isinstance(answer, RelaisError):
+            raise answer
+        elif answer.repeated and each.cancellation is not None:
+            losers.append(await take_back(connection, each.entry, answer.id, each.cancellation))
+        elif answer.repeated:
+            asides.append(_aside(each.raw, "repeated", "the same order was accepted before", each.entry.id, answer.id))
+    await settle(connection, losers)
+    if dead := sum(each.state is State.DEAD for each in losers):
+        log.error("orders of the spill are dead letters: another order has their place", extra={"orders": dead})
+    return asides
 
 
 async def set_aside(connection: AsyncConnection, asides: Sequence[Aside]) -> None:
@@ -124,17 +166,6 @@ async def set_aside(connection: AsyncConnection, asides: Sequence[Aside]) -> Non
     for kind, count in Counter(each.kind for each in asides).items():
         level = logging.INFO if kind == "repeated" else logging.ERROR
         log.log(level, "set aside", extra={"records": count, "kind": kind})
-
-
-def _displaced(each: Entry, raw: bytes, answer: Accepted | RelaisError) -> Aside | None:
-    """The order itself, written now or before, is no aside; the same order under another id is, to be found by it."""
-    if isinstance(answer, Accepted):
-        if not answer.repeated:
-            return None
-        return _aside(raw, "repeated", "the same order was accepted before", each.id, answer.id)
-    first = UUID(answer.first) if hasattr(answer, "first") else None
-    kind = "conflict" if isinstance(answer, Conflict) else "reused"
-    return _aside(raw, kind, str(answer), each.id, first)
 
 
 def _aside(raw: bytes, kind: str, why: str, told: UUID | None = None, order_id: UUID | None = None) -> Aside:

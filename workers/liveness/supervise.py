@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from config.embedded.child import Child
 from config.embedded.leash import Leash
 from config.embedded.process import Program, module, module_env
 from config.embedded.stopping import stop_signals, until_told
-from config.embedded.supervisor import Child, Supervisor
+from config.embedded.supervisor import Supervisor
 from config.settings import Settings
 from config.settings.routes_file import longest_batch
 from config.telemetry import logs

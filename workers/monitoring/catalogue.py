@@ -64,6 +64,9 @@ CATALOGUE: Final[Mapping[str, MetricEntry]] = {
     "relais_redis_memory_used_bytes": MetricEntry(GAUGE, "Memory that Redis uses."),
     "relais_redis_memory_max_bytes": MetricEntry(GAUGE, "Memory that Redis may use; absent when unlimited."),
     "relais_journal_up": MetricEntry(GAUGE, "1 while PostgreSQL answers; without it the journal's figures are absent."),
+    "relais_journal_weak": MetricEntry(
+        GAUGE, "1 while a setting of PostgreSQL weakens what a receipt says, by what it is.", ("what",)
+    ),
     "relais_dispatcher_leader": MetricEntry(GAUGE, "1 while a worker's dispatcher leads."),
     "relais_seal_age_seconds": MetricEntry(GAUGE, "Time since the last seal."),
     "relais_audit_age_seconds": MetricEntry(GAUGE, "Time since the last audit."),

@@ -21,6 +21,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from config.settings import Settings
 from config.settings.routes_file import load_backends
+from orders.access.key_cache import bearer_of
 from orders.api.metrics import Families
 from orders.journal import connect, snapshot, unreachable
 from workers.forecast.forecast import Forecast, draining
@@ -127,8 +128,8 @@ def exporter_app(settings: Settings) -> web.Application:
     token = settings.monitoring.metrics_token
 
     async def metrics(request: web.Request) -> web.Response:
-        said = request.headers.get("Authorization", "").encode()
-        if token is not None and not compare_digest(said, f"Bearer {token.get_secret_value()}".encode()):
+        said = bearer_of(request.headers.get("Authorization", "")).encode()
+        if token is not None and not compare_digest(said, token.get_secret_value().encode()):
             return web.Response(status=401, text="RELAIS_METRICS_TOKEN is asked for\n", headers=CHALLENGE)
         return web.Response(body=await exporter.scrape(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from prometheus_client.metrics_core import Metric
 
+from orders.journal.durability import WEAK
 from orders.queries.orders import PRIORITIES
 from orders.schema.tally_triggers import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
 from orders.states import BACKLOG, CircuitState, Reason, ReplayState, State
@@ -29,6 +30,8 @@ def journal_families(found: Snapshot, backends: Collection[str]) -> Iterator[Met
     """All of them; `backends` are those of the settings, others are there when the journal knows them."""
     names = list(dict.fromkeys([*backends, *_known(found)]))
     yield family("relais_journal_up", 1)
+    weak = {each.code for each in found.weak}
+    yield family("relais_journal_weak", {(code.key,): code in weak for code in WEAK})
     yield family("relais_dispatcher_leader", found.leading)
     yield from _standing(found, names)
     yield from _backends(found, names)

@@ -15,10 +15,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
+from orders.journal.durability import weaknesses
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.queries import webhooks as webhook_queries
 from orders.queries.orders import Row
+from orders.sentences import Sentence
 from orders.states import BACKLOG, FINAL, State
 from workers.dispatch.leadership import leader
 from workers.monitoring.throughput import Flow, flow
@@ -68,6 +70,7 @@ class Snapshot:
     tallies: Sequence[TallyRow]
     hosts: Sequence[Row]
     workers: Sequence[Row]
+    weak: Sequence[Sentence]
 
     def counted(self, name: str) -> Iterator[TallyRow]:
         """The tallies of one name."""
@@ -124,6 +127,7 @@ async def read_figures(connection: AsyncConnection, settings: Settings) -> Snaps
         tallies=[TallyRow(*row) for row in await connection.execute(TALLIES)],
         hosts=await liveness(connection),
         workers=await workers_of(connection),
+        weak=await weaknesses(connection),
     )
 
 

@@ -96,6 +96,7 @@ def told(found: Snapshot, ours: Collection[str]) -> dict[str, Any]:
         "seals": found.seals,
         "audit": found.audit,
         "workers": found.workers,
+        "weak": found.weak,
     }
 
 

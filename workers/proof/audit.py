@@ -1,9 +1,9 @@
 """The audit: proves from the journal, its seals and their anchors that no order is missing and no row was altered.
 
-accepted = backlog + delivered + dead + cancelled + discarded, by hour or day of acceptance; every order has just one
-delivery and every delivery an order, every delivered order a receipt of that delivery, and every order's bytes the
-digest they were accepted with. `audit` says that much; `prove` checks the chain of seals and the receipts' signatures
-too. `write_down` leaves the verdict in the journal.
+accepted = backlog + delivered + dead + cancelled + discarded, by hour or day of acceptance; what intake signed into the
+spill is an order; every order has just one delivery and every delivery an order, every delivered order a receipt of
+that delivery, and every order's bytes the digest they were accepted with. `audit` says that much; `prove` checks the
+chain of seals and the receipts' signatures too. `write_down` leaves the verdict in the journal.
 """
 
 from __future__ import annotations
@@ -40,6 +40,13 @@ SIZE: Final = text(
     "WHERE relname IN ('orders', 'attempts', 'receipts', 'operations', 'evidence')"
 )
 ALTERED: Final = Sentence(Code.ALTERED_ORDERS)
+NOWHERE: Final = Sentence(Code.NOWHERE)
+# What was signed as an order of ours, and is none of the journal's; the same order again stands under another id.
+SET_ASIDE: Final = text(f"""
+SELECT told, count(*) OVER () FROM asides a WHERE kind <> 'forged' AND NOT EXISTS (
+  SELECT FROM orders o WHERE o.id = CASE kind WHEN 'repeated' THEN a.order_id ELSE a.told END)
+ORDER BY number LIMIT {MOST_IDS}
+""")
 MOST_FAULTS: Final = 20  # that the journal remembers of an audit
 
 Watch = Callable[[int, int], None]  # rows read so far, and about how many there are
@@ -168,6 +175,9 @@ async def _ledger(connection: AsyncConnection, unit: Unit | None, count: _Count)
         sums = {"accepted": figures["accepted"], "backlog": figures["backlog"], "final": final}
         faults.append(Sentence(Code.UNBALANCED, **sums))
     wrong = {what: sum(each.wrong.get(what, 0) for each in books.slices) for what in books.ids}
+    if nowhere := (await connection.execute(SET_ASIDE)).all():
+        wrong[NOWHERE] = nowhere[0][1]
+        books.ids[NOWHERE] = [row.told for row in nowhere if row.told is not None]
     if altered := await _altered(connection, books, count):
         wrong[ALTERED] = altered
     faults += [Sentence(Code.COUNTED, orders=orders, what=what) for what, orders in wrong.items()]

@@ -21,8 +21,9 @@ from workers.proof.seal import FORMAT, Content
 # Of each sealed table the columns that a seal of the newest format covers. When a table gets another column, that
 # makes a new format, and these stay as they are for the blocks that were sealed with them.
 # `orders.traceparent` is left out: it is for who watches, decides nothing, and says nothing of the order.
+_OF_ORDER: Final = "id, pharmacy, reference, body, digest, received_at, client, request_id, idempotency_key, origin"
 COLUMNS: Final = {
-    "orders": "id, pharmacy, reference, body, digest, received_at, client, request_id, idempotency_key, origin, tx",
+    "orders": f"{_OF_ORDER}, rival, tx",
     "attempts": "order_id, lease, outcome, started_at, ended_at, status, detail, worker, tx",
     "receipts": "order_id, lease, backend, reference, digest, lines, signature, received_at, key_id, tx",
     "operations": "id, at, operator, act, reason, detail, tx",
@@ -61,7 +62,11 @@ def _belated(table: str) -> TextClause:
     )
 
 
-FORMATS: Final = {FORMAT: {table: _rows(table, columns) for table, columns in COLUMNS.items()}}
+OLDER: Final = {1: COLUMNS | {"orders": f"{_OF_ORDER}, tx"}}  # before orders had rivals
+FORMATS: Final = {
+    form: {table: _rows(table, columns) for table, columns in sealed.items()}
+    for form, sealed in {FORMAT: COLUMNS, **OLDER}.items()
+}
 BELATED: Final = {table: _belated(table) for table in MADE}
 
 

@@ -18,7 +18,7 @@ from orders.schema.tables.proof import seals
 from orders.sentences import Code, Sentence
 from workers.proof.keys import Keys, SealKey
 
-FORMAT: Final = 1  # of what a new seal covers and how it is written; `workers.proof.block_content` keeps the older ones
+FORMAT: Final = 2  # of what a new seal covers and how it is written; `workers.proof.block_content` keeps the older ones
 PURPOSE: Final = b"relais.seal."
 ACKNOWLEDGED: Final = "acknowledged by "  # begins an operator's word on a loss
 MALFORMED: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)

@@ -7,6 +7,7 @@ from celery import Celery
 from config.celeryconfig import celery_config
 from config.settings import Settings
 from config.settings.routes_file import load_backends
+from workers.queue.lost_connection import let_go_of_all
 from workers.queue.tasks import add_tasks
 
 TIME_LIMIT = 2.0  # leases that a task may last; after one of them its orders are somebody else's already
@@ -14,6 +15,7 @@ TIME_LIMIT = 2.0  # leases that a task may last; after one of them its orders ar
 
 def create_app(settings: Settings) -> Celery:
     """The Celery app on `redis_url`, with Relais's tasks and the queues of each backend. Raises BadBackends."""
+    let_go_of_all()
     app = Celery("relais", set_as_current=False)
     backends = load_backends(settings)
     app.conf.update(

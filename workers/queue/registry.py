@@ -36,7 +36,7 @@ DO UPDATE SET asked_at = clock_timestamp() RETURNING asked_at, heard_at
 ASK: Final = text("UPDATE workers SET asked_at = clock_timestamp() WHERE name = :name RETURNING asked_at, heard_at")
 ANSWER: Final = text("""
 UPDATE workers SET answered_at = clock_timestamp(),
-  heard_at = greatest(heard_at, least(CAST(:sent AS timestamptz), clock_timestamp()))
+  heard_at = least(greatest(heard_at, CAST(:sent AS timestamptz)), clock_timestamp())
 WHERE name = :name
 """)
 FORGET: Final = text("DELETE FROM workers WHERE name = :name")

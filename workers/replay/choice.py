@@ -8,14 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from orders.model import RANK, Priority
-from orders.states import State
+from orders.states import Reason, State
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which orders: every field that is not None narrows it. `reason` chooses dead letters by their reason, `cause`
     by their cause, `before` those that became so until then; `older` and `younger` are ages since acceptance; `ids`
-    are orders' ids.
+    are orders' ids. `fit` leaves out what can never go through again, since another order has its place.
     """
 
     state: State = State.ACCEPTED
@@ -28,6 +28,7 @@ class Choice:
     ids: tuple[UUID, ...] | None = None
     cause: int | None = None
     before: datetime | None = None
+    fit: bool = False
 
     def values(self) -> dict[str, Any]:
         """The parameters of `CHOSEN`."""
@@ -35,7 +36,7 @@ class Choice:
         return {**asdict(self), "priority": rank, "ids": None if self.ids is None else list(self.ids)}
 
 
-CHOSEN = """
+CHOSEN = f"""
   FROM deliveries d JOIN orders o ON o.id = d.order_id
   WHERE d.state = :state
     AND (CAST(:pharmacy AS text) IS NULL OR o.pharmacy = :pharmacy)
@@ -47,6 +48,7 @@ CHOSEN = """
     AND (CAST(:ids AS uuid[]) IS NULL OR d.order_id = ANY(CAST(:ids AS uuid[])))
     AND (CAST(:cause AS bigint) IS NULL OR d.cause = :cause)
     AND (CAST(:before AS timestamptz) IS NULL OR d.settled_at <= :before)
+    AND (NOT CAST(:fit AS boolean) OR d.reason IS DISTINCT FROM '{Reason.CONFLICT}')
 """
 
 # Of what is chosen, as every preview tells it: orders `o` and their deliveries `d`.
@@ -58,4 +60,4 @@ FIGURES = """
 
 def narrowed(choice: Choice) -> dict[str, Any]:
     """What narrows the choice, for the record."""
-    return {name: value for name, value in asdict(choice).items() if value is not None}
+    return {name: value for name, value in asdict(choice).items() if value is not None and name != "fit"}

@@ -8,6 +8,7 @@ previewed by the same query that does it, and recorded with its count.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -55,8 +56,10 @@ async def preview(engine: AsyncEngine, choice: Choice) -> dict[str, Any]:
 async def replay(engine: AsyncEngine, choice: Choice, reason: str | None, most: int | None = None) -> list[UUID]:
     """Make the chosen orders due now, and an open circuit's canary with them; returns their ids.
 
-    With `most` that many at a time, without those that another act has in hand; nothing is recorded for none.
+    Those whose place another order has stay as they are. With `most` that many at a time, without those that another
+    act has in hand; nothing is recorded for none.
     """
+    choice = replace(choice, fit=True)
     async with transactional(engine).begin() as connection:
         ids = await _act(connection, "replay", AGAIN if most is None else AGAIN_SOME, choice, reason, most)
         if ids:

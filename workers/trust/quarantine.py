@@ -1,8 +1,9 @@
 """Quarantine and release by operators, each recorded in the transaction that does it.
 
-A release may need two operators: the first one's proposal holds the digest of all that speaks for and against the
-backend at that moment; the second approves that very digest, and it takes effect only while nothing has changed
-since. After a release the circuit is open with its canary due: recovery is gentle.
+A release may need two accounts of the console: the first one's proposal holds the digest of all that speaks for and
+against the backend at that moment; the second approves that very digest, and it takes effect only while nothing has
+changed since. Each has proven to be who they are, by a session or a password. After a release the circuit is open
+with its canary due: recovery is gentle.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from orders.schema.tables.core import backends
 from orders.sentences import sentence_of
 from orders.states import BACKLOG, listed
 from workers import backend_transitions
-from workers.operations import last, operator, record, told
+from workers.erp.own_words import masked
+from workers.operations import folded, last, operator, proven_operator, record, told
 from workers.trust.barrier import halted
 
 PROPOSED = "release proposed"
@@ -42,7 +44,7 @@ SELECT key_id FROM receipt_keys WHERE backend = :backend AND revoked_at IS NULL
 WAITING = text(f"SELECT count(*) FROM deliveries WHERE backend = :backend AND state IN ({listed(BACKLOG)})")
 
 PROPOSAL = text("""
-SELECT operator, reason FROM operations
+SELECT operator, reason FROM operations JOIN accounts ON name = operator AND disabled_at IS NULL
 WHERE act = :act AND detail ->> 'backend' = :backend AND detail ->> 'digest' = :digest ORDER BY id DESC LIMIT 1
 """)
 
@@ -58,7 +60,7 @@ async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reas
     async with halted(engine, backend) as connection:
         row = await _row(connection, backend)
         if row["quarantined"]:
-            raise NotSo(f"{backend} is in quarantine already, by {row['quarantined_by']}: {row['held_why']}")
+            raise NotSo(f"{backend} is in quarantine already, by {row['quarantined_by']}: {masked(row['held_why'])}")
         await backend_transitions.quarantine(connection, backend, operator(), sentence_of(reason))
         await record(connection, "quarantine", reason, {"backend": backend})
 
@@ -77,8 +79,9 @@ async def release(engine: AsyncEngine, backend: str, reason: str, digest: str | 
 async def propose(engine: AsyncEngine, backend: str, reason: str, digest: str | None = None) -> dict[str, Any]:
     """Record that an operator would release a backend as it now stands; what was seen, with its digest.
 
-    Raises as `release`.
+    Raises as `release`, and Forbidden.
     """
+    proven_operator()
     async with transactional(engine).begin() as connection:
         seen = await _snapshot(connection, backend)
         _compare(seen, digest, "you")
@@ -89,16 +92,17 @@ async def propose(engine: AsyncEngine, backend: str, reason: str, digest: str | 
 async def approve(engine: AsyncEngine, backend: str, digest: str, because: str | None = None) -> None:
     """Release a backend as another operator proposed it, if all is as it was seen then; `because` is recorded too.
 
-    Raises NotFound for no such proposal, and NotSo when the operator is the same or something changed.
+    Raises NotFound for no such proposal, Forbidden, and NotSo when the operator is the same or something changed.
     """
+    who = proven_operator()
     async with transactional(engine).begin() as connection:
         seen = await _snapshot(connection, backend, lock=True)
         values = {"act": PROPOSED, "backend": backend, "digest": digest}
         proposal = (await connection.execute(PROPOSAL, values)).one_or_none()
         if proposal is None:
             raise NotFound(f"nobody proposed to release {backend} under {digest}")
-        if proposal.operator == operator():
-            raise NotSo(f"{operator()} proposed it: another operator has to approve it")
+        if folded(proposal.operator) == folded(who):
+            raise NotSo(f"{proposal.operator} proposed it: another operator has to approve it")
         _compare(seen, digest, proposal.operator)
         approved = {"approved_because": because} if because is not None else {}
         await _release(connection, backend, proposal.reason, {**seen, "proposed_by": proposal.operator, **approved})

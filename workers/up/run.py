@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,15 +19,18 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from config.embedded.child import Backoff, Child
 from config.embedded.holding import AlreadyHeld, Holding
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, end
 from config.embedded.postgres import Postgres
 from config.embedded.service import StartFailed
 from config.embedded.stopping import stop_signals, until_told
-from config.embedded.supervisor import Backoff, Child, Supervisor
+from config.embedded.supervisor import Supervisor
+from config.embedded.valkey import Valkey
 from config.settings import Settings
 from config.telemetry import logs
+from orders.journal import unreachable
 from orders.schema.migrate import migrate
 from workers.up.endpoints import PLACES, masked
 from workers.up.stack import Stack, plan, relais_children, trust_simulator
@@ -36,6 +40,9 @@ log = logging.getLogger(__name__)
 CLEAN: Final = 0
 FAILED: Final = 1
 IN_USE: Final = 2
+
+PATIENCE: Final = 30.0  # s in which a journal of ours that went away while it was migrated is to be back
+AGAIN: Final = 0.5  # s until it is asked again
 
 
 def run(settings: Settings, console: Console | None = None) -> int:
@@ -74,7 +81,7 @@ async def up(
     try:
         await asyncio.to_thread(_end_survivors, holding)
         with Leash() as leash:
-            async with Supervisor(leash, holding.record, backoff or Backoff()) as supervisor:
+            async with Supervisor(leash, holding.record, backoff) as supervisor:
                 with stop_signals(supervisor.hurry) as stop:
                     stack = plan(settings, holding)
                     try:
@@ -91,14 +98,27 @@ async def _serve(
 ) -> None:
     """Bring everything up in order, tell where it is, then watch over it."""
     await supervisor.start(*(Child.of(service) for service in stack.services))
-    used_by = stack.settings.need("database_url")
-    await asyncio.to_thread(migrate, stack.settings.journal.owner_url or used_by, used_by=used_by)
-    if stack.control_port is not None:
-        await trust_simulator(stack.settings)
+    await _prepare_journal(stack)
     await supervisor.start(*children(stack))
     stack.announce()
     console.print(report(stack, supervisor.pids))
     await supervisor.watch()
+
+
+async def _prepare_journal(stack: Stack) -> None:
+    """Migrate it, and again where it went away meanwhile: one of ours comes back. Raises what it says at last."""
+    used_by, deadline = stack.settings.need("database_url"), time.monotonic() + (PATIENCE if stack.services else 0.0)
+    while True:
+        try:
+            await asyncio.to_thread(migrate, stack.settings.journal.owner_url or used_by, used_by=used_by)
+            if stack.control_port is not None:
+                await trust_simulator(stack.settings)
+            return
+        except Exception as error:
+            if not unreachable(error) or time.monotonic() > deadline:
+                raise
+            log.warning("the journal went away, and is migrated again", extra={"error": type(error).__name__})
+            await asyncio.sleep(AGAIN)
 
 
 def _end_survivors(holding: Holding) -> None:
@@ -110,9 +130,10 @@ def _end_survivors(holding: Holding) -> None:
 
 
 def _unrecorded(data_dir: Path) -> Iterator[Mark]:
-    """A postmaster whose parent died before it could write it down."""
-    if (mark := Postgres(data_dir, 0).survivor()) is not None:
-        yield mark
+    """Servers whose parent died before it could write them down."""
+    for service in (Valkey(data_dir, 0), Postgres(data_dir, 0)):
+        if (mark := service.survivor()) is not None:
+            yield mark
 
 
 def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:

@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from config.acl import OPS, USERS
+from config.embedded.child import Child
 from config.embedded.files import write_private
 from config.embedded.holding import Holding
 from config.embedded.ports import choose
@@ -26,7 +27,6 @@ from config.embedded.postgres import Postgres
 from config.embedded.process import Program, module, module_env
 from config.embedded.ready import ReadyLine, answers
 from config.embedded.service import Ready, Service
-from config.embedded.supervisor import Child
 from config.embedded.valkey import Valkey
 from config.settings import ENDPOINTS, Settings
 from config.settings.routes_file import load_backends, longest_batch
@@ -43,6 +43,7 @@ SEAL_KEY: Final = "seal.key"
 ERP_KEY: Final = "erp-sim.key"  # signs what the simulator answers
 ANCHORS: Final = "anchors.ndjson"
 PASSWORDS: Final = ("database_password", "owner_password", "redis_password")
+INTAKE_PAUSE: Final = 1.0  # s before a restart of the intake at most: nobody can order meanwhile
 FOR_NO_CHILD: Final = frozenset({"owner_url"})  # who only uses the journal cannot change its rules
 
 
@@ -120,7 +121,7 @@ def relais_children(stack: Stack) -> list[Child]:
         _child(stack, "flower", answers(f"{offered['flower_url']}/healthcheck")),
         _child(stack, "console", answers(f"{offered['console_url']}/healthz")),
         _worker(stack),
-        _child(stack, "api", answers(f"{offered['api_url']}/readyz"), grace=15.0),
+        replace(_child(stack, "api", answers(f"{offered['api_url']}/readyz"), grace=15.0), pause=INTAKE_PAUSE),
     ]
     if stack.control_port is None:
         return children

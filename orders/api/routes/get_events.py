@@ -6,7 +6,8 @@ from uuid import UUID
 
 from starlette.types import Message, Receive, Scope, Send
 
-from orders.api.request import RequestHead, read_headers
+from orders.access.key_cache import Caller
+from orders.api.request import read_headers
 from orders.api.responses import answer_problem
 from orders.api.routes.order_routes import readable, reader
 from orders.api.state import ApiState
@@ -32,15 +33,17 @@ async def get_events(api: ApiState, scope: Scope, receive: Receive, send: Send) 
         await send(message)
 
     try:
-        order_id = await _found(api, asked, scope["path"])
-        await api.listeners.stream(order_id, scope, receive, tell)
+        caller = await reader(api, asked)
+        with api.streams.hold(caller.name):
+            async with api.reading(caller.name):
+                order_id = await _found(api, caller, scope["path"])
+            await api.listeners.stream(order_id, scope, receive, tell)
     except Exception as error:  # before anything was sent
         api.metrics.answered(ROUTE, await answer_problem(send, error, asked.request_id))
 
 
-async def _found(api: ApiState, asked: RequestHead, path: str) -> UUID:
+async def _found(api: ApiState, caller: Caller, path: str) -> UUID:
     """The id of an order that the caller may see; the order itself is not kept while its stream lasts."""
-    caller = await reader(api, asked)
     return UUID(str((await readable(api, caller, _order_id(path)))["id"]))
 
 

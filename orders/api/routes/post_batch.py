@@ -30,17 +30,19 @@ log = logging.getLogger("relais.api")
 
 AHEAD: Final = 4  # groups that are on their way into the journal while the next is read
 IN_HAND: Final = (AHEAD + 2) * 64 * 1024  # bytes; a chunk of the request is at most 64 KiB
-LINES_AT_ONCE: Final = 64  # lines parsed before others get their turn
+LINES_AT_ONCE: Final = 8  # lines parsed before others get their turn
+MOST_LINES: Final = 512  # of a group; a chunk may hold 32,000 that are none
 NDJSON: Final = b"application/x-ndjson"
 
 Line = tuple[int, bytes | None]  # number from 1; None is longer than an order can be
+Said = bytes  # the rest of an answer, behind the line's number
 
 
 class _Group(NamedTuple):
     """The lines of one chunk: what was said of each so far, or None for those that the journal is to answer for."""
 
     numbers: list[int]
-    said: list[dict[str, Any] | None]
+    said: list[Said | None]
     placing: asyncio.Task[list[Accepted | RelaisError]]
 
 
@@ -50,7 +52,7 @@ async def post_batch(api: ApiState, scope: Scope, receive: Receive, send: Send) 
     try:
         caller = await api.caller(asked)
         caller.need(Opens.WRITE)
-        with api.shedder.enter() as hand:
+        with api.shedder.enter(caller.name) as hand:
             hand.hold(IN_HAND)
             await _take_all(api, caller, asked, receive, send)
     except ClientDisconnect:
@@ -65,7 +67,7 @@ async def _take_all(api: ApiState, caller: Caller, asked: RequestHead, receive: 
     headers = [(b"content-type", NDJSON), (b"x-request-id", asked.request_id.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     groups: asyncio.Queue[_Group | None] = asyncio.Queue(AHEAD)
-    with AnswerBuffer() as outbox:
+    with AnswerBuffer(api.waiting_answers, caller.name) as outbox:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_answer(api, groups, outbox))
             tasks.create_task(_send(outbox, send))
@@ -78,19 +80,20 @@ async def _take_all(api: ApiState, caller: Caller, asked: RequestHead, receive: 
 
 
 async def _take(api: ApiState, caller: Caller, asked: RequestHead, lines: list[Line]) -> _Group:
-    """Parse a group and set it on its way."""
-    said: list[dict[str, Any] | None] = []
+    """Parse a group, a few lines a turn, and set it on its way."""
+    said: list[Said | None] = []
     entries: list[Entry] = []
-    for turn, (_, raw) in enumerate(lines, 1):
-        try:
-            entries.append(_read(api, caller, asked, raw))
-            said.append(None)
-        except (Malformed, Forbidden) as error:
-            api.metrics.placed(error)
-            said.append(_refused(error))
-        if turn % LINES_AT_ONCE == 0:
-            await asyncio.sleep(0)
-    placing = asyncio.ensure_future(_place(api, entries, asked.request_id))
+    for start in range(0, len(lines), LINES_AT_ONCE):
+        async with api.rounds.large.of(caller.name):
+            for _, raw in lines[start : start + LINES_AT_ONCE]:
+                try:
+                    entries.append(_read(api, caller, asked, raw))
+                    said.append(None)
+                except (Malformed, Forbidden) as error:
+                    api.metrics.placed(error)
+                    said.append(_refused(error))
+        await asyncio.sleep(0)
+    placing = asyncio.ensure_future(_place(api, caller.name, entries))
     return _Group([number for number, _ in lines], said, placing)
 
 
@@ -102,12 +105,13 @@ def _read(api: ApiState, caller: Caller, asked: RequestHead, raw: bytes | None) 
     return entry(order, caller.name, api.intake.route(order), request_id=asked.request_id)
 
 
-async def _place(api: ApiState, entries: list[Entry], request_id: str) -> list[Accepted | RelaisError]:
+async def _place(api: ApiState, client: str, entries: list[Entry]) -> list[Accepted | RelaisError]:
     """What came of the entries; whatever went wrong, nobody's batch ends there."""
     if not entries:
         return []
     try:
-        return await api.intake.accept_all(entries)
+        async with api.rounds.groups.of(client):
+            return await api.intake.accept_all(entries)
     except RelaisError as error:
         return [error] * len(entries)
     except Exception:
@@ -133,19 +137,22 @@ async def _send(outbox: AnswerBuffer, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def _line(number: int, said: dict[str, Any] | bytes) -> bytes:
-    rest = said if isinstance(said, bytes) else to_json(said)[1:]
-    return b'{"line":%d,%b\n' % (number, rest)
+def _line(number: int, said: Said) -> bytes:
+    return b'{"line":%d,%b\n' % (number, said)
 
 
-def _told(answer: Accepted | RelaisError) -> dict[str, Any] | bytes:
+def _told(answer: Accepted | RelaisError) -> Said:
     if isinstance(answer, Accepted):
         status = b"repeated" if answer.repeated else b"accepted"
         return b'"status":"%b","id":"%b","kept":"%b"}' % (status, str(answer.id).encode(), answer.kept.encode())
     return _refused(answer)
 
 
-def _refused(error: RelaisError) -> dict[str, Any]:
+def _refused(error: RelaisError) -> Said:
+    return to_json(_refusal(error))[1:]
+
+
+def _refusal(error: RelaisError) -> dict[str, Any]:
     if isinstance(error, Malformed):
         return {"status": "malformed", "detail": detail_of(error), "faults": shown(error.faults)}
     if isinstance(error, Conflict):
@@ -157,16 +164,20 @@ def _refused(error: RelaisError) -> dict[str, Any]:
 
 async def _lines(receive: Receive) -> AsyncIterator[list[Line]]:
     """The lines that each chunk completes, without the blank ones; a line that is too long is not kept."""
-    number, rest, dropping, more = 0, b"", False, True
+    number, rest, dropping, more = 0, bytearray(), False, True
     while more:
         message = await receive()
         if message["type"] != "http.request":
             return  # the client hung up; half a line is no line
         more = message.get("more_body", False)
-        *whole, rest = (rest + message.get("body", b"")).split(b"\n")
-        if not more and (rest or dropping):
-            whole.append(rest)
-            rest = b""
+        first, *later = message.get("body", b"").split(b"\n")
+        rest += first
+        whole: list[bytes] = []
+        if later or not more:
+            whole = [bytes(rest), *later]
+            rest = bytearray(whole.pop() if later and more else b"")
+        if not more and not whole[-1] and not dropping:
+            whole.pop()
         found: list[Line] = []
         for raw in whole:
             number += 1
@@ -175,7 +186,10 @@ async def _lines(receive: Receive) -> AsyncIterator[list[Line]]:
             elif raw.strip():
                 found.append((number, raw))
             dropping = False
+            if len(found) == MOST_LINES:
+                yield found
+                found = []
         if len(rest) > BODY_LIMIT:
-            dropping, rest = True, b""
+            dropping, rest = True, bytearray()
         if found:
             yield found

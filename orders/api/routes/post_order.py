@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -12,8 +14,12 @@ from orders.access.clients import Scope as Opens
 from orders.api.request import RequestHead, idempotency_key, read_body, read_headers
 from orders.api.responses import JSON, answer, answer_problem
 from orders.api.state import ApiState
+from orders.errors import Forbidden, Malformed
 from orders.intake.entries import Accepted
-from orders.model import parse
+from orders.model import Order, parse
+
+REFUSED: Final = 0.03  # seconds that a refused order keeps its turn while others are there
+LARGE: Final = 16 * 1024  # bytes of an order that is parsed when nothing else large is
 
 
 async def post_order(api: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,11 +45,28 @@ async def post_order(api: ApiState, scope: Scope, receive: Receive, send: Send) 
 
 
 async def _place(api: ApiState, asked: RequestHead, receive: Receive) -> Accepted:
-    with api.shedder.enter() as hand:
-        caller = await api.caller(asked)
-        caller.need(Opens.WRITE)
+    caller = await api.caller(asked)
+    caller.need(Opens.WRITE)
+    with api.shedder.enter(caller.name) as hand:
         api.spend(caller)
         key = idempotency_key(asked)
-        order = parse(await read_body(receive, hand, asked.length))
-        caller.need_pharmacy(order.pharmacy)
-        return await api.intake.accept(order, caller.name, request_id=asked.request_id, key=key)
+        raw = await read_body(receive, hand, asked.length)
+        turns = api.rounds.orders
+        if not turns.begin_now(caller.name):
+            await turns.begin(caller.name)
+        try:
+            order = parse(raw) if len(raw) <= LARGE else await _parse(api, caller.name, raw)
+            caller.need_pharmacy(order.pharmacy)
+            return await api.intake.accept(order, caller.name, request_id=asked.request_id, key=key)
+        except (Malformed, Forbidden):
+            await asyncio.sleep(REFUSED if api.rounds.crowd.many else 0)  # in its turn: a flood of them is slow
+            raise
+        finally:
+            turns.end(caller.name)
+
+
+async def _parse(api: ApiState, client: str, raw: bytes) -> Order:
+    """A large order: one at a time, with a round of the event loop for everybody else in between."""
+    async with api.rounds.large.of(client):
+        await asyncio.sleep(0)
+        return parse(raw)

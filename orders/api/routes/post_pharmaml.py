@@ -15,37 +15,42 @@ from starlette.types import Receive, Scope, Send
 from orders.access.clients import Scope as Opens
 from orders.access.key_cache import Caller
 from orders.api.request import RequestHead, read_body, read_headers
-from orders.api.responses import answer, answer_problem
+from orders.api.responses import NONE, answer, answer_problem
 from orders.api.state import ApiState
+from orders.errors import Unauthorised
 from orders.intake.entries import Accepted
 from orders.model import Order
 from orders.pharmaml import reply_deposit
+from orders.pharmaml.replies import Deposited
 from orders.pharmaml.service import Counter
 from orders.pharmaml.service import answer as reply
 
 ROUTE: Final = "/pharmaml"
+CHALLENGES: Final = {"WWW-Authenticate": 'Basic realm="Relais", charset="UTF-8", Bearer'}
 
 
 async def post_pharmaml(api: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one question of a pharmacy's software: 200 in the protocol's words, ERREUR among them."""
     asked = read_headers(scope)
     try:
-        with api.shedder.enter() as hand:
-            caller = await api.caller(asked, basic=True)
-            caller.need(Opens.WRITE)
+        caller = await api.caller(asked, basic=True)
+        caller.need(Opens.WRITE)
+        with api.shedder.enter(caller.name) as hand:
             api.spend(caller)
             raw = await read_body(receive, hand, asked.length)
             headers = _headers(scope)
-            body, media_type = await reply(
-                raw,
-                _counter(api, caller, asked),
-                content_type=headers.get(b"content-type"),
-                control=headers.get(b"content-pharmaml"),
-            )
+            async with api.rounds.orders.of(caller.name):
+                body, media_type = await reply(
+                    raw,
+                    _counter(api, caller, asked),
+                    content_type=headers.get(b"content-type"),
+                    control=headers.get(b"content-pharmaml"),
+                )
     except ClientDisconnect:
         return
     except Exception as error:
-        api.metrics.answered(ROUTE, await answer_problem(send, error, asked.request_id))
+        more = CHALLENGES if isinstance(error, Unauthorised) else NONE
+        api.metrics.answered(ROUTE, await answer_problem(send, error, asked.request_id, more))
         return
     await answer(send, 200, body, media_type.encode(), {"X-Request-ID": asked.request_id})
     api.metrics.answered(ROUTE, 200)
@@ -61,12 +66,17 @@ def _counter(api: ApiState, caller: Caller, asked: RequestHead) -> Counter:
         api.metrics.placed(accepted)
         return accepted
 
+    async def oldest(pharmacy: str) -> Deposited | None:
+        async with api.reading(caller.name):
+            return await reply_deposit.oldest(api.reads, pharmacy)
+
     return Counter(
         allow=caller.need_pharmacy,
         accept=accept,
-        oldest=partial(reply_deposit.oldest, api.engine),
+        oldest=oldest,
         acknowledge=partial(reply_deposit.acknowledge, api.engine),
         keys=api.pharmaml_keys,
+        turn=partial(api.rounds.large.of, caller.name),
     )
 
 

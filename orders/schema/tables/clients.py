@@ -81,12 +81,14 @@ notices = Table(
     postgresql_with={"fillfactor": "80"},
 )
 
+KINDS = "repeated, forged or unreadable; conflict and reused are of older versions"
+
 asides = Table(
     "asides",
     metadata,
     Column("digest", LargeBinary, primary_key=True, comment="SHA-256 of raw: keeping it again changes nothing"),
     Column("at", Instant, nullable=False, server_default=NOW),
-    Column("kind", Text, nullable=False, comment="repeated, conflict, reused, forged or unreadable"),
+    Column("kind", Text, nullable=False, comment=KINDS),
     Column("told", Uuid, comment="the id that was answered for it, where it is known"),
     Column("order_id", Uuid, comment="the order that has its place"),
     Column("why", Text, nullable=False),

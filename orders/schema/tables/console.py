@@ -21,6 +21,7 @@ accounts = Table(
     Column("changed_at", Instant, nullable=False, server_default=NOW, comment="of the password"),
     Column("disabled_at", Instant),
     CheckConstraint("role IN ('viewer', 'operator', 'approver')", name="role"),
+    CheckConstraint("name = lower(name)", name="name"),
     comment="who may come in to the console, and what they may do there",
 )
 

@@ -25,7 +25,6 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
     Uuid,
     literal_column,
     text,
@@ -46,20 +45,23 @@ metadata = MetaData(
 )
 
 NOW = text("now()")
+PLACED = text("rival IS NULL")  # orders that have the place of their reference, and of their Idempotency-Key
 Instant = DateTime(timezone=True)
 
 
-def sealed(table: str) -> tuple[Column[int], Index]:
+def sealed(table: str, *, listed: bool = False) -> tuple[Column[int], Index]:
     """The transaction that wrote a row, which tells the block that seals it (`orders.schema.epochs`), and how to find
     it.
 
-    The index is a few bytes for each 32 pages: `tx` grows along the table.
+    The index is a few bytes for each 32 pages: `tx` grows along the table. Rows that are `listed` in the order of
+    their commits need a tree.
     """
     options = {"pages_per_range": 32, "autosummarize": True}
     wrote = text("relais_tx()")
+    blocks = Index(f"ix_{table}_tx", "tx", postgresql_using="brin", postgresql_with=options)
     return (
         Column("tx", BigInteger, nullable=False, server_default=wrote, comment="that wrote it: tells its block"),
-        Index(f"ix_{table}_tx", "tx", postgresql_using="brin", postgresql_with=options),
+        Index(f"ix_{table}_tx", "tx") if listed else blocks,
     )
 
 
@@ -77,16 +79,18 @@ orders = Table(
     Column("idempotency_key", Text, comment="the client's own, beside (pharmacy, reference)"),
     Column("origin", JSONB, comment="what the answer in another protocol will need"),
     Column("traceparent", Text, comment="the trace of the request that brought it (W3C); not sealed"),
-    *sealed("orders"),
-    UniqueConstraint("pharmacy", "reference"),
+    Column("rival", Uuid, comment="the order that has its place; null when this one has it"),
+    *sealed("orders", listed=True),
+    Index("uq_orders_pharmacy_reference", "pharmacy", "reference", unique=True, postgresql_where=PLACED),
     Index("ix_orders_pharmacy_id", "pharmacy", "id"),
+    Index("ix_orders_pharmacy_tx", "pharmacy", "tx"),
     Index("ix_orders_reference_id", "reference", "id", postgresql_ops={"reference": "text_pattern_ops"}),
     Index(
         "uq_orders_client_idempotency_key",
         "client",
         "idempotency_key",
         unique=True,
-        postgresql_where=text("idempotency_key IS NOT NULL"),
+        postgresql_where=text("idempotency_key IS NOT NULL AND rival IS NULL"),
     ),
     Index("ix_orders_origin", "pharmacy", "id", postgresql_where=text("origin IS NOT NULL")),
     comment="every order as accepted; append-only",

@@ -59,6 +59,7 @@ reconciliations = Table(
     Column("state", Text, nullable=False, server_default=ReconcileStage.RUNNING),
     Column("finished_at", Instant, comment="when everything had been asked"),
     CheckConstraint(f"state IN ({listed(ReconcileStage)})", name="state"),
+    CheckConstraint("isfinite(since) AND isfinite(until) AND isfinite(cursor_at)", name="times"),
     Index("ix_reconciliations_backend_id", "backend", "id"),
     comment="questions to an ERP about what it had acknowledged, and how far they are",
 )

@@ -39,7 +39,10 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+in_chromium = (
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: `make test-browser` gets it and runs these"),
+)
 
 SHOTS = ROOT / ".artifacts" / "console"
 AXE = Path(__file__).with_name("axe.min.js").read_text()

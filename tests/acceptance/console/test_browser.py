@@ -7,11 +7,11 @@ import pytest
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
-from tests.acceptance.console.browsing import Browsers, Look, chromium, needs_chromium
+from tests.acceptance.console.browsing import Browsers, Look, chromium, in_chromium
 from tests.cli import command, environment, running
 from workers.console.access.people import Role
 
-pytestmark = [pytest.mark.acceptance, needs_chromium]
+pytestmark = [pytest.mark.acceptance, *in_chromium]
 
 
 @pytest.fixture

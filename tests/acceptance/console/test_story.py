@@ -10,12 +10,12 @@ import pytest
 from playwright.sync_api import Locator
 
 from config.embedded.leash import Leash
-from tests.acceptance.console.browsing import Browsers, Look, Visitor, chromium, needs_chromium, outside
+from tests.acceptance.console.browsing import Browsers, Look, Visitor, chromium, in_chromium, outside
 from tests.acceptance.running import Relais, sql, up
 from tests.waiting import until
 from workers.console.access.people import Role
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(600), needs_chromium]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(600), *in_chromium]
 
 WHY = "Les commandes partent chiffrées <script>alert(1)</script>"
 SEND = "main form[method=post] button[type=submit]"

@@ -11,12 +11,12 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from config.embedded.leash import Leash
-from tests.acceptance.console.browsing import Browsers, Look, Visitor, chromium, needs_chromium, outside
+from tests.acceptance.console.browsing import Browsers, Look, Visitor, chromium, in_chromium, outside
 from tests.acceptance.running import Relais, up
 from tests.waiting import until
 from workers.console.access.people import Role
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900), needs_chromium]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900), *in_chromium]
 
 ORDERS = 240
 HOSTILE = '<script>alert("P")</script><img src=x onerror=alert(1)>'

@@ -114,7 +114,7 @@ def test_5000_orders_outlive_an_intake_that_is_away_and_three_kills_of_the_clien
 
 def test_a_front_end_notices_no_sigkill_of_the_intake(relais: Relais, tmp_path: Path) -> None:
     before = relais.journal(accepted)
-    made = relais.orders(2000)
+    made = relais.orders(600)
 
     async def hand_over() -> list[Kept]:
         url, key = relais.endpoints["api_url"], relais.key
@@ -128,5 +128,5 @@ def test_a_front_end_notices_no_sigkill_of_the_intake(relais: Relais, tmp_path: 
 
     kept = asyncio.run(hand_over())
     assert {each.where for each in kept} == {"journal", "spool"}
-    assert relais.journal(accepted) == before + 2000
+    assert relais.journal(accepted) == before + 600
     relais.delivered_once(relais.journal(ids), timeout=120)

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.leash import Leash
-from config.embedded.marks import Mark, creation
+from config.embedded.marks import Mark, birth
 from config.settings import Settings
 from orders.queries import orders as order_queries
 from tests.acceptance.running import Relais, load, up
@@ -155,7 +155,7 @@ def test_a_frozen_leader_loses_the_lead_to_another_worker(relais: Relais, leash:
     frozen = [relais.pid("worker"), *relais.worker_children()]
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
-    second = relais.another_worker(lambda pid: leash.hold(Mark("another worker", pid, creation(pid), grace=20)))
+    second = relais.another_worker(lambda pid: leash.hold(Mark("another worker", pid, birth(pid), grace=20)))
     try:
         relais.delivered_once(relais.submit(200), timeout=60)
     finally:

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from config.embedded.leash import Leash
-from config.embedded.marks import Mark, creation
+from config.embedded.marks import Mark, birth
 from tests.acceptance.running import Relais, up
 from tests.waiting import until
 
@@ -34,7 +34,7 @@ PAGES = (
 def test_no_part_is_refused_anything_in_a_day_with_an_outage_of_the_journal(leash: Leash) -> None:
     with up(leash, RELAIS_CLIENT_RATE="5000") as relais, admin(relais) as client:
         client.execute_command("ACL", "LOG", "RESET")
-        second = relais.another_worker(lambda pid: leash.hold(Mark("worker", pid, creation(pid), grace=20)))
+        second = relais.another_worker(lambda pid: leash.hold(Mark("worker", pid, birth(pid), grace=20)))
         ids = relais.submit(400)
         look(relais)
         postmaster = psutil.Process(relais.pid("postgres"))

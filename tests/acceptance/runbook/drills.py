@@ -65,9 +65,9 @@ def erp_compromised(site: Site) -> Iterator[None]:
     yield
     site.variables["DIGEST"] = site.said[-1].split("--approve ")[1].split()[0]
     assert site.ask('relais release "$BACKEND" --approve "$DIGEST"').returncode == 1, "not by the same operator"
-    site.parts.env["RELAIS_OPERATOR"] = "bob"
+    site.known_as("bob")
     yield
-    site.parts.env["RELAIS_OPERATOR"] = "alice"
+    site.known_as("alice")
     assert site.waiting() == 21, "nothing goes before the replay"
     yield
     yield

@@ -30,6 +30,9 @@ from tests.acceptance.apart import MEDICINE, Apart
 from tests.cli import clean_environment
 from tests.machines.tools import ROOT
 from tests.waiting import until
+from workers.console.access import accounts
+from workers.console.access.passwords import Passwords
+from workers.console.access.people import Role
 from workers.erp.keyfile import generate
 
 SEAL_KEY = "5e" * 32
@@ -47,13 +50,13 @@ class Site:
         self.parts.env |= {
             "RELAIS_RECEIPTS": "require",
             "RELAIS_FOUR_EYES": "true",
-            "RELAIS_OPERATOR": "alice",
             "RELAIS_SEAL_KEY": SEAL_KEY,
             "RELAIS_ANCHOR": str(data_dir / "anchors.ndjson"),
             "RELAIS_MAX_ATTEMPTS": "3",
             "RELAIS_RETRY_MAX": "2",
             "RELAIS_EXPORTER_PORT": str(exporter),
         }
+        self.known_as("alice")
         self.key = self.parts.key
         self.variables = {"BACKEND": "erp", "API": self.parts.url, "EXPORTER": f"http://127.0.0.1:{exporter}"}
         self.said: list[str] = []
@@ -69,12 +72,20 @@ class Site:
             engine = connect(self.parts.postgres.url)
             await receipt_keys.add(engine, "erp", public, "erp-1")
             await clients.add(engine, "other")
+            for name in ("alice", "bob"):
+                (self.data_dir / name).write_text(f"nine slow bicycles of {name}\n")
+                kept = Passwords().hash(f"nine slow bicycles of {name}")
+                await accounts.add(engine, name, Role.APPROVER, password=kept)
             await engine.dispose()
 
         asyncio.run(register())
         self.sim("erp-1")
         self.parts.api()
         self.worker = self.parts.worker()
+
+    def known_as(self, name: str) -> None:
+        """Who types from now on."""
+        self.parts.env |= {"RELAIS_OPERATOR": name, "RELAIS_OPERATOR_PASSWORD_FILE": str(self.data_dir / name)}
 
     def sim(self, key: str) -> None:
         """The simulator, signing with this key."""

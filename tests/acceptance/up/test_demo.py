@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from config.embedded.leash import Leash
-from config.embedded.marks import Mark, creation
+from config.embedded.marks import Mark, birth
 from orders.states import Reason
 from tests.acceptance.running import left_running
 from tests.waiting import until
@@ -45,7 +45,7 @@ def start(leash: Leash, tmp_path: Path) -> Iterator[Start]:
                 stdin=subprocess.DEVNULL,
             )
         running.append(process)
-        leash.hold(Mark("relais demo", process.pid, creation(process.pid), grace=30))
+        leash.hold(Mark("relais demo", process.pid, birth(process.pid), grace=30))
         return process
 
     yield begin

@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from config.embedded.process import Program
 from config.embedded.ready import ReadyLine
-from config.embedded.supervisor import Backoff, Child
+from config.embedded.child import Backoff, Child
 from config.settings import Settings
 from workers.up import run as up
 
@@ -42,6 +42,11 @@ def children(stack):
         program = Program(name, (sys.executable, "-c", CODE.format(deaf=does)), logs / f"{name}.log", grace=300)
         line = ReadyLine(program.log)
         yield Child(program, line, line.begin)
+
+if "stepped" in sys.argv:  # what a step of the wall clock by a day is to psutil
+    import psutil
+    booted = psutil._pslinux.boot_time
+    psutil._pslinux.boot_time = lambda: booted() + 86400
 
 original = up.up
 up.up = lambda settings, **more: original(settings, children=children, backoff=Backoff(first=0.1), **more)
@@ -110,7 +115,8 @@ def test_sigkill_of_up_leaves_nothing_and_the_next_run_finds_the_data(start: Cal
     assert_kept(start().ready())
 
 
-def test_sigkill_of_up_and_watchdog_is_cleaned_up_by_the_next_run(start: Callable[..., Up]) -> None:
+@pytest.mark.parametrize("words", [(), ("stepped",)], ids=["", "a day later by the clock"])
+def test_sigkill_of_up_and_watchdog_is_cleaned_up_by_the_next_run(start: Callable[..., Up], words: list[str]) -> None:
     first = start()
     keep(first.ready())
     family, watchdog = first.family(), first.watchdog()
@@ -119,7 +125,7 @@ def test_sigkill_of_up_and_watchdog_is_cleaned_up_by_the_next_run(start: Callabl
     first.exit_code()
     survivors = [mark for mark in family if mark.pid != watchdog and find(mark)]
     assert len(survivors) > 4
-    second = start()
+    second = start(*words)
     offered = second.ready()
     assert not any(find(mark) for mark in survivors)
     assert "ending a survivor" in second.said()
@@ -154,6 +160,19 @@ def test_whatever_is_killed_comes_back_with_its_data(start: Callable[..., Up]) -
     until(lambda: all(name in up.names() and up.pid(name) != pid for name, pid in before.items()), timeout=30)
     until(lambda: answers(offered["database_url"], "SELECT 1"), timeout=30)
     assert_kept(offered)
+    up.signal(signal.SIGINT)
+    assert up.exit_code() == 0, up.said()
+
+
+@pytest.mark.parametrize("name", ["postgres", "valkey", "heeds"])
+def test_what_is_killed_while_up_starts_comes_back(start: Callable[..., Up], name: str) -> None:
+    up = start()
+    until(lambda: (up.data_dir / "run.json").exists() and name in up.names(), timeout=60)
+    before = up.pid(name)
+    os.kill(before, signal.SIGKILL)
+    offered = up.ready()
+    until(lambda: name in up.names() and up.pid(name) != before, timeout=30, what="another runs")
+    keep(offered)
     up.signal(signal.SIGINT)
     assert up.exit_code() == 0, up.said()
 

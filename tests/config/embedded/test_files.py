@@ -13,7 +13,7 @@ import pytest
 
 from config.embedded import files, ports
 from config.embedded.holding import RUN, AlreadyHeld, Holding
-from config.embedded.marks import Mark, creation
+from config.embedded.marks import Mark, birth
 from config.embedded.ports import choose, is_free
 from config.embedded.process import ROOT
 from tests.waiting import until
@@ -108,11 +108,11 @@ def test_a_record_outlives_its_writer_and_names_only_the_living(tmp_path: Path) 
     first = Holding(tmp_path)
     first.take()
     pid = os.getpid()
-    me = Mark("me", pid, creation(pid), rank=1)
+    me = Mark("me", pid, birth(pid), rank=1)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        later = Mark("later", other.pid, creation(other.pid), rank=2)
-        first.record([me, later, Mark("gone", pid, 1.0)], {"api": 1234})
-        first.record([me, later, Mark("gone", pid, 1.0)])
+        later = Mark("later", other.pid, birth(other.pid), rank=2)
+        first.record([me, later, Mark("gone", pid, "1")], {"api": 1234})
+        first.record([me, later, Mark("gone", pid, "1")])
         first.release()
         second = Holding(tmp_path)
         second.take()

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from config.embedded.leash import Leash
-from config.embedded.marks import Mark, children, creation, end, find
+from config.embedded.marks import Mark, birth, children, end, find
 from config.embedded.process import Process, Program, module_env
 from tests.waiting import until
 
@@ -84,7 +84,7 @@ def test_what_was_dropped_is_left_alone(held: Process) -> None:
 
 def test_a_foreign_process_with_the_same_pid_is_left_alone(held: Process) -> None:
     with Leash() as leash:
-        leash.hold(Mark("recycled", held.pid, held.mark.created - 3600))
+        leash.hold(Mark("recycled", held.pid, held.mark.born + "0"))
     assert held.poll() is None
 
 
@@ -126,7 +126,7 @@ def test_sigkill_of_the_holder_ends_postgres_and_valkey(data_dir: Path, leash: L
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(data_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=module_env()
     ) as holder:
-        mine = Mark("holder", holder.pid, creation(holder.pid))
+        mine = Mark("holder", holder.pid, birth(holder.pid))
         leash.hold(mine)
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"up\n"
@@ -145,6 +145,6 @@ def test_a_holder_that_never_held_anything_leaves_no_watchdog() -> None:
         assert leash.pid is None
     with Leash() as leash:
         leash.check()
-        mark = Mark("watchdog", leash.pid or 0, creation(leash.pid or 0))
+        mark = Mark("watchdog", leash.pid or 0, birth(leash.pid or 0))
     assert find(mark) is None
     end(mark)

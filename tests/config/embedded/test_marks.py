@@ -1,4 +1,4 @@
-"""A process is known by pid and creation time, and ends with what is left of its session."""
+"""A process is known by pid and birth, and ends with what is left of its session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from config.embedded.marks import Mark, children, creation, end, find, kill_session
+from config.embedded import process as process_module
+from config.embedded.marks import Mark, birth, children, end, find, kill_session
 from config.embedded.process import Process, Program
 from tests.waiting import until
 
@@ -50,18 +51,56 @@ def test_a_mark_finds_its_process_and_survives_json(started: list[Process], tmp_
     assert found.pid == process.pid
 
 
-def test_the_same_pid_with_another_creation_time_is_another_process(started: list[Process], tmp_path: Path) -> None:
+def test_the_same_pid_with_another_birth_is_another_process(started: list[Process], tmp_path: Path) -> None:
     process = start(started, tmp_path, SLEEPS)
-    stranger = dataclasses.replace(process.mark, created=process.mark.created - 3600)
+    stranger = dataclasses.replace(process.mark, born=process.mark.born + "0")
     assert find(stranger) is None
     end(stranger)
     kill_session(stranger)
     assert process.poll() is None
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux counts a process's start from its boot")
+@pytest.mark.parametrize("step", [18, -18, 86_400, -86_400])
+def test_a_step_of_the_clock_makes_no_stranger_of_a_process(
+    started: list[Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """What psutil adds a process's ticks to is the time of boot, which moves with the wall clock."""
+    process = start(started, tmp_path, PARENT)
+    (child,) = children(process.pid)
+    boot_time = psutil._pslinux.boot_time
+    before = psutil.Process(process.pid).create_time()
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: boot_time() + step)
+    assert psutil.Process(process.pid).create_time() == pytest.approx(before + step, abs=1)
+    assert find(process.mark) is not None
+    assert find(child) is not None
+    end(process.mark)
+    assert process.poll() == -signal.SIGTERM
+    until(lambda: find(child) is None)
+
+
+def test_a_child_of_ours_is_ended_by_its_handle(started: list[Process], tmp_path: Path) -> None:
+    process = start(started, tmp_path, SLEEPS)
+    process.mark = dataclasses.replace(process.mark, born="")
+    assert find(process.mark) is None
+    process.end()
+    assert process.poll() == -signal.SIGTERM
+
+
+def test_what_cannot_be_ended_is_told_and_not_waited_for(
+    started: list[Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = start(started, tmp_path, SLEEPS)
+    monkeypatch.setattr(process_module, "REAPED", 0.1)
+    process.sweep()
+    assert process.poll() is None
+    (record,) = caplog.records
+    assert (record.message, record.__dict__["pid"]) == ("cannot be ended", process.pid)
+
+
 def test_a_zombie_is_dead() -> None:
     popen = subprocess.Popen([sys.executable, "-c", ""])
-    mark = Mark("zombie", popen.pid, creation(popen.pid))
+    mark = Mark("zombie", popen.pid, birth(popen.pid))
     until(lambda: psutil.Process(popen.pid).status() == psutil.STATUS_ZOMBIE)
     assert find(mark) is None
     popen.wait()

@@ -20,8 +20,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from config.embedded import service as service_module
 from config.embedded.leash import Leash
-from config.embedded.marks import creation, find
+from config.embedded.marks import find
 from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from config.embedded.process import module_env
@@ -120,27 +121,51 @@ def test_what_a_statement_holds_stays_out_of_the_log(own_postgres: Postgres) -> 
     assert "Dupont" not in log.read_text()
 
 
-def test_a_postmaster_of_an_earlier_run_is_recognised(own_postgres: Postgres) -> None:
-    survivor = Postgres(own_postgres.data_dir, 0).survivor()
-    assert survivor is not None
-    assert survivor.pid == own_postgres.pid
-    assert find(survivor) is not None
+def test_a_server_of_an_earlier_run_is_recognised(own_postgres: Postgres, own_valkey: Valkey) -> None:
+    for server, other in (
+        (own_postgres, Postgres(own_postgres.data_dir, 0)),
+        (own_valkey, Valkey(own_valkey.data_dir, 0)),
+    ):
+        survivor = other.survivor()
+        assert survivor is not None
+        assert survivor.pid == server.pid
+        assert find(survivor) is not None
+        server.stop()
+        assert other.survivor() is None
+        server.start()
+
+
+def test_a_second_server_on_the_same_data_does_not_start(
+    own_postgres: Postgres, own_valkey: Valkey, leash: Leash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "LET_GO", 0.1)
+    before = own_postgres.pid_file.read_text(), own_valkey.pid_file.read_text()
+    for second in (Postgres(own_postgres.data_dir, choose(), SMALL), Valkey(own_valkey.data_dir, choose())):
+        with pytest.raises(StartFailed, match=f"{second.name} was not started: another server holds its data"):
+            second.start(leash)
+    assert (own_postgres.pid_file.read_text(), own_valkey.pid_file.read_text()) == before
+    assert query(own_postgres.url, "SELECT 1") == 1
+
+
+def test_whoever_lives_of_a_dead_server_keeps_its_data(own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend may outlive its postmaster; nothing starts beside it, and all is well once it has gone."""
+    monkeypatch.setattr(service_module, "LET_GO", 0.1)
+    backend = next(each for each in psutil.Process(own_postgres.pid).children() if "checkpointer" in each.cmdline()[0])
+    backend.suspend()
+    psutil.Process(own_postgres.pid).kill()
     own_postgres.stop()
-    assert Postgres(own_postgres.data_dir, 0).survivor() is None
+    with pytest.raises(StartFailed, match="another server holds its data"):
+        own_postgres.start()
+    backend.resume()
+    monkeypatch.undo()
     own_postgres.start()
-
-
-def test_a_second_server_on_the_same_data_does_not_start(own_postgres: Postgres, leash: Leash) -> None:
-    with pytest.raises(StartFailed, match="before it was ready"):
-        Postgres(own_postgres.data_dir, choose(), SMALL).start(leash)
     assert query(own_postgres.url, "SELECT 1") == 1
 
 
 def test_a_lock_whose_pid_is_now_anothers_does_not_keep_postgres_down(own_postgres: Postgres) -> None:
     own_postgres.kill()
-    lock = own_postgres.data_dir / "postgres/data/postmaster.pid"
-    lines = lock.read_text().split("\n")
-    lock.write_text("\n".join([str(os.getppid()), lines[1], str(int(creation(os.getppid())) - 999), *lines[3:]]))
+    lines = own_postgres.pid_file.read_text().split("\n")
+    own_postgres.pid_file.write_text("\n".join([str(os.getppid()), *lines[1:]]))
     own_postgres.start()
     assert query(own_postgres.url, "SELECT 1") == 1
 

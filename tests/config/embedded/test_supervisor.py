@@ -8,18 +8,20 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from config.embedded import ready as ready_module
+from config.embedded.child import Backoff, Child
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, find
 from config.embedded.process import Program
 from config.embedded.ready import ReadyLine, answers
 from config.embedded.service import StartFailed
-from config.embedded.supervisor import Backoff, Child, Supervisor
+from config.embedded.supervisor import STARTS, Supervisor
 from tests.waiting import auntil
 
 CODE = """
@@ -127,6 +129,19 @@ def test_pauses_double_up_to_the_most(own_leash: Leash, child: Callable[..., Chi
         assert pause >= least + LIFE
 
 
+def test_a_child_of_which_much_depends_waits_no_longer_than_it_may(
+    own_leash: Leash, child: Callable[..., Child], diary: Diary
+) -> None:
+    async def scenario() -> None:
+        async with Supervisor(own_leash, backoff=Backoff(first=60.0, most=60.0)) as supervisor:
+            await supervisor.start(replace(child("hasty"), pause=0.05))
+            for starts in (2, 3):
+                os.kill(supervisor.pids["hasty"], signal.SIGKILL)
+                await auntil(lambda starts=starts: len(diary.events("start")) == starts)
+
+    asyncio.run(scenario())
+
+
 def test_after_a_healthy_while_the_pause_is_short_again(
     own_leash: Leash, child: Callable[..., Child], diary: Diary
 ) -> None:
@@ -139,15 +154,36 @@ def test_after_a_healthy_while_the_pause_is_short_again(
     asyncio.run(scenario())
 
 
-def test_a_child_that_ends_before_it_is_ready_fails_the_start(own_leash: Leash, child: Callable[..., Child]) -> None:
+def test_a_child_that_ends_before_it_is_ready_is_tried_again_and_then_fails_the_start(
+    own_leash: Leash, child: Callable[..., Child], diary: Diary
+) -> None:
     async def scenario() -> None:
-        async with Supervisor(own_leash) as supervisor:
+        async with Supervisor(own_leash, backoff=Backoff(first=0.05)) as supervisor:
             await supervisor.start(child("fine"))
             with pytest.raises(StartFailed, match=r"(?s)broken ended with 1 before it was ready; see .*ZeroDivision"):
-                await supervisor.start(child("broken", "1 / 0"))
+                await supervisor.start(child("broken", CODE.replace('print("ready", flush=True)', "1 / 0")))
 
     asyncio.run(scenario())
     assert own_leash.marks == []
+    assert [name for name, _ in diary.events("start")] == ["fine", *["broken"] * STARTS]
+
+
+def test_a_child_that_is_killed_before_it_is_ready_is_started_again(
+    own_leash: Leash, child: Callable[..., Child], diary: Diary
+) -> None:
+    """Five kills, while the children after it are ready long since."""
+    kills = "\nimport os\nif len(open(sys.argv[1]).read().split(sys.argv[2])) < 7: os.kill(os.getpid(), 9)\n"
+    before = CODE.replace('print("ready"', kills + 'print("ready"')
+
+    async def scenario() -> None:
+        async with Supervisor(own_leash, backoff=Backoff(first=0.05, most=0.1)) as supervisor:
+            await supervisor.start(child("killed", before + "signal.pause()"), child("fine"))
+            assert {mark.pid for mark in own_leash.marks} == set(supervisor.pids.values())
+            assert list(supervisor.pids) == ["killed", "fine"]
+
+    asyncio.run(scenario())
+    assert [name for name, _ in diary.events("start")].count("killed") == 6
+    assert [name for name, _ in diary.events("stop")] == ["fine", "killed"]
 
 
 def test_a_child_that_is_never_ready_fails_the_start_and_is_stopped(

@@ -93,3 +93,31 @@ def test_a_message_says_of_each_order_which_dispatch_it_was() -> None:
     assert header({}, ids) == []
     for forged in (None, "x", [1, {}], ["Mme Dupont"], {"a": 1}):
         assert read_header(forged, ids) == {}
+
+
+TRACE, SPAN = "12345678901234567890123456789012", "1234567890123456"
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01"),
+        (f" 00-{TRACE}-{SPAN}-00\t", f"00-{TRACE}-{SPAN}-00"),
+        (f"00-{TRACE}-{SPAN}-ff", f"00-{TRACE}-{SPAN}-03"),
+        (f"cc-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01"),
+        (f"cc-{TRACE}-{SPAN}-01-what-comes", f"00-{TRACE}-{SPAN}-01"),
+        (f"00-{TRACE}-{SPAN}-01-what-comes", None),
+        (f"00-{TRACE}-{SPAN}-01.", None),
+        (f"00-{TRACE}-{SPAN}-001", None),
+        (f"cc-{TRACE}-{SPAN}-01.x", None),
+        (f"ff-{TRACE}-{SPAN}-01", None),
+        (f"00-{'0' * 32}-{SPAN}-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (f"00-{TRACE.replace('1', 'A')}-{SPAN}-01", None),
+        (f"00-{TRACE}-{SPAN}", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_context_from_outside_is_read_as_the_w3c_has_it(header: str | None, found: str | None) -> None:
+    assert traces.read(header) == found

@@ -85,7 +85,7 @@ def test_a_key_says_who_asks_and_what_it_may(database_url: str) -> None:
         key = await clients.add(engine, "front", scopes=[Scope.WRITE], pharmacies=["P2", "P1", "P1"], rate=2.5, burst=7)
         caller = await ring.caller(bearer(key))
         assert (caller.name, caller.scopes, caller.pharmacies) == ("front", {"orders:write"}, {"P1", "P2"})
-        assert (caller.rate, caller.burst, caller.expires_at) == (2.5, 7, None)
+        assert (caller.rate, caller.burst, caller.ends) == (2.5, 7, float("inf"))
         caller.need(Scope.WRITE)
         caller.need_pharmacy("P1")
         for refused in (lambda: caller.need(Scope.READ), lambda: caller.need(Scope.OPS)):

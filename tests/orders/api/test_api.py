@@ -147,3 +147,66 @@ def test_the_openapi_document_describes_an_order(settings: Settings) -> None:
         )
 
     over_http(settings, work)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_is_told_to_head_too(settings: Settings, path: str) -> None:
+    async def work(call: Call) -> None:
+        status, body, answer = await call("HEAD", path, read="text")
+        assert (status, body) == (200, "")
+        assert int(answer.headers["Content-Length"]) > 0
+
+    over_http(settings, work)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/orders/"),
+        ("POST", "/orders/batch/"),
+        ("GET", "/orders/"),
+        ("GET", "/healthz/"),
+        ("POST", "/pharmaml/"),
+    ],
+)
+def test_a_slash_too_many_leads_nowhere(settings: Settings, method: str, path: str) -> None:
+    async def work(call: Call) -> None:
+        status, _, answer = await call(method, path, data=b"{}" if method == "POST" else None, allow_redirects=False)
+        assert (status in (404, 422), "Location" in answer.headers) == (True, False)
+
+    over_http(settings, work)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/pharmacies/990000002/orders/A%00B",
+        "/pharmacies/99%00/orders/A",
+        "/orders/%00",
+        "/orders/%00/events",
+        "/orders?pharmacy=%00",
+        "/orders?cursor=%00",
+        "/%00",
+    ],
+)
+def test_nothing_goes_by_a_name_with_a_nul(settings: Settings, path: str) -> None:
+    async def work(call: Call) -> None:
+        status, _, _ = await call("GET", path)
+        assert status in (404, 422)
+
+    over_http(settings, work)
+
+
+def test_a_refusal_names_the_schemes_that_open_the_resource(settings: Settings) -> None:
+    """RFC 9110, 11.6.1: a client that shows its password only when asked has to be asked for it."""
+
+    async def work(call: Call) -> None:
+        offered = {}
+        for path in ("/orders", "/orders/batch", "/pharmaml"):
+            status, _, answer = await call("POST", path, data=b"x", headers={"Authorization": "none"})
+            assert status == 401
+            offered[path] = answer.headers["WWW-Authenticate"]
+        basic = 'Basic realm="Relais", charset="UTF-8", Bearer'
+        assert offered == {"/orders": "Bearer", "/orders/batch": "Bearer", "/pharmaml": basic}
+
+    over_http(settings, work)

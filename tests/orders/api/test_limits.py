@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+from sqlalchemy import text
 
 from config.settings import Settings
 from orders.access.clients import Scope
 from orders.api import Parts, state
+from orders.journal import connect, transactional
 from tests.intake import RawCall, clients_over_http
 from tests.waiting import auntil
 from workers.intake.rate_limit import RateLimit
@@ -111,7 +114,7 @@ def test_an_intake_that_has_its_hands_full_sheds_and_what_it_has_in_hand_is_take
         assert (found["relais_intake_orders_total,shed"], found["relais_intake_in_hand_requests"]) == (3, 0)
 
     may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
-    monkeypatch.setattr(state, "MOST_REQUESTS", 2)
+    monkeypatch.setattr(state, "MOST_REQUESTS", 4)
     clients_over_http(settings, may, work)
 
 
@@ -140,3 +143,58 @@ def test_the_metrics_are_for_operations_only(settings: Settings) -> None:
         ) == (1, 1)
 
     clients_over_http(settings, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)
+
+
+WRITTEN = [("bearer  sesame", 200), ("BEARER sesame", 200), ("Bearer sesam", 401), ("Basic sesame", 401)]
+
+
+def test_the_metrics_open_to_the_token_however_its_scheme_is_written(settings: Settings) -> None:
+    async def work(call: RawCall) -> None:
+        for said, wanted in WRITTEN:
+            status, _, _ = await call("front", "GET", "/metrics", said=said)
+            assert (said, status) == (said, wanted)
+
+    clients_over_http(settings.replace(metrics_token=SecretStr("sesame")), {"front": {}}, work)
+
+
+def test_one_that_reads_much_takes_no_connection_from_orders(settings: Settings) -> None:
+    async def work(call: RawCall) -> None:
+        first = json.loads((await call("calm", "POST", "/orders", json=order(1)))[2])["id"]
+        engine = transactional(connect(settings.need("database_url")))
+        async with engine.connect() as connection:
+            await connection.execute(text("LOCK TABLE attempts IN ACCESS EXCLUSIVE MODE"))
+            reading = [asyncio.create_task(call("wild", "GET", f"/orders/{first}")) for _ in range(50)]
+            listening = [asyncio.create_task(call("wild", "GET", f"/orders/{first}/events")) for _ in range(50)]
+            for number in range(2, 20):
+                status, _, body = await call("calm", "POST", "/orders", json=order(number))
+                assert (status, json.loads(body)["kept"]) == (202, "journal")
+            assert not any(task.done() for task in reading)
+            for task in reading + listening:
+                task.cancel()
+        await engine.dispose()
+
+    clients_over_http(settings, {"wild": {}, "calm": {}}, work)
+
+
+def test_one_that_listens_much_leaves_streams_for_others(settings: Settings) -> None:
+    async def work(call: RawCall) -> None:
+        ids = [json.loads((await call("calm", "POST", "/orders", json=order(n)))[2])["id"] for n in range(5)]
+        listening = [asyncio.create_task(call("wild", "GET", f"/orders/{each}/events")) for each in ids[:2]]
+
+        async def open_streams() -> bool:
+            return (await metrics(call))["relais_intake_listeners"] == 2
+
+        await auntil(open_streams)
+        status, _, body = await call("wild", "GET", f"/orders/{ids[2]}/events")
+        assert (status, json.loads(body)["type"]) == (503, "urn:relais:problem:busy")
+        listening.append(asyncio.create_task(call("calm", "GET", f"/orders/{ids[3]}/events")))
+
+        async def another() -> bool:
+            return (await metrics(call))["relais_intake_listeners"] == 3
+
+        await auntil(another)
+        for task in listening:
+            task.cancel()
+
+    may: dict[str, dict[str, Any]] = {"wild": {}, "calm": {}, "ops": {"scopes": [Scope.OPS]}}
+    clients_over_http(settings, may, work, Parts(listeners=4))

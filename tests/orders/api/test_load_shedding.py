@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from orders.api.load_shedding import LONGEST_NAP, LoadShedder, wait
+from orders.api.connection import Connections
+from orders.api.load_shedding import LONGEST_NAP, LoadShedder, Places, wait
 from orders.api.metrics import ANSWERS, SIZES, Metrics, Now
 from orders.errors import Busy, Conflict, JournalDown, KeyReused, Malformed, Throttled
 from orders.intake.entries import Accepted
@@ -17,46 +18,62 @@ from orders.intake.store_switch import Mode
 
 def test_a_request_past_the_bound_is_refused_at_once_and_costs_no_room() -> None:
     shedder = LoadShedder(2, 100)
-    with shedder.enter(), shedder.enter():
-        for _ in range(3):
-            with pytest.raises(Busy), shedder.enter():
+    with shedder.enter("a"), shedder.enter("b"):
+        for client in "abc":
+            with pytest.raises(Busy), shedder.enter(client):
                 pytest.fail("there was no room")
-        assert shedder.requests == 2
-    assert shedder.requests == 0
-    with shedder.enter(), shedder.enter():
-        assert shedder.requests == 2
+        assert shedder.requests.taken == 2
+    assert shedder.requests.taken == 0
+    with shedder.enter("a"), shedder.enter("b"):
+        assert shedder.requests.taken == 2
+
+
+@pytest.mark.parametrize("greedy", [1, 2, 5])
+def test_however_many_take_all_that_they_get_there_is_a_place_for_another(greedy: int) -> None:
+    places = Places(60)
+    while any(places.room(f"greedy {number}") for number in range(greedy)):
+        for number in range(greedy):
+            if places.room(f"greedy {number}"):
+                places.take(f"greedy {number}")
+    assert places.taken == 60 - 60 // (greedy + 1)
+    with places.hold("another"), pytest.raises(Busy):
+        places.take("greedy 0")
+    places.take("another")
+    for number in range(greedy):
+        places.free(f"greedy {number}", 60 // (greedy + 1))
+    assert places.taken == 1
 
 
 def test_bytes_past_the_bound_are_refused_and_those_held_let_go_of() -> None:
     shedder = LoadShedder(10, 100)
-    with shedder.enter() as first:
-        first.hold(60)
-        first.hold(40)
-        with pytest.raises(Busy), shedder.enter() as second:
+    with shedder.enter("a") as first:
+        first.hold(30)
+        first.hold(20)
+        with pytest.raises(Busy), shedder.enter("a") as second:
             second.hold(1)
-        assert (shedder.requests, shedder.bytes) == (1, 100)
+        assert (shedder.requests.taken, shedder.bytes.taken) == (1, 50)
         first.release(30)
-        with shedder.enter() as third:
-            third.hold(30)
-            assert shedder.bytes == 100
-        assert shedder.bytes == 70
-    assert (shedder.requests, shedder.bytes) == (0, 0)
+        with shedder.enter("b") as third:
+            third.hold(40)
+            assert shedder.bytes.taken == 60
+        assert shedder.bytes.taken == 20
+    assert (shedder.requests.taken, shedder.bytes.taken) == (0, 0)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit])
 def test_a_request_that_fails_lets_go_of_all_that_it_held(error: type[BaseException]) -> None:
     shedder = LoadShedder(1, 100)
-    with pytest.raises(error), shedder.enter() as hand:
+    with pytest.raises(error), shedder.enter("a") as hand:
         hand.hold(80)
         raise error
-    assert (shedder.requests, shedder.bytes) == (0, 0)
+    assert (shedder.requests.taken, shedder.bytes.taken) == (0, 0)
 
 
 def test_requests_that_are_cancelled_let_go_of_all_that_they_held() -> None:
-    shedder = LoadShedder(5, 100)
+    shedder = LoadShedder(10, 200)
 
     async def request() -> None:
-        with shedder.enter() as hand:
+        with shedder.enter("a") as hand:
             hand.hold(20)
             await asyncio.Event().wait()
 
@@ -64,17 +81,17 @@ def test_requests_that_are_cancelled_let_go_of_all_that_they_held() -> None:
         running = [asyncio.create_task(request()) for _ in range(7)]
         await asyncio.wait(running[5:])
         assert {type(task.exception()) for task in running[5:]} == {Busy}
-        assert (shedder.requests, shedder.bytes) == (5, 100)
+        assert (shedder.requests.taken, shedder.bytes.taken) == (5, 100)
         for task in running[:3]:
             task.cancel()
         await asyncio.wait(running[:3])
-        assert (shedder.requests, shedder.bytes) == (2, 40)
+        assert (shedder.requests.taken, shedder.bytes.taken) == (2, 40)
         for task in running[3:5]:
             task.cancel()
         await asyncio.wait(running)
 
     asyncio.run(main())
-    assert (shedder.requests, shedder.bytes) == (0, 0)
+    assert (shedder.requests.taken, shedder.bytes.taken) == (0, 0)
 
 
 class Pauses:
@@ -115,7 +132,7 @@ def read(
     rate: Pauses | None = None,
     listeners: int = 0,
 ) -> dict[str, float]:
-    text = metrics.render(Now(mode, shedder or LoadShedder(1, 1), rate, listeners)).decode()
+    text = metrics.render(Now(mode, shedder or LoadShedder(1, 1), rate, listeners, Connections())).decode()
     return {
         sample.name + "".join(f",{value}" for value in sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -169,7 +186,7 @@ def test_requests_are_counted_by_route_and_class_of_status() -> None:
 def test_how_things_stand_is_told_as_of_the_reading() -> None:
     metrics, shedder, rate = Metrics(), LoadShedder(5, 100), Pauses()
     rate.open, rate.errors = True, 7
-    with shedder.enter() as hand:
+    with shedder.enter("a") as hand:
         hand.hold(42)
         found = read(metrics, mode=Mode.SPILL, shedder=shedder, rate=rate, listeners=3)
     assert [found[f"relais_intake_mode,{mode}"] for mode in Mode] == [0, 1, 0]

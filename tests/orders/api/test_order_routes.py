@@ -200,6 +200,38 @@ def test_a_client_sees_and_cancels_only_what_it_may_order(settings: Settings) ->
     over_http(settings, work)
 
 
+def test_what_is_anothers_is_answered_as_what_is_not_there(settings: Settings) -> None:
+    async def work(call: Call) -> None:
+        theirs = await place(call, "T", pharmacy="THEIRS")
+        limited = await key_of(call, settings, "limited", pharmacies=["OURS"])
+        rival, aside = "0199a2b4-7c11-7def-8abc-0123456789ab", "0199a2b4-7c11-7def-8abc-0123456789ac"
+        told = "INSERT INTO asides (digest, kind, why, raw, told, order_id) VALUES"
+        await on_journal(
+            settings,
+            f"{told} ('d', 'conflict', 'w', 'r', '{rival}', '{theirs}')",
+            f"{told} ('e', 'repeated', 'w', 'r', '{aside}', '{theirs}')",
+        )
+        assert (await call("GET", f"/orders/{rival}"))[1]["first"] == theirs, "who may see the one that has the place"
+        answers = {
+            (status, json.dumps(problem), answer.content_type)
+            for order in (theirs, rival, aside, str(NOBODY))
+            for method, path in (
+                ("GET", f"/orders/{order}"),
+                ("DELETE", f"/orders/{order}"),
+                ("GET", f"/orders/{order}/events"),
+                ("GET", "/pharmacies/THEIRS/orders/T"),
+                ("GET", f"/pharmacies/THEIRS/orders/{order}"),
+                ("GET", f"/pharmacies/OURS/orders/{order}"),
+            )
+            for status, problem, answer in [await call(method, path, headers=limited)]
+        }
+        detail = "no such order, or none that this client may see"
+        problem = {"type": "urn:relais:problem:not-found", "status": 404, "title": "not found", "detail": detail}
+        assert answers == {(404, json.dumps(problem), "application/problem+json")}
+
+    over_http(settings, work)
+
+
 def test_a_key_opens_what_its_scopes_say(settings: Settings) -> None:
     async def work(call: Call) -> None:
         order_id = await place(call, "S1")

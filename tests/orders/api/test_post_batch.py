@@ -12,8 +12,9 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from orders.access import clients
-from orders.api import BODY_LIMIT, state
+from orders.api import BODY_LIMIT, answer_buffer, state
 from orders.api.answer_buffer import CHUNK, IN_MEMORY, AnswerBuffer
+from orders.api.load_shedding import Places
 from orders.journal import connect, transactional
 from orders.queries import orders as order_queries
 from tests.intake import ORDER, Call, over_http, serving
@@ -220,7 +221,7 @@ def with_streams(settings: Settings, work: Any) -> None:
 @pytest.mark.parametrize("size", [1, 1000, CHUNK + 1, IN_MEMORY + 1])
 def test_an_outbox_gives_what_was_put_in_its_order(size: int) -> None:
     async def run() -> None:
-        with AnswerBuffer() as outbox:
+        with AnswerBuffer(Places(1 << 30), "front") as outbox:
             parts = [bytes([number % 251]) * size for number in range(12)]
             got = b""
             for number, part in enumerate(parts):
@@ -233,3 +234,42 @@ def test_an_outbox_gives_what_was_put_in_its_order(size: int) -> None:
             assert got == b"".join(parts)
 
     asyncio.run(run())
+
+
+class Watched(io.BytesIO):
+    """A file that remembers how large it was at most."""
+
+    most = 0
+
+    def write(self, data: Any) -> int:
+        count = super().write(data)
+        self.most = max(self.most, self.tell())
+        return count
+
+
+def test_a_batch_whose_answers_are_not_read_is_no_longer_read_and_goes_on_when_they_are(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "MOST_ANSWERS", 2 * 1024 * 1024)
+    files: list[Watched] = []
+    monkeypatch.setattr(answer_buffer.tempfile, "TemporaryFile", lambda **_: files.append(Watched()) or files[-1])
+
+    async def work(call: Any) -> None:
+        host, port, key = call.address
+        reader, writer = await asyncio.open_connection(host, port, limit=1 << 16)
+        count = 400_000
+        head = f"POST {LINES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
+        writer.write(f"{head}Content-Length: {2 * count}\r\n\r\n".encode())
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"x\n" * count)
+        await auntil(lambda: bool(files) and files[0].most > 900_000, 60)
+        reader._transport.resume_reading()  # type: ignore[attr-defined]
+        answered = 0
+        while piece := await asyncio.wait_for(reader.read(1 << 16), 60):
+            answered += piece.count(b'"status":"malformed"')
+        writer.close()
+        assert answered >= count * 0.99  # one may be cut in two by a piece
+        assert files[0].most < 2 * 1024 * 1024  # 50 MiB of answers went through it
+
+    with_streams(settings, work)

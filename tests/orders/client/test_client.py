@@ -216,7 +216,7 @@ def test_what_the_intake_refuses_later_is_kept_with_the_reason(site: Site, run: 
     run(work())
 
 
-def test_a_key_that_is_refused_while_flushing_costs_no_order(site: Site, run: Run) -> None:
+def test_a_key_that_is_refused_costs_no_order(site: Site, run: Run) -> None:
     async def work() -> None:
         async with site.client(key="relais_wrong") as client:
             await client.submit_many(orders(5))
@@ -227,12 +227,12 @@ def test_a_key_that_is_refused_while_flushing_costs_no_order(site: Site, run: Ru
         async with site.intake(), site.client() as client:
             assert (await client.flush(20)).waiting == 0
         async with site.intake(), site.client(key="relais_wrong") as client:
-            with pytest.raises(Unauthorised):
-                await client.submit(order(9))
-            with pytest.raises(Unauthorised):
-                await client.submit_many([order(9)])
-            assert await client.spool.empty()
-        assert len(await site.journal()) == 5
+            kept = await client.submit(order(9))
+            assert (kept.where, kept.why) == ("spool", str(client.trouble))
+            assert isinstance(client.trouble, Unauthorised)
+        async with site.intake(), site.client() as client:
+            assert (await client.flush(20)).waiting == 0
+        assert len(await site.journal()) == 6
 
     run(work())
 
@@ -467,17 +467,25 @@ PROBLEM = {"Content-Type": "application/problem+json"}
         (
             422,
             PROBLEM,
-            b'{"faults":[{"field":"lines.1.quantity","message":"too small"}]}',
+            b'{"type":"urn:relais:problem:malformed","faults":[{"field":"lines.1.quantity","message":"too small"}]}',
             Malformed,
             "lines.1.quantity",
         ),
-        (422, PROBLEM, b'{"detail":"no"}', Malformed, "body: no"),
-        (413, PROBLEM, b'{"title":"too large"}', Malformed, "too large"),
-        (409, PROBLEM, b'{"first":"the other"}', Conflict, "the other"),
-        (409, PROBLEM, b'{"state":"delivered"}', Away, "it answered 409"),
-        (401, PROBLEM, b'{"detail":"not in force"}', Unauthorised, "not in force"),
+        (422, PROBLEM, b'{"type":"urn:relais:problem:malformed","detail":"no"}', Malformed, "body: no"),
+        (413, PROBLEM, b'{"type":"urn:relais:problem:too-large","title":"too large"}', Malformed, "too large"),
+        (409, PROBLEM, b'{"type":"urn:relais:problem:conflict","first":"the other"}', Conflict, "the other"),
+        (409, PROBLEM, b'{"type":"urn:relais:problem:too-late","state":"delivered"}', Away, "it answered 409"),
+        (
+            401,
+            PROBLEM,
+            b'{"type":"urn:relais:problem:unauthorised","detail":"not in force"}',
+            Unauthorised,
+            "not in force",
+        ),
         (403, PROBLEM, b"[]", Away, "it answered 403"),
-        (403, {}, b'{"detail":"go away"}', Away, "it answered 403"),
+        (403, {}, b'{"type":"urn:relais:problem:forbidden"}', Away, "it answered 403"),
+        (422, PROBLEM, b'{"type":"about:blank","detail":"no"}', Away, "it answered 422"),
+        (400, PROBLEM, b'{"type":"urn:relais:problem:malformed"}', Away, "it answered 400"),
         (503, PROBLEM, b'{"detail":"away"}', Away, "it answered 503"),
     ],
 )

@@ -4,18 +4,17 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import redis
+import uvloop
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.leash import Leash
-from config.embedded.ports import choose
 from config.embedded.valkey import Valkey
 from config.redis_keys import SPILL_NOTES, SPILL_RECORDS
 from config.settings import Settings
@@ -23,62 +22,18 @@ from orders.errors import Conflict, JournalDown, KeyReused, NotFound
 from orders.intake.entries import Accepted
 from orders.intake.group_commit import Intake
 from orders.intake.routing import always
-from orders.intake.spill import SpillDown, SpillSigner
+from orders.intake.spill import SpillSigner
+from orders.intake.store import SpillDown
 from orders.intake.store_switch import Mode
 from orders.journal import connect
 from orders.queries import orders as order_queries
 from tests.intake import NOWHERE, order
+from tests.spilling import KEY, records, unspilled, without_journal
 from tests.waiting import auntil
 from workers.intake.spill_drain import readmit, unspill
 from workers.intake.spill_store import RedisSpill
 
-KEY = SpillSigner.of(SecretStr("a key that is shared"))
 OTHER = SpillSigner.of(SecretStr("another key, of nobody"))
-
-Work = Callable[[Intake, RedisSpill], Awaitable[Any]]
-
-
-@pytest.fixture
-def server(leash: Leash, data_dir: Path) -> Iterator[Valkey]:
-    """A Valkey of the test's own, to be frozen, killed or configured."""
-    valkey = Valkey(data_dir, choose())
-    valkey.start(leash)
-    yield valkey
-    valkey.stop()
-
-
-def without_journal(redis_url: str, work: Work, *, journal: str = NOWHERE) -> Any:
-    async def run() -> Any:
-        engine, store = connect(journal, timeout=2), RedisSpill(redis_url)
-        intake = Intake(engine, "erp", spill=(store, KEY))
-        try:
-            return await work(intake, store)
-        finally:
-            await intake.close()
-            await engine.dispose()
-
-    return asyncio.run(run())
-
-
-def unspilled(
-    database_url: str, redis_url: str, work: Callable[[AsyncEngine], Awaitable[Any]], key: SpillSigner = KEY
-) -> Any:
-    async def run() -> Any:
-        engine, store = connect(database_url), RedisSpill(redis_url)
-        try:
-            async with engine.connect() as connection:
-                await unspill(connection, store, key, always("erp"))
-            return await work(engine)
-        finally:
-            await store.close()
-            await engine.dispose()
-
-    return asyncio.run(run())
-
-
-def records(redis_url: str) -> list[bytes]:
-    with redis.Redis.from_url(redis_url) as client:
-        return client.lrange(SPILL_RECORDS, 0, -1)
 
 
 def test_orders_taken_without_a_journal_are_journalled_later_in_their_order_with_their_ids(
@@ -186,6 +141,38 @@ def test_what_is_on_disk_survives_the_server(server: Valkey, leash: Leash, datab
     assert sorted(unspilled(database_url, server.url, ids)) == sorted(each.id for each in taken)
 
 
+def closed(server: Valkey, store: RedisSpill) -> None:
+    """The server ended the connection while nobody used it."""
+    with redis.Redis.from_url(server.url) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+
+
+def closing(server: Valkey, store: RedisSpill) -> None:
+    """The connection is closed on this side, which nobody has noticed yet."""
+    for each in store._redis.connection_pool._available_connections:
+        each._writer.transport.close()
+
+
+@pytest.mark.parametrize("loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("die", [closed, closing])
+def test_a_connection_that_died_meanwhile_is_replaced_and_costs_no_order(
+    server: Valkey, die: Callable[[Valkey, RedisSpill], None], loop: Callable[..., Any]
+) -> None:
+    async def run() -> None:
+        engine, store = connect(NOWHERE, timeout=2), RedisSpill(server.url)
+        intake = Intake(engine, "erp", spill=(store, KEY))
+        assert (await intake.accept(order("FIRST"), "front")).kept == "spill"
+        for n in range(5):
+            die(server, store)
+            taken = await asyncio.gather(*(intake.accept(order(f"N{n}.{k}"), "front") for k in range(3)))
+            assert [(each.kept, each.repeated) for each in taken] == [("spill", False)] * 3
+        await intake.close()
+        await engine.dispose()
+
+    loop(run())
+    assert len(records(server.url)) == 16
+
+
 def test_both_away_is_said_at_once(server: Valkey) -> None:
     async def take(intake: Intake, store: RedisSpill) -> None:
         os.kill(server.pid, signal.SIGSTOP)
@@ -270,11 +257,9 @@ def test_a_spilled_order_that_had_been_accepted_before_is_found_by_both_ids(data
 
     async def read(engine: AsyncEngine) -> None:
         assert (await order_queries.order(engine, again.id))["id"] == first.id
-        with pytest.raises(Conflict) as conflict:
-            await order_queries.order(engine, other.id)
-        assert conflict.value.first == str(second.id)
-        assert len(await order_queries.page(engine)) == 2
-        assert await order_queries.asides_by_kind(engine) == {"repeated": 1, "conflict": 1}
+        assert (await order_queries.order(engine, other.id))["rival"] == second.id
+        assert len(await order_queries.page(engine)) == 3
+        assert await order_queries.asides_by_kind(engine) == {"repeated": 1}
         with pytest.raises(NotFound):
             await order_queries.order(engine, type(first.id)(int=1))
 
@@ -286,7 +271,7 @@ def test_a_spilled_order_that_had_been_accepted_before_is_found_by_both_ids(data
 class Dying(RedisSpill):
     """Dies after the journal has the records and before they are dropped."""
 
-    async def drop(self, records: Sequence[bytes], names: Sequence[bytes]) -> bool:
+    async def drop(self, records: Sequence[bytes], ids: Sequence[bytes], names: Sequence[bytes]) -> bool:
         raise SpillDown("killed here")
 
 
@@ -317,10 +302,10 @@ def test_a_leader_that_wakes_up_late_drops_nobody_elses_records(redis_url: str) 
         await intake.accept(order("OLD1"), "front")
         await intake.accept(order("OLD2"), "front")
         late = await store.head(100)
-        assert await store.drop(late, [])
+        assert await store.drop(late, [], [])
         await intake.accept(order("NEW1"), "front")
         await intake.accept(order("NEW2"), "front")
-        assert not await store.drop(late, [])
+        assert not await store.drop(late, [], [])
         assert len(await store.head(100)) == 2
 
     without_journal(redis_url, take)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -383,3 +384,25 @@ def test_the_exchange_in_the_docs_is_what_is_read_and_answered() -> None:
     found = tried(fetch)
     assert found == printed(reply, found, same_reference=True)
     assert tried(thanks).content is Action.FIN_SERVICE
+
+
+def test_names_that_were_never_seen_before_do_not_stay() -> None:
+    """libxml2 keeps each name for as long as the thread lives in which it was read."""
+    process = psutil.Process()
+
+    async def read(first: int, count: int) -> int:
+        for number in range(first, first + count):
+            names = b"".join(b"<n%dx%d/>" % (number, each) for each in range(9_000))
+            body, _ = await answer(b"<a>" + names + b"</a>", Asked().counter())
+            assert b"Plus de 256 noms" in body
+            for kind in (b' xmlns:n%dx%d="u"', b' n%dx%d="u"'):
+                many = b"".join(kind % (number, each) for each in range(9_000))
+                body, _ = await answer(b"<a" + many + b"/>", Asked().counter())
+                assert b"Trop de noms" in body
+        return process.memory_info().rss
+
+    async def main() -> None:
+        settled = await read(0, 60)
+        assert await read(60, 60) - settled < 24 * 1024 * 1024  # bytes; 100 MiB where threads stay
+
+    asyncio.run(main())

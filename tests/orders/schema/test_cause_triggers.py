@@ -3,14 +3,15 @@
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import asyncpg
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from config.embedded.postgres import Postgres
 from orders.schema.cause_triggers import MOST_WORDS
+from tests.machines.journals import Journals
 from workers.erp.failures import TABLE
 
 ERRORS = [
@@ -38,27 +39,14 @@ ERRORS = [
 
 
 @pytest.fixture(scope="module")
-def message(postgres: Any, template_database: str) -> Iterator[Callable[[str | None], str]]:
+def message(postgres: Postgres, journals: Journals) -> Iterator[Callable[[str | None], str]]:
     """`relais_cause_message` of a journal that nobody writes to."""
-    loop = asyncio.new_event_loop()
-    name = "t_causes"
-
-    async def begin() -> asyncpg.Connection:
-        server = await asyncpg.connect(postgres.url)
-        await server.execute(f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY wal_log")
-        await server.close()
-        return await asyncpg.connect(postgres.database_url(name))
-
-    async def end(connection: asyncpg.Connection) -> None:
-        await connection.close()
-        server = await asyncpg.connect(postgres.url)
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await server.close()
-
-    connection = loop.run_until_complete(begin())
+    loop, name = asyncio.new_event_loop(), journals.take()
+    connection = loop.run_until_complete(asyncpg.connect(postgres.database_url(name)))
     yield lambda words: loop.run_until_complete(connection.fetchval("SELECT relais_cause_message($1)", words))
-    loop.run_until_complete(end(connection))
+    loop.run_until_complete(connection.close())
     loop.close()
+    journals.give_back(name)
 
 
 @pytest.mark.parametrize(("error", "said"), ERRORS)

@@ -20,7 +20,7 @@ from orders.schema.migrate import migrate
 from orders.schema.tables.core import metadata
 from orders.schema.triggers import APPEND_ONLY
 from tests.cli import CommandLine, environment
-from tests.machines.servers import COPY
+from tests.machines.journals import Journals
 from tests.machines.tools import ROOT
 
 ROLE = "relais_role_of_a_test"
@@ -29,12 +29,12 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(scope="module")
-def owner_url(postgres: Postgres, template_database: str) -> Iterator[str]:
+def owner_url(postgres: Postgres, journals: Journals) -> Iterator[str]:
     """A journal that the tests of this module share: nothing can be changed in it."""
-    server, name = postgres.database_url("postgres"), "t_grants"
-    asyncio.run(execute(server, COPY.format(name, template_database)))
+    name = journals.take()
     yield postgres.database_url(name)
-    asyncio.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE {ROLE}"))
+    journals.give_back(name)
+    asyncio.run(execute(postgres.database_url("postgres"), f"DROP ROLE {ROLE}"))
 
 
 @pytest.fixture(scope="module")

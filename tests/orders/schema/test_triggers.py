@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.postgres import Postgres
@@ -22,9 +22,19 @@ from orders.queries import replays as replay_queries
 from orders.schema.cause_triggers import keeping
 from orders.schema.migrate import migrate
 from orders.schema.tables.core import backends, metadata
-from orders.schema.tables.reconcile import findings
+from orders.schema.tables.reconcile import findings, reconciliations
 from orders.schema.tally_triggers import COUNTED, counting
-from orders.schema.triggers import APPEND_ONLY, EVENT, EVENT_FUNCTION, TRANSITION, forbid_change
+from orders.schema.triggers import (
+    APPEND_ONLY,
+    DURABLE_FUNCTION,
+    EVENT,
+    EVENT_BORN,
+    EVENT_FUNCTION,
+    RELAXED,
+    TRANSITION,
+    forbid_change,
+    wait_for_disk,
+)
 from orders.sentences import Code
 from orders.states import BACKLOG, FINAL, TRANSITIONS, State
 
@@ -154,11 +164,19 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
     async def work(engine: AsyncEngine) -> None:
         async with transactional(engine).connect() as connection:
             before = [tuple(row) for row in await connection.execute(query)]
-            for name in ("transition", "event"):
+            for name in ("transition", "event", "event_born"):
                 await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
             for table in APPEND_ONLY:
                 await connection.execute(text(f"DROP TRIGGER append_only ON {table.name}"))
                 await connection.execute(text(forbid_change(table.name)))
+            for table in metadata.sorted_tables:
+                if table not in RELAXED:
+                    await connection.execute(text(f"DROP TRIGGER durable ON {table.name}"))
+            await connection.execute(text("DROP FUNCTION relais_durable"))
+            await connection.execute(text(DURABLE_FUNCTION))
+            for table in metadata.sorted_tables:
+                if table not in RELAXED:
+                    await connection.execute(text(wait_for_disk(table.name)))
             await connection.execute(text("DROP FUNCTION relais_event"))
             for name, (what, _) in COUNTED.items():
                 await connection.execute(text(f"DROP TRIGGER tally_{name} ON {what.split()[2]}"))
@@ -167,7 +185,7 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
                 await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
             for name in ("cause_message", "cause_of", "cause", "causes_born", "causes_moved"):
                 await connection.execute(text(f"DROP FUNCTION relais_{name}"))
-            for statement in (TRANSITION, EVENT_FUNCTION, EVENT, *counting()):
+            for statement in (TRANSITION, EVENT_FUNCTION, EVENT, EVENT_BORN, *counting()):
                 await connection.execute(text(statement))
             for statement in keeping():
                 await connection.exec_driver_sql(statement)
@@ -265,3 +283,27 @@ def test_what_was_kept_as_a_text_goes_on_as_one_and_what_an_erp_said_is_known_as
     assert [each.params.get("reference") for each in found][1:3] == ["E-1", "E-2"]
     assert (replay["why"], replay["why"].code) == ("night", Code.TEXT)
     assert [each["failed"] for each in replay["history"]] == [None, "too slow"]
+
+
+def test_a_reconciliation_since_ever_is_read_again_and_there_is_none_any_more(database_url: str) -> None:
+    statements = import_module("orders.migrations.versions.0018_instants").STATEMENTS
+    ever = (
+        "INSERT INTO reconciliations (backend, since, until, cursor_at, cursor_id, started_by) "
+        "VALUES ('erp', '-infinity', now(), '-infinity', gen_random_uuid(), 'o')"
+    )
+
+    async def work(engine: AsyncEngine) -> tuple[Any, ...]:
+        await execute(engine, "ALTER TABLE reconciliations DROP CONSTRAINT ck_reconciliations_times")
+        await execute(engine, "ALTER TABLE accounts DROP CONSTRAINT ck_accounts_name")
+        for statement in (ever, *statements):
+            await execute(engine, statement)
+        with pytest.raises(IntegrityError, match="ck_reconciliations_times"):
+            await execute(engine, ever)
+        with pytest.raises(IntegrityError, match="ck_accounts_name"):
+            await execute(engine, "INSERT INTO accounts (name, role) VALUES ('Alice', 'approver')")
+        async with engine.connect() as connection:
+            query = select(reconciliations.c.since, reconciliations.c.cursor_at)
+            return tuple((await connection.execute(query)).one())
+
+    first = datetime(1900, 1, 1, tzinfo=UTC)
+    assert on_engine(database_url, work) == (first, first)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from config.durations import duration, span
 from config.settings import ENDPOINTS, MissingSetting, Settings
+from config.telemetry.visible import visible
 from orders.errors import Fault, JournalDown, Malformed, NotFound
 from orders.rules.catalogue import BadList
 from tests.cli import CommandLine, modules_after, ours, whole_command
@@ -229,7 +230,7 @@ def test_spans_in_their_two_largest_units() -> None:
 
 
 def test_what_an_erp_says_cannot_drive_the_terminal() -> None:
-    assert show.clean("\x1b[31mred\x07 [bold]é") == r"\x1b[31mred\x07 [bold]é"
+    assert visible("\x1b[31mred\x07 [bold]é") == r"\x1b[31mred\x07 [bold]é"
 
 
 def test_a_document_holds_times_ids_and_durations(capsys: pytest.CaptureFixture[str]) -> None:

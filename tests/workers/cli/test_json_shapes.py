@@ -123,7 +123,7 @@ def test_every_command_with_json_is_described_and_its_real_documents_fit(
         return document
 
     _look(fits, ids, tmp_path)
-    _act(fits, relais, ids)
+    _act(fits, relais, ids, tmp_path)
     assert seen | ELSEWHERE == set(commands())
 
 
@@ -156,7 +156,7 @@ def _look(fits: Callable[..., Any], ids: list[UUID], tmp_path: Path) -> None:
     fits("spool flush", "--patience", "0")
 
 
-def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID]) -> None:
+def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_path: Path) -> None:
     assert relais("rate", "erp", "5").code == 0
     fits("forecast", "erp", "--rate", "5")
     fits("status")
@@ -191,8 +191,13 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID]) -> None
     fits("drain", "--timeout", "0.1")
     assert relais("quarantine", "erp", "--reason", "an intrusion").code == 0
     fits("status")
-    proposed = fits("release", "erp", "--reason", "all is well")
-    fits("release", "erp", "--approve", proposed["digest"], RELAIS_OPERATOR="bob")
+    file = tmp_path / "password"
+    file.write_text("nine slow bicycles at dusk")
+    for name in ("alice", "bob"):
+        assert relais("account", "add", name, "--role", "approver", "--password-file", str(file)).code == 0
+    proof = ("--password-file", str(file))
+    proposed = fits("release", "erp", "--reason", "all is well", *proof)
+    fits("release", "erp", "--approve", proposed["digest"], *proof, RELAIS_OPERATOR="bob")
     fits("seal")
     fits("seal", "--public-key")
     fits("audit")  # the rows put in by hand do not add up

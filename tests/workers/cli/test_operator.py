@@ -8,6 +8,7 @@ import pytest
 
 from config.embedded.postgres import Postgres
 from config.settings import Settings
+from config.telemetry.visible import HIDING
 from orders.queries import orders as order_queries
 from tests.cli import CommandLine, environment
 from tests.journal import Journal
@@ -251,3 +252,44 @@ def test_a_rate_is_set_and_lifted(relais: CommandLine, journal: Journal) -> None
     assert relais("rate", "nobody", "5").code == 1
     assert [relais("rate", *words).code for words in (["fast"], ["0"], ["erp", "1", "2"], [])] == [2, 2, 2, 2]
     assert journal.operations() == [("rate", "the ERP's people ask"), ("rate", None)]
+
+
+def test_what_an_erp_or_an_operator_wrote_is_visible_wherever_a_person_looks(
+    relais: CommandLine, journal: Journal
+) -> None:
+    evil = "\u202egnihton\x9b2J\u2066\x1b]0;x\x07\u2028\u200f"
+    (order,) = journal.accept(1)
+    journal.sql("INSERT INTO backends (name, \"window\") VALUES ('erp', 20)")
+    journal.bury([order], "refused")
+    journal.sql("UPDATE deliveries SET error = :evil, status = 422", evil=evil)
+    journal.sql(
+        "INSERT INTO attempts VALUES (:order, gen_random_uuid(), now(), now(), 'refused', 422, :evil, 'w')",
+        order=order,
+        evil=evil,
+    )
+    journal.sql(
+        "INSERT INTO evidence (backend, lease, order_id, kind, conclusive, detail, answer) "
+        "VALUES ('erp', gen_random_uuid(), :order, 'wrong_digest', true, :evil, :raw)",
+        order=order,
+        evil=evil,
+        raw=evil.encode(),
+    )
+    assert relais("quarantine", "erp", "--reason", evil, RELAIS_OPERATOR=evil).code == 0
+    again = relais("quarantine", "erp", "--reason", evil)
+    assert again.code == 1 and r"by \u202egnihton\x9b2J\u2066" in again.err
+    shown = [again]
+    for asked in (
+        ("dead", "list"),
+        ("dead", "groups"),
+        ("dead", "show", str(order)),
+        ("evidence", "erp"),
+        ("status",),
+        ("backlog",),
+    ):
+        shown += [relais(*asked), relais(*asked, "--json")]
+        assert [each.code for each in shown[-2:]] == [0, 0], asked
+    told = [each.out + each.err for each in shown]
+    assert [text for text in told if HIDING.search(text)] == []
+    assert sum("gnihton" in text for text in told) >= 9
+    (found,) = json.loads(relais("dead", "list", "--json").out)
+    assert found["error"] == evil, "the document says the same"

@@ -162,3 +162,16 @@ def test_a_backend_that_is_not_known_is_said(capsys: pytest.CaptureFixture[str],
     env = {"RELAIS_DATA_DIR": str(tmp_path), "RELAIS_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
     done = CommandLine(capsys, env)("reconcile", "other", "--since", "1h")
     assert (done.code, "no backend other is known here; known are erp" in done.err) == (1, True)
+
+
+def test_the_year_one_is_no_time_and_leaves_nothing_behind(site: Operated, tmp_path: Path) -> None:
+    relais = site.relais
+    for year in ("0001-01-01T00:00:00Z", "1899-12-31T23:59:59Z", "3000-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+        for asked in (("reconcile", "--since"), ("audit", "--since"), ("audit", "--until"), ("forecast", "--at")):
+            done = relais(*asked, year)
+            says = "a time is 14:30" if asked[0] == "forecast" else "a time lies in the years 1900 to 2999"
+            assert (done.code, says in done.err) == (2, True), done.err
+    assert site.sql("SELECT count(*) FROM reconciliations") == [(0,)]
+    assert relais("reconcile", "--list").code == 0
+    assert json.loads(relais("reconcile", "--list", "--json").out) == []
+    assert relais("audit", "--report", str(tmp_path / "report.html")).code == 0

@@ -5,8 +5,10 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -69,7 +71,8 @@ def test_every_line_is_answered_and_a_bad_one_costs_no_good_one(
     ]
     assert "reference" in report["not_taken"][1]["reason"]
     refused = relais("submit", str(file), "--json", RELAIS_API_KEY="wrong")
-    assert (refused.code, json.loads(refused.out)["orders"]) == (2, 0)
+    report = json.loads(refused.out)
+    assert (refused.code, report["spooled"], report["accepted"]) == (2, 201, 0)
     assert "refuses the API key" in refused.err
     again = relais("submit", str(file))
     assert (again.code, "0 accepted, 201 repeated" in again.out) == (1, True)
@@ -208,11 +211,11 @@ def test_the_spool_is_looked_at_emptied_and_written_out(
     exported = relais("spool", "export").out.splitlines()
     assert [json.loads(line)["reference"] for line in exported] == ["R0", "R1", "R2", "R3", "R4", "R3"]
     away = relais("spool", "flush", "--patience", "0")
-    assert (away.code, "6 orders still wait: no connection" in away.err) == (2, True)
+    assert (away.code, "not one order was handed over, 6 still wait: no connection" in away.err) == (1, True)
 
     with api(leash, settings, int(relais.env["RELAIS_API_URL"].rpartition(":")[2])):
         wrong = relais("spool", "flush", "--json", "--patience", "60", RELAIS_API_KEY="wrong")
-        assert (wrong.code, json.loads(wrong.out)["waiting"]) == (2, 6)
+        assert (wrong.code, json.loads(wrong.out)["waiting"]) == (1, 6)
         flushed = relais("spool", "flush", "--json")
         assert flushed.code == 1
         assert json.loads(flushed.out) == {
@@ -221,6 +224,7 @@ def test_the_spool_is_looked_at_emptied_and_written_out(
             "conflict": 1,
             "malformed": 0,
             "forbidden": 0,
+            "unsendable": 0,
             "waiting": 0,
             "refused": 1,
             "trouble": None,
@@ -236,6 +240,56 @@ def test_the_spool_is_looked_at_emptied_and_written_out(
     assert out.stat().st_mode & 0o777 == 0o600
     assert relais("spool", "export", "--to", str(out)).code == 2, "it overwrites nothing"
     assert json.loads(relais("spool", "status", "--json").out)["refused"] == 0
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A proxy with a limit of its own."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.server.says)  # type: ignore[attr-defined]
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def proxy(relais: CommandLine) -> Iterator[HTTPServer]:
+    """It stands where the intake should be, and says the status that the test sets."""
+    server = HTTPServer(("127.0.0.1", int(relais.env["RELAIS_API_URL"].rpartition(":")[2])), Refusing)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_what_a_proxy_does_not_let_through_is_set_aside_and_a_flush_without_progress_says_so(
+    relais: CommandLine, proxy: HTTPServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "orders.ndjson"
+    file.write_text("\n".join(orders(3)))
+    proxy.says = 502  # type: ignore[attr-defined]
+    done = relais("submit", str(file), "--patience", "1")
+    assert (done.code, "3 spooled" in done.out) == (0, True)
+    stuck = relais("spool", "flush", "--patience", "1")
+    said = "relais: not one order was handed over, 3 still wait: it answered 502"
+    assert (stuck.code, stuck.err.splitlines()[-1]) == (1, said)
+
+    proxy.says = 413  # type: ignore[attr-defined]
+    flushed = relais("spool", "flush")
+    assert (flushed.code, "3 unsendable, 0 still waiting" in flushed.out) == (1, True)
+    refusals = json.loads(relais("spool", "status", "--json").out)["refusals"]
+    assert [(each["reference"], each["kind"]) for each in refusals] == [(f"R{i}", "unsendable") for i in range(3)]
+
+    file.write_text("\n".join(orders(2, "S")))
+    report = json.loads((done := relais("submit", str(file), "--json")).out)
+    assert (done.code, report["unsendable"], report["spooled"]) == (1, 2, 0)
+    assert [(each["line"], each["kind"]) for each in report["not_taken"]] == [(1, "unsendable"), (2, "unsendable")]
+    assert "bytes do not get to the intake: it answered 413" in report["not_taken"][0]["reason"]
 
 
 def test_two_processes_flush_one_spool_and_nothing_is_taken_twice(

@@ -3,6 +3,7 @@
 import base64
 import json
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from config.settings import Settings
-from tests.cli import CommandLine, environment
+from tests.cli import CommandLine, Done, environment
 from tests.journal import Journal
 from workers.backend_transitions import FIRST_WINDOW
 from workers.erp.keyfile import read_private
@@ -121,17 +122,32 @@ def test_evidence_is_listed_with_the_answers_as_they_came(relais: CommandLine, j
     assert "other bytes" in relais("evidence").out
 
 
+@pytest.fixture
+def four(relais: CommandLine, tmp_path: Path) -> Callable[..., Done]:
+    """`relais release erp …` with four eyes, by an account that gives its password."""
+    for name, role in (("alice", "approver"), ("bob", "approver"), ("olga", "operator"), ("vera", "viewer")):
+        (tmp_path / name).write_text(f"nine slow bicycles of {name}\n")
+        added = relais("account", "add", name, "--role", role, "--password-file", str(tmp_path / name))
+        assert added.code == 0, added.err
+
+    def release(who: str, *asked: str, by: str | None = None) -> Done:
+        proof = str(tmp_path / (by or who))
+        env = {"RELAIS_FOUR_EYES": "true", "RELAIS_OPERATOR": who, "RELAIS_OPERATOR_PASSWORD_FILE": proof}
+        return relais("release", "erp", *asked, **env)
+
+    return release
+
+
 def test_a_release_needs_a_second_operator_who_approves_what_the_first_one_saw(
-    relais: CommandLine, journal: Journal, pub: str
+    relais: CommandLine, journal: Journal, pub: str, four: Callable[..., Done]
 ) -> None:
     held(relais, journal)
-    four = {"RELAIS_FOUR_EYES": "true"}
-    seen = json.loads(relais("release", "erp", "--reason", "rebuilt", "--json", **four).out)
+    seen = json.loads(four("alice", "--reason", "rebuilt", "--json").out)
     assert (seen["released"], seen["conclusive"], seen["keys"], seen["backlog"]) == (False, 1, [], 0)
     assert standing(relais)["quarantined"]
 
     def approve(digest: str, who: str) -> tuple[int, str]:
-        done = relais("release", "erp", "--approve", digest, RELAIS_OPERATOR=who, **four)
+        done = four(who, "--approve", digest)
         return done.code, done.err
 
     assert approve(seen["digest"], "alice")[0] == 1, "the same operator"
@@ -140,31 +156,55 @@ def test_a_release_needs_a_second_operator_who_approves_what_the_first_one_saw(
     journal.accept(3)
     found_out(journal)
     assert "not as alice saw it" in approve(seen["digest"], "bob")[1], "new evidence voids it"
-    seen = json.loads(relais("release", "erp", "--reason", "rebuilt", "--json", **four).out)
+    seen = json.loads(four("alice", "--reason", "rebuilt", "--json").out)
     relais("key", "add", "erp", pub)
     assert approve(seen["digest"], "bob")[0] == 1, "and so does another key"
     assert standing(relais)["quarantined"]
-    shown = relais("release", "erp", "--reason", "rebuilt", **four).out
+    shown = four("alice", "--reason", "rebuilt").out
     digest = shown.strip().rpartition(" ")[2]
     journal.accept(3)
     assert approve(digest, "bob") == (0, "erp is released; one canary goes first.\n"), "intake goes on meanwhile"
-    assert not standing(relais)["quarantined"]
-    detail = journal.sql("SELECT operator, reason, detail FROM operations WHERE act = 'release'")[0]
-    assert (detail.operator, detail.reason, detail.detail["proposed_by"]) == ("bob", "rebuilt", "alice")
-    assert relais("quarantine", "--reason", "again").code == 0
-    assert approve(digest, "bob")[0] == 1, "an approval is for one quarantine"
 
 
-def test_where_several_backends_are_named_the_default_one_of_them_is_meant(relais: CommandLine, data_dir: Path) -> None:
-    """Also before any worker has run for it."""
-    file = data_dir / "backends.toml"
-    file.write_text("default = 'main'\n[backends.other]\nurl = 'http://b'\n[backends.main]\nurl = 'http://a'\n")
-    env = {"RELAIS_BACKENDS": str(file)}
-    assert relais("quarantine", "--reason", "looks odd", **env).code == 0
-    assert relais("quarantine", "other", "--reason", "looks odd too", **env).code == 0
-    assert relais("quarantine", "unheard-of", "--reason", "?", **env).code == 1
-    found = json.loads(relais("status", "--json", **env).out)
-    assert {row["name"]: row["held_why"] for row in found["backends"]} == {
-        "main": "looks odd",
-        "other": "looks odd too",
-    }
+def test_four_eyes_are_two_accounts_however_a_name_is_written_and_each_proves_to_be_it(
+    relais: CommandLine, journal: Journal, four: Callable[..., Done]
+) -> None:
+    held(relais, journal)
+    digest = json.loads(four("alice", "--reason", "rebuilt", "--json").out)["digest"]
+    same = ("Alice", "ALICE", " alice", "al ice", "\uff21lice", "\xe1lice", "ali\u0301ce", "\U0001d41aLICE")
+    for written in same:
+        done = four(written, "--approve", digest, by="alice")
+        assert (done.code, done.err) == (1, "relais: alice proposed it: another operator has to approve it\n"), written
+    for who, by, says in (
+        ("bob", "alice", "bob: name and password do not go together"),
+        ("nobody", "alice", "nobody: name and password do not go together"),
+        ("olga", "olga", "this takes the role approver; olga is operator"),
+    ):
+        done = four(who, "--approve", digest, by=by)
+        assert (done.code, says in done.err) == (1, True), done.err
+    done = four("vera", "--reason", "rebuilt")
+    assert (done.code, "this takes the role operator; vera is viewer" in done.err) == (1, True)
+    done = relais("release", "erp", "--approve", digest, RELAIS_OPERATOR="bob", RELAIS_FOUR_EYES="true")
+    assert (done.code, "nobody can be asked here" in done.err) == (2, True)
+    journal.sql(
+        "INSERT INTO operations (operator, act, reason, detail) SELECT 'mallory', act, reason, detail || :other "
+        "FROM operations WHERE act = 'release proposed'",
+        other=json.dumps({"digest": "1" * 64}),
+    )
+    assert "nobody proposed to release erp" in four("bob", "--approve", "1" * 64).err, "mallory has no account"
+    assert standing(relais)["quarantined"]
+    assert relais("account", "disable", "alice").code == 0
+    assert "nobody proposed to release erp" in four("bob", "--approve", digest).err, "alice has none any more"
+    digest = json.loads(four("olga", "--reason", "rebuilt", "--json").out)["digest"]
+    assert four("Bob", "--approve", digest, by="bob").code == 0
+    by = journal.sql("SELECT operator, detail ->> 'proposed_by' FROM operations WHERE act = 'release'")
+    assert by == [("bob", "olga")]
+
+
+def test_a_wrong_password_at_the_command_line_is_counted(
+    relais: CommandLine, journal: Journal, four: Callable[..., Done]
+) -> None:
+    held(relais, journal)
+    said = [four("bob", "--reason", "rebuilt", by="alice").err for _ in range(8)]
+    assert "do not go together" in said[0] and "too many tries: no password is looked at for" in said[-1]
+    assert "too many tries" in four("bob", "--reason", "rebuilt").err, "the right one is not looked at either"

@@ -2,9 +2,13 @@
 
 import asyncio
 import hashlib
+import http.client
 import json
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import repeat
 from string import Formatter
 
 import pytest
@@ -12,16 +16,19 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 from fastapi.routing import APIRoute
 
+from config.embedded.leash import Leash
+from config.embedded.ports import choose
 from config.settings import Settings
 from orders.sentences import Code
+from tests.cli import command, environment, running
 from tests.machines.tools import ROOT
 from tests.workers.console.site import serving, text_of
 from workers.console.access.guard import at_least
 from workers.console.access.people import Role
 from workers.console.app import create_app
-from workers.console.i18n import languages
-from workers.console.masking import OURS
+from workers.console.i18n import languages, preferred
 from workers.console.security_headers import HEADERS
+from workers.erp.own_words import OURS
 
 CONSOLE = ROOT / "workers" / "console"
 OPEN = {"/healthz", "/login", "/login/oidc", "/login/oidc/callback", "/display"}
@@ -151,3 +158,71 @@ def test_a_room_says_what_its_own_catalogue_says_before_what_another_one_does() 
     assert french.of_room("report").gettext("accepted") == "acceptées"  # orders, in a heading
     assert french.of_room("search").gettext("accepted") == "acceptée"  # an order
     assert french.of_room("search").gettext("Overview") == french.gettext("Overview") != "Overview"
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("fr; q=0.1, en; q=1.0", "en"),
+        ("en ;q=0.2 , fr ; Q=0.8", "fr"),
+        ("en;q=x, fr;q=0.1", "fr"),
+        ("en;level=1, fr;q=0.9", "en"),
+        ("en\t;\tq=0.9,fr;q=1", "fr"),
+        ("fr;q=0, en;q=0.001", "en"),
+    ],
+)
+def test_what_a_browser_prefers_is_read_with_its_spaces(header: str, language: str) -> None:
+    assert preferred(header) == language
+
+
+@pytest.fixture
+def port(leash: Leash, settings: Settings) -> Iterator[int]:
+    """Where a console serves, as a process."""
+    port = choose()
+    with running(leash, "console", command("console", "--port", str(port)), environment(settings), ready="ready"):
+        yield port
+
+
+def exchanged(port: int, head: str, body: Iterator[bytes]) -> tuple[bytes, int]:
+    """What comes back until the server hangs up, and how much of the body it let itself be sent."""
+    sent = 0
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(head.encode())
+        try:
+            for part in body:
+                connection.sendall(part)
+                sent += len(part)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        back = b""
+        with suppress(ConnectionResetError):
+            while part := connection.recv(65536):
+                back += part
+    return back, sent
+
+
+def test_a_body_that_nobody_wants_is_not_read_to_its_end(port: int) -> None:
+    large = 1 << 30
+    plain, chunk = bytes(1 << 20), b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+    for path, status in (("/login", b"413"), ("/account/sessions", b"303"), ("/acts/pause", b"303"), ("/none", b"404")):
+        for length, part in ((f"Content-Length: {large}", plain), ("Transfer-Encoding: chunked", chunk)):
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n"
+            head += "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+            _, sent = exchanged(port, head, repeat(part, 1024))
+            assert sent < large / 16, (path, length)
+        told, _ = exchanged(port, head.replace("Transfer-Encoding: chunked", f"Content-Length: {large}"), iter(()))
+        assert told.split(b" ", 2)[1] == status, (path, told[:200])
+        assert b"\r\nconnection: close\r\n" in told.lower()
+
+
+def test_head_is_answered_as_get_is_without_a_body(port: int) -> None:
+    for path in ("/healthz", "/login", "/static/console.css", "/no-such-page"):
+        answers = []
+        for method in ("GET", "HEAD"):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request(method, path)
+            answer = connection.getresponse()
+            answers.append((answer.status, answer.headers["content-type"]))
+            assert (answer.read() == b"") is (method == "HEAD"), path
+            connection.close()
+        assert answers[0] == answers[1], path

@@ -182,13 +182,13 @@ def test_an_order_that_stayed_in_the_spill_is_not_unknown(at_console: AtConsole)
     async def work(site: Site, bench: Bench) -> None:
         jeanne, (first,) = await site.enter(role=Role.VIEWER), await bench.accept(1)
         asides = [
-            Aside(bytes([n]) * 32, kind, uuid4(), first if kind == "conflict" else None, "why", b"")
-            for n, kind in enumerate(("conflict", "forged"))
+            Aside(bytes([n]) * 32, kind, uuid4(), first if kind == "repeated" else None, "why", b"")
+            for n, kind in enumerate(("repeated", "forged"))
         ]
         async with bench.engine.connect() as connection:
             await set_aside(connection, asides)
         known = [await jeanne.get(f"/order/{each.told}") for each in asides]
-        assert "accepted before with another content" in text_of(known[0])
+        assert "the same as an order that had been accepted before" in text_of(known[0])
         assert f"/order/{first}" in known[0].text and "The order that has its place" not in known[1].text
         assert "was not written by our intake" in text_of(known[1])
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import html
+import json
 import re
 
 from sqlalchemy import text
 
 from config.settings import Settings
+from config.telemetry.visible import HIDING
 from tests.workers.console.site import serving, text_of
 from workers.console.access.people import Role
 
@@ -92,5 +94,25 @@ def test_what_stands_in_an_act_is_text_long_lists_are_folded_and_others_words_ma
             for number in ("3", "0", "x", "-1", "9" * 19, "9" * 30, "%00", "1.5"):
                 assert (await jeanne.get(f"/operations/{number}")).status_code == 404, number
             assert (await site.stranger().get("/operations")).status_code == 303
+
+    asyncio.run(work())
+
+
+def test_what_hides_in_a_text_is_visible_on_every_page(settings: Settings) -> None:
+    evil = "\u202e\u2066nam\x9b<i>\u2028\u200f"
+    acted = text("INSERT INTO operations (operator, act, reason, detail) VALUES (:evil, 'pause', :evil, :detail)")
+    held = text("""INSERT INTO backends (name, "window", quarantined, quarantined_at, quarantined_by, held_why)
+      VALUES ('erp', 1, true, now(), :evil, to_jsonb(CAST(:evil AS text)))""")
+
+    async def work() -> None:
+        async with serving(settings) as site:
+            jeanne = await site.enter(role=Role.VIEWER)
+            async with site.app.state.console.engine.connect() as connection:
+                await connection.execute(held, {"evil": evil})
+                await connection.execute(acted, {"evil": evil, "detail": json.dumps({"backend": "erp", "why": evil})})
+            for path in ("/operations", "/operations/1", "/backend/erp", "/recovery"):
+                page = (await jeanne.get(path)).text
+                assert not HIDING.search(page), path
+                assert r"\u202e\u2066nam\x9b&lt;i&gt;\u2028\u200f" in page, path
 
     asyncio.run(work())

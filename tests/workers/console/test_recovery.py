@@ -391,7 +391,7 @@ def test_a_reconciliation_is_stopped_resumed_and_resent(
 ) -> None:
     monkeypatch.setattr(cached, "FRESH", 0.0)
     monkeypatch.setattr(cached, "SHARE", 0)
-    monkeypatch.setattr("workers.console.recovery.reconciling.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("workers.console.acts.follow.LOOK_EVERY", 0.01)
 
     async def main() -> None:
         async with simulated(tmp_path) as sim:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import stat
 import time
 import zlib
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -21,9 +23,12 @@ from tests.sealing import KEY, as_superuser, seal, some_life
 from tests.workers.console.site import serving, text_of
 from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
+from workers.console.i18n import languages
 from workers.console.report.acts import AUDIT, REPORT
-from workers.console.report.store import AGE, MOST_REPORTS, ReportStore
+from workers.console.report.store import AGE, MOST_REPORTS, ReportStore, drawn
 from workers.operations import acting_as
+from workers.proof.report.report_model import KINDS
+from workers.proof.report.timeline import TITLE, UNITS, timeline
 
 
 class Told:
@@ -134,6 +139,35 @@ def test_faults_and_remarks_are_told_in_french(sealing: Settings) -> None:
     assert "2 commandes sans livraison" in acts, "as the journal keeps it of the audit"
 
 
+def test_every_word_of_a_report_is_in_french(sealing: Settings) -> None:
+    async def work() -> dict[str, Any]:
+        async with serving(sealing) as site:
+            await site.enter()
+            with acting_as("jeanne"):
+                outcome = await REPORT.run(site.app.state.console, {}, "a doubt", Told())
+            found = ReportStore(sealing.files.data_dir).page(outcome["report"].rpartition("/")[2])
+            assert found is not None
+            return found
+
+    with_bench(sealing, some_life)
+    made, french = asyncio.run(work()), languages("Europe/Paris")["fr"].of_room("report")
+    sections = made["sections"]
+    words = {"hour", "hours", "day", "days", "Ledger by day of acceptance", "The first 500 are shown."}
+    words |= {"no fault", "faults, see above", "paused", "in quarantine", *KINDS.values(), TITLE}
+    words |= {word for unit in UNITS for word in unit[1:]}
+    words |= {*made["span"], *made["ledger"], *made["seals"], *(each["title"] for each in sections)}
+    words |= {heading.replace("_", " ") for each in sections for heading in each["headings"]}
+    assert len(words) > 60
+
+    def say(word: str) -> str:
+        words.add(word)
+        return word
+
+    timeline(drawn(made), say)
+    same = {"pause", "minute", "minutes", "circuit"}  # French has the very word
+    assert {word for word in words - same if french.gettext(word) == word} == set()
+
+
 def test_the_command_line_prints_a_pdf_where_the_name_says_so(
     sealing: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +180,35 @@ def test_the_command_line_prints_a_pdf_where_the_name_says_so(
     streams = re.findall(rb"stream\n(.*?)\nendstream", content, re.DOTALL)
     drawn = [zlib.decompress(each) for each in streams if each[:1] == b"\x78"]
     assert any(b" re\n" in each or b" re f" in each for each in drawn), "the timeline is drawn as vectors"
+
+
+def test_an_erps_words_are_masked_in_the_files_of_a_report(settings: Settings) -> None:
+    met = {
+        "code": "proved",
+        "evidence": "wrong_digest",
+        "order": str(uuid4()),
+        "detail": "no answer in time: Mme Weiss",
+    }
+    held = text("""INSERT INTO backends (name, "window", quarantined, quarantined_at, quarantined_by, held_why)
+      VALUES ('erp', 1, true, now(), 'relais', :met)""")
+    acted = text("INSERT INTO operations (operator, act, reason, detail) VALUES ('jeanne', 'release', 'y', :detail)")
+    detail = {"held_why": met, "note": "for Mme Weiss", "was": {"error": "unfit: Mme Weiss", "raw": ["Mme Weiss"]}}
+
+    async def work() -> None:
+        async with serving(settings) as site:
+            vera = await site.enter("vera", Role.VIEWER)
+            async with site.app.state.console.engine.connect() as connection:
+                await connection.execute(held, {"met": json.dumps(met)})
+                await connection.execute(acted, {"detail": json.dumps(detail)})
+            with acting_as("jeanne"):
+                made = (await REPORT.run(site.app.state.console, {}, "a doubt", Told()))["report"]
+            for path in (made, f"{made}.html"):
+                page = (await vera.get(path)).text
+                assert "Weiss" not in page and "no answer in time" in page, path
+            kept = (settings.files.data_dir / "reports").glob("*.json")
+            assert [b"Weiss" in file.read_bytes() for file in kept] == [False]
+
+    asyncio.run(work())
 
 
 def test_an_act_that_is_stopped_leaves_no_report(settings: Settings) -> None:

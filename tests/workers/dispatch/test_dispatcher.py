@@ -3,9 +3,12 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 
 import asyncpg
 import redis
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.redis_keys import NORMAL as NORMALS
 from config.redis_keys import URGENT as URGENTS
@@ -13,7 +16,11 @@ from config.redis_keys import queue_of
 from config.settings import Settings
 from tests.dispatching import accept, depth, dispatching, on_journal
 from tests.waiting import until
+from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.leadership import LEADER_LOCK
+from workers.dispatch.scheduler import TICK
+from workers.queue.app import create_app
+from workers.queue.publisher import Publisher
 
 NORMAL, URGENT = queue_of(NORMALS, "erp"), queue_of(URGENTS, "erp")
 
@@ -97,6 +104,28 @@ def test_a_leader_that_loses_the_journal_stands_again(settings: Settings) -> Non
         asyncio.run(cut())
         accept(settings, 5)
         until(lambda: states(settings).get("dispatched") == 5)
+
+
+class Failing(Dispatcher):
+    """One that is woken in each tick, by the orders that come in, and whose ticks fail."""
+
+    tries: list[float]
+
+    async def _candidate(self, connection: AsyncConnection) -> None:
+        self._wake.set()
+        self.tries.append(time.monotonic())
+        raise ConnectionError
+
+
+def test_ticks_that_fail_are_a_pause_apart_whoever_wakes_it(settings: Settings) -> None:
+    dispatcher = Failing(settings, partial(Publisher, create_app(settings)))
+    dispatcher.tries = []
+    dispatcher.start()
+    until(lambda: len(dispatcher.tries) == 4, what="it tries again")
+    began = time.monotonic()
+    dispatcher.stop()
+    assert time.monotonic() - began < TICK, "told to stop, it does not wait"
+    assert all(later - earlier > 0.9 * TICK for earlier, later in pairwise(dispatcher.tries))
 
 
 def test_a_message_that_redis_lost_is_sent_again(settings: Settings, redis_url: str) -> None:

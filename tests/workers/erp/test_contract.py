@@ -15,7 +15,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from orders.model import EXAMPLE, canonical, digest, parse
-from tests.erp import MEDICINES, an_order, connector
+from tests.machines.erp import MEDICINES, an_order, connector
 from tests.machines.tools import ROOT
 from workers.erp.http import MOST_ASKED
 from workers.erp.listing import MOST_LISTED, ask_for

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.erp import (
+from tests.machines.erp import (
     an_order,
     answering,
     connector,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.erp import answering, connector, raw_server, response
+from tests.machines.erp import answering, connector, raw_server, response
 from workers.erp.failures import Unfit
 from workers.erp.http import HttpErp
 from workers.erp.listing import MOST_LISTED, read_page

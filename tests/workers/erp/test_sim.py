@@ -20,7 +20,7 @@ import aiohttp
 import pytest
 import uvloop
 
-from tests.erp import MEDICINES, an_order, connector, submit_one
+from tests.machines.erp import MEDICINES, an_order, connector, submit_one
 from tests.waiting import auntil, until
 from workers.erp.http import HttpErp
 from workers.erp.port import Kind, Outcome, Submission

@@ -54,6 +54,30 @@ def checked(relais: CommandLine) -> tuple[int, list[bool]]:
     return done.code, [each["answered"] for each in json.loads(done.out)["workers"]]
 
 
+def descriptors(pid: int) -> int:
+    """Of a worker and its pool."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return sum(each.num_fds() for each in family)
+
+
+@pytest.mark.timeout(240)
+def test_a_redis_that_is_killed_again_and_again_costs_a_worker_no_descriptor(
+    leash: Leash, quick: Settings, valkey: Valkey
+) -> None:
+    with worker(leash, quick) as (process, log):
+        most = 0
+        for kill in range(8):
+            sent = asked(quick, "SELECT clock_timestamp()")
+            valkey.kill()
+            valkey.start()
+            heard = f"SELECT count(*) FROM workers WHERE heard_at > '{sent}'"
+            until(lambda heard=heard: asked(quick, heard), 60, what="it answers again")
+            if kill == 0:  # by now it has opened what it needs; what follows may be open for a moment
+                most = descriptors(process.pid) + 4
+        until(lambda: descriptors(process.pid) <= most, what=f"it has {most} descriptors at most")
+        assert "never retrieved" not in log.read_text()
+
+
 def test_a_worker_is_on_the_list_while_it_runs_and_answers(leash: Leash, quick: Settings, relais: CommandLine) -> None:
     assert checked(relais) == (1, [])
     asked(quick, f"INSERT INTO workers (name, host, pid) VALUES ('dead', '{socket.gethostname()}', {2**22 - 1})")

@@ -26,8 +26,8 @@ from orders.access.clients import Scope
 from orders.journal import connect
 from tests.bench import Bench, OnBench, Scripted, always
 from tests.cli import CommandLine, asked, command, environment, running
-from tests.erp import raw_server
 from tests.intake import ORDER, RawCall, clients_over_http
+from tests.machines.erp import raw_server
 from tests.waiting import until
 from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import deliver
@@ -76,8 +76,8 @@ async def served(settings: Settings) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def get(url: str, token: str | None = None) -> tuple[int, str]:
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+async def get(url: str, token: str | None = None, scheme: str = "Bearer") -> tuple[int, str]:
+    headers = {} if token is None else {"Authorization": f"{scheme} {token}"}
     async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
         return answer.status, await answer.text()
 
@@ -156,6 +156,8 @@ def test_only_who_has_the_token_is_told(settings: Settings) -> None:
         async with served(settings.replace(metrics_token=SecretStr("s3cret-token"))) as url:
             assert (await get(f"{url}/metrics"))[0] == 401
             assert (await get(f"{url}/metrics", "wrong"))[0] == 401
+            for scheme, status in (("bearer", 200), ("BEARER ", 200), ("Basic", 401)):
+                assert (await get(f"{url}/metrics", "s3cret-token", scheme))[0] == status, scheme
             status, body = await get(f"{url}/metrics", "s3cret-token")
             assert (status, "relais_journal_up 1.0" in body) == (200, True)
             assert (await get(f"{url}/healthz"))[0] == 200

@@ -20,7 +20,7 @@ PRIORITY = {0: "urgent", 1: "normal"}
 CIRCUITS = ("closed", "open", "half_open")
 OPEN_STATES = ("accepted", "dispatched", "delivering", "submitted")
 FATES = ("delivered", "dead", "cancelled", "discarded")
-REASONS = ("invalid", "expired", "refused", "exhausted", "stale")
+REASONS = ("invalid", "expired", "refused", "exhausted", "stale", "conflict")
 FAILED = ("transient", "throttled", "unknown", "suspicious", "absent", "lease_expired")
 ODD = ("refusals", "answer_in_quarantine")
 
@@ -28,6 +28,9 @@ ODD = ("refusals", "answer_in_quarantine")
 def at(name: str, **labels: str) -> Sample:
     """A sample's name and labels."""
     return name, tuple(sorted(labels.items()))
+
+
+WEAK = ("fsync_off", "full_page_writes_off", "commit_off", "commit_ahead", "standby_behind")
 
 
 class Truth:
@@ -50,6 +53,8 @@ class Truth:
         """Every sample of the exporter that is about the journal, for a journal that has no other backends."""
         leads = await self.one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1380271170")
         found = {at("relais_journal_up"): 1.0, at("relais_dispatcher_leader"): float(min(leads, 1))}
+        found |= {at("relais_journal_weak", what=what): 0.0 for what in WEAK}
+        found[at("relais_journal_weak", what="fsync_off")] = float(await self.one("SHOW fsync") == "off")
         for part in (self._open, self._backends, self._counters, self._histograms):
             found |= await part(backends)
         return found | await self._ages()

@@ -1,6 +1,7 @@
 """Seals close what is journalled block by block, whatever dies or runs meanwhile, and the audit reads them again."""
 
 import asyncio
+import hashlib
 import json
 import random
 import signal
@@ -16,7 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders.journal import connect, transactional
+from orders.journal import connect, snapshot, transactional
 from orders.schema.epochs import SPAN, functions, rebase
 from tests.bench import Bench, with_bench
 from tests.cli import CommandLine, clean_environment, environment
@@ -27,7 +28,9 @@ from workers.cli.failure import CommandFailed
 from workers.proof import seal_thread
 from workers.proof.anchor import place_of
 from workers.proof.audit import Proof, prove
+from workers.proof.block_content import contents
 from workers.proof.keys import keys_of
+from workers.proof.seal import Content
 from workers.proof.seal_block import seal_now
 from workers.proof.seal_thread import Sealer
 
@@ -72,17 +75,30 @@ def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> 
     assert oct(Path(str(sealing.proof.anchor)).stat().st_mode)[-3:] == "600"
 
 
+def test_blocks_of_an_older_format_are_read_by_its_columns(sealing: Settings) -> None:
+    async def work(bench: Bench) -> tuple[list[bytes], dict[str, Content]]:
+        await bench.accept(2)
+        columns = "id, pharmacy, reference, body, digest, received_at, client, request_id, idempotency_key, origin, tx"
+        rows = await bench.run(text(f"SELECT record_send(ROW({columns})) FROM orders ORDER BY id"))
+        async with snapshot(bench.engine) as connection:
+            (found,) = await contents(connection, [0, 1 << 62], form=1)
+        return [row[0] for row in rows], found
+
+    rows, found = with_bench(sealing, work)
+    whole = hashlib.sha256(b"".join(len(row).to_bytes(4, "big") + row for row in rows)).hexdigest()
+    assert found["orders"] == Content(2, whole)
+
+
 def test_the_content_of_a_seal_is_that_of_its_rows_and_can_be_verified_elsewhere(sealing: Settings) -> None:
     """The line of an anchor and the public key are enough, with nothing of Relais."""
-    import hashlib
-
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     async def work(bench: Bench) -> list[bytes]:
         await bench.accept(2)
         await seal(bench)
-        columns = "id, pharmacy, reference, body, digest, received_at, client, request_id, idempotency_key, origin, tx"
-        return [row[0] for row in await bench.run(text(f"SELECT record_send(ROW({columns})) FROM orders ORDER BY id"))]
+        columns = "id, pharmacy, reference, body, digest, received_at, client, request_id, idempotency_key, origin"
+        rows = await bench.run(text(f"SELECT record_send(ROW({columns}, rival, tx)) FROM orders ORDER BY id"))
+        return [row[0] for row in rows]
 
     rows = with_bench(sealing, work)
     (line,) = lines(sealing)
@@ -91,8 +107,8 @@ def test_the_content_of_a_seal_is_that_of_its_rows_and_can_be_verified_elsewhere
     (key,) = keys_of(KEY).values()
     mac, signature = bytes.fromhex(line.pop("mac")), bytes.fromhex(line.pop("signature"))
     said = json.dumps(line, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-    Ed25519PublicKey.from_public_bytes(key.public).verify(signature, b"relais.seal.1\n" + said + b"\n" + mac)
-    assert key.mac(b"relais.seal.1\n" + said) == mac
+    Ed25519PublicKey.from_public_bytes(key.public).verify(signature, b"relais.seal.2\n" + said + b"\n" + mac)
+    assert key.mac(b"relais.seal.2\n" + said) == mac
 
 
 def test_a_transaction_that_still_runs_is_in_a_later_block(sealing: Settings) -> None:
@@ -390,6 +406,7 @@ def test_without_a_key_nothing_is_sealed_and_everybody_says_so(
 
 SEALING_ON_AND_ON = """
 import asyncio
+import hashlib
 from config.settings import load
 from orders.journal import connect
 from workers.cli.commands.trust.seal import sealed

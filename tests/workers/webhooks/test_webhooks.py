@@ -26,7 +26,7 @@ from orders.model import parse
 from orders.queries import webhooks as webhook_queries
 from orders.webhooks import endpoints
 from tests.cli import CommandLine, environment
-from tests.erp import raw_server, read_request, response
+from tests.machines.erp import raw_server, read_request, response
 from tests.waiting import auntil, until
 from workers.dispatch.dispatcher import Dispatcher
 from workers.queue.app import create_app

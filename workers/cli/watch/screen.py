@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from config.durations import age, span
-from workers.cli.show import clean
+from config.telemetry.visible import visible
 from workers.cli.watch.history import FLOWS, History
 from workers.replay.gates import named
 
@@ -48,7 +48,7 @@ def in_a_line(history: History) -> str:
         parts += [f"{each['name']} {each['circuit']}" for each in history.journal["backends"]]
         parts += [_plain(sentence) for sentence in _sentences(history.journal)]
     parts.append(", ".join(f"{name} {value}" for name, value in stores(history)))
-    return clean(f"{datetime.now(UTC):%H:%M:%S}Z  " + "; ".join(parts)).replace("\n", " ")
+    return visible(f"{datetime.now(UTC):%H:%M:%S}Z  " + "; ".join(parts)).replace("\n", " ")
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -100,9 +100,9 @@ def _warnings(history: History) -> list[Text]:
     if found is not None and found["journal"] is not None:
         gone = history.journal_age
         known = "nothing is known of it yet" if gone is None else f"its figures are {span(gone)} old"
-        told.append(Text(clean(f"The journal is out of reach, {known}: {found['journal']}"), style="bold red"))
+        told.append(Text(visible(f"The journal is out of reach, {known}: {found['journal']}"), style="bold red"))
     if found is not None and not found["queue"]["reachable"]:
-        told.append(Text(clean(f"Redis is out of reach: {found['queue']['error']}"), style="bold red"))
+        told.append(Text(visible(f"Redis is out of reach: {found['queue']['error']}"), style="bold red"))
     return told
 
 
@@ -123,7 +123,7 @@ def _backends(found: Mapping[str, Any]) -> Table:
     known = {each["name"]: each for each in found["backends"]}
     for name in dict.fromkeys([*known, *(part["backend"] for part in by_priority(found))]):
         own = [part for part in by_priority(found) if part["backend"] == name]
-        first = [Text(clean(name), style="bold"), *_state(known.get(name), sum(part["out"] for part in own))]
+        first = [Text(visible(name), style="bold"), *_state(known.get(name), sum(part["out"] for part in own))]
         rows = [(part["priority"], f"{part['orders']:,}", age(part["oldest"], now)) for part in own] or [("", "0", "")]
         for number, row in enumerate(rows):
             drawn.add_row(*(first if number == 0 else ["", "", ""]), *row)
@@ -143,12 +143,12 @@ def _state(backend: Mapping[str, Any] | None, out: int) -> tuple[Text, str]:
 
 def _sentences(found: Mapping[str, Any]) -> list[Text]:
     """What holds the backends, how replays stand, and when the backlog will be empty."""
-    told = [Text(clean(f"! {each['held']}"), style="yellow") for each in found["backends"] if each["held"]]
+    told = [Text(visible(f"! {each['held']}"), style="yellow") for each in found["backends"] if each["held"]]
     for row in found["replays"]:
         left = f"{row['left']:,} of {row['orders']:,} orders left"
         stage = f"the replay of {row['backend']} is {row['state']} at {named(row['stage'])}, {left}"
-        told.append(Text(clean(f"↻ {stage}" + (f": {row['why']}" if row["why"] else "")), style="cyan"))
-    return told + [Text(clean(each["sentence"])) for each in found.get("forecast", [])]
+        told.append(Text(visible(f"↻ {stage}" + (f": {row['why']}" if row["why"] else "")), style="cyan"))
+    return told + [Text(visible(each["sentence"])) for each in found.get("forecast", [])]
 
 
 def _stores(history: History) -> Text:
@@ -156,7 +156,7 @@ def _stores(history: History) -> Text:
     for number, (name, value) in enumerate(stores(history)):
         shown.append(" · " if number else "", style="dim")
         bad = value.startswith(("out of reach", "none runs", "refuses")) or value.endswith("FAULTS")
-        shown.append(f"{name} ").append(clean(value), style="red" if bad else "")
+        shown.append(f"{name} ").append(visible(value), style="red" if bad else "")
     return shown
 
 

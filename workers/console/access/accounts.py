@@ -7,6 +7,8 @@ client in `operations`. Another role, another password and a disabling end the a
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from sqlalchemy import delete, insert, text, update
@@ -53,51 +55,38 @@ async def add(
 
 async def set_role(engine: AsyncEngine, name: str, role: Role) -> None:
     """Give an account another role, and end its sessions. Raises NotFound and NotSo."""
-    async with transactional(engine).begin() as connection:
-        was = await _locked(connection, name)
+    async with _changing(engine, name) as (connection, was):
         if was.role == role:
             raise NotSo(f"account {name} has the role {role} already")
-        await connection.execute(update(accounts).where(accounts.c.name == name).values(role=role.value))
-        await _end_sessions(connection, name)
-        await record(connection, "account role", None, {"account": name, "was": was.role, "role": role.value})
+        await _change(connection, "role", name, {"role": role.value}, {"was": was.role, "role": role.value})
 
 
 async def set_password(engine: AsyncEngine, name: str, password: str) -> None:
     """Give an account another password, of which this is the hash, and end its sessions. Raises NotFound."""
-    async with transactional(engine).begin() as connection:
-        await _locked(connection, name)
-        values = {"password": password, "changed_at": NOW}
-        await connection.execute(update(accounts).where(accounts.c.name == name).values(values))
-        await _end_sessions(connection, name)
-        await record(connection, "account password", None, {"account": name})
+    async with _changing(engine, name) as (connection, _):
+        await _change(connection, "password", name, {"password": password, "changed_at": NOW})
 
 
 async def disable(engine: AsyncEngine, name: str) -> None:
     """Let nobody in by an account any more, and end its sessions. Raises NotFound and NotSo."""
-    async with transactional(engine).begin() as connection:
-        if (await _locked(connection, name)).disabled_at is not None:
+    async with _changing(engine, name) as (connection, was):
+        if was.disabled_at is not None:
             raise NotSo(f"account {name} is disabled already")
-        await connection.execute(update(accounts).where(accounts.c.name == name).values(disabled_at=NOW))
-        await _end_sessions(connection, name)
-        await record(connection, "account disable", None, {"account": name})
+        await _change(connection, "disable", name, {"disabled_at": NOW})
 
 
 async def enable(engine: AsyncEngine, name: str) -> None:
     """Let an account in again, with the password that it had. Raises NotFound and NotSo."""
-    async with transactional(engine).begin() as connection:
-        if (await _locked(connection, name)).disabled_at is None:
+    async with _changing(engine, name) as (connection, was):
+        if was.disabled_at is None:
             raise NotSo(f"account {name} is not disabled")
-        await connection.execute(update(accounts).where(accounts.c.name == name).values(disabled_at=None))
-        await record(connection, "account enable", None, {"account": name})
+        await _change(connection, "enable", name, {"disabled_at": None})
 
 
-async def logout(engine: AsyncEngine, name: str) -> int:
-    """End the sessions of an account; how many there were. Raises NotFound."""
-    async with transactional(engine).begin() as connection:
-        await _locked(connection, name)
-        ended = await _end_sessions(connection, name)
-        await record(connection, "account logout", None, {"account": name, "sessions": ended})
-    return ended
+async def logout(engine: AsyncEngine, name: str) -> None:
+    """End the sessions of an account. Raises NotFound."""
+    async with _changing(engine, name) as (connection, _):
+        await _change(connection, "logout", name)
 
 
 async def every(engine: AsyncEngine, idle: float) -> list[dict[str, Any]]:
@@ -115,14 +104,23 @@ def check_name(name: str) -> None:
         raise Malformed([Fault("name", None, f"{name} is no person's")])
 
 
-async def _locked(connection: AsyncConnection, name: str) -> Any:
+@asynccontextmanager
+async def _changing(engine: AsyncEngine, name: str) -> AsyncIterator[tuple[AsyncConnection, Any]]:
+    """A transaction that holds the account, and its row as it was."""
     found = accounts.select().where(accounts.c.name == name).with_for_update()
-    row = (await connection.execute(found)).one_or_none() if NAME.fullmatch(name) else None
-    if row is None:
-        raise NotFound(f"no account {name}")
-    return row
+    async with transactional(engine).begin() as connection:
+        row = (await connection.execute(found)).one_or_none() if NAME.fullmatch(name) else None
+        if row is None:
+            raise NotFound(f"no account {name}")
+        yield connection, row
 
 
-async def _end_sessions(connection: AsyncConnection, name: str) -> int:
+async def _change(
+    connection: AsyncConnection, act: str, name: str, values: Mapping[str, Any] = {}, told: Mapping[str, Any] = {}
+) -> None:
+    """Write it, end the sessions, and record it."""
+    if values:
+        await connection.execute(update(accounts).where(accounts.c.name == name).values(values))
     ended = await connection.execute(delete(console_sessions).where(console_sessions.c.account == name))
-    return ended.rowcount
+    detail = told if values else {"sessions": ended.rowcount}
+    await record(connection, f"account {act}", None, {"account": name, **detail})

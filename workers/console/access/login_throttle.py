@@ -42,7 +42,8 @@ ON CONFLICT (key) DO UPDATE SET at = clock_timestamp(),
   until = clock_timestamp() + make_interval(secs => CASE
     WHEN l.failures < :free OR l.at < clock_timestamp() - make_interval(secs => :forget) THEN 0
     ELSE least(:longest, 2.0 ^ least(l.failures + 1 - :free, 20)) END)
-WHERE l.until <= clock_timestamp() RETURNING failures
+WHERE l.until <= clock_timestamp() OR l.until > clock_timestamp() + make_interval(secs => :longest)
+RETURNING failures
 """)
 
 GIVE_BACK: Final = text("""
@@ -53,7 +54,7 @@ SUCCEEDED: Final = text("""
 UPDATE console_logins SET failures = 0, until = clock_timestamp(), succeeded_at = clock_timestamp() WHERE key = :key
 """)
 
-WHO: Final = text("SELECT name, password, disabled_at FROM accounts WHERE name = :name")
+WHO: Final = text("SELECT name, password, role, disabled_at FROM accounts WHERE name = :name")
 REHASH: Final = text("UPDATE accounts SET password = :new WHERE name = :name AND password = :old")
 
 OVER: Final = (
@@ -73,10 +74,11 @@ class Count(NamedTuple):
 
 
 class ProvenLogin(NamedTuple):
-    """An account whose password was right, and the hash that it was held against."""
+    """An account whose password was right, the hash that it was held against, and what it may."""
 
     name: str
     password: str
+    role: str
 
 
 def counts_of(name: str, address: str) -> tuple[Count, Count, Count]:
@@ -113,7 +115,7 @@ class Logins:
             log.warning("login refused", extra={"account": row and row.name, "address": address, "why": why})
             return None
         await self._succeed(taken)
-        return ProvenLogin(row.name, await self._renew(row.name, row.password, password))
+        return ProvenLogin(row.name, await self._renew(row.name, row.password, password), row.role)
 
     async def came(self, name: str, address: str) -> None:
         """Somebody logged in to this account from there by other means than a password: the place is theirs."""
@@ -129,7 +131,9 @@ class Logins:
             found = (await connection.execute(PAUSES, {"keys": [each.key for each in counts]})).all()
         if any(row.known and row.key == counts[-1].key for row in found):
             counts = counts[-1:]
-        _throttle(max((row.wait for row in found if row.key in {each.key for each in counts}), default=0.0))
+        longest = {each.key: each.longest for each in counts}
+        # A pause longer than any is one that a clock which was set back has made so.
+        _throttle(max((row.wait for row in found if row.wait <= longest.get(row.key, 0.0)), default=0.0))
         async with transactional(self.engine).begin() as connection:
             for each in counts:
                 if (await connection.execute(TAKE, {**each._asdict(), "forget": FORGET})).first() is None:

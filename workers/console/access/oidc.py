@@ -12,8 +12,10 @@ import json
 import secrets
 import time
 import warnings
+from base64 import b64encode
 from dataclasses import asdict, dataclass
 from typing import Any, Final
+from urllib.parse import quote_plus
 
 from config.settings import MissingSetting, Settings
 from orders.errors import RelaisError
@@ -206,7 +208,7 @@ class Provider:
     def _session(self, about: dict[str, Any]) -> Any:
         """Authlib's client for one exchange."""
         ways = about.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
-        way = "client_secret_basic" if "client_secret_basic" in ways else "client_secret_post"
+        way = _by_basic if "client_secret_basic" in ways else "client_secret_post"
         return self._client(
             client_id=self.client_id,
             client_secret=self._secret,
@@ -216,3 +218,9 @@ class Provider:
             code_challenge_method="S256",
             timeout=CALL_TIMEOUT,
         )
+
+
+def _by_basic(client: Any, method: str, url: str, headers: dict[str, str], body: str) -> tuple[str, Any, str]:
+    """Authlib's `client_secret_basic`, with id and secret form-encoded first (RFC 6749, 2.3.1)."""
+    pair = ":".join(quote_plus(each) for each in (client.client_id, client.client_secret))
+    return url, {**headers, "Authorization": f"Basic {b64encode(pair.encode()).decode()}"}, body

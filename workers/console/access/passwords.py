@@ -20,6 +20,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from orders.errors import Throttled
 from workers.console.i18n import N_
+from workers.operations import folded
 
 T = TypeVar("T")
 
@@ -75,16 +76,10 @@ def fault_of(password: str, name: str) -> str | None:
         return TOO_SHORT
     if len(password) > LONGEST_PASSWORD:
         return TOO_LONG
-    left = _bare(password)
-    for word in (*sorted(part for part in _bare(name).split("@")[0].split(".") if len(part) > 2), *COMMON):
+    left = folded(password)
+    for word in (*sorted(part for part in folded(name).split("@")[0].split(".") if len(part) > 2), *COMMON):
         left = left.replace(word, "")
     return GUESSED if len(left) < OWN or len(set(left)) < OWN // 2 + 1 else None
-
-
-def _bare(text: str) -> str:
-    """In small letters without accents, as those who guess write it."""
-    taken = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(each for each in taken if not unicodedata.combining(each) and not each.isspace())
 
 
 class Passwords:

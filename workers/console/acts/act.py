@@ -11,15 +11,18 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from orders.errors import RelaisError
 from orders.sentences import Sentence
 from workers.console.access.people import Role
-from workers.console.i18n import Words
+from workers.console.i18n import N_, Words
 from workers.console.state import ConsoleState
 
 Chosen = dict[str, Any]  # what the act is about, as JSON has it
+
+NAMED: Final = (("id", N_("Order")), ("pharmacy", N_("Pharmacy")), ("reference", N_("Reference")))
+COLUMNS: Final = (*NAMED, ("accepted_at", N_("Accepted")))  # of a sample of orders
 
 
 def digest_of(*seen: Any) -> str:
@@ -41,15 +44,16 @@ class Preview:
     """What an act would touch, as it stands now.
 
     `orders` is how many, None for an act that touches none by itself. `facts` are names and values, both worded in
-    the person's language; `sample` at most ten rows, with `columns` of (key, heading). `sees` is a digest of all that
-    a person would judge by: an act is refused when it is another by then. `hindered` says why it cannot be done now.
-    `confirm` is what has to be typed before a dangerous act; None is the backend that is chosen, else the count.
+    the person's language; `sample` at most ten rows, with `columns` of (key, heading marked with N_). `sees` is a
+    digest of all that a person would judge by: an act is refused when it is another by then. `hindered` says why it
+    cannot be done now. `confirm` is what has to be typed before a dangerous act; None is the backend that is chosen,
+    else the count.
     """
 
     orders: int | None
     facts: Sequence[tuple[str, str]] = ()
     sample: Sequence[Mapping[str, Any]] = ()
-    columns: Sequence[tuple[str, str]] = ()
+    columns: Sequence[tuple[str, str]] = COLUMNS
     sees: str = ""
     hindered: str | None = None
     warning: str | None = None

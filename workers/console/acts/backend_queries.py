@@ -19,7 +19,6 @@ from orders.states import LIVE, PARTS
 from workers.console.i18n import N_, Words
 from workers.console.masking import say
 from workers.console.state import ConsoleState
-from workers.operations import last
 from workers.trust import quarantine
 
 MOST_COUNTED: Final = 5_000
@@ -80,12 +79,6 @@ async def of_backend(state: ConsoleState, name: str) -> Row:
         "paused": False,
         "quarantined": False,
     }
-
-
-async def did_last(engine: AsyncEngine, backend: str, act: str) -> Any:
-    """Who did this with it last: operator, at, reason; None when nobody did."""
-    async with engine.connect() as connection:
-        return await last(connection, backend, act)
 
 
 async def backlog(engine: AsyncEngine, backend: str) -> Row:
@@ -168,15 +161,4 @@ def snapshot_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, st
         (words.gettext(N_("Number of the newest piece")), words.number(newest)),
         (words.gettext(N_("Keys of receipts in force")), ", ".join(found["keys"]) or words.gettext(N_("none"))),
         (words.gettext(N_("Digest")), str(found["digest"])),
-    ]
-
-
-def columns(words: Words) -> list[tuple[str, str]]:
-    """Of a sample of orders."""
-    _ = words.gettext
-    return [
-        ("id", _("Order")),
-        ("pharmacy", _("Pharmacy")),
-        ("reference", _("Reference")),
-        ("accepted_at", _("Accepted")),
     ]

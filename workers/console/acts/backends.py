@@ -79,12 +79,13 @@ async def _look(state: ConsoleState, chosen: Chosen, words: Words) -> tuple[back
     ]
     sees = digest_of(row["paused"], row["quarantined"], row["quarantined_at"], row["rate"])
     exact = found["orders"] if found["orders"] < backend_queries.MOST_COUNTED else None
-    return row, Preview(exact, facts, found["sample"], backend_queries.columns(words), sees)
+    return row, Preview(exact, facts, found["sample"], sees=sees)
 
 
 async def _by_whom(state: ConsoleState, name: str, act: str, sentence: str, words: Words) -> str:
     """`sentence`, and who did that, when and why."""
-    row = await backend_queries.did_last(state.engine, name, act)
+    async with state.engine.connect() as connection:
+        row = await operations.last(connection, name, act)
     if row is None:
         return words.gettext(sentence)
     told = words.gettext("{what} {who} did that at {when}: {why}")
@@ -169,14 +170,14 @@ async def _look_approve(state: ConsoleState, chosen: Chosen, words: Words) -> Pr
         (words.gettext("Orders that waited then"), words.number(proposal["detail"].get("backlog"))),
     ]
     hindered = _against(proposal, now, chosen, words)
-    return replace(preview, orders=None, facts=facts, sample=(), columns=(), hindered=hindered)
+    return replace(preview, orders=None, facts=facts, sample=(), hindered=hindered)
 
 
 def _against(proposal: Mapping[str, Any], now: Mapping[str, Any], chosen: Chosen, words: Words) -> str | None:
     if now["digest"] != chosen["digest"]:
         told = words.gettext("It is not as {who} saw it any more: look at it and propose it again.")
         return told.format(who=proposal["operator"])
-    if proposal["operator"] == operations.operator():
+    if operations.folded(proposal["operator"]) == operations.folded(operations.operator()):
         return words.gettext("You proposed it: another person has to approve it.")
     return None
 

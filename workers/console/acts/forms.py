@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -17,9 +17,9 @@ MOST_SEEN: Final = 20_000  # characters of what was seen
 
 @dataclass(frozen=True, slots=True)
 class ActForm:
-    """What a form brought along beside the choice."""
+    """What a form brought along beside the choice; one that nobody has filled in has a number alone."""
 
-    number: UUID
+    number: UUID = field(default_factory=uuid4)
     sees: str = ""
     saw: str = ""
     because: str = ""
@@ -33,11 +33,6 @@ def read_form(form: Mapping[str, Any]) -> ActForm:
         return ActForm(UUID(act), *typed)
     except ValueError:
         raise wrong("act", "is missing: load the page again") from None
-
-
-def fresh() -> ActForm:
-    """For a form that nobody has filled in."""
-    return ActForm(uuid4())
 
 
 def wanted(preview: Preview, chosen: Chosen) -> str:

@@ -62,7 +62,7 @@ async def get_form(request: Request, kind: str, who: Viewer, state: AppState) ->
     """What an act would touch, and the form that does it."""
     subject = _subject(_act(request, kind, who), request.query_params.multi_items())
     preview = await _look(request, state, subject, who)
-    return _form(request, subject, preview, forms.fresh())
+    return _form(request, subject, preview, forms.ActForm())
 
 
 @router.post("/acts/{kind}")
@@ -196,6 +196,7 @@ def _form(
         changed=status == 409,
         changes=forms.changes(typed.saw, preview) if status == 409 else [],
         sample=sample,
+        headings=[words.gettext(heading) for _, heading in preview.columns],
         least=fields.LEAST_REASON,
         most=fields.MOST_REASON,
     )

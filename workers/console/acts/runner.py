@@ -19,6 +19,7 @@ from uuid import UUID
 from orders.errors import RelaisError
 from orders.journal import connect, unreachable
 from orders.sentences import Sentence
+from workers.console.access.people import Role
 from workers.console.acts import table
 from workers.console.acts.act import Act, Chosen, Stopped
 from workers.console.state import ACT_TIMEOUT, ConsoleState
@@ -69,7 +70,7 @@ class Going:
             return
         if row.stop_asked_by is not None:
             self.end("stop", f"{row.stop_asked_by} stopped it")
-        elif not table.allowed(row.role, self.act.role):
+        elif row.role is None or not Role(row.role).covers(self.act.role):  # None: the account is disabled
             self.end("role", "its operator may not do this any more")
 
     def end(self, why: str, said: str) -> None:
@@ -79,12 +80,7 @@ class Going:
 
     def told(self) -> dict[str, Any]:
         """How far it is, as parameters."""
-        return {
-            "done": self.done,
-            "total": self.total,
-            "note": self.note,
-            "operations": sorted(set(self.noted)),
-        }
+        return {"done": self.done, "total": self.total, "note": self.note, "operations": sorted(set(self.noted))}
 
 
 class Runner:

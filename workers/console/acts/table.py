@@ -96,7 +96,7 @@ async def begin(
         "fields": json.dumps(dict(fields)),
         "reason": reason,
         "operator": who.name,
-        "roles": roles_from(act.role),
+        "roles": [each.value for each in Role if each.covers(act.role)],
     }
     async with engine.connect() as connection:
         if (await connection.execute(BEGIN, values)).first() is not None:
@@ -104,11 +104,6 @@ async def begin(
     if await find(engine, number) is None:
         raise Forbidden(f"this takes the role {act.role}")
     return False
-
-
-def roles_from(role: Role) -> list[str]:
-    """The roles that may all that this one may."""
-    return [each.value for each in Role if each.covers(role)]
 
 
 async def find(engine: AsyncEngine, number: UUID) -> dict[str, Any] | None:
@@ -162,8 +157,3 @@ async def give_up(engine: AsyncEngine) -> Sequence[Any]:
     """Write down which acts' processes have gone: id, kind, operator of each."""
     async with engine.connect() as connection:
         return (await connection.execute(GIVE_UP, {"stale": STALE, "error": LOST})).all()
-
-
-def allowed(role: str | None, needs: Role) -> bool:
-    """Whether an account that has this role now, None when it is disabled, may go on."""
-    return role is not None and Role(role).covers(needs)

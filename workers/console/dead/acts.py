@@ -8,6 +8,7 @@ were no longer there and who took them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -18,11 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.durations import instant
 from orders.queries import causes as cause_queries
-from orders.states import State
+from orders.states import Reason, State
 from workers.console import fields as read
 from workers.console.access.people import Role
-from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
+from workers.console.acts.act import COLUMNS, NAMED, Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
+from workers.console.masking import cause
 from workers.console.state import ConsoleState
 from workers.operations import operator
 from workers.replay import redrive
@@ -30,6 +32,7 @@ from workers.replay.choice import Choice
 
 BATCH: Final = 1000  # orders of one transaction
 SAMPLE: Final = 10
+OF_GROUP: Final = (*NAMED, ("settled_at", N_("Since")))
 RECENT_OPERATIONS: Final = 1000  # operations that are looked through for who else acted
 
 Shown = tuple[int, list[tuple[str, str]], Sequence[Mapping[str, Any]]]  # how many, facts, a sample
@@ -72,19 +75,20 @@ def choice_of(chosen: Chosen) -> Choice:
     return Choice(State.DEAD, cause=int(chosen["cause"]), before=before)
 
 
-async def preview(state: ConsoleState, chosen: Chosen, words: Words, *, warning: str | None) -> Preview:
+async def preview(
+    state: ConsoleState, chosen: Chosen, words: Words, *, warning: str | None = None, again: bool = False
+) -> Preview:
     """How many, since when, whose; by the tallies for a group, however large it is."""
-    choice, _ = choice_of(chosen), words.gettext
-    shown, at = (_of_orders, "accepted_at") if choice.cause is None else (_of_group, "settled_at")
+    choice, _ = replace(choice_of(chosen), fit=again), words.gettext
+    shown, columns = (_of_orders, COLUMNS) if choice.cause is None else (_of_group, OF_GROUP)
     orders, facts, rows = await shown(state.engine, choice, words)
-    since = _("Accepted") if choice.cause is None else _("Since")
     return Preview(
         orders,
         facts,
         rows,
-        [("id", _("Order")), ("pharmacy", _("Pharmacy")), ("reference", _("Reference")), (at, since)],
+        columns,
         digest_of(chosen, orders),
-        None if orders else _("None of them is left."),
+        None if orders else _(_NONE_FIT if again else N_("None of them is left.")),
         warning and _(warning),
     )
 
@@ -105,7 +109,8 @@ async def _of_group(engine: AsyncEngine, choice: Choice, words: Words) -> Shown:
     ]
     if edges["joined"]:
         facts.append((_("Joined the group since, not touched"), words.number(edges["joined"])))
-    orders = max(0, group["orders"] - edges["joined"])
+    lost = choice.fit and group["reason"] == Reason.CONFLICT
+    orders = 0 if lost else max(0, group["orders"] - edges["joined"])
     return orders, facts, [row for row in sample if row["settled_at"] <= choice.before]
 
 
@@ -128,7 +133,7 @@ async def _of_orders(engine: AsyncEngine, choice: Choice, words: Words) -> Shown
 def cause_words(group: Mapping[str, Any], words: Words) -> str:
     """A cause on one line: `refused 422: RUPTURE …`."""
     status = f" {group['status']}" if group["status"] is not None else ""
-    return f"{words.gettext(group['reason'])}{status}: {group['message'] or words.gettext('no words')}"
+    return f"{words.gettext(group['reason'])}{status}: {cause(group, words)}"
 
 
 async def run(
@@ -176,37 +181,40 @@ async def _others(engine: AsyncEngine, choice: Choice, since: datetime) -> str:
     return ", ".join(f"{row.operator} ({row.act}, {row.orders})" for row in rows)
 
 
+_NONE_FIT: Final = N_("None of them is left that can be put through again.")
 _WARNING: Final = N_("They are given up for good: a discarded order cannot be replayed. It stays in the journal.")
 
 
-_TOLD: Final = {
-    "left": N_("Still dead letters"),
-    "by": N_("Acted on them meanwhile"),
-    "joined": N_("Joined the group since, not touched"),
-}
-
-ACTS: Final[tuple[Act, ...]] = (
-    Act(
-        "dead-replay",
-        N_("Replay dead letters"),
-        N_("Replay them"),
+def _act(kind: str, title: str, button: str, do: Do, did: str, told: str, warning: str | None = None) -> Act:
+    """One with a `warning` is dangerous."""
+    return Act(
+        kind,
+        title,
+        button,
         Role.OPERATOR,
         choose,
-        partial(preview, warning=None),
-        partial(run, do=redrive.replay, did="replayed"),
+        partial(preview, warning=warning, again=warning is None),
+        partial(run, do=do, did=did),
         long=True,
-        told={"replayed": N_("Replayed"), **_TOLD},
-    ),
-    Act(
+        danger=warning is not None,
+        told={
+            did: told,
+            "left": N_("Still dead letters"),
+            "by": N_("Acted on them meanwhile"),
+            "joined": N_("Joined the group since, not touched"),
+        },
+    )
+
+
+ACTS: Final[tuple[Act, ...]] = (
+    _act("dead-replay", N_("Replay dead letters"), N_("Replay them"), redrive.replay, "replayed", N_("Replayed")),
+    _act(
         "dead-discard",
         N_("Discard dead letters"),
         N_("Give them up"),
-        Role.OPERATOR,
-        choose,
-        partial(preview, warning=_WARNING),
-        partial(run, do=redrive.discard, did="discarded"),
-        long=True,
-        danger=True,
-        told={"discarded": N_("Discarded"), **_TOLD},
+        redrive.discard,
+        "discarded",
+        N_("Discarded"),
+        _WARNING,
     ),
 )

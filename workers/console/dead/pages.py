@@ -1,7 +1,7 @@
 """The pages of dead letters: the groups by cause, most orders first; a group's orders; what operators noted on it.
 
-An order is what the pharmacy sent: it is put through again or given up, never edited. The ERP's own words are shown
-as the cause has them, without numbers and quoted values; an order's page has them whole, for who asks.
+An order is what the pharmacy sent: it is put through again or given up, never edited. The ERP's own words are masked
+as everywhere: what sets causes apart may name a patient. An order's page has them, for who asks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from orders.states import Reason
 from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
 from workers.console.i18n import N_
-from workers.console.rendering import page
+from workers.console.masking import cause as cause_of
+from workers.console.rendering import page, words_of
 from workers.console.state import AppState
 
 router = APIRouter()
@@ -34,6 +35,7 @@ REASONS: Final = {
     Reason.REFUSED: N_("refused"),
     Reason.EXHAUSTED: N_("exhausted"),
     Reason.STALE: N_("stale"),
+    Reason.CONFLICT: N_("conflict"),
 }
 
 
@@ -47,7 +49,7 @@ async def get_groups(
     after: str | None = None,
 ) -> Response:
     """The causes that orders stand dead of."""
-    known = list(load_backends(state.settings))
+    known, words = list(load_backends(state.settings)), words_of(request)
     backend = read.gather({"backend": backend or ""}, {}, {"backend": read.backend}).get("backend")
     place = f"/dead?reason={reason or ''}&backend={backend or ''}"
     before = state.cursors.read(place, after, int, int) or cause_queries.FIRST
@@ -58,7 +60,7 @@ async def get_groups(
     return page(
         request,
         "dead/groups.html",
-        groups=groups,
+        groups=[{**group, "message": cause_of(group, words)} for group in groups],
         total=total,
         reasons=list(REASONS),
         backends=known,
@@ -85,7 +87,7 @@ async def get_group(request: Request, who: Viewer, state: AppState, cause: str, 
     return page(
         request,
         "dead/group.html",
-        group=group,
+        group={**group, "message": cause_of(group, words_of(request))},
         members=members,
         notes=noted,
         more=more,

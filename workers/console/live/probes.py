@@ -15,9 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.journal import snapshot
+from orders.journal.durability import weaknesses
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.queries.samples import stands
+from orders.sentences import Sentence
 from orders.states import State
 from workers.console.live.cached import Known
 from workers.console.live.series import Point, latest
@@ -60,6 +62,7 @@ class Glance:
     replays: list[Row]
     workers: list[Row]
     sample: Point | None
+    weak: list[Sentence]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ async def glance(engine: AsyncEngine) -> Glance:
             replays=[row for row in await replay_queries.standing(connection) if row["ended_at"] is None],
             workers=await workers_of(connection),
             sample=await latest(connection),
+            weak=await weaknesses(connection),
         )
 
 

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from workers.console.access.people import Role
-from workers.console.live.cached import Known
 from workers.console.live.poller import Poller
-from workers.console.live.probes import COUNTED, Glance, PollerSnapshot
+from workers.console.live.probes import COUNTED, PollerSnapshot
 from workers.console.overview.headlines import told
 from workers.console.rendering import Pages
 from workers.replay.gates import named
@@ -73,13 +72,8 @@ class Board:
             stage=named,
             most=COUNTED,
             may=lambda least: role.covers(Role(least)),
-            stale=_stale(seen.journal),
+            stale=seen.journal.out is not None,  # figures are of a time that is past
         )
-
-
-def _stale(journal: Known[Glance]) -> bool:
-    """Whether figures are of a time that is past."""
-    return journal.out is not None
 
 
 def frame(parts: dict[str, str]) -> bytes:

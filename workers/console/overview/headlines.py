@@ -32,11 +32,13 @@ class Said:
 
 
 def told(seen: PollerSnapshot, words: Words) -> list[Said]:
-    """What is wrong, the worst first; one sentence that all is well where nothing is."""
+    """What is wrong, the worst first; that all is well where nothing is, and what is weak all the same."""
     found = [*_stores(seen, words), *_flows(seen, words)]
+    journal = seen.journal.value
+    weak = [Said("warn", say(each, words)) for each in journal.weak] if journal is not None else []
     if not found:
-        return [Said("good", words.gettext("All is well: orders flow to every backend."))]
-    return sorted(found, key=lambda each: ("bad", "warn", "quiet").index(each.kind))  # stable
+        return [Said("good", words.gettext("All is well: orders flow to every backend.")), *weak]
+    return sorted([*found, *weak], key=lambda each: ("bad", "warn", "quiet").index(each.kind))  # stable
 
 
 def _stores(seen: PollerSnapshot, words: Words) -> Iterator[Said]:

@@ -6,35 +6,22 @@ waits behind it and no page's bound ends it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final, TypeVar
 
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound
 from orders.queries import orders as order_queries
-from workers.console.i18n import N_, Words
+from workers.console.acts.summary import ASKED
+from workers.console.i18n import Words
 from workers.console.masking import say
 from workers.console.state import ConsoleState
 
 T = TypeVar("T")
 Row = dict[str, Any]
 
-
-FILTERS: Final = {
-    "pharmacy": N_("Pharmacy"),
-    "priority": N_("Priority"),
-    "older": N_("Accepted longer ago than"),
-    "younger": N_("Accepted within the last"),
-    "ids": N_("Orders named"),
-}
-
-ORDER: Final = (
-    ("reference", N_("Reference")),
-    ("pharmacy", N_("Pharmacy")),
-    ("accepted_at", N_("Accepted")),
-    ("id", N_("Order")),
-)
+FILTERS: Final = ("pharmacy", "priority", "older", "younger", "ids")
 
 
 async def backends_of(state: ConsoleState, *names: str | None) -> dict[str, Row]:
@@ -77,10 +64,10 @@ def how(row: Row | None, words: Words) -> str:
 def narrowing(chosen: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
     """What narrows a choice, as facts; that nothing does is one too."""
     facts = []
-    for name, heading in FILTERS.items():
+    for name in FILTERS:
         if name in chosen:
             value = words.number(chosen[name].count(",") + 1) if name == "ids" else words.gettext(chosen[name])
-            facts.append((words.gettext(heading), value))
+            facts.append((words.gettext(ASKED[name]), value))
     return facts or [(words.gettext("Chosen"), words.gettext("the whole backlog"))]
 
 
@@ -92,16 +79,6 @@ def ordered(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
         (words.gettext("Oldest"), words.moment(found["oldest"])),
         (words.gettext("Youngest"), words.moment(found["youngest"])),
     ]
-
-
-def sampled(rows: Sequence[Mapping[str, Any]], words: Words) -> list[Row]:
-    """Rows of a sample, their times in words."""
-    return [{**row, "id": str(row["id"]), "accepted_at": words.moment(row["accepted_at"])} for row in rows]
-
-
-def headed(columns: Sequence[tuple[str, str]], words: Words) -> list[tuple[str, str]]:
-    """The columns with their headings in this language."""
-    return [(key, words.gettext(heading)) for key, heading in columns]
 
 
 async def in_time(reading_it: Awaitable[T]) -> T | None:

@@ -12,13 +12,11 @@ from config.settings.routes_file import load_backends
 from orders.errors import NotSo
 from workers.console import fields as read
 from workers.console.access.people import Role
-from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
+from workers.console.acts.act import COLUMNS, Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
 from workers.console.recovery import common as sh
 from workers.console.state import ConsoleState
 from workers.replay import divert
-
-COLUMNS: Final = (*sh.ORDER, ("backend", N_("Backend")))
 
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
@@ -44,8 +42,8 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
     return Preview(
         orders=None if found is None else found["orders"],
         facts=facts if found is None else facts + sh.ordered(found, words) + _staying(found, words),
-        sample=[] if found is None else sh.sampled(found["sample"], words),
-        columns=sh.headed(COLUMNS, words),
+        sample=[] if found is None else found["sample"],
+        columns=(*COLUMNS, ("backend", N_("Backend"))),
         sees=digest_of("divert", chosen, judged, found["orders"] if found and choice.ids else None),
         hindered=_hindered(chosen, found, words),
         warning=_warning(rows.get(chosen["to"]), unknown, words),

@@ -7,17 +7,10 @@ from typing import Final
 from workers.console.i18n import N_
 
 KINDS: Final = {
-    "foreign": ("bad", N_("foreign")),
-    "altered": ("bad", N_("altered")),
-    "missing": ("warn", N_("missing")),
-    "unknown": ("quiet", N_("unknown")),
-}
-
-MEANING: Final = {
-    "foreign": N_("The ERP has it and Relais never sent it."),
-    "altered": N_("The ERP has something else than it acknowledged."),
-    "missing": N_("The ERP acknowledged it and has it no more."),
-    "unknown": N_("The ERP could not be asked about it."),
+    "foreign": ("bad", N_("foreign"), N_("The ERP has it and Relais never sent it.")),
+    "altered": ("bad", N_("altered"), N_("The ERP has something else than it acknowledged.")),
+    "missing": ("warn", N_("missing"), N_("The ERP acknowledged it and has it no more.")),
+    "unknown": ("quiet", N_("unknown"), N_("The ERP could not be asked about it.")),
 }
 
 WHOLE: Final = N_("Every order that the ERP holds of that time was looked at.")

@@ -35,17 +35,13 @@ Number = Annotated[int, Path(ge=1, le=10**15)]
 @router.get("/recovery")
 async def get_recovery(request: Request, state: AppState, who: Viewer) -> Response:
     """How recoveries stand, and the newest of those that were."""
-    look, out = await _lately(request, state).look()
-    seen = views.shown(look, state.settings, words_of(request))
-    return page(request, "recovery/recovery.html", look=look, out=out, seen=seen, **_names())
+    return await _standing(request, state, "recovery/recovery.html")
 
 
 @router.get("/recovery/standing")
 async def get_standing(request: Request, state: AppState, who: Viewer) -> Response:
     """The part of the page that moves."""
-    look, out = await _lately(request, state).look()
-    seen = views.shown(look, state.settings, words_of(request))
-    return page(request, "recovery/standing.html", look=look, out=out, seen=seen, **_names())
+    return await _standing(request, state, "recovery/standing.html")
 
 
 @router.get("/recovery/replays")
@@ -97,7 +93,6 @@ async def get_reconciliation(
         rows=rows,
         listing=findings.listed(run.listing),
         counts=COUNTS,
-        meaning=findings.MEANING,
         kinds=findings.KINDS,
         **_names(),
     )
@@ -127,12 +122,14 @@ def _form(request: Request, state: ConsoleState, template: str, backend: str, **
     return page(request, template, backends=list(load_backends(state.settings)), backend=backend, **more)
 
 
-def _lately(request: Request, state: ConsoleState) -> Lately:
-    """The one reading of this console."""
-    found: Lately | None = getattr(request.app.state, "recovery", None)
-    if found is None:
-        found = request.app.state.recovery = Lately(state.engine)
-    return found
+async def _standing(request: Request, state: ConsoleState, template: str) -> Response:
+    """Of the one reading of this console."""
+    lately: Lately | None = getattr(request.app.state, "recovery", None)
+    if lately is None:
+        lately = request.app.state.recovery = Lately(state.engine)
+    look, out = await lately.look()
+    seen = views.shown(look, state.settings, words_of(request))
+    return page(request, template, look=look, out=out, seen=seen, **_names())
 
 
 def _names() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from orders.journal import Source, reading_from
 from orders.queries.orders import WAITING
 from orders.schema.sentence_column import SentenceColumn
-from workers.reconcile.runs import FIRST, Reconciliation
+from workers.reconcile.runs import FIRST
 from workers.replay.choice import CHOSEN, Choice
 
 Row = dict[str, Any]
@@ -73,8 +73,7 @@ async def sample(source: Source, choice: Choice) -> list[Row]:
         return [dict(row) for row in (await connection.execute(SAMPLED, choice.values())).mappings()]
 
 
-async def asked_about(source: Source, of: Reconciliation | Row) -> int:
-    """How many receipts of a backend lie between two times, along their index."""
-    span = {name: of[name] if isinstance(of, dict) else getattr(of, name) for name in ("backend", "since", "until")}
+async def asked_about(source: Source, span: Row) -> int:
+    """How many receipts of a `backend` lie `since` and `until`, along their index."""
     async with reading_from(source) as connection:
         return int((await connection.execute(ASKED, span)).scalar_one())

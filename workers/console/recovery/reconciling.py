@@ -6,22 +6,18 @@ is resumed where it was, here or from a shell.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
-
-from sqlalchemy.ext.asyncio import AsyncEngine
+from typing import Any, Final
 
 from config.durations import instant
 from orders.errors import NotSo
 from orders.journal import transactional
 from orders.schema.tables.reconcile import ReconcileStage
-from orders.sentences import Sentence, sentence_of
 from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, Stopped, digest_of
+from workers.console.acts.follow import Reached, followed
 from workers.console.i18n import N_, Words
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
@@ -33,11 +29,7 @@ from workers.reconcile.patience import Patience
 from workers.reconcile.runs import Reconciliation
 from workers.trust.key_cache import ReceiptKeyCache
 
-T = TypeVar("T")
-Told = Callable[[int, int | None, str], None]
-
 SILENCE: Final = 60.0  # seconds that the ERP may be silent, as of the command line
-LOOK_EVERY: Final = 0.5  # seconds between two looks at how far it is
 
 COUNTS: Final = {
     "present": N_("As acknowledged"),
@@ -48,27 +40,6 @@ COUNTS: Final = {
     "moved": N_("Not with it any more by our own books"),
     "resent": N_("Sent again"),
 }
-
-
-async def followed(running: Running, work: Callable[[Told], Awaitable[T]]) -> T:
-    """Do the work, and pass on what it tells of itself; when somebody stops it, it is cut short where it is."""
-    told: list[tuple[int, int | None, Sentence | None]] = [(0, None, None)]
-
-    def tell(done: int, total: int | None, note: str) -> None:
-        told[0] = (done, total, sentence_of(note or None))
-
-    task = asyncio.ensure_future(work(tell))
-    try:
-        while not (await asyncio.wait({task}, timeout=LOOK_EVERY))[0]:
-            await running.at(*told[0])
-        done = task.result()
-        with suppress(Stopped):  # it is done: nobody can stop it any more
-            await running.at(*told[0])
-        return done
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})
 
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
@@ -153,11 +124,9 @@ async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Runnin
     async with state.unhurried(pool=3) as engine:
         erp = HttpErp(settings, ReceiptKeyCache(engine, settings.erp.backend))
 
-        async def ask(tell: Told) -> Reconciliation:
-            return await compare.reconcile(engine, erp, run, Patience(SILENCE, settings.delivery.batch_budget), tell)
-
+        patience, reached = Patience(SILENCE, settings.delivery.batch_budget), Reached()
         try:
-            done = await followed(running, ask)
+            done = await followed(compare.reconcile(engine, erp, run, patience, reached.at), reached, running)
         except Stopped as stopped:
             stopped.outcome = {"reconciliation": run.id}
             raise
@@ -197,8 +166,7 @@ async def _preview_resend(state: ConsoleState, chosen: Chosen, words: Words) -> 
     return Preview(
         orders=found["orders"],
         facts=[*_facts(run, words), *sh.ordered(found, words), (expired, words.number(found["expired"]))],
-        sample=sh.sampled(found["sample"], words),
-        columns=sh.headed(sh.ORDER, words),
+        sample=found["sample"],
         sees=digest_of("resend", run.id, run.state),
         hindered=hindered,
         warning=words.gettext("They go out again under the same idempotency keys; the ERP is asked before each."),
@@ -209,17 +177,10 @@ async def _resend(state: ConsoleState, chosen: Chosen, reason: str, running: Run
     run = await runs.read(state.engine, int(chosen["run"]))
     if run.state == ReconcileStage.RUNNING:
         raise NotSo(f"reconciliation {run.id} is not done: resume it first")
-    total = (await resend.preview(state.engine, run))["orders"]
-
-    async def put_back(tell: Told) -> int:
-        async with state.unhurried(pool=2) as engine:
-            return await _resending(engine, run, reason, total, tell)
-
-    return {"reconciliation": run.id, "orders": await followed(running, put_back)}
-
-
-async def _resending(engine: AsyncEngine, run: Reconciliation, reason: str, total: int, tell: Told) -> int:
-    return await resend.resend(engine, run, reason, lambda done: tell(done, max(done, total), ""))
+    total, reached = (await resend.preview(state.engine, run))["orders"], Reached()
+    async with state.unhurried(pool=2) as engine:
+        work = resend.resend(engine, run, reason, lambda done: reached.at(done, max(done, total)))
+        return {"reconciliation": run.id, "orders": await followed(work, reached, running)}
 
 
 ACTS: Final = (

@@ -47,8 +47,7 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
     return Preview(
         orders=None if found is None else found["orders"],
         facts=facts + ([_uncounted(words)] if found is None else sh.ordered(found, words)),
-        sample=sh.sampled(await sh.in_time(kept.sample(state.engine, choice)) or (), words),
-        columns=sh.headed(sh.ORDER, words),
+        sample=await sh.in_time(kept.sample(state.engine, choice)) or (),
         sees=digest_of("replay", chosen, sh.held(row), open_ and open_["id"]),
         hindered=hindered,
         warning=None

@@ -18,9 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.journal import transactional
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running
+from workers.console.acts.follow import Reached, followed
 from workers.console.i18n import N_, Words
 from workers.console.report import spans
-from workers.console.report.background import Reached, aside, watched
+from workers.console.report.background import aside
 from workers.console.report.store import ReportStore, shown
 from workers.console.state import ConsoleState
 from workers.operations import record
@@ -61,7 +62,7 @@ async def _audit(state: ConsoleState, chosen: Chosen, reason: str, running: Runn
         async with state.unhurried(pool=1) as engine:
             return await prove(engine, state.settings, watch=reached.at)
 
-    proof = await watched(aside(work), reached, running)
+    proof = await followed(aside(work), reached, running)
     await write_down(state.engine, proof, reason)
     return {
         "sound": proof.sound,
@@ -82,7 +83,7 @@ async def _report(state: ConsoleState, chosen: Chosen, reason: str, running: Run
             proof = await prove(engine, state.settings, watch=reached.at)
             return proof, await _written(engine, proof, since, until)
 
-    proof, files = await watched(aside(work), reached, running)
+    proof, files = await followed(aside(work), reached, running)
     await write_down(state.engine, proof, reason)
     await _record(state.engine, report, chosen, reason, files)
     await asyncio.to_thread(ReportStore(state.settings.files.data_dir).put, report, files)

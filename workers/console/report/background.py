@@ -11,21 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from workers.console.acts.act import Running
-
 T = TypeVar("T")
-TELL_EVERY = 0.5  # s between two words on how far it is
-
-
-class Reached:
-    """How far work on another thread is: `done` of about `total` rows."""
-
-    def __init__(self) -> None:
-        self.done, self.total = 0, 0
-
-    def at(self, done: int, total: int) -> None:
-        """To be called by the work."""
-        self.done, self.total = done, total
 
 
 async def aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -52,17 +38,3 @@ async def aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         with suppress(BaseException):
             await running
         raise
-
-
-async def watched(work: Coroutine[Any, Any, T], reached: Reached, running: Running) -> T:
-    """Do it and tell how far it is; ends it, and raises Stopped, when somebody asked to stop."""
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            await running.at(reached.done, reached.total or None)
-            await asyncio.wait({task}, timeout=TELL_EVERY)
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})

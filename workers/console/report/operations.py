@@ -21,15 +21,13 @@ from workers.console.i18n import NONE, Words
 from workers.console.masking import in_line, said, say
 from workers.console.rendering import page, words_of
 from workers.console.state import AppState
+from workers.erp.own_words import FOREIGN
 
 router = APIRouter()
 
 PAGE_ACTS: Final = 50  # acts on a page
 LOOKED: Final = 500  # acts that a filter looks at for a page
 FOLDED: Final = 5  # of a list, the rest is counted
-FOREIGN: Final = frozenset(
-    {"answer", "comment", "detail", "error", "held_why", "note", "raw"}
-)  # names of what others wrote
 MOST_ID: Final = 2**63 - 1
 ROWS: Final = text("""
 SELECT id, at, operator, act, reason, detail FROM operations WHERE id < :before ORDER BY id DESC LIMIT :most
@@ -107,7 +105,7 @@ def plain(name: str, value: object, words: Words) -> str:
         return ", ".join(f"{inner}: {plain(inner, each, words)}" for inner, each in value.items()) or NONE
     if isinstance(value, list):
         return ", ".join(plain(name, each, words) for each in value)
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in _masked(name, str(value), words))
+    return _masked(name, str(value), words)
 
 
 def _masked(name: str, value: str, words: Words) -> str:

@@ -132,7 +132,7 @@ def _read(cells: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shown(cells: dict[str, Any], words: Words) -> dict[str, Any]:
-    """A row without what a person outside may have written; the files that are handed on have it whole."""
+    """A row in the language of who looks."""
     masked: dict[str, Any] = {}
     if isinstance(cells.get("detail"), dict):
         facts = operations.told(cells["detail"], words)

@@ -37,7 +37,7 @@ def choose(fields: Mapping[str, str]) -> Chosen:
 async def preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     """The order as it stands."""
     async with state.engine.connect() as connection:
-        row = await _order(connection, chosen)
+        row = (await connection.execute(ORDER, {"order": UUID(chosen["order"])})).one_or_none()
     _ = words.gettext
     if row is None:
         return Preview(0, hindered=_("There is no such order."))
@@ -68,10 +68,6 @@ async def run(state: ConsoleState, chosen: Chosen, reason: str, running: Running
         raise NotSo("the order is cancelled already")
     await running.at(1, 1)
     return {"cancelled": 1, "order": chosen["order"]}
-
-
-async def _order(connection: AsyncConnection, chosen: Chosen) -> Any:
-    return (await connection.execute(ORDER, {"order": UUID(chosen["order"])})).one_or_none()
 
 
 def _hindered(row: Any, words: Words) -> str | None:

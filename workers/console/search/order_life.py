@@ -20,7 +20,7 @@ from orders.errors import NotFound
 MOST_ROWS: Final = 100
 
 ORDER: Final = text("""
-SELECT o.id, o.pharmacy, o.reference, o.digest, o.received_at, o.client, o.request_id, o.body, o.tx,
+SELECT o.id, o.pharmacy, o.reference, o.digest, o.received_at, o.client, o.request_id, o.body, o.rival, o.tx,
   o.idempotency_key, o.origin IS NOT NULL AS pharmaml, d.state, d.backend, d.priority, nullif(d.cut_off, 'infinity')
   AS cut_off, d.due_at, d.attempts, d.lease_until, d.unsure, d.reason, d.error, d.settled_at, d.valid_until, d.turn,
   d.aged_from, sha256(o.body) = o.digest AS whole, clock_timestamp() AS now
@@ -83,6 +83,11 @@ class OrderLife:
         """Whether nothing more happens to it by itself."""
         return self.order.settled_at is not None
 
+    @property
+    def lasts(self) -> tuple[datetime, datetime]:
+        """From when to when the drawing goes."""
+        return self.order.received_at, self.order.settled_at or self.order.now
+
     def cut(self) -> bool:
         """Whether there is more than is read."""
         return any(len(rows) >= MOST_ROWS for rows in (*self.parts.values(), self.operations))
@@ -117,11 +122,7 @@ async def _operations(connection: AsyncConnection, row: Row[Any], backends: Mapp
     span = {"backend": row.backend, "since": row.received_at, "until": row.settled_at or row.now}
     around = (await connection.execute(AROUND, span)).all()
     seen = {each.id for each in named}
-    return sorted([*named, *(each for each in around if each.id not in seen)], key=_number)
-
-
-def _number(operation: Row[Any]) -> int:
-    return int(operation.id)
+    return sorted([*named, *(each for each in around if each.id not in seen)], key=lambda each: each.id)
 
 
 def _read(body: bytes) -> Mapping[str, Any]:
@@ -130,8 +131,3 @@ def _read(body: bytes) -> Mapping[str, Any]:
     except ValueError:  # altered: the page says that its digest does not hold
         return {"lines": []}
     return found if isinstance(found, dict) and isinstance(found.get("lines"), list) else {"lines": []}
-
-
-def lasts(life: OrderLife) -> tuple[datetime, datetime]:
-    """From when to when the drawing goes."""
-    return life.order.received_at, life.order.settled_at or life.order.now

@@ -14,6 +14,7 @@ from config.settings import Settings
 from orders.errors import NotFound
 from orders.identifiers import looks_like_finess
 from orders.intake.cancel import CANCELLABLE
+from orders.queries.products import complete_at
 from orders.rules.catalogue import BadList, Catalogue, load_catalogue
 from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
@@ -34,8 +35,6 @@ router = APIRouter()
 
 ASIDES: Final = {
     "repeated": N_("It was the same as an order that had been accepted before; that one stands for it."),
-    "conflict": N_("Its reference was accepted before with another content. It was set aside: it is not delivered."),
-    "reused": N_("Its Idempotency-Key was used for another order. It was set aside: it is not delivered."),
     "forged": N_("What was found in the spill was not written by our intake. It was set aside."),
     "unreadable": N_("What was found in the spill could not be read. It was set aside."),
 }
@@ -61,7 +60,7 @@ async def get_search(
         way = next(iter(leads), None)
         if way == "pharmacy":
             return RedirectResponse(f"/pharmacy/{leads[way]}", status_code=303)
-        upto = await query.complete_at(connection)
+        upto = await complete_at(connection)
         if way is None:
             return show(found=[], others={}, upto=upto, more=None, way=None)
         name = f"search {way} {leads[way]}"
@@ -157,7 +156,7 @@ async def _life(
         "whole": whole,
         "state": STATES[life.order.state],
         "outlook": outlook(life.order, life.backends, life.order.now, words, whole=whole),
-        "note": _note(life),
+        "note": life.body.get("note"),
         "families": FAMILIES,
         "priorities": PRIORITIES,
         "longest": read.MOST_REASON,
@@ -183,11 +182,6 @@ def _lines(life: OrderLife, receipts: list[Any], catalogue: Catalogue, whole: bo
             }
         )
     return rows
-
-
-def _note(life: OrderLife) -> str | None:
-    note = life.body.get("note")
-    return None if note is None else str(note)
 
 
 def _catalogue(state: ConsoleState) -> Catalogue:

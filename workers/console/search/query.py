@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -155,8 +154,3 @@ def _next(letter: str) -> str:
     """The character after this one; no text in the journal has a surrogate or goes beyond the last."""
     code = ord(letter) + 1
     return chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF))
-
-
-async def complete_at(connection: AsyncConnection) -> datetime | None:
-    """Every order that was accepted by then can be found by its products."""
-    return await product_queries.complete_at(connection)

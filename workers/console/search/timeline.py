@@ -15,7 +15,7 @@ from orders.states import State
 from workers.console.i18n import N_, Words
 from workers.console.labels import EVENTS, EVIDENCE, FINDINGS, OUTCOMES, REASONS
 from workers.console.masking import Text, error, said, say
-from workers.console.search.order_life import OrderLife, lasts
+from workers.console.search.order_life import OrderLife
 
 WIDE: Final = 1000  # units of the drawing, along the time
 THIN: Final = 6.0  # units: the narrowest that can be seen
@@ -128,7 +128,7 @@ def _notice(notice: Any, words: Words) -> TimelineEntry:
 def _waits(life: OrderLife, words: Words) -> Iterator[TimelineEntry]:
     """Where nothing was tried for more than a second: before, between and after the attempts."""
     tried = sorted((each.started_at, each.ended_at) for each in life.parts["attempts"])
-    since, end = lasts(life)
+    since, end = life.lasts
     for began, ended in [*tried, (end, end)]:
         if (began - since).total_seconds() > 1.0:
             length = words.duration(began - since)
@@ -141,7 +141,7 @@ def shapes(found: Sequence[TimelineEntry], life: OrderLife) -> list[Shape]:
 
     What lies outside the order's own time, as a seal that came later, is drawn at its edge.
     """
-    start, end = lasts(life)
+    start, end = life.lasts
     length = max((end - start).total_seconds(), 0.001)
     rows = {"wait": 0, "attempt": 0, "order": 1, "proof": 1, "operation": 2, "told": 2}
     drawn = []

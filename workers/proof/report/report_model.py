@@ -1,7 +1,7 @@
 """What a report says, before it is a page of HTML, a PDF or a page of the console: the same in all of them.
 
 Values are as the journal has them; `text_of` writes one for people who read the report, in English and in UTC.
-Nothing of an order is in it but ids and counts.
+Nothing of an order is in it but ids and counts, and an ERP's words are masked (`workers.erp.own_words`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from config.telemetry.visible import visible
 from orders.sentences import Sentence
+from workers.erp.own_words import masked, masked_detail
 from workers.operations import operator
 from workers.proof.audit import Proof
 from workers.proof.report.incident import MOST_ACTS, Incident
@@ -81,7 +83,7 @@ def contents(proof: Proof, incident: Incident) -> Contents:
 
 
 def text_of(value: object) -> str:
-    """A value for people; of what cannot be printed only a sign that it was there."""
+    """A value for people."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -93,7 +95,7 @@ def text_of(value: object) -> str:
     if isinstance(value, Mapping):
         value = json.dumps(value, ensure_ascii=False, default=str)
         value = value if len(value) <= DETAIL_LENGTH else f"{value[:DETAIL_LENGTH]}…"
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
+    return visible(str(value))
 
 
 def is_number(value: object) -> bool:
@@ -128,7 +130,10 @@ def _ledger(proof: Proof) -> tuple[dict[str, int], str]:
 
 
 def _sections(incident: Incident) -> list[Section]:
-    acts = [{"no.": number, **act} for number, act in enumerate(incident.acts, 1)]
+    acts = [
+        {"no.": number, **act, "detail": masked_detail(act["detail"])} for number, act in enumerate(incident.acts, 1)
+    ]
+    backends = [{**row, "held_why": masked(row["held_why"])} for row in incident.backends]
     cut = f"The first {MOST_ACTS:,} are shown." if len(acts) == MOST_ACTS else ""
     return [
         Section("Acts of operators", ("no.", "at", "operator", "act", "reason", "detail"), acts, cut),
@@ -160,7 +165,7 @@ def _sections(incident: Incident) -> list[Section]:
         Section(
             "Backends, as they stand",
             ("name", "circuit", "changed_at", "paused", "quarantined", "quarantined_at", "quarantined_by", "held_why"),
-            incident.backends,
+            backends,
         ),
     ]
 

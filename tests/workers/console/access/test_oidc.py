@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 import time
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,6 +31,7 @@ class Idp:
     def __init__(self) -> None:
         self.key = RSAKey.generate_key(2048, {"kid": "one"}, auto_kid=False)
         self.issuer, self.sub, self.how = "", "7", ""
+        self.pair = "console:z%2FtZ9%2BVw+F%252Bq%3AX2%3D%C3%A9"  # as RFC 6749, 2.3.1 has it
         self.codes: dict[str, dict[str, str]] = {}
 
     def authorize(self, url: str) -> dict[str, str]:
@@ -55,7 +56,8 @@ class Idp:
         form = await request.post()
         asked = self.codes.pop(str(form["code"]), None)
         proof = urlsafe_b64encode(hashlib.sha256(str(form["code_verifier"]).encode()).digest()).decode().rstrip("=")
-        if asked is None or asked["code_challenge"] != proof or "Authorization" not in request.headers:
+        shown = f"Basic {b64encode(self.pair.encode()).decode()}"
+        if asked is None or asked["code_challenge"] != proof or request.headers.get("Authorization") != shown:
             return web.json_response({"error": "invalid_grant"}, status=400)
         return web.json_response({"access_token": "a", "token_type": "Bearer", "id_token": self.signed(asked)})
 
@@ -107,7 +109,7 @@ async def standing(settings: Settings) -> AsyncIterator[tuple[Site, Idp]]:
         console_url=ORIGIN,
         console_oidc_issuer=idp.issuer,
         console_oidc_client_id="console",
-        console_oidc_client_secret=SecretStr("a secret"),
+        console_oidc_client_secret=SecretStr("z/tZ9+Vw F%2Bq:X2=é"),
     )
     try:
         async with serving(known) as console:

@@ -26,8 +26,8 @@ def asides(
 ) -> None:
     """Show what was spilled and did not become an order, the newest first, with the reason.
 
-    Repeated: the same order had been accepted before, all is well. Conflict: another order has its reference.
-    Reused: another order has its Idempotency-Key. Forged and unreadable: no record of ours.
+    Repeated: the same order had been accepted before, all is well. Forged: no record of ours. Unreadable: one that
+    this version cannot read. Whose place another order has is a dead letter: see `relais dead list`.
     """
     from orders.queries import orders as order_queries
 
@@ -37,9 +37,10 @@ def asides(
 
 @spill.command("readmit")
 def readmit(ctx: typer.Context, as_json: Json = False) -> None:
-    """Look again at what was set aside as forged, and journal what has a good signature.
+    """Look again at what was set aside, and journal what has a good signature.
 
-    For when the workers had been given another RELAIS_SPILL_KEY than the intake. Doing it again changes nothing.
+    For when the workers had been given another RELAIS_SPILL_KEY than the intake, and after an upgrade of what an
+    older version had set aside. Doing it again changes nothing.
     """
 
     async def act(engine: AsyncEngine, settings: Settings) -> int:

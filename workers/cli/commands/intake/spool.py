@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.cli.commands.intake.submit import Key, SpoolPath, Url
+from workers.cli.commands.intake.submit import REFUSED, Key, SpoolPath, Url
 from workers.cli.failure import BAD, UNABLE, CommandFailed
 from workers.cli.session import Json, settings_of
 
@@ -24,6 +24,7 @@ spool = typer.Typer(no_args_is_help=True, help="Orders that wait on this machine
 
 LISTED = 10_000  # refused orders, about, that a report lists; all are counted
 MOST_SHOWN = 50  # of them in a table
+TAKEN = ("accepted", "repeated")
 
 
 @spool.command("status")
@@ -35,7 +36,7 @@ def status(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show how many orders wait, since when, and which ones the intake refused and why."""
+    """Show how many orders wait, since when, and which ones were refused and why."""
     from workers.cli import intake_client, show
 
     if metrics:
@@ -48,7 +49,7 @@ def status(
     show.facts("Spool", {name: value for name, value in report.items() if name != "refusals"})
     if report["refusals"]:
         headings = ("number", "pharmacy", "reference", "kind", "reason", "refused_at")
-        show.table("Refused by the intake, kept here", report["refusals"][:MOST_SHOWN], headings)
+        show.table("Refused, kept here", report["refusals"][:MOST_SHOWN], headings)
     if report["refused"] > MOST_SHOWN:
         show.line(f"and {report['refused'] - MOST_SHOWN:,} more")
 
@@ -64,8 +65,8 @@ def flush(
 ) -> None:
     """Hand over what waits, now.
 
-    Exit 0 when nothing waits any more, 1 when the intake refused orders (they stay, see `status`), 2 when orders
-    still wait because the intake is away or refuses the key.
+    Exit 0 when nothing waits any more, 1 when orders were refused or do not get to the intake (they stay, see
+    `status`), or when not one could be handed over, 2 when some were and others still wait.
     """
     from config.addresses import intake_url
     from workers.cli import intake_client, show
@@ -75,12 +76,14 @@ def flush(
     kept_in = intake_client.spool_at(settings, path)
     intake_client.must_exist(kept_in)
     counts, left, trouble = intake_client.run(_flush(place, secret, kept_in, patience))
-    report = {name: counts[name] for name in ("accepted", "repeated", "conflict", "malformed", "forbidden")}
+    report = {name: counts[name] for name in (*TAKEN, *REFUSED)}
     told = ", ".join(f"{count:,} {name}" for name, count in {**report, "still waiting": left.waiting}.items())
     show.answer({**report, "waiting": left.waiting, "refused": left.refused, "trouble": trouble}, as_json, told)
+    if left.waiting and not counts:
+        raise CommandFailed(f"not one order was handed over, {left.waiting:,} still wait: {trouble}", BAD)
     if left.waiting:
         raise CommandFailed(f"{left.waiting:,} orders still wait: {trouble}", UNABLE)
-    if report["conflict"] or report["malformed"] or report["forbidden"]:
+    if any(report[kind] for kind in REFUSED):
         raise typer.Exit(BAD)
 
 
@@ -88,7 +91,7 @@ def flush(
 def export(
     ctx: typer.Context,
     to: Annotated[Path | None, typer.Option(help="A new file (0600); stdout when left out.")] = None,
-    refused: Annotated[bool, typer.Option("--refused", help="Those that the intake refused.")] = False,
+    refused: Annotated[bool, typer.Option("--refused", help="Those that were refused.")] = False,
     remove: Annotated[
         bool, typer.Option("--remove", help="With --refused and --to: take them out once they are in the file.")
     ] = False,
@@ -134,11 +137,14 @@ async def _metrics(path: Path) -> str:
 def _refusal(order: RefusedOrder) -> dict[str, Any]:
     import json
 
-    body = json.loads(order.body)
+    try:
+        body = dict(json.loads(order.body))
+    except (ValueError, TypeError):  # what is damaged is shown too
+        body = {}
     return {
         "number": order.number,
-        "pharmacy": body["pharmacy"],
-        "reference": body["reference"],
+        "pharmacy": body.get("pharmacy"),
+        "reference": body.get("reference"),
         "kind": order.kind,
         "reason": order.reason,
         "spooled_at": order.spooled_at,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 50  # lines not taken that the table shows; --json has more
 KINDS = ("accepted", "repeated", "spooled")
-REFUSED = ("conflict", "malformed", "forbidden")
+REFUSED = ("conflict", "malformed", "forbidden", "unsendable")
 
 Url = Annotated[str | None, typer.Option(help="The intake; RELAIS_API_URL, else the one that runs here.")]
 Key = Annotated[str | None, typer.Option(help="API key. RELAIS_API_KEY keeps it out of the process list.")]
@@ -104,8 +104,8 @@ def _show(report: dict[str, Any]) -> None:
     if more:
         show.line(f"and {more:,} more")
     rate = report["orders"] / report["seconds"] if report["seconds"] else 0
-    always = ("accepted", "repeated", "conflict", "malformed")
-    kinds = [f"{report[kind]:,} {kind}" for kind in (*always, "forbidden", "spooled") if kind in always or report[kind]]
+    always, some = ("accepted", "repeated", "conflict", "malformed"), ("forbidden", "unsendable", "spooled")
+    kinds = [f"{report[kind]:,} {kind}" for kind in (*always, *some) if kind in always or report[kind]]
     show.line(f"{report['orders']:,} orders: {', '.join(kinds)} ({rate:,.0f}/s)")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -93,9 +94,11 @@ def replayed(
 ) -> None:
     """Put dead letters through again.
 
-    With their attempts forgiven and the same idempotency keys. What was stale is as fresh as now.
+    With their attempts forgiven and the same idempotency keys. What was stale is as fresh as now. One that is dead by
+    conflict is never put through: discard it, or let the pharmacy order anew under another reference.
     """
     choice = _choice(ids, everything, reason=reason, cause=cause, pharmacy=pharmacy, older=older, younger=younger)
+    choice = replace(choice, fit=True)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "replayed": 0}
     if not dry_run and report["preview"]["orders"]:
         confirm(f"Replay {report['preview']['orders']:,} dead letters?", yes)

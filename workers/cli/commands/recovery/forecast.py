@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config.durations import duration, span
+from config.durations import bounded, duration, span
 from workers.cli import show
 from workers.cli.commands.recovery.recovery import Backend
 from workers.cli.failure import BAD
@@ -42,8 +42,8 @@ def moment(said: str) -> datetime:
     except ValueError:
         pass
     try:
-        at = datetime.fromisoformat(said.strip()).astimezone()
-    except (ValueError, OverflowError):
+        at = bounded(datetime.fromisoformat(said.strip())).astimezone()
+    except ValueError:
         raise ValueError("a time is 14:30, 2h (from now), or 2026-01-05T14:30") from None
     if at <= now:
         raise ValueError("this time has passed")

@@ -6,7 +6,6 @@ the machine can read. It is stored as argon2id alone.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ import typer
 
 from workers.cli import completion, show
 from workers.cli.failure import CommandFailed
+from workers.cli.passwords import Secret, read
 from workers.cli.session import Json, on_journal, settings_of
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ COLUMNS = ("name", "role", "login", "created_at", "changed_at", "disabled_at", "
 New = Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits, dot, dash, underscore and @.")]
 Name = Annotated[
     str, typer.Argument(metavar="NAME", autocompletion=completion.accounts, help="As `relais account list` shows it.")
-]
-Secret = Annotated[
-    Path | None,
-    typer.Option("--password-file", metavar="FILE|-", help="Read the password from its first line; - is stdin."),
 ]
 ROLES = "viewer looks, operator acts, approver also lets go."
 
@@ -142,29 +138,10 @@ def _hash(name: str, file: Path | None) -> str:
     """What is kept of the password that is asked for, or that the file holds. Failure when it is no good one."""
     from workers.console.access.passwords import Passwords, fault_of
 
-    typed = _asked() if file is None else _first_line(file)
+    typed = read(file, twice=True)
     if (fault := fault_of(typed, name)) is not None:
         raise CommandFailed(fault)
     return Passwords().hash(typed)
-
-
-def _asked() -> str:
-    from getpass import getpass
-
-    if not sys.stdin.isatty():
-        raise CommandFailed("nobody can be asked here: say --password-file FILE, or - for stdin")
-    typed = getpass("Password: ")
-    if getpass("Again: ") != typed:
-        raise CommandFailed("the two are not the same")
-    return typed
-
-
-def _first_line(file: Path) -> str:
-    try:
-        text = sys.stdin.read(4096) if str(file) == "-" else file.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise CommandFailed(f"--password-file: {file} is not UTF-8") from None
-    return text.splitlines()[0] if text else ""
 
 
 def _row(found: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from config.durations import bounded, duration
 from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.session import Json, on_journal
@@ -31,13 +31,11 @@ def instant(text: str) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError("a time is 2024-10-19, 2024-10-19T14:30 or 2024-10-19T14:30+02:00") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return bounded(found if found.tzinfo else found.replace(tzinfo=UTC))
 
 
 def pause(text: str) -> timedelta:
     """The time between two audits: 90s, 15m, 6h; a second at least. ValueError."""
-    from config.durations import duration
-
     found = duration(text)
     if found < timedelta(seconds=1):
         raise ValueError("at least a second")
@@ -79,7 +77,7 @@ def audit(
             try:
                 _audit(ctx, by, anchors, report, since, until, as_json=as_json)
             except CommandFailed as error:
-                sys.stderr.write(f"relais: {error}\n")  # a journal that is away is audited when it is back
+                show.say(f"relais: {error}")  # a journal that is away is audited when it is back
             time.sleep(every.total_seconds())
 
 

@@ -96,6 +96,8 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
         answers = (f"{each['name']} answered {each['age']:.0f} s ago" for each in found["workers"])
         told["canaries"] = ", ".join(answers) or "no worker is there"
     told["journal"] = "answers" if found["journal"] is None else f"out of reach: {found['journal']}"
+    if found.get("weak"):
+        told["weak"] = "; ".join(found["weak"])
     told["queue"] = f"{queue['depth']} messages wait" if queue["reachable"] else f"out of reach: {queue['error']}"
     told["intake"] = f"{api['url']} {INTAKE[api['mode']]}"
     if queue["spilled"]:

@@ -10,6 +10,7 @@ import typer
 from workers.cli import show
 from workers.cli.commands.recovery.recovery import Backend
 from workers.cli.failure import CommandFailed
+from workers.cli.passwords import Own, proven
 from workers.cli.session import Json, backend_of, on_journal, settings_of
 
 COLUMNS = ("id", "at", "kind", "conclusive", "order_id", "detail")
@@ -38,13 +39,17 @@ def release(
     approve: Annotated[
         str | None, typer.Option(metavar="DIGEST", help="Release it as another operator proposed it.")
     ] = None,
+    password_file: Own = None,
     as_json: Json = False,
 ) -> None:
     """Trust a backend again, gently: one canary goes first.
 
     With RELAIS_FOUR_EYES the first operator proposes, and another one approves the digest that is shown; it takes
-    effect only if nothing that speaks for or against the backend has changed since.
+    effect only if nothing that speaks for or against the backend has changed since. Each is an account of the console
+    (RELAIS_OPERATOR) and gives its password: an operator proposes, an approver approves.
     """
+    from workers.console.access.people import Role
+    from workers.operations import acting_as
     from workers.trust import quarantine as holding
 
     settings = settings_of(ctx)
@@ -52,9 +57,11 @@ def release(
     if (reason is None) is (approve is None):
         raise CommandFailed("say why with --reason, or --approve what another operator proposed")
     if approve is not None:
-        on_journal(ctx, lambda engine, _: holding.approve(engine, name, approve))
+        with acting_as(proven(ctx, Role.APPROVER, password_file)):
+            on_journal(ctx, lambda engine, _: holding.approve(engine, name, approve))
     elif settings.trust.four_eyes:
-        seen = on_journal(ctx, lambda engine, _: holding.propose(engine, name, str(reason)))
+        with acting_as(proven(ctx, Role.OPERATOR, password_file)):
+            seen = on_journal(ctx, lambda engine, _: holding.propose(engine, name, str(reason)))
         _show_proposal(seen, as_json)
         return
     else:

@@ -1,0 +1,135 @@
+"""An order in the spill is found and taken back; the drain journals it as taken back."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from config.redis_keys import SPILL_NOTES
+from orders.intake.entries import Accepted
+from orders.intake.group_commit import Intake
+from orders.intake.routing import always
+from orders.intake.spilled import Cancellation, cancel_spilled, find, find_by_reference
+from orders.intake.store import Cancelling
+from orders.journal import connect
+from orders.queries import orders as order_queries
+from tests.intake import order
+from tests.spilling import KEY, drain, unspilled, without_journal
+from workers.intake.spill_store import RedisSpill
+from workers.proof.audit import audit
+
+BY = Cancellation("front", "r7")
+ROUTE = always("erp")
+
+
+def test_it_is_found_by_its_id_and_by_its_reference_wherever_it_stands(database_url: str, redis_url: str) -> None:
+    async def take(intake: Intake, store: RedisSpill) -> None:
+        taken = [await intake.accept(order(f"S{n}"), "front") for n in range(130)]
+        for number in (0, 64, 129):
+            found = await find(store, KEY, ROUTE, taken[number].id)
+            again = await find_by_reference(store, KEY, ROUTE, "990000002", f"S{number}")
+            assert found is not None and again == found
+            assert (found.entry.id, found.entry.reference) == (taken[number].id, f"S{number}")
+        assert await store.drop(await store.head(1), [str(taken[0].id).encode()], [])
+        assert await find(store, KEY, ROUTE, taken[0].id) is None
+        last = await find(store, KEY, ROUTE, taken[129].id)
+        assert last is not None and last.entry.reference == "S129"
+        assert await find(store, KEY, ROUTE, uuid4()) is None
+        assert await find_by_reference(store, KEY, ROUTE, "990000002", "NONE") is None
+
+    without_journal(redis_url, take)
+
+
+def test_what_was_taken_back_is_journalled_as_that_with_who_did_it(database_url: str, redis_url: str) -> None:
+    async def take(intake: Intake, store: RedisSpill) -> list[Accepted]:
+        taken = [await intake.accept(order(f"S{n}"), "front", key=f"K{n}") for n in range(3)]
+        for _ in range(2):
+            assert await cancel_spilled(store, KEY, taken[1].id, BY) is Cancelling.DONE
+        found = await find(store, KEY, ROUTE, taken[1].id)
+        assert found is not None and found.cancellation == BY
+        assert (await intake.accept(order("S1"), "front")).id == taken[1].id
+        return taken
+
+    async def read(engine: AsyncEngine) -> None:
+        states = [(await order_queries.order(engine, each.id))["state"] for each in taken]
+        assert states == ["accepted", "cancelled", "accepted"]
+        async with engine.connect() as connection:
+            (act,) = await connection.execute(text("SELECT operator, act, detail FROM operations"))
+            events = (await connection.execute(text("SELECT order_id, state FROM events"))).all()
+        assert tuple(act) == ("client front", "order cancel", {"order": str(taken[1].id), "request": "r7"})
+        assert [tuple(row) for row in events] == [(taken[1].id, "cancelled")]
+        ledger = await audit(engine)
+        assert (ledger.balanced, ledger.cancelled) == (True, 1)
+
+    taken = without_journal(redis_url, take)
+    unspilled(database_url, redis_url, read)
+
+
+def test_what_is_being_journalled_cannot_be_taken_back_in_the_spill(redis_url: str) -> None:
+    async def take(intake: Intake, store: RedisSpill) -> None:
+        taken = [await intake.accept(order(f"S{n}"), "front") for n in range(3)]
+        head = await store.head(2)
+        said = [await cancel_spilled(store, KEY, each.id, BY) for each in taken]
+        assert said == [Cancelling.TAKEN, Cancelling.TAKEN, Cancelling.DONE]
+        await store.drop(head, [str(each.id).encode() for each in taken[:2]], [])
+        said = [await cancel_spilled(store, KEY, each.id, BY) for each in taken]
+        assert said == [Cancelling.ABSENT, Cancelling.ABSENT, Cancelling.DONE]
+
+    without_journal(redis_url, take)
+
+
+def test_a_mark_that_nobody_of_ours_signed_takes_nothing_back(database_url: str, redis_url: str) -> None:
+    async def take(intake: Intake, store: RedisSpill) -> Accepted:
+        taken, other = [await intake.accept(order(reference), "front") for reference in ("A", "B")]
+        await cancel_spilled(store, KEY, other.id, BY)
+        with redis.Redis.from_url(redis_url) as client:
+            mark = client.hget(SPILL_NOTES, f"c\x1f{other.id}")
+            client.hset(SPILL_NOTES, f"c\x1f{taken.id}", mark)
+        found = await find(store, KEY, ROUTE, taken.id)
+        assert found is not None and found.cancellation is None
+        return taken
+
+    async def read(engine: AsyncEngine) -> Any:
+        return (await order_queries.order(engine, taken.id))["state"]
+
+    taken = without_journal(redis_url, take)
+    assert unspilled(database_url, redis_url, read) == "accepted"
+
+
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_taking_back_takes_back_the_same_order_that_had_been_accepted_before_or_tells_a_person(
+    database_url: str, redis_url: str, forwarded: bool
+) -> None:
+    async def before(intake: Intake, _: RedisSpill) -> Accepted:
+        return await intake.accept(order("B"), "front")
+
+    async def away(intake: Intake, store: RedisSpill) -> Accepted:
+        taken = await intake.accept(order("B"), "front")
+        assert await cancel_spilled(store, KEY, taken.id, BY) is Cancelling.DONE
+        return taken
+
+    async def forward() -> None:
+        engine = connect(database_url)
+        async with engine.connect() as connection:
+            for state in ("dispatched", "delivering"):
+                await connection.execute(text(f"UPDATE deliveries SET state = '{state}'"))
+        await engine.dispose()
+
+    async def read(engine: AsyncEngine) -> tuple[Any, ...]:
+        lives = [await order_queries.order(engine, each.id) for each in (first, again)]
+        return tuple((life["state"], life["error"], life["rival"]) for life in lives)
+
+    first = without_journal(redis_url, before, journal=database_url)
+    again = without_journal(redis_url, away)
+    if forwarded:
+        asyncio.run(forward())
+        error = f"it was taken back too late: the same order is delivering as order {first.id}"
+        expected = (("delivering", None, None), ("dead", error, first.id))
+    else:
+        expected = (("cancelled", None, None), ("cancelled", None, first.id))
+    assert unspilled(database_url, redis_url, read) == expected
+    assert asyncio.run(drain(database_url, redis_url)) == 0
