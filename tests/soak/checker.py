@@ -107,6 +107,8 @@ def _promises(verdict: Verdict, key: Key, lines: list[dict[str, Any]], row: Any,
         verdict.lost[key] = f"its place has another content, {row['id']}"
     if row["digest"] != row["body"]:
         verdict.altered[key] = "the ledger's content has another digest"
+    if any(line["status"] == 409 and line["act"] in ("post", "again", "batch", "flushed") for line in lines):
+        verdict.other.append(f"{' '.join(key)}: the first content was answered 409")
     for line in receipts:
         told = line.get("id")
         found, aside = ledger.get(told), asides.get(told)

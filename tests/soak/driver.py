@@ -7,25 +7,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
 import random
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from config.embedded.leash import Leash
 from orders.states import BACKLOG, listed
 from tests.machines.servers import forget_seed
-from tests.soak.checker import Verdict, check, lines_of, walks
+from tests.soak.checker import Verdict, check, walks
 from tests.soak.faults import Kind, kinds
 from tests.soak.front_ends import FrontEnd, Lister, SpoolFront
 from tests.soak.intrusions import intrusions
-from tests.soak.recovery import Inflicted, rows, table
+from tests.soak.recovery import Inflicted
+from tests.soak.report import report
 from tests.soak.stack import Stack
 from workers.erp.sim.book import read_effects
 
@@ -37,6 +37,7 @@ EVERY: Final = 2.6  # mean seconds between two faults
 AT_ONCE: Final = 2
 DRAIN: Final = 300.0  # seconds until all is quiet
 UNSETTLED: Final = f"SELECT count(*) AS n FROM deliveries WHERE state IN ({listed(BACKLOG)})"
+MORE_DESCRIPTORS: Final = 32  # that a process may have open after it all
 UNWANTED: Final = ("Traceback (most recent call last)", "was never retrieved")
 
 
@@ -52,9 +53,8 @@ class Soak:
     failed: list[str] = field(default_factory=list)
     claimed: set[str] = field(default_factory=set)
 
-    async def run(self, leash: Leash) -> tuple[Stack, Verdict]:
+    async def run(self, stack: Stack) -> Verdict:
         """Everything, to the verdict; the stack still runs."""
-        stack = Stack(self.folder, leash)
         await stack.start(INTAKES, WORKERS)
         logs = self.folder / "front-ends"
         logs.mkdir()
@@ -66,6 +66,7 @@ class Soak:
         tasks = [asyncio.create_task(each.run()) for each in (*fronts, *listers)]
         await self._calm(stack)
         watch = asyncio.create_task(self._watch(stack))
+        at_first = stack.descriptors()
         await self._harm(stack)
         for each in (*fronts, *listers):
             each.stopped = True
@@ -77,10 +78,11 @@ class Soak:
             await lister.finish()
         verdict = await check(stack, logs, {lister.name: lister.seen for lister in listers})
         verdict.other += self.failed + stack.fell + ([] if quiet else [f"not quiet within {DRAIN:g} s"])
+        verdict.other += _grown(at_first, stack.descriptors())
         code, said = await stack.tell("audit")
         verdict.other += [f"audit exits {code}: {said[-2000:]}"] if code else []
         verdict.other += [line for log in sorted(stack.logs.glob("*.log")) for line in _unwanted(log)]
-        return stack, verdict
+        return verdict
 
     async def _calm(self, stack: Stack) -> None:
         """Until orders flow, before the first fault."""
@@ -139,34 +141,14 @@ class Soak:
         return False
 
 
+def _grown(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    grown = {name: (before[name], count) for name, count in after.items() if count > before[name] + MORE_DESCRIPTORS}
+    return [f"{name} had {few} descriptors open, and has {many}" for name, (few, many) in grown.items()]
+
+
 def _unwanted(log: Path) -> list[str]:
     text = log.read_text(errors="replace")
     return [f"{log.name}: {text.count(each)} times: {each}" for each in UNWANTED if each in text]
-
-
-def report(soak: Soak, stack: Stack, verdict: Verdict) -> dict[str, Any]:
-    """The run in figures, as JSON has it."""
-    taken = sorted(line["at"] for line in lines_of(soak.folder / "front-ends") if line["status"] in (200, 202))
-    delivered = sorted(_moments(stack.book))
-    found = rows(soak.done, taken, delivered)
-    counts = {name: len(getattr(verdict, name)) for name in ("lost", "doubled", "altered", "stuck")}
-    return {
-        "seed": soak.seed, "seconds": soak.seconds, "machine": f"{platform.machine()}, {_cores()} cores", **counts,
-        "faults": len(soak.done), "kinds": len(found), "figures": verdict.figures, "wrong": verdict.faults,
-        "table": table(found), "rows": [asdict(row) for row in found],
-    }  # fmt: skip
-
-
-def _moments(book: Path) -> list[float]:
-    from datetime import datetime
-
-    return [datetime.fromisoformat(effect["received_at"]).timestamp() for effect in read_effects(book)]
-
-
-def _cores() -> int:
-    import os
-
-    return os.cpu_count() or 1
 
 
 def soak(seconds: float, seed: str, only: str = "") -> dict[str, Any]:
@@ -175,15 +157,18 @@ def soak(seconds: float, seed: str, only: str = "") -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="relais-soak-"))
     run = Soak(seed, seconds, only, folder)
 
-    async def whole(leash: Leash) -> tuple[dict[str, Any], list[str]]:
-        stack, verdict = await run.run(leash)
+    logs = folder / "front-ends"
+
+    async def whole(stack: Stack) -> tuple[dict[str, Any], list[str]]:
         try:
-            return report(run, stack, verdict), await walks(stack, folder / "front-ends", verdict)
+            verdict = await run.run(stack)
+            found = report(seed, seconds, run.done, stack.book, logs, verdict)
+            return found, await walks(stack, logs, verdict)
         finally:
             await asyncio.to_thread(stack.stop)
 
     with Leash() as leash:
-        found, told = asyncio.run(whole(leash))
+        found, told = asyncio.run(whole(Stack(folder, leash)))
     forget_seed()
     print(found["table"], *told, json.dumps(found["figures"]), *found["wrong"], sep="\n")
     print(f"seed {seed}: {found['faults']} faults of {found['kinds']} kinds; " + ", ".join(

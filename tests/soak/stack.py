@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import psutil
 import redis
 
 from config.embedded.leash import Leash
@@ -223,6 +224,10 @@ class Stack:
         finally:
             await connection.close()
 
+    def descriptors(self) -> dict[str, int]:
+        """The most that one process of each part has open."""
+        return {name: max(map(_descriptors, part.pids()), default=0) for name, part in self.parts.items()}
+
     def spilled(self) -> int:
         """Records in the spill."""
         with redis.Redis.from_url(self.valkey.url, socket_timeout=5) as client:
@@ -238,8 +243,13 @@ class Stack:
             server.stop()
 
 
+def _descriptors(pid: int) -> int:
+    try:
+        return psutil.Process(pid).num_fds()
+    except psutil.Error:
+        return 0
+
+
 def clock_library() -> Path | None:
     """Debian's libfaketime, where there is one: `make tools` gets it."""
-    places = (ROOT / ".tools", Path("/"))
-    found = [each for place in places for each in place.glob("usr/lib/*/faketime/libfaketimeMT.so.1")]
-    return found[0] if found else None
+    return next((ROOT / ".tools").glob("usr/lib/*/faketime/libfaketime.so.1"), None)
