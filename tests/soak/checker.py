@@ -37,6 +37,7 @@ class Verdict:
     doubled: dict[Key, str] = field(default_factory=dict)
     altered: dict[Key, str] = field(default_factory=dict)
     stuck: dict[Key, str] = field(default_factory=dict)
+    displaced: list[str] = field(default_factory=list)  # within the promise's limits: told, and never put through
     other: list[str] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
 
@@ -88,7 +89,8 @@ async def check(stack: Stack, folder: Path, seen: dict[str, set[str]]) -> Verdic
     kept = Counter(line["kept"] for lines in logged.values() for line in lines if "kept" in line)
     verdict.figures = {
         "orders": len(ledger), "effects": sum(effects.values()), "states": dict(states), "answers": dict(statuses),
-        "kept": dict(kept), "asides": dict(Counter(row["kind"] for row in asides.values())),
+        "kept": dict(kept),
+        "displaced": verdict.displaced, "asides": dict(Counter(row["kind"] for row in asides.values())),
         "dead": dict(Counter(row["reason"] for row in ledger.values() if row["state"] == "dead")),
     }  # fmt: skip
     return verdict
@@ -104,7 +106,11 @@ def _promises(verdict: Verdict, key: Key, lines: list[dict[str, Any]], row: Any,
         verdict.lost[key] = "answered 202, and in no ledger"
         return
     if row["digest"] != first:
-        verdict.lost[key] = f"its place has another content, {row['id']}"
+        told = [ledger.get(line.get("id")) for line in receipts if digest_of(line["order"]) == first]
+        if not any(each is not None and each["reason"] == "conflict" for each in told):
+            verdict.lost[key] = f"its place has another content, {row['id']}"
+        verdict.displaced.append(f"{' '.join(key)}: a dead letter `conflict`, though it was first")
+        first = row["digest"]
     if row["digest"] != row["body"]:
         verdict.altered[key] = "the ledger's content has another digest"
     if any(line["status"] == 409 and line["act"] in ("post", "again", "batch", "flushed") for line in lines):
@@ -112,13 +118,11 @@ def _promises(verdict: Verdict, key: Key, lines: list[dict[str, Any]], row: Any,
     for line in receipts:
         told = line.get("id")
         found, aside = ledger.get(told), asides.get(told)
-        if digest_of(line["order"]) == first:
-            if told and told != row["id"] and (aside is None or aside["order_id"] != row["id"]):
-                verdict.other.append(f"{' '.join(key)}: the id {told} that was answered leads nowhere")
-        elif (found is None or found["reason"] != "conflict") and (aside is None or aside["kind"] != "conflict"):
-            verdict.other.append(
-                f"{' '.join(key)}: a second content was answered {line['status']} as {told}, and is not told"
-            )
+        if told in (None, row["id"]) or (found is not None and found["reason"] == "conflict"):
+            continue
+        same = digest_of(line["order"]) == first
+        if aside is None or aside["kind"] != ("repeated" if same else "conflict"):
+            verdict.other.append(f"{' '.join(key)}: {told} was answered {line['status']} and leads nowhere")
 
 
 def _cancelled(verdict: Verdict, key: Key, lines: list[dict[str, Any]], row: Any, effects: Counter[str]) -> None:

@@ -25,6 +25,21 @@ PATIENCE: Final = 8.0  # seconds for one answer
 BATCH: Final = 8  # orders
 MOST_KNOWN: Final = 400  # references that a front end still does something with
 
+# A COMMANDE of one line; the answer FIN_SERVICE is a receipt.
+PHARMAML: Final = """<?xml version="1.0" encoding="UTF-8"?>
+<CSRP_ENVELOPPE xmlns="urn:x-csrp:fr.csrp.protocole:enveloppe" Nature_Action="REQ_EMISSION" Version_Protocole="1.0.0.0"
+ Id_Logiciel="Relais" Version_Logiciel="1" Usage="P">
+<ENTETE><EMETTEUR Nature="OF" Code="00" Id="{pharmacy}" Adresse="Pharmacie"/>
+<RECEPTEUR Nature="RE" Code="12" Id="04" Adresse="Grossiste"/>
+<REF_MESSAGE>M-{reference}</REF_MESSAGE><DATE>2026-01-05T11:12:00</DATE></ENTETE>
+<CORPS><MESSAGE_OFFICINE xmlns="urn:x-csrp:fr.csrp.protocole:message">
+<ENTETE><EMETTEUR Nature_Partenaire="OF" Id_Client="{pharmacy}"/>
+<DESTINATAIRE Nature_Partenaire="RE" Code_Societe="12" Id_Societe="04"/></ENTETE>
+<CORPS><COMMANDE Ref_Cde_Client="{reference}"><NORMALE>
+<LIGNE_N Num_Ligne="0001" Type_Codification="EAN13" Code_Produit="{product}" Quantite="{quantity:04}"
+ Partielle="true" Reliquat="false" Equivalent="false"/>
+</NORMALE></COMMANDE></CORPS></MESSAGE_OFFICINE></CORPS></CSRP_ENVELOPPE>"""
+
 Answer = tuple[int, Any]  # HTTP status, 0 for none; the document
 
 
@@ -44,7 +59,7 @@ class FrontEnd:
     """One that does everything by plain HTTP, at one intake after the other."""
 
     def __init__(self, name: str, urls: list[str], key: str, folder: Path, seed: str, pause: float) -> None:
-        self.name, self._urls, self._pause = name, urls, pause
+        self.name, self._urls, self._key, self._pause = name, urls, key, pause
         self._headers = {"Authorization": f"Bearer {key}"}
         self._chance, self._log = random.Random(seed), Log(folder / f"{name}.jsonl")
         self._told: list[tuple[dict[str, Any], str]] = []
@@ -56,7 +71,7 @@ class FrontEnd:
         async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session:
             self._session = session
             acts: list[Callable[[], Any]] = (
-                [self._single] * 10 + [self._batch] * 2 + [self._again, self._other, self._cancel]
+                [self._single] * 10 + [self._batch, self._pharmaml] * 2 + [self._again, self._other, self._cancel]
             )
             while not self.stopped:
                 await self._chance.choice(acts)()
@@ -87,6 +102,17 @@ class FrontEnd:
         self._log.write(act=act, order=order, status=status, url=url, **about)
         if status in (200, 202) and act in ("post", "batch"):
             self._told = [*self._told[-MOST_KNOWN:], (order, str(said["id"]))]
+
+    async def _pharmaml(self) -> None:
+        order, safe = self._order(), False
+        body = PHARMAML.format(**order, quantity=order["lines"][0]["quantity"], product=MEDICINE).encode()
+        while not safe:
+            url = self._chance.choice(self._urls)
+            auth = {"Authorization": aiohttp.BasicAuth(order["pharmacy"], self._key).encode()}
+            status, said = await self._ask("POST", f"{url}/pharmaml", data=body, headers=auth)
+            safe = status == 200 and 'Nature_Action="FIN_SERVICE"' in str(said)
+            self._write("pharmaml", order, 202 if safe else status if status != 200 else 503, said, url)
+            await asyncio.sleep(0 if safe else self._chance.uniform(0.1, 0.5))
 
     async def _batch(self) -> None:
         left = [self._order() for _ in range(BATCH)]
@@ -130,7 +156,8 @@ class FrontEnd:
     async def _ask(self, method: str, url: str, **content: Any) -> Answer:
         try:
             async with self._session.request(method, url, **content) as answer:
-                return answer.status, await answer.json(content_type=None)
+                text = await answer.text()
+                return answer.status, json.loads(text) if "json" in answer.content_type else text
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return 0, f"{type(error).__name__}: {error}"
 

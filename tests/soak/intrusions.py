@@ -24,6 +24,12 @@ FLUSH: Final = "if redis.call('LLEN', KEYS[1]) == 0 then redis.call('FLUSHALL') 
 CALLERS: Final = 40
 KEEPS_SENDING: Final = 0.2  # seconds between two pieces of a caller that never ends
 
+OPERATORS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "pause, resume": (("pause", "--reason", "soak"), ("resume",)),
+    "replay": (("replay", "start", "--yes", "--no-wait", "--because", "soak"), ()),
+    "replay of dead letters": (("replay", "start", "--reason", "exhausted", "--yes", "--because", "soak"), ()),
+    "rotation of keys": (("client", "rotate", "front", "--overlap", "2h", "--yes"), ()),
+}
 REFUSED: Final = {
     "password changed": ("PASSWORD 'another'", None),
     "no log-in": ("NOLOGIN", "LOGIN"),
@@ -163,8 +169,9 @@ async def stepped(stack: Stack, target: str, by: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def told(stack: Stack, target: str, first: tuple[str, ...], then: tuple[str, ...]) -> AsyncIterator[None]:
+async def told(stack: Stack, target: str, words: tuple[tuple[str, ...], tuple[str, ...]]) -> AsyncIterator[None]:
     """An operator's command, and the one that ends it."""
+    first, then = words
     await stack.tell(*first)
     yield
     for _ in range(5 if then else 0):
@@ -192,9 +199,7 @@ def intrusions(stack: Stack) -> list[Kind]:
         Kind("Valkey: FLUSHALL", ("redis",), flushed, (0.1, 0.5), also=("pg",)),
         Kind("Valkey: forged messages", ("redis",), forged, (0.1, 0.5)),
         Kind("Valkey: remote control", ("redis",), controlled, (0.1, 0.5)),
-        Kind(
-            "operator: pause, resume", ("dial",), partial(told, first=("pause", "--reason", "soak"), then=("resume",))
-        ),
+        *(Kind(f"operator: {name}", ("dial",), partial(told, words=words)) for name, words in OPERATORS.items()),
         Kind("ERP: other digests, released", ("dial",), partial(tampered, how="digest"), (1.0, 3.0)),
         Kind("ERP: other quantities, released", ("dial",), partial(tampered, how="quantity"), (1.0, 3.0)),
     ]
