@@ -225,8 +225,13 @@ class Stack:
             await connection.close()
 
     def descriptors(self) -> dict[str, int]:
-        """The most that one process of each part has open."""
-        return {name: max(map(_descriptors, part.pids()), default=0) for name, part in self.parts.items()}
+        """The most that one process of each intake and worker has open."""
+        most = {}
+        for name, part in self.parts.items():
+            erp = self.wires[f"{name}-erp"].port if f"{name}-erp" in self.wires else None
+            most[name] = max((_descriptors(pid, erp) for pid in part.pids()), default=0)
+        del most["sim"]
+        return most
 
     def spilled(self) -> int:
         """Records in the spill."""
@@ -243,9 +248,12 @@ class Stack:
             server.stop()
 
 
-def _descriptors(pid: int) -> int:
+def _descriptors(pid: int, erp: int | None) -> int:
+    """Without the connections that are kept to the ERP, which come and go with the load."""
     try:
-        return psutil.Process(pid).num_fds()
+        process = psutil.Process(pid)
+        kept = sum(bool(each.raddr) and each.raddr.port == erp for each in process.net_connections("tcp"))
+        return process.num_fds() - kept
     except psutil.Error:
         return 0
 
