@@ -110,7 +110,7 @@ class FrontEnd:
             url = self._chance.choice(self._urls)
             auth = {"Authorization": aiohttp.BasicAuth(order["pharmacy"], self._key).encode()}
             status, said = await self._ask("POST", f"{url}/pharmaml", data=body, headers=auth)
-            safe = status == 200 and 'Nature_Action="FIN_SERVICE"' in str(said)
+            safe = status == 200 and "FIN_SERVICE" in str(said)
             self._write("pharmaml", order, 202 if safe else status if status != 200 else 503, said, url)
             await asyncio.sleep(0 if safe else self._chance.uniform(0.1, 0.5))
 
