@@ -22,11 +22,11 @@ PAPER: Final = """# Recovery times
 How long it takes, after a fault of each kind, until an order is answered 202 again and until one is with the ERP
 again. `make soak` makes this table: two intakes, two workers, PostgreSQL, Valkey and the ERP's simulator as real
 processes on one machine, with wires between them that can be cut. Front ends hand over orders all the while; faults
-come by chance, at times two at once. Afterwards the front ends' own logs are compared with the ledger and the ERP's
+come by chance, at times three at once. Afterwards the front ends' own logs are compared with the ledger and the ERP's
 own file.
 
 This run: {seconds:g} s, seed {seed}, {machine}: {faults} faults of {kinds} kinds, {orders} orders; {lost} lost,
-{doubled} doubled, {altered} altered, {stuck} stuck. Times are from the end of the fault; for what kills, also from its
+{doubled} doubled, {altered} altered, {stuck} stuck; of what else it looks at, {others} found wrong. Times are from the end of the fault; for what kills, also from its
 beginning. An order goes to an intake by chance: while one of two is struck, the other one takes what it is given.
 Settings are the defaults, but for what tests shorten, as `RELAIS_ERP_TIMEOUT=2`, `RELAIS_LEASE=10` and
 `RELAIS_CLAIM_PATIENCE=2`. The times are those of a machine that is shared with others.
@@ -60,7 +60,8 @@ def report(
 
 def paper(run: dict[str, Any]) -> str:
     """The document."""
-    return PAPER.format(**run, orders=f"{run['figures']['orders']:,}")
+    others = len(run["wrong"]) - sum(run[name] for name in ("lost", "doubled", "altered", "stuck"))
+    return PAPER.format(**run, others=others, orders=f"{run['figures']['orders']:,}")
 
 
 if __name__ == "__main__":
