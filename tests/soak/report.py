@@ -26,7 +26,8 @@ come by chance, at times three at once. Afterwards the front ends' own logs are 
 own file.
 
 This run: {seconds:g} s, seed {seed}, {machine}: {faults} faults of {kinds} kinds, {orders} orders; {lost} lost,
-{doubled} doubled, {altered} altered, {stuck} stuck; of what else it looks at, {others} found wrong. Times are from the end of the fault; for what kills, also from its
+{doubled} doubled, {altered} altered, {stuck} stuck; of what else it looks at, {others} found wrong.
+Times are from the end of the fault; for what kills, also from its
 beginning. An order goes to an intake by chance: while one of two is struck, the other one takes what it is given.
 Settings are the defaults, but for what tests shorten, as `RELAIS_ERP_TIMEOUT=2`, `RELAIS_LEASE=10` and
 `RELAIS_CLAIM_PATIENCE=2`. The times are those of a machine that is shared with others.
