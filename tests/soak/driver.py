@@ -35,6 +35,7 @@ FRONTS: Final = 4
 PAUSE: Final = 0.15  # mean seconds between two acts of a front end
 EVERY: Final = 2.0  # mean seconds between two faults
 AT_ONCE: Final = 3
+LAST: Final = 5.0  # seconds that orders still come after the last fault
 DRAIN: Final = 300.0  # seconds until all is quiet
 UNSETTLED: Final = f"SELECT count(*) AS n FROM deliveries WHERE state IN ({listed(BACKLOG)})"
 MORE_DESCRIPTORS: Final = 32  # that a process may have open after it all
@@ -115,6 +116,7 @@ class Soak:
             else:
                 await asyncio.sleep(0.1)
         await asyncio.gather(*running)
+        await asyncio.sleep(LAST)
 
     async def _inflict(self, stack: Stack, kind: Kind, target: str, lasts: float) -> None:
         claimed = {target, target.partition("-")[0], *kind.also}
