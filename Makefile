@@ -1,7 +1,7 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv tools demo test test-browser test-all lint bench-quick bench-backlog bench-reconcile bench-console lock lock-image sbom advisories assets docs clean
+.PHONY: help venv tools demo test test-browser test-all lint bench-quick bench-backlog bench-reconcile bench-console soak lock lock-image sbom advisories assets docs clean
 # Each test that starts a process would compile all of Relais where nothing keeps what Python compiles.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
@@ -53,6 +53,9 @@ bench-reconcile: $(READY) ## 200,000 acknowledged orders asked about again
 
 bench-console: $(READY) ## the console over a million orders, and what 100 open ones cost the intake
 	@$(BIN)/python -m benchmarks.console
+
+soak: tools ## an hour of random faults to a whole Relais; SECONDS=600 SEED=1
+	@$(BIN)/python -m tests.soak.driver --seconds $(or $(SECONDS),3600) $(if $(SEED),--seed $(SEED))
 
 lock: ## both locks from pyproject.toml, newest versions (needs uv)
 	$(UV) pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade \

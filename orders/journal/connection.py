@@ -15,7 +15,7 @@ from typing import Final
 import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -115,7 +115,7 @@ def unreachable(error: BaseException) -> bool:
         lost = isinstance(cause, (*AWAY, asyncpg.InterfaceError, asyncpg.InsufficientResourcesError, OSError))
         return lost or error.connection_invalidated
     kinds = (OSError, TimeoutError, PoolTimeout, OperationalError, InterfaceError, asyncpg.InterfaceError)
-    return isinstance(error, (*kinds, *AWAY))
+    return isinstance(error, (*kinds, *AWAY, PendingRollbackError))  # the last: lost before, in the same transaction
 
 
 def at_fault(error: BaseException) -> bool:

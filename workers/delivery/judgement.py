@@ -7,7 +7,7 @@ it is in quarantine, count as unknown, and against no order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from statistics import fmean
 from typing import Any
@@ -21,6 +21,7 @@ from workers.delivery.backend_state import BatchCounts
 from workers.delivery.retry_policy import FAILED, Disposition, counts, decide
 from workers.erp.outcomes import ANSWERED, SUCCEEDED
 from workers.erp.port import Kind, Outcome
+from workers.erp.steady_clock import shifted
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,11 @@ class Judgement:
 
 
 def judge(result: Result, seen: Row[Any], settings: Settings) -> Judgement:
-    """Judge a batch of a backend that stands as `seen`: `quarantined`, `succeeded_at`, `trips` and the time `now`."""
+    """Judge a batch of a backend that stands as `seen`: `quarantined`, `succeeded_at`, `trips` and the time `now`.
+
+    The batch's own times are put on the journal's clock first: a worker's may be a day off.
+    """
+    result = replace(result, outcomes=shifted(result.outcomes, seen.now))
     outcomes, proof = result.outcomes, None if seen.quarantined else evidence.proof(result.outcomes)
     trusted = not seen.quarantined and proof is None
     if not trusted:

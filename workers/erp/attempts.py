@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, stop_before_delay
 
 from config.backoff import backoff
+from workers.erp import steady_clock
 from workers.erp.failures import TABLE, Failure, Met, may_go_again
 from workers.erp.port import MOST_KEPT, ErpReceipt, Kind, Listing, Outcome, Submission
 
@@ -52,7 +53,7 @@ class Tried(NamedTuple):
             self.receipt,
             self.retry_after,
             started,
-            datetime.now(UTC),
+            steady_clock.now(),
             evidence,
             self.answer[:MOST_KEPT],
             self.calls,

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -19,6 +19,7 @@ from uuid import UUID
 from aiohttp import ClientResponse
 
 from config.settings import Settings
+from workers.erp import steady_clock
 from workers.erp.attempts import TRIES, Batch, Tried, try_again
 from workers.erp.call_span import calling
 from workers.erp.failures import TABLE, Met
@@ -92,7 +93,7 @@ class HttpErp:
 
         An ERP that answers 404, 405 or 501 cannot list, which `capabilities` says from then on.
         """
-        started, until_then = datetime.now(UTC), _now() + min(budget, self._settings.erp.timeout)
+        started, until_then = steady_clock.now(), _now() + min(budget, self._settings.erp.timeout)
         body, read = ask_for(since, until, after), partial(_read_page, since, until, after)
         tried = await self._calmly(partial(self._transport.post, "/orders/list", body, until_then, read), until_then)
         if tried.page is not None:
@@ -130,7 +131,7 @@ class HttpErp:
 
     async def _forward(self, order: Submission, until: float) -> Outcome:
         """One order, its brief tries included."""
-        started = datetime.now(UTC)
+        started = steady_clock.now()
         until = min(until, _now() + self._settings.erp.timeout)
         tried = await self._send(order, until)
         if tried.failure is not None:
@@ -167,7 +168,7 @@ class HttpErp:
 
     async def _ask(self, ids: Sequence[UUID], until: float) -> dict[UUID, Outcome]:
         """One find, in halves when what it tells is more than an answer may hold."""
-        started = datetime.now(UTC)
+        started = steady_clock.now()
         async with self._slots:
             limit = min(until, _now() + self._settings.erp.timeout)
             tried = await self._calmly(partial(self._send_find, ids, limit), limit)
@@ -176,7 +177,7 @@ class HttpErp:
             return await self._ask(ids[:half], until) | await self._ask(ids[half:], until)
         if tried.found is None:
             return dict.fromkeys(ids, _unasked(tried).outcome(started))
-        ended = datetime.now(UTC)
+        ended = steady_clock.now()
         found = {i: replace(outcome, started=started, ended=ended) for i, outcome in tried.found.items()}
         return await self._signatures.of_found(found) if self._signatures else found
 
