@@ -7,4 +7,3 @@ from config.settings.load import load as load
 from config.settings.settings import ENDPOINTS as ENDPOINTS
 from config.settings.settings import MissingSetting as MissingSetting
 from config.settings.settings import Settings as Settings
-from config.settings.stores import seal_keys as seal_keys

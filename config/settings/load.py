@@ -7,7 +7,7 @@ import json
 from pydantic import SecretStr
 
 from config.acl import OPS
-from config.settings.process_secrets import withheld
+from config.settings.process_secrets import secrets_of
 from config.settings.settings import ENDPOINTS, Settings
 
 
@@ -39,3 +39,8 @@ def load(user: str = OPS, **overrides: object) -> Settings:
         if settings.value(name) is None and offered.get(name):
             missing[name] = SecretStr(offered[name])
     return settings.replace(**{name: value for name, value in missing.items() if name not in withheld(user)})
+
+
+def withheld(process: str) -> frozenset[str]:
+    """The secrets that are none of this process's business."""
+    return Settings.secret() - secrets_of(process)

@@ -8,15 +8,10 @@ child of a running `relais up`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, get_args
-
-from pydantic import SecretStr
+from typing import Final
 
 from config.acl import OPS
-from config.settings.settings import Settings
-
-# Of each URL the password that may come apart from it.
-PASSWORDS: Final = {f"{place}_url": f"{place}_password" for place in ("database", "owner", "redis")}
+from config.settings.sources import PASSWORDS
 
 SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "api": frozenset({"database_url", "redis_url", "spill_key", "metrics_token"}),
@@ -31,18 +26,7 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-def secret_settings() -> frozenset[str]:
-    """The public names of all settings that are secrets."""
-    fields = Settings.public().items()
-    return frozenset(PASSWORDS) | {name for name, (_, _, field) in fields if SecretStr in get_args(field.annotation)}
-
-
 def secrets_of(process: str) -> frozenset[str]:
     """The secrets that this process gets, with the passwords of its URLs."""
     own = SECRETS.get(process, frozenset())
     return own | {PASSWORDS[name] for name in own & PASSWORDS.keys()}
-
-
-def withheld(process: str) -> frozenset[str]:
-    """The secrets that are none of this process's business."""
-    return secret_settings() - secrets_of(process)

@@ -8,7 +8,7 @@ import.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import SecretStr, model_validator
 from pydantic.fields import FieldInfo
@@ -24,7 +24,7 @@ from config.settings.forwarding import (
 )
 from config.settings.group import Group
 from config.settings.servers import ApiSettings, MonitoringSettings, TelemetrySettings
-from config.settings.sources import FromEnvironment, with_password
+from config.settings.sources import PASSWORDS, FromEnvironment, with_password
 from config.settings.stores import FileSettings, JournalSettings, ProofSettings, QueueSettings
 
 ENDPOINTS = "endpoints.json"
@@ -59,6 +59,14 @@ class Settings(FromEnvironment):
             public: (group, name, field)
             for group, kind in cls.groups().items()
             for public, (name, field) in kind.public().items()
+        }
+
+    @classmethod
+    def secret(cls) -> frozenset[str]:
+        """The public names of all that hold a password, a key or a token, and of the URLs that carry one."""
+        fields = cls.public().items()
+        return frozenset(PASSWORDS) | {
+            name for name, (_, _, field) in fields if SecretStr in get_args(field.annotation)
         }
 
     @classmethod
@@ -104,11 +112,11 @@ class Settings(FromEnvironment):
         if unknown := sorted(given.keys() - cls.public().keys()):
             raise ValueError(f"there is no setting {', '.join(unknown)}")
         urls = {}
-        for place in ("database", "owner", "redis"):
-            url, password = given.get(f"{place}_url"), given.get(f"{place}_password")
+        for name, apart in PASSWORDS.items():
+            url, password = given.get(name), given.get(apart)
             if isinstance(url, str) and password:
                 bare = password.get_secret_value() if isinstance(password, SecretStr) else str(password)
-                urls[f"{place}_url"] = with_password(url, bare)
+                urls[name] = with_password(url, bare)
         given = {**given, **urls}
         return dict.fromkeys(cls.groups(), given)
 

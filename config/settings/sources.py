@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "RELAIS_"
+
+# Of each URL the password that may come apart from it.
+PASSWORDS: Final = {f"{place}_url": f"{place}_password" for place in ("database", "owner", "redis")}
 
 
 class UnusableFile(Exception):

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from config.secret_files import MADE, make_secrets
 from config.settings import Settings
-from config.settings.process_secrets import secret_settings, secrets_of
+from config.settings.process_secrets import secrets_of
 from tests.cli import CommandLine
 from tests.machines.tools import ROOT
 
@@ -168,13 +168,13 @@ def test_a_unit_gets_its_own_secrets_and_no_others(unit: Path) -> None:
     assert loaded == set(re.findall(r"=%d/(\w+)", unit.read_text()))
     said = {each.partition("=")[0] for each in lines(unit, "Environment")}
     names = {each.removeprefix("RELAIS_").removesuffix("_FILE").lower() for each in said}
-    assert names & secret_settings() == secrets_of(process_of(unit)) - ON_REQUEST
+    assert names & Settings.secret() == secrets_of(process_of(unit)) - ON_REQUEST
 
 
 def test_what_all_units_read_is_no_secret() -> None:
     shared = re.findall(r"^RELAIS_(\w+)=", (UNITS / "relais.env.example").read_text(), re.MULTILINE)
     assert shared
-    assert {name.lower() for name in shared} & secret_settings() == set()
+    assert {name.lower() for name in shared} & Settings.secret() == set()
 
 
 def test_the_worker_is_watched_and_may_settle_what_it_has_in_hand() -> None:

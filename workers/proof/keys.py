@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
-from config.settings import seal_keys
+from config.settings.stores import seal_keys
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from config.embedded.ready import ReadyLine, answers
 from config.embedded.service import Ready, Service
 from config.embedded.valkey import Valkey
 from config.settings import ENDPOINTS, Settings
-from config.settings.process_secrets import PASSWORDS, withheld
+from config.settings.load import withheld
 from config.settings.routes_file import load_backends, longest_batch
-from config.settings.sources import PREFIX
+from config.settings.sources import PASSWORDS, PREFIX
 from orders.access import receipt_keys
 from orders.client.settings import ClientSettings
 from orders.errors import NotSo

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from config.embedded.leash import Leash
-from config.settings.process_secrets import SECRETS, secret_settings, secrets_of
+from config.settings import Settings
+from config.settings.process_secrets import SECRETS, secrets_of
 from tests.acceptance import running
 from tests.acceptance.running import Relais
 
@@ -46,7 +47,7 @@ def values(relais: Relais) -> dict[str, str]:
 @pytest.mark.parametrize("child", CHILDREN)
 def test_a_child_has_its_own_secrets_and_no_others(relais: Relais, child: str) -> None:
     env = environ(relais.pid(child))
-    held = {name for name in secret_settings() if f"RELAIS_{name.upper()}" in env}
+    held = {name for name in Settings.secret() if f"RELAIS_{name.upper()}" in env}
     unset = {"redis_password", "database_password", "owner_password"}  # they are in the URLs
     assert held == secrets_of(child) - unset
     told = "\n".join(env.values())

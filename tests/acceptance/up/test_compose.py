@@ -30,7 +30,7 @@ from config.embedded.process import Process, Program
 from config.embedded.valkey import _binary
 from config.secret_files import ACL, MADE, make_secrets
 from config.settings import Settings
-from config.settings.process_secrets import SECRETS, secret_settings, secrets_of
+from config.settings.process_secrets import SECRETS, secrets_of
 from tests.cli import clean_environment
 from tests.machines.tools import ROOT
 from tests.waiting import until
@@ -308,7 +308,7 @@ def test_secrets_come_from_files_and_each_service_has_only_those_that_it_reads(c
     for process in SECRETS.keys() - {OPS}:
         service = compose["services"][{"audit": "auditor"}.get(process, process)]
         said = {name.removeprefix("RELAIS_").removesuffix("_FILE").lower() for name in service["environment"]}
-        assert said & secret_settings() == secrets_of(process) - {"erp_token", "console_oidc_client_secret"}, process
+        assert said & Settings.secret() == secrets_of(process) - {"erp_token", "console_oidc_client_secret"}, process
     owners = {name for name, each in compose["services"].items() if "postgres_owner" in each.get("secrets", [])}
     assert owners == {"postgres", "migrate"}, "nobody else may change the journal's rules"
     assert "valkey_admin" not in listed

@@ -8,23 +8,24 @@ from pathlib import Path
 import pytest
 
 from config.acl import USERS
-from config.settings import ENDPOINTS, load
-from config.settings.process_secrets import SECRETS, secret_settings, secrets_of, withheld
+from config.settings import ENDPOINTS, Settings, load
+from config.settings.load import withheld
+from config.settings.process_secrets import SECRETS, secrets_of
 
 KEY = "0123456789abcdef" * 4
 
 
 def test_every_secret_is_somebodys_and_only_secrets_are_in_the_table() -> None:
-    assert frozenset().union(*map(secrets_of, SECRETS)) == secret_settings()
-    assert secret_settings() > {"database_url", "database_password", "seal_key", "console_oidc_client_secret"}
-    assert not {"api_port", "erp_url", "anchor"} & secret_settings()
+    assert frozenset().union(*map(secrets_of, SECRETS)) == Settings.secret()
+    assert Settings.secret() > {"database_url", "database_password", "seal_key", "console_oidc_client_secret"}
+    assert not {"api_port", "erp_url", "anchor"} & Settings.secret()
     assert {name for name, secrets in SECRETS.items() if "redis_url" in secrets} == USERS.keys() - {"admin"}
 
 
 def test_only_who_migrates_is_the_owner_and_flower_knows_the_queue_alone() -> None:
     assert {name for name, secrets in SECRETS.items() if "owner_url" in secrets} == {"migrate", "ops"}
     assert secrets_of("flower") == {"redis_url", "redis_password", "flower_auth"}
-    assert withheld("unheard of") == secret_settings()
+    assert withheld("unheard of") == Settings.secret()
 
 
 @pytest.mark.parametrize("process", [*SECRETS, "erp-sim"])
@@ -36,6 +37,6 @@ def test_a_process_takes_no_other_secrets_from_a_running_up(
     urls = {user: f"redis://{user}@q" for user in USERS}
     (tmp_path / ENDPOINTS).write_text(json.dumps({**offered, "redis_url": "redis://ops@q", "redis_urls": urls}))
     settings = load(process, data_dir=tmp_path)
-    held = {name for name in secret_settings() if settings.value(name) is not None}
+    held = {name for name in Settings.secret() if settings.value(name) is not None}
     assert held == secrets_of(process) & {*offered, "redis_url"}
     assert settings.queue.url == (f"redis://{process}@q" if "redis_url" in held else None)
