@@ -40,7 +40,6 @@ class SpillWatch:
         self._silent = False
         self._era, self._began = b"", 0.0
         self._looking: asyncio.Task[None] | None = None
-        self._closing = False
 
     async def firsts(self, entries: Sequence[Entry]) -> dict[UUID, Accepted | RelaisError]:
         """What the spill says of the entries that it knows, by their ids."""
@@ -67,13 +66,13 @@ class SpillWatch:
 
     async def close(self) -> None:
         """Stop looking."""
-        self._closing = True  # a client library may swallow what cancels it
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait({self._looking})
 
     async def _watch(self) -> None:
-        while not self._closing:
+        this = asyncio.current_task()
+        while this is not None and not this.cancelling():  # a client library may swallow what cancels it
             with suppress(SpillDown):
                 await self._ask(())
             await asyncio.sleep(LOOK)

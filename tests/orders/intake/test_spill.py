@@ -150,7 +150,8 @@ def closed(server: Valkey, store: RedisSpill) -> None:
 def closing(server: Valkey, store: RedisSpill) -> None:
     """The connection is closed on this side, which nobody has noticed yet."""
     for each in store._redis.connection_pool._available_connections:
-        each._writer.transport.close()
+        if each._writer is not None:
+            each._writer.transport.close()
 
 
 @pytest.mark.parametrize("loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
