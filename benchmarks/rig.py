@@ -26,7 +26,7 @@ from sqlalchemy import text
 
 from config.embedded.files import tail
 from config.embedded.leash import Leash
-from config.embedded.marks import Mark, creation, end
+from config.embedded.marks import Mark, birth, end
 from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from config.embedded.process import Process, Program, module
@@ -110,7 +110,7 @@ class Rig:
     def _talking(self, argv: tuple[str, ...], env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
         pipe = subprocess.PIPE
         program = subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=_environment(env), start_new_session=True)
-        mark = Mark(argv[-1], program.pid, creation(program.pid))
+        mark = Mark(argv[-1], program.pid, birth(program.pid))
         self._leash.hold(mark)
         try:
             yield program

@@ -38,7 +38,7 @@ class Node(Valkey):
     def prepare(self) -> None:
         """As it was set up: a primary that comes back takes itself for one, until the Sentinels tell it otherwise."""
         super().prepare()
-        with (self._home / "valkey.conf").open("a") as conf:
+        with (self.home / "valkey.conf").open("a") as conf:
             conf.write(f"masteruser {ADMIN}\nmasterauth {self._password()}\nrepl-diskless-sync-delay 0\n")
             if self._source is not None:
                 conf.write(f"replicaof 127.0.0.1 {self._source}\n")
@@ -63,11 +63,11 @@ class Watcher(Valkey):
 
     def prepare(self) -> None:
         """Sentinels write into their configuration what they have learnt; a new one knows only the primary."""
-        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         lines = (
             f"port {self.port}",
             "bind 127.0.0.1",
-            f"dir {self._home}",
+            f"dir {self.home}",
             f"requirepass {self._password()}",
             f"user {ADMIN} on >{self._password()} allkeys allchannels allcommands",
             f"sentinel monitor {SERVICE} 127.0.0.1 {self._primary} 2",
@@ -76,11 +76,11 @@ class Watcher(Valkey):
             f"sentinel down-after-milliseconds {SERVICE} 1000",
             f"sentinel failover-timeout {SERVICE} 5000",
         )
-        write_private(self._home / "sentinel.conf", "\n".join(lines) + "\n")
+        write_private(self.home / "sentinel.conf", "\n".join(lines) + "\n")
 
     def program(self) -> Program:
         """The same program as the servers."""
-        argv = (str(_valkey_binary()), str(self._home / "sentinel.conf"), "--sentinel")
+        argv = (str(_valkey_binary()), str(self.home / "sentinel.conf"), "--sentinel")
         return Program(self.name, argv, self.data_dir / "logs" / "sentinel.log", grace=10.0)
 
     def primary(self) -> int:

@@ -11,8 +11,6 @@ from config.settings import Settings
 from orders.journal import Source, reading_from
 from orders.schema.tables.proof import SEALED, anchors, seals
 from orders.sentences import Sentence
-from workers.proof.keys import keys_of
-from workers.proof.last_seal import last_seal, newest_doubt
 
 LAST: Final = select(seals).order_by(seals.c.block.desc()).limit(1)
 MOST_ROWS: Final = 100_000  # rows of a table that are counted
@@ -52,6 +50,9 @@ async def _newest(connection: AsyncConnection, settings: Settings) -> tuple[Any,
     """The last seal, as far as it can be verified here, and what is told of one that is not to be believed."""
     if settings.proof.key is None:
         return (await connection.execute(LAST)).one_or_none(), None
+    from workers.proof.keys import keys_of  # with it come cryptography's primitives, which no other status needs
+    from workers.proof.last_seal import last_seal, newest_doubt
+
     keys = keys_of(settings.proof.key)
     doubtful = await newest_doubt(connection, keys)
     return (await last_seal(connection, keys))[0], doubtful.told() if doubtful else None

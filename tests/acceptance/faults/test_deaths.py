@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from config.embedded.leash import Leash
-from config.embedded.marks import Mark, creation
+from config.embedded.marks import Mark, birth
 from tests.acceptance.running import Relais, load, sql, up
 from tests.waiting import until
 from workers.trust.life import LIFE_LOCK
@@ -31,7 +31,7 @@ def relais(leash: Leash) -> Iterator[Relais]:
 def test_after_sigkill_of_a_whole_worker_delivery_goes_on_long_before_the_lease_ends(
     relais: Relais, leash: Leash
 ) -> None:
-    second = relais.another_worker(lambda pid: leash.hold(Mark("another worker", pid, creation(pid), grace=20)))
+    second = relais.another_worker(lambda pid: leash.hold(Mark("another worker", pid, birth(pid), grace=20)))
     try:
         until(lambda: sql(relais, "SELECT count(*) FROM workers")[0][0] == 2, 60, what="two workers")
         relais.dial(latency_ms=300)

@@ -287,7 +287,8 @@ def test_every_container_may_do_as_little_as_it_can(compose: dict[str, Any]) -> 
         assert ("healthcheck" in service) is (name not in ONE_SHOTS), name
         assert (service["user"] == "root") is (name == "secrets"), "it hands the files to a group"
         assert "privileged" not in service
-        assert service["image"] == "relais" or re.fullmatch(r"[\w./-]+:v?\d+\.\d+(\.\d+)?(-\w+)?", service["image"])
+        pinned = r"[\w./-]+:v?\d+\.\d+(\.\d+)?(-\w+)?(@sha256:[0-9a-f]{64})?"
+        assert service["image"] == "relais" or re.fullmatch(pinned, service["image"])
         assert ("cap_add" in service) is (name == "secrets"), name
 
 

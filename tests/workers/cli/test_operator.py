@@ -75,12 +75,12 @@ def test_a_refusal_is_an_answer_wherever_attempts_are_counted(journal: Journal) 
 
 def test_the_backlog_tells_ages(relais: CommandLine, journal: Journal) -> None:
     journal.accept(2)
-    journal.accept(1, priority="urgent", cut_off="2026-01-05T12:00:00Z")
+    journal.accept(1, priority="urgent", cut_off="2036-01-05T12:00:00Z")
     found = json.loads(relais("backlog", "--json").out)
     assert found["orders"] == 3
     assert [(row["priority"], row["orders"]) for row in found["backlog"]] == [("urgent", 1), ("normal", 2)]
     assert all(0 <= row["age"] < 60 for row in found["backlog"])
-    assert "2026-01-05 12:00:00Z" in relais("backlog").out
+    assert "2036-01-05 12:00:00Z" in relais("backlog").out
 
 
 def test_an_order_is_shown_by_id_and_by_reference_without_its_note(relais: CommandLine, journal: Journal) -> None:

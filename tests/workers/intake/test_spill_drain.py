@@ -32,7 +32,7 @@ def spill(settings: Settings, *references: str) -> list[UUID]:
         intake = Intake(
             engine, settings.erp.backend, spill=(RedisSpill(settings.need("redis_url")), SpillSigner.of(SECRET))
         )
-        ids = [(await intake.accept(order(reference), "front")).id for reference in references]
+        ids = [(await intake.accept(order(reference), "t")).id for reference in references]
         await intake.close()
         await engine.dispose()
         return ids

@@ -221,7 +221,7 @@ def test_a_replay_steered_by_its_page_and_a_drain_that_is_stopped(settings: Sett
 def test_a_reconciliation_stopped_resumed_by_its_page_and_resent_and_a_divert(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.console.recovery.reconciling.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("workers.console.acts.follow.LOOK_EVERY", 0.01)
 
     async def work(it: Walk, bench: Bench, erp: Any) -> None:
         await backlog(bench, 20)
