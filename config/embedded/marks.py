@@ -57,13 +57,14 @@ def birth(pid: int) -> str:
         if not Path(STAT.format(os.getpid())).exists():
             return str(psutil.Process(pid).create_time())
         told = Path(STAT.format(pid)).read_text(errors="replace").rpartition(")")[2].split()
-        return f"{_boot()}:{told[STARTED]}"
+        return f"{boot()}:{told[STARTED]}"
     except (psutil.Error, OSError):
         return ""
 
 
 @cache
-def _boot() -> str:
+def boot() -> str:
+    """What names this boot of the kernel; empty where there is no /proc."""
     return BOOT.read_text().strip() if BOOT.exists() else ""
 
 

@@ -22,11 +22,11 @@ def now() -> datetime:
     return _BEGAN + timedelta(seconds=time.monotonic())
 
 
-def shifted(outcomes: Mapping[UUID, Outcome], journal: datetime) -> dict[UUID, Outcome]:
+def shifted(outcomes: Mapping[UUID, Outcome], journal: datetime) -> Mapping[UUID, Outcome]:
     """The outcomes with their times as a clock has them that says `journal` now; as they are where ours is near it."""
     by = journal - now()
     if abs(by) < NEAR:
-        return dict(outcomes)
+        return outcomes
     return {
         order_id: replace(each, started=each.started and each.started + by, ended=each.ended and each.ended + by)
         for order_id, each in outcomes.items()

@@ -114,10 +114,10 @@ class RedisSpill:
 
     async def marks(self, ids: Sequence[bytes]) -> list[bytes | None]:
         """As `orders.intake.store.Store.marks`."""
+        if not ids:
+            return []
         names = [b"c\x1f" + each for each in ids]
-        return (
-            cast(list[bytes | None], await self._answer(lambda: self._redis.hmget(SPILL_NOTES, names))) if ids else []
-        )
+        return cast(list[bytes | None], await self._answer(lambda: self._redis.hmget(SPILL_NOTES, names)))
 
     async def drop(self, records: Sequence[bytes], ids: Sequence[bytes], names: Sequence[bytes]) -> bool:
         """As `orders.intake.store.Store.drop`: only while these are the oldest, so that a late comer drops nobody
@@ -136,10 +136,7 @@ class RedisSpill:
         try:
             try:
                 return await ask()
-            except (
-                RedisConnectionError,
-                RuntimeError,
-            ):  # the latter is a transport's or an event loop's that is closed
+            except (RedisConnectionError, RuntimeError):  # the latter of a transport or a loop that is closed
                 with suppress(RedisError, OSError, RuntimeError):  # each is dropped, whether it can be closed or not
                     await self._redis.connection_pool.disconnect(inuse_connections=False)
                 return await ask()

@@ -27,8 +27,9 @@ from uuid import UUID
 
 import asyncpg
 
+from config.embedded.marks import birth
 from orders.journal.hosts import reach
-from workers.trust.processes import began, machine
+from workers.trust.processes import machine
 
 log = logging.getLogger("relais.life")
 
@@ -37,7 +38,7 @@ BEAT: Final = 0.5  # seconds between two questions to the session
 HELD: Final = 2.0  # seconds without an answer, after which nothing new is sent
 LOST: Final = 2.5  # seconds that a lock of another machine has to be free
 
-REGISTER: Final = "INSERT INTO processes (machine, pid, ticks) VALUES ($1, $2, $3) RETURNING number"
+REGISTER: Final = "INSERT INTO processes (machine, pid, born) VALUES ($1, $2, $3) RETURNING number"
 HOLD: Final = f"SELECT pg_try_advisory_lock({LIFE_LOCK}, $1)"
 KNOWN: Final = "SELECT EXISTS (SELECT FROM processes WHERE number = $1)"
 FORGET: Final = "DELETE FROM processes WHERE number = $1"
@@ -111,7 +112,7 @@ class ProcessLife:
         connection = await reach(self._url, timeout=5, command_timeout=HELD, server_settings=settings)
         try:
             if self._number is None:
-                self._number = await connection.fetchval(REGISTER, machine(), os.getpid(), began(os.getpid()))
+                self._number = await connection.fetchval(REGISTER, machine(), os.getpid(), birth(os.getpid()))
             if not await connection.fetchval(HOLD, self._number):
                 return  # the session that had it is not over yet, or the leader is about to bury us
             known = True

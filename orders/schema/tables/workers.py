@@ -7,7 +7,7 @@ Its processes, each with a number that its claims bear, are in `processes`; the 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Identity, Integer, Table, Text
+from sqlalchemy import Column, Identity, Integer, Table, Text
 
 from orders.schema.tables.core import NOW, Instant, metadata
 
@@ -30,9 +30,9 @@ processes = Table(
     "processes",
     metadata,
     Column("number", Integer, Identity(always=True), primary_key=True, comment="the first four bytes of its leases"),
-    Column("machine", Text, nullable=False, comment="host, boot and namespace of pids: where pid and ticks are known"),
+    Column("machine", Text, nullable=False, comment="host, boot and namespace of pids: where pid and birth are known"),
     Column("pid", Integer, nullable=False),
-    Column("ticks", BigInteger, nullable=False, comment="of the kernel since the boot, when the process began"),
+    Column("born", Text, nullable=False, comment="what no other process with this pid has"),
     Column("started_at", Instant, nullable=False, server_default=NOW),
     comment="the processes of workers, each with an advisory lock while it lives; rows go",
 )

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import redis
 
+from config.embedded.marks import birth
 from config.redis_keys import NORMAL as NORMALS
 from config.redis_keys import queue_of
 from config.settings import Settings
 from tests.dispatching import accept, depth, dispatching, on_journal
 from tests.waiting import until
 from workers.trust.life import LIFE_LOCK
-from workers.trust.processes import began, machine, runs
+from workers.trust.processes import machine, runs
 
 NORMAL = queue_of(NORMALS, "erp")
 
@@ -190,11 +191,10 @@ def test_who_dies_twice_with_an_order_costs_it_a_pause(patient: Settings) -> Non
 
 def test_a_process_is_known_by_its_beginning() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        ticks = began(child.pid)
-        assert ticks is not None
-        assert runs(child.pid, ticks)
-        assert not runs(child.pid, ticks + 1), "another one has its pid"
+        born = birth(child.pid)
+        assert runs(child.pid, born)
+        assert not runs(child.pid, f"{born}1"), "another one has its pid"
         child.kill()
-        until(lambda: not runs(child.pid, ticks), what="a zombie is dead")
-    assert not runs(child.pid, ticks)
+        until(lambda: not runs(child.pid, born), what="a zombie is dead")
+    assert not runs(child.pid, born)
     assert machine() == machine()
