@@ -138,9 +138,15 @@ class ApiState:
     async def reading(self, client: str) -> AsyncIterator[None]:
         """A turn at reading; `client` is a client's name, or the address of who has none. Raises Busy."""
         with self.waiting_readings.hold(client):
-            async with self.rounds.readings.of(client):
-                await self._give_way()
+            async with self.reading_in_place(client):
                 yield
+
+    @asynccontextmanager
+    async def reading_in_place(self, client: str) -> AsyncIterator[None]:
+        """The same for who has a place of its own already, in which to wait for the turn, as an event stream has."""
+        async with self.rounds.readings.of(client):
+            await self._give_way()
+            yield
 
     async def _give_way(self) -> None:
         """Let orders go first, those of others, for a moment."""

@@ -35,7 +35,7 @@ async def get_events(api: ApiState, scope: Scope, receive: Receive, send: Send) 
     try:
         caller = await reader(api, asked)
         with api.streams.hold(caller.name):
-            async with api.reading(caller.name):
+            async with api.reading_in_place(caller.name):
                 order_id = await _found(api, caller, scope["path"])
             await api.listeners.stream(order_id, scope, receive, tell)
     except Exception as error:  # before anything was sent

@@ -198,3 +198,23 @@ def test_one_that_listens_much_leaves_streams_for_others(settings: Settings) -> 
 
     may: dict[str, dict[str, Any]] = {"wild": {}, "calm": {}, "ops": {"scopes": [Scope.OPS]}}
     clients_over_http(settings, may, work, Parts(listeners=4))
+
+
+def test_streams_that_begin_at_once_wait_for_their_turn_and_are_not_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "MOST_READINGS", 2)  # one of a client that is alone
+
+    async def work(call: RawCall) -> None:
+        ids = [json.loads((await call("front", "POST", "/orders", json=order(n)))[2])["id"] for n in range(8)]
+        listening = [asyncio.create_task(call("front", "GET", f"/orders/{each}/events")) for each in ids]
+
+        async def all_open() -> bool:
+            assert not any(task.done() for task in listening), "a stream was refused"
+            return (await metrics(call))["relais_intake_listeners"] == 8
+
+        await auntil(all_open)
+        for task in listening:
+            task.cancel()
+
+    clients_over_http(settings, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work, Parts(listeners=16))
