@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ from workers.demo.story import Story, Unfulfilled
 from workers.demo.traffic import Told, Traffic
 from workers.demo.watch import SampleLog
 from workers.erp.sim import read_effects
+from workers.replay import commands
+from workers.replay.choice import Choice
 
 GOOD: Final = 0
 BAD: Final = 1
@@ -120,7 +123,8 @@ async def _weekend(run: Performance, stage: DemoInstallation, screen: Screen, or
         key = await clients.add(engine, "demo")
         traffic = Traffic(stage.endpoints["api_url"], key, Pharmacies(demo_catalogue()), orders)
         run.told = traffic.told
-        story = Story(stage, traffic, SampleLog(engine), screen, seconds)
+        replay = partial(commands.start, engine, Choice(backend="erp"), hold=False, reason="the ERP is back")
+        story = Story(stage, traffic, SampleLog(engine), screen, seconds, replay)
         run.timings = story.timings = {**run.timings}
         run.faults = await _tell(story, LONGEST_PLAY - run.timings["start"])
         run.ledger = await _draw_up(stage, engine, traffic.told)

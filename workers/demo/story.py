@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -37,12 +37,19 @@ class Story:
     """The five acts, played on a stage that is open."""
 
     def __init__(
-        self, stage: DemoInstallation, traffic: Traffic, watch: SampleLog, screen: Screen, seconds: float
+        self,
+        stage: DemoInstallation,
+        traffic: Traffic,
+        watch: SampleLog,
+        screen: Screen,
+        seconds: float,
+        replay: Callable[[], Awaitable[object]],
     ) -> None:
-        """`seconds` is what all acts together are planned to last."""
+        """`seconds` is what all acts together are planned to last; `replay` is what ops do once the ERP is back."""
         self.timings: dict[str, float] = {}
         self._stage, self._traffic, self._watch, self._screen = stage, traffic, watch, screen
         self._seconds, self._orders = seconds, traffic.left
+        self._replay = replay
         self._act, self._began = MORNING, 0.0
         self._starts: list[float] = []
         self._erp_is_up = True
@@ -114,6 +121,7 @@ class Story:
             await self._until(self._short_lives_are_over, 20, "the short-lived orders ran out")
             waiting, since = self._watch.now.backlog, self._watch.elapsed
             began = await self._turn(self._slow(waiting))
+            await self._replay()
             self._traffic.pace = self._traffic.left / (self._planned(RETURN) * 0.5)
             await self._until(lambda: self._watch.now.circuit == "closed", 30, "a canary came back")
             took = self._done("canary_back", began)
