@@ -30,7 +30,8 @@ log = logging.getLogger("relais.api")
 
 AHEAD: Final = 4  # groups that are on their way into the journal while the next is read
 IN_HAND: Final = (AHEAD + 2) * 64 * 1024  # bytes; a chunk of the request is at most 64 KiB
-LINES_AT_ONCE: Final = 8  # lines parsed before others get their turn
+LINES_AT_ONCE: Final = 8  # lines parsed before others get their turn, while others are there
+LINES_ALONE: Final = 128  # a few milliseconds
 MOST_LINES: Final = 512  # of a group; a chunk may hold 32,000 that are none
 NDJSON: Final = b"application/x-ndjson"
 
@@ -83,15 +84,18 @@ async def _take(api: ApiState, caller: Caller, asked: RequestHead, lines: list[L
     """Parse a group, a few lines a turn, and set it on its way."""
     said: list[Said | None] = []
     entries: list[Entry] = []
-    for start in range(0, len(lines), LINES_AT_ONCE):
+    start = 0
+    while start < len(lines):
         async with api.rounds.large.of(caller.name):
-            for _, raw in lines[start : start + LINES_AT_ONCE]:
+            piece = lines[start : start + (LINES_AT_ONCE if api.rounds.crowd.many else LINES_ALONE)]
+            for _, raw in piece:
                 try:
                     entries.append(_read(api, caller, asked, raw))
                     said.append(None)
                 except (Malformed, Forbidden) as error:
                     api.metrics.placed(error)
                     said.append(_refused(error))
+        start += len(piece)
         await asyncio.sleep(0)
     placing = asyncio.ensure_future(_place(api, caller.name, entries))
     return _Group([number for number, _ in lines], said, placing)
