@@ -77,6 +77,15 @@ def data_dir() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
+@pytest.fixture
+def server(leash: Leash, data_dir: Path) -> Iterator[Valkey]:
+    """A Valkey of the test's own, to be frozen, killed or configured."""
+    valkey = Valkey(data_dir, choose())
+    valkey.start(leash)
+    yield valkey
+    valkey.stop()
+
+
 @pytest.fixture(scope="session")
 def postgres(leash: Leash, servers_dir: Path) -> Iterator[Postgres]:
     """The session's PostgreSQL, for all but those who kill theirs. A test that stops it starts it again."""

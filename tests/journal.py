@@ -64,3 +64,14 @@ class Journal:
 
     def operations(self) -> list[tuple[str, str | None]]:
         return [(row.act, row.reason) for row in self.sql("SELECT act, reason FROM operations ORDER BY id")]
+
+
+def on_engine(url: str, work: Callable[[AsyncEngine], Awaitable[Any]], timeout: float = 5) -> Any:
+    async def run() -> Any:
+        engine = connect(url, timeout=timeout)
+        try:
+            return await work(engine)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from orders.intake.entries import entry, write
 from orders.intake.store_switch import Mode, StoreSwitch
-from orders.journal import connect, unreachable
+from orders.journal import unreachable
 from orders.journal.hosts import NoPrimary, hosts_of, reach
 from orders.model import parse
+from tests.journal import on_engine
 from tests.machines.cluster import sql
 from tests.machines.servers import SMALL, seed
 from tests.machines.tls import self_signed, tls_before
@@ -55,17 +56,6 @@ def asked(url: str) -> Any:
             await connection.close()
 
     return asyncio.run(ask())
-
-
-def on_engine(url: str, work: Callable[[AsyncEngine], Awaitable[Any]], timeout: float = 5) -> Any:
-    async def run() -> Any:
-        engine = connect(url, pool=2, timeout=timeout)
-        try:
-            return await work(engine)
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(run())
 
 
 def test_hosts_that_refuse_or_say_nothing_are_passed_by(database_url: str) -> None:

@@ -1,32 +1,18 @@
 """What is answered for is on disk once it is committed, whatever `synchronous_commit` somebody has set, and where."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.intake.group_commit import Intake
-from orders.journal import connect, transactional
+from orders.journal import transactional
 from orders.schema.tables.core import metadata
 from orders.schema.triggers import RELAXED
 from tests.intake import order
+from tests.journal import on_engine
 
 BEHIND = text("SELECT pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()")  # bytes that are not on disk yet
 SET = text("SELECT current_setting('synchronous_commit')")
-
-
-def on(url: str, work: Callable[[AsyncEngine], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        engine = connect(url)
-        try:
-            return await work(engine)
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(run())
 
 
 async def late(engine: AsyncEngine) -> int:
@@ -66,7 +52,7 @@ def test_an_order_that_is_answered_is_on_disk_though_commits_are_asynchronous(da
 
     url, work = database_url, late
     if where == "database":
-        on(database_url, set_it)
+        on_engine(database_url, set_it)
     elif where == "url":
         url = address.update_query_dict({"synchronous_commit": "off"}).render_as_string(hide_password=False)
     elif where == "options":
@@ -79,13 +65,13 @@ def test_an_order_that_is_answered_is_on_disk_though_commits_are_asynchronous(da
             return str((await connection.execute(SET)).scalar_one())
 
     if where != "session":
-        assert on(url, read) == "off", "it is set"
-    assert on(url, work) <= 4, "nearly all: somebody else may write"
+        assert on_engine(url, read) == "off", "it is set"
+    assert on_engine(url, work) <= 4, "nearly all: somebody else may write"
 
 
 def test_without_the_guard_they_would_not_be(database_url: str) -> None:
     url = make_url(database_url).update_query_dict({"synchronous_commit": "off"})
-    assert on(url.render_as_string(hide_password=False), unguarded) > 20
+    assert on_engine(url.render_as_string(hide_password=False), unguarded) > 20
 
 
 @pytest.mark.parametrize("table", [table.name for table in metadata.sorted_tables if table not in RELAXED])
@@ -101,7 +87,7 @@ def test_every_table_that_an_answer_rests_on_waits_for_the_disk(database_url: st
                 found.append(str((await connection.execute(SET)).scalar_one()))
         return found
 
-    assert on(database_url, work) == ["on", "local", "remote_write", "on", "remote_apply"]
+    assert on_engine(database_url, work) == ["on", "local", "remote_write", "on", "remote_apply"]
 
 
 @pytest.mark.parametrize("table", [table.name for table in RELAXED])
@@ -114,4 +100,4 @@ def test_what_is_made_good_by_itself_waits_for_nothing(database_url: str, table:
             )
             return str((await connection.execute(SET)).scalar_one())
 
-    assert on(database_url, work) == "off"
+    assert on_engine(database_url, work) == "off"

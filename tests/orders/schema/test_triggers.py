@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.postgres import Postgres
 from orders.access.key_cache import KeyCache
-from orders.journal import connect, transactional
+from orders.journal import transactional
 from orders.queries import replays as replay_queries
 from orders.schema.cause_triggers import keeping
 from orders.schema.migrate import migrate
@@ -37,6 +37,7 @@ from orders.schema.triggers import (
 )
 from orders.sentences import Code
 from orders.states import BACKLOG, FINAL, TRANSITIONS, State
+from tests.journal import on_engine
 
 SEED = {
     "orders": "INSERT INTO orders VALUES (gen_random_uuid(), 'p', 'r', 'b', 'd', now(), 'c')",
@@ -68,17 +69,6 @@ CHANGE = {
     "changes": "UPDATE changes SET login = 'nobody'",
     "cause_notes": "UPDATE cause_notes SET words = 'x'",
 }
-
-
-def on_engine(url: str, work: Any) -> Any:
-    async def run() -> Any:
-        engine = connect(url)
-        try:
-            return await work(engine)
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(run())
 
 
 async def execute(engine: AsyncEngine, statement: str) -> None:

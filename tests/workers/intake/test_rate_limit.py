@@ -5,29 +5,17 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import redis
 
-from config.embedded.leash import Leash
-from config.embedded.ports import choose
 from config.embedded.valkey import Valkey
 from orders.api.load_shedding import wait
 from tests.waiting import auntil
 from workers.intake.rate_limit import KEYS, RateLimit
 
 SLOW = 0.01  # orders a second: nothing comes back within a test
-
-
-@pytest.fixture
-def server(leash: Leash, data_dir: Path) -> Iterator[Valkey]:
-    """A Valkey of the test's own, to be frozen, killed or configured."""
-    valkey = Valkey(data_dir, choose())
-    valkey.start(leash)
-    yield valkey
-    valkey.stop()
 
 
 @contextlib.asynccontextmanager
