@@ -7,7 +7,7 @@ of the demo's own decides anything.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -28,6 +28,9 @@ SELECT o.id, o.digest, d.state, d.reason, d.attempts, (
   SELECT count(*) FROM attempts a WHERE a.order_id = o.id AND a.outcome = '{LEASE_EXPIRED}') AS killed
 FROM orders o JOIN deliveries d ON d.order_id = o.id
 """)
+
+
+CHARGED = text(f"SELECT coalesce(sum(greatest(attempts - killed - 1, 0)), 0) FROM ({ROWS.text}) AS each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +83,23 @@ async def read_journal(engine: AsyncEngine) -> tuple[audit.Ledger, dict[UUID, Ro
         return proven, {row[0]: Row(bytes(row[1]), *row[2:]) for row in found}
 
 
+async def charged(engine: AsyncEngine) -> int:
+    """The attempts that the outage has cost so far: a replay lets each order begin anew."""
+    async with engine.connect() as connection:
+        return int((await connection.execute(CHARGED)).scalar_one())
+
+
 def balance(
     promises: Mapping[UUID, Promise],
     proven: audit.Ledger,
     rows: Mapping[UUID, Row],
     effects: Iterable[Effect],
     surprises: Iterable[str] = (),
+    before: int = 0,
 ) -> DemoLedger:
-    """Lay the three accounts side by side; `surprises` are answers that no honest intake gives."""
+    """Lay the three accounts side by side; `surprises` are answers that no honest intake gives, `before` is what was
+    `charged` when the replay began.
+    """
     at_erp, digests = _count(effects)
     alive = {order for order, promise in promises.items() if promise.dead is None}
     lost = {order for order in alive if order not in at_erp or not _delivered(rows.get(order))}
@@ -115,9 +127,9 @@ def balance(
         duplicates=at_erp.total() - len(at_erp),
         lost=len(lost),
         altered=len(altered),
-        attempts_of_the_outage=sum(spent.values()),
+        attempts_of_the_outage=before + sum(spent.values()),
         most_attempts=most,
-        faults=(*surprises, *proven.faults, *_sums(proven, most), *_faults(differences)),
+        faults=(*surprises, *_charged(before), *proven.faults, *_sums(proven, most), *_faults(differences)),
     )
 
 
@@ -168,3 +180,8 @@ def _faults(differences: Mapping[str, Iterable[UUID]]) -> list[str]:
             shown = ", ".join(map(str, named[:MOST_NAMED])) + (", ..." if len(named) > MOST_NAMED else "")
             found.append(f"{len(named)} orders {what}: {shown}")
     return found
+
+
+def _charged(before: int) -> Iterator[str]:
+    if before:
+        yield f"the outage charged {before} attempts before the replay"

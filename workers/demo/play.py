@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ from config.embedded.service import StartFailed
 from orders.access import clients
 from orders.rules.catalogue import demo_catalogue
 from workers.demo import LONGEST_PLAY, closing
-from workers.demo.ledger import DemoLedger, Promise, balance, read_journal
+from workers.demo.ledger import DemoLedger, Promise, balance, charged, read_journal
 from workers.demo.pharmacies import Pharmacies
 from workers.demo.screen import Screen
 from workers.demo.stage import DemoInstallation
@@ -35,7 +34,7 @@ from workers.demo.story import Story, Unfulfilled
 from workers.demo.traffic import Told, Traffic
 from workers.demo.watch import SampleLog
 from workers.erp.sim import read_effects
-from workers.replay import commands
+from workers.replay import redrive
 from workers.replay.choice import Choice
 
 GOOD: Final = 0
@@ -123,11 +122,17 @@ async def _weekend(run: Performance, stage: DemoInstallation, screen: Screen, or
         key = await clients.add(engine, "demo")
         traffic = Traffic(stage.endpoints["api_url"], key, Pharmacies(demo_catalogue()), orders)
         run.told = traffic.told
-        replay = partial(commands.start, engine, Choice(backend="erp"), hold=False, reason="the ERP is back")
+        before = 0
+
+        async def replay() -> None:
+            nonlocal before
+            before = await charged(engine)
+            await redrive.replay(engine, Choice(), "the ERP is back")
+
         story = Story(stage, traffic, SampleLog(engine), screen, seconds, replay)
         run.timings = story.timings = {**run.timings}
         run.faults = await _tell(story, LONGEST_PLAY - run.timings["start"])
-        run.ledger = await _draw_up(stage, engine, traffic.told)
+        run.ledger = await _draw_up(stage, engine, traffic.told, before)
     except SQLAlchemyError as error:
         run.faults += (f"the journal cannot be read: {type(error).__name__}",)
     finally:
@@ -161,11 +166,11 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
             yield each
 
 
-async def _draw_up(stage: DemoInstallation, engine: AsyncEngine, told: Told) -> DemoLedger:
+async def _draw_up(stage: DemoInstallation, engine: AsyncEngine, told: Told, before: int) -> DemoLedger:
     """The ledger, from the journal, the ERP's own file and what the front end was told."""
     proven, rows = await read_journal(engine)
     promises = {order_id: Promise(order.digest, order.expected) for order_id, order in told.orders.items()}
-    return balance(promises, proven, rows, read_effects(stage.erp_file), told.surprises)
+    return balance(promises, proven, rows, read_effects(stage.erp_file), told.surprises, before)
 
 
 def _close(screen: Screen, run: Performance, as_json: bool) -> None:

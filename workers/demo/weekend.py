@@ -64,7 +64,7 @@ REDIS: Final = Scene(
 )
 RETURN: Final = Scene(
     "Sunday evening",
-    "The ERP is back, and slow. `relais replay`: one canary, then more and more.",
+    "The ERP is back, and slow. All that waits is due: one canary, then more and more.",
     _october(20, 20),
     _october(20, 21, 30),
     time=0.29,

@@ -36,7 +36,7 @@ def test_after_sigkill_of_a_whole_worker_delivery_goes_on_long_before_the_lease_
         until(lambda: sql(relais, "SELECT count(*) FROM workers")[0][0] == 2, 60, what="two workers")
         relais.dial(latency_ms=300)
         ids = relais.submit(600)
-        until(lambda: all_hold(relais), 30, what="each of its processes holds orders")
+        until(lambda: holds(relais), 30, what="it holds orders")
         kill_whole(relais)
         (killed,) = sql(relais, "SELECT now()")[0]
         relais.delivered_once(ids)
@@ -49,12 +49,12 @@ def test_after_sigkill_of_a_whole_worker_delivery_goes_on_long_before_the_lease_
     assert second.wait(60) == 0
 
 
-def all_hold(relais: Relais) -> bool:
-    """Whether every process of the worker's pool has claimed something."""
+def holds(relais: Relais) -> bool:
+    """Whether a process of the worker's pool has claimed something."""
     pids = ", ".join(map(str, relais.worker_children()))
-    query = f"""SELECT count(DISTINCT pid) FROM processes p JOIN deliveries d ON d.state = 'delivering'
+    query = f"""SELECT count(*) FROM processes p JOIN deliveries d ON d.state = 'delivering'
       AND left(CAST(d.lease AS text), 8) = lpad(to_hex(p.number), 8, '0') WHERE pid IN ({pids})"""
-    return int(sql(relais, query)[0][0]) == len(relais.worker_children())
+    return int(sql(relais, query)[0][0]) > 0
 
 
 def kill_whole(relais: Relais) -> None:
