@@ -145,7 +145,7 @@ class Standby(Postgres):
         argv = [
             str(_binary("pg_basebackup")),
             "-D",
-            str(self._pgdata),
+            str(self.home),
             "-d",
             place,
             "-R",
@@ -166,7 +166,7 @@ class Standby(Postgres):
             extra_groups=[] if account else None,
         )
         if account is not None:
-            give(self._pgdata, account)
+            give(self.home, account)
 
     def promote(self) -> None:
         """Make it the primary; returns when it takes writes."""

@@ -30,9 +30,6 @@ FROM orders o JOIN deliveries d ON d.order_id = o.id
 """)
 
 
-CHARGED = text(f"SELECT coalesce(sum(greatest(attempts - killed - 1, 0)), 0) FROM ({ROWS.text}) AS each")
-
-
 @dataclass(frozen=True, slots=True)
 class Promise:
     """An order that was answered 202: its digest, and the reason of the dead letter it must become, if any."""
@@ -50,6 +47,11 @@ class Row:
     reason: str | None
     attempts: int
     killed: int
+
+    @property
+    def charged(self) -> int:
+        """Its attempts beyond the one that it needs, and those that nobody is to blame for."""
+        return max(self.attempts - self.killed - 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +79,17 @@ class DemoLedger:
 
 async def read_journal(engine: AsyncEngine) -> tuple[audit.Ledger, dict[UUID, Row]]:
     """The journal's own audit, and what it says of every order."""
-    proven = await audit.audit(engine)
-    async with engine.connect() as connection:
-        found = await connection.execute(ROWS)
-        return proven, {row[0]: Row(bytes(row[1]), *row[2:]) for row in found}
+    return await audit.audit(engine), await _read_rows(engine)
 
 
 async def charged(engine: AsyncEngine) -> int:
     """The attempts that the outage has cost so far: a replay lets each order begin anew."""
+    return sum(row.charged for row in (await _read_rows(engine)).values())
+
+
+async def _read_rows(engine: AsyncEngine) -> dict[UUID, Row]:
     async with engine.connect() as connection:
-        return int((await connection.execute(CHARGED)).scalar_one())
+        return {row[0]: Row(bytes(row[1]), *row[2:]) for row in await connection.execute(ROWS)}
 
 
 def balance(
@@ -104,7 +107,7 @@ def balance(
     alive = {order for order, promise in promises.items() if promise.dead is None}
     lost = {order for order in alive if order not in at_erp or not _delivered(rows.get(order))}
     altered = {order for order, promise in promises.items() if _altered(promise, rows.get(order), digests.get(order))}
-    spent = {order: extra for order, row in rows.items() if (extra := row.attempts - row.killed - 1) > 0}
+    spent = {order: row.charged for order, row in rows.items() if row.charged}
     most = max((row.attempts for row in rows.values()), default=0)
     differences = {
         "lost": lost,
@@ -184,4 +187,4 @@ def _faults(differences: Mapping[str, Iterable[UUID]]) -> list[str]:
 
 def _charged(before: int) -> Iterator[str]:
     if before:
-        yield f"the outage charged {before} attempts before the replay"
+        yield f"attempts that the outage cost before the replay: {before}"
