@@ -64,7 +64,7 @@ class ProcessBarrier:
             if self._held is None:
                 try:
                     await self._open()
-                except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                except Exception as error:  # asyncpg has many for a lost session
                     extra = {"backend": self._backend, "error": type(error).__name__}
                     log.warning("the barrier stays shut", extra=extra)
         return self.is_open()

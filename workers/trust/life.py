@@ -43,8 +43,6 @@ HOLD: Final = f"SELECT pg_try_advisory_lock({LIFE_LOCK}, $1)"
 KNOWN: Final = "SELECT EXISTS (SELECT FROM processes WHERE number = $1)"
 FORGET: Final = "DELETE FROM processes WHERE number = $1"
 
-AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-
 
 def prefix(number: int) -> str:
     """How the leases of a process begin, as PostgreSQL writes them."""
@@ -93,7 +91,7 @@ class ProcessLife:
             return
         self._keeping.cancel()
         await asyncio.wait({self._keeping})
-        with suppress(*AWAY):
+        with suppress(Exception):
             connection = await reach(self._url, timeout=HELD, command_timeout=HELD)
             await connection.execute(FORGET, self._number)
             await connection.close()
@@ -102,7 +100,7 @@ class ProcessLife:
         while True:
             try:
                 await self._live()
-            except AWAY as error:
+            except Exception as error:  # asyncpg has many for a lost session, and who is not seen again sends no more
                 log.warning("out of the journal's sight", extra={"error": type(error).__name__})
             await asyncio.sleep(BEAT)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
@@ -30,7 +31,7 @@ from workers.erp.http import HttpErp
 from workers.erp.port import ErpReceipt, ErpReceiptLine, Evidence, Kind, Outcome
 from workers.erp.sim import Dial, Simulator
 from workers.erp.sim.telling import Signer
-from workers.trust import barrier
+from workers.trust import barrier, life
 from workers.trust.barrier import ProcessBarrier, halted
 from workers.trust.key_cache import ReceiptKeyCache
 from workers.trust.life import ProcessLife
@@ -318,6 +319,44 @@ def test_a_process_that_cannot_show_that_it_lives_sends_nothing(on_bench: OnBenc
         assert await bench.run(text("SELECT number FROM processes")) == []
         gate.shut()
 
+    on_bench(work)
+
+
+class Dying:
+    """A session whose server is killed while it is asked, as asyncpg tells it now and then."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.fetchval, self.terminate = self._fetchval, connection.terminate
+        self._connection = connection
+
+    async def _fetchval(self, query: str, *values: object) -> object:
+        if query == life.KNOWN:
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+        return await self._connection.fetchval(query, *values)
+
+
+def test_a_process_is_seen_again_whatever_its_session_ended_of(
+    on_bench: OnBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It found nothing to send with for ever, while its worker answered every canary."""
+    reach, sessions = life.reach, 0
+
+    async def first_dies(url: str, **options: Any) -> Any:
+        nonlocal sessions
+        sessions += 1
+        connection = await reach(url, **options)
+        return Dying(connection) if sessions == 1 else connection
+
+    async def work(bench: Bench) -> None:
+        process = ProcessLife(bench.settings.need("database_url"))
+        lease = await process.lease()
+        assert sessions == 2
+        assert [f"{number:08x}" for (number,) in await bench.run(text("SELECT number FROM processes"))] == [
+            str(lease)[:8]
+        ], "it has the number that it had"
+        await process.end()
+
+    monkeypatch.setattr(life, "reach", first_dies)
     on_bench(work)
 
 
