@@ -44,9 +44,11 @@ FROM unnest(CAST(:id AS uuid[]), CAST(:started_at AS timestamptz[]), CAST(:ended
 ON CONFLICT DO NOTHING
 """)
 
+# Their time is that of this statement, before which the transaction has locked `deliveries`: by that lock a
+# reconciliation knows whom to wait for.
 RECEIPTS = text("""
-INSERT INTO receipts (order_id, lease, backend, reference, digest, lines, signature, key_id)
-SELECT u.id, :lease, :backend, u.reference, u.digest, u.lines, u.signature, u.key_id
+INSERT INTO receipts (order_id, lease, backend, reference, digest, lines, signature, key_id, received_at)
+SELECT u.id, :lease, :backend, u.reference, u.digest, u.lines, u.signature, u.key_id, statement_timestamp()
 FROM unnest(CAST(:id AS uuid[]), CAST(:reference AS text[]), CAST(:digest AS bytea[]), CAST(:lines AS jsonb[]),
   CAST(:signature AS text[]), CAST(:key_id AS text[])) AS u (id, reference, digest, lines, signature, key_id)
 ON CONFLICT DO NOTHING

@@ -28,6 +28,7 @@ from workers.erp.receipts import believed
 from workers.reconcile.foreign import list_foreign
 from workers.reconcile.patience import Patience, ask
 from workers.reconcile.runs import NEWEST_RECEIPT, Reconciliation, read
+from workers.reconcile.settling import await_settling
 
 PAGE_ORDERS: Final = 500
 PAGE_BYTES: Final = 8 * 1024 * 1024  # of orders, or a single larger one
@@ -116,10 +117,11 @@ async def reconcile(
 ) -> Reconciliation:
     """Ask whatever this run has not asked yet; the run as it stands then.
 
-    Raises OutOfReach when the ERP is away for longer than the patience lasts, Overtaken, and what the journal raises:
-    the run can be resumed after each.
+    Raises OutOfReach when the ERP is away for longer than the patience lasts, Overtaken, Unsettled, and what the
+    journal raises: the run can be resumed after each.
     """
     async with engine.connect() as connection:
+        await await_settling(connection)
         run = await _ask_about_all(connection, erp, run, patience, shown)
     listing = await list_foreign(engine, erp, run, patience)
     async with engine.connect() as connection:

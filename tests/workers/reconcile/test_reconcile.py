@@ -18,10 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.errors import TooLate
 from orders.intake.cancel import cancel
-from orders.journal import connect
+from orders.journal import connect, transactional
 from orders.queries import orders as order_queries
 from orders.schema.tables.reconcile import Difference, ReconcileStage
 from tests.bench import MEDICINE, Bench
+from tests.waiting import auntil
 from workers.delivery import deliver as delivery
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import deliver
@@ -31,12 +32,13 @@ from workers.erp.port import Capabilities, Kind, Listing, Outcome
 from workers.erp.sim import Dial, Simulator, read_effects
 from workers.proof.audit import audit
 from workers.reconcile import compare as reconciling
-from workers.reconcile import foreign, patience
+from workers.reconcile import foreign, patience, settling
 from workers.reconcile.compare import Overtaken, reconcile
 from workers.reconcile.foreign import CANNOT, WHOLE
 from workers.reconcile.patience import OutOfReach, Patience
 from workers.reconcile.resend import preview, resend
 from workers.reconcile.runs import Reconciliation, begin, findings, newest, read
+from workers.reconcile.settling import Unsettled
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -339,6 +341,37 @@ def test_only_the_span_that_was_named_is_asked_about(on_site: OnSite) -> None:
         assert (await site.reconcile(run=after)).present == 7
         other = await begin(site.engine, "another", LONG_AGO, None)
         assert (await site.reconcile(run=other)).present == 0
+
+    on_site(work)
+
+
+def test_a_receipt_that_is_settled_as_a_run_begins_is_waited_for(
+    on_site: OnSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settling_now = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+
+    async def work(site: Site) -> None:
+        await site.delivered(1)
+        await site.accept(1)
+        (due,) = await site.dispatch()
+        async with site.engine.connect() as other, transactional(site.engine).connect() as holding:
+            await holding.execute(text("SELECT FROM backends FOR UPDATE"))  # which a settling locks at its end
+            settled = asyncio.create_task(deliver(site.resources(site.erp), [due]))  # type: ignore[arg-type]
+            await auntil(lambda: waits(other), what="its receipt is written, and not committed")
+            run = await begin(site.engine, "erp", LONG_AGO, None)
+            with monkeypatch.context() as hasty, pytest.raises(Unsettled):
+                hasty.setattr(settling, "SETTLING", 0.1)
+                await site.reconcile(run=run)
+            asked = asyncio.create_task(site.reconcile(run=run))
+            assert not (await asyncio.wait({asked}, timeout=0.3))[0]
+            await holding.rollback()
+        assert await settled == 1
+        assert counts(await asked) == {"present": 2}
+
+    async def waits(connection: Any) -> bool:
+        return bool((await connection.execute(text(settling_now))).scalar_one())
 
     on_site(work)
 
