@@ -1,8 +1,8 @@
 """Who may do what in Redis: the users of its ACL, each with the keys, channels and commands that it needs, no more.
 
-The one source of it: `relais secrets` and `relais acl` write the file for a server of yours, and the embedded Valkey
-always runs under it. What each user needs was found by running everything with `ACL LOG`, and a test keeps it so.
-Passwords stand in the file as SHA-256 only. The user `default`, who needs no name, is off.
+The one source of it: `relais admin secrets` and `relais admin acl` write the file for a server of yours, and the
+embedded Valkey always runs under it. What each user needs was found by running everything with `ACL LOG`, and a test
+keeps it so. Passwords stand in the file as SHA-256 only. The user `default`, who needs no name, is off.
 
 Flower and an operator's `inspect` publish to the workers' control channel, where a worker answers questions and obeys
 nobody (`workers.queue.inspection`).

@@ -121,7 +121,9 @@ class Code(Enum):
     ROWS_TOO_MANY = "{count:,} row too many in {table}", "{count:,} rows too many in {table}"
     ROWS_ALTERED = "rows of {table} altered"
     BACKDATED = "{rows:,} rows of {table} are dated before they were written"
-    AHEAD = "{rows:,} rows of {table} are of transactions that are yet to come: after a restore run `relais migrate`"
+    AHEAD = (
+        "{rows:,} rows of {table} are of transactions that are yet to come: after a restore run `relais admin migrate`"
+    )
     OF_NO_TRANSACTION = "{rows:,} rows of {table} are of no transaction"
     UNRECORDED = (
         "{count:,} change of {table} that no act recorded",

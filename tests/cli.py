@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -59,11 +60,16 @@ class CommandLine:
 
 def whole_command() -> TyperGroup:
     """`relais` with every command imported, as none of its processes has it."""
-    root = get_command(app)
+    root = _loaded(get_command(app))
     assert isinstance(root, TyperGroup)
-    lazy = {name: each for name, each in root.commands.items() if isinstance(each, LazyCommand)}
-    root.commands = {name: each.loaded() for name, each in lazy.items()}
     return root
+
+
+def _loaded(command: Any) -> Any:
+    found = command.loaded() if isinstance(command, LazyCommand) else command
+    if isinstance(found, TyperGroup):
+        found.commands = {name: _loaded(each) for name, each in found.commands.items()}
+    return found
 
 
 def environment(settings: Settings) -> dict[str, str]:

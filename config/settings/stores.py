@@ -34,7 +34,7 @@ class JournalSettings(Group):
     owner_url: str | None = Field(
         None,
         alias="owner_url",
-        description="the journal as its owner, for `relais migrate` alone, which lets the user of "
+        description="the journal as its owner, for `relais admin migrate` alone, which lets the user of "
         "`RELAIS_DATABASE_URL` use it",
     )
     owner_password: SecretStr | None = Field(

@@ -2,7 +2,7 @@
 
 A row's `tx` is PostgreSQL's own transaction number (never used twice in a cluster) and an offset, the epoch's. A
 journal restored by dump into another cluster brings rows with higher numbers than that cluster gives out: new rows
-would fall among old, sealed ones. `rebase`, part of every `relais migrate`, sees that and begins an epoch.
+would fall among old, sealed ones. `rebase`, part of every `relais admin migrate`, sees that and begins an epoch.
 """
 
 from __future__ import annotations

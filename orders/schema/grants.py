@@ -1,4 +1,4 @@
-"""What Relais's processes may do in the journal: the grants of a role that owns nothing, made by `relais migrate`.
+"""What Relais's processes may do in the journal: grants of a role that owns nothing, made by `relais admin migrate`.
 
 They are derived from the metadata: of an append-only table read and add, of any other also change, and take a row out
 only where that is part of its life. The role can make, alter and drop nothing, hence not disable a trigger either, and
@@ -162,7 +162,7 @@ def _forbid_large_objects(connection: Connection, role: str) -> None:
 def verifier(password: str) -> str:
     """What PostgreSQL keeps of a password (SCRAM-SHA-256, RFC 5803), so that no log of statements ever has it."""
     if not password.isascii():
-        raise NotSo("a password that `relais migrate` gives to a role must be ASCII")
+        raise NotSo("a password that `relais admin migrate` gives to a role must be ASCII")
     salt = os.urandom(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, ROUNDS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

@@ -208,8 +208,8 @@ def test_spill_and_rates_work_as_their_users(valkey: Valkey, admin: redis.Redis,
 
 def test_secrets_are_made_once_for_their_owner_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     relais, place = CommandLine(capsys, {"RELAIS_DATA_DIR": str(tmp_path)}), tmp_path / "secrets"
-    assert relais("acl", str(place)).code == 2
-    assert relais("secrets", str(place)).code == 0
+    assert relais("admin", "acl", str(place)).code == 2
+    assert relais("admin", "secrets", str(place)).code == 0
     first = {path.name: path.read_text() for path in place.iterdir()}
     assert set(first) == {*MADE, ACL}
     assert len({first[name] for name in MADE}) == len(MADE)
@@ -217,10 +217,10 @@ def test_secrets_are_made_once_for_their_owner_alone(tmp_path: Path, capsys: pyt
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     assert not any(first[f"valkey_{user}"].strip() in first[ACL] for user in USERS)
     (place / "valkey_worker").unlink()
-    assert "Made 1 in" in relais("secrets", str(place)).err
+    assert "Made 1 in" in relais("admin", "secrets", str(place)).err
     second = {path.name: path.read_text() for path in place.iterdir()}
     assert {name for name in first if first[name] != second[name]} == {"valkey_worker", ACL}
-    assert relais("acl", str(place)).out == second[ACL]
+    assert relais("admin", "acl", str(place)).out == second[ACL]
 
 
 def test_a_group_may_read_them(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ class Stack:
 
     async def _admit(self) -> None:
         """Let the role that owns nothing use the journal, as an installation does."""
-        code, said = await self.tell("migrate", RELAIS_OWNER_URL=self.postgres.url)
+        code, said = await self.tell("admin", "migrate", RELAIS_OWNER_URL=self.postgres.url)
         assert code == 0, said
 
     def clock(self, name: str) -> Path:

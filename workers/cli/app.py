@@ -10,50 +10,59 @@ import typer
 
 from workers.cli.lazy import group_of
 
-COMMANDS: Final = {  # where in `workers.cli.commands` each is, and the first sentence of its help
-    "up": ("servers.servers:up", "Run everything here, supervised, until Ctrl-C."),
-    "demo": ("servers.servers:demo", "Replay the weekend of 19 October 2024, in a minute."),
-    "migrate": ("servers.servers:migrate", "Bring the journal's tables to the newest revision."),
-    "api": ("servers.servers:api", "Serve the intake over HTTP."),
-    "worker": ("servers.worker:worker", "Run a worker, which forwards orders to the ERP."),
-    "flower": ("servers.servers:flower", "Serve Flower, a window on the workers."),
-    "exporter": ("servers.exporter:exporter", "Serve the metrics of the installation to Prometheus."),
-    "console": (
-        "servers.servers:console",
-        "Serve the console: the web page that shows how Relais stands and acts on it.",
-    ),
-    "secrets": ("servers.secrets:secrets", "Make the secrets of an installation, and the ACL file of its Redis."),
-    "acl": ("servers.secrets:acl", "Print the ACL file for a Redis of yours, from the passwords in DIR."),
-    "erp-sim": ("servers.simulator:erp_sim", "Simulate an ERP that can be made to misbehave."),
-    "submit": ("intake.submit:submit", "Hand over every order of a file."),
-    "status": ("trust.status:status", "Show how Relais stands."),
-    "backlog": ("trust.orders:backlog", "Show what is not yet final, and how old it is."),
-    "space": ("servers.space:space", "Show what takes space: disks, the journal's tables, Redis."),
-    "forecast": ("recovery.forecast:forecast", "Foretell when the backlog will be empty."),
-    "audit": ("trust.audit:audit", "Prove that no order is missing and none was altered."),
-    "seal": ("trust.seal:seal", "Seal what is journalled, now."),
-    "drain": ("recovery.recovery:drain", "Wait until the backlog is empty, and report."),
-    "reconcile": ("recovery.reconcile:reconcile", "Ask the ERP what it has of the orders that it acknowledged."),
-    "divert": ("recovery.divert:divert", "Send chosen orders of the backlog to another backend."),
-    "pause": ("recovery.recovery:pause", "Stop forwarding to a backend, until `resume`."),
-    "resume": ("recovery.recovery:resume", "Forward to a backend again."),
-    "rate": ("recovery.recovery:rate", "Cap how many orders a second a backend gets, over all workers."),
-    "quarantine": (
-        "trust.trust:quarantine",
-        "Stop trusting a backend: nothing is sent to it, not even a canary, until `release`.",
-    ),
-    "release": ("trust.trust:release", "Trust a backend again, gently: one canary goes first."),
-    "evidence": ("trust.trust:evidence", "Show what speaks against a backend."),
-    "order": ("trust.orders:order", "What became of an order."),
-    "replay": ("recovery.replay:replay", "Put the backlog through again, step by step: 1 order, 10, 100, then all."),
-    "dead": ("recovery.dead:dead", "Orders that need a person."),
-    "client": ("intake.clients:client", "Who may hand over orders."),
-    "key": ("intake.keys:key", "The keys that sign a backend's receipts."),
-    "spool": ("intake.spool:spool", "Orders that wait on this machine's disk for the intake."),
-    "spill": ("intake.spill:spill", "Orders taken while PostgreSQL was away."),
-    "queue": ("recovery.queue:queue", "The messages that wait in Redis."),
-    "webhook": ("intake.webhooks:webhook", "Where clients are told of their orders."),
-    "account": ("servers.account:account", "Who may come in to the console."),
+COMMANDS: Final = {  # by heading: where in `workers.cli.commands` each is, and the first sentence of its help
+    "Try": {
+        "up": ("servers.servers:up", "Run everything here, supervised, until Ctrl-C."),
+        "demo": ("servers.servers:demo", "Replay the weekend of 19 October 2024, in a minute."),
+        "erp-sim": ("servers.simulator:erp_sim", "Simulate an ERP that can be made to misbehave."),
+    },
+    "Serve": {
+        "api": ("servers.servers:api", "Serve the intake over HTTP."),
+        "worker": ("servers.worker:worker", "Run a worker, which forwards orders to the ERP."),
+        "console": (
+            "servers.servers:console",
+            "Serve the console: the web page that shows how Relais stands and acts on it.",
+        ),
+        "exporter": ("servers.exporter:exporter", "Serve the metrics of the installation to Prometheus."),
+        "flower": ("servers.servers:flower", "Serve Flower, a window on the workers."),
+    },
+    "Look": {
+        "status": ("trust.status:status", "Show how Relais stands."),
+        "backlog": ("trust.orders:backlog", "Show what is not yet final, and how old it is."),
+        "forecast": ("recovery.forecast:forecast", "Foretell when the backlog will be empty."),
+        "evidence": ("trust.trust:evidence", "Show what speaks against a backend."),
+        "audit": ("trust.audit:audit", "Prove that no order is missing and none was altered."),
+    },
+    "Recover": {
+        "pause": ("recovery.recovery:pause", "Stop forwarding to a backend, until `resume`."),
+        "resume": ("recovery.recovery:resume", "Forward to a backend again."),
+        "drain": ("recovery.recovery:drain", "Wait until the backlog is empty, and report."),
+        "replay": (
+            "recovery.replay:replay",
+            "Put the backlog through again, step by step: 1 order, 10, 100, then all.",
+        ),
+        "rate": ("recovery.recovery:rate", "Cap how many orders a second a backend gets, over all workers."),
+        "divert": ("recovery.divert:divert", "Send chosen orders of the backlog to another backend."),
+        "quarantine": (
+            "trust.trust:quarantine",
+            "Stop trusting a backend: nothing is sent to it, not even a canary, until `release`.",
+        ),
+        "release": ("trust.trust:release", "Trust a backend again, gently: one canary goes first."),
+        "reconcile": ("recovery.reconcile:reconcile", "Ask the ERP what it has of the orders that it acknowledged."),
+    },
+    "Orders": {
+        "submit": ("intake.submit:submit", "Hand over every order of a file."),
+        "spool": ("intake.spool:spool", "Orders that wait on this machine's disk for the intake."),
+        "order": ("trust.orders:order", "What became of an order."),
+        "dead": ("recovery.dead:dead", "Orders that need a person."),
+    },
+    "Administer": {
+        "client": ("intake.clients:client", "Who may hand over orders."),
+        "key": ("intake.keys:key", "The keys that sign a backend's receipts."),
+        "webhook": ("intake.webhooks:webhook", "Where clients are told of their orders."),
+        "account": ("servers.account:account", "Who may come in to the console."),
+        "admin": ("admin:admin", "What is needed rarely: migrations, secrets, seals, stores."),
+    },
 }
 
 app = typer.Typer(

@@ -80,7 +80,7 @@ def journal_at(url: str) -> Iterator[None]:
         if unreachable(error):
             raise CommandFailed(f"{place} is out of reach: {first_line(error)}") from error
         if isinstance(said(error), UndefinedTableError):
-            raise CommandFailed(f"{place} has no tables yet: run `relais migrate`") from error
+            raise CommandFailed(f"{place} has no tables yet: run `relais admin migrate`") from error
         raise CommandFailed(f"{place} refused: {first_line(error)}") from error
 
 

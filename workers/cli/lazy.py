@@ -36,12 +36,24 @@ class LazyCommand(TyperCommand):
         return context
 
 
-def group_of(table: Mapping[str, tuple[str, str]]) -> type[TyperGroup]:
-    """A group of the commands in `table`: of each name its place and its first sentence."""
+def group_of(groups: Mapping[str, Mapping[str, tuple[str, str]]]) -> type[TyperGroup]:
+    """A group of commands, listed under these headings: of each name its place and its first sentence."""
 
     class LazyGroup(TyperGroup):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
-            self.commands.update({name: LazyCommand(name, *entry) for name, entry in table.items()})
+            for table in groups.values():
+                self.commands.update({name: LazyCommand(name, *entry) for name, entry in table.items()})
+
+        def format_commands(self, ctx: Any, formatter: Any) -> None:
+            """The commands under their headings, in one column of names."""
+            longest = max(map(len, self.commands))
+            for heading, table in groups.items():
+                with formatter.section(heading):
+                    told = [
+                        (name.ljust(longest), self.commands[name].get_short_help_str(2 * formatter.width))
+                        for name in table
+                    ]
+                    formatter.write_dl(told)
 
     return LazyGroup

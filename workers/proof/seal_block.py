@@ -51,7 +51,7 @@ ON CONFLICT (place) DO UPDATE SET block = excluded.block, error = excluded.error
 
 
 class CannotSeal(Exception):
-    """The journal was restored and `relais migrate` not run, or there is no seal that can be followed."""
+    """The journal was restored and `relais admin migrate` not run, or there is no seal that can be followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
             _pass_over(doubtful, before, now)
         block, start, previous = (before.block, before.to_tx, before.mac) if before else (0, 0, FIRST)
         if start > ceiling:
-            raise CannotSeal("the journal was restored into another PostgreSQL: run `relais migrate`")
+            raise CannotSeal("the journal was restored into another PostgreSQL: run `relais admin migrate`")
         end = max(start, floor)
         (found,) = await contents(connection, [start, end]) if end > start else ({},)
         if why is None and not any(content.rows for content in found.values()):

@@ -141,7 +141,7 @@ def replay_holds(site: Site) -> Iterator[None]:
 def audit_failed(site: Site) -> Iterator[None]:
     site.submit(3)
     site.delivered()
-    assert site.ask("relais seal").returncode == 0
+    assert site.ask("relais admin seal").returncode == 0
     (victim,) = site.sql("SELECT id, client FROM orders ORDER BY id LIMIT 1")
     behind_its_back(site, f"UPDATE orders SET client = 'mallory' WHERE id = '{victim[0]}'")
     yield

@@ -143,7 +143,7 @@ def leads(site: Site) -> bool:
 
 
 def spilled(site: Site) -> int | None:
-    found = site.json("relais space")["redis"]["spilled"]
+    found = site.json("relais admin space")["redis"]["spilled"]
     return None if found is None else int(found)
 
 

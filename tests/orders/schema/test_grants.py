@@ -212,9 +212,9 @@ def test_relais_migrate_grants_as_the_owner(
     env = {**environment(settings), "RELAIS_DATABASE_URL": bare, "RELAIS_DATABASE_PASSWORD": PASSWORD}
     relais = CommandLine(capsys, env)
     assert relais("backlog").code == 2
-    assert relais("migrate", RELAIS_OWNER_URL=owner_url).code == 0
+    assert relais("admin", "migrate", RELAIS_OWNER_URL=owner_url).code == 0
     assert relais("backlog").code == 0
-    done = relais("migrate")
+    done = relais("admin", "migrate")
     assert (done.code, "refused" in done.err, PASSWORD in done.err) == (0, False, False), "nothing to do, as anybody"
 
 

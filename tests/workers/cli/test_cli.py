@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from orders.rules.catalogue import BadList
 from tests.cli import CommandLine, modules_after, ours, whole_command
 from workers.cli import show, submit_file
 from workers.cli.app import COMMANDS as TABLE
+from workers.cli.commands.admin import COMMANDS as RARE
 from workers.cli.failure import BAD, UNABLE, CommandFailed, explain
 from workers.cli.lazy import LazyCommand
 from workers.cli.submit_file import lines_of
@@ -31,7 +33,7 @@ from workers.erp.sim import Dial
 COMMANDS = [
     "up",
     "demo",
-    "migrate",
+    "admin migrate",
     "api",
     "worker",
     "flower",
@@ -40,7 +42,7 @@ COMMANDS = [
     "status",
     "backlog",
     "audit",
-    "seal",
+    "admin seal",
     "forecast",
     "replay start",
     "replay status",
@@ -78,8 +80,8 @@ COMMANDS = [
     "webhook notices",
     "webhook move",
     "webhook remove",
-    "spill asides",
-    "spill readmit",
+    "admin spill asides",
+    "admin spill readmit",
     "dead list",
     "dead groups",
     "dead show",
@@ -88,12 +90,12 @@ COMMANDS = [
     "spool status",
     "spool flush",
     "spool export",
-    "space",
-    "queue head",
-    "queue drop",
+    "admin space",
+    "admin queue head",
+    "admin queue drop",
     "exporter",
-    "secrets",
-    "acl",
+    "admin secrets",
+    "admin acl",
     "console",
     "account add",
     "account list",
@@ -127,11 +129,26 @@ def test_help_comes_quickly_because_nothing_heavy_is_imported() -> None:
     assert ours(loaded) == {"workers", "workers.cli", "workers.cli.app", "workers.cli.lazy"}
 
 
-@pytest.mark.parametrize(("name", "told"), [(name, told) for name, (_, told) in TABLE.items()])
-def test_what_help_says_of_a_command_is_what_it_says_of_itself(name: str, told: str) -> None:
-    itself = LazyCommand(name, *TABLE[name]).loaded()
+ENTRIES = {name: entry for table in (*TABLE.values(), *RARE.values()) for name, entry in table.items()}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_what_help_says_of_a_command_is_what_it_says_of_itself(name: str) -> None:
+    itself = LazyCommand(name, *ENTRIES[name]).loaded()
     assert itself.name == name
-    assert itself.get_short_help_str(200) == told
+    assert itself.get_short_help_str(200) == ENTRIES[name][1]
+
+
+def test_help_lists_the_commands_by_what_they_are_for_and_folds_the_rare_ones(relais: CommandLine) -> None:
+    parts = dict(re.findall(r"^(\w+):\n((?:  .*\n)+)", relais("--help").out, re.MULTILINE))
+    listed = {heading: re.findall("^  ([a-z-]+)  ", part, re.MULTILINE) for heading, part in parts.items()}
+    del listed["Options"]
+    assert listed == {heading: [*table] for heading, table in TABLE.items()}
+    assert [*listed] == ["Try", "Serve", "Look", "Recover", "Orders", "Administer"]
+    rare = relais("admin", "--help").out
+    for name in ("secrets", "acl", "migrate", "spill", "queue", "space", "seal"):
+        assert re.search(rf"^  {name} ", rare, re.MULTILINE)
+        assert relais(name).code == 2
 
 
 def test_help_of_one_command_imports_that_one_only() -> None:

@@ -141,10 +141,10 @@ def _look(fits: Callable[..., Any], ids: list[UUID], tmp_path: Path) -> None:
     fits("dead show", str(ids[0]))
     fits("evidence", "erp")
     fits("key list")
-    fits("spill asides")
-    fits("queue head")
-    fits("queue drop", "relais.normal.erp", "--because", "nothing there", "--yes")
-    fits("space")
+    fits("admin spill asides")
+    fits("admin queue head")
+    fits("admin queue drop", "relais.normal.erp", "--because", "nothing there", "--yes")
+    fits("admin space")
     fits("worker", "--check", "--timeout", "1s")
     fits("reconcile", "--list")
     fits("reconcile", "--resume", "1")
@@ -175,7 +175,7 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_pat
     fits("webhook notices", "front")
     fits("webhook notices", "--waiting")
     fits("webhook test", "front")
-    fits("spill readmit")
+    fits("admin spill readmit")
     fits("divert", "--to", "fallback", "--reason", "out", "--priority", "urgent", "--dry-run")
     fits("divert", "--to", "fallback", "--reason", "out", "--priority", "urgent", "--yes")
     fits("reconcile", "--resume", "1", "--resend", "--dry-run")
@@ -198,8 +198,8 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_pat
     proof = ("--password-file", str(file))
     proposed = fits("release", "erp", "--reason", "all is well", *proof)
     fits("release", "erp", "--approve", proposed["digest"], *proof, RELAIS_OPERATOR="bob")
-    fits("seal")
-    fits("seal", "--public-key")
+    fits("admin seal")
+    fits("admin seal", "--public-key")
     fits("audit")  # the rows put in by hand do not add up
     fits("audit", "--by", "hour")
     fits("status")
@@ -209,8 +209,8 @@ def test_every_field_has_a_description_and_nothing_else_passes() -> None:
     Draft202012Validator.check_schema(SCHEMAS)
     assert list(_bare({**SCHEMAS["commands"], **SCHEMAS["$defs"]}, "")) == []
     assert set(SCHEMAS["commands"]) == set(commands())
-    assert faults_of("spill readmit", {"orders": 3, "new": 1}) != []
-    assert faults_of("spill readmit", {"orders": None}) != []
+    assert faults_of("admin spill readmit", {"orders": 3, "new": 1}) != []
+    assert faults_of("admin spill readmit", {"orders": None}) != []
 
 
 def test_the_overview_names_every_command_and_every_field_at_its_top() -> None:

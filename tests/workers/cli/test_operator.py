@@ -197,8 +197,8 @@ def test_the_audit_balances_until_an_order_is_missing(relais: CommandLine, journ
 
 def test_migrate_makes_the_tables_and_may_run_again(relais: CommandLine, postgres: Postgres, database_url: str) -> None:
     bare = relais("audit", RELAIS_DATABASE_URL=postgres.database_url("postgres"))
-    assert (bare.code, "run `relais migrate`" in bare.err) == (2, True)
-    assert relais("migrate").code == 0
+    assert (bare.code, "run `relais admin migrate`" in bare.err) == (2, True)
+    assert relais("admin", "migrate").code == 0
     assert relais("audit").code == 0
 
 

@@ -41,16 +41,16 @@ def publish(settings: Settings, count: int) -> None:
 def test_a_message_of_ours_is_told_from_one_that_no_worker_can_take(
     relais: CommandLine, settings: Settings, server: "redis.Redis[bytes]"
 ) -> None:
-    assert [each["waiting"] for each in json.loads(relais("queue", "head", "--json").out)] == [0, 0, 0]
+    assert [each["waiting"] for each in json.loads(relais("admin", "queue", "head", "--json").out)] == [0, 0, 0]
     server.rpush(QUEUE, GARBAGE)
     publish(settings, 2)
-    found = relais("queue", "head", "--json")
+    found = relais("admin", "queue", "head", "--json")
     urgent, notices, normal = json.loads(found.out)
     assert (found.code, urgent["queue"], notices["queue"]) == (1, queue_of(URGENT, "erp"), NOTICES)
     assert (normal["queue"], normal["waiting"], normal["task"]) == (QUEUE, 3, None)
     assert "no message of Celery's" in normal["fault"]
-    assert relais("queue", "drop", QUEUE, "--because", "it is garbage", "--yes").code == 0
-    (*_, normal) = json.loads(relais("queue", "head", "--json").out)
+    assert relais("admin", "queue", "drop", QUEUE, "--because", "it is garbage", "--yes").code == 0
+    (*_, normal) = json.loads(relais("admin", "queue", "head", "--json").out)
     assert (normal["waiting"], normal["task"], normal["about"]) == (2, "relais.deliver", "1 order")
     assert normal["fault"] is None
 
@@ -81,9 +81,9 @@ def test_dropping_all_leaves_the_spill_and_is_recorded(
 ) -> None:
     publish(settings, 5)
     server.rpush(SPILL_RECORDS, b"an order")
-    unasked = relais("queue", "drop", QUEUE, "--all", "--because", "no room")
+    unasked = relais("admin", "queue", "drop", QUEUE, "--all", "--because", "no room")
     assert (unasked.code, server.llen(QUEUE)) == (2, 5)
-    done = relais("queue", "drop", QUEUE, "--all", "--because", "no room", "--yes", "--json")
+    done = relais("admin", "queue", "drop", QUEUE, "--all", "--because", "no room", "--yes", "--json")
     assert (done.code, json.loads(done.out)["dropped"]) == (0, 5)
     assert (server.llen(QUEUE), server.llen(SPILL_RECORDS)) == (0, 1)
     url = settings.need("database_url")
@@ -101,21 +101,26 @@ async def operation(url: str) -> "asyncpg.Record":
 
 
 def test_what_is_not_ours_or_not_there_is_said(relais: CommandLine) -> None:
-    assert relais("queue", "drop", SPILL_RECORDS, "--because", "room", "--yes").code == 1, "the spill is no queue"
-    assert relais("queue", "drop", QUEUE, "--because", " ", "--yes").code == 2
+    assert relais("admin", "queue", "drop", SPILL_RECORDS, "--because", "room", "--yes").code == 1, (
+        "the spill is no queue"
+    )
+    assert relais("admin", "queue", "drop", QUEUE, "--because", " ", "--yes").code == 2
     away = partial(relais, RELAIS_REDIS_URL="redis://127.0.0.1:1/0")
-    assert (away("queue", "head").code, "Redis is out of reach" in away("queue", "head").err) == (2, True)
-    assert away("queue", "drop", QUEUE, "--because", "why", "--yes").code == 2
+    assert (away("admin", "queue", "head").code, "Redis is out of reach" in away("admin", "queue", "head").err) == (
+        2,
+        True,
+    )
+    assert away("admin", "queue", "drop", QUEUE, "--because", "why", "--yes").code == 2
 
 
 def test_space_names_what_is_nearly_full(relais: CommandLine, server: "redis.Redis[bytes]") -> None:
-    found = json.loads(relais("space", "--json").out)
+    found = json.loads(relais("admin", "space", "--json").out)
     assert {"orders", "attempts"} <= {row["name"] for row in found["journal"]["tables"]}
     assert found["disks"][0]["size"] > found["disks"][0]["free"] > 0
     assert (found["redis"]["most"], found["redis"]["full"]) == (None, False)
     server.config_set("maxmemory", int(server.info("memory")["used_memory"] * 1.2))
     try:
-        full = relais("space", "--check")
+        full = relais("admin", "space", "--check")
         assert (full.code, "Redis uses" in full.out) == (1, True)
     finally:
         server.config_set("maxmemory", 0)
@@ -126,8 +131,8 @@ def test_space_answers_without_either_store(relais: CommandLine) -> None:
         "RELAIS_REDIS_URL": "redis://127.0.0.1:1/0",
         "RELAIS_DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x",
     }
-    found = relais("space", **nowhere)
+    found = relais("admin", "space", **nowhere)
     assert found.code == 0
     assert "The journal is out of reach" in found.out
     assert "Redis is out of reach" in found.out
-    assert relais("space", "/nowhere/at/all").code == 2
+    assert relais("admin", "space", "/nowhere/at/all").code == 2

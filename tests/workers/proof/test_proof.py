@@ -1,4 +1,4 @@
-"""The audit's arithmetic by time, the receipts' signatures, the report, and what `relais seal` and `status` say."""
+"""The audit's arithmetic by time, the receipts' signatures, the report, and what `admin seal` and `status` say."""
 
 import json
 import re
@@ -162,22 +162,22 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
 
 def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Settings) -> None:
     with_bench(sealing, some_life)
-    done = json.loads(relais("seal", "--json").out)
+    done = json.loads(relais("admin", "seal", "--json").out)
     assert (done["block"], done["rows"], done["anchored"], done["error"]) == (1, 15, 1, None)
-    assert "nothing new to seal; anchored" in relais("seal").out
+    assert "nothing new to seal; anchored" in relais("admin", "seal").out
     (key,) = keys_of(KEY).values()
-    assert json.loads(relais("seal", "--public-key", "--json").out) == [
+    assert json.loads(relais("admin", "seal", "--public-key", "--json").out) == [
         {"key_id": key.id, "algorithm": "Ed25519", "public_key": key.public.hex()}
     ]
     told = json.loads(relais("status", "--json").out)["seals"]
     assert (told["block"], told["unsealed"], told["key"]) == (1, 0, True)
     with_bench(sealing, some_life)
-    nowhere = relais("seal", RELAIS_ANCHOR="/proc/none")
+    nowhere = relais("admin", "seal", RELAIS_ANCHOR="/proc/none")
     assert (nowhere.code, "2: 15 rows sealed; the anchor has 0 blocks" in nowhere.out) == (1, True)
     shown = relais("status").out
     assert "2 blocks up to" in shown
     assert "/proc/none has 0" in shown
-    assert relais("seal", "--acknowledge", "a trial").code == 0
+    assert relais("admin", "seal", "--acknowledge", "a trial").code == 0
     assert relais("audit").code == 0
     assert relais("audit", "--anchors", "/nowhere").code == 1
 
@@ -236,7 +236,7 @@ def test_the_report_is_one_page_of_figures_with_nothing_of_an_order_in_it(
 def test_the_report_of_a_span_and_of_what_is_wrong(relais: CommandLine, sealing: Settings) -> None:
     page = sealing.files.data_dir / "out.html"
     with_bench(sealing, some_life)
-    assert relais("seal").code == 0
+    assert relais("admin", "seal").code == 0
     with_bench(sealing, lambda bench: as_superuser(bench, "DELETE FROM receipts"))
     done = relais("audit", "--report", str(page), "--since", "2024-10-19", "--until", "2024-10-20T12:00")
     written = page.read_text()

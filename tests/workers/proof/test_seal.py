@@ -400,7 +400,7 @@ def test_a_journal_restored_into_another_postgresql_begins_an_epoch(sealing: Set
             for statement in functions(0):
                 await connection.execute(text(statement))
         assert any("yet to come" in fault for fault in (await proof(bench)).faults)
-        with pytest.raises(Exception, match="run `relais migrate`"):
+        with pytest.raises(Exception, match="run `relais admin migrate`"):
             await seal(bench)
         async with transactional(bench.engine).begin() as connection:
             assert await connection.run_sync(rebase) == 2
@@ -470,7 +470,7 @@ def test_without_a_key_nothing_is_sealed_and_everybody_says_so(
     relais = CommandLine(capsys, environment(settings))
     Sealer(settings).start()
     with_bench(settings, some_life)
-    done = relais("seal")
+    done = relais("admin", "seal")
     assert (done.code, "RELAIS_SEAL_KEY is not set" in done.err) == (2, True)
     assert "none: RELAIS_SEAL_KEY is not set here" in relais("status").out
     told = json.loads(relais("audit", "--json").out)

@@ -220,7 +220,7 @@ def test_the_seals_alone_cut_off_are_told_too(journal: Sealed) -> None:
         ),
         (
             "INSERT INTO operations (operator, act, detail, tx) VALUES ('o', 'x', '{}', 1 << 40)",
-            "1 rows of operations are of transactions that are yet to come: after a restore run `relais migrate`",
+            "1 rows of operations are of transactions that are yet to come: after a restore run `relais admin migrate`",
         ),
         (
             "INSERT INTO operations (operator, act, detail, tx) VALUES ('o', 'x', '{}', -7)",
@@ -242,7 +242,7 @@ def test_the_audit_ends_with_1_and_names_what_was_tampered_with(
 ) -> None:
     relais = CommandLine(capsys, environment(sealing))
     with_bench(sealing, some_life)
-    assert relais("seal").code == 0
+    assert relais("admin", "seal").code == 0
     sound = json.loads(relais("audit", "--json").out)
     assert (sound["sound"], sound["seals"]["blocks"], sound["seals"]["unsealed"]) == (True, 1, 0)
     with_bench(sealing, lambda bench: as_superuser(bench, "UPDATE receipts SET reference = 'ERP-9'"))

@@ -1,4 +1,4 @@
-"""`relais spill`: the orders that were taken while PostgreSQL was away, and what of them did not become an order."""
+"""`relais admin spill`: orders that were taken while PostgreSQL was away, and what of them did not become an order."""
 
 from __future__ import annotations
 

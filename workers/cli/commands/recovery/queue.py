@@ -1,4 +1,4 @@
-"""`relais queue`: what waits in Redis, and dropping it. Nothing of an order is in it but ids."""
+"""`relais admin queue`: what waits in Redis, and dropping it. Nothing of an order is in it but ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 queue = typer.Typer(no_args_is_help=True, help="The messages that wait in Redis.")
 
 COLUMNS = ("queue", "waiting", "task", "about", "size", "fault")
-Name = Annotated[str, typer.Argument(metavar="QUEUE", help="As `queue head` shows it.")]
+Name = Annotated[str, typer.Argument(metavar="QUEUE", help="As `relais admin queue head` shows it.")]
 
 
 @queue.command("head")

@@ -31,7 +31,7 @@ def secrets(
 def acl(directory: Directory) -> None:
     """Print the ACL file for a Redis of yours, from the passwords in DIR.
 
-    Passwords stand in it as SHA-256. `relais secrets DIR` makes them.
+    Passwords stand in it as SHA-256. `relais admin secrets DIR` makes them.
     """
     from config.secret_files import acl_of
 
