@@ -6,6 +6,7 @@ made it, else `nobody`. Only what it must reach is opened to it, and no more tha
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import pwd
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 OWN = "relais-postgres"
 OTHERS = ("pgserver", "nobody")
+TURN = "/etc"  # whoever adds the user holds this directory's lock meanwhile
 
 
 @cache
@@ -66,11 +68,22 @@ def give(tree: Path, account: Account) -> None:
 
 
 def _make(name: str) -> None:
-    """Try to add the user; a system without useradd, or another process that is quicker, is no fault."""
+    """Try to add the user, one process at a time; a system without useradd is no fault.
+
+    Of two at once, the useradd that comes second writes over what the first wrote, with another number (shadow-utils
+    4.13 looks for the name before it takes its lock), and the first process would run as a user that is gone.
+    """
     useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if _entry(name) is None and useradd is not None:
-        words = [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", name]
-        subprocess.run(words, check=False, capture_output=True, timeout=30)
+    if _entry(name) is not None or useradd is None:
+        return
+    turn = os.open(TURN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if _entry(name) is None:
+            words = [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", name]
+            subprocess.run(words, check=False, capture_output=True, timeout=30)
+    finally:
+        os.close(turn)
 
 
 def _entry(name: str) -> pwd.struct_passwd | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,20 @@ def test_root_on_a_machine_without_any_such_user_is_told_what_to_do(monkeypatch:
     monkeypatch.setattr(account, "_entry", lambda name: None)
     with pytest.raises(RuntimeError, match="make one with useradd"):
         lesser_account()
+
+
+def test_of_many_who_start_at_once_one_adds_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The second useradd of two at once gives the name another number, and who has the first is nobody."""
+    users, useradd = tmp_path / "passwd", tmp_path / "useradd"
+    users.touch()
+    useradd.write_text(f"#!/bin/sh\nsleep 0.2; echo $$ >> {users}\n")
+    useradd.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(account, "TURN", str(tmp_path))
+    monkeypatch.setattr(account, "_entry", lambda name: users.read_text() or None)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(account._make, ["relais-test"] * 8))
+    assert len(users.read_text().splitlines()) == 1
 
 
 def test_an_installation_closed_by_a_strict_umask_is_opened_for_reading_alone(tmp_path: Path) -> None:
