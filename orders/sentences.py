@@ -143,6 +143,7 @@ class Code(Enum):
     WITH_ANOTHER_REFERENCE = "was signed with another reference"
     WITH_OTHER_LINES = "was signed with other lines"
     UNKNOWN_KEY = "is said to be signed with the key {key}, which is not registered"
+    NO_KEY = "the receipt key {key} of {backend} is no Ed25519 key"
     BAD_SIGNATURE = "has no good signature"
     NAMES_ANOTHER_KEY = "names another key"
 

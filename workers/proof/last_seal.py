@@ -22,7 +22,8 @@ from workers.proof.seal import Seal, believed
 LOOKED_AT: Final = 60  # seals that are read at a time, newest first
 NEWEST: Final = select(seals).order_by(seals.c.block.desc()).limit(LOOKED_AT)
 TAKEN: Final = text(f"""
-SELECT s.block FROM seals s WHERE s.block >= :block AND s.block < {(1 << 63) - 1}
+SELECT s.block FROM (SELECT 0 AS block UNION ALL SELECT block FROM seals) s
+WHERE s.block >= :block AND s.block < {(1 << 63) - 1}
   AND NOT EXISTS (SELECT FROM seals n WHERE n.block = s.block + 1) ORDER BY s.block LIMIT 1
 """)
 

@@ -44,9 +44,19 @@ class SignatureCounts:
 
 
 async def signing_keys(connection: AsyncConnection) -> SigningKeys:
-    """Every key that any backend ever had."""
-    rows = await connection.execute(REGISTERED)
-    return {(row.backend, row.key_id): Ed25519PublicKey.from_public_bytes(row.public) for row in rows}
+    """Every key that any backend ever had, but for what is none."""
+    return (await _registered(connection))[0]
+
+
+async def _registered(connection: AsyncConnection) -> tuple[SigningKeys, list[Sentence]]:
+    """Those, and what is wrong with each that somebody wrote past `receipt_keys.add`: it is no key."""
+    keys, unusable = {}, []
+    for row in await connection.execute(REGISTERED):
+        try:
+            keys[row.backend, row.key_id] = Ed25519PublicKey.from_public_bytes(row.public)
+        except ValueError:
+            unusable.append(Sentence(Code.NO_KEY, key=row.key_id, backend=row.backend))
+    return keys, unusable
 
 
 def disagreement(claims: Mapping[str, Any], row: Any) -> Sentence | None:
@@ -70,7 +80,8 @@ def _lines(lines: Any) -> list[tuple[Any, ...]] | None:
 
 async def check_signatures(connection: AsyncConnection, progress: Progress | None = None) -> SignatureCounts:
     """Verify every receipt that the journal calls signed, some 10,000 a second, in bounded memory."""
-    found, keys = SignatureCounts(), await signing_keys(connection)
+    keys, unusable = await _registered(connection)
+    found = SignatureCounts(faults=unusable[:MOST_NAMED])
     async with connection.stream(SIGNED, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
         async for part in rows.partitions(ROWS_AT_ONCE):
             for row in part:

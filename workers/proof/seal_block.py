@@ -51,7 +51,7 @@ ON CONFLICT (place) DO UPDATE SET block = excluded.block, error = excluded.error
 
 
 class CannotSeal(Exception):
-    """The journal was restored and `relais admin migrate` not run, or there is no seal that can be followed."""
+    """The journal was restored and `relais admin migrate` not run, or the last seal may be of a newer key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
         floor, ceiling, now = (await connection.execute(FLOOR)).one()
         before, doubtful = await last_seal(connection, keys)
         if doubtful is not None:
-            _pass_over(doubtful, before, now)
+            _pass_over(doubtful, now)
         block, start, previous = (before.block, before.to_tx, before.mac) if before else (0, 0, FIRST)
         if start > ceiling:
             raise CannotSeal("the journal was restored into another PostgreSQL: run `relais admin migrate`")
@@ -142,10 +142,8 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
         return made
 
 
-def _pass_over(doubtful: Doubtful, before: Seal | None, now: datetime) -> None:
-    """Tell of a seal that is not to be followed. Raises CannotSeal where nobody can say whose it is."""
-    if before is None:
-        raise CannotSeal(f"no seal of the journal is to be believed here, {doubtful.told()}")
+def _pass_over(doubtful: Doubtful, now: datetime) -> None:
+    """Tell of a seal that is not to be followed. Raises CannotSeal where nobody can say yet whose it is."""
     if doubtful.why.code is Code.UNKNOWN_SEAL_KEY and timedelta(0) <= now - doubtful.sealed_at < PATIENCE:
         raise CannotSeal(f"{doubtful.told()}: it is passed over when it is an hour old")
     log.error("a seal is none of ours and was passed over", extra={"why": doubtful.told()})

@@ -23,6 +23,7 @@ from workers.proof.audit import audit, prove
 from workers.proof.keys import keys_of
 from workers.proof.report.incident import slice_width
 from workers.proof.report.timeline import ceiling
+from workers.trust import key_cache
 
 
 @pytest.fixture
@@ -156,6 +157,21 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
         assert (found.signed, found.wrong) == (1, int(fault is not None))
         if fault is not None:
             assert found.faults[0].endswith(fault)
+
+    with_bench(settings, work)
+
+
+def test_a_receipt_key_that_is_none_is_a_fault_and_stops_neither_audit_nor_worker(settings: Settings) -> None:
+    async def work(bench: Bench) -> None:
+        (order,) = await delivered(bench, 1)
+        await bench.run(REGISTER_KEY, key_id="k1", public=b"short")
+        await as_superuser(bench, f"UPDATE receipts SET signature = 'a.b.c', key_id = 'k1' WHERE order_id = '{order}'")
+        found = (await prove(bench.engine, settings)).signatures
+        assert found.faults == [
+            "the receipt key k1 of erp is no Ed25519 key",
+            f"the receipt of order {order} is said to be signed with the key k1, which is not registered",
+        ]
+        assert await key_cache.keys_of(bench.engine, "erp") == {}, "with it nothing is verified"
 
     with_bench(settings, work)
 
