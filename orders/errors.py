@@ -32,6 +32,9 @@ class Fault:
     message: str
 
 
+PAST = Fault("valid_until", None, "this time has passed")  # said by the intake, and of what it took in time
+
+
 class RelaisError(Exception):
     """Anything that Relais itself has to say."""
 

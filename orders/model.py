@@ -126,14 +126,16 @@ class Order(_Strict):
     cut_off: Instant | None = Field(
         None, description="when it must be with the ERP to make its delivery round; the nearest goes first"
     )
-    lines: Lines = Field(description="what is ordered, at least one line")
+    lines: Lines = Field(description="what is ordered, at least one line, each product once")
     note: Note | None = Field(None, repr=False, description="free text, which may be about a patient")
     pharmacy: Pharmacy = Field(
         description="FINESS number or the wholesaler's customer code, kept as sent", examples=["990000002"]
     )
     priority: Priority = Field("normal", description="urgent orders go before normal ones")
     reference: Reference = Field(description="the pharmacy's own order number, used once", examples=["CMD-2026-000123"])
-    valid_until: Instant | None = Field(None, description="after this the order is not to be delivered")
+    valid_until: Instant | None = Field(
+        None, description="after this the order is not to be delivered; one that is past is no order any more"
+    )
 
 
 _LINES = TypeAdapter(list[Line])
@@ -145,7 +147,8 @@ def parse(raw: bytes) -> Order:
 
     Lines count from 1, in `field` as in `line`. Whatever the body holds, this takes milliseconds and little memory.
     Where a key stands twice in an object, some JSON readers take its last value (pydantic does), some the
-    first. A quantity must not hang on that, so it is a fault; RFC 8785 takes no such input either.
+    first. A quantity must not hang on that, so it is a fault; RFC 8785 takes no such input either. A product that
+    stands on two lines is one too: nobody could tell which quantity, or their sum, was meant.
     """
     if raw.count(b",") > _MOST_COMMAS:  # before anything is built of them
         raise Malformed([Fault("body", None, f"is more than an order of {MOST_LINES} lines can be")])
@@ -155,6 +158,8 @@ def parse(raw: bytes) -> Order:
         order = Order.model_validate_json(read_again(raw, Order, _LINES, MOST_LINES))
     if not _strings_add_up(raw, order) and (repeated := _repeated_keys(raw)):
         raise Malformed(repeated)
+    if len({line.product for line in order.lines}) != len(order.lines):
+        raise Malformed(_repeated_products(order.lines))
     return order
 
 
@@ -180,6 +185,17 @@ def _strings_add_up(raw: bytes, order: Order) -> bool:
     nulls = sum(getattr(order, name) is None for name in given)
     strings = 2 * len(given) - 1 - nulls + 3 * len(order.lines)  # `lines` itself is a key, not a text
     return raw.count(b'"') == 2 * strings
+
+
+def _repeated_products(lines: tuple[Line, ...]) -> list[Fault]:
+    """A fault for each line whose product, as CIP7 or CIP13, stands on an earlier one."""
+    first: dict[str, int] = {}
+    seen = [(number, first.setdefault(line.product, number)) for number, line in enumerate(lines, 1)]
+    again = [(number, earlier) for number, earlier in seen if earlier != number]
+    return [
+        Fault(f"lines.{number}.product", number, f"the same product as line {earlier}")
+        for number, earlier in again[: MOST_FAULTS + 1]
+    ]
 
 
 def _repeated_keys(raw: bytes) -> list[Fault]:

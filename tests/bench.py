@@ -15,10 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
-from orders.intake.group_commit import Intake
 from orders.journal import connect
-from orders.model import parse
+from orders.model import Order
 from orders.queries import orders as order_queries
+from tests.intake import journalled
 from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import WorkerResources
 from workers.dispatch.deaths import Dead
@@ -83,15 +83,14 @@ class Bench:
         return WorkerResources(self.engine, erp, self.settings, "test", **more)
 
     async def accept(self, count: int = 1, client: str = "t", **fields: object) -> list[UUID]:
-        intake = Intake(self.engine, self.settings.erp.backend)
         lines = fields.pop("lines", [{"product": MEDICINE, "quantity": 1}])
         stamp = datetime.now(UTC).isoformat()
         bodies = [
             {"pharmacy": "990000002", "reference": f"{stamp}-{number}", "lines": lines, **fields}
             for number in range(count)
         ]
-        sent = [parse(json.dumps(body).encode()) for body in bodies]
-        return [one.id for one in await asyncio.gather(*(intake.accept(order, client) for order in sent))]
+        sent = [Order.model_validate_json(json.dumps(body)) for body in bodies]
+        return await journalled(self.engine, sent, client, self.settings.erp.backend)
 
     async def run(self, statement: Any, **values: object) -> list[Any]:
         async with self.engine.connect() as connection:

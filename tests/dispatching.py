@@ -15,9 +15,9 @@ from celery import Celery
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
+from tests.intake import journalled
 from workers.dispatch.dispatcher import Dispatcher
 from workers.queue.app import create_app
 from workers.queue.publisher import Publisher
@@ -52,10 +52,9 @@ def on_journal(settings: Settings, statement: str) -> list[Any]:
 def accept(settings: Settings, count: int, **fields: object) -> None:
     async def run() -> None:
         engine = connect(settings.need("database_url"))
-        intake = Intake(engine, settings.erp.backend)
         line = {"product": "3400937318044", "quantity": 1}
         bodies = [{"pharmacy": "P1", "reference": uuid4().hex, "lines": [line], **fields} for _ in range(count)]
-        await asyncio.gather(*(intake.accept(parse(json.dumps(body).encode()), "t") for body in bodies))
+        await journalled(engine, [parse(json.dumps(body).encode()) for body in bodies], "t", settings.erp.backend)
         await engine.dispose()
 
     asyncio.run(run())

@@ -7,18 +7,21 @@ import contextlib
 import functools
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+from uuid import UUID
 
 import aiohttp
 import uvicorn
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.access import clients
 from orders.api import Parts, create_app
 from orders.api.connection import HttpConnection
+from orders.intake.entries import Accepted, entry, write
 from orders.journal import connect
 from orders.model import Order, parse
 from tests.waiting import auntil
@@ -87,6 +90,13 @@ def ask_json(url: str, key: str, body: object = None, *, method: str = "POST") -
 def order(reference: str, quantity: int = 1, **more: object) -> Order:
     lines = [{"product": "3400937318044", "quantity": quantity}]
     return parse(json.dumps({"pharmacy": "990000002", "reference": reference, "lines": lines, **more}).encode())
+
+
+async def journalled(engine: AsyncEngine, orders: Sequence[Order], client: str, backend: str = "erp") -> list[UUID]:
+    """Orders as the journal may have them from any time: accepted before theirs was over, or under other rules."""
+    async with engine.connect() as connection:
+        answers = await write(connection, [entry(each, client, backend) for each in orders])
+    return [answer.id for answer in answers if isinstance(answer, Accepted)]
 
 
 def clients_over_http(

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.errors import said
 from orders.errors import Fault, JournalDown, Malformed, RelaisError
 from orders.intake.entries import Accepted, Entry, entry, known, write
+from orders.intake.late import refusals, seem_late
 from orders.intake.order_log import tell_accepted
 from orders.intake.routing import Routing, always
 from orders.intake.spill import SpillSigner, spill
@@ -101,9 +102,9 @@ class Intake:
     ) -> Accepted:
         """Take one order and say so only once it is on disk; `key` is the client's own, `origin` any JSON object.
 
-        Raises Conflict (same reference, other content), KeyReused (same key, other order), Malformed (no store could
-        write it) and JournalDown (not known to be on disk: ask again), the latter after twice the engine's timeout at
-        most.
+        Raises Conflict (same reference, other content), KeyReused (same key, other order), Malformed (its time is over,
+        or no store could write it) and JournalDown (not known to be on disk: ask again), the latter after twice the
+        engine's timeout at most.
         """
         new = entry(order, client, self.route(order), request_id=request_id, key=key, origin=origin)
         (answer,) = await self.accept_all([new])
@@ -210,14 +211,17 @@ class Intake:
         return [*await self._place(entries[:half]), *await self._place(entries[half:])]
 
     async def _journal_unless_spilled(self, entries: list[Entry]) -> Answers:
-        """Into the journal, but for what the spill has an earlier order of: the first receipt wins.
+        """Into the journal, but for what the spill has an earlier order of, and what comes for the first time when its
+        time is over: the first receipt wins.
 
         What the journal has is the first whatever the spill has: that one was spilled by who could not know.
         """
         firsts = await self._watch.firsts(entries) if self._watch is not None else {}
-        if not firsts:
+        late = seem_late(entries)
+        if not firsts and not late:
             return await self._journal(entries)
         async with self._engine.connect() as connection:
+            firsts = await refusals(connection, late) | firsts
             firsts |= await known(connection, [each for each in entries if each.id in firsts])
         new = [each for each in entries if each.id not in firsts]
         written = iter(await self._journal(new) if new else ())

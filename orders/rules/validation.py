@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from orders.errors import Fault
+from orders.errors import PAST, Fault
 from orders.identifiers import is_finess, looks_like_finess
 from orders.model import Line, Order
 from orders.rules.catalogue import Catalogue, Register
@@ -41,8 +41,7 @@ def validate(
     that STALE: what is wrong with the content is what a person has to see first, and a replay of the mended order
     would still find it expired.
     """
-    lines = sorted([*_twice(order.lines), *_unfit(order.lines, catalogue)], key=lambda fault: fault.line or 0)
-    invalid = [*_pharmacy(order.pharmacy, register), *lines]
+    invalid = [*_pharmacy(order.pharmacy, register), *_unfit(order.lines, catalogue)]
     expired = [*_expired(order.valid_until, now)]
     aged = None if since is None or policy is None else stale(order, since, now, policy, catalogue)
     faults = (*invalid, *expired, *([] if aged is None else [aged]))
@@ -58,13 +57,6 @@ def _pharmacy(code: str, register: Register | None) -> Iterator[Fault]:
     if looks_like_finess(code) and not is_finess(code):
         hint = "; if it is meant as a FINESS number, its key is wrong"
     yield Fault("pharmacy", None, f"not in the register of pharmacies{hint}")
-
-
-def _twice(lines: tuple[Line, ...]) -> Iterator[Fault]:
-    first: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        if (earlier := first.setdefault(line.product, number)) != number:
-            yield _at(number, "product", f"the same product as line {earlier}")
 
 
 def _unfit(lines: tuple[Line, ...], catalogue: Catalogue | None) -> Iterator[Fault]:
@@ -83,7 +75,7 @@ def _unfit(lines: tuple[Line, ...], catalogue: Catalogue | None) -> Iterator[Fau
 
 def _expired(valid_until: datetime | None, now: datetime) -> Iterator[Fault]:
     if valid_until is not None and now > valid_until:
-        yield Fault("valid_until", None, "this time has passed")
+        yield PAST
 
 
 def _at(number: int, name: str, message: str) -> Fault:

@@ -31,7 +31,7 @@ orders = st.builds(
     Order,
     pharmacy=st.from_regex(r"[A-Za-z0-9._-]{1,32}", fullmatch=True),
     reference=references,
-    lines=st.lists(lines, min_size=1, max_size=12),
+    lines=st.lists(lines, min_size=1, max_size=12, unique_by=lambda line: line.product),
     priority=st.sampled_from(["urgent", "normal"]),
     cut_off=st.none() | instants,
     valid_until=st.none() | instants,
@@ -210,8 +210,8 @@ def test_each_fault_of_an_order(change: dict[str, Any], field: str, message: str
     ],
 )
 def test_each_fault_of_a_line(change: dict[str, Any], field: str, message: str) -> None:
-    good = {"product": "3731804", "quantity": 1}
-    (fault,) = faults(PLAIN | {"lines": [good, good, good | change]})
+    good, other = {"product": "3731804", "quantity": 1}, {"product": "3861547", "quantity": 1}
+    (fault,) = faults(PLAIN | {"lines": [good, other, good | change]})
     assert (fault.field, fault.line) == (f"lines.3.{field}", 3)
     assert message in fault.message
 
@@ -307,6 +307,16 @@ def test_a_quantity_that_stands_twice_is_named_by_its_line() -> None:
     assert [(fault.field, fault.line) for fault in faults(raw)] == [("lines.2.product", 2), ("lines.2.quantity", 2)]
 
 
+def test_a_product_that_stands_twice_is_named_by_its_line_as_cip7_and_as_cip13() -> None:
+    codes = ("3731804", "3861547", "3400937318044", "3731804")
+    assert faults(PLAIN | {"lines": [{"product": code, "quantity": 1} for code in codes]}) == [
+        Fault("lines.3.product", 3, "the same product as line 1"),
+        Fault("lines.4.product", 4, "the same product as line 1"),
+    ]
+    many = faults(PLAIN | {"lines": [{"product": "3731804", "quantity": 1}] * 2_000})
+    assert (len(many), many[-1].line) == (101, 102)
+
+
 @given(orders, st.randoms(use_true_random=False), st.data())
 def test_a_repeated_key_is_found_wherever_it_stands(order: Order, rng: random.Random, data: st.DataObject) -> None:
     value = json.loads(respell(order, rng))
@@ -358,7 +368,7 @@ def test_the_schema_describes_what_is_taken() -> None:
 @pytest.mark.parametrize("written", ["2.0", "2.000", "2e0", "0.2e1", "20e-1"])
 def test_a_whole_number_is_one_however_it_is_written(written: str) -> None:
     """As JSON Schema has it, whose `integer` the OpenAPI document says."""
-    raw = json.dumps(PLAIN | {"lines": [{"product": "3731804", "quantity": 2}] * 2})
+    raw = json.dumps(PLAIN | {"lines": [{"product": code, "quantity": 2} for code in ("3731804", "3861547")]})
     (other, _) = (raw.replace('"quantity": 2', f'"quantity": {written}', 1), raw)
     assert canonical(parse(other.encode())) == canonical(parse(raw.encode()))
     (fault,) = faults(other[:-1] + ', "note": "a", "note": "b"}')

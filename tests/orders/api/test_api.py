@@ -11,7 +11,8 @@ from config.settings import Settings
 from orders.access import clients
 from orders.api import BODY_LIMIT
 from orders.journal import connect
-from tests.intake import ORDER, Call, over_http
+from orders.model import Order
+from tests.intake import ORDER, Call, journalled, over_http
 from tests.waiting import auntil
 
 
@@ -60,6 +61,53 @@ def test_every_fault_is_named_with_its_line_and_nothing_is_journalled(settings: 
         for garbage in (b"", b"{", b"[]", b"null", b"\xff\xfe", b'"a"', b"{" * 100_000):
             status, problem, _ = await call("POST", "/orders", data=garbage)
             assert (status, problem["status"]) == (422, 422), garbage[:10]
+
+    over_http(settings, work)
+
+
+TWICE = [{"product": code, "quantity": 1} for code in ("3400937318044", "3861547", "3731804")]
+WRONG = [
+    ({"lines": TWICE}, {"field": "lines.3.product", "line": 3, "message": "the same product as line 1"}),
+    (
+        {"valid_until": "2026-01-05T12:00:00Z"},
+        {"field": "valid_until", "line": None, "message": "this time has passed"},
+    ),
+]
+
+
+def test_what_would_be_a_dead_letter_whatever_happens_is_refused_at_once(settings: Settings) -> None:
+    async def work(call: Call) -> None:
+        for change, fault in WRONG:
+            wrong = {**ORDER, **change}
+            status, problem, _ = await call("POST", "/orders", json=wrong, headers={"Idempotency-Key": "K"})
+            assert (status, problem["type"], problem["faults"]) == (422, "urn:relais:problem:malformed", [fault])
+            lines = b"\n".join(json.dumps(each).encode() for each in (wrong, {**ORDER, "reference": str(fault)[:60]}))
+            _, text, _ = await call("POST", "/orders/batch", data=lines, read="text")
+            refused, taken = map(json.loads, text.splitlines())
+            assert (refused["status"], refused["faults"], taken["status"]) == ("malformed", [fault], "accepted")
+        assert (await call("POST", "/orders", json=ORDER, headers={"Idempotency-Key": "K"}))[0] == 202
+
+    over_http(settings, work)
+
+
+def test_an_order_that_comes_again_when_its_time_is_over_gets_its_first_answer(settings: Settings) -> None:
+    sent = {**ORDER, "valid_until": "2026-01-05T12:00:00Z"}
+
+    async def taken_in_time() -> str:
+        engine = connect(settings.need("database_url"))
+        (order_id,) = await journalled(engine, [Order.model_validate_json(json.dumps(sent))], "front")
+        await engine.dispose()
+        return str(order_id)
+
+    first = asyncio.run(taken_in_time())
+
+    async def work(call: Call) -> None:
+        status, again, _ = await call("POST", "/orders", json=sent)
+        assert (status, again) == (200, {"id": first, "repeated": True, "kept": "journal"})
+        _, text, _ = await call("POST", "/orders/batch", data=json.dumps(sent).encode(), read="text")
+        assert json.loads(text) == {"line": 1, "status": "repeated", "id": first, "kept": "journal"}
+        status, problem, _ = await call("POST", "/orders", json={**sent, "note": "other"})
+        assert (status, problem["first"]) == (409, first)
 
     over_http(settings, work)
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from orders.client.answers import Kept, Outcome, Unsendable
 from orders.client.client import OrderClient
 from orders.client.flush import LINES
 from orders.errors import Malformed
+from orders.rules.catalogue import demo_catalogue
 from tests.waiting import auntil
 
 Deal = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]  # with a request's body; answers it, or does not
@@ -209,7 +211,7 @@ def test_a_spool_behind_a_proxy_with_a_limit_is_handed_over_in_smaller_requests_
 
 def test_an_order_that_alone_is_too_large_is_set_aside_and_told_and_those_behind_it_go(front: Front) -> None:
     async def main() -> None:
-        large = order(1, lines=[{"product": "3400937318044", "quantity": 2}] * 500)
+        large = order(1, lines=[{"product": code, "quantity": 2} for code in islice(demo_catalogue(), 500)])
         async with front.client("http://127.0.0.1:1") as client:
             await client.submit_many([order(0), large, order(2)])
         async with between(sized(4096)) as url, front.client(url) as client:

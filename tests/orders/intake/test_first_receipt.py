@@ -16,13 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.valkey import Valkey
 from config.redis_keys import SPILL_ERA
 from orders.access import clients
-from orders.errors import Conflict, KeyReused
+from orders.errors import Conflict, KeyReused, Malformed
 from orders.intake.entries import Accepted
 from orders.intake.group_commit import Intake
 from orders.intake.routing import always
 from orders.intake.spill_watch import TRUST
 from orders.intake.store import SpillDown
 from orders.journal import connect
+from orders.model import Order
 from orders.queries import orders as order_queries
 from orders.states import State
 from orders.webhooks import endpoints
@@ -77,6 +78,28 @@ def test_the_first_receipt_wins_while_the_spill_is_not_empty_and_after(database_
 
     without_journal(redis_url, take, journal=database_url)
     on(database_url, read)
+
+
+def test_a_late_order_is_refused_where_both_stores_say_that_it_is_new(database_url: str, redis_url: str) -> None:
+    def late(reference: str) -> Order:
+        return order(reference, valid_until="2026-01-05T12:00:00Z")
+
+    async def take(intake: Intake, store: RedisSpill) -> UUID:
+        intake.store_switch.lose_journal()
+        first = await intake.accept(late("A"), "front")
+        assert first.kept == "spill", "nobody can know whether the journal has it"
+        await auntil(lambda: intake.store_switch.journal_up, 10)
+        assert (await intake.accept(late("A"), "front")).id == first.id
+        with pytest.raises(Malformed, match="valid_until: this time has passed"):
+            await intake.accept(late("B"), "front")
+        return first.id
+
+    async def read(engine: AsyncEngine) -> None:
+        assert await state_of(engine, first) == ("accepted", None, None)  # until the dispatcher gives it up
+        assert sum((await order_queries.counts(engine)).values()) == 1
+
+    first = without_journal(redis_url, take, journal=database_url)
+    unspilled(database_url, redis_url, read)
 
 
 def test_an_intake_that_lost_the_journal_alone_is_heard_by_the_others(database_url: str, redis_url: str) -> None:

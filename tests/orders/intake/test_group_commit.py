@@ -9,8 +9,9 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import Conflict, JournalDown
-from orders.intake.entries import Accepted
+from orders.intake.entries import Accepted, entry
 from orders.intake.group_commit import Intake
+from orders.intake.late import refusals, seem_late
 from orders.journal import connect
 from orders.queries import orders as order_queries
 from tests.intake import order
@@ -91,6 +92,20 @@ def test_a_conflict_in_a_group_costs_no_good_order(database_url: str) -> None:
     first, *rest = with_intake(database_url, work)
     assert isinstance(first, Conflict)
     assert all(isinstance(answer, Accepted) and not answer.repeated for answer in rest)
+
+
+def test_whose_time_is_over_the_journals_clock_says(database_url: str) -> None:
+    async def work(engine: AsyncEngine, intake: Intake) -> None:
+        sent = [order(name, valid_until=f"{year}-01-01T00:00:00Z") for name, year in (("A", 2026), ("B", 2999))]
+        late, early = (entry(each, "front", "erp") for each in sent)
+        assert seem_late([late, early, entry(order("C"), "front", "erp")]) == [late]
+        async with engine.connect() as connection:
+            refused = await refusals(connection, [late, early])  # as where this machine's clock is far ahead
+        assert {order_id: str(why) for order_id, why in refused.items()} == {
+            late.id: "valid_until: this time has passed"
+        }
+
+    with_intake(database_url, work)
 
 
 def test_a_connection_lost_in_the_commit_is_asked_again_and_nothing_is_doubled(database_url: str) -> None:

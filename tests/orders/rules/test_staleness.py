@@ -15,7 +15,7 @@ from orders.rules.validation import validate
 from orders.states import Reason
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
-COLD, STRONG, PLAIN = "3400937318044", "3400938615470", "3400930000007"
+COLD, STRONG, PLAIN, UNKNOWN = "3400937318044", "3400938615470", "3400930000007", "3401097617718"
 CATALOGUE = {
     COLD: Product(COLD, "cold", classes=frozenset({"cold_chain"})),
     STRONG: Product(STRONG, "strong", classes=frozenset({"narcotic", "quota"})),
@@ -63,13 +63,13 @@ def test_invalid_outranks_expired_and_expired_outranks_stale_and_all_are_told() 
     found = [
         validate(order(), **old),  # type: ignore[arg-type]
         validate(order(valid_until=NOW - timedelta(days=1)), **old),  # type: ignore[arg-type]
-        validate(order(PLAIN, PLAIN, valid_until=NOW - timedelta(days=1)), **old),  # type: ignore[arg-type]
+        validate(order(UNKNOWN, PLAIN, valid_until=NOW - timedelta(days=1)), **old),  # type: ignore[arg-type]
     ]
     told = [(one.reason, [fault.field for fault in one.faults]) for one in found if one is not None]
     assert told == [
         (Reason.STALE, ["age"]),
         (Reason.EXPIRED, ["valid_until", "age"]),
-        (Reason.INVALID, ["lines.2.product", "valid_until", "age"]),
+        (Reason.INVALID, ["lines.1.product", "valid_until", "age"]),
     ]
 
 

@@ -194,7 +194,6 @@ def test_unfit_orders_are_dead_letters_with_all_reasons_and_never_forwarded(on_b
         wrong = [
             {"product": "3400930000007", "quantity": 1},
             {"product": MEDICINE, "quantity": 11},
-            {"product": MEDICINE, "quantity": 1},
         ]
         (invalid,) = await bench.accept(lines=wrong)
         (expired,) = await bench.accept(valid_until="2024-10-19T12:00:00Z")
@@ -209,7 +208,7 @@ def test_unfit_orders_are_dead_letters_with_all_reasons_and_never_forwarded(on_b
         assert erp.sent == [good]
         life = await order_queries.order(bench.engine, invalid)
         assert (life["state"], life["reason"], life["attempts"], life["history"]) == ("dead", "invalid", 0, [])
-        for field in ("lines.1.product", "lines.2.quantity", "lines.3.product"):
+        for field in ("lines.1.product", "lines.2.quantity"):
             assert field in life["error"]
         assert (await order_queries.order(bench.engine, expired))["reason"] == "expired"
 
