@@ -1,7 +1,7 @@
 """Pages from templates: one Jinja2 environment a language and room, everything escaped, undefined names an error.
 
 A template may use `person`, `csrf`, `path`, `theme`, `lang`, `stores`, `static(name)` and the filters of its language
-(`number`, `moment`, `clock`, `ago`, `duration`, `share`, `say`) beside what its page hands it.
+(`number`, `moment`, `clock`, `ago`, `duration`, `share`, `say`, `outlook`) beside what its page hands it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from config.settings import Settings
 from config.telemetry.visible import HIDING, visible
 from workers.console.i18n import Words, languages, preferred
 from workers.console.masking import say
+from workers.console.outlook import outlook
 
 LANGUAGE: Final = "relais-lang"  # cookies; what a person chose for this browser
 THEME: Final = "relais-theme"
@@ -112,5 +113,5 @@ def _environment(zone: str, language: str, room: str) -> Environment:
     environment.filters |= {
         name: getattr(words, name) for name in ("number", "moment", "clock", "ago", "duration", "share")
     }
-    environment.filters["say"] = partial(say, words=words)
+    environment.filters |= {"say": partial(say, words=words), "outlook": partial(outlook, words=words)}
     return environment

@@ -21,13 +21,16 @@ from orders.journal import unreachable
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.sentences import Code, Sentence
+from orders.states import CircuitState
 from workers.dispatch.blocked import hindrance, stands
 from workers.dispatch.leadership import leader
 from workers.forecast import queries
 from workers.forecast.arrivals import HOUR
+from workers.forecast.cut_offs import back_by, late
+from workers.forecast.foretold import Forecast
 from workers.forecast.pace import Pace, measured, unseen
 from workers.forecast.queries import Backlog
-from workers.forecast.simulation import Ends, Situation, Start, ends, late, paces
+from workers.forecast.simulation import Ends, Situation, Start, ends, paces
 
 Row = dict[str, Any]
 
@@ -41,29 +44,6 @@ class Ask:
 
     rate: float | None = None
     at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """When a backend's backlog will be empty: in 5, 50 and 95 of 100 futures, or None with a reason in `why`.
-
-    `assumes` is the condition it stands under. Rates are orders a second, `ramp` is in seconds; `cut_offs` holds
-    rounds that are still to come, nearest first, and `missed` counts orders whose cut-off has passed.
-    """
-
-    backend: str
-    now: datetime
-    backlog: int
-    p5: datetime | None
-    p50: datetime | None
-    p95: datetime | None
-    why: Sentence | None
-    assumes: Sentence | None
-    arrivals: dict[str, Any]
-    rate: dict[str, Any] | None
-    start: dict[str, Any]
-    cut_offs: list[dict[str, Any]]
-    missed: int
 
 
 async def foretell(engine: AsyncEngine, settings: Settings, backend: str, ask: Ask) -> Forecast:
@@ -128,7 +108,7 @@ async def _foretell(
         {"per_hour": HOUR * arrivals.mean(HOUR), "basis": arrivals.basis},
         _rate(of),
         _onset(of, backlog.now),
-        [] if why else _cut_offs(of, backlog.now),
+        _cut_offs(of, backlog.now, takes=held is None and row["circuit"] == CircuitState.CLOSED),
         backlog.missed,
     )
 
@@ -136,9 +116,9 @@ async def _foretell(
 def _start(row: Row, settings: Settings, turn: float, now: datetime, at: datetime | None) -> Start:
     """When orders flow, and with which window they begin: after an outage with a canary's."""
     most = float(settings.delivery.window_max)
-    if at is None and row["circuit"] == "closed":
+    if at is None and row["circuit"] == CircuitState.CLOSED:
         return Start(0.0, min(float(row["window"]), most), turn, most)
-    at = at or (row["probe_at"] if row["circuit"] == "open" else None) or now
+    at = at or (row["probe_at"] if row["circuit"] == CircuitState.OPEN else None) or now
     return Start(max(0.0, (at - now).total_seconds()), CANARY, turn, most)
 
 
@@ -179,7 +159,7 @@ def _assumes(row: Row, of: Situation, ask: Ask) -> Sentence | None:
     """The condition that the forecast stands under."""
     if ask.at is not None:
         return Sentence(Code.BACK, backend=row["name"])
-    if of.backlog and row["circuit"] != "closed":
+    if of.backlog and row["circuit"] != CircuitState.CLOSED:
         return Sentence(Code.CANARY_PASSES)
     return None
 
@@ -197,16 +177,20 @@ def _onset(of: Situation, now: datetime) -> dict[str, Any]:
     return {"at": _when(now, of.start.after), "window": int(of.start.window), "ramp": ramp}
 
 
-def _cut_offs(of: Situation, now: datetime) -> list[dict[str, Any]]:
+def _cut_offs(of: Situation, now: datetime, *, takes: bool) -> list[dict[str, Any]]:
+    unknown = [None] * len(of.rounds)
+    missed = late(of) if of.pace.middle else unknown
+    latest = back_by(of) if of.pace.middle and not takes else unknown
     return [
         {
             "cut_off": _when(now, each.cut_off),
             "priority": "urgent" if each.urgent else "normal",
             "orders": each.orders,
-            "late_p50": missed.p50,
-            "late_p95": missed.p95,
+            "late_p50": None if few is None else few.p50,
+            "late_p95": None if few is None else few.p95,
+            "back_by": None if by is None else _when(now, by),
         }
-        for each, missed in zip(of.rounds, late(of), strict=True)
+        for each, few, by in zip(of.rounds, missed, latest, strict=True)
     ]
 
 

@@ -22,6 +22,7 @@ from workers.erp.outcomes import IS_DELIVERED
 from workers.forecast.arrivals import LAST_HOURS, Arrivals, Stretch, learn, steady, steps, stretch
 from workers.forecast.pace import BIN, PaceSample
 from workers.forecast.simulation import Round
+from workers.replay.gates import RAMP
 
 NEWEST_ORDERS: Final = 2000  # orders that tell the share of a backend, of urgent ones, and how many lie on a page
 RECEIPTS: Final = 30_000  # newest receipts that tell the pace
@@ -31,12 +32,15 @@ ROUNDS: Final = 50  # cut-offs that are looked at, the nearest first
 WAITED: Final = 5.0  # s, or three times its latency, beyond which an order waited for its turn
 
 # Ids are UUIDv7: their first 48 bits are milliseconds since 1970.
-TAKEN = text("""
-SELECT bin, count(*) AS orders, count(*) FILTER (WHERE waited > :patience) AS waited FROM (
+# In a replay's stages before the ramp few orders may go at once: what the ERP takes then is not its pace.
+TAKEN = text(f"""
+SELECT bin, count(*) AS orders, count(*) FILTER (WHERE waited > :patience AND NOT staged) AS waited FROM (
   SELECT CAST(floor(extract(epoch FROM received_at) / :width) AS bigint) AS bin,
     extract(epoch FROM received_at) - CAST(
-      CAST('x' || translate(left(CAST(order_id AS text), 13), '-', '') AS bit(48)) AS bigint) / 1000.0 AS waited
-  FROM receipts WHERE backend = :backend ORDER BY received_at DESC, order_id DESC LIMIT :most) r
+      CAST('x' || translate(left(CAST(order_id AS text), 13), '-', '') AS bit(48)) AS bigint) / 1000.0 AS waited,
+    EXISTS (SELECT FROM replays p WHERE p.backend = :backend AND r.received_at >= p.started_at AND r.received_at <
+      CASE p.stage WHEN {RAMP} THEN p.stage_since ELSE coalesce(p.ended_at, 'infinity') END) AS staged
+  FROM receipts r WHERE backend = :backend ORDER BY received_at DESC, order_id DESC LIMIT :most) r
 GROUP BY bin ORDER BY bin DESC LIMIT :bins
 """)
 

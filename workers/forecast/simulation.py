@@ -1,4 +1,4 @@
-"""A forecast: when the backlog will be empty, as P50 and P95, and which cut-offs will be missed. Pure.
+"""A forecast: when the backlog will be empty, as P50 and P95. Pure; cut-offs are in `forecast.cut_offs`.
 
 A few hundred futures are played through: each takes its orders from one past week and an ERP's pace from the spread
 of what was measured. All of them take the same chances whatever the question, so the same state of affairs gives the
@@ -52,6 +52,14 @@ class Start:
             return self.window * (exp(since * growth) - 1)
         return (max(pace / growth, self.window) - self.window) + pace * (since - ramp)
 
+    def lasts(self, orders: float, pace: float) -> float:
+        """Seconds from when forwarding goes on until so many orders are forwarded: `served`, the other way round."""
+        growth = log(2) / self.turn
+        ramped = max(pace / growth, self.window) - self.window
+        if orders <= ramped:
+            return log(orders / self.window + 1) / growth
+        return self.ramp(pace) + (orders - ramped) / pace
+
     def ramp(self, pace: float) -> float:
         """Seconds until the window lets that pace through."""
         begins = self.window * log(2) / self.turn
@@ -90,13 +98,6 @@ class Ends:
     p95: float
 
 
-class Late(NamedTuple):
-    """Orders of a round that will miss its cut-off: in half of all futures at most, and in 95 of 100."""
-
-    p50: int
-    p95: int
-
-
 class Path(NamedTuple):
     """One future's chances: standard deviations of the pace and of the level, and where its past is drawn from."""
 
@@ -107,20 +108,13 @@ class Path(NamedTuple):
 
 def ends(of: Situation) -> Ends:
     """When the backlog will be empty."""
-    found = sorted(_end(of, path, pace) for path, pace in _futures(of))
+    found = sorted(_end(of, path, pace) for path, pace in futures(of))
     return Ends(quantile(found, 0.05), quantile(found, 0.5), quantile(found, 0.95))
-
-
-def late(of: Situation) -> list[Late]:
-    """How many orders of each round will miss their cut-off; new urgent orders go before normal ones."""
-    futures = _futures(of)
-    missed = [sorted(_missed(of, each, path, pace) for path, pace in futures) for each in of.rounds]
-    return [Late(round(quantile(orders, 0.5)), round(quantile(orders, 0.95))) for orders in missed]
 
 
 def paces(of: Situation) -> tuple[float, float, float]:
     """Orders a second that the ERP will take on average, at 5, 50 and 95 %."""
-    found = sorted(pace for _, pace in _futures(of))
+    found = sorted(pace for _, pace in futures(of))
     return quantile(found, 0.05), quantile(found, 0.5), quantile(found, 0.95)
 
 
@@ -129,7 +123,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _futures(of: Situation) -> list[tuple[Path, float]]:
+def futures(of: Situation) -> list[tuple[Path, float]]:
     """Every path, with the pace (orders a second) that it gives the ERP."""
     middle = max(of.pace.middle, 1e-9)
     spread = of.pace.spread(of.backlog / middle)
@@ -151,24 +145,24 @@ def _end(of: Situation, path: Path, pace: float) -> float:
     if not of.backlog:
         return 0.0
     past, level = _drawn(of.arrivals, path)
-    period, come, factor = of.arrivals.period, of.arrivals.past[past], level * of.arrivals.level
+    period, past_orders, factor = of.arrivals.period, of.arrivals.past[past], level * of.arrivals.level
     full = of.start.after + of.start.ramp(pace)
     behind = pace * full - of.start.served(full, pace)  # orders that the ramp costs for good
     before, began = 0.0, 0.0
     while began < HORIZON:
         least, previous = inf, began
-        for end, orders in zip(of.arrivals.ends, come, strict=True):
+        for end, orders in zip(of.arrivals.ends, past_orders, strict=True):
             at = began + end
             served = pace * at - behind if at >= full else of.start.served(at, pace)
             waiting = of.backlog + factor * (before + orders) - served
             if waiting <= 0:
                 return max(of.rest, _crossing(of, path, pace, previous, at))
             least, previous = min(least, waiting), at
-        shrinks = pace * period - factor * come[-1]
+        shrinks = pace * period - factor * past_orders[-1]
         if began >= full and shrinks <= 0:
             return inf
         periods = max(1, ceil(least / shrinks)) if began >= full else 1  # until the least of them may be none
-        before, began = before + periods * come[-1], began + periods * period
+        before, began = before + periods * past_orders[-1], began + periods * period
     return inf
 
 
@@ -176,20 +170,13 @@ def _crossing(of: Situation, path: Path, pace: float, low: float, high: float) -
     """Where within a step the backlog runs out: there it can only once, since what is served never slows down."""
     while high - low > SETTLED:
         middle = (low + high) / 2
-        empty = of.backlog + _come(of.arrivals, path, middle) <= of.start.served(middle, pace)
+        empty = of.backlog + come(of.arrivals, path, middle) <= of.start.served(middle, pace)
         low, high = (low, middle) if empty else (middle, high)
     return high
 
 
-def _missed(of: Situation, each: Round, path: Path, pace: float) -> float:
-    """Orders of the round that still wait at its cut-off, in this future."""
-    served = of.start.served(each.cut_off, pace)
-    if not each.urgent and each.cut_off > 0:
-        served -= of.urgent * _come(of.arrivals, path, each.cut_off)
-    return min(float(each.orders), max(0.0, each.place - served))
-
-
-def _come(arrivals: Arrivals, path: Path, seconds: float) -> float:
+def come(arrivals: Arrivals, path: Path, seconds: float) -> float:
+    """Orders that will have come `seconds` from now, in this future."""
     past, level = _drawn(arrivals, path)
     return level * arrivals.by(seconds, past)
 

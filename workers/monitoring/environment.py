@@ -11,7 +11,7 @@ from typing import Final
 from prometheus_client.metrics_core import Metric
 
 from config.settings import Settings
-from workers.forecast.forecast import Forecast
+from workers.forecast.foretold import Forecast
 from workers.monitoring.catalogue import Labels, family
 from workers.monitoring.status import Queue
 
@@ -63,8 +63,9 @@ def forecast_families(forecasts: Sequence[Forecast], idle: Collection[str]) -> I
     missed: dict[Labels, float] = {(name,): 0 for name in idle}
     drain: dict[Labels, float] = {(name, quantile): 0 for name in idle for quantile in QUANTILES}
     for each in (one for one in forecasts if one.backend not in idle):  # a forecast may be older than the figures
-        if each.p50 is not None or each.cut_offs:  # a drain without an end misses its cut-offs all the same
-            missed[(each.backend,)] = sum(one["late_p50"] for one in each.cut_offs)
+        late = [one["late_p50"] for one in each.cut_offs]  # a drain without an end misses its cut-offs all the same
+        if None not in late and (late or each.p50 is not None):
+            missed[(each.backend,)] = sum(late)
         for quantile, at in zip(QUANTILES, (each.p50, each.p95), strict=True):
             if at is not None:
                 drain[each.backend, quantile] = max(0.0, (at - each.now).total_seconds())

@@ -24,7 +24,8 @@ from config.settings.routes_file import load_backends
 from orders.access.key_cache import bearer_of
 from orders.api.metrics import Families
 from orders.journal import connect, snapshot, unreachable
-from workers.forecast.forecast import Forecast, draining
+from workers.forecast.forecast import draining
+from workers.forecast.foretold import Forecast
 from workers.monitoring.catalogue import family
 from workers.monitoring.environment import build_families, disk_families, forecast_families, queue_families
 from workers.monitoring.families import journal_families

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -92,22 +93,32 @@ def test_states_in_words(settings: Settings) -> None:
     on_site(settings, work)
 
 
-def test_a_forecast_and_what_it_assumes_are_told_in_french(settings: Settings) -> None:
+def test_one_forecast_everywhere_and_no_cut_off_is_promised_while_nothing_flows(settings: Settings) -> None:
     past = Past(Journal(str(settings.journal.url)))
     past.came(200, HOURS * 3, HOURS, "delivered")
     past.took(200, 20)
-    past.came(50, HOURS, HOURS * 0, "accepted")
+    soon, later = (datetime.now(UTC) + HOURS * after for after in (0.001, 5))
+    past.came(50, HOURS, HOURS * 0, "accepted", cut_off=soon)
+    past.came(50, HOURS, HOURS * 0, "accepted", cut_off=later)
     french = {"headers": {"Accept-Language": "fr"}}
 
     async def work(site: Site, jeanne: Browser) -> None:
         stopped = "UPDATE backends SET paused = true, held_why = '\"stocktaking\"'"
-        unknown = "impossible de dire quand tout sera parti (erp est en pause : stocktaking)"
+        unknown = "impossible de dire quand tout sera parti : erp est en pause : stocktaking"
         await sql(site, stopped)
         assert "erp is paused" not in await says(jeanne, unknown, **french)
         opened = "paused = false, circuit = 'open', probe_at = now() + interval '1 min', why = '\"refused\"'"
         await sql(site, f"UPDATE backends SET {opened}")
-        shown = await says(jeanne, "(si la prochaine commande d&#39;essai passe)", **french)
+        await says(jeanne, "if the next canary gets through, its backlog will be empty by")
+        shown = await says(jeanne, "si la prochaine commande d&#39;essai passe, tout sera parti vers", **french)
         assert "canary" not in shown
+        met = shown[shown.index("Sera-t-elle tenue") :]
+        assert re.search("plus possible, même maintenant, pour [0-9]+ commandes", met)
+        assert re.search("si les commandes repartent avant [0-9]{2}:", met)
+        assert "oui" not in met.split("Par")[0]
+        told = re.search("si la prochaine commande d&#39;essai passe, .*? 19 fois sur 20 avant [0-9:]+", shown)
+        assert told is not None
+        assert told[0] in text_of(await jeanne.get("/recovery", **french))
 
     with leading(past.journal):
         on_site(settings, work)

@@ -14,7 +14,8 @@ from tests.cli import CommandLine, environment
 from tests.journal import Journal
 from tests.past import HOURS, Past, leading
 from workers.forecast import queries
-from workers.forecast.forecast import Ask, Forecast, draining, foretell
+from workers.forecast.forecast import Ask, draining, foretell
+from workers.forecast.foretold import Forecast
 from workers.forecast.pace import PaceSample
 
 
@@ -145,6 +146,48 @@ def test_cut_offs_are_met_or_missed_in_their_turn(relais: CommandLine, journal: 
     assert rounds[2] == ("normal", 1000, 0)
     assert found["missed"] == 40
     assert "Cut-offs that some orders will miss" in table
+    assert {one["back_by"] for one in found["cut_offs"]} == {None}, "orders flow"
+
+
+def test_while_nothing_is_taken_each_cut_off_has_a_time_to_be_back_by(
+    relais: CommandLine, journal: Journal, past: Past
+) -> None:
+    past.came(3000, 2 * HOURS, HOURS)
+    past.took(3000, 300.0)
+    soon, later = (datetime.now(UTC) + timedelta(seconds=after) for after in (60, 3600))
+    past.came(1000, 2 * HOURS, HOURS, "accepted", cut_off=soon)
+    past.came(1000, 2 * HOURS, HOURS, "accepted", cut_off=later)
+    probe = datetime.now(UTC) + timedelta(seconds=5)
+    down = "UPDATE backends SET circuit = 'open', why = '\"no answer\"', probe_at = :probe"
+    with leading(journal):
+        journal.sql(down, probe=probe)
+        told, table = foretold(relais)["cut_offs"], relais("forecast").out
+        assert relais("pause", "--reason", "stocktaking").code == 0
+        paused = foretold(relais, code=1)["cut_offs"]
+    for found in (told, paused):
+        first, second = (datetime.fromisoformat(one["back_by"]) for one in found)
+        assert soon - first == pytest.approx(timedelta(seconds=100), rel=0.3), "it is too late, and it says since when"
+        assert later - second == pytest.approx(timedelta(seconds=200), rel=0.3)
+        assert found[0]["late_p50"] == pytest.approx(400, abs=150), "at best"
+        assert found[1]["late_p50"] == 0
+    assert "when orders must flow again" in table
+
+
+def test_the_stages_of_a_replay_are_not_the_pace_of_the_erp(relais: CommandLine, journal: Journal, past: Past) -> None:
+    past.came(1000, 5 * HOURS, HOURS)
+    past.took(1000, 200.0)
+    past.came(500, HOURS, HOURS * 0, "accepted")
+    staged = """
+        INSERT INTO replays (backend, choice, stage, started_by, started_at, stage_since, ended_at)
+        VALUES ('erp', '{}', :stage, 'jeanne', now() - interval '1 hour', now(), NULL)"""
+    with leading(journal):
+        assert foretold(relais)["rate"]["p50"] == pytest.approx(5, rel=0.1)
+        for stage in (100, 0):
+            journal.sql(staged, stage=stage)
+            assert "not seen busy" in foretold(relais)["rate"]["basis"], "that was in its stages"
+            journal.sql("DELETE FROM replays")
+        journal.sql(staged.replace("now(), NULL", "now() - interval '1 hour', NULL"), stage=0)
+        assert foretold(relais)["rate"]["p50"] == pytest.approx(5, rel=0.1), "and that in its ramp"
 
 
 def test_each_backend_has_its_own_forecast(

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from workers.cli.commands.recovery.forecast import moment, sentence
 from workers.forecast.arrivals import DAYS, HOUR, LAST_HOURS, WEEK, WEEKS, Arrivals, learn, steady, steps, stretch
+from workers.forecast.cut_offs import back_by, late
 from workers.forecast.pace import BIN, Pace, PaceSample, busy, measured, unseen
 from workers.forecast.queries import _back
-from workers.forecast.simulation import Round, Situation, Start, ends, late, paces
+from workers.forecast.simulation import Round, Situation, Start, ends, paces
 
 ENDS = steps(WEEK)
 NOW = Start(0.0, 2000.0, 0.3, 2000.0)
@@ -131,6 +132,26 @@ def test_orders_that_miss_their_cut_off_are_counted_in_their_turn() -> None:
     assert late(urgent)[0].p95 == 0
     assert late(urgent)[1].p50 == pytest.approx(700, abs=10), "new urgent orders go first"
     assert all(missed.p50 <= missed.p95 for missed in late(replace(of, pace=Pace(10.0, "", lasting=0.3))))
+
+
+@several
+@given(situations, st.lists(st.tuples(st.floats(1, 86400), st.booleans(), st.integers(1, 5000)), max_size=4))
+def test_who_is_back_in_time_meets_the_cut_off(of: Situation, rounds: list[tuple[float, bool, int]]) -> None:
+    of = replace(of, urgent=0.3, rounds=tuple(Round(at, urgent, count, count) for at, urgent, count in rounds))
+    for number, latest in enumerate(back_by(of)):
+        for after in (latest, latest - 100.0):
+            if after >= 0:
+                assert late(replace(of, start=replace(of.start, after=after)))[number].p95 == 0
+
+
+def test_the_time_to_be_back_by_in_a_plain_case() -> None:
+    rounds = (Round(100.0, True, 500, 500), Round(100.0, False, 1000, 1500), Round(300.0, False, 1000, 2500))
+    of = Situation(5000, NONE, Pace(10.0, "as asked"), Start(60.0, 10.0, 0.3, 2000.0), 0.0, rounds)
+    assert back_by(of) == pytest.approx([50, -50, 50], abs=2), "as much earlier as what goes before it takes"
+    for after, missed in ((49, [0, 500 + 490, 0]), (51, [10, 500 + 510, 10])):
+        found = late(replace(of, start=replace(of.start, after=float(after))))
+        assert [few.p95 for few in found] == pytest.approx(missed, abs=12)
+    assert back_by(replace(of, arrivals=steady(4.0, HOUR), urgent=0.5))[2] < 0, "new urgent orders go first"
 
 
 # What comes.
@@ -291,7 +312,8 @@ def test_the_sentence_says_what_is_so() -> None:
         "assumes": None,
     }
     assert sentence(found) == "The backlog of erp, 12,340 orders, will be empty at 05:00, and with 95 % by 06:00."
-    assert "if the next canary gets through" in sentence({**found, "assumes": "the next canary gets through"})
+    canary = sentence({**found, "assumes": "the next canary gets through"})
+    assert canary.startswith("If the next canary gets through, the backlog of erp, 12,340 orders, will be empty at 05")
     assert "as likely as not" in sentence({**found, "p95": None, "why": "it may not"})
     held = sentence({**found, "p50": None, "p95": None, "why": "erp is paused: stocktaking"})
     assert held == "No date for the 12,340 orders of erp: erp is paused: stocktaking."

@@ -7,7 +7,7 @@ to be counted along the backlog, and the forecast, is the survey's, which is tak
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import text
@@ -24,9 +24,8 @@ from orders.states import State
 from workers.console.live.cached import Known
 from workers.console.live.series import Point, latest
 from workers.dispatch.leadership import leader
-from workers.forecast import queries
-from workers.forecast.forecast import Forecast, draining
-from workers.forecast.queries import Backlog
+from workers.forecast.forecast import draining
+from workers.forecast.foretold import Forecast
 from workers.monitoring import status
 from workers.monitoring.snapshot import audited
 from workers.proof.seal_status import sealing
@@ -66,20 +65,6 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
-class CutOffOutlook:
-    """A cut-off to come: of `late_p50` and `late_p95` of its orders it is to be feared that they miss it, None where
-    nobody knows.
-    """
-
-    backend: str
-    cut_off: datetime
-    urgent: bool
-    orders: int
-    late_p50: float | None
-    late_p95: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Survey:
     """What is counted and worked out: `backlog` by backend, priority and state, `dead` by reason up to COUNTED."""
 
@@ -90,12 +75,17 @@ class Survey:
     seals: Row
     audit: Row | None
     forecasts: list[Forecast]
-    rounds: list[CutOffOutlook]
 
     @property
     def oldest(self) -> datetime | None:
         """When the oldest order that is not final was accepted."""
         return min((row["oldest"] for row in self.backlog), default=None)
+
+    @property
+    def rounds(self) -> list[Row]:
+        """The cut-offs to come, the nearest first, as the forecasts tell them."""
+        found = [{"backend": each.backend, **row} for each in self.forecasts for row in each.cut_offs]
+        return sorted(found, key=lambda row: row["cut_off"])
 
     def waiting(self, backend: str) -> int:
         """Orders of a backend that are not final."""
@@ -138,38 +128,7 @@ async def survey(engine: AsyncEngine, settings: Settings) -> Survey:
         dead = [dict(row) for row in (await connection.execute(DEAD, {"most": COUNTED + 1})).mappings()]
         asides = await order_queries.asides_by_kind(connection)
         seals, audit = await sealing(connection, settings), await audited(connection)
-    forecasts = await draining(engine, settings)
-    rounds = await _rounds(engine, forecasts)
-    return Survey(at, backlog, dead, asides, seals, audit, forecasts, rounds)
-
-
-async def _rounds(engine: AsyncEngine, forecasts: list[Forecast]) -> list[CutOffOutlook]:
-    """The cut-offs to come, nearest first; a forecast that has no date tells none, and they are read."""
-    found = []
-    for forecast in forecasts:
-        if forecast.why is None:
-            found += [
-                CutOffOutlook(
-                    forecast.backend,
-                    row["cut_off"],
-                    row["priority"] == "urgent",
-                    row["orders"],
-                    row["late_p50"],
-                    row["late_p95"],
-                )
-                for row in forecast.cut_offs
-            ]
-            continue
-        async with engine.connect() as connection:
-            found += _unforetold(forecast.backend, await queries.backlog(connection, forecast.backend))
-    return sorted(found, key=lambda each: each.cut_off)
-
-
-def _unforetold(backend: str, backlog: Backlog) -> list[CutOffOutlook]:
-    return [
-        CutOffOutlook(backend, backlog.now + timedelta(seconds=each.cut_off), each.urgent, each.orders, None, None)
-        for each in backlog.rounds
-    ]
+    return Survey(at, backlog, dead, asides, seals, audit, await draining(engine, settings))
 
 
 async def queue(settings: Settings) -> status.Queue:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -24,25 +23,19 @@ from workers.console.within import promptly
 from workers.dispatch.leadership import leader
 from workers.reconcile import runs
 from workers.reconcile.runs import Reconciliation
-from workers.replay.gates import RAMP
 
 FRESH: Final = 1.0  # seconds
 READ_TIMEOUT: Final = 2.0  # seconds for all of it
 SHARE: Final = 4  # times as long as reading took, for which it is good
 BLIND_FOR: Final = 2.0  # seconds without another try while the journal is away
 NEWEST_RUNS: Final = 5  # replays and reconciliations
-PACED: Final = 60.0  # seconds that tell the pace of a ramp, and at least
-ENOUGH: Final = 3.0
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One reading: backends, replays that are the newest of theirs, the backlog by backend, what was before.
-
-    `paces` has orders a second by replay, where it is known.
-    """
+    """One reading: backends, replays that are the newest of theirs, the backlog by backend, what was before."""
 
     at: datetime
     backends: list[Row]
@@ -51,7 +44,6 @@ class Look:
     leading: bool
     past: list[Row]
     runs: list[Reconciliation]
-    paces: dict[int, float]
 
 
 @dataclass(slots=True)
@@ -63,7 +55,6 @@ class Lately:
     _until: float = float("-inf")
     _out: bool = False
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _ramps: dict[tuple[int, datetime], deque[tuple[float, int]]] = field(default_factory=dict)
 
     async def look(self) -> tuple[Look, bool]:
         """What is known, and whether the journal is out of reach; raises what it raises when nothing was known."""
@@ -92,34 +83,12 @@ class Lately:
 
     async def _read_from(self, connection: AsyncConnection) -> Look:
         at: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
-        replays = await replay_queries.standing(connection)
         return Look(
             at,
             await order_queries.standing(connection),
-            replays,
+            await replay_queries.standing(connection),
             await kept.backlog(connection),
             await leader(connection),
             await kept.past(connection, None, NEWEST_RUNS),
             await runs.newest(connection, limit=NEWEST_RUNS),
-            self._paces(replays),
         )
-
-    def _paces(self, replays: list[Row]) -> dict[int, float]:
-        """Orders a second of each ramp over the last minute that somebody looked."""
-        now = time.monotonic()
-        going = {
-            (row["id"], row["stage_since"]): row["left"]
-            for row in replays
-            if row["state"] == "running" and row["stage"] == RAMP
-        }
-        self._ramps = {key: self._ramps.get(key, deque()) for key in going}
-        paces = {}
-        for key, left in going.items():
-            seen = self._ramps[key]
-            seen.append((now, left))
-            while now - seen[0][0] > PACED:
-                seen.popleft()
-            lasted, settled = now - seen[0][0], seen[0][1] - left
-            if lasted >= ENOUGH and settled > 0:
-                paces[key[0]] = settled / lasted
-        return paces

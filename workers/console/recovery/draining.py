@@ -18,12 +18,12 @@ from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
-from workers.console.masking import say
+from workers.console.outlook import outlook
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.state import ConsoleState
 from workers.dispatch.blocked import hindrances
-from workers.forecast.forecast import Forecast, draining
+from workers.forecast.forecast import draining
 from workers.monitoring.status import balance
 from workers.operations import record
 
@@ -43,17 +43,10 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
     facts = [(name, f"{words.number(waiting.get(name, 0))} · {sh.how(rows.get(name), words)}") for name in names]
     for forecast in await draining(state.engine, state.settings):
         if forecast.backend in names:
-            facts.append((words.gettext("{0} will be empty").format(forecast.backend), _when(forecast, words)))
+            facts.append((words.gettext("Forecast of {0}").format(forecast.backend), outlook(forecast, words)))
     return Preview(
         orders=sum(waiting.values()), facts=facts, sees=digest_of("drain", chosen), warning=words.gettext(WATCHED)
     )
-
-
-def _when(forecast: Forecast, words: Words) -> str:
-    if forecast.p50 is None:
-        return words.gettext("unknown yet") + (f": {say(forecast.why, words)}" if forecast.why else "")
-    told = words.gettext("about {0}, by {1} at the latest in 19 of 20 cases")
-    return told.format(words.clock(forecast.p50), words.clock(forecast.p95))
 
 
 async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:

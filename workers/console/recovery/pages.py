@@ -16,6 +16,7 @@ from orders.errors import NotFound
 from orders.queries import replays as replay_queries
 from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
+from workers.console.overview.state import Overview
 from workers.console.recovery import findings, stages, views
 from workers.console.recovery import queries as kept
 from workers.console.recovery.cached import Lately
@@ -33,15 +34,15 @@ Number = Annotated[int, Path(ge=1, le=10**15)]
 
 
 @router.get("/recovery")
-async def get_recovery(request: Request, state: AppState, who: Viewer) -> Response:
+async def get_recovery(request: Request, state: AppState, overview: Overview, who: Viewer) -> Response:
     """How recoveries stand, and the newest of those that were."""
-    return await _standing(request, state, "recovery/recovery.html")
+    return await _standing(request, state, overview, "recovery/recovery.html")
 
 
 @router.get("/recovery/standing")
-async def get_standing(request: Request, state: AppState, who: Viewer) -> Response:
+async def get_standing(request: Request, state: AppState, overview: Overview, who: Viewer) -> Response:
     """The part of the page that moves."""
-    return await _standing(request, state, "recovery/standing.html")
+    return await _standing(request, state, overview, "recovery/standing.html")
 
 
 @router.get("/recovery/replays")
@@ -59,7 +60,7 @@ async def get_replay(request: Request, state: AppState, who: Viewer, number: Num
     rows = await replay_queries.standing(state.engine, number)
     if not rows:
         raise NotFound(f"no replay {number}")
-    one = views.replay(rows[0], state.settings, None, None, words_of(request))
+    one = views.replay(rows[0], state.settings, None, words_of(request))
     return page(request, "recovery/replay.html", one=one, row=rows[0], **_names())
 
 
@@ -122,14 +123,16 @@ def _form(request: Request, state: ConsoleState, template: str, backend: str, **
     return page(request, template, backends=list(load_backends(state.settings)), backend=backend, **more)
 
 
-async def _standing(request: Request, state: ConsoleState, template: str) -> Response:
-    """Of the one reading of this console."""
+async def _standing(request: Request, state: ConsoleState, overview: Overview, template: str) -> Response:
+    """Of the one reading of this console, and its one forecast."""
     lately: Lately | None = getattr(request.app.state, "recovery", None)
     if lately is None:
         lately = request.app.state.recovery = Lately(state.engine)
     look, out = await lately.look()
     seen = views.shown(look, state.settings, words_of(request))
-    return page(request, template, look=look, out=out, seen=seen, **_names())
+    survey = (await overview.poller.fresh()).survey.value
+    forecasts = {each.backend: each for each in survey.forecasts} if survey else {}
+    return page(request, template, look=look, out=out, seen=seen, forecasts=forecasts, **_names())
 
 
 def _names() -> dict[str, Any]:

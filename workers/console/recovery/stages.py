@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, Final
 
 from orders.sentences import Sentence
 from workers.console.i18n import N_, Words
 from workers.replay.gates import PART, RAMP, STAGES, STAYS, Gates, longest, refusals
-
-ENOUGH: Final = 20  # orders that the ramp has to have got through before its pace says anything
-SETTLED: Final = timedelta(seconds=3)  # and for so long
 
 STAGE_STATES: Final = {
     "passed": ("good", N_("passed")),
@@ -104,21 +100,3 @@ def _latency(gates: Gates, words: Words) -> str:
     if most is None:
         return words.gettext("Its usual latency is not known yet, so latency is not judged.")
     return words.gettext("19 of 20 answers come within {0} s.").format(words.number(most, 2))
-
-
-def time_left(row: Mapping[str, Any], now: datetime, pace: float | None = None) -> timedelta | None:
-    """How long the rest takes, at `pace` (orders a second) or that of the ramp up to now; None where unknown."""
-    if row["state"] != "running" or row["stage"] != RAMP or not row["left"]:
-        return None
-    pace = pace or _pace(row, now)
-    return timedelta(seconds=row["left"] / pace) if pace else None
-
-
-def _pace(row: Mapping[str, Any], now: datetime) -> float | None:
-    """Orders a second since the ramp began; None when it began more than once, or only just."""
-    history = row["history"]
-    if any(each["stage"] == RAMP for each in history):
-        return None
-    before = sum(each["found"]["delivered"] + each["found"]["refused"] for each in history)
-    settled, ramping = row["orders"] - row["left"] - before, now - row["stage_since"]
-    return settled / ramping.total_seconds() if settled >= ENOUGH and ramping >= SETTLED else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from config.settings import Settings
@@ -30,7 +30,6 @@ class Replay:
     stages: list[stages.StageState]
     tries: list[Mapping[str, Any]]
     terms: list[str]
-    left: timedelta | None
     waits: bool
     chose: str
 
@@ -70,7 +69,7 @@ def _backend(
     open_ = replayed if replayed is not None and replayed["ended_at"] is None else None
     drawn = None
     if open_ is not None:
-        drawn = replay(open_, settings, row, (look.at, look.paces.get(open_["id"])), words)
+        drawn = replay(open_, settings, row, words)
     return Backend(
         name, told, flows, look.backlog.get(name, 0), drawn, replayed["id"] if replayed and not open_ else None
     )
@@ -80,10 +79,9 @@ def replay(
     row: Mapping[str, Any],
     settings: Settings,
     backend: Mapping[str, Any] | None,
-    paced: tuple[datetime, float | None] | None,
     words: Words,
 ) -> Replay:
-    """A row of `orders.queries.replays`; `paced` is when it was read, and its pace in orders a second."""
+    """A row of `orders.queries.replays`."""
     stage, known = row["stage"], load_backends(settings)
     baseline = backend or {"latency": None, "refusing": None}
     gates = Gates.of(known.get(row["backend"], settings), baseline["latency"], baseline["refusing"])
@@ -92,7 +90,6 @@ def replay(
         stages.stages_of(row),
         [{**each, "at": datetime.fromisoformat(each["at"])} for each in row["history"]],
         [] if row["ended_at"] else stages.terms(stage, gates, words),
-        None if paced is None else stages.time_left(row, *paced),
         row["state"] == "holding" and row["passed"] == stage,
         _chosen(_plain(row["choice"]), words),
     )

@@ -6,7 +6,7 @@ Exit 1 when there is no date: nothing flows, nothing is known of the ERP's rate,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
-    from workers.forecast.forecast import Forecast
+    from workers.forecast.foretold import Forecast
 
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 
@@ -99,11 +99,11 @@ def sentence(found: Mapping[str, Any]) -> str:
         return f"The backlog of {name} is empty."
     if found["p50"] is None:
         return f"No date for the {backlog} of {name}: {found['why']}."
-    told = f"The backlog of {name}, {backlog}, will be empty at {_here(found['p50'], found['now'])}"
+    begins = f"If {found['assumes']}, the" if found["assumes"] else "The"
+    told = f"{begins} backlog of {name}, {backlog}, will be empty at {_here(found['p50'], found['now'])}"
     if found["p95"] is None:
         return f"{told} as likely as not; {found['why']}."
-    condition = f", if {found['assumes']}" if found["assumes"] else ""
-    return f"{told}, and with 95 % by {_here(found['p95'], found['now'])}{condition}."
+    return f"{told}, and with 95 % by {_here(found['p95'], found['now'])}."
 
 
 def show_forecast(found: Mapping[str, Any]) -> None:
@@ -123,11 +123,19 @@ def show_forecast(found: Mapping[str, Any]) -> None:
         "empty, P95": _both(found["p95"]),
     }
     show.facts("Forecast", facts | {"past their cut-off": found["missed"] or None})
-    if late := [each for each in found["cut_offs"] if each["late_p95"]]:
-        headings = ("cut_off", "priority", "orders", "late_p50", "late_p95")
-        show.table("Cut-offs that some orders will miss", late, headings)
-    elif found["cut_offs"]:
-        show.line(f"No order will miss any of the {len(found['cut_offs'])} nearest cut-offs.")
+    _show_cut_offs(found["cut_offs"])
+
+
+def _show_cut_offs(found: Sequence[Mapping[str, Any]]) -> None:
+    """While nothing flows, by when it must for each; else those that will be missed."""
+    if any(each["back_by"] for each in found):
+        title = "Cut-offs, and when orders must flow again for each to be met (late: at best)"
+        show.table(title, found, ("cut_off", "priority", "orders", "back_by", "late_p50", "late_p95"))
+    elif late := [each for each in found if each["late_p95"]]:
+        title = "Cut-offs that some orders will miss"
+        show.table(title, late, ("cut_off", "priority", "orders", "late_p50", "late_p95"))
+    elif found and found[0]["late_p95"] is not None:
+        show.line(f"No order will miss any of the {len(found)} nearest cut-offs.")
 
 
 def _shown(rate: Mapping[str, Any]) -> str:
