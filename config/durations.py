@@ -29,11 +29,15 @@ def duration(text: str) -> timedelta:
 
 def instant(text: str) -> datetime:
     """The time that `text` names: RFC 3339, with its zone, or how long ago. ValueError when it names none."""
+    no_time = ValueError("a time is RFC 3339 with a zone, or an age with s, m, h or d: 2026-01-05T18:00:00Z, 2d")
     if text.strip().isdigit():
-        raise ValueError("a time is RFC 3339 with a zone, or an age with s, m, h or d: 2026-01-05T18:00:00Z, 2d")
+        raise no_time
     if _DURATION.fullmatch(text.strip().lower()):
         return datetime.now(UTC) - duration(text)
-    when = datetime.fromisoformat(text.strip())
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise no_time from None
     if when.tzinfo is None:
         raise ValueError("a time needs a zone: 2026-01-05T18:00:00Z")
     return bounded(when)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def said(error: BaseException) -> BaseException:
     """What the driver itself raised, without SQLAlchemy's frame around it, its statement and parameters."""
@@ -13,3 +15,9 @@ def first_line(error: BaseException) -> str:
     """The first line of what an error has to say, its class where it says nothing."""
     own = said(error)
     return (str(own).splitlines() or [type(own).__name__])[0]
+
+
+def plain(message: str) -> str:
+    """What pydantic says of a value, without its own words: `must be a valid integer`."""
+    message = message.replace("Value error, ", "").replace("Input should be", "must be")
+    return re.sub(r"(must be a valid [^,]+), .*", r"\1", message)

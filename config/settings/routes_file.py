@@ -18,6 +18,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from config.durations import duration
+from config.errors import plain
 from config.settings.forwarding import DeliverySettings, ErpSettings
 from config.settings.settings import Settings
 
@@ -191,7 +192,7 @@ class _File:
         why = re.sub(r"RELAIS_(\w+)", lambda found: names.get(found[1].lower(), found[0]), detail["msg"])
         public = str(detail["loc"][-1]) if detail["loc"] else ""
         key = names.get(public, public)
-        return self._bad(table, key, why.removeprefix("Value error, "))
+        return self._bad(table, key, plain(why))
 
     def _bad(self, table: str, key: str, why: str) -> BadBackends:
         return BadBackends(self._path, table, key, why)

@@ -25,7 +25,7 @@ CALLERS: Final = 40
 KEEPS_SENDING: Final = 0.2  # seconds between two pieces of a caller that never ends
 
 OPERATORS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "pause, resume": (("pause", "--reason", "soak"), ("resume",)),
+    "pause, resume": (("pause", "--because", "soak"), ("resume",)),
     "replay": (("replay", "start", "--yes", "--no-wait", "--because", "soak"), ("replay", "cancel", "--yes")),
     "replay of dead letters": (("replay", "start", "--reason", "exhausted", "--yes", "--because", "soak"), ()),
     "rotation of keys": (("client", "rotate", "front", "--overlap", "2h", "--yes"), ()),

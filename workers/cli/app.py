@@ -36,7 +36,10 @@ COMMANDS: Final = {  # by heading: where in `workers.cli.commands` each is, and 
     "Recover": {
         "pause": ("recovery.recovery:pause", "Stop forwarding to a backend, until `resume`."),
         "resume": ("recovery.recovery:resume", "Forward to a backend again."),
-        "drain": ("recovery.recovery:drain", "Wait until the backlog is empty, and report."),
+        "drain": (
+            "recovery.drain:drain",
+            "Watch until the backlog is empty, and report; with --replay, start the staged replay first.",
+        ),
         "replay": (
             "recovery.replay:replay",
             "Put the backlog through again, step by step: 1 order, 10, 100, then all.",

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from config.errors import first_line, said
+from config.errors import first_line, plain, said
 
 GOOD, BAD, UNABLE = 0, 1, 2
 
@@ -92,7 +92,7 @@ def _wrong_settings(error: object) -> str:
     found = []
     for detail in error.errors(include_url=False, include_input=False, include_context=False):
         variable = f"RELAIS_{str(detail['loc'][-1]).upper()}: " if detail["loc"] else ""
-        found.append(variable + detail["msg"].removeprefix("Value error, "))
+        found.append(variable + plain(detail["msg"]))
     return "settings: " + "; ".join(found)
 
 

@@ -45,6 +45,16 @@ def group_of(groups: Mapping[str, Mapping[str, tuple[str, str]]]) -> type[TyperG
             for table in groups.values():
                 self.commands.update({name: LazyCommand(name, *entry) for name, entry in table.items()})
 
+        def invoke(self, ctx: Any) -> Any:
+            """Run what was asked for; what is wrong with a value is said without pydantic's own words."""
+            try:
+                return super().invoke(ctx)
+            except typer.BadParameter as error:
+                from config.errors import plain
+
+                error.message = plain(error.message)
+                raise
+
         def format_commands(self, ctx: Any, formatter: Any) -> None:
             """The commands under their headings, in one column of names."""
             longest = max(map(len, self.commands))

@@ -25,6 +25,18 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would touch, and stop.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait until the orders are final.")]
+
+
+def _reason(said: str) -> str:
+    """A justification, which is more than nothing. ValueError."""
+    if not (found := said.strip()):
+        raise ValueError("must say why")
+    return found
+
+
+FOR_THE_RECORD = "Why, for the record."
+Because = Annotated[str, typer.Option("--because", parser=_reason, metavar="WHY", help=FOR_THE_RECORD)]
+Why = Annotated[str | None, typer.Option("--because", parser=_reason, metavar="WHY", help=FOR_THE_RECORD)]
 Pharmacy = Annotated[str | None, typer.Option(help="Only this pharmacy's orders.")]
 
 STATEMENT_TIMEOUT = 600.0  # s; an act on a whole backlog is one statement

@@ -166,6 +166,11 @@ def cell(value: object) -> Text:
     return _text("" if value is None else moment(value) if isinstance(value, datetime) else str(value))
 
 
+def count(number: int, one: str, many: str | None = None) -> str:
+    """So many of something: `1 order`, `2,500 orders`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def moment(value: datetime) -> str:
     """A time in UTC, to the second: `2026-01-05 11:30:00Z`."""
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"

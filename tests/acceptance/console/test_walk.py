@@ -60,7 +60,7 @@ def incident(relais: Relais) -> None:
     relais.dial(down=True)
     relais.submit(80, note=HOSTILE)
     until(lambda: relais.circuit() == "open", 30, 0.2, "the circuit is open")
-    relais.tell("quarantine", "erp", "--reason", f"Chiffré ? {HOSTILE}", operator="marc")
+    relais.tell("quarantine", "erp", "--because", f"Chiffré ? {HOSTILE}", operator="marc")
 
 
 def walked(visitor: Visitor) -> dict[str, str]:

@@ -161,7 +161,7 @@ DIVERT = (
     "main",
     "--priority",
     "urgent",
-    "--reason",
+    "--because",
     "main is out",
 )
 
@@ -176,7 +176,7 @@ def test_workers_killed_between_diverts_to_and_fro_leave_each_order_at_exactly_o
         worker = site.run("worker", "worker")
         handed |= site.submit(150, f"r{number}-", priority="urgent" if number % 2 else "normal")
         for to in ("fallback", "main", "fallback") if number % 2 else ("fallback", "main"):
-            assert relais("divert", "--to", to, "--reason", "to and fro", "--yes").code == 0
+            assert relais("divert", "--to", to, "--because", "to and fro", "--yes").code == 0
         worker.kill()
         worker.sweep()
     for name in ("main", "fallback"):

@@ -146,13 +146,13 @@ def test_a_lie_is_found_out_on_the_first_order_and_nothing_follows(
             affected += [UUID(order_id) for order_id in proof if order_id]
             assert states(parts, affected) <= {"accepted"}, "no order that was lied about counts as delivered"
             dial(parts)
-            assert relais("release", "--reason", f"no more {kind}").code == 0
+            assert relais("release", "--because", f"no more {kind}").code == 0
     parts.delivered_once(front.told)
 
 
 def under_way(parts: Apart, relais: CommandLine, front: FrontEnd) -> None:
     """So many orders wait, and so wide is the window, that every worker process will have a batch under way."""
-    assert relais("pause", "--reason", "orders gather").code == 0
+    assert relais("pause", "--because", "orders gather").code == 0
     until(partial(more_than, front.told, len(front.told) + 150), 60, what="orders gather")
 
     async def widen(engine: Any) -> None:

@@ -107,7 +107,7 @@ def poison_order(site: Site) -> Iterator[None]:
 
 
 def backlog_old(site: Site) -> Iterator[None]:
-    assert site.ask('relais pause "$BACKEND" --reason "the ERP is maintained"').returncode == 0
+    assert site.ask('relais pause "$BACKEND" --because "the ERP is maintained"').returncode == 0
     site.submit(20)
     yield
     assert site.waiting() == 20
@@ -117,7 +117,7 @@ def backlog_old(site: Site) -> Iterator[None]:
 def cut_off_at_risk(site: Site) -> Iterator[None]:
     site.submit(30)
     site.delivered()
-    assert site.ask('relais rate "$BACKEND" 0.1 --reason "month-end closing"').returncode == 0
+    assert site.ask('relais rate "$BACKEND" 0.1 --because "month-end closing"').returncode == 0
     until(lambda: limited(site), 30, 1.2, "the leader goes by the rate, which it learns within a second")
     site.submit(40, cut_off=(datetime.now(UTC) + timedelta(seconds=120)).isoformat())
     late = [each["late_p95"] for each in site.json("relais forecast")["cut_offs"]]
@@ -127,7 +127,7 @@ def cut_off_at_risk(site: Site) -> Iterator[None]:
 
 
 def replay_holds(site: Site) -> Iterator[None]:
-    assert site.ask('relais pause "$BACKEND" --reason "the ERP restarts"').returncode == 0
+    assert site.ask('relais pause "$BACKEND" --because "the ERP restarts"').returncode == 0
     site.submit(30)
     site.dial(error_rate=1.0)
     assert site.ask('relais replay "$BACKEND" --yes --no-wait').returncode == 0

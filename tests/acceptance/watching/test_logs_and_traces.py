@@ -117,7 +117,7 @@ class Story:
         """Everything that can go wrong, and all of it delivered in the end."""
         traced = self.accept("r-traced", traceparent=TRACEPARENT)
         until(self.delivered, 20, what="the traced order is delivered")
-        self.cli("pause", "erp", "--reason", REASON)
+        self.cli("pause", "erp", "--because", REASON)
         self.run.requests |= dict.fromkeys(self.batch("r-batch", 3), "r-batch")
         withdrawn = self.accept("r-withdrawn")
         request = urllib.request.Request(f"{self.parts.url}/orders/{withdrawn}", method="DELETE")

@@ -196,8 +196,8 @@ def test_an_erp_that_is_out(watched: Watched) -> None:
 
 def test_an_erp_in_quarantine(watched: Watched) -> None:
     with watched.alert("RelaisQuarantined", backend="erp"):
-        watched.relais("quarantine", "--reason", "a test")
-    watched.relais("release", "--reason", "it was one")
+        watched.relais("quarantine", "--because", "a test")
+    watched.relais("release", "--because", "it was one")
     watched.prometheus.clears("RelaisQuarantined")
 
 
@@ -215,7 +215,7 @@ def test_orders_that_will_miss_their_cut_off(watched: Watched) -> None:
 
 def test_orders_that_are_old(watched: Watched) -> None:
     with watched.alert("RelaisBacklogOld", priority="normal"):
-        watched.relais("pause", "--reason", "a test")
+        watched.relais("pause", "--because", "a test")
         watched.submit(2)
     assert not watched.prometheus.firing("RelaisBacklogOld", priority="urgent")
     with watched.alert("RelaisBacklogOld", priority="urgent"):
@@ -234,7 +234,7 @@ def test_poison_orders(watched: Watched) -> None:
 
 
 def test_a_replay_that_holds(watched: Watched) -> None:
-    watched.relais("pause", "--reason", "a test")
+    watched.relais("pause", "--because", "a test")
     watched.submit(30)
     with watched.alert("RelaisReplayHolds", backend="erp"):
         watched.relais("replay", "start", "--yes", "--no-wait", "--stage-hold")

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,48 @@ def test_help_lists_the_commands_by_what_they_are_for_and_folds_the_rare_ones(re
     for name in ("secrets", "acl", "migrate", "spill", "queue", "space", "seal"):
         assert re.search(rf"^  {name} ", rare, re.MULTILINE)
         assert relais(name).code == 2
+
+
+def options_of(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every option there is, with its command's name."""
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from options_of(inner, f"{name} {word}".strip())
+    yield from ((name, option) for option in command.params)
+
+
+def test_a_justification_is_because_and_a_reason_chooses_dead_letters() -> None:
+    told = [(name, each) for name, each in options_of(whole_command()) if "--reason" in each.opts]
+    assert {name for name, _ in told} == {"replay start", "dead list", "dead groups", "dead replay", "dead discard"}
+    why = {name for name, each in options_of(whole_command()) if each.opts == ["--because"]}
+    assert why >= {"pause", "resume", "rate", "quarantine", "release", "divert", "key revoke", "webhook disable"}
+
+
+@pytest.mark.parametrize("words", ["pause", "release", "dead discard --all", "admin queue drop x", "replay start"])
+def test_an_empty_reason_is_refused(relais: CommandLine, words: str) -> None:
+    done = relais(*words.split(), "--because", " \t ")
+    assert (done.code, "Invalid value for '--because': must say why" in done.err) == (2, True)
+
+
+def test_replay_shows_the_options_of_its_start(relais: CommandLine) -> None:
+    shown = relais("replay", "--help").out
+    for option in ("--stage-hold", "--pharmacy", "--older", "--younger", "--reason", "--because", "--no-wait"):
+        assert f"  {option}" in shown
+
+
+WRONG = (
+    ("drain --timeout soon", "a duration is a number and s, m, h or d: 90s, 15m, 6h, 2d"),
+    ("reconcile --since soon", "a time is RFC 3339 with a zone, or an age with s, m, h or d: 2026-01-05T18:00:00Z, 2d"),
+    ("forecast --rate fast", "a rate is from 0.001 to 1000000 orders a second"),
+    ("order show x", "must be a valid UUID"),
+    ("dead list --limit many", "must be a valid integer"),
+    ("api --port 99999", "must be less than or equal to 65535"),
+)
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG)
+def test_what_is_wrong_with_a_value_is_said_in_plain_words(relais: CommandLine, words: str, said: str) -> None:
+    done = relais(*words.split())
+    assert (done.code, done.err.splitlines()[-1].partition(": Invalid value for ")[2].partition(": ")[2]) == (2, said)
 
 
 def test_help_of_one_command_imports_that_one_only() -> None:

@@ -176,8 +176,8 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_pat
     fits("webhook notices", "--waiting")
     fits("webhook test", "front")
     fits("admin spill readmit")
-    fits("divert", "--to", "fallback", "--reason", "out", "--priority", "urgent", "--dry-run")
-    fits("divert", "--to", "fallback", "--reason", "out", "--priority", "urgent", "--yes")
+    fits("divert", "--to", "fallback", "--because", "out", "--priority", "urgent", "--dry-run")
+    fits("divert", "--to", "fallback", "--because", "out", "--priority", "urgent", "--yes")
     fits("reconcile", "--resume", "1", "--resend", "--dry-run")
     fits("reconcile", "--resume", "1", "--resend", "--yes")
     fits("replay start", "--dry-run")
@@ -189,14 +189,14 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_pat
     fits("dead replay", str(ids[0]), "--yes", "--no-wait")
     fits("dead discard", str(ids[1]), "--because", "by phone", "--yes")
     fits("drain", "--timeout", "0.1")
-    assert relais("quarantine", "erp", "--reason", "an intrusion").code == 0
+    assert relais("quarantine", "erp", "--because", "an intrusion").code == 0
     fits("status")
     file = tmp_path / "password"
     file.write_text("nine slow bicycles at dusk")
     for name in ("alice", "bob"):
         assert relais("account", "add", name, "--role", "approver", "--password-file", str(file)).code == 0
     proof = ("--password-file", str(file))
-    proposed = fits("release", "erp", "--reason", "all is well", *proof)
+    proposed = fits("release", "erp", "--because", "all is well", *proof)
     fits("release", "erp", "--approve", proposed["digest"], *proof, RELAIS_OPERATOR="bob")
     fits("admin seal")
     fits("admin seal", "--public-key")

@@ -12,6 +12,8 @@ from config.telemetry.visible import HIDING
 from orders.queries import orders as order_queries
 from tests.cli import CommandLine, environment
 from tests.journal import Journal
+from workers.cli.commands.recovery import drain
+from workers.cli.watch.orders import drained
 from workers.erp.outcomes import LEASE_EXPIRED
 from workers.erp.port import Kind
 from workers.monitoring import throughput
@@ -174,9 +176,26 @@ def test_a_drain_says_why_it_waits_and_gives_up_in_time(relais: CommandLine, jou
     assert "no worker" in late.err
 
 
+def test_a_drain_starts_the_staged_replay_where_it_is_told_to_and_ends_where_it_holds(
+    relais: CommandLine, journal: Journal
+) -> None:
+    journal.accept(3)
+    alone = relais("drain", "--yes")
+    assert (alone.code, "without it, drain only watches" in alone.err) == (2, True)
+    assert relais("drain", "--replay").code == 2, "nobody can be asked"
+    late = relais("drain", "--replay", "erp", "--because", "it is back", "--yes", "--timeout", "0.3", "--json")
+    begun = json.loads(late.out)
+    assert (late.code, begun["preview"]["orders"], begun["replay"], begun["backlog"]) == (1, 3, 1, 3)
+    assert journal.operations() == [("replay", "it is back")]
+    journal.sql("UPDATE replays SET state = 'holding', why = '\"too slow\"'")
+    held = journal(lambda engine: drained(engine, timedelta(minutes=5), 1))
+    assert (held["empty"], held["backlog"], held["state"], held["why"]) == (False, 3, "holding", "too slow")
+    assert drain.sentence(held).endswith("The replay holds: too slow; `relais replay resume` tries again.")
+
+
 def test_pause_and_resume_are_recorded_and_shown(relais: CommandLine, journal: Journal) -> None:
     assert relais("pause").code == 2
-    assert relais("pause", "--reason", "stocktaking").code == 0
+    assert relais("pause", "--because", "stocktaking").code == 0
     held = json.loads(relais("status", "--json").out)["backends"][0]
     assert (held["paused"], held["held"]) == (True, "erp is paused: stocktaking")
     journal.accept(1)
@@ -245,7 +264,7 @@ def test_a_replay_is_seen_and_steered(relais: CommandLine, journal: Journal) -> 
 
 def test_a_rate_is_set_and_lifted(relais: CommandLine, journal: Journal) -> None:
     journal.accept(1)
-    assert relais("rate", "erp", "12.5", "--reason", "the ERP's people ask").code == 0
+    assert relais("rate", "erp", "12.5", "--because", "the ERP's people ask").code == 0
     assert json.loads(relais("status", "--json").out)["backends"][0]["rate"] == 12.5
     assert relais("rate", "off").code == 0
     assert json.loads(relais("status", "--json").out)["backends"][0]["rate"] is None
@@ -274,8 +293,8 @@ def test_what_an_erp_or_an_operator_wrote_is_visible_wherever_a_person_looks(
         evil=evil,
         raw=evil.encode(),
     )
-    assert relais("quarantine", "erp", "--reason", evil, RELAIS_OPERATOR=evil).code == 0
-    again = relais("quarantine", "erp", "--reason", evil)
+    assert relais("quarantine", "erp", "--because", evil, RELAIS_OPERATOR=evil).code == 0
+    again = relais("quarantine", "erp", "--because", evil)
     assert again.code == 1 and r"by \u202egnihton\x9b2J\u2066" in again.err
     shown = [again]
     for asked in (

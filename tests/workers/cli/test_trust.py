@@ -39,7 +39,7 @@ def keys(relais: CommandLine) -> dict[str, Any]:
 def held(relais: CommandLine, journal: Journal) -> None:
     """A backend in quarantine, on evidence."""
     journal.sql("INSERT INTO backends (name, \"window\") VALUES ('erp', :window)", window=FIRST_WINDOW)
-    assert relais("quarantine", "erp", "--reason", "an intrusion").code == 0
+    assert relais("quarantine", "erp", "--because", "an intrusion").code == 0
     found_out(journal)
 
 
@@ -72,8 +72,8 @@ def test_keys_are_registered_rotated_with_an_overlap_and_revoked(
     assert base64.b64decode(found["first"]["public"]) == raw
     assert [found[name]["in_force"] for name in ("first", "second")] == [True, True]
     assert found["first"]["expires_at"] is not None and found["second"]["expires_at"] is None
-    assert relais("key", "revoke", "erp", "second", "--reason", "stolen").code == 0
-    assert relais("key", "revoke", "erp", "second", "--reason", "again").code == 1
+    assert relais("key", "revoke", "erp", "second", "--because", "stolen").code == 0
+    assert relais("key", "revoke", "erp", "second", "--because", "again").code == 1
     assert (keys(relais)["second"]["in_force"], keys(relais)["second"]["why"]) == (False, "stolen")
     assert journal.operations() == [("key add", None), ("key rotate", None), ("key revoke", "stolen")]
     assert "second" in relais("key", "list", "erp").out
@@ -91,22 +91,22 @@ def test_what_is_no_public_key_is_refused(relais: CommandLine, tmp_path: Path, c
 
 
 def test_a_quarantine_is_seen_and_a_release_goes_gently(relais: CommandLine, journal: Journal) -> None:
-    assert relais("release", "erp", "--reason", "all is well").code == 1, "no such backend yet"
+    assert relais("release", "erp", "--because", "all is well").code == 1, "no such backend yet"
     held(relais, journal)
     row = standing(relais)
     assert (row["quarantined"], row["quarantined_by"], row["evidence"]) == (True, "alice", 1)
     assert row["held"].startswith("erp is in quarantine since 20") and row["held"].endswith("by alice: an intrusion")
     assert "an intrusion" in relais("status").out
-    again = relais("quarantine", "--reason", "another")
+    again = relais("quarantine", "--because", "another")
     assert (again.code, "already, by alice: an intrusion" in again.err) == (1, True)
-    relais("pause", "--reason", "stocktaking")
+    relais("pause", "--because", "stocktaking")
     relais("resume")
     assert standing(relais)["held_why"] == "an intrusion", "pause and resume leave it as it is"
     assert relais("release", "erp").code == 2, "without a reason"
-    assert relais("release", "erp", "--reason", "rebuilt").code == 0
+    assert relais("release", "erp", "--because", "rebuilt").code == 0
     row = standing(relais)
     assert (row["quarantined"], row["circuit"], row["window"], row["held_why"]) == (False, "open", 1, None)
-    assert relais("release", "erp", "--reason", "rebuilt").code == 1
+    assert relais("release", "erp", "--because", "rebuilt").code == 1
     acts = [("quarantine", "an intrusion"), ("pause", "stocktaking"), ("resume", None), ("release", "rebuilt")]
     assert journal.operations() == acts
 
@@ -142,7 +142,7 @@ def test_a_release_needs_a_second_operator_who_approves_what_the_first_one_saw(
     relais: CommandLine, journal: Journal, pub: str, four: Callable[..., Done]
 ) -> None:
     held(relais, journal)
-    seen = json.loads(four("alice", "--reason", "rebuilt", "--json").out)
+    seen = json.loads(four("alice", "--because", "rebuilt", "--json").out)
     assert (seen["released"], seen["conclusive"], seen["keys"], seen["backlog"]) == (False, 1, [], 0)
     assert standing(relais)["quarantined"]
 
@@ -156,11 +156,11 @@ def test_a_release_needs_a_second_operator_who_approves_what_the_first_one_saw(
     journal.accept(3)
     found_out(journal)
     assert "not as alice saw it" in approve(seen["digest"], "bob")[1], "new evidence voids it"
-    seen = json.loads(four("alice", "--reason", "rebuilt", "--json").out)
+    seen = json.loads(four("alice", "--because", "rebuilt", "--json").out)
     relais("key", "add", "erp", pub)
     assert approve(seen["digest"], "bob")[0] == 1, "and so does another key"
     assert standing(relais)["quarantined"]
-    shown = four("alice", "--reason", "rebuilt").out
+    shown = four("alice", "--because", "rebuilt").out
     digest = shown.strip().rpartition(" ")[2]
     journal.accept(3)
     assert approve(digest, "bob") == (0, "erp is released; one canary goes first.\n"), "intake goes on meanwhile"
@@ -170,7 +170,7 @@ def test_four_eyes_are_two_accounts_however_a_name_is_written_and_each_proves_to
     relais: CommandLine, journal: Journal, four: Callable[..., Done]
 ) -> None:
     held(relais, journal)
-    digest = json.loads(four("alice", "--reason", "rebuilt", "--json").out)["digest"]
+    digest = json.loads(four("alice", "--because", "rebuilt", "--json").out)["digest"]
     same = ("Alice", "ALICE", " alice", "al ice", "\uff21lice", "\xe1lice", "ali\u0301ce", "\U0001d41aLICE")
     for written in same:
         done = four(written, "--approve", digest, by="alice")
@@ -182,7 +182,7 @@ def test_four_eyes_are_two_accounts_however_a_name_is_written_and_each_proves_to
     ):
         done = four(who, "--approve", digest, by=by)
         assert (done.code, says in done.err) == (1, True), done.err
-    done = four("vera", "--reason", "rebuilt")
+    done = four("vera", "--because", "rebuilt")
     assert (done.code, "this takes the role operator; vera is viewer" in done.err) == (1, True)
     done = relais("release", "erp", "--approve", digest, RELAIS_OPERATOR="bob", RELAIS_FOUR_EYES="true")
     assert (done.code, "nobody can be asked here" in done.err) == (2, True)
@@ -195,7 +195,7 @@ def test_four_eyes_are_two_accounts_however_a_name_is_written_and_each_proves_to
     assert standing(relais)["quarantined"]
     assert relais("account", "disable", "alice").code == 0
     assert "nobody proposed to release erp" in four("bob", "--approve", digest).err, "alice has none any more"
-    digest = json.loads(four("olga", "--reason", "rebuilt", "--json").out)["digest"]
+    digest = json.loads(four("olga", "--because", "rebuilt", "--json").out)["digest"]
     assert four("Bob", "--approve", digest, by="bob").code == 0
     by = journal.sql("SELECT operator, detail ->> 'proposed_by' FROM operations WHERE act = 'release'")
     assert by == [("bob", "olga")]
@@ -205,6 +205,6 @@ def test_a_wrong_password_at_the_command_line_is_counted(
     relais: CommandLine, journal: Journal, four: Callable[..., Done]
 ) -> None:
     held(relais, journal)
-    said = [four("bob", "--reason", "rebuilt", by="alice").err for _ in range(8)]
+    said = [four("bob", "--because", "rebuilt", by="alice").err for _ in range(8)]
     assert "do not go together" in said[0] and "too many tries: no password is looked at for" in said[-1]
-    assert "too many tries" in four("bob", "--reason", "rebuilt").err, "the right one is not looked at either"
+    assert "too many tries" in four("bob", "--because", "rebuilt").err, "the right one is not looked at either"

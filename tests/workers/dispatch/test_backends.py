@@ -190,9 +190,9 @@ def test_each_backend_is_paused_by_its_name_and_the_default_one_without(
     two: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relais = CommandLine(capsys, environment(two))
-    assert relais("pause", "--reason", "x").code == 0
-    assert relais("pause", "other", "--reason", "y").code == 0
-    assert relais("pause", "erp", "--reason", "z").code == 1
+    assert relais("pause", "--because", "x").code == 0
+    assert relais("pause", "other", "--because", "y").code == 0
+    assert relais("pause", "erp", "--because", "z").code == 1
     held = {row["name"]: row["held"] for row in json.loads(relais("status", "--json").out)["backends"]}
     assert held == {"main": "main is paused: x", "other": "other is paused: y"}
     on_journal(two, "INSERT INTO backends (name, \"window\") VALUES ('old', 50)")

@@ -88,7 +88,7 @@ def test_no_date_where_only_a_person_or_a_worker_can_make_orders_flow(
     assert (nobody["p50"], nobody["why"]) == (None, "no worker is running")
     assert "No date for the 100 orders of erp: no worker is running." in relais("status").out
     with leading(journal):
-        assert relais("pause", "--reason", "stocktaking").code == 0
+        assert relais("pause", "--because", "stocktaking").code == 0
         held = foretold(relais, code=1)
         assert (held["p50"], held["why"]) == (None, "erp is paused: stocktaking")
         assert held["rate"]["p50"] == pytest.approx(10, rel=0.1)

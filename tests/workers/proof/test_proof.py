@@ -193,7 +193,7 @@ def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Se
     shown = relais("status").out
     assert "2 blocks up to" in shown
     assert "/proc/none has 0" in shown
-    assert relais("admin", "seal", "--acknowledge", "a trial").code == 0
+    assert relais("admin", "seal", "--acknowledge", "--because", "a trial").code == 0
     assert relais("audit").code == 0
     assert relais("audit", "--anchors", "/nowhere").code == 1
 

@@ -601,7 +601,7 @@ def test_an_operator_adds_moves_rotates_disables_enables_and_removes(relais: Com
     assert relais("webhook", "rotate", "front").code == 2
     assert relais("webhook", "rotate", "front", "--finish").code == 0
     assert relais("webhook", "move", "front", "http://127.0.0.1:1/").code == 0
-    assert relais("webhook", "disable", "front", "--reason", "they asked").code == 0
+    assert relais("webhook", "disable", "front", "--because", "they asked").code == 0
     (listed,) = json.loads(relais("webhook", "list", "--json").out)
     assert (listed["standing"], listed["why"], listed["secrets"]) == ("disabled", "they asked", 1)
     shown = relais("webhook", "list").out

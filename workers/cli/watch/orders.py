@@ -28,17 +28,25 @@ BLINDNESS = 30.0  # s without the journal, after which a watch gives up
 Left = Callable[[], Awaitable[int]]
 
 
-async def drained(engine: AsyncEngine, timeout: timedelta | None) -> dict[str, Any]:
-    """Wait until the backlog is empty, at most `timeout`: whether it is, how many are left, what became final."""
-    began, before = time.monotonic(), await order_queries.counts(engine)
-    remaining = await watch(engine, "drain", lambda: order_queries.backlog_size(engine), timeout)
+async def drained(engine: AsyncEngine, timeout: timedelta | None, replay: int | None = None) -> dict[str, Any]:
+    """Wait until the backlog is empty, at most `timeout`: whether it is, how many are left, what became final.
+
+    Or until a gate makes the replay of that number hold: then also how it stands, and `why`.
+    """
+    began, before, held = time.monotonic(), await order_queries.counts(engine), dict[str, Any]()
+
+    async def remaining() -> int:
+        [row] = await replay_queries.standing(engine, replay) if replay is not None else [None]
+        if row is not None and replay_queries.stuck(row):
+            held.update({name: row[name] for name in ("state", "why")})
+            return 0
+        return await order_queries.backlog_size(engine)
+
+    left = await watch(engine, "drain", remaining, timeout)
+    if held:
+        left = await order_queries.backlog_size(engine)
     became = balance(before, await order_queries.counts(engine))
-    return {
-        "empty": remaining == 0,
-        "backlog": remaining,
-        "became": became,
-        "seconds": time.monotonic() - began,
-    }
+    return {"empty": left == 0, "backlog": left, "became": became, "seconds": time.monotonic() - began, **held}
 
 
 async def settled(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, Any]:

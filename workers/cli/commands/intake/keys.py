@@ -15,7 +15,7 @@ from workers.cli import show
 from workers.cli.commands.intake.client_rights import Overlap
 from workers.cli.completion import backends
 from workers.cli.failure import CommandFailed
-from workers.cli.session import Json, on_journal, recording
+from workers.cli.session import Because, Json, on_journal, recording
 
 key = typer.Typer(no_args_is_help=True, help="The keys that sign a backend's receipts.")
 
@@ -66,13 +66,13 @@ def revoke(
     ctx: typer.Context,
     backend: Backend,
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `relais key list` shows it.")],
-    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    because: Because,
 ) -> None:
     """Put a key out of force for good, within seconds everywhere: a receipt signed with it is evidence."""
     from orders.access import receipt_keys
 
-    also = recording("key revoke", {"backend": backend, "key": key_id}, reason)
-    on_journal(ctx, lambda engine, _: receipt_keys.revoke(engine, backend, key_id, reason, also))
+    also = recording("key revoke", {"backend": backend, "key": key_id}, because)
+    on_journal(ctx, lambda engine, _: receipt_keys.revoke(engine, backend, key_id, because, also))
     show.say(f"The key {key_id} of {backend} is out of force.")
 
 

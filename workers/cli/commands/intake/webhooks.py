@@ -13,7 +13,7 @@ import typer
 from workers.cli import show
 from workers.cli.completion import clients
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import Json, Yes, confirm, on_journal, recording, settings_of
+from workers.cli.session import Because, Json, Yes, confirm, on_journal, recording, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -76,14 +76,12 @@ def enable(ctx: typer.Context, client: Client) -> None:
 
 
 @webhook.command("disable")
-def disable(
-    ctx: typer.Context, client: Client, reason: Annotated[str, typer.Option(help="Why; it is recorded and shown.")]
-) -> None:
+def disable(ctx: typer.Context, client: Client, because: Because) -> None:
     """Tell a client nothing until its webhook is enabled; what it is to be told waits."""
     from orders.webhooks import endpoints
 
-    also = recording("webhook disable", {"client": client}, reason)
-    on_journal(ctx, lambda engine, _: endpoints.disable(engine, client, reason, also))
+    also = recording("webhook disable", {"client": client}, because)
+    on_journal(ctx, lambda engine, _: endpoints.disable(engine, client, because, also))
     show.say(f"The webhook of {client} is disabled; its notices wait.")
 
 

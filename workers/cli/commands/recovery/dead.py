@@ -10,10 +10,10 @@ import typer
 
 from orders.states import Reason, State
 from workers.cli import show
-from workers.cli.commands.recovery.recovery import Older, Why, Younger, again, preview
+from workers.cli.commands.recovery.recovery import Older, Younger, again, preview
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import DryRun, Json, NoWait, Pharmacy, Yes, confirm, on_journal
+from workers.cli.session import Because, DryRun, Json, NoWait, Pharmacy, Why, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
     from workers.replay.choice import Choice
@@ -109,7 +109,7 @@ def replayed(
 @dead.command("discard")
 def discarded(
     ctx: typer.Context,
-    because: Annotated[str, typer.Option("--because", help="Why they are given up, for the record.")],
+    because: Because,
     ids: Ids = None,
     reason: Of = None,
     cause: Cause = None,
@@ -124,8 +124,6 @@ def discarded(
     """Give dead letters up for good. They stay in the journal, with the reason."""
     from workers.replay import redrive as replaying
 
-    if not because.strip():
-        raise CommandFailed("--because must say why")
     choice = _choice(ids, everything, reason=reason, cause=cause, pharmacy=pharmacy, older=older, younger=younger)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "discarded": 0}
     if not dry_run and report["preview"]["orders"]:

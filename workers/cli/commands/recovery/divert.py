@@ -15,7 +15,7 @@ from workers.cli import show
 from workers.cli.commands.recovery.recovery import Older, Younger
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import DryRun, Json, Pharmacy, Yes, confirm, on_journal
+from workers.cli.session import Because, DryRun, Json, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def divert(
     ctx: typer.Context,
     to: Annotated[str, typer.Option(metavar="BACKEND", autocompletion=backends, help="Where they are to go.")],
-    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    because: Because,
     of: Annotated[
         str | None,
         typer.Option("--from", metavar="BACKEND", autocompletion=backends, help="Only this backend's orders."),
@@ -62,7 +62,7 @@ def divert(
     if not dry_run and report["preview"]["orders"]:
         confirm(f"Divert {report['preview']['orders']:,} orders to {to}?", yes)
         moved = on_journal(
-            ctx, lambda engine, _: diverting.divert(engine, choice, to, reason, although_unknown=although_unknown)
+            ctx, lambda engine, _: diverting.divert(engine, choice, to, because, although_unknown=although_unknown)
         )
         report |= {"diverted": len(moved)}
     show.answer(report, as_json, None if dry_run else f"{report['diverted']:,} orders diverted to {to}.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,10 +53,10 @@ def moment(said: str) -> datetime:
 
 def _rate(said: str) -> float:
     """A number of orders a second, above none. ValueError."""
-    rate = float(said)
-    if not 0.001 <= rate <= 1_000_000:
-        raise ValueError("a rate is from 0.001 to 1000000 orders a second")
-    return rate
+    with suppress(ValueError):
+        if 0.001 <= (rate := float(said)) <= 1_000_000:
+            return rate
+    raise ValueError("a rate is from 0.001 to 1000000 orders a second")
 
 
 def forecast(

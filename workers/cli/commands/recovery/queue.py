@@ -9,7 +9,7 @@ import typer
 
 from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import Json, Yes, confirm, on_journal, settings_of
+from workers.cli.session import Because, Json, Yes, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -48,7 +48,7 @@ def head(ctx: typer.Context, as_json: Json = False) -> None:
 def drop(
     ctx: typer.Context,
     name: Name,
-    because: Annotated[str, typer.Option("--because", help="Why, for the record.")],
+    because: Because,
     everything: Annotated[bool, typer.Option("--all", help="Every message, not the next alone.")] = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -60,8 +60,6 @@ def drop(
     from workers.queue import inspect
 
     settings = settings_of(ctx)
-    if not because.strip():
-        raise CommandFailed("--because must say why")
     try:
         with inspect.redis_of(settings) as redis:
             found = inspect.head(redis, inspect.known(settings, name))

@@ -13,9 +13,9 @@ import typer
 
 from config.durations import duration, instant
 from workers.cli import show
-from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Why
+from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import Json, Yes, of_backend, on_journal, settings_of
+from workers.cli.session import Json, Why, Yes, of_backend, on_journal, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

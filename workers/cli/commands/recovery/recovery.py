@@ -1,4 +1,4 @@
-"""Commands of the recovery: `drain`, `pause`, `resume`; and what every command shares that puts orders through again.
+"""Commands of the recovery: `pause`, `resume`, `rate`; and what every command shares that puts orders through again.
 
 What an act would touch is shown before it touches it. Watching is only watching: Ctrl-C stops the bar, never the
 orders.
@@ -14,8 +14,7 @@ import typer
 from config.durations import duration
 from workers.cli import show
 from workers.cli.completion import backends
-from workers.cli.failure import BAD
-from workers.cli.session import Json, backend_of, on_journal, settings_of
+from workers.cli.session import Because, Why, backend_of, on_journal, settings_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -26,68 +25,49 @@ Older = Annotated[
     timedelta | None, typer.Option(parser=duration, metavar="AGE", help="Accepted longer ago: 90s, 15m, 6h, 2d.")
 ]
 Younger = Annotated[timedelta | None, typer.Option(parser=duration, metavar="AGE", help="Accepted since.")]
-Why = Annotated[str | None, typer.Option("--because", help="Why, for the record.")]
 Backend = Annotated[
     str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="RELAIS_BACKEND when left out.")
 ]
 INTERRUPTED = 130
 
 
-def drain(
-    ctx: typer.Context,
-    timeout: Annotated[
-        timedelta | None, typer.Option(parser=duration, metavar="TIME", help="Give up after it, with exit code 1.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Wait until the backlog is empty, and report."""
-    from workers.cli.watch.orders import drained
-
-    report = on_journal(ctx, lambda engine, _: drained(engine, timeout))
-    state = "The backlog is empty" if report["empty"] else f"{report['backlog']:,} orders are still waiting"
-    final = ", ".join(f"{count:,} {name}" for name, count in report["became"].items() if count) or "none"
-    show.answer(report, as_json, f"{state} after {report['seconds']:.1f} s; became final meanwhile: {final}.")
-    if not report["empty"]:
-        raise typer.Exit(BAD)
-
-
 def pause(
     ctx: typer.Context,
-    reason: Annotated[str, typer.Option(help="Why, for the record and for `relais status`.")],
+    because: Because,
     backend: Backend = None,
 ) -> None:
     """Stop forwarding to a backend, until `resume`. Intake goes on."""
     from workers import operations
 
     name = backend_of(settings_of(ctx), backend)
-    on_journal(ctx, lambda engine, settings: operations.pause(engine, settings, name, reason))
+    on_journal(ctx, lambda engine, settings: operations.pause(engine, settings, name, because))
     show.say(f"{name} is paused; orders are taken in and held.")
 
 
 def resume(
     ctx: typer.Context,
     backend: Backend = None,
-    reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    because: Why = None,
 ) -> None:
     """Forward to a backend again."""
     from workers import operations
 
     name = backend_of(settings_of(ctx), backend)
-    on_journal(ctx, lambda engine, settings: operations.resume(engine, settings, name, reason))
+    on_journal(ctx, lambda engine, settings: operations.resume(engine, settings, name, because))
     show.say(f"{name} is resumed.")
 
 
 def rate(
     ctx: typer.Context,
     words: Annotated[list[str], typer.Argument(metavar="[BACKEND] N|off", help="Orders a second, or no limit.")],
-    reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    because: Why = None,
 ) -> None:
     """Cap how many orders a second a backend gets, over all workers."""
     from workers.replay import commands
 
     name = backend_of(settings_of(ctx), words[0] if len(words) == 2 else None)
     wanted = _rate(words)
-    on_journal(ctx, lambda engine, _: commands.limit(engine, name, wanted, reason))
+    on_journal(ctx, lambda engine, _: commands.limit(engine, name, wanted, because))
     show.say(
         f"{name} gets as many orders as its window lets."
         if wanted is None

@@ -13,10 +13,10 @@ from typer.core import TyperGroup
 
 from orders.states import Reason, State
 from workers.cli import show
-from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Older, Why, Younger, again, preview
+from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Older, Younger, again, preview
 from workers.cli.commands.recovery.replay_control import STEPS
 from workers.cli.failure import BAD
-from workers.cli.session import DryRun, Json, NoWait, Pharmacy, Yes, backend_of, confirm, on_journal, settings_of
+from workers.cli.session import DryRun, Json, NoWait, Pharmacy, Why, Yes, backend_of, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
     from workers.replay.choice import Choice
@@ -29,6 +29,13 @@ class _StartByDefault(TyperGroup):
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = ["start", *args]
         return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The commands, and the options of the one that goes without saying."""
+        super().format_commands(ctx, formatter)
+        told = [each.get_help_record(ctx) for each in self.commands["start"].params]
+        with formatter.section("Options of `replay start`, a word that may be left out"):
+            formatter.write_dl([each for each in told if each is not None])
 
 
 replay = typer.Typer(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from workers.cli import show
-from workers.cli.commands.recovery.recovery import Backend, Why
-from workers.cli.session import Yes, backend_of, confirm, on_journal, settings_of
+from workers.cli.commands.recovery.recovery import Backend
+from workers.cli.session import Why, Yes, backend_of, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

@@ -41,6 +41,7 @@ def erp_sim(
     """
     from pydantic import ValidationError
 
+    from config.errors import plain
     from config.telemetry import logs
     from workers.erp.sim import run_sim
 
@@ -50,7 +51,7 @@ def erp_sim(
         dial = Dial.model_validate({name: value for name, value in knobs.items() if value is not None})
     except ValidationError as error:
         found = error.errors(include_url=False)
-        faults = [f"--{str(each['loc'][0]).replace('_', '-')}: {each['msg']}" for each in found]
+        faults = [f"--{str(each['loc'][0]).replace('_', '-')}: {plain(each['msg'])}" for each in found]
         raise CommandFailed("; ".join(faults)) from None
     number, book = settings.erp.sim_port if port is None else port, file or settings.files.data_dir / "erp-sim.jsonl"
     signer = _signer(sign_key, sign_as) if sign_key else None

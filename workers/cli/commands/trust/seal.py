@@ -8,7 +8,7 @@ import typer
 
 from workers.cli import show
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import Json, on_journal, settings_of
+from workers.cli.session import Json, Why, on_journal, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def seal(
     ctx: typer.Context,
     acknowledge: Annotated[
-        str | None,
-        typer.Option(metavar="WHY", help="Why blocks were lost, such as a restore: no fault from then on."),
-    ] = None,
+        bool, typer.Option("--acknowledge", help="With --because: blocks were lost, which is no fault from then on.")
+    ] = False,
+    because: Why = None,
     public_key: Annotated[
         bool, typer.Option("--public-key", help="Show the keys that verify seals and anchors, and stop.")
     ] = False,
@@ -34,6 +34,8 @@ def seal(
     """
     from workers.proof.keys import keys_of
 
+    if acknowledge is (because is None):
+        raise CommandFailed("--acknowledge and --because go together: say why blocks were lost")
     keys = keys_of(settings_of(ctx).proof.key)
     if not keys:
         raise CommandFailed("RELAIS_SEAL_KEY is not set: nothing is sealed")
@@ -41,7 +43,7 @@ def seal(
         rows = [{"key_id": key.id, "algorithm": "Ed25519", "public_key": key.public.hex()} for key in keys.values()]
         show.document(rows) if as_json else show.table("Keys", rows, ("key_id", "algorithm", "public_key"))
         return
-    done = on_journal(ctx, lambda engine, settings: sealed(engine, settings, acknowledge))
+    done = on_journal(ctx, lambda engine, settings: sealed(engine, settings, because))
     found = {
         "block": done.seal.block if done.seal else None,
         "rows": done.seal.rows if done.seal else 0,
@@ -53,7 +55,7 @@ def seal(
         raise typer.Exit(BAD)
 
 
-async def sealed(engine: AsyncEngine, settings: Settings, acknowledge: str | None) -> Sealed:
+async def sealed(engine: AsyncEngine, settings: Settings, because: str | None) -> Sealed:
     """Seal now, with an operator's word on what was lost. Raises Failure."""
     from workers.proof.anchor import place_of
     from workers.proof.keys import keys_of
@@ -61,7 +63,7 @@ async def sealed(engine: AsyncEngine, settings: Settings, acknowledge: str | Non
 
     keys = keys_of(settings.proof.key)
     place = place_of(settings.proof.anchor, keys) if settings.proof.anchor else None
-    why = await acknowledged(engine, acknowledge) if acknowledge is not None else None
+    why = await acknowledged(engine, because) if because is not None else None
     try:
         done = await seal_now(engine, keys, place, why=why)
     except CannotSeal as error:

@@ -11,14 +11,14 @@ from workers.cli import show
 from workers.cli.commands.recovery.recovery import Backend
 from workers.cli.failure import CommandFailed
 from workers.cli.passwords import Own, proven
-from workers.cli.session import Json, backend_of, on_journal, settings_of
+from workers.cli.session import Because, Json, Why, backend_of, on_journal, settings_of
 
 COLUMNS = ("id", "at", "kind", "conclusive", "order_id", "detail")
 
 
 def quarantine(
     ctx: typer.Context,
-    reason: Annotated[str, typer.Option(help="Why, for the record and for `relais status`.")],
+    because: Because,
     backend: Backend = None,
 ) -> None:
     """Stop trusting a backend: nothing is sent to it, not even a canary, until `release`.
@@ -28,14 +28,14 @@ def quarantine(
     from workers.trust import quarantine as holding
 
     name = backend_of(settings_of(ctx), backend)
-    on_journal(ctx, lambda engine, settings: holding.quarantine(engine, settings, name, reason))
+    on_journal(ctx, lambda engine, settings: holding.quarantine(engine, settings, name, because))
     show.say(f"{name} is in quarantine; nothing is sent to it, orders are taken in and held.")
 
 
 def release(
     ctx: typer.Context,
     backend: Backend = None,
-    reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    because: Why = None,
     approve: Annotated[
         str | None, typer.Option(metavar="DIGEST", help="Release it as another operator proposed it.")
     ] = None,
@@ -54,18 +54,18 @@ def release(
 
     settings = settings_of(ctx)
     name = backend_of(settings, backend)
-    if (reason is None) is (approve is None):
-        raise CommandFailed("say why with --reason, or --approve what another operator proposed")
+    if (because is None) is (approve is None):
+        raise CommandFailed("say why with --because, or --approve what another operator proposed")
     if approve is not None:
         with acting_as(proven(ctx, Role.APPROVER, password_file)):
             on_journal(ctx, lambda engine, _: holding.approve(engine, name, approve))
     elif settings.trust.four_eyes:
         with acting_as(proven(ctx, Role.OPERATOR, password_file)):
-            seen = on_journal(ctx, lambda engine, _: holding.propose(engine, name, str(reason)))
+            seen = on_journal(ctx, lambda engine, _: holding.propose(engine, name, str(because)))
         _show_proposal(seen, as_json)
         return
     else:
-        on_journal(ctx, lambda engine, _: holding.release(engine, name, str(reason)))
+        on_journal(ctx, lambda engine, _: holding.release(engine, name, str(because)))
     if as_json:
         show.document({"backend": name, "released": True})
     else:
