@@ -27,6 +27,7 @@ from config.telemetry import traces
 from orders.api.connection.http_connection import HEALTH
 from orders.api.document import add_routes, document
 from orders.api.metrics import CONTENT_TYPE
+from orders.api.reference import add_pages
 from orders.api.request import read_headers
 from orders.api.responses import PROBLEM_JSON, answer_problem, describe
 from orders.api.routes.get_events import get_events, is_events
@@ -114,6 +115,7 @@ def _create_fastapi(settings: Settings, parts: Parts) -> FastAPI:
     for path, ask in (("/healthz", get_health), ("/readyz", get_readiness), ("/metrics", get_metrics)):
         app.add_api_route(path, ask, methods=["GET", "HEAD"], include_in_schema=False)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
+    add_pages(app)
     for kind in (RelaisError, SQLAlchemyError, OSError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _problem)
     return app
