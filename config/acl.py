@@ -95,7 +95,7 @@ USERS: Final[Mapping[str, User]] = {
             *HELLO,
             *BATCH,
             *ON_DISK,
-            "info",  # where Sentinels watch it: has it a replica,
+            "info",  # has it room; where Sentinels watch it: has it a replica,
             "wait",  # and does that have what was spilled
             "eval",
             "rpush",

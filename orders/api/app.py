@@ -6,7 +6,6 @@ is done for an order.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,6 +39,8 @@ from orders.errors import Busy, JournalDown, RelaisError
 from orders.intake.store_switch import Mode
 
 log = logging.getLogger("relais.api")
+
+FIRST_LOOK: Final = 0.5  # seconds that a start waits to know which store takes orders
 
 DIRECT: Final = {
     ("POST", "/orders"): post_order,
@@ -103,10 +104,8 @@ def _create_fastapi(settings: Settings, parts: Parts) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.api = ApiState.open(settings, parts)
-        looking = asyncio.create_task(app.state.api.intake.store_switch.look())  # says what is wrong before an order is
+        await app.state.api.intake.store_switch.watch(FIRST_LOOK)
         yield
-        looking.cancel()
-        await asyncio.wait({looking})
         await app.state.api.close()
 
     app = FastAPI(title="Relais", version=version("relais"), lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -127,11 +126,16 @@ async def get_health() -> Response:
 
 
 async def get_readiness(request: Request) -> Response:
-    """Ready when an order that comes now can be kept, and where: in the journal or in the spill; else 503."""
-    mode = await request.app.state.api.intake.store_switch.look()
-    if mode is Mode.REFUSING:
-        return _as_problem(request, JournalDown("neither the journal nor the spill can take an order"), mode=mode)
-    return Response(to_json({"status": "ready", "mode": mode}), media_type="application/json")
+    """Ready when an order that comes now can be kept, and where: in the journal or in the spill; else 503. Says what
+    the process knows, and waits for no store.
+    """
+    standing = request.app.state.api.intake.store_switch.standing
+    if standing is None:
+        return _as_problem(request, JournalDown("it is not known yet which store takes orders"), mode=None)
+    if standing.mode is Mode.REFUSING:
+        why = JournalDown("neither the journal nor the spill can take an order")
+        return _as_problem(request, why, **standing._asdict())
+    return Response(to_json({"status": "ready", **standing._asdict()}), media_type="application/json")
 
 
 async def get_metrics(request: Request) -> Response:

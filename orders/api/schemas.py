@@ -217,3 +217,5 @@ class Readiness(BaseModel):
 
     status: Literal["ready"]
     mode: Literal["journal", "spill"]
+    since: datetime
+    journal_answered_at: datetime | None

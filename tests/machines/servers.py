@@ -8,8 +8,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+
+import psutil
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
@@ -43,3 +47,17 @@ def _migrated() -> tuple[str, str]:
         migrate(server.url)
         server.stop()
     return str(home / "postgres"), str(home / "postgres.password")
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A server all of whose processes hold their connections and answer nothing."""
+    one = psutil.Process(pid)
+    every = [one, *one.children(recursive=True)]
+    for each in every:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in every:
+            each.resume()

@@ -101,10 +101,11 @@ class RedisSpill:
         return [said if isinstance(said, Mapping) else dict(zip(said[::2], said[1::2], strict=True)), found]
 
     async def check(self) -> None:
-        """Raise SpillDown unless the server has every write on its disk before it answers, and evicts nothing; where
-        Sentinels watch, unless it also has a replica.
+        """Raise SpillDown unless the server has every write on its disk before it answers, has room, and evicts
+        nothing; where Sentinels watch, unless it also has a replica.
         """
         _verify(await self._answer(lambda: self._redis.config_get(*ASKED)))
+        _has_room(await self._answer(lambda: self._redis.info("memory")))
         if self._replicated and not (await self._answer(lambda: self._redis.info("replication")))["connected_slaves"]:
             raise SpillDown("the primary has no replica")
 
@@ -153,6 +154,13 @@ def _verify(configuration: Mapping[Any, Any]) -> None:
             raise SpillDown(f"{name} is {said.get(name)}, not {value}")
     if said.get("maxmemory") != "0" and said.get("maxmemory-policy", "").startswith("allkeys"):
         raise SpillDown(f"maxmemory-policy {said['maxmemory-policy']} may evict orders")
+
+
+def _has_room(memory: Mapping[str, Any]) -> None:
+    """As the server itself decides whether it takes a write."""
+    used = memory["used_memory"] - memory.get("mem_not_counted_for_evict", 0)
+    if 0 < memory["maxmemory"] < used:
+        raise SpillDown("its memory is full")
 
 
 def _text(value: object) -> str:

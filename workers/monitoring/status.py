@@ -6,11 +6,10 @@ What stops forwarding is told in one sentence by `hindrance`, the same wherever 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -21,6 +20,7 @@ from config.settings.routes_file import load_backends
 from orders.journal import snapshot, unreachable
 from orders.states import FINAL
 from workers.dispatch.blocked import hindrance, stands
+from workers.monitoring.intake import ask_intake
 from workers.monitoring.snapshot import Snapshot, read_figures
 
 BACKEND_FIGURES = [
@@ -39,8 +39,11 @@ BACKEND_FIGURES = [
     "why",
     "probe_at",
 ]
-READY = ("journal", "spill")
-READ_TIMEOUT = 2.0  # s for Redis and for the intake each
+READ_TIMEOUT = 2.0  # s for Redis
+
+
+KNOCK = 2.0  # s for the journal to let somebody in; one that is frozen does not say no
+SILENT = "it does not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +65,23 @@ async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[
     """How the journal, Redis and the intake stand. While the journal is away, `journal` says why and its figures are
     missing: that is when somebody looks.
     """
-    journal, waiting, mode = await asyncio.gather(_journal(engine, settings), queue(settings), intake_mode(api_url))
-    return {**journal, "queue": waiting, "api": {"url": api_url, "ready": mode in READY, "mode": mode}}
+    journal, waiting, api = await asyncio.gather(_journal(engine, settings), queue(settings), ask_intake(api_url))
+    return {**journal, "queue": waiting, "api": {**asdict(api), "ready": api.ready}}
 
 
 async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     """What the journal says, in one snapshot."""
     try:
-        async with snapshot(engine) as connection:
+        async with AsyncExitStack() as held:
+            async with asyncio.timeout(KNOCK):
+                connection = await held.enter_async_context(snapshot(engine))
             return told(await read_figures(connection, settings), load_backends(settings))
+    except TimeoutError:
+        return {"journal": SILENT, "leader": None}
     except Exception as error:
         if not unreachable(error):
             raise
-        return {"journal": first_line(error), "leader": False}
+        return {"journal": first_line(error), "leader": None}
 
 
 def told(found: Snapshot, ours: Collection[str]) -> dict[str, Any]:
@@ -124,24 +131,6 @@ async def queue(settings: Settings) -> Queue:
         return Queue(False, None, None, first_line(error))
     finally:
         await close_redis(client)
-
-
-async def intake_mode(url: str) -> str | None:
-    """Where the intake at `url` keeps what comes now: journal, spill, or refusing; None without an answer."""
-    place = urlsplit(url)
-    secured = place.scheme == "https"
-    try:
-        async with asyncio.timeout(READ_TIMEOUT):
-            port = place.port or (443 if secured else 80)
-            reader, writer = await asyncio.open_connection(place.hostname, port, ssl=secured or None)
-            try:
-                writer.write(f"GET {place.path}/readyz HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode())
-                _, _, body = (await reader.read()).partition(b"\r\n\r\n")
-            finally:
-                writer.close()
-        return str(json.loads(body)["mode"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _backend(row: dict[str, Any], leading: bool, ours: Collection[str]) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """Either store may go away under load: whatever a client was told is safe is delivered, exactly once."""
 
 import json
+import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from config.embedded.leash import Leash
 from tests.acceptance.apart import Apart, FrontEnd, apart, load
 from tests.cli import CommandLine
+from tests.machines.servers import frozen
 from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
@@ -62,6 +66,60 @@ def test_postgresql_away_under_load(parts: Apart, capsys: pytest.CaptureFixture[
     parts.delivered_once(front.told)
     found = json.loads(relais("status", "--json").out)
     assert (found["queue"]["spilled"], set(found["asides"]) <= {"repeated"}) == (0, True)
+
+
+def test_a_frozen_postgresql_is_told_as_it_is(parts: Apart, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody waits for it, nobody says no for it, and where orders are kept meanwhile is told everywhere."""
+    relais = CommandLine(capsys, parts.env)
+    with load(parts) as front:
+        until(lambda: front.kept["journal"] > 50, 30, what="orders go to the journal")
+        with frozen(parts.postgres.pid):
+            began = datetime.now(UTC)
+            slowest, told = 0.0, ready(parts)
+            while told != (200, "spill"):
+                assert told == (200, "journal"), "an intake that takes orders is ready"
+                assert datetime.now(UTC) - began < timedelta(seconds=15)
+                asked = time.monotonic()
+                told = ready(parts)
+                slowest = max(slowest, time.monotonic() - asked)
+            assert slowest < 0.2 + NOISE
+            until(lambda: front.kept["spill"] > 50, 15, what="orders go to the spill")
+            asked = time.monotonic()
+            shown = relais("status", "--check")
+            assert time.monotonic() - asked < 5
+            assert shown.code == 1, "the journal is out of reach"
+            assert f"out of reach: it does not answer, not since {began:%Y-%m-%d}" in shown.out
+            assert "is ready: PostgreSQL is away, orders go to the spill on Redis' disk, since" in shown.out
+            plain = relais("status", "--json")
+            found = json.loads(plain.out)
+            assert (plain.code, found["api"]["mode"], found["api"]["ready"], found["leader"]) == (
+                0,
+                "spill",
+                True,
+                None,
+            )
+            last, since = (datetime.fromisoformat(found["api"][name]) for name in ("journal_answered_at", "since"))
+            assert last < began + timedelta(seconds=0.5) < since
+        until(lambda: ready(parts) == (200, "journal"), 30, what="the journal is used again")
+    assert front.refused.total() == 0
+    parts.delivered_once(front.told)
+
+
+def test_status_fails_where_nobody_takes_orders(parts: Apart, capsys: pytest.CaptureFixture[str]) -> None:
+    relais = CommandLine(capsys, parts.env)
+    parts.kill_api()
+    gone = relais("status")
+    assert (gone.code, "takes no order: " in gone.out) == (1, True)
+    with frozen_listener() as url:
+        doubtful = relais("status", RELAIS_API_URL=url)
+    assert (doubtful.code, "is not known to take orders: no answer within 2 s" in doubtful.out) == (0, True)
+
+
+@contextmanager
+def frozen_listener() -> Iterator[str]:
+    """Where the kernel lets everybody in and nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("outage", OUTAGES)

@@ -25,7 +25,10 @@ def test_the_intake_says_when_it_is_ready_and_stops_gently(
     url = f"http://127.0.0.1:{port}"
     with running(leash, "api", command("api", "--port", str(port)), environment(settings)) as (process, log):
         assert f'"event":"ready","url":"{url}"' in log.read_text()
-        assert asked(f"{url}/readyz") == (200, b'{"status":"ready","mode":"journal"}')
+        status, body = asked(f"{url}/readyz")
+        told = json.loads(body)
+        assert (status, told["status"], told["mode"]) == (200, "ready", "journal")
+        assert told["since"] >= told["journal_answered_at"]
         assert relais("api", "--port", str(port)).code == 2
         answers: list[int] = []
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import httpx
-import psutil
 import pytest
 from sqlalchemy import text
 
@@ -19,7 +18,7 @@ from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from config.embedded.valkey import Valkey
 from config.settings import Settings
-from tests.machines.servers import seed
+from tests.machines.servers import frozen, seed
 from tests.waiting import auntil
 from tests.workers.console.site import Browser, Site, serving, text_of
 from workers.console import journal_timeout
@@ -34,20 +33,6 @@ from workers.console.recovery import cached
 
 SOON = 3.5  # seconds, on a busy machine
 FILLED = {"kind": "pause", "act": "0199a3c2-7c11-7000-8000-000000000001", "name": "erp", "backend": "erp"}
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """A server all of whose processes hold their connections and answer nothing."""
-    one = psutil.Process(pid)
-    every = [one, *one.children(recursive=True)]
-    for each in every:
-        each.suspend()
-    try:
-        yield
-    finally:
-        for each in every:
-            each.resume()
 
 
 @contextmanager
@@ -130,10 +115,10 @@ def test_while_postgresql_is_frozen_every_page_answers_and_recovers(
                 await says(jeanne, "Backlog 321")
                 with frozen(postgres.pid):
                     await all_in_time(site, jeanne)
-                    shown = await says(jeanne, "PostgreSQL is out since")
+                    shown = await says(jeanne, "PostgreSQL has not answered since")
                     assert "Backlog 321" in shown, "the last that was known"
                     assert "(the last that are known)" in shown
-                    assert "Figures are those of" in await says(jeanne, "PostgreSQL is out since", "/dead")
+                    assert "Figures are those of" in await says(jeanne, "PostgreSQL has not answered since", "/dead")
                     refused = await jeanne.post("/acts/pause", {"backend": "erp"})
                     assert (refused.status_code, "Nothing was done" in refused.text) == (503, True)
                 await says(jeanne, "Nobody works")
@@ -143,10 +128,21 @@ def test_while_postgresql_is_frozen_every_page_answers_and_recovers(
 
 
 def test_the_first_sentence_says_where_orders_are_kept(settings: Settings) -> None:
-    now = datetime.now(UTC)
+    now, words = datetime.now(UTC), languages("UTC")["en"]
     for mode, kept in (("spill", "orders are taken in and wait in Redis"), ("refusing", "Orders are refused")):
-        seen = PollerSnapshot(1, now, Known(None, None, now), Known(), Known(None, now), Known(mode, now))
-        assert kept in told(seen, languages("UTC")["en"])[0].text
+        seen = PollerSnapshot(1, now, Known(None, None, now, True), Known(), Known(None, now), Known(mode, now))
+        assert kept in told(seen, words)[0].text
+
+
+def test_an_intake_that_is_only_slow_to_answer_is_not_said_to_take_no_order() -> None:
+    now, words = datetime.now(UTC), languages("UTC")["en"]
+    for silent, wanted in (
+        (True, f"Whether the intake takes orders is not known since {words.clock(now)}: it does not answer in time."),
+        (False, f"Nobody takes orders at the intake's address since {words.clock(now)}: no order comes in there."),
+    ):
+        out: Known[str] = Known("journal", now, now, silent)
+        seen = PollerSnapshot(1, now, Known(None, now), Known(), Known(None, now), out)
+        assert wanted in [each.text for each in told(seen, words)]
 
 
 def test_a_time_of_another_day_has_its_day() -> None:
@@ -210,22 +206,22 @@ def test_frozen_stores_at_the_pace_of_a_real_console(settings: Settings, postgre
             await says(jeanne, "Backlog 321")
             with frozen(postgres.pid):
                 await all_in_time(site, jeanne)
-                await says(jeanne, "PostgreSQL is out since")
+                await says(jeanne, "PostgreSQL has not answered since")
                 async with serving(settings) as new:
                     known = again(new, jeanne)
-                    assert "Nothing is known yet." in await says(known, "PostgreSQL is out since")
-            assert "is out since" not in await says(jeanne, "Nobody works", timeout=20)
+                    assert "Nothing is known yet." in await says(known, "PostgreSQL has not answered since")
+            assert "has not answered since" not in await says(jeanne, "Nobody works", timeout=20)
             with frozen(valkey.pid):
                 await all_in_time(site, jeanne)
-                shown = await says(jeanne, "Redis is out since")
-                assert "PostgreSQL is out" not in shown
+                shown = await says(jeanne, "Redis has not answered since")
+                assert "PostgreSQL has not" not in shown
                 before = site.app.state.overview.poller.seen
                 await auntil(lambda: site.app.state.overview.poller.seen.beat >= before.beat + 3)
                 assert site.app.state.overview.poller.seen.journal.at > before.journal.at, "the other goes on"
             await says(jeanne, "Nobody works")
 
             async def back() -> bool:
-                return "is out since" not in text_of(await jeanne.get("/"))
+                return "has not answered since" not in text_of(await jeanne.get("/"))
 
             await auntil(back, 15)
 

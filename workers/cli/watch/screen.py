@@ -22,7 +22,7 @@ BARS: Final = "▁▂▃▄▅▆▇█"
 CURVE: Final = 50  # points
 OUT: Final = ("dispatched", "delivering")  # with the workers or the ERP
 COLOURS: Final = {"closed": "green", "half_open": "yellow", "open": "red"}
-MODES: Final = {"journal": "to the journal", "spill": "to the spill", "refusing": "refuses", None: "does not answer"}
+MODES: Final = {"journal": "to the journal", "spill": "to the spill", "refusing": "refuses", None: "takes no order"}
 
 
 def screen_of(history: History, every: float) -> RenderableType:
@@ -78,7 +78,7 @@ def stores(history: History) -> Iterator[tuple[str, str]]:
     yield "journal", "answers" if found["journal"] is None else "out of reach"
     yield "Redis", f"{queue['depth']:,} messages" if queue["reachable"] else f"out of reach{_last_seen(history)}"
     yield "spill", f"{queue['spilled']:,} orders" if queue["reachable"] else "not known"
-    yield "intake", MODES.get(found["api"]["mode"], str(found["api"]["mode"]))
+    yield "intake", "not known" if found["api"]["silent"] else MODES[found["api"]["mode"]]
     yield "worker", "leads" if found["leader"] else "not known" if found["journal"] is not None else "none runs"
     now = datetime.now(UTC)
     if (known := history.journal) is not None:
@@ -155,7 +155,7 @@ def _stores(history: History) -> Text:
     shown = Text(style="dim" if history.journal_age is not None else "")
     for number, (name, value) in enumerate(stores(history)):
         shown.append(" · " if number else "", style="dim")
-        bad = value.startswith(("out of reach", "none runs", "refuses")) or value.endswith("FAULTS")
+        bad = value.startswith(("out of reach", "none runs", "refuses", "takes no order")) or value.endswith("FAULTS")
         shown.append(f"{name} ").append(visible(value), style="red" if bad else "")
     return shown
 

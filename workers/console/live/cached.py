@@ -14,26 +14,27 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar
 
-from config.errors import first_line
 from orders.journal import unreachable
 
 log = logging.getLogger("relais.console")
 
 LOOK_TIMEOUT: Final = 2.0  # seconds
 OUT_TIMEOUT: Final = 0.2  # seconds, for one that is out: it holds up no beat, and is asked all the same
-MOST_SAID: Final = 200  # characters of an error that are shown
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Known(Generic[T]):
-    """`value` as of `at`, None before the store ever answered; `out` since when it has not, None while it does."""
+    """`value` as of `at`, None before the store ever answered; `out` since when it has not, None while it does.
+
+    `silent` is one whose looks ran out of time: of how it stands nothing is known since `out`, its last answer.
+    """
 
     value: T | None = None
     at: datetime | None = None
     out: datetime | None = None
-    why: str | None = None
+    silent: bool = False
 
 
 class Watched(Generic[T]):
@@ -56,7 +57,7 @@ class Watched(Generic[T]):
         done, _ = await asyncio.wait([self._looking], timeout=patience)
         self.took = 0.0
         if not done:
-            self._is_out(began, "it does not answer")
+            self._is_out(began, silent=True)
             return
         ended, self._looking = self._looking, None
         error = None if ended.cancelled() else ended.exception()
@@ -65,8 +66,7 @@ class Watched(Generic[T]):
             return
         if error is not None and not unreachable(error):
             log.error("a look at a store failed", exc_info=error, extra={"store": self._name})
-        said = None if isinstance(error, TimeoutError) else error
-        self._is_out(began, "it does not answer" if said is None else first_line(said)[:MOST_SAID])
+        self._is_out(began, silent=error is None or isinstance(error, TimeoutError))
 
     def silent(self, seconds: float) -> bool:
         """Whether it is out, or has let a look wait for so long by now."""
@@ -83,5 +83,6 @@ class Watched(Generic[T]):
         async with asyncio.timeout(self._patience):
             return await self._look()
 
-    def _is_out(self, since: datetime, why: str) -> None:
-        self.known = replace(self.known, out=self.known.out or since, why=why)
+    def _is_out(self, began: datetime, *, silent: bool) -> None:
+        since = (self.known.at or began) if silent else began
+        self.known = replace(self.known, out=self.known.out or since, silent=silent)

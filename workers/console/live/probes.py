@@ -27,6 +27,7 @@ from workers.dispatch.leadership import leader
 from workers.forecast.forecast import draining
 from workers.forecast.foretold import Forecast
 from workers.monitoring import status
+from workers.monitoring.intake import ask_intake
 from workers.monitoring.snapshot import audited
 from workers.proof.seal_status import sealing
 from workers.queue.registry import workers_of
@@ -140,8 +141,10 @@ async def queue(settings: Settings) -> status.Queue:
 
 
 async def intake(url: str) -> str:
-    """Where the intake keeps what comes now: journal, spill or refusing. Raises OSError when it does not answer."""
-    mode = await status.intake_mode(url)
-    if mode is None:
-        raise OSError("it does not answer")
-    return mode
+    """Where the intake keeps what comes now: journal, spill or refusing. Raises TimeoutError when it does not answer
+    in time, and OSError when nobody does.
+    """
+    found = await ask_intake(url)
+    if found.mode is None:
+        raise (TimeoutError if found.silent else OSError)(found.error)
+    return found.mode

@@ -19,6 +19,13 @@ OUT: Final = {
     "spill": N_("PostgreSQL is out since %(since)s: orders are taken in and wait in Redis, nothing is forwarded."),
     None: N_("PostgreSQL is out since %(since)s: nothing is forwarded."),
 }
+SILENT: Final = {
+    "journal": OUT["journal"],
+    "spill": N_(
+        "PostgreSQL has not answered since %(since)s: orders are taken in and wait in Redis, nothing is forwarded."
+    ),
+    None: N_("PostgreSQL has not answered since %(since)s: without it nothing is forwarded."),
+}
 IDLE: Final = N_("Nobody works: orders are taken in and wait for a worker.")
 IDLE_AND_SHUT: Final = N_("Nobody works: orders that are here wait for a worker.")
 
@@ -47,16 +54,21 @@ def _stores(seen: PollerSnapshot, words: Words) -> Iterator[Said]:
     if takes == "refusing":
         yield Said("bad", _("Orders are refused: neither PostgreSQL nor Redis can keep one."))
     if seen.journal.out is not None:
-        sentence = OUT.get(takes, OUT[None])
+        sentences = SILENT if seen.journal.silent else OUT
+        sentence = sentences.get(takes, sentences[None])
         yield Said("bad", _(sentence) % {"since": words.clock(seen.journal.out)})
         if seen.journal.value is None:
             yield Said("bad", _("It has not answered since this console started: nothing is known yet."))
     if seen.queue.out is not None:
         since = words.clock(seen.queue.out)
-        yield Said("bad", _("Redis is out since %(since)s: nothing is forwarded.") % {"since": since})
+        told = N_("Redis is out since %(since)s: nothing is forwarded.")
+        silent = N_("Redis has not answered since %(since)s: without it nothing is forwarded.")
+        yield Said("bad", _(silent if seen.queue.silent else told) % {"since": since})
     if seen.intake.out is not None:
         since = words.clock(seen.intake.out)
-        yield Said("bad", _("The intake does not answer since %(since)s: no order comes in.") % {"since": since})
+        told = N_("Nobody takes orders at the intake's address since %(since)s: no order comes in there.")
+        silent = N_("Whether the intake takes orders is not known since %(since)s: it does not answer in time.")
+        yield Said("bad", _(silent if seen.intake.silent else told) % {"since": since})
     elif takes == "spill" and seen.journal.out is None:
         yield Said("warn", _("The intake keeps orders in Redis: it does not reach PostgreSQL."))
 

@@ -24,7 +24,6 @@ INTAKE = {
     "journal": "is ready: orders go to the journal",
     "spill": "is ready: PostgreSQL is away, orders go to the spill on Redis' disk",
     "refusing": "refuses orders: neither store can keep one",
-    None: "does not answer",
 }
 
 
@@ -53,7 +52,8 @@ def status(
     found = on_journal(ctx, stand)
     show.document(found) if as_json else show_status(found)
     doubted = (found.get("seals") or {}).get("doubt")
-    if check and (doubted or not (found["leader"] and found["queue"]["reachable"])):
+    fit = found["leader"] and found["queue"]["reachable"] and not doubted
+    if found["api"]["ready"] is False or (check and not fit):
         raise typer.Exit(BAD)
     return None
 
@@ -98,11 +98,11 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
         told = {f"last {flow['seconds']:.0f} s": minute, "worker": "leads" if found["leader"] else "none runs"}
         answers = (f"{each['name']} answered {each['age']:.0f} s ago" for each in found["workers"])
         told["canaries"] = ", ".join(answers) or "no worker is there"
-    told["journal"] = "answers" if found["journal"] is None else f"out of reach: {found['journal']}"
+    told["journal"] = "answers" if found["journal"] is None else _away(found)
     if found.get("weak"):
         told["weak"] = "; ".join(found["weak"])
     told["queue"] = f"{queue['depth']} messages wait" if queue["reachable"] else f"out of reach: {queue['error']}"
-    told["intake"] = f"{api['url']} {INTAKE[api['mode']]}"
+    told["intake"] = f"{api['url']} {_intake(api)}"
     if queue["spilled"]:
         told["spill"] = f"{queue['spilled']:,} orders wait for the journal"
     if queue["aside"]:
@@ -117,6 +117,21 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
     if found.get("asides"):
         told["set aside"] = ", ".join(f"{count:,} {kind}" for kind, count in found["asides"].items())
     return told
+
+
+def _away(found: Mapping[str, Any]) -> str:
+    """What is known of a journal that tells no figures; the intake may know more."""
+    last = found["api"]["journal_answered_at"]
+    return f"out of reach: {found['journal']}" + (f", not since {show.moment(last)}" if last else "")
+
+
+def _intake(api: Mapping[str, Any]) -> str:
+    """Where it keeps what comes now; nothing is said of one that only did not answer in time."""
+    if api["silent"]:
+        return f"is not known to take orders: {api['error']}"
+    if api["mode"] is None:
+        return f"takes no order: {api['error']}"
+    return INTAKE[api["mode"]] + (f", since {show.moment(api['since'])}" if api["since"] else "")
 
 
 def _seals(seals: Mapping[str, Any]) -> str:
