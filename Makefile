@@ -1,7 +1,7 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv tools demo test test-browser test-all lint bench-quick bench-backlog bench-reconcile bench-console soak lock lock-image sbom advisories assets docs clean
+.PHONY: help venv tools demo test test-browser test-all lint bench-quick bench-backlog bench-reconcile bench-console soak lock lock-image sbom advisories assets client docs clean
 # Each test that starts a process would compile all of Relais where nothing keeps what Python compiles.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
@@ -78,6 +78,9 @@ advisories: $(READY) ## known weaknesses of what is locked, by PyPI's advisories
 docs: $(READY) ## what of docs/ is made from the code: settings, states, the files of named tests
 	@$(BIN)/python .ci/settings.py
 	@$(BIN)/python -m tests.papers
+
+client: $(READY) ## build/relais_client-*.whl: a front end's client alone, without the server's dependencies
+	@$(BIN)/pip wheel -q --no-deps --no-build-isolation -w build clients/python
 
 assets: $(READY) ## the console's scripts, styles and fonts from npm, as pinned (needs npm)
 	@$(BIN)/python .ci/assets.py
