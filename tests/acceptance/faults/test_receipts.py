@@ -18,6 +18,7 @@ from orders.journal import connect
 from tests.acceptance.apart import MEDICINE, Apart
 from tests.cli import CommandLine
 from tests.intake import ask_json
+from tests.machines.servers import frozen
 from tests.machines.wire import wire_to
 from tests.waiting import until
 from workers.proof.audit import Ledger, audit
@@ -117,6 +118,30 @@ def test_a_receipt_of_the_outage_stands_against_whatever_comes_after(parts: Apar
     assert (front.life(other["id"])["state"], front.life(other["id"])["kept"]) == ("cancelled", "journal")
     ledger = books(parts)
     assert (ledger.balanced, ledger.accepted, ledger.cancelled, ledger.dead) == (True, 253, 1, 0)
+
+
+@pytest.mark.slow
+def test_what_a_frozen_postgresql_sent_into_the_spill_is_found_and_taken_back_there(parts: Apart) -> None:
+    front = Front(parts, parts.url)
+    _, journalled = front.order("BEFORE", 1)
+    with frozen(parts.postgres.pid):
+        _, first = front.order("A", 1)
+        _, other = front.order("B", 1)
+        assert (first["kept"], other["kept"]) == ("spill", "spill")
+        for path in (f"/orders/{first['id']}", f"/pharmacies/{PHARMACY}/orders/A"):
+            status, life = front.ask("GET", path)
+            assert (status, life["id"], life["state"], life["kept"]) == (200, first["id"], "accepted", "spill")
+        for _ in range(2):
+            assert front.ask("DELETE", f"/orders/{other['id']}") == (200, {"id": other["id"], "state": "cancelled"})
+        assert (front.life(other["id"])["state"], front.life(other["id"])["kept"]) == ("cancelled", "spill")
+        for way in ("GET", "DELETE"):  # of what only the journal has nobody can tell
+            assert front.ask(way, f"/orders/{journalled['id']}")[0] == 503
+    parts.worker()
+    until(lambda: books(parts).delivered == 2, 60, what="what was not taken back is delivered")
+    assert front.life(first["id"])["state"] == "delivered"
+    assert (front.life(other["id"])["state"], front.life(other["id"])["kept"]) == ("cancelled", "journal")
+    ledger = books(parts)
+    assert (ledger.balanced, ledger.accepted, ledger.cancelled, ledger.dead) == (True, 3, 1, 0)
 
 
 def test_an_intake_that_alone_lost_the_journal_and_the_others(parts: Apart, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,12 @@ def blocks(language: str, paper: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", paper, re.DOTALL)
 
 
+def test_no_line_of_the_front_ends_paper_is_left_out() -> None:
+    curl, pharmaml = blocks("bash", FRONT_END)  # each of which a test below runs
+    assert ("orders/batch" in curl, "/pharmaml" in pharmaml) == (True, True)
+    assert len(re.findall(r"^```\w", FRONT_END, re.MULTILINE)) == 2
+
+
 def shell(parts: Apart, block: str, directory: Path, **more: str) -> str:
     """What the block prints; every command in it must succeed."""
     for program in ("bash", "curl"):
