@@ -28,9 +28,10 @@ demo: $(READY) ## the weekend of 19 October 2024, in about a minute
 test: lint tools ## what CI runs first: lint, then all tests but the long fault runs
 	$(PYTEST) -m "not slow"
 
-test-browser: $(READY) ## the tests in a real browser; gets Debian's Chromium
+test-browser: $(READY) ## what CI runs next: the tests in a real browser; gets Debian's Chromium
 	@$(BIN)/python .ci/tools.py chromium
-	$(PYTEST) -m browser
+	@command -v chromium >/dev/null || { echo "make test-browser: there is no Chromium, nothing was tested" >&2; exit 1; }
+	$(PYTEST) -m browser tests/acceptance
 
 test-all: lint ## all tests
 	@$(BIN)/python .ci/tools.py chromium clients

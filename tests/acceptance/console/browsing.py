@@ -24,6 +24,7 @@ from sqlalchemy import text
 from config.settings import Settings
 from orders.journal import connect
 from tests.machines.tools import ROOT
+from tests.waiting import until
 from workers.console.access.people import Role
 from workers.console.access.sessions import COOKIE, Sessions
 
@@ -58,7 +59,8 @@ SHIFTS = """() => { window.shifted = []; new PerformanceObserver(list => { for (
     entry.sources.map(each => each.node && (each.node.id || each.node.className || each.node.nodeName))]);
 }).observe({type: "layout-shift", buffered: true}); }"""
 SIZES = {"desktop": (1280, 800), "phone": (375, 812)}
-MOST = 20_000  # milliseconds that anything may take, on a machine that does other things
+MOST = 120_000  # milliseconds that anything may take, on a machine that does other things
+SEND = "main form[method=post] button[type=submit]"  # what does an act, on its page
 MAKE = text("INSERT INTO accounts (name, role) VALUES (:name, :role) ON CONFLICT (name) DO UPDATE SET role = :role")
 
 
@@ -103,10 +105,10 @@ class Visitor:
         """Hold the page against all that every page promises, and keep what it looks like."""
         assert self.unsound(name, full=full) == []
 
-    def unsound(self, name: str, *, full: bool = True) -> list[str]:
-        """What is wrong with the page, of which a screenshot is kept."""
+    def unsound(self, name: str, *, full: bool = True, axe: bool = True) -> list[str]:
+        """What is wrong with the page, of which a screenshot is kept; without `axe` what costs little."""
         self.shot(name, full=full)
-        wrong = [f"{name}: {each}" for each in [*self.violations(), *self.faults]]
+        wrong = [f"{name}: {each}" for each in [*(self.violations() if axe else ()), *self.faults]]
         self.faults.clear()
         if (heads := self.page.locator("h1").count()) != 1:
             wrong.append(f"{name} has {heads} h1")
@@ -136,17 +138,21 @@ class Visitor:
         )
         return found[:5]
 
-    def shifts(self, milliseconds: int) -> tuple[float, Any]:
-        """By how much the layout moved by itself in that time, and what did (CLS, web.dev/articles/cls)."""
+    def shifts(self, milliseconds: int, where: str) -> tuple[float, Any]:
+        """By how much the layout moved by itself until something else is to be read there, and so long after it, and
+        what did (CLS, web.dev/articles/cls).
+        """
+        before = self.page.locator(where).inner_text()
         self.page.evaluate(SHIFTS)
         self.page.evaluate("() => { window.shifted.length = 0; }")
+        until(lambda: self.page.locator(where).inner_text() != before, MOST / 1000, 0.2, "the page is live")
         self.page.wait_for_timeout(milliseconds)
         moved: list[tuple[float, Any]] = self.page.evaluate("window.shifted")
         return sum(value for value, _ in moved), [what for _, what in moved]
 
     def says(self, pattern: str, where: str = "body") -> None:
         """Wait until it is to be read there, without a reload."""
-        self.page.locator(where).filter(has_text=re.compile(pattern)).first.wait_for(timeout=3 * MOST)
+        self.page.locator(where).filter(has_text=re.compile(pattern)).first.wait_for()
 
     def _heard(self, message: ConsoleMessage) -> None:
         status = re.search(r"status of (\d+)", message.text)
