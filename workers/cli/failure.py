@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from config.errors import first_line, plain, said
 
-GOOD, BAD, UNABLE = 0, 1, 2
+GOOD, BAD, UNABLE, INTERRUPTED = 0, 1, 2, 130
 
 
 class CommandFailed(Exception):

@@ -22,12 +22,13 @@ from config.telemetry.visible import visible
 from orders.errors import Fault, JournalDown, Malformed, NotFound
 from orders.rules.catalogue import BadList
 from tests.cli import CommandLine, modules_after, ours, whole_command
-from workers.cli import show, submit_file
+from workers.cli import show
 from workers.cli.app import COMMANDS as TABLE
 from workers.cli.commands.admin import COMMANDS as RARE
 from workers.cli.failure import BAD, UNABLE, CommandFailed, explain
+from workers.cli.files import lines
+from workers.cli.files.lines import chunks_of, lines_of
 from workers.cli.lazy import LazyCommand
-from workers.cli.submit_file import lines_of
 from workers.dispatch.blocked import hindrance
 from workers.erp.sim import Dial
 
@@ -305,7 +306,7 @@ def test_lines_keep_their_numbers_and_blank_ones_are_left_out(texts: list[bytes]
     reading, writing = os.pipe()
     os.write(writing, content)
     os.close(writing)
-    found = [(line.number, line.text) for lines in lines_of(reading) for line in lines]
+    found = [(line.number, line.text) for batch in lines_of(chunks_of(reading)) for line in batch]
     os.close(reading)
     assert found == [(number, text.strip()) for number, text in enumerate(texts, 1) if text.strip()]
 
@@ -313,12 +314,12 @@ def test_lines_keep_their_numbers_and_blank_ones_are_left_out(texts: list[bytes]
 def test_a_line_that_is_too_long_costs_only_itself_and_no_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submit_file, "LIMIT", 1000)
-    monkeypatch.setattr(submit_file, "CHUNK", 64)
+    monkeypatch.setattr(lines, "LIMIT", 1000)
+    monkeypatch.setattr(lines, "CHUNK", 64)
     file = tmp_path / "orders"
     file.write_bytes(b"first\n" + b"x" * 5000 + b"\nlast\n" + b"y" * 1001)
     descriptor = os.open(file, os.O_RDONLY)
-    found = [line for lines in lines_of(descriptor) for line in lines]
+    found = [line for batch in lines_of(chunks_of(descriptor)) for line in batch]
     os.close(descriptor)
     assert [(line.number, line.text) for line in found] == [(1, b"first"), (2, None), (3, b"last"), (4, None)]
     assert sum(line.size for line in found) == file.stat().st_size + 1

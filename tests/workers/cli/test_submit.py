@@ -1,11 +1,13 @@
 """`relais submit` against a real intake: every line has its answer, and no line costs another."""
 
+import gzip
 import json
 import os
 import re
 import signal
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,6 +21,9 @@ from config.embedded.process import Process
 from config.settings import Settings
 from tests.cli import CommandLine, clean_environment, command, environment, running
 from tests.waiting import until
+from workers.cli.commands.intake.submit import _foreseen
+from workers.cli.files.formats import OrdersFile
+from workers.cli.files.send import SubmitCounts
 
 ORDER = {"lines": [{"product": "3400937318044", "quantity": 2}]}
 
@@ -104,7 +109,41 @@ def test_a_pipe_is_read_to_its_end_and_ctrl_c_needs_no_end(relais: CommandLine, 
         until(lambda: json.loads(relais("status", "--json").out)["backlog"] == 4, 20)
         submit.send_signal(signal.SIGINT)
         assert submit.wait(10) == 130
-        assert "Traceback" not in submit.stderr.read()
+        said = submit.stderr.read()
+    assert said.splitlines() == [
+        "relais: interrupted: 1 order is in Relais, 0 in the spool, perhaps a few more. "
+        "Submit the file again: nothing is taken twice"
+    ]
+
+
+def test_a_csv_that_is_packed_goes_in_and_what_is_no_file_of_orders_is_said_once(
+    relais: CommandLine, intake: None, tmp_path: Path
+) -> None:
+    file = tmp_path / "orders.csv.gz"
+    rows = [f"P{n};{n};3400937318044;1" for n in range(700)]
+    file.write_bytes(
+        gzip.compress("\n".join(["Pharmacie;Référence;CIP;Qté", *rows, "P7;B;3400937318044;many"]).encode())
+    )
+    done = relais("submit", str(file))
+    assert (done.code, "701 orders: 700 accepted, 0 repeated, 0 conflict, 1 malformed" in done.out) == (1, True)
+    assert "702" in done.out, "the line of the one that was refused"
+    assert (
+        "Read as CSV, Pharmacie as pharmacy, Référence as reference, CIP as product, Qté as quantity of gzip"
+        in done.err
+    )
+    pretty = tmp_path / "orders.json"
+    pretty.write_text(json.dumps(json.loads(orders(1)[0]), indent=2))
+    refused = relais("submit", str(pretty))
+    assert (refused.code, refused.out) == (2, "")
+    what = "JSON over several lines, and one order a line is needed (`jq -c . FILE | relais submit -`)"
+    assert refused.err == f"relais: {pretty} is {what}\n"
+
+
+def test_how_many_there_will_be_is_foreseen_also_of_what_is_packed() -> None:
+    result, packed = SubmitCounts(Counter(accepted=100), size=5_000), OrdersFile(0, read=1_000, text=10_000)
+    assert _foreseen(result, packed, 4_000) == 800
+    assert _foreseen(result, OrdersFile(0, read=5_000, text=5_000), 5_000) == 100
+    assert _foreseen(result, packed, None) is None
 
 
 def test_without_an_intake_every_order_is_safe_in_the_spool_and_it_says_so(

@@ -12,8 +12,8 @@ import typer
 
 from config.durations import duration
 from workers.cli import show
-from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, preview
-from workers.cli.failure import BAD, CommandFailed
+from workers.cli.commands.recovery.recovery import Backend, preview
+from workers.cli.failure import BAD, INTERRUPTED, CommandFailed
 from workers.cli.session import Json, Why, Yes, backend_of, confirm, on_journal, settings_of
 
 

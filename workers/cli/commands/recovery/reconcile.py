@@ -13,8 +13,8 @@ import typer
 
 from config.durations import duration, instant
 from workers.cli import show
-from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend
-from workers.cli.failure import BAD, CommandFailed
+from workers.cli.commands.recovery.recovery import Backend
+from workers.cli.failure import BAD, INTERRUPTED, CommandFailed
 from workers.cli.session import Json, Why, Yes, of_backend, on_journal, settings_of
 
 if TYPE_CHECKING:

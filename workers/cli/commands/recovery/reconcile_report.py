@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from workers.cli import show
-from workers.cli.commands.recovery.recovery import INTERRUPTED
+from workers.cli.failure import INTERRUPTED
 from workers.cli.session import confirm, on_journal
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import typer
 from config.durations import duration
 from workers.cli import show
 from workers.cli.completion import backends
+from workers.cli.failure import INTERRUPTED
 from workers.cli.session import Because, Why, backend_of, on_journal, settings_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ Younger = Annotated[timedelta | None, typer.Option(parser=duration, metavar="AGE
 Backend = Annotated[
     str | None, typer.Argument(metavar="BACKEND", autocompletion=backends, help="RELAIS_BACKEND when left out.")
 ]
-INTERRUPTED = 130
 
 
 def pause(

@@ -13,9 +13,9 @@ from typer.core import TyperGroup
 
 from orders.states import Reason, State
 from workers.cli import show
-from workers.cli.commands.recovery.recovery import INTERRUPTED, Backend, Older, Younger, again, preview
+from workers.cli.commands.recovery.recovery import Backend, Older, Younger, again, preview
 from workers.cli.commands.recovery.replay_control import STEPS
-from workers.cli.failure import BAD
+from workers.cli.failure import BAD, INTERRUPTED
 from workers.cli.session import DryRun, Json, NoWait, Pharmacy, Why, Yes, backend_of, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:

@@ -1,16 +1,15 @@
-"""Hands over a file of orders, in memory that does not grow with the file, and counts what became of each line.
+"""Hands over a file of orders, in memory that does not grow with the file, and counts what became of each of them.
 
-Every line is safe somewhere before the next few hundred go: in Relais, or in the spool while the intake is away.
+Every order is safe somewhere before the next few hundred go: in Relais, or in the spool while the intake is away.
 Sending again is harmless, so an interrupted file is simply submitted once more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,24 +20,16 @@ from orders.client.client import OrderClient
 from orders.client.spool import SpoolStatus
 from orders.client.spool_file import SpoolError
 from orders.errors import Fault, Forbidden, Malformed, Unauthorised
+from workers.cli.files.formats import OrdersFile
+from workers.cli.files.lines import FileLine, Unusable
 
 LINES = 400  # handed over at once
 AHEAD = 4  # times as many are read ahead
-LIMIT = 2 * 1024 * 1024  # bytes of a line; the intake takes no larger body
-CHUNK = 256 * 1024
 KEPT = 10_000  # lines not taken that are kept with their reasons; all are counted
 
 Client = Callable[[Callable[[int, Outcome], None]], OrderClient]
-Tell = Callable[["SubmitCounts", str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class FileLine:
-    """One line of the file, without its end: number from 1, bytes it takes up; `text` is None when it is too long."""
-
-    number: int
-    size: int
-    text: bytes | None
+Tell = Callable[[str], None]  # why it does not go on, if it does not
+Read = list[FileLine] | Unusable | OSError | None  # None is the end
 
 
 @dataclass(slots=True)
@@ -83,40 +74,21 @@ class SubmitCounts:
             self.not_taken.append({"line": line, "kind": kind, "reason": reason})
 
 
-def lines_of(descriptor: int) -> Iterator[list[FileLine]]:
-    """The lines of an open file or pipe as they come, in bounded memory; blank ones are counted and left out."""
-    number, rest, dropped = 0, b"", 0
-    while chunk := os.read(descriptor, CHUNK):
-        *whole, rest = (rest + chunk).split(b"\n")
-        found = []
-        for text in whole:
-            number += 1
-            found.append(_line(number, text, dropped))
-            dropped = 0
-        if len(rest) > LIMIT:
-            dropped, rest = dropped + len(rest), b""
-        yield [line for line in found if line.text != b""]
-    if rest.strip() or dropped:
-        yield [_line(number + 1, rest, dropped)]
-
-
-def _line(number: int, text: bytes, dropped: int) -> FileLine:
-    size = dropped + len(text) + 1
-    return FileLine(number, size, None if size > LIMIT else text.strip())
-
-
-async def send(descriptor: int, client_for: Client, *, patience: float, tell: Tell) -> SubmitCounts:
-    """Have every line safe somewhere, then give the spool `patience` seconds without progress to become empty.
+async def send(file: OrdersFile, client_for: Client, result: SubmitCounts, *, patience: float, tell: Tell) -> None:
+    """Have every order safe somewhere, then give the spool `patience` seconds without progress to become empty.
 
     A key that is refused and a spool that is full stop it: see `SubmitCounts.stopped`. `tell` hears of progress.
+    Raises Unusable, with nothing handed over.
     """
-    result, queue = SubmitCounts(), asyncio.Queue[list[FileLine] | OSError | None](AHEAD)
+    queue = asyncio.Queue[Read](AHEAD)
     async with client_for(result.heard) as client:
-        _read_aside(descriptor, queue)
+        _read_aside(file, queue)
         try:
-            while not isinstance(lines := await queue.get(), OSError | None):
+            while isinstance(lines := await queue.get(), list):
                 await _place(client, lines, result)
-                tell(result, str(client.trouble or ""))
+                tell(str(client.trouble or ""))
+            if isinstance(lines, Unusable):
+                raise lines
             await _empty(client, result, patience, tell)
             result.stopped = f"the file cannot be read: {lines}" if lines else None
         except (Unauthorised, Forbidden) as error:
@@ -124,7 +96,6 @@ async def send(descriptor: int, client_for: Client, *, patience: float, tell: Te
         except SpoolError as error:
             result.stopped = str(error)
     result.not_taken.sort(key=lambda entry: entry["line"])
-    return result
 
 
 async def _place(client: OrderClient, lines: Sequence[FileLine], result: SubmitCounts) -> None:
@@ -132,9 +103,8 @@ async def _place(client: OrderClient, lines: Sequence[FileLine], result: SubmitC
     SpoolError when one is not safe.
     """
     outcomes = iter(await client.submit_many([line.text for line in lines if line.text is not None]))
-    too_long = Malformed([Fault("body", None, f"longer than {LIMIT} bytes")])
     for line in lines:
-        outcome = too_long if line.text is None else next(outcomes)
+        outcome = Malformed([Fault("body", None, line.fault)]) if line.text is None else next(outcomes)
         if isinstance(outcome, SpoolError):
             raise outcome
         result.note(line, outcome)
@@ -143,7 +113,7 @@ async def _place(client: OrderClient, lines: Sequence[FileLine], result: SubmitC
 
 async def _empty(client: OrderClient, result: SubmitCounts, patience: float, tell: Tell) -> None:
     def told(_: SpoolStatus) -> None:
-        tell(result, str(client.trouble or ""))
+        tell(str(client.trouble or ""))
 
     if result.spooled:
         await client.flush(patience, told)
@@ -168,18 +138,22 @@ async def _what_others_sent(client: OrderClient, result: SubmitCounts) -> None:
             result.count(line, became or "accepted", "see `relais spool status`" if became else None)
 
 
-def _read_aside(descriptor: int, queue: asyncio.Queue[list[FileLine] | OSError | None]) -> None:
-    """Fill the queue from a thread, since a pipe may keep its reader waiting; None is the end."""
+def _read_aside(file: OrdersFile, queue: asyncio.Queue[Read]) -> None:
+    """Fill the queue from a thread, since a pipe may keep its reader waiting."""
     loop = asyncio.get_running_loop()
+
+    def put(read: Read) -> None:
+        asyncio.run_coroutine_threadsafe(queue.put(read), loop).result()
 
     def read() -> None:
         try:
-            for found in lines_of(descriptor):
-                for start in range(0, len(found), LINES):
-                    asyncio.run_coroutine_threadsafe(queue.put(found[start : start + LINES]), loop).result()
-            asyncio.run_coroutine_threadsafe(queue.put(None), loop).result()
-        except OSError as error:
-            asyncio.run_coroutine_threadsafe(queue.put(error), loop)
+            try:
+                for found in file:
+                    for start in range(0, len(found), LINES):
+                        put(found[start : start + LINES])
+                put(None)
+            except (Unusable, OSError) as error:
+                put(error)
         except (CancelledError, RuntimeError):  # nobody is listening any more
             return
 
