@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from config.settings import Settings
@@ -15,6 +17,23 @@ QUICK = {
     "batch_budget": 0.5,
     "lease": 3.0,
 }
+
+
+OUT = (
+    "CREATE FUNCTION keep_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'kept out'; END $$",
+    "CREATE TRIGGER keep_out BEFORE INSERT ON processes FOR EACH ROW EXECUTE FUNCTION keep_out()",
+    "DELETE FROM processes",
+)
+
+
+@contextmanager
+def kept_out(url: str) -> Iterator[None]:
+    """No process can show that it lives: canaries are answered, and no order is taken."""
+    query(url, *OUT)
+    try:
+        yield
+    finally:
+        query(url, "DROP FUNCTION keep_out() CASCADE")
 
 
 def asked(settings: Settings, question: str) -> Any:

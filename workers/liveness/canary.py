@@ -1,8 +1,9 @@
 """Whether a worker works, rather than only runs: canaries through Redis to its pool, and what their silence means.
 
 A worker can be connected, answer `ping` and consume nothing. Each sends itself a canary every `canary_every` seconds;
-who supervises one sends its own. Silence counts only while journal and Redis could both be written without a break:
-an outage of theirs is no worker's fault.
+who supervises one sends its own. It can answer them and take no orders: so each also looks whether orders wait in the
+queues while its pool has none in hand, says so in the journal, and whoever supervises it reads it there. Silence counts
+only while journal and Redis could both be written without a break: an outage of theirs is no worker's fault.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
+from config.settings.routes_file import load_backends
 from orders.journal import connect
 from workers.background import Background
 from workers.liveness.systemd import WATCHDOG, tell_systemd
@@ -29,12 +31,15 @@ from workers.queue.publisher import Publisher
 log = logging.getLogger("relais.canary")
 
 START: Final = 60.0  # seconds that a worker may need to begin
+NOTED: Final = 4.0  # seconds after which a process of a pool surely has noted that it works
 
 Look = Callable[[AsyncConnection, int], Awaitable[Row[Any] | None]]
 
 
 class Hearing:
-    """How long a worker has been silent although it could have answered, by the clock of who listens."""
+    """How long a worker has been silent although it could have answered, by the clock of who listens: to canaries, or,
+    where it is about orders that wait, to whether it has any in hand.
+    """
 
     def __init__(
         self, patience: float, every: float, begin: float = 0.0, clock: Callable[[], float] = time.monotonic
@@ -64,9 +69,14 @@ class Hearing:
         self._since = max(self._since, self._asked)
 
     @property
+    def silence(self) -> float:
+        """Seconds for which it has been silent by now."""
+        return self._asked - self._since
+
+    @property
     def hung(self) -> bool:
         """True when it has been silent for too long."""
-        return self._asked - self._since > self._patience
+        return self.silence > self._patience
 
 
 class WorkerWatch:
@@ -76,25 +86,29 @@ class WorkerWatch:
         """Nothing connects yet; `look` asks the journal about the worker, and writes."""
         self.engine: AsyncEngine = connect(settings.need("database_url"), pool=1)
         self._pid, self._publisher, self._look = pid, publisher, look
+        self.asked = self._deaf = False  # whether it could be asked when that was tried last, and what it then said
         self._patience = registry.patience(settings)
         self._hearing = Hearing(self._patience, settings.worker.canary_every, begin)
 
     async def hung(self) -> bool:
         """Ask once, and judge."""
+        self.asked = await self._ask()
+        return self.asked and (self._hearing.hung or self._deaf)
+
+    async def _ask(self) -> bool:
         try:
             async with self.engine.connect() as connection:
                 row = await self._look(connection, self._pid)
             sent = row.asked_at if row is not None else datetime.now().astimezone()
             send = partial(self._publisher.canary, registry.node(self._pid), sent, self._patience)
-            if not await asyncio.to_thread(send):
-                self._hearing.unasked()
-                return False
+            if await asyncio.to_thread(send):
+                self._hearing.asked(row.heard_at if row is not None else None)
+                self._deaf = row is not None and row.deaf
+                return True
         except Exception as error:
             log.info("no canary", extra={"error": type(error).__name__})
-            self._hearing.unasked()
-            return False
-        self._hearing.asked(row.heard_at if row is not None else None)
-        return self._hearing.hung
+        self._hearing.unasked()
+        return False
 
 
 class Canary(Background):
@@ -105,12 +119,17 @@ class Canary(Background):
         super().__init__("canary")
         self._settings, self._publisher = settings, publisher
         self._pid = os.getpid()
-        self._registered = self._silent = False
+        self._registered = self._silent = self._deaf = False
+        self._backends = list(load_backends(settings))
+        every = settings.worker.canary_every
+        self._orders = Hearing(2 * every + NOTED, every)
 
     async def _run(self) -> None:
         watch = WorkerWatch(self._settings, self._pid, self._publisher(), self._look)
         while not self._stopping.is_set():
             self._say(await watch.hung())
+            if not watch.asked:
+                self._orders.unasked()
             await self._pause(self._settings.worker.canary_every)
         await self._leave(watch.engine)
 
@@ -118,12 +137,27 @@ class Canary(Background):
         if not self._registered:
             await registry.register(connection, pid)
             self._registered = True
-        return await registry.keep(connection, pid)
+        row = await registry.keep(connection, pid, self._backends)
+        if row.waiting:
+            self._orders.asked(row.worked_at)
+        else:
+            self._orders.unasked()
+        await self._tell_deaf(connection)
+        return row
+
+    async def _tell_deaf(self, connection: AsyncConnection) -> None:
+        """Whoever supervises it reads it in the journal."""
+        deaf = self._orders.hung
+        if deaf and not self._deaf:
+            log.error("this worker takes no orders: some wait in the queues, and no process of its pool has any")
+        if deaf or self._deaf:
+            await registry.tell_deaf(connection, self._pid, self._orders.silence if deaf else None)
+        self._deaf = deaf
 
     def _say(self, hung: bool) -> None:
         if not hung:
             tell_systemd(WATCHDOG)
-        elif not self._silent:
+        elif not (self._silent or self._deaf):
             log.error("this worker consumes nothing: no process of its pool answers")
         self._silent = hung
 

@@ -1,4 +1,4 @@
-"""Does every worker work? A canary to each, now, and who has answered it.
+"""Does every worker work? A canary to each, now, who has answered it, and who takes no orders all the same.
 
 Silence is the worker's only where Redis took the canary and the journal can take the answer: else nothing is known.
 """
@@ -30,7 +30,9 @@ class NotAsked(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One worker: whether it answered, after how many seconds, and the age (s) of its last answer of all."""
+    """One worker: whether it answered, after how many seconds, the age (s) of its last answer of all, and for how many
+    seconds it has taken no orders though some wait, None while it does.
+    """
 
     name: str
     host: str
@@ -38,6 +40,12 @@ class Heard:
     answered: bool
     seconds: float | None
     age: float
+    deaf: float | None
+
+    @property
+    def works(self) -> bool:
+        """It answers, and takes what there is."""
+        return self.answered and self.deaf is None
 
 
 async def check(engine: AsyncEngine, settings: Settings, *, here: bool, timeout: float) -> list[Heard]:
@@ -77,4 +85,6 @@ def _heard(row: dict[str, object], sent: datetime) -> Heard:
     heard, at = row["heard_at"], row["answered_at"]
     answered = isinstance(heard, datetime) and heard >= sent
     seconds = (at - sent).total_seconds() if answered and isinstance(at, datetime) else None
-    return Heard(str(row["name"]), str(row["host"]), int(str(row["pid"])), answered, seconds, float(str(row["age"])))
+    deaf = (sent - row["deaf_since"]).total_seconds() if isinstance(row["deaf_since"], datetime) else None
+    name, host, pid, age = str(row["name"]), str(row["host"]), int(str(row["pid"])), float(str(row["age"]))
+    return Heard(name, host, pid, answered, seconds, age, deaf)

@@ -78,6 +78,7 @@ CATALOGUE: Final[Mapping[str, MetricEntry]] = {
     "relais_disk_free_bytes": MetricEntry(GAUGE, "Room on the disk of a path of RELAIS_DISKS.", ("path",)),
     "relais_disk_size_bytes": MetricEntry(GAUGE, "Size of the disk of a path of RELAIS_DISKS.", ("path",)),
     "relais_workers": MetricEntry(GAUGE, "Workers of a host.", ("host",)),
+    "relais_workers_deaf": MetricEntry(GAUGE, "Workers of a host that take no orders though some wait.", ("host",)),
     "relais_canary_age_seconds": MetricEntry(
         GAUGE, "Time since the most silent worker of a host answered a canary.", ("host",)
     ),

@@ -38,6 +38,7 @@ def journal_families(found: Snapshot, backends: Collection[str]) -> Iterator[Met
     yield from _counted(found, names)
     yield from _ages(found)
     yield family("relais_workers", {(row["host"],): row["workers"] for row in found.hosts})
+    yield family("relais_workers_deaf", {(row["host"],): row["deaf"] for row in found.hosts})
     yield family("relais_canary_age_seconds", {(row["host"],): row["age"] for row in found.hosts})
 
 

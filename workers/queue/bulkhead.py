@@ -41,6 +41,11 @@ class Bulkhead:
             self._orders -= orders
             self._changed.set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether orders are in hand."""
+        return self._orders > 0
+
     async def idle(self) -> None:
         """Wait until nothing is in hand."""
         while self._orders or self._waiting:

@@ -27,10 +27,11 @@ from orders.rules.catalogue import load_catalogue, load_register
 from orders.rules.staleness import open_policy
 from workers.delivery.deliver import WorkerResources
 from workers.erp.http import HttpErp
+from workers.queue import registry
 from workers.queue.bulkhead import MOMENT, Bulkhead
 from workers.trust.barrier import ProcessBarrier
 from workers.trust.key_cache import ReceiptKeyCache
-from workers.trust.life import ProcessLife, end_process
+from workers.trust.life import ProcessLife, WorkNote, end_process
 
 T = TypeVar("T")
 
@@ -52,7 +53,9 @@ class WorkerProcess:
         self._policy = open_policy(settings)
         self._moment = MOMENT if len(self._ways.backends) > 1 else None
         self.engine = connect(settings.need("database_url"), pool=4 * len(self._ways.backends))
-        self._life = ProcessLife(settings.need("database_url"), end_process)
+        self._worked = False  # a message was dealt with since that was asked last
+        did = WorkNote(self._has_worked, registry.WORKED, registry.node(os.getppid()))
+        self._life = ProcessLife(settings.need("database_url"), end_process, did)
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="delivery", daemon=True).start()
         self._bulkheads: dict[str, Bulkhead] = {}
@@ -93,9 +96,14 @@ class WorkerProcess:
             resources = self.resources(backend)
             bulkhead = self._bulkheads.setdefault(backend, Bulkhead(resources.settings.erp.concurrency))
             await bulkhead.run(len(ids), lambda: work(resources, ids))
+            self._worked = True
         except Exception as error:
             if not complain(error):
                 raise
+
+    def _has_worked(self) -> bool:
+        worked, self._worked = self._worked, False
+        return worked or any(each.busy for each in self._bulkheads.values())
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)

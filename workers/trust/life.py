@@ -22,7 +22,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 from uuid import UUID
 
 import asyncpg
@@ -37,11 +37,22 @@ LIFE_LOCK: Final = 0x52454C4C  # with the process's number beside it
 BEAT: Final = 0.5  # seconds between two questions to the session
 HELD: Final = 2.0  # seconds without an answer, after which nothing new is sent
 LOST: Final = 2.5  # seconds that a lock of another machine has to be free
+NOTE: Final = 2.0  # seconds between two notes that it works
 
 REGISTER: Final = "INSERT INTO processes (machine, pid, born) VALUES ($1, $2, $3) RETURNING number"
 HOLD: Final = f"SELECT pg_try_advisory_lock({LIFE_LOCK}, $1)"
 KNOWN: Final = "SELECT EXISTS (SELECT FROM processes WHERE number = $1)"
 FORGET: Final = "DELETE FROM processes WHERE number = $1"
+
+
+class WorkNote(NamedTuple):
+    """How a process of a worker says that it works: whether it `did` since it was asked last, and the statement that
+    notes it of the worker by that name.
+    """
+
+    did: Callable[[], bool]
+    statement: str
+    name: str
 
 
 def prefix(number: int) -> str:
@@ -58,9 +69,13 @@ def end_process() -> NoReturn:
 class ProcessLife:
     """Of one process. Belongs to the event loop on which it begins."""
 
-    def __init__(self, url: str, buried: Callable[[], None] = lambda: None) -> None:
-        """Nothing connects yet; `buried` is called where the process was declared dead, before it has a new number."""
-        self._url, self._buried = url, buried
+    def __init__(self, url: str, buried: Callable[[], None] = lambda: None, work: WorkNote | None = None) -> None:
+        """Nothing connects yet; `buried` is called where the process was declared dead, before it has a new number.
+
+        `work` is how it says that it has orders in hand, if it is to.
+        """
+        self._url, self._buried, self._work = url, buried, work
+        self._noted = float("-inf")
         self._number: int | None = None
         self._proved = float("-inf")  # when the last question that was answered had been asked
         self._proof = asyncio.Event()
@@ -116,11 +131,20 @@ class ProcessLife:
             known = True
             while known:
                 known = await self._known(connection)
+                await self._note(connection)
                 await asyncio.sleep(BEAT)
             self._proved, self._number = float("-inf"), None
             self._buried()
         finally:
             connection.terminate()
+
+    async def _note(self, connection: asyncpg.Connection) -> None:
+        """Say that it works, every NOTE seconds at most."""
+        if self._work is None or time.monotonic() - self._noted < NOTE:
+            return
+        if self._work.did():
+            await connection.execute(self._work.statement, self._work.name)
+            self._noted = time.monotonic()
 
     async def _known(self, connection: asyncpg.Connection) -> bool:
         """Ask the session: an answer proves that the lock was held when the question was asked."""

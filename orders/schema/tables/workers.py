@@ -1,4 +1,4 @@
-"""The journal's table of the workers that run: who is there, and when each last answered a canary.
+"""The journal's table of the workers that run: who is there, when each last answered a canary and had orders in hand.
 
 A worker writes its own row as long as it lives and takes it back when it stops. What is left of one that died is
 removed by the next worker of its host, or by the leader once nothing has been heard of it for ten minutes.
@@ -17,12 +17,15 @@ workers = Table(
     Column("name", Text, primary_key=True, comment="Celery's name of it: relais-PID@host"),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False, comment="of its main process, on its host"),
+    Column("born", Text, nullable=False, server_default="", comment="what no other process with this pid has"),
     Column("started_at", Instant, nullable=False, server_default=NOW),
     Column(
         "asked_at", Instant, nullable=False, server_default=NOW, comment="it, or who watches it, last sent a canary"
     ),
     Column("answered_at", Instant, comment="a process of its pool last answered a canary"),
     Column("heard_at", Instant, comment="when the youngest canary that it answered had been sent"),
+    Column("worked_at", Instant, comment="a process of its pool last had orders in hand"),
+    Column("deaf_since", Instant, comment="orders wait in the queues and it takes none; null while all is well"),
     comment="the workers that run, each with its liveness; rows come and go",
 )
 

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,10 +21,9 @@ from config.embedded.valkey import Valkey
 from config.settings import Settings
 from tests.acceptance.running import Relais, up
 from tests.cli import command, environment, running
-from tests.liveness import QUICK, asked, fresh
+from tests.dispatching import accept
+from tests.liveness import QUICK, asked, fresh, kept_out
 from tests.waiting import until
-from workers.queue import registry
-from workers.queue.app import create_app
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -37,36 +37,39 @@ def relais(leash: Leash) -> Iterator[Relais]:
         yield running
 
 
-def freeze_pool(pid: int, redis_url: str) -> None:
+Harm = Callable[[int, str], AbstractContextManager[None]]
+
+
+@contextmanager
+def frozen_pool(pid: int, owner_url: str) -> Iterator[None]:
     for child in psutil.Process(pid).children():
         child.suspend()
+    yield
 
 
-def freeze(pid: int, redis_url: str) -> None:
+@contextmanager
+def frozen(pid: int, owner_url: str) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
+    yield
 
 
-def deafen(pid: int, redis_url: str) -> None:
-    """It goes on answering `ping`."""
-    app = create_app(Settings(redis_url=redis_url, _env_file=None))
-    node = registry.node(pid)
-    for queue in (*app.amqp.queues, f"relais.canary.{node}"):
-        app.control.cancel_consumer(queue, destination=[node], reply=True, timeout=5, limit=1)
-    assert app.control.ping(destination=[node], timeout=5, limit=1)
+def deaf(pid: int, owner_url: str) -> AbstractContextManager[None]:
+    """It goes on answering its canaries."""
+    return kept_out(owner_url)
 
 
-WAYS = pytest.mark.parametrize("harm", [freeze_pool, freeze, deafen])
+WAYS = pytest.mark.parametrize("harm", [frozen_pool, frozen, deaf])
 
 
 @WAYS
-def test_up_restarts_a_worker_that_consumes_nothing(relais: Relais, harm: Callable[[int, str], None]) -> None:
+def test_up_restarts_a_worker_that_consumes_nothing(relais: Relais, harm: Harm) -> None:
     ids = relais.submit(50)
     relais.delivered_once(ids)
     before = relais.pid("worker")
     family = [before, *relais.worker_children()]
-    harm(before, relais.endpoints["redis_url"])
-    ids += relais.submit(50)
-    relais.restarted("worker", before, timeout=PATIENCE + 30)
+    with harm(before, relais.endpoints["owner_url"]):
+        ids += relais.submit(50)
+        relais.restarted("worker", before, timeout=PATIENCE + 30)
     relais.delivered_once(ids, timeout=60)
     assert not [pid for pid in family if psutil.pid_exists(pid)]
     assert '"event":"hangs","child":"worker"' in (relais.data_dir / "up.log").read_text()
@@ -108,17 +111,16 @@ def worker_of(settings: Settings) -> int:
 
 
 @WAYS
-def test_supervise_restarts_what_hangs_and_what_exits(
-    leash: Leash, quick: Settings, redis_url: str, harm: Callable[[int, str], None]
-) -> None:
+def test_supervise_restarts_what_hangs_and_what_exits(leash: Leash, quick: Settings, harm: Harm) -> None:
     with running(leash, "worker", command("worker", "--supervise"), environment(quick), ready="ready.") as (
         process,
         log,
     ):
         first = until(lambda: worker_of(quick), 40, what="the worker answers")
         assert first != process.pid
-        harm(first, redis_url)
-        second = until(lambda: worker_of(quick) not in (0, first) and worker_of(quick), 90, what="another one")
+        with harm(first, quick.need("database_url")):
+            accept(quick, 3)
+            second = until(lambda: worker_of(quick) not in (0, first) and worker_of(quick), 90, what="another one")
         assert f'"event":"hangs","child":"worker","pid":{first}' in log.read_text()
         os.kill(second, signal.SIGKILL)
         third = until(lambda: worker_of(quick) not in (0, second) and worker_of(quick), 60, what="a third")

@@ -27,7 +27,7 @@ from workers.console.access.sessions import COOKIE
 from workers.console.i18n import languages
 from workers.console.live import poller, series
 from workers.console.live.cached import Known
-from workers.console.live.probes import PollerSnapshot
+from workers.console.live.probes import Glance, PollerSnapshot
 from workers.console.overview.headlines import told
 from workers.console.recovery import cached
 
@@ -143,6 +143,18 @@ def test_an_intake_that_is_only_slow_to_answer_is_not_said_to_take_no_order() ->
         out: Known[str] = Known("journal", now, now, silent)
         seen = PollerSnapshot(1, now, Known(None, now), Known(), Known(None, now), out)
         assert wanted in [each.text for each in told(seen, words)]
+
+
+def test_a_worker_that_takes_no_orders_is_said(settings: Settings) -> None:
+    now = datetime.now(UTC)
+    erp = {"name": "erp", "quarantined": False, "paused": False, "circuit": "closed", "held_why": None}
+    deaf = {"name": "relais-7@web1", "deaf_since": now}
+    glance = Glance(now, {}, True, [erp], [], [deaf, {"name": "relais-8@web1", "deaf_since": None}], None, [])
+    seen = PollerSnapshot(1, now, Known(glance), Known(), Known(), Known("journal"))
+    said = {language: [each.text for each in told(seen, languages("UTC")[language])] for language in ("en", "fr")}
+    at = languages("UTC")["en"].clock(now)
+    assert said["en"] == [f"relais-7@web1 takes no orders since {at}, though some wait: it is to be restarted."]
+    assert said["fr"][0].startswith(f"relais-7@web1 ne prend aucune commande depuis {at}")
 
 
 def test_a_time_of_another_day_has_its_day() -> None:

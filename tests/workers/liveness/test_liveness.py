@@ -22,7 +22,8 @@ from config.embedded.valkey import Valkey
 from config.settings import Settings
 from orders.journal import connect
 from tests.cli import CommandLine, command, environment, running
-from tests.liveness import QUICK, asked, fresh
+from tests.dispatching import accept
+from tests.liveness import QUICK, asked, fresh, kept_out
 from tests.waiting import until
 from workers.liveness.canary import Hearing
 from workers.queue import registry
@@ -96,6 +97,25 @@ def test_a_worker_is_on_the_list_while_it_runs_and_answers(leash: Leash, quick: 
         assert until(lambda: process.poll() is not None, 20, what="it stops")
         assert process.poll() == 0
     assert asked(quick, "SELECT array_agg(name) FROM workers") == ["elsewhere"]
+
+
+@pytest.mark.timeout(120)
+def test_one_that_answers_and_takes_no_orders_is_found_out(leash: Leash, quick: Settings, relais: CommandLine) -> None:
+    def deaf() -> bool:
+        return relais("worker", "--check", "--timeout", "5s").code == 1
+
+    with worker(leash, quick) as (_, log), kept_out(quick.need("database_url")):
+        accept(quick, 3)
+        until(deaf, 30, every=0.5, what="it is found out")
+        assert checked(relais) == (1, [True])
+        done = relais("worker", "--check", "--timeout", "5s")
+        assert "answers and takes no orders, for" in done.out
+        shown = relais("status", "--check")
+        assert (shown.code, "takes no orders since" in " ".join(shown.out.split())) == (1, True)
+        assert "some wait in the queues" in log.read_text()
+    with worker(leash, quick):
+        until(lambda: asked(quick, "SELECT EXISTS (SELECT FROM attempts)"), 30, what="it takes them")
+        assert asked(quick, "SELECT bool_and(deaf_since IS NULL) FROM workers")
 
 
 @contextmanager

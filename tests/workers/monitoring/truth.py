@@ -134,9 +134,11 @@ class Truth:
     async def _ages(self) -> Samples:
         found: Samples = {}
         hosts = """SELECT host, count(*),
-        max(greatest(0, extract(epoch FROM now() - coalesce(answered_at, started_at)))) FROM workers GROUP BY 1"""
-        for host, n, age in await self.rows(hosts):
+        max(greatest(0, extract(epoch FROM now() - coalesce(answered_at, started_at)))),
+        count(*) FILTER (WHERE deaf_since IS NOT NULL) FROM workers GROUP BY 1"""
+        for host, n, age, deaf in await self.rows(hosts):
             found[at("relais_workers", host=host)] = n
+            found[at("relais_workers_deaf", host=host)] = deaf
             found[at("relais_canary_age_seconds", host=host)] = float(age)
         sealed = await self.rows(
             "SELECT greatest(0, extract(epoch FROM now() - max(sealed_at))) FROM seals HAVING count(*) > 0"

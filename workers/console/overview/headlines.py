@@ -86,11 +86,19 @@ def _flows(seen: PollerSnapshot, words: Words) -> Iterator[Said]:
     if not journal.leading and not stale:
         taken = seen.intake.out is None and seen.intake.value in ("journal", "spill")
         yield Said("bad", words.gettext(IDLE if taken else IDLE_AND_SHUT))
+    yield from () if stale else _deaf(journal, words)
     for row in journal.backends:
         yield from _held(row, words)
         if not stale:
             yield from _circuit(row, words)
     yield from _replays(journal, words)
+
+
+def _deaf(journal: Glance, words: Words) -> Iterator[Said]:
+    _ = words.gettext
+    for row in (each for each in journal.workers if each["deaf_since"] is not None):
+        sentence = _("%(name)s takes no orders since %(since)s, though some wait: it is to be restarted.")
+        yield Said("bad", sentence % {"name": row["name"], "since": words.clock(row["deaf_since"])})
 
 
 def _held(row: Row, words: Words) -> Iterator[Said]:

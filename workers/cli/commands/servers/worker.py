@@ -35,8 +35,8 @@ def worker(
 ) -> None:
     """Run a worker, which forwards orders to the ERP.
 
-    It also stands for dispatcher: one of the workers leads. With --check, exit 1: one is silent, or none is there;
-    2: journal or Redis out of reach.
+    It also stands for dispatcher: one of the workers leads. With --check, exit 1: one is silent or takes no orders
+    though some wait, or none is there; 2: journal or Redis out of reach.
     """
     if check and supervise:
         raise CommandFailed("--check runs no worker: leave --supervise out")
@@ -78,8 +78,8 @@ def _check(ctx: typer.Context, here: bool, timeout: timedelta | None, as_json: b
     elif not found:
         show.line("no worker is there", "red")
     for each in () if as_json else found:
-        show.line(_told(each), "" if each.answered else "red")
-    if not found or not all(each.answered for each in found):
+        show.line(_told(each), "" if each.works else "red")
+    if not found or not all(each.works for each in found):
         raise typer.Exit(BAD)
 
 
@@ -100,6 +100,8 @@ def _ask(ctx: typer.Context, here: bool, seconds: float | None) -> Sequence[Hear
 
 
 def _told(heard: Heard) -> str:
+    if heard.answered and heard.deaf is not None:
+        return f"{heard.name} answers and takes no orders, for {heard.deaf:.0f} s by now, though some wait"
     if heard.answered:
         return f"{heard.name} answered in {heard.seconds:.2f} s"
     return f"{heard.name} is silent, for {heard.age:.0f} s by now"

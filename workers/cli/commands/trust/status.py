@@ -30,7 +30,8 @@ INTAKE = {
 def status(
     ctx: typer.Context,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit 1 unless Redis and a worker are there, seals good.")
+        bool,
+        typer.Option("--check", help="Exit 1 unless Redis is there, workers take orders and seals are good."),
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
     every: Annotated[
@@ -52,7 +53,8 @@ def status(
     found = on_journal(ctx, stand)
     show.document(found) if as_json else show_status(found)
     doubted = (found.get("seals") or {}).get("doubt")
-    fit = found["leader"] and found["queue"]["reachable"] and not doubted
+    deaf = any(each["deaf_since"] is not None for each in found.get("workers", ()))
+    fit = found["leader"] and found["queue"]["reachable"] and not (doubted or deaf)
     if found["api"]["ready"] is False or (check and not fit):
         raise typer.Exit(BAD)
     return None
@@ -96,8 +98,7 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
         flow = found["flow"]
         minute = f"{flow['accepted']} accepted, {flow['delivered']} delivered, {flow['failed']} attempts failed"
         told = {f"last {flow['seconds']:.0f} s": minute, "worker": "leads" if found["leader"] else "none runs"}
-        answers = (f"{each['name']} answered {each['age']:.0f} s ago" for each in found["workers"])
-        told["canaries"] = ", ".join(answers) or "no worker is there"
+        told["canaries"] = ", ".join(map(_worker, found["workers"])) or "no worker is there"
     told["journal"] = "answers" if found["journal"] is None else _away(found)
     if found.get("weak"):
         told["weak"] = "; ".join(found["weak"])
@@ -117,6 +118,11 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
     if found.get("asides"):
         told["set aside"] = ", ".join(f"{count:,} {kind}" for kind, count in found["asides"].items())
     return told
+
+
+def _worker(row: Mapping[str, Any]) -> str:
+    deaf = "" if row["deaf_since"] is None else f" and takes no orders since {show.moment(row['deaf_since'])}"
+    return f"{row['name']} answered {row['age']:.0f} s ago{deaf}"
 
 
 def _away(found: Mapping[str, Any]) -> str:
