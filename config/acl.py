@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from config.redis_keys import ASIDE, NORMAL, NOTICES, SPILL_ERA, SPILL_NOTES, SPILL_RECORDS, URGENT
+from config.redis_keys import ASIDE, NORMAL, NOTICES, SPILL_ASIDE, SPILL_ERA, SPILL_NOTES, SPILL_RECORDS, URGENT
 
 ADMIN: Final = "admin"
 OPS: Final = "ops"
@@ -24,6 +24,7 @@ OPS: Final = "ops"
 QUEUES: Final = (f"{URGENT}.*", f"{NORMAL}.*", f"{NOTICES}*")
 CANARIES: Final = ("relais.canary.*",)
 SPILL: Final = (SPILL_RECORDS, SPILL_NOTES, SPILL_ERA)
+WATCHED: Final = (ASIDE, SPILL_ASIDE, *QUEUES, *CANARIES, *SPILL)
 RATES: Final = ("relais:rate:*",)
 BINDINGS: Final = ("_kombu.binding.*", "_kombu.binding_permanent.*", "_kombu.binding_deadlines")
 ANSWERS: Final = ("*.reply.celery.pidbox*",)  # of workers to those who asked them something
@@ -130,8 +131,9 @@ USERS: Final[Mapping[str, User]] = {
             "hdel",
             "xadd",
         ),
-        (ASIDE, *QUEUES, *CANARIES, *SPILL, *BINDINGS, *ANSWERS, *MAILBOXES),
+        (ASIDE, SPILL_ASIDE, *QUEUES, *CANARIES, *SPILL, *BINDINGS, *ANSWERS, *MAILBOXES),
         channels=(*CONTROL, *EVENTS),
+        only=(("lrem",), (SPILL_ASIDE,)),
     ),
     # Flower: hears events, asks workers how they are; of the queues only how long they are.
     "flower": User(
@@ -141,17 +143,17 @@ USERS: Final[Mapping[str, User]] = {
         (*CONTROL, *EVENTS),
     ),
     # Metrics: lengths and memory, never what a message or a spilled order says.
-    "exporter": User((*HELLO, "info", "llen", "xinfo|stream"), (), (ASIDE, *QUEUES, *CANARIES, *SPILL)),
+    "exporter": User((*HELLO, "info", "llen", "xinfo|stream"), (), WATCHED),
     # The console: the same. What it does goes through the journal, which wakes the dispatcher.
-    "console": User((*HELLO, "info", "llen", "xinfo|stream"), (), (ASIDE, *QUEUES, *CANARIES, *SPILL)),
+    "console": User((*HELLO, "info", "llen", "xinfo|stream"), (), WATCHED),
     # The command line: how things stand, the spill's records, canaries to see whether workers answer; and it may drop
-    # a message that no worker can take, which the journal sends again.
+    # a message that no worker can take, which the journal sends again, and forged records.
     OPS: User(
         (*HELLO, *BATCH, *CONSUME, *ON_DISK, "info", "lrange", "lindex", "lpush", "xinfo|stream", "xrevrange"),
         (*CANARIES, *BINDINGS, *ANSWERS, *MAILBOXES),
-        (ASIDE, *QUEUES, *SPILL),
+        (ASIDE, SPILL_ASIDE, *QUEUES, *SPILL),
         (*CONTROL, *EVENTS),
-        (("lrem", "del"), QUEUES),
+        (("lrem", "del"), (SPILL_ASIDE, *QUEUES)),
     ),
 }
 

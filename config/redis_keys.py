@@ -9,6 +9,7 @@ OURS: Final = b"relais."  # how each queue of ours begins
 ASIDE: Final = "relais.aside"  # a stream
 SPILL_RECORDS: Final = "relais.spill"
 SPILL_NOTES: Final = "relais.spill.notes"
+SPILL_ASIDE: Final = "relais.spill.aside"  # forged records beyond what the journal keeps of them
 SPILL_ERA: Final = "relais.spill.era"  # there while orders were spilled a moment ago
 
 

@@ -40,11 +40,12 @@ def dispatching(settings: Settings) -> Iterator[Dispatcher]:
 def on_journal(settings: Settings, statement: str) -> list[Any]:
     async def run() -> list[Any]:
         engine = connect(settings.need("database_url"))
-        async with engine.connect() as connection:
-            done = await connection.execute(text(statement))
-            rows = list(done.all()) if done.returns_rows else []
-        await engine.dispose()
-        return rows
+        try:
+            async with engine.connect() as connection:
+                done = await connection.execute(text(statement))
+                return list(done.all()) if done.returns_rows else []
+        finally:
+            await engine.dispose()
 
     return asyncio.run(run())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from orders.model import RANK, Order, canonical, digest
 
 VERSION: Final = b"1"
 MOST_KEPT: Final = 2 * 1024 * 1024  # bytes of a record that is set aside; none of ours is longer
+FIRST: Final = 1024  # bytes that are kept of a record that is ours under no key
+SIGNED: Final = re.compile(rb"%b\.[0-9a-f]{64}\.\{" % VERSION)  # how each of ours begins
 
 
 class Forged(Exception):
@@ -125,6 +128,11 @@ def unseal(raw: bytes, key: SpillSigner, route: Routing) -> Entry:
         )
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise Unreadable(type(error).__name__, told) from None
+
+
+def worth_keeping(raw: bytes) -> bytes:
+    """What is kept of a record that our keys did not sign: all, where another key of ours may have."""
+    return raw if len(raw) <= MOST_KEPT and SIGNED.match(raw) else raw[:FIRST]
 
 
 async def spill(entries: Sequence[Entry], store: Store, key: SpillSigner) -> tuple[list[Accepted | RelaisError], bytes]:

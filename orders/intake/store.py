@@ -82,8 +82,20 @@ class Store(Protocol):
         """What each of these orders was marked with when it was taken back."""
         ...
 
-    async def drop(self, records: Sequence[bytes], ids: Sequence[bytes], names: Sequence[bytes]) -> bool:
-        """Drop these records, if they are still the oldest, with the notes of these names and all of these ids."""
+    async def drop(
+        self, records: Sequence[bytes], ids: Sequence[bytes], names: Sequence[bytes], aside: Sequence[int] = ()
+    ) -> bool:
+        """Drop these records, if they are still the oldest, with the notes of these names and all of these ids; those
+        at these places among them are kept aside.
+        """
+        ...
+
+    async def aside(self, passed: int, count: int) -> list[bytes]:
+        """So many records of those kept aside, without the `passed` that were first."""
+        ...
+
+    async def take_aside(self, record: bytes) -> None:
+        """Drop a record that was kept aside."""
         ...
 
     async def close(self) -> None:

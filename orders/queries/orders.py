@@ -253,6 +253,11 @@ async def asides_by_kind(source: Source) -> dict[str, int]:
         return {row[0]: row[1] for row in await connection.execute(query)}
 
 
+async def drop_forged(connection: AsyncConnection) -> int:
+    """Forget the forged records that were set aside; how many there were."""
+    return (await connection.execute(text("DELETE FROM asides WHERE kind = 'forged'"))).rowcount
+
+
 async def backlog_size(engine: AsyncEngine) -> int:
     """How many orders are not yet final."""
     query = text(f"SELECT count(*) FROM {WAITING}")

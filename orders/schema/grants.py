@@ -22,7 +22,7 @@ from orders.journal.connection import log
 from orders.schema.cause_triggers import FUNCTIONS
 from orders.schema.epochs import functions
 from orders.schema.tables.causes import cause_tallies
-from orders.schema.tables.clients import webhooks
+from orders.schema.tables.clients import asides, webhooks
 from orders.schema.tables.console import console_logins, console_sessions
 from orders.schema.tables.core import metadata
 from orders.schema.tables.samples import samples
@@ -32,7 +32,17 @@ from orders.schema.tables.workers import processes, workers
 from orders.schema.triggers import APPEND_ONLY
 
 # Rows that go; every other table keeps what it has.
-DELETED: Final = (webhooks, tallies, workers, processes, console_sessions, console_logins, samples, cause_tallies)
+DELETED: Final = (
+    webhooks,
+    asides,
+    tallies,
+    workers,
+    processes,
+    console_sessions,
+    console_logins,
+    samples,
+    cause_tallies,
+)
 PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 REVISION: Final = "alembic_version"
 ROUNDS: Final = 4096  # of SCRAM, PostgreSQL's own default
@@ -73,9 +83,8 @@ def rights(table: Table) -> frozenset[str]:
     """What the role may do with a table of the journal."""
     if table is changes:
         return frozenset({"SELECT"})  # triggers write it, as its owner
-    if table in APPEND_ONLY:
-        return frozenset({"SELECT", "INSERT"})
-    return frozenset({"SELECT", "INSERT", "UPDATE"} | ({"DELETE"} if table in DELETED else set()))
+    change = set() if table in APPEND_ONLY else {"UPDATE"}
+    return frozenset({"SELECT", "INSERT"} | change | ({"DELETE"} if table in DELETED else set()))
 
 
 def grant(connection: Connection, user: URL) -> None:

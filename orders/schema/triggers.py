@@ -69,11 +69,19 @@ def allowed_transitions() -> str:
 
 
 def forbid_change(table: str) -> str:
-    """DDL that makes a table append-only: UPDATE, DELETE and TRUNCATE raise, whoever asks."""
+    """DDL that makes a table append-only: UPDATE, DELETE and TRUNCATE raise, whoever asks; what may be dropped of what
+    was set aside, `DROPPED_ONLY` says.
+    """
+    acts = "UPDATE OR TRUNCATE" if table == asides.name else "UPDATE OR DELETE OR TRUNCATE"
     return (
-        f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
-        "FOR EACH STATEMENT EXECUTE FUNCTION relais_append_only()"
+        f"CREATE TRIGGER append_only BEFORE {acts} ON {table} FOR EACH STATEMENT EXECUTE FUNCTION relais_append_only()"
     )
+
+
+DROPPED_ONLY: Final = (
+    "CREATE TRIGGER kept BEFORE DELETE ON asides FOR EACH ROW WHEN (OLD.kind <> 'forged') "
+    "EXECUTE FUNCTION relais_append_only()"
+)
 
 
 DURABLE_FUNCTION: Final = """CREATE FUNCTION relais_durable() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -101,7 +101,8 @@ class Dispatcher(Background):
         async with aclosing(maintenance):
             while not self._stopping.is_set():
                 self._wake.clear()
-                await maintenance.unspill()
+                if await maintenance.unspill():
+                    self._wake.set()
                 dead = await deaths.look()
                 for scheduler in schedulers:
                     await scheduler.tick(dead)

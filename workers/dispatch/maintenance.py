@@ -1,8 +1,8 @@
 """The leader's maintenance: what a round of the dispatcher does whatever the backend.
 
-What was spilled is journalled, before anything is dispatched, for it came first; webhooks are told what is due; and
-the tallies are summed up, those of causes too, a sample is taken of how all stands, and workers that have gone are
-taken off the list.
+What was spilled is journalled, before anything is dispatched, for it came first, but for half a second of each round at
+most; webhooks are told what is due; and the tallies are summed up, those of causes too, a sample is taken of how all
+stands, and workers that have gone are taken off the list.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from orders.schema import cause_triggers
 from orders.schema.tally_triggers import SUM_UP
 from workers.dispatch.operator_log import OperatorLog
 from workers.dispatch.publishing import Publishing
-from workers.intake.spill_drain import unspill
+from workers.intake.spill_drain import look_aside, unspill
 from workers.intake.spill_store import RedisSpill
 from workers.queue import registry
 from workers.webhooks import outbox
 
 log = logging.getLogger("relais.dispatcher")
 
+UNSPILL: Final = 0.5  # seconds for what was spilled in one round; orders that are journalled wait meanwhile
 NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
 TALLIES_EVERY: Final = 10.0  # seconds; until then each batch that was settled adds some rows
 SAMPLES_EVERY: Final = 10.0  # seconds; the finest step of the console's charts
@@ -63,24 +64,32 @@ class Maintenance:
         self._operator_log = operator_log
         operator_log.begin_lead()
         self._queue_lost = False
+        self._passed: int | None = 0  # of the records that stayed in Redis, until this leader has looked at all
         self._sampler = Sampler()
 
-    async def unspill(self) -> None:
-        """Journal what waits in the spill, as far as Redis can be asked."""
+    async def unspill(self) -> bool:
+        """Journal what waits in the spill, as far as Redis can be asked; whether some was left for the next round."""
         self._queue_lost = self._publisher.depth() is None
-        if self._queue_lost or not self._publisher.spilled():
-            return
+        if self._queue_lost:
+            return False
         if self._seal is None:
-            log.error("orders wait in the spill, and RELAIS_SPILL_KEY is not set")
-            return
+            if self._publisher.spilled():
+                log.error("orders wait in the spill, and RELAIS_SPILL_KEY is not set")
+            return False
+        spill = (self._connection, self._spill, self._seal, self._route)
         try:
-            await unspill(self._connection, self._spill, self._seal, self._route)
+            if self._passed is not None:  # this worker may have another key than the one that left them there
+                self._passed = await look_aside(*spill, self._passed)
+            if self._publisher.spilled():
+                gone = await unspill(*spill, UNSPILL)
+                return gone > 0 and self._publisher.spilled()
         except SpillDown as error:
             log.warning("the spill is out of reach", extra={"why": error})
         except DBAPIError as error:
             if unreachable(error):
                 raise
             log.warning("the journal does not take what waits in the spill", extra={"why": first_line(error)})
+        return False
 
     async def tell(self) -> None:
         """Publish what webhooks are to be told."""

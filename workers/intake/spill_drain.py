@@ -1,14 +1,18 @@
 """Unspilling: what intake spilled while PostgreSQL was away goes into the journal, in order, once.
 
-The leading dispatcher does it, before it dispatches anything. A record is dropped only after the journal has it, and
-only while it still is the oldest: whatever dies in between, the next leader journals it again, which changes nothing.
-What is no new order is set aside with the reason, never dropped; what another order has the place of is a dead letter.
+The leading dispatcher does it, before it dispatches anything, for a time at once: a spill that somebody floods stops no
+dispatch. A record is dropped only after the journal has it, and only while it still is the oldest: whatever dies in
+between, the next leader journals it again, which changes nothing. What is no new order is set aside with the reason,
+never dropped; what another order has the place of is a dead letter. Of forged records, which may be orders signed with
+a key that this worker does not have, the journal keeps so many; the others stay aside in Redis, where they were.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -22,7 +26,7 @@ from orders.errors import Conflict, KeyReused, RelaisError
 from orders.intake.entries import Entry, write
 from orders.intake.routing import Routing
 from orders.intake.settled import Settled, lost, settle, take_back
-from orders.intake.spill import MOST_KEPT, Forged, SpillSigner, Unreadable, names, unseal
+from orders.intake.spill import MOST_KEPT, Forged, SpillSigner, Unreadable, names, unseal, worth_keeping
 from orders.intake.spilled import Cancellation, read_mark
 from orders.intake.store import Store
 from orders.journal import at_fault
@@ -32,6 +36,10 @@ from orders.states import State
 log = logging.getLogger("relais.spill")
 
 GROUP: Final = 100  # records; each may be a mebibyte
+MOST_FORGED: Final = 10_000  # forged records that the journal keeps,
+MOST_FORGED_BYTES: Final = 64 * 1024 * 1024  # and bytes of them
+
+FORGED_KIND: Final = "forged"
 
 ASIDE = text("""
 INSERT INTO asides (digest, kind, told, order_id, why, raw)
@@ -41,6 +49,7 @@ ON CONFLICT DO NOTHING
 """)
 
 
+FORGED = text("SELECT count(*), coalesce(sum(octet_length(raw)), 0) FROM asides WHERE kind = 'forged'")
 DOUBTED = text("""
 SELECT number, raw FROM asides WHERE kind <> 'repeated' AND number > :after ORDER BY number LIMIT :most
 """)
@@ -65,23 +74,61 @@ class Read(NamedTuple):
     cancellation: Cancellation | None = None
 
 
-async def unspill(connection: AsyncConnection, store: Store, key: SpillSigner, route: Routing) -> int:
-    """Journal the spill; returns how many records left it. Raises SpillDown, and what the journal raises."""
-    gone = 0
-    while records := await store.head(GROUP):
+async def unspill(
+    connection: AsyncConnection, store: Store, key: SpillSigner, route: Routing, seconds: float = math.inf
+) -> int:
+    """Journal the spill, as much as is begun within `seconds`; returns how many records left it. Raises SpillDown, and
+    what the journal raises.
+    """
+    gone, until = 0, time.monotonic() + seconds
+    while (not gone or time.monotonic() < until) and (records := await store.head(GROUP)):
         found, asides = read(records, key, route)
+        beyond = await _beyond(connection, asides)
+        asides = [each for each in asides if each.digest not in beyond]
         ids = [str(each.entry.id).encode() for each in found]
         marks = zip(found, await store.marks(ids), strict=True)
         marked = [each._replace(cancellation=read_mark(each.entry.id, mark, key)) for each, mark in marks]
         asides += await journal(connection, marked)
         await set_aside(connection, asides)
         await connection.execute(SURE)  # what was journalled before is nothing that journalling it again waits for
-        if not await store.drop(records, ids, [name for each in found for name in names(each.entry)]):
+        kept = [place for place, raw in enumerate(records) if _digest(raw) in beyond] if beyond else []
+        if not await store.drop(records, ids, [name for each in found for name in names(each.entry)], kept):
             break  # somebody else has dropped them: whoever leads now goes on
         gone += len(records)
     if gone:
         log.warning("unspilled", extra={"orders": gone})
     return gone
+
+
+async def _beyond(connection: AsyncConnection, asides: Sequence[Aside]) -> set[bytes]:
+    """The digests of the forged records that the journal has no room for."""
+    forged = [each for each in asides if each.kind == FORGED_KIND]
+    if not forged:
+        return set()
+    count, size = (await connection.execute(FORGED)).one()
+    beyond = set()
+    for each in forged:
+        count, size = count + 1, size + len(each.raw)
+        if count > MOST_FORGED or size > MOST_FORGED_BYTES:
+            beyond.add(each.digest)
+    if beyond:
+        log.error("the journal keeps no more forged records, they stay in Redis", extra={"records": len(beyond)})
+    return beyond
+
+
+async def look_aside(
+    connection: AsyncConnection, store: Store, key: SpillSigner, route: Routing, passed: int
+) -> int | None:
+    """Journal what of a group of those that stayed in Redis, behind `passed` of them, is an order by now; how many are
+    to be passed then, None at the end.
+    """
+    records = await store.aside(passed, GROUP)
+    found, _ = read(records, key, route)
+    await set_aside(connection, await journal(connection, found))
+    await connection.execute(SURE)
+    for each in found:
+        await store.take_aside(each.raw)
+    return passed + len(records) - len(found) if records else None
 
 
 async def readmit(connection: AsyncConnection, key: SpillSigner, route: Routing) -> int:
@@ -108,7 +155,7 @@ def read(records: Sequence[bytes], key: SpillSigner, route: Routing) -> tuple[li
             each = unseal(raw, key, route)
             found.setdefault(each.id, Read(each, raw))
         except Forged as error:
-            asides.append(_aside(raw, "forged", str(error)))
+            asides.append(_aside(raw, FORGED_KIND, str(error))._replace(raw=worth_keeping(raw)))
         except Unreadable as error:
             asides.append(_aside(raw, "unreadable", str(error), error.told))
     return list(found.values()), asides
@@ -169,4 +216,8 @@ async def set_aside(connection: AsyncConnection, asides: Sequence[Aside]) -> Non
 
 
 def _aside(raw: bytes, kind: str, why: str, told: UUID | None = None, order_id: UUID | None = None) -> Aside:
-    return Aside(hashlib.sha256(raw).digest(), kind, told, order_id, why, raw[:MOST_KEPT])
+    return Aside(_digest(raw), kind, told, order_id, why, raw[:MOST_KEPT])
+
+
+def _digest(raw: bytes) -> bytes:
+    return hashlib.sha256(raw).digest()

@@ -1,4 +1,4 @@
-"""What the spill does in Redis in one step each, as scripts over its three keys: records, notes and the era.
+"""What the spill does in Redis in one step each, as scripts over its keys: records, notes, the era, and what is aside.
 
 Beside notes by name the hash has, of the record of each order id, its place (`i`), counted from the first that was in
 the list since it was last empty, and the mark of its cancellation (`c`); `gone` records have left since, and those
@@ -74,18 +74,21 @@ return found
 """
 )
 
-# ARGV: the first and the last of the records to drop, how many there are, then the names of notes. With the last
-# record go all notes, also those of records that were set aside.
+# ARGV: the first and the last of the records to drop, how many there are, how many of them are kept here, aside, the
+# places of these among them, then the names of notes. With the last record go all notes, also those of records that
+# were set aside.
 DROP: Final = (
     PLACES
     + r"""
 local count = tonumber(ARGV[3])
 if redis.call('LINDEX', KEYS[1], 0) ~= ARGV[1] then return 0 end
 if redis.call('LINDEX', KEYS[1], count - 1) ~= ARGV[2] then return 0 end
+local aside = tonumber(ARGV[4])
+for n = 5, 4 + aside do redis.call('LPUSH', KEYS[4], redis.call('LINDEX', KEYS[1], ARGV[n])) end
 redis.call('LTRIM', KEYS[1], count, -1)
 if redis.call('LLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) return 1 end
 redis.call('HINCRBY', KEYS[2], 'gone', count)
-for n = 4, #ARGV do redis.call('HDEL', KEYS[2], ARGV[n]) end
+for n = 5 + aside, #ARGV do redis.call('HDEL', KEYS[2], ARGV[n]) end
 return 1
 """
 )

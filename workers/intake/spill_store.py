@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from config.redis import close_redis, open_redis
-from config.redis_keys import SPILL_ERA, SPILL_NOTES, SPILL_RECORDS
+from config.redis_keys import SPILL_ASIDE, SPILL_ERA, SPILL_NOTES, SPILL_RECORDS
 from config.redis_url import redis_address
 from orders.intake.store import Cancelling, Put, Record, SpillDown
 from workers.intake.spill_scripts import CANCEL, DROP, FIND, HEAD, PUT
@@ -30,6 +30,7 @@ REPLICATION: Final = 1.0  # seconds for a replica to acknowledge; less than ANSW
 
 ERA: Final = 30  # seconds without a record after which an era ends
 KEYS: Final = (SPILL_RECORDS, SPILL_NOTES, SPILL_ERA)
+DRAINED: Final = (*KEYS, SPILL_ASIDE)
 
 NEEDED: Final = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
 ASKED: Final = (*NEEDED, "maxmemory", "maxmemory-policy")
@@ -120,13 +121,24 @@ class RedisSpill:
         names = [b"c\x1f" + each for each in ids]
         return cast(list[bytes | None], await self._answer(lambda: self._redis.hmget(SPILL_NOTES, names)))
 
-    async def drop(self, records: Sequence[bytes], ids: Sequence[bytes], names: Sequence[bytes]) -> bool:
+    async def drop(
+        self, records: Sequence[bytes], ids: Sequence[bytes], names: Sequence[bytes], aside: Sequence[int] = ()
+    ) -> bool:
         """As `orders.intake.store.Store.drop`: only while these are the oldest, so that a late comer drops nobody
         else's.
         """
         notes = [*names, *(kind + each for each in ids for kind in (b"i\x1f", b"c\x1f"))]
-        ends = (records[0], records[-1], len(records))
-        return bool(await self._answer(lambda: self._redis.eval(DROP, len(KEYS), *KEYS, *ends, *notes)))
+        ends: tuple[bytes | int, ...] = (records[0], records[-1], len(records), len(aside), *aside)
+        return bool(await self._answer(lambda: self._redis.eval(DROP, len(DRAINED), *DRAINED, *ends, *notes)))
+
+    async def aside(self, passed: int, count: int) -> list[bytes]:
+        """As `orders.intake.store.Store.aside`."""
+        ends = (-passed - count, -passed - 1)
+        return cast(list[bytes], await self._answer(lambda: self._redis.lrange(SPILL_ASIDE, *ends)))
+
+    async def take_aside(self, record: bytes) -> None:
+        """As `orders.intake.store.Store.take_aside`."""
+        await self._answer(lambda: self._redis.lrem(SPILL_ASIDE, -1, record))  # type: ignore[arg-type] # bytes it is
 
     async def close(self) -> None:
         """Let go of connections."""

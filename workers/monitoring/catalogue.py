@@ -77,6 +77,9 @@ CATALOGUE: Final[Mapping[str, MetricEntry]] = {
     "relais_replay_holding": MetricEntry(GAUGE, "1 while a replay waits for an operator.", ("backend",)),
     "relais_disk_free_bytes": MetricEntry(GAUGE, "Room on the disk of a path of RELAIS_DISKS.", ("path",)),
     "relais_disk_size_bytes": MetricEntry(GAUGE, "Size of the disk of a path of RELAIS_DISKS.", ("path",)),
+    "relais_spill_asides": MetricEntry(
+        GAUGE, "Records of the spill that became no order; forged ones are not signed with the workers' key.", ("kind",)
+    ),
     "relais_workers": MetricEntry(GAUGE, "Workers of a host.", ("host",)),
     "relais_workers_deaf": MetricEntry(GAUGE, "Workers of a host that take no orders though some wait.", ("host",)),
     "relais_canary_age_seconds": MetricEntry(

@@ -23,6 +23,7 @@ from workers.monitoring.snapshot import Snapshot, TallyRow
 
 COUNTED_STATES: Final = (*BACKLOG, State.DEAD)
 RETRIED: Final = (Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS, Kind.ABSENT, LEASE_EXPIRED)
+ASIDES: Final = {"repeated": 0, "forged": 0, "unreadable": 0}
 PROOFS: Final = tuple(kind for kind in Evidence if kind.conclusive)
 
 
@@ -37,6 +38,7 @@ def journal_families(found: Snapshot, backends: Collection[str]) -> Iterator[Met
     yield from _backends(found, names)
     yield from _counted(found, names)
     yield from _ages(found)
+    yield family("relais_spill_asides", {(kind,): n for kind, n in {**ASIDES, **found.asides}.items()})
     yield family("relais_workers", {(row["host"],): row["workers"] for row in found.hosts})
     yield family("relais_workers_deaf", {(row["host"],): row["deaf"] for row in found.hosts})
     yield family("relais_canary_age_seconds", {(row["host"],): row["age"] for row in found.hosts})

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.errors import first_line
-from config.redis_keys import ASIDE, NORMAL, SPILL_RECORDS, URGENT, queue_of
+from config.redis_keys import ASIDE, NORMAL, SPILL_ASIDE, SPILL_RECORDS, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.journal import snapshot, unreachable
@@ -49,7 +49,8 @@ SILENT = "it does not answer"
 @dataclass(frozen=True, slots=True)
 class Queue:
     """Whether Redis answers, how many messages wait in it, how many orders in the spill, its memory in bytes (without
-    a limit `memory_max` is None), and how many messages, none of ours, workers have set aside.
+    a limit `memory_max` is None), how many messages, none of ours, workers have set aside, and how many forged records
+    of the spill stayed in Redis.
     """
 
     reachable: bool
@@ -59,6 +60,7 @@ class Queue:
     memory: int | None = None
     memory_max: int | None = None
     aside: int | None = None
+    forged: int | None = None
 
 
 async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[str, Any]:
@@ -119,14 +121,17 @@ async def queue(settings: Settings) -> Queue:
         async with client.pipeline(transaction=False) as asked:
             asked.info("memory")
             asked.llen(SPILL_RECORDS)
+            asked.llen(SPILL_ASIDE)
             for name in (queue_of(kind, each) for each in load_backends(settings) for kind in (URGENT, NORMAL)):
                 asked.llen(name)
             asked.xinfo_stream(ASIDE)
-            memory, spilled, *waiting, aside = await asked.execute(raise_on_error=False)
-        if failed := [each for each in (memory, spilled, *waiting) if isinstance(each, Exception)]:
+            memory, spilled, forged, *waiting, aside = await asked.execute(raise_on_error=False)
+        if failed := [each for each in (memory, spilled, forged, *waiting) if isinstance(each, Exception)]:
             raise failed[0]
         told = 0 if isinstance(aside, Exception) else int(aside["entries-added"])  # no stream before the first
-        return Queue(True, sum(waiting), spilled, None, memory["used_memory"], memory["maxmemory"] or None, told)
+        return Queue(
+            True, sum(waiting), spilled, None, memory["used_memory"], memory["maxmemory"] or None, told, forged
+        )
     except (RedisError, OSError) as error:
         return Queue(False, None, None, first_line(error))
     finally:

@@ -1,8 +1,8 @@
 """What waits in Redis, as an operator looks at it and drops it.
 
 A message is disposable: the journal sends again what it named. So when one holds up the others, or Redis runs out of
-memory, dropping it loses no order. The spill, which does hold orders, is none of
-these queues.
+memory, dropping it loses no order. The spill, which does hold orders, is none of these queues; what of it was forged,
+and stayed in Redis, can be dropped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from config.celeryconfig import connection
 from config.errors import first_line
-from config.redis_keys import NORMAL, NOTICES, URGENT, queue_of
+from config.redis_keys import NORMAL, NOTICES, SPILL_ASIDE, URGENT, queue_of
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound
@@ -89,6 +89,16 @@ def known(settings: Settings, queue: str) -> str:
 def drop(redis: Redis, found: QueueHead) -> bool:
     """Take out the very message that was looked at; False when it is gone, taken by a worker or another operator."""
     return bool(redis.lrem(found.queue, -1, found.raw))  # type: ignore[arg-type] # bytes are what Redis has
+
+
+def spill_aside(redis: Redis) -> int:
+    """How many forged records of the spill stayed in Redis."""
+    return int(redis.llen(SPILL_ASIDE))
+
+
+def drop_spill_aside(redis: Redis) -> None:
+    """Forget them."""
+    redis.delete(SPILL_ASIDE)
 
 
 def clear(redis: Redis, queue: str) -> int:

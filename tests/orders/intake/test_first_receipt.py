@@ -231,7 +231,9 @@ def test_a_dead_letter_of_a_conflict_is_told_and_never_put_through_behind_the_ba
 class Dying(RedisSpill):
     """Dies after the journal has the records and before they are dropped."""
 
-    async def drop(self, records: Sequence[bytes], ids: Sequence[bytes], names: Sequence[bytes]) -> bool:
+    async def drop(
+        self, records: Sequence[bytes], ids: Sequence[bytes], names: Sequence[bytes], aside: Sequence[int] = ()
+    ) -> bool:
         raise SpillDown("killed here")
 
 

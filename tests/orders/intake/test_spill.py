@@ -272,7 +272,9 @@ def test_a_spilled_order_that_had_been_accepted_before_is_found_by_both_ids(data
 class Dying(RedisSpill):
     """Dies after the journal has the records and before they are dropped."""
 
-    async def drop(self, records: Sequence[bytes], ids: Sequence[bytes], names: Sequence[bytes]) -> bool:
+    async def drop(
+        self, records: Sequence[bytes], ids: Sequence[bytes], names: Sequence[bytes], aside: Sequence[int] = ()
+    ) -> bool:
         raise SpillDown("killed here")
 
 

@@ -75,6 +75,7 @@ def test_every_table_and_every_privilege(app_url: str, owner_url: str, run: Run)
     assert held == {table.name: set(rights(table)) for table in metadata.sorted_tables}
     assert {name for name, found in held.items() if "UPDATE" not in found} == {table.name for table in APPEND_ONLY}
     gone = {
+        "asides",
         "webhooks",
         "tallies",
         "workers",

@@ -26,6 +26,7 @@ from orders.schema.tables.reconcile import findings, reconciliations
 from orders.schema.tally_triggers import COUNTED, counting
 from orders.schema.triggers import (
     APPEND_ONLY,
+    DROPPED_ONLY,
     DURABLE_FUNCTION,
     EVENT,
     EVENT_BORN,
@@ -47,7 +48,7 @@ SEED = {
     "(gen_random_uuid(), gen_random_uuid(), 'erp', 'E1', '[]')",
     "operations": "INSERT INTO operations (operator, act, detail) VALUES ('o', 'pause', '{}')",
     "events": "INSERT INTO events (order_id, state) VALUES (gen_random_uuid(), 'dead')",
-    "asides": "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'forged', 'w', 'r')",
+    "asides": "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'unreadable', 'w', 'r')",
     "findings": "INSERT INTO findings (reconciliation, order_id, kind, detail) "
     "VALUES (1, gen_random_uuid(), 'missing', '\"d\"')",
     "seals": "INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')",
@@ -161,6 +162,8 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
             for table in APPEND_ONLY:
                 await connection.execute(text(f"DROP TRIGGER append_only ON {table.name}"))
                 await connection.execute(text(forbid_change(table.name)))
+            await connection.execute(text("DROP TRIGGER kept ON asides"))
+            await connection.execute(text(DROPPED_ONLY))
             for table in metadata.sorted_tables:
                 if table not in RELAXED:
                     await connection.execute(text(f"DROP TRIGGER durable ON {table.name}"))

@@ -84,6 +84,7 @@ COMMANDS = [
     "webhook remove",
     "admin spill asides",
     "admin spill readmit",
+    "admin spill drop",
     "dead list",
     "dead groups",
     "dead show",

@@ -178,6 +178,7 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_pat
     fits("admin spill readmit")
     fits("divert", "--to", "fallback", "--because", "out", "--priority", "urgent", "--dry-run")
     fits("divert", "--to", "fallback", "--because", "out", "--priority", "urgent", "--yes")
+    fits("admin spill drop", "--because", "forged", "--yes")
     fits("reconcile", "--resume", "1", "--resend", "--dry-run")
     fits("reconcile", "--resume", "1", "--resend", "--yes")
     fits("replay start", "--dry-run")

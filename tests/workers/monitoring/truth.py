@@ -131,6 +131,9 @@ class Truth:
             **_histogram("relais_erp_call_seconds", ("backend", "outcome"), took, CALL_BOUNDS),
         }
 
+    async def _asides(self) -> dict[str, int]:
+        return dict(map(tuple, await self.rows("SELECT kind, count(*) FROM asides GROUP BY 1")))
+
     async def _ages(self) -> Samples:
         found: Samples = {}
         hosts = """SELECT host, count(*),
@@ -140,6 +143,8 @@ class Truth:
             found[at("relais_workers", host=host)] = n
             found[at("relais_workers_deaf", host=host)] = deaf
             found[at("relais_canary_age_seconds", host=host)] = float(age)
+        asides = {"repeated": 0, "forged": 0, "unreadable": 0, **(await self._asides())}
+        found |= {at("relais_spill_asides", kind=kind): n for kind, n in asides.items()}
         sealed = await self.rows(
             "SELECT greatest(0, extract(epoch FROM now() - max(sealed_at))) FROM seals HAVING count(*) > 0"
         )
@@ -170,7 +175,7 @@ class Truth:
             "oldest": since["any"],
             "oldest_by_priority": {name: since[name] for name in ("urgent", "normal")},
             "fates": {"accepted": accepted, **{fate: met.get(fate, 0) for fate in FATES}},
-            "asides": dict(map(tuple, await self.rows("SELECT kind, count(*) FROM asides GROUP BY 1"))),
+            "asides": await self._asides(),
             "unsealed": await self._unsealed(),
             "flow": await self._flow(await self.one("SELECT now()")),
             "evidence": dict(map(tuple, await self.rows("SELECT backend, count(*) FROM evidence GROUP BY 1"))),

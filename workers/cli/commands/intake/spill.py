@@ -8,9 +8,10 @@ import typer
 
 from workers.cli import show
 from workers.cli.failure import CommandFailed
-from workers.cli.session import Json, on_journal
+from workers.cli.session import Json, Yes, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
+    from redis import Redis
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
@@ -33,6 +34,50 @@ def asides(
 
     found = on_journal(ctx, lambda engine, _: order_queries.asides(engine, limit))
     show.listing(found, as_json, "Set aside", ("at", "kind", "told", "order_id", "why", "size"))
+
+
+@spill.command("drop")
+def drop(
+    ctx: typer.Context,
+    because: Annotated[str, typer.Option("--because", help="Why, for the record.")],
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Drop the forged records that were set aside: those in the journal, and those that stayed in Redis.
+
+    What nobody of ours signed is no order. Was it signed with a key that the workers did not have, it is one: then
+    `readmit` first.
+    """
+    from orders.queries import orders as order_queries
+    from workers.queue import inspect
+
+    if not because.strip():
+        raise CommandFailed("--because must say why")
+    try:
+        with inspect.redis_of(settings_of(ctx)) as redis:
+            kept = on_journal(ctx, lambda engine, _: order_queries.asides_by_kind(engine)).get("forged", 0)
+            left = inspect.spill_aside(redis)
+            if kept + left:
+                confirm(f"Drop {kept:,} forged records of the journal, and {left:,} of Redis?", yes)
+            dropped = on_journal(ctx, lambda engine, _: _drop(engine, redis, because))
+    except inspect.RedisAway as error:
+        raise CommandFailed(f"Redis is out of reach: {error}") from None
+    show.answer({"dropped": dropped}, as_json, f"{dropped:,} forged records dropped.")
+
+
+async def _drop(engine: AsyncEngine, redis: Redis, because: str) -> int:
+    """Drop and record it in one transaction of the journal's; Redis comes last."""
+    from orders.journal import transactional
+    from orders.queries import orders as order_queries
+    from workers.operations import record
+    from workers.queue import inspect
+
+    async with transactional(engine).begin() as connection:
+        left = inspect.spill_aside(redis)
+        dropped = await order_queries.drop_forged(connection) + left
+        await record(connection, "spill drop", because, {"records": dropped})
+        inspect.drop_spill_aside(redis)
+    return dropped
 
 
 @spill.command("readmit")

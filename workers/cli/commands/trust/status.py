@@ -106,6 +106,8 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
     told["intake"] = f"{api['url']} {_intake(api)}"
     if queue["spilled"]:
         told["spill"] = f"{queue['spilled']:,} orders wait for the journal"
+    if queue["forged"]:
+        told["forged"] = f"{queue['forged']:,} forged records of the spill stay in Redis: relais admin spill drop"
     if queue["aside"]:
         told["foreign"] = f"{queue['aside']:,} messages in Redis were none of ours and are set aside: who writes there?"
     webhooks = found.get("webhooks") or {}
