@@ -13,11 +13,17 @@ import random
 import socket
 from collections import deque
 from collections.abc import Collection
+from contextlib import suppress
 
 LOWEST, HIGHEST = 20000, 32767
 MOST_KEPT = 128  # sockets, the newest: a process has only so many files
+MOST_SHOWN = 80  # characters of a command line
 _dice = random.SystemRandom()
 _kept: deque[int] = deque()  # file descriptors, which end with the process
+
+
+class PortTaken(Exception):
+    """A port that was asked for is another's; the message says whose."""
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -37,6 +43,19 @@ def choose(preferred: Collection[int | None] = (), *, host: str = "127.0.0.1", t
         if port not in taken and _keep(port, host):
             return port
     raise OSError(errno.EADDRINUSE, f"no free port on {host} between {LOWEST} and {HIGHEST}")
+
+
+def holder(port: int) -> str:
+    """Who listens on the port of this machine: `process 4711 (nginx: master process)`, as far as may be known."""
+    import psutil
+
+    mine = [each for each in psutil.net_connections("tcp") if each.laddr and each.laddr.port == port]
+    pids = {each.pid for each in mine if each.pid and each.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)}
+    for pid in sorted(pids):
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            return f"process {pid} ({' '.join(process.cmdline())[:MOST_SHOWN] or process.name()})"
+    return "a process of another user's"
 
 
 def _keep(port: int, host: str) -> bool:

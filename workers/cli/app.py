@@ -14,6 +14,7 @@ COMMANDS: Final = {  # by heading: where in `workers.cli.commands` each is, and 
     "Try": {
         "up": ("servers.servers:up", "Run everything here, supervised, until Ctrl-C."),
         "demo": ("servers.servers:demo", "Replay the weekend of 19 October 2024, in a minute."),
+        "outage": ("servers.outage:outage", "Take down the ERP that `relais up` simulates, or bring it back."),
         "erp-sim": ("servers.simulator:erp_sim", "Simulate an ERP that can be made to misbehave."),
     },
     "Serve": {

@@ -6,6 +6,7 @@ where it came from when RELAIS_LOG_LEVEL is DEBUG.
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from collections.abc import Iterator
@@ -56,7 +57,16 @@ def listening_on(host: str, port: int, besides: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CommandFailed(f"cannot listen on {host}:{port}{besides}: {error.strerror or error}") from None
+        raise CommandFailed(f"cannot listen on {host}:{port}{besides}: {why_not(error, port)}") from None
+
+
+def why_not(error: OSError, port: int) -> str:
+    """Why nothing can listen on a port; who has it, where somebody has."""
+    if error.errno != errno.EADDRINUSE:
+        return error.strerror or str(error)
+    from config.embedded.ports import holder
+
+    return f"it is taken by {holder(port)}"
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from orders.api.connection import Connections, HttpConnection
 from orders.api.connection.connections import MOST
 from orders.api.event_hub import MOST_LISTENERS
 from orders.intake.spill import SpillSigner
-from workers.cli.failure import CommandFailed
+from workers.cli.failure import CommandFailed, why_not
 from workers.intake.rate_limit import RateLimit
 from workers.intake.spill_store import RedisSpill
 
@@ -151,5 +151,5 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise CommandFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        raise CommandFailed(f"cannot listen on {host}:{port}: {why_not(error, port)}") from None
     return listening

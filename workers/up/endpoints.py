@@ -1,7 +1,4 @@
-"""What `relais up` tells of itself: to other commands in `endpoints.json`, to people in a table.
-
-Passwords are in the file, which is its owner's alone, and not in the table, but for Flower's, which is shown once.
-"""
+"""What `relais up` tells other commands of itself, in `endpoints.json`, passwords too: it is its owner's alone."""
 
 from __future__ import annotations
 
@@ -14,16 +11,6 @@ from config.addresses import server_url
 from config.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"
-PLACES: Final = {  # of each part, under what name its URL is offered
-    "postgres": "database_url",
-    "valkey": "redis_url",
-    "erp-sim": "erp_url",
-    "worker": "",
-    "flower": "flower_url",
-    "exporter": "exporter_url",
-    "console": "console_url",
-    "api": "api_url",
-}
 
 
 def offer(

@@ -11,18 +11,17 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from config.embedded.child import Backoff, Child
 from config.embedded.holding import AlreadyHeld, Holding
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, end
+from config.embedded.ports import PortTaken
 from config.embedded.postgres import Postgres
 from config.embedded.service import StartFailed
 from config.embedded.stopping import stop_signals, until_told
@@ -32,7 +31,7 @@ from config.settings import Settings
 from config.telemetry import logs
 from orders.journal import unreachable
 from orders.schema.migrate import migrate
-from workers.up.endpoints import PLACES, masked
+from workers.up.report import report
 from workers.up.stack import Stack, plan, relais_children, trust_simulator
 
 log = logging.getLogger(__name__)
@@ -51,11 +50,14 @@ def run(settings: Settings, console: Console | None = None) -> int:
     What the journal has to say against migrating (unreachable, no permission) is raised, after a clean stop.
     """
     at_terminal = sys.stderr.isatty() and "log_format" not in settings.given()
-    logs.begin(settings, "console" if at_terminal else None)
+    quiet = at_terminal and "log_level" not in settings.given()
+    logs.begin(settings.replace(log_level="WARNING") if quiet else settings, "console" if at_terminal else None)
     say = Console(stderr=True, soft_wrap=True)
+    if quiet:
+        say.print("Relais starts; the first time takes half a minute.")
     try:
         asyncio.run(up(settings, console=console))
-    except AlreadyHeld as error:
+    except (AlreadyHeld, PortTaken) as error:
         say.print(f"relais up: {error}", style="red", markup=False)
         return IN_USE
     except StartFailed as error:
@@ -101,7 +103,8 @@ async def _serve(
     await _prepare_journal(stack)
     await supervisor.start(*children(stack))
     stack.announce()
-    console.print(report(stack, supervisor.pids))
+    for line in report(stack):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     await supervisor.watch()
 
 
@@ -134,20 +137,3 @@ def _unrecorded(data_dir: Path) -> Iterator[Mark]:
     for service in (Valkey(data_dir, 0), Postgres(data_dir, 0)):
         if (mark := service.survivor()) is not None:
             yield mark
-
-
-def report(stack: Stack, pids: Mapping[str, int]) -> RenderableType:
-    """What runs where, for people."""
-    offered, table = stack.offered, Table(title="Relais is up")
-    for heading in ("part", "where", "pid"):
-        table.add_column(heading, overflow="fold")
-    for name in (*PLACES, *(name for name in pids if name not in PLACES)):
-        url = str(offered.get(PLACES.get(name, "")) or "")
-        table.add_row(name, masked(url) if url else "", str(pids.get(name, "not ours")))
-    lines = (
-        f"Logs: {stack.settings.files.data_dir / 'logs'}",
-        f"Flower: user {offered['flower_user']}, password {offered['flower_password']} (shown this once)",
-        f"Console: {offered['console_url']}, an account: relais account add NAME",
-        "An API key: relais client add NAME. Ctrl-C stops everything.",
-    )
-    return Group(table, *(Text(line) for line in lines))

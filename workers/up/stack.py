@@ -22,7 +22,7 @@ from config.acl import OPS, USERS
 from config.embedded.child import Child
 from config.embedded.files import write_private
 from config.embedded.holding import Holding
-from config.embedded.ports import choose
+from config.embedded.ports import PortTaken, choose, holder, is_free
 from config.embedded.postgres import Postgres
 from config.embedded.process import Program, module, module_env
 from config.embedded.ready import ReadyLine, answers
@@ -56,6 +56,7 @@ class Stack:
     settings: Settings
     services: tuple[Service, ...]
     control_port: int | None
+    moved: tuple[str, ...]  # what listens on another port than usual, and why
     users: Mapping[str, str] = field(repr=False)
     offered: Mapping[str, object] = field(repr=False)
 
@@ -81,7 +82,8 @@ class Stack:
 def plan(settings: Settings, holding: Holding) -> Stack:
     """Decide what is ours and where it listens, and write the ports down for the next run."""
     given = _given(settings)
-    ports = _ports(given, holding.ports)
+    moved: list[str] = []
+    ports = _ports(given, holding.ports, moved)
     holding.record([], ports)
     postgres, valkey = Postgres(holding.data_dir, ports["postgres"]), Valkey(holding.data_dir, ports["valkey"])
     ours: dict[str, str] = {}
@@ -111,7 +113,7 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     }
     final = given.replace(**update)
     control = ports["erp_control"] if "erp_url" in ours else None
-    return Stack(final, tuple(services), control, users, offer(final, tuple(ours), users, control))
+    return Stack(final, tuple(services), control, tuple(moved), users, offer(final, tuple(ours), users, control))
 
 
 def relais_children(stack: Stack) -> list[Child]:
@@ -160,8 +162,11 @@ def _several(settings: Settings) -> bool:
     return [*load_backends(settings).values()] != [settings]
 
 
-def _ports(settings: Settings, before: Mapping[str, int]) -> dict[str, int]:
-    """A free port for each server: the configured one, else that of the run before, else another."""
+def _ports(settings: Settings, before: Mapping[str, int], moved: list[str]) -> dict[str, int]:
+    """A port for each server: the one that was asked for, else the usual one, that of the run before, or a free one.
+
+    What has to listen elsewhere than usual is told in `moved`. Raises PortTaken for one that was asked for.
+    """
     wanted = {
         "postgres": (LOOPBACK, None),
         "valkey": (LOOPBACK, None),
@@ -174,6 +179,12 @@ def _ports(settings: Settings, before: Mapping[str, int]) -> dict[str, int]:
     }
     ports: dict[str, int] = {}
     for name, (host, port) in wanted.items():
+        asked = f"{name}_port" in settings.given()
+        if port and not is_free(port, host):
+            whose = f"port {port} of {host} is taken by {holder(port)}"
+            if asked:
+                raise PortTaken(f"{whose}: RELAIS_{name.upper()}_PORT asks for it")
+            moved.append(f"{name}: {whose}")
         ports[name] = choose((port, before.get(name)), host=host, taken=ports.values())
     return ports
 

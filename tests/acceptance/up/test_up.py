@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from orders.access import clients, receipt_keys
 from orders.journal import connect
 from orders.rules.catalogue import demo_catalogue
 from tests.acceptance.supervised import Up, nothing_left
+from tests.cli import CommandLine
 from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
@@ -162,7 +164,12 @@ def test_what_is_up_is_where_it_says_and_for_its_owner_alone(start: Callable[...
         assert str(offered[url]).startswith("http://127.0.0.1:")
     assert asyncio.run(_ask("GET", f"{offered['api_url']}/readyz"))[0] == 200
     assert asyncio.run(_ask("GET", f"{offered['console_url']}/healthz"))[0] == 200
-    until(lambda: f"Console: {offered['console_url']}, an account: relais account add NAME" in up.said())
+    until(lambda: "outage off" in up.said())
+    lines = up.said()[up.said().index("Relais is up.") :].splitlines()
+    places = {line.split()[0]: line.split()[1] for line in lines if line.startswith("  ")}
+    assert (len(lines), places["Console"], places["Intake"]) == (10, offered["console_url"], offered["api_url"])
+    relais = f"relais --data-dir {up.data_dir}"
+    assert lines[-1] == f"An outage to try: {relais} outage on, and later {relais} outage off."
     assert asyncio.run(_ask("GET", f"{offered['erp_url']}/health"))[0] == 200
     assert asyncio.run(_ask("GET", f"{offered['erp_control_url']}/_dial"))[0] == 200
 
@@ -181,6 +188,28 @@ def test_what_is_up_is_where_it_says_and_for_its_owner_alone(start: Callable[...
             found = process.net_connections("inet")
             assert {each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN} <= {"127.0.0.1"}, process
             assert not any(secret in " ".join(process.cmdline()) for secret in secrets), process
+
+
+def test_an_outage_is_one_command_and_a_port_that_is_asked_for_and_taken_is_told_with_its_holder(
+    start: Callable[..., Up], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = start(console_port=str(port))
+        assert refused.exit_code() == 2
+        held = f"port {port} of 127.0.0.1 is taken by process {os.getpid()} ("
+        assert refused.said().splitlines()[-1].startswith(f"relais up: {held}")
+        assert refused.said().rstrip().endswith("RELAIS_CONSOLE_PORT asks for it")
+    up = start()
+    offered = up.ready()
+    relais = CommandLine(capsys, {"RELAIS_DATA_DIR": str(up.data_dir)})
+    assert relais("outage", "ON").err.startswith("The simulated ERP is down: orders are taken in and wait.")
+    with pytest.raises(aiohttp.ClientError):
+        asyncio.run(_ask("GET", f"{offered['erp_url']}/health"))
+    assert relais("outage", "off").code == 0
+    assert asyncio.run(_ask("GET", f"{offered['erp_url']}/health"))[0] == 200
+    nowhere = relais("--data-dir", str(tmp_path), "outage", "on")
+    assert (nowhere.code, f"no `relais up` runs on {tmp_path}" in nowhere.err) == (2, True)
 
 
 @pytest.mark.slow
