@@ -1,7 +1,8 @@
 """Samples of how Relais stands, for charts: written by the leader, thinned out, read a bounded number at a time.
 
 What is final is counted by the tallies, what is not along the partial indexes and for a bounded time: a sample never
-costs a dispatch more than that. Rows are kept for six hours, the first of each minute for a fortnight.
+costs a dispatch more than that. Rows are kept for six hours, the first of each minute, with the minute's largest
+backlog, for a fortnight.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ UNCOUNTED: Final = "SELECT CAST(NULL AS jsonb) AS by_backend, CAST(NULL AS times
 
 def _sample(counted: str) -> str:
     return f"""
-INSERT INTO samples (accepted, delivered, dead, cancelled, discarded, backlog, by_backend, oldest, lasting)
+INSERT INTO samples (accepted, delivered, dead, cancelled, discarded, backlog, by_backend, oldest, lasting, peak)
 SELECT accepted, delivered, dead, cancelled, discarded, backlog, by_backend, oldest,
-  NOT EXISTS (SELECT FROM samples WHERE at >= date_trunc('minute', now()))
+  NOT EXISTS (SELECT FROM samples WHERE at >= date_trunc('minute', now())), greatest(backlog, :peak)
 FROM ({TOTALS}) totals CROSS JOIN ({counted}) counted
 ON CONFLICT DO NOTHING"""
 
@@ -59,24 +60,32 @@ CHEAP: Final = text(_sample(UNCOUNTED))
 SET_LIMIT: Final = text(f"SET statement_timeout = {PATIENCE}")
 RESET_LIMIT: Final = text("RESET statement_timeout")
 
+# The first of a minute takes over the peaks of those of the same minute that go.
 THIN: Final = text("""
-DELETE FROM samples WHERE at = ANY(ARRAY(
-  (SELECT at FROM samples WHERE NOT lasting AND at < now() - make_interval(secs => :fleeting) ORDER BY at LIMIT :most)
-  UNION ALL (SELECT at FROM samples WHERE at < now() - make_interval(secs => :lasting) ORDER BY at LIMIT :most)))
+WITH gone AS (
+  DELETE FROM samples WHERE at = ANY(ARRAY(
+    (SELECT at FROM samples WHERE NOT lasting AND at < now() - make_interval(secs => :fleeting) ORDER BY at LIMIT :most)
+    UNION ALL (SELECT at FROM samples WHERE at < now() - make_interval(secs => :lasting) ORDER BY at LIMIT :most)))
+  RETURNING date_trunc('minute', at) AS minute, greatest(backlog, peak) AS peak
+)
+UPDATE samples s SET peak = g.peak FROM (SELECT minute, max(peak) AS peak FROM gone GROUP BY minute) g
+WHERE s.lasting AND s.at >= g.minute AND s.at < g.minute + interval '1 minute'
+  AND s.at >= now() - make_interval(secs => :lasting) AND s.peak < g.peak
 """)
 
-# One step down the index for each row that is shown, however many there are between them.
+# A fortnight has some 22,000 rows. Cumulative counts grow, so the largest of a step is its last.
 SERIES: Final = text("""
-SELECT s.at, s.accepted, s.delivered, s.dead, s.backlog, s.oldest
-FROM generate_series(0, :points) AS n (n) CROSS JOIN LATERAL (
-  SELECT * FROM samples
-  WHERE at <= CAST(:until AS timestamptz) - n.n * make_interval(secs => :step)
-    AND at > CAST(:until AS timestamptz) - (n.n + 1) * make_interval(secs => :step)
-  ORDER BY at DESC LIMIT 1) s
-ORDER BY s.at
+SELECT max(at) AS at, max(accepted) AS accepted, max(delivered) AS delivered, max(dead) AS dead,
+  max(greatest(backlog, peak)) AS most, CAST(max(extract(epoch FROM at - oldest)) AS float8) AS age
+FROM samples WHERE at <= CAST(:until AS timestamptz)
+  AND at > CAST(:until AS timestamptz) - (:points + 1) * make_interval(secs => :step)
+GROUP BY floor(extract(epoch FROM CAST(:until AS timestamptz) - at) / CAST(:step AS float8)) ORDER BY at
 """)
 
-NEWEST: Final = text("SELECT * FROM (SELECT * FROM samples ORDER BY at DESC LIMIT :most) s ORDER BY at")
+NEWEST: Final = text("""
+SELECT *, greatest(backlog, peak) AS most, CAST(extract(epoch FROM at - oldest) AS float8) AS age
+FROM (SELECT * FROM samples ORDER BY at DESC LIMIT :most) s ORDER BY at
+""")
 
 
 async def stands(source: Source) -> dict[str, int]:
@@ -91,13 +100,17 @@ async def thin(connection: AsyncConnection) -> None:
 
 
 async def series(source: Source, until: datetime, step: float, points: int) -> list[dict[str, Any]]:
-    """The newest sample of each `step` seconds before `until`, one more than `points` at most, the oldest first."""
+    """What each `step` seconds before `until` came to, one more than `points` at most, the oldest first.
+
+    Counts and `at` are of the step's last sample, `most` is its largest backlog and `age` (s) the largest of the
+    oldest's, None where nothing waited.
+    """
     values = {"until": until, "step": step, "points": points}
     async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(SERIES, values)).mappings()]
 
 
 async def newest(source: Source, most: int) -> list[dict[str, Any]]:
-    """The last samples, the oldest of them first."""
+    """The last samples, the oldest of them first, each with `most` and `age` as of `series`."""
     async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(NEWEST, {"most": most})).mappings()]

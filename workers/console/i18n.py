@@ -70,7 +70,7 @@ class Words:
             return NONE
         if datetime.now(self._zone).date() == at.astimezone(self._zone).date():
             return format_time(at, "HH:mm:ss", self._zone, locale=self._locale)
-        return format_datetime(at, "d MMM HH:mm", self._zone, locale=self._locale)
+        return format_datetime(at, "d MMM HH:mm:ss", self._zone, locale=self._locale)
 
     def day(self, at: datetime) -> str:
         """Its day and month, in the zone that it is told in."""

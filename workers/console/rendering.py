@@ -1,7 +1,7 @@
 """Pages from templates: one Jinja2 environment a language and room, everything escaped, undefined names an error.
 
-A template may use `person`, `csrf`, `path`, `theme`, `lang`, `stores`, `static(name)` and the filters of its language
-(`number`, `moment`, `clock`, `ago`, `duration`, `share`, `say`, `outlook`) beside what its page hands it.
+A template may use `person`, `csrf`, `path`, `theme`, `lang`, `zone`, `stores`, `static(name)` and the filters of its
+language (`number`, `moment`, `clock`, `ago`, `duration`, `share`, `say`, `outlook`) beside what its page hands it.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _environment(zone: str, language: str, room: str) -> Environment:
     environment.install_gettext_callables(  # type: ignore[attr-defined]
         words.gettext, words.ngettext, newstyle=True
     )
-    environment.globals |= {"lang": words.code, "static": static}
+    environment.globals |= {"lang": words.code, "static": static, "zone": zone}
     environment.filters |= {
         name: getattr(words, name) for name in ("number", "moment", "clock", "ago", "duration", "share")
     }

@@ -21,7 +21,7 @@ from orders.intake.routing import Routing
 from orders.intake.spill import SpillSigner
 from orders.intake.store import SpillDown
 from orders.journal import unreachable
-from orders.queries.samples import CHEAP, RESET_LIMIT, SET_LIMIT, WHOLE, thin
+from orders.queries.samples import CHEAP, RESET_LIMIT, SET_LIMIT, WHOLE, stands, thin
 from orders.schema import cause_triggers
 from orders.schema.tally_triggers import SUM_UP
 from workers.dispatch.operator_log import OperatorLog
@@ -37,6 +37,7 @@ UNSPILL: Final = 0.5  # seconds for what was spilled in one round; orders that a
 NOTICES_EVERY: Final = 0.25  # seconds at least between two looks for what webhooks are to be told
 TALLIES_EVERY: Final = 10.0  # seconds; until then each batch that was settled adds some rows
 SAMPLES_EVERY: Final = 10.0  # seconds; the finest step of the console's charts
+LOOKS_EVERY: Final = 1.0  # seconds between two looks at the tallies, for the largest backlog between two samples
 PURGE_EVERY: Final = 60.0  # seconds
 ACTS_EVERY: Final = 1.0  # seconds at least between two looks for what operators did
 COUNTING_SHARE: Final = 50  # times what counting took pass until it is counted again
@@ -103,6 +104,8 @@ class Maintenance:
         if self._due("tallies", TALLIES_EVERY):
             await self._connection.execute(SUM_UP)
             await self._connection.execute(cause_triggers.SUM_UP)
+        if self._due("looks", LOOKS_EVERY):
+            await self._sampler.look(self._connection)
         if self._due("samples", SAMPLES_EVERY):
             await self._sampler.take(self._connection)
         if self._due("acts", ACTS_EVERY):
@@ -127,12 +130,18 @@ class Sampler:
     def __init__(self) -> None:
         """Nothing was taken yet."""
         self._count_at = float("-inf")
+        self._peak = 0  # orders; the largest backlog since the last sample
+
+    async def look(self, connection: AsyncConnection) -> None:
+        """See how large the backlog is, by the tallies alone. Raises what the journal raises."""
+        self._peak = max(self._peak, (await stands(connection))["backlog"])
 
     async def take(self, connection: AsyncConnection) -> None:
         """Write a sample, and delete what older ones need not be kept. Raises what the journal raises."""
         began = time.monotonic()
         if began < self._count_at or not await self._count(connection):
-            await connection.execute(CHEAP)
+            await connection.execute(CHEAP, {"peak": self._peak})
+        self._peak = 0
         await thin(connection)
 
     async def _count(self, connection: AsyncConnection) -> bool:
@@ -140,7 +149,7 @@ class Sampler:
         began = time.monotonic()
         await connection.execute(SET_LIMIT)
         try:
-            await connection.execute(WHOLE)
+            await connection.execute(WHOLE, {"peak": self._peak})
         except DBAPIError as error:
             if error.orig is None or not isinstance(error.orig.__cause__, asyncpg.QueryCanceledError):
                 raise

@@ -24,6 +24,13 @@ samples = Table(
     Column("by_backend", JSONB, comment="the backlog by backend; null when it took too long to count"),
     Column("oldest", Instant, comment="when the oldest of the backlog was accepted; null when there was none"),
     Column("lasting", Boolean, nullable=False, comment="the first of its minute, which is kept longer"),
+    Column(
+        "peak",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="the largest backlog seen since the sample before; in time, of the whole minute",
+    ),
     Index("ix_samples_fleeting", "at", postgresql_where=text("NOT lasting")),
     comment="how Relais stood every few seconds; the older, the fewer",
 )

@@ -1,7 +1,7 @@
 """What the charts draw: points made of the samples, thinned where they are read, the same for everybody.
 
-A rate is what a cumulative count grew by between two samples, by the minutes between them: right over a gap and over
-a change of the leader, and never negative.
+A rate is what a cumulative count grew by over a minute or more, by those minutes: right over a gap and over a change
+of the leader, never negative, and never more than came in a minute. The backlog is the largest of its step.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from itertools import pairwise
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,13 +20,17 @@ from workers.console.within import promptly
 
 SERIES_TIMEOUT: Final = 1.0  # seconds for the journal
 POINTS: Final = 360
+MINUTE: Final = timedelta(minutes=1)
+BEFORE: Final = 8  # samples that reach back a minute and more
 SPANS: Final = {"1h": 3600.0, "6h": 21600.0, "24h": 86400.0, "7d": 604800.0}  # seconds
 FRESH: Final = 5.0  # seconds that what was read is handed out again
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """At a time (s since 1970): orders a minute since the point before, the backlog, its oldest's age (s) or None."""
+    """At a time (s since 1970): orders a minute, over a minute or since the point before where that is longer; the
+    largest backlog since then, and the largest age of its oldest (s) or None.
+    """
 
     at: float
     accepted: float
@@ -44,19 +47,24 @@ class Point:
 
 def points(samples: list[dict[str, Any]]) -> list[Point]:
     """A point for each sample but the first; samples are in the order of time."""
-    return [_point(before, after) for before, after in pairwise(samples)]
+    found, first = [], 0
+    for number, after in enumerate(samples[1:], 1):
+        while first + 1 < number and after["at"] - samples[first + 1]["at"] >= MINUTE:
+            first += 1
+        found.append(_point(samples[first], after))
+    return found
 
 
 def _point(before: dict[str, Any], after: dict[str, Any]) -> Point:
-    minutes = (after["at"] - before["at"]).total_seconds() / 60
+    minutes = max(MINUTE, after["at"] - before["at"]) / MINUTE  # what came in less than one is no more a minute
     rates = {name: round(max(0, after[name] - before[name]) / minutes, 2) for name in ("accepted", "delivered", "dead")}
-    oldest = None if after["oldest"] is None else max(0.0, (after["at"] - after["oldest"]).total_seconds())
-    return Point(after["at"].timestamp(), **rates, backlog=after["backlog"], oldest=oldest)
+    oldest = None if after["age"] is None else max(0.0, after["age"])
+    return Point(after["at"].timestamp(), **rates, backlog=after["most"], oldest=oldest)
 
 
 async def latest(source: Source) -> Point | None:
     """The newest point; None before there were two samples."""
-    found = points(await newest(source, 2))
+    found = points(await newest(source, BEFORE))
     return found[-1] if found else None
 
 
@@ -82,8 +90,8 @@ class Series:
             if time.monotonic() - read < FRESH:
                 return found
             try:
-                rows = series(self._engine, datetime.now(UTC), length / POINTS, POINTS)
-                found = points(await promptly(SERIES_TIMEOUT, rows))
+                rows = series(self._engine, datetime.now(UTC), length / POINTS, POINTS + BEFORE)
+                found = points(await promptly(SERIES_TIMEOUT, rows))[-POINTS:]
             except Exception as error:
                 if not unreachable(error):
                     raise

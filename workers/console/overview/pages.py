@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -26,10 +25,11 @@ Span = Annotated[Literal["1h", "6h", "24h", "7d"], Query()]
 
 @router.get("/")
 async def get_overview(
-    request: Request, state: AppState, overview: Overview, who: Viewer, span: Span = "1h"
+    request: Request, state: AppState, overview: Overview, who: Viewer, span: Span = "1h", *, figures: bool = False
 ) -> Response:
-    """How Relais stands, whole without any script."""
-    _, found = await asyncio.gather(overview.poller.fresh(), overview.series.get(span, out=overview.poller.silent()))
+    """How Relais stands; with `figures` the charts as a table, which a script makes itself."""
+    await overview.poller.fresh()
+    found = await overview.series.get(span, out=overview.poller.silent()) if figures else []
     parts = overview.board.parts(words_of(request).code, who.role)
     return page(
         request,
@@ -38,7 +38,6 @@ async def get_overview(
         span=span,
         spans=list(SPANS),
         points=found,
-        zone=state.settings.console.time_zone,
     )
 
 

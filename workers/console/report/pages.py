@@ -61,7 +61,6 @@ async def get_report(
         since=spans.local(begins or trouble or now - ELSE, zone),
         until=spans.local(ends, zone) if ends else "",
         quick=quick,
-        zone=zone,
         made=[_dated(each) for each in await asyncio.to_thread(ReportStore(state.settings.files.data_dir).all)],
     )
 

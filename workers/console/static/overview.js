@@ -5,17 +5,19 @@
   const flow = document.getElementById("chart-flow");
   const backlog = document.getElementById("chart-backlog");
   const live = document.getElementById("live");
+  const figures = document.getElementById("figures-of-charts");
   if (!flow || !backlog || !window.uPlot) return;
 
   const MOST = 360; // points
   const LONG = { "1h": 3600, "6h": 21600, "24h": 86400, "7d": 604800 }; // seconds
   const NAMES = ["at", "accepted", "delivered", "dead", "backlog", "oldest"];
   const span = flow.dataset.span;
-  const lang = document.documentElement.lang;
+  const lang = document.documentElement.lang.replace("en", "en-GB"); // the day before the month, as the page has it
   const number = new Intl.NumberFormat(lang, { maximumFractionDigits: 1 });
   const timeZone = known(flow.dataset.zone);
   const time = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone });
   const day = new Intl.DateTimeFormat(lang, { day: "numeric", month: "short", timeZone });
+  const exact = new Intl.DateTimeFormat(lang, { timeStyle: "medium", hourCycle: "h23", timeZone });
   let series = Object.fromEntries(NAMES.map((name) => [name, []]));
   let step = 10;
   let plots = [];
@@ -31,7 +33,16 @@
     }
   }
 
+  // As the page tells times: with the day where that is not today.
+  function clock(at) {
+    const today = day.format(at * 1000) === day.format(Date.now());
+    return `${today ? "" : `${day.format(at * 1000)} `}${exact.format(at * 1000)}`;
+  }
+
   const minutes = (seconds) => (seconds === null ? null : seconds / 60);
+
+  // As wide as its longest label.
+  const wide = (_, labels) => 18 + 7.5 * Math.max(4, ...(labels ?? []).map((each) => each.length));
 
   function axis(over) {
     return {
@@ -44,7 +55,9 @@
     return {
       width: Math.max(place.clientWidth, 100), height: place.clientHeight, legend: { show: false },
       tzDate: (at) => (timeZone ? uPlot.tzDate(new Date(at * 1000), timeZone) : new Date(at * 1000)),
+      padding: [null, 24, null, null],
       cursor: { drag: { x: false, y: false }, points: { size: 6 } },
+      hooks: { setCursor: [(self) => read(place, self.cursor.idx)] },
       scales: { x: { time: true }, ...scales },
       axes: [axis({ values: (_, at) => at.map((each) => (span === "7d" ? day : time).format(each * 1000)), space: 70 }), ...axes],
       series: [{}, ...lines],
@@ -64,10 +77,10 @@
     plots = [
       new uPlot(options(flow, [
         line("--in", flow.dataset.in, "y"), line("--out", flow.dataset.out, "y", [8, 4]), line("--third", flow.dataset.dead, "y", [2, 3]),
-      ], [axis({ values, size: 56 })], { y: { range: orders } }), flowData(), flow),
+      ], [axis({ values, size: wide })], { y: { range: orders } }), flowData(), flow),
       new uPlot(options(backlog, [
         line("--in", backlog.dataset.backlog, "y"), line("--third", backlog.dataset.oldest, "age", [2, 3]),
-      ], [axis({ values, size: 56 }), axis({ values, scale: "age", side: 1, size: 48, grid: { show: false } })],
+      ], [axis({ values, size: wide }), axis({ values, scale: "age", side: 1, size: wide, grid: { show: false } })],
       { y: { range: orders }, age: { range: orders } }), backlogData(), backlog),
     ];
     spread();
@@ -84,17 +97,38 @@
   const flowData = () => [series.at, series.accepted, series.delivered, series.dead];
   const backlogData = () => [series.at, series.backlog, series.oldest.map(minutes)];
 
-  // What a chart shows last, in words, for who cannot see it.
-  function tell() {
-    const last = (name) => series[name].at(-1);
-    if (last("at") === undefined) return;
-    const said = (place, found) => {
-      const text = place.dataset.told.replace(/\{(\w+)\}/g, (_, name) => number.format(found[name] ?? 0));
-      place.setAttribute("aria-label", text);
-    };
-    said(flow, { in: last("accepted"), out: last("delivered"), dead: last("dead") });
-    said(backlog, { backlog: last("backlog"), oldest: minutes(last("oldest")) });
+  // A chart's values at a point, in words.
+  function words(place, index) {
+    const found = Object.fromEntries(NAMES.map((name) => [name, series[name][index]]));
+    found.oldest = minutes(found.oldest);
+    return place.dataset.told.replace(/\{(\w+)\}/g, (_, name) => number.format(found[name] ?? 0));
   }
+
+  // Under a chart: its values at the crosshair, else the last ones.
+  function read(place, index) {
+    index ??= series.at.length - 1;
+    if (index >= 0) place.nextElementSibling.textContent = `${clock(series.at[index])} · ${words(place, index)}`;
+  }
+
+  // What a chart shows last, for who cannot see it, and what it shows at all as a table.
+  function tell() {
+    for (const place of [flow, backlog]) {
+      if (series.at.length) place.setAttribute("aria-label", words(place, series.at.length - 1));
+      read(place, plots.find((plot) => place.contains(plot.root))?.cursor.idx);
+    }
+    if (figures.closest("details").open) figures.replaceChildren(...series.at.map(row).reverse());
+  }
+
+  function row(at, index) {
+    const line = document.createElement("tr");
+    const cells = [...NAMES.slice(1, -1).map((name) => number.format(series[name][index])), age(series.oldest[index])];
+    const cell = (name, text) => Object.assign(line.appendChild(document.createElement(name)), { textContent: text });
+    cell("th", clock(at)).scope = "row";
+    for (const each of cells) cell("td", each).className = "n";
+    return line;
+  }
+
+  const age = (seconds) => (seconds === null ? "\u2013" : number.format(minutes(seconds)));
 
   function show() {
     if (!plots.length) return;
@@ -128,6 +162,8 @@
   }
 
   live.addEventListener("sample", (event) => add(JSON.parse(event.detail.data)));
+
+  figures.closest("details").addEventListener("toggle", tell);
 
   let drawn = 0;
   const redraw = () => {

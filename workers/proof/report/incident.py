@@ -42,6 +42,18 @@ SERIES: Final = {
     "final": _per_slice("deliveries", "settled_at", f"state IN ({listed(FINAL)})"),
     "failed": _per_slice("attempts", "ended_at", HAS_FAILED),
 }
+# The backlog at the end of each second in which it changed, from that at the beginning on.
+PEAKS: Final = text(f"""
+WITH changes AS (
+  SELECT floor(extract(epoch FROM received_at - :since)) AS second, count(*) AS orders FROM orders
+  WHERE received_at >= :since AND received_at < :until GROUP BY 1
+  UNION ALL SELECT floor(extract(epoch FROM settled_at - :since)), -count(*) FROM deliveries
+  WHERE state IN ({listed(FINAL)}) AND settled_at >= :since AND settled_at < :until GROUP BY 1
+), seconds AS (
+  SELECT second, sum(sum(orders)) OVER (ORDER BY second) AS backlog FROM changes GROUP BY second
+)
+SELECT CAST(floor(second / :width) AS int) AS slice, max(backlog) AS most FROM seconds GROUP BY 1
+""")
 OUTCOMES: Final = text("""
 SELECT outcome, count(*) AS attempts, count(DISTINCT order_id) AS orders, min(ended_at) AS first,
   max(ended_at) AS last
@@ -79,7 +91,8 @@ class Incident:
     until: datetime
     width: int
     series: dict[str, list[int]]
-    waiting: list[int]  # the backlog at the end of each slice
+    waiting: list[int]  # the largest backlog of each slice, to the second
+    left: int  # the backlog at the end
     outcomes: Rows
     dead: Rows
     acts: Rows
@@ -116,7 +129,8 @@ async def read_incident(engine: AsyncEngine, since: datetime | None, until: date
             wanted = {"most": MOST_ACTS} if query is ACTS else {}
             rows = await connection.execute(query, {**({} if query in (DEAD, BACKENDS) else span), **wanted})
             tables.append([dict(row) for row in rows.mappings()])
-    return Incident(since, until, width, series, _waiting(before, series), *tables)
+        peaks = {row.slice: int(row.most) for row in await connection.execute(PEAKS, {**span, "width": width})}
+    return Incident(since, until, width, series, *_waiting(before, series, peaks), *tables)
 
 
 def slice_width(since: datetime, until: datetime) -> int:
@@ -125,9 +139,10 @@ def slice_width(since: datetime, until: datetime) -> int:
     return next((width for width in WIDTHS if seconds / width <= MOST_SLICES), WIDTHS[-1])
 
 
-def _waiting(before: int, series: dict[str, list[int]]) -> list[int]:
-    waiting = []
-    for accepted, final in zip(series["accepted"], series["final"], strict=True):
-        before += accepted - final
-        waiting.append(before)
-    return waiting
+def _waiting(before: int, series: dict[str, list[int]], peaks: dict[int, int]) -> tuple[list[int], int]:
+    """The largest backlog of each slice, and the last one; `peaks` are by slice, on top of what waited `before`."""
+    waiting, left = [], before
+    for number, (accepted, final) in enumerate(zip(series["accepted"], series["final"], strict=True)):
+        waiting.append(max(left, before + peaks[number]) if number in peaks else left)
+        left += accepted - final
+    return waiting, left

@@ -117,7 +117,7 @@ def _span(incident: Incident) -> dict[str, int]:
         "delivered": incident.total("delivered"),
         "attempts that failed": incident.total("failed"),
         "largest backlog": max(incident.waiting, default=0),
-        "backlog at the end": incident.waiting[-1] if incident.waiting else 0,
+        "backlog at the end": incident.left,
     }
 
 
