@@ -52,8 +52,16 @@ class Code(Enum):
     PAUSED = "{backend} is paused"
     QUARANTINED = "{backend} is in quarantine"
     QUARANTINED_SINCE = "{backend} is in quarantine since {since:%Y-%m-%d %H:%M:%SZ} by {by}"
-    CIRCUIT_OPEN = "{backend}: the circuit is open: {why}; next canary at {probe:%H:%M:%SZ}"
-    CANARY_OUT = "{backend}: one canary is out"
+    CIRCUIT_OPEN = (
+        "{backend}: the circuit is open since {since:%Y-%m-%d %H:%M:%SZ}: {why}; next canary at {probe:%H:%M:%SZ}"
+    )
+    CANARY_DUE = (
+        "{backend}: the circuit is open since {since:%Y-%m-%d %H:%M:%SZ}: {why}; the next order due is the canary"
+    )
+    CANARY_HELD = (
+        "{backend}: the circuit is open since {since:%Y-%m-%d %H:%M:%SZ}: {why}; no canary goes while it is held"
+    )
+    CANARY_OUT = "{backend}: nothing was taken since {since:%Y-%m-%d %H:%M:%SZ}; one canary is out"
     MET = "{detail}"
     SUSPICIOUS = "suspicious: {detail}"
     FAILURES = "failures in a row"

@@ -2,18 +2,23 @@
 
 Which one is due is decided elsewhere: `workers.delivery.circuit_breaker` and its neighbours judge what a batch met,
 operators pause, quarantine and release, a replay narrows the window. A circuit that opens of itself, or is opened by a
-release, stays open until `probe_at`; nothing is sent to a backend that is paused or quarantined.
+release, stays open until `probe_at`; nothing is sent to a backend that is paused or quarantined. An outage is
+written with the circuit, in the same statement: it is one thing from the first failure to the first answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import case, func, literal, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.schema.tables.core import backends
+from orders.schema.tables.outages import UNENDED, outages
 from orders.sentences import Code, Sentence
 from orders.states import LIVE, REPLAYED, STOPPED, CircuitState, listed
 
@@ -41,9 +46,37 @@ async def register(connection: AsyncConnection, backend: str) -> None:
     await connection.execute(REGISTER, {"backend": backend, "window": FIRST_WINDOW})
 
 
-async def learn_from_batch(connection: AsyncConnection, backend: str, columns: Mapping[str, Any]) -> None:
-    """Circuit, window and baseline, as they were judged after a batch while the row was locked."""
-    await _change(connection, backend, **columns)
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """An outage as it stands after a batch that failed: since when, and what opened the circuit when."""
+
+    began_at: datetime
+    opened_at: datetime
+    failed_at: datetime
+    failures: int
+    why: Sentence | None
+
+
+async def learn_from_batch(
+    connection: AsyncConnection, backend: str, columns: Mapping[str, Any], outage: Outage | datetime | None = None
+) -> None:
+    """Circuit, window and baseline, as they were judged after a batch while the row was locked; and the outage that it
+    is part of, or the moment of the answer that ended it.
+    """
+    changed = update(backends).where(backends.c.name == backend).values(columns)
+    if outage is None:
+        await connection.execute(changed)
+    elif isinstance(outage, datetime):
+        ends = update(outages).where(outages.c.backend == backend, UNENDED).values(ended_at=outage)
+        await connection.execute(ends.add_cte(changed.cte("changed")))
+    else:
+        met = insert(outages).values(backend=backend, **asdict(outage))
+        kept = {name: met.excluded[name] for name in ("began_at", "failures")}
+        last = func.greatest(outages.c.failed_at, met.excluded.failed_at)
+        goes_on = met.on_conflict_do_update(
+            index_elements=["backend"], index_where=UNENDED, set_={**kept, "failed_at": last}
+        )
+        await connection.execute(goes_on.add_cte(changed.cte("changed")))
 
 
 async def let_canary_go(connection: AsyncConnection, backend: str) -> None:
@@ -89,7 +122,7 @@ async def release(connection: AsyncConnection, backend: str) -> None:
     """Trust it again: its circuit is open, with the canary due."""
     trusted = {"quarantined": False, "quarantined_at": None, "quarantined_by": None, "held_why": None}
     now = func.clock_timestamp()
-    gently = {"circuit": CircuitState.OPEN, "window": 1, "failures": 0, "trips": 0, "changed_at": now, "probe_at": now}
+    gently = {"circuit": CircuitState.OPEN, "window": 1, "trips": 0, "changed_at": now, "probe_at": now}
     await _change(connection, backend, **trusted, **gently, why=Sentence(Code.RELEASED))
 
 

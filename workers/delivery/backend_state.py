@@ -12,7 +12,8 @@ from orders.sentences import Sentence
 class Circuit:
     """The columns of a backend's row that delivery decides.
 
-    `ceiling` is the window that last failed, `credit` what went well since its last step, in orders.
+    `ceiling` is the window that last failed, `credit` what went well since its last step, in orders. `failures` are
+    the attempts that failed since the backend last answered, the first of them at `failing_since`.
     """
 
     circuit: str
@@ -26,11 +27,13 @@ class Circuit:
     why: Sentence | None
     ceiling: int | None = None
     credit: int = 0
+    failing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BatchCounts:
-    """What one batch met: orders `answered` by the ERP, `failed`, `throttled`; when the last success was answered.
+    """What one batch met: orders `answered` by the ERP, `failed`, `throttled`; when the last success was answered, when
+    the first order was (`answered_at`), and when attempts failed, the first (`failed_at`) and the last.
 
     `claimed_at` and `waited` (seconds in Redis) tell whether it speaks of the backend as it is now. Of the answered,
     `refused` were; `seconds` is what a success took on average; `retried` are the orders that took more than one
@@ -48,6 +51,9 @@ class BatchCounts:
     refused: int = 0
     seconds: float | None = None
     retried: int = 0
+    answered_at: datetime | None = None
+    failed_at: datetime | None = None
+    last_failed_at: datetime | None = None
 
     @property
     def turned_away(self) -> int:

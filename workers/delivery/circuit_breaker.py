@@ -4,7 +4,8 @@ closed    flowing; failures in a row open it, and the window grows and shrinks a
 open      nothing is sent until `probe_at`; each opening without a success between doubles the pause.
 half_open one canary at a time; its success closes the circuit with a window of two.
 
-A batch that was claimed before the circuit last changed says nothing about the backend as it is now.
+A batch that was claimed before the circuit last changed says nothing about the backend as it is now. Its failures are
+those of the outage that opened the circuit, and are counted in it.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ def advance(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime)
     if tally.succeeded_at is not None:
         was = replace(was, succeeded_at=max(tally.succeeded_at, was.succeeded_at or tally.succeeded_at))
     if was.circuit == CircuitState.OPEN or tally.claimed_at < was.changed_at:
-        return was
+        return was if was.circuit == CircuitState.CLOSED or was.failing_since is None else _failing(was, tally, now)
     if tally.suspicious:
-        return _opened(was, Sentence(Code.SUSPICIOUS, detail=tally.suspicious), settings, now)
+        why = Sentence(Code.SUSPICIOUS, detail=tally.suspicious)
+        return _opened(_failing(was, tally, now), why, settings, now)
     if tally.answered:
         return shrunk(_flowing(was, tally, settings, now), tally, now)
     if tally.failed:
-        failures = was.failures + tally.failed
-        if was.circuit == CircuitState.HALF_OPEN or failures >= settings.delivery.trip_after:
+        was = _failing(was, tally, now)
+        if was.circuit == CircuitState.HALF_OPEN or was.failures >= settings.delivery.trip_after:
             why = Sentence(Code.MET, detail=tally.error) if tally.error else Sentence(Code.FAILURES)
             return _opened(was, why, settings, now)
-        was = replace(was, failures=failures)
     return shrunk(was, tally, now)
 
 
@@ -57,7 +58,6 @@ def _opened(was: Circuit, why: Sentence, settings: Settings, now: datetime) -> C
         circuit=CircuitState.OPEN,
         window=1,
         credit=0,
-        failures=0,
         trips=trips,
         changed_at=now,
         probe_at=now + timedelta(seconds=wait),
@@ -68,6 +68,15 @@ def _opened(was: Circuit, why: Sentence, settings: Settings, now: datetime) -> C
 def _flowing(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime) -> Circuit:
     """An ERP that answers closes its circuit and, all being well, earns a larger window."""
     if was.circuit == CircuitState.HALF_OPEN:
-        fresh = replace(was, circuit=CircuitState.CLOSED, window=2, credit=0, failures=0, trips=0)
-        return replace(fresh, changed_at=now, probe_at=None, why=None)
-    return grown(replace(was, failures=0, trips=0), tally, settings.delivery.window_max)
+        fresh = replace(was, circuit=CircuitState.CLOSED, window=2, credit=0, changed_at=now, probe_at=None, why=None)
+        return replace(fresh, failures=0, failing_since=None, trips=0)
+    return grown(replace(was, failures=0, failing_since=None, trips=0), tally, settings.delivery.window_max)
+
+
+def _failing(was: Circuit, tally: BatchCounts, now: datetime) -> Circuit:
+    """The failures counted on, from the first one after the backend last answered."""
+    if not tally.failed:
+        return was
+    first = tally.failed_at or now
+    first = max(first, was.succeeded_at or first)
+    return replace(was, failures=was.failures + tally.failed, failing_since=min(was.failing_since or first, first))

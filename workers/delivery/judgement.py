@@ -97,4 +97,7 @@ def count(result: Result, outcomes: Mapping[UUID, Outcome]) -> BatchCounts:
         refused=kinds.count(Kind.REFUSED),
         seconds=fmean((ended - started).total_seconds() for started, ended in spans) if spans else None,
         retried=sum(outcome.calls > 1 for outcome in outcomes.values()),
+        answered_at=min((o.ended for o in outcomes.values() if o.kind in ANSWERED and o.ended), default=None),
+        failed_at=min((o.ended for o in failed if o.ended), default=None),
+        last_failed_at=max((o.ended for o in failed if o.ended), default=None),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import astuple, fields, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from orders.schema.tables.core import backends
 from orders.sentences import Code, Sentence
 from orders.states import CircuitState
 from workers import backend_transitions
+from workers.backend_transitions import Outage
 from workers.delivery import evidence
 from workers.delivery.backend_state import BatchCounts, Circuit
 from workers.delivery.baseline import Baseline, learn
@@ -113,7 +115,17 @@ async def _advance(
         log.warning("circuit", extra={"backend": settings.erp.backend, "was": was.circuit, "becomes": becomes.circuit})
     if (becomes, learnt) != (was, baseline):
         values = zip((c.name for c in (*CIRCUIT, *BASELINE)), (*astuple(becomes), *astuple(learnt)), strict=True)
-        await backend_transitions.learn_from_batch(connection, settings.erp.backend, dict(values))
+        outage = _outage(was, becomes, met, now.now)
+        await backend_transitions.learn_from_batch(connection, settings.erp.backend, dict(values), outage)
+
+
+def _outage(was: Circuit, becomes: Circuit, met: BatchCounts, now: datetime) -> Outage | datetime | None:
+    """The outage that a batch was part of, when the answer came that ended it, or None where there is none."""
+    if becomes.circuit == CircuitState.CLOSED:
+        return None if was.circuit == CircuitState.CLOSED else met.answered_at or now
+    if becomes.failing_since is None or not met.failed:
+        return None
+    return Outage(becomes.failing_since, becomes.changed_at, met.last_failed_at or now, becomes.failures, becomes.why)
 
 
 def _of(kind: Any, row: Row[Any]) -> Any:

@@ -40,12 +40,22 @@ def hindrance(row: dict[str, Any], leading: bool) -> Sentence | None:
         return _because(_quarantine(row), row["held_why"])
     if row["paused"]:
         return _because(Sentence(Code.PAUSED, backend=name), row["held_why"])
-    if not leading:
-        return Sentence(Code.NO_WORKER)
-    if row["circuit"] == CircuitState.OPEN:
-        probe = row["probe_at"].astimezone(UTC)
-        return Sentence(Code.CIRCUIT_OPEN, backend=name, why=row["why"], probe=probe)
-    return Sentence(Code.CANARY_OUT, backend=name) if row["circuit"] == CircuitState.HALF_OPEN else None
+    return tripped(row) if leading else Sentence(Code.NO_WORKER)
+
+
+def tripped(row: dict[str, Any]) -> Sentence | None:
+    """What its circuit keeps back since when, and when a canary goes, or None while it is closed."""
+    since = row["since"] and row["since"].astimezone(UTC)
+    if row["circuit"] == CircuitState.HALF_OPEN:
+        return Sentence(Code.CANARY_OUT, backend=row["name"], since=since)
+    if row["circuit"] != CircuitState.OPEN:
+        return None
+    told = {"backend": row["name"], "since": since, "why": row["why"]}
+    if row["paused"] or row["quarantined"]:
+        return Sentence(Code.CANARY_HELD, **told)
+    if row["canary_due"]:
+        return Sentence(Code.CANARY_DUE, **told)
+    return Sentence(Code.CIRCUIT_OPEN, **told, probe=row["probe_at"].astimezone(UTC))
 
 
 def _quarantine(row: dict[str, Any]) -> Sentence:

@@ -40,7 +40,7 @@ CATALOGUE: Final[Mapping[str, MetricEntry]] = {
     "relais_backend_out_orders": MetricEntry(GAUGE, "Orders that are with the workers or the ERP.", ("backend",)),
     "relais_backend_paused": MetricEntry(GAUGE, "1 while an operator has stopped forwarding.", ("backend",)),
     "relais_backend_quarantined": MetricEntry(GAUGE, "1 while the backend is not trusted.", ("backend",)),
-    "relais_backend_failures": MetricEntry(GAUGE, "Attempts that failed in a row.", ("backend",)),
+    "relais_backend_failures": MetricEntry(GAUGE, "Attempts that failed since it last answered.", ("backend",)),
     "relais_receipt_seconds": MetricEntry(HISTOGRAM, "From an order's acceptance to the ERP's receipt.", ("backend",)),
     "relais_erp_call_seconds": MetricEntry(
         HISTOGRAM, "One attempt to deliver one order, with its brief tries.", ("backend", "outcome")

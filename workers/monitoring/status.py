@@ -142,7 +142,7 @@ def _backend(row: dict[str, Any], leading: bool, ours: Collection[str]) -> dict[
     """A row for a report; one of a backend that the settings no longer name gets nothing from any worker."""
     return {
         **{name: row[name] for name in BACKEND_FIGURES},
-        "since": row["changed_at"],
+        "since": row["since"],
         "succeeded_at": row["succeeded_at"],
         "held": hindrance(row, leading) if row["name"] in ours else f"{row['name']} is none of the backends any more",
     }

@@ -190,7 +190,8 @@ backends = Table(
     Column("name", Text, primary_key=True),
     Column("circuit", Text, nullable=False, server_default=CircuitState.CLOSED),
     Column("window", Integer, nullable=False, comment="orders out at once"),
-    Column("failures", Integer, nullable=False, server_default="0", comment="in a row"),
+    Column("failures", Integer, nullable=False, server_default="0", comment="since the last answer"),
+    Column("failing_since", Instant, comment="the first of them; null when there is none"),
     Column("trips", Integer, nullable=False, server_default="0", comment="openings without a success between"),
     Column("ceiling", Integer, comment="the window that last failed; null when none is known"),
     Column(

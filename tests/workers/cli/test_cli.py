@@ -328,6 +328,7 @@ def test_a_line_that_is_too_long_costs_only_itself_and_no_memory(
 
 def standing(**fields: object) -> dict[str, object]:
     soon = datetime(2026, 1, 5, 12, 0, 7, tzinfo=UTC)
+    since = datetime(2026, 1, 5, 11, 58, 26, tzinfo=UTC)
     plain = {
         "name": "erp",
         "circuit": "closed",
@@ -336,6 +337,8 @@ def standing(**fields: object) -> dict[str, object]:
         "why": None,
         "held_why": None,
         "probe_at": soon,
+        "since": since,
+        "canary_due": False,
     }
     return plain | fields
 
@@ -347,8 +350,17 @@ def standing(**fields: object) -> dict[str, object]:
         (standing(), False, "no worker is running"),
         (standing(paused=True, held_why="stocktaking"), True, "erp is paused: stocktaking"),
         (standing(quarantined=True, paused=True, held_why="tampered"), True, "erp is in quarantine: tampered"),
-        (standing(circuit="open", why="refused"), True, "the circuit is open: refused; next canary at 12:00:07Z"),
-        (standing(circuit="half_open"), True, "one canary is out"),
+        (
+            standing(circuit="open", why="refused"),
+            True,
+            "the circuit is open since 2026-01-05 11:58:26Z: refused; next canary at 12:00:07Z",
+        ),
+        (
+            standing(circuit="open", why="refused", canary_due=True),
+            True,
+            "since 2026-01-05 11:58:26Z: refused; the next order due is the canary",
+        ),
+        (standing(circuit="half_open"), True, "nothing was taken since 2026-01-05 11:58:26Z; one canary is out"),
     ],
 )
 def test_what_holds_a_backend_is_one_sentence(row: dict[str, object], leading: bool, why: str | None) -> None:

@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
+from orders.queries import orders as order_queries
 from tests.journal import Journal
 from tests.past import HOURS, Past, leading
 from tests.waiting import auntil
 from tests.workers.console.site import Browser, Site, serving, text_of
 from workers.console.access.people import Role
+from workers.console.i18n import languages
 from workers.console.live import poller
 from workers.monitoring.status import status
 
@@ -80,7 +82,7 @@ def test_states_in_words(settings: Settings) -> None:
         await sql(
             site, "UPDATE backends SET quarantined = false, circuit = 'open', probe_at = now(), why = '\"refused\"'"
         )
-        await says(jeanne, "erp is down and has never answered")
+        await says(jeanne, "; the next order due is the canary")
         await sql(
             site,
             "INSERT INTO replays (backend, choice, state, stage, why, started_by) "
@@ -121,6 +123,36 @@ def test_one_forecast_everywhere_and_no_cut_off_is_promised_while_nothing_flows(
         assert told[0] in text_of(await jeanne.get("/recovery", **french))
 
     with leading(past.journal):
+        on_site(settings, work)
+
+
+def test_an_outage_has_its_beginning_and_no_canary_that_is_past(settings: Settings) -> None:
+    french = {"headers": {"Accept-Language": "fr"}}
+
+    async def work(site: Site, jeanne: Browser) -> None:
+        await sql(
+            site,
+            'INSERT INTO backends (name, "window", circuit, failures, failing_since, changed_at, probe_at, why) '
+            "VALUES ('erp', 1, 'open', 111, now() - interval '2 min', now(), now() + interval '1 min', '\"refused\"')",
+        )
+        (row,) = await order_queries.standing(site.app.state.console.engine)
+        words = languages(settings.console.time_zone)["en"]
+        since, canary = words.clock(row["failing_since"]), words.clock(row["probe_at"])
+        shown = await says(jeanne, f"erp: the circuit is open since {since}: refused; next canary at {canary}")
+        assert f"Circuit since {since}" in shown and "Failures in a row 111" in shown
+        page = text_of(await jeanne.get("/backend/erp"))
+        assert f"Holds it now erp: the circuit is open since {since}" in page
+        assert "Attempts that failed since it last answered 111" in page
+        await sql(site, "UPDATE backends SET paused = true, held_why = '\"stocktaking\"'")
+        shown = await says(jeanne, "no canary goes while it is held")
+        assert canary not in shown
+        assert "Holds it now erp is paused: stocktaking" in text_of(await jeanne.get("/backend/erp"))
+        await says(jeanne, "aucune commande d&#39;essai ne part tant qu&#39;il est retenu", **french)
+        await sql(site, "UPDATE backends SET paused = false, probe_at = now() - interval '1 s'")
+        shown = await says(jeanne, "the next order due is the canary")
+        assert "next canary at" not in shown
+
+    with leading(Journal(str(settings.journal.url))):
         on_site(settings, work)
 
 

@@ -2,12 +2,16 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from orders.journal import transactional
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import Product
 from tests.bench import MEDICINE, Bench, OnBench, Scripted, always, outcome
+from workers import backend_transitions
 from workers.backend_transitions import HALF_OPEN, REGISTER
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
@@ -100,6 +104,58 @@ def test_an_outage_opens_the_circuit_and_costs_no_attempt(on_bench: OnBench) -> 
             assert (await bench.standing())["circuit"] == "open"
         lives = [await order_queries.order(bench.engine, order_id) for order_id in ids]
         assert {(life["state"], life["attempts"]) for life in lives} == {("accepted", 0)}
+
+    on_bench(work)
+
+
+def test_an_outage_is_one_thing_from_the_first_failure_to_the_first_answer(on_bench: OnBench) -> None:
+    async def tried(bench: Bench, which: str) -> tuple[datetime, datetime, int]:
+        rows = await bench.run(text(f"SELECT min(ended_at), max(ended_at), count(*) FROM attempts WHERE {which}"))
+        return tuple(rows[0])
+
+    async def outages(bench: Bench) -> list[tuple[Any, ...]]:
+        told = "backend, began_at, failed_at, failures, ended_at, why ->> 'code'"
+        return [tuple(row) for row in await bench.run(text(f"SELECT {told} FROM outages ORDER BY id"))]
+
+    async def canary(bench: Bench, kind: Kind) -> None:
+        await bench.sql("UPDATE backends SET probe_at = now()")
+        await bench.now_due()
+        await bench.run(HALF_OPEN)
+        await deliver(bench.resources(Scripted(always(kind))), await bench.dispatch())
+
+    async def work(bench: Bench) -> None:
+        await bench.accept(20)
+        one, *others = await bench.dispatch()
+        await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), [one])
+        row = await bench.standing()
+        assert (row["circuit"], row["failures"], await outages(bench)) == ("closed", 1, []), "no outage as yet"
+        began, *_ = await tried(bench, "true")
+        await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), others)
+        for _ in range(3):
+            await canary(bench, Kind.TRANSIENT)
+            row, failed = await bench.standing(), await tried(bench, "true")
+            assert (row["circuit"], row["since"], row["failures"]) == ("open", began, failed[2])
+            assert await outages(bench) == [("erp", *failed, None, "met")]
+        assert failed[2] == 23
+        await canary(bench, Kind.ACCEPTED)
+        answered, *_ = await tried(bench, "outcome = 'accepted'")
+        assert await outages(bench) == [("erp", *failed, answered, "met")]
+        row = await bench.standing()
+        assert (row["circuit"], row["failures"], row["failing_since"]) == ("closed", 0, None)
+
+    on_bench(work)
+
+
+def test_a_release_in_the_middle_of_an_outage_does_not_end_it(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        await bench.accept(20)
+        await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
+        before = await bench.standing()
+        async with transactional(bench.engine).begin() as connection:
+            await backend_transitions.quarantine(connection, "erp", "luc", None)
+            await backend_transitions.release(connection, "erp")
+        after = await bench.standing()
+        assert (after["circuit"], after["since"], after["failures"]) == ("open", before["since"], 20)
 
     on_bench(work)
 

@@ -14,11 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
+from orders.queries.orders import CANARY_DUE, SINCE
 from orders.schema.tables.core import backends
 from orders.states import PARTS
 from workers.console.i18n import N_, Words
 from workers.console.masking import say
 from workers.console.state import ConsoleState
+from workers.dispatch.blocked import hindrance
+from workers.dispatch.leadership import leader
 from workers.dispatch.take_due import CLIENTS, HEADS
 from workers.trust import quarantine
 
@@ -68,10 +71,12 @@ async def of_backend(state: ConsoleState, name: str) -> Row:
     """Its row; of one that no worker has run for yet, what it will be. Raises NotFound."""
     if not name.isprintable():
         raise NotFound("no such backend")
+    found = select(backends, SINCE, CANARY_DUE).where(backends.c.name == name)
     async with state.engine.connect() as connection:
-        row = (await connection.execute(select(backends).where(backends.c.name == name))).mappings().one_or_none()
+        row = (await connection.execute(found)).mappings().one_or_none()
+        leading = await leader(connection)
     if row is not None:
-        return dict(row)
+        return {**row, "leading": leading}
     if name not in load_backends(state.settings):
         raise NotFound(f"no backend {name}")
     return {column.name: None for column in backends.c} | {
@@ -79,6 +84,8 @@ async def of_backend(state: ConsoleState, name: str) -> Row:
         "circuit": "closed",
         "paused": False,
         "quarantined": False,
+        "since": None,
+        "leading": leading,
     }
 
 
@@ -128,14 +135,9 @@ async def history(
 
 
 def in_words(row: Mapping[str, Any], words: Words) -> str:
-    """What holds it, shortly."""
-    if row["quarantined"]:
-        told = words.gettext(N_("in quarantine, by {who}: {why}"))
-        return told.format(who=row["quarantined_by"], why=say(row["held_why"], words))
-    if row["paused"]:
-        told = words.gettext(N_("paused: {why}"))
-        return told.format(why=say(row["held_why"], words))
-    return words.gettext(N_("nothing"))
+    """What holds it, in one sentence."""
+    why = hindrance(dict(row), row["leading"])
+    return words.gettext(N_("nothing")) if why is None else say(why, words)
 
 
 def waiting_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:

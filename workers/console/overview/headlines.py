@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from orders.states import CircuitState
 from workers.console.i18n import N_, Words
 from workers.console.live.probes import Glance, PollerSnapshot
 from workers.console.masking import say
+from workers.dispatch.blocked import tripped
 from workers.replay.gates import named
 
 Row = dict[str, Any]
@@ -89,8 +91,8 @@ def _flows(seen: PollerSnapshot, words: Words) -> Iterator[Said]:
     yield from () if stale else _deaf(journal, words)
     for row in journal.backends:
         yield from _held(row, words)
-        if not stale:
-            yield from _circuit(row, words)
+        if not stale and (down := tripped(row)) is not None:
+            yield Said("bad" if row["circuit"] == CircuitState.OPEN else "warn", say(down, words))
     yield from _replays(journal, words)
 
 
@@ -110,18 +112,6 @@ def _held(row: Row, words: Words) -> Iterator[Said]:
         yield Said("bad", sentence % {"name": name, "by": by, "since": since, "why": why})
     if row["paused"]:
         yield Said("warn", _("%(name)s is paused: %(why)s") % {"name": name, "why": why})
-
-
-def _circuit(row: Row, words: Words) -> Iterator[Said]:
-    _, name = words.gettext, row["name"]
-    if row["circuit"] == "open":
-        last, probe = row["succeeded_at"], words.clock(row["probe_at"])
-        sentence = _("%(name)s is down. It answered last at %(last)s; the next canary goes at %(probe)s.")
-        never = _("%(name)s is down and has never answered; the next canary goes at %(probe)s.")
-        said = (sentence if last else never) % {"name": name, "last": words.clock(last), "probe": probe}
-        yield Said("bad", said)
-    elif row["circuit"] == "half_open":
-        yield Said("warn", _("%(name)s is being tried: one canary is out.") % {"name": name})
 
 
 def _replays(journal: Glance, words: Words) -> Iterator[Said]:

@@ -75,13 +75,15 @@ def _held(backend: Any, words: Words) -> str | None:
     _ = words.gettext
     if backend is None:
         return _("No worker has ever run for its backend: it is held.")
-    values = {"backend": backend.name, "since": words.clock(backend.changed_at)}
+    values = {"backend": backend.name, "since": words.clock(backend.since)}
     if backend.quarantined:
         values |= {"since": words.clock(backend.quarantined_at), "by": backend.quarantined_by or ""}
         return _("%(backend)s is in quarantine since %(since)s, by %(by)s: it is held until a release.") % values
     if backend.paused:
         return _("%(backend)s is paused by an operator: it is held until somebody resumes.") % values
     if backend.circuit == "open":
+        if backend.canary_due:
+            return _("%(backend)s is down since %(since)s: it is held. The next order that is due is tried.") % values
         values["at"] = words.clock(backend.probe_at)
         return _("%(backend)s is down since %(since)s: it is held. Next trial order at %(at)s.") % values
     if backend.circuit == "half_open":

@@ -16,6 +16,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.errors import NotFound
+from orders.states import CircuitState
 
 MOST_ROWS: Final = 100
 
@@ -60,8 +61,10 @@ SELECT id, at, operator, act, reason, false AS named FROM operations
 WHERE detail ->> 'backend' = :backend AND at >= :since AND at <= :until AND NOT (detail ? 'ids')
 ORDER BY at DESC LIMIT {MOST_ROWS}
 """)
-BACKENDS: Final = text("""
-SELECT name, circuit, paused, quarantined, quarantined_at, quarantined_by, changed_at, probe_at
+BACKENDS: Final = text(f"""
+SELECT name, circuit, paused, quarantined, quarantined_at, quarantined_by, probe_at,
+  coalesce(CASE WHEN circuit <> '{CircuitState.CLOSED}' THEN failing_since END, changed_at) AS since,
+  coalesce(probe_at <= now(), false) AS canary_due
 FROM backends ORDER BY name
 """)
 
