@@ -70,6 +70,10 @@ UPDATE replays SET state = '{ReplayState.RUNNING}', stage = :stage, why = NULL,
 WHY = bindparam("why", type_=SentenceColumn())
 PAUSE = text(f"UPDATE replays SET state = '{ReplayState.PAUSED}', why = :why WHERE id = :id").bindparams(WHY)
 HOLD = text("UPDATE replays SET hold = :hold WHERE id = :id")
+HOLD_NO_MORE = text(f"""
+UPDATE replays SET hold = :hold, state = '{ReplayState.RUNNING}', stage = :stage, why = NULL, staged = '{{}}',
+  stage_since = clock_timestamp() WHERE id = :id
+""")
 CANCEL = text(
     f"UPDATE replays SET state = '{ReplayState.CANCELLED}', ended_at = clock_timestamp(), why = :why WHERE id = :id"
 ).bindparams(WHY)
@@ -170,11 +174,16 @@ async def next_stage(engine: AsyncEngine, backend: str, reason: str | None, seen
 async def hold(
     engine: AsyncEngine, backend: str, wanted: bool, reason: str | None, seen: ReplaySeen | None = None
 ) -> None:
-    """Wait for a word after each stage from now on, or not. Raises NotFound, and NotSo in the last stage."""
+    """Wait for a word after each stage from now on, or not: one that waits already goes on then.
+
+    Raises NotFound, and NotSo in the last stage.
+    """
 
     def decide(row: Mapping[str, Any]) -> Change:
         if row["stage"] == RAMP and wanted:
             raise NotSo("no stage follows the ramp: pause stops it")
+        if row["state"] == ReplayState.HOLDING and row["passed"] == row["stage"] and not wanted:
+            return HOLD_NO_MORE, {"hold": False, "stage": after(row["stage"])}
         return HOLD, {"hold": wanted}
 
     await _act(engine, backend, "hold", OPEN_STATES, reason, seen, decide)

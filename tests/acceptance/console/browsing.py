@@ -58,7 +58,7 @@ SHIFTS = """() => { window.shifted = []; new PerformanceObserver(list => { for (
   if (!entry.hadRecentInput) window.shifted.push([entry.value,
     entry.sources.map(each => each.node && (each.node.id || each.node.className || each.node.nodeName))]);
 }).observe({type: "layout-shift", buffered: true}); }"""
-SIZES = {"desktop": (1280, 800), "phone": (375, 812)}
+SIZES = {"desktop": (1280, 800), "wide": (1440, 900), "phone": (375, 812)}
 MOST = 120_000  # milliseconds that anything may take, on a machine that does other things
 SEND = "main form[method=post] button[type=submit]"  # what does an act, on its page
 MAKE = text("INSERT INTO accounts (name, role) VALUES (:name, :role) ON CONFLICT (name) DO UPDATE SET role = :role")
@@ -137,6 +137,11 @@ class Visitor:
             SIZES[self.look.size][0],
         )
         return found[:5]
+
+    def end_of(self, place: str) -> float:
+        """How far down the page the last of these ends, in CSS pixels."""
+        boxes = [each.bounding_box() for each in self.page.locator(place).all()]
+        return max(box["y"] + box["height"] for box in boxes if box is not None)
 
     def shifts(self, milliseconds: int, where: str) -> tuple[float, Any]:
         """By how much the layout moved by itself until something else is to be read there, and so long after it, and

@@ -37,7 +37,10 @@ def browsers(relais: Relais) -> Iterator[Browsers]:
 
 
 def confirmed(visitor: Visitor, reason: str, *, name: str = "", clicks: int = 1) -> None:
-    """On the page of an act: see what it touches, give a reason, do it, and wait until it is done."""
+    """On the page of an act: see what it touches, give a reason, do it, and wait until it is done.
+
+    What steers a replay is done when its stages are seen.
+    """
     page = visitor.page
     page.locator("#because").fill(reason)
     if page.locator("#confirm").count():
@@ -47,8 +50,8 @@ def confirmed(visitor: Visitor, reason: str, *, name: str = "", clicks: int = 1)
     if name:
         visitor.sound(f"{name}-asked")
     page.locator(SEND).click(click_count=clicks)
-    page.wait_for_url("**/act/*")
-    page.locator("#progress .pill.good").wait_for()
+    page.wait_for_url(re.compile(r"/act/|/recovery\?did="))
+    page.locator("#progress .pill.good, main .notice.good").first.wait_for()
     if name:
         visitor.sound(f"{name}-done")
 

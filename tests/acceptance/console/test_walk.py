@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from config.embedded.leash import Leash
-from tests.acceptance.console.browsing import SEND, Browsers, Look, Visitor, chromium, in_chromium, outside
+from tests.acceptance.console.browsing import SEND, SIZES, Browsers, Look, Visitor, chromium, in_chromium, outside
 from tests.acceptance.running import Relais, sql, up
 from tests.waiting import until
 from workers.console.access.people import Role
@@ -150,6 +150,20 @@ REACHABLE = """stops => { let found = 0;
 FOCUSED = """() => { const each = document.activeElement;
   if (each === document.body) return "body";
   return getComputedStyle(each).outlineStyle === "none" ? "unseen" : each.dataset.number ?? "another"; }"""
+
+
+@pytest.mark.parametrize(("look", "screens"), [(Look(size="wide"), 1), (Look(size="phone"), 2)], ids=str)
+def test_what_to_do_is_on_the_first_screen_on_a_phone_on_the_second(
+    browsers: Browsers, look: Look, screens: int
+) -> None:
+    with browsers.someone("jeanne", Role.OPERATOR, look) as jeanne:
+        jeanne.go("/")
+        ends = {name: jeanne.end_of(name) for name in ("#now", ".backend .why", ".backend .buttons")}
+        assert max(ends.values()) <= screens * SIZES[look.size][1], ends
+        assert ends["#now"] <= SIZES[look.size][1], "the headline is on the first"
+        jeanne.go("/acts/pause?backend=erp")
+        assert jeanne.end_of("main form .buttons") <= screens * SIZES[look.size][1]
+        assert jeanne.page.evaluate("document.activeElement.id") == "because"
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])

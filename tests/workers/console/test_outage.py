@@ -147,7 +147,15 @@ def test_an_intake_that_is_only_slow_to_answer_is_not_said_to_take_no_order() ->
 
 def test_a_worker_that_takes_no_orders_is_said(settings: Settings) -> None:
     now = datetime.now(UTC)
-    erp = {"name": "erp", "quarantined": False, "paused": False, "circuit": "closed", "held_why": None}
+    erp = {
+        "name": "erp",
+        "quarantined": False,
+        "paused": False,
+        "circuit": "closed",
+        "held_why": None,
+        "since": None,
+        "probe_at": None,
+    }
     deaf = {"name": "relais-7@web1", "deaf_since": now}
     glance = Glance(now, {}, True, [erp], [], [deaf, {"name": "relais-8@web1", "deaf_since": None}], None, [])
     seen = PollerSnapshot(1, now, Known(glance), Known(), Known(), Known("journal"))
@@ -161,7 +169,7 @@ def test_a_time_of_another_day_has_its_day() -> None:
     words, now = languages("Europe/Paris")["en"], datetime.now(ZoneInfo("Europe/Paris"))
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     assert words.clock(midnight) == "00:00:00"
-    assert words.clock(midnight - timedelta(minutes=1)) == f"{midnight - timedelta(minutes=1):%-d %b} 23:59"
+    assert words.clock(midnight - timedelta(minutes=1)) == f"{midnight - timedelta(minutes=1):%-d %b} 23:59:00"
 
 
 def again(site: Site, jeanne: Browser) -> Browser:

@@ -68,7 +68,18 @@ def test_states_in_words(settings: Settings) -> None:
         await says(jeanne, "Nobody works")
         await sql(site, "UPDATE backends SET paused = true, held_why = '\"stocktaking\"'")
         assert "Resume" in await says(jeanne, "erp is paused: stocktaking")
-        await lead_somewhere(jeanne, 5)
+        await lead_somewhere(jeanne, 4)
+        page = (await jeanne.get("/")).text
+        order = ('id="now"', "resume?", "replay?", "drain?", 'button grave" href="/acts/quarantine?', 'id="figures"')
+        assert [page.index(each) for each in order] == sorted(page.index(each) for each in order), "first things first"
+        assert "divert?" not in page, "there is nowhere to divert to"
+        await sql(site, "INSERT INTO backends (name, \"window\") VALUES ('other', 10)")
+
+        async def diverts() -> bool:
+            return (await jeanne.get("/")).text.count("divert?") == 2
+
+        await auntil(diverts)
+        await sql(site, "DELETE FROM backends WHERE name = 'other'")
         await sql(
             site,
             "UPDATE backends SET paused = false, quarantined = true, quarantined_at = now(), "
@@ -77,7 +88,7 @@ def test_states_in_words(settings: Settings) -> None:
         assert "<b>odd" not in (await jeanne.get("/")).text
         shown = await says(jeanne, "erp was put in quarantine by luc")
         assert "Release" in shown
-        await lead_somewhere(jeanne, 4)
+        await lead_somewhere(jeanne, 3)
         await says(jeanne, "erp a été mis en quarantaine par luc", headers={"Accept-Language": "fr"})
         await sql(
             site, "UPDATE backends SET quarantined = false, circuit = 'open', probe_at = now(), why = '\"refused\"'"

@@ -75,10 +75,14 @@ def test_it_waits_for_a_word_between_stages(on_bench: OnBench) -> None:
             found = await recovery.stands()
             assert (found["state"], found["stage"], found["passed"]) == ("holding", size, size)
             assert f"stage {size} is passed: {size} answered, 0 failed" in found["why"]
-            await commands.next_stage(bench.engine, "erp", None)
+            if size < 100:
+                await commands.next_stage(bench.engine, "erp", None)
+        await commands.hold(bench.engine, "erp", False, None)
+        found = await recovery.stands()
+        assert (found["state"], found["stage"], found["hold"], found["why"]) == ("running", 0, False, None)
         assert sum(await recovery.rounds()) == 39
         assert (await recovery.stands())["state"] == "done"
-        assert await acts(bench) == ["replay", "replay next", "replay next", "replay next"]
+        assert await acts(bench) == ["replay", "replay next", "replay next", "replay hold"]
 
     on_bench(work)
 

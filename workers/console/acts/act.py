@@ -92,4 +92,5 @@ class Act:
     run: Callable[[ConsoleState, Chosen, str, Running], Awaitable[dict[str, Any]]]
     long: bool = False
     danger: bool = False
+    after: str = ""  # the page that shows what came of it, with keys of the outcome; else the act's own
     told: Mapping[str, str] = field(default_factory=dict)  # keys of the outcome -> headings marked with N_

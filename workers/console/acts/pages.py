@@ -10,12 +10,14 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from orders.errors import Forbidden, NotFound, NotSo
+from orders.schema.tables.acts import ActState
 from workers.console import fields
 from workers.console.access.guard import Viewer
 from workers.console.access.people import Person
@@ -72,23 +74,23 @@ async def post_act(request: Request, kind: str, who: Viewer, state: AppState) ->
     typed = forms.read_form(form)
     subject = _subject(_act(request, kind, who), form.multi_items())
     if await _is_known(state, typed.number, subject, who):
-        return _to(typed.number)
+        return await _after(state, typed.number, subject.act)
     preview = await _look(request, state, subject, who)
     if preview.hindered is not None or preview.sees != typed.sees:
         if await _is_known(state, typed.number, subject, who):  # it was the first click that changed it
-            return _to(typed.number)
+            return await _after(state, typed.number, subject.act)
         return _form(request, subject, preview, typed, status=409)
     if faults := _faults(request, subject, preview, typed):
         return _form(request, subject, preview, typed, status=422, faults=faults)
     reason, runner = fields.reason(typed.because), _runner(request)
     begun = await table.begin(state.engine, typed.number, subject.act, subject.chosen, subject.fields, reason, who)
-    if not begun:
+    if begun:
+        runner.start(typed.number, subject.act, subject.chosen, reason, who.name, preview.sees)
+    else:
         await _is_known(state, typed.number, subject, who)
-        return _to(typed.number)
-    runner.start(typed.number, subject.act, subject.chosen, reason, who.name, preview.sees)
     if not subject.act.long:
         await runner.wait(typed.number)
-    return _to(typed.number)
+    return await _after(state, typed.number, subject.act)
 
 
 @router.get("/act/{number}")
@@ -192,6 +194,7 @@ def _form(
         typed=typed,
         faults=faults or {},
         wanted=forms.wanted(preview, subject.chosen),
+        back=summary.back(subject.fields),
         saw=forms.saw(preview),
         changed=status == 409,
         changes=forms.changes(typed.saw, preview) if status == 409 else [],
@@ -215,6 +218,15 @@ def _told(request: Request, row: dict[str, Any]) -> dict[str, Any]:
         "headline": summary.headline(row, words),
         "outcome": summary.outcome(act, row, words),
     }
+
+
+async def _after(state: ConsoleState, number: UUID, act: Act) -> Response:
+    """Where one sees what came of it: the page that the act leads to once it is done, else its own."""
+    row = await table.needed(state.engine, number) if act.after else None
+    if row is None or row["state"] != ActState.DONE:
+        return _to(number)
+    came = {name: quote(str(value)) for name, value in row["outcome"].items()}
+    return RedirectResponse(act.after.format(did=number, **came), status_code=303)
 
 
 def _to(number: UUID) -> Response:

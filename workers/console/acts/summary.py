@@ -126,6 +126,13 @@ def _asked(name: str, value: str, words: Words) -> str:
     return value if len(value) <= SHORT else f"{value[:SHORT]}\N{HORIZONTAL ELLIPSIS}"
 
 
+def back(fields: Mapping[str, str]) -> str:
+    """The page that whoever does nothing after all goes back to."""
+    return next(
+        (page for name, value in fields.items() if (page := leads(name, value))), "/dead" if "id" in fields else "/"
+    )
+
+
 def said(value: Any, words: Words) -> str:
     """A value as a person reads it."""
     if value is None or value == "":

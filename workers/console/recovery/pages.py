@@ -16,6 +16,7 @@ from orders.errors import NotFound
 from orders.queries import replays as replay_queries
 from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
+from workers.console.acts import table
 from workers.console.overview.state import Overview
 from workers.console.recovery import findings, stages, views
 from workers.console.recovery import queries as kept
@@ -34,9 +35,13 @@ Number = Annotated[int, Path(ge=1, le=10**15)]
 
 
 @router.get("/recovery")
-async def get_recovery(request: Request, state: AppState, overview: Overview, who: Viewer) -> Response:
-    """How recoveries stand, and the newest of those that were."""
-    return await _standing(request, state, overview, "recovery/recovery.html")
+async def get_recovery(
+    request: Request, state: AppState, overview: Overview, who: Viewer, did: UUID | None = None
+) -> Response:
+    """How recoveries stand, and the newest of those that were; `did` is the act that led here."""
+    act = await table.find(state.engine, did) if did else None
+    title = act and request.app.state.acts.title(act)
+    return await _standing(request, state, overview, "recovery/recovery.html", act=act, title=title)
 
 
 @router.get("/recovery/standing")
@@ -123,7 +128,7 @@ def _form(request: Request, state: ConsoleState, template: str, backend: str, **
     return page(request, template, backends=list(load_backends(state.settings)), backend=backend, **more)
 
 
-async def _standing(request: Request, state: ConsoleState, overview: Overview, template: str) -> Response:
+async def _standing(request: Request, state: ConsoleState, overview: Overview, template: str, **more: Any) -> Response:
     """Of the one reading of this console, and its one forecast."""
     lately: Lately | None = getattr(request.app.state, "recovery", None)
     if lately is None:
@@ -132,7 +137,7 @@ async def _standing(request: Request, state: ConsoleState, overview: Overview, t
     seen = views.shown(look, state.settings, words_of(request))
     survey = (await overview.poller.fresh()).survey.value
     forecasts = {each.backend: each for each in survey.forecasts} if survey else {}
-    return page(request, template, look=look, out=out, seen=seen, forecasts=forecasts, **_names())
+    return page(request, template, look=look, out=out, seen=seen, forecasts=forecasts, **more, **_names())
 
 
 def _names() -> dict[str, Any]:

@@ -27,6 +27,7 @@ from workers.replay.commands import OPEN_STATES, ReplaySeen
 
 Step = Callable[[AsyncEngine, str, str, ReplaySeen | None], Awaitable[None]]
 
+SEEN_AT: Final = "/recovery?did={did}#backend-{backend}"  # where the stages are
 TOLD: Final = {"backend": N_("Backend"), "replay": N_("Replay"), "orders": N_("Orders"), "state": N_("State")}
 
 
@@ -150,6 +151,7 @@ def _holding(wanted: bool) -> Step:
 
 
 WHOLE: Final = ("id", "state", "stage", "passed")  # what an act sees that is about the present stage
+AT_ONCE: Final = N_("Where it waits for a word, the next stage begins at once.")
 FREED: Final = N_("Its orders that are left stay due: they go as the window lets them, without stages and gates.")
 
 
@@ -162,6 +164,7 @@ def _step(kind: str, title: str, button: str, step: Step, allowed: tuple[str, ..
         choose=_choose_step,
         preview=_looking(allowed, sees, more.pop("warning", None)),
         run=_doing(step),
+        after=SEEN_AT,
         told=TOLD,
         **more,
     )
@@ -176,6 +179,7 @@ ACTS: Final[tuple[Act, ...]] = (
         _choose,
         _preview,
         _start,
+        after=SEEN_AT,
         told=TOLD,
     ),
     _step("pause", N_("Pause the replay"), N_("Pause"), commands.pause, ("running",), "id", "state"),
@@ -190,6 +194,7 @@ ACTS: Final[tuple[Act, ...]] = (
         OPEN_STATES,
         "id",
         "hold",
+        warning=AT_ONCE,
     ),
     _step(
         "cancel",

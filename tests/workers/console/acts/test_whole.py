@@ -92,6 +92,9 @@ class Walk:
         assert "Ce qui sera touché" in text_of(french)
         answer = await self.page(path)
         [form] = [each for each in forms_of(answer) if each.action.startswith("/acts/")]
+        first, button, cancel = (answer.text.index(each) for each in (" autofocus", "<button type", "Do nothing</a>"))
+        assert answer.text.index('id="because"') < first < button < cancel
+        assert "Ten at most" not in answer.text[:cancel], "what there is to do stands before the sample"
         form.fill(because=WHY)
         if "confirm" in form.fields:
             wanted = re.search(r"Type (.+?) to confirm", text_of(answer))
@@ -111,14 +114,24 @@ class Walk:
 
     async def do(self, path: str, *records: str) -> httpx.Response:
         """Do it to its end; these it leaves in the record, each once. The page of what came of it."""
-        where = await self.begin(path)
-        answer = await self.over(where) if ACTS[kind_of(path)].long else await self.page(where)
+        where, act = await self.begin(path), ACTS[kind_of(path)]
+        if act.after:
+            where = await self.shown(where)
+        answer = await self.over(where) if act.long else await self.page(where)
         assert "Done" in text_of(answer), text_of(answer)
         left = await self.left(where)
         assert [(row.act, row.reason) for row in left] == [(each, WHY) for each in records]
         listed = [each for each in links_of(answer) if re.fullmatch(r"/operations/\d+", each)]
         assert listed == [f"/operations/{row.id}" for row in left]
         return answer
+
+    async def shown(self, where: str) -> str:
+        """The page of the act that led to where the stages of a replay are."""
+        page = await self.page(where)
+        stages, none = "Stages of the replay" in page.text, "No replay is under way." in page.text
+        assert stages or none, text_of(page)
+        assert "Done: " in text_of(page)
+        return next(each for each in links_of(page) if each.startswith("/act/"))
 
     async def over(self, where: str) -> httpx.Response:
         async def ended() -> bool:
