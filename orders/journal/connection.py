@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import asyncpg
 from sqlalchemy import event, text
@@ -22,6 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from orders.journal.hosts import listener_dsn, reach
 
 log = logging.getLogger("relais.journal")
+
+T = TypeVar("T")
 
 DUE_CHANNEL: Final = "relais_due"
 WAKE: Final = text(f"SELECT pg_notify('{DUE_CHANNEL}', '')")  # the dispatcher, when the transaction commits
@@ -123,7 +125,7 @@ def at_fault(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and error.orig is not None and isinstance(error.orig.__cause__, AT_FAULT)
 
 
-async def insist(work: Callable[[], Awaitable[None]], remaining: float) -> None:
+async def insist(work: Callable[[], Awaitable[T]], remaining: float) -> T:
     """Do what settles; while the journal is out of reach, try again for the `remaining` seconds of the lease."""
     from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -134,4 +136,5 @@ async def insist(work: Callable[[], Awaitable[None]], remaining: float) -> None:
         reraise=True,
     ):
         with trying:
-            await work()
+            return await work()
+    raise AssertionError("tenacity ends with an answer or an error")

@@ -35,6 +35,13 @@ RETURNING d.order_id, o.body, o.digest, d.attempts, mine.unsure, d.failed_at, o.
 """)
 
 
+HELD = text(f"""
+SELECT b.circuit, b.paused, b.quarantined, (SELECT count(*) FROM deliveries d WHERE d.backend = b.name
+  AND d.order_id = ANY(CAST(:ids AS uuid[])) AND d.state = '{State.DISPATCHED}') AS orders
+FROM backends b WHERE b.name = :backend
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """One delivery in our hands.
@@ -80,3 +87,14 @@ async def claim(
     dispatched_until = min(row[9] for row in rows)
     waited = settings.delivery.claim_patience - (dispatched_until - at).total_seconds()
     return Claim(lease, [Claimed(*row[:9]) for row in rows], at, waited)
+
+
+async def held(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) -> tuple[int, str]:
+    """How many of `ids`, none of which could be claimed, are held back by their backend, and what it is."""
+    async with engine.connect() as connection:
+        row = (await connection.execute(HELD, {"ids": list(ids), "backend": settings.erp.backend})).one_or_none()
+    if row is None or not row.orders:
+        return 0, ""
+    stands = {"in quarantine": row.quarantined, "paused": row.paused, "down": row.circuit == CircuitState.OPEN}
+    found = next((name for name, so in stands.items() if so), None)
+    return (row.orders, f"{settings.erp.backend} is {found}") if found else (0, "")

@@ -23,8 +23,9 @@ from orders.rules.catalogue import Catalogue, Register
 from orders.rules.staleness import Policy
 from orders.rules.validation import validate
 from orders.states import Reason
-from workers.delivery.claim import Claim, Claimed, claim
-from workers.delivery.judgement import Result
+from workers.delivery.claim import Claim, Claimed, claim, held
+from workers.delivery.dispatch_result import DispatchResult, summed
+from workers.delivery.judgement import Judgement, Result
 from workers.delivery.retry_policy import Disposition, unfit
 from workers.delivery.settle import settle
 from workers.delivery.tracing import NONE, Contexts, delivering, note_outcomes
@@ -48,28 +49,30 @@ class WorkerResources:
     life: ProcessLife | None = None
 
 
-async def deliver(resources: WorkerResources, ids: Sequence[UUID], dispatched: Contexts = NONE) -> int:
-    """Forward those of `ids` that may be forwarded now, and settle them; returns how many were claimed.
+async def deliver(resources: WorkerResources, ids: Sequence[UUID], dispatched: Contexts = NONE) -> DispatchResult:
+    """Forward those of `ids` that may be forwarded now, and settle them; returns what became of them.
 
     `dispatched` are the contexts of the dispatches of those that are traced.
     """
     lease = await resources.life.lease() if resources.life is not None else None
     claimed = await claim(resources.engine, ids, resources.settings, lease)
     if claimed is None:
-        return 0
+        orders, why = await held(resources.engine, ids, resources.settings)
+        return DispatchResult(held=orders, elsewhere=len(ids) - orders, why=why)
     with delivering(resources.settings.erp.backend, claimed.orders, dispatched) as spans:
-        await _deliver(resources, claimed, spans)
-    return len(claimed.orders)
+        settled = await _deliver(resources, claimed, spans)
+    return summed(settled.dispositions.values(), len(ids))
 
 
-async def _deliver(resources: WorkerResources, claimed: Claim, spans: Mapping[UUID, Span]) -> None:
+async def _deliver(resources: WorkerResources, claimed: Claim, spans: Mapping[UUID, Span]) -> Judgement:
     began = time.monotonic()
     known = await _ask(resources, claimed)
     dead, fit = _validate(resources, claimed, [order for order in claimed.orders if order.id not in known])
     sent = await _submit(resources, fit, spans, resources.settings.delivery.batch_budget - (time.monotonic() - began))
     outcomes = {**known, **sent}
     note_outcomes(spans, outcomes)
-    await _settle(resources, claimed, dead, outcomes, resources.settings.delivery.lease - (time.monotonic() - began))
+    left = resources.settings.delivery.lease - (time.monotonic() - began)
+    return await _settle(resources, claimed, dead, outcomes, left)
 
 
 async def _ask(resources: WorkerResources, claimed: Claim) -> dict[UUID, Outcome]:
@@ -130,8 +133,8 @@ async def _settle(
     dead: dict[UUID, Disposition],
     outcomes: dict[UUID, Outcome],
     remaining: float,
-) -> None:
+) -> Judgement:
     before = {order.id: (order.attempts, order.failed_at) for order in claimed.orders}
     requests = {order.id: order.request_id for order in claimed.orders}
     result = Result(claimed.lease, claimed.at, claimed.waited, before, dead, outcomes, requests=requests)
-    await insist(lambda: settle(resources.engine, result, resources.settings, resources.worker), remaining)
+    return await insist(lambda: settle(resources.engine, result, resources.settings, resources.worker), remaining)

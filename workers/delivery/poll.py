@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from orders.states import POLLED
 from workers.delivery.deliver import WorkerResources
+from workers.delivery.dispatch_result import DispatchResult, summed
 from workers.delivery.judgement import Result
 from workers.delivery.retry_policy import POLL_PAUSE, forgotten, pending
 from workers.delivery.settle import settle
@@ -30,15 +31,15 @@ RETURNING d.order_id, d.attempts, clock_timestamp() AS at, o.body, o.digest, o.r
 """)
 
 
-async def poll(resources: WorkerResources, ids: Sequence[UUID]) -> int:
-    """Ask the ERP about submitted orders and settle them; returns how many it has decided. In quarantine none is."""
+async def poll(resources: WorkerResources, ids: Sequence[UUID]) -> DispatchResult:
+    """Ask the ERP about submitted orders and settle them; returns what became of them. In quarantine none is asked."""
     lease, settings = uuid4(), resources.settings
     async with resources.engine.connect() as connection:
         rows = (
             await connection.execute(TAKE, {"lease": lease, "ids": list(ids), "backend": settings.erp.backend})
         ).all()
     if not rows:
-        return 0
+        return DispatchResult(elsewhere=len(ids))
     taken = {row.order_id: row for row in rows}
     answers = await resources.erp.poll(list(taken), budget=settings.delivery.batch_budget)
     outcomes = {i: believed(answer, taken[i].body, taken[i].digest) for i, answer in answers.items()}
@@ -54,5 +55,5 @@ async def poll(resources: WorkerResources, ids: Sequence[UUID]) -> int:
         otherwise={i: pending(outcomes[i], row.attempts, later) for i, row in taken.items()},
         requests={i: row.request_id for i, row in taken.items()},
     )
-    await settle(resources.engine, result, settings, resources.worker)
-    return len(decided)
+    settled = await settle(resources.engine, result, settings, resources.worker)
+    return summed(settled.dispositions.values(), len(ids))

@@ -42,14 +42,14 @@ BASELINE = [backends.c[each.name] for each in fields(Baseline)]
 BACKEND = select(backends.c.quarantined, func.clock_timestamp().label("now"), *CIRCUIT, *BASELINE)
 
 
-async def settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> None:
+async def settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> Judgement:
     """Record what came of a batch, in one transaction. Raises what the journal raises; safe to call again."""
-    if evidence.proof(result.outcomes) is not None or not await _settle(engine, result, settings, worker):
-        await _settle_halted(engine, result, settings, worker)
+    judged = None if evidence.proof(result.outcomes) is not None else await _settle(engine, result, settings, worker)
+    return judged or await _settle_halted(engine, result, settings, worker)
 
 
-async def _settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> bool:
-    """False, and nothing is written, when the backend was quarantined meanwhile or a receipt is another order's."""
+async def _settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> Judgement | None:
+    """None, and nothing is written, when the backend was quarantined meanwhile or a receipt is another order's."""
     async with transactional(engine).connect() as connection, connection.begin() as transaction:
         seen = await _look(connection, settings)
         judged = judge(result, seen, settings)
@@ -57,13 +57,13 @@ async def _settle(engine: AsyncEngine, result: Result, settings: Settings, worke
         now = await _look(connection, settings, lock=True)
         if (now.quarantined and not seen.quarantined) or await evidence.reused(connection, settings, receipts):
             await transaction.rollback()
-            return False
+            return None
         await _advance(connection, result.lease, judged.met, now, settings)
     _tell(judged, settled, settings)
-    return True
+    return judged
 
 
-async def _settle_halted(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> None:
+async def _settle_halted(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> Judgement:
     async with halted(engine, settings.erp.backend) as connection:
         held = await hold(connection, result.lease, result.before)  # before the backend's row, as everybody does
         now = await _look(connection, settings, lock=True)
@@ -81,6 +81,7 @@ async def _settle_halted(engine: AsyncEngine, result: Result, settings: Settings
             )
             await backend_transitions.quarantine(connection, settings.erp.backend, "relais", why)
     _tell(judged, settled, settings)
+    return judged
 
 
 async def _look(connection: AsyncConnection, settings: Settings, *, lock: bool = False) -> Row[Any]:

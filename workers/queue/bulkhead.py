@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 log = logging.getLogger("relais.tasks")
 
@@ -29,14 +31,14 @@ class Bulkhead:
         self._turn = asyncio.Lock()  # whoever waits is served in order
         self._changed = asyncio.Event()
 
-    async def run(self, orders: int, work: Callable[[], Awaitable[object]]) -> None:
-        """Do the work on so many orders when it is their turn. Raises what the work raises."""
+    async def run(self, orders: int, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do the work on so many orders in its turn; None when too much waits. Raises what the work raises."""
         if self._waiting >= MOST_WAITING:
             log.info("left for later, too much waits", extra={"orders": orders})
-            return
+            return None
         await self._enter(orders)
         try:
-            await work()
+            return await work()
         finally:
             self._orders -= orders
             self._changed.set()

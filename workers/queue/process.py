@@ -26,6 +26,7 @@ from orders.journal import connect
 from orders.rules.catalogue import load_catalogue, load_register
 from orders.rules.staleness import open_policy
 from workers.delivery.deliver import WorkerResources
+from workers.delivery.dispatch_result import DispatchResult
 from workers.erp.http import HttpErp
 from workers.queue import registry
 from workers.queue.bulkhead import MOMENT, Bulkhead
@@ -37,7 +38,7 @@ T = TypeVar("T")
 
 log = logging.getLogger("relais.tasks")
 
-Work = Callable[[WorkerResources, Sequence[UUID]], Coroutine[Any, Any, Any]]
+Work = Callable[[WorkerResources, Sequence[UUID]], Coroutine[Any, Any, DispatchResult]]
 Complaint = Callable[[Exception], bool]
 
 
@@ -65,22 +66,23 @@ class WorkerProcess:
         """Run `work` on the process's loop and wait for it."""
         return self._begin(work).result()
 
-    def deliver(self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint) -> None:
+    def deliver(self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint) -> DispatchResult | None:
         """Do `work` on these orders of a backend when it is their turn.
 
-        Returns when it is done, or after a moment where other backends would have to wait.
+        Returns what it came to when it is done, or None after a moment where other backends would have to wait.
 
         Whoever can write to Redis can name any backend: one that is not ours is nobody's. `complain` hears what the
         work raised, and says whether that was foreseen; what was not is raised here too.
         """
         if backend not in self._ways.backends:
             log.warning("a message about no backend of ours", extra={"orders": len(ids)})
-            return
+            return DispatchResult(elsewhere=len(ids))
         done = self._begin(self._in_turn(backend, ids, work, complain))
         try:
-            done.result(self._moment)
+            return done.result(self._moment)
         except TimeoutError:
             log.debug("goes on by itself", extra={"backend": backend, "orders": len(ids)})
+            return None
 
     def finish(self) -> None:
         """Wait until every batch in hand is settled."""
@@ -91,15 +93,17 @@ class WorkerProcess:
 
         self.run(idle())
 
-    async def _in_turn(self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint) -> None:
+    async def _in_turn(self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint) -> DispatchResult:
         try:
             resources = self.resources(backend)
             bulkhead = self._bulkheads.setdefault(backend, Bulkhead(resources.settings.erp.concurrency))
-            await bulkhead.run(len(ids), lambda: work(resources, ids))
+            found = await bulkhead.run(len(ids), lambda: work(resources, ids))
             self._worked = True
+            return found or DispatchResult(held=len(ids), why="too much waits here")
         except Exception as error:
             if not complain(error):
                 raise
+            return DispatchResult(held=len(ids), why="the journal is out of reach")
 
     def _has_worked(self) -> bool:
         worked, self._worked = self._worked, False

@@ -30,16 +30,31 @@ from workers.webhooks.sender import Sender
 log = logging.getLogger("relais.tasks")
 
 
+class Undelivered(Exception):
+    """A dispatch of which nothing came through: what a person sees of its task, who looks at Celery alone."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def add_tasks(app: Celery, settings: Settings) -> None:
     """Register `relais.deliver`, `relais.poll`, `relais.tell` and `relais.canary` on the app."""
     process = cache(partial(WorkerProcess, settings))  # one per process, made at its first task
     sender = cache(partial(Sender, settings))
 
-    def run(task: Task, work: Work, backend: str, ids: list[str]) -> None:
-        """Ids only, 200 at most; a journal out of reach costs nothing, what was dispatched is rescued."""
+    def run(task: Task, work: Work, backend: str, ids: list[str]) -> str:
+        """Ids only, 200 at most; a journal out of reach costs nothing, what was dispatched is rescued.
+
+        Says what became of them. Raises Undelivered where nothing came through.
+        """
         wanted = [UUID(each) for each in ids[:MOST_IDS]]
         complain = partial(_complain, task.name, len(wanted), task.request.get(REQUESTS))
-        process().deliver(backend, wanted, work, complain)
+        found = process().deliver(backend, wanted, work, complain)
+        if found is None:
+            return f"{len(wanted):,} in hand: the console tells what becomes of them"
+        if found.failed:
+            raise Undelivered(str(found))
+        return str(found)
 
     def finish(**_: Any) -> None:
         """At the end of a process: what it has in hand is settled, what it has begun to tell is told."""
@@ -51,16 +66,16 @@ def add_tasks(app: Celery, settings: Settings) -> None:
 
     worker_process_shutdown.connect(finish, weak=False)
 
-    @app.task(name=DELIVER, shared=False, bind=True)  # type: ignore[untyped-decorator]
-    def relais_deliver(self: Task, backend: str, ids: list[str]) -> None:
+    @app.task(name=DELIVER, shared=False, bind=True, throws=(Undelivered,))  # type: ignore[untyped-decorator]
+    def relais_deliver(self: Task, backend: str, ids: list[str]) -> str:
         """Forward these orders, as far as they may be forwarded now."""
         said = read_header(self.request.get(TRACES), [UUID(each) for each in ids[:MOST_IDS]])
-        run(self, partial(deliver, dispatched=said), backend, ids)
+        return run(self, partial(deliver, dispatched=said), backend, ids)
 
-    @app.task(name=POLL, shared=False, bind=True)  # type: ignore[untyped-decorator]
-    def relais_poll(self: Task, backend: str, ids: list[str]) -> None:
+    @app.task(name=POLL, shared=False, bind=True, throws=(Undelivered,))  # type: ignore[untyped-decorator]
+    def relais_poll(self: Task, backend: str, ids: list[str]) -> str:
         """Ask the ERP about these orders, which it took and has not accepted yet."""
-        run(self, poll, backend, ids)
+        return run(self, poll, backend, ids)
 
     @app.task(name=TELL, shared=False)  # type: ignore[untyped-decorator]
     def relais_tell(ids: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Flower beside a live stack: 20,000 orders gone through, Redis restarted, its API and its own pages looked at."""
 
 import json
+import re
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -115,6 +116,39 @@ def test_its_own_pages_answer_and_read_well(relais: Relais) -> None:
         _look(page, f"{base}/broker", "text=relais.normal.erp", "flower-broker")
         browser.close()
     assert faults == []
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")
+@pytest.mark.timeout(200)
+def test_an_outage_is_not_green_and_says_what_became_of_its_orders(relais: Relais) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    relais.submit(5)
+    until(lambda: relais.states()["accepted"] == 0, 30, 0.2, "delivered")
+    relais.dial(down=True)
+    relais.submit(30, note="for Mme Durand")
+    until(lambda: relais.circuit() == "open", 30, 0.2, "the circuit is open")
+    found = list(json.loads(asked(relais, "/api/tasks?state=FAILURE")).values())
+    login = {"username": relais.endpoints["flower_user"], "password": relais.endpoints["flower_password"]}
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=[*FLAGS])
+        page = browser.new_context(http_credentials=login, viewport={"width": 1400, "height": 900}).new_page()
+        _look(page, f"{relais.endpoints['flower_url']}/tasks", "text=FAILURE", "flower-outage")
+        row = page.locator("#tasks-table tbody tr", has_text="FAILURE").first
+        assert re.search("0 delivered, [0-9]+ held: no connection to the ERP", row.inner_text())
+        green = page.locator("#tasks-table tbody tr", has_text="SUCCESS").all_inner_texts()
+        assert green
+        assert all(re.search("[1-5] delivered", text) and "held" not in text for text in green), green
+        row.locator("a[href*='/task/']").first.click()
+        page.wait_for_url("**/task/*")
+        page.screenshot(path=SHOTS / "flower-undelivered.png", full_page=True)
+        told = page.inner_text("body")
+        assert "0 delivered" in told
+        assert "Traceback" not in told
+        browser.close()
+    assert found
+    assert not [task for task in found if "Durand" in json.dumps(task)]
+    relais.dial()
+    until(lambda: relais.states()["accepted"] == 0, 60, 0.2, "delivered after it")
 
 
 def _look(page: Page, url: str, awaited: str, name: str) -> None:

@@ -25,7 +25,8 @@ def test_an_order_goes_from_accepted_to_delivered_with_its_receipt(on_bench: OnB
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
         assert await bench.dispatch() == [order_id]
-        assert await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), [order_id]) == 1
+        settled = await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), [order_id])
+        assert (str(settled), settled.failed) == ("1 delivered", False)
         life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["attempts"], life["receipt"]["reference"]) == ("delivered", 1, f"ERP-{order_id}")
         assert life["receipt"]["lines"] == [{"line": 1, "product": MEDICINE, "accepted": 1, "reason": None}]
@@ -38,22 +39,28 @@ def test_nothing_is_claimed_that_was_not_dispatched_or_twice(on_bench: OnBench) 
     async def work(bench: Bench) -> None:
         erp = Scripted(always(Kind.ACCEPTED))
         (forged,) = await bench.accept()
-        assert await deliver(bench.resources(erp), [forged]) == 0, "a message that somebody forged"
+        assert str(await deliver(bench.resources(erp), [forged])) == "0 delivered, 1 elsewhere", (
+            "a message that somebody forged"
+        )
         await bench.dispatch()
-        counts = await asyncio.gather(*(deliver(bench.resources(erp), [forged]) for _ in range(5)))
-        assert (sorted(counts), erp.sent) == ([0, 0, 0, 0, 1], [forged])
+        found = await asyncio.gather(*(deliver(bench.resources(erp), [forged]) for _ in range(5)))
+        assert (sorted(each.claimed for each in found), erp.sent) == ([0, 0, 0, 0, 1], [forged])
 
     on_bench(work)
 
 
-@pytest.mark.parametrize("gate", ["paused = true", "quarantined = true", "circuit = 'open'"])
+GATES = {"paused = true": "paused", "quarantined = true": "in quarantine", "circuit = 'open'": "down"}
+
+
+@pytest.mark.parametrize("gate", GATES)
 def test_the_claim_itself_honours_pause_quarantine_and_circuit(on_bench: OnBench, gate: str) -> None:
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
         await bench.dispatch()
         await bench.sql(f"UPDATE backends SET {gate}")
         erp = Scripted(always(Kind.ACCEPTED))
-        assert await deliver(bench.resources(erp), [order_id]) == 0
+        told = await deliver(bench.resources(erp), [order_id])
+        assert (str(told), told.failed) == (f"0 delivered, 1 held: erp is {GATES[gate]}", True)
         assert erp.sent == []
         assert len(await bench.accept(3)) == 3, "intake goes on"
         assert await bench.dispatch() == []
@@ -156,6 +163,21 @@ def test_a_release_in_the_middle_of_an_outage_does_not_end_it(on_bench: OnBench)
             await backend_transitions.release(connection, "erp")
         after = await bench.standing()
         assert (after["circuit"], after["since"], after["failures"]) == ("open", before["since"], 20)
+
+    on_bench(work)
+
+
+def test_what_came_of_a_dispatch_is_told_without_an_erps_words(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        await bench.accept(12)
+        kinds = [Kind.ACCEPTED, Kind.PENDING, Kind.REFUSED, Kind.TRANSIENT]
+        mixed = Scripted(lambda order_id: kinds[mixed.sent.index(order_id) % 4])
+        told = await deliver(bench.resources(mixed), await bench.dispatch())
+        assert str(told) == "3 delivered, 3 submitted, 3 dead, 3 held: refused"
+        assert not told.failed
+        await bench.accept(7)
+        told = await deliver(bench.resources(Scripted(always(Kind.REFUSED))), await bench.dispatch())
+        assert (str(told), told.failed) == ("0 delivered, 7 dead: refused", True)
 
     on_bench(work)
 

@@ -28,6 +28,7 @@ from tests.cli import CommandLine, environment
 from tests.dispatching import on_journal
 from tests.waiting import until
 from workers.delivery.deliver import WorkerResources, deliver
+from workers.delivery.dispatch_result import DispatchResult
 from workers.dispatch.dispatcher import Dispatcher
 from workers.erp.port import Kind
 from workers.intake.spill_store import RedisSpill
@@ -173,16 +174,16 @@ def test_a_message_that_names_another_backend_changes_nothing(two: Settings) -> 
     on_journal(two, "UPDATE deliveries SET state = 'dispatched', lease_until = now() + interval '1 hour'")
     process, erp = WorkerProcess(two), Scripted(always(Kind.ACCEPTED))
 
-    async def forged(engine: AsyncEngine) -> int:
+    async def forged(engine: AsyncEngine) -> DispatchResult:
         return await deliver(WorkerResources(engine, erp, other, "test"), ids)
 
     async def none(resources: WorkerResources, wanted: list[UUID]) -> None:
         raise AssertionError("nobody's backend was worked for")
 
-    assert process.run(forged(process.engine)) == 0
-    process.deliver("nobody's", ids, none, lambda _: False)  # type: ignore[arg-type]
+    assert process.run(forged(process.engine)).claimed == 0
+    assert str(process.deliver("nobody's", ids, none, lambda _: False)) == "0 delivered, 3 elsewhere"  # type: ignore[arg-type]
     assert (erp.sent, rows(two, "backend, state")) == ([], [("main", "dispatched", 3)])
-    assert process.run(deliver(WorkerResources(process.engine, erp, main, "test"), ids)) == 3
+    assert process.run(deliver(WorkerResources(process.engine, erp, main, "test"), ids)).claimed == 3
     process.run(process.engine.dispose())
 
 

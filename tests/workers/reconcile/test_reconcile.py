@@ -58,7 +58,7 @@ class Site(Bench):
     async def deliver_all(self) -> None:
         while due := await self.dispatch():
             await self.sql('UPDATE backends SET "window" = 2000')
-            assert await deliver(self.resources(self.erp), due) == len(due)  # type: ignore[arg-type]
+            assert (await deliver(self.resources(self.erp), due)).claimed == len(due)  # type: ignore[arg-type]
 
     async def reconcile(
         self, erp: Any = None, run: Reconciliation | None = None, silence: float = 0.0
@@ -367,7 +367,7 @@ def test_a_receipt_that_is_settled_as_a_run_begins_is_waited_for(
             asked = asyncio.create_task(site.reconcile(run=run))
             assert not (await asyncio.wait({asked}, timeout=0.3))[0]
             await holding.rollback()
-        assert await settled == 1
+        assert (await settled).claimed == 1
         assert counts(await asked) == {"present": 2}
 
     async def waits(connection: Any) -> bool:

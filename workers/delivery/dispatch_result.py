@@ -1,0 +1,59 @@
+"""What came of a dispatch, for who looks at its task: orders by what became of them, and why some were held.
+
+Of an ERP's words only what is ours: it is told in Celery's events, which lie in Redis and in Flower.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orders.states import State
+from workers.delivery.retry_policy import Disposition
+from workers.erp.own_words import own_words
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchResult:
+    """Orders of one dispatch: `claimed` of them were tried; `elsewhere` were no longer there to be tried."""
+
+    claimed: int = 0
+    delivered: int = 0
+    submitted: int = 0
+    dead: int = 0
+    held: int = 0
+    elsewhere: int = 0
+    why: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether none came through, though some were there to."""
+        return not (self.delivered or self.submitted) and bool(self.dead or self.held)
+
+    def __str__(self) -> str:
+        """As `0 delivered, 37 held: no connection`."""
+        counts = {"submitted": self.submitted, "dead": self.dead, "held": self.held, "elsewhere": self.elsewhere}
+        told = ", ".join([f"{self.delivered:,} delivered", *(f"{n:,} {name}" for name, n in counts.items() if n)])
+        return f"{told}: {self.why}" if self.why else told
+
+
+def summed(found: Iterable[Disposition], asked: int) -> DispatchResult:
+    """Of `asked` orders, those that were tried came to this."""
+    tried = list(found)
+    states = Counter(each.state for each in tried)
+    causes = Counter(_cause(each) for each in tried if each.state in (State.ACCEPTED, State.DEAD))
+    [(why, _)] = causes.most_common(1) or [("", 0)]
+    return DispatchResult(
+        len(tried),
+        states[State.DELIVERED],
+        states[State.SUBMITTED],
+        states[State.DEAD],
+        states[State.ACCEPTED],
+        asked - len(tried),
+        why,
+    )
+
+
+def _cause(disposition: Disposition) -> str:
+    return own_words(disposition.error or "") or (disposition.reason or "the console says why")
