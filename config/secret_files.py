@@ -14,6 +14,7 @@ from typing import Final
 
 from config.acl import USERS, acl_file
 from config.embedded.files import write_private
+from config.journal_roles import PROCESSES, secret_of
 
 ACL: Final = "users.acl"
 
@@ -24,7 +25,7 @@ def _password() -> str:
 
 MADE: Final[Mapping[str, Callable[[], str]]] = {
     "postgres_owner": _password,
-    "postgres_app": _password,
+    **{secret_of(process): _password for process in PROCESSES},
     **{f"valkey_{user}": _password for user in USERS},
     "spill_key": _password,
     "seal_key": lambda: secrets.token_hex(32),

@@ -81,6 +81,7 @@ def listed(states: Iterable[StrEnum]) -> str:
 BACKLOG = (State.ACCEPTED, State.DISPATCHED, State.DELIVERING, State.SUBMITTED)
 FINAL = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)
 STOPPED = (ReplayState.HOLDING, ReplayState.PAUSED)  # until somebody says a word
+CANCELLABLE = (State.ACCEPTED, State.DISPATCHED, State.DEAD)  # certainly not with the ERP, unless `unsure`
 UNFIT = (Reason.INVALID, Reason.EXPIRED, Reason.STALE, Reason.CONFLICT)  # dead without an attempt
 
 # The backlog as SQL over `deliveries`: each part has a partial index of its own, so that what is final costs nothing.

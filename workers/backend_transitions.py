@@ -8,6 +8,7 @@ written with the circuit, in the same statement: it is one thing from the first 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.schema.tables.core import backends
 from orders.schema.tables.outages import UNENDED, outages
-from orders.sentences import Code, Sentence
+from orders.sentences import Sentence
 from orders.states import LIVE, REPLAYED, STOPPED, CircuitState, listed
 
 FIRST_WINDOW: Final = 50  # orders
@@ -39,6 +40,10 @@ PROBE_NOW = text(f"""
 UPDATE backends SET probe_at = now() WHERE circuit = '{CircuitState.OPEN}' AND NOT paused AND NOT quarantined
   AND name = coalesce(:backend, name)
 """)
+
+
+QUARANTINE = text("SELECT relais_quarantine(:backend, :by, CAST(:why AS jsonb))")
+RELEASE = text("SELECT relais_release(:backend, :operator, :reason, CAST(:detail AS jsonb))")
 
 
 async def register(connection: AsyncConnection, backend: str) -> None:
@@ -114,16 +119,16 @@ async def set_paused(
 
 async def quarantine(connection: AsyncConnection, backend: str, by: str, why: Sentence | None) -> None:
     """Latch it: nothing but `release` undoes this."""
-    latch = {"quarantined": True, "quarantined_at": func.clock_timestamp(), "quarantined_by": by, "held_why": why}
-    await _change(connection, backend, **latch)
+    said = None if why is None else json.dumps(why.stored())
+    await connection.execute(QUARANTINE, {"backend": backend, "by": by, "why": said})
 
 
-async def release(connection: AsyncConnection, backend: str) -> None:
-    """Trust it again: its circuit is open, with the canary due."""
-    trusted = {"quarantined": False, "quarantined_at": None, "quarantined_by": None, "held_why": None}
-    now = func.clock_timestamp()
-    gently = {"circuit": CircuitState.OPEN, "window": 1, "trips": 0, "changed_at": now, "probe_at": now}
-    await _change(connection, backend, **trusted, **gently, why=Sentence(Code.RELEASED))
+async def release(
+    connection: AsyncConnection, backend: str, operator: str, reason: str, detail: Mapping[str, Any]
+) -> int:
+    """Trust it again: its circuit is open, with the canary due. The journal records it; the id of that act."""
+    values = {"backend": backend, "operator": operator, "reason": reason, "detail": json.dumps(detail)}
+    return int((await connection.execute(RELEASE, values)).scalar_one())
 
 
 async def _change(connection: AsyncConnection, backend: str, **columns: Any) -> None:

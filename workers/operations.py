@@ -11,7 +11,7 @@ import getpass
 import json
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -79,14 +79,23 @@ def noting() -> Iterator[list[int]]:
         NOTING.reset(token)
 
 
-async def record(connection: AsyncConnection, act: str, reason: str | None, detail: dict[str, Any]) -> None:
+async def record(connection: AsyncConnection, act: str, reason: str | None, detail: Mapping[str, Any]) -> None:
     """Write down an act; to be called inside the transaction that does it. A sentence is kept as code."""
-    detail = {name: value.stored() if isinstance(value, Sentence) else value for name, value in detail.items()}
+    row = insert(operations).values(operator=operator(), act=act, reason=reason, detail=kept(detail))
+    note((await connection.execute(row.returning(operations.c.id))).scalar_one())
+
+
+def kept(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """The detail of an act as the journal keeps it, with the console's act that it is part of."""
+    plain = {name: value.stored() if isinstance(value, Sentence) else value for name, value in detail.items()}
     if (number := ACT.get()) is not None:
-        detail = {**detail, "act": number}
-    plain = json.loads(json.dumps(detail, default=str))
-    row = insert(operations).values(operator=operator(), act=act, reason=reason, detail=plain)
-    written = (await connection.execute(row.returning(operations.c.id))).scalar_one()
+        plain["act"] = number
+    found: dict[str, Any] = json.loads(json.dumps(plain, default=str))
+    return found
+
+
+def note(written: int) -> None:
+    """Tell who is `noting` the id of what was written to `operations`."""
     if (noted := NOTING.get()) is not None:
         noted.append(written)
 

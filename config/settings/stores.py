@@ -31,11 +31,16 @@ class JournalSettings(Group):
         "writes",
     )
     password: SecretStr | None = Field(None, description="password that is put into `RELAIS_DATABASE_URL`, as it is")
+    roles: Path | None = Field(
+        None,
+        description="folder of the passwords `postgres_PROCESS` by which each process is a role of its own, for "
+        "`relais admin migrate` and `relais up`; unset, all are the user of `RELAIS_DATABASE_URL`",
+    )
     owner_url: str | None = Field(
         None,
         alias="owner_url",
-        description="the journal as its owner, for `relais admin migrate` alone, which lets the user of "
-        "`RELAIS_DATABASE_URL` use it",
+        description="the journal as its owner, for `relais admin migrate` alone, which lets the roles of "
+        "`RELAIS_DATABASE_ROLES`, else the user of `RELAIS_DATABASE_URL`, use it",
     )
     owner_password: SecretStr | None = Field(
         None, alias="owner_password", description="password that is put into `RELAIS_OWNER_URL`, as it is"

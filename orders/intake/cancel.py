@@ -7,28 +7,27 @@ where it is certain that the ERP does not have it: one whose last attempt ended 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import insert, text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound, TooLate
 from orders.intake.order_log import tell_cancelled
 from orders.journal import transactional
-from orders.schema.tables.core import operations
-from orders.states import State, listed
+from orders.states import CANCELLABLE, State, listed
 
-ACT: Final = "order cancel"  # its name in `operations`
 Record = Callable[[AsyncConnection], Awaitable[None]]  # writes down who did it, in the transaction that does
-
-CANCELLABLE: Final = (State.ACCEPTED, State.DISPATCHED, State.DEAD)
 
 CANCEL = text(f"""
 UPDATE deliveries SET state = '{State.CANCELLED}', settled_at = now(), lease_until = NULL, reason = NULL
 WHERE order_id = :id AND state IN ({listed(CANCELLABLE)}) AND NOT unsure
 RETURNING (SELECT request_id FROM orders WHERE id = order_id)
 """)
+
+# The same by a client, with the record of it: the intake has no other way to change a delivery.
+BY_CLIENT = text("SELECT request_id FROM relais_cancel(:id, :client, :request)")
 
 WHERE = text("SELECT state, unsure FROM deliveries WHERE order_id = :id")
 
@@ -42,12 +41,11 @@ WHY: Final = {
 
 async def cancel(engine: AsyncEngine, order_id: UUID, client: str, request_id: str) -> None:
     """Cancel an order, and record who did; cancelling again changes nothing. Raises NotFound and TooLate."""
-
-    async def record(connection: AsyncConnection) -> None:
-        detail = {"order": str(order_id), "request": request_id}
-        await connection.execute(insert(operations).values(act=ACT, operator=f"client {client}", detail=detail))
-
-    await _cancel(engine, order_id, client, record)
+    async with transactional(engine).begin() as connection:
+        values = {"id": order_id, "client": client, "request": request_id}
+        done = (await connection.execute(BY_CLIENT, values)).one_or_none()
+        row = None if done is not None else (await connection.execute(WHERE, {"id": order_id})).one_or_none()
+    _tell(order_id, client, done, row)
 
 
 async def cancel_by_operator(engine: AsyncEngine, order_id: UUID, operator: str, record: Record) -> bool:
@@ -55,16 +53,18 @@ async def cancel_by_operator(engine: AsyncEngine, order_id: UUID, operator: str,
 
     False when the order was cancelled before. Raises NotFound and TooLate.
     """
-    return await _cancel(engine, order_id, operator, record)
-
-
-async def _cancel(engine: AsyncEngine, order_id: UUID, by: str, record: Record) -> bool:
+    row = None
     async with transactional(engine).begin() as connection:
         done = (await connection.execute(CANCEL, {"id": order_id})).one_or_none()
         if done is not None:
             await record(connection)
         else:
             row = (await connection.execute(WHERE, {"id": order_id})).one_or_none()
+    return _tell(order_id, operator, done, row)
+
+
+def _tell(order_id: UUID, by: str, done: Row[Any] | None, row: Row[Any] | None) -> bool:
+    """Whether it was `done` now; `row` is what stands there otherwise. Raises NotFound and TooLate."""
     if done is not None:
         tell_cancelled(order_id, done[0], by)
         return True

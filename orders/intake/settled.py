@@ -15,9 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.errors import Conflict, KeyReused, RelaisError
-from orders.intake.cancel import ACT, CANCEL, WHERE
+from orders.intake.cancel import CANCEL, WHERE
 from orders.intake.entries import COLUMNS, Accepted, Entry, answers, in_columns, inserting
 from orders.intake.spilled import Cancellation
+from orders.schema.acts import CANCELLED
 from orders.states import Reason, State
 
 MORE: Final = {
@@ -39,7 +40,7 @@ INSERT: Final = text(
         },
         also=f""", told AS (
   INSERT INTO operations (act, operator, detail)
-  SELECT '{ACT}', 'client ' || client_of_cancel, jsonb_build_object('order', id, 'request', request_of_cancel)
+  SELECT '{CANCELLED}', 'client ' || client_of_cancel, jsonb_build_object('order', id, 'request', request_of_cancel)
   FROM input JOIN fresh USING (id) WHERE client_of_cancel IS NOT NULL
 )""",
     )
@@ -49,8 +50,8 @@ INSERT: Final = text(
 TAKE_BACK: Final = text(f"""
 WITH done AS ({CANCEL.text})
 INSERT INTO operations (act, operator, detail)
-SELECT '{ACT}', 'client ' || :client, jsonb_build_object('order', CAST(:id AS uuid), 'request', CAST(:request AS text))
-FROM done RETURNING id
+SELECT '{CANCELLED}', 'client ' || :client,
+  jsonb_build_object('order', CAST(:id AS uuid), 'request', CAST(:request AS text)) FROM done RETURNING id
 """)
 
 

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -100,7 +101,7 @@ class Relais:
         """Do something with the journal; what a test has just killed may be recovering still."""
 
         async def run() -> list[T]:
-            engine = connect(self.endpoints["database_url"], timeout=20)
+            engine = connect(self.endpoints["owner_url"], timeout=20)
             try:
                 return [await work(engine)]
             except Exception as error:
@@ -255,8 +256,15 @@ def up(leash: Leash, **env: str) -> Iterator[Relais]:
         yield relais
     finally:
         code = relais.stop()
+        refused = refusals(data_dir)
         shutil.rmtree(data_dir, ignore_errors=True)
-    assert code == 0
+    assert (code, refused) == (0, [])
+
+
+def refusals(data_dir: Path) -> list[str]:
+    """What PostgreSQL refused a process of this data directory, whose role has less than its statements need."""
+    said = (data_dir / "logs" / "postgres.log").read_text(encoding="utf-8", errors="replace")
+    return re.findall(r"ERROR: +(permission denied .*|only a worker .*|a change of .*)", said)
 
 
 def left_running(data_dir: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from redis.exceptions import NoPermissionError
 
 from config.acl import ADMIN, USERS
 from config.embedded.valkey import Valkey
+from config.journal_roles import PROCESSES
 from config.secret_files import ACL, MADE, make_secrets
 from orders.intake.store import Cancelling, Note, Record
 from tests.cli import CommandLine
@@ -221,6 +223,20 @@ def test_secrets_are_made_once_for_their_owner_alone(tmp_path: Path, capsys: pyt
     second = {path.name: path.read_text() for path in place.iterdir()}
     assert {name for name in first if first[name] != second[name]} == {"valkey_worker", ACL}
     assert relais("admin", "acl", str(place)).out == second[ACL]
+
+
+def test_the_sql_for_a_dba_names_each_role_and_no_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That it grants what `relais admin migrate` does, tests/orders/schema/test_roles.py shows."""
+    relais, place = CommandLine(capsys, {"RELAIS_DATA_DIR": str(tmp_path)}), tmp_path / "secrets"
+    assert relais("admin", "roles", str(place)).code == 2
+    assert relais("admin", "secrets", str(place)).code == 0
+    said = relais("admin", "roles", str(place), "--database", "orders").out
+    assert re.findall(r"^CREATE ROLE (\w+) LOGIN PASSWORD 'SCRAM-SHA-256\$", said, re.MULTILINE) == [
+        f"orders_{process}" for process in PROCESSES
+    ]
+    assert not any((place / f"postgres_{process}").read_text().strip() in said for process in PROCESSES)
+    single = relais("admin", "roles", "--single", "relais_app").out
+    assert re.findall(r"^CREATE ROLE .*", single, re.MULTILINE) == ["CREATE ROLE relais_app LOGIN;"]
 
 
 def test_a_group_may_read_them(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from config.journal_roles import PROCESSES, secret_of
 from config.secret_files import MADE, make_secrets
 from config.settings import Settings
 from config.settings.process_secrets import secrets_of
@@ -95,7 +96,7 @@ def test_a_units_command_exists_and_its_environment_is_settings(
         each.split("=", 1) for each in [*re.findall(r"^RELAIS_.*", shared, re.MULTILINE), *lines(unit, "Environment")]
     )
     for variable, value in given.items():
-        monkeypatch.setenv(variable, value.replace("%d/", f"{tmp_path}/"))
+        monkeypatch.setenv(variable, value.replace("%d", str(tmp_path)))
     settings = Settings()
     for variable, value in given.items():
         name = variable.removeprefix("RELAIS_").removesuffix("_FILE").lower()
@@ -165,7 +166,10 @@ def test_systemd_makes_the_accounts(tmp_path: Path) -> None:
 def test_a_unit_gets_its_own_secrets_and_no_others(unit: Path) -> None:
     loaded = {name for name, _, path in (each.partition(":") for each in lines(unit, "LoadCredential"))}
     assert loaded <= set(MADE)
-    assert loaded == set(re.findall(r"=%d/(\w+)", unit.read_text()))
+    folder = "Environment=RELAIS_DATABASE_ROLES=%d\n" in unit.read_text()
+    assert folder is (process_of(unit) == "migrate")
+    roles = {secret_of(process) for process in PROCESSES} if folder else set()
+    assert loaded == set(re.findall(r"=%d/(\w+)", unit.read_text())) | roles
     said = {each.partition("=")[0] for each in lines(unit, "Environment")}
     names = {each.removeprefix("RELAIS_").removesuffix("_FILE").lower() for each in said}
     assert names & Settings.secret() == secrets_of(process_of(unit)) - ON_REQUEST

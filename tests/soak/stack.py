@@ -19,12 +19,14 @@ import asyncpg
 import psutil
 import redis
 
+from config.acl import OPS
 from config.embedded.leash import Leash
 from config.embedded.marks import children
 from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from config.embedded.process import Process, Program
 from config.embedded.valkey import Valkey
+from config.journal_roles import PROCESSES, url_as
 from config.redis_keys import SPILL_RECORDS
 from orders.access import clients
 from orders.journal import connect
@@ -140,11 +142,13 @@ class Stack:
                 "FAKETIME_CACHE_DURATION": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             }
+        process = next((each for each in PROCESSES if name.startswith(each)), OPS)
+        journal = url_as(self.postgres.url, process, self.postgres.passwords()[process])
         return {
             **QUICK,
             **clock,
             "PYTHONPATH": f"{QUICK['PYTHONPATH']}:{ROOT}",
-            "RELAIS_DATABASE_URL": over(self.postgres.app_url, "pg", self.postgres.port),
+            "RELAIS_DATABASE_URL": over(journal, "pg", self.postgres.port),
             "RELAIS_REDIS_URL": over(self.valkey.url, "redis", self.valkey.port),
             "RELAIS_ERP_URL": over(f"http://127.0.0.1:{self._erp}", "erp", self._erp),
             "RELAIS_DATA_DIR": str(self.data_dir),
@@ -162,8 +166,11 @@ class Stack:
             await engine.dispose()
 
     async def _admit(self) -> None:
-        """Let the role that owns nothing use the journal, as an installation does."""
-        code, said = await self.tell("admin", "migrate", RELAIS_OWNER_URL=self.postgres.url)
+        """Let the roles that own nothing use the journal, as an installation does."""
+        roles = str(self.postgres.data_dir)
+        code, said = await self.tell(
+            "admin", "migrate", RELAIS_OWNER_URL=self.postgres.url, RELAIS_DATABASE_ROLES=roles
+        )
         assert code == 0, said
 
     def clock(self, name: str) -> Path:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from workers.demo.story import Story, Unfulfilled
 from workers.demo.traffic import Told, Traffic
 from workers.demo.watch import SampleLog
 from workers.erp.sim import read_effects
+from workers.operations import record
 from workers.replay import redrive
 from workers.replay.choice import Choice
 
@@ -119,7 +121,8 @@ async def _weekend(run: Performance, stage: DemoInstallation, screen: Screen, or
     screen.say(f"To look on: {stage.endpoints['console_url']}, an account: {_account(stage)}", "dim")
     engine = stage.journal()
     try:
-        key = await clients.add(engine, "demo")
+        also = partial(record, act="client add", reason="of the demo", detail={"client": "demo"})
+        key = await clients.add(engine, "demo", also)
         traffic = Traffic(stage.endpoints["api_url"], key, Pharmacies(demo_catalogue()), orders)
         run.told = traffic.told
         before = 0

@@ -33,7 +33,7 @@ from workers.proof.seal import ACKNOWLEDGED, FIRST, INSERT, SEALS, Seal, signed
 
 log = logging.getLogger("relais.seal")
 
-SEAL_LOCK: Final = 0x52454C53
+SEAL_LOCK: Final = 0x52454C53  # with a 0 beside it: of two numbers, so that who seals need not be able to lead
 FROZEN: Final = "60s"  # of silence in a transaction, after which PostgreSQL ends it
 GONE: Final = "10min"  # of silence, after which PostgreSQL takes the lock back
 SEALS_AT_ONCE: Final = 500  # seals written to an anchor at a time
@@ -104,14 +104,14 @@ async def _alone(engine: AsyncEngine, wait: bool) -> AsyncIterator[AsyncConnecti
     """A connection that holds the lock, taken before any snapshot; None when somebody else holds it."""
     async with engine.connect() as lock:
         await lock.execute(text(f"SET idle_session_timeout = '{GONE}'"))
-        take = "SELECT true FROM pg_advisory_lock(:key)" if wait else "SELECT pg_try_advisory_lock(:key)"
+        take = "SELECT true FROM pg_advisory_lock(:key, 0)" if wait else "SELECT pg_try_advisory_lock(:key, 0)"
         if not (await lock.execute(text(take), {"key": SEAL_LOCK})).scalar_one():
             yield None
             return
         try:
             yield lock
         finally:
-            await lock.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": SEAL_LOCK})
+            await lock.execute(text("SELECT pg_advisory_unlock(:key, 0)"), {"key": SEAL_LOCK})
 
 
 async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None) -> Seal | None:

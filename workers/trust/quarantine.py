@@ -26,7 +26,7 @@ from orders.sentences import sentence_of
 from orders.states import BACKLOG, listed
 from workers import backend_transitions
 from workers.erp.own_words import masked
-from workers.operations import folded, last, operator, proven_operator, record, told
+from workers.operations import folded, kept, last, note, operator, proven_operator, record, told
 from workers.trust.barrier import halted
 
 PROPOSED = "release proposed"
@@ -114,8 +114,7 @@ def _compare(seen: dict[str, Any], digest: str | None, who: str) -> None:
 
 
 async def _release(connection: AsyncConnection, backend: str, reason: str, seen: dict[str, Any]) -> None:
-    await backend_transitions.release(connection, backend)
-    await record(connection, "release", reason, seen)
+    note(await backend_transitions.release(connection, backend, operator(), reason, kept(seen)))
     await connection.execute(WAKE)
 
 

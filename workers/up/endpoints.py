@@ -14,7 +14,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 def offer(
-    settings: Settings, embedded: tuple[str, ...], users: Mapping[str, str], control_port: int | None
+    settings: Settings, embedded: tuple[str, ...], users: Mapping[str, Mapping[str, str]], control_port: int | None
 ) -> dict[str, object]:
     """What stands in `endpoints.json`: where everything is and by which secrets, and which of it is `embedded`."""
     user, _, password = (
@@ -24,9 +24,11 @@ def offer(
     )
     return {
         "database_url": settings.journal.url,
+        "database_urls": users.get("database_url", {}),
+        "database_roles": str(settings.journal.roles.absolute()) if settings.journal.roles else None,
         "owner_url": settings.journal.owner_url if "owner_url" in embedded else None,
         "redis_url": settings.queue.url,
-        "redis_urls": users,
+        "redis_urls": users.get("redis_url", {}),
         "erp_url": settings.erp.url,
         "erp_control_url": server_url(LOOPBACK, control_port) if control_port else None,
         "api_url": server_url(settings.api.host, settings.api.port),

@@ -30,9 +30,10 @@ from config.embedded.valkey import Valkey
 from config.settings import Settings
 from config.telemetry import logs
 from orders.journal import unreachable
-from orders.schema.migrate import migrate
+from orders.schema.migrate import migrate_for
 from workers.up.report import report
-from workers.up.stack import Stack, plan, relais_children, trust_simulator
+from workers.up.simulator import trust_simulator
+from workers.up.stack import Stack, plan, relais_children
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +111,10 @@ async def _serve(
 
 async def _prepare_journal(stack: Stack) -> None:
     """Migrate it, and again where it went away meanwhile: one of ours comes back. Raises what it says at last."""
-    used_by, deadline = stack.settings.need("database_url"), time.monotonic() + (PATIENCE if stack.services else 0.0)
+    deadline = time.monotonic() + (PATIENCE if stack.services else 0.0)
     while True:
         try:
-            await asyncio.to_thread(migrate, stack.settings.journal.owner_url or used_by, used_by=used_by)
+            await asyncio.to_thread(migrate_for, stack.settings)
             if stack.control_port is not None:
                 await trust_simulator(stack.settings)
             return

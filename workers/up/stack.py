@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,42 +26,40 @@ from config.embedded.process import Program, module, module_env
 from config.embedded.ready import ReadyLine, answers
 from config.embedded.service import Ready, Service
 from config.embedded.valkey import Valkey
+from config.journal_roles import passwords_in, urls_as
 from config.settings import ENDPOINTS, Settings
 from config.settings.load import withheld
 from config.settings.routes_file import load_backends, longest_batch
 from config.settings.sources import PASSWORDS, PREFIX
-from orders.access import receipt_keys
 from orders.client.settings import ClientSettings
-from orders.errors import NotSo
-from orders.journal import connect
-from workers.erp.keyfile import generate, read_private
 from workers.liveness.canary import hangs
-from workers.operations import record
 from workers.up.endpoints import LOOPBACK, offer
+from workers.up.simulator import key_file
 
 FLOWER_USER: Final = "relais"
 SPILL_KEY: Final = "spill.key"
 SEAL_KEY: Final = "seal.key"
-ERP_KEY: Final = "erp-sim.key"  # signs what the simulator answers
 ANCHORS: Final = "anchors.ndjson"
 INTAKE_PAUSE: Final = 1.0  # s before a restart of the intake at most: nobody can order meanwhile
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """One run: the settings, the services that are ours, the URLs of our Redis by user, and what to tell others."""
+    """One run: the settings, the services that are ours, by process the URLs of journal and Redis where each is a user
+    of its own, and what to tell others.
+    """
 
     settings: Settings
     services: tuple[Service, ...]
     control_port: int | None
     moved: tuple[str, ...]  # what listens on another port than usual, and why
-    users: Mapping[str, str] = field(repr=False)
+    users: Mapping[str, Mapping[str, str]] = field(repr=False)
     offered: Mapping[str, object] = field(repr=False)
 
     def settings_for(self, command: str) -> Settings:
-        """What a child sees: no secret but its own, and the Redis that is ours as the user that it is there."""
-        own = self.settings.replace(redis_url=self.users[command]) if command in self.users else self.settings
-        return own.replace(**dict.fromkeys(withheld(command)))
+        """What a child sees: no secret but its own, and journal and Redis as the user that it is there."""
+        own = {place: urls[command] for place, urls in self.users.items() if command in urls}
+        return self.settings.replace(**own, **dict.fromkeys(withheld(command) - own.keys()))
 
     @property
     def erp_file(self) -> Path:
@@ -87,15 +83,19 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     holding.record([], ports)
     postgres, valkey = Postgres(holding.data_dir, ports["postgres"]), Valkey(holding.data_dir, ports["valkey"])
     ours: dict[str, str] = {}
-    users: dict[str, str] = {}
+    users: dict[str, Mapping[str, str]] = {}
     services: list[Service] = []
     if given.journal.url is None:
         services.append(postgres)
-        ours |= {"database_url": postgres.app_url, "owner_url": postgres.url}
+        given = given.replace(database_roles=holding.data_dir)
+        users["database_url"] = urls_as(postgres.url, postgres.passwords())
+        ours |= {"database_url": users["database_url"][OPS], "owner_url": postgres.url}
+    elif given.journal.roles is not None:
+        users["database_url"] = urls_as(given.journal.url, passwords_in(given.journal.roles))
     if given.queue.url is None:
         services.append(valkey)
+        users["redis_url"] = {name: valkey.url_of(name) for name in USERS}
         ours["redis_url"] = valkey.url_of(OPS)
-        users = {name: valkey.url_of(name) for name in USERS}
     if given.erp.url is None and not _several(given):
         ours["erp_url"] = f"http://{LOOPBACK}:{ports['erp_sim']}"
     spill_key = given.queue.spill_key or SecretStr(_kept_secret(holding.data_dir / SPILL_KEY))
@@ -103,6 +103,7 @@ def plan(settings: Settings, holding: Holding) -> Stack:
     auth = given.monitoring.flower_auth or SecretStr(f"{FLOWER_USER}:{secrets.token_urlsafe(12)}")
     update = {
         **ours,
+        **{place: urls[OPS] for place, urls in users.items()},
         **dict.fromkeys(PASSWORDS.values()),  # they are in the URLs by now
         "flower_auth": auth,
         "spill_key": spill_key,
@@ -224,24 +225,3 @@ def _variable(name: str) -> str:
 def _variables() -> set[str]:
     names = (*Settings.public(), *ClientSettings.public())
     return {_variable(name) + end for name in names for end in ("", "_FILE")}
-
-
-def key_file(data_dir: Path) -> Path:
-    """Where the key of this data directory is."""
-    return data_dir / ERP_KEY
-
-
-async def trust_simulator(settings: Settings) -> None:
-    """Make the key unless it is there, and register it with the backend unless it is registered."""
-    file = key_file(settings.files.data_dir)
-    if not file.exists():
-        await asyncio.to_thread(generate, file)
-    public = read_private(file).public_key().public_bytes_raw()
-    engine = connect(settings.need("database_url"), pool=1)
-    try:
-        with suppress(NotSo):
-            key = {"backend": settings.erp.backend, "key": receipt_keys.fingerprint(public)}
-            also = partial(record, act="key add", reason="of the simulator", detail=key)
-            await receipt_keys.add(engine, settings.erp.backend, public, None, also)
-    finally:
-        await engine.dispose()

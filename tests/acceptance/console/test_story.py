@@ -33,7 +33,7 @@ def relais(leash: Leash) -> Iterator[Relais]:
 @pytest.fixture
 def browsers(relais: Relais) -> Iterator[Browsers]:
     with chromium() as found:
-        yield Browsers(found, relais.endpoints["console_url"], relais.endpoints["database_url"])
+        yield Browsers(found, relais.endpoints["console_url"], relais.endpoints["owner_url"])
 
 
 def confirmed(visitor: Visitor, reason: str, *, name: str = "", clicks: int = 1) -> None:

@@ -49,7 +49,7 @@ def relais(leash: Leash) -> Iterator[Relais]:
 @pytest.fixture(scope="module")
 def browsers(relais: Relais) -> Iterator[Browsers]:
     with chromium() as found:
-        yield Browsers(found, relais.endpoints["console_url"], relais.endpoints["database_url"])
+        yield Browsers(found, relais.endpoints["console_url"], relais.endpoints["owner_url"])
 
 
 def incident(relais: Relais) -> None:

@@ -68,7 +68,7 @@ def kill_while_it_flushes(relais: Relais, front: Front) -> int:
     """Kill a flush when some more orders have arrived; returns how many had by then."""
 
     async def watch() -> None:
-        engine = connect(relais.endpoints["database_url"])
+        engine = connect(relais.endpoints["owner_url"])
         try:
             before = await accepted(engine)
             flush = front.start("spool", "flush")

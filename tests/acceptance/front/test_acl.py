@@ -53,7 +53,7 @@ def test_no_part_is_refused_anything_in_a_day_with_an_outage_of_the_journal(leas
         second.send_signal(signal.SIGTERM)
         second.wait(60)
         assert client.execute_command("ACL", "LOG") == []
-        assert asyncio.run(users(relais)) == {"relais_app"}
+        assert asyncio.run(users(relais)) == {f"relais_{each}" for each in ("api", "worker", "console", "exporter")}
 
 
 def admin(relais: Relais) -> redis.Redis:

@@ -36,8 +36,8 @@ def environ(pid: int) -> dict[str, str]:
 
 
 def values(relais: Relais) -> dict[str, str]:
-    """Every secret of this run by its public name, but for the URLs of Redis, of which each user has one."""
-    names = ("database_url", "owner_url", "spill_key", "seal_key")
+    """Every secret of this run by its public name, but for the URLs of which each user has one."""
+    names = ("owner_url", "spill_key", "seal_key")
     offered = {name: str(relais.endpoints[name]) for name in names}
     flower = f"{relais.endpoints['flower_user']}:{relais.endpoints['flower_password']}"
     given = {name.removeprefix("RELAIS_").lower(): value for name, value in GIVEN.items()}
@@ -51,6 +51,7 @@ def test_a_child_has_its_own_secrets_and_no_others(relais: Relais, child: str) -
     unset = {"redis_password", "database_password", "owner_password"}  # they are in the URLs
     assert held == secrets_of(child) - unset
     told = "\n".join(env.values())
-    assert {name for name, value in values(relais).items() if value in told} == held - {"redis_url"}
-    users = {user for user, url in relais.endpoints["redis_urls"].items() if url in told}
-    assert users == ({child} if "redis_url" in SECRETS.get(child, ()) else set())
+    assert {name for name, value in values(relais).items() if value in told} == held - {"redis_url", "database_url"}
+    for place in ("redis_url", "database_url"):
+        users = {user for user, url in relais.endpoints[f"{place}s"].items() if url in told}
+        assert users == ({child} if place in SECRETS.get(child, ()) else set())

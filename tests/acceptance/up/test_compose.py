@@ -28,6 +28,7 @@ from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Process, Program
 from config.embedded.valkey import _binary
+from config.journal_roles import PROCESSES, secret_of
 from config.secret_files import ACL, MADE, make_secrets
 from config.settings import Settings
 from config.settings.process_secrets import SECRETS, secrets_of
@@ -84,6 +85,7 @@ class Host:
         for port in (*PORTS, "6379"):
             self.ports[port] = str(choose(taken=[int(taken) for taken in self.ports.values()]))
         self.places = {
+            "postgresql://relais_": f"postgresql://{journal.database}_",
             "@postgres:5432/relais": f"@127.0.0.1:{journal.port}/{journal.database}",
             "@valkey:6379": f"@127.0.0.1:{self.ports['6379']}",
             "//erp-sim:": "//127.0.0.1:",
@@ -99,6 +101,7 @@ class Host:
     def here(self, text: str) -> str:
         """A word of the file with its hosts, ports, secrets and volumes as they are on this machine."""
         text = re.sub(r"/run/secrets/(\w+)", lambda found: self.secrets[found[1]], text)
+        text = text.replace("/run/secrets", str(self.root / "secrets"))
         for place, here in self.places.items():
             text = (
                 re.sub(rf"(?<![\w/-]){re.escape(place)}\b", here, text)
@@ -301,7 +304,10 @@ def test_secrets_come_from_files_and_each_service_has_only_those_that_it_reads(c
         text = json.dumps({key: value for key, value in service.items() if key != "secrets"})
         if name == "prometheus":
             text += (ROOT / "config" / "prometheus" / "prometheus.yml").read_text()
-        assert set(re.findall(r"/run/secrets/(\w+)", text)) == set(service.get("secrets", [])), name
+        read = set(re.findall(r"/run/secrets/(\w+)", text))
+        roles = {secret_of(process) for process in PROCESSES} if name == "migrate" else set()
+        assert read | roles == set(service.get("secrets", [])), name
+        assert (service.get("environment", {}).get("RELAIS_DATABASE_ROLES") == "/run/secrets") is bool(roles), name
         for variable, value in service.get("environment", {}).items():
             secret = re.search("PASSWORD|TOKEN|_KEY|AUTH", variable)
             assert not secret or variable.endswith("_FILE") or value == "", f"{name}: {variable}"

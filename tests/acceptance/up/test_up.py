@@ -68,7 +68,7 @@ class FrontEnd:
     """A pharmacy's front end with an API key of its own."""
 
     def __init__(self, offered: dict[str, Any]) -> None:
-        self.key = asyncio.run(_add_client(offered["database_url"]))
+        self.key = asyncio.run(_add_client(offered["owner_url"]))
         self.products = list(demo_catalogue())
 
     def submit(self, offered: dict[str, Any], reference: str) -> str:
@@ -145,7 +145,7 @@ def test_sigkill_at_any_time_loses_no_order_and_leaves_nothing_running(start: Ca
     offered = third.ready()
     until(lambda: not any(find(mark) for mark in family), what="nothing of the run before is left")
     assert front.state(offered, late) == "delivered"
-    signers, registered = asyncio.run(_signers(offered["database_url"]))
+    signers, registered = asyncio.run(_signers(offered["owner_url"]))
     assert signers == registered, "every receipt is signed, with the key that was made by the first run"
     assert (len(registered), None in signers) == (1, False)
     family = third.family()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.acl import USERS
+from config.journal_roles import PROCESSES, role_of, url_as
 from config.settings import ENDPOINTS, Settings, load
 from config.settings.load import withheld
 from config.settings.process_secrets import SECRETS, secrets_of
@@ -35,8 +36,20 @@ def test_a_process_takes_no_other_secrets_from_a_running_up(
     monkeypatch.chdir(tmp_path)
     offered = {"database_url": "postgresql://d", "owner_url": "postgresql://o", "spill_key": KEY, "seal_key": KEY}
     urls = {user: f"redis://{user}@q" for user in USERS}
-    (tmp_path / ENDPOINTS).write_text(json.dumps({**offered, "redis_url": "redis://ops@q", "redis_urls": urls}))
+    logins = {each: f"postgresql://relais_{each}@d" for each in PROCESSES}
+    more = {"redis_url": "redis://ops@q", "redis_urls": urls, "database_urls": logins}
+    (tmp_path / ENDPOINTS).write_text(json.dumps({**offered, **more}))
     settings = load(process, data_dir=tmp_path)
     held = {name for name in Settings.secret() if settings.value(name) is not None}
     assert held == secrets_of(process) & {*offered, "redis_url"}
     assert settings.queue.url == (f"redis://{process}@q" if "redis_url" in held else None)
+    own = f"postgresql://relais_{process}@d" if process in PROCESSES else "postgresql://d"
+    assert settings.journal.url == (own if "database_url" in held else None)
+
+
+def test_the_url_of_a_process_names_its_role_whatever_user_the_url_has() -> None:
+    assert PROCESSES == ("api", "worker", "console", "exporter", "audit", "ops")
+    for url in ("postgresql://relais:x@h:5432/orders?sslmode=require", "postgresql://h:5432/orders?sslmode=require"):
+        assert url_as(url, "api", "p@ss") == "postgresql://orders_api:p%40ss@h:5432/orders?sslmode=require"
+    assert url_as("postgresql://u@h1:1,h2:2/relais", "worker", "p") == "postgresql://relais_worker:p@h1:1,h2:2/relais"
+    assert role_of("relais", "audit") == "relais_audit"

@@ -19,6 +19,7 @@ from config.embedded.postgres import Postgres
 from orders.access.key_cache import KeyCache
 from orders.journal import transactional
 from orders.queries import replays as replay_queries
+from orders.schema.acts import RECORDED, laying
 from orders.schema.cause_triggers import keeping
 from orders.schema.migrate import migrate
 from orders.schema.tables.core import backends, metadata
@@ -151,13 +152,15 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
     """Laid again from `orders.schema.triggers`, triggers and functions are the same as the migrations left them."""
     query = text("""
     SELECT t.tgname, t.tgrelid::regclass::text, pg_get_triggerdef(t.oid), p.prosrc
-    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE NOT t.tgisinternal ORDER BY 2, 1
+    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE NOT t.tgisinternal
+    UNION ALL SELECT proname, '', pg_get_functiondef(oid), prosrc FROM pg_proc WHERE proname ~ '^relais_'
+    ORDER BY 2, 1
     """)
 
     async def work(engine: AsyncEngine) -> None:
         async with transactional(engine).connect() as connection:
             before = [tuple(row) for row in await connection.execute(query)]
-            for name in ("transition", "event", "event_born"):
+            for name in ("transition", "event", "event_born", "forwarding"):
                 await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
             for table in APPEND_ONLY:
                 await connection.execute(text(f"DROP TRIGGER append_only ON {table.name}"))
@@ -180,9 +183,13 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
                 await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
             for name in ("cause_message", "cause_of", "cause", "causes_born", "causes_moved"):
                 await connection.execute(text(f"DROP FUNCTION relais_{name}"))
+            for table in RECORDED:
+                await connection.execute(text(f"DROP TRIGGER recorded ON {table}"))
+            for name in ("recorded", "forwarding", "quarantine", "release", "cancel"):
+                await connection.execute(text(f"DROP FUNCTION relais_{name}"))
             for statement in (TRANSITION, EVENT_FUNCTION, EVENT, EVENT_BORN, *counting()):
                 await connection.execute(text(statement))
-            for statement in keeping():
+            for statement in (*keeping(), *laying()):
                 await connection.exec_driver_sql(statement)
             after = [tuple(row) for row in await connection.execute(query)]
         assert before == after

@@ -98,6 +98,7 @@ COMMANDS = [
     "admin queue drop",
     "exporter",
     "admin secrets",
+    "admin roles",
     "admin acl",
     "console",
     "account add",

@@ -12,6 +12,10 @@ COMMANDS: Final = {
     "Install": {
         "migrate": ("servers.servers:migrate", "Bring the journal's tables to the newest revision."),
         "secrets": ("servers.secrets:secrets", "Make the secrets of an installation, and the ACL file of its Redis."),
+        "roles": (
+            "servers.secrets:roles",
+            "Print the SQL that makes the journal's roles, for who runs your PostgreSQL.",
+        ),
         "acl": ("servers.secrets:acl", "Print the ACL file for a Redis of yours, from the passwords in DIR."),
     },
     "Stores": {

@@ -22,6 +22,7 @@ from orders.errors import Throttled
 from orders.journal import transactional
 from workers.console.access.accounts import NAME
 from workers.console.access.passwords import Passwords
+from workers.operations import acting_as, record
 
 log = logging.getLogger("relais.console")
 
@@ -160,8 +161,11 @@ class Logins:
         if not self.passwords.outdated(kept):
             return kept
         new = await self.passwords.hashed(password)
-        async with self.engine.connect() as connection:
+        async with transactional(self.engine).begin() as connection:
             renewed = await connection.execute(REHASH, {"name": name, "old": kept, "new": new})
+            if renewed.rowcount:
+                with acting_as(name):
+                    await record(connection, "account rehash", None, {"account": name})
         return new if renewed.rowcount else kept
 
     async def _purge(self) -> None:

@@ -9,8 +9,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.errors import NotSo
-from orders.intake.cancel import ACT, CANCELLABLE, WHY, cancel_by_operator
-from orders.states import State
+from orders.intake.cancel import WHY, cancel_by_operator
+from orders.schema.acts import CANCELLED
+from orders.states import CANCELLABLE, State
 from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
@@ -62,7 +63,7 @@ async def run(state: ConsoleState, chosen: Chosen, reason: str, running: Running
     """Cancel it. Raises NotFound and TooLate; NotSo when somebody has done so in the meantime."""
 
     async def write_down(connection: AsyncConnection) -> None:
-        await record(connection, ACT, reason, {"order": chosen["order"]})
+        await record(connection, CANCELLED, reason, {"order": chosen["order"]})
 
     if not await cancel_by_operator(state.engine, UUID(chosen["order"]), operator(), write_down):
         raise NotSo("the order is cancelled already")

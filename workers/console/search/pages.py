@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.settings import Settings
 from orders.errors import NotFound
 from orders.identifiers import looks_like_finess
-from orders.intake.cancel import CANCELLABLE
 from orders.queries.products import complete_at
 from orders.rules.catalogue import BadList, Catalogue, load_catalogue
+from orders.states import CANCELLABLE
 from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
 from workers.console.access.people import Person

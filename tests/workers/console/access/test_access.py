@@ -421,6 +421,9 @@ def test_a_kept_hash_is_renewed_when_its_parameters_are_old(settings: Settings) 
         assert (await log_in(site.stranger())).status_code == 303
         [[kept]] = await sql(site, "SELECT password FROM accounts WHERE name = 'jeanne'")
         assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+        [[operator, tx]] = await sql(site, "SELECT operator, tx FROM operations WHERE act = 'account rehash'")
+        [[changed]] = await sql(site, "SELECT tx FROM changes ORDER BY id DESC LIMIT 1")
+        assert (operator, changed) == ("jeanne", tx), "it is recorded, or the audit would take it for nobody's act"
 
     played(settings, play)
 

@@ -1,4 +1,4 @@
-"""Commands that make an installation's secrets, and the ACL of its Redis from them."""
+"""Commands that make an installation's secrets, and from them the users of its Redis and of its PostgreSQL."""
 
 from __future__ import annotations
 
@@ -36,3 +36,29 @@ def acl(directory: Directory) -> None:
     from config.secret_files import acl_of
 
     typer.echo(acl_of(directory), nl=False)
+
+
+def roles(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", file_okay=False, help="Where the secrets are; without, no passwords."),
+    ] = None,
+    database: Annotated[str, typer.Option(metavar="NAME", help="The journal's database.")] = "relais",
+    single: Annotated[
+        str | None, typer.Option("--single", metavar="ROLE", help="One role for all processes, called so.")
+    ] = None,
+) -> None:
+    """Print the SQL that makes the journal's roles, for who runs your PostgreSQL.
+
+    To be run in the journal's database, by a superuser, once `relais admin migrate` has made the tables and after each
+    upgrade. `relais admin migrate` does the same where the owner may make roles. Passwords stand in it as SCRAM hashes.
+    """
+    from config.journal_roles import PROCESSES, passwords_in, role_of
+    from orders.schema.roles import JournalRole, script
+
+    if single is not None:
+        wanted = [JournalRole(single)]
+    else:
+        known = passwords_in(directory) if directory is not None else {}
+        wanted = [JournalRole(role_of(database, each), known.get(each), (each,)) for each in PROCESSES]
+    typer.echo(script(database, wanted))

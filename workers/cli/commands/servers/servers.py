@@ -49,15 +49,15 @@ def demo(
 def migrate(ctx: typer.Context) -> None:
     """Bring the journal's tables to the newest revision.
 
-    As RELAIS_OWNER_URL where that is set; the user of RELAIS_DATABASE_URL then gets what it needs and no more, and is
-    made when there is none. Safe to run again, and from many places at once.
+    As RELAIS_OWNER_URL where that is set; then each process gets a role with what it needs and no more, by its password
+    in RELAIS_DATABASE_ROLES, or without that the user of RELAIS_DATABASE_URL what all of them need. Roles are made when
+    there are none. Safe to run again, and from many places at once.
     """
-    from orders.schema.migrate import migrate as bring_up
+    from orders.schema.migrate import migrate_for
 
     settings = settings_of(ctx)
-    url = settings.journal.owner_url or settings.need("database_url")
-    with journal_at(url):
-        bring_up(url, used_by=settings.journal.url)
+    with journal_at(settings.journal.owner_url or settings.need("database_url")):
+        migrate_for(settings)
     show.say("The journal is up to date.")
 
 
