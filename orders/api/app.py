@@ -168,6 +168,12 @@ def _counted(api: ApiState, scope: Scope, send: Send) -> Send:
 
 
 async def _problem(request: Request, error: Exception) -> Response:
+    """Who is nobody is told that before what is wrong with the question."""
+    if isinstance(error, RequestValidationError):
+        try:
+            await request.app.state.api.caller(read_headers(request.scope))
+        except RelaisError as refusal:
+            error = refusal
     if isinstance(error, HTTPException) and error.status_code == 405:
         error.headers = {"Allow": ", ".join(_allowed(request))}
     return _as_problem(request, error)

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from orders.model import Order
-from orders.states import State
+from orders.states import Reason, State
 
 ID = "01a1b2c3-d4e5-7f60-8a9b-0c1d2e3f4a5b"
 
@@ -131,7 +131,7 @@ class Summary(BaseModel):
     received_at: datetime
     client: str
     state: State
-    reason: str | None
+    reason: Reason | None = Field(description="of a dead letter")
     error: str | None
     attempts: int
     due_at: datetime

@@ -6,12 +6,11 @@ Every figure that an operator sees comes from here, so that the CLI, the API and
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, case, func, or_, select, text
+from sqlalchemy import RowMapping, case, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound
@@ -40,24 +39,6 @@ LIFE = select(
     deliveries.c.attempts,
     deliveries.c.reason,
     deliveries.c.error,
-    deliveries.c.settled_at,
-).join(deliveries, deliveries.c.order_id == orders.c.id)
-
-Place = tuple[int, UUID]  # of an order in a list: the transaction that journalled it, the order's id
-
-SHORT = select(
-    orders.c.tx,
-    (orders.c.tx < func.relais_tx_floor()).label("over"),  # nothing can be journalled before it any more
-    orders.c.id,
-    orders.c.pharmacy,
-    orders.c.reference,
-    orders.c.received_at,
-    orders.c.client,
-    deliveries.c.state,
-    deliveries.c.reason,
-    deliveries.c.error,
-    deliveries.c.attempts,
-    deliveries.c.due_at,
     deliveries.c.settled_at,
 ).join(deliveries, deliveries.c.order_id == orders.c.id)
 
@@ -117,49 +98,6 @@ async def _first_of(connection: AsyncConnection, told: UUID) -> UUID:
     if aside is None:
         raise NotFound(f"no order {told}")
     return UUID(str(aside.order_id))
-
-
-async def page(
-    engine: AsyncEngine,
-    *,
-    pharmacies: Collection[str] | None = None,
-    state: State | None = None,
-    since: datetime | None = None,
-    after: Place | None = None,
-    limit: int = 100,
-) -> list[Row]:
-    """Orders in the order in which they were journalled, those taken since `since`, or behind the place `after`.
-
-    `pharmacies` None is any. Each with its state, reason, error, attempts and times, and with `tx` and `over` for
-    `cut`; the whole life is `order`'s.
-    """
-    query = SHORT.limit(limit)
-    turn: ColumnElement[int] = orders.c.tx
-    if pharmacies is not None:
-        query = query.where(orders.c.pharmacy.in_(sorted(pharmacies)))
-    if state is not None:
-        query = query.where(deliveries.c.state == state)
-    if since is not None:
-        query = query.where(orders.c.id >= first_id(since))
-    if after is not None:
-        tx, last = after
-        query = query.where(orders.c.tx >= tx, or_(orders.c.tx > tx, orders.c.id > last))
-    elif since is not None:
-        turn = orders.c.tx + 0  # along the ids: a planner would walk all transactions from the first to those of then
-    async with engine.connect() as connection:
-        return [dict(row) for row in (await connection.execute(query.order_by(turn, orders.c.id))).mappings()]
-
-
-def cut(rows: list[Row], most: int) -> tuple[list[Row], Place | None]:
-    """The first `most` rows, and the place behind which the next page begins; None when nothing surely follows.
-
-    The place is never behind a transaction that others may still come to stand before. Rows of the last moment are
-    shown all the same while they fit, and again behind the last place.
-    """
-    over = [row for row in rows[:most] if row["over"]]
-    if len(rows) <= most or not over:
-        return rows[:most], None
-    return over, (over[-1]["tx"], over[-1]["id"])
 
 
 def first_id(since: datetime) -> UUID:

@@ -57,7 +57,7 @@ COMMANDS: Final = {  # by heading: where in `workers.cli.commands` each is, and 
     "Orders": {
         "submit": ("intake.submit:submit", "Hand over every order of a file."),
         "spool": ("intake.spool:spool", "Orders that wait on this machine's disk for the intake."),
-        "order": ("trust.orders:order", "What became of an order."),
+        "order": ("trust.orders:order", "Which orders there are, and what became of one."),
         "dead": ("recovery.dead:dead", "Orders that need a person."),
     },
     "Administer": {

@@ -88,6 +88,50 @@ def test_orders_are_listed_in_pages_in_the_order_in_which_they_were_taken(settin
     over_http(settings, work)
 
 
+def test_orders_are_filtered_by_all_that_a_list_can_be(settings: Settings) -> None:
+    async def work(call: Call) -> None:
+        other = [{"product": "3400938617061", "quantity": 1}]
+        plain, urgent, rare = (
+            await place(call, "F1"),
+            await place(call, "F2", priority="urgent"),
+            await place(call, "F3", lines=other),
+        )
+        await bring_to(settings, urgent, "dispatched", "delivering", "dead")
+        await on_journal(settings, f"UPDATE deliveries SET reason = 'refused' WHERE order_id = '{urgent}'")
+        hour = timedelta(hours=1)
+        later, earlier = ((datetime.now(UTC) + each).strftime("%Y-%m-%dT%H:%M:%SZ") for each in (hour, -hour))
+        for query, wanted in {
+            "backend=erp": [plain, urgent, rare],
+            "backend=fallback": [],
+            "client=front": [plain, urgent, rare],
+            "client=another": [],
+            "priority=urgent": [urgent],
+            "priority=normal&state=accepted": [plain, rare],
+            "reason=refused": [urgent],
+            "reason=stale": [],
+            "product=3400938617061": [rare],
+            "product=3861706&priority=urgent": [],
+            f"until={earlier}": [],
+            f"since={earlier}&until={later}&product=3400937318044": [plain, urgent],
+        }.items():
+            status, page, _ = await call("GET", f"/orders?{query}")
+            assert (status, [each["id"] for each in page["orders"]], page["next"]) == (200, wanted, None), query
+
+    over_http(settings, work)
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "cursor=%21", "product=3400937318045", "state=lost", "since=x", "limit=1"]
+)
+def test_who_has_no_key_is_told_that_first(settings: Settings, query: str) -> None:
+    async def work(call: Call) -> None:
+        status, problem, answer = await call("GET", f"/orders?{query}", headers={"Authorization": ""})
+        assert (status, problem["type"]) == (401, "urn:relais:problem:unauthorised")
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+    over_http(settings, work)
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -101,6 +145,12 @@ def test_orders_are_listed_in_pages_in_the_order_in_which_they_were_taken(settin
         "since=2026-01-01T00:00:00",
         "pharmacy=a%20b",
         "since=9999-99-99T00:00:00Z",
+        "until=tomorrow",
+        "backend=%00",
+        "client=a%20b",
+        "priority=high",
+        "reason=lost",
+        "product=3400937318045",
     ],
 )
 def test_a_question_that_makes_no_sense_is_told_which_field_is_wrong(settings: Settings, query: str) -> None:

@@ -16,7 +16,7 @@ from orders.api import BODY_LIMIT, answer_buffer, state
 from orders.api.answer_buffer import CHUNK, IN_MEMORY, AnswerBuffer
 from orders.api.load_shedding import Places
 from orders.journal import connect, transactional
-from orders.queries import orders as order_queries
+from orders.queries import order_pages
 from tests.intake import ORDER, Call, over_http, serving
 from tests.waiting import auntil
 
@@ -113,7 +113,7 @@ def test_a_client_that_hangs_up_loses_nothing_that_was_answered(settings: Settin
                     break
             answer.close()
         engine = connect(settings.need("database_url"))
-        kept = {str(row["id"]) for row in await order_queries.page(engine, limit=1000)}
+        kept = {str(row["id"]) for row in await order_pages.page(engine, limit=1000)}
         await engine.dispose()
         assert set(answered) <= kept
 

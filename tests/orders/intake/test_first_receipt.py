@@ -24,6 +24,7 @@ from orders.intake.spill_watch import TRUST
 from orders.intake.store import SpillDown
 from orders.journal import connect
 from orders.model import Order
+from orders.queries import order_pages
 from orders.queries import orders as order_queries
 from orders.states import State
 from orders.webhooks import endpoints
@@ -253,7 +254,7 @@ def test_a_drain_that_dies_in_the_middle_makes_one_dead_letter(database_url: str
 
     async def read(engine: AsyncEngine) -> None:
         assert await state_of(engine, loser.id) == ("dead", "conflict", winner.id)
-        assert len(await order_queries.page(engine)) == 2
+        assert len(await order_pages.page(engine)) == 2
         async with engine.connect() as connection:
             assert (await connection.execute(text("SELECT count(*) FROM events"))).scalar_one() == 1
 

@@ -22,6 +22,7 @@ from orders.intake.routing import always
 from orders.intake.spill import SpillSigner
 from orders.intake.store_switch import Mode
 from orders.journal import connect
+from orders.queries import order_pages
 from orders.queries import orders as order_queries
 from orders.schema.migrate import migrate
 from tests.intake import order
@@ -157,7 +158,7 @@ async def drained(url: str, redis_url: str) -> tuple[list[str], dict[str, int]]:
 
 
 async def _references(engine: AsyncEngine) -> list[str]:
-    return sorted(row["reference"] for row in await order_queries.page(engine))
+    return sorted(row["reference"] for row in await order_pages.page(engine))
 
 
 @pytest.mark.parametrize("state", list(STATES))

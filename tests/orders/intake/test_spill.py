@@ -26,6 +26,7 @@ from orders.intake.spill import SpillSigner
 from orders.intake.store import SpillDown
 from orders.intake.store_switch import Mode
 from orders.journal import connect
+from orders.queries import order_pages
 from orders.queries import orders as order_queries
 from tests.intake import NOWHERE, order
 from tests.spilling import KEY, records, unspilled, without_journal
@@ -48,7 +49,7 @@ def test_orders_taken_without_a_journal_are_journalled_later_in_their_order_with
         return taken
 
     async def read(engine: AsyncEngine) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        rows = await order_queries.page(engine, limit=500)
+        rows = await order_pages.page(engine, limit=500)
         return rows, await order_queries.order(engine, rows[7]["id"])
 
     began = time.time()
@@ -132,7 +133,7 @@ def test_what_is_on_disk_survives_the_server(server: Valkey, leash: Leash, datab
         return list(await asyncio.gather(*(intake.accept(order(f"D{n}"), "front") for n in range(100))))
 
     async def ids(engine: AsyncEngine) -> list[Any]:
-        return [row["id"] for row in await order_queries.page(engine, limit=500)]
+        return [row["id"] for row in await order_pages.page(engine, limit=500)]
 
     taken = without_journal(server.url, take)
     os.kill(server.pid, signal.SIGKILL)
@@ -214,7 +215,7 @@ def test_a_record_that_nobody_of_ours_signed_is_kept_aside_and_never_journalled(
         return await intake.accept(order("TRUE"), "front")
 
     async def read(engine: AsyncEngine) -> tuple[list[str], list[dict[str, Any]], dict[str, int]]:
-        rows = await order_queries.page(engine)
+        rows = await order_pages.page(engine)
         return (
             [row["reference"] for row in rows],
             await order_queries.asides(engine, 10),
@@ -259,7 +260,7 @@ def test_a_spilled_order_that_had_been_accepted_before_is_found_by_both_ids(data
     async def read(engine: AsyncEngine) -> None:
         assert (await order_queries.order(engine, again.id))["id"] == first.id
         assert (await order_queries.order(engine, other.id))["rival"] == second.id
-        assert len(await order_queries.page(engine)) == 3
+        assert len(await order_pages.page(engine)) == 3
         assert await order_queries.asides_by_kind(engine) == {"repeated": 1}
         with pytest.raises(NotFound):
             await order_queries.order(engine, type(first.id)(int=1))
@@ -291,7 +292,7 @@ def test_dying_between_the_journal_and_the_spill_journals_nothing_twice(database
         await engine.dispose()
 
     async def read(engine: AsyncEngine) -> tuple[list[Any], dict[str, int]]:
-        return [row["id"] for row in await order_queries.page(engine)], await order_queries.asides_by_kind(engine)
+        return [row["id"] for row in await order_pages.page(engine)], await order_queries.asides_by_kind(engine)
 
     taken = without_journal(redis_url, take)
     asyncio.run(die())
@@ -319,12 +320,12 @@ def test_orders_set_aside_for_a_wrong_key_are_readmitted_with_the_right_one(data
         return await intake.accept(order("MISKEYED"), "front")
 
     async def read(engine: AsyncEngine) -> tuple[int, int, list[Any]]:
-        assert await order_queries.page(engine) == []
+        assert await order_pages.page(engine) == []
         async with engine.connect() as connection:
             once = await readmit(connection, KEY, always("erp"))
             again = await readmit(connection, KEY, always("erp"))
             await connection.execute(text("SELECT 1"))
-        return once, again, [row["id"] for row in await order_queries.page(engine)]
+        return once, again, [row["id"] for row in await order_pages.page(engine)]
 
     taken = without_journal(redis_url, take)
     assert unspilled(database_url, redis_url, read, key=OTHER) == (1, 1, [taken.id])
@@ -335,7 +336,7 @@ def test_a_key_that_was_renewed_still_reads_what_the_old_one_signed(database_url
         return await intake.accept(order("OLD KEY"), "front")
 
     async def read(engine: AsyncEngine) -> list[str]:
-        return [row["reference"] for row in await order_queries.page(engine)]
+        return [row["reference"] for row in await order_pages.page(engine)]
 
     without_journal(redis_url, take)
     both = SpillSigner.of(SecretStr("a new key, of this year,a key that is shared"))

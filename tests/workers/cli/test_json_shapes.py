@@ -136,6 +136,8 @@ def _look(fits: Callable[..., Any], ids: list[UUID], tmp_path: Path) -> None:
     fits("forecast", "erp", "--rate", "5")
     for number in (0, 2, 7):
         fits("order show", str(ids[number]))
+    fits("order list", "--limit", "3")
+    fits("order list", "--reason", "refused", "--save", str(tmp_path / "refused.csv"))
     fits("dead list")
     fits("dead groups")
     fits("dead show", str(ids[0]))

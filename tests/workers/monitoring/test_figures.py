@@ -19,6 +19,7 @@ from orders.api.metrics import Families
 from orders.errors import TooLate
 from orders.intake.cancel import cancel
 from orders.journal import snapshot
+from orders.queries import order_pages
 from orders.queries import orders as order_queries
 from orders.schema.tally_triggers import SUM_UP
 from orders.states import State
@@ -86,7 +87,7 @@ class Traffic:
         self._dice.shuffle(dead)
         await discard(self.bench.engine, Choice(State.DEAD, ids=tuple(dead[:1])), "no use")
         await replay(self.bench.engine, Choice(State.DEAD, ids=tuple(dead[1:3])), None)
-        page = await order_queries.page(self.bench.engine)
+        page = await order_pages.page(self.bench.engine)
         for row in (*({"id": each} for each in dead[3:4]), *self._dice.sample(page, min(2, len(page)))):
             try:
                 await cancel(self.bench.engine, row["id"], "front", "r")

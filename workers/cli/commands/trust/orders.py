@@ -1,18 +1,104 @@
-"""`relais order show` and `relais backlog`: what became of an order, and what is not yet final."""
+"""`relais order list`, `order show` and `relais backlog`: which orders there are, what became of one, what waits."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import typer
 
+from orders.states import Reason, State
 from workers.cli import show
+from workers.cli.commands.recovery.recovery import Older, Younger
+from workers.cli.completion import backends, clients
 from workers.cli.failure import CommandFailed
-from workers.cli.session import Json, on_journal
+from workers.cli.session import Json, Pharmacy, on_journal
 
-order = typer.Typer(no_args_is_help=True, help="What became of an order.")
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from orders.queries.order_filter import OrderFilter
+
+HEADINGS = ("id", "pharmacy", "reference", "state", "reason", "priority", "backend", "client", "received_at")
+
+order = typer.Typer(no_args_is_help=True, help="Which orders there are, and what became of one.")
+
+
+@order.command("list")
+def order_list(
+    ctx: typer.Context,
+    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    pharmacy: Pharmacy = None,
+    backend: Annotated[str | None, typer.Option(autocompletion=backends, help="Only this backend's.")] = None,
+    client: Annotated[str | None, typer.Option(autocompletion=clients, help="Only what it handed over.")] = None,
+    priority: Annotated[Literal["urgent", "normal"] | None, typer.Option(help="Only these orders.")] = None,
+    reason: Annotated[Reason | None, typer.Option(help="Only dead letters of this reason.")] = None,
+    product: Annotated[str | None, typer.Option(metavar="CODE", help="Only those with it: CIP13, ACL13, CIP7.")] = None,
+    older: Older = None,
+    younger: Younger = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+    after: Annotated[UUID | None, typer.Option(metavar="ID", help="Those behind this order: the next page.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save all that match in FILE.csv or FILE.ndjson instead.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List orders, the newest first."""
+    from orders.queries import order_list as order_lists
+
+    wanted = _wanted(older, younger, product, state=state, pharmacy=pharmacy, backend=backend)
+    wanted = replace(wanted, client=client, priority=priority, reason=reason)
+    if save is not None:
+        count = on_journal(ctx, lambda engine, _: _saved(engine, wanted, save))
+        return show.answer({"saved": count, "file": str(save)}, as_json, f"{count:,} orders saved in {save}.")
+    found = on_journal(ctx, lambda engine, _: order_lists.listed(engine, wanted, after=after, limit=limit))
+    if as_json:
+        return show.document({"orders": found.rows, "next": found.after})
+    show.table("Orders, the newest first", found.rows, HEADINGS)
+    if found.short:
+        show.say(f"Looked at {order_lists.LOOKED:,} orders. Look on: --after {found.after}")
+    elif found.after is not None:
+        show.say(f"There are more: --after {found.after}")
+    return None
+
+
+def _wanted(older: timedelta | None, younger: timedelta | None, product: str | None, **more: Any) -> OrderFilter:
+    """The filter that the options ask for. Failure for a product that is none."""
+    from orders.identifiers import product as product_code
+    from orders.queries.order_filter import OrderFilter
+
+    now = datetime.now(UTC)
+    try:
+        code = product and product_code(product)
+    except ValueError as error:
+        raise CommandFailed(f"--product {error}") from None
+    return OrderFilter(product=code, since=_ago(now, younger), until=_ago(now, older), **more)
+
+
+def _ago(now: datetime, age: timedelta | None) -> datetime | None:
+    return None if age is None else now - age
+
+
+async def _saved(engine: AsyncEngine, wanted: OrderFilter, to: Path) -> int:
+    """Write all of them; how many."""
+    from orders.queries.order_files import FORMATS
+    from orders.queries.order_list import every
+
+    if (kind := to.suffix.removeprefix(".").lower()) not in FORMATS:
+        raise CommandFailed(f"{to}: the name must end in .csv or .ndjson, which says how it is written")
+    head, lines = FORMATS[kind]
+    count = 0
+    with to.open("w", encoding="utf-8", newline="") as file:
+        file.write(head())
+        async for rows in every(engine, wanted):
+            file.write(lines(rows))
+            count += len(rows)
+    return count
 
 
 @order.command("show")

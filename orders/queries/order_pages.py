@@ -1,0 +1,61 @@
+"""Orders in the order in which they were journalled: who keeps a cursor passes over none, however late it commits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from orders.queries.order_filter import ANY, OrderFilter
+from orders.queries.orders import Row
+
+Place = tuple[int, UUID]  # of an order: the transaction that journalled it, its id
+
+SHORT: Final = """
+SELECT o.tx, o.tx < relais_tx_floor() AS over, o.id, o.pharmacy, o.reference, o.received_at, o.client,
+  d.state, d.reason, d.error, d.attempts, d.due_at, d.settled_at
+FROM orders o JOIN deliveries d ON d.order_id = o.id
+"""  # `over`: nothing can be journalled before it any more
+
+
+async def page(
+    engine: AsyncEngine,
+    wanted: OrderFilter = ANY,
+    *,
+    pharmacies: Collection[str] | None = None,
+    after: Place | None = None,
+    limit: int = 100,
+) -> list[Row]:
+    """Those wanted, in the order in which they were journalled, from the first or from behind the place `after` on.
+
+    `pharmacies` None is any. Each with its state, reason, error, attempts and times, and with `tx` and `over` for
+    `cut`; the whole life is `order`'s.
+    """
+    where, values = wanted.conditions(), {**wanted.values(), "limit": limit}
+    turn = "o.tx"
+    if pharmacies is not None:
+        where.append("o.pharmacy = ANY(CAST(:pharmacies AS text[]))")
+        values["pharmacies"] = sorted(pharmacies)
+    if after is not None:
+        where.append("o.tx >= :tx AND (o.tx > :tx OR o.id > :last)")
+        values["tx"], values["last"] = after
+    elif wanted.since is not None:
+        turn = "o.tx + 0"  # along the ids: a planner would walk all transactions from the first to those of then
+    query = f"{SHORT} WHERE {' AND '.join(where or ['true'])} ORDER BY {turn}, o.id LIMIT :limit"
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(text(query), values)).mappings()]
+
+
+def cut(rows: list[Row], most: int) -> tuple[list[Row], Place | None]:
+    """The first `most` rows, and the place behind which the next page begins; None when nothing surely follows.
+
+    The place is never behind a transaction that others may still come to stand before. Rows of the last moment are
+    shown all the same while they fit, and again behind the last place.
+    """
+    over = [row for row in rows[:most] if row["over"]]
+    if len(rows) <= most or not over:
+        return rows[:most], None
+    return over, (over[-1]["tx"], over[-1]["id"])
