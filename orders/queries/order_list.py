@@ -58,9 +58,11 @@ WHERE (pharmacy, id) < (:pharmacy, :before) AND (pharmacy, id) >= (:pharmacy, :f
 OF_PRODUCT: Final = """
 SELECT order_id AS id FROM order_products WHERE product = :number AND order_id < :before AND order_id >= :from
 ORDER BY order_id DESC"""
+# Of each reason no more than is looked at, so that they are merged as they come and not sorted.
 DEAD: Final = f"""
-SELECT order_id AS id FROM deliveries
-WHERE state = '{State.DEAD}' AND reason = '{{reason}}' AND order_id < :before AND order_id >= :from"""
+(SELECT order_id AS id FROM deliveries
+WHERE state = '{State.DEAD}' AND reason = '{{reason}}' AND order_id < :before AND order_id >= :from
+ORDER BY reason DESC, order_id DESC LIMIT :looked)"""
 NAMED: Final = "SELECT id FROM unnest(CAST(:ids AS uuid[])) AS id WHERE id < :before AND id >= :from ORDER BY id DESC"
 
 # A limit within holds the planner to one look along the index a row: a join might read a whole small table.
@@ -138,7 +140,7 @@ async def _along(connection: AsyncConnection, wanted: OrderFilter) -> Along:
     if wanted.standing == State.DEAD:
         reasons = [wanted.reason] if wanted.reason else [*Reason]
         dead = " UNION ALL ".join(DEAD.format(reason=each) for each in reasons)
-        return Along(f"{dead} ORDER BY id DESC", frozenset({"state", "reason"}))
+        return Along(f"SELECT id FROM ({dead}) dead ORDER BY id DESC", frozenset({"state", "reason"}))
     if wanted.standing in BACKLOG and (ids := await _few(connection, wanted)) is not None:
         return Along(NAMED, values={"ids": ids})
     if wanted.product is not None and await complete_at(connection) is not None:

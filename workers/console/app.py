@@ -22,6 +22,7 @@ from workers.console.error_pages import add_handlers
 from workers.console.journal_timeout import JournalTimeout
 from workers.console.live.poller import Poller
 from workers.console.live.series import Series
+from workers.console.orders import pages as orders
 from workers.console.overview import pages as overview
 from workers.console.overview.fragments import Board
 from workers.console.overview.state import OverviewState
@@ -32,7 +33,7 @@ from workers.console.search import pages as search
 from workers.console.security_headers import Shield
 from workers.console.state import ConsoleState
 
-ROOMS = (access, overview, acts, recovery, dead, search, report)
+ROOMS = (access, overview, acts, recovery, dead, orders, search, report)
 
 
 def create_app(settings: Settings) -> FastAPI:

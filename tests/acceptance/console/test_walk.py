@@ -108,6 +108,7 @@ def test_the_walk_comes_by_every_room(paths: dict[str, str]) -> None:
         "/order/#",
         "/pharmacy/#",
         "/operations/#",
+        "/orders",
         "/recovery",
         "/report",
         "/search",
