@@ -65,16 +65,16 @@ WHERE state = '{State.DEAD}' AND reason = '{{reason}}' AND order_id < :before AN
 ORDER BY reason DESC, order_id DESC LIMIT :looked)"""
 NAMED: Final = "SELECT id FROM unnest(CAST(:ids AS uuid[])) AS id WHERE id < :before AND id >= :from ORDER BY id DESC"
 
-# A limit within holds the planner to one look along the index a row: a join might read a whole small table.
-PAGE: Final = """
-SELECT o.id, o.pharmacy, o.reference, o.client, d.backend, d.priority, d.state, d.reason, d.attempts, o.received_at,
-  d.due_at, d.settled_at
+# Each that is looked at, and whether it `fits`. A limit within holds the planner to one look along the index a row: a
+# join might read a whole small table.
+LOOK: Final = """
+SELECT c.id, o.pharmacy, o.reference, o.client, d.backend, d.priority, d.state, d.reason, d.attempts, o.received_at,
+  d.due_at, d.settled_at, coalesce({conditions}, false) AS fits
 FROM ({candidates} LIMIT :looked) c
-CROSS JOIN LATERAL (SELECT * FROM orders WHERE id = c.id LIMIT 1) o
-CROSS JOIN LATERAL (SELECT * FROM deliveries WHERE order_id = c.id LIMIT 1) d
-WHERE {conditions} ORDER BY {turn} LIMIT :most
+LEFT JOIN LATERAL (SELECT * FROM orders WHERE id = c.id LIMIT 1) o ON true
+LEFT JOIN LATERAL (SELECT * FROM deliveries WHERE order_id = c.id LIMIT 1) d ON true
+ORDER BY {turn}
 """
-REACHED: Final = "SELECT count(*) AS n, (array_agg(id ORDER BY id))[1] AS last FROM ({candidates} LIMIT :looked) c"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +99,32 @@ class Along:
 
 
 async def listed(source: Source, wanted: OrderFilter, *, after: UUID | None = None, limit: int = 50) -> OrderPage:
-    """A page of the orders wanted, the newest first, from behind the order `after` on."""
+    """A page of the orders wanted, the newest first, from behind the order `after` on.
+
+    It looks at no more than it shows, then at twice as many while too few of them fit, and at LOOKED at most.
+    """
     async with reading_from(source) as connection:
-        along = await _along(connection, wanted)
-        given = wanted.values()
-        bounds = {"before": min(given.pop("until", LAST), after or LAST), "from": given.pop("since", FIRST)}
+        along, given = await _along(connection, wanted), wanted.values()
+        until, since = given.pop("until", LAST), given.pop("since", FIRST)
         beside = {name: given[name] for name in given if name not in along.tells}
-        values = {**bounds, **along.values, "looked": LOOKED if beside else limit + 1}
-        conditions = " AND ".join(CONDITIONS[name][1] for name in beside) or "true"
-        query = text(PAGE.format(candidates=along.candidates, turn=along.turn, conditions=conditions))
-        rows = (await connection.execute(query, {**beside, **values, "most": limit + 1})).mappings()
-        found = [{**row, "priority": PRIORITY_OF[row["priority"]]} for row in rows]
-        if len(found) > limit:
-            return OrderPage(found[:limit], found[limit - 1]["id"])
-        reached = await _reached(connection, along, values) if beside else None
-        return OrderPage(found, reached, short=reached is not None)
+        conditions = ["o.id = d.order_id", *(CONDITIONS[name][1] for name in beside)]
+        query = LOOK.format(candidates=along.candidates, turn=along.turn, conditions=" AND ".join(conditions))
+        values = {**beside, **along.values, "before": min(until, after or LAST), "from": since}
+        found, looked, most = list[Row](), 0, limit + 1
+        while looked < max(LOOKED, limit + 1):
+            rows = (await connection.execute(text(query), {**values, "looked": most})).mappings().all()
+            found += [{name: row[name] for name in COLUMNS} for row in rows if row["fits"]]
+            if len(found) > limit:
+                return OrderPage([_told(row) for row in found[:limit]], found[limit - 1]["id"])
+            if len(rows) < most:
+                return OrderPage([_told(row) for row in found], None)
+            looked, values["before"] = looked + len(rows), rows[-1]["id"]
+            most = min(2 * most, max(1, LOOKED - looked))
+        return OrderPage([_told(row) for row in found], values["before"], short=True)
+
+
+def _told(row: Row) -> Row:
+    return {**row, "priority": PRIORITY_OF[row["priority"]]}
 
 
 async def every(engine: AsyncEngine, wanted: OrderFilter, each: int = 1_000) -> AsyncIterator[list[Row]]:
@@ -124,12 +135,6 @@ async def every(engine: AsyncEngine, wanted: OrderFilter, each: int = 1_000) -> 
         yield found.rows
         if (after := found.after) is None:
             return
-
-
-async def _reached(connection: AsyncConnection, along: Along, values: Mapping[str, Any]) -> UUID | None:
-    """The last order that was looked at; None when the index has no more."""
-    row = (await connection.execute(text(REACHED.format(candidates=along.candidates)), values)).one()
-    return row.last if row.n == values["looked"] else None
 
 
 async def _along(connection: AsyncConnection, wanted: OrderFilter) -> Along:

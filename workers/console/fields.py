@@ -16,7 +16,6 @@ from uuid import UUID
 from config.durations import duration, instant
 from config.settings.routes_file import NAME, PRIORITIES
 from orders.errors import Fault, Malformed
-from workers.replay.choice import Choice
 from workers.replay.gates import STAGES
 
 MOST_IDS: Final = 500
@@ -160,21 +159,3 @@ def ids(given: str) -> str:
     if not 0 < len(found) <= MOST_IDS:
         raise ValueError(f"must be at most {MOST_IDS} orders' ids")
     return ",".join(found)
-
-
-# What narrows a choice of the backlog.
-NARROWING: Final[Mapping[str, Reader]] = {"pharmacy": line, "priority": priority, "older": age, "younger": age}
-
-
-def choice_of(chosen: Mapping[str, Any], of: str | None) -> Choice:
-    """The backlog that was chosen of the backend `of`, of any when it is None."""
-    named = chosen.get("ids")
-    ages = {name: duration(chosen[name]) for name in ("older", "younger") if name in chosen}
-    return Choice(
-        pharmacy=chosen.get("pharmacy"),
-        priority=chosen.get("priority"),
-        older=ages.get("older"),
-        younger=ages.get("younger"),
-        backend=of,
-        ids=tuple(UUID(each) for each in named.split(",")) if named else None,
-    )

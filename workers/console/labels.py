@@ -43,6 +43,8 @@ REASONS: Final[dict[str, str]] = {
     Reason.CONFLICT: N_("another order has its place"),
 }
 
+NEVER: Final = (Reason.CONFLICT, Reason.EXPIRED, Reason.INVALID)  # of what dies again, replayed as it is
+
 EVENTS: Final[dict[str, str]] = {state: name for state, (name, _) in STATES.items()} | {
     State.ACCEPTED: N_("put through again")
 }

@@ -1,6 +1,7 @@
 """The fields that filter orders, as forms and addresses have them: those of the API and of `relais order list`.
 
-Times are read once and kept as times: what a page listed is what an act on all that match is about.
+A list takes `since` and `until` as ages too. An act takes times alone, as the list that led to it understood them: what
+was listed is what it is about, however long somebody thinks about it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
-from config.durations import instant
+from config.durations import bounded, duration, instant
 from orders.identifiers import product
 from orders.model import RANK
 from orders.queries.order_filter import OrderFilter
 from orders.states import Reason, State
 from workers.console import fields as read
 from workers.console.i18n import N_
+from workers.replay.choice import Choice
 
 
 def moment(given: str) -> str:
@@ -27,6 +30,14 @@ def moment(given: str) -> str:
         raise ValueError(
             N_("must be an age such as 6h or 2d, or a time with its zone: 2026-01-05T18:00:00+01:00")
         ) from None
+
+
+def stamp(given: str) -> str:
+    """A time alone: RFC 3339 with a zone."""
+    when = bounded(datetime.fromisoformat(given))
+    if when.tzinfo is None:
+        raise ValueError("must be a time with its zone: 2026-01-05T18:00:00Z")
+    return when.isoformat()
 
 
 def _product(given: str) -> str:
@@ -56,7 +67,30 @@ NARROWING: Final[Mapping[str, read.Reader]] = {
 FILTER: Final[Mapping[str, read.Reader]] = {"state": _offered(*State), **NARROWING}
 
 
+# The same for an act, and for one on the backlog of a backend that it names by itself.
+CHOOSING: Final[Mapping[str, read.Reader]] = {**NARROWING, "since": stamp, "until": stamp}
+OF_BACKLOG: Final[Mapping[str, read.Reader]] = {
+    **{name: CHOOSING[name] for name in ("pharmacy", "client", "priority", "product", "since", "until")},
+    "older": read.age,
+    "younger": read.age,
+}
+
+
+ALIKE: Final = ("pharmacy", "client", "priority", "product", "reason")  # as a Choice has them
+
+
 def filter_of(chosen: Mapping[str, Any]) -> OrderFilter:
     """The filter of fields that were read."""
-    times = {name: datetime.fromisoformat(chosen[name]) for name in ("since", "until") if name in chosen}
-    return OrderFilter(**{name: chosen[name] for name in FILTER if name in chosen} | times)
+    return OrderFilter(**{name: chosen[name] for name in FILTER if name in chosen} | _times(chosen))
+
+
+def choice_of(chosen: Mapping[str, Any], of: str | None, state: State = State.ACCEPTED) -> Choice:
+    """The orders of that state that fields which were read choose, of the backend `of`, of any when it is None."""
+    named: dict[str, Any] = {name: chosen[name] for name in ALIKE if name in chosen} | _times(chosen)
+    named |= {name: duration(chosen[name]) for name in ("older", "younger") if name in chosen}
+    ids = chosen.get("ids")
+    return Choice(state, backend=of, ids=tuple(UUID(each) for each in ids.split(",")) if ids else None, **named)
+
+
+def _times(chosen: Mapping[str, Any]) -> dict[str, datetime]:
+    return {name: datetime.fromisoformat(chosen[name]) for name in ("since", "until") if name in chosen}

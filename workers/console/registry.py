@@ -7,6 +7,7 @@ from typing import Final
 from workers.console.acts import backends
 from workers.console.acts.act import Act
 from workers.console.dead import acts as dead
+from workers.console.orders import acts as orders
 from workers.console.recovery import diverting, draining, reconciling, replaying
 from workers.console.report import acts as report
 from workers.console.search import acts as search
@@ -20,6 +21,7 @@ ACTS: Final[dict[str, Act]] = {
         *reconciling.ACTS,
         diverting.ACT,
         *dead.ACTS,
+        *orders.ACTS,
         *search.ACTS,
         *report.ACTS,
     )

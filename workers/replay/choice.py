@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from orders.model import RANK, Priority
+from orders.model import Priority
+from orders.queries.order_filter import CONDITIONS, parameter
 from orders.states import Reason, State
 
 
@@ -15,7 +16,8 @@ from orders.states import Reason, State
 class Choice:
     """Which orders: every field that is not None narrows it. `reason` chooses dead letters by their reason, `cause`
     by their cause, `before` those that became so until then; `older` and `younger` are ages since acceptance; `ids`
-    are orders' ids. `fit` leaves out what can never go through again, since another order has its place.
+    are orders' ids; the others are as in an `OrderFilter`. `fit` leaves out what can never go through again, since
+    another order has its place.
     """
 
     state: State = State.ACCEPTED
@@ -25,6 +27,10 @@ class Choice:
     older: timedelta | None = None
     younger: timedelta | None = None
     backend: str | None = None
+    client: str | None = None
+    product: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     ids: tuple[UUID, ...] | None = None
     cause: int | None = None
     before: datetime | None = None
@@ -32,19 +38,21 @@ class Choice:
 
     def values(self) -> dict[str, Any]:
         """The parameters of `CHOSEN`."""
-        rank = None if self.priority is None else RANK[self.priority]
-        return {**asdict(self), "priority": rank, "ids": None if self.ids is None else list(self.ids)}
+        shared = {name: parameter(name, getattr(self, name)) for name in CONDITIONS}
+        return {**asdict(self), **shared, "ids": None if self.ids is None else list(self.ids)}
 
+
+_NARROWING = "".join(
+    f"\n    AND (CAST(:{name} AS {kind}) IS NULL OR {condition})"
+    for name, (kind, condition) in CONDITIONS.items()
+    if name != "state"
+)
 
 CHOSEN = f"""
   FROM deliveries d JOIN orders o ON o.id = d.order_id
-  WHERE d.state = :state
-    AND (CAST(:pharmacy AS text) IS NULL OR o.pharmacy = :pharmacy)
-    AND (CAST(:priority AS smallint) IS NULL OR d.priority = :priority)
-    AND (CAST(:reason AS text) IS NULL OR d.reason = :reason)
+  WHERE d.state = :state{_NARROWING}
     AND (CAST(:older AS interval) IS NULL OR d.accepted_at < now() - CAST(:older AS interval))
     AND (CAST(:younger AS interval) IS NULL OR d.accepted_at > now() - CAST(:younger AS interval))
-    AND (CAST(:backend AS text) IS NULL OR d.backend = :backend)
     AND (CAST(:ids AS uuid[]) IS NULL OR d.order_id = ANY(CAST(:ids AS uuid[])))
     AND (CAST(:cause AS bigint) IS NULL OR d.cause = :cause)
     AND (CAST(:before AS timestamptz) IS NULL OR d.settled_at <= :before)

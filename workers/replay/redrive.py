@@ -24,6 +24,16 @@ from workers.replay.choice import CHOSEN, FIGURES, Choice, narrowed
 
 PREVIEW = text(f"SELECT {FIGURES} {CHOSEN}")
 
+SAMPLE: Final = 10  # orders that a look shows
+# Count and sample of one reading; each row of the sample has the count.
+LOOK: Final = f"""
+SELECT o.id, o.pharmacy, o.reference, d.reason, d.accepted_at, count(*) OVER () AS orders,
+  count(*) FILTER (WHERE d.priority = 0) OVER () AS urgent, min(d.accepted_at) OVER () AS oldest,
+  max(d.accepted_at) OVER () AS youngest,
+  bit_xor(hashtextextended(CAST(d.order_id AS text), 0)) OVER () AS which
+{CHOSEN}{{beside}} ORDER BY d.order_id LIMIT {SAMPLE}
+"""
+
 ALL: Final = "FOR UPDATE OF d"
 # Those that another act has in hand are left to it.
 SOME: Final = "ORDER BY d.cause, d.settled_at, d.order_id LIMIT :most FOR UPDATE OF d SKIP LOCKED"
@@ -51,6 +61,17 @@ async def preview(engine: AsyncEngine, choice: Choice) -> dict[str, Any]:
     """What an act on this choice would touch: orders, pharmacies, urgent, oldest, youngest."""
     async with engine.connect() as connection:
         return dict((await connection.execute(PREVIEW, choice.values())).mappings().one())
+
+
+async def look(engine: AsyncEngine, choice: Choice, beside: str = "") -> list[dict[str, Any]]:
+    """The first SAMPLE of what an act on this choice would touch, of the same reading as `orders`, how many they are.
+
+    Each row has id, pharmacy, reference, reason, accepted_at, and of all: orders, urgent, oldest, youngest, and
+    `which`, a number that is another for other orders. `beside` is what the act asks of them beside, as SQL.
+    """
+    async with engine.connect() as connection:
+        found = await connection.execute(text(LOOK.format(beside=beside)), choice.values())
+        return [dict(row) for row in found.mappings()]
 
 
 async def replay(engine: AsyncEngine, choice: Choice, reason: str | None, most: int | None = None) -> list[UUID]:

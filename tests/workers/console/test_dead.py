@@ -22,8 +22,8 @@ from tests.bench import Bench, OnBench, Scripted, always
 from tests.workers.console.journalled import BORN, die
 from tests.workers.console.site import serving, text_of
 from workers.console.access.people import Role
+from workers.console.acts import batches
 from workers.console.acts.act import Stopped
-from workers.console.dead import acts
 from workers.console.dead.acts import ACTS, choose
 from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
@@ -264,7 +264,7 @@ def test_a_note_is_for_the_next_shift_and_only_text(settings: Settings) -> None:
 def test_a_group_is_replayed_in_batches_by_two_at_once_each_order_once(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acts, "BATCH", 50)
+    monkeypatch.setattr(batches, "BATCH", 50)
 
     async def act() -> None:
         async with serving(settings) as site:
@@ -296,7 +296,7 @@ def test_a_group_is_replayed_in_batches_by_two_at_once_each_order_once(
 
 
 def test_discarding_stops_between_batches(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acts, "BATCH", 50)
+    monkeypatch.setattr(batches, "BATCH", 50)
 
     async def act() -> None:
         async with serving(settings) as site:

@@ -112,5 +112,5 @@ def test_no_page_reads_more_rows_than_it_shows(
         return most
 
     read = asyncio.run(look())
-    bounds = dict.fromkeys(PAGES, SHOWN + BESIDE) | dict.fromkeys(SPARSE, 4 * LOOKED + BESIDE)
+    bounds = dict.fromkeys(PAGES, SHOWN + BESIDE) | dict.fromkeys(SPARSE, 3 * LOOKED + BESIDE)
     assert {page: rows for page, rows in read.items() if rows > bounds[page]} == {}

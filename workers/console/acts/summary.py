@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
+from orders.model import RANK
+from orders.states import Reason
 from workers.console.acts.act import Act
 from workers.console.i18n import N_, NONE, Words
+from workers.console.labels import STATES as STATE_NAMES
 from workers.console.masking import say
 
 ASKED: Final = {
@@ -21,7 +25,11 @@ ASKED: Final = {
     "cause": N_("Number of the cause"),
     "before": N_("As it stood at"),
     "pharmacy": N_("Pharmacy"),
+    "client": N_("Client"),
+    "product": N_("Product"),
     "priority": N_("Priority"),
+    "state": N_("State"),
+    "reason": N_("Reason of the dead letters"),
     "older": N_("Accepted longer ago than"),
     "younger": N_("Accepted within the last"),
     "hold": N_("Waits after each stage"),
@@ -47,6 +55,7 @@ LEADS: Final = {
 }
 Told = tuple[str, str, str | None]  # heading, value, and the page that it leads to
 
+WORDS: Final = frozenset({"yes", *RANK, *Reason})  # that have a translation
 LISTED: Final = 10  # of a list
 SHORT: Final = 120  # characters of what was asked
 STATES: Final = {
@@ -106,9 +115,14 @@ def outcome(act: Act | None, row: Mapping[str, Any], words: Words) -> list[Told]
 def about(row: Mapping[str, Any], words: Words) -> list[Told]:
     """What it was about, shortly: the fields that chose it."""
     return [
-        (words.gettext(ASKED.get(name, name)), _asked(name, str(value), words), leads(name, value))
+        (words.gettext(ASKED.get(name, name)), asked(name, str(value), words), leads(name, value))
         for name, value in row["fields"].items()
     ]
+
+
+def narrowing(chosen: Mapping[str, Any], names: Iterable[str], words: Words) -> list[tuple[str, str]]:
+    """Those of its fields that narrow a choice, as facts."""
+    return [(words.gettext(ASKED[name]), asked(name, chosen[name], words)) for name in names if name in chosen]
 
 
 def leads(name: str, value: Any) -> str | None:
@@ -118,11 +132,17 @@ def leads(name: str, value: Any) -> str | None:
     return LEADS[name].format(quote(str(value)))
 
 
-def _asked(name: str, value: str, words: Words) -> str:
-    if name == "before":
-        return words.moment(datetime.fromisoformat(value))
-    if value == "yes":
-        return words.gettext("yes")
+def asked(name: str, value: str, words: Words) -> str:
+    """A field that chose it, as a person reads it."""
+    if name in ("id", "ids"):
+        return words.number(value.count(",") + 1)
+    if name == "state":
+        return words.gettext(STATE_NAMES.get(value, (value, ""))[0])
+    if name in ("before", "since", "until"):
+        with suppress(ValueError):  # an age
+            return words.moment(datetime.fromisoformat(value))
+    if value in WORDS:
+        return words.gettext(value)
     return value if len(value) <= SHORT else f"{value[:SHORT]}\N{HORIZONTAL ELLIPSIS}"
 
 

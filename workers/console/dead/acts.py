@@ -1,4 +1,4 @@
-"""The acts on dead letters: a group or some of its orders put through again, or given up.
+"""The acts on dead letters: a group, some of its orders, or all that a filter fits, put through again or given up.
 
 Only what was there when it was shown is touched: the address of the act names the moment. A long act goes in batches,
 a transaction and a record each, and leaves to another act what that one has in hand; at the end it tells how many
@@ -21,21 +21,25 @@ from config.durations import instant
 from orders.queries import causes as cause_queries
 from orders.states import Reason, State
 from workers.console import fields as read
+from workers.console import order_fields
 from workers.console.access.people import Role
+from workers.console.acts import batches, summary
 from workers.console.acts.act import COLUMNS, NAMED, Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
 from workers.console.masking import cause
+from workers.console.order_fields import CHOOSING
 from workers.console.state import ConsoleState
 from workers.operations import operator
 from workers.replay import redrive
 from workers.replay.choice import Choice
 
-BATCH: Final = 1000  # orders of one transaction
 SAMPLE: Final = 10
+OF_FILTER: Final = (*COLUMNS, ("reason", N_("Reason")))
 OF_GROUP: Final = (*NAMED, ("settled_at", N_("Since")))
 RECENT_OPERATIONS: Final = 1000  # operations that are looked through for who else acted
 
 Shown = tuple[int, list[tuple[str, str]], Sequence[Mapping[str, Any]]]  # how many, facts, a sample
+Show = Callable[[AsyncEngine, Choice, Words], Awaitable[Shown]]
 Do = Callable[[AsyncEngine, Choice, str, int], Awaitable[list[UUID]]]
 
 OTHERS: Final = text("""
@@ -53,13 +57,14 @@ WHERE d.state = '{State.DEAD}' AND d.order_id = ANY(CAST(:ids AS uuid[])) ORDER 
 
 
 def choose(fields: Mapping[str, str]) -> Chosen:
-    """A group (`cause`), or orders (`id`, several with commas between), as they stood at `before`."""
-    readers = {"id": read.ids, "cause": read.number, "before": _before}
+    """A group (`cause`), orders (`id`, several with commas between), or those that a filter fits, as of `before`."""
+    readers = {"id": read.ids, "cause": read.number, "before": _before, "state": read.one_of(State.DEAD), **CHOOSING}
     chosen = {"before": datetime.now(UTC).isoformat(), **read.gather(fields, {}, readers)}
-    if not chosen.keys() & {"id", "cause"}:
-        raise read.wrong("id", "choose dead letters, or a group of them")
-    if "id" in chosen:
-        chosen.pop("cause", None)
+    for alone in ("id", "cause"):
+        if alone in chosen:
+            return {alone: chosen[alone], "before": chosen["before"]}
+    if len(chosen) == 1:
+        raise read.wrong("id", "choose dead letters, a group of them, or a filter")
     return chosen
 
 
@@ -70,9 +75,10 @@ def _before(given: str) -> str:
 def choice_of(chosen: Chosen) -> Choice:
     """The same as the command line chooses."""
     before = datetime.fromisoformat(chosen["before"])
-    if "id" in chosen:
-        return Choice(State.DEAD, ids=tuple(UUID(each) for each in chosen["id"].split(",")), before=before)
-    return Choice(State.DEAD, cause=int(chosen["cause"]), before=before)
+    if "cause" in chosen:
+        return Choice(State.DEAD, cause=int(chosen["cause"]), before=before)
+    choice = order_fields.choice_of({**chosen, "ids": chosen.get("id")}, chosen.get("backend"), State.DEAD)
+    return replace(choice, before=before)
 
 
 async def preview(
@@ -80,17 +86,31 @@ async def preview(
 ) -> Preview:
     """How many, since when, whose; by the tallies for a group, however large it is."""
     choice, _ = replace(choice_of(chosen), fit=again), words.gettext
-    shown, columns = (_of_orders, COLUMNS) if choice.cause is None else (_of_group, OF_GROUP)
+    shown, columns = _shown(choice)
     orders, facts, rows = await shown(state.engine, choice, words)
+    none = _(_NONE_FIT if again else N_("None of them is left."))
     return Preview(
         orders,
-        facts,
+        summary.narrowing(chosen, ("state", *CHOOSING), words) + facts,
         rows,
         columns,
         digest_of(chosen, orders),
-        None if orders else _(_NONE_FIT if again else N_("None of them is left.")),
+        batches.hindered(orders, none, words, max(orders, 1) if choice.cause is not None else batches.MOST),
         warning and _(warning),
     )
+
+
+def _shown(choice: Choice) -> tuple[Show, Sequence[tuple[str, str]]]:
+    """What shows such a choice, and the columns of its sample."""
+    if choice.cause is not None:
+        return _of_group, OF_GROUP
+    return (_of_filter, OF_FILTER) if choice.ids is None else (_of_orders, COLUMNS)
+
+
+async def _of_filter(engine: AsyncEngine, choice: Choice, words: Words) -> Shown:
+    rows = await redrive.look(engine, choice)
+    orders, facts = batches.counted(rows, words)
+    return orders, [*facts, (words.gettext("As it stood at"), words.moment(choice.before))], rows
 
 
 async def _of_group(engine: AsyncEngine, choice: Choice, words: Words) -> Shown:
@@ -145,7 +165,7 @@ async def run(
     began = choice.before or datetime.now(UTC)
     done = 0
     await running.at(0, shown)
-    while ids := await do(state.engine, choice, reason, BATCH):
+    while ids := await do(state.engine, choice, reason, batches.BATCH):
         done += len(ids)
         await running.at(done, max(shown, done))
     left = await _left(state.engine, choice)

@@ -21,6 +21,7 @@ from orders.states import Reason
 from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
 from workers.console.i18n import N_
+from workers.console.labels import NEVER
 from workers.console.masking import cause as cause_of
 from workers.console.rendering import page, words_of
 from workers.console.state import AppState
@@ -93,6 +94,8 @@ async def get_group(request: Request, who: Viewer, state: AppState, cause: str, 
         more=more,
         before=group["shown_at"].isoformat(),
         longest=LONGEST_NOTE,
+        never=group["reason"] in NEVER,
+        lost=group["reason"] == Reason.CONFLICT,
     )
 
 

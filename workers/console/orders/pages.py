@@ -22,6 +22,7 @@ from workers.console import fields as read
 from workers.console.access.guard import Viewer
 from workers.console.labels import STATES
 from workers.console.order_fields import FILTER, filter_of
+from workers.console.orders.whole import whole_acts
 from workers.console.rendering import page
 from workers.console.state import AppState, ConsoleState
 
@@ -101,6 +102,7 @@ def _page(
         priorities=[(each, each) for each in PRIORITIES],
         backends=[(each, each) for each in load_backends(state.settings)],
         whole=_address(asked),
+        acts=whole_acts(chosen, list(load_backends(state.settings))),
         saved={kind: f"/orders.{kind}?{urlencode(asked)}" for kind in FORMATS},
         **told,
     )

@@ -13,7 +13,7 @@ from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound
 from orders.queries import orders as order_queries
-from workers.console.acts.summary import ASKED
+from workers.console.acts import summary
 from workers.console.i18n import Words
 from workers.console.masking import say
 from workers.console.state import ConsoleState
@@ -21,7 +21,7 @@ from workers.console.state import ConsoleState
 T = TypeVar("T")
 Row = dict[str, Any]
 
-FILTERS: Final = ("pharmacy", "priority", "older", "younger", "ids")
+FILTERS: Final = ("pharmacy", "client", "priority", "product", "since", "until", "older", "younger", "ids")
 
 
 async def backends_of(state: ConsoleState, *names: str | None) -> dict[str, Row]:
@@ -63,11 +63,7 @@ def how(row: Row | None, words: Words) -> str:
 
 def narrowing(chosen: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
     """What narrows a choice, as facts; that nothing does is one too."""
-    facts = []
-    for name in FILTERS:
-        if name in chosen:
-            value = words.number(chosen[name].count(",") + 1) if name == "ids" else words.gettext(chosen[name])
-            facts.append((words.gettext(ASKED[name]), value))
+    facts = summary.narrowing(chosen, FILTERS, words)
     return facts or [(words.gettext("Chosen"), words.gettext("the whole backlog"))]
 
 

@@ -14,13 +14,14 @@ from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import COLUMNS, Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
+from workers.console.order_fields import OF_BACKLOG, choice_of
 from workers.console.recovery import common as sh
 from workers.console.state import ConsoleState
 from workers.replay import divert
 
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
-    optional = {"from": read.backend, **read.NARROWING, "ids": read.ids, "although_unknown": read.yes}
+    optional = {"from": read.backend, **OF_BACKLOG, "ids": read.ids, "although_unknown": read.yes}
     chosen = read.gather(fields, {"to": read.backend}, optional)
     if "although_unknown" in chosen and "ids" not in chosen:
         raise read.wrong("although_unknown", "what may be with its backend is moved by its id only")
@@ -33,7 +34,7 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
     if chosen["to"] not in (known := load_backends(state.settings)):
         raise read.wrong("to", f"must be one of {', '.join(known)}")
     rows = await sh.backends_of(state, chosen["to"], chosen.get("from"))
-    choice = read.choice_of(chosen, chosen.get("from"))
+    choice = choice_of(chosen, chosen.get("from"))
     unknown = "although_unknown" in chosen
     found = await sh.in_time(divert.preview(state.engine, choice, chosen["to"], although_unknown=unknown))
     facts = [(words.gettext("To the backend"), f"{chosen['to']}: {sh.how(rows.get(chosen['to']), words)}")]
@@ -67,7 +68,7 @@ def _staying(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
 def _hindered(chosen: Chosen, found: Mapping[str, Any] | None, words: Words) -> str | None:
     if found is None:
         return None
-    named = read.choice_of(chosen, None).ids
+    named = choice_of(chosen, None).ids
     if named is not None and found["orders"] < len(named):
         told = words.gettext("Only {0} of the {1} orders that are named can be moved: none is.")
         return told.format(found["orders"], len(named))
@@ -84,7 +85,7 @@ def _warning(row: Mapping[str, Any] | None, unknown: bool, words: Words) -> str 
 
 
 async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    choice = read.choice_of(chosen, chosen.get("from"))
+    choice = choice_of(chosen, chosen.get("from"))
     unknown = "although_unknown" in chosen
     async with state.unhurried(pool=2) as engine:
         if choice.ids is not None:

@@ -18,6 +18,7 @@ from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
 from workers.console.i18n import N_, Words
 from workers.console.masking import say
+from workers.console.order_fields import OF_BACKLOG, choice_of
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.recovery import stages
@@ -32,14 +33,14 @@ TOLD: Final = {"backend": N_("Backend"), "replay": N_("Replay"), "orders": N_("O
 
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
-    return read.gather(fields, {"backend": read.backend}, {**read.NARROWING, "hold": read.yes})
+    return read.gather(fields, {"backend": read.backend}, {**OF_BACKLOG, "hold": read.yes})
 
 
 async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     name = chosen["backend"]
     row = (await sh.backends_of(state, name)).get(name)
     open_ = await _open(state, name)
-    choice = read.choice_of(chosen, name)
+    choice = choice_of(chosen, name)
     found = await sh.in_time(redrive.preview(state.engine, choice))
     facts = [(words.gettext("Backend"), name), (words.gettext("It stands"), sh.how(row, words))]
     facts += sh.narrowing(chosen, words)
@@ -75,7 +76,7 @@ def _holds(hold: bool, words: Words) -> str:
 
 
 async def _start(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
-    choice = read.choice_of(chosen, chosen["backend"])
+    choice = choice_of(chosen, chosen["backend"])
     async with state.unhurried(pool=2) as engine:
         began = await commands.start(engine, choice, hold=bool(chosen.get("hold")), reason=reason)
     if began.id is None:

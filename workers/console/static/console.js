@@ -16,6 +16,16 @@
     for (const button of sent.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
   });
 
+  // One box ticks all of its form that have the name which it tells; without this script it is not there.
+  for (const label of document.querySelectorAll("label[data-all]")) {
+    label.hidden = false;
+    label.control.addEventListener("change", () => {
+      for (const each of label.closest("form").querySelectorAll(`input[name="${label.dataset.all}"]`)) {
+        each.checked = label.control.checked;
+      }
+    });
+  }
+
   // A page that could not be shown comes by itself when it can.
   if (document.querySelector("[data-again]")) {
     setInterval(async () => {

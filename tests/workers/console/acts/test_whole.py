@@ -21,8 +21,7 @@ from tests.workers.console.journalled import die, simulated
 from tests.workers.console.pages import Form, forms_of, links_of
 from tests.workers.console.site import Browser, Site, serving, text_of
 from workers.console.access.people import Person, Role
-from workers.console.acts import table
-from workers.console.dead import acts as dead
+from workers.console.acts import batches, table
 from workers.console.recovery import cached
 from workers.console.registry import ACTS
 from workers.delivery.deliver import deliver
@@ -43,6 +42,7 @@ ON_REPLAYS = {
 ON_ERPS = {"reconcile", "resend", "divert"}
 ON_DEAD = {"dead-replay", "dead-discard"}
 ON_ORDERS = {"order-cancel"}
+ON_LISTS = {"orders-cancel"}
 ON_REPORTS = {"audit", "report"}
 
 WHY = "the ERP is back"
@@ -171,7 +171,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_act_is_left_out() -> None:
-    assert {*ACTS} == ON_BACKENDS | ON_REPLAYS | ON_ERPS | ON_DEAD | ON_ORDERS | ON_REPORTS
+    assert {*ACTS} == ON_BACKENDS | ON_REPLAYS | ON_ERPS | ON_DEAD | ON_ORDERS | ON_LISTS | ON_REPORTS
 
 
 def test_acts_on_a_backend(settings: Settings) -> None:
@@ -277,7 +277,7 @@ def test_a_reconciliation_stopped_resumed_by_its_page_and_resent_and_a_divert(
 
 
 def test_dead_letters_by_group_by_selection_and_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead, "BATCH", 4)
+    monkeypatch.setattr(batches, "BATCH", 4)
 
     async def work() -> None:
         async with serving(settings) as site:
@@ -360,6 +360,60 @@ def test_an_order_is_cancelled_and_its_free_text_asked_for(settings: Settings) -
                 ("order cancel", "jeanne"),
             ]
             assert it.did == ON_ORDERS
+
+    asyncio.run(work())
+
+
+def test_all_that_a_filter_fits_is_acted_on_and_nothing_that_came_later(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BATCH", 4)
+    (tmp_path / "backends.toml").write_text(BACKENDS.format("http://127.0.0.1:1"))
+    changed = settings.replace(backends=tmp_path / "backends.toml")
+
+    async def work() -> None:
+        async with serving(changed) as site:
+            it, at = await walk(site), bench(site, changed)
+            await die(site, 6)
+            path = await it.link("/orders?state=dead&backend=erp&priority=normal", "dead-replay")
+            await die(site, 2, each=-60)  # died after the list was shown
+            said, _ = await it.look(path)
+            assert ("Priority normal" in said, "6 orders" in said) == (True, True)
+            assert "Replayed 6" in text_of(await it.do(path, "replay", "replay"))
+            [(detail,)] = await it.sql("SELECT detail FROM operations ORDER BY id LIMIT 1")
+            assert (detail["orders"], detail["choice"]["priority"], detail["choice"]["backend"]) == (4, "normal", "erp")
+            await it.sql("UPDATE deliveries SET settled_at = now() WHERE state = 'dead'")
+            await it.do(await it.link("/orders?reason=refused", "dead-discard"), "discard")
+
+            await at.accept(6, client="c2", pharmacy="P-2")
+            page = "/orders?state=accepted&client=c2&since=1h"
+            path = await it.link(page, "orders-cancel")
+            [late] = await at.accept(1, client="c2")
+            over = text_of(await it.do(path, "orders cancel", "orders cancel"))
+            assert ("Orders cancelled 6" in over, "Still there 0" in over) == (True, True)
+            assert await it.sql("SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state") == [
+                ("accepted", 7),
+                ("cancelled", 6),
+                ("discarded", 2),
+            ]
+            path = await it.link(page, "orders-cancel")
+            _, form = await it.look(path)
+            await it.sql("UPDATE deliveries SET unsure = true WHERE order_id = :id", id=late)
+            answer = await it.browser.post(form.action, dict(form.fields))
+            assert (answer.status_code, "None of them is left that can be cancelled." in text_of(answer)) == (409, True)
+            assert (await it.browser.get(path.replace("client=c2&", ""))).status_code == 200
+            assert (await it.browser.get("/acts/orders-cancel?state=accepted")).status_code == 422
+            assert (await it.viewer.get(path)).status_code == 403
+
+            await at.accept(3, client="c3", lines=[{"product": "3400938617061", "quantity": 1}])
+            product = "/orders?state=accepted&product=3400938617061"
+            path = await it.form(product, "divert", to="other")
+            assert "Orders diverted 3" in text_of(await it.do(path, "divert"))
+            path = await it.link("/orders?state=accepted&client=c3&backend=other", "replay-start")
+            await it.do(path, "replay")
+            assert await it.sql("SELECT backend, orders FROM replays") == [("other", 3)]
+            assert it.did == ON_DEAD | ON_LISTS | {"divert", "replay-start"}
+            assert "With all that match" not in (await it.viewer.get(page)).text
 
     asyncio.run(work())
 
