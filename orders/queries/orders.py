@@ -102,7 +102,7 @@ async def _first_of(connection: AsyncConnection, told: UUID) -> UUID:
 
 def first_id(since: datetime) -> UUID:
     """The lowest UUIDv7 of that moment: ids are made as orders come in, so their index is one over time."""
-    return UUID(int=int(since.timestamp() * 1000) << 80)
+    return UUID(int=max(0, int(since.timestamp() * 1000)) << 80)
 
 
 async def order_by_reference(engine: AsyncEngine, pharmacy: str, reference: str) -> Row:

@@ -12,10 +12,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders.intake.cancel import CANCELLABLE
 from orders.intake.order_log import tell_cancelled
 from orders.journal import transactional
-from orders.states import State
+from orders.states import CANCELLABLE, State
 from workers.operations import operator, record
 from workers.replay.choice import CHOSEN, Choice, narrowed
 

@@ -164,9 +164,11 @@ def options_of(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def test_a_justification_is_because_and_a_reason_chooses_dead_letters() -> None:
     told = [(name, each) for name, each in options_of(whole_command()) if "--reason" in each.opts]
-    assert {name for name, _ in told} == {"replay start", "dead list", "dead groups", "dead replay", "dead discard"}
+    dead = {"dead list", "dead groups", "dead replay", "dead discard"}
+    assert {name for name, _ in told} == {"replay start", "order list", "order cancel", *dead}
     why = {name for name, each in options_of(whole_command()) if each.opts == ["--because"]}
     assert why >= {"pause", "resume", "rate", "quarantine", "release", "divert", "key revoke", "webhook disable"}
+    assert "order cancel" in why
 
 
 @pytest.mark.parametrize("words", ["pause", "release", "dead discard --all", "admin queue drop x", "replay start"])

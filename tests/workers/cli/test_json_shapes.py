@@ -191,6 +191,7 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_pat
     fits("replay status")
     fits("dead replay", str(ids[0]), "--yes", "--no-wait")
     fits("dead discard", str(ids[1]), "--because", "by phone", "--yes")
+    fits("order cancel", str(ids[5]), "--because", "by phone", "--yes")
     fits("drain", "--timeout", "0.1")
     assert relais("quarantine", "erp", "--because", "an intrusion").code == 0
     fits("status")

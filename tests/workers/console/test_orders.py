@@ -33,6 +33,7 @@ def test_orders_are_filtered_paged_and_saved(at_console: Callable[[Work], None])
         assert await listed(**everything, since="1h") == ids[:50]
         for name, value in {"client": "c2", "priority": "urgent", "pharmacy": "P-9"}.items():
             assert await listed(**{name: value}) == [str(urgent)]
+        assert await listed(since="1900-01-01T00:00:00Z", client="c2") == [str(urgent)]
         assert await listed(until="1h") == await listed(reason="refused") == []
         first = await karim.get("/orders", params=everything)
         [form] = [each for each in forms_of(first) if each.action == "/orders"]

@@ -97,6 +97,7 @@ async def preview(
         digest_of(chosen, orders),
         batches.hindered(orders, none, words, max(orders, 1) if choice.cause is not None else batches.MOST),
         warning and _(warning),
+        confirm=str(orders),
     )
 
 

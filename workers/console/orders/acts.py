@@ -44,6 +44,7 @@ async def preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
         digest_of(chosen, batches.seen(rows)),
         batches.hindered(orders, words.gettext(N_("None of them is left that can be cancelled.")), words),
         words.gettext(N_("The pharmacies get nothing of these orders. It cannot be taken back.")),
+        confirm=str(orders),
     )
 
 

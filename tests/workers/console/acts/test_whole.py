@@ -387,7 +387,8 @@ def test_all_that_a_filter_fits_is_acted_on_and_nothing_that_came_later(
 
             await at.accept(6, client="c2", pharmacy="P-2")
             page = "/orders?state=accepted&client=c2&since=1h"
-            path = await it.link(page, "orders-cancel")
+            path = await it.link(f"{page}&backend=erp", "orders-cancel")
+            assert (await it.look(path))[1].fields["confirm"] == ["6"]
             [late] = await at.accept(1, client="c2")
             over = text_of(await it.do(path, "orders cancel", "orders cancel"))
             assert ("Orders cancelled 6" in over, "Still there 0" in over) == (True, True)

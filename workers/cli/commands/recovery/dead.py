@@ -13,6 +13,7 @@ from workers.cli import show
 from workers.cli.commands.recovery.recovery import Older, Younger, again, preview
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
+from workers.cli.filters import Client, OfBackend, OfPriority, Product
 from workers.cli.session import Because, DryRun, Json, NoWait, Pharmacy, Why, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
@@ -83,6 +84,10 @@ def replayed(
     reason: Of = None,
     cause: Cause = None,
     pharmacy: Pharmacy = None,
+    backend: OfBackend = None,
+    client: Client = None,
+    priority: OfPriority = None,
+    product: Product = None,
     older: Older = None,
     younger: Younger = None,
     everything: All = False,
@@ -97,7 +102,9 @@ def replayed(
     With their attempts forgiven and the same idempotency keys. What was stale is as fresh as now. One that is dead by
     conflict is never put through: discard it, or let the pharmacy order anew under another reference.
     """
-    choice = _choice(ids, everything, reason=reason, cause=cause, pharmacy=pharmacy, older=older, younger=younger)
+    narrowing: dict[str, Any] = {"cause": cause, "pharmacy": pharmacy, "backend": backend, "client": client}
+    narrowing |= {"priority": priority, "product": product, "older": older, "younger": younger}
+    choice = _choice(ids, everything, reason=reason, **narrowing)
     choice = replace(choice, fit=True)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "replayed": 0}
     if not dry_run and report["preview"]["orders"]:
@@ -114,6 +121,10 @@ def discarded(
     reason: Of = None,
     cause: Cause = None,
     pharmacy: Pharmacy = None,
+    backend: OfBackend = None,
+    client: Client = None,
+    priority: OfPriority = None,
+    product: Product = None,
     older: Older = None,
     younger: Younger = None,
     everything: All = False,
@@ -124,7 +135,9 @@ def discarded(
     """Give dead letters up for good. They stay in the journal, with the reason."""
     from workers.replay import redrive as replaying
 
-    choice = _choice(ids, everything, reason=reason, cause=cause, pharmacy=pharmacy, older=older, younger=younger)
+    narrowing: dict[str, Any] = {"cause": cause, "pharmacy": pharmacy, "backend": backend, "client": client}
+    narrowing |= {"priority": priority, "product": product, "older": older, "younger": younger}
+    choice = _choice(ids, everything, reason=reason, **narrowing)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "discarded": 0}
     if not dry_run and report["preview"]["orders"]:
         confirm(f"Give up {report['preview']['orders']:,} dead letters for good?", yes)

@@ -6,7 +6,7 @@ backend already.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -15,6 +15,7 @@ from workers.cli import show
 from workers.cli.commands.recovery.recovery import Older, Younger
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
+from workers.cli.filters import Client, OfPriority, Product
 from workers.cli.session import Because, DryRun, Json, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ def divert(
         str | None,
         typer.Option("--from", metavar="BACKEND", autocompletion=backends, help="Only this backend's orders."),
     ] = None,
-    priority: Annotated[Literal["urgent", "normal"] | None, typer.Option(help="Only these orders.")] = None,
+    priority: OfPriority = None,
     pharmacy: Pharmacy = None,
+    client: Client = None,
+    product: Product = None,
     older: Older = None,
     younger: Younger = None,
     orders: Annotated[
@@ -57,7 +60,8 @@ def divert(
     if although_unknown and not orders:
         raise CommandFailed("--although-unknown goes with --order: what may be with its backend is moved by name")
     ids = tuple(dict.fromkeys(orders)) if orders else None
-    choice = Choice(pharmacy=pharmacy, priority=priority, older=older, younger=younger, backend=of, ids=ids)
+    narrowing: dict[str, Any] = {"pharmacy": pharmacy, "priority": priority, "client": client, "product": product}
+    choice = Choice(**narrowing, older=older, younger=younger, backend=of, ids=ids)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, to, although_unknown, as_json), "diverted": 0}
     if not dry_run and report["preview"]["orders"]:
         confirm(f"Divert {report['preview']['orders']:,} orders to {to}?", yes)

@@ -6,7 +6,7 @@ Watching is only watching: Ctrl-C stops the bar, never the orders.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,6 +16,7 @@ from workers.cli import show
 from workers.cli.commands.recovery.recovery import Backend, Older, Younger, again, preview
 from workers.cli.commands.recovery.replay_control import STEPS
 from workers.cli.failure import BAD, INTERRUPTED
+from workers.cli.filters import Client, OfPriority, Product
 from workers.cli.session import DryRun, Json, NoWait, Pharmacy, Why, Yes, backend_of, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
@@ -55,9 +56,11 @@ def start(
     backend: Backend = None,
     stage_hold: Annotated[bool, typer.Option("--stage-hold", help="Wait for `replay next` after each stage.")] = False,
     pharmacy: Pharmacy = None,
+    client: Client = None,
+    product: Product = None,
     older: Older = None,
     younger: Younger = None,
-    priority: Annotated[Literal["urgent", "normal"] | None, typer.Option(help="Only these orders.")] = None,
+    priority: OfPriority = None,
     reason: Annotated[
         Reason | None, typer.Option(help="Dead letters of this reason, at once, not the backlog.")
     ] = None,
@@ -77,6 +80,8 @@ def start(
     choice = Choice(
         state=State.DEAD if reason else State.ACCEPTED,
         pharmacy=pharmacy,
+        client=client,
+        product=product,
         priority=priority,
         reason=reason,
         older=older,

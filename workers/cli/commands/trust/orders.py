@@ -1,25 +1,23 @@
-"""`relais order list`, `order show` and `relais backlog`: which orders there are, what became of one, what waits."""
+"""`relais order` and `relais backlog`: which orders there are, what became of one, what waits."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from orders.states import Reason, State
+from orders.states import State
 from workers.cli import show
+from workers.cli.commands.recovery.cancel import cancel
 from workers.cli.commands.recovery.recovery import Older, Younger
-from workers.cli.completion import backends, clients
 from workers.cli.failure import CommandFailed
+from workers.cli.filters import Client, Of, OfBackend, OfPriority, Product
 from workers.cli.session import Json, Pharmacy, on_journal
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from orders.queries.order_filter import OrderFilter
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 HEADINGS = ("id", "pharmacy", "reference", "state", "reason", "priority", "backend", "client", "received_at")
 
 order = typer.Typer(no_args_is_help=True, help="Which orders there are, and what became of one.")
+order.command("cancel")(cancel)
 
 
 @order.command("list")
@@ -34,11 +33,11 @@ def order_list(
     ctx: typer.Context,
     state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
     pharmacy: Pharmacy = None,
-    backend: Annotated[str | None, typer.Option(autocompletion=backends, help="Only this backend's.")] = None,
-    client: Annotated[str | None, typer.Option(autocompletion=clients, help="Only what it handed over.")] = None,
-    priority: Annotated[Literal["urgent", "normal"] | None, typer.Option(help="Only these orders.")] = None,
-    reason: Annotated[Reason | None, typer.Option(help="Only dead letters of this reason.")] = None,
-    product: Annotated[str | None, typer.Option(metavar="CODE", help="Only those with it: CIP13, ACL13, CIP7.")] = None,
+    backend: OfBackend = None,
+    client: Client = None,
+    priority: OfPriority = None,
+    reason: Of = None,
+    product: Product = None,
     older: Older = None,
     younger: Younger = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
@@ -50,9 +49,11 @@ def order_list(
 ) -> None:
     """List orders, the newest first."""
     from orders.queries import order_list as order_lists
+    from orders.queries.order_filter import OrderFilter
 
-    wanted = _wanted(older, younger, product, state=state, pharmacy=pharmacy, backend=backend)
-    wanted = replace(wanted, client=client, priority=priority, reason=reason)
+    now = datetime.now(UTC)
+    since, until = younger and now - younger, older and now - older
+    wanted = OrderFilter(state, pharmacy, backend, client, priority, reason, product, since or None, until or None)
     if save is not None:
         count = on_journal(ctx, lambda engine, _: _saved(engine, wanted, save))
         return show.answer({"saved": count, "file": str(save)}, as_json, f"{count:,} orders saved in {save}.")
@@ -65,23 +66,6 @@ def order_list(
     elif found.after is not None:
         show.say(f"There are more: --after {found.after}")
     return None
-
-
-def _wanted(older: timedelta | None, younger: timedelta | None, product: str | None, **more: Any) -> OrderFilter:
-    """The filter that the options ask for. Failure for a product that is none."""
-    from orders.identifiers import product as product_code
-    from orders.queries.order_filter import OrderFilter
-
-    now = datetime.now(UTC)
-    try:
-        code = product and product_code(product)
-    except ValueError as error:
-        raise CommandFailed(f"--product {error}") from None
-    return OrderFilter(product=code, since=_ago(now, younger), until=_ago(now, older), **more)
-
-
-def _ago(now: datetime, age: timedelta | None) -> datetime | None:
-    return None if age is None else now - age
 
 
 async def _saved(engine: AsyncEngine, wanted: OrderFilter, to: Path) -> int:
