@@ -15,13 +15,15 @@ from workers.up.stack import Stack
 WIDTH = 9  # characters of a name
 
 
-def report(stack: Stack) -> list[str]:
-    """Where everything is, what moved, and how to try an outage."""
+def report(stack: Stack, link: str | None = None) -> list[str]:
+    """Where everything is, what moved, and how to try an outage; `link` is the path that lets the first person in."""
     offered, relais = stack.offered, command_for(stack.settings)
     simulated = "simulated" if stack.control_port is not None else "not ours"
     erp = stack.settings.erp.url or "several, see RELAIS_BACKENDS"
     places = {
-        "Console": f"{offered['console_url']}  an account: {relais} account add NAME --role approver",
+        "Console": f"{offered['console_url']}{link}  for the first account, once"
+        if link
+        else f"{offered['console_url']}  an account: {relais} account add NAME --role approver",
         "Intake": f"{offered['api_url']}  a key: {relais} client add NAME",
         "ERP": f"{masked(erp)}  {simulated}",
         "Flower": f"{offered['flower_url']}  user {offered['flower_user']}, password {offered['flower_password']}",

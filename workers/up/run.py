@@ -11,7 +11,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +45,10 @@ PATIENCE: Final = 30.0  # s in which a journal of ours that went away while it w
 AGAIN: Final = 0.5  # s until it is asked again
 
 
-def run(settings: Settings, console: Console | None = None) -> int:
+FirstLink = Callable[[Settings], Awaitable[str | None]]
+
+
+def run(settings: Settings, console: Console | None = None, first: FirstLink | None = None) -> int:
     """Run the stack until SIGINT or SIGTERM and return an exit code: clean 0, could not start 1, in use 2.
 
     What the journal has to say against migrating (unreachable, no permission) is raised, after a clean stop.
@@ -57,7 +60,7 @@ def run(settings: Settings, console: Console | None = None) -> int:
     if quiet:
         say.print("Relais starts; the first time takes half a minute.")
     try:
-        asyncio.run(up(settings, console=console))
+        asyncio.run(up(settings, console=console, first=first))
     except (AlreadyHeld, PortTaken) as error:
         say.print(f"relais up: {error}", style="red", markup=False)
         return IN_USE
@@ -73,6 +76,7 @@ async def up(
     children: Callable[[Stack], Sequence[Child]] = relais_children,
     console: Console | None = None,
     backoff: Backoff | None = None,
+    first: FirstLink | None = None,
 ) -> None:
     """Start what `settings` leave open and `children`, supervise all, stop all at SIGINT, SIGTERM or SIGHUP.
 
@@ -88,7 +92,7 @@ async def up(
                 with stop_signals(supervisor.hurry) as stop:
                     stack = plan(settings, holding)
                     try:
-                        await until_told(stop, _serve(stack, supervisor, children, console or Console()))
+                        await until_told(stop, _serve(stack, supervisor, children, console or Console(), first))
                     finally:
                         stack.withdraw()
                         await supervisor.stop()
@@ -97,14 +101,19 @@ async def up(
 
 
 async def _serve(
-    stack: Stack, supervisor: Supervisor, children: Callable[[Stack], Sequence[Child]], console: Console
+    stack: Stack,
+    supervisor: Supervisor,
+    children: Callable[[Stack], Sequence[Child]],
+    console: Console,
+    first: FirstLink | None,
 ) -> None:
     """Bring everything up in order, tell where it is, then watch over it."""
     await supervisor.start(*(Child.of(service) for service in stack.services))
     await _prepare_journal(stack)
+    link = await first(stack.settings) if first and stack.private else None
     await supervisor.start(*children(stack))
     stack.announce()
-    for line in report(stack):
+    for line in report(stack, link):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     await supervisor.watch()
 

@@ -62,6 +62,11 @@ class Stack:
         return self.settings.replace(**own, **dict.fromkeys(withheld(command) - own.keys()))
 
     @property
+    def private(self) -> bool:
+        """Whether the journal is ours, and the console for this machine alone."""
+        return "owner_url" in self.offered["embedded"] and self.settings.console.host == LOOPBACK  # type: ignore[operator]
+
+    @property
     def erp_file(self) -> Path:
         """Where the simulator keeps what it received."""
         return self.settings.files.data_dir / "erp-sim.jsonl"

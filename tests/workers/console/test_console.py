@@ -31,7 +31,7 @@ from workers.console.security_headers import HEADERS
 from workers.erp.own_words import OURS
 
 CONSOLE = ROOT / "workers" / "console"
-OPEN = {"/healthz", "/login", "/login/oidc", "/login/oidc/callback", "/display"}
+OPEN = {"/healthz", "/login", "/login/oidc", "/login/oidc/callback", "/display", "/first"}
 
 
 def test_every_page_wants_somebody_who_is_logged_in(settings: Settings) -> None:

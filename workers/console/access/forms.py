@@ -30,18 +30,14 @@ def login_page(
     request: Request, *, wanted: str = HOME, name: str = "", said: str | None = None, status: int = 200
 ) -> HTMLResponse:
     """The page on which to log in; `said`, worded for the person, is what went wrong."""
-    token = _brought(request) or secrets.token_urlsafe(32)
-    answer = page(
-        request,
-        "access/login.html",
-        status=status,
-        token=csrf_of(token),
-        wanted=local(wanted),
-        name=name,
-        said=said,
-        provider=request.app.state.access.provider is not None,
-        chosen=request.cookies.get(LANGUAGE),
-    )
+    provider = request.app.state.access.provider is not None
+    return door_page(request, "access/login.html", wanted, status=status, name=name, said=said, provider=provider)
+
+
+def door_page(request: Request, template: str, wanted: str, *, status: int, **values: object) -> HTMLResponse:
+    """A page for somebody who is not in yet, whose form bears a token of its own."""
+    token, chosen = _brought(request) or secrets.token_urlsafe(32), request.cookies.get(LANGUAGE)
+    answer = page(request, template, status=status, token=csrf_of(token), wanted=local(wanted), chosen=chosen, **values)
     keep(answer, LOGIN, token)
     return answer
 

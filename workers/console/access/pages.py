@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from orders.errors import Forbidden, Throttled, Unauthorised
-from workers.console.access import account, oidc_pages
+from workers.console.access import account, first_pages, oidc_pages
 from workers.console.access.addresses import address_of
 from workers.console.access.forms import LOGIN, enter, forget, is_ours, keep, local, login_page, throttled
 from workers.console.access.guard import Viewer, check_token
@@ -21,6 +21,7 @@ from workers.console.rendering import LANGUAGE, THEME, THEMES, words_of
 
 router = APIRouter()
 router.include_router(account.router)
+router.include_router(first_pages.router)
 router.include_router(oidc_pages.router)
 
 YEAR = 365 * 86_400.0  # seconds

@@ -22,11 +22,12 @@ def up(ctx: typer.Context) -> None:
 
     PostgreSQL, Valkey and an ERP simulator unless their URLs are set; intake, worker and Flower.
     """
+    from workers.console.access.first import first_link
     from workers.up.run import run
 
     settings = settings_of(ctx)
     with journal_at(settings.journal.url or "postgresql://127.0.0.1"):
-        raise typer.Exit(run(settings))
+        raise typer.Exit(run(settings, first=first_link))
 
 
 def demo(
