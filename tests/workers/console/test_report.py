@@ -211,6 +211,41 @@ def test_an_erps_words_are_masked_in_the_files_of_a_report(settings: Settings) -
     asyncio.run(work())
 
 
+def test_outages_are_in_the_report_and_the_last_can_be_chosen_after_it_is_over(settings: Settings) -> None:
+    met = json.dumps({"code": "met", "detail": "no answer in time: Mme Weiss"})
+    past = text("""INSERT INTO outages (backend, began_at, opened_at, failed_at, ended_at, failures, why)
+        VALUES ('erp', '2026-01-05T08:10:30Z', '2026-01-05T08:10:31Z', '2026-01-05T08:17:59Z',
+          '2026-01-05T08:18:20Z', 111, CAST(:met AS jsonb))""").bindparams(met=met)
+    again = text("""INSERT INTO outages (backend, began_at, opened_at, failed_at, failures, why)
+        VALUES ('erp', '2026-01-06T08:10:30Z', now(), now(), 2, CAST(:met AS jsonb))""").bindparams(met=met)
+
+    async def work() -> None:
+        async with serving(settings) as site:
+            jeanne, english = await site.enter(role=Role.VIEWER), {"headers": {"Accept-Language": "en"}}
+            assert "incident</a>" not in (await jeanne.get("/report", **english)).text
+            async with site.app.state.console.engine.connect() as connection:
+                await connection.execute(past)
+                found = (await jeanne.get("/report", **english)).text
+                span = "since=2026-01-05T09%3A09&amp;until=2026-01-05T09%3A19"  # Paris, a minute on either side
+                assert f'/report?{span}" aria-current="true">the last incident</a>' in found
+                with acting_as("jeanne"):
+                    chosen = {"since": "2026-01-05T08:15:00+00:00", "until": "2026-01-05T08:20:00+00:00"}
+                    told = (await REPORT.run(site.app.state.console, chosen, "a doubt", Told()))["report"]
+                    later = {"since": "2026-01-05T08:19:00+00:00", "until": "2026-01-05T08:20:00+00:00"}
+                    after = (await REPORT.run(site.app.state.console, later, "a doubt", Told()))["report"]
+                page = text_of(await jeanne.get(told, headers={"Accept-Language": "fr"}))
+                for said in ("Pannes des systèmes", "5 janv. 2026 09:10:30", "5 janv. 2026 09:18:20", "111"):
+                    assert said in page, said
+                assert "pas de réponse à temps" in page
+                assert "Weiss" not in page + (await jeanne.get(f"{told}.html")).text
+                assert "111" not in text_of(await jeanne.get(after))
+                await connection.execute(again)
+                found = (await jeanne.get("/report", **english)).text
+                assert '/report?since=2026-01-06T09%3A09" aria-current="true">this incident</a>' in found
+
+    asyncio.run(work())
+
+
 def test_an_act_that_is_stopped_leaves_no_report(settings: Settings) -> None:
     async def work() -> None:
         async with serving(settings) as site:

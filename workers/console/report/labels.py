@@ -7,6 +7,8 @@ from typing import Final
 
 from workers.console.i18n import N_
 
+THIS: Final = N_("this incident")
+LAST: Final = N_("the last incident")
 SPANS: Final = ((N_("the last 24 hours"), timedelta(days=1)), (N_("the last 7 days"), timedelta(days=7)))
 SAID: Final = {  # as a heading, where the word alone is a role or a state of one order
     "operator": N_("Who"),

@@ -16,12 +16,13 @@ from sqlalchemy import text
 
 from orders.errors import NotFound
 from orders.journal import unreachable
+from orders.schema.tables.outages import UNENDED
 from orders.states import CircuitState
 from workers.console.access.guard import Viewer
 from workers.console.i18n import Words
 from workers.console.rendering import page, words_of
 from workers.console.report import operations, spans
-from workers.console.report.labels import SAID, SPANS
+from workers.console.report.labels import LAST, SAID, SPANS, THIS
 from workers.console.report.store import ReportStore, drawn
 from workers.console.state import AppState, ConsoleState
 from workers.proof.report.report_model import KINDS
@@ -34,9 +35,12 @@ router.include_router(operations.router)
 APART: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 TYPES: Final = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
 TROUBLE: Final = text(f"""
-SELECT min(coalesce(succeeded_at, changed_at)) FROM backends
-WHERE circuit <> '{CircuitState.CLOSED}' OR paused OR quarantined
+SELECT (SELECT min(coalesce(succeeded_at, changed_at)) FROM backends
+    WHERE circuit <> '{CircuitState.CLOSED}' OR paused OR quarantined) AS held,
+  (SELECT min(began_at) FROM outages WHERE {UNENDED}) AS out, last.began_at, last.ended_at
+FROM (SELECT) one LEFT JOIN (SELECT * FROM outages ORDER BY id DESC LIMIT 1) last ON true
 """)
+BESIDE: Final = timedelta(minutes=1)
 ELSE: Final = timedelta(days=1)  # what is proposed when nothing is chosen
 
 
@@ -52,13 +56,14 @@ async def get_report(
     zone, now = state.settings.console.time_zone, datetime.now(UTC)
     begins, ends = spans.span(spans.choose({"since": since, "until": until}), zone)
     trouble = await _trouble(state)
-    quick = [(name, spans.local(now - span, zone)) for name, span in SPANS]
+    quick = [(name, spans.local(now - span, zone), "") for name, span in SPANS]
     if trouble is not None:
-        quick.insert(0, ("this incident", spans.local(trouble - timedelta(minutes=1), zone)))
+        quick.insert(0, (THIS if trouble[1] is None else LAST, *_around(*trouble, zone)))
+        begins, ends = begins or (trouble[0] - BESIDE), ends or (None if begins else trouble[1] and trouble[1] + BESIDE)
     return page(
         request,
         "report/report.html",
-        since=spans.local(begins or trouble or now - ELSE, zone),
+        since=spans.local(begins or now - ELSE, zone),
         until=spans.local(ends, zone) if ends else "",
         quick=quick,
         made=[_dated(each) for each in await asyncio.to_thread(ReportStore(state.settings.files.data_dir).all)],
@@ -107,16 +112,23 @@ async def _file(state: ConsoleState, report: str, kind: str, *, look: bool) -> R
     return answer
 
 
-async def _trouble(state: ConsoleState) -> datetime | None:
-    """Since when some backend is held or tripped: since it last took an order. None when none is."""
+async def _trouble(state: ConsoleState) -> tuple[datetime, datetime | None] | None:
+    """Since when some backend takes nothing, with None; else the last outage's beginning and end. None before any."""
     try:
         async with state.engine.connect() as connection:
-            found: datetime | None = (await connection.execute(TROUBLE)).scalar()
+            row = (await connection.execute(TROUBLE)).one()
     except Exception as error:
         if not unreachable(error):
             raise
         return None  # the reports that were made can be had without the journal
-    return found
+    if since := min(filter(None, (row.held, row.out)), default=None):
+        return since, None
+    return (row.began_at, row.ended_at) if row.began_at else None
+
+
+def _around(since: datetime, until: datetime | None, zone: str) -> tuple[str, str]:
+    """With a minute on either side."""
+    return spans.local(since - BESIDE, zone), "" if until is None else spans.local(until + BESIDE, zone)
 
 
 def _dated(head: dict[str, Any]) -> dict[str, Any]:
@@ -136,6 +148,7 @@ def _shown(cells: dict[str, Any], words: Words) -> dict[str, Any]:
     if isinstance(cells.get("detail"), dict):
         facts = operations.told(cells["detail"], words)
         masked["detail"] = "; ".join(f"{name}: {', '.join(values)}{' …' * (more > 0)}" for name, values, more in facts)
-    if cells.get("held_why"):
-        masked["held_why"] = operations.plain("held_why", cells["held_why"], words)
+    for name in ("held_why", "why"):
+        if cells.get(name):
+            masked[name] = operations.plain("held_why", cells[name], words)
     return cells | masked

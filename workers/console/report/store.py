@@ -102,7 +102,7 @@ def drawn(page: Mapping[str, Any]) -> Incident:
     ]
     given = page["incident"]
     since, until = (datetime.fromisoformat(given[name]) for name in ("since", "until"))
-    return Incident(since, until, given["width"], given["series"], given["waiting"], 0, [], [], acts, [], [], [])
+    return Incident(since, until, given["width"], given["series"], given["waiting"], 0, [], [], acts, [], [], [], [])
 
 
 def _section(section: Section) -> dict[str, Any]:

@@ -63,6 +63,10 @@ DEAD: Final = text(f"""
 SELECT backend, reason, count(*) AS orders, min(settled_at) AS first, max(settled_at) AS last
 FROM deliveries WHERE state = '{State.DEAD}' GROUP BY backend, reason ORDER BY orders DESC
 """)
+OUTAGES: Final = text("""
+SELECT backend, began_at AS began, ended_at AS ended, failures, why FROM outages
+WHERE began_at < :until AND coalesce(ended_at, 'infinity') > :since ORDER BY began_at, backend
+""").columns(why=SentenceColumn())
 ACTS: Final = text("""
 SELECT at, operator, act, reason, detail FROM operations WHERE at >= :since AND at < :until ORDER BY id LIMIT :most
 """)
@@ -99,6 +103,7 @@ class Incident:
     evidence: Rows
     reconciled: Rows
     backends: Rows
+    outages: Rows
 
     def total(self, name: str) -> int:
         """Of a series."""
@@ -125,7 +130,7 @@ async def read_incident(engine: AsyncEngine, since: datetime | None, until: date
             series[name] = [int(found.get(number, 0)) for number in range(count)]
         before = int((await connection.execute(BEFORE, {"since": since})).scalar_one())
         tables: list[Rows] = []
-        for query in (OUTCOMES, DEAD, ACTS, EVIDENCE, RECONCILED, BACKENDS):
+        for query in (OUTCOMES, DEAD, ACTS, EVIDENCE, RECONCILED, BACKENDS, OUTAGES):
             wanted = {"most": MOST_ACTS} if query is ACTS else {}
             rows = await connection.execute(query, {**({} if query in (DEAD, BACKENDS) else span), **wanted})
             tables.append([dict(row) for row in rows.mappings()])

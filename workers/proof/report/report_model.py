@@ -134,8 +134,10 @@ def _sections(incident: Incident) -> list[Section]:
         {"no.": number, **act, "detail": masked_detail(act["detail"])} for number, act in enumerate(incident.acts, 1)
     ]
     backends = [{**row, "held_why": masked(row["held_why"])} for row in incident.backends]
+    outages = [{**row, "why": masked(row["why"])} for row in incident.outages]
     cut = f"The first {MOST_ACTS:,} are shown." if len(acts) == MOST_ACTS else ""
     return [
+        Section("Outages of backends", ("backend", "began", "ended", "failures", "why"), outages),
         Section("Acts of operators", ("no.", "at", "operator", "act", "reason", "detail"), acts, cut),
         Section(
             "Evidence against backends",
