@@ -44,7 +44,7 @@ RIGHTS: Final[Mapping[Table, Mapping[str, str]]] = {
     orders: {
         **dict.fromkeys(("api", "worker", "ops"), "r a"),  # the last: what is readmitted of the spill
         **dict.fromkeys(("console", "audit"), "r"),
-        "exporter": "r:id,tx",
+        "exporter": "r:id,tx,ctid",  # by which it counts
     },
     deliveries: {
         "api": "r a",
@@ -58,7 +58,7 @@ RIGHTS: Final[Mapping[Table, Mapping[str, str]]] = {
     receipts: {
         "worker": "r a",
         **dict.fromkeys(("api", "console", "audit", "ops"), "r"),
-        "exporter": "r:order_id,backend,received_at,key_id,tx",
+        "exporter": "r:order_id,lease,backend,received_at,key_id,tx",
     },
     events: {**dict.fromkeys(("api", "worker", "console", "ops"), "r"), "exporter": "r:id,at"},
     operations: {**dict.fromkeys(("worker", "console", "audit", "ops"), "r a"), "exporter": "r"},

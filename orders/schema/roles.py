@@ -97,7 +97,7 @@ def locks(role: JournalRole) -> list[str]:
 
 
 def _given(privilege: str, columns: frozenset[str], table: Table) -> str:
-    if privilege == "DELETE" or columns == frozenset(table.columns.keys()):
+    if privilege == "DELETE" or columns >= frozenset(table.columns.keys()):
         return privilege
     listed = '", "'.join(sorted(columns))
     return f'{privilege} ("{listed}")'

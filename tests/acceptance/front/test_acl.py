@@ -14,6 +14,7 @@ import redis
 
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, birth
+from config.journal_roles import PROCESSES, role_of
 from tests.acceptance.running import Relais, up
 from tests.waiting import until
 
@@ -53,7 +54,9 @@ def test_no_part_is_refused_anything_in_a_day_with_an_outage_of_the_journal(leas
         second.send_signal(signal.SIGTERM)
         second.wait(60)
         assert client.execute_command("ACL", "LOG") == []
-        assert asyncio.run(users(relais)) == {f"relais_{each}" for each in ("api", "worker", "console", "exporter")}
+        with urllib.request.urlopen(f"{relais.endpoints['exporter_url']}/metrics", timeout=30) as answer:
+            assert b"\nrelais_backlog_orders" in answer.read(), "it reads the journal"
+        assert asyncio.run(users(relais)) == {role_of("relais", each) for each in PROCESSES if each != "audit"}
 
 
 def admin(relais: Relais) -> redis.Redis:
