@@ -68,6 +68,44 @@ class Code(Enum):
     RELEASED = "released from quarantine"
     PROVED = "{evidence}, order {order}: {detail}"
 
+    # how Relais stands: `workers.monitoring.headline`
+    SINCE = " since {since:%Y-%m-%d %H:%M:%SZ}"
+    ALL_WELL = "All is well: orders flow to every backend"
+    NOTHING_KNOWN = "Nothing is known yet"
+    REFUSES = "Orders are refused: neither PostgreSQL nor Redis can keep one"
+    SPILL_FULL = "Orders are refused: PostgreSQL is away and Redis is full"
+    NO_INTAKE = "Nobody takes orders at the intake's address{when}: no order comes in there"
+    INTAKE_SILENT = "Whether the intake takes orders is not known{when}: it does not answer in time"
+    INTAKE_SPILLS = "The intake keeps orders in Redis: it does not reach PostgreSQL"
+    JOURNAL_SPILLS = "PostgreSQL has not answered{when}: orders are taken in and wait in Redis, nothing is forwarded"
+    JOURNAL_AWAY = "PostgreSQL has not answered{when}: without it nothing is forwarded"
+    JOURNAL_DOUBTED = "PostgreSQL has not answered here{when}; the intake says that it reaches it"
+    REDIS_AWAY = "Redis has not answered{when}: without it nothing is forwarded"
+    REDIS_FULL = "Redis is full: nothing is forwarded, and there is no spill"
+    REDIS_FILLS = "Redis uses {used:.0%} of its memory: once it is full nothing is forwarded"
+    AUDIT_FAULTS = "The last audit found {count:,} fault", "The last audit found {count:,} faults"
+    SEALS_DOUBTED = "The seals are not to be believed: {why}"
+    NOBODY_EVER = "No worker has ever run here: orders wait"
+    NOBODY_WORKS = "Nobody works: orders wait for a worker"
+    DEAF = "{worker} takes no orders since {since:%Y-%m-%d %H:%M:%SZ}, though some wait: it is to be restarted"
+    SILENT_WORKERS = (
+        "{count:,} worker has answered no canary since {since:%Y-%m-%d %H:%M:%SZ}",
+        "{count:,} workers have answered no canary, the first of them since {since:%Y-%m-%d %H:%M:%SZ}",
+    )
+    REPLAY_HELD = "The replay of {backend} holds at {stage}: {why}"
+    REPLAY_STOPPED = "The replay of {backend} is paused at {stage}"
+    REPLAY_WAITS = "The replay of {backend} has passed {stage} and waits for a word"
+    IN_SPILL = "{count:,} order in Redis waits for the journal", "{count:,} orders in Redis wait for the journal"
+    ORDERS_WAIT = (
+        "{count:,} order waits since {since:%Y-%m-%d %H:%M:%SZ}",
+        "{count:,} orders wait, the oldest since {since:%Y-%m-%d %H:%M:%SZ}",
+    )
+    CONFLICTS = (
+        "{count:,} order was answered 202, and another order has its place",
+        "{count:,} orders were answered 202, and others have their places",
+    )
+    DEAD_LETTERS = "{count:,} dead letter needs a person", "{count:,} dead letters need a person"
+
     # what a journal's settings weaken: `orders.journal.durability`
     FSYNC_OFF = "fsync is off: a power cut may lose or damage anything in the journal, also what was answered 202"
     FULL_PAGE_WRITES_OFF = "full_page_writes is off: a power cut may damage the journal"

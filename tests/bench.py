@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.settings import Settings
 from orders.journal import connect
 from orders.model import Order
+from orders.queries import backends as backend_rows
 from orders.queries import orders as order_queries
 from tests.intake import journalled
 from workers.backend_transitions import REGISTER
@@ -127,7 +128,7 @@ class Bench:
         return named(ErpReceipt("", bytes.fromhex(life["digest"]), tuple(lines)), order_id)
 
     async def standing(self) -> dict[str, Any]:
-        return (await order_queries.standing(self.engine))[0]
+        return (await backend_rows.standing(self.engine))[0]
 
 
 Work = Callable[[Bench], Awaitable[Any]]

@@ -10,14 +10,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, case, func, select, text
+from sqlalchemy import RowMapping, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound
 from orders.journal import Source, reading_from
-from orders.schema.tables.core import attempts, backends, deliveries, orders, receipts
-from orders.schema.tables.trust import evidence
-from orders.states import FINAL, PARTS, CircuitState, State, listed
+from orders.schema.tables.core import attempts, deliveries, orders, receipts
+from orders.states import FINAL, PARTS, State, listed
 
 Row = dict[str, Any]
 
@@ -72,14 +71,6 @@ WHERE state = '{State.DEAD}' AND (CAST(:reason AS text) IS NULL OR reason = :rea
   AND (CAST(:pharmacy AS text) IS NULL OR pharmacy = :pharmacy)
 ORDER BY order_id LIMIT :limit
 """)
-
-
-# Since when a backend's circuit is as it is; an outage began with the first failure, whatever canaries met since.
-SINCE = case(
-    (backends.c.circuit != CircuitState.CLOSED, func.coalesce(backends.c.failing_since, backends.c.changed_at)),
-    else_=backends.c.changed_at,
-).label("since")
-CANARY_DUE = func.coalesce(backends.c.probe_at <= func.now(), False).label("canary_due")  # waits for an order only
 
 
 async def order(engine: AsyncEngine, order_id: UUID) -> Row:
@@ -162,16 +153,6 @@ async def backlog(source: Source) -> list[Row]:
     """The backlog by backend, priority and state: orders, oldest, next_cut_off, not_yet_due."""
     async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(BACKLOG_BY)).mappings()]
-
-
-async def standing(source: Source) -> list[Row]:
-    """Every backend's row: circuit, window, failures, paused, quarantined and why; how much `evidence` there is; since
-    when its circuit is as it is, that of an outage from its first failure on; whether the canary waits for an order.
-    """
-    pieces = select(func.count()).where(evidence.c.backend == backends.c.name).scalar_subquery()
-    query = select(backends, SINCE, CANARY_DUE, pieces.label("evidence")).order_by(backends.c.name)
-    async with reading_from(source) as connection:
-        return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def dead(

@@ -33,6 +33,7 @@ from config.embedded.marks import Mark, birth
 from config.settings import Settings
 from orders.access import clients
 from orders.journal import connect, unreachable
+from orders.queries import backends as backend_rows
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import demo_catalogue
 from tests.constants.turned import SOON, turned
@@ -213,7 +214,7 @@ class Relais:
 
     def circuit(self) -> str:
         """The backend's circuit."""
-        return str(self.journal(order_queries.standing)[0]["circuit"])
+        return str(self.journal(backend_rows.standing)[0]["circuit"])
 
     def delivered_once(self, ids: Sequence[UUID], timeout: float = 60) -> Ledger:
         """Wait until nothing is in the backlog, then prove that each order took effect at the ERP exactly once."""

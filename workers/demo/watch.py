@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.journal import unreachable
+from orders.queries import backends as backend_rows
 from orders.queries import orders as order_queries
 from orders.states import BACKLOG, State
 from workers.dispatch.leadership import leader
@@ -80,7 +81,7 @@ class SampleLog:
 
     async def _sample(self) -> Sample:
         counts = await order_queries.counts(self._engine)
-        backends = await order_queries.standing(self._engine)
+        backends = await backend_rows.standing(self._engine)
         backend = backends[0] if backends else order_queries.Row(circuit="closed", window=0)
         return Sample(
             at=self.elapsed,

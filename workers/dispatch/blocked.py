@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders.queries import orders as order_queries
+from orders.queries import backends as backend_rows
 from orders.queries import replays as replay_queries
 from orders.sentences import Code, Sentence
 from orders.states import CircuitState, ReplayState
@@ -18,7 +18,7 @@ from workers.replay.gates import named
 async def hindrances(engine: AsyncEngine) -> list[Sentence]:
     """Why orders are not being forwarded, a sentence for each backend that is held; none when all flow."""
     leading = await leader(engine)
-    rows = await order_queries.standing(engine)
+    rows = await backend_rows.standing(engine)
     if not rows:
         return [Sentence(Code.NEVER_WORKED)]
     held = [why for row in rows if (why := hindrance(row, leading)) is not None]

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
 from orders.errors import NotFound
-from orders.journal import unreachable
-from orders.queries import orders as order_queries
+from orders.journal import Source, reading_from, unreachable
+from orders.queries import backends as backend_rows
 from orders.queries import replays as replay_queries
 from orders.sentences import Code, Sentence
 from orders.states import CircuitState
@@ -48,7 +48,7 @@ class Ask:
 
 async def foretell(engine: AsyncEngine, settings: Settings, backend: str, ask: Ask) -> Forecast:
     """The forecast of one backend. Raises NotFound for one that the journal does not know."""
-    rows = {row["name"]: row for row in await order_queries.standing(engine)}
+    rows = {row["name"]: row for row in await backend_rows.standing(engine)}
     if backend not in rows:
         raise NotFound(f"no backend {backend}: no worker has ever run for it")
     held = await _held(engine, rows)
@@ -57,16 +57,16 @@ async def foretell(engine: AsyncEngine, settings: Settings, backend: str, ask: A
         return await _foretell(connection, settings, rows[backend], held[backend], backlog, ask)
 
 
-async def draining(engine: AsyncEngine, settings: Settings) -> list[Forecast]:
+async def draining(source: Source, settings: Settings) -> list[Forecast]:
     """The forecast of every backend that has a backlog; costs next to nothing where none has.
 
     What the journal, just gone out of reach, no longer tells is left out.
     """
     found: list[Forecast] = []
     try:
-        rows = {row["name"]: row for row in await order_queries.standing(engine)}
-        held = await _held(engine, rows)
-        async with engine.connect() as connection:
+        async with reading_from(source) as connection:
+            rows = {row["name"]: row for row in await backend_rows.standing(connection)}
+            held = await _held(connection, rows)
             for name, row in rows.items():
                 backlog = await queries.backlog(connection, name)
                 if backlog.orders:
@@ -77,10 +77,10 @@ async def draining(engine: AsyncEngine, settings: Settings) -> list[Forecast]:
     return found
 
 
-async def _held(engine: AsyncEngine, rows: Mapping[str, Row]) -> dict[str, Sentence | None]:
+async def _held(source: Source, rows: Mapping[str, Row]) -> dict[str, Sentence | None]:
     """Why each backend gets nothing for a time that nobody knows, or its replay does not; None where orders flow."""
-    leading = await leader(engine)
-    replays = {row["backend"]: stands(row) for row in await replay_queries.standing(engine)}
+    leading = await leader(source)
+    replays = {row["backend"]: stands(row) for row in await replay_queries.standing(source)}
     stopped = {name: row["paused"] or row["quarantined"] or not leading for name, row in rows.items()}
     return {name: hindrance(rows[name], leading) if stopped[name] else replays.get(name) for name in rows}
 

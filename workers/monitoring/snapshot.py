@@ -16,13 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
 from orders.journal.durability import weaknesses
+from orders.queries import backends as backend_rows
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.queries import webhooks as webhook_queries
 from orders.queries.orders import Row
 from orders.sentences import Sentence
-from orders.states import BACKLOG, FINAL, State
+from orders.states import BACKLOG, FINAL, Reason, State
 from workers.dispatch.leadership import leader
+from workers.monitoring.headline import JournalFacts
 from workers.monitoring.throughput import Flow, flow
 from workers.proof.seal_status import sealing
 from workers.queue.registry import liveness, workers_of
@@ -100,6 +102,22 @@ class Snapshot:
             for priority in order_queries.PRIORITIES
         }
 
+    def facts(self) -> JournalFacts:
+        """What the headline is made of."""
+        return JournalFacts(
+            at=self.at,
+            leading=self.leading,
+            backends=self.backends,
+            replays=self.replays,
+            backlog=self.backlog,
+            dead=self.orders[State.DEAD],
+            conflicts=sum(row["orders"] for row in self.dead if row["reason"] == Reason.CONFLICT),
+            workers=self.workers,
+            weak=self.weak,
+            faults=self.audit["faults"] if self.audit else 0,
+            doubt=self.seals["doubt"],
+        )
+
     def out(self, backend: str) -> int:
         """Orders of a backend that are with the workers or the ERP."""
         states = ("dispatched", "delivering")
@@ -116,7 +134,7 @@ async def read_figures(connection: AsyncConnection, settings: Settings) -> Snaps
         orders=await order_queries.counts(connection),
         backlog=await order_queries.backlog(connection),
         dead=[dict(row) for row in (await connection.execute(DEAD)).mappings()],
-        backends=await order_queries.standing(connection),
+        backends=await backend_rows.standing(connection),
         replays=[row for row in await replay_queries.standing(connection) if row["ended_at"] is None],
         asides=await order_queries.asides_by_kind(connection),
         webhooks=await webhook_queries.figures(connection),

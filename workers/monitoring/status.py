@@ -20,7 +20,9 @@ from config.settings.routes_file import load_backends
 from orders.journal import snapshot, unreachable
 from orders.states import FINAL
 from workers.dispatch.blocked import hindrance, stands
-from workers.monitoring.intake import ask_intake
+from workers.forecast.forecast import draining
+from workers.monitoring.headline import Facts, headlines
+from workers.monitoring.intake import IntakeAnswer, ask_intake
 from workers.monitoring.snapshot import Snapshot, read_figures
 
 BACKEND_FIGURES = [
@@ -62,28 +64,53 @@ class Queue:
     aside: int | None = None
     forged: int | None = None
 
+    @property
+    def share(self) -> float | None:
+        """Of the memory that it may use, how much it does; None where it has no limit, or says nothing."""
+        return self.memory / self.memory_max if self.memory is not None and self.memory_max else None
+
 
 async def status(engine: AsyncEngine, settings: Settings, api_url: str) -> dict[str, Any]:
     """How the journal, Redis and the intake stand. While the journal is away, `journal` says why and its figures are
     missing: that is when somebody looks.
     """
-    journal, waiting, api = await asyncio.gather(_journal(engine, settings), queue(settings), ask_intake(api_url))
-    return {**journal, "queue": waiting, "api": {**asdict(api), "ready": api.ready}}
+    (figures, journal), waiting, api = await asyncio.gather(
+        _journal(engine, settings), queue(settings), ask_intake(api_url)
+    )
+    told = [{"grade": each.grade, "text": each.text} for each in headlines(_facts(figures, waiting, api))]
+    return {"headline": told, **journal, "queue": waiting, "api": {**asdict(api), "ready": api.ready}}
 
 
-async def _journal(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
-    """What the journal says, in one snapshot."""
+def _facts(figures: Snapshot | None, queue: Queue, api: IntakeAnswer) -> Facts:
+    """As the headline is made of it. One look does not know since when something is away; an intake may."""
+    return Facts(
+        journal=figures.facts() if figures is not None else None,
+        journal_up=figures is not None,
+        journal_since=api.journal_answered_at if figures is None else None,
+        redis_up=queue.reachable,
+        spilled=queue.spilled or 0,
+        memory=queue.share,
+        mode=api.mode,
+        intake_up=api.mode is not None,
+        intake_silent=api.silent,
+    )
+
+
+async def _journal(engine: AsyncEngine, settings: Settings) -> tuple[Snapshot | None, dict[str, Any]]:
+    """What the journal says, and what follows from it, in one snapshot."""
     try:
         async with AsyncExitStack() as held:
             async with asyncio.timeout(KNOCK):
                 connection = await held.enter_async_context(snapshot(engine))
-            return told(await read_figures(connection, settings), load_backends(settings))
+            figures = await read_figures(connection, settings)
+            foretold = await draining(connection, settings) if figures.waiting else []
+            return figures, {**told(figures, load_backends(settings)), "forecast": foretold}
     except TimeoutError:
-        return {"journal": SILENT, "leader": None}
+        return None, {"journal": SILENT, "leader": None}
     except Exception as error:
         if not unreachable(error):
             raise
-        return {"journal": first_line(error), "leader": None}
+        return None, {"journal": first_line(error), "leader": None}
 
 
 def told(found: Snapshot, ours: Collection[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from config.redis_keys import NORMAL, queue_of
 from config.settings import Settings
 from orders.access import receipt_keys
 from orders.journal import connect
+from orders.queries import backends as backend_rows
 from orders.queries import orders as order_queries
 from tests.acceptance.apart import Apart, FrontEnd
 from tests.cli import CommandLine
@@ -109,7 +110,7 @@ def effects(parts: Apart, since: datetime) -> list[UUID]:
 
 
 def standing(parts: Apart) -> dict[str, Any]:
-    rows = journal(parts, order_queries.standing)
+    rows = journal(parts, backend_rows.standing)
     return dict(rows[0]) if rows else {}
 
 

@@ -35,6 +35,12 @@ def test_status_counts_and_says_what_is_missing(relais: CommandLine, journal: Jo
     found = json.loads(done.out)
     assert (done.code, found["api"]["ready"]) == (1, False), "no intake runs here"
     assert (found["backlog"], found["orders"]["accepted"]) == (3, 3)
+    assert [each["text"] for each in found["headline"]] == [
+        "Nobody takes orders at the intake's address: no order comes in there",
+        "No worker has ever run here: orders wait",
+        *found["weak"],
+    ]
+    assert relais("status").out.startswith("Nobody takes orders at the intake's address")
     assert (found["queue"]["reachable"], found["leader"], found["api"]["ready"]) == (True, False, False)
     assert found["flow"]["accepted"] == 3
     assert relais("status", "--check").code == 1

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -26,9 +26,6 @@ from workers.console.access import sessions
 from workers.console.access.sessions import COOKIE
 from workers.console.i18n import languages
 from workers.console.live import poller, series
-from workers.console.live.cached import Known
-from workers.console.live.probes import Glance, PollerSnapshot
-from workers.console.overview.headlines import told
 from workers.console.recovery import cached
 
 SOON = 3.5  # seconds, on a busy machine
@@ -125,44 +122,6 @@ def test_while_postgresql_is_frozen_every_page_answers_and_recovers(
                 assert (await jeanne.get("/search")).status_code == 200
 
     asyncio.run(work())
-
-
-def test_the_first_sentence_says_where_orders_are_kept(settings: Settings) -> None:
-    now, words = datetime.now(UTC), languages("UTC")["en"]
-    for mode, kept in (("spill", "orders are taken in and wait in Redis"), ("refusing", "Orders are refused")):
-        seen = PollerSnapshot(1, now, Known(None, None, now, True), Known(), Known(None, now), Known(mode, now))
-        assert kept in told(seen, words)[0].text
-
-
-def test_an_intake_that_is_only_slow_to_answer_is_not_said_to_take_no_order() -> None:
-    now, words = datetime.now(UTC), languages("UTC")["en"]
-    for silent, wanted in (
-        (True, f"Whether the intake takes orders is not known since {words.clock(now)}: it does not answer in time."),
-        (False, f"Nobody takes orders at the intake's address since {words.clock(now)}: no order comes in there."),
-    ):
-        out: Known[str] = Known("journal", now, now, silent)
-        seen = PollerSnapshot(1, now, Known(None, now), Known(), Known(None, now), out)
-        assert wanted in [each.text for each in told(seen, words)]
-
-
-def test_a_worker_that_takes_no_orders_is_said(settings: Settings) -> None:
-    now = datetime.now(UTC)
-    erp = {
-        "name": "erp",
-        "quarantined": False,
-        "paused": False,
-        "circuit": "closed",
-        "held_why": None,
-        "since": None,
-        "probe_at": None,
-    }
-    deaf = {"name": "relais-7@web1", "deaf_since": now}
-    glance = Glance(now, {}, True, [erp], [], [deaf, {"name": "relais-8@web1", "deaf_since": None}], None, [])
-    seen = PollerSnapshot(1, now, Known(glance), Known(), Known(), Known("journal"))
-    said = {language: [each.text for each in told(seen, languages("UTC")[language])] for language in ("en", "fr")}
-    at = languages("UTC")["en"].clock(now)
-    assert said["en"] == [f"relais-7@web1 takes no orders since {at}, though some wait: it is to be restarted."]
-    assert said["fr"][0].startswith(f"relais-7@web1 ne prend aucune commande depuis {at}")
 
 
 def test_a_time_of_another_day_has_its_day() -> None:

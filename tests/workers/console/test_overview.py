@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders.queries import orders as order_queries
+from orders.queries import backends as backend_rows
 from tests.journal import Journal
 from tests.past import HOURS, Past, leading
 from tests.waiting import auntil
@@ -86,10 +86,10 @@ def test_states_in_words(settings: Settings) -> None:
             "quarantined_by = 'luc', held_why = '\"<b>odd</b> receipts\"'",
         )
         assert "<b>odd" not in (await jeanne.get("/")).text
-        shown = await says(jeanne, "erp was put in quarantine by luc")
+        shown = await says(jeanne, "by luc: &lt;b&gt;odd&lt;/b&gt; receipts")
         assert "Release" in shown
         await lead_somewhere(jeanne, 3)
-        await says(jeanne, "erp a été mis en quarantaine par luc", headers={"Accept-Language": "fr"})
+        await says(jeanne, "erp est en quarantaine depuis", headers={"Accept-Language": "fr"})
         await sql(
             site, "UPDATE backends SET quarantined = false, circuit = 'open', probe_at = now(), why = '\"refused\"'"
         )
@@ -146,7 +146,7 @@ def test_an_outage_has_its_beginning_and_no_canary_that_is_past(settings: Settin
             'INSERT INTO backends (name, "window", circuit, failures, failing_since, changed_at, probe_at, why) '
             "VALUES ('erp', 1, 'open', 111, now() - interval '2 min', now(), now() + interval '1 min', '\"refused\"')",
         )
-        (row,) = await order_queries.standing(site.app.state.console.engine)
+        (row,) = await backend_rows.standing(site.app.state.console.engine)
         words = languages(settings.console.time_zone)["en"]
         since, canary = words.clock(row["failing_since"]), words.clock(row["probe_at"])
         shown = await says(jeanne, f"erp: the circuit is open since {since}: refused; next canary at {canary}")
@@ -162,6 +162,47 @@ def test_an_outage_has_its_beginning_and_no_canary_that_is_past(settings: Settin
         await sql(site, "UPDATE backends SET paused = false, probe_at = now() - interval '1 s'")
         shown = await says(jeanne, "the next order due is the canary")
         assert "next canary at" not in shown
+
+    with leading(Journal(str(settings.journal.url))):
+        on_site(settings, work)
+
+
+def test_no_two_figures_of_a_page_differ_while_orders_flow(settings: Settings) -> None:
+    born = """
+    WITH taken AS (
+      INSERT INTO orders (id, pharmacy, reference, body, digest, client)
+      SELECT gen_random_uuid(), '990000002', gen_random_uuid(), '{}', 'd', 't' FROM generate_series(1, 5) RETURNING id
+    ), counted AS (SELECT id, row_number() OVER () % 3 = 0 AS dead FROM taken)
+    INSERT INTO deliveries (order_id, state, backend, priority, cut_off, accepted_at, reason, error, settled_at)
+    SELECT id, CASE WHEN dead THEN 'dead' ELSE 'accepted' END, 'erp', 1, 'infinity', now() - interval '8 min',
+      CASE WHEN dead THEN 'refused' END, CASE WHEN dead THEN 'quota' END, CASE WHEN dead THEN now() END FROM counted
+    """
+
+    async def flow(site: Site) -> None:
+        while True:
+            await sql(site, born)
+
+    def counts(pattern: str, page: str) -> list[int]:
+        return [int(each.replace(",", "")) for each in re.findall(pattern, page)]
+
+    async def work(site: Site, jeanne: Browser) -> None:
+        await sql(site, "INSERT INTO backends (name, \"window\") VALUES ('erp', 10)")
+        flowing, seen = asyncio.create_task(flow(site)), set()
+        try:
+            while len(seen) < 8:
+                page = text_of(await jeanne.get("/"))
+                waiting = counts(r"Backlog ([\d,]+)", page) + counts(r"([\d,]+) orders wait", page)
+                dead = counts(r"Dead letters ([\d,]+)", page) + counts(r"refused ([\d,]+)", page)
+                dead += counts(r"([\d,]+) dead letters? need", page)
+                if seen or waiting[:1] not in ([], [0]):
+                    assert (len(waiting), len(set(waiting)), len(dead), len(set(dead))) == (3, 1, 3, 1), page[:1500]
+                    seen.add(waiting[0])
+                page = text_of(await jeanne.get("/dead"))
+                total = counts(r"([\d,]+) orders? needs? a person", page)
+                assert total == counts(r"([\d,]+) quota refused", page), page[:1500]
+        finally:
+            flowing.cancel()
+            await asyncio.wait({flowing})
 
     with leading(Journal(str(settings.journal.url))):
         on_site(settings, work)

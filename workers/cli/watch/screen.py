@@ -22,6 +22,7 @@ BARS: Final = "▁▂▃▄▅▆▇█"
 CURVE: Final = 50  # points
 OUT: Final = ("dispatched", "delivering")  # with the workers or the ERP
 COLOURS: Final = {"closed": "green", "half_open": "yellow", "open": "red"}
+GRADES: Final = {"bad": "bold red", "warn": "yellow", "quiet": "", "good": "green"}
 MODES: Final = {"journal": "to the journal", "spill": "to the spill", "refusing": "refuses", None: "takes no order"}
 
 
@@ -31,7 +32,7 @@ def screen_of(history: History, every: float) -> RenderableType:
     head.append(f"   a look every {every:g} s, Ctrl-C ends", style="dim")
     if history.found is None:
         return Group(head, Text("looking …"))
-    parts: list[RenderableType] = [head, *_warnings(history)]
+    parts: list[RenderableType] = [head, _headline(history), *_warnings(history)]
     if history.journal is not None:
         parts += [Text(), _flow(history), Text(), _backends(history.journal), *_sentences(history.journal)]
     return Group(*parts, Text(), _stores(history))
@@ -39,7 +40,7 @@ def screen_of(history: History, every: float) -> RenderableType:
 
 def in_a_line(history: History) -> str:
     """The same in a line, for a pipe."""
-    parts = [_plain(warning) for warning in _warnings(history)]
+    parts = [_plain(each) for each in (_headline(history), *_warnings(history))]
     if history.journal is not None:
         rates = history.rates()
         parts.append(", ".join(f"{rates[name]:.1f}/s {name}" for name in FLOWS))
@@ -92,6 +93,13 @@ def _last_seen(history: History) -> str:
     if (gone := history.queue_age) is None or history.queue is None:
         return ""
     return f", {history.queue['depth']:,} messages {span(gone)} ago"
+
+
+def _headline(history: History) -> Text:
+    """The worst thing that is true."""
+    assert history.found is not None
+    worst = history.found["headline"][0]
+    return Text(visible(worst["text"]), style=GRADES[worst["grade"]])
 
 
 def _warnings(history: History) -> list[Text]:

@@ -11,12 +11,14 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orders.journal import snapshot
 from workers.console.access.guard import Viewer
 from workers.console.acts import backend_queries
 from workers.console.i18n import Words
 from workers.console.rendering import page, words_of
-from workers.console.state import AppState, ConsoleState
+from workers.console.state import AppState
 
 router = APIRouter()
 PAGE_OPERATIONS = 25  # operations of a page
@@ -27,11 +29,13 @@ PIECES = 20  # of evidence
 async def get_backend(request: Request, name: str, who: Viewer, state: AppState, after: str | None = None) -> Response:
     """How a backend stands, and what can be done with it."""
     words = words_of(request)
-    row = await backend_queries.of_backend(state, name)
-    kinds, pieces = await backend_queries.evidence(state.engine, name, PIECES)
-    now = await backend_queries.seen(state.engine, name) if row["quarantined"] else None
     before = state.cursors.read(f"backend {name}", after, datetime.fromisoformat, int)
-    found = await backend_queries.history(state.engine, name, PAGE_OPERATIONS + 1, before)
+    async with snapshot(state.engine) as connection:
+        row = await backend_queries.of_backend(connection, state.settings, name)
+        kinds, pieces = await backend_queries.evidence(connection, name, PIECES)
+        now = await backend_queries.seen(connection, name) if row["quarantined"] else None
+        found = await backend_queries.history(connection, name, PAGE_OPERATIONS + 1, before)
+        proposals = await _proposals(connection, row, now, words)
     history, more = state.cursors.cut(
         f"backend {name}", found, PAGE_OPERATIONS, lambda each: [each["at"].isoformat(), each["id"]]
     )
@@ -45,17 +49,17 @@ async def get_backend(request: Request, name: str, who: Viewer, state: AppState,
         pieces=pieces,
         history=history,
         more=more and f"/backend/{quote(name)}?after={more}",
-        proposals=await _proposals(state, row, now, words),
+        proposals=proposals,
         four_eyes=state.settings.trust.four_eyes,
         snapshot=backend_queries.snapshot_facts(now, words) if now else [],
     )
 
 
 async def _proposals(
-    state: ConsoleState, row: dict[str, Any], now: dict[str, Any] | None, words: Words
+    connection: AsyncConnection, row: dict[str, Any], now: dict[str, Any] | None, words: Words
 ) -> list[dict[str, Any]]:
     """The proposals of this quarantine, each with its snapshot, and whether all is still as it was seen."""
-    found = await backend_queries.proposals(state.engine, row["name"], row["quarantined_at"])
+    found = await backend_queries.proposals(connection, row["name"], row["quarantined_at"])
     return [
         {
             **each,

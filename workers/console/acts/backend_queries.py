@@ -12,14 +12,15 @@ from typing import Any, Final
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
-from orders.queries.orders import CANARY_DUE, SINCE
+from orders.journal import Source, reading_from
+from orders.queries.backends import CANARY_DUE, SINCE
 from orders.schema.tables.core import backends
 from orders.states import PARTS
 from workers.console.i18n import N_, Words
 from workers.console.masking import say
-from workers.console.state import ConsoleState
 from workers.dispatch.blocked import hindrance
 from workers.dispatch.leadership import leader
 from workers.dispatch.take_due import CLIENTS, HEADS
@@ -67,17 +68,17 @@ ORDER BY at DESC, id DESC LIMIT :limit
 """)
 
 
-async def of_backend(state: ConsoleState, name: str) -> Row:
+async def of_backend(source: Source, settings: Settings, name: str) -> Row:
     """Its row; of one that no worker has run for yet, what it will be. Raises NotFound."""
     if not name.isprintable():
         raise NotFound("no such backend")
     found = select(backends, SINCE, CANARY_DUE).where(backends.c.name == name)
-    async with state.engine.connect() as connection:
+    async with reading_from(source) as connection:
         row = (await connection.execute(found)).mappings().one_or_none()
         leading = await leader(connection)
     if row is not None:
         return {**row, "leading": leading}
-    if name not in load_backends(state.settings):
+    if name not in load_backends(settings):
         raise NotFound(f"no backend {name}")
     return {column.name: None for column in backends.c} | {
         "name": name,
@@ -97,40 +98,38 @@ async def backlog(engine: AsyncEngine, backend: str) -> Row:
         return {**found, "sample": [dict(row) for row in rows.mappings()]}
 
 
-async def evidence(engine: AsyncEngine, backend: str, limit: int) -> tuple[list[Row], list[Row]]:
+async def evidence(source: Source, backend: str, limit: int) -> tuple[list[Row], list[Row]]:
     """What speaks against it: by kind, and the newest pieces. What they say is left out: it may name a patient."""
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         kinds = await connection.execute(AGAINST, {"backend": backend, "most": MOST_COUNTED})
         told = [dict(row) for row in kinds.mappings()]
         pieces = await connection.execute(PIECES, {"backend": backend, "limit": limit})
         return told, [dict(row) for row in pieces.mappings()]
 
 
-async def seen(engine: AsyncEngine, backend: str) -> Row | None:
+async def seen(source: Source, backend: str) -> Row | None:
     """All that a release is judged by, with its digest; None when it is not in quarantine. Raises NotFound."""
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         try:
             return await quarantine.judged(connection, backend)
         except NotSo:
             return None
 
 
-async def proposals(engine: AsyncEngine, backend: str, since: datetime | None, limit: int = 5) -> list[Row]:
+async def proposals(source: Source, backend: str, since: datetime | None, limit: int = 5) -> list[Row]:
     """Who proposed to release it since it was put into quarantine, the newest first."""
     if since is None:
         return []
     values = {"backend": backend, "since": since, "act": quarantine.PROPOSED, "limit": limit}
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(PROPOSED, values)).mappings()]
 
 
-async def history(
-    engine: AsyncEngine, backend: str, limit: int, before: tuple[datetime, int] | None = None
-) -> list[Row]:
+async def history(source: Source, backend: str, limit: int, before: tuple[datetime, int] | None = None) -> list[Row]:
     """What operators did with it, the newest first."""
     at, number = before or (None, None)
     values = {"backend": backend, "at": at, "id": number, "limit": limit}
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         return [dict(row) for row in (await connection.execute(HISTORY, values)).mappings()]
 
 

@@ -68,7 +68,7 @@ def _digest_of(given: str) -> str:
 
 async def _look(state: ConsoleState, chosen: Chosen, words: Words) -> tuple[backend_queries.Row, Preview]:
     """The backend's row, and what every act on it shows: how it stands, and what waits for it."""
-    row = await backend_queries.of_backend(state, chosen["backend"])
+    row = await backend_queries.of_backend(state.engine, state.settings, chosen["backend"])
     found = await backend_queries.backlog(state.engine, row["name"])
     _ = words.gettext
     facts = [

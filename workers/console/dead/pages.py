@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from config.settings.routes_file import load_backends
+from orders.journal import snapshot
 from orders.queries import causes as cause_queries
 from orders.queries.causes import LONGEST_NOTE
 from orders.states import Reason
@@ -54,7 +55,7 @@ async def get_groups(
     backend = read.gather({"backend": backend or ""}, {}, {"backend": read.backend}).get("backend")
     place = f"/dead?reason={reason or ''}&backend={backend or ''}"
     before = state.cursors.read(place, after, int, int) or cause_queries.FIRST
-    async with state.engine.connect() as connection:
+    async with snapshot(state.engine) as connection:
         found = await cause_queries.groups(connection, reason=reason, backend=backend, before=before, limit=GROUPS + 1)
         total = await cause_queries.total(connection)
     groups, more = state.cursors.cut(place, found, GROUPS, lambda row: [row["orders"], row["id"]])
@@ -78,7 +79,7 @@ async def get_group(request: Request, who: Viewer, state: AppState, cause: str, 
     number = _cause(cause)
     place = f"/dead/{number}"
     came = state.cursors.read(place, after, datetime.fromisoformat, UUID)
-    async with state.engine.connect() as connection:
+    async with snapshot(state.engine) as connection:
         group = await cause_queries.group(connection, number)
         found = await cause_queries.members(connection, number, after=came, limit=MEMBERS + 1)
         noted = await cause_queries.notes(connection, number)

@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -151,7 +152,7 @@ class Poller:
         await asyncio.gather(*looks)
         if self._surveying is None or self._surveying.done():
             self._surveying = asyncio.create_task(self._look_closely())
-        if self._survey.known.at is None:
+        if self._survey.known.at is None or self._survey.took <= CHEAP:
             await asyncio.wait([self._surveying], timeout=LOOK_TIMEOUT)
         self._beat()
 
@@ -166,11 +167,11 @@ class Poller:
         self._surveyed = ended + max(SURVEY, 3 * SHARE * (ended - began))
 
     def _overtaken(self) -> bool:
-        """Whether the last survey, one that cost little, found a backlog where there is none now, or the reverse."""
+        """Whether the last survey, one that cost little, counted what is no more so."""
         now, then = self._journal.known.value, self._survey.known.value
         if now is None or then is None or self._survey.took > CHEAP:
             return False
-        return bool(now.totals["backlog"]) != bool(then.backlog)
+        return now.totals != then.totals
 
     def _beat(self) -> None:
         self.seen = self._see(self.seen.beat + 1)
@@ -178,5 +179,8 @@ class Poller:
         beaten.set()
 
     def _see(self, beat: int) -> PollerSnapshot:
-        known = (self._journal.known, self._survey.known, self._queue.known, self._intake.known)
-        return PollerSnapshot(beat, datetime.now(UTC), *known)
+        """What is known as of now; a survey that is newer than the glance brings its own."""
+        journal, survey = self._journal.known, self._survey.known
+        if journal.value and survey.value and survey.value.at > journal.value.at:
+            journal = replace(journal, value=survey.value.glance)
+        return PollerSnapshot(beat, datetime.now(UTC), journal, survey, self._queue.known, self._intake.known)

@@ -1,7 +1,8 @@
 """One look at each store, for the poller: cheap however large the journal is and however many letters are dead.
 
-The glance is taken every other second: totals by the tallies, the few rows of backends, replays and workers. What has
-to be counted along the backlog, and the forecast, is the survey's, which is taken more seldom.
+The glance is taken every other second: totals by the tallies, who works, the few rows of backends and replays. All
+that is counted along the backlog, and the forecast, is the survey's, with a glance of its own in the same snapshot, so
+that no two figures of a page differ; where counting takes long it is taken more seldom.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
 from orders.journal import snapshot
 from orders.journal.durability import weaknesses
+from orders.queries import backends as backend_rows
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from orders.queries.samples import stands
@@ -67,15 +69,27 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is counted and worked out: `backlog` by backend, priority and state, `dead` by reason up to COUNTED."""
+    """What is counted and worked out: `backlog` by backend, priority and state, `dead` by reason up to COUNTED; and how
+    all else stood at that moment.
+    """
 
-    at: datetime
+    glance: Glance
     backlog: list[Row]
     dead: list[Row]
     asides: dict[str, int]
     seals: Row
     audit: Row | None
     forecasts: list[Forecast]
+
+    @property
+    def at(self) -> datetime:
+        """The moment of all of it, by the journal's clock."""
+        return self.glance.at
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Those of the glance."""
+        return self.glance.totals
 
     @property
     def oldest(self) -> datetime | None:
@@ -108,28 +122,31 @@ class PollerSnapshot:
 async def glance(engine: AsyncEngine) -> Glance:
     """Look at the journal, in one snapshot. Raises what the journal raises."""
     async with snapshot(engine) as connection:
-        at = (await connection.execute(text("SELECT now()"))).scalar_one()
-        return Glance(
-            at=at,
-            totals=await stands(connection),
-            leading=await leader(connection),
-            backends=await order_queries.standing(connection),
-            replays=[row for row in await replay_queries.standing(connection) if row["ended_at"] is None],
-            workers=await workers_of(connection),
-            sample=await latest(connection),
-            weak=await weaknesses(connection),
-        )
+        return await _glance(connection)
+
+
+async def _glance(connection: AsyncConnection) -> Glance:
+    return Glance(
+        at=(await connection.execute(text("SELECT now()"))).scalar_one(),
+        totals=await stands(connection),
+        leading=await leader(connection),
+        backends=await backend_rows.standing(connection),
+        replays=[row for row in await replay_queries.standing(connection) if row["ended_at"] is None],
+        workers=await workers_of(connection),
+        sample=await latest(connection),
+        weak=await weaknesses(connection),
+    )
 
 
 async def survey(engine: AsyncEngine, settings: Settings) -> Survey:
-    """Count and work out. Raises what the journal raises."""
+    """Count and work out, in one snapshot. Raises what the journal raises."""
     async with snapshot(engine) as connection:
-        at = (await connection.execute(text("SELECT now()"))).scalar_one()
-        backlog = await order_queries.backlog(connection)
+        now, backlog = await _glance(connection), await order_queries.backlog(connection)
         dead = [dict(row) for row in (await connection.execute(DEAD, {"most": COUNTED + 1})).mappings()]
         asides = await order_queries.asides_by_kind(connection)
         seals, audit = await sealing(connection, settings), await audited(connection)
-    return Survey(at, backlog, dead, asides, seals, audit, await draining(engine, settings))
+        forecasts = await draining(connection, settings)
+    return Survey(now, backlog, dead, asides, seals, audit, forecasts)
 
 
 async def queue(settings: Settings) -> status.Queue:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.journal import snapshot, unreachable
-from orders.queries import orders as order_queries
+from orders.queries import backends as backend_rows
 from orders.queries import replays as replay_queries
 from workers.console.recovery import queries as kept
 from workers.console.within import promptly
@@ -85,7 +85,7 @@ class Lately:
         at: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
         return Look(
             at,
-            await order_queries.standing(connection),
+            await backend_rows.standing(connection),
             await replay_queries.standing(connection),
             await kept.backlog(connection),
             await leader(connection),

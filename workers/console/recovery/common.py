@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound
-from orders.queries import orders as order_queries
+from orders.queries import backends as backend_rows
 from workers.console.acts import summary
 from workers.console.i18n import Words
 from workers.console.masking import say
@@ -26,7 +26,7 @@ FILTERS: Final = ("pharmacy", "client", "priority", "product", "since", "until",
 
 async def backends_of(state: ConsoleState, *names: str | None) -> dict[str, Row]:
     """The journal's rows of the backends, by name. Raises NotFound when neither it nor the settings know one."""
-    rows = {row["name"]: row for row in await order_queries.standing(state.engine)}
+    rows = {row["name"]: row for row in await backend_rows.standing(state.engine)}
     known = load_backends(state.settings)
     for name in names:
         if name is not None and name not in rows and name not in known:

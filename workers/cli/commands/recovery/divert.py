@@ -80,7 +80,7 @@ def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool
 
     async def look(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
         from config.settings.routes_file import load_backends
-        from orders.queries import orders as order_queries
+        from orders.queries import backends as backend_rows
         from workers.dispatch.blocked import hindrance
         from workers.dispatch.leadership import leader
         from workers.replay import divert as diverting
@@ -88,7 +88,7 @@ def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool
         if to not in (known := load_backends(settings)):
             raise CommandFailed(f"no backend {to}; there are {', '.join(known)}", BAD)
         found = await diverting.preview(engine, choice, to, although_unknown=although_unknown)
-        rows = {row["name"]: row for row in await order_queries.standing(engine)}
+        rows = {row["name"]: row for row in await backend_rows.standing(engine)}
         return {**found, "held": hindrance(rows[to], await leader(engine)) if to in rows else None}
 
     found = on_journal(ctx, look)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
 
 COLUMNS = ("name", "circuit", "window", "rate", "paused", "quarantined", "evidence", "since", "succeeded_at", "held")
+COLOURS = {"bad": "bold red", "warn": "yellow", "quiet": "", "good": "green"}
 INTAKE = {
     "journal": "is ready: orders go to the journal",
     "spill": "is ready: PostgreSQL is away, orders go to the spill on Redis' disk",
@@ -63,24 +64,20 @@ def status(
 async def stand(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     """How everything stands, as one document, with the forecast of each backend that has a backlog."""
     from config.addresses import intake_url
+    from workers.cli.commands.recovery.forecast import report
     from workers.monitoring.status import status
 
     found = await status(engine, settings, intake_url(settings))
     if found["journal"] is None:
         found["flow"] = asdict(found["flow"])
-        found["forecast"] = await _foretold(engine, settings) if found["backlog"] else []
+        found["forecast"] = [report(one) for one in found["forecast"]]
     return {**found, "queue": asdict(found["queue"])}
 
 
-async def _foretold(engine: AsyncEngine, settings: Settings) -> list[dict[str, Any]]:
-    from workers.cli.commands.recovery.forecast import report
-    from workers.forecast.forecast import draining
-
-    return [report(one) for one in await draining(engine, settings)]
-
-
 def show_status(found: Mapping[str, Any]) -> None:
-    """The status for people."""
+    """The status for people, what is worst first."""
+    for each in found["headline"]:
+        show.line(each["text"], COLOURS[each["grade"]])
     if found["journal"] is None:
         show.table("Backends", found["backends"], COLUMNS)
         for step in found["replays"]:
