@@ -148,24 +148,30 @@ def _p99(times: list[float]) -> float:
     return sorted(times)[max(0, int(len(times) * 0.99) - 1)]
 
 
-def measure(names: list[str], most: int, seconds: float) -> dict[str, Any]:
-    """Of each: p99 (ms) beside it, the ratio to the p99 alone just before, other answers, and memory at most (MiB)."""
+def measure(names: list[str], most: int, seconds: float, rounds: int) -> dict[str, Any]:
+    """Of each, over so many rounds of alone and beside: medians of p50 and p99 (ms), the ratio of the p99s, other
+    answers, and the intake's memory at most (MiB).
+    """
     found: dict[str, Any] = {}
     with report.plainly(), Rig() as rig, intake(rig, "wild") as (api, port, calm, wild):
         client = Calm(port, calm)
         client.send(WARM, seconds)
         for name in names:
-            alone, _ = client.send(most, seconds)
-            with watched(api) as seen, _beside(name, port, wild, SETTLE + seconds + 5):
-                times, other = client.send(most, seconds)
+            seen, other, p50, p99, alone = 0.0, Counter[str](), [], [], []
+            for _ in range(rounds):
+                alone.append(_p99(client.send(most, seconds)[0]))
+                with watched(api) as memory, _beside(name, port, wild, SETTLE + seconds + 5):
+                    times, others = client.send(most, seconds)
+                seen, other = max(seen, *memory), other + others
+                p50.append(statistics.median(times))
+                p99.append(_p99(times))
             found[name] = {
-                "p50_ms": round(statistics.median(times), 1),
-                "p99_alone_ms": round(_p99(alone), 1),
-                "p99_ms": round(_p99(times), 1),
-                "ratio": round(_p99(times) / _p99(alone), 2),
-                "orders": len(times),
+                "p50_ms": round(statistics.median(p50), 1),
+                "p99_ms": report.spread(p99),
+                "p99_alone_ms": report.spread(alone),
+                "ratio": round(statistics.median(p99) / statistics.median(alone), 2),
                 "other": dict(other),
-                "peak_mib": round(max(seen)),
+                "peak_mib": round(seen),
             }
             print(name, json.dumps(found[name]), flush=True)
     return found
@@ -176,13 +182,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.worst", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", default=[*WORST])
     parser.add_argument("--orders", type=int, default=1_500, help="of the calm client, at most, in each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement, at most")
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
     if options.port is None:
-        report.merge({"worst": measure(options.names, options.orders, options.seconds)})
+        report.merge({"worst": measure(options.names, options.orders, options.seconds, options.rounds)})
     else:
         asyncio.run(_attack(options.names[0], options.port, os.environ["BENCH_KEY"], options.seconds))
 

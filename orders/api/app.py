@@ -27,8 +27,9 @@ from orders.api.connection.http_connection import HEALTH
 from orders.api.document import add_routes, document
 from orders.api.metrics import CONTENT_TYPE
 from orders.api.reference import add_pages
-from orders.api.request import read_headers
+from orders.api.request import address_of, read_headers
 from orders.api.responses import PROBLEM_JSON, answer_problem, describe
+from orders.api.rounds import COURTESY
 from orders.api.routes.get_events import get_events, is_events
 from orders.api.routes.post_batch import post_batch
 from orders.api.routes.post_order import post_order
@@ -81,12 +82,20 @@ class Api:
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What is no order, or takes one back: in turns, since it costs more than an order and is in less haste."""
-        api, asked = self._app.state.api, read_headers(scope)
+        api, asked, client = self._app.state.api, read_headers(scope), await _who(self._app.state.api, scope)
+        answer: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
         try:
-            async with api.reading(await _who(api, scope)):
-                await self._app(scope, receive, _counted(api, scope, send))
+            async with api.reading(client) as scope[COURTESY]:
+                await self._app(scope, receive, _counted(api, scope, keep))
         except Busy as error:
+            await api.rounds.refuse(error, client)
             api.metrics.answered("other", await answer_problem(send, error, asked.request_id))
+        for message in answer:  # in no turn: its client may be slow to take it
+            await send(message)
 
     async def end_streams(self) -> None:
         """End what would never end by itself, before a server that stops waits for it."""
@@ -150,7 +159,7 @@ async def _who(api: ApiState, scope: Scope) -> str:
     try:
         return (await api.caller(read_headers(scope))).name
     except RelaisError:
-        return str((scope["client"] or ("nobody",))[0])
+        return address_of(scope)
 
 
 def _counted(api: ApiState, scope: Scope, send: Send) -> Send:

@@ -53,6 +53,11 @@ def read_headers(scope: Scope) -> RequestHead:
     return found
 
 
+def address_of(scope: Scope) -> str:
+    """Where a request comes from: whose it is as long as no client is known."""
+    return str((scope["client"] or ("nobody",))[0])
+
+
 def idempotency_key(asked: RequestHead) -> str | None:
     """The client's own key, without the quotation marks that the IETF's draft gives it. Raises Malformed.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from orders.api.event_hub import MOST_LISTENERS, Listeners
 from orders.api.load_shedding import MOST_BYTES, MOST_REQUESTS, ClientLimit, LoadShedder, Places
 from orders.api.metrics import Metrics, Now
 from orders.api.request import RequestHead
-from orders.api.turns import Crowd, Turns
+from orders.api.rounds import GIVE_WAY, READERS, Courtesy, Rounds
 from orders.errors import Throttled, Unauthorised
 from orders.intake.group_commit import Intake
 from orders.intake.routing import open_routing
@@ -32,25 +31,8 @@ from orders.pharmaml.control import Keys, load_keys
 
 JOURNAL_TIMEOUT: Final = 5.0  # seconds for one statement; a group may be tried twice
 CONNECTIONS: Final = 6
-READERS: Final = 2  # connections to the journal for what is only read, and so many readings at once
-STRANGERS: Final = 4  # requests without a known key that are looked at in one round
-GIVE_WAY: Final = 0.05  # seconds that a reading waits for orders in hand
 MOST_READINGS: Final = 1_000  # that wait for one
 MOST_ANSWERS: Final = 256 * 1024 * 1024  # bytes of batches' answers that wait in files for clients to read them
-
-
-class Rounds:
-    """What clients take turns at: so many at once, and of one client fewer while others are there."""
-
-    def __init__(self) -> None:
-        """Nobody is there yet."""
-        crowd = Crowd()
-        self.orders = Turns(1_024, 32, crowd)
-        self.groups = Turns(16, 2, crowd)  # of a batch's lines, on their way into the journal
-        self.large = Turns(1, 1, crowd)  # bodies and pieces of batches that take a while to parse
-        self.readings = Turns(READERS, READERS, crowd)
-        self.strangers = Turns(STRANGERS, STRANGERS, Crowd())
-        self.crowd = crowd
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,24 +117,22 @@ class ApiState:
             return await self.keys.caller(asked.authorization, basic=basic)
 
     @asynccontextmanager
-    async def reading(self, client: str) -> AsyncIterator[None]:
-        """A turn at reading; `client` is a client's name, or the address of who has none. Raises Busy."""
+    async def reading(self, client: str) -> AsyncIterator[Courtesy]:
+        """A turn at reading, and the courtesy that it has; `client` is a client's name, or the address of who has none.
+
+        Raises Busy.
+        """
         with self.waiting_readings.hold(client):
-            async with self.reading_in_place(client):
-                yield
+            async with self.reading_in_place(client) as courtesy:
+                yield courtesy
 
     @asynccontextmanager
-    async def reading_in_place(self, client: str) -> AsyncIterator[None]:
+    async def reading_in_place(self, client: str) -> AsyncIterator[Courtesy]:
         """The same for who has a place of its own already, in which to wait for the turn, as an event stream has."""
         async with self.rounds.readings.of(client):
-            await self._give_way()
-            yield
-
-    async def _give_way(self) -> None:
-        """Let orders go first, those of others, for a moment."""
-        until = time.monotonic() + GIVE_WAY
-        while self.rounds.crowd.many and self.shedder.requests.taken and time.monotonic() < until:  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
+            courtesy = self.rounds.courtesy(client, GIVE_WAY)
+            await courtesy.give_way()
+            yield courtesy
 
     def spend(self, caller: Caller) -> None:
         """One order of the caller's rate. Raises Throttled."""

@@ -41,7 +41,7 @@ class Crowd:
 class Turns:
     """`async with turns.of(client):` is a turn. Belongs to one event loop."""
 
-    __slots__ = ("_crowd", "_each", "_free", "_most", "_running", "_waiting")
+    __slots__ = ("_crowd", "_each", "_free", "_most", "_pausing", "_running", "_waiting")
 
     def __init__(self, most: int, each: int, crowd: Crowd) -> None:
         """At most so many at once, and `each` of one client while the crowd is more than one."""
@@ -50,6 +50,7 @@ class Turns:
         self._crowd = crowd
         self._running: dict[str, int] = {}
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # whose turn is next, first
+        self._pausing: dict[asyncio.Future[None], str] = {}  # until nobody else has a turn
 
     def of(self, client: str) -> Turn:
         """A turn of this client's."""
@@ -83,6 +84,29 @@ class Turns:
             self._running[client] = left
         while self._waiting and self._free and (following := next(filter(self._may, self._waiting), None)) is not None:
             self._call(following)
+        if self._pausing:
+            self._go_on()
+
+    async def pause(self, client: str, seconds: float) -> None:
+        """Wait until nobody but this client has a turn, so long at most."""
+        if not self._others(client):
+            return
+        pausing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pausing[pausing] = client
+        try:
+            await asyncio.wait([pausing], timeout=seconds)
+        finally:
+            self._pausing.pop(pausing, None)
+
+    def _go_on(self) -> None:
+        """Let those go on for which nobody else has a turn now."""
+        for pausing in [each for each, client in self._pausing.items() if not self._others(client)]:
+            del self._pausing[pausing]
+            if not pausing.done():
+                pausing.set_result(None)
+
+    def _others(self, client: str) -> bool:
+        return len(self._running) > (client in self._running)
 
     def _may(self, client: str) -> bool:
         return self._running.get(client, 0) < (self._each if self._crowd.many else self._most)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.queries.order_filter import ANY, OrderFilter
-from orders.queries.orders import Row
 
 Place = tuple[int, UUID]  # of an order: the transaction that journalled it, its id
 
@@ -28,7 +27,7 @@ async def page(
     pharmacies: Collection[str] | None = None,
     after: Place | None = None,
     limit: int = 100,
-) -> list[Row]:
+) -> Sequence[RowMapping]:
     """Those wanted, in the order in which they were journalled, from the first or from behind the place `after` on.
 
     `pharmacies` None is any. Each with its state, reason, error, attempts and times, and with `tx` and `over` for
@@ -46,10 +45,10 @@ async def page(
         turn = "o.tx + 0"  # along the ids: a planner would walk all transactions from the first to those of then
     query = f"{SHORT} WHERE {' AND '.join(where or ['true'])} ORDER BY {turn}, o.id LIMIT :limit"
     async with engine.connect() as connection:
-        return [dict(row) for row in (await connection.execute(text(query), values)).mappings()]
+        return (await connection.execute(text(query), values)).mappings().all()
 
 
-def cut(rows: list[Row], most: int) -> tuple[list[Row], Place | None]:
+def cut(rows: Sequence[RowMapping], most: int) -> tuple[Sequence[RowMapping], Place | None]:
     """The first `most` rows, and the place behind which the next page begins; None when nothing surely follows.
 
     The place is never behind a transaction that others may still come to stand before. Rows of the last moment are

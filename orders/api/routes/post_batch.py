@@ -19,8 +19,9 @@ from orders.access.clients import Scope as Opens
 from orders.access.key_cache import Caller
 from orders.api.answer_buffer import AnswerBuffer
 from orders.api.load_shedding import wait
-from orders.api.request import BODY_LIMIT, RequestHead, read_headers
+from orders.api.request import BODY_LIMIT, RequestHead, address_of, read_headers
 from orders.api.responses import RETRY_AFTER, answer_problem, detail_of, shown
+from orders.api.rounds import PIECE_WAITS
 from orders.api.state import ApiState
 from orders.errors import Conflict, Fault, Forbidden, JournalDown, Malformed, RelaisError
 from orders.intake.entries import Accepted, Entry, entry
@@ -49,9 +50,10 @@ class _Group(NamedTuple):
 
 async def post_batch(api: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Take every order of the body, one a line, and answer each by its number while the rest is still coming."""
-    asked = read_headers(scope)
+    asked, client = read_headers(scope), address_of(scope)
     try:
         caller = await api.caller(asked)
+        client = caller.name
         caller.need(Opens.WRITE)
         with api.shedder.enter(caller.name) as hand:
             hand.hold(IN_HAND)
@@ -59,6 +61,7 @@ async def post_batch(api: ApiState, scope: Scope, receive: Receive, send: Send) 
     except ClientDisconnect:
         return
     except RelaisError as error:
+        await api.rounds.refuse(error, client)
         api.metrics.answered("/orders/batch", await answer_problem(send, error, asked.request_id))
     else:
         api.metrics.answered("/orders/batch", 200)
@@ -87,6 +90,7 @@ async def _take(api: ApiState, caller: Caller, asked: RequestHead, lines: list[L
     start = 0
     while start < len(lines):
         async with api.rounds.large.of(caller.name):
+            await api.rounds.courtesy(caller.name, PIECE_WAITS).give_way()
             piece = lines[start : start + (LINES_AT_ONCE if api.rounds.crowd.many else LINES_ALONE)]
             for _, raw in piece:
                 try:
@@ -96,7 +100,6 @@ async def _take(api: ApiState, caller: Caller, asked: RequestHead, lines: list[L
                     api.metrics.placed(error)
                     said.append(_refused(error))
         start += len(piece)
-        await asyncio.sleep(0)
     placing = asyncio.ensure_future(_place(api, caller.name, entries))
     return _Group([number for number, _ in lines], said, placing)
 

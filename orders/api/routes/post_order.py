@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Final
 
@@ -11,26 +10,29 @@ from starlette.types import Receive, Scope, Send
 
 from config.telemetry.spans import CURRENT
 from orders.access.clients import Scope as Opens
-from orders.api.request import RequestHead, idempotency_key, read_body, read_headers
+from orders.access.key_cache import Caller
+from orders.api.request import RequestHead, address_of, idempotency_key, read_body, read_headers
 from orders.api.responses import JSON, answer, answer_problem
+from orders.api.rounds import PIECE_WAITS
 from orders.api.state import ApiState
-from orders.errors import Forbidden, Malformed
 from orders.intake.entries import Accepted
 from orders.model import Order, parse
 
-REFUSED: Final = 0.03  # seconds that a refused order keeps its turn while others are there
 LARGE: Final = 16 * 1024  # bytes of an order that is parsed when nothing else large is
 
 
 async def post_order(api: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Take the order in the body: 202 once it is on disk, 200 when this very order was accepted before."""
     began = time.perf_counter()
-    asked = read_headers(scope)
+    asked, client = read_headers(scope), address_of(scope)
     try:
-        accepted = await _place(api, asked, receive)
+        caller = await api.caller(asked)
+        client = caller.name
+        accepted = await _place(api, caller, asked, receive)
     except ClientDisconnect:  # in the middle of its body: nobody is there to be answered
         return
     except Exception as error:
+        await api.rounds.refuse(error, client)
         api.metrics.placed(error)
         api.metrics.answered("/orders", await answer_problem(send, error, asked.request_id))
         return
@@ -44,8 +46,7 @@ async def post_order(api: ApiState, scope: Scope, receive: Receive, send: Send) 
     api.metrics.seconds.observe(time.perf_counter() - began)
 
 
-async def _place(api: ApiState, asked: RequestHead, receive: Receive) -> Accepted:
-    caller = await api.caller(asked)
+async def _place(api: ApiState, caller: Caller, asked: RequestHead, receive: Receive) -> Accepted:
     caller.need(Opens.WRITE)
     with api.shedder.enter(caller.name) as hand:
         api.spend(caller)
@@ -58,9 +59,6 @@ async def _place(api: ApiState, asked: RequestHead, receive: Receive) -> Accepte
             order = parse(raw) if len(raw) <= LARGE else await _parse(api, caller.name, raw)
             caller.need_pharmacy(order.pharmacy)
             return await api.intake.accept(order, caller.name, request_id=asked.request_id, key=key)
-        except (Malformed, Forbidden):
-            await asyncio.sleep(REFUSED if api.rounds.crowd.many else 0)  # in its turn: a flood of them is slow
-            raise
         finally:
             turns.end(caller.name)
 
@@ -68,5 +66,5 @@ async def _place(api: ApiState, asked: RequestHead, receive: Receive) -> Accepte
 async def _parse(api: ApiState, client: str, raw: bytes) -> Order:
     """A large order: one at a time, with a round of the event loop for everybody else in between."""
     async with api.rounds.large.of(client):
-        await asyncio.sleep(0)
+        await api.rounds.courtesy(client, PIECE_WAITS).give_way()
         return parse(raw)

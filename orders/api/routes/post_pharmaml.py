@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from orders.access.clients import Scope as Opens
 from orders.access.key_cache import Caller
-from orders.api.request import RequestHead, read_body, read_headers
+from orders.api.request import RequestHead, address_of, read_body, read_headers
 from orders.api.responses import NONE, answer, answer_problem
 from orders.api.state import ApiState
 from orders.errors import Unauthorised
@@ -31,9 +31,10 @@ CHALLENGES: Final = {"WWW-Authenticate": 'Basic realm="Relais", charset="UTF-8",
 
 async def post_pharmaml(api: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one question of a pharmacy's software: 200 in the protocol's words, ERREUR among them."""
-    asked = read_headers(scope)
+    asked, client = read_headers(scope), address_of(scope)
     try:
         caller = await api.caller(asked, basic=True)
+        client = caller.name
         caller.need(Opens.WRITE)
         with api.shedder.enter(caller.name) as hand:
             api.spend(caller)
@@ -49,6 +50,7 @@ async def post_pharmaml(api: ApiState, scope: Scope, receive: Receive, send: Sen
     except ClientDisconnect:
         return
     except Exception as error:
+        await api.rounds.refuse(error, client)
         more = CHALLENGES if isinstance(error, Unauthorised) else NONE
         api.metrics.answered(ROUTE, await answer_problem(send, error, asked.request_id, more))
         return

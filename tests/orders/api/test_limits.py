@@ -9,10 +9,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 from sqlalchemy import text
+from starlette.types import Message
 
 from config.settings import Settings
+from orders.access import clients
 from orders.access.clients import Scope
-from orders.api import Parts, state
+from orders.api import Parts, create_app, state
+from orders.api.rounds import READERS
 from orders.journal import connect, transactional
 from tests.intake import RawCall, clients_over_http
 from tests.waiting import auntil
@@ -130,6 +133,49 @@ def test_bodies_past_the_bound_of_bytes_are_shed_while_smaller_ones_are_taken(
     may: dict[str, dict[str, Any]] = {"front": {}, "ops": {"scopes": [Scope.OPS]}}
     monkeypatch.setattr(state, "MOST_BYTES", 300)
     clients_over_http(settings, may, work)
+
+
+def test_a_list_that_its_client_does_not_take_holds_no_turn(settings: Settings) -> None:
+    async def nothing() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def main(key: str) -> None:
+        app, never, answers = create_app(settings), asyncio.Event(), asyncio.Queue[Message]()
+        phases = asyncio.Queue[Message]()
+        phases.put_nowait({"type": "lifespan.startup"})
+        life = asyncio.create_task(app({"type": "lifespan"}, phases.get, answers.put))
+        assert (await answers.get())["type"] == "lifespan.startup.complete"
+        head = [(b"authorization", f"Bearer {key}".encode())]
+        asked = {
+            "type": "http",
+            "method": "GET",
+            "path": "/orders",
+            "query_string": b"",
+            "headers": head,
+            "client": None,
+        }
+
+        async def untaken(message: Message) -> None:
+            answers.put_nowait(message)
+            await never.wait()
+
+        slow = [asyncio.create_task(app({**asked}, nothing, untaken)) for _ in range(2 * READERS)]
+        for _ in slow:
+            assert (await asyncio.wait_for(answers.get(), 10))["status"] == 200
+        await asyncio.wait_for(app({**asked}, nothing, answers.put), 10)
+        assert (await answers.get())["status"] == 200
+        for each in slow:
+            each.cancel()
+        phases.put_nowait({"type": "lifespan.shutdown"})
+        await life
+
+    async def add() -> str:
+        engine = connect(settings.need("database_url"))
+        key = await clients.add(engine, "front")
+        await engine.dispose()
+        return key
+
+    asyncio.run(main(asyncio.run(add())))
 
 
 def test_the_metrics_are_for_operations_only(settings: Settings) -> None:

@@ -6,7 +6,9 @@ from contextlib import suppress
 import pytest
 
 from orders.api import turns
+from orders.api.rounds import Courtesy, Rounds
 from orders.api.turns import Crowd, Turns
+from orders.errors import JournalDown, Throttled, Unauthorised
 
 
 async def settled() -> None:
@@ -98,5 +100,65 @@ def test_who_goes_away_while_it_waits_takes_no_turn_and_costs_none() -> None:
         await asyncio.wait_for(asyncio.gather(first, last), 5)
         await bench.come("c")
         assert bench.order[-1] == "c"
+
+    asyncio.run(main())
+
+
+def test_what_pauses_goes_on_when_nobody_else_has_a_turn_or_its_time_is_over() -> None:
+    async def main() -> None:
+        bench = Bench(4, 4)
+        await bench.come(*"ab")
+        await asyncio.wait_for(Turns(1, 1, bench.crowd).pause("a", 60), 5)  # nobody is there
+        pausing = [asyncio.create_task(bench.turns.pause(client, 60)) for client in "aac"]
+        await settled()
+        assert [each.done() for each in pausing] == [False] * 3
+        bench.ends.pop(1).set()
+        await asyncio.wait(pausing[:2], timeout=5)
+        assert [each.done() for each in pausing] == [True, True, False], "only its own client's turn is left"
+        await asyncio.wait_for(bench.turns.pause("c", 0.01), 5)
+        pausing[2].cancel()
+        await settled()
+        await bench.finish()
+
+    asyncio.run(main())
+
+
+def test_a_reading_has_so_much_patience_in_all() -> None:
+    async def main() -> None:
+        rounds = Rounds()
+        await Courtesy(rounds, "a", 60).give_way()  # alone
+        rounds.orders.begin_now("a")
+        rounds.orders.begin_now("b")
+        courtesy, began = Courtesy(rounds, "a", 0.05), asyncio.get_running_loop().time()
+        await courtesy.give_way()
+        assert asyncio.get_running_loop().time() - began > 0.04
+        resting = asyncio.create_task(courtesy.give_way())
+        await settled()
+        assert resting.done(), "it has none left, though an order is in hand"
+
+    asyncio.run(main())
+
+
+def test_a_flood_of_refusals_is_slow_and_holds_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        rounds, told = Rounds(), []
+        rounds.crowd.note("calm")
+        rounds.crowd.note("wild")
+
+        async def refuse(client: str, error: Exception) -> None:
+            await rounds.refuse(error, client)
+            told.append(client)
+
+        monkeypatch.setattr("orders.api.rounds.REFUSAL", 0.04)
+        began = asyncio.get_running_loop().time()
+        flood = [asyncio.create_task(refuse("wild", Throttled(1))) for _ in range(12)]
+        await settled()
+        outage = asyncio.create_task(refuse("wild", JournalDown("away")))
+        await settled()
+        assert outage.done() and told == ["wild"]
+        await refuse("calm", Unauthorised("no key"))
+        assert told.count("wild") <= 1 + 8, "another's waits behind none of them"
+        await asyncio.gather(*flood)
+        assert asyncio.get_running_loop().time() - began > 3 * 0.02
 
     asyncio.run(main())
