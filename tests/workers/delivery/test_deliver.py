@@ -160,7 +160,7 @@ def test_a_release_in_the_middle_of_an_outage_does_not_end_it(on_bench: OnBench)
         before = await bench.standing()
         async with transactional(bench.engine).begin() as connection:
             await backend_transitions.quarantine(connection, "erp", "luc", None)
-            await backend_transitions.release(connection, "erp")
+            await backend_transitions.release(connection, "erp", "luc", "restored", {})
         after = await bench.standing()
         assert (after["circuit"], after["since"], after["failures"]) == ("open", before["since"], 20)
 
