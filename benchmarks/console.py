@@ -46,6 +46,7 @@ PAGES: Final = (
     "/orders?state=dead",
     "/orders?state=dead&reason=invalid&client=bench",
     "/orders?state=accepted",
+    "/orders?state=discarded",
     "/orders?pharmacy={pharmacy}&state=delivered",
     "/orders?product={product}",
     "/orders?state=delivered&backend=erp&priority=normal&since=30d",

@@ -1,8 +1,8 @@
 """Orders for people, the newest first: filtered, a page at a time, and no page reads more rows than it shows.
 
-A page goes along one index: a pharmacy's, that of dead letters, the few that are not final, a product's, else along
-the ids, which are one over time. What the index cannot tell is looked at row by row, LOOKED at most: a page whose
-filter fits few of them is short and says so, and the next one looks on.
+A page goes along one index: a pharmacy's, that of dead letters, of what was cancelled or discarded, the few that are
+not final, a product's, else along the ids, which are one over time. What the index cannot tell is looked at row by row,
+LOOKED at most: a page whose filter fits few of them is short and says so, and the next one looks on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orders.journal import Source, reading_from
 from orders.model import RANK
 from orders.queries.order_filter import CONDITIONS, OrderFilter
 from orders.queries.products import complete_at, numbered
-from orders.states import BACKLOG, LIVE, OUT, POLLED, REPLAYED, Reason, State
+from orders.states import BACKLOG, GIVEN_UP, LIVE, OUT, POLLED, REPLAYED, Reason, State
 
 Row = dict[str, Any]
 
@@ -63,6 +63,9 @@ DEAD: Final = f"""
 (SELECT order_id AS id FROM deliveries
 WHERE state = '{State.DEAD}' AND reason = '{{reason}}' AND order_id < :before AND order_id >= :from
 ORDER BY reason DESC, order_id DESC LIMIT :looked)"""
+OF_GIVEN_UP: Final = f"""
+SELECT order_id AS id, state FROM deliveries
+WHERE {GIVEN_UP} AND state = :state AND order_id < :before AND order_id >= :from ORDER BY state DESC, order_id DESC"""
 NAMED: Final = "SELECT id FROM unnest(CAST(:ids AS uuid[])) AS id WHERE id < :before AND id >= :from ORDER BY id DESC"
 
 # Each that is looked at, and whether it `fits`. A limit within holds the planner to one look along the index a row: a
@@ -146,6 +149,8 @@ async def _along(connection: AsyncConnection, wanted: OrderFilter) -> Along:
         reasons = [wanted.reason] if wanted.reason else [*Reason]
         dead = " UNION ALL ".join(DEAD.format(reason=each) for each in reasons)
         return Along(f"SELECT id FROM ({dead}) dead ORDER BY id DESC", frozenset({"state", "reason"}))
+    if wanted.standing in (State.CANCELLED, State.DISCARDED):
+        return Along(OF_GIVEN_UP, frozenset({"state"}), "c.state DESC, c.id DESC", {"state": wanted.standing})
     if wanted.standing in BACKLOG and (ids := await _few(connection, wanted)) is not None:
         return Along(NAMED, values={"ids": ids})
     if wanted.product is not None and await complete_at(connection) is not None:

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.schema.sentence_column import SentenceColumn
-from orders.states import LIVE, OUT, POLLED, REPLAYED, CircuitState, State, listed
+from orders.states import GIVEN_UP, LIVE, OUT, POLLED, REPLAYED, CircuitState, State, listed
 
 metadata = MetaData(
     naming_convention={
@@ -140,6 +140,7 @@ deliveries = Table(
     ),
     Index("ix_deliveries_submitted", "backend", "due_at", postgresql_where=text(POLLED)),
     Index("ix_deliveries_dead", "reason", "order_id", postgresql_where=text(f"state = '{State.DEAD}'")),
+    Index("ix_deliveries_given_up", "state", "order_id", postgresql_where=text(GIVEN_UP)),
     Index("ix_deliveries_cause", "cause", "settled_at", "order_id", postgresql_where=text(f"state = '{State.DEAD}'")),
     comment="one narrow row per order; the only hot table",
     postgresql_with={

@@ -184,12 +184,21 @@ def test_what_is_live_does_not_move_the_page(relais: Relais, browsers: Browsers,
         assert jeanne.faults == []
 
 
+def test_one_box_chooses_all_orders_of_a_group(browsers: Browsers, paths: dict[str, str]) -> None:
+    with browsers.someone("jeanne", Role.OPERATOR) as jeanne:
+        page = jeanne.go(next(path for kind, path in paths.items() if kind == "/dead/#"))
+        boxes, every = page.locator("[name=id][type=checkbox]"), page.locator("label[data-all] input")
+        for chosen in (True, False):
+            every.set_checked(chosen)
+            assert [boxes.nth(each).is_checked() for each in range(boxes.count())] == [chosen] * boxes.count() != []
+
+
 def test_the_keyboard_comes_everywhere_and_is_seen(browsers: Browsers, paths: dict[str, str]) -> None:
     group = next(each for each in paths if each.startswith("/dead/#"))
     with browsers.someone("jeanne", Role.APPROVER) as jeanne:
         for live in ("**/live/**", "**/standing"):  # what is updated meanwhile has lost its number
             jeanne.page.route(live, lambda route: route.abort())
-        for kind in ("/", "/recovery", "/report", "/search", group):
+        for kind in ("/", "/recovery", "/report", "/search", "/orders", group):
             jeanne.go(paths[kind])
             wanted, reached = jeanne.page.evaluate(REACHABLE, STOPS), set()
             for _ in range(wanted + 20):
