@@ -84,6 +84,11 @@ def line_reason(reason: str | None, *, whole: bool = False) -> Text:
     return Text("", hidden=True)
 
 
+def reference(told: str, *, whole: bool = False) -> Text:
+    """The ERP's own reference: a number or a code, anything else may be a name."""
+    return Text(told) if whole or PLAIN.fullmatch(told) else Text("", hidden=True)
+
+
 def cause(group: Mapping[str, Any], words: Words) -> str:
     """What the orders of a group died of: its message as an order's error is shown, or a word of the trade."""
     told = group["message"]

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,6 +22,7 @@ from workers import operations
 from workers.cli.commands.trust.seal import sealed
 from workers.console.access.people import Role
 from workers.console.search import acts
+from workers.console.search.timeline import WIDE, TimelineEntry, shapes
 from workers.delivery.deliver import deliver
 from workers.erp.port import ErpReceipt, Evidence, Kind, Outcome, Submission
 from workers.erp.signing import sign
@@ -30,6 +32,7 @@ from workers.replay.choice import Choice
 from workers.replay.divert import divert
 from workers.replay.redrive import discard, replay
 
+HOUR = timedelta(hours=1)
 KEY = Ed25519PrivateKey.generate()
 AtConsole = Callable[[Work], None]
 
@@ -52,6 +55,14 @@ def signed(receipt: ErpReceipt, order: UUID, **otherwise: Any) -> ErpReceipt:
     what: dict[str, Any] = {"digest": receipt.digest.hex(), "reference": receipt.reference, "lines": receipt.lines}
     signature = sign(KEY, "k", str(order), at=datetime.now(UTC), **(what | otherwise))
     return replace(receipt, signature=signature, key_id="k")
+
+
+def test_the_mark_of_a_later_seal_hides_no_end() -> None:
+    began = datetime(2026, 1, 5, 8, tzinfo=UTC)
+    life: Any = SimpleNamespace(lasts=(began, began + HOUR))
+    died = TimelineEntry("order", began + HOUR, "dead", "bad")
+    drawn = shapes([died, TimelineEntry("proof", began + 3 * HOUR, "sealed", "good")], life)
+    assert [(each.colour, each.x + each.width) for each in drawn] == [("good", WIDE), ("bad", WIDE)], "red is on top"
 
 
 async def told(browser: Browser, order: UUID) -> str:

@@ -21,7 +21,7 @@ from workers.console.access.guard import Operator, Viewer
 from workers.console.access.people import Person
 from workers.console.i18n import N_
 from workers.console.labels import PRIORITIES, STATES
-from workers.console.masking import line_reason
+from workers.console.masking import in_line, line_reason, reference
 from workers.console.rendering import page, words_of
 from workers.console.search import pharmacy, query
 from workers.console.search.explanation import outlook
@@ -151,6 +151,7 @@ async def _life(
         "drawn": shapes(found, life),
         "wide": WIDE,
         "receipts": receipts,
+        "named": lambda told: in_line(reference(told, whole=whole), words),
         "lines": _lines(life, receipts, _catalogue(state), whole),
         "until": until,
         "whole": whole,

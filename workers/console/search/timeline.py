@@ -14,7 +14,7 @@ from typing import Any, Final
 from orders.states import State
 from workers.console.i18n import N_, Words
 from workers.console.labels import EVENTS, EVIDENCE, FINDINGS, OUTCOMES, REASONS
-from workers.console.masking import Text, error, said, say
+from workers.console.masking import Text, error, in_line, reference, said, say
 from workers.console.search.order_life import OrderLife
 
 WIDE: Final = 1000  # units of the drawing, along the time
@@ -105,7 +105,8 @@ def _others(life: OrderLife, words: Words, whole: bool) -> Iterator[TimelineEntr
         title = _(FINDINGS[finding.kind]) if finding.kind in FINDINGS else finding.kind
         yield TimelineEntry("proof", finding.at, title, "bad", text=Text(say(finding.detail, words, whole=whole)))
     for row in parts["receipts"]:
-        yield TimelineEntry("proof", row.received_at, _("receipt %s journalled") % row.reference, "good")
+        named = in_line(reference(row.reference, whole=whole), words)
+        yield TimelineEntry("proof", row.received_at, _("receipt %s journalled") % named, "good")
     for seal in parts["seal"]:
         yield TimelineEntry("proof", seal.sealed_at, _("sealed in block %s") % words.number(seal.block), "good")
     for row in parts["fetched"]:
@@ -139,7 +140,7 @@ def _waits(life: OrderLife, words: Words) -> Iterator[TimelineEntry]:
 def shapes(found: Sequence[TimelineEntry], life: OrderLife) -> list[Shape]:
     """The drawing: row 0 the waits and attempts, row 1 the order and its proof, row 2 operators and who was told.
 
-    What lies outside the order's own time, as a seal that came later, is drawn at its edge.
+    What lies outside the order's own time, as a seal that came later, is drawn at its edge; what is bad over all else.
     """
     start, end = life.lasts
     length = max((end - start).total_seconds(), 0.001)
@@ -152,7 +153,7 @@ def shapes(found: Sequence[TimelineEntry], life: OrderLife) -> list[Shape]:
         drawn.append(
             Shape(round(min(x, WIDE - width), 1), round(width, 1), rows[each.family], each.colour, each.family)
         )
-    return sorted(drawn, key=lambda shape: shape.family != "wait")
+    return sorted(drawn, key=lambda shape: (shape.family != "wait", shape.colour == "bad"))
 
 
 def _place(share: float) -> float:
