@@ -2,7 +2,8 @@
 
 One look at the journal that failed sends every order past it, at once, until another finds it back: nobody waits for
 a timeout that somebody else has waited for. A spill that failed is left alone for a moment for the same reason. Who
-asks how the stores stand is told what the last looks found, and waits for none.
+asks how the stores stand is told what the last looks found, and waits for none. A journal that looks well and then
+takes no order is believed later each time (`orders.intake.doubt`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.errors import first_line
 from orders.errors import JournalDown
+from orders.intake.doubt import Doubt
 from orders.intake.entries import COLUMNS, NO_ORDERS, inserting
 from orders.intake.spill import SpillSigner
 from orders.intake.store import SpillDown, Store
@@ -75,6 +77,7 @@ class StoreSwitch:
         self._looking: asyncio.Task[None] | None = None
         self._answered_at: datetime | None = None
         self._why: Exception | None = None  # the last look failed
+        self._doubt = Doubt()
         self._weak: list[Sentence] = []
 
     @property
@@ -93,14 +96,13 @@ class StoreSwitch:
                 await self._looked.wait()
 
     async def look(self) -> Mode:
-        """Ask the stores; a journal that is back is used from then on."""
+        """Ask the stores; a journal that is back is used from then on, unless it is in doubt."""
         if await self._journal_answers():
             self._answered_at = datetime.now(UTC)
-            if not self.journal_up:
-                log.warning("the journal is back")
-            self.journal_up = True
+            self._find_journal()
         else:
             self.lose_journal(self._why)
+        if not self.journal_up:
             await self._look_at_spill()
         self._stand()
         self._looked.set()
@@ -109,6 +111,7 @@ class StoreSwitch:
     def lose_journal(self, why: Exception | None = None) -> None:
         """The journal takes no orders: go past it until a look finds that it does."""
         if self.journal_up:
+            self._doubt.lost(why)
             foreseen = why is None or unreachable(why)
             extra = {} if why is None else {"why": first_line(why)}
             log.warning(
@@ -139,6 +142,12 @@ class StoreSwitch:
             await asyncio.wait({self._looking})
         if self._spill is not None:
             await self._spill[0].close()
+
+    def _find_journal(self) -> None:
+        if not self.journal_up and self._doubt.over:
+            self.journal_up = True
+            self._doubt.found()
+            log.warning("the journal is back")
 
     def _look_on(self) -> None:
         if self._looking is None or self._looking.done():

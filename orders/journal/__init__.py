@@ -13,6 +13,7 @@ from orders.journal.connection import connect as connect
 from orders.journal.connection import insist as insist
 from orders.journal.connection import read_only as read_only
 from orders.journal.connection import reading_from as reading_from
+from orders.journal.connection import refused as refused
 from orders.journal.connection import snapshot as snapshot
 from orders.journal.connection import transactional as transactional
 from orders.journal.connection import unreachable as unreachable

@@ -120,6 +120,12 @@ def unreachable(error: BaseException) -> bool:
     return isinstance(error, (*kinds, *AWAY, PendingRollbackError))  # the last: lost before, in the same transaction
 
 
+def refused(error: BaseException) -> bool:
+    """True when the error says that PostgreSQL answers, and would not have what it was told."""
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else None
+    return isinstance(cause, asyncpg.PostgresError) and not isinstance(cause, AWAY)
+
+
 def at_fault(error: BaseException) -> bool:
     """True when the error says that the row itself cannot be written, ever; of several rows, one of them."""
     return isinstance(error, DBAPIError) and error.orig is not None and isinstance(error.orig.__cause__, AT_FAULT)

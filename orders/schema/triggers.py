@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from orders.journal.connection import DURABLE
 from orders.schema.tables.acts import acts
 from orders.schema.tables.causes import cause_notes, cause_tallies, causes
 from orders.schema.tables.clients import asides
@@ -86,9 +87,10 @@ DROPPED_ONLY: Final = (
 )
 
 
-DURABLE_FUNCTION: Final = """CREATE FUNCTION relais_durable() RETURNS trigger LANGUAGE plpgsql AS $$
+# It holds the setting for the transaction, whatever the server's configuration, read again, says before the commit.
+DURABLE_FUNCTION: Final = f"""CREATE FUNCTION relais_durable() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-PERFORM set_config('synchronous_commit', 'on', true);
+PERFORM {DURABLE};
 RETURN NULL;
 END $$"""
 
@@ -97,7 +99,7 @@ def wait_for_disk(table: str) -> str:
     """DDL by which whatever is written to a table is on disk once it is committed, whoever writes."""
     return (
         f"CREATE TRIGGER durable BEFORE INSERT OR UPDATE OR DELETE ON {table} "
-        "FOR EACH STATEMENT WHEN (current_setting('synchronous_commit') = 'off') EXECUTE FUNCTION relais_durable()"
+        "FOR EACH STATEMENT EXECUTE FUNCTION relais_durable()"
     )
 
 

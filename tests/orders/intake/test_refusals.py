@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
@@ -12,10 +13,12 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.postgres import Postgres
 from orders.errors import Malformed
+from orders.intake import doubt, store_switch
 from orders.intake.entries import Accepted, entry
 from orders.intake.group_commit import Intake
 from orders.intake.routing import always
@@ -83,6 +86,23 @@ STATES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "23502 a column that this version does not know must be filled": (
         ("@ALTER TABLE orders ADD shelf text", "@ALTER TABLE orders ADD CHECK (shelf IS NOT NULL) NOT VALID"),
         ("@ALTER TABLE orders DROP shelf",),
+    ),
+    "57P03 the server takes no connections now": (
+        (
+            "@CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF session_user = '{role}' THEN "
+            "RAISE 'starting up' USING ERRCODE = 'cannot_connect_now'; END IF; END $$",
+            "@CREATE EVENT TRIGGER no ON login EXECUTE FUNCTION no()",
+            CUT,
+        ),
+        ("@DROP EVENT TRIGGER no", "@DROP FUNCTION no"),
+    ),
+    "53100 the disk is full": (
+        (
+            "@CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$",
+            "@CREATE TRIGGER no BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION no()",
+        ),
+        ("@DROP TRIGGER no ON orders", "@DROP FUNCTION no"),
     ),
     "P0001 a trigger raises": (
         (
@@ -185,7 +205,7 @@ def test_whatever_keeps_orders_out_of_the_journal_leads_them_to_the_spill_from_t
     assert asides == {}
 
 
-@pytest.mark.parametrize("state", [state for state in STATES if not state.startswith(("P0001", "23502"))])
+@pytest.mark.parametrize("state", [state for state in STATES if not state.startswith(("P0001", "23502", "53100"))])
 def test_a_journal_that_would_refuse_an_order_is_known_by_a_look(place: Place, redis_url: str, state: str) -> None:
     bad, good = STATES[state]
 
@@ -199,7 +219,59 @@ def test_a_journal_that_would_refuse_an_order_is_known_by_a_look(place: Place, r
     at(place, redis_url, work)
 
 
+def test_a_journal_that_answers_and_refuses_is_believed_later_each_time(
+    place: Place, redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = STATES["53100 the disk is full"]
+    monkeypatch.setattr(store_switch, "PROBE", 0.02)
+    monkeypatch.setattr(doubt, "FIRST", 0.04)
+
+    async def work(intake: Intake) -> None:
+        await asyncio.to_thread(place.does, bad)
+        deadline, number = time.monotonic() + 2.0, 0
+        while time.monotonic() < deadline:
+            assert (await intake.accept(order(f"FULL{number}"), "front")).kept == "spill"
+            number += 1
+        back = [record for record in caplog.records if record.message == "the journal is back"]
+        assert 2 <= len(back) <= 7, "0.04 s, then twice as long each time"
+        await asyncio.to_thread(place.does, good)
+        await auntil(lambda: intake.store_switch.mode is Mode.JOURNAL, 10)
+        assert (await intake.accept(order("AFTER"), "front")).kept == "journal"
+
+    at(place, redis_url, work)
+
+
+def test_a_doubt_doubles_up_to_half_a_minute_and_is_forgotten_once_the_journal_was_steady() -> None:
+    now, full, away = 0.0, DBAPIError("", {}, BaseException()), OSError()
+    assert full.orig is not None
+    full.orig.__cause__ = asyncpg.DiskFullError()
+    doubts = doubt.Doubt(lambda: now)
+
+    def refuses(after: float, why: Exception = full) -> float:
+        """Seconds for which it is in doubt when it fails so long after it was found well."""
+        nonlocal now
+        doubts.found()
+        now += after
+        doubts.lost(why)
+        began = now
+        while not doubts.over:
+            now += 0.5
+        return now - began
+
+    assert [refuses(0.1) for _ in range(7)] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert refuses(0.1, away) == 0.0, "one that does not answer is believed as soon as it does"
+    assert (refuses(0.1), refuses(0.1), refuses(61), refuses(0.1)) == (1.0, 2.0, 0.0, 1.0)
+
+
 def test_an_order_that_cannot_be_written_is_refused_alone(place: Place, redis_url: str) -> None:
+    too_much = "IF NEW.reference = 'R17' THEN RAISE 'x' USING ERRCODE = 'program_limit_exceeded'; END IF; RETURN NEW;"
+    place.does(
+        (
+            f"@CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {too_much} END $$",
+            "@CREATE TRIGGER no BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION no()",
+        )
+    )
+
     async def work(intake: Intake) -> list[Any]:
         entries = [entry(order(f"R{n}"), "front", "erp") for n in range(20)]
         entries[7] = entries[7]._replace(reference="R\x007")
@@ -209,10 +281,13 @@ def test_an_order_that_cannot_be_written_is_refused_alone(place: Place, redis_ur
         return list(answers)
 
     answers = at(place, redis_url, work)
-    assert [n for n, each in enumerate(answers) if isinstance(each, Malformed)] == [7, 13]
-    assert [each.kept for each in answers if isinstance(each, Accepted)] == ["journal"] * 18
+    assert [n for n, each in enumerate(answers) if isinstance(each, Malformed)] == [7, 13, 17]
+    assert [each.kept for each in answers if isinstance(each, Accepted)] == ["journal"] * 17
     assert str(answers[7]) == "body: the journal cannot write this order"
-    assert asyncio.run(drained(place.url, redis_url)) == (sorted(f"R{n}" for n in range(20) if n not in (7, 13)), {})
+    assert asyncio.run(drained(place.url, redis_url)) == (
+        sorted(f"R{n}" for n in range(20) if n not in (7, 13, 17)),
+        {},
+    )
 
 
 @pytest.mark.parametrize(
