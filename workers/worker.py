@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import Any, Final
 
 from celery.apps import worker as celery_worker
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
@@ -30,6 +31,24 @@ from workers.queue.registry import node
 from workers.queue.sieve import sift
 
 log = logging.getLogger("relais.worker")
+
+# What Celery finds by name when a worker begins. A spare, which takes the place of one that died, has it loaded before.
+LATER: Final = (
+    "celery.app.amqp",
+    "celery.app.control",
+    "celery.app.log",
+    "celery.concurrency.prefork",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "celery.worker.loops",
+    "celery.worker.strategy",
+)
+
+
+def load() -> None:
+    """Load all that a worker loads as it begins; nothing connects."""
+    for name in LATER:
+        import_module(name)
 
 
 def _say(message: str, *_: Any) -> None:

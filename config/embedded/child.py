@@ -1,17 +1,30 @@
-"""What a supervisor keeps running: a program, when it counts as ready, what tells that it hangs, and the pauses before
-it is started again.
+"""What a supervisor keeps running: a program, when it counts as ready, what tells that it hangs, the pauses before it
+is started again, and its spare: a process of its program that has loaded all that it needs and waits until it is told.
+
+So a child that dies is replaced without the seconds that a start takes. A spare costs memory and, once, the processor
+time of a start. It waits at its standard input: at the end of that, as when its supervisor dies, it ends too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from config.backoff import backoff
-from config.embedded.process import Program
+from config.embedded.marks import Mark
+from config.embedded.process import Process, Program
 from config.embedded.service import Ready, Service
+
+log = logging.getLogger(__name__)
+
+SETTLED: Final = 5.0  # seconds after the start of a child until its spare is started, which takes processor time
+LOOK: Final = 0.5  # seconds between two looks whether one waits
+GRACE: Final = 2.0  # seconds to end
 
 
 async def never(pid: int) -> None:
@@ -23,7 +36,8 @@ async def never(pid: int) -> None:
 class Child:
     """One program to keep running. `prepare` runs before every start; `ready` is asked after it until True.
 
-    `hangs`, begun with the pid of each process, returns when that one has to be ended.
+    `hangs`, begun with the pid of each process, returns when that one has to be ended. `spare` is the program of one
+    that waits to take the place of a process that ended.
     """
 
     program: Program
@@ -31,6 +45,7 @@ class Child:
     prepare: Callable[[], None] = field(default=lambda: None)
     patience: float = 60.0  # s until it must be ready at the first start
     hangs: Callable[[int], Awaitable[None]] = never
+    spare: Program | None = None
     pause: float = math.inf  # s before a restart at most, where the supervisor's own bound is too long
 
     @classmethod
@@ -50,3 +65,47 @@ class Backoff:
     def after(self, failures: int) -> float:
         """Before the restart after so many failures in a row."""
         return backoff(failures, self.first, self.most)
+
+
+class Spare:
+    """Of one child, by the program that waits; `hold` and `drop` are told of each process."""
+
+    def __init__(self, program: Program, hold: Callable[[Mark], None], drop: Callable[[Mark], None]) -> None:
+        """None waits yet."""
+        self._program, self._hold, self._drop = program, hold, drop
+        self._waiting: Process | None = None
+        self._since = time.monotonic()  # nobody has waited
+
+    async def keep(self) -> None:
+        """See to it that one waits, without end."""
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._waiting is not None and self._waiting.poll() is not None:
+                self.end()
+            if self._waiting is None and time.monotonic() - self._since > SETTLED:
+                self._start()
+
+    def take(self, program: Program, rank: int) -> Process | None:
+        """The one that waits, told to begin as the child of that program; None where there is none."""
+        if self._waiting is None or not self._waiting.begin():
+            self.end()
+            return None
+        spare, self._waiting, self._since = self._waiting, None, time.monotonic()
+        self._drop(spare.mark)
+        spare.becomes(program, rank)
+        return spare
+
+    def end(self) -> None:
+        """End the one that waits, if any; blocks until then."""
+        spare, self._waiting, self._since = self._waiting, None, time.monotonic()
+        if spare is not None:
+            spare.end(GRACE)
+            self._drop(spare.mark)
+
+    def _start(self) -> None:
+        try:
+            self._waiting = Process(self._program)
+            self._hold(self._waiting.mark)
+        except OSError as error:
+            log.warning("no spare", extra={"child": self._program.name, "error": type(error).__name__})
+            self._since = time.monotonic()

@@ -50,6 +50,7 @@ class Program:
     account: Account | None = None
     cwd: str = "/"
     lock: Path | None = None  # held by the program and all that it starts, until the last of them is dead
+    waits: bool = False  # at its standard input, for the line with which it begins
 
 
 class Process:
@@ -63,13 +64,28 @@ class Process:
             for descriptor in (*held, *(() if output is None else (output,))):
                 ours.callback(os.close, descriptor)
             self._popen = _spawn(program, output, held)
-        signals = tuple(int(each) for each in program.signals)
-        self.mark = Mark(program.name, self.pid, birth(self.pid), rank, signals, program.grace)
+        self.mark = Mark(program.name, self.pid, birth(self.pid))
+        self.becomes(program, rank)
 
     @property
     def pid(self) -> int:
         """The process id; meaningful while `poll()` is None."""
         return self._popen.pid
+
+    def begin(self) -> bool:
+        """Tell a program that waits to begin; False when it is dead."""
+        assert self._popen.stdin is not None
+        try:
+            with self._popen.stdin as pipe:
+                pipe.write(b"\n")
+        except BrokenPipeError:
+            return False
+        return self.poll() is None
+
+    def becomes(self, program: Program, rank: int) -> None:
+        """From now on it is a process of that program."""
+        self.program, signals = program, tuple(int(each) for each in program.signals)
+        self.mark = Mark(program.name, self.pid, self.mark.born, rank, signals, program.grace)
 
     def poll(self) -> int | None:
         """None while it runs, else its exit code (negative: the signal that ended it)."""
@@ -91,6 +107,9 @@ class Process:
             self._popen.wait(REAPED)
         if self.poll() is None:
             log.error("cannot be ended", extra={"child": self.program.name, "pid": self.pid})
+        if self._popen.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._popen.stdin.close()
         kill_session(self.mark)
 
 
@@ -126,7 +145,7 @@ def as_account(account: Account | None) -> dict[str, Any]:
 def _spawn(program: Program, output: int | None, held: Sequence[int]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         program.argv,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if program.waits else subprocess.DEVNULL,
         stdout=output,
         stderr=output,
         pass_fds=held,

@@ -2,7 +2,7 @@
 
 A child that is found to hang is ended, with all that it started. One that ended, also before it was ready, comes back
 after a pause that doubles from half a second to five, and is half a second again once the child has stayed up for a
-minute.
+minute. One that has a spare is replaced by it at once, the first time in a row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Self
 
-from config.embedded.child import Backoff, Child
+from config.embedded.child import Backoff, Child, Spare
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark
 from config.embedded.process import Process
@@ -45,6 +45,7 @@ class Supervisor:
         self._poll = poll
         self._running: dict[str, tuple[int, Process]] = {}
         self._keepers: list[asyncio.Task[None]] = []
+        self._spares: dict[str, Spare] = {}
         self._hurry = threading.Event()
         self._guard: asyncio.Task[None] | None = None
 
@@ -76,6 +77,9 @@ class Supervisor:
             begun = await self._until_ready(child, rank, process)
             log.info("ready", extra={"child": child.program.name, "pid": begun.pid})
             self._keep_watch(self._keep(child, rank, begun))
+            if child.spare is not None:
+                spare = self._spares[child.program.name] = Spare(child.spare, self._leash.hold, self._leash.drop)
+                self._keep_watch(spare.keep())
 
     async def watch(self) -> None:
         """Return never; raise what went wrong in the supervision itself."""
@@ -95,6 +99,8 @@ class Supervisor:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        for spare in self._spares.values():
+            await asyncio.to_thread(spare.end)
         for name, (_, process) in sorted(self._running.items(), key=lambda item: -item[1][0]):
             await asyncio.to_thread(process.end, None, self._hurry)
             codes[name] = process.poll() or 0
@@ -152,6 +158,8 @@ class Supervisor:
                 return revived, failures
 
     def _pause(self, child: Child, failures: int) -> float:
+        if failures == 1 and child.program.name in self._spares:
+            return 0.0
         return min(child.pause, self._backoff.after(failures))
 
     async def _end_of(self, child: Child, process: Process) -> int:
@@ -181,7 +189,8 @@ class Supervisor:
             self._leash.check()
 
     def _launch(self, child: Child, rank: int) -> Process:
-        process = Process(child.program, rank)
+        spare = self._spares.get(child.program.name)
+        process = (spare and spare.take(child.program, rank)) or Process(child.program, rank)
         try:
             self._leash.hold(process.mark)
         except OSError:

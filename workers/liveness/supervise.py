@@ -1,12 +1,14 @@
 """`relais worker --supervise`: a worker as the child of a small process that restarts it when it exits or hangs.
 
-For where restarts follow exits only, as with Docker. Told to stop, it tells the worker, waits as long as a batch may
-take, and exits with the worker's exit code.
+For where restarts follow exits only, as with Docker. A spare, which has loaded what a worker needs, takes the place of
+one that ends. Told to stop, it tells the worker, waits as long as a batch may take, and exits with the worker's exit
+code.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,7 @@ from config.telemetry import logs
 from workers.liveness.canary import hangs
 
 WORKER: Final = "worker"
+STANDBY: Final = "--standby"  # an option of `relais worker`
 ENDING: Final = 10.0  # seconds that a worker may need to end once its batch is settled
 
 
@@ -55,4 +58,9 @@ def _child(settings: Settings, data_dir: Path | None) -> Child:
     argv = module("workers.cli", *options, WORKER)
     grace = longest_batch(settings) + ENDING
     program = Program(WORKER, argv, None, module_env(), grace=grace, cwd=str(Path.cwd()))
-    return Child(program, ready, hangs=partial(hangs, settings))
+    return Child(program, ready, hangs=partial(hangs, settings), spare=standing_by(program))
+
+
+def standing_by(program: Program) -> Program:
+    """The program of the worker's spare."""
+    return replace(program, name=f"{program.name}-spare", argv=(*program.argv, STANDBY), waits=True)

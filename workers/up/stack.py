@@ -33,6 +33,7 @@ from config.settings.routes_file import load_backends, longest_batch
 from config.settings.sources import PASSWORDS, PREFIX
 from orders.client.settings import ClientSettings
 from workers.liveness.canary import hangs
+from workers.liveness.supervise import standing_by
 from workers.up.endpoints import LOOPBACK, offer
 from workers.up.simulator import key_file
 
@@ -210,7 +211,7 @@ def _worker(stack: Stack) -> Child:
     """A worker may finish the batch in hand before it is killed, which lasts as long as `lease` counts on."""
     program = _program(stack, "worker", grace=longest_batch(stack.settings))
     line = ReadyLine(log_of(stack.settings, "worker"))
-    return Child(program, line, line.begin, hangs=partial(hangs, stack.settings))
+    return Child(program, line, line.begin, hangs=partial(hangs, stack.settings), spare=standing_by(program))
 
 
 def _program(stack: Stack, command: str, *options: str, grace: float) -> Program:

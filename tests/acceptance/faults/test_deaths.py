@@ -1,6 +1,7 @@
 """Workers that die, or seem to, at the default lease of a minute: delivery goes on, and nothing takes effect twice."""
 
 import signal
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -47,6 +48,26 @@ def test_after_sigkill_of_a_whole_worker_delivery_goes_on_long_before_the_lease_
     finally:
         second.send_signal(signal.SIGTERM)
     assert second.wait(60) == 0
+
+
+def test_after_sigkill_of_the_only_worker_its_spare_delivers(relais: Relais) -> None:
+    """Within 3 s on an idle machine (docs/liveness.md has the figures); here the bound has room for a busy one."""
+    relais.delivered_once(relais.submit(10))
+    spare = until(lambda: standing_by(relais), 60, what="a spare waits")
+    until(lambda: psutil.Process(spare).memory_info().rss > 90 << 20, 60, what="it has loaded what a worker needs")
+    kill_whole(relais)
+    began = time.monotonic()
+    relais.delivered_once(relais.submit(20), timeout=30)
+    took = time.monotonic() - began
+    assert relais.pid("worker") == spare
+    assert took < 10, took
+    until(lambda: standing_by(relais), 60, what="another waits")
+
+
+def standing_by(relais: Relais) -> int:
+    """The pid of the worker's spare, or 0."""
+    waiting = [each for each in psutil.Process(relais.process.pid).children() if "--standby" in each.cmdline()]
+    return next((each.pid for each in waiting if each.pid != relais.pid("worker")), 0)
 
 
 def holds(relais: Relais) -> bool:

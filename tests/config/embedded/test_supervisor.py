@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from config.embedded import child as child_module
 from config.embedded import ready as ready_module
 from config.embedded.child import Backoff, Child
 from config.embedded.leash import Leash
@@ -200,6 +201,36 @@ def test_a_child_that_is_never_ready_fails_the_start_and_is_stopped(
     asyncio.run(scenario())
     assert marks
     assert not any(find(mark) for mark in marks)
+
+
+def test_a_spare_takes_the_place_of_a_child_that_dies_and_another_waits_then(
+    own_leash: Leash, child: Callable[..., Child], diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "SETTLED", 0.0)
+
+    async def another(than: int) -> int:
+        def pids() -> list[int]:
+            return [each.pid for each in own_leash.marks if each.name == "one-spare" and each.pid != than]
+
+        return (await auntil(pids, what="one waits"))[0]
+
+    async def scenario() -> None:
+        one = child("one")
+        argv = (sys.executable, "-c", "import sys; sys.stdin.readline() or sys.exit()\n" + STAYS, *one.program.argv[3:])
+        waits = replace(one.program, name="one-spare", argv=argv, waits=True)
+        async with Supervisor(own_leash, backoff=Backoff(first=60.0)) as supervisor:
+            await supervisor.start(replace(one, spare=waits))
+            waiting = await another(than=0)
+            os.kill(supervisor.pids["one"], signal.SIGKILL)
+            await auntil(lambda: len(diary.events("start")) == 2, what="it begins, without a pause")
+            assert supervisor.pids["one"] == waiting
+            assert [each.name for each in own_leash.marks if each.pid == waiting] == ["one"]
+            waiting = await another(than=waiting)
+            os.kill(waiting, signal.SIGKILL)
+            await another(than=waiting)
+
+    asyncio.run(scenario())
+    assert (len(diary.events("start")), len(diary.events("stop")), own_leash.marks) == (2, 1, [])
 
 
 def test_stopping_while_a_child_waits_for_its_restart_starts_nothing(

@@ -27,6 +27,9 @@ def worker(
     supervise: Annotated[bool, typer.Option("--supervise", help="Restart it when it exits or hangs.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Run none: ask those that run, through Redis.")] = False,
     here: Annotated[bool, typer.Option("--here", help="With --check: only those of this host.")] = False,
+    standby: Annotated[
+        bool, typer.Option("--standby", hidden=True, help="Load what it needs, and begin once a line is read.")
+    ] = False,
     timeout: Annotated[
         timedelta | None,
         typer.Option(parser=duration, metavar="TIME", help="With --check: wait so long, not while they may be busy."),
@@ -45,6 +48,8 @@ def worker(
     if check:
         _check(ctx, here, timeout, as_json)
         return
+    if standby and not _told_to_begin():
+        return
     settings = settings_of(ctx, "worker")
     _usable(settings)
     if supervise:
@@ -54,6 +59,16 @@ def worker(
     from workers.worker import run_worker
 
     raise typer.Exit(run_worker(settings))
+
+
+def _told_to_begin() -> bool:
+    """Wait, with all that a worker loads in memory; False when whoever would tell is gone."""
+    import sys
+
+    from workers.worker import load
+
+    load()
+    return bool(sys.stdin.readline())
 
 
 def _usable(settings: Settings) -> None:
