@@ -44,6 +44,8 @@ COLUMNS: Final = {
 }
 NONE: Final[Mapping[str, str]] = MappingProxyType({})
 NO_ORDERS: Final[Mapping[str, list[Any]]] = {name: [] for name in COLUMNS}  # the arrays of a group of none
+LINES: Final = 4  # bits of a line's number that are the pharmacy's; the others are the client's
+LINE: Final = f"((hashtext(client) >> {LINES}) << {LINES}) | (hashtext(pharmacy) & {2**LINES - 1})"
 WRITTEN: Final = f"SELECT array_agg(order_id), pg_notify('{DUE_CHANNEL}', '') FROM due"
 
 
@@ -74,7 +76,7 @@ WITH input AS (SELECT * FROM unnest({given}) AS t ({", ".join(columns)})
   ON CONFLICT DO NOTHING RETURNING id
 ), due AS (
   INSERT INTO deliveries (order_id, state, backend, client, priority, cut_off, valid_until, accepted_at{to_delivery})
-  SELECT id, {state}, backend, hashtext(client), priority,
+  SELECT id, {state}, backend, {LINE}, priority,
     CASE WHEN cut_off > coalesce(received_at, now()) THEN cut_off ELSE 'infinity' END, valid_until,
     coalesce(received_at, now()){of_delivery} FROM input JOIN fresh USING (id) RETURNING order_id
 ){also}

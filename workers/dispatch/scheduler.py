@@ -24,7 +24,7 @@ from workers.delivery.order_log import tell_rows
 from workers.dispatch.deaths import Dead
 from workers.dispatch.journal_clock import JournalClock, undo
 from workers.dispatch.publishing import Publishing
-from workers.dispatch.take_due import DISPATCH, UNBOUNDED
+from workers.dispatch.take_due import DISPATCH, SPARE, UNBOUNDED
 from workers.dispatch.token_bucket import Bucket
 from workers.erp.outcomes import LEASE_EXPIRED
 from workers.queue.names import MOST_IDS
@@ -108,7 +108,7 @@ class Scheduler:
         if time.monotonic() - self._steered >= self._limits.again:
             await self._steer()
         for _ in range(ROUNDS):
-            if not self._hungry() or len(await self._dispatch()) < MOST_IDS:
+            if not self._hungry() or len(await self._dispatch()) < SPARE:  # more are read of each line in any case
                 break
 
     def _hungry(self) -> bool:

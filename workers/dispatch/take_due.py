@@ -1,12 +1,13 @@
 """The statement that takes what is due, within the window, and marks it `dispatched`.
 
-Orders wait in two lines, each behind a partial index of its own: the orders of a replay, which have a turn, and all
-others, the live ones, which have none. In the live line each client has a place of its own, and the clients take turns:
-whoever has the fewest orders out goes first. So a client waits for no other's backlog, and being urgent, or having a
-near cut-off, comes first among the orders of one client, and among those of several only in the same turn. A cut-off
-that has passed is none. In Redis, too, urgent orders overtake only those of their own client: where there are several,
-the urgent queue is for whoever has little out, so that none waits for what others have there. Every line is
-read from its head, so that a backlog of any size costs no more than the window holds.
+Orders wait in two parts, each behind a partial index of its own: the orders of a replay, which have a turn, and all
+others, the live ones, which have none. The live ones wait in lines: of each client sixteen, over which its orders are
+spread by pharmacy. Clients take turns: whoever has the fewest orders out goes first; and of one client its lines do, in
+the same way. So a client waits for no other's backlog, and a pharmacy for another's only where both are in one line.
+Being urgent, or having a near cut-off, comes first in a line, and among several only in the same turn. A cut-off that
+has passed is none. In Redis, too, urgent orders overtake only those of their own client: where there are several, the
+urgent queue is for whoever has little out, so that none waits for what others have there. Every line is read from its
+head, so that a backlog of any size costs no more than the window holds, and some for each line.
 
 While orders of a replay wait, live orders keep a share of the window: until they hold it, they go before all else.
 What is taken beyond is merged: urgent first, then the nearest cut-off, then the turn (among equals live orders go
@@ -20,14 +21,17 @@ from typing import Final
 
 from sqlalchemy import text
 
+from orders.intake.entries import LINES
 from orders.states import LIVE, OUT, REPLAYED, CircuitState, ReplayState, State
 
 UNBOUNDED: Final = 1_000_000  # orders, more than any window
-SPARE: Final = 64  # orders that are read of a client beyond its part, for clients that have less than theirs
+SPARE: Final = 16  # orders that are read of a line beyond its part, for lines that have less than theirs
 
 SLIGHT: Final = 4  # a client that has less than this part of an equal share of the window out
 
-# The clients that have a live order, each found by one step into the index.
+CLIENT: Final = f"{{}} >> {LINES}"  # of a line
+
+# The lines that have a live order, `client` by name in the table, each found by one step into the index.
 CLIENTS: Final = f"""
 waiting (client) AS (
   (SELECT client FROM deliveries WHERE {LIVE} AND backend = :backend ORDER BY backend, client LIMIT 1)
@@ -58,7 +62,8 @@ WITH RECURSIVE backend AS (
     r.id AS replay, r.state, r.stage, coalesce(cardinality(r.staged), 0) AS staged
   FROM backends b LEFT JOIN replays r ON r.backend = b.name AND r.ended_at IS NULL WHERE b.name = :backend
 ), held AS (
-  SELECT client, count(*) AS orders, count(*) FILTER (WHERE turn = 0) AS live
+  SELECT client AS line, {CLIENT.format("client")} AS client, count(*) AS orders,
+    count(*) FILTER (WHERE turn = 0) AS live
   FROM deliveries WHERE backend = :backend AND {OUT} GROUP BY client
 ), outside AS (
   SELECT CAST(coalesce(sum(orders), 0) AS bigint) AS orders, CAST(coalesce(sum(live), 0) AS bigint) AS live FROM held
@@ -71,10 +76,14 @@ WITH RECURSIVE backend AS (
   FROM backend, outside
 ), {CLIENTS}, part AS (
   SELECT least(orders, orders / greatest(1, (SELECT count(client) FROM waiting)) + {SPARE}) AS orders FROM room
-), {HEADS.format(most="(SELECT orders FROM part)")}, live AS (
-  SELECT h.*, coalesce(held.live, 0)
+), {HEADS.format(most="(SELECT orders FROM part)")}, lined AS (
+  SELECT h.order_id, {CLIENT.format("h.client")} AS client, h.priority, h.round, coalesce(held.live, 0)
     + row_number() OVER (PARTITION BY h.client ORDER BY h.priority, h.round, h.order_id) AS turn
-  FROM heads h LEFT JOIN held ON held.client = h.client
+  FROM heads h LEFT JOIN held ON held.line = h.client
+), live AS (
+  SELECT l.order_id, l.priority, l.round, coalesce(mine.live, 0)
+    + row_number() OVER (PARTITION BY l.client ORDER BY l.turn, l.priority, l.round, l.order_id) AS turn
+  FROM lined l LEFT JOIN (SELECT client, sum(live) AS live FROM held GROUP BY client) mine ON mine.client = l.client
 ), replayed AS (
   SELECT order_id, priority, cut_off, turn FROM deliveries
   WHERE {REPLAYED} AND backend = :backend AND due_at <= clock_timestamp()
@@ -93,7 +102,7 @@ WITH RECURSIVE backend AS (
   WHERE d.state = '{State.ACCEPTED}' AND d.backend = :backend FOR UPDATE OF d SKIP LOCKED
 ), clients AS (
   SELECT count(*) AS clients
-  FROM (SELECT client FROM held UNION SELECT client FROM waiting WHERE client IS NOT NULL) each
+  FROM (SELECT client FROM held UNION SELECT {CLIENT.format("client")} FROM waiting WHERE client IS NOT NULL) each
 ), noted AS (
   UPDATE replays r SET staged = r.staged || ARRAY(
     SELECT order_id FROM taken WHERE turn > 0 AND order_id <> ALL(r.staged))

@@ -124,7 +124,8 @@ deliveries = Table(
         Integer,
         nullable=False,
         server_default="0",
-        comment="a hash of who handed it over: clients take turns",
+        comment="a hash of who handed it over, in its last four bits of the pharmacy: clients take turns, and of one "
+        "client such lines",
     ),
     CheckConstraint(f"state IN ({listed(State)})", name="state"),
     Index("ix_deliveries_due", "backend", "client", "priority", "cut_off", "order_id", postgresql_where=text(LIVE)),

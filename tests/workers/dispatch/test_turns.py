@@ -3,6 +3,8 @@
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
+
 from tests.bench import Bench
 from tests.conftest import OnBench
 from workers.dispatch.take_due import DISPATCH
@@ -28,6 +30,31 @@ def test_an_urgent_flood_and_another_client_take_turns(on_bench: OnBench) -> Non
         turns = [flood[0], others[0], flood[1], others[1], flood[2], others[2]]
         assert await bench.dispatch(5) == turns[:5]
         assert await bench.dispatch(3) == [turns[5], flood[3], flood[4]]
+
+    on_bench(work)
+
+
+async def other_line(bench: Bench, pharmacy: str) -> str:
+    """A pharmacy that waits in another line than this one does."""
+    statement = text(
+        "SELECT p FROM unnest(CAST(:names AS text[])) p WHERE hashtext(p) & 15 <> hashtext(:pharmacy) & 15"
+    )
+    names = [f"9900000{number:02}" for number in range(10, 99)]
+    found = await bench.run(statement, names=names, pharmacy=pharmacy)
+    return str(found[0][0])
+
+
+def test_an_urgent_flood_of_a_pharmacy_and_another_of_the_same_client_take_turns(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        there = await other_line(bench, "990000002")
+        flood = await bench.accept(20, "front", priority="urgent", cut_off=LONG_AGO)
+        others = await bench.accept(3, "front", pharmacy=there)
+        elsewhere = await bench.accept(2, "another")
+        found = await bench.dispatch(6)
+        assert found == [flood[0], elsewhere[0], others[0], elsewhere[1], flood[1], others[1]], (
+            "clients, then pharmacies"
+        )
+        assert await bench.dispatch(3) == [flood[2], others[2], flood[3]]
 
     on_bench(work)
 
@@ -94,7 +121,7 @@ def test_a_thousand_clients_each_have_their_turn_within_the_window(on_bench: OnB
         )
         await bench.sql(
             "INSERT INTO deliveries (order_id, state, backend, client, priority, cut_off) SELECT "
-            "CAST(lpad(to_hex(n), 32, '0') AS uuid), 'accepted', 'erp', n % 1000, 1, 'infinity' "
+            "CAST(lpad(to_hex(n), 32, '0') AS uuid), 'accepted', 'erp', (n % 1000) << 4, 1, 'infinity' "
             "FROM generate_series(1, 3000) n"
         )
         await bench.sql('UPDATE backends SET "window" = 1101')

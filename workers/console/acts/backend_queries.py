@@ -23,7 +23,7 @@ from workers.console.i18n import N_, Words
 from workers.console.masking import say
 from workers.dispatch.blocked import hindrance
 from workers.dispatch.leadership import leader
-from workers.dispatch.take_due import CLIENTS, HEADS
+from workers.dispatch.take_due import CLIENT, CLIENTS, HEADS
 from workers.trust import quarantine
 
 MOST_COUNTED: Final = 5_000
@@ -42,7 +42,8 @@ FROM (SELECT * FROM ({WAITING}) parts LIMIT :most) waiting
 NEXT: Final = text(f"""
 WITH RECURSIVE {CLIENTS}, {HEADS.format(most=":limit")}
 SELECT o.id, o.pharmacy, o.reference, o.received_at AS accepted_at FROM (
-  SELECT *, row_number() OVER (PARTITION BY client ORDER BY priority, round, order_id) AS turn FROM heads
+  SELECT *, row_number() OVER (PARTITION BY {CLIENT.format("client")} ORDER BY mine, priority, round, order_id) AS turn
+  FROM (SELECT *, row_number() OVER (PARTITION BY client ORDER BY priority, round, order_id) AS mine FROM heads) lined
 ) d JOIN orders o ON o.id = d.order_id ORDER BY d.turn, d.priority, d.round, d.order_id LIMIT :limit
 """)
 
