@@ -116,8 +116,8 @@ RIGHTS: Final[Mapping[Table, Mapping[str, str]]] = {
     causes: {"worker": "r w:n,last_at", **dict.fromkeys(("console", "exporter", "audit", "ops"), "r")},
     cause_tallies: {"worker": "r d", **dict.fromkeys(("console", "exporter", "audit", "ops"), "r")},
     cause_notes: {**dict.fromkeys(("console", "ops"), "r a"), "audit": "r"},
-    order_products: {"worker": "r a", **dict.fromkeys(("console", "ops"), "r")},
-    products_known: {"worker": "r a w", **dict.fromkeys(("console", "ops"), "r")},
+    order_products: {"worker": "r a", **dict.fromkeys(("api", "console", "ops"), "r")},
+    products_known: {"worker": "r a w", **dict.fromkeys(("api", "console", "ops"), "r")},
 }
 
 

@@ -11,12 +11,16 @@ import pytest
 
 from config.embedded.postgres import Postgres
 from config.journal_roles import PROCESSES, role_of, url_as
+from config.settings import Settings
+from orders.journal import connect
 from orders.schema.acts import FORWARDED
 from orders.schema.migrate import migrate
 from orders.schema.rights import RIGHTS, rights
 from orders.schema.roles import JournalRole, script
+from orders.sentences import Code, Sentence
 from orders.states import State
 from tests.machines.journals import Journals
+from workers.proof.audit import prove
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -182,6 +186,42 @@ def test_a_process_has_its_rights_and_no_others(logins: dict[str, str], process:
         for privilege, columns in rights(table, (process,)).items()
         for column in columns - {"ctid"}
     }
+
+
+def test_what_a_stolen_login_of_the_worker_forges_is_a_fault_where_receipts_must_be_signed(
+    logins: dict[str, str], run: Run
+) -> None:
+    """An order that nobody placed and no ERP saw, delivered with attempt and receipt: the audit reads it as itself."""
+    forged = "'0199a2b4-7c11-7def-8abc-0123456789ff'"
+
+    async def faults() -> list[str]:
+        engine = connect(logins["audit"])
+        try:
+            settings = Settings(database_url=logins["audit"], receipts="require", _env_file=None)
+            return [str(fault) for fault in (await prove(engine, settings)).ledger.faults]
+        finally:
+            await engine.dispose()
+
+    before = run(faults())
+    moved = (
+        f"UPDATE deliveries SET state = '{state}' WHERE order_id = {forged}" for state in (*FORWARDED[:2], "delivered")
+    )
+    run(
+        execute(
+            logins["worker"],
+            "INSERT INTO orders (id, pharmacy, reference, body, digest, client) "
+            f"VALUES ({forged}, 'P1', 'forged', 'b', sha256('b'), 'c')",
+            "INSERT INTO deliveries (order_id, state, backend, priority, cut_off) "
+            f"VALUES ({forged}, 'accepted', 'erp', 1, 'infinity')",
+            *moved,
+            f"UPDATE deliveries SET settled_at = now() WHERE order_id = {forged}",
+            "INSERT INTO receipts (order_id, lease, backend, reference, lines) "
+            f"VALUES ({forged}, gen_random_uuid(), 'erp', 'E-9', '[]')",
+        )
+    )
+    assert [fault for fault in run(faults()) if fault not in before] == [
+        str(Sentence(Code.COUNTED, orders=1, what=Sentence(Code.UNSIGNED)))
+    ]
 
 
 def test_the_sql_for_a_dba_grants_what_migrate_grants(
