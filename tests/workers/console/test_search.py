@@ -120,6 +120,7 @@ def test_a_life_is_told_whatever_came_of_it(at_console: Callable[[Work], None]) 
             assert ("every 2s" in answer.text) is not final, kind
             assert f"{kind}!" not in answer.text, "the ERP's words"
             assert ("unsigned" in answer.text) is (kind is Kind.ACCEPTED)
+            assert "ATENOLOL SANDOZ 100 mg, comprimé pelliculé sécable" in answer.text, "of the list that is shipped"
             french = await people[Role.VIEWER].get(f"/order/{order}", headers={"Accept-Language": "fr"})
             assert french.status_code == 200
 

@@ -14,7 +14,7 @@ from config.settings import Settings
 from orders.errors import NotFound
 from orders.identifiers import looks_like_finess
 from orders.queries.products import complete_at
-from orders.rules.catalogue import BadList, Catalogue, load_catalogue
+from orders.rules.catalogue import BadList, Catalogue, demo_catalogue, load_catalogue
 from orders.states import CANCELLABLE
 from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
@@ -186,13 +186,11 @@ def _lines(life: OrderLife, receipts: list[Any], catalogue: Catalogue, whole: bo
 
 
 def _catalogue(state: ConsoleState) -> Catalogue:
-    """The wholesaler's products, read once; a list that cannot be read costs the labels alone."""
+    """The wholesaler's products, or those that come with Relais; a list that cannot be read costs the labels alone."""
     path = state.settings.files.catalogue
-    if path is None:
-        return {}
     if path not in _READ:
         try:
-            _READ[path] = load_catalogue(path)
+            _READ[path] = demo_catalogue() if path is None else load_catalogue(path)
         except BadList:
             _READ[path] = {}
     return _READ[path]
