@@ -41,6 +41,9 @@ CATALOGUE: Final[Mapping[str, MetricEntry]] = {
     "relais_backend_paused": MetricEntry(GAUGE, "1 while an operator has stopped forwarding.", ("backend",)),
     "relais_backend_quarantined": MetricEntry(GAUGE, "1 while the backend is not trusted.", ("backend",)),
     "relais_backend_failures": MetricEntry(GAUGE, "Attempts that failed since it last answered.", ("backend",)),
+    "relais_backend_outage_seconds": MetricEntry(
+        GAUGE, "Time since the first attempt that failed after the last answer; 0 while none has.", ("backend",)
+    ),
     "relais_receipt_seconds": MetricEntry(HISTOGRAM, "From an order's acceptance to the ERP's receipt.", ("backend",)),
     "relais_erp_call_seconds": MetricEntry(
         HISTOGRAM, "One attempt to deliver one order, with its brief tries.", ("backend", "outcome")

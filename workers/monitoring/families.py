@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from typing import Any, Final
 
 from prometheus_client.metrics_core import Metric
@@ -79,8 +80,14 @@ def _backends(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     yield family("relais_backend_out_orders", {(name,): found.out(name) for name in names})
     for column in ("paused", "quarantined", "failures"):
         yield family(f"relais_backend_{column}", {(row["name"],): row[column] for row in rows})
+    outages: dict[Labels, float] = {(row["name"],): _seconds(found, row["failing_since"]) for row in rows}
+    yield family("relais_backend_outage_seconds", outages)
     holding = {row["backend"] for row in found.replays if row["state"] == ReplayState.HOLDING}
     yield family("relais_replay_holding", {(name,): name in holding for name in names})
+
+
+def _seconds(found: Snapshot, since: datetime | None) -> float:
+    return 0.0 if since is None else max(0.0, (found.at - since).total_seconds())
 
 
 def _counted(found: Snapshot, names: list[str]) -> Iterator[Metric]:

@@ -1,5 +1,6 @@
 """Either store may go away under load: whatever a client was told is safe is delivered, exactly once."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -14,10 +15,14 @@ from pathlib import Path
 import pytest
 
 from config.embedded.leash import Leash
+from config.settings import Settings
 from tests.acceptance.apart import Apart, FrontEnd, apart, load
 from tests.cli import CommandLine
 from tests.machines.servers import frozen
 from tests.waiting import until
+from workers.console.i18n import languages
+from workers.console.live.poller import Poller
+from workers.console.overview.headlines import told
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -71,16 +76,17 @@ def test_postgresql_away_under_load(parts: Apart, capsys: pytest.CaptureFixture[
 def test_a_frozen_postgresql_is_told_as_it_is(parts: Apart, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody waits for it, nobody says no for it, and where orders are kept meanwhile is told everywhere."""
     relais = CommandLine(capsys, parts.env)
-    with load(parts) as front:
+    with load(parts) as front, headline(parts) as console:
         until(lambda: front.kept["journal"] > 50, 30, what="orders go to the journal")
+        until(lambda: console[-1:] == ["All is well: orders flow to every backend"], 30, what="all is well")
         with frozen(parts.postgres.pid):
             began = datetime.now(UTC)
-            slowest, told = 0.0, ready(parts)
-            while told != (200, "spill"):
-                assert told == (200, "journal"), "an intake that takes orders is ready"
+            slowest, answer = 0.0, ready(parts)
+            while answer != (200, "spill"):
+                assert answer == (200, "journal"), "an intake that takes orders is ready"
                 assert datetime.now(UTC) - began < timedelta(seconds=15)
                 asked = time.monotonic()
-                told = ready(parts)
+                answer = ready(parts)
                 slowest = max(slowest, time.monotonic() - asked)
             assert slowest < 0.2 + NOISE
             until(lambda: front.kept["spill"] > 50, 15, what="orders go to the spill")
@@ -100,6 +106,14 @@ def test_a_frozen_postgresql_is_told_as_it_is(parts: Apart, capsys: pytest.Captu
             )
             last, since = (datetime.fromisoformat(found["api"][name]) for name in ("journal_answered_at", "since"))
             assert last < began + timedelta(seconds=0.5) < since
+            told_so = "PostgreSQL has not answered since "
+            until(lambda: console[-1].startswith(told_so), 15, what="the console says so")
+            clock = datetime.strptime(console[-1].removeprefix(told_so)[:8], "%H:%M:%S").time()
+            assert (began - timedelta(seconds=4)).time() <= clock <= (began + timedelta(seconds=2)).time()
+            kept = "orders are taken in and wait in Redis, nothing is forwarded"
+            until(lambda: console[-1].endswith(kept), 15, what="and where orders are kept")
+            assert shown.out.startswith(told_so) and kept in " ".join(shown.out.split())
+            assert not [each for each in console if "no order comes in" in each or "takes no order" in each]
         until(lambda: ready(parts) == (200, "journal"), 30, what="the journal is used again")
     assert front.refused.total() == 0
     parts.delivered_once(front.told)
@@ -113,6 +127,29 @@ def test_status_fails_where_nobody_takes_orders(parts: Apart, capsys: pytest.Cap
     with frozen_listener() as url:
         doubtful = relais("status", RELAIS_API_URL=url)
     assert (doubtful.code, "is not known to take orders: no answer within 2 s" in doubtful.out) == (0, True)
+
+
+@contextmanager
+def headline(parts: Apart) -> Iterator[list[str]]:
+    """The first sentence of a console's overview, one after the other."""
+    own = {name: parts.env[f"RELAIS_{name.upper()}"] for name in ("database_url", "redis_url", "data_dir")}
+    settings = Settings(_env_file=None, **own, api_port=int(parts.url.rpartition(":")[2]))
+    seen, stopped = [""], threading.Event()
+
+    async def look() -> None:
+        poller = Poller(settings)
+        async with poller.running():
+            while not stopped.is_set():
+                await poller.after((await poller.fresh()).beat, 0.5)
+                seen.append(told(poller.seen, languages("UTC")["en"])[0].text)
+
+    looking = threading.Thread(target=asyncio.run, args=[look()])
+    looking.start()
+    try:
+        yield seen
+    finally:
+        stopped.set()
+        looking.join()
 
 
 @contextmanager

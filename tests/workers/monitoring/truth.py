@@ -81,14 +81,16 @@ class Truth:
     async def _backends(self, backends: Sequence[str]) -> Samples:
         found = {at("relais_backend_out_orders", backend=b): 0.0 for b in backends}
         found |= {at("relais_replay_holding", backend=b): 0.0 for b in backends}
-        query = 'SELECT name, circuit, "window", paused, quarantined, failures FROM backends'
-        for name, circuit, window, paused, quarantined, failures in await self.rows(query):
+        lasts = "coalesce(extract(epoch FROM now() - failing_since), 0)"
+        query = f'SELECT name, circuit, "window", paused, quarantined, failures, {lasts} FROM backends'
+        for name, circuit, window, paused, quarantined, failures, outage in await self.rows(query):
             for state in CIRCUITS:
                 found[at("relais_backend_circuit", backend=name, state=state)] = float(circuit == state)
             found[at("relais_backend_window_orders", backend=name)] = window
             found[at("relais_backend_paused", backend=name)] = float(paused)
             found[at("relais_backend_quarantined", backend=name)] = float(quarantined)
             found[at("relais_backend_failures", backend=name)] = failures
+            found[at("relais_backend_outage_seconds", backend=name)] = float(outage)
         out = "SELECT backend, count(*) FROM deliveries WHERE state IN ('dispatched', 'delivering') GROUP BY 1"
         found |= {at("relais_backend_out_orders", backend=b): n for b, n in await self.rows(out)}
         held = "SELECT backend FROM replays WHERE state = 'holding' AND ended_at IS NULL"

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.settings import Settings
 from orders.errors import NotFound
 from orders.identifiers import looks_like_finess
+from orders.journal import snapshot
 from orders.queries.products import complete_at
 from orders.rules.catalogue import BadList, Catalogue, demo_catalogue, load_catalogue
 from orders.states import CANCELLABLE
@@ -55,7 +56,7 @@ async def get_search(
         return RedirectResponse(f"/order/{order}", status_code=303)
     if by == "product" and query.product_of(wanted) is None:
         raise read.wrong("q", "must be a product's CIP13, ACL13, EAN13 or CIP7")
-    async with state.engine.connect() as connection:
+    async with snapshot(state.engine) as connection:
         leads = await _leads(connection, by, wanted, state.settings)
         way = next(iter(leads), None)
         if way == "pharmacy":
@@ -85,7 +86,7 @@ async def _leads(connection: AsyncConnection, by: str, q: str, settings: Setting
 @router.get("/order/{order}")
 async def get_order(request: Request, who: Viewer, state: AppState, order: UUID) -> Response:
     """An order: what it is, why it is where it is, its life, its receipt, its lines."""
-    async with state.engine.connect() as connection:
+    async with snapshot(state.engine) as connection:
         try:
             context = await _life(request, connection, state, who, order)
         except NotFound:
@@ -99,7 +100,7 @@ async def get_order(request: Request, who: Viewer, state: AppState, order: UUID)
 @router.get("/order/{order}/life")
 async def get_life(request: Request, who: Viewer, state: AppState, order: UUID) -> Response:
     """What of an order's page changes, as a fragment; asked for every other second until it is final."""
-    async with state.engine.connect() as connection:
+    async with snapshot(state.engine) as connection:
         context = await _life(request, connection, state, who, order)
     return page(request, "search/life.html", **context)
 
@@ -119,7 +120,7 @@ async def get_pharmacy(
     read.gather({"show": show, "code": code}, {"show": read.one_of(*pharmacy.SHOWS), "code": read.line})
     name = f"pharmacy {show} {code}"
     begin = state.cursors.read(name, after, UUID)
-    async with state.engine.connect() as connection:
+    async with snapshot(state.engine) as connection:
         found = await pharmacy.orders_of(connection, code, begin, words_of(request))
     if not found and begin is None:
         raise NotFound(f"no order of a pharmacy {code}")
