@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0034"
-down_revision = "0033"
+revision = "0033"
+down_revision = "0032"
 
 STATEMENTS = [
     """CREATE OR REPLACE FUNCTION relais_durable() RETURNS trigger LANGUAGE plpgsql AS $$

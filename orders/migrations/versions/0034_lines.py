@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0035"
-down_revision = "0034"
+revision = "0034"
+down_revision = "0033"
 
 STATEMENTS = [
     "COMMENT ON COLUMN deliveries.client IS 'a hash of who handed it over, in its last four bits of the pharmacy: "
