@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.journal import transactional
+from orders.journal import snapshot, transactional
 from orders.journal.connection import WAKE
 from orders.states import State
 from workers.backend_transitions import register
@@ -49,12 +49,12 @@ FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id, chosen.back
 
 
 async def preview(engine: AsyncEngine, choice: Choice, to: str, *, although_unknown: bool = False) -> dict[str, Any]:
-    """What a divert of this choice would move: orders, pharmacies, urgent, oldest, youngest, a sample.
+    """What a divert of this choice would move, of one reading: orders, pharmacies, urgent, oldest, youngest, a sample.
 
     And how many it would leave behind because they may be with their backend: unknown there, or on their way.
     """
     values = {**choice.values(), "to": to, "although_unknown": although_unknown}
-    async with engine.connect() as connection:
+    async with snapshot(engine) as connection:
         found = dict((await connection.execute(PREVIEW, values)).mappings().one())
         found["sample"] = [dict(row) for row in (await connection.execute(SAMPLED, values)).mappings()]
         left = [await _left(connection, replace(choice, state=state), to) for state in (choice.state, *ON_THEIR_WAY)]

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders.journal import transactional
+from orders.journal import Source, reading_from, transactional
 from orders.journal.connection import WAKE
 from orders.states import BACKLOG, Reason, State
 from workers.backend_transitions import probe_now
@@ -57,9 +57,9 @@ STATES = text("SELECT state, count(*) FROM deliveries WHERE order_id = ANY(CAST(
 LISTED = 10_000  # ids written into an operation's detail at most; its count is always whole
 
 
-async def preview(engine: AsyncEngine, choice: Choice) -> dict[str, Any]:
+async def preview(source: Source, choice: Choice) -> dict[str, Any]:
     """What an act on this choice would touch: orders, pharmacies, urgent, oldest, youngest."""
-    async with engine.connect() as connection:
+    async with reading_from(source) as connection:
         return dict((await connection.execute(PREVIEW, choice.values())).mappings().one())
 
 

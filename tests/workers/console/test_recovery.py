@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.settings import Settings
 from orders.errors import Malformed, NotFound, NotSo
@@ -116,6 +117,36 @@ def test_it_is_all_there_and_wants_an_operator() -> None:
     assert all(ACTS[kind].role is Role.OPERATOR for kind in ROOM)
     assert [kind for kind in ROOM if ACTS[kind].danger] == ["replay-cancel", "divert"]
     assert [kind for kind in ROOM if ACTS[kind].long] == ["drain", "reconcile", "resend"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"), [("replay-start", {"backend": "erp"}), ("divert", {"from": "erp", "to": "other"})]
+)
+def test_what_an_act_would_touch_is_of_one_reading(
+    settings: Settings, on_console: OnConsole, monkeypatch: pytest.MonkeyPatch, kind: str, fields: dict[str, str]
+) -> None:
+    """Another order comes after the first statement of each reading: the others do not see it."""
+    file = settings.files.data_dir / "backends.toml"
+    file.write_text(BACKENDS)
+
+    async def work(room: Operators) -> None:
+        await room.accept(3)
+        execute = AsyncConnection.execute
+
+        async def then_one_more(connection: AsyncConnection, *given: Any, **more: Any) -> Any:
+            done = await execute(connection, *given, **more)
+            if "count(DISTINCT o.pharmacy)" in str(given[0]):
+                monkeypatch.undo()
+                await room.accept(2)
+            return done
+
+        monkeypatch.setattr(AsyncConnection, "execute", then_one_more)
+        looked = await room.look(kind, **fields)
+        assert (looked.orders, len(looked.sample)) == (3, 3)
+        looked = await room.look(kind, **fields)
+        assert (looked.orders, len(looked.sample)) == (5, 5)
+
+    on_console(work, settings.replace(backends=file))
 
 
 def test_the_page_follows_a_replay_from_before_it_begins_to_its_end(on_console: OnConsole) -> None:

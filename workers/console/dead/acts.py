@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.durations import instant
+from orders.journal import snapshot
 from orders.queries import causes as cause_queries
 from orders.states import Reason, State
 from workers.console import fields as read
@@ -117,7 +118,7 @@ async def _of_filter(engine: AsyncEngine, choice: Choice, words: Words) -> Shown
 async def _of_group(engine: AsyncEngine, choice: Choice, words: Words) -> Shown:
     assert choice.cause is not None and choice.before is not None
     _ = words.gettext
-    async with engine.connect() as connection:
+    async with snapshot(engine) as connection:
         group = await cause_queries.group(connection, choice.cause)
         edges = await cause_queries.edges(connection, choice.cause, choice.before)
         sample = await cause_queries.members(connection, choice.cause, limit=SAMPLE)
@@ -137,8 +138,8 @@ async def _of_group(engine: AsyncEngine, choice: Choice, words: Words) -> Shown:
 
 async def _of_orders(engine: AsyncEngine, choice: Choice, words: Words) -> Shown:
     _, ids = words.gettext, list(choice.ids or ())
-    found = await redrive.preview(engine, choice)
-    async with engine.connect() as connection:
+    async with snapshot(engine) as connection:
+        found = await redrive.preview(connection, choice)
         sample = (await connection.execute(SAMPLED, {"ids": ids, "limit": SAMPLE})).mappings().all()
     orders = found["orders"]
     facts = [

@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import NotSo
+from orders.journal import snapshot
 from orders.queries import replays as replay_queries
 from workers.console import fields as read
 from workers.console.access.people import Role
@@ -24,6 +25,7 @@ from workers.console.recovery import queries as kept
 from workers.console.recovery import stages
 from workers.console.state import ConsoleState
 from workers.replay import commands, redrive
+from workers.replay.choice import Choice
 from workers.replay.commands import OPEN_STATES, ReplaySeen
 
 Step = Callable[[AsyncEngine, str, str, ReplaySeen | None], Awaitable[None]]
@@ -41,7 +43,7 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
     row = (await sh.backends_of(state, name)).get(name)
     open_ = await _open(state, name)
     choice = choice_of(chosen, name)
-    found = await sh.in_time(redrive.preview(state.engine, choice))
+    found, sample = await sh.in_time(_seen(state.engine, choice)) or (None, await _sample(state.engine, choice))
     facts = [(words.gettext("Backend"), name), (words.gettext("It stands"), sh.how(row, words))]
     facts += sh.narrowing(chosen, words)
     facts.append((words.gettext("After each stage"), _holds(bool(chosen.get("hold")), words)))
@@ -49,13 +51,23 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
     return Preview(
         orders=None if found is None else found["orders"],
         facts=facts + ([_uncounted(words)] if found is None else sh.ordered(found, words)),
-        sample=await sh.in_time(kept.sample(state.engine, choice)) or (),
+        sample=sample,
         sees=digest_of("replay", chosen, sh.held(row), open_ and open_["id"]),
         hindered=hindered,
         warning=None
         if sh.held(row) in ((), (False, False, True))
         else words.gettext("Nothing of it goes out before the backend takes orders again."),
     )
+
+
+async def _seen(engine: AsyncEngine, choice: Choice) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Figures and sample of one reading."""
+    async with snapshot(engine) as connection:
+        return await redrive.preview(connection, choice), await kept.sample(connection, choice)
+
+
+async def _sample(engine: AsyncEngine, choice: Choice) -> list[dict[str, Any]]:
+    return await sh.in_time(kept.sample(engine, choice)) or []
 
 
 def _hindered(found: Mapping[str, Any] | None, open_: Mapping[str, Any] | None, words: Words) -> str | None:
