@@ -200,6 +200,9 @@ def test_no_two_figures_of_a_page_differ_while_orders_flow(settings: Settings) -
                 page = text_of(await jeanne.get("/dead"))
                 total = counts(r"([\d,]+) orders? needs? a person", page)
                 assert total == counts(r"([\d,]+) quota refused", page), page[:1500]
+                known = await status(site.app.state.console.engine, settings, "http://127.0.0.1:9")
+                foretold = [(each.now, each.backlog) for each in known["forecast"]]
+                assert foretold == [(known["at"], known["backlog"])], "one snapshot, its forecast too"
         finally:
             flowing.cancel()
             await asyncio.wait({flowing})
