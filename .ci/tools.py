@@ -1,7 +1,7 @@
 """Gets what tests use and PyPI does not have: Debian's Prometheus, `libfaketime`, Chromium, and clients of the intake.
 
 What is on the PATH is used as it is. Prometheus and libfaketime are unpacked into `.tools/`, which needs no root.
-Chromium, and the proxies and the JDK that tests try the intake with, have too many parts for that and are installed
+Chromium, and the proxies, the JDK and Go that tests try the intake with, have too many parts for that and are installed
 where we are root, for `make test-browser` and `make test-all`. Where one cannot be had this says so, and the tests
 that need it are skipped.
 """
@@ -20,7 +20,12 @@ TOOLS = ROOT / ".tools"
 BIN = TOOLS / "usr" / "bin"
 MONITORING = ("prometheus", "promtool")
 FAKETIME = "usr/lib/*/faketime/libfaketime.so.1"
-CLIENTS = {"nginx": "nginx", "haproxy": "haproxy", "javac": "default-jdk-headless"}  # packages by program
+CLIENTS = {  # packages by program
+    "nginx": "nginx",
+    "haproxy": "haproxy",
+    "javac": "default-jdk-headless",
+    "go": "golang-go",
+}
 
 
 def main(wanted: list[str]) -> None:

@@ -33,6 +33,7 @@ log = logging.getLogger("relais.erp")
 
 HELD: Final = 1.0  # seconds before an order goes again that the barrier did not let through
 PROBE: Final = 5.0  # seconds, at most
+MOST_HEALTH: Final = 16 * 1024  # bytes of the answer to a probe: it is parsed whole
 
 _CANNOT_LIST: Final = (404, 405, 501)
 _TAKEN: Final = {200: Kind.DUPLICATE, 201: Kind.ACCEPTED}
@@ -105,7 +106,7 @@ class HttpErp:
     async def probe(self) -> bool:
         """True when the ERP says that it is fit to receive. Never raises."""
         try:
-            status, body = await self._transport.get("/health", min(PROBE, self._settings.erp.timeout))
+            status, body = await self._transport.get("/health", min(PROBE, self._settings.erp.timeout), MOST_HEALTH)
             return status == 200 and json.loads(body)["status"] == "ok"
         except Exception as error:
             log.info("the probe failed", extra={"error": type(error).__name__})

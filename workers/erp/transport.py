@@ -64,13 +64,13 @@ class ErpTransport:
                 return _held()
             return _broken(error, payload.sent, status)
 
-    async def get(self, path: str, seconds: float) -> tuple[int, bytes]:
-        """The status and body of a GET. Raises what aiohttp raises, and Unfit."""
+    async def get(self, path: str, seconds: float, most: int) -> tuple[int, bytes]:
+        """The status and body of a GET, of so many bytes at most. Raises what aiohttp raises, and Unfit."""
         if not self._may_send():
             raise Unfit(Met.HELD, path)
         timeout = aiohttp.ClientTimeout(total=seconds)
         async with self.session().get(self._url(path), timeout=timeout, allow_redirects=False) as response:
-            return response.status, await json_body(response)
+            return response.status, await json_body(response, most)
 
     def _url(self, path: str) -> URL:
         """Raises Unfit where a certificate is pinned that nobody would show."""
@@ -154,22 +154,22 @@ async def refused_or_failed(response: aiohttp.ClientResponse) -> Tried:
     return Tried(failure.kind, f"{status}: {failure.says}", status, retry_after=asked, failure=failure)
 
 
-async def json_body(response: aiohttp.ClientResponse) -> bytes:
+async def json_body(response: aiohttp.ClientResponse, most: int = MOST_BYTES) -> bytes:
     """The body of an answer that says it is JSON. Raises Unfit."""
     if response.content_type != "application/json":
         raise Unfit(Met.WRONG_TYPE, response.content_type[:100])
-    return await any_body(response)
+    return await any_body(response, most)
 
 
-async def any_body(response: aiohttp.ClientResponse) -> bytes:
-    """The body, never much more than MOST_BYTES of it in memory. Raises Unfit."""
-    if response.content_length is not None and response.content_length <= MOST_BYTES:
+async def any_body(response: aiohttp.ClientResponse, most: int = MOST_BYTES) -> bytes:
+    """The body, never much more than `most` bytes of it in memory. Raises Unfit."""
+    if response.content_length is not None and response.content_length <= most:
         return await response.read()
     raw = bytearray()
     async for chunk in response.content.iter_any():
         raw += chunk
-        if len(raw) > MOST_BYTES:
-            raise Unfit(Met.OVERSIZED, f"over {MOST_BYTES} bytes")
+        if len(raw) > most:
+            raise Unfit(Met.OVERSIZED, f"over {most} bytes")
     return bytes(raw)
 
 

@@ -1,7 +1,8 @@
 """One request and its answer on a connection, as ASGI sees them; it writes what RFC 9112 asks of a server.
 
 An HTTP/1.0 client gets no chunks, a final answer before the end of a body says that the connection ends, and who
-waits for `100 Continue` has it before any answer that begins while lines are still to come.
+waits for `100 Continue` has it before any answer that begins while lines are still to come, and that answer only once
+the first have come: a proxy takes a final status that is there before any of the body for the end of the request.
 """
 
 from __future__ import annotations
@@ -35,9 +36,25 @@ class Exchange(RequestResponseCycle):
         if self.response_complete:
             raise RuntimeError(f"{message['type']} after the end of the answer")
         if not self.response_started:
-            self._begin(message["status"], [*self.default_headers, *message.get("headers", ())])
+            headers = [*self.default_headers, *message.get("headers", ())]
+            if self.waiting_for_100_continue and not self._whole(message["status"], headers):
+                await self._let_go_on()
+                if self.disconnected:
+                    return
+            self._begin(message["status"], headers)
         else:
             self._write(message.get("body", b""), more=message.get("more_body", False))
+
+    async def _let_go_on(self) -> None:
+        """Tell the client to go on, and wait until it does."""
+        self.waiting_for_100_continue = False
+        self.transport.write(CONTINUE)
+        while self.more_body and not self.received and not self.disconnected:
+            await self.message_event.wait()
+
+    def _whole(self, status: int, headers: list[tuple[bytes, bytes]]) -> bool:
+        known = any(name == b"content-length" for name, _ in headers)
+        return known or status in BODILESS or self.scope["method"] == "HEAD"
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.response_started = True
@@ -55,8 +72,6 @@ class Exchange(RequestResponseCycle):
         whole = length is not None or status in BODILESS or self.scope["method"] == "HEAD"
         if self.more_body and whole and (self.unread or self.waiting_for_100_continue):
             self.keep_alive = False
-        elif self.waiting_for_100_continue and not whole:
-            head = CONTINUE + head
         self.waiting_for_100_continue = False
         self.chunked_encoding = not whole and self.scope["http_version"] != "1.0"
         self.expected_content_length = -1 if length is None or self.scope["method"] == "HEAD" else length

@@ -173,6 +173,7 @@ def test_who_waits_to_be_told_to_go_on_is_told_so(settings: Settings, path: str)
         async with wire.open(head + b"\r\n\r\n") as (reader, writer):
             interim = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE)
             assert interim == b"HTTP/1.1 100 Continue\r\n\r\n"
+            assert not reader._buffer, "no final status before any of the body"  # type: ignore[attr-defined]
             writer.write(body)
             final = await asyncio.wait_for(reader.read(), DEADLINE)
         assert status(final) in (200, 202)

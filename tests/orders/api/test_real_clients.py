@@ -1,4 +1,4 @@
-"""Programs that others wrote, at the intake: curl, Python's, Node's and the JDK's clients, nginx and HAProxy."""
+"""Programs that others wrote, at the intake: curl, Python's, Node's, Go's and the JDK's clients, nginx and HAProxy."""
 
 import asyncio
 import contextlib
@@ -46,6 +46,39 @@ public class Front {
         System.out.print(send(client, said[0] + "/orders/batch", said[1], said[4], false) + " ");
         System.out.println(send(client, said[0] + "/orders/batch", said[1], said[5], true));
     }
+}
+"""
+GO = """
+package main
+
+import ("fmt"; "io"; "net/http"; "os"; "strings")
+
+func send(url, key, body string, piped, waits bool) string {
+    var from io.Reader = strings.NewReader(body)
+    if piped {
+        reader, writer := io.Pipe()
+        go func() {
+            for _, line := range strings.SplitAfter(body, "\\n") { io.WriteString(writer, line) }
+            writer.Close()
+        }()
+        from = reader
+    }
+    asked, _ := http.NewRequest("POST", url, from)
+    asked.Header.Set("Authorization", "Bearer " + key)
+    if waits { asked.Header.Set("Expect", "100-continue") }
+    answer, err := http.DefaultClient.Do(asked)
+    if err != nil { return err.Error() }
+    defer answer.Body.Close()
+    said, err := io.ReadAll(answer.Body)
+    if err != nil { return err.Error() }
+    return fmt.Sprintf("%d:%d", answer.StatusCode, strings.Count(string(said), "\\"accepted\\""))
+}
+
+func main() {
+    url, key, said := os.Args[1], os.Args[2], os.Args[3:]
+    fmt.Println(send(url + "/orders", key, said[0], false, false), send(url + "/orders", key, said[1], false, true),
+        send(url + "/orders/batch", key, said[2], false, false), send(url + "/orders/batch", key, said[3], true, true),
+        send(url + "/orders", "none", said[0], false, false), send(url + "/orders", key, "{}", true, false))
 }
 """
 NGINX = """
@@ -182,6 +215,26 @@ def test_the_jdks_client_hands_over_with_its_defaults_and_where_it_waits_to_go_o
     def work(url: str, key: str) -> None:
         bodies = [order("J1"), order("J2"), order("J3") + "\n" + order("J4"), order("J5") + "\n" + order("J6")]
         assert run(java, str(source), url, key, *bodies) == "202:0 202:0 200:2 200:2"
+
+    beside(settings, work)
+
+
+@pytest.mark.slow  # Go's compiler takes its time
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_gos_client_hands_over_directly_and_through_proxies(settings: Settings, tmp_path: Path) -> None:
+    go = needed("go")
+    source, program = tmp_path / "front.go", tmp_path / "front"
+    source.write_text(GO)
+    home = {"HOME": str(tmp_path), "GO111MODULE": "off", "CGO_ENABLED": "0"}
+    run(go, "build", "-o", str(program), str(source), env=home)
+
+    def work(url: str, key: str) -> None:
+        with proxied("nginx", url, tmp_path) as nginx, proxied("haproxy", url, tmp_path) as haproxy:
+            for name, at in (("D", url), ("N", f"http://{nginx}"), ("H", f"http://{haproxy}")):
+                first, second, *rest = [order(f"{name}{number}") for number in range(6)]
+                batches = "\n".join(rest[:2]), "\n".join(rest[2:])
+                said = run(str(program), at, key, first, second, *batches)
+                assert (name, said) == (name, "202:0 202:0 200:2 200:2 401:0 422:0")
 
     beside(settings, work)
 

@@ -15,6 +15,7 @@ from tests.cli import clean_environment
 from tests.machines.erp import an_order, connector, raw_server, read_request, receipt_for, response, submit_one
 from tests.machines.tools import ROOT
 from workers.erp.failures import TABLE, Met
+from workers.erp.http import MOST_HEALTH
 from workers.erp.port import Kind, Outcome
 from workers.erp.transport import MOST_BYTES
 
@@ -102,6 +103,23 @@ def against(answer: bytes, *, endless: bytes = b"", every: float = 0.0) -> tuple
             return await submit_one(erp, an_order()), time.monotonic() - began
 
     return asyncio.run(run())
+
+
+@pytest.mark.parametrize(("more", "fit"), [(0, True), (1, False), (MOST_BYTES // 2, False)])
+def test_what_a_probe_is_answered_is_bounded_before_it_is_parsed(more: int, fit: bool) -> None:
+    start = b'{"status":"ok","x":"'
+    body = start + b"x" * (MOST_HEALTH + more - len(start) - 2) + b'"}'
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(response(200, body))
+        await writer.drain()
+
+    async def run() -> bool:
+        async with raw_server(handle) as url, connector(url) as erp:
+            return await erp.probe()
+
+    assert asyncio.run(run()) is fit
 
 
 HEAD = b"HTTP/1.1 201 X\r\nContent-Type: application/json\r\n"
