@@ -191,7 +191,7 @@ class Stack:
             with suppress(OSError, asyncpg.PostgresError):
                 if not await self.sql("SELECT 1 FROM backends WHERE quarantined"):
                     return
-                await self.tell("release", "--because", "soak")
+                await self.tell("release", "--because", "soak", "--yes")
             await asyncio.sleep(0.5)
 
     async def mend(self) -> None:

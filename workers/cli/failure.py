@@ -107,7 +107,7 @@ def _wrong_settings(error: object) -> str:
 
 
 def _internal(error: Exception) -> str:
-    sentence = f"internal fault: {type(error).__name__}: {first_line(error)}"
+    sentence = f"internal fault: {first_line(error)}"
     if os.environ.get("RELAIS_LOG_LEVEL") == "DEBUG":
         return "".join(traceback.format_exception(error)) + sentence
     return f"{sentence} (RELAIS_LOG_LEVEL=DEBUG shows where)"

@@ -13,17 +13,21 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
 from config.telemetry.visible import visible, visible_json
+from orders.sentences import Sentence
+from orders.states import UNFIT
+from workers.cli import tables
+from workers.cli.tables import Cell
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, RenderableType
     from rich.text import Text
 
 PIPED = 160  # columns
+NUMBERS = frozenset({"id", "block", "line", "newest", "replay", "status"})  # headings of what is no count
 
 
 def document(report: object) -> None:
@@ -34,7 +38,7 @@ def document(report: object) -> None:
 
 def say(message: str, style: str = "") -> None:
     """A line for the person at the terminal, on stderr."""
-    _console(stderr=True, soft_wrap=True).print(_text(message, style))
+    _print(_text(message, style), stderr=True)
 
 
 def answer(report: object, as_json: bool, message: str | None, style: str = "") -> None:
@@ -56,12 +60,9 @@ def secret(what: str, value: str, report: object, as_json: bool) -> None:
 
 def table(title: str, rows: Iterable[Mapping[str, object]], headings: Sequence[str]) -> None:
     """A table on stdout; `headings` are the rows' keys, in order."""
-    drawn = _grid()
-    for heading in headings:
-        drawn.add_column(heading.replace("_", " "), overflow="fold")
-    for row in rows:
-        drawn.add_row(*(cell(row.get(heading)) for heading in headings))
-    _titled(title, drawn)
+    names = [heading.replace("_", " ") for heading in headings]
+    cells = [[cell(row.get(heading), heading) for heading in headings] for row in rows]
+    _titled(title, lambda width: tables.table(names, cells, width), heads=bool(cells))
 
 
 def listing(
@@ -77,13 +78,8 @@ def listing(
 
 def facts(title: str, pairs: Mapping[str, object]) -> None:
     """Names and values, one a line; values that are None are left out."""
-    drawn = _grid(show_header=False)
-    drawn.add_column()
-    drawn.add_column(overflow="fold")
-    for name, value in pairs.items():
-        if value is not None:
-            drawn.add_row(name.replace("_", " "), cell(value))
-    _titled(title, drawn)
+    known = {name.replace("_", " "): cell(value, name) for name, value in pairs.items() if value is not None}
+    _titled(title, lambda width: tables.narrow([*known], [[*known.values()]], width) if known else [])
 
 
 def life(found: Mapping[str, Any]) -> None:
@@ -91,20 +87,29 @@ def life(found: Mapping[str, Any]) -> None:
     ordered, receipt = found["order"], found["receipt"]
     names = ("pharmacy", "reference", "state", "reason", "error", "rival", "attempts", "backend", "received_at")
     pairs = {name: found[name] for name in (*names, "client", "due_at", "settled_at", "digest")}
+    pairs["error"] = erp_words(found["error"] or "", whole=found["reason"] in UNFIT) or None
     note = f"{len(ordered['note'])} characters, in --json" if ordered.get("note") else None
     pairs |= {name: ordered.get(name) for name in ("priority", "cut_off", "valid_until")} | {"note": note}
     facts(f"Order {found['id']}", pairs)
     taken = {each["line"]: each for each in receipt["lines"]} if receipt else {}
     lines = [
-        {"line": number, **each, "accepted": said.get("accepted"), "why": said.get("reason")}
+        {"line": number, **each, "accepted": said.get("accepted"), "why": _of_line(said.get("reason"))}
         for number, each in enumerate(ordered["lines"], 1)
         for said in (taken.get(number, {}),)
     ]
     table("Lines", lines, ("line", "product", "quantity", "accepted", "why"))
-    table("Attempts", found["history"], ("started_at", "ended_at", "outcome", "status", "detail", "worker"))
+    tried = [{**each, "detail": erp_words(each["detail"] or "")} for each in found["history"]]
+    table("Attempts", tried, ("started_at", "ended_at", "outcome", "status", "detail", "worker"))
     if receipt:
         told = ("reference", "received_at", "digest", "key_id", "signature")
         facts("Receipt", {name: receipt[name] for name in told})
+
+
+def _of_line(reason: str | None) -> str:
+    """Why the ERP takes less of a line: a word of the trade, or masked."""
+    from workers.erp.own_words import is_trade
+
+    return reason if reason and is_trade(reason) else erp_words(reason or "")
 
 
 def replay(row: Mapping[str, Any]) -> None:
@@ -122,21 +127,39 @@ def replay(row: Mapping[str, Any]) -> None:
         table("Stages", stages, ("stage", "answered", "failed", "refused", "slow", "because"))
 
 
-def _titled(title: str, drawn: Table) -> None:
-    console = _out()
-    console.print(_text(title, "bold"))
-    console.print(drawn)
+def _titled(title: str, lines: Callable[[int], list[str]], heads: bool = False) -> None:
+    """The title and the lines that fit into so many columns."""
+    _print(_text(title, "bold"))
+    for number, each in enumerate(lines(_out().width)):
+        _out(soft_wrap=True).print(_text(each, "dim" if heads and number == 0 else ""))
 
 
 def line(message: str, style: str = "") -> None:
     """One line of a report, on stdout."""
-    _out(soft_wrap=True).print(_text(message, style))
+    _print(_text(message, style))
 
 
-def _out(soft_wrap: bool = False) -> Console:
-    """Stdout; a pipe has no width of its own and gets one that tables fit into."""
-    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return _console(soft_wrap=soft_wrap, width=PIPED if piped else None)
+def drawn(screen: RenderableType) -> None:
+    """A part of a report that was drawn elsewhere, on stdout."""
+    _print(screen)
+
+
+def _print(part: RenderableType, stderr: bool = False) -> None:
+    """At a terminal between words, and never in one; a pipe gets every line whole."""
+    if _piped(sys.stderr if stderr else sys.stdout):
+        _out(stderr=stderr, soft_wrap=True).print(part)
+    else:
+        _out(stderr=stderr).print(part, overflow="ignore", crop=False)
+
+
+def _out(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """Stdout or stderr; a pipe has no width of its own and gets one that tables fit into."""
+    width = PIPED if _piped(sys.stderr if stderr else sys.stdout) else None
+    return _console(stderr=stderr, soft_wrap=soft_wrap, width=width)
+
+
+def _piped(stream: TextIO) -> bool:
+    return not stream.isatty() and "COLUMNS" not in os.environ
 
 
 def _console(**options: Any) -> Console:
@@ -145,25 +168,41 @@ def _console(**options: Any) -> Console:
     return Console(**options)
 
 
-def _grid(**options: Any) -> Table:
-    from rich.table import Table
-
-    return Table(**options)
-
-
-def _text(said: str, style: str = "", justify: Literal["left", "right"] = "left") -> Text:
+def _text(said: str, style: str = "") -> Text:
     from rich.text import Text
 
-    return Text(visible(said), style=style, justify=justify)
+    return Text(visible(said), style=style)
 
 
-def cell(value: object) -> Text:
-    """A value as a table shows it."""
+def cell(value: object, heading: str = "") -> Cell:
+    """A value as a table shows it under this heading: numbers with separators, ids without."""
     if isinstance(value, bool):
-        return _text("yes" if value else "no")
+        return Cell("yes" if value else "no")
     if isinstance(value, int):
-        return _text(f"{value:,}", justify="right")
-    return _text("" if value is None else moment(value) if isinstance(value, datetime) else str(value))
+        return Cell(str(value) if heading in NUMBERS else f"{value:,}", right=True)
+    if isinstance(value, datetime):
+        return Cell(moment(value))
+    return Cell("" if value is None else visible(sentence(value) if isinstance(value, Sentence) else str(value)))
+
+
+def sentence(told: Sentence) -> str:
+    """A sentence as everybody may see it: of an ERP's words in it only what is ours."""
+    from workers.erp.own_words import masked
+
+    return str(masked(told))
+
+
+def erp_words(told: str, *, whole: bool = False) -> str:
+    """What an ERP said, as everybody may see it: only what is ours, for it may name a patient; --json has it whole.
+
+    `whole` where it is all ours.
+    """
+    if whole or not told:
+        return told
+    from workers.erp.own_words import own_words
+
+    own = own_words(told)
+    return own if own == told else f"{own} (masked)".lstrip()
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

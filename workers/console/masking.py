@@ -10,50 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from orders.sentences import Code, sentence_of
 from orders.states import UNFIT
 from workers.console.i18n import Figure, Words
-from workers.erp.own_words import GIVEN, PLAIN, own_words
-
-TRADE: Final = frozenset(
-    {  # what an ERP says of a line that it does not deliver whole; PharmaML's codes among them
-        "1",
-        "2",
-        "3",
-        "4",
-        "5",
-        "6",
-        "7",
-        "unknown",
-        "unknown product",
-        "out of stock",
-        "discontinued",
-        "recalled",
-        "not authorised",
-        "quota",
-        "limited",
-        "rupture",
-        "rupture de stock",
-        "manque fabricant",
-        "manque en rayon",
-        "inconnu",
-        "produit inconnu",
-        "arrêté",
-        "retiré",
-        "rappel",
-        "rappel de lot",
-        "non autorisé",
-        "contingenté",
-        "contingentement",
-        "en rupture",
-        "manquant",
-        "indisponible",
-        "unavailable",
-        "withdrawn",
-    }
-)
+from workers.erp.own_words import GIVEN, PLAIN, is_trade, own_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +41,7 @@ def error(why: str | None, reason: str | None, *, whole: bool = False) -> Text:
 
 def line_reason(reason: str | None, *, whole: bool = False) -> Text:
     """Why the ERP takes less of a line than was ordered."""
-    if not reason or whole or reason.strip().lower().replace("_", " ") in TRADE:
+    if not reason or whole or is_trade(reason):
         return Text(reason or "")
     return Text("", hidden=True)
 

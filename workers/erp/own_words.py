@@ -29,6 +29,49 @@ PENDING: Final = re.compile(r"pending as [A-Za-z0-9._/-]{1,64}")  # the ERP's re
 # Names, in what an act is recorded with, of what others wrote.
 FOREIGN: Final = frozenset({"answer", "comment", "detail", "error", "held_why", "note", "raw"})
 
+TRADE: Final = frozenset(
+    {  # what an ERP says of a line that it does not deliver whole; PharmaML's codes among them
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "6",
+        "7",
+        "unknown",
+        "unknown product",
+        "out of stock",
+        "discontinued",
+        "recalled",
+        "not authorised",
+        "quota",
+        "limited",
+        "rupture",
+        "rupture de stock",
+        "manque fabricant",
+        "manque en rayon",
+        "inconnu",
+        "produit inconnu",
+        "arrêté",
+        "retiré",
+        "rappel",
+        "rappel de lot",
+        "non autorisé",
+        "contingenté",
+        "contingentement",
+        "en rupture",
+        "manquant",
+        "indisponible",
+        "unavailable",
+        "withdrawn",
+    }
+)
+
+
+def is_trade(reason: str) -> bool:
+    """Whether this is a word of the trade for a line that is not delivered whole."""
+    return reason.strip().lower().replace("_", " ") in TRADE
+
 
 def own_words(text: str) -> str:
     """The text where it is all ours, else the phrase of ours that it begins with, else nothing."""

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.errors import first_line
 from config.redis_keys import ASIDE, NORMAL, SPILL_ASIDE, SPILL_RECORDS, URGENT, queue_of
@@ -20,10 +20,12 @@ from config.settings.routes_file import load_backends
 from orders.journal import snapshot, unreachable
 from orders.states import FINAL
 from workers.dispatch.blocked import hindrance, stands
-from workers.forecast.forecast import draining
 from workers.monitoring.headline import Facts, headlines
 from workers.monitoring.intake import IntakeAnswer, ask_intake
 from workers.monitoring.snapshot import Snapshot, read_figures
+
+if TYPE_CHECKING:
+    from workers.forecast.foretold import Forecast
 
 BACKEND_FIGURES = [
     "name",
@@ -103,7 +105,7 @@ async def _journal(engine: AsyncEngine, settings: Settings) -> tuple[Snapshot | 
             async with asyncio.timeout(KNOCK):
                 connection = await held.enter_async_context(snapshot(engine))
             figures = await read_figures(connection, settings)
-            foretold = await draining(connection, settings) if figures.waiting else []
+            foretold = await _foretold(connection, settings) if figures.waiting else []
             return figures, {**told(figures, load_backends(settings)), "forecast": foretold}
     except TimeoutError:
         return None, {"journal": SILENT, "leader": None}
@@ -111,6 +113,13 @@ async def _journal(engine: AsyncEngine, settings: Settings) -> tuple[Snapshot | 
         if not unreachable(error):
             raise
         return None, {"journal": first_line(error), "leader": None}
+
+
+async def _foretold(connection: AsyncConnection, settings: Settings) -> list[Forecast]:
+    """When each backlog will be empty; where there is none, `relais status` does without the forecast's modules."""
+    from workers.forecast.forecast import draining
+
+    return await draining(connection, settings)
 
 
 def told(found: Snapshot, ours: Collection[str]) -> dict[str, Any]:

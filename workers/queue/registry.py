@@ -15,12 +15,10 @@ from typing import Any, Final
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from config.embedded.marks import birth
 from config.settings import Settings
 from config.settings.routes_file import longest_batch
 from orders.journal import Source, reading_from
 from orders.states import State
-from workers.trust.processes import runs
 
 GONE: Final = 600.0  # seconds after which a worker that nothing is heard of has gone
 
@@ -96,6 +94,8 @@ async def workers_of(source: Source) -> list[dict[str, Any]]:
 
 async def register(connection: AsyncConnection, pid: int) -> None:
     """Enter a worker of this host that starts, and remove those of the host that are dead."""
+    from workers.trust.processes import runs  # psutil, which `relais status` does without
+
     host, name = socket.gethostname(), node(pid)
     for row in (await connection.execute(NEIGHBOURS, {"host": host, "name": name})).all():
         if not runs(row.pid, row.born):
@@ -104,6 +104,8 @@ async def register(connection: AsyncConnection, pid: int) -> None:
 
 
 def _itself(pid: int) -> dict[str, Any]:
+    from config.embedded.marks import birth
+
     return {"name": node(pid), "host": socket.gethostname(), "pid": pid, "born": birth(pid)}
 
 

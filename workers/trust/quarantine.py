@@ -65,6 +65,12 @@ async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reas
         await record(connection, "quarantine", reason, {"backend": backend})
 
 
+async def look(engine: AsyncEngine, backend: str) -> dict[str, Any]:
+    """All that an operator judges a release by. Raises NotFound, and NotSo when the backend is not in quarantine."""
+    async with engine.connect() as connection:
+        return await _snapshot(connection, backend)
+
+
 async def release(engine: AsyncEngine, backend: str, reason: str, digest: str | None = None) -> None:
     """Trust a backend again on one operator's word, who saw it as `digest` says.
 

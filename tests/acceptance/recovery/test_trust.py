@@ -147,7 +147,7 @@ def test_a_lie_is_found_out_on_the_first_order_and_nothing_follows(
             affected += [UUID(order_id) for order_id in proof if order_id]
             assert states(parts, affected) <= {"accepted"}, "no order that was lied about counts as delivered"
             dial(parts)
-            assert relais("release", "--because", f"no more {kind}").code == 0
+            assert relais("release", "--because", f"no more {kind}", "--yes").code == 0
     parts.delivered_once(front.told)
 
 

@@ -64,7 +64,7 @@ def erp_compromised(site: Site) -> Iterator[None]:
     yield
     yield
     site.variables["DIGEST"] = site.said[-1].split("--approve ")[1].split()[0]
-    assert site.ask('relais release "$BACKEND" --approve "$DIGEST"').returncode == 1, "not by the same operator"
+    assert site.ask('relais release "$BACKEND" --yes --approve "$DIGEST"').returncode == 1, "not by the same operator"
     site.known_as("bob")
     yield
     site.known_as("alice")

@@ -197,7 +197,7 @@ def test_an_erp_that_is_out(watched: Watched) -> None:
 def test_an_erp_in_quarantine(watched: Watched) -> None:
     with watched.alert("RelaisQuarantined", backend="erp"):
         watched.relais("quarantine", "--because", "a test")
-    watched.relais("release", "--because", "it was one")
+    watched.relais("release", "--because", "it was one", "--yes")
     watched.prometheus.clears("RelaisQuarantined")
 
 

@@ -200,8 +200,8 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_pat
     for name in ("alice", "bob"):
         assert relais("account", "add", name, "--role", "approver", "--password-file", str(file)).code == 0
     proof = ("--password-file", str(file))
-    proposed = fits("release", "erp", "--because", "all is well", *proof)
-    fits("release", "erp", "--approve", proposed["digest"], *proof, RELAIS_OPERATOR="bob")
+    proposed = fits("release", "erp", "--because", "all is well", *proof, "--yes")
+    fits("release", "erp", "--approve", proposed["digest"], *proof, "--yes", RELAIS_OPERATOR="bob")
     fits("admin seal")
     fits("admin seal", "--public-key")
     fits("audit")  # the rows put in by hand do not add up

@@ -91,7 +91,7 @@ def test_what_is_no_public_key_is_refused(relais: CommandLine, tmp_path: Path, c
 
 
 def test_a_quarantine_is_seen_and_a_release_goes_gently(relais: CommandLine, journal: Journal) -> None:
-    assert relais("release", "erp", "--because", "all is well").code == 1, "no such backend yet"
+    assert relais("release", "erp", "--because", "all is well", "--yes").code == 1, "no such backend yet"
     held(relais, journal)
     row = standing(relais)
     assert (row["quarantined"], row["quarantined_by"], row["evidence"]) == (True, "alice", 1)
@@ -102,11 +102,13 @@ def test_a_quarantine_is_seen_and_a_release_goes_gently(relais: CommandLine, jou
     relais("pause", "--because", "stocktaking")
     relais("resume")
     assert standing(relais)["held_why"] == "an intrusion", "pause and resume leave it as it is"
-    assert relais("release", "erp").code == 2, "without a reason"
-    assert relais("release", "erp", "--because", "rebuilt").code == 0
+    assert relais("release", "erp", "--yes").code == 2, "without a reason"
+    unasked = relais("release", "erp", "--because", "rebuilt")
+    assert (unasked.code, "erp as it stands" in unasked.out, "say --yes" in unasked.err) == (2, True, True)
+    assert relais("release", "erp", "--because", "rebuilt", "--yes").code == 0
     row = standing(relais)
     assert (row["quarantined"], row["circuit"], row["window"], row["held_why"]) == (False, "open", 1, None)
-    assert relais("release", "erp", "--because", "rebuilt").code == 1
+    assert relais("release", "erp", "--because", "rebuilt", "--yes").code == 1
     acts = [("quarantine", "an intrusion"), ("pause", "stocktaking"), ("resume", None), ("release", "rebuilt")]
     assert journal.operations() == acts
 
@@ -119,7 +121,11 @@ def test_evidence_is_listed_with_the_answers_as_they_came(relais: CommandLine, j
     assert len(json.loads(relais("evidence", "--limit", "1", "--json").out)) == 1
     assert json.loads(relais("evidence", "--order", found[0]["order_id"], "--json").out) == found[:1]
     assert json.loads(relais("evidence", "--order", str(uuid4()), "--json").out) == []
-    assert "other bytes" in relais("evidence").out
+    shown = relais("evidence").out
+    assert ("wrong_digest" in shown, "(masked)" in shown, "other bytes" in shown) == (True, True, False), (
+        "as the console"
+    )
+    assert "other bytes" in relais("evidence", "--json").out
 
 
 @pytest.fixture
@@ -133,7 +139,7 @@ def four(relais: CommandLine, tmp_path: Path) -> Callable[..., Done]:
     def release(who: str, *asked: str, by: str | None = None) -> Done:
         proof = str(tmp_path / (by or who))
         env = {"RELAIS_FOUR_EYES": "true", "RELAIS_OPERATOR": who, "RELAIS_OPERATOR_PASSWORD_FILE": proof}
-        return relais("release", "erp", *asked, **env)
+        return relais("release", "erp", *asked, "--yes", **env)
 
     return release
 
@@ -184,7 +190,7 @@ def test_four_eyes_are_two_accounts_however_a_name_is_written_and_each_proves_to
         assert (done.code, says in done.err) == (1, True), done.err
     done = four("vera", "--because", "rebuilt")
     assert (done.code, "this takes the role operator; vera is viewer" in done.err) == (1, True)
-    done = relais("release", "erp", "--approve", digest, RELAIS_OPERATOR="bob", RELAIS_FOUR_EYES="true")
+    done = relais("release", "erp", "--approve", digest, "--yes", RELAIS_OPERATOR="bob", RELAIS_FOUR_EYES="true")
     assert (done.code, "nobody can be asked here" in done.err) == (2, True)
     journal.sql(
         "INSERT INTO operations (operator, act, reason, detail) SELECT 'mallory', act, reason, detail || :other "

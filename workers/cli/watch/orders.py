@@ -18,6 +18,7 @@ from orders.journal import unreachable
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
 from workers.cli.progress import bar
+from workers.cli.show import sentence
 from workers.dispatch.blocked import hindrances
 from workers.monitoring.status import balance
 from workers.replay.redrive import left, states
@@ -79,7 +80,7 @@ async def watch(engine: AsyncEngine, label: str, remaining: Left, timeout: timed
         while orders and time.monotonic() < deadline:
             began = time.monotonic()
             try:
-                orders, news = await remaining(), "; ".join(await hindrances(engine))
+                orders, news = await remaining(), "; ".join(map(sentence, await hindrances(engine)))
                 seen = time.monotonic()
             except Exception as error:
                 if not unreachable(error) or time.monotonic() - seen > BLINDNESS:

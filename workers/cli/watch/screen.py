@@ -15,6 +15,7 @@ from rich.text import Text
 
 from config.durations import age, span
 from config.telemetry.visible import visible
+from workers.cli.show import sentence
 from workers.cli.watch.history import FLOWS, History
 from workers.replay.gates import named
 
@@ -32,10 +33,20 @@ def screen_of(history: History, every: float) -> RenderableType:
     head.append(f"   a look every {every:g} s, Ctrl-C ends", style="dim")
     if history.found is None:
         return Group(head, Text("looking …"))
-    parts: list[RenderableType] = [head, _headline(history), *_warnings(history)]
+    return Group(head, *_parts(history), Text(), _stores(history))
+
+
+def glance_of(history: History) -> RenderableType:
+    """The same of one look, for whoever tells the stores apart."""
+    return Group(*_parts(history))
+
+
+def _parts(history: History) -> list[RenderableType]:
+    """What is worst, what moves, the backends, and what holds them."""
+    parts: list[RenderableType] = [_headline(history), *_warnings(history)]
     if history.journal is not None:
         parts += [Text(), _flow(history), Text(), _backends(history.journal), *_sentences(history.journal)]
-    return Group(*parts, Text(), _stores(history))
+    return parts
 
 
 def in_a_line(history: History) -> str:
@@ -151,11 +162,11 @@ def _state(backend: Mapping[str, Any] | None, out: int) -> tuple[Text, str]:
 
 def _sentences(found: Mapping[str, Any]) -> list[Text]:
     """What holds the backends, how replays stand, and when the backlog will be empty."""
-    told = [Text(visible(f"! {each['held']}"), style="yellow") for each in found["backends"] if each["held"]]
+    told = [Text(visible(f"! {sentence(each['held'])}"), style="yellow") for each in found["backends"] if each["held"]]
     for row in found["replays"]:
         left = f"{row['left']:,} of {row['orders']:,} orders left"
         stage = f"the replay of {row['backend']} is {row['state']} at {named(row['stage'])}, {left}"
-        told.append(Text(visible(f"↻ {stage}" + (f": {row['why']}" if row["why"] else "")), style="cyan"))
+        told.append(Text(visible(f"↻ {stage}" + (f": {sentence(row['why'])}" if row["why"] else "")), style="cyan"))
     return told + [Text(visible(each["sentence"])) for each in found.get("forecast", [])]
 
 

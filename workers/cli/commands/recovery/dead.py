@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from orders.states import Reason, State
+from orders.states import UNFIT, Reason, State
 from workers.cli import show
 from workers.cli.commands.recovery.recovery import Older, Younger, again, preview
 from workers.cli.completion import backends
@@ -44,7 +44,7 @@ def grouped(
     found = on_journal(ctx, lambda engine, _: cause_queries.groups(engine, reason=reason, backend=backend, limit=limit))
     told = [{name: value for name, value in each.items() if name != "shown_at"} for each in found]
     headings = ("id", "orders", "backend", "reason", "status", "message", "last_at")
-    show.listing(told, as_json, "Dead letters by cause", headings)
+    show.listing(told, as_json, "Dead letters by cause", headings, _cause)
 
 
 @dead.command("list")
@@ -63,7 +63,7 @@ def listed(
         ctx, lambda engine, _: order_queries.dead(engine, reason=reason, cause=cause, pharmacy=pharmacy, limit=limit)
     )
     headings = ("id", "pharmacy", "reference", "reason", "attempts", "error", "settled_at")
-    show.listing(found, as_json, "Dead letters", headings)
+    show.listing(found, as_json, "Dead letters", headings, _letter)
 
 
 @dead.command("show")
@@ -144,6 +144,18 @@ def discarded(
         gone = on_journal(ctx, lambda engine, _: replaying.discard(engine, choice, because))
         report["discarded"] = len(gone)
     show.answer(report, as_json, None if dry_run else f"{report['discarded']:,} dead letters discarded.")
+
+
+def _cause(group: dict[str, Any]) -> dict[str, Any]:
+    """A group as everybody may see it."""
+    from workers.erp.own_words import is_trade
+
+    said = group["message"] or ""
+    return {**group, "message": show.erp_words(said, whole=is_trade(said) or group["reason"] in UNFIT)}
+
+
+def _letter(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "error": show.erp_words(row["error"] or "", whole=row["reason"] in UNFIT)}
 
 
 def _choice(ids: list[UUID] | None, everything: bool, *, reason: Reason | None, **filters: Any) -> Choice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from config.settings import Settings
+    from workers.forecast.foretold import Forecast
 
-COLUMNS = ("name", "circuit", "window", "rate", "paused", "quarantined", "evidence", "since", "succeeded_at", "held")
 COLOURS = {"bad": "bold red", "warn": "yellow", "quiet": "", "good": "green"}
 INTAKE = {
     "journal": "is ready: orders go to the journal",
@@ -64,28 +65,45 @@ def status(
 async def stand(engine: AsyncEngine, settings: Settings) -> dict[str, Any]:
     """How everything stands, as one document, with the forecast of each backend that has a backlog."""
     from config.addresses import intake_url
-    from workers.cli.commands.recovery.forecast import report
     from workers.monitoring.status import status
 
     found = await status(engine, settings, intake_url(settings))
     if found["journal"] is None:
         found["flow"] = asdict(found["flow"])
-        found["forecast"] = [report(one) for one in found["forecast"]]
+        found["forecast"] = [_told(one) for one in found["forecast"]]
     return {**found, "queue": asdict(found["queue"])}
 
 
+def _told(forecast: Forecast) -> dict[str, Any]:
+    from workers.cli.commands.recovery.forecast import report
+
+    return report(forecast)
+
+
 def show_status(found: Mapping[str, Any]) -> None:
-    """The status for people, what is worst first."""
-    for each in found["headline"]:
-        show.line(each["text"], COLOURS[each["grade"]])
+    """The status for people, what is worst first, in the layout of --watch."""
+    from workers.cli.watch.history import History
+    from workers.cli.watch.screen import glance_of
+
+    history = History()
+    history.saw(found, time.monotonic())
+    show.drawn(glance_of(history))
     if found["journal"] is None:
-        show.table("Backends", found["backends"], COLUMNS)
-        for step in found["replays"]:
-            show.replay(step)
+        show.facts("Backends", {row["name"]: _standing(row) for row in found["backends"]})
         show.facts("Orders", {**found["orders"], "backlog": found["backlog"], "oldest waiting": found["oldest"]})
-        for one in found["forecast"]:
-            show.line(one["sentence"])
     show.facts("Flow", _flow(found))
+
+
+def _standing(row: Mapping[str, Any]) -> str:
+    """What the table of backends has no room for."""
+    told = [f"{row['circuit']} since {show.moment(row['since'])}" if row["since"] else str(row["circuit"])]
+    if row["succeeded_at"]:
+        told.append(f"answered last {show.moment(row['succeeded_at'])}")
+    if row["rate"] is not None:
+        told.append(f"at most {row['rate']:g} orders a second")
+    if row["evidence"]:
+        told.append(f"{show.count(row['evidence'], 'piece')} of evidence: relais evidence {row['name']}")
+    return "; ".join(told)
 
 
 def _flow(found: Mapping[str, Any]) -> dict[str, str]:
@@ -99,14 +117,22 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
     told["journal"] = "answers" if found["journal"] is None else _away(found)
     if found.get("weak"):
         told["weak"] = "; ".join(found["weak"])
-    told["queue"] = f"{queue['depth']} messages wait" if queue["reachable"] else f"out of reach: {queue['error']}"
+    told["queue"] = (
+        f"{show.count(queue['depth'], 'message waits', 'messages wait')}"
+        if queue["reachable"]
+        else f"out of reach: {queue['error']}"
+    )
     told["intake"] = f"{api['url']} {_intake(api)}"
     if queue["spilled"]:
-        told["spill"] = f"{queue['spilled']:,} orders wait for the journal"
+        told["spill"] = f"{show.count(queue['spilled'], 'order waits', 'orders wait')} for the journal"
     if queue["forged"]:
-        told["forged"] = f"{queue['forged']:,} forged records of the spill stay in Redis: relais admin spill drop"
+        told["forged"] = (
+            f"{show.count(queue['forged'], 'forged record')} of the spill in Redis: relais admin spill drop"
+        )
     if queue["aside"]:
-        told["foreign"] = f"{queue['aside']:,} messages in Redis were none of ours and are set aside: who writes there?"
+        told["foreign"] = (
+            f"{show.count(queue['aside'], 'message')} in Redis, none of ours, set aside: who writes there?"
+        )
     webhooks = found.get("webhooks") or {}
     if unfit := [f"{webhooks[name]} {name}" for name in ("failing", "disabled") if webhooks.get(name)]:
         told["webhooks"] = f"{', '.join(unfit)}: relais webhook list"
@@ -145,8 +171,8 @@ def _seals(seals: Mapping[str, Any]) -> str:
         return f"not to be believed, {seals['doubt']}: relais audit"
     if seals["block"] is None:
         return "none yet" if seals["key"] else "none: RELAIS_SEAL_KEY is not set here"
-    more = "" if seals["unsealed"] is None else f", {seals['unsealed']:,} rows since"
-    told = f"{seals['block']:,} blocks up to {show.moment(seals['sealed_at'])}{more}"
+    more = "" if seals["unsealed"] is None else f", {show.count(seals['unsealed'], 'row')} since"
+    told = f"{show.count(seals['block'], 'block')} up to {show.moment(seals['sealed_at'])}{more}"
     wrong = [f"{each['place']} has {each['block']:,}: {each['error']}" for each in seals["anchors"] if each["error"]]
     return "; ".join([told, *wrong])
 
@@ -155,5 +181,5 @@ def _audited(audit: Mapping[str, Any] | None) -> str:
     """What the last audit found."""
     if audit is None:
         return "none yet: relais audit"
-    verdict = "all is well" if audit["sound"] else f"{audit['faults']} faults"
+    verdict = "all is well" if audit["sound"] else show.count(audit["faults"], "fault")
     return f"{verdict}, {show.moment(audit['at'])}"
