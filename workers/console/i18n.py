@@ -16,7 +16,7 @@ from io import BytesIO
 from typing import Final
 
 from babel.core import Locale, negotiate_locale
-from babel.dates import format_datetime, format_time, format_timedelta, get_timezone
+from babel.dates import format_datetime, format_timedelta, get_timezone
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
@@ -61,16 +61,15 @@ class Words:
         return format_percent(value, locale=self._locale)
 
     def moment(self, at: datetime | None) -> str:
-        """Day and time to the second, with the zone; `NONE` for None."""
-        return NONE if at is None else format_datetime(at, "d MMM yyyy HH:mm:ss z", self._zone, locale=self._locale)
+        """Day and time to the second with the zone, as every page tells a time; the year where it is another one.
 
-    def clock(self, at: datetime | None) -> str:
-        """The time, with the day when that is not today."""
+        `NONE` for None.
+        """
         if at is None:
             return NONE
-        if datetime.now(self._zone).date() == at.astimezone(self._zone).date():
-            return format_time(at, "HH:mm:ss", self._zone, locale=self._locale)
-        return format_datetime(at, "d MMM HH:mm:ss", self._zone, locale=self._locale)
+        here = at.astimezone(self._zone)
+        pattern = "d MMM HH:mm:ss" if here.year == datetime.now(self._zone).year else "d MMM yyyy HH:mm:ss"
+        return f"{format_datetime(here, pattern, self._zone, locale=self._locale)} {here.tzname()}"
 
     def day(self, at: datetime) -> str:
         """Its day and month, in the zone that it is told in."""
@@ -97,7 +96,7 @@ class Figure:
 
     def __format__(self, form: str) -> str:
         if isinstance(self.value, datetime):
-            return self.words.clock(self.value)
+            return self.words.moment(self.value)
         if form.endswith("%"):
             return self.words.share(self.value)
         if form in ("", ","):

@@ -10,7 +10,7 @@ from workers.forecast.foretold import Forecast
 def outlook(found: Forecast, words: Words) -> str:
     """When the backlog of its backend will be empty, its condition first; or why nobody can say."""
     _ = words.gettext
-    p50, p95 = words.clock(found.p50), words.clock(found.p95)
+    p50, p95 = words.moment(found.p50), words.moment(found.p95)
     if found.p50 is None:
         return _("nobody can say when its backlog will be empty: %(why)s") % {"why": say(found.why, words)}
     if found.p95 is None:

@@ -1,7 +1,7 @@
 """Pages from templates: one Jinja2 environment a language and room, everything escaped, undefined names an error.
 
 A template may use `person`, `csrf`, `path`, `theme`, `lang`, `zone`, `stores`, `static(name)` and the filters of its
-language (`number`, `moment`, `clock`, `ago`, `duration`, `share`, `say`, `outlook`) beside what its page hands it.
+language (`number`, `moment`, `ago`, `duration`, `share`, `say`, `outlook`) beside what its page hands it.
 """
 
 from __future__ import annotations
@@ -110,8 +110,6 @@ def _environment(zone: str, language: str, room: str) -> Environment:
         words.gettext, words.ngettext, newstyle=True
     )
     environment.globals |= {"lang": words.code, "static": static, "zone": zone}
-    environment.filters |= {
-        name: getattr(words, name) for name in ("number", "moment", "clock", "ago", "duration", "share")
-    }
+    environment.filters |= {name: getattr(words, name) for name in ("number", "moment", "ago", "duration", "share")}
     environment.filters |= {"say": partial(say, words=words), "outlook": partial(outlook, words=words)}
     return environment

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -124,11 +124,13 @@ def test_while_postgresql_is_frozen_every_page_answers_and_recovers(
     asyncio.run(work())
 
 
-def test_a_time_of_another_day_has_its_day() -> None:
-    words, now = languages("Europe/Paris")["en"], datetime.now(ZoneInfo("Europe/Paris"))
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    assert words.clock(midnight) == "00:00:00"
-    assert words.clock(midnight - timedelta(minutes=1)) == f"{midnight - timedelta(minutes=1):%-d %b} 23:59:00"
+def test_every_time_is_told_alike_with_its_zone() -> None:
+    words, now = languages("Europe/Paris"), datetime.now(ZoneInfo("Europe/Paris"))
+    summer = now.replace(month=7, day=14, hour=9, minute=5, second=7)
+    assert words["en"].moment(summer.astimezone(UTC)) == "14 Jul 09:05:07 CEST"
+    assert words["fr"].moment(summer) == "14 juil. 09:05:07 CEST"
+    winter = now.replace(year=2025, month=1, day=2, hour=0, minute=0, second=0)
+    assert words["fr"].moment(winter) == "2 janv. 2025 00:00:00 CET"
 
 
 def again(site: Site, jeanne: Browser) -> Browser:

@@ -32,21 +32,21 @@ def outlook(order: Any, backends: Mapping[str, Any], now: datetime, words: Words
         why = _because(error(order.error, None, whole=whole), words)
         return _("The last attempt failed%(why)s. Next attempt at %(at)s.") % {
             "why": why,
-            "at": words.clock(order.due_at),
+            "at": words.moment(order.due_at),
         }
     if order.state == State.ACCEPTED:
         return _("It is due, and waits for its turn in the window of %s.") % str(order.backend)
     if order.state == State.DISPATCHED:
-        return _("A worker is about to take it; if none does, it goes out again at %s.") % words.clock(
+        return _("A worker is about to take it; if none does, it goes out again at %s.") % words.moment(
             order.lease_until
         )
     if order.state == State.DELIVERING:
         return _("It is being forwarded to %(backend)s; it is known by %(at)s at the latest.") % {
             "backend": order.backend,
-            "at": words.clock(order.lease_until),
+            "at": words.moment(order.lease_until),
         }
     if order.state == State.SUBMITTED:
-        return _("The ERP has taken it and has not accepted it yet. It is asked again at %s.") % words.clock(
+        return _("The ERP has taken it and has not accepted it yet. It is asked again at %s.") % words.moment(
             order.due_at
         )
     return _(FINAL[order.state])
@@ -75,16 +75,16 @@ def _held(backend: Any, words: Words) -> str | None:
     _ = words.gettext
     if backend is None:
         return _("No worker has ever run for its backend: it is held.")
-    values = {"backend": backend.name, "since": words.clock(backend.since)}
+    values = {"backend": backend.name, "since": words.moment(backend.since)}
     if backend.quarantined:
-        values |= {"since": words.clock(backend.quarantined_at), "by": backend.quarantined_by or ""}
+        values |= {"since": words.moment(backend.quarantined_at), "by": backend.quarantined_by or ""}
         return _("%(backend)s is in quarantine since %(since)s, by %(by)s: it is held until a release.") % values
     if backend.paused:
         return _("%(backend)s is paused by an operator: it is held until somebody resumes.") % values
     if backend.circuit == "open":
         if backend.canary_due:
             return _("%(backend)s is down since %(since)s: it is held. The next order that is due is tried.") % values
-        values["at"] = words.clock(backend.probe_at)
+        values["at"] = words.moment(backend.probe_at)
         return _("%(backend)s is down since %(since)s: it is held. Next trial order at %(at)s.") % values
     if backend.circuit == "half_open":
         return _("%(backend)s is coming back: one trial order is out, the others follow when it went well.") % values

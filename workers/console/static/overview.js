@@ -18,6 +18,7 @@
   const time = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone });
   const day = new Intl.DateTimeFormat(lang, { day: "numeric", month: "short", timeZone });
   const exact = new Intl.DateTimeFormat(lang, { timeStyle: "medium", hourCycle: "h23", timeZone });
+  const zoned = new Intl.DateTimeFormat("en-GB", { timeZone, timeZoneName: "short" });
   let series = Object.fromEntries(NAMES.map((name) => [name, []]));
   let step = 10;
   let plots = [];
@@ -33,10 +34,10 @@
     }
   }
 
-  // As the page tells times: with the day where that is not today.
-  function clock(at) {
-    const today = day.format(at * 1000) === day.format(Date.now());
-    return `${today ? "" : `${day.format(at * 1000)} `}${exact.format(at * 1000)}`;
+  // As the page tells times: with the day and the zone.
+  function moment(at) {
+    const zone = zoned.formatToParts(at * 1000).find((part) => part.type === "timeZoneName").value;
+    return `${day.format(at * 1000)} ${exact.format(at * 1000)} ${zone}`;
   }
 
   const minutes = (seconds) => (seconds === null ? null : seconds / 60);
@@ -107,7 +108,7 @@
   // Under a chart: its values at the crosshair, else the last ones.
   function read(place, index) {
     index ??= series.at.length - 1;
-    if (index >= 0) place.nextElementSibling.textContent = `${clock(series.at[index])} · ${words(place, index)}`;
+    if (index >= 0) place.nextElementSibling.textContent = `${moment(series.at[index])} · ${words(place, index)}`;
   }
 
   // What a chart shows last, for who cannot see it, and what it shows at all as a table.
@@ -123,7 +124,7 @@
     const line = document.createElement("tr");
     const cells = [...NAMES.slice(1, -1).map((name) => number.format(series[name][index])), age(series.oldest[index])];
     const cell = (name, text) => Object.assign(line.appendChild(document.createElement(name)), { textContent: text });
-    cell("th", clock(at)).scope = "row";
+    cell("th", moment(at)).scope = "row";
     for (const each of cells) cell("td", each).className = "n";
     return line;
   }

@@ -1,0 +1,54 @@
+"""The console's French: one word for each notion, as the glossary has it, and punctuation as French has it."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from babel.messages.pofile import read_po
+
+from tests.machines.tools import ROOT
+
+FRENCH = ROOT / "workers" / "console" / "locale" / "fr"
+ROW = re.compile(r"^\| (?!English)(?!---)([^|]+) \| ([^|]+) \| ", re.MULTILINE)
+HIGH = re.compile(r"(?<!\u202f)([;?!»]|:(?!\S))|«(?!\u202f)")  # without a narrow no-break space
+RETIRED = re.compile(r"\b(vidage|vider|relanc\w+|reten\w+|sceaux?|étapes?|actes?|réserve|backend)\b", re.IGNORECASE)
+
+
+def said() -> Iterator[tuple[str, str]]:
+    """What is said in English, and in French; each form of a plural."""
+    for file in FRENCH.glob("*.po"):
+        with file.open("rb") as source:
+            for message in read_po(source, locale="fr"):
+                if message.id:
+                    ids = [message.id] if isinstance(message.id, str) else list(message.id)
+                    strings = [message.string] if isinstance(message.string, str) else list(message.string)
+                    yield from zip(ids, strings, strict=True)
+
+
+def words(cell: str) -> re.Pattern[str]:
+    """Any of the words of a cell, however they are inflected."""
+    stems = (
+        r"\w* ".join(re.escape(word[: max(3, len(word) - 2)]) for word in form.split()) for form in cell.split(", ")
+    )
+    return re.compile("|".join(rf"\b{stem}" for stem in stems), re.IGNORECASE)
+
+
+GLOSSARY = ROW.findall((ROOT / "docs" / "glossary.md").read_text())
+BARE = re.compile(r"%\(\w+\)s|\{[^}]*\}|`[^`]*`|RELAIS_\w+|\d{4}-\d\d-\d\dT[\d:]+Z")  # no words of a language
+ANOTHER = {"By cause, most orders first", "In the order in which they were"}  # in which a word has another meaning
+
+
+@pytest.mark.parametrize(("english", "french"), GLOSSARY, ids=[english for english, _ in GLOSSARY])
+def test_a_notion_has_one_word_in_french(english: str, french: str) -> None:
+    notion = re.compile(rf"\b{english.removesuffix('e')}\w*", re.IGNORECASE)
+    uses = [(one, other) for one, other in said() if notion.search(BARE.sub("", one)) and one not in ANOTHER]
+    assert uses, "nobody says it"
+    assert [(one, other) for one, other in uses if not words(french).search(other)] == []
+
+
+def test_no_word_is_used_that_misleads() -> None:
+    assert [text for _, text in said() if RETIRED.search(BARE.sub("", text))] == []
+
+
+def test_french_has_its_punctuation() -> None:
+    assert [text for _, text in said() if HIGH.search(BARE.sub("x", text))] == []
