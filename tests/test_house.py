@@ -125,3 +125,12 @@ def test_nothing_speaks_of_a_module_that_is_gone() -> None:
         if read and (said := spoken.findall(path.read_text(errors="replace"))):
             found[name] = said
     assert found == {}
+
+
+def test_each_migration_follows_the_one_before_it() -> None:
+    """Two that were made side by side may have one number: then no journal could be made."""
+    versions = sorted((ROOT / "orders" / "migrations" / "versions").glob("[0-9]*.py"))
+    found = [re.search(r'^revision = "(\w+)"\ndown_revision = (.+)$', each.read_text(), re.M) for each in versions]
+    numbers = [match[1] for match in found if match is not None]
+    assert numbers == [each.name[:4] for each in versions]
+    assert [match[2].strip('"') for match in found[1:] if match is not None] == numbers[:-1]

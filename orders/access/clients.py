@@ -29,6 +29,7 @@ PREFIX: Final = "relais_"
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 FINGERPRINT: Final = 12  # hexadecimal digits of a key's hash by which it is listed
 RATES: Final = (0.001, 1_000_000.0)  # orders a second
+NO_LIMIT: Final = RATES[1]  # a rate that is none
 BURSTS: Final = (1, 1_000_000)  # orders
 
 

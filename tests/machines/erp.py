@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -45,6 +46,9 @@ class Keys:
 
     async def known(self, *, anew: bool = False) -> Mapping[str, Key]:
         return self._keys
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
 
 def key_id(public: Ed25519PublicKey) -> str:

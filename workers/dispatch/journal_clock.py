@@ -1,8 +1,8 @@
 """Steps of the journal's clock, by which leases run out and orders are due, and what the leader does about them.
 
 Set forward, it makes leases seem to run out whose workers still work: none is taken back until each has had its time
-by this process's own clock, which no step moves. Set back, it would let orders wait for as long as the step: what is
-due by then is due now, and no lease is longer than a lease.
+by this process's own clock, which no step moves. Set back, or standing still, it would let orders wait for as long as
+that: what is due by then is due now, and no lease is longer than a lease.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from orders.states import OUT, State
 log = logging.getLogger("relais.dispatcher")
 
 SLACK: Final = 2.0  # seconds that two clocks may differ by between two looks, when one of them is slewed
+SPAN: Final = 60.0  # seconds in which it may fall behind by no more, look by look: one that stands still does
 REPAIRED: Final = 5000  # rows at a time
 
 NOW: Final = text("SELECT extract(epoch FROM clock_timestamp())::float8")
@@ -39,6 +40,7 @@ class JournalClock:
     def __init__(self) -> None:
         """Nothing was seen yet."""
         self._seen: tuple[float, float, float] | None = None  # the journal's time, and ours before and after it
+        self._began: tuple[float, float] | None = None  # the same, SPAN seconds ago at most, or when it was behind last
         self._forward = float("-inf")  # when it was set forward last, by our own clock
         self._set_back = 0  # how often it was
         self._undone: dict[str, int] = {}  # of these, for each backend
@@ -57,8 +59,18 @@ class JournalClock:
             self._forward = after
             log.warning("the journal's clock was set forward", extra={"seconds": round(now - then - (after - later))})
         elif now - then < before - later - SLACK:
-            self._set_back += 1
-            log.warning("the journal's clock was set back", extra={"seconds": round(before - later - (now - then))})
+            self._fall_behind(now, after, before - later - (now - then))
+            return
+        began, ours = self._began or (now, after)
+        if now - began < before - ours - SLACK:
+            self._fall_behind(now, after, before - ours - (now - began))
+        elif after - ours > SPAN or self._began is None:
+            self._began = now, after
+
+    def _fall_behind(self, now: float, ours: float, seconds: float) -> None:
+        self._set_back += 1
+        self._began = now, ours
+        log.warning("the journal's clock was set back", extra={"seconds": round(seconds)})
 
     def is_behind(self, backend: str) -> bool:
         """Whether it was set back, and the backend's orders may still wait for it."""

@@ -5,6 +5,7 @@
 `ignore`   signatures are not looked at.
 
 Keys are read again every few seconds, and for a key that is not known at once, so that a rotation needs no restart.
+What time it is, the journal says, too: a worker whose clock is off holds no signer for false.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -32,6 +33,10 @@ class Keys(Protocol):
         """The keys as last read, some seconds ago at most; with `anew`, half a second."""
         ...
 
+    def now(self) -> datetime:
+        """What time it is by the clock of who keeps the keys, as of when they were read."""
+        ...
+
 
 class Signatures:
     """What the settings say about signatures, and the keys to verify them with."""
@@ -43,9 +48,10 @@ class Signatures:
 
     async def lacking(self) -> str:
         """Why no order may be sent: that its receipt could not be verified; else empty."""
-        known, now = await self._keys.known(), datetime.now(UTC)
+        known = await self._keys.known()
         if known is None:
             return "the keys of receipts cannot be read"
+        now = self._keys.now()
         if self._required and not any(key.in_force(now) for key in known.values()):
             return "receipts must be signed, and no key of this backend is in force: relais key add"
         return ""
@@ -59,7 +65,7 @@ class Signatures:
         keys = await self._keys.known()
         if not keys and not self._required:
             return receipt
-        how = {"at": datetime.now(UTC), "drift": self._drift, "fresh": fresh}
+        how = {"at": self._keys.now(), "drift": self._drift, "fresh": fresh}
         try:
             signer = verified(receipt.signature, keys or {}, order_id, receipt, **how)  # type: ignore[arg-type]
         except Unfit as error:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from config.redis import close_redis, open_redis
 from config.token_bucket import TokenBucket
+from orders.access.clients import NO_LIMIT
 
 log = logging.getLogger("relais.limits")
 
@@ -79,7 +80,7 @@ class RateLimit:
     def spend(self, client: str, orders: int, rate: float | None, burst: int | None) -> float:
         """As `orders.api.load_shedding.ClientLimit.spend`."""
         rate = rate or self._default
-        if rate is None or self.open:
+        if rate is None or rate >= NO_LIMIT or self.open:
             return 0.0
         size = burst or max(1.0, rate * BURST)
         now = time.monotonic()

@@ -1,24 +1,27 @@
 """The keys of a backend's receipts as one process knows them: read again every few seconds while receipts come.
 
-So a rotation or a revocation needs no restart, and a receipt costs no round trip. While the journal is away the keys
-last read stay known; what is settled with them then waits for the journal all the same.
+So a rotation or a revocation needs no restart, and a receipt costs no round trip. With them comes what time it is.
+While the journal is away the keys last read stay known; what is settled with them then waits for the journal all the
+same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Row, select
+from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.access.last_read import LastRead
 from orders.schema.tables.trust import receipt_keys
+from workers.erp import steady_clock
 from workers.erp.signing import Key
 
 REFRESH: Final = 3.0  # seconds
+NOW: Final = text("SELECT clock_timestamp()")
 IMPATIENCE: Final = 0.5  # seconds between two readings for keys that are not known
 
 
@@ -27,11 +30,23 @@ class ReceiptKeyCache:
 
     def __init__(self, engine: AsyncEngine, backend: str) -> None:
         """Nothing is read yet."""
-        self._keys: LastRead[Mapping[str, Key] | None] = LastRead(partial(keys_of, engine, backend), None)
+        self._engine, self._backend = engine, backend
+        self._ahead = timedelta()  # the journal's clock of ours
+        self._keys: LastRead[Mapping[str, Key] | None] = LastRead(self._read, None)
 
     async def known(self, *, anew: bool = False) -> Mapping[str, Key] | None:
         """The keys as last read, REFRESH seconds ago at most, or IMPATIENCE with `anew`; None if they never were."""
         return await self._keys.within(IMPATIENCE if anew else REFRESH)
+
+    def now(self) -> datetime:
+        """What time it is by the journal's clock, as of when keys were read last."""
+        return steady_clock.now() + self._ahead
+
+    async def _read(self) -> Mapping[str, Key] | None:
+        async with self._engine.connect() as connection:
+            journal: datetime = (await connection.execute(NOW)).scalar_one()
+        self._ahead = journal - steady_clock.now()
+        return await keys_of(self._engine, self._backend)
 
 
 async def keys_of(engine: AsyncEngine, backend: str) -> dict[str, Key]:

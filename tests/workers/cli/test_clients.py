@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from config.settings import Settings
+from orders.access.clients import NO_LIMIT
 from tests.cli import CommandLine, environment
 from tests.journal import Journal
 
@@ -145,9 +146,12 @@ def test_a_client_is_changed_and_back_again_and_what_is_not_named_stays(relais: 
     back = listed(relais)[0]
     assert (back["pharmacies"], back["rate"], back["burst"], back["scopes"]) == (None, None, None, ["orders:read"])
     assert (listed(relais)[1]["rate"], listed(relais)[1]["scopes"]) == (5, ["orders:write", "orders:read"])
+    assert relais("client", "change", "other", "--rate", "none").code == 0
+    assert (listed(relais)[1]["rate"], "none" in relais("client", "list").out) == (NO_LIMIT, True)
     assert acts(journal)[2:] == [
         ("client change", {"client": "front", "pharmacies": 1, "burst": 30, "scopes": ["orders:read"]}),
         ("client change", {"client": "front", "pharmacies": None, "rate": None, "burst": None}),
+        ("client change", {"client": "other", "rate": NO_LIMIT}),
     ]
 
 

@@ -2,18 +2,29 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy.ext.asyncio import AsyncEngine
+from uuid_utils.compat import uuid7
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
+from orders.access import receipt_keys
 from tests.dispatching import accept, dispatching, on_journal
+from tests.journal import on_engine
 from tests.machines.clock import SteppedPostgres
 from tests.machines.servers import SMALL, seed
 from tests.waiting import until
 from workers.dispatch.journal_clock import JournalClock
+from workers.erp.port import ErpReceipt, ErpReceiptLine
+from workers.erp.signatures import Signatures
+from workers.erp.signing import sign
+from workers.trust.key_cache import ReceiptKeyCache
 
 DAY = 86_400
 
@@ -85,6 +96,26 @@ def test_an_order_that_was_due_soon_is_due_at_once_when_the_clock_is_set_back(
         until(lambda: on_journal(here, due)[0][0] == 2, what="they are due")
 
 
+def test_the_date_of_a_receipt_is_judged_by_the_journals_clock_not_by_the_workers(
+    settings: Settings, server: SteppedPostgres
+) -> None:
+    """A worker whose clock is a day off the journal's and the signer's holds neither for false."""
+    set_clock(settings.replace(database_url=server.url), server, DAY)
+    key, order_id, made = Ed25519PrivateKey.generate(), uuid7(), datetime.now(UTC) + timedelta(seconds=DAY)
+    line = ErpReceiptLine(1, "3400937318044", 1)
+
+    async def work(engine: AsyncEngine) -> str | None:
+        await receipt_keys.add(engine, "erp", key.public_key().public_bytes_raw(), "k")
+        receipt = ErpReceipt("R1", b"d" * 32, (line,))
+        digest = (b"d" * 32).hex()
+        signature = sign(key, "k", str(order_id), digest=digest, reference="R1", lines=[line], at=made)
+        signatures = Signatures(settings.replace(receipts="require"), ReceiptKeyCache(engine, "erp"))
+        assert await signatures.lacking() == ""
+        return (await signatures.of(replace(receipt, signature=signature), order_id, fresh=True)).key_id
+
+    assert on_engine(server.url, work) == "k"
+
+
 def test_only_a_step_is_one() -> None:
     clock = JournalClock()
     now = time.monotonic()
@@ -102,3 +133,19 @@ def test_only_a_step_is_one() -> None:
     clock.caught_up("erp")
     assert not clock.is_behind("erp")
     assert clock.is_behind("another")
+
+
+def test_a_clock_that_stands_still_falls_behind_little_by_little() -> None:
+    clock = JournalClock()
+    for second in range(4):
+        assert not clock.is_behind("erp")
+        clock.saw(1000.0, float(second), float(second))
+    assert clock.is_behind("erp")
+    clock.caught_up("erp")
+    for second in range(4, 7):
+        clock.saw(1000.0, float(second), float(second))
+    assert clock.is_behind("erp"), "and again, for as long as it stands still"
+    clock.caught_up("erp")
+    for second in range(7, 7000):  # slewed, by a thousandth
+        clock.saw(1000.0 + (second - 6) * 0.999, float(second), float(second))
+    assert not clock.is_behind("erp")

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from config.embedded.valkey import Valkey
+from orders.access.clients import NO_LIMIT
 from orders.api.load_shedding import wait
 from tests.waiting import auntil
 from workers.intake.rate_limit import KEYS, RateLimit
@@ -63,6 +64,7 @@ def test_the_default_holds_for_clients_without_a_rate_and_two_seconds_worth_is_t
             assert limit.spend("front", 1, None, None) > 99
             assert limit.spend("own", 200, 100, None) == 0
             assert 0 < limit.spend("own", 1, 100, None) <= 0.01
+            assert limit.spend("free", 10**9, NO_LIMIT, None) == limit.spend("free", 1, NO_LIMIT, None) == 0
 
     asyncio.run(main())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -14,6 +14,7 @@ from workers.cli.failure import CommandFailed
 if TYPE_CHECKING:
     from orders.access.clients import Scope
 
+NONE: Final = "none"  # what a rate is called that is no limit
 Overlap = Annotated[
     timedelta, typer.Option(parser=duration, metavar="TIME", help="How long the old keys stay in force.")
 ]
@@ -40,6 +41,9 @@ def pharmacies_of(codes: list[str] | None, path: Path | None) -> list[str] | Non
 
 def changes_of(pharmacies: list[str] | None, any_pharmacy: bool, rate: str | None, burst: str | None) -> dict[str, Any]:
     """The columns to change; None is back to any, or to the default. Failure when they make no sense."""
+    from orders.access.clients import NO_LIMIT
+
+    words: dict[str, dict[str, float | None]] = {"rate": {"default": None, NONE: NO_LIMIT}, "burst": {"default": None}}
     values: dict[str, Any] = {}
     if any_pharmacy and pharmacies is not None:
         raise CommandFailed("--any-pharmacy and a pharmacy do not go together")
@@ -48,16 +52,19 @@ def changes_of(pharmacies: list[str] | None, any_pharmacy: bool, rate: str | Non
     for field, said, number in (("rate", rate, float), ("burst", burst, int)):
         if said is not None:
             try:
-                values[field] = None if said == "default" else number(said)
+                values[field] = words[field][said] if said in words[field] else number(said)
             except ValueError:
-                raise CommandFailed(f"--{field} is a number or `default`") from None
+                raise CommandFailed(f"--{field} is a number, or one of: {', '.join(words[field])}") from None
     return values
 
 
 def row_of(key: dict[str, Any]) -> dict[str, Any]:
     """A key as the table shows it: its client's pharmacies are counted, not listed."""
+    from orders.access.clients import NO_LIMIT
+
     pharmacies = "any" if key["pharmacies"] is None else len(key["pharmacies"])
-    rate = "default" if key["rate"] is None else f"{key['rate']:g}/s"
+    words = {None: "default", NO_LIMIT: NONE}
+    rate = words[key["rate"]] if key["rate"] in words else f"{key['rate']:g}/s"
     burst = "" if key["burst"] is None else f", {key['burst']} at once"
     return {**key, "scopes": " ".join(key["scopes"]), "pharmacies": pharmacies, "rate": rate + burst}
 

@@ -77,7 +77,7 @@ def change(
     pharmacy: Codes = None,
     pharmacies: Register = None,
     any_pharmacy: Annotated[bool, typer.Option("--any-pharmacy", help="It may order for any again.")] = False,
-    rate: Annotated[str | None, typer.Option(metavar="R|default", help="Orders a second.")] = None,
+    rate: Annotated[str | None, typer.Option(metavar="R|none|default", help="Orders a second; none: no limit.")] = None,
     burst: Annotated[str | None, typer.Option(metavar="N|default", help="Orders at once.")] = None,
 ) -> None:
     """Change what a client may, within seconds everywhere and with the same key; what is not named stays."""
