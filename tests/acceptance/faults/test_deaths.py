@@ -51,7 +51,7 @@ def test_after_sigkill_of_a_whole_worker_delivery_goes_on_long_before_the_lease_
 
 
 def test_after_sigkill_of_the_only_worker_its_spare_delivers(relais: Relais) -> None:
-    """Within 3 s on an idle machine (docs/liveness.md has the figures); here the bound has room for a busy one."""
+    """How soon depends on how busy the machine is, for which the bound leaves room; that it is the spare does not."""
     relais.delivered_once(relais.submit(10))
     spare = until(lambda: standing_by(relais), 60, what="a spare waits")
     until(lambda: psutil.Process(spare).memory_info().rss > 90 << 20, 60, what="it has loaded what a worker needs")
