@@ -93,9 +93,14 @@ def learn(seen: Sequence[Sequence[float]], ends: tuple[float, ...], of: Stretch)
 
 
 def steady(rate: float, seconds: float) -> Arrivals:
-    """Orders that go on coming as they did in the last `seconds`: `rate` a second, whatever the hour."""
-    basis = Sentence(Code.LAST_HOURS, minutes=seconds / 60)
-    return Arrivals(WEEK, (WEEK,), ((rate * WEEK,),), 1.0, UNSURE, basis)
+    """Orders that go on coming as they did in the last `seconds`: `rate` a second, whatever the hour.
+
+    A burst of minutes is no week: what was seen for less than an hour goes on for as long again, and after that as
+    though the hour had brought nothing else.
+    """
+    basis, came = Sentence(Code.LAST_HOURS, minutes=seconds / 60), rate * seconds
+    later = came / max(seconds, HOUR) * (WEEK - seconds)
+    return Arrivals(WEEK, (seconds, WEEK), ((came, came + later),), 1.0, UNSURE, basis)
 
 
 def _level(seen: Sequence[Sequence[float]], ends: tuple[float, ...]) -> float:

@@ -162,7 +162,7 @@ def test_while_nothing_is_taken_each_cut_off_has_a_time_to_be_back_by(
     with leading(journal):
         journal.sql(down, probe=probe)
         told, table = foretold(relais)["cut_offs"], relais("forecast").out
-        assert relais("pause", "--reason", "stocktaking").code == 0
+        assert relais("pause", "--because", "stocktaking").code == 0
         paused = foretold(relais, code=1)["cut_offs"]
     for found in (told, paused):
         first, second = (datetime.fromisoformat(one["back_by"]) for one in found)

@@ -185,6 +185,14 @@ def test_the_same_hour_is_the_same_on_the_clock_here(monkeypatch: pytest.MonkeyP
     time.tzset()
 
 
+def test_a_burst_in_a_young_journal_does_not_last_eight_weeks() -> None:
+    burst = steady(40.0, 60.0)
+    assert [burst.by(seconds, 0) for seconds in (30, 60, HOUR)] == pytest.approx([1200, 2400, 2400 + 59 * 40])
+    of = Situation(2000, burst, Pace(80.0, "between", lasting=1.0), NOW)
+    assert ends(of).p95 < HOUR
+    assert steady(4.0, 2 * HOUR).by(WEEK, 0) == pytest.approx(4.0 * WEEK)
+
+
 def test_the_level_of_the_last_hours_is_half_believed() -> None:
     usual = [1000.0] * len(ENDS)
     busier = [*usual[:-6], *[4000.0] * 6]
