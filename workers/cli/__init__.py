@@ -6,6 +6,7 @@ store out of reach), 130 interrupted. What a command reports goes to stdout, eve
 """
 
 import gc
+import warnings
 
 COLLECT = 10_000  # new objects between two collections: what a command imports stays, and is not looked through again
 
@@ -13,6 +14,11 @@ COLLECT = 10_000  # new objects between two collections: what a command imports 
 def main() -> None:
     """Run the command that the process was started with, and exit."""
     gc.set_threshold(COLLECT)
+    warnings.showwarning = _unsaid
     from workers.cli.app import run
 
     run()
+
+
+def _unsaid(*_: object, **__: object) -> None:
+    """What a library warns of is for who develops with it: servers log it, and nobody reads it at a terminal."""

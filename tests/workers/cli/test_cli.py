@@ -213,6 +213,13 @@ def test_help_and_version_exit_with_0_and_nonsense_with_2(relais: CommandLine) -
     assert "No such command" in nonsense.err
 
 
+def test_nobody_reads_pythons_warnings() -> None:
+    last = "finally:\n  warnings.warn('old', UserWarning)"
+    code = f"import sys, warnings\nfrom workers.cli import main\ntry:\n  main()\n{last}"
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    assert (done.stdout.split()[0], done.stderr) == ("relais", "")
+
+
 def test_it_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "workers.cli", "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Usage: relais")
@@ -267,7 +274,7 @@ def test_every_error_has_a_sentence_and_a_code(error: Exception, code: int) -> N
     message, found = explain(error)
     assert found == code
     assert message
-    assert "Traceback" not in message
+    assert not re.search(r"Traceback|[A-Z]\w+Error", message), "no class of Python's in what people read"
 
 
 def test_a_wrong_secret_is_named_but_not_shown() -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from config.durations import age, span
 from config.telemetry.visible import visible
-from workers.cli.show import sentence
+from workers.cli.show import count, sentence
 from workers.cli.watch.history import FLOWS, History
 from workers.replay.gates import named
 
@@ -88,8 +88,8 @@ def stores(history: History) -> Iterator[tuple[str, str]]:
     assert history.found is not None
     found, queue = history.found, history.found["queue"]
     yield "journal", "answers" if found["journal"] is None else "out of reach"
-    yield "Redis", f"{queue['depth']:,} messages" if queue["reachable"] else f"out of reach{_last_seen(history)}"
-    yield "spill", f"{queue['spilled']:,} orders" if queue["reachable"] else "not known"
+    yield "Redis", count(queue["depth"], "message") if queue["reachable"] else f"out of reach{_last_seen(history)}"
+    yield "spill", count(queue["spilled"], "order") if queue["reachable"] else "not known"
     yield "intake", "not known" if found["api"]["silent"] else MODES[found["api"]["mode"]]
     yield "worker", "leads" if found["leader"] else "not known" if found["journal"] is not None else "none runs"
     now = datetime.now(UTC)
@@ -103,7 +103,7 @@ def stores(history: History) -> Iterator[tuple[str, str]]:
 def _last_seen(history: History) -> str:
     if (gone := history.queue_age) is None or history.queue is None:
         return ""
-    return f", {history.queue['depth']:,} messages {span(gone)} ago"
+    return f", {count(history.queue['depth'], 'message')} {span(gone)} ago"
 
 
 def _headline(history: History) -> Text:
@@ -164,7 +164,7 @@ def _sentences(found: Mapping[str, Any]) -> list[Text]:
     """What holds the backends, how replays stand, and when the backlog will be empty."""
     told = [Text(visible(f"! {sentence(each['held'])}"), style="yellow") for each in found["backends"] if each["held"]]
     for row in found["replays"]:
-        left = f"{row['left']:,} of {row['orders']:,} orders left"
+        left = f"{row['left']:,} of {count(row['orders'], 'order')} left"
         stage = f"the replay of {row['backend']} is {row['state']} at {named(row['stage'])}, {left}"
         told.append(Text(visible(f"↻ {stage}" + (f": {sentence(row['why'])}" if row["why"] else "")), style="cyan"))
     return told + [Text(visible(each["sentence"])) for each in found.get("forecast", [])]

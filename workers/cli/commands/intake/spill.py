@@ -105,4 +105,5 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
         return orders
 
     orders = on_journal(ctx, act)
-    show.answer({"orders": orders}, as_json, f"{orders:,} records that were set aside are orders now.")
+    told = show.count(orders, "record that was set aside is an order", "records that were set aside are orders")
+    show.answer({"orders": orders}, as_json, f"{told} now.")

@@ -82,7 +82,7 @@ def flush(
     if left.waiting and not counts:
         raise CommandFailed(f"not one order was handed over, {left.waiting:,} still wait: {trouble}", BAD)
     if left.waiting:
-        raise CommandFailed(f"{left.waiting:,} orders still wait: {trouble}", UNABLE)
+        raise CommandFailed(f"{show.count(left.waiting, 'order still waits', 'orders still wait')}: {trouble}", UNABLE)
     if any(report[kind] for kind in REFUSED):
         raise typer.Exit(BAD)
 
@@ -105,7 +105,7 @@ def export(
             "--remove goes with --refused and --to: an order that waits leaves the spool when it is taken"
         )
     count = intake_client.run(_export(intake_client.spool_at(settings_of(ctx), path), to, refused, remove))
-    show.say(f"{count:,} orders written")
+    show.say(f"{show.count(count, 'order')} written")
 
 
 async def _status(path: Path) -> dict[str, Any]:

@@ -69,9 +69,9 @@ def cancel(
     if named is not None and found["orders"] < len(named):
         raise CommandFailed(f"nothing was done: only {found['orders']} of {len(named)} can be cancelled", BAD)
     if not dry_run and found["orders"]:
-        confirm(f"Cancel {found['orders']:,} orders? Their pharmacies get nothing of them.", yes)
+        confirm(f"Cancel {show.count(found['orders'], 'order')}? Nothing of it is delivered.", yes)
         report["cancelled"] = on_journal(ctx, lambda engine, _: _cancel(engine, choices, because))
-    show.answer(report, as_json, None if dry_run else f"{report['cancelled']:,} orders cancelled.")
+    show.answer(report, as_json, None if dry_run else f"{show.count(report['cancelled'], 'order')} cancelled.")
 
 
 def _choices(state: str | None, named: Sequence[UUID] | None, narrowing: Mapping[str, Any]) -> list[Choice]:

@@ -108,9 +108,9 @@ def replayed(
     choice = replace(choice, fit=True)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "replayed": 0}
     if not dry_run and report["preview"]["orders"]:
-        confirm(f"Replay {report['preview']['orders']:,} dead letters?", yes)
+        confirm(f"Replay {show.count(report['preview']['orders'], 'dead letter')}?", yes)
         report |= again(ctx, choice, because, wait=not no_wait)
-    show.answer(report, as_json, None if dry_run else f"{report['replayed']:,} dead letters replayed.")
+    show.answer(report, as_json, None if dry_run else f"{show.count(report['replayed'], 'dead letter')} replayed.")
 
 
 @dead.command("discard")
@@ -140,10 +140,10 @@ def discarded(
     choice = _choice(ids, everything, reason=reason, **narrowing)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, as_json), "discarded": 0}
     if not dry_run and report["preview"]["orders"]:
-        confirm(f"Give up {report['preview']['orders']:,} dead letters for good?", yes)
+        confirm(f"Give up {show.count(report['preview']['orders'], 'dead letter')} for good?", yes)
         gone = on_journal(ctx, lambda engine, _: replaying.discard(engine, choice, because))
         report["discarded"] = len(gone)
-    show.answer(report, as_json, None if dry_run else f"{report['discarded']:,} dead letters discarded.")
+    show.answer(report, as_json, None if dry_run else f"{show.count(report['discarded'], 'dead letter')} discarded.")
 
 
 def _cause(group: dict[str, Any]) -> dict[str, Any]:

@@ -64,12 +64,12 @@ def divert(
     choice = Choice(**narrowing, older=older, younger=younger, backend=of, ids=ids)
     report: dict[str, Any] = {"preview": _preview(ctx, choice, to, although_unknown, as_json), "diverted": 0}
     if not dry_run and report["preview"]["orders"]:
-        confirm(f"Divert {report['preview']['orders']:,} orders to {to}?", yes)
+        confirm(f"Divert {show.count(report['preview']['orders'], 'order')} to {to}?", yes)
         moved = on_journal(
             ctx, lambda engine, _: diverting.divert(engine, choice, to, because, although_unknown=although_unknown)
         )
         report |= {"diverted": len(moved)}
-    show.answer(report, as_json, None if dry_run else f"{report['diverted']:,} orders diverted to {to}.")
+    show.answer(report, as_json, None if dry_run else f"{show.count(report['diverted'], 'order')} diverted to {to}.")
 
 
 def _preview(ctx: typer.Context, choice: Choice, to: str, although_unknown: bool, as_json: bool) -> dict[str, Any]:

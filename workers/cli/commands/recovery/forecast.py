@@ -95,7 +95,7 @@ def report(found: Forecast) -> dict[str, Any]:
 
 def sentence(found: Mapping[str, Any]) -> str:
     """The forecast in one sentence."""
-    name, backlog = found["backend"], f"{found['backlog']:,} orders"
+    name, backlog = found["backend"], show.count(found["backlog"], "order")
     if not found["backlog"]:
         return f"The backlog of {name} is empty."
     if found["p50"] is None:

@@ -73,7 +73,7 @@ def drop(
     if as_json:
         show.document({"queue": name, "dropped": dropped})
     else:
-        show.say(f"{dropped:,} messages dropped from {name}; the journal sends again what they named.")
+        show.say(f"{show.count(dropped, 'message')} dropped from {name}; no order is lost, the journal sends it again.")
     if found.waiting and not dropped:
         raise typer.Exit(BAD)
 

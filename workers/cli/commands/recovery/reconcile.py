@@ -97,8 +97,8 @@ def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: date
     for other in short:
         asked = other.present + other.altered + other.missing + other.unknown
         show.say(
-            f"Reconciliation {other.id} of {show.moment(other.started_at)} is at {asked:,} orders, or was cut short "
-            f"there: then `relais reconcile --resume {other.id}` goes on with it."
+            f"Reconciliation {other.id} of {show.moment(other.started_at)} is at {show.count(asked, 'order')}, or was "
+            f"cut short there: then `relais reconcile --resume {other.id}` goes on with it."
         )
     show.say(f"This is reconciliation {run.id}; if it is cut short, `relais reconcile --resume {run.id}` goes on.")
     return run

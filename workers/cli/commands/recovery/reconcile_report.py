@@ -76,14 +76,16 @@ def put_back(
     if dry_run:
         return {"preview": found, "orders": 0}
     if found["orders"]:
-        confirm(f"Put {found['orders']:,} orders back in the backlog?", yes)
+        confirm(f"Put {show.count(found['orders'], 'order')} back in the backlog?", yes)
     try:
         orders = on_journal(ctx, lambda engine, _: _with_bar(engine, run, because, found["orders"]))
     except KeyboardInterrupt:
         show.say(f"Cut short: `relais reconcile --resume {run.id} --resend` puts back the rest.")
         raise typer.Exit(INTERRUPTED) from None
     if not as_json:
-        show.line(f"{orders:,} orders are in the backlog again; `relais drain` waits for them.")
+        show.line(
+            f"{show.count(orders, 'order is', 'orders are')} in the backlog again; `relais drain` watches them go."
+        )
     return {"preview": found, "orders": orders}
 
 

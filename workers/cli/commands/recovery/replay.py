@@ -90,7 +90,7 @@ def start(
     )
     report: dict[str, Any] = {"preview": preview(ctx, choice, as_json), "replayed": 0}
     if not dry_run and report["preview"]["orders"]:
-        confirm(f"Replay {report['preview']['orders']:,} orders?", yes)
+        confirm(f"Replay {show.count(report['preview']['orders'], 'order')}?", yes)
         if reason:
             report |= again(ctx, choice, because, wait=not no_wait)
         else:
@@ -136,7 +136,7 @@ def _step_by_step(ctx: typer.Context, choice: Choice, because: str | None, *, ho
 def _sentence(report: dict[str, Any]) -> str:
     if not report["replayed"]:
         return "Nothing to replay."
-    sentence = f"{report['replayed']:,} orders replayed"
+    sentence = f"{show.count(report['replayed'], 'order')} replayed"
     if "became" not in report:
         return f"{sentence}; they are due now."
     became = ", ".join(f"{count:,} {state}" for state, count in report["became"].items())

@@ -56,13 +56,15 @@ def order_list(
     wanted = OrderFilter(state, pharmacy, backend, client, priority, reason, product, since or None, until or None)
     if save is not None:
         count = on_journal(ctx, lambda engine, _: _saved(engine, wanted, save))
-        return show.answer({"saved": count, "file": str(save)}, as_json, f"{count:,} orders saved in {save}.")
+        return show.answer(
+            {"saved": count, "file": str(save)}, as_json, f"{show.count(count, 'order')} saved in {save}."
+        )
     found = on_journal(ctx, lambda engine, _: order_lists.listed(engine, wanted, after=after, limit=limit))
     if as_json:
         return show.document({"orders": found.rows, "next": found.after})
     show.table("Orders, the newest first", found.rows, HEADINGS)
     if found.short:
-        show.say(f"Looked at {order_lists.LOOKED:,} orders. Look on: --after {found.after}")
+        show.say(f"Looked at {show.count(order_lists.LOOKED, 'order')}. Look on: --after {found.after}")
     elif found.after is not None:
         show.say(f"There are more: --after {found.after}")
     return None
@@ -121,4 +123,4 @@ def backlog(ctx: typer.Context, as_json: Json = False) -> None:
         return
     aged = [{**row, "age": age(row["oldest"], now)} for row in rows]
     headings = ("backend", "priority", "state", "orders", "not_yet_due", "oldest", "age", "next_cut_off")
-    show.table(f"Backlog: {whole:,} orders", aged, headings)
+    show.table(f"Backlog: {show.count(whole, 'order')}", aged, headings)

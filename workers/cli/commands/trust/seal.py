@@ -73,7 +73,9 @@ async def sealed(engine: AsyncEngine, settings: Settings, because: str | None) -
 
 
 def _sentence(done: Sealed) -> str:
-    told = f"block {done.seal.block}: {done.seal.rows:,} rows sealed" if done.seal else "nothing new to seal"
+    told = (
+        f"block {done.seal.block}: {show.count(done.seal.rows, 'row')} sealed" if done.seal else "nothing new to seal"
+    )
     if done.error:
-        return f"{told}; the anchor has {done.anchored or 0:,} blocks: {done.error}"
+        return f"{told}; the anchor has {show.count(done.anchored or 0, 'block')}: {done.error}"
     return f"{told}; anchored" if done.anchored is not None else f"{told}; there is no anchor"
