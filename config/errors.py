@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+from typing import Final
+
+ASYNCIO: Final = "Connect call failed"  # how it begins what the operating system says better
 
 
 def said(error: BaseException) -> BaseException:
@@ -14,6 +18,8 @@ def said(error: BaseException) -> BaseException:
 def first_line(error: BaseException) -> str:
     """The first line of what an error has to say, its class where it says nothing."""
     own = said(error)
+    if isinstance(own, OSError) and own.errno and str(own.strerror).startswith(ASYNCIO):
+        return os.strerror(own.errno)
     return (str(own).splitlines() or [type(own).__name__])[0]
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from config.durations import duration, span
+from config.errors import first_line
 from config.settings import ENDPOINTS, MissingSetting, Settings
 from config.telemetry.visible import visible
 from orders.errors import Fault, JournalDown, Malformed, NotFound
@@ -275,6 +276,11 @@ def test_every_error_has_a_sentence_and_a_code(error: Exception, code: int) -> N
     assert found == code
     assert message
     assert not re.search(r"Traceback|[A-Z]\w+Error", message), "no class of Python's in what people read"
+
+
+def test_a_refused_connection_is_told_without_pythons_words() -> None:
+    assert first_line(ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)")) == "Connection refused"
+    assert first_line(ValueError("one\ntwo")) == "one"
 
 
 def test_a_wrong_secret_is_named_but_not_shown() -> None:

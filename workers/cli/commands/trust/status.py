@@ -111,7 +111,8 @@ def _flow(found: Mapping[str, Any]) -> dict[str, str]:
     queue, api, told = found["queue"], found["api"], {}
     if found["journal"] is None:
         flow = found["flow"]
-        minute = f"{flow['accepted']} accepted, {flow['delivered']} delivered, {flow['failed']} attempts failed"
+        failed = show.count(flow["failed"], "attempt")
+        minute = f"{flow['accepted']:,} accepted, {flow['delivered']:,} delivered, {failed} failed"
         told = {f"last {flow['seconds']:.0f} s": minute, "worker": "leads" if found["leader"] else "none runs"}
         told["canaries"] = ", ".join(map(_worker, found["workers"])) or "no worker is there"
     told["journal"] = "answers" if found["journal"] is None else _away(found)
