@@ -20,6 +20,7 @@ from tests.acceptance.runbook.losses import (
     postgresql_failover,
     redis_lost,
     redis_memory,
+    spill_forged,
     worker_stuck,
 )
 from tests.acceptance.runbook.site import Site
@@ -182,6 +183,7 @@ DRILLS: dict[str, Drill] = {
         postgresql_failover,
         intake_refusing,
         redis_memory,
+        spill_forged,
         worker_stuck,
         no_leader,
         backlog_old,

@@ -14,7 +14,7 @@ from uuid import uuid4
 import psutil
 import redis
 
-from config.redis_keys import NORMAL, queue_of
+from config.redis_keys import NORMAL, SPILL_RECORDS, queue_of
 from config.settings import Settings
 from tests.acceptance.runbook.site import Site
 from tests.waiting import until
@@ -68,6 +68,17 @@ def intake_refusing(site: Site) -> Iterator[None]:
     until(lambda: leads(site), 60, 0.2, "a worker leads again")
     yield
     site.parts.env = {name: value for name, value in site.parts.env.items() if name not in spool}
+
+
+def spill_forged(site: Site) -> Iterator[None]:
+    forged = "SELECT count(*) FROM asides WHERE kind = 'forged'"
+    with redis.Redis.from_url(site.parts.valkey.url) as server:
+        server.rpush(SPILL_RECORDS, "signed by nobody")
+    until(lambda: site.one(forged) == 1, 30, what="it is set aside")
+    yield
+    yield
+    yield
+    assert site.one(forged) == 0
 
 
 def redis_memory(site: Site) -> Iterator[None]:

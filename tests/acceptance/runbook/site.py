@@ -15,6 +15,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -34,6 +35,7 @@ from workers.console.access import accounts
 from workers.console.access.passwords import Passwords
 from workers.console.access.people import Role
 from workers.erp.keyfile import generate
+from workers.operations import record
 
 SEAL_KEY = "5e" * 32
 WAITS = "SELECT count(*) FROM deliveries WHERE state NOT IN ('delivered', 'dead', 'cancelled', 'discarded')"
@@ -70,7 +72,8 @@ class Site:
 
         async def register() -> None:
             engine = connect(self.parts.postgres.url)
-            await receipt_keys.add(engine, "erp", public, "erp-1")
+            also = partial(record, act="key add", reason="of the drills", detail={"backend": "erp", "key": "erp-1"})
+            await receipt_keys.add(engine, "erp", public, "erp-1", also)
             await clients.add(engine, "other")
             for name in ("alice", "bob"):
                 (self.data_dir / name).write_text(f"nine slow bicycles of {name}\n")

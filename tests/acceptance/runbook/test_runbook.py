@@ -30,6 +30,8 @@ ALERTS = {
     "RelaisAuditFailed": "audit-failed",
     "RelaisNoLeader": "no-leader",
     "RelaisCanarySilent": "worker-stuck",
+    "RelaisWorkerDeaf": "worker-stuck",
+    "RelaisSpillForged": "spill-forged",
     "RelaisSpillInUse": "postgresql-failover",
     "RelaisRedisMemory": "redis-memory",
     "RelaisRedisDown": "redis-lost",
