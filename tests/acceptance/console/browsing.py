@@ -53,6 +53,17 @@ RUN = """async tags => {
   return found.violations.flatMap(rule => rule.nodes.map(node =>
     `${rule.id}: ${node.html.slice(0, 300)} ${node.any.map(each => each.message)}`));
 }"""
+# What is to be read or heard, but for codes, names and what people typed.
+TOLD = """() => {
+  const own = each => !each.closest("script, style, code, .id, [data-typed]"), told = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) if (own(walk.currentNode.parentElement)) told.push(walk.currentNode.data);
+  for (const name of ["aria-label", "title", "placeholder", "alt"])
+    for (const each of document.querySelectorAll(`[${name}]`)) if (own(each)) told.push(each.getAttribute(name));
+  return [document.title, ...told].map(each => each.replace(/[^\\S\u202f]+/g, " ").trim()).filter(Boolean); }"""
+ENGLISH = re.compile(
+    r"\b(the|is|are|was|were|of|and|not|by|has|have|had|with|this|that|it|its|from|which|no|since|been|be|to|in|at)\b"
+)
 WIDTH = "document.scrollingElement.scrollWidth"
 SHIFTS = """() => { window.shifted = []; new PerformanceObserver(list => { for (const entry of list.getEntries())
   if (!entry.hadRecentInput) window.shifted.push([entry.value,
@@ -128,6 +139,11 @@ class Visitor:
         self.page.evaluate(AXE)
         found: list[str] = self.page.evaluate(RUN, list(TAGS))
         return found
+
+    def english(self, ids: frozenset[str]) -> list[str]:
+        """What is English still of a page in French: a message of the catalogue's, or a line with its small words."""
+        told: list[str] = self.page.evaluate(TOLD)
+        return sorted({f"English: {each}" for each in told if each in ids or len(set(ENGLISH.findall(each))) > 1})
 
     def widest(self) -> list[str]:
         """What sticks out on the right."""

@@ -28,6 +28,7 @@ router = APIRouter()
 PAGE_ACTS: Final = 50  # acts on a page
 LOOKED: Final = 500  # acts that a filter looks at for a page
 FOLDED: Final = 5  # of a list, the rest is counted
+CODED: Final = frozenset({"role", "state", "priority", "act"})  # whose values are words of ours
 MOST_ID: Final = 2**63 - 1
 ROWS: Final = text("""
 SELECT id, at, operator, act, reason, detail FROM operations WHERE id < :before ORDER BY id DESC LIMIT :most
@@ -91,7 +92,13 @@ def told(detail: Mapping[str, Any], words: Words, most: int | None = FOLDED) -> 
         values = value if isinstance(value, list) else [value]
         values = values or [None]
         kept = values if most is None else values[:most]
-        facts.append((name.replace("_", " "), [plain(name, each, words) for each in kept], len(values) - len(kept)))
+        facts.append(
+            (
+                words.gettext(name.replace("_", " ")),
+                [plain(name, each, words) for each in kept],
+                len(values) - len(kept),
+            )
+        )
     return facts
 
 
@@ -110,6 +117,8 @@ def plain(name: str, value: object, words: Words) -> str:
 
 def _masked(name: str, value: str, words: Words) -> str:
     """Without what a person outside may have written."""
+    if name in CODED:
+        return words.gettext(value)
     return in_line(said(value), words) if name in FOREIGN else value
 
 
