@@ -223,6 +223,8 @@ def test_a_replay_steered_by_its_page_and_a_drain_that_is_stopped(settings: Sett
             said = text_of(await it.over(where))
             assert "It was stopped." in said
             assert "jeanne stopped it" in said
+            french = text_of(await it.browser.get(where, headers={"Accept-Language": "fr"}))
+            assert "Arrêtée par jeanne." in french and "stopped" not in french
             assert [row.act for row in await it.left(where)] == ["drain"]
             await erp.rounds()
             await it.do(await it.link("/recovery", "drain"), "drain")
