@@ -10,6 +10,7 @@ from config.settings import Settings
 from tests.acceptance.console.browsing import Browsers, Look, chromium, in_chromium, outside
 from tests.cli import command, environment, running
 from tests.journal import Journal
+from tests.waiting import until
 from workers.console.access.people import Role
 
 pytestmark = [pytest.mark.acceptance, *in_chromium]
@@ -50,18 +51,20 @@ def test_the_charts_tell_their_values_whole_and_as_a_table(browsers: Browsers, j
         page.locator("#chart-backlog .u-over").wait_for()
         series = page.evaluate("fetch('/live/series?span=24h').then(answer => answer.json())")
         assert (max(series["backlog"]), max(series["accepted"])) == (1_500_000, 375_000), "over four minutes"
+        backlog.scroll_into_view_if_needed()
         over = backlog.locator(".u-over").bounding_box()
         assert over is not None
         share = (series["at"][series["backlog"].index(1_500_000)] - series["at"][-1]) / 86_400 + 1
         page.evaluate(HEARD)
         for pixel in range(-8, 9):  # there are as many points as pixels
             page.mouse.move(over["x"] + share * over["width"] + pixel, over["y"] + 20)
-        page.wait_for_function("told.some(each => each.includes('Backlog: 1,500,000 orders at most'))")
+        until(lambda: page.evaluate("told.some(each => each.includes('Backlog: 1,500,000 orders at most'))"), 60)
         page.mouse.move(5, 5)
-        page.wait_for_function("told.at(-1).includes('Backlog: 0 orders at most')")  # the last, where nobody points
+        until(lambda: page.evaluate("told.at(-1).includes('Backlog: 0 orders at most')"), 60)  # nobody points
         assert over["x"] - (backlog.bounding_box() or over)["x"] > 80, "room for 1,500,000"
         assert flow.get_attribute("aria-label") == "Orders a minute: 0 in, 0 out, 0 dead"
         page.get_by_text("The same in figures").click()
+        page.locator("#figures-of-charts tr").first.wait_for()
         cells = page.locator("#figures-of-charts tr").evaluate_all(
             "rows => rows.map(row => row.innerText.split('\\t'))"
         )
