@@ -28,6 +28,7 @@ from tests.acceptance.apart import Apart, FrontEnd
 from tests.cli import CommandLine
 from tests.constants.turned import SOON, turned
 from tests.dispatching import dispatching
+from tests.sealing import trusted
 from tests.waiting import until
 from workers.dispatch import scheduler
 from workers.erp.keyfile import generate
@@ -60,7 +61,7 @@ def parts(data_dir: Path, leash: Leash) -> Iterator[Apart]:
         parts.env |= {"RELAIS_RECEIPTS": "require", "RELAIS_OPERATOR": "alice", "RELAIS_ERP_CONCURRENCY": "2"}
         parts.env |= turned(**SOON, MOST_IDS=25)
         public = generate(data_dir / "erp.key")
-        journal(parts, lambda engine: receipt_keys.add(engine, "erp", public, None))
+        journal(parts, lambda engine: receipt_keys.add(engine, "erp", public, None, trusted))
         parts.sim("--sign-key", str(data_dir / "erp.key"))
         parts.api()
         yield parts
