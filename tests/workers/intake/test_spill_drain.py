@@ -17,7 +17,7 @@ from orders.intake.spill import SpillSigner
 from orders.journal import connect
 from tests.cli import CommandLine, environment
 from tests.dispatching import accept, depth, dispatching, on_journal
-from tests.intake import NOWHERE, order
+from tests.intake import NOWHERE, ORDER, order
 from tests.waiting import until
 from workers.dispatch import maintenance
 from workers.intake import spill_drain
@@ -47,7 +47,7 @@ def spill(settings: Settings, *references: str) -> list[UUID]:
 
 def test_what_was_spilled_is_journalled_and_dispatched_with_what_came_later_behind_it(shared: Settings) -> None:
     spilled = spill(shared, *(f"S{number}" for number in range(120)))
-    accept(shared, 50)
+    accept(shared, 50, pharmacy=ORDER["pharmacy"])  # of the same one: pharmacies take turns
     with dispatching(shared):
         until(lambda: depth(shared.need("redis_url"), SPILL_RECORDS) == 0, what="the spill is empty")
         query = "SELECT count(*) FROM deliveries WHERE state = 'dispatched'"
