@@ -11,6 +11,25 @@ from config.settings import Settings
 from tests.bench import Bench
 from tests.workers.console.journalled import Work
 from tests.workers.console.site import serving
+from workers.console import journal_timeout, state
+from workers.console.access import sessions
+from workers.console.live import series
+from workers.console.recovery import cached
+
+BUSY = 30.0  # seconds that a busy machine may take for what the console takes to be lost after one or two
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that is slow is not out; the tests of one that is set their own times."""
+    for module, name in (
+        (sessions, "FIND_TIMEOUT"),
+        (state, "KEY_TIMEOUT"),
+        (series, "SERIES_TIMEOUT"),
+        (journal_timeout, "PAGE_TIMEOUT"),
+        (cached, "READ_TIMEOUT"),
+    ):
+        monkeypatch.setattr(module, name, BUSY)
 
 
 @pytest.fixture
