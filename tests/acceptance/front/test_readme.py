@@ -67,7 +67,7 @@ def test_what_it_says_of_the_first_order(parts: Apart, tmp_path: Path) -> None:
     block = block.replace("client add front", "client add first").replace(".venv/bin/relais", relais)
     said = shell(parts, block, tmp_path, **parts.env | {"PYTHONPATH": str(ROOT)})
     assert "CMD-2024" in said
-    assert "1 orders: 1 accepted" in said, said
+    assert "1 order: 1 accepted" in said, said
 
 
 def test_what_it_says_of_curl(parts: Apart, tmp_path: Path) -> None:
