@@ -108,7 +108,7 @@ class FrontEnd:
         body = PHARMAML.format(**order, quantity=order["lines"][0]["quantity"], product=MEDICINE).encode()
         while not safe:
             url = self._chance.choice(self._urls)
-            auth = {"Authorization": aiohttp.BasicAuth(order["pharmacy"], self._key).encode()}
+            auth = {"Authorization": aiohttp.encode_basic_auth(order["pharmacy"], self._key)}
             status, said = await self._ask("POST", f"{url}/pharmaml", data=body, headers=auth)
             safe = status == 200 and "FIN_SERVICE" in str(said)
             self._write("pharmaml", order, 202 if safe else status if status != 200 else 503, said, url)
