@@ -12,19 +12,20 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
-from sqlalchemy import text
 
 from config.settings import Settings
+from orders.errors import NotSo
 from orders.journal import connect
 from tests.machines.tools import ROOT
 from tests.waiting import until
+from workers.console.access import accounts
 from workers.console.access.people import Role
 from workers.console.access.sessions import COOKIE, Sessions
 
@@ -72,7 +73,6 @@ SHIFTS = """() => { window.shifted = []; new PerformanceObserver(list => { for (
 SIZES = {"desktop": (1280, 800), "wide": (1440, 900), "phone": (375, 812)}
 MOST = 120_000  # milliseconds that anything may take, on a machine that does other things
 SEND = "main form[method=post] button[type=submit]"  # what does an act, on its page
-MAKE = text("INSERT INTO accounts (name, role) VALUES (:name, :role) ON CONFLICT (name) DO UPDATE SET role = :role")
 
 
 class Look(NamedTuple):
@@ -250,8 +250,11 @@ async def begin(database_url: str, name: str, role: Role) -> str:
     """A session's token of that account."""
     engine = connect(database_url)
     try:
-        async with engine.connect() as connection:
-            await connection.execute(MAKE, {"name": name, "role": role})
+        try:
+            await accounts.add(engine, name, role, subject=f"https://id.test#{name}")
+        except NotSo:
+            with suppress(NotSo):
+                await accounts.set_role(engine, name, role)
         return await Sessions(engine, Settings(database_url=database_url, _env_file=None)).begin(name)
     finally:
         await engine.dispose()

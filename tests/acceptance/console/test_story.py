@@ -2,21 +2,31 @@
 browsers, a real stack. What they do is what the journal says was done.
 """
 
-import re
-from collections import Counter
 from collections.abc import Iterator
+from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Locator
 
 from config.embedded.leash import Leash
-from tests.acceptance.console.browsing import SEND, Browsers, Look, Visitor, chromium, in_chromium, outside
+from tests.acceptance.console.acting import (
+    agreed,
+    confirmed,
+    final,
+    headline,
+    leading,
+    looking_at,
+    operations,
+    reported,
+    row,
+)
+from tests.acceptance.console.browsing import Browsers, Look, Visitor, in_chromium, outside
 from tests.acceptance.running import Relais, sql, up
 from tests.waiting import until
 from workers.console.access.people import Role
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900), *in_chromium]
 
+PARIS = ZoneInfo("Europe/Paris")  # the console's zone
 WHY = "Les commandes partent chiffrées <script>alert(1)</script>"
 PAIRS = {  # how the operator looks at it, and the approver
     "fr": (Look("fr", "dark", "desktop"), Look("en", "light", "phone")),
@@ -32,34 +42,8 @@ def relais(leash: Leash) -> Iterator[Relais]:
 
 @pytest.fixture
 def browsers(relais: Relais) -> Iterator[Browsers]:
-    with chromium() as found:
-        yield Browsers(found, relais.endpoints["console_url"], relais.endpoints["owner_url"])
-
-
-def confirmed(visitor: Visitor, reason: str, *, name: str = "", clicks: int = 1) -> None:
-    """On the page of an act: see what it touches, give a reason, do it, and wait until it is done.
-
-    What steers a replay is done when its stages are seen.
-    """
-    page = visitor.page
-    page.locator("#because").fill(reason)
-    if page.locator("#confirm").count():
-        said = re.search(r"(\S+)\s+(pour confirmer|to confirm)", page.locator("label[for=confirm]").inner_text())
-        assert said is not None
-        page.locator("#confirm").fill(said[1])
-    if name:
-        visitor.sound(f"{name}-asked")
-    page.locator(SEND).click(click_count=clicks)
-    page.wait_for_url(re.compile(r"/act/|/recovery\?did="))
-    page.locator("#progress .pill.good, main .notice.good").first.wait_for()
-    if name:
-        visitor.sound(f"{name}-done")
-
-
-def leading(visitor: Visitor, kind: str) -> Locator:
-    """What leads from this page to an act: a link, or the button of a form that only asks."""
-    found = visitor.page.locator(f"main a[href^='/acts/{kind}?'], main form[action='/acts/{kind}'] button")
-    return found.first
+    with looking_at(relais) as browsers:
+        yield browsers
 
 
 @pytest.mark.parametrize("tongue", PAIRS)
@@ -95,10 +79,14 @@ def test_an_outage_is_seen_held_released_and_replayed_by_two(relais: Relais, bro
 def it_is_seen(relais: Relais, jeanne: Visitor) -> None:
     """The circuit opens before the eyes of who looks, without a reload."""
     jeanne.go("/")
+    refused = agreed(jeanne, relais).dead
+    headline(jeanne, rf"^{refused} (dead letters need a person|commandes en souffrance attendent une personne)$")
     jeanne.page.evaluate("window.unbroken = true")
     relais.dial(down=True)
     outside(lambda: relais.submit(150))
     jeanne.says("circuit ouvert|circuit open", "main")
+    headline(jeanne, r"^erp\s?: (the circuit is open since|le circuit est ouvert depuis)")
+    assert agreed(jeanne, relais).backlog == 150
     assert jeanne.page.evaluate("window.unbroken"), "it was not loaded again"
     jeanne.sound("story-1-open")
 
@@ -107,8 +95,10 @@ def it_is_held(relais: Relais, jeanne: Visitor) -> None:
     """Quarantine, by a double click: one operation, whose reason is shown as text."""
     leading(jeanne, "quarantine").click()
     confirmed(jeanne, WHY, name="story-2-quarantine", clicks=2)
-    jeanne.page.reload()
-    assert WHY in jeanne.page.locator("main").inner_text()
+    jeanne.go("/")
+    said = headline(jeanne, r"^erp (is in quarantine since|est en quarantaine depuis)")
+    assert "jeanne" in said and WHY in said, said
+    assert agreed(jeanne, relais).backlog == 150
     assert operations(relais)["quarantine"] == 1
 
 
@@ -159,6 +149,9 @@ def the_replay_passes_its_gates(relais: Relais, jeanne: Visitor) -> None:
     jeanne.sound("story-7-replay")
     assert outside(lambda: sql(relais, "SELECT state FROM replays")) == [("done",)]
     assert outside(lambda: final(relais)) == 270
+    jeanne.go("/")
+    agreed(jeanne, relais)
+    headline(jeanne, "dead letters need a person|commandes en souffrance attendent une personne")
 
 
 def a_group_of_dead_letters_is_replayed(relais: Relais, jeanne: Visitor) -> None:
@@ -178,10 +171,17 @@ def a_group_of_dead_letters_is_replayed(relais: Relais, jeanne: Visitor) -> None
 
 def it_is_reported(relais: Relais, jeanne: Visitor) -> None:
     """Both files of the report, and the record of it all."""
-    jeanne.go("/report").locator("main form[action='/acts/report'] button").click()
-    confirmed(jeanne, "Pour la direction", name="story-10-report")
-    jeanne.page.locator("main a[href^='/report/']").first.click()
-    jeanne.sound("story-10-made")
+    jeanne.go("/")
+    headline(
+        jeanne, "^(All is well: orders flow to every backend|Tout va bien : les commandes partent vers chaque ERP)$"
+    )
+    assert agreed(jeanne, relais) == (0, 0, 270)
+    accepted, delivered, *_, backlog = reported(jeanne, "Pour la direction", "story-10")
+    assert (accepted, delivered) == (270, 270) and 150 <= backlog <= 270
+    outage = row(relais, "SELECT began_at, ended_at, failures FROM outages")
+    assert outage["ended_at"] is not None
+    told = jeanne.page.get_by_role("table").filter(has_text="erp").first.inner_text()
+    assert str(outage["failures"]) in told and f"{outage['began_at'].astimezone(PARIS):%H:%M:%S}" in told, told
     for ending, begins in ((".html", b"<!doctype html>"), (".pdf", b"%PDF-1.")):
         with jeanne.page.expect_download() as waiting:
             jeanne.page.locator(f"main a[download][href$='{ending}']").click()
@@ -189,15 +189,3 @@ def it_is_reported(relais: Relais, jeanne: Visitor) -> None:
         assert found[:15].lower().startswith(begins.lower()) and len(found) > 5_000
     jeanne.go("/operations")
     jeanne.sound("story-11-operations")
-
-
-def operations(relais: Relais) -> Counter[str]:
-    """How many operations of each kind the journal holds, but for the simulator's key that `relais up` adds."""
-    rows = outside(lambda: sql(relais, "SELECT act FROM operations WHERE act NOT IN ('key add', 'account add')"))
-    return Counter(act for (act,) in rows)
-
-
-def final(relais: Relais) -> int:
-    """How many orders are delivered, or are dead letters."""
-    states = relais.states()
-    return states["delivered"] + states["dead"]

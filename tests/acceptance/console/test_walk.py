@@ -174,11 +174,12 @@ def test_what_to_do_is_on_the_first_screen_on_a_phone_on_the_second(
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_what_is_live_does_not_move_the_page(relais: Relais, browsers: Browsers, size: str) -> None:
-    """Nor does it stay as it was where its first connection fails."""
+    """Nor does it stay as it was where its first connection fails, or where one of its scripts comes late."""
     with browsers.someone("jeanne", Role.VIEWER, Look("fr", "light", size)) as jeanne:
         jeanne.expected = (503,)
         asked: list[str] = []
         jeanne.page.on("request", lambda request: asked.append(request.url))
+        jeanne.page.route("**/hx-sse*", lambda route: (jeanne.page.wait_for_timeout(500), route.continue_()))
         jeanne.page.route("**/live/overview", lambda route: route.fulfill(status=503), times=1)
         jeanne.go("/")
         jeanne.page.locator("#chart-flow canvas").wait_for()
