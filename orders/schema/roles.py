@@ -46,6 +46,7 @@ LOCKS: Final = {
         "pg_try_advisory_xact_lock(bigint)",
         "pg_try_advisory_lock(integer,integer)",
         "pg_try_advisory_lock_shared(integer,integer)",
+        "pg_try_advisory_xact_lock(integer,integer)",
     ),
     "console": ("pg_try_advisory_xact_lock(integer,integer)",),
     "ops": (

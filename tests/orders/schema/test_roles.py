@@ -99,6 +99,8 @@ ACTS: dict[str, set[str]] = {
     "SELECT pg_advisory_lock(1)": set(),
     "SELECT pg_try_advisory_lock(1, 1)": {"worker"},
     "SELECT pg_advisory_lock_shared(1)": set(),
+    "SELECT pg_try_advisory_lock_shared(1, 1)": {"worker"},
+    "SELECT pg_try_advisory_xact_lock(1, 1)": {"worker", "console", "ops"},  # whoever latches a quarantine
     "SELECT lo_create(0)": set(),
     "CREATE TEMPORARY TABLE mine (n int)": set(),
     "CREATE TABLE public.mine (n int)": set(),
