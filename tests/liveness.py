@@ -8,6 +8,7 @@ from typing import Any
 
 from config.settings import Settings
 from tests.acceptance.supervised import query
+from tests.waiting import until
 
 QUICK = {
     "erp_url": "http://127.0.0.1:1",
@@ -24,6 +25,10 @@ OUT = (
     "CREATE TRIGGER keep_out BEFORE INSERT ON processes FOR EACH ROW EXECUTE FUNCTION keep_out()",
     "DELETE FROM processes",
 )
+ALIVE = (
+    "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+    "WHERE locktype = 'advisory' AND application_name = 'relais life'"
+)
 
 
 @contextmanager
@@ -31,6 +36,7 @@ def kept_out(url: str) -> Iterator[None]:
     """No process can show that it lives: canaries are answered, and no order is taken."""
     query(url, *OUT)
     try:
+        until(lambda: query(url, ALIVE) == 0, 10, 0.1, "each process knows that it is out")
         yield
     finally:
         query(url, "DROP FUNCTION keep_out() CASCADE")
