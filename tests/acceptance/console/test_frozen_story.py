@@ -23,10 +23,10 @@ from workers.console.access.people import Role
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900), *in_chromium]
 
-CALM = "^(All is well: orders flow to every backend|Tout va bien : les commandes partent vers chaque ERP)$"
+CALM = r"^(All is well: orders flow to every backend|Tout va bien\s: les commandes partent vers chaque ERP)$"
 AWAY = (
     "^(PostgreSQL has not answered since .*: orders are taken in and wait in Redis, nothing is forwarded"
-    "|PostgreSQL ne répond plus depuis .* : les commandes sont reçues et attendent dans Redis, rien n'est transmis)$"
+    r"|PostgreSQL ne répond plus depuis .*\s: les commandes sont reçues et attendent dans Redis, rien n'est transmis)$"
 )
 LOOKS = [Look("en", "light", "desktop"), Look("fr", "dark", "phone")]
 

@@ -173,7 +173,7 @@ def it_is_reported(relais: Relais, jeanne: Visitor) -> None:
     """Both files of the report, and the record of it all."""
     jeanne.go("/")
     headline(
-        jeanne, "^(All is well: orders flow to every backend|Tout va bien : les commandes partent vers chaque ERP)$"
+        jeanne, "^(All is well: orders flow to every backend|Tout va bien\s: les commandes partent vers chaque ERP)$"
     )
     assert agreed(jeanne, relais) == (0, 0, 270)
     accepted, delivered, *_, backlog = reported(jeanne, "Pour la direction", "story-10")
