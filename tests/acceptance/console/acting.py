@@ -15,6 +15,7 @@ from tests.acceptance.running import Relais, sql
 from tests.waiting import until
 
 PATIENCE: Final = 60  # seconds until a page tells what the journal says, on a machine that does other things
+CALM: Final = r"^(All is well: orders flow to every backend|Tout va bien\s: les commandes partent vers chaque ERP)$"
 SEND: Final = "main form[method=post] button[type=submit]"
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from config.embedded.leash import Leash
-from tests.acceptance.console.acting import agreed, figures, headline, looking_at, reported
+from tests.acceptance.console.acting import CALM, agreed, figures, headline, looking_at, reported
 from tests.acceptance.console.browsing import Browsers, Look, Visitor, in_chromium, outside
 from tests.acceptance.running import Relais, up
 from tests.machines.servers import frozen
@@ -23,7 +23,6 @@ from workers.console.access.people import Role
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900), *in_chromium]
 
-CALM = r"^(All is well: orders flow to every backend|Tout va bien\s: les commandes partent vers chaque ERP)$"
 AWAY = (
     "^(PostgreSQL has not answered since .*: orders are taken in and wait in Redis, nothing is forwarded"
     r"|PostgreSQL ne répond plus depuis .*\s: les commandes sont reçues et attendent dans Redis, rien n'est transmis)$"
