@@ -180,7 +180,7 @@ def test_a_broadcast_that_cannot_be_read_costs_a_worker_nothing(
                 flower.publish("/0.celery.pidbox", raw)
             for body in ([], "x", {"method": 1}, {"method": "ping", "reply_to": 5}, {"method": "ping", "arguments": 5}):
                 flower.publish("/0.celery.pidbox", json.dumps(good | {"body": encoded(body)}))
-        assert app.control.ping(timeout=10, limit=1)
+        until(lambda: app.control.ping(timeout=3, limit=1), 30, what="it hears a ping")  # a broadcast may be lost
         assert "onnection to broker lost" not in log.read_text()
         assert process.poll() is None
     app.close()
