@@ -104,6 +104,10 @@ class Code(Enum):
         "{count:,} order was answered 202, and another order has its place",
         "{count:,} orders were answered 202, and others have their places",
     )
+    FAILING = (
+        "{backend}: {count:,} attempt failed since {since:%Y-%m-%d %H:%M:%SZ}, and no order was answered",
+        "{backend}: {count:,} attempts failed since {since:%Y-%m-%d %H:%M:%SZ}, and no order was answered",
+    )
     DEAD_LETTERS = "{count:,} dead letter needs a person", "{count:,} dead letters need a person"
 
     # what a journal's settings weaken: `orders.journal.durability`

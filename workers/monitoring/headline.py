@@ -141,12 +141,20 @@ def _work(known: Facts) -> Iterator[Headline]:
         yield from _workers(journal, known.redis_up)
         for row in journal.backends:
             grade = Grade.BAD if row["circuit"] == CircuitState.OPEN else Grade.WARN
-            yield from _told(grade, tripped(dict(row)))
+            yield from _told(grade, tripped(dict(row)) or _failing(row))
         for row in journal.replays:
             yield from _replay(row)
     for row in journal.backends:
         if row["paused"] and not row["quarantined"]:
             yield from _told(Grade.WARN, hindrance(dict(row), True))
+
+
+def _failing(row: Row) -> Sentence | None:
+    """An outage that has not opened the circuit yet."""
+    if row["failing_since"] is None or row["quarantined"] or row["paused"]:
+        return None
+    since = row["failing_since"].astimezone(UTC)
+    return Sentence(Code.FAILING, backend=row["name"], count=row["failures"], since=since)
 
 
 def _workers(journal: JournalFacts, asked: bool) -> Iterator[Headline]:

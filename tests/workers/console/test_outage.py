@@ -32,6 +32,11 @@ SOON = 3.5  # seconds, on a busy machine
 FILLED = {"kind": "pause", "act": "0199a3c2-7c11-7000-8000-000000000001", "name": "erp", "backend": "erp"}
 
 
+@pytest.fixture(autouse=True)
+def patient() -> None:
+    """Here the console has its own times, or what a test sets."""
+
+
 @contextmanager
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No waiting for beats."""

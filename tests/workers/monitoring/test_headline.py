@@ -19,6 +19,7 @@ FRENCH = languages("UTC")["fr"]
 def backend(**fields: Any) -> dict[str, Any]:
     plain = {"name": "erp", "circuit": "closed", "paused": False, "quarantined": False, "why": None, "held_why": None}
     more = {"probe_at": NOW, "since": SINCE, "canary_due": False, "quarantined_at": SINCE, "quarantined_by": "luc"}
+    more |= {"failing_since": None, "failures": 0}
     return plain | more | fields
 
 
@@ -70,6 +71,12 @@ def told(known: Facts) -> list[tuple[str, str]]:
             "bad",
             "erp is in quarantine since 2026-01-05 11:52:00Z by luc: odd receipts",
             "erp est en quarantaine depuis",
+        ),
+        (
+            journal(backends=[backend(failing_since=SINCE, failures=1)]),
+            "warn",
+            "erp: 1 attempt failed since 2026-01-05 11:52:00Z, and no order was answered",
+            "erp\u202f: 1 tentative a échoué depuis",
         ),
         (journal(backends=[PAUSED]), "warn", "erp is paused: stocktaking", "erp est en pause : stocktaking"),
         (
