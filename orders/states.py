@@ -52,6 +52,14 @@ class ReplayState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class AsideKind(StrEnum):
+    """Why something in the spill did not become an order."""
+
+    REPEATED = "repeated"  # the same order was accepted before
+    FORGED = "forged"  # no key of ours signed it
+    UNREADABLE = "unreadable"  # our key did, and it cannot be made an order
+
+
 TRANSITIONS: dict[tuple[State, State], str] = {
     (State.ACCEPTED, State.DISPATCHED): "dispatch: a message names it",
     (State.ACCEPTED, State.CANCELLED): "cancel: the pharmacy took it back while it was still ours",
@@ -82,6 +90,8 @@ BACKLOG = (State.ACCEPTED, State.DISPATCHED, State.DELIVERING, State.SUBMITTED)
 FINAL = (State.DELIVERED, State.DEAD, State.CANCELLED, State.DISCARDED)
 STOPPED = (ReplayState.HOLDING, ReplayState.PAUSED)  # until somebody says a word
 CANCELLABLE = (State.ACCEPTED, State.DISPATCHED, State.DEAD)  # certainly not with the ERP, unless `unsure`
+CERTAINLY_OURS = f"state IN ({listed(CANCELLABLE)}) AND NOT unsure"
+TAKEN_BACK = f"state = '{State.CANCELLED}', settled_at = now(), lease_until = NULL, reason = NULL"
 UNFIT = (Reason.INVALID, Reason.EXPIRED, Reason.STALE, Reason.CONFLICT)  # dead without an attempt
 
 # The backlog as SQL over `deliveries`: each part has a partial index of its own, so that what is final costs nothing.

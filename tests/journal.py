@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -64,6 +65,17 @@ class Journal:
 
     def operations(self) -> list[tuple[str, str | None]]:
         return [(row.act, row.reason) for row in self.sql("SELECT act, reason FROM operations ORDER BY id")]
+
+
+async def execute(url: str, *statements: str) -> Any:
+    """The rows of the last of these statements, by whoever the URL names."""
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            found = await connection.fetch(statement)
+        return found
+    finally:
+        await connection.close()
 
 
 def on_engine(url: str, work: Callable[[AsyncEngine], Awaitable[Any]], timeout: float = 5) -> Any:

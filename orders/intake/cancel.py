@@ -16,13 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import NotFound, TooLate
 from orders.intake.order_log import tell_cancelled
 from orders.journal import transactional
-from orders.states import CANCELLABLE, State, listed
+from orders.states import CERTAINLY_OURS, TAKEN_BACK, State
 
 Record = Callable[[AsyncConnection], Awaitable[None]]  # writes down who did it, in the transaction that does
 
 CANCEL = text(f"""
-UPDATE deliveries SET state = '{State.CANCELLED}', settled_at = now(), lease_until = NULL, reason = NULL
-WHERE order_id = :id AND state IN ({listed(CANCELLABLE)}) AND NOT unsure
+UPDATE deliveries SET {TAKEN_BACK} WHERE order_id = :id AND {CERTAINLY_OURS}
 RETURNING (SELECT request_id FROM orders WHERE id = order_id)
 """)
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import NotFound
 from orders.journal import Source, reading_from
 from orders.schema.tables.core import attempts, deliveries, orders, receipts
-from orders.states import FINAL, PARTS, State, listed
+from orders.states import FINAL, PARTS, AsideKind, State, listed
 
 Row = dict[str, Any]
 
@@ -41,7 +41,9 @@ LIFE = select(
     deliveries.c.settled_at,
 ).join(deliveries, deliveries.c.order_id == orders.c.id)
 
-ASIDE = text("SELECT order_id FROM asides WHERE told = :told AND kind = 'repeated' ORDER BY number LIMIT 1")
+ASIDE = text(
+    f"SELECT order_id FROM asides WHERE told = :told AND kind = '{AsideKind.REPEATED}' ORDER BY number LIMIT 1"
+)
 
 ASIDES = text("""
 SELECT at, kind, told, order_id, why, length(raw) AS size FROM asides ORDER BY number DESC LIMIT :limit
@@ -184,7 +186,7 @@ async def asides_by_kind(source: Source) -> dict[str, int]:
 
 async def drop_forged(connection: AsyncConnection) -> int:
     """Forget the forged records that were set aside; how many there were."""
-    return (await connection.execute(text("DELETE FROM asides WHERE kind = 'forged'"))).rowcount
+    return (await connection.execute(text(f"DELETE FROM asides WHERE kind = '{AsideKind.FORGED}'"))).rowcount
 
 
 async def backlog_size(engine: AsyncEngine) -> int:

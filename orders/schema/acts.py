@@ -14,7 +14,7 @@ from typing import Final
 
 from orders.schema.tally_triggers import COUNTED
 from orders.sentences import Code, Sentence
-from orders.states import CANCELLABLE, CircuitState, State, listed
+from orders.states import CERTAINLY_OURS, TAKEN_BACK, CircuitState, State, listed
 
 PATH: Final = "SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp"
 FORWARDED: Final = (State.DISPATCHED, State.DELIVERING, State.SUBMITTED, State.DELIVERED)
@@ -44,8 +44,8 @@ INSERT INTO operations (operator, act, reason, detail) SELECT $2, 'release', $3,
 CANCEL: Final = f"""CREATE FUNCTION relais_cancel(chosen uuid, client text, request text)
 RETURNS TABLE (request_id text) LANGUAGE sql {PATH} AS $$
 WITH done AS (
-UPDATE deliveries SET state = '{State.CANCELLED}', settled_at = now(), lease_until = NULL, reason = NULL
-WHERE order_id = $1 AND state IN ({listed(CANCELLABLE)}) AND NOT unsure RETURNING order_id),
+UPDATE deliveries SET {TAKEN_BACK}
+WHERE order_id = $1 AND {CERTAINLY_OURS} RETURNING order_id),
 told AS (
 INSERT INTO operations (operator, act, detail)
 SELECT 'client ' || $2, '{CANCELLED}', jsonb_build_object('order', order_id, 'request', $3) FROM done)

@@ -22,7 +22,7 @@ from orders.schema.tables.samples import samples
 from orders.schema.tables.tallies import tallies
 from orders.schema.tables.trust import changes, evidence
 from orders.schema.tables.workers import processes, workers
-from orders.states import TRANSITIONS, Reason, State, listed
+from orders.states import TRANSITIONS, AsideKind, Reason, State, listed
 
 APPEND_ONLY: Final = (
     orders,
@@ -82,7 +82,7 @@ def forbid_change(table: str) -> str:
 
 
 DROPPED_ONLY: Final = (
-    "CREATE TRIGGER kept BEFORE DELETE ON asides FOR EACH ROW WHEN (OLD.kind <> 'forged') "
+    f"CREATE TRIGGER kept BEFORE DELETE ON asides FOR EACH ROW WHEN (OLD.kind <> '{AsideKind.FORGED}') "
     "EXECUTE FUNCTION relais_append_only()"
 )
 

@@ -10,12 +10,12 @@ import pytest
 from orders.schema.acts import QUARANTINE, RELEASE
 from orders.schema.tables.acts import ActState
 from orders.schema.tables.reconcile import ReconcileStage
-from orders.states import CircuitState, Reason, ReplayState, State
+from orders.states import AsideKind, CircuitState, Reason, ReplayState, State
 from workers.erp.outcomes import ANSWERED, DELIVERED, LEASE_EXPIRED, SUCCEEDED
 from workers.erp.port import Kind
 
 ROOT = Path(__file__).parents[2]
-WORDS = {*State, *Reason, *Kind, LEASE_EXPIRED, *CircuitState, *ReplayState, *ReconcileStage, *ActState}
+WORDS = {*State, *AsideKind, *Reason, *Kind, LEASE_EXPIRED, *CircuitState, *ReplayState, *ReconcileStage, *ActState}
 TYPED = re.compile(rf"'({'|'.join(sorted(WORDS))})'")
 # What was diverted has a detail `unknown`, and the history of a replay a key `failed`.
 OTHERS = {

@@ -130,8 +130,9 @@ def replay(row: Mapping[str, Any]) -> None:
 def _titled(title: str, lines: Callable[[int], list[str]], heads: bool = False) -> None:
     """The title and the lines that fit into so many columns."""
     _print(_text(title, "bold"))
-    for number, each in enumerate(lines(_out().width)):
-        _out(soft_wrap=True).print(_text(each, "dim" if heads and number == 0 else ""))
+    out = _out(soft_wrap=True)
+    for number, each in enumerate(lines(out.width)):
+        out.print(_text(each, "dim" if heads and number == 0 else ""))
 
 
 def line(message: str, style: str = "") -> None:

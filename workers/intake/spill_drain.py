@@ -31,15 +31,13 @@ from orders.intake.spilled import Cancellation, read_mark
 from orders.intake.store import Store
 from orders.journal import at_fault
 from orders.journal.connection import SURE
-from orders.states import State
+from orders.states import AsideKind, State
 
 log = logging.getLogger("relais.spill")
 
 GROUP: Final = 100  # records; each may be a mebibyte
 MOST_FORGED: Final = 10_000  # forged records that the journal keeps,
 MOST_FORGED_BYTES: Final = 64 * 1024 * 1024  # and bytes of them
-
-FORGED_KIND: Final = "forged"
 
 ASIDE = text("""
 INSERT INTO asides (digest, kind, told, order_id, why, raw)
@@ -49,9 +47,9 @@ ON CONFLICT DO NOTHING
 """)
 
 
-FORGED = text("SELECT count(*), coalesce(sum(octet_length(raw)), 0) FROM asides WHERE kind = 'forged'")
-DOUBTED = text("""
-SELECT number, raw FROM asides WHERE kind <> 'repeated' AND number > :after ORDER BY number LIMIT :most
+FORGED = text(f"SELECT count(*), coalesce(sum(octet_length(raw)), 0) FROM asides WHERE kind = '{AsideKind.FORGED}'")
+DOUBTED = text(f"""
+SELECT number, raw FROM asides WHERE kind <> '{AsideKind.REPEATED}' AND number > :after ORDER BY number LIMIT :most
 """)
 
 
@@ -102,7 +100,7 @@ async def unspill(
 
 async def _beyond(connection: AsyncConnection, asides: Sequence[Aside]) -> set[bytes]:
     """The digests of the forged records that the journal has no room for."""
-    forged = [each for each in asides if each.kind == FORGED_KIND]
+    forged = [each for each in asides if each.kind == AsideKind.FORGED]
     if not forged:
         return set()
     count, size = (await connection.execute(FORGED)).one()
@@ -155,9 +153,9 @@ def read(records: Sequence[bytes], key: SpillSigner, route: Routing) -> tuple[li
             each = unseal(raw, key, route)
             found.setdefault(each.id, Read(each, raw))
         except Forged as error:
-            asides.append(_aside(raw, FORGED_KIND, str(error))._replace(raw=worth_keeping(raw)))
+            asides.append(_aside(raw, AsideKind.FORGED, str(error))._replace(raw=worth_keeping(raw)))
         except Unreadable as error:
-            asides.append(_aside(raw, "unreadable", str(error), error.told))
+            asides.append(_aside(raw, AsideKind.UNREADABLE, str(error), error.told))
     return list(found.values()), asides
 
 
@@ -176,7 +174,7 @@ async def journal(connection: AsyncConnection, found: list[Read]) -> list[Aside]
             raise
         if len(found) == 1:
             why = f"the journal cannot write it: {type(said(error)).__name__}"
-            return [_aside(found[0].raw, "unreadable", why, found[0].entry.id)]
+            return [_aside(found[0].raw, AsideKind.UNREADABLE, why, found[0].entry.id)]
         return [aside for one in found for aside in await journal(connection, [one])]
 
 
@@ -197,7 +195,9 @@ async def _journal(connection: AsyncConnection, found: Sequence[Read]) -> list[A
         elif answer.repeated and each.cancellation is not None:
             losers.append(await take_back(connection, each.entry, answer.id, each.cancellation))
         elif answer.repeated:
-            asides.append(_aside(each.raw, "repeated", "the same order was accepted before", each.entry.id, answer.id))
+            asides.append(
+                _aside(each.raw, AsideKind.REPEATED, "the same order was accepted before", each.entry.id, answer.id)
+            )
     await settle(connection, losers)
     if dead := sum(each.state is State.DEAD for each in losers):
         log.error("orders of the spill are dead letters: another order has their place", extra={"orders": dead})
@@ -211,7 +211,7 @@ async def set_aside(connection: AsyncConnection, asides: Sequence[Aside]) -> Non
     columns: dict[str, Any] = {name: [getattr(each, name) for each in asides] for name in Aside._fields}
     await connection.execute(ASIDE, columns)
     for kind, count in Counter(each.kind for each in asides).items():
-        level = logging.INFO if kind == "repeated" else logging.ERROR
+        level = logging.INFO if kind == AsideKind.REPEATED else logging.ERROR
         log.log(level, "set aside", extra={"records": count, "kind": kind})
 
 

@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from orders.journal.durability import WEAK
 from orders.queries.orders import PRIORITIES
 from orders.schema.tally_triggers import CALL_BOUNDS, RECEIPT_BOUNDS, SECOND
-from orders.states import BACKLOG, CircuitState, Reason, ReplayState, State
+from orders.states import BACKLOG, AsideKind, CircuitState, Reason, ReplayState, State
 from workers.erp.outcomes import LEASE_EXPIRED
 from workers.erp.port import Evidence, Kind
 from workers.monitoring.catalogue import HistogramBin, Labels, family, histogram
@@ -24,7 +24,7 @@ from workers.monitoring.snapshot import Snapshot, TallyRow
 
 COUNTED_STATES: Final = (*BACKLOG, State.DEAD)
 RETRIED: Final = (Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS, Kind.ABSENT, LEASE_EXPIRED)
-ASIDES: Final = {"repeated": 0, "forged": 0, "unreadable": 0}
+ASIDES: Final = {kind.value: 0 for kind in AsideKind}
 PROOFS: Final = tuple(kind for kind in Evidence if kind.conclusive)
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from config.settings import Settings
 from orders.journal import read_only, snapshot, transactional, unreachable
 from orders.sentences import Code, Sentence
-from orders.states import FINAL
+from orders.states import FINAL, AsideKind
 from workers.operations import record
 from workers.proof.anchor import SYSLOG, AnchorDown
 from workers.proof.anchor_check import Anchored
@@ -44,8 +44,8 @@ ALTERED: Final = Sentence(Code.ALTERED_ORDERS)
 NOWHERE: Final = Sentence(Code.NOWHERE)
 # What was signed as an order of ours, and is none of the journal's; the same order again stands under another id.
 SET_ASIDE: Final = text(f"""
-SELECT told, count(*) OVER () FROM asides a WHERE kind <> 'forged' AND NOT EXISTS (
-  SELECT FROM orders o WHERE o.id = CASE kind WHEN 'repeated' THEN a.order_id ELSE a.told END)
+SELECT told, count(*) OVER () FROM asides a WHERE kind <> '{AsideKind.FORGED}' AND NOT EXISTS (
+  SELECT FROM orders o WHERE o.id = CASE kind WHEN '{AsideKind.REPEATED}' THEN a.order_id ELSE a.told END)
 ORDER BY number LIMIT {MOST_IDS}
 """)
 # Who is trusted with what changes by an act only, which is recorded in the transaction that does it.

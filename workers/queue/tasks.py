@@ -42,20 +42,6 @@ def add_tasks(app: Celery, settings: Settings) -> None:
     process = cache(partial(WorkerProcess, settings))  # one per process, made at its first task
     sender = cache(partial(Sender, settings))
 
-    def run(task: Task, work: Work, backend: str, ids: list[str]) -> str:
-        """Ids only, 200 at most; a journal out of reach costs nothing, what was dispatched is rescued.
-
-        Says what became of them. Raises Undelivered where nothing came through.
-        """
-        wanted = [UUID(each) for each in ids[:MOST_IDS]]
-        complain = partial(_complain, task.name, len(wanted), task.request.get(REQUESTS))
-        found = process().deliver(backend, wanted, work, complain)
-        if found is None:
-            return f"{len(wanted):,} in hand: the console tells what becomes of them"
-        if found.failed:
-            raise Undelivered(str(found))
-        return str(found)
-
     def finish(**_: Any) -> None:
         """At the end of a process: what it has in hand is settled, what it has begun to tell is told."""
         if process.cache_info().currsize:
@@ -70,12 +56,12 @@ def add_tasks(app: Celery, settings: Settings) -> None:
     def relais_deliver(self: Task, backend: str, ids: list[str]) -> str:
         """Forward these orders, as far as they may be forwarded now."""
         said = read_header(self.request.get(TRACES), [UUID(each) for each in ids[:MOST_IDS]])
-        return run(self, partial(deliver, dispatched=said), backend, ids)
+        return _run(process(), self, partial(deliver, dispatched=said), backend, ids)
 
     @app.task(name=POLL, shared=False, bind=True, throws=(Undelivered,))  # type: ignore[untyped-decorator]
     def relais_poll(self: Task, backend: str, ids: list[str]) -> str:
         """Ask the ERP about these orders, which it took and has not accepted yet."""
-        return run(self, poll, backend, ids)
+        return _run(process(), self, poll, backend, ids)
 
     @app.task(name=TELL, shared=False)  # type: ignore[untyped-decorator]
     def relais_tell(ids: list[str]) -> None:
@@ -90,6 +76,21 @@ def add_tasks(app: Celery, settings: Settings) -> None:
         except Exception as error:
             if not _complain(self.name, 0, None, error):
                 raise
+
+
+def _run(process: WorkerProcess, task: Task, work: Work, backend: str, ids: list[str]) -> str:
+    """Ids only, 200 at most; a journal out of reach costs nothing, what was dispatched is rescued.
+
+    Says what became of them. Raises Undelivered where nothing came through.
+    """
+    wanted = [UUID(each) for each in ids[:MOST_IDS]]
+    complain = partial(_complain, task.name, len(wanted), task.request.get(REQUESTS))
+    found = process.deliver(backend, wanted, work, complain)
+    if found is None:
+        return f"{len(wanted):,} in hand: the console tells what becomes of them"
+    if found.failed:
+        raise Undelivered(str(found))
+    return str(found)
 
 
 def _complain(task: str, ids: int, requests: list[str] | None, error: Exception) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.intake.order_log import tell_cancelled
 from orders.journal import transactional
-from orders.states import CANCELLABLE, State
+from orders.states import CANCELLABLE, TAKEN_BACK
 from workers.operations import operator, record
 from workers.replay.choice import CHOSEN, Choice, narrowed
 
@@ -25,8 +25,8 @@ CANCEL: Final = text(f"""
 WITH chosen AS (
   SELECT d.order_id, o.request_id {CHOSEN}{OURS} ORDER BY d.order_id LIMIT :most FOR UPDATE OF d SKIP LOCKED
 )
-UPDATE deliveries d SET state = '{State.CANCELLED}', settled_at = now(), lease_until = NULL, reason = NULL
-FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id, chosen.request_id
+UPDATE deliveries d SET {TAKEN_BACK} FROM chosen WHERE d.order_id = chosen.order_id
+RETURNING d.order_id, chosen.request_id
 """)
 
 

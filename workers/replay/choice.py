@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from orders.model import Priority
 from orders.queries.order_filter import CONDITIONS, parameter
 from orders.states import Reason, State
+
+BATCH: Final = 1_000  # orders of one transaction, where an act goes in several
 
 
 @dataclass(frozen=True, slots=True)

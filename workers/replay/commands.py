@@ -61,19 +61,15 @@ SELECT operator, act FROM (SELECT * FROM operations ORDER BY id DESC LIMIT 50) n
 WHERE act LIKE 'replay%' AND detail ->> 'replay' = CAST(CAST(:id AS bigint) AS text) ORDER BY id DESC LIMIT 1
 """)
 
-GO_ON = text(f"""
-UPDATE replays SET state = '{ReplayState.RUNNING}', stage = :stage, why = NULL,
+ONWARD = f"""UPDATE replays SET state = '{ReplayState.RUNNING}', stage = :stage, why = NULL,
   staged = CASE WHEN :afresh THEN '{{}}' ELSE staged END,
-  stage_since = CASE WHEN :afresh THEN clock_timestamp() ELSE stage_since END WHERE id = :id
-""")
+  stage_since = CASE WHEN :afresh THEN clock_timestamp() ELSE stage_since END"""
+GO_ON = text(f"{ONWARD} WHERE id = :id")
 
 WHY = bindparam("why", type_=SentenceColumn())
 PAUSE = text(f"UPDATE replays SET state = '{ReplayState.PAUSED}', why = :why WHERE id = :id").bindparams(WHY)
 HOLD = text("UPDATE replays SET hold = :hold WHERE id = :id")
-HOLD_NO_MORE = text(f"""
-UPDATE replays SET hold = :hold, state = '{ReplayState.RUNNING}', stage = :stage, why = NULL, staged = '{{}}',
-  stage_since = clock_timestamp() WHERE id = :id
-""")
+HOLD_NO_MORE = text(f"{ONWARD}, hold = :hold WHERE id = :id")
 CANCEL = text(
     f"UPDATE replays SET state = '{ReplayState.CANCELLED}', ended_at = clock_timestamp(), why = :why WHERE id = :id"
 ).bindparams(WHY)
@@ -183,7 +179,7 @@ async def hold(
         if row["stage"] == RAMP and wanted:
             raise NotSo("no stage follows the ramp: pause stops it")
         if row["state"] == ReplayState.HOLDING and row["passed"] == row["stage"] and not wanted:
-            return HOLD_NO_MORE, {"hold": False, "stage": after(row["stage"])}
+            return HOLD_NO_MORE, {"hold": False, "stage": after(row["stage"]), "afresh": True}
         return HOLD, {"hold": wanted}
 
     await _act(engine, backend, "hold", OPEN_STATES, reason, seen, decide)

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from orders.schema.tables.core import NOW, Instant, metadata
+from orders.states import AsideKind
 
 clients = Table(
     "clients",
@@ -95,7 +96,7 @@ asides = Table(
     Column("raw", LargeBinary, nullable=False, comment="as found in the spill"),
     Column("number", BigInteger, Identity(always=True), nullable=False, comment="in the order of finding"),
     Index("ix_asides_told", "told", postgresql_where=text("told IS NOT NULL")),
-    Index("ix_asides_forged", "number", postgresql_where=text("kind = 'forged'")),
+    Index("ix_asides_forged", "number", postgresql_where=text(f"kind = '{AsideKind.FORGED}'")),
     comment="what was in the spill and did not become an order; append-only",
 )
 

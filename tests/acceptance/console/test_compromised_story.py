@@ -2,24 +2,20 @@
 are still taken, and headline, figures and report say what the journal says.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
-from config.embedded.leash import Leash
 from tests.acceptance.console.acting import (
     agreed,
     confirmed,
     final,
     headline,
     leading,
-    looking_at,
     operations,
     reported,
     row,
 )
 from tests.acceptance.console.browsing import Browsers, Look, Visitor, in_chromium, outside
-from tests.acceptance.running import Relais, up
+from tests.acceptance.running import Relais
 from tests.waiting import until
 from workers.console.access.people import Role
 
@@ -30,18 +26,6 @@ PAIRS = {  # how the operator looks at it, and the approver
     "fr": (Look("fr", "light", "desktop"), Look("en", "dark", "desktop")),
     "en": (Look("en", "dark", "phone"), Look("fr", "light", "desktop")),
 }
-
-
-@pytest.fixture
-def relais(leash: Leash) -> Iterator[Relais]:
-    with up(leash, RELAIS_FOUR_EYES="true") as relais:
-        yield relais
-
-
-@pytest.fixture
-def browsers(relais: Relais) -> Iterator[Browsers]:
-    with looking_at(relais) as browsers:
-        yield browsers
 
 
 @pytest.mark.parametrize("tongue", PAIRS)

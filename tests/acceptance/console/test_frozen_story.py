@@ -7,16 +7,14 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
-from config.embedded.leash import Leash
-from tests.acceptance.console.acting import CALM, agreed, figures, headline, looking_at, reported
+from tests.acceptance.console.acting import CALM, agreed, figures, headline, reported
 from tests.acceptance.console.browsing import Browsers, Look, Visitor, in_chromium, outside
-from tests.acceptance.running import Relais, up
+from tests.acceptance.running import Relais
 from tests.machines.servers import frozen
 from tests.waiting import until
 from workers.console.access.people import Role
@@ -28,18 +26,6 @@ AWAY = (
     r"|PostgreSQL ne répond plus depuis .*\s: les commandes sont reçues et attendent dans Redis, rien n'est transmis)$"
 )
 LOOKS = [Look("en", "light", "desktop"), Look("fr", "dark", "phone")]
-
-
-@pytest.fixture
-def relais(leash: Leash) -> Iterator[Relais]:
-    with up(leash) as relais:
-        yield relais
-
-
-@pytest.fixture
-def browsers(relais: Relais) -> Iterator[Browsers]:
-    with looking_at(relais) as browsers:
-        yield browsers
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=str)

@@ -2,12 +2,10 @@
 browsers, a real stack. What they do is what the journal says was done.
 """
 
-from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from config.embedded.leash import Leash
 from tests.acceptance.console.acting import (
     CALM,
     agreed,
@@ -15,13 +13,12 @@ from tests.acceptance.console.acting import (
     final,
     headline,
     leading,
-    looking_at,
     operations,
     reported,
     row,
 )
 from tests.acceptance.console.browsing import Browsers, Look, Visitor, in_chromium, outside
-from tests.acceptance.running import Relais, sql, up
+from tests.acceptance.running import Relais, sql
 from tests.waiting import until
 from workers.console.access.people import Role
 
@@ -33,18 +30,6 @@ PAIRS = {  # how the operator looks at it, and the approver
     "fr": (Look("fr", "dark", "desktop"), Look("en", "light", "phone")),
     "en": (Look("en", "light", "desktop"), Look("fr", "dark", "phone")),
 }
-
-
-@pytest.fixture
-def relais(leash: Leash) -> Iterator[Relais]:
-    with up(leash, RELAIS_FOUR_EYES="true") as relais:
-        yield relais
-
-
-@pytest.fixture
-def browsers(relais: Relais) -> Iterator[Browsers]:
-    with looking_at(relais) as browsers:
-        yield browsers
 
 
 @pytest.mark.parametrize("tongue", PAIRS)

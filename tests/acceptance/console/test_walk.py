@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from config.embedded.leash import Leash
-from tests.acceptance.console.browsing import SEND, SIZES, Browsers, Look, Visitor, chromium, in_chromium, outside
+from tests.acceptance.console.acting import looking_at
+from tests.acceptance.console.browsing import SEND, SIZES, Browsers, Look, Visitor, in_chromium, outside
 from tests.acceptance.running import Relais, sql, up
 from tests.waiting import until
 from tests.workers.console.test_french import said
@@ -52,8 +53,8 @@ def relais(leash: Leash) -> Iterator[Relais]:
 
 @pytest.fixture(scope="module")
 def browsers(relais: Relais) -> Iterator[Browsers]:
-    with chromium() as found:
-        yield Browsers(found, relais.endpoints["console_url"], relais.endpoints["owner_url"])
+    with looking_at(relais) as browsers:
+        yield browsers
 
 
 def incident(relais: Relais) -> None:

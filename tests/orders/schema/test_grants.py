@@ -23,6 +23,7 @@ from orders.schema.roles import REVISION, verifier
 from orders.schema.tables.core import metadata
 from orders.schema.triggers import APPEND_ONLY
 from tests.cli import CommandLine, environment
+from tests.journal import execute
 from tests.machines.journals import Journals
 from tests.machines.tools import ROOT
 
@@ -48,16 +49,6 @@ def app_url(postgres: Postgres, owner_url: str) -> str:
     url = with_password(address, PASSWORD)
     migrate(owner_url, used_by=url)
     return url
-
-
-async def execute(url: str, *statements: str) -> Any:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            found = await connection.fetch(statement)
-        return found
-    finally:
-        await connection.close()
 
 
 def refused(url: str, *statements: str) -> None:

@@ -19,6 +19,7 @@ from orders.schema.rights import RIGHTS, rights
 from orders.schema.roles import JournalRole, script
 from orders.sentences import Code, Sentence
 from orders.states import State
+from tests.journal import execute
 from tests.machines.journals import Journals
 from workers.proof.audit import prove
 
@@ -122,16 +123,6 @@ def logins(postgres: Postgres, journals: Journals) -> Iterator[dict[str, str]]:
     yield {"relais": owner, **{each: url_as(owner, each, password) for each, password in passwords.items()}}
     journals.give_back(name)
     asyncio.run(execute(postgres.url, *(f"DROP ROLE {role_of(name, each)}" for each in PROCESSES)))
-
-
-async def execute(url: str, *statements: str) -> Any:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            found = await connection.fetch(statement)
-        return found
-    finally:
-        await connection.close()
 
 
 async def at_once(url: str, sql: str) -> None:

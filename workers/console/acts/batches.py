@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from workers.console.i18n import N_, Words
+from workers.replay.choice import BATCH as BATCH
 
-BATCH: Final = 1_000  # orders of one transaction
 MOST: Final = 100_000  # orders of one act; more are narrowed, or taken one act after the other
 TOO_MANY: Final = N_("An act takes %(most)s orders at most: narrow the filter, by time for example.")
 

@@ -16,7 +16,7 @@ from orders.identifiers import looks_like_finess
 from orders.journal import snapshot
 from orders.queries.products import complete_at
 from orders.rules.catalogue import BadList, Catalogue, demo_catalogue, load_catalogue
-from orders.states import CANCELLABLE
+from orders.states import CANCELLABLE, AsideKind
 from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
 from workers.console.access.people import Person
@@ -35,9 +35,9 @@ from workers.console.state import AppState, ConsoleState
 router = APIRouter()
 
 ASIDES: Final = {
-    "repeated": N_("It was the same as an order that had been accepted before; that one stands for it."),
-    "forged": N_("What was found in the spill was not written by our intake. It was set aside."),
-    "unreadable": N_("What was found in the spill could not be read. It was set aside."),
+    AsideKind.REPEATED: N_("It was the same as an order that had been accepted before; that one stands for it."),
+    AsideKind.FORGED: N_("What was found in the spill was not written by our intake. It was set aside."),
+    AsideKind.UNREADABLE: N_("What was found in the spill could not be read. It was set aside."),
 }
 LINES: Final = 200  # of an order that are shown at once
 

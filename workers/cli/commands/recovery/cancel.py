@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from workers.replay.choice import Choice
 
-BATCH = 1_000  # orders of one transaction
-
 
 def cancel(
     ctx: typer.Context,
@@ -101,6 +99,7 @@ async def _look(engine: AsyncEngine, choices: Sequence[Choice]) -> dict[str, Any
 async def _cancel(engine: AsyncEngine, choices: Sequence[Choice], because: str) -> int:
     """Cancel them; how many."""
     from workers.replay import cancel
+    from workers.replay.choice import BATCH
 
     done = 0
     for choice in choices:
