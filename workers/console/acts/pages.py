@@ -74,11 +74,11 @@ async def post_act(request: Request, kind: str, who: Viewer, state: AppState) ->
     typed = forms.read_form(form)
     subject = _subject(_act(request, kind, who), form.multi_items())
     if await _is_known(state, typed.number, subject, who):
-        return await _after(state, typed.number, subject.act)
+        return await _after(request, typed.number, subject.act)
     preview = await _look(request, state, subject, who)
     if preview.hindered is not None or preview.sees != typed.sees:
         if await _is_known(state, typed.number, subject, who):  # it was the first click that changed it
-            return await _after(state, typed.number, subject.act)
+            return await _after(request, typed.number, subject.act)
         return _form(request, subject, preview, typed, status=409)
     if faults := _faults(request, subject, preview, typed):
         return _form(request, subject, preview, typed, status=422, faults=faults)
@@ -88,9 +88,7 @@ async def post_act(request: Request, kind: str, who: Viewer, state: AppState) ->
         runner.start(typed.number, subject.act, subject.chosen, reason, who.name, preview.sees)
     else:
         await _is_known(state, typed.number, subject, who)
-    if not subject.act.long:
-        await runner.wait(typed.number)
-    return await _after(state, typed.number, subject.act)
+    return await _after(request, typed.number, subject.act)
 
 
 @router.get("/act/{number}")
@@ -220,10 +218,10 @@ def _told(request: Request, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _after(state: ConsoleState, number: UUID, act: Act) -> Response:
-    """Where one sees what came of it: the page that the act leads to once it is done, else its own."""
-    row = await table.needed(state.engine, number) if act.after else None
-    if row is None or row["state"] != ActState.DONE:
+async def _after(request: Request, number: UUID, act: Act) -> Response:
+    """Where one sees what came of it, for each click alike: the page that an act leads to once done, else its own."""
+    row = None if act.long else await _runner(request).over(number)
+    if row is None or not act.after or row["state"] != ActState.DONE:
         return _to(number)
     came = {name: quote(str(value)) for name, value in row["outcome"].items()}
     return RedirectResponse(act.after.format(did=number, **came), status_code=303)

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from orders.errors import RelaisError
 from orders.journal import connect, unreachable
+from orders.schema.tables.acts import ActState
 from orders.sentences import Sentence
 from workers.console.access.people import Role
 from workers.console.acts import table
@@ -32,6 +33,7 @@ SWEEP: Final = 5.0  # seconds between two looks for acts whose process has gone
 FLUSH: Final = 0.25  # seconds at least between two words of an act that reach the journal
 END_TIMEOUT: Final = 5.0  # seconds that acts have to end when the console does
 CLICK_TIMEOUT: Final = 5.0  # seconds that a click waits for what it did
+LOOK_EVERY: Final = 0.1  # seconds between two looks for the end of an act that another console runs
 POOL: Final = 4  # connections for all acts together
 
 
@@ -111,13 +113,23 @@ class Runner:
         self._going[number] = going
         self._tasks[number] = asyncio.get_running_loop().create_task(work)
 
-    async def wait(self, number: UUID, seconds: float = CLICK_TIMEOUT) -> None:
-        """Until this act is over, for so long at most, and no longer than the console serves."""
+    async def over(self, number: UUID) -> Mapping[str, Any]:
+        """An act's row once it is over, whichever console runs it: within CLICK_TIMEOUT, while the console serves."""
+        late = time.monotonic() + CLICK_TIMEOUT
+        while (row := await table.needed(self._state.engine, number))["state"] == ActState.RUNNING:
+            left = late - time.monotonic()
+            if left <= 0 or self._state.stopping.is_set():
+                break
+            await self._wait(number, left)
+        return row
+
+    async def _wait(self, number: UUID, seconds: float) -> None:
+        """Until this act is over, where it runs here; for LOOK_EVERY where it runs elsewhere or is about to."""
+        stopping = asyncio.ensure_future(self._state.stopping.wait())
         task = self._tasks.get(number)
-        if task is not None:
-            stopping = asyncio.ensure_future(self._state.stopping.wait())
-            await asyncio.wait({task, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
+        until, seconds = ({stopping}, min(seconds, LOOK_EVERY)) if task is None else ({task, stopping}, seconds)
+        await asyncio.wait(until, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
 
     def stop(self, number: UUID, who: str) -> None:
         """Spare an act of this process the way by the journal."""

@@ -131,6 +131,30 @@ def test_an_act_is_shown_then_done_once_however_often_it_is_sent(settings: Setti
     run(look())
 
 
+def test_who_clicks_twice_comes_to_one_page_whichever_console_hears_the_second(
+    settings: Settings, run: Run, stepping: Stepping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(stepping.act(), long=False, after="/backend/{did}")
+    monkeypatch.setitem(ACTS, LONG, short)
+
+    async def look() -> None:
+        async with serving(settings) as site, serving(settings) as other:
+            one, two = await site.enter(), await other.enter()
+            sent = await form(one, LONG)
+            clicks = [asyncio.create_task(each.post(f"/acts/{LONG}", sent)) for each in (one, one, two)]
+            await auntil(lambda: stepping.runs == 1)
+            assert not (await asyncio.wait(clicks, timeout=0.5))[0], "all wait for the one act"
+            for _ in range(4):
+                stepping.steps.release()
+            came = [await each for each in clicks]
+            assert [(each.status_code, each.headers["location"]) for each in came] == [
+                (303, f"/backend/{sent['act']}")
+            ] * 3
+            assert stepping.runs == 1
+
+    run(look())
+
+
 ROUNDS = 6
 
 
