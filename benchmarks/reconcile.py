@@ -62,7 +62,7 @@ def measure(rig: Rig, count: int) -> Figures:
         argv, erp = module("benchmarks.memory_sink", str(port), str(told)), f"http://127.0.0.1:{port}"
         with rig.running("memory-sink", argv, ready=answers(f"{erp}/health")):
             env = {"RELAIS_DATABASE_URL": url, "RELAIS_ERP_URL": erp, "RELAIS_DATA_DIR": str(rig.home)}
-            asking = module("workers.cli", "reconcile", "--since", "30d", "--limit", "1")
+            asking = module("workers.cli", "reconcile", "--because", "benchmark", "--since", "30d", "--limit", "1")
             with rig.running("reconcile", asking, env) as process:
                 taken = _watch(process, rig.postgres.pid, erp, count)
         _check(url, count)

@@ -112,7 +112,7 @@ def _drain(rig: Rig, orders: int, url: str, settings: Settings) -> Drain:
         meter = Meter(orders, worker=worker.pid, **pids)
         with Watch(rig.sink, worker.pid, rig.postgres.pid) as watch:
             resumed = time.monotonic()
-            journal(url, lambda engine: operations.resume(engine, settings, settings.erp.backend, None))
+            journal(url, lambda engine: operations.resume(engine, settings, settings.erp.backend, "benchmark"))
             rig.sink.await_orders(orders)
         used = meter.read()
         _await(url, UNSETTLED, 0, worker)

@@ -52,7 +52,7 @@ class Recovery:
         return (await replay_queries.standing(self.bench.engine))[-1]
 
     async def start(self, **options: Any) -> int | None:
-        return (await commands.start(self.bench.engine, BACKLOG, **{"hold": False, "reason": None, **options})).id
+        return (await commands.start(self.bench.engine, BACKLOG, **{"hold": False, "reason": "a test", **options})).id
 
 
 async def backlog(bench: Bench, count: int) -> list[UUID]:

@@ -29,7 +29,7 @@ async def some_life(bench: Bench, orders: int = 3) -> None:
     await bench.accept(orders)
     await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
     await operations.pause(bench.engine, bench.settings, bench.settings.erp.backend, "stocktaking")
-    await operations.resume(bench.engine, bench.settings, bench.settings.erp.backend, None)
+    await operations.resume(bench.engine, bench.settings, bench.settings.erp.backend, "a test")
     await receipt_keys.add(bench.engine, "erp", os.urandom(32), None, trusted)
     await bench.sql(
         "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "

@@ -108,15 +108,13 @@ async def pause(engine: AsyncEngine, settings: Settings, backend: str, reason: s
     await _set_paused(engine, settings, backend, True, reason, first)
 
 
-async def resume(
-    engine: AsyncEngine, settings: Settings, backend: str, reason: str | None, *, first: bool = False
-) -> None:
+async def resume(engine: AsyncEngine, settings: Settings, backend: str, reason: str, *, first: bool = False) -> None:
     """Forward again. Raises NotFound; NotSo as `pause`."""
     await _set_paused(engine, settings, backend, False, reason, first)
 
 
 async def _set_paused(
-    engine: AsyncEngine, settings: Settings, backend: str, paused: bool, reason: str | None, first: bool
+    engine: AsyncEngine, settings: Settings, backend: str, paused: bool, reason: str, first: bool
 ) -> None:
     async with transactional(engine).begin() as connection:
         if backend in load_backends(settings):

@@ -25,8 +25,11 @@ CALLERS: Final = 40
 KEEPS_SENDING: Final = 0.2  # seconds between two pieces of a caller that never ends
 
 OPERATORS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "pause, resume": (("pause", "--because", "soak"), ("resume",)),
-    "replay": (("replay", "start", "--yes", "--no-wait", "--because", "soak"), ("replay", "cancel", "--yes")),
+    "pause, resume": (("pause", "--because", "soak"), ("resume", "--because", "soak")),
+    "replay": (
+        ("replay", "start", "--yes", "--no-wait", "--because", "soak"),
+        ("replay", "cancel", "--yes", "--because", "soak"),
+    ),
     "replay of dead letters": (("replay", "start", "--reason", "exhausted", "--yes", "--because", "soak"), ()),
     "rotation of keys": (("client", "rotate", "front", "--overlap", "2h", "--yes"), ()),
 }

@@ -23,20 +23,36 @@ T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of a table.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would touch, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", is_eager=True, help="Show what it would touch, and stop.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait until the orders are final.")]
 
 
-def _reason(said: str) -> str:
-    """A justification, which is more than nothing. ValueError."""
-    if not (found := said.strip()):
-        raise ValueError("must say why")
-    return found
+def _reason(ctx: typer.Context, said: str | None) -> str | None:
+    """A justification as the console takes it, or none where none is needed. BadParameter."""
+    from workers.console.fields import reason
+
+    if said is None or (said == UNSAID and ctx.params.get("dry_run")):
+        return said
+    try:
+        return reason(said)
+    except ValueError as error:
+        raise typer.BadParameter(f"say why, it {error}") from None
 
 
+UNSAID = ""
 FOR_THE_RECORD = "Why, for the record."
-Because = Annotated[str, typer.Option("--because", parser=_reason, metavar="WHY", help=FOR_THE_RECORD)]
-Why = Annotated[str | None, typer.Option("--because", parser=_reason, metavar="WHY", help=FOR_THE_RECORD)]
+Because = Annotated[str, typer.Option("--because", callback=_reason, metavar="WHY", help=FOR_THE_RECORD)]
+Why = Annotated[str | None, typer.Option("--because", callback=_reason, metavar="WHY", help=FOR_THE_RECORD)]
+BecauseActing = Annotated[  # its default is UNSAID
+    str,
+    typer.Option(
+        "--because",
+        callback=_reason,
+        metavar="WHY",
+        show_default=False,
+        help=f"{FOR_THE_RECORD} Needed, but with --dry-run.",
+    ),
+]
 Pharmacy = Annotated[str | None, typer.Option(help="Only this pharmacy's orders.")]
 
 STATEMENT_TIMEOUT = 600.0  # s; an act on a whole backlog is one statement

@@ -71,7 +71,7 @@ async def preview(engine: AsyncEngine, run: Reconciliation) -> dict[str, Any]:
     return {**whole, "sample": sample}
 
 
-async def resend(engine: AsyncEngine, run: Reconciliation, because: str | None, shown: Callable[[int], None]) -> int:
+async def resend(engine: AsyncEngine, run: Reconciliation, because: str, shown: Callable[[int], None]) -> int:
     """Put the missing back in the backlog, due at once, some at a time; returns how many these were.
 
     `shown` hears how many are done. A resend that was killed is simply done again.
@@ -87,7 +87,7 @@ async def resend(engine: AsyncEngine, run: Reconciliation, because: str | None, 
     return done
 
 
-async def _some(engine: AsyncEngine, run: Reconciliation, because: str | None, after: UUID) -> list[UUID]:
+async def _some(engine: AsyncEngine, run: Reconciliation, because: str, after: UUID) -> list[UUID]:
     """The next of them, with the record of it, in one transaction."""
     async with transactional(engine).begin() as connection:
         wanted = {"run": run.id, "backend": run.backend, "after": after}

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orders.errors import NotFound
+from orders.errors import NotFound, NotSo
 from orders.journal import Source, reading_from, transactional
 from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.reconcile import Difference, ReconcileStage, reconciliations
@@ -68,7 +68,7 @@ COLUMNS: Final = [reconciliations.c[field.name] for field in fields(Reconciliati
 
 
 async def begin(
-    engine: AsyncEngine, backend: str, since: datetime, until: datetime | None, reason: str | None = None
+    engine: AsyncEngine, backend: str, since: datetime, until: datetime | None, reason: str
 ) -> Reconciliation:
     """A new reconciliation of what the backend acknowledged from `since` on and before `until`, now at the latest."""
     now = func.clock_timestamp()
@@ -86,6 +86,14 @@ async def begin(
         span = {"since": run.since, "until": run.until}
         await record(connection, "reconcile", reason, {"reconciliation": run.id, "backend": backend, **span})
     return run
+
+
+async def go_on(engine: AsyncEngine, run: Reconciliation, reason: str) -> None:
+    """Record that an operator goes on with a run that was cut short. Raises NotSo where it is done."""
+    if run.state != ReconcileStage.RUNNING:
+        raise NotSo(f"reconciliation {run.id} is done")
+    async with transactional(engine).begin() as connection:
+        await record(connection, "reconcile resume", reason, {"reconciliation": run.id, "backend": run.backend})
 
 
 async def read(source: Source, number: int) -> Reconciliation:

@@ -95,7 +95,7 @@ class ReplaySeen:
     stage: int | None = None
 
 
-async def start(engine: AsyncEngine, choice: Choice, *, hold: bool, reason: str | None) -> Started:
+async def start(engine: AsyncEngine, choice: Choice, *, hold: bool, reason: str) -> Started:
     """Begin to replay the chosen orders of `choice.backend`'s backlog. Raises NotFound, and NotSo when one runs.
 
     One statement gives all of them their turn; while it runs, which is seconds for a few hundred thousand orders,
@@ -138,13 +138,13 @@ async def _begin(connection: AsyncConnection, choice: Choice, hold: bool) -> int
     return int(found)
 
 
-async def pause(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
+async def pause(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySeen | None = None) -> None:
     """Send nothing more of the replay until it is resumed; live orders go on. Raises NotFound and NotSo."""
     change = PAUSE, {"why": sentence_of(reason)}
     await _act(engine, backend, "pause", (ReplayState.RUNNING,), reason, seen, lambda row: change)
 
 
-async def resume(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
+async def resume(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySeen | None = None) -> None:
     """Go on: where it was paused, or from the last stage that was passed. Raises NotFound and NotSo."""
 
     def decide(row: Mapping[str, Any]) -> Change:
@@ -156,7 +156,7 @@ async def resume(engine: AsyncEngine, backend: str, reason: str | None, seen: Re
     await _act(engine, backend, "resume", STOPPED, reason, seen, decide)
 
 
-async def next_stage(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
+async def next_stage(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySeen | None = None) -> None:
     """The word that a replay waits for between two stages. Raises NotFound and NotSo."""
 
     def decide(row: Mapping[str, Any]) -> Change:
@@ -167,9 +167,7 @@ async def next_stage(engine: AsyncEngine, backend: str, reason: str | None, seen
     await _act(engine, backend, "next", (ReplayState.HOLDING,), reason, seen, decide)
 
 
-async def hold(
-    engine: AsyncEngine, backend: str, wanted: bool, reason: str | None, seen: ReplaySeen | None = None
-) -> None:
+async def hold(engine: AsyncEngine, backend: str, wanted: bool, reason: str, seen: ReplaySeen | None = None) -> None:
     """Wait for a word after each stage from now on, or not: one that waits already goes on then.
 
     Raises NotFound, and NotSo in the last stage.
@@ -185,13 +183,13 @@ async def hold(
     await _act(engine, backend, "hold", OPEN_STATES, reason, seen, decide)
 
 
-async def cancel(engine: AsyncEngine, backend: str, reason: str | None, seen: ReplaySeen | None = None) -> None:
+async def cancel(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySeen | None = None) -> None:
     """End the replay; its orders stay due, as backlog like any other. Raises NotFound."""
     change = CANCEL, {"why": sentence_of(reason)}
     await _act(engine, backend, "cancel", OPEN_STATES, reason, seen, lambda row: change)
 
 
-async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: str | None) -> None:
+async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: str) -> None:
     """Let the backend get at most `rate` orders a second over all workers; None is no limit. Raises NotFound."""
     async with transactional(engine).begin() as connection:
         await _known(connection, backend)
@@ -205,7 +203,7 @@ async def _act(
     backend: str,
     act: str,
     allowed: tuple[str, ...],
-    reason: str | None,
+    reason: str,
     seen: ReplaySeen | None,
     decide: Callable[[Mapping[str, Any]], Change],
 ) -> None:

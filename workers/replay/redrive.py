@@ -74,7 +74,7 @@ async def look(engine: AsyncEngine, choice: Choice, beside: str = "") -> list[di
         return [dict(row) for row in found.mappings()]
 
 
-async def replay(engine: AsyncEngine, choice: Choice, reason: str | None, most: int | None = None) -> list[UUID]:
+async def replay(engine: AsyncEngine, choice: Choice, reason: str, most: int | None = None) -> list[UUID]:
     """Make the chosen orders due now, and an open circuit's canary with them; returns their ids.
 
     Those whose place another order has stay as they are. With `most` that many at a time, without those that another
@@ -96,7 +96,7 @@ async def discard(engine: AsyncEngine, choice: Choice, reason: str, most: int | 
 
 
 async def _act(
-    connection: AsyncConnection, act: str, statement: TextClause, choice: Choice, reason: str | None, most: int | None
+    connection: AsyncConnection, act: str, statement: TextClause, choice: Choice, reason: str, most: int | None
 ) -> list[UUID]:
     values = choice.values() if most is None else {**choice.values(), "most": most}
     ids = [row[0] for row in await connection.execute(statement, values)]

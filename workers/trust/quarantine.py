@@ -95,7 +95,7 @@ async def propose(engine: AsyncEngine, backend: str, reason: str, digest: str | 
     return seen
 
 
-async def approve(engine: AsyncEngine, backend: str, digest: str, because: str | None = None) -> None:
+async def approve(engine: AsyncEngine, backend: str, digest: str, because: str) -> None:
     """Release a backend as another operator proposed it, if all is as it was seen then; `because` is recorded too.
 
     Raises NotFound for no such proposal, Forbidden, and NotSo when the operator is the same or something changed.
@@ -110,8 +110,8 @@ async def approve(engine: AsyncEngine, backend: str, digest: str, because: str |
         if folded(proposal.operator) == folded(who):
             raise NotSo(f"{proposal.operator} proposed it: another operator has to approve it")
         _compare(seen, digest, proposal.operator)
-        approved = {"approved_because": because} if because is not None else {}
-        await _release(connection, backend, proposal.reason, {**seen, "proposed_by": proposal.operator, **approved})
+        approved = {"proposed_by": proposal.operator, "approved_because": because}
+        await _release(connection, backend, proposal.reason, {**seen, **approved})
 
 
 def _compare(seen: dict[str, Any], digest: str | None, who: str) -> None:

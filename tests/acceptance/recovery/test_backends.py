@@ -143,7 +143,7 @@ def test_urgent_orders_are_diverted_while_the_main_erp_is_out_and_each_is_at_exa
     stale = {row["reference"] for row in json.loads(relais("dead", "list", "--reason", "stale", "--json").out)}
     assert stale
     assert stale <= aged - site.took("main").keys(), "what was too old waits for a person"
-    replayed = json.loads(relais("dead", "replay", "--reason", "stale", "--yes", "--json").out)
+    replayed = json.loads(relais("dead", "replay", "--because", "a test", "--reason", "stale", "--yes", "--json").out)
     assert replayed["became"] == {"delivered": len(stale)}
     at_main, at_fallback = site.took("main"), site.took("fallback")
     assert at_main.keys() & at_fallback.keys() == set(), "no order is at both"

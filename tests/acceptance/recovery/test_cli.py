@@ -91,10 +91,10 @@ def test_what_the_erp_refuses_is_dead_until_a_person_has_decided(site: Site) -> 
     assert json.loads(relais("drain", "--timeout", "30s", "--json").out)["empty"]
     first, second = json.loads(relais("dead", "list", "--json").out)
     assert "refused" in relais("dead", "show", first["id"]).out
-    again = json.loads(relais("dead", "replay", first["id"], "--yes", "--json").out)
+    again = json.loads(relais("dead", "replay", "--because", "a test", first["id"], "--yes", "--json").out)
     assert again["became"] == {"dead": 1}
     site.dial(refuse_products=[])
-    agreed = json.loads(relais("dead", "replay", first["id"], "--yes", "--json").out)
+    agreed = json.loads(relais("dead", "replay", "--because", "a test", first["id"], "--yes", "--json").out)
     assert agreed["became"] == {"delivered": 1}
     assert relais("dead", "discard", second["id"], "--because", "ordered elsewhere", "--yes").code == 0
     ledger = json.loads(relais("audit", "--json").out)

@@ -112,7 +112,7 @@ def test_what_a_restored_erp_has_forgotten_is_found_and_there_once(
     newest = "SELECT order_id FROM receipts WHERE order_id = ANY($1) ORDER BY received_at DESC, order_id DESC LIMIT 1"
     last = site.one(newest, list(lost))
     with site.held("INSERT INTO findings VALUES (1, $1, 'missing', NULL, '\"\"')", last):
-        asking = command("reconcile", "--since", "1h")
+        asking = command("reconcile", "--since", "1h", "--because", "a test")
         with running(leash, "reconcile", asking, env, ready="reconciliation 1") as (process, _):
             until(lambda: site.one(WAITING) > 0, 60, what="it is about to commit the page of the last one")
             assert 0 < some_asked() < count
@@ -134,12 +134,14 @@ def test_what_a_restored_erp_has_forgotten_is_found_and_there_once(
             assert 0 < site.one("SELECT resent FROM reconciliations WHERE id = 1") < len(lost)
             process.kill()
 
-    assert relais("reconcile", "--resume", "1", "--resend", "--yes").code == 0
-    assert relais("reconcile", "--resume", "1", "--resend", "--yes").code == 0, "and once more, for nothing"
+    assert relais("reconcile", "--resume", "1", "--resend", "--yes", "--because", "a test").code == 0
+    assert relais("reconcile", "--resume", "1", "--resend", "--yes", "--because", "a test").code == 0, (
+        "and once more, for nothing"
+    )
     assert site.one("SELECT resent FROM reconciliations WHERE id = 1") == len(lost)
     assert site.one("SELECT sum((detail->>'orders')::int) FROM operations WHERE act = 'resend'") == len(lost)
     until(lambda: site.one(UNDELIVERED) == 0, 120, 0.2, "every order is delivered again")
     assert site.parts.effects() == Counter(ids), "each order once"
-    again = json.loads(relais("reconcile", "--since", "1h", "--json").out)
+    again = json.loads(relais("reconcile", "--since", "1h", "--because", "a test", "--json").out)
     assert (again["present"], again["findings"]) == (count, [])
     assert relais("audit").code == 0

@@ -62,7 +62,7 @@ def stands(relais: Relais) -> dict[str, Any]:
 
 
 def start(relais: Relais, hold: bool = False) -> None:
-    relais.journal(lambda engine: commands.start(engine, Choice(backend="erp"), hold=hold, reason=None))
+    relais.journal(lambda engine: commands.start(engine, Choice(backend="erp"), hold=hold, reason="a test"))
 
 
 @contextmanager
@@ -203,6 +203,6 @@ def test_sigkill_of_the_whole_worker_in_the_middle_of_each_stage(leash: Leash) -
             assert (found["stage"], found["passed"]) == (stage, stage), found["why"]
             assert sum(relais.effects().values()) == {1: 1, 10: 11, 100: 111}[stage]
             relais.dial(hanging=True)
-            relais.journal(lambda engine: commands.next_stage(engine, "erp", None))
+            relais.journal(lambda engine: commands.next_stage(engine, "erp", "a test"))
         until(lambda: stands(relais)["state"] == "done", 120, 0.2, "the replay is done")
         relais.delivered_once(ids)

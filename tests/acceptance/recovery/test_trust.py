@@ -135,7 +135,7 @@ def test_a_lie_is_found_out_on_the_first_order_and_nothing_follows(
         for kind in kinds:
             under_way(parts, relais, front)
             turned = dial(parts, tamper=kind, tamper_rate=LIES, latency_ms=50)
-            assert relais("resume").code == 0
+            assert relais("resume", "--because", "a test").code == 0
             until(lambda: standing(parts)["quarantined"], 30, what=f"{kind} is found out")
             row, taken = standing(parts), len(front.told)
             until(partial(more_than, front.told, taken + 50), 60, what="intake goes on")

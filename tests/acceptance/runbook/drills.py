@@ -65,7 +65,9 @@ def erp_compromised(site: Site) -> Iterator[None]:
     yield
     yield
     site.variables["DIGEST"] = site.said[-1].split("--approve ")[1].split()[0]
-    assert site.ask('relais release "$BACKEND" --yes --approve "$DIGEST"').returncode == 1, "not by the same operator"
+    assert site.ask('relais release "$BACKEND" --yes --approve "$DIGEST" --because "a drill"').returncode == 1, (
+        "not by the same operator"
+    )
     site.known_as("bob")
     yield
     site.known_as("alice")
@@ -131,8 +133,8 @@ def replay_holds(site: Site) -> Iterator[None]:
     assert site.ask('relais pause "$BACKEND" --because "the ERP restarts"').returncode == 0
     site.submit(30)
     site.dial(error_rate=1.0)
-    assert site.ask('relais replay "$BACKEND" --yes --no-wait').returncode == 0
-    assert site.ask('relais resume "$BACKEND"').returncode == 0
+    assert site.ask('relais replay "$BACKEND" --yes --no-wait --because "a drill"').returncode == 0
+    assert site.ask('relais resume "$BACKEND" --because "a drill"').returncode == 0
     until(lambda: site.one("SELECT state FROM replays ORDER BY id DESC LIMIT 1") == "holding", 60, what="it holds")
     yield
     site.dial()

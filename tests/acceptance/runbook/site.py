@@ -177,7 +177,7 @@ class Site:
         self.dial()
         for row in self.sql("SELECT paused, rate FROM backends"):
             if row["paused"] or row["rate"] is not None:
-                self.ask("relais resume; relais rate off")
+                self.ask('relais resume --because "a drill"; relais rate off --because "a drill"')
 
     def forget(self, share: float) -> list[str]:
         """The ERP is restored from a backup that lacks the newest of its orders: their ids."""

@@ -127,7 +127,7 @@ class Story:
             assert self.post("/orders", body)[0] == 422
         assert self.post("/orders", json.dumps(self.order()).encode(), key=FORGED)[0] == 401
         self.dial(garbage="html")
-        self.cli("resume", "erp")
+        self.cli("resume", "--because", "a test", "erp")
         self.accept("r-garbage")
         suspicious = "SELECT 1 FROM attempts WHERE outcome = 'suspicious'"
         until(lambda: self.ask(suspicious), 30, what="the ERP talks rubbish")

@@ -204,10 +204,10 @@ def test_an_erp_in_quarantine(watched: Watched) -> None:
 def test_orders_that_will_miss_their_cut_off(watched: Watched) -> None:
     watched.relais("drain", "--timeout", "30s")
     with watched.alert("RelaisCutOffAtRisk", 60, backend="erp"):
-        watched.relais("rate", "1")
+        watched.relais("rate", "--because", "a test", "1")
         cut_off = datetime.now(UTC) + timedelta(seconds=120)
         watched.submit(300, cut_off=cut_off.isoformat())
-    watched.relais("rate", "off")
+    watched.relais("rate", "--because", "a test", "off")
     watched.relais("drain", "--timeout", "60s")
     assert datetime.now(UTC) < cut_off
     watched.prometheus.clears("RelaisCutOffAtRisk", 40)
@@ -220,7 +220,7 @@ def test_orders_that_are_old(watched: Watched) -> None:
     assert not watched.prometheus.firing("RelaisBacklogOld", priority="urgent")
     with watched.alert("RelaisBacklogOld", priority="urgent"):
         watched.submit(2, priority="urgent")
-    watched.relais("resume")
+    watched.relais("resume", "--because", "a test")
     watched.prometheus.clears("RelaisBacklogOld")
 
 
@@ -237,9 +237,9 @@ def test_a_replay_that_holds(watched: Watched) -> None:
     watched.relais("pause", "--because", "a test")
     watched.submit(30)
     with watched.alert("RelaisReplayHolds", backend="erp"):
-        watched.relais("replay", "start", "--yes", "--no-wait", "--stage-hold")
-        watched.relais("resume")
-    watched.relais("replay", "cancel", "--yes")
+        watched.relais("replay", "start", "--because", "a test", "--yes", "--no-wait", "--stage-hold")
+        watched.relais("resume", "--because", "a test")
+    watched.relais("replay", "cancel", "--because", "a test", "--yes")
     watched.prometheus.clears("RelaisReplayHolds")
 
 

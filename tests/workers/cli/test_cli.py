@@ -167,15 +167,6 @@ def test_a_justification_is_because_and_a_reason_chooses_dead_letters() -> None:
     told = [(name, each) for name, each in options_of(whole_command()) if "--reason" in each.opts]
     dead = {"dead list", "dead groups", "dead replay", "dead discard"}
     assert {name for name, _ in told} == {"replay start", "order list", "order cancel", *dead}
-    why = {name for name, each in options_of(whole_command()) if each.opts == ["--because"]}
-    assert why >= {"pause", "resume", "rate", "quarantine", "release", "divert", "key revoke", "webhook disable"}
-    assert "order cancel" in why
-
-
-@pytest.mark.parametrize("words", ["pause", "release", "dead discard --all", "admin queue drop x", "replay start"])
-def test_an_empty_reason_is_refused(relais: CommandLine, words: str) -> None:
-    done = relais(*words.split(), "--because", " \t ")
-    assert (done.code, "Invalid value for '--because': must say why" in done.err) == (2, True)
 
 
 def test_replay_shows_the_options_of_its_start(relais: CommandLine) -> None:

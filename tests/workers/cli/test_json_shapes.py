@@ -159,7 +159,7 @@ def _look(fits: Callable[..., Any], ids: list[UUID], tmp_path: Path) -> None:
 
 
 def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_path: Path) -> None:
-    assert relais("rate", "erp", "5").code == 0
+    assert relais("rate", "--because", "a test", "erp", "5").code == 0
     fits("forecast", "erp", "--rate", "5")
     fits("status")
     fits("client add", "front")
@@ -177,19 +177,19 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_pat
     fits("webhook notices", "front")
     fits("webhook notices", "--waiting")
     fits("webhook test", "front")
-    fits("admin spill readmit")
+    fits("admin spill readmit", "--because", "a test")
     fits("divert", "--to", "fallback", "--because", "out", "--priority", "urgent", "--dry-run")
     fits("divert", "--to", "fallback", "--because", "out", "--priority", "urgent", "--yes")
     fits("admin spill drop", "--because", "forged", "--yes")
     fits("reconcile", "--resume", "1", "--resend", "--dry-run")
-    fits("reconcile", "--resume", "1", "--resend", "--yes")
+    fits("reconcile", "--resume", "1", "--resend", "--yes", "--because", "a test")
     fits("replay start", "--dry-run")
-    fits("replay start", "--yes", "--no-wait")
+    fits("replay start", "--because", "a test", "--yes", "--no-wait")
     fits("replay status")
     fits("status")
-    assert relais("replay", "cancel", "--yes").code == 0
+    assert relais("replay", "cancel", "--because", "a test", "--yes").code == 0
     fits("replay status")
-    fits("dead replay", str(ids[0]), "--yes", "--no-wait")
+    fits("dead replay", str(ids[0]), "--because", "a test", "--yes", "--no-wait")
     fits("dead discard", str(ids[1]), "--because", "by phone", "--yes")
     fits("order cancel", str(ids[5]), "--because", "by phone", "--yes")
     fits("drain", "--timeout", "0.1")
@@ -201,7 +201,17 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_pat
         assert relais("account", "add", name, "--role", "approver", "--password-file", str(file)).code == 0
     proof = ("--password-file", str(file))
     proposed = fits("release", "erp", "--because", "all is well", *proof, "--yes")
-    fits("release", "erp", "--approve", proposed["digest"], *proof, "--yes", RELAIS_OPERATOR="bob")
+    fits(
+        "release",
+        "erp",
+        "--because",
+        "I looked",
+        "--approve",
+        proposed["digest"],
+        *proof,
+        "--yes",
+        RELAIS_OPERATOR="bob",
+    )
     fits("admin seal")
     fits("admin seal", "--public-key")
     fits("audit")  # the rows put in by hand do not add up

@@ -109,14 +109,14 @@ def test_a_replay_is_previewed_and_asks(relais: CommandLine, journal: Journal) -
     journal.sql(later)
     dry = relais("replay", "--dry-run", "--json")
     assert (dry.code, json.loads(dry.out)["preview"]["orders"]) == (0, 3)
-    unasked = relais("replay", "--no-wait")
+    unasked = relais("replay", "--because", "a test", "--no-wait")
     assert (unasked.code, "--yes" in unasked.err, "3" in unasked.out) == (2, True, True)
     assert journal.operations() == []
     done = relais("replay", "--no-wait", "--yes", "--because", "the ERP is back", "--pharmacy", "P1", "--json")
     assert (done.code, json.loads(done.out)["replayed"]) == (0, 3)
     assert journal.operations() == [("replay", "the ERP is back")]
     assert journal.sql("SELECT count(*) FROM deliveries WHERE due_at <= now()")[0][0] == 3
-    assert json.loads(relais("replay", "--yes", "--older", "1h", "--json").out)["replayed"] == 0
+    assert json.loads(relais("replay", "--because", "a test", "--yes", "--older", "1h", "--json").out)["replayed"] == 0
     assert relais("replay", "--older", "soon").code == 2
     assert relais("replay", "--priority", "high").code == 2
 
@@ -132,16 +132,16 @@ def test_dead_letters_are_listed_shown_replayed_and_discarded(relais: CommandLin
     assert len(json.loads(relais("dead", "list", "--limit", "1", "--json").out)) == 1
     assert json.loads(relais("dead", "show", str(first), "--json").out)["reason"] == "refused"
     assert relais("dead", "show", str(alive)).code == 1
-    assert relais("dead", "replay", "--yes").code == 2
+    assert relais("dead", "replay", "--because", "a test", "--yes").code == 2
     assert relais("dead", "discard", str(first), "--yes").code == 2  # no reason given
     refused = relais("dead", "discard", str(first), str(alive), "--because", "by phone", "--yes")
     assert (refused.code, "only 1 of 2" in refused.err) == (1, True)
     done = relais("dead", "discard", str(first), "--because", "by phone", "--yes", "--json")
     assert (done.code, json.loads(done.out)["discarded"]) == (0, 1)
-    again = relais("dead", "replay", "--reason", "refused", "--yes", "--no-wait", "--json")
+    again = relais("dead", "replay", "--because", "a test", "--reason", "refused", "--yes", "--no-wait", "--json")
     assert json.loads(again.out)["replayed"] == 1
-    assert relais("dead", "replay", "--all", "--yes", "--no-wait").code == 0
-    assert journal.operations() == [("discard", "by phone"), ("replay", None), ("replay", None)]
+    assert relais("dead", "replay", "--because", "a test", "--all", "--yes", "--no-wait").code == 0
+    assert journal.operations() == [("discard", "by phone"), ("replay", "a test"), ("replay", "a test")]
     states = journal.sql("SELECT order_id, state FROM deliveries")
     assert {row.order_id: row.state for row in states} == {
         alive: "accepted",
@@ -167,10 +167,10 @@ def test_dead_letters_are_chosen_by_their_cause(relais: CommandLine, journal: Jo
     refused, exhausted = (str(each["id"]) for each in found)
     listed = json.loads(relais("dead", "list", "--cause", refused, "--json").out)
     assert {row["id"] for row in listed} == {str(order_id) for order_id in ids[:3]}
-    assert relais("dead", "replay", "--all", "--cause", refused, "--yes").code == 2
+    assert relais("dead", "replay", "--because", "a test", "--all", "--cause", refused, "--yes").code == 2
     gone = relais("dead", "discard", "--cause", exhausted, "--because", "by phone", "--yes", "--json")
     assert json.loads(gone.out)["discarded"] == 1
-    again = relais("dead", "replay", "--cause", refused, "--yes", "--no-wait", "--json")
+    again = relais("dead", "replay", "--because", "a test", "--cause", refused, "--yes", "--no-wait", "--json")
     assert json.loads(again.out)["replayed"] == 3
     assert json.loads(relais("dead", "groups", "--json").out) == []
 
@@ -189,7 +189,8 @@ def test_a_drain_starts_the_staged_replay_where_it_is_told_to_and_ends_where_it_
     journal.accept(3)
     alone = relais("drain", "--yes")
     assert (alone.code, "without it, drain only watches" in alone.err) == (2, True)
-    assert relais("drain", "--replay").code == 2, "nobody can be asked"
+    assert "--because WHY" in relais("drain", "--replay", "--yes").err
+    assert relais("drain", "--replay", "--because", "it is back").code == 2, "nobody can be asked"
     late = relais("drain", "--replay", "erp", "--because", "it is back", "--yes", "--timeout", "0.3", "--json")
     begun = json.loads(late.out)
     assert (late.code, begun["preview"]["orders"], begun["replay"], begun["backlog"]) == (1, 3, 1, 3)
@@ -207,9 +208,9 @@ def test_pause_and_resume_are_recorded_and_shown(relais: CommandLine, journal: J
     assert (held["paused"], held["held"]) == (True, "erp is paused: stocktaking")
     journal.accept(1)
     assert "erp is paused: stocktaking" in relais("drain", "--timeout", "0.5").err
-    assert relais("resume", "erp").code == 0
-    assert relais("resume", "other").code == 1
-    assert journal.operations() == [("pause", "stocktaking"), ("resume", None)]
+    assert relais("resume", "--because", "a test", "erp").code == 0
+    assert relais("resume", "--because", "a test", "other").code == 1
+    assert journal.operations() == [("pause", "stocktaking"), ("resume", "a test")]
 
 
 def test_the_audit_balances_until_an_order_is_missing(relais: CommandLine, journal: Journal) -> None:
@@ -237,13 +238,15 @@ def test_the_time_is_the_journal_s(journal: Journal) -> None:
 
 def test_a_replay_is_seen_and_steered(relais: CommandLine, journal: Journal) -> None:
     journal.accept(3)
-    assert relais("replay", "pause", "--yes").code == 1
-    begun = json.loads(relais("replay", "erp", "--stage-hold", "--yes", "--no-wait", "--json").out)
+    assert relais("replay", "pause", "--because", "a test", "--yes").code == 1
+    begun = json.loads(
+        relais("replay", "--because", "a test", "erp", "--stage-hold", "--yes", "--no-wait", "--json").out
+    )
     assert (begun["replayed"], begun["replay"]) == (3, 1)
-    second = relais("replay", "--yes", "--no-wait")
+    second = relais("replay", "--because", "a test", "--yes", "--no-wait")
     assert (second.code, "is not over" in second.err) == (1, True)
-    assert relais("replay", "nobody", "--yes").code == 0, "nothing to replay"
-    unasked = relais("replay", "pause")
+    assert relais("replay", "--because", "a test", "nobody", "--yes").code == 0, "nothing to replay"
+    unasked = relais("replay", "pause", "--because", "a test")
     assert (unasked.code, "--yes" in unasked.err, "stage 1" in unasked.out) == (2, True, True)
     assert relais("replay", "pause", "--because", "lunch", "--yes").code == 0
     [shown] = json.loads(relais("status", "--json").out)["replays"]
@@ -254,17 +257,17 @@ def test_a_replay_is_seen_and_steered(relais: CommandLine, journal: Journal) -> 
     )
     assert "lunch" in relais("status").out
     assert "the replay of erp is paused at stage 1: lunch" in relais("drain", "--timeout", "0.5").err
-    assert relais("replay", "next", "--yes").code == 1
-    assert relais("replay", "resume", "--yes").code == 0
-    assert relais("replay", "hold", "--off", "--yes").code == 0
+    assert relais("replay", "next", "--because", "a test", "--yes").code == 1
+    assert relais("replay", "resume", "--because", "a test", "--yes").code == 0
+    assert relais("replay", "hold", "--because", "a test", "--off", "--yes").code == 0
     assert relais("replay", "cancel", "--because", "another day", "--yes").code == 0
     [over] = json.loads(relais("replay", "status", "--json").out)
     assert (over["state"], over["hold"], over["why"]) == ("cancelled", False, "another day")
     assert journal.operations() == [
-        ("replay", None),
+        ("replay", "a test"),
         ("replay pause", "lunch"),
-        ("replay resume", None),
-        ("replay hold", None),
+        ("replay resume", "a test"),
+        ("replay hold", "a test"),
         ("replay cancel", "another day"),
     ]
 
@@ -273,11 +276,13 @@ def test_a_rate_is_set_and_lifted(relais: CommandLine, journal: Journal) -> None
     journal.accept(1)
     assert relais("rate", "erp", "12.5", "--because", "the ERP's people ask").code == 0
     assert json.loads(relais("status", "--json").out)["backends"][0]["rate"] == 12.5
-    assert relais("rate", "off").code == 0
+    assert relais("rate", "--because", "a test", "off").code == 0
     assert json.loads(relais("status", "--json").out)["backends"][0]["rate"] is None
-    assert relais("rate", "nobody", "5").code == 1
-    assert [relais("rate", *words).code for words in (["fast"], ["0"], ["erp", "1", "2"], [])] == [2, 2, 2, 2]
-    assert journal.operations() == [("rate", "the ERP's people ask"), ("rate", None)]
+    assert relais("rate", "--because", "a test", "nobody", "5").code == 1
+    assert [
+        relais("rate", "--because", "a test", *words).code for words in (["fast"], ["0"], ["erp", "1", "2"], [])
+    ] == [2, 2, 2, 2]
+    assert journal.operations() == [("rate", "the ERP's people ask"), ("rate", "a test")]
 
 
 def test_what_an_erp_or_an_operator_wrote_is_visible_wherever_a_person_looks(
@@ -300,8 +305,10 @@ def test_what_an_erp_or_an_operator_wrote_is_visible_wherever_a_person_looks(
         evil=evil,
         raw=evil.encode(),
     )
-    assert relais("quarantine", "erp", "--because", evil, RELAIS_OPERATOR=evil).code == 0
-    again = relais("quarantine", "erp", "--because", evil)
+    assert relais("quarantine", "erp", "--because", evil).code == 2
+    assert relais("quarantine", "erp", "--because", "an intrusion", RELAIS_OPERATOR=evil).code == 0
+    journal.sql("UPDATE backends SET held_why = to_jsonb(CAST(:evil AS text))", evil=evil)
+    again = relais("quarantine", "erp", "--because", "an intrusion")
     assert again.code == 1 and r"by \u202egnihton\x9b2J\u2066" in again.err
     shown = [again]
     for asked in (

@@ -70,7 +70,10 @@ def test_what_a_filter_chooses_is_cancelled_replayed_and_discarded(relais: Comma
     assert (done.code, "3 orders cancelled." in done.out) == (0, True)
     for none in ({"--priority": "urgent"}, {"--product": "3400937318044"}, {"--client": "x"}, {"--backend": "x"}):
         options = [each for pair in none.items() for each in pair]
-        assert json.loads(relais("dead", "replay", *options, "--yes", "--json").out)["replayed"] == 0
+        assert (
+            json.loads(relais("dead", "replay", "--because", "a test", *options, "--yes", "--json").out)["replayed"]
+            == 0
+        )
     fits = ("--product", "3861706", "--backend", "erp", "--priority", "normal", "--client", "test")
     gone = json.loads(relais("dead", "discard", *fits, "--because", "no use", "--yes", "--json").out)
     assert (gone["preview"]["orders"], gone["discarded"]) == (1, 1)

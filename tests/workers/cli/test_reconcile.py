@@ -66,7 +66,7 @@ def test_an_operator_asks_a_quarantined_erp_and_sees_what_was_done_to_it(site: O
     site.sim("/_alter", id=altered, reference="ELSE-1")
     planted = site.sim("/_plant")["id"]
     site.sql("UPDATE backends SET quarantined = true, held_why = '\"intrusion\"'")
-    done = relais("reconcile", "erp", "--since", "2h", "--json")
+    done = relais("reconcile", "erp", "--since", "2h", "--because", "a test", "--json")
     report = json.loads(done.out)
     kinds = {found["id"]: found["kind"] for found in report["findings"]}
     assert kinds == {planted: "foreign", altered: "altered", forgotten: "missing"}
@@ -81,7 +81,7 @@ def test_an_operator_asks_a_quarantined_erp_and_sees_what_was_done_to_it(site: O
     )
     dry = relais("reconcile", "--resume", "1", "--resend", "--dry-run")
     assert (dry.code, forgotten in dry.out, "To be sent again" in dry.out) == (1, True, True)
-    unasked = relais("reconcile", "--resume", "1", "--resend")
+    unasked = relais("reconcile", "--resume", "1", "--resend", "--because", "restored")
     assert (unasked.code, "--yes" in unasked.err) == (2, True)
     assert site.sql("SELECT count(*) FROM deliveries WHERE state <> 'delivered'")[0][0] == 0
     resent = relais("reconcile", "--resume", "1", "--resend", "--yes", "--because", "restored", "--json")
@@ -91,7 +91,7 @@ def test_an_operator_asks_a_quarantined_erp_and_sees_what_was_done_to_it(site: O
         UUID(forgotten)
     ], "it waits for the release"
     assert [(row.act, row.reason) for row in site.sql("SELECT act, reason FROM operations ORDER BY id")] == [
-        ("reconcile", None),
+        ("reconcile", "a test"),
         ("resend", "restored"),
     ]
     (run,) = json.loads(relais("reconcile", "--list", "--json").out)
@@ -104,13 +104,15 @@ def test_a_run_that_is_cut_short_is_offered_and_resumed(site: Operated) -> None:
     relais = site.relais
     site.deliver(3)
     site.sim("/_dial", "PUT", down=True)
-    gone = relais("reconcile", "--since", "1h", "--patience", "0.2s")
-    assert (gone.code, "out of reach" in gone.err, "--resume 1` goes on" in gone.err) == (2, True, True)
+    gone = relais("reconcile", "--since", "1h", "--because", "a test", "--patience", "0.2s")
+    assert (gone.code, "out of reach" in gone.err, "--resume 1 --because WHY` goes on" in gone.err) == (2, True, True)
     site.sim("/_dial", "PUT")
-    other = relais("reconcile", "--since", "1h", "--json")
+    other = relais("reconcile", "--since", "1h", "--because", "a test", "--json")
     assert (other.code, json.loads(other.out)["id"]) == (0, 2)
     assert "Reconciliation 1 of" in other.err and "--resume 1" in other.err
-    resumed = relais("reconcile", "--resume", "1", "--json")
+    assert "not done: say why it goes on" in relais("reconcile", "--resume", "1").err
+    resumed = relais("reconcile", "--resume", "1", "--because", "the ERP is back", "--json")
+    assert site.sql("SELECT reason FROM operations WHERE act = 'reconcile resume'")[0][0] == "the ERP is back"
     assert (resumed.code, json.loads(resumed.out)["present"]) == (0, 3)
     assert relais("reconcile", "other", "--resume", "1").code == 2
 
@@ -123,13 +125,13 @@ def test_ctrl_c_cuts_it_short_and_says_how_to_go_on(site: Operated, monkeypatch:
     site.sim("/_forget", last=1)
     with monkeypatch.context() as patched:
         patched.setattr("workers.reconcile.compare.reconcile", interrupted)
-        asking = site.relais("reconcile", "--since", "1h")
-    assert (asking.code, "`relais reconcile --resume 1` goes on" in asking.err) == (130, True)
+        asking = site.relais("reconcile", "--since", "1h", "--because", "a test")
+    assert (asking.code, "`relais reconcile --resume 1 --because WHY` goes on" in asking.err) == (130, True)
     with monkeypatch.context() as patched:
         patched.setattr("workers.reconcile.resend.resend", interrupted)
-        sending = site.relais("reconcile", "--resume", "1", "--resend", "--yes")
-    assert (sending.code, "--resume 1 --resend` puts back the rest" in sending.err) == (130, True)
-    assert site.relais("reconcile", "--resume", "1", "--resend", "--yes").code == 0
+        sending = site.relais("reconcile", "--resume", "1", "--resend", "--yes", "--because", "a test")
+    assert (sending.code, "--resume 1 --resend --because WHY` puts back the rest" in sending.err) == (130, True)
+    assert site.relais("reconcile", "--resume", "1", "--resend", "--yes", "--because", "a test").code == 0
 
 
 def test_times_as_people_type_them() -> None:
@@ -160,7 +162,7 @@ def test_what_cannot_be_meant_is_refused(
 
 def test_a_backend_that_is_not_known_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     env = {"RELAIS_DATA_DIR": str(tmp_path), "RELAIS_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-    done = CommandLine(capsys, env)("reconcile", "other", "--since", "1h")
+    done = CommandLine(capsys, env)("reconcile", "other", "--since", "1h", "--because", "a test")
     assert (done.code, "no backend other is known here; known are erp" in done.err) == (1, True)
 
 

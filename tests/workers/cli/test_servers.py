@@ -114,7 +114,7 @@ def test_ctrl_c_leaves_a_replay_going(settings: Settings, capsys: pytest.Capture
     body = {"pharmacy": "P1", "reference": "R1", "lines": [{"product": "3400937318044", "quantity": 1}]}
     _journal(settings, body)
     replay = subprocess.Popen(
-        command("replay", "--yes"),
+        command("replay", "--because", "a test", "--yes"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -100,7 +100,7 @@ def test_a_quarantine_is_seen_and_a_release_goes_gently(relais: CommandLine, jou
     again = relais("quarantine", "--because", "another")
     assert (again.code, "already, by alice: an intrusion" in again.err) == (1, True)
     relais("pause", "--because", "stocktaking")
-    relais("resume")
+    relais("resume", "--because", "a test")
     assert standing(relais)["held_why"] == "an intrusion", "pause and resume leave it as it is"
     assert relais("release", "erp", "--yes").code == 2, "without a reason"
     unasked = relais("release", "erp", "--because", "rebuilt")
@@ -109,7 +109,7 @@ def test_a_quarantine_is_seen_and_a_release_goes_gently(relais: CommandLine, jou
     row = standing(relais)
     assert (row["quarantined"], row["circuit"], row["window"], row["held_why"]) == (False, "open", 1, None)
     assert relais("release", "erp", "--because", "rebuilt", "--yes").code == 1
-    acts = [("quarantine", "an intrusion"), ("pause", "stocktaking"), ("resume", None), ("release", "rebuilt")]
+    acts = [("quarantine", "an intrusion"), ("pause", "stocktaking"), ("resume", "a test"), ("release", "rebuilt")]
     assert journal.operations() == acts
 
 
@@ -153,7 +153,7 @@ def test_a_release_needs_a_second_operator_who_approves_what_the_first_one_saw(
     assert standing(relais)["quarantined"]
 
     def approve(digest: str, who: str) -> tuple[int, str]:
-        done = four(who, "--approve", digest)
+        done = four(who, "--because", "I looked", "--approve", digest)
         return done.code, done.err
 
     assert approve(seen["digest"], "alice")[0] == 1, "the same operator"
@@ -179,32 +179,47 @@ def test_four_eyes_are_two_accounts_however_a_name_is_written_and_each_proves_to
     digest = json.loads(four("alice", "--because", "rebuilt", "--json").out)["digest"]
     same = ("Alice", "ALICE", " alice", "al ice", "\uff21lice", "\xe1lice", "ali\u0301ce", "\U0001d41aLICE")
     for written in same:
-        done = four(written, "--approve", digest, by="alice")
+        done = four(written, "--because", "I looked", "--approve", digest, by="alice")
         assert (done.code, done.err) == (1, "relais: alice proposed it: another operator has to approve it\n"), written
     for who, by, says in (
         ("bob", "alice", "bob: name and password do not go together"),
         ("nobody", "alice", "nobody: name and password do not go together"),
         ("olga", "olga", "this takes the role approver; olga is operator"),
     ):
-        done = four(who, "--approve", digest, by=by)
+        done = four(who, "--because", "I looked", "--approve", digest, by=by)
         assert (done.code, says in done.err) == (1, True), done.err
     done = four("vera", "--because", "rebuilt")
     assert (done.code, "this takes the role operator; vera is viewer" in done.err) == (1, True)
-    done = relais("release", "erp", "--approve", digest, "--yes", RELAIS_OPERATOR="bob", RELAIS_FOUR_EYES="true")
+    done = relais(
+        "release",
+        "erp",
+        "--because",
+        "I looked",
+        "--approve",
+        digest,
+        "--yes",
+        RELAIS_OPERATOR="bob",
+        RELAIS_FOUR_EYES="true",
+    )
     assert (done.code, "nobody can be asked here" in done.err) == (2, True)
     journal.sql(
         "INSERT INTO operations (operator, act, reason, detail) SELECT 'mallory', act, reason, detail || :other "
         "FROM operations WHERE act = 'release proposed'",
         other=json.dumps({"digest": "1" * 64}),
     )
-    assert "nobody proposed to release erp" in four("bob", "--approve", "1" * 64).err, "mallory has no account"
+    assert "nobody proposed to release erp" in four("bob", "--because", "I looked", "--approve", "1" * 64).err, (
+        "mallory has no account"
+    )
     assert standing(relais)["quarantined"]
     assert relais("account", "disable", "alice").code == 0
-    assert "nobody proposed to release erp" in four("bob", "--approve", digest).err, "alice has none any more"
+    assert "nobody proposed to release erp" in four("bob", "--because", "I looked", "--approve", digest).err, (
+        "alice has none any more"
+    )
     digest = json.loads(four("olga", "--because", "rebuilt", "--json").out)["digest"]
-    assert four("Bob", "--approve", digest, by="bob").code == 0
-    by = journal.sql("SELECT operator, detail ->> 'proposed_by' FROM operations WHERE act = 'release'")
-    assert by == [("bob", "olga")]
+    assert four("Bob", "--because", "I looked", "--approve", digest, by="bob").code == 0
+    [released] = journal.sql("SELECT operator, reason, detail FROM operations WHERE act = 'release'")
+    assert (released.operator, released.reason) == ("bob", "rebuilt")
+    assert (released.detail["proposed_by"], released.detail["approved_because"]) == ("olga", "I looked")
 
 
 def test_a_wrong_password_at_the_command_line_is_counted(

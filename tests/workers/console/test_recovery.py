@@ -477,7 +477,7 @@ def test_what_an_erp_wrote_by_hand_is_left_out_of_a_finding() -> None:
 
 def test_a_page_of_findings_reads_only_its_own(on_console: OnConsole) -> None:
     async def work(room: Operators) -> None:
-        run = await runs.begin(room.engine, "erp", datetime(2026, 1, 1, tzinfo=UTC), None)
+        run = await runs.begin(room.engine, "erp", datetime(2026, 1, 1, tzinfo=UTC), None, "a test")
         await room.sql(
             "INSERT INTO findings (reconciliation, order_id, kind, detail) SELECT 1, gen_random_uuid(), "
             "CASE WHEN n % 400 = 0 THEN 'missing' ELSE 'foreign' END, '\"x\"' FROM generate_series(1, 20000) n"

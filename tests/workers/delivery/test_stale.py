@@ -129,7 +129,9 @@ def test_stale_orders_are_replayed_or_discarded_in_bulk_after_a_look(
         dry = json.loads(relais("dead", *act, *chosen, "--dry-run").out)
         assert (dry["preview"]["orders"], dry.get("discarded", 0), dry.get("replayed", 0)) == (3, 0, 0)
     gone = json.loads(relais("dead", "discard", "--because", "bought elsewhere", *chosen, "--yes").out)
-    again = json.loads(relais("dead", "replay", "--reason", "stale", "--json", "--yes", "--no-wait").out)
+    again = json.loads(
+        relais("dead", "replay", "--because", "a test", "--reason", "stale", "--json", "--yes", "--no-wait").out
+    )
     assert (gone["discarded"], again["replayed"]) == (3, 2)
     found = on_bench(states)
     assert sorted(found.values(), key=str) == [("accepted", None)] * 2 + [("discarded", "stale")] * 3

@@ -67,7 +67,7 @@ async def happen(bench: Bench, event: str | list[Kind]) -> None:
             erp.receipt = await bench.receipt(order_id)
             await poll(bench.resources(erp), [order_id])
     elif event == "replay":
-        await replay(bench.engine, Choice(state=State.DEAD), None)
+        await replay(bench.engine, Choice(state=State.DEAD), "a test")
     elif event == "discard":
         await discard(bench.engine, Choice(state=State.DEAD), "given up")
     elif event == "cancel":
@@ -78,9 +78,9 @@ async def happen(bench: Bench, event: str | list[Kind]) -> None:
         await bench.sql("UPDATE deliveries SET valid_until = now() - interval '1 second' WHERE priority = 1")
         await bench.run(EXPIRE.bindparams(backend=bench.settings.erp.backend))
     elif event == "resend":
-        run = await begin(bench.engine, bench.settings.erp.backend, datetime(2026, 1, 1, tzinfo=UTC), None)
+        run = await begin(bench.engine, bench.settings.erp.backend, datetime(2026, 1, 1, tzinfo=UTC), None, "a test")
         run = await reconcile(bench.engine, answering([Kind.ACCEPTED]), run, Patience(0, 5), lambda *_: None)
-        await resend(bench.engine, run, None, lambda done: None)
+        await resend(bench.engine, run, "a test", lambda done: None)
     elif event == "time":
         await bench.now_due()
 

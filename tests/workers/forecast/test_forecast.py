@@ -93,7 +93,7 @@ def test_no_date_where_only_a_person_or_a_worker_can_make_orders_flow(
         assert (held["p50"], held["why"]) == (None, "erp is paused: stocktaking")
         assert held["rate"]["p50"] == pytest.approx(10, rel=0.1)
         assert seconds(foretold(relais, "--at", "30m"), "p50") > 1800
-        assert relais("resume").code == 0
+        assert relais("resume", "--because", "a test").code == 0
         probe = datetime.now(UTC) + timedelta(seconds=600)
         journal.sql("UPDATE backends SET circuit = 'open', why = '\"no answer\"', probe_at = :probe", probe=probe)
         closed = foretold(relais)

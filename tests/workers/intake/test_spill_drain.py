@@ -95,7 +95,9 @@ def test_forged_records_beyond_a_bound_stay_in_redis_and_are_orders_once_the_key
         )
     assert (depth(url, SPILL_RECORDS), depth(url, SPILL_ASIDE)) == (0, 0)
     relais = partial(CommandLine(capsys, environment(both)), "admin", "spill")
-    assert "3 records that were set aside are orders now" in " ".join(relais("readmit").out.split())
+    assert "3 records that were set aside are orders now" in " ".join(
+        relais("readmit", "--because", "the key was mended").out.split()
+    )
     assert on_journal(both, "SELECT count(*) FROM orders")[0][0] == 9
     assert "4 forged records dropped" in relais("drop", "--because", "reported", "--yes").out
     assert [tuple(row) for row in on_journal(both, kinds)] == []

@@ -86,7 +86,7 @@ class Traffic:
         dead = [row["id"] for row in await order_queries.dead(self.bench.engine, limit=12)]
         self._dice.shuffle(dead)
         await discard(self.bench.engine, Choice(State.DEAD, ids=tuple(dead[:1])), "no use")
-        await replay(self.bench.engine, Choice(State.DEAD, ids=tuple(dead[1:3])), None)
+        await replay(self.bench.engine, Choice(State.DEAD, ids=tuple(dead[1:3])), "a test")
         page = await order_pages.page(self.bench.engine)
         for row in (*({"id": each} for each in dead[3:4]), *self._dice.sample(page, min(2, len(page)))):
             try:

@@ -95,7 +95,7 @@ def test_a_discarded_order_is_given_up_for_good(on_bench: OnBench) -> None:
         await bench.sql("UPDATE backends SET circuit = 'open', probe_at = now() + interval '1 hour'")
         before = (await bench.standing())["probe_at"]
         assert len(await discard(bench.engine, choice, "ordered elsewhere")) == 2
-        assert len(await replay(bench.engine, choice, None)) == 0
+        assert len(await replay(bench.engine, choice, "a test")) == 0
         assert (await bench.standing())["probe_at"] == before, "no canary for what nobody put through again"
         assert (await order_queries.counts(bench.engine))["discarded"] == 2
         assert (await audit(bench.engine)).balanced
@@ -109,7 +109,7 @@ def test_a_replay_makes_the_backlog_due_and_sends_the_canary_now(on_bench: OnBen
         await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
         await bench.sql("UPDATE deliveries SET due_at = now() + interval '1 hour'")
         await bench.sql("UPDATE backends SET probe_at = now() + interval '1 hour'")
-        assert await replay(bench.engine, Choice(pharmacy="nobody"), None) == []
+        assert await replay(bench.engine, Choice(pharmacy="nobody"), "a test") == []
         assert len(await replay(bench.engine, Choice(), "the ERP is back")) == 10
         standing = await bench.standing()
         rows = await bench.run(text("SELECT count(*) FROM deliveries WHERE due_at <= now()"))
@@ -129,7 +129,7 @@ def test_pause_and_resume_stop_and_restart_forwarding(on_bench: OnBench, setting
         await bench.accept(2)
         assert await bench.dispatch() == []
         assert (await bench.standing())["held_why"] == "inventory"
-        await operations.resume(bench.engine, settings, settings.erp.backend, None)
+        await operations.resume(bench.engine, settings, settings.erp.backend, "a test")
         assert len(await bench.dispatch()) == 2
         assert [act for _, act, _, _ in await acts(bench)] == ["pause", "resume"]
 

@@ -63,7 +63,7 @@ class Site(Bench):
     async def reconcile(
         self, erp: Any = None, run: Reconciliation | None = None, silence: float = 0.0
     ) -> Reconciliation:
-        run = run or await begin(self.engine, "erp", LONG_AGO, None)
+        run = run or await begin(self.engine, "erp", LONG_AGO, None, "a test")
         return await reconcile(self.engine, erp or self.erp, run, Patience(silence, 20.0), lambda *_: None)
 
     async def found(self, run: Reconciliation, kind: Difference) -> set[UUID]:
@@ -291,7 +291,7 @@ def test_a_silent_erp_is_waited_for(on_site: OnSite) -> None:
 def test_an_erp_out_of_reach_ends_the_run_where_it_is_and_takes_nothing_for_missing(on_site: OnSite) -> None:
     async def work(site: Site) -> None:
         await site.delivered(10)
-        run = await begin(site.engine, "erp", LONG_AGO, None)
+        run = await begin(site.engine, "erp", LONG_AGO, None, "a test")
         await site.sim.turn(Dial(down=True))
         with pytest.raises(OutOfReach):
             await site.reconcile(run=run, silence=0.3)
@@ -334,12 +334,12 @@ def test_only_the_span_that_was_named_is_asked_about(on_site: OnSite) -> None:
         await site.delivered(5)
         middle = (await site.run(text("SELECT clock_timestamp()")))[0][0]
         await site.delivered(7)
-        before = await begin(site.engine, "erp", LONG_AGO, middle)
-        after = await begin(site.engine, "erp", middle, datetime.now(UTC) + timedelta(days=1))
+        before = await begin(site.engine, "erp", LONG_AGO, middle, "a test")
+        after = await begin(site.engine, "erp", middle, datetime.now(UTC) + timedelta(days=1), "a test")
         assert after.until < datetime.now(UTC) + timedelta(hours=1), "what is still to come is not asked about"
         assert (await site.reconcile(run=before)).present == 5
         assert (await site.reconcile(run=after)).present == 7
-        other = await begin(site.engine, "another", LONG_AGO, None)
+        other = await begin(site.engine, "another", LONG_AGO, None, "a test")
         assert (await site.reconcile(run=other)).present == 0
 
     on_site(work)
@@ -360,7 +360,7 @@ def test_a_receipt_that_is_settled_as_a_run_begins_is_waited_for(
             await holding.execute(text("SELECT FROM backends FOR UPDATE"))  # which a settling locks at its end
             settled = asyncio.create_task(deliver(site.resources(site.erp), [due]))  # type: ignore[arg-type]
             await auntil(lambda: waits(other), what="its receipt is written, and not committed")
-            run = await begin(site.engine, "erp", LONG_AGO, None)
+            run = await begin(site.engine, "erp", LONG_AGO, None, "a test")
             with monkeypatch.context() as hasty, pytest.raises(Unsettled):
                 hasty.setattr(settling, "SETTLING", 0.1)
                 await site.reconcile(run=run)
@@ -408,7 +408,7 @@ def test_of_two_at_the_same_run_one_is_told_and_nothing_counts_twice(on_site: On
     async def work(site: Site) -> None:
         await site.delivered(30)
         site.forget(0.5)
-        run = await begin(site.engine, "erp", LONG_AGO, None)
+        run = await begin(site.engine, "erp", LONG_AGO, None, "a test")
         ended = await asyncio.gather(*(site.reconcile(run=run) for _ in range(3)), return_exceptions=True)
         assert sum(isinstance(each, Overtaken) for each in ended) == 2
         assert counts(await read(site.engine, run.id)) == {"present": 15, "missing": 15}
@@ -522,7 +522,10 @@ def test_a_run_that_dies_anywhere_is_resumed_and_ends_the_same(
         monkeypatch.setattr(reconciling, "_keep", keep_or_die)
         await site.delivered(24)
         lost = site.forget(0.5)
-        run, erp = await begin(site.engine, "erp", LONG_AGO, None), Answering(site.erp, lambda *_: here("asking"))
+        run, erp = (
+            await begin(site.engine, "erp", LONG_AGO, None, "a test"),
+            Answering(site.erp, lambda *_: here("asking")),
+        )
         while run.state != ReconcileStage.DONE:
             with suppress(Died):
                 await site.reconcile(erp, run)

@@ -212,7 +212,7 @@ def test_the_operator_sees_what_would_move_and_is_asked(
     ids: list[UUID] = on_bench(lambda bench: bench.accept(3, priority="urgent"))
     words = ("divert", "--to", "other", "--because", "the ERP is out")
     assert relais("divert", "--to", "other").code == 2
-    unknown = relais("divert", "--to", "nowhere", "--because", "x", "--yes")
+    unknown = relais("divert", "--to", "nowhere", "--because", "a test", "--yes")
     assert (unknown.code, "there are erp, other" in unknown.err) == (1, True)
     dry = relais(*words, "--dry-run")
     assert (dry.code, "left unknown" in dry.out, str(ids[0]) in dry.out) == (0, True, True)

@@ -76,8 +76,8 @@ def test_it_waits_for_a_word_between_stages(on_bench: OnBench) -> None:
             assert (found["state"], found["stage"], found["passed"]) == ("holding", size, size)
             assert f"stage {size} is passed: {size} answered, 0 failed" in found["why"]
             if size < 100:
-                await commands.next_stage(bench.engine, "erp", None)
-        await commands.hold(bench.engine, "erp", False, None)
+                await commands.next_stage(bench.engine, "erp", "a test")
+        await commands.hold(bench.engine, "erp", False, "a test")
         found = await recovery.stands()
         assert (found["state"], found["stage"], found["hold"], found["why"]) == ("running", 0, False, None)
         assert sum(await recovery.rounds()) == 39
@@ -107,7 +107,7 @@ def test_a_gate_that_fails_holds_says_why_and_rolls_the_window_back(on_bench: On
         await recovery.rounds()
         assert set(recovery.erp.sent[before:]) == set(live), "live orders go on"
         with pytest.raises(NotSo, match="say resume"):
-            await commands.next_stage(bench.engine, "erp", None)
+            await commands.next_stage(bench.engine, "erp", "a test")
         assert fails is recovery.erp.answer
         recovery.erp.answer = always(Kind.ACCEPTED)
         await commands.resume(bench.engine, "erp", "the disk was full")
@@ -140,7 +140,7 @@ def test_errors_that_stay_hold_the_ramp_and_a_burst_does_not(on_bench: OnBench) 
         found = await recovery.stands()
         assert (found["state"], found["stage"], found["passed"]) == ("holding", 0, 100)
         assert "2% is allowed" in found["why"]
-        await commands.resume(bench.engine, "erp", None)
+        await commands.resume(bench.engine, "erp", "a test")
         assert (await recovery.stands())["stage"] == 100
 
     on_bench(work)
@@ -173,7 +173,7 @@ def test_other_gates(on_bench: OnBench, change: str, says: str) -> None:
         await backlog(bench, 50)
         await recovery.start(hold=True)
         await recovery.round()
-        await commands.next_stage(bench.engine, "erp", None)
+        await commands.next_stage(bench.engine, "erp", "a test")
         out = await bench.dispatch()
         taken = await claim(bench.engine, out, bench.settings)
         assert taken is not None
@@ -247,8 +247,8 @@ def test_it_is_paused_where_it_is_and_resumed_there(on_bench: OnBench) -> None:
         found = await recovery.stands()
         assert (found["state"], found["stage"], found["why"]) == ("paused", 100, "the ERP's people ask")
         with pytest.raises(NotSo, match="is paused"):
-            await commands.pause(bench.engine, "erp", None)
-        await commands.resume(bench.engine, "erp", None)
+            await commands.pause(bench.engine, "erp", "a test")
+        await commands.resume(bench.engine, "erp", "a test")
         assert sum(await recovery.rounds()) == 49
         assert (await recovery.stands())["state"] == "done"
 
@@ -266,7 +266,7 @@ def test_what_is_left_of_a_cancelled_one_is_backlog_like_any_other(on_bench: OnB
         assert (found["state"], found["why"]) == ("cancelled", "not today")
         assert sum(await recovery.rounds()) == 59
         with pytest.raises(NotFound):
-            await commands.cancel(bench.engine, "erp", None)
+            await commands.cancel(bench.engine, "erp", "a test")
         assert await recovery.start() is None, "nothing is left to replay, and that leaves no trace"
         assert len(await bench.run(text("SELECT 1 FROM replays"))) == 1
 
@@ -355,10 +355,10 @@ def test_a_rate_bounds_a_dispatch_and_live_orders_have_their_share_of_it(on_benc
         assert (len(out), len(set(out) & set(live))) == (10, 2)
         await commands.limit(bench.engine, "erp", 12.5, "the ERP's people ask")
         assert (await recovery.steer()).rate == 12.5
-        await commands.limit(bench.engine, "erp", None, None)
+        await commands.limit(bench.engine, "erp", None, "a test")
         assert (await recovery.steer()).rate is None
         with pytest.raises(NotFound):
-            await commands.limit(bench.engine, "nobody", 5.0, None)
+            await commands.limit(bench.engine, "nobody", 5.0, "a test")
 
     on_bench(work)
 

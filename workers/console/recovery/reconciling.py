@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from config.durations import instant
 from orders.errors import NotSo
-from orders.journal import transactional
 from orders.schema.tables.reconcile import ReconcileStage
 from workers.console import fields as read
 from workers.console.access.people import Role
@@ -23,7 +22,6 @@ from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.state import ConsoleState
 from workers.erp.http import HttpErp
-from workers.operations import record
 from workers.reconcile import compare, resend, runs
 from workers.reconcile.patience import Patience
 from workers.reconcile.runs import Reconciliation
@@ -142,11 +140,7 @@ async def _begun(state: ConsoleState, chosen: Chosen, reason: str) -> Reconcilia
         since, until = _span(chosen)
         return await runs.begin(state.engine, chosen["backend"], since, until, reason)
     run = await runs.read(state.engine, int(chosen["run"]))
-    if run.state != ReconcileStage.RUNNING:
-        raise NotSo(f"reconciliation {run.id} is done")
-    async with transactional(state.engine).begin() as connection:
-        detail = {"reconciliation": run.id, "backend": run.backend}
-        await record(connection, "reconcile resume", reason, detail)
+    await runs.go_on(state.engine, run, reason)
     return run
 
 

@@ -8,7 +8,7 @@ import typer
 
 from workers.cli import show
 from workers.cli.failure import CommandFailed
-from workers.cli.session import Json, Yes, confirm, on_journal, settings_of
+from workers.cli.session import Because, Json, Yes, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -39,7 +39,7 @@ def asides(
 @spill.command("drop")
 def drop(
     ctx: typer.Context,
-    because: Annotated[str, typer.Option("--because", help="Why, for the record.")],
+    because: Because,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -51,8 +51,6 @@ def drop(
     from orders.queries import orders as order_queries
     from workers.queue import inspect
 
-    if not because.strip():
-        raise CommandFailed("--because must say why")
     try:
         with inspect.redis_of(settings_of(ctx)) as redis:
             kept = on_journal(ctx, lambda engine, _: order_queries.asides_by_kind(engine)).get("forged", 0)
@@ -81,7 +79,7 @@ async def _drop(engine: AsyncEngine, redis: Redis, because: str) -> int:
 
 
 @spill.command("readmit")
-def readmit(ctx: typer.Context, as_json: Json = False) -> None:
+def readmit(ctx: typer.Context, because: Because, as_json: Json = False) -> None:
     """Look again at what was set aside, and journal what has a good signature.
 
     For when the workers had been given another RELAIS_SPILL_KEY than the intake, and after an upgrade of what an
@@ -101,7 +99,7 @@ def readmit(ctx: typer.Context, as_json: Json = False) -> None:
             orders = await spill_drain.readmit(
                 connection, SpillSigner.of(settings.queue.spill_key), open_routing(settings)
             )
-            await record(connection, "spill readmit", None, {"orders": orders})
+            await record(connection, "spill readmit", because, {"orders": orders})
         return orders
 
     orders = on_journal(ctx, act)

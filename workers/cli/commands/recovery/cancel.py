@@ -13,7 +13,7 @@ from workers.cli import show
 from workers.cli.commands.recovery.recovery import Older, Younger
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.filters import Client, Of, OfBackend, OfPriority, Product
-from workers.cli.session import Because, DryRun, Json, Pharmacy, Yes, confirm, on_journal
+from workers.cli.session import UNSAID, BecauseActing, DryRun, Json, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 def cancel(
     ctx: typer.Context,
-    because: Because,
     ids: Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Their ids.")] = None,
     state: Annotated[
         Literal["accepted", "dead"] | None, typer.Option(help="Only those in this state; else what waits.")
@@ -38,6 +37,7 @@ def cancel(
     product: Product = None,
     older: Older = None,
     younger: Younger = None,
+    because: BecauseActing = UNSAID,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,

@@ -14,7 +14,7 @@ from workers.cli.commands.recovery.recovery import Older, Younger, again, previe
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.filters import Client, OfBackend, OfPriority, Product
-from workers.cli.session import Because, DryRun, Json, NoWait, Pharmacy, Why, Yes, confirm, on_journal
+from workers.cli.session import UNSAID, BecauseActing, DryRun, Json, NoWait, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
     from workers.replay.choice import Choice
@@ -91,7 +91,7 @@ def replayed(
     older: Older = None,
     younger: Younger = None,
     everything: All = False,
-    because: Why = None,
+    because: BecauseActing = UNSAID,
     yes: Yes = False,
     dry_run: DryRun = False,
     no_wait: NoWait = False,
@@ -116,7 +116,6 @@ def replayed(
 @dead.command("discard")
 def discarded(
     ctx: typer.Context,
-    because: Because,
     ids: Ids = None,
     reason: Of = None,
     cause: Cause = None,
@@ -128,6 +127,7 @@ def discarded(
     older: Older = None,
     younger: Younger = None,
     everything: All = False,
+    because: BecauseActing = UNSAID,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,

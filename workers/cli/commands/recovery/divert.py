@@ -16,7 +16,7 @@ from workers.cli.commands.recovery.recovery import Older, Younger
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.filters import Client, OfPriority, Product
-from workers.cli.session import Because, DryRun, Json, Pharmacy, Yes, confirm, on_journal
+from workers.cli.session import UNSAID, BecauseActing, DryRun, Json, Pharmacy, Yes, confirm, on_journal
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 def divert(
     ctx: typer.Context,
     to: Annotated[str, typer.Option(metavar="BACKEND", autocompletion=backends, help="Where they are to go.")],
-    because: Because,
     of: Annotated[
         str | None,
         typer.Option("--from", metavar="BACKEND", autocompletion=backends, help="Only this backend's orders."),
@@ -46,6 +45,7 @@ def divert(
         bool,
         typer.Option("--although-unknown", help="Those named by --order also where their backend may have them."),
     ] = False,
+    because: BecauseActing = UNSAID,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,

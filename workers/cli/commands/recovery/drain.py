@@ -39,7 +39,9 @@ def drain(
 
     if not replay and (backend or because or yes):
         raise CommandFailed("BACKEND, --because and --yes go with --replay: without it, drain only watches")
-    started = _started(ctx, backend_of(settings_of(ctx), backend), because, yes, as_json) if replay else {}
+    if replay and because is None:
+        raise CommandFailed("say why the replay starts: --because WHY")
+    started = {} if because is None else _started(ctx, backend_of(settings_of(ctx), backend), because, yes, as_json)
     try:
         report = started | on_journal(ctx, lambda engine, _: drained(engine, timeout, started.get("replay")))
     except KeyboardInterrupt:
@@ -50,7 +52,7 @@ def drain(
         raise typer.Exit(BAD)
 
 
-def _started(ctx: typer.Context, backend: str, because: str | None, yes: bool, as_json: bool) -> dict[str, Any]:
+def _started(ctx: typer.Context, backend: str, because: str, yes: bool, as_json: bool) -> dict[str, Any]:
     """The replay that was begun, after it was shown and asked for; without a number where nothing waits."""
     from workers.replay import commands
     from workers.replay.choice import Choice

@@ -51,18 +51,21 @@ def reconcile(
     unknown, and what the ERP has and was never sent. Exit 1 when there is any.
     """
     from workers.cli.commands.recovery.reconcile_report import put_back, report_of, show_report, show_runs
+    from workers.reconcile import runs as kept
 
     _check(since, until, resume, runs, dry_run and not resend)
     if runs:
         return show_runs(ctx, backend, as_json)
-    run = _begun(ctx, backend, since, until) if since is not None else _known(ctx, backend, resume)
+    if because is None and (since is not None or (resend and not dry_run)):
+        raise CommandFailed("say why, for the record: --because WHY")
+    run = _known(ctx, backend, resume, because) if since is None else _begun(ctx, backend, since, until, str(because))
     run = _ask(ctx, run, patience.total_seconds())
     report = report_of(ctx, run, limit)
     if not as_json:
         show_report(report)
     if resend:
-        report["resend"] = put_back(ctx, run, because, yes=yes, dry_run=dry_run, as_json=as_json)
-        run = _known(ctx, None, run.id)
+        report["resend"] = put_back(ctx, run, str(because), yes=yes, dry_run=dry_run, as_json=as_json)
+        run = on_journal(ctx, lambda engine, _: kept.read(engine, run.id))
     if as_json:
         show_report(report | {"state": run.state, "resent": run.resent}, as_json=True)
     if not run.sound:
@@ -82,7 +85,9 @@ def _check(since: datetime | None, until: datetime | None, resume: int | None, r
         raise CommandFailed("--since is not over yet")
 
 
-def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: datetime | None) -> Reconciliation:
+def _begun(
+    ctx: typer.Context, backend: str | None, since: datetime, until: datetime | None, because: str
+) -> Reconciliation:
     """A new run, and a word about one of the same backend that was cut short."""
     from workers.reconcile import runs as kept
 
@@ -91,27 +96,33 @@ def _begun(ctx: typer.Context, backend: str | None, since: datetime, until: date
 
     async def begin(engine: AsyncEngine, _: Settings) -> tuple[list[Reconciliation], Reconciliation]:
         short = await kept.newest(engine, backend=settings.erp.backend, cut_short=True, limit=1)
-        return short, await kept.begin(engine, settings.erp.backend, since, until)
+        return short, await kept.begin(engine, settings.erp.backend, since, until, because)
 
     short, run = on_journal(ctx, begin)
     for other in short:
         asked = other.present + other.altered + other.missing + other.unknown
         show.say(
             f"Reconciliation {other.id} of {show.moment(other.started_at)} is at {show.count(asked, 'order')}, or was "
-            f"cut short there: then `relais reconcile --resume {other.id}` goes on with it."
+            f"cut short there: then {_resumes(other)}."
         )
-    show.say(f"This is reconciliation {run.id}; if it is cut short, `relais reconcile --resume {run.id}` goes on.")
+    show.say(f"This is reconciliation {run.id}; if it is cut short, {_resumes(run)}.")
     return run
 
 
-def _known(ctx: typer.Context, backend: str | None, number: int | None) -> Reconciliation:
-    """A run of before. NotFound; Failure when it is another backend's."""
+def _known(ctx: typer.Context, backend: str | None, number: int | None, because: str | None) -> Reconciliation:
+    """A run of before, which goes on where it is not done. NotFound; Failure when it is another backend's."""
+    from orders.schema.tables.reconcile import ReconcileStage
     from workers.reconcile import runs as kept
 
     assert number is not None
     run = on_journal(ctx, lambda engine, _: kept.read(engine, number))
     if backend not in (None, run.backend):
         raise CommandFailed(f"reconciliation {number} is about {run.backend}")
+    if run.state != ReconcileStage.RUNNING:
+        return run
+    if because is None:
+        raise CommandFailed(f"reconciliation {number} is not done: say why it goes on, with --because WHY")
+    on_journal(ctx, lambda engine, _: kept.go_on(engine, run, because))
     return run
 
 
@@ -127,10 +138,14 @@ def _ask(ctx: typer.Context, run: Reconciliation, silence: float) -> Reconciliat
             ctx, lambda engine, settings: _ask_all(engine, of_backend(settings, run.backend), run, silence)
         )
     except RelaisError as error:
-        raise CommandFailed(f"{error}; `relais reconcile --resume {run.id}` goes on where it was") from None
+        raise CommandFailed(f"{error}; {_resumes(run)} where it was") from None
     except KeyboardInterrupt:
-        show.say(f"Cut short: `relais reconcile --resume {run.id}` goes on where it was.")
+        show.say(f"Cut short: {_resumes(run)} where it was.")
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _resumes(run: Reconciliation) -> str:
+    return f"`relais reconcile --resume {run.id} --because WHY` goes on"
 
 
 async def _ask_all(engine: AsyncEngine, settings: Settings, run: Reconciliation, silence: float) -> Reconciliation:

@@ -64,7 +64,7 @@ def show_runs(ctx: typer.Context, backend: str | None, as_json: bool) -> None:
 
 
 def put_back(
-    ctx: typer.Context, run: Reconciliation, because: str | None, *, yes: bool, dry_run: bool, as_json: bool
+    ctx: typer.Context, run: Reconciliation, because: str, *, yes: bool, dry_run: bool, as_json: bool
 ) -> dict[str, Any]:
     """The preview and, unless it is a `dry_run`, the act: how many orders were put back. Ctrl-C leaves the rest."""
     from workers.reconcile import resend as resending
@@ -80,7 +80,7 @@ def put_back(
     try:
         orders = on_journal(ctx, lambda engine, _: _with_bar(engine, run, because, found["orders"]))
     except KeyboardInterrupt:
-        show.say(f"Cut short: `relais reconcile --resume {run.id} --resend` puts back the rest.")
+        show.say(f"Cut short: `relais reconcile --resume {run.id} --resend --because WHY` puts back the rest.")
         raise typer.Exit(INTERRUPTED) from None
     if not as_json:
         show.line(
@@ -89,7 +89,7 @@ def put_back(
     return {"preview": found, "orders": orders}
 
 
-async def _with_bar(engine: AsyncEngine, run: Reconciliation, because: str | None, total: int) -> int:
+async def _with_bar(engine: AsyncEngine, run: Reconciliation, because: str, total: int) -> int:
     from workers.cli.progress import bar
     from workers.reconcile import resend as resending
 

@@ -15,7 +15,7 @@ from config.durations import duration
 from workers.cli import show
 from workers.cli.completion import backends
 from workers.cli.failure import INTERRUPTED
-from workers.cli.session import Because, Why, backend_of, on_journal, settings_of
+from workers.cli.session import Because, backend_of, on_journal, settings_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -46,8 +46,8 @@ def pause(
 
 def resume(
     ctx: typer.Context,
+    because: Because,
     backend: Backend = None,
-    because: Why = None,
 ) -> None:
     """Forward to a backend again."""
     from workers import operations
@@ -60,7 +60,7 @@ def resume(
 def rate(
     ctx: typer.Context,
     words: Annotated[list[str], typer.Argument(metavar="[BACKEND] N|off", help="Orders a second, or no limit.")],
-    because: Why = None,
+    because: Because,
 ) -> None:
     """Cap how many orders a second a backend gets, over all workers."""
     from workers.replay import commands
@@ -98,7 +98,7 @@ def preview(ctx: typer.Context, choice: Choice, as_json: bool) -> dict[str, Any]
     return found
 
 
-def again(ctx: typer.Context, choice: Choice, because: str | None, *, wait: bool) -> dict[str, Any]:
+def again(ctx: typer.Context, choice: Choice, because: str, *, wait: bool) -> dict[str, Any]:
     """Replay what is chosen, and watch it until it is final when `wait`; what became of it."""
     from workers.cli.watch.orders import settled
     from workers.replay import redrive as replaying

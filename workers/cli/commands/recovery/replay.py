@@ -17,7 +17,19 @@ from workers.cli.commands.recovery.recovery import Backend, Older, Younger, agai
 from workers.cli.commands.recovery.replay_control import STEPS
 from workers.cli.failure import BAD, INTERRUPTED
 from workers.cli.filters import Client, OfPriority, Product
-from workers.cli.session import DryRun, Json, NoWait, Pharmacy, Why, Yes, backend_of, confirm, on_journal, settings_of
+from workers.cli.session import (
+    UNSAID,
+    BecauseActing,
+    DryRun,
+    Json,
+    NoWait,
+    Pharmacy,
+    Yes,
+    backend_of,
+    confirm,
+    on_journal,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from workers.replay.choice import Choice
@@ -64,7 +76,7 @@ def start(
     reason: Annotated[
         Reason | None, typer.Option(help="Dead letters of this reason, at once, not the backlog.")
     ] = None,
-    because: Why = None,
+    because: BecauseActing = UNSAID,
     yes: Yes = False,
     dry_run: DryRun = False,
     no_wait: NoWait = False,
@@ -115,7 +127,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
         show.line("No replay was ever started.")
 
 
-def _step_by_step(ctx: typer.Context, choice: Choice, because: str | None, *, hold: bool, wait: bool) -> dict[str, Any]:
+def _step_by_step(ctx: typer.Context, choice: Choice, because: str, *, hold: bool, wait: bool) -> dict[str, Any]:
     from workers.cli.watch.orders import followed
     from workers.replay import commands
 

@@ -12,7 +12,7 @@ import typer
 
 from workers.cli import show
 from workers.cli.commands.recovery.recovery import Backend
-from workers.cli.session import Why, Yes, backend_of, confirm, on_journal, settings_of
+from workers.cli.session import Because, Yes, backend_of, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def _word(act: str, question: str, help: str) -> Callable[..., None]:
     """The command that asks the question and does this act of `workers.replay.commands`."""
 
-    def command(ctx: typer.Context, backend: Backend = None, because: Why = None, yes: Yes = False) -> None:
+    def command(ctx: typer.Context, because: Because, backend: Backend = None, yes: Yes = False) -> None:
         _steer(ctx, backend, question, yes, act, because)
 
     command.__doc__ = help
@@ -30,9 +30,9 @@ def _word(act: str, question: str, help: str) -> Callable[..., None]:
 
 def hold(
     ctx: typer.Context,
+    because: Because,
     backend: Backend = None,
     off: Annotated[bool, typer.Option("--off", help="Wait no more.")] = False,
-    because: Why = None,
     yes: Yes = False,
 ) -> None:
     """Wait for a word after each stage from now on."""

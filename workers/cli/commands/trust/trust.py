@@ -11,9 +11,8 @@ import typer
 
 from workers.cli import show
 from workers.cli.commands.recovery.recovery import Backend
-from workers.cli.failure import CommandFailed
 from workers.cli.passwords import Own, proven
-from workers.cli.session import Because, Json, Why, Yes, backend_of, confirm, on_journal, settings_of
+from workers.cli.session import Because, Json, Yes, backend_of, confirm, on_journal, settings_of
 
 COLUMNS = ("id", "at", "kind", "conclusive", "order_id", "detail")
 
@@ -36,8 +35,8 @@ def quarantine(
 
 def release(
     ctx: typer.Context,
+    because: Because,
     backend: Backend = None,
-    because: Why = None,
     approve: Annotated[
         str | None, typer.Option(metavar="DIGEST", help="Release it as another operator proposed it.")
     ] = None,
@@ -53,8 +52,6 @@ def release(
     """
     settings = settings_of(ctx)
     name = backend_of(settings, backend)
-    if (because is None) is (approve is None):
-        raise CommandFailed("say why with --because, or --approve what another operator proposed")
     proposes = approve is None and settings.trust.four_eyes
     with _as_whom(ctx, password_file, proposes=proposes, approves=approve is not None):
         seen = _looked_at(ctx, name, as_json)
@@ -82,17 +79,17 @@ def _as_whom(
 
 
 def _let_go(
-    ctx: typer.Context, name: str, digest: str, because: str | None, approve: str | None, *, proposes: bool
+    ctx: typer.Context, name: str, digest: str, because: str, approve: str | None, *, proposes: bool
 ) -> dict[str, Any]:
     """Propose, approve or release what was looked at."""
     from workers.trust import quarantine as holding
 
     if proposes:
-        return on_journal(ctx, lambda engine, _: holding.propose(engine, name, str(because), digest))
+        return on_journal(ctx, lambda engine, _: holding.propose(engine, name, because, digest))
     if approve is not None:
-        on_journal(ctx, lambda engine, _: holding.approve(engine, name, approve))
+        on_journal(ctx, lambda engine, _: holding.approve(engine, name, approve, because))
     else:
-        on_journal(ctx, lambda engine, _: holding.release(engine, name, str(because), digest))
+        on_journal(ctx, lambda engine, _: holding.release(engine, name, because, digest))
     return {"backend": name, "released": True}
 
 
@@ -117,7 +114,9 @@ def _show_proposal(seen: dict[str, Any], as_json: bool) -> None:
     if as_json:
         show.document({"released": False, **seen})
         return
-    show.line(f"Another operator releases it: relais release {seen['backend']} --approve {seen['digest']}")
+    show.line(
+        f"Another operator releases it: relais release {seen['backend']} --because WHY --approve {seen['digest']}"
+    )
 
 
 def evidence(
