@@ -129,7 +129,7 @@ class OrderClient:
         self._flusher.hurry()
         rounds, moved, before = self._flusher.rounds, time.monotonic(), None
         while True:
-            status = await self.spool.status()
+            status = await self.spool.standing()
             if tell is not None:
                 tell(status)
             if status.waiting != before:

@@ -136,7 +136,7 @@ class Spool:
         row = await self._call(lambda base: base.execute(query, (number,)).fetchone())
         return None if row is None else str(row[0])
 
-    async def status(self) -> SpoolStatus:
+    async def standing(self) -> SpoolStatus:
         """How much it holds."""
         waiting, refused, size, oldest = await self._call(lambda base: base.execute(file.STATUS).fetchone())
         return SpoolStatus(waiting, refused, size, datetime.fromisoformat(oldest) if oldest else None)

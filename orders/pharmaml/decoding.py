@@ -7,8 +7,7 @@ software, addresses and dates of messages. What can be read in two ways, such as
 from __future__ import annotations
 
 from dataclasses import replace
-
-from lxml import etree
+from xml.etree.ElementTree import Element
 
 from orders.pharmaml.fields import BLANK, boolean, day, maybe, moment, number, one, refused, text, word
 from orders.pharmaml.messages import (
@@ -46,9 +45,8 @@ def decode(raw: bytes, encoding: str) -> Envelope:
         raise NotUnderstood(error.status, error.detail, head) from None
 
 
-def _check_root(root: etree._Element) -> None:
-    name = etree.QName(root)
-    if name.localname == "SRP_ENVELOPPE":
+def _check_root(root: Element) -> None:
+    if _localname(root) == "SRP_ENVELOPPE":
         raise refused(Statut.VERSION, "SRP_ENVELOPPE (version 3) non prise en charge : CSRP_ENVELOPPE 1.0.0.0 attendue")
     if root.tag != f"{{{ENVELOPE}}}CSRP_ENVELOPPE":
         raise refused(Statut.ENVELOPE, f"CSRP_ENVELOPPE de l'espace de noms {ENVELOPE} attendue")
@@ -56,7 +54,11 @@ def _check_root(root: etree._Element) -> None:
         raise refused(Statut.VERSION, "Version_Protocole non prise en charge : 1.0.0.0 attendue")
 
 
-def _head(root: etree._Element) -> EnvelopeHead:
+def _localname(element: Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _head(root: Element) -> EnvelopeHead:
     entete = one(root, ENVELOPE, "ENTETE")
     answers = maybe(entete, ENVELOPE, "EN_REPONSE_A")
     try:
@@ -76,13 +78,13 @@ def _head(root: etree._Element) -> EnvelopeHead:
     )
 
 
-def _partner(element: etree._Element) -> Partner:
+def _partner(element: Element) -> Partner:
     code = element.get("Code", "00").strip(BLANK)
     nature = element.get("Nature", "").strip(BLANK)
     return Partner(nature, code, word("Id", element.get("Id", "")), element.get("Adresse", ""))
 
 
-def _content(corps: etree._Element) -> Content:
+def _content(corps: Element) -> Content:
     if len(corps) != 1:
         raise refused(Statut.ENVELOPE, "CORPS doit contenir un seul élément")
     element = corps[0]
@@ -98,7 +100,7 @@ def _content(corps: etree._Element) -> Content:
     raise refused(Statut.MESSAGE, f"MESSAGE_OFFICINE de l'espace de noms {MESSAGE} attendu")
 
 
-def _message(message: etree._Element, *, pharmacy: bool) -> Content:
+def _message(message: Element, *, pharmacy: bool) -> Content:
     entete, corps = one(message, MESSAGE, "ENTETE"), one(message, MESSAGE, "CORPS")
     if len(corps) != 1:
         raise refused(Statut.MESSAGE, "CORPS du message doit contenir un seul élément")
@@ -117,7 +119,7 @@ def _message(message: etree._Element, *, pharmacy: bool) -> Content:
     raise refused(Statut.SERVICE, "Message non pris en charge : seules les commandes le sont")
 
 
-def _commande(element: etree._Element, client: str, company: tuple[str, str]) -> Commande:
+def _commande(element: Element, client: str, company: tuple[str, str]) -> Commande:
     wanted = element.get("Date_livraison")
     return Commande(
         client=client,
@@ -130,9 +132,9 @@ def _commande(element: etree._Element, client: str, company: tuple[str, str]) ->
     )
 
 
-def _lines(element: etree._Element) -> list[etree._Element]:
+def _lines(element: Element) -> list[Element]:
     """The lines of NORMALE, the one kind of order that is taken."""
-    kinds = [etree.QName(child).localname for child in element]
+    kinds = [_localname(child) for child in element]
     if kinds in (["SPECIALE"], ["PACKAGE"]):
         raise refused(Statut.SERVICE, f"Commande {kinds[0]} non prise en charge : seule NORMALE l'est")
     if kinds != ["NORMALE"]:
@@ -143,7 +145,7 @@ def _lines(element: etree._Element) -> list[etree._Element]:
     return lines
 
 
-def _line(element: etree._Element) -> LigneCommande:
+def _line(element: Element) -> LigneCommande:
     numbered = number(element, "Num_Ligne", "LIGNE_N")
     where = f"Ligne {numbered}"
     codification, code = _product(element, where)
@@ -160,13 +162,13 @@ def _line(element: etree._Element) -> LigneCommande:
     )
 
 
-def _rep_commande(element: etree._Element, client: str, company: tuple[str, str]) -> RepCommande:
+def _rep_commande(element: Element, client: str, company: tuple[str, str]) -> RepCommande:
     own = element.get("Ref_Rep_Repartiteur")
     reference = word("Ref_Cde_Client", element.get("Ref_Cde_Client", ""))
     return RepCommande(client, company, reference, tuple(map(_reply_line, _lines(element))), own)
 
 
-def _reply_line(element: etree._Element) -> ReplyLine:
+def _reply_line(element: Element) -> ReplyLine:
     numbered = number(element, "Num_Ligne", "LIGNE_N")
     where = f"Ligne {numbered}"
     codification, code = _product(element, where)
@@ -183,7 +185,7 @@ def _reply_line(element: etree._Element) -> ReplyLine:
     )
 
 
-def _product(element: etree._Element, where: str) -> tuple[Codification, str]:
+def _product(element: Element, where: str) -> tuple[Codification, str]:
     try:
         codification = Codification(element.get("Type_Codification", "").strip(BLANK))
     except ValueError:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from typing import Final
-
-from lxml import etree
+from xml.etree.ElementTree import Element
 
 from orders.pharmaml.messages import ENVELOPE, MOST_DETAIL, MOST_REFERENCE, NotUnderstood, Statut, shortened
 
@@ -23,7 +22,7 @@ def refused(status: Statut, words: str) -> NotUnderstood:
     return NotUnderstood(status, shortened(words, MOST_DETAIL))
 
 
-def one(parent: etree._Element, namespace: str, name: str) -> etree._Element:
+def one(parent: Element, namespace: str, name: str) -> Element:
     """The child of that name; none or several are refused."""
     found = maybe(parent, namespace, name)
     if found is None:
@@ -31,7 +30,7 @@ def one(parent: etree._Element, namespace: str, name: str) -> etree._Element:
     return found
 
 
-def maybe(parent: etree._Element, namespace: str, name: str) -> etree._Element | None:
+def maybe(parent: Element, namespace: str, name: str) -> Element | None:
     """The child of that name, or None; several are refused."""
     found = parent.findall(f"{{{namespace}}}{name}")
     if len(found) > 1:
@@ -43,7 +42,7 @@ def _level(namespace: str) -> Statut:
     return Statut.ENVELOPE if namespace == ENVELOPE else Statut.MESSAGE
 
 
-def text(element: etree._Element) -> str:
+def text(element: Element) -> str:
     """The words of an element that holds nothing else."""
     return (element.text or "").strip(BLANK)
 
@@ -57,7 +56,7 @@ def word(name: str, value: str, *, spaces: bool = False) -> str:
     return found
 
 
-def number(element: etree._Element, name: str, where: str, least: int = 1) -> int:
+def number(element: Element, name: str, where: str, least: int = 1) -> int:
     """A whole number; "0002" is 2."""
     found = _NUMBER.fullmatch(element.get(name, "").strip(BLANK))
     if found is None or int(found[1]) < least:
@@ -65,7 +64,7 @@ def number(element: etree._Element, name: str, where: str, least: int = 1) -> in
     return int(found[1])
 
 
-def boolean(element: etree._Element, name: str, where: str, *, absent: bool) -> bool:
+def boolean(element: Element, name: str, where: str, *, absent: bool) -> bool:
     """A boolean, or what its absence stands for."""
     value = element.get(name)
     if value is None:
@@ -86,7 +85,7 @@ def day(value: str) -> date:
     raise refused(Statut.MESSAGE, "Date_livraison : AAAA-MM-JJ attendu")
 
 
-def moment(element: etree._Element | None) -> datetime | None:
+def moment(element: Element | None) -> datetime | None:
     """A message's date; nothing depends on it, so one that makes no sense is as good as none."""
     if element is None or not _MOMENT.fullmatch(value := text(element)):
         return None

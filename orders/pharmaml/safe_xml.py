@@ -1,14 +1,17 @@
 """Foreign XML, read without trust: bounded in size and depth, no DTD, so no entities, nothing fetched.
 
-The bytes are decoded here, strictly, before libxml2 sees them: a message is UTF-8 or ISO-8859-1, says which, and is
-what it says.
+The bytes are decoded here, strictly, before a parser sees them: a message is UTF-8 or ISO-8859-1, says which, and is
+what it says. Expat reads it: it keeps nothing of a message longer than its parser lives, and that is no longer than
+`read`. libxml2, which writes answers, keeps every name that it ever read in a thread, and lxml's parsers wait for the
+garbage collector.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from typing import Any, Final, NoReturn, cast
+from typing import Final, NoReturn, cast
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 from lxml import etree
 
@@ -17,8 +20,8 @@ from orders.pharmaml.messages import NotUnderstood, Statut
 MOST_BYTES: Final = 1024 * 1024
 DEEPEST: Final = 32  # elements within each other; an order needs 7
 MOST_ELEMENTS: Final = 12_000  # a message has at most 10,000 lines
-MOST_ATTRIBUTES: Final = 32  # of an element; a line has 9, and each more costs libxml2 a look at all before it
-MOST_NAMES: Final = 256  # of elements and attributes; the protocol has some 60, and libxml2 remembers each
+MOST_ATTRIBUTES: Final = 32  # of an element; a line has 9
+MOST_NAMES: Final = 256  # of elements and attributes; the protocol has some 60
 MOST_NAMESPACES: Final = 64  # declarations of one
 LONGEST_TAG: Final = 16 * 1024  # characters, comments of an order among them
 ENCODINGS: Final = {"utf-8": "UTF-8", "iso8859-1": "ISO-8859-1", "ascii": "UTF-8"}  # by Python's name
@@ -49,7 +52,7 @@ def encoding_of(raw: bytes, content_type: str | None) -> str:
         raise NotUnderstood(Statut.ENVELOPE, f"Encodage {name} non pris en charge : UTF-8 ou ISO-8859-1") from None
 
 
-def read(raw: bytes, encoding: str) -> etree._Element:
+def read(raw: bytes, encoding: str) -> Element:
     """The root of the document; comments and processing instructions are left out. Raises NotUnderstood."""
     if len(raw) > MOST_BYTES:
         raise NotUnderstood(Statut.ENVELOPE, f"Message de plus de {MOST_BYTES} octets")
@@ -57,28 +60,16 @@ def read(raw: bytes, encoding: str) -> etree._Element:
         text = raw.decode("utf-8-sig" if encoding == "UTF-8" else encoding)
     except UnicodeDecodeError:
         raise NotUnderstood(Statut.ENVELOPE, f"Le message n'est pas en {encoding}") from None
-    if "<!DOCTYPE" in text:  # before libxml2 sees it; XML knows no other writing of it
+    if "<!DOCTYPE" in text:  # before a parser sees it; XML knows no other writing of it
         raise NotUnderstood(Statut.ENVELOPE, "DOCTYPE interdit")
-    if text.count("xmlns") > MOST_NAMESPACES or _LONG_TAG.search(text):  # libxml2 would remember every name
+    if text.count("xmlns") > MOST_NAMESPACES or _LONG_TAG.search(text):  # before a parser keeps them all at once
         raise NotUnderstood(Statut.ENVELOPE, "Trop de noms dans un élément")
-    guard = _Guard()
-    parser = etree.XMLParser(
-        target=guard,
-        encoding="UTF-8",
-        # Without a DTD these are XML's own five; told to resolve none, lxml reads "&amp;" in attributes as "&#38;".
-        resolve_entities="internal",  # type: ignore[arg-type]
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-    )
+    parser = XMLParser(target=_Guard())
     try:
-        root: etree._Element = etree.fromstring(text.encode(), parser)
-    except etree.XMLSyntaxError as error:
-        if guard.refusal is not None:
-            raise guard.refusal from None
-        raise NotUnderstood(Statut.ENVELOPE, "XML mal formé" + _where(error.lineno)) from None
-    if found := parser.error_log.filter_from_errors():  # an undeclared prefix: libxml2 goes on without it
-        raise NotUnderstood(Statut.ENVELOPE, "XML mal formé" + _where(found[0].line))
+        parser.feed(text)
+        root: Element = parser.close()
+    except ParseError as error:
+        raise NotUnderstood(Statut.ENVELOPE, f"XML mal formé (ligne {error.position[0]})") from None
     return root
 
 
@@ -94,49 +85,34 @@ def writable(words: str) -> str:
     return " ".join(_FORBIDDEN.sub(" ", words).split())
 
 
-def _where(line: int | None) -> str:
-    return f" (ligne {line})" if line else ""
-
-
 class _Guard:
     """A parser's target that builds the tree as long as it is within bounds."""
 
     def __init__(self) -> None:
-        self.refusal: NotUnderstood | None = None
-        self._builder = etree.TreeBuilder()
+        self._builder = TreeBuilder()
+        self.data, self.close = self._builder.data, self._builder.close
         self._depth = self._count = 0
-        self._names: set[str | bytes] = set()
+        self._names: set[str] = set()
 
-    def start(self, tag: str | bytes, attributes: Any) -> None:
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         self._count += 1
         if self._count > MOST_ELEMENTS:
-            self._refuse(f"Plus de {MOST_ELEMENTS} éléments")
+            _refuse(f"Plus de {MOST_ELEMENTS} éléments")
         if self._depth > DEEPEST:
-            self._refuse(f"Plus de {DEEPEST} niveaux d'éléments")
+            _refuse(f"Plus de {DEEPEST} niveaux d'éléments")
         if len(attributes) > MOST_ATTRIBUTES:
-            self._refuse(f"Plus de {MOST_ATTRIBUTES} attributs")
+            _refuse(f"Plus de {MOST_ATTRIBUTES} attributs")
         self._names.add(tag)
         self._names.update(attributes)
         if len(self._names) > MOST_NAMES:
-            self._refuse(f"Plus de {MOST_NAMES} noms")
+            _refuse(f"Plus de {MOST_NAMES} noms")
         self._builder.start(tag, attributes)
 
-    def end(self, tag: str | bytes) -> None:
+    def end(self, tag: str) -> None:
         self._depth -= 1
         self._builder.end(tag)
 
-    def data(self, data: str | bytes) -> None:
-        self._builder.data(data)
 
-    def comment(self, text: str | bytes) -> None:
-        """Left out; without this lxml would build it into the tree."""
-
-    def close(self) -> etree._Element:
-        """Called at the end of bad documents too; what it raises then hides what was raised before."""
-        root: etree._Element = self._builder.close()
-        return root
-
-    def _refuse(self, words: str) -> NoReturn:
-        self.refusal = NotUnderstood(Statut.ENVELOPE, words)
-        raise self.refusal
+def _refuse(words: str) -> NoReturn:
+    raise NotUnderstood(Statut.ENVELOPE, words)

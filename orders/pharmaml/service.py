@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
-from threading import Thread
 from typing import Any, Final, TypeVar
 
 from orders.errors import Conflict, Forbidden
@@ -81,7 +80,7 @@ async def answer(
     try:
         encoding = encoding_of(raw, content_type)
         async with counter.turn():
-            envelope = await _apart(partial(decode, raw, encoding))
+            envelope = await asyncio.to_thread(decode, raw, encoding)
         head = envelope.head
         content, reference = await _answer(raw, envelope, counter, control)
     except NotUnderstood as error:
@@ -89,28 +88,6 @@ async def answer(
         content, reference = _erreur(head, error.status, error.detail), None
     reply = Envelope(_head(head or NOBODY, reference, counter.now(), answered=head is not None), content)
     return encode(reply, encoding), f"text/xml; charset={encoding}"
-
-
-async def _apart(work: Callable[[], T]) -> T:
-    """Done in a thread that ends with it: libxml2 keeps every name that it ever read while its thread lives."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(found: T | None, error: Exception | None) -> None:
-        if not done.done():
-            done.set_result(found) if error is None else done.set_exception(error)  # type: ignore[arg-type]
-
-    def run() -> None:
-        found, failed = None, None
-        try:
-            found = work()
-        except Exception as error:
-            failed = error
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(settle, found, failed)
-
-    Thread(target=run, daemon=True).start()
-    return await done
 
 
 async def _answer(raw: bytes, envelope: Envelope, counter: Counter, control: str | None) -> tuple[Content, str | None]:

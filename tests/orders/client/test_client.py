@@ -138,7 +138,7 @@ def test_what_is_malformed_is_refused_even_if_the_intake_is_away(site: Site, run
             (refused, kept) = await client.submit_many([given, order(2)])
             assert isinstance(refused, Malformed)
             assert isinstance(kept, Kept)
-            assert (await client.spool.status()).waiting == 1
+            assert (await client.spool.standing()).waiting == 1
 
     run(work())
 
@@ -280,7 +280,7 @@ def test_a_crash_between_the_answer_and_its_noting_takes_nothing_twice(site: Sit
             assert died.returncode == -signal.SIGKILL
             assert sorted(await site.journal()) == sorted(each["reference"] for each in orders(20))
             async with site.client() as client:
-                assert (await client.spool.status()).waiting in (0, 20)
+                assert (await client.spool.standing()).waiting in (0, 20)
                 assert (await client.flush(20)).waiting == 0
         assert [isinstance(each, Kept) and each.repeated for _, each in site.heard] == [True] * 20
         assert len(await site.journal()) == 20
@@ -451,7 +451,7 @@ def test_who_is_not_the_intake_refuses_and_takes_nothing(site: Site, run: Run, a
         async with serving(site, intake), site.client() as client:
             assert (await client.submit(order(1))).where == "spool"
             assert (await client.flush(20)).waiting == 0
-            assert (await client.spool.status()).refused == 0
+            assert (await client.spool.standing()).refused == 0
 
     run(work())
     assert len(intake.seen) == 4

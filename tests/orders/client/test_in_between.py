@@ -135,7 +135,7 @@ def test_whatever_is_answered_that_is_not_about_the_order_it_is_in_the_spool(
             front.path = front.path.with_name("another.db")
             async with front.client(url) as client:
                 (many,) = await client.submit_many([order(2)])
-                assert (await client.spool.status()).waiting == 1
+                assert (await client.spool.standing()).waiting == 1
         for kept in (one, many):
             assert isinstance(kept, Kept)
             assert (kept.where, kept.number) == ("spool", 1)
@@ -261,7 +261,7 @@ def test_while_nothing_gets_through_nothing_is_set_aside(front: Front, said: byt
             await client.submit_many([order(number) for number in range(4)])
         async with between(deal, seen) as url, front.client(url) as client:
             await auntil(lambda: len(seen) > 12, 30)
-            status = await client.spool.status()
+            status = await client.spool.standing()
             assert (status.waiting, status.refused, front.told) == (4, 0, {})
         async with between(sized(1 << 20)) as url, front.client(url) as client:
             assert (await client.flush(30)).waiting == 0

@@ -59,7 +59,7 @@ def test_what_was_appended_is_there_for_the_next_to_open_it_in_order(path: Path,
             waiting = await spool.waiting()
             assert [each.body for each in waiting] == [*bodies(3), b"late"]
             assert [each.body for each in await spool.waiting(waiting[1].number, most=1)] == bodies(3)[2:]
-            status = await spool.status()
+            status = await spool.standing()
             assert (status.waiting, status.refused) == (4, 0)
             assert status.size == sum(map(len, [*bodies(3), b"late"]))
             assert status.oldest is not None
@@ -94,7 +94,7 @@ def test_orders_that_come_together_share_a_commit_that_waits_for_the_disk(path: 
             assert base.execute("PRAGMA journal_mode").fetchone() == ("wal",)
             base.set_trace_callback(said.append)
             await asyncio.gather(*(spool.append([body]) for body in bodies(1000)))
-            assert (await spool.status()).waiting == 1000
+            assert (await spool.standing()).waiting == 1000
             return said.count("COMMIT")
 
     assert 1 <= run(together()) <= 100
@@ -125,7 +125,7 @@ def test_refused_orders_are_kept_with_the_reason_and_can_wait_again(path: Path, 
             assert kept.spooled_at <= kept.refused_at
             assert [each.number for each in await spool.waiting()] == numbers[2:]
             await spool.append([kept.body])
-            status = await spool.status()
+            status = await spool.standing()
             assert (status.waiting, status.refused) == (2, 1)
             await spool.settle([kept.number])
             assert await spool.refused() == []
@@ -219,7 +219,7 @@ def test_a_disk_that_is_full_is_an_error_and_costs_nothing_that_was_there(path: 
                 await spool.append([b"x" * 200_000, *bodies(1, "p")])
             assert [each.body for each in await spool.waiting()] == bodies(5)
             assert isinstance((await spool.append(bodies(1, "q")))[0], Spooled)
-            assert (await spool.status()).waiting == 6
+            assert (await spool.standing()).waiting == 6
 
     run(fill())
 

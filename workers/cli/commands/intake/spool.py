@@ -112,7 +112,7 @@ async def _status(path: Path) -> dict[str, Any]:
     from workers.cli import intake_client
 
     async with intake_client.looking_into(path) as found:
-        held = await found.status()
+        held = await found.standing()
         refusals: list[dict[str, Any]] = []
         while len(refusals) < LISTED and (page := await found.refused(refusals[-1]["number"] if refusals else 0)):
             refusals += map(_refusal, page)
@@ -131,7 +131,7 @@ async def _metrics(path: Path) -> str:
     from workers.cli import intake_client
 
     async with intake_client.looking_into(path) as found:
-        return render(await found.status())
+        return render(await found.standing())
 
 
 def _refusal(order: RefusedOrder) -> dict[str, Any]:
@@ -165,7 +165,7 @@ async def _flush(url: str, key: str, path: Path, patience: float) -> tuple[Count
         counts[kind_of(outcome)] += 1
 
     async with intake_client.client(url, key, path, heard) as client:
-        first = (await client.spool.status()).waiting
+        first = (await client.spool.standing()).waiting
         with bar("flush", first) as shown:
             left = await client.flush(
                 patience, lambda now: shown.at(max(0, first - now.waiting), first, str(client.trouble or ""))
