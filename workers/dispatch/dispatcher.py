@@ -117,6 +117,7 @@ class Dispatcher(Background):
         await connection.execute(text(f"SET idle_session_timeout = '{FROZEN}'"))
         for setting in PLANNER:
             await connection.execute(text(f"SET enable_{setting} = off"))
+        await connection.execute(text("SET plan_cache_mode = force_generic_plan"))
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
         for channel in (DUE_CHANNEL, NOTICE_CHANNEL):

@@ -36,7 +36,8 @@ TICK: Final = 1.0  # seconds between two rounds of housekeeping, and the longest
 ROUNDS: Final = 10  # dispatches in one tick at most: other backends are waiting for theirs
 ORPHAN_GRACE: Final = 10.0  # further seconds for an unclaimed dispatch while messages are waiting in Redis
 
-# The statements below know their path through the partial indexes; a planner without statistics would not.
+# The statements below know their path through the partial indexes; a planner without statistics would not. So each is
+# planned once: the plan of a dispatch costs as much as half of its work.
 PLANNER: Final = ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "sort")
 
 HELD_BY_DEAD: Final = "left(CAST(lease AS text), 8) = ANY(CAST(:dead AS text[]))"

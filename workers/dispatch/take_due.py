@@ -31,28 +31,30 @@ SLIGHT: Final = 4  # a client that has less than this part of an equal share of 
 
 CLIENT: Final = f"{{}} >> {LINES}"  # of a line
 
-# The lines that have a live order, `client` by name in the table, each found by one step into the index.
+# Each line that has a live order, `client` by name in the table, by priority, with its nearest cut-off: each is found
+# by one step into the index, and what no line has is not looked for.
 CLIENTS: Final = f"""
-waiting (client) AS (
-  (SELECT client FROM deliveries WHERE {LIVE} AND backend = :backend ORDER BY backend, client LIMIT 1)
+waiting (client, priority, cut_off) AS (
+  (SELECT client, priority, cut_off FROM deliveries WHERE {LIVE} AND backend = :backend
+    ORDER BY backend, client, priority, cut_off LIMIT 1)
   UNION ALL
-  SELECT (SELECT client FROM deliveries WHERE {LIVE} AND backend = :backend AND client > w.client
-    ORDER BY backend, client LIMIT 1)
-  FROM waiting w WHERE w.client IS NOT NULL
+  SELECT next.* FROM waiting w CROSS JOIN LATERAL (SELECT client, priority, cut_off FROM deliveries
+    WHERE {LIVE} AND backend = :backend AND (client, priority) > (w.client, w.priority)
+    ORDER BY backend, client, priority, cut_off LIMIT 1) next
 )"""
 _LINE = f"""
-  SELECT order_id, client, priority, {{round}} AS round FROM deliveries
-  WHERE {LIVE} AND backend = :backend AND client = w.client AND priority = p.priority
+  SELECT order_id, {{round}} AS round FROM deliveries
+  WHERE {LIVE} AND backend = :backend AND client = w.client AND priority = w.priority
     AND cut_off {{when}} now() AND due_at <= clock_timestamp()
   ORDER BY backend, client, priority, cut_off, order_id LIMIT {{{{most}}}}"""
-# The first orders of each client, `most` of either priority, and as many whose cut-off has passed.
+# The first orders of each of `{lines}`, `{most}` of either priority, and as many whose cut-off has passed, if any has.
 HEADS: Final = f"""
 heads AS (
-  SELECT h.* FROM waiting w CROSS JOIN (VALUES (0), (1)) AS p (priority) CROSS JOIN LATERAL (
+  SELECT w.*, h.* FROM {{lines}} w CROSS JOIN LATERAL (
     ({_LINE.format(round="cut_off", when=">")})
     UNION ALL
-    ({_LINE.format(round="CAST('infinity' AS timestamptz)", when="<=")})
-  ) h WHERE w.client IS NOT NULL
+    (SELECT * FROM ({_LINE.format(round="CAST('infinity' AS timestamptz)", when="<=")}) missed WHERE w.cut_off <= now())
+  ) h
 )"""
 
 DISPATCH = text(f"""
@@ -75,23 +77,27 @@ WITH RECURSIVE backend AS (
       THEN ceil(CAST(:share AS float8) * :allowance) ELSE size END) AS reserved
   FROM backend, outside
 ), {CLIENTS}, part AS (
-  SELECT least(orders, orders / greatest(1, (SELECT count(client) FROM waiting)) + {SPARE}) AS orders FROM room
-), {HEADS.format(most="(SELECT orders FROM part)")}, lined AS (
-  SELECT h.order_id, {CLIENT.format("h.client")} AS client, h.priority, h.round, coalesce(held.live, 0)
-    + row_number() OVER (PARTITION BY h.client ORDER BY h.priority, h.round, h.order_id) AS turn
-  FROM heads h LEFT JOIN held ON held.line = h.client
+  SELECT least(orders, orders / greatest(1, (SELECT count(DISTINCT client) FROM waiting)) + {SPARE}) AS orders FROM room
+), lines AS MATERIALIZED (
+  SELECT w.*, coalesce(held.live, 0) AS live,
+    coalesce((SELECT sum(live) FROM held WHERE client = {CLIENT.format("w.client")}), 0) AS of_client
+  FROM waiting w LEFT JOIN held ON held.line = w.client
+), {HEADS.format(lines="lines", most="(SELECT orders FROM part)")}, lined AS (
+  SELECT order_id, {CLIENT.format("client")} AS client, priority, round, of_client,
+    live + row_number() OVER (PARTITION BY client ORDER BY priority, round, order_id) AS turn FROM heads
 ), live AS (
-  SELECT l.order_id, l.priority, l.round, coalesce(mine.live, 0)
-    + row_number() OVER (PARTITION BY l.client ORDER BY l.turn, l.priority, l.round, l.order_id) AS turn
-  FROM lined l LEFT JOIN (SELECT client, sum(live) AS live FROM held GROUP BY client) mine ON mine.client = l.client
+  SELECT order_id, priority, round,
+    of_client + row_number() OVER (PARTITION BY client ORDER BY turn, priority, round, order_id) AS turn FROM lined
 ), replayed AS (
   SELECT order_id, priority, cut_off, turn FROM deliveries
   WHERE {REPLAYED} AND backend = :backend AND due_at <= clock_timestamp()
   ORDER BY backend, priority, cut_off, turn, order_id
   LIMIT (SELECT least(orders, replayed) FROM room)
 ), line AS (
-  SELECT order_id, priority, round, 0 AS turn, turn AS mine,
+  (SELECT order_id, priority, round, 0 AS turn, turn AS mine,
     row_number() OVER (ORDER BY turn, priority, round, order_id) AS place FROM live
+  ORDER BY live.turn, priority, round, order_id
+  LIMIT CASE WHEN NOT EXISTS (SELECT FROM replayed) THEN (SELECT orders FROM room) END)
   UNION ALL SELECT order_id, priority, cut_off, turn, NULL, NULL FROM replayed
 ), due AS (
   SELECT order_id, turn, mine, row_number() OVER (ORDER BY CASE WHEN place <= (SELECT reserved FROM room)

@@ -197,6 +197,20 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
     on_engine(database_url, work)
 
 
+def test_what_follows_a_change_of_deliveries_is_done_once_a_statement(database_url: str) -> None:
+    """For each row by itself it would cost half of what settling a batch does."""
+    query = text("""
+    SELECT tgname FROM pg_trigger WHERE tgrelid = 'deliveries'::regclass AND NOT tgisinternal
+      AND pg_get_triggerdef(oid) ~ ' AFTER .* FOR EACH ROW'
+    """)
+
+    async def work(engine: AsyncEngine) -> list[str]:
+        async with engine.connect() as connection:
+            return [row[0] for row in await connection.execute(query)]
+
+    assert on_engine(database_url, work) == []
+
+
 def test_a_journal_with_orders_is_brought_up_to_date(postgres: Postgres) -> None:
     """What an older version wrote is kept: keys go on working, and an order's validity is honoured."""
 

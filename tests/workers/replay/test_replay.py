@@ -364,9 +364,8 @@ def test_a_rate_bounds_a_dispatch_and_live_orders_have_their_share_of_it(on_benc
 
 
 def test_a_dispatch_reads_no_more_of_the_backlog_than_it_takes(on_bench: OnBench) -> None:
-    def scans(plan: dict[str, Any]) -> list[tuple[str, str, float]]:
-        mine = [(plan["Node Type"], plan["Relation Name"], plan["Actual Rows"])] if "Relation Name" in plan else []
-        return mine + [scan for child in plan.get("Plans", []) for scan in scans(child)]
+    def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+        return [plan, *(node for child in plan.get("Plans", []) for node in nodes(child))]
 
     async def work(bench: Bench) -> None:
         await backlog(bench, 200)
@@ -382,10 +381,15 @@ def test_a_dispatch_reads_no_more_of_the_backlog_than_it_takes(on_bench: OnBench
             for setting in PLANNER:
                 await connection.execute(text(f"SET LOCAL enable_{setting} = off"))
             [[found]] = await connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {literal}"))
-        read = scans(found[0]["Plan"])
+        run = [node for node in nodes(found[0]["Plan"]) if node["Actual Loops"]]
+        read = [
+            (each["Node Type"], each["Relation Name"], each["Actual Rows"]) for each in run if "Relation Name" in each
+        ]
         assert len([scan for scan in read if scan[1] == "deliveries"]) >= 3
         assert [scan for scan in read if "Seq" in scan[0] and scan[1] in ("deliveries", "orders")] == []
         assert max(rows for _, _, rows in read) <= 30
+        assert [node for node in run if "cut_off <=" in node.get("Index Cond", "")] == [], "no line has one that passed"
+        assert max(node["Actual Loops"] for node in run if node.get("CTE Name") == "held") <= 2, "once a line"
 
     on_bench(work)
 

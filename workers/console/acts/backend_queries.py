@@ -40,7 +40,7 @@ FROM (SELECT * FROM ({WAITING}) parts LIMIT :most) waiting
 """)
 
 NEXT: Final = text(f"""
-WITH RECURSIVE {CLIENTS}, {HEADS.format(most=":limit")}
+WITH RECURSIVE {CLIENTS}, {HEADS.format(lines="waiting", most=":limit")}
 SELECT o.id, o.pharmacy, o.reference, o.received_at AS accepted_at FROM (
   SELECT *, row_number() OVER (PARTITION BY {CLIENT.format("client")} ORDER BY mine, priority, round, order_id) AS turn
   FROM (SELECT *, row_number() OVER (PARTITION BY client ORDER BY priority, round, order_id) AS mine FROM heads) lined
