@@ -8,8 +8,9 @@ unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 READY := .venv/.ready
 UV ?= uv
-# Files go to two processes as they come, the long ones of tests/acceptance first, so that both end together.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Files go to processes as they come, the long ones of tests/acceptance first, so that all end together. Those wait more
+# than they compute: three processes keep two cores at work.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -58,6 +59,7 @@ class CommandLine:
         return Done(int(ended.value.code or 0), found.out, found.err)
 
 
+@cache
 def whole_command() -> TyperGroup:
     """`relais` with every command imported, as none of its processes has it."""
     root = _loaded(get_command(app))

@@ -1,4 +1,4 @@
-"""Real servers for tests: one PostgreSQL and one Valkey a session, one database a test.
+"""Real servers for tests: one PostgreSQL and one Valkey a process, one database a test.
 
 The servers are on a leash: they end with pytest, however it ends.
 """
@@ -6,18 +6,21 @@ The servers are on a leash: they end with pytest, however it ends.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from argon2 import PasswordHasher
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
@@ -27,15 +30,25 @@ from config.settings import Settings
 from tests.bench import OnBench, with_bench
 from tests.journal import Journal
 from tests.machines.journals import Journals
-from tests.machines.servers import UNHURRIED, forget_seed
+from tests.machines.servers import UNHURRIED, seed, shared_seed
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """SIGTERM ends a run as Ctrl-C does: fixtures are torn down. What a test starts hears Ctrl-C also where the shell
     that runs the tests in its background has it ignored.
     """
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, signal.default_int_handler)
+    gc.disable()
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    stack.enter_context(shared_seed())
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: no collector looks through it again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -58,7 +71,6 @@ def leash() -> Iterator[Leash]:
     """Hold what a test starts as a process: `leash.hold(mark)`."""
     with Leash() as leash:
         yield leash
-    forget_seed()
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +101,7 @@ def server(leash: Leash, data_dir: Path) -> Iterator[Valkey]:
 @pytest.fixture(scope="session")
 def postgres(leash: Leash, servers_dir: Path) -> Iterator[Postgres]:
     """The session's PostgreSQL, for all but those who kill theirs. A test that stops it starts it again."""
+    seed(servers_dir)
     server = Postgres(servers_dir, choose(), settings=UNHURRIED)
     server.start(leash)
     yield server
@@ -132,6 +145,13 @@ def settings(database_url: str, redis_url: str, data_dir: Path, monkeypatch: pyt
     for name in [name for name in os.environ if name.startswith("RELAIS_")]:
         monkeypatch.delenv(name)
     return Settings(database_url=database_url, redis_url=redis_url, data_dir=data_dir, _env_file=None)
+
+
+@pytest.fixture
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords that take next to nothing to hash, where a test is not about what that costs."""
+    cost = partial(PasswordHasher, time_cost=1, memory_cost=1024, parallelism=1)
+    monkeypatch.setattr("workers.console.access.passwords.PasswordHasher", cost)
 
 
 @pytest.fixture

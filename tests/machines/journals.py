@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from config.embedded.postgres import Postgres
-from orders.schema.migrate import migrate
+from config.embedded.postgres import DATABASE, Postgres
 from tests.machines.servers import COPY
 
 TEMPLATE: Final = "relais_template"
@@ -46,8 +45,7 @@ class Journals:
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
-        asyncio.run(self._execute(f"CREATE DATABASE {TEMPLATE}"))
-        migrate(postgres.database_url(TEMPLATE))
+        asyncio.run(self._execute(COPY.format(TEMPLATE, DATABASE)))
         self._spare: str | None = None
         self._catalogue, self._rows = asyncio.run(self._template())
 

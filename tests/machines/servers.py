@@ -1,11 +1,12 @@
 """PostgreSQL for tests. One a session holds a database a test, copied from a migrated one; nothing kills it, so it need
-not wait for the disk. A server of a test's own, which may be killed, keeps fsync on; its files are made and migrated
-once a session, and copied.
+not wait for the disk. A server of a test's own, which may be killed, keeps fsync on. The files of either are made and
+migrated once a run, by the first of pytest's processes that needs them, and copied.
 """
 
 from __future__ import annotations
 
-import shutil
+import fcntl
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from orders.schema.migrate import migrate
 SMALL = {"shared_buffers": "32MB", "max_wal_size": "256MB", "max_connections": "200"}
 UNHURRIED = {**SMALL, "fsync": "off", "wal_compression": "off"}
 COPY = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
+SHARED = "TESTS_SEED"  # the variable by which the processes of a run know where its files are
 
 
 def seed(data_dir: Path) -> None:
@@ -31,22 +33,39 @@ def seed(data_dir: Path) -> None:
     subprocess.run(["cp", "--archive", *_migrated(), str(data_dir)], check=True)
 
 
-def forget_seed() -> None:
-    """Remove what `seed` copies from."""
-    if _migrated.cache_info().currsize:
-        shutil.rmtree(Path(_migrated()[0]).parent, ignore_errors=True)
-        _migrated.cache_clear()
+@contextmanager
+def shared_seed() -> Iterator[None]:
+    """Inside, this process and those that it starts copy from one place; the outermost removes it."""
+    if SHARED in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="relais-test-", ignore_cleanup_errors=True) as home:
+        os.environ[SHARED] = home
+        try:
+            yield
+        finally:
+            del os.environ[SHARED]
+            _migrated.cache_clear()
 
 
 @cache
 def _migrated() -> tuple[str, str]:
-    home = Path(tempfile.mkdtemp(prefix="relais-test-"))
+    home = Path(os.environ[SHARED])
+    made = home / "made"
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            _migrate(home / "draft")
+            (home / "draft").rename(made)
+    return str(made / "postgres"), str(made / "postgres.password")
+
+
+def _migrate(home: Path) -> None:
     server = Postgres(home, choose(), UNHURRIED)
     with Leash() as leash:
         server.start(leash)
         migrate(server.url)
         server.stop()
-    return str(home / "postgres"), str(home / "postgres.password")
 
 
 @contextmanager

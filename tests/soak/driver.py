@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from config.embedded.leash import Leash
 from orders.states import BACKLOG, listed
-from tests.machines.servers import forget_seed
+from tests.machines.servers import shared_seed
 from tests.soak.checker import Verdict, check, walks
 from tests.soak.faults import Kind, kinds
 from tests.soak.front_ends import FrontEnd, Lister, SpoolFront
@@ -169,9 +169,8 @@ def soak(seconds: float, seed: str, only: str = "") -> dict[str, Any]:
         finally:
             await asyncio.to_thread(stack.stop)
 
-    with Leash() as leash:
+    with shared_seed(), Leash() as leash:
         found, told = asyncio.run(whole(Stack(folder, leash)))
-    forget_seed()
     print(found["table"], *told, json.dumps(found["figures"]), *found["wrong"], sep="\n")
     print(f"seed {seed}: {found['faults']} faults of {found['kinds']} kinds; " + ", ".join(
         f"{found[name]} {name}" for name in ("lost", "doubled", "altered", "stuck")

@@ -23,7 +23,7 @@ DEFAULTS = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def relais(leash: Leash) -> Iterator[Relais]:
     with up(leash, **DEFAULTS) as running:
         yield running

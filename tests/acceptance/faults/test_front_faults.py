@@ -120,9 +120,8 @@ def test_a_frozen_postgresql_is_told_as_it_is(parts: Apart, capsys: pytest.Captu
     parts.delivered_once(front.told)
 
 
-def test_status_fails_where_nobody_takes_orders(parts: Apart, capsys: pytest.CaptureFixture[str]) -> None:
-    relais = CommandLine(capsys, parts.env)
-    parts.kill_api()
+def fails_where_nobody_takes_orders(relais: CommandLine) -> None:
+    """`relais status`, once the intake is gone."""
     gone = relais("status")
     assert (gone.code, "takes no order: " in gone.out) == (1, True)
     with frozen_listener() as url:
@@ -203,7 +202,9 @@ def test_both_away_in_turn_and_together(parts: Apart) -> None:
     parts.delivered_once(front.told)
 
 
-def test_the_intake_killed_in_the_middle_of_requests_while_the_journal_is_away(parts: Apart, leash: Leash) -> None:
+def test_the_intake_killed_in_the_middle_of_requests_while_the_journal_is_away(
+    parts: Apart, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What was spilled and not answered is asked again of another intake, which knows nobody: the keys are gone."""
     with load(parts) as front:
         parts.postgres.kill()
@@ -218,3 +219,5 @@ def test_the_intake_killed_in_the_middle_of_requests_while_the_journal_is_away(p
         before = front.kept["journal"]
         until(lambda: front.kept["journal"] > before + 50, 30, what="orders go to the journal")
     parts.delivered_once(front.told)
+    parts.kill_api()
+    fails_where_nobody_takes_orders(CommandLine(capsys, parts.env))

@@ -129,7 +129,7 @@ def test_evidence_is_listed_with_the_answers_as_they_came(relais: CommandLine, j
 
 
 @pytest.fixture
-def four(relais: CommandLine, tmp_path: Path) -> Callable[..., Done]:
+def four(cheap_hashes: None, relais: CommandLine, tmp_path: Path) -> Callable[..., Done]:
     """`relais release erp …` with four eyes, by an account that gives its password."""
     for name, role in (("alice", "approver"), ("bob", "approver"), ("olga", "operator"), ("vera", "viewer")):
         (tmp_path / name).write_text(f"nine slow bicycles of {name}\n")

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from tests.workers.console.site import Browser, Site, serving, text_of
-from workers.console.access import accounts, passwords
+from workers.console.access import accounts
 from workers.console.access.guard import Operator
 from workers.console.access.passwords import Passwords
 from workers.console.access.people import Role
@@ -31,9 +31,9 @@ def full_cost() -> None:
 
 
 @pytest.fixture(autouse=True)
-def cheap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def cheap(request: pytest.FixtureRequest) -> None:
     if "full_cost" not in request.fixturenames:
-        monkeypatch.setattr(passwords, "PasswordHasher", CHEAP)
+        request.getfixturevalue("cheap_hashes")
 
 
 def played(settings: Settings, play: Callable[[Site], Awaitable[None]]) -> None:

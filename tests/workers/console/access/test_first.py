@@ -4,16 +4,13 @@ import asyncio
 import re
 import stat
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 from sqlalchemy import text
 
 from config.settings import Settings
 from tests.workers.console.site import ORIGIN, Site, serving, text_of
-from workers.console.access import passwords
 from workers.console.access.first import FILE, first_link
 from workers.console.access.people import Role
 from workers.console.access.sessions import COOKIE
@@ -22,10 +19,7 @@ from workers.operations import acting_as
 PASSWORD = "nine slow bicycles at dusk"
 
 
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    cost = partial(PasswordHasher, time_cost=1, memory_cost=1024, parallelism=1)
-    monkeypatch.setattr(passwords, "PasswordHasher", cost)
+pytestmark = pytest.mark.usefixtures("cheap_hashes")
 
 
 def played(settings: Settings, play: Callable[[Site, str], Awaitable[None]]) -> None:
