@@ -1,4 +1,7 @@
-"""Waiting for something to become so, with a deadline: what tests do instead of sleeping."""
+"""Waiting for something to become so, with a deadline: what tests do instead of sleeping.
+
+The deadline is for what never comes: it costs nothing where all is well, and has to do on a machine that is busy.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
+BUSY: Final = 30.0  # seconds that a busy machine may take for what it does in one otherwise
 
 
-def until(predicate: Callable[[], T], timeout: float = 10.0, every: float = 0.03, what: str = "") -> T:
+def until(predicate: Callable[[], T], timeout: float = BUSY, every: float = 0.03, what: str = "") -> T:
     """Ask until the answer is true and return it; AssertionError after `timeout` seconds.
 
     `what` says in the failure what was waited for.
@@ -25,7 +29,7 @@ def until(predicate: Callable[[], T], timeout: float = 10.0, every: float = 0.03
 
 
 async def auntil(
-    predicate: Callable[[], T | Awaitable[T]], timeout: float = 10.0, every: float = 0.03, what: str = ""
+    predicate: Callable[[], T | Awaitable[T]], timeout: float = BUSY, every: float = 0.03, what: str = ""
 ) -> T:
     """The same on an event loop; the predicate may be an async function."""
     deadline = time.monotonic() + timeout

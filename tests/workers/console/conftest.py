@@ -9,14 +9,13 @@ import pytest
 
 from config.settings import Settings
 from tests.bench import Bench
+from tests.waiting import BUSY
 from tests.workers.console.journalled import Work
 from tests.workers.console.site import serving
 from workers.console import journal_timeout, state
 from workers.console.access import sessions
 from workers.console.live import series
 from workers.console.recovery import cached
-
-BUSY = 30.0  # seconds that a busy machine may take for what the console takes to be lost after one or two
 
 
 @pytest.fixture(autouse=True)

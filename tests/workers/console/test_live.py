@@ -44,6 +44,7 @@ async def cookie(site: Site, name: str) -> dict[str, str]:
 @pytest.mark.parametrize("each", [6, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(60)])])
 def test_many_listeners_cost_one_reading_a_beat(settings: Settings, monkeypatch: pytest.MonkeyPatch, each: int) -> None:
     monkeypatch.setattr(poller, "BEAT", 0.1)
+    monkeypatch.setattr(poller, "SHARE", 0)
     monkeypatch.setattr(stream, "MOST_OF_SESSION", each)
     looks = 0
     glance = poller.glance

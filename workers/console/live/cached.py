@@ -40,7 +40,7 @@ class Known(Generic[T]):
 class Watched(Generic[T]):
     """A store that is looked at again and again. Belongs to one event loop."""
 
-    def __init__(self, name: str, look: Callable[[], Awaitable[T]], patience: float = LOOK_TIMEOUT) -> None:
+    def __init__(self, name: str, look: Callable[[], Awaitable[T]], patience: float) -> None:
         """Nothing is known yet."""
         self.known: Known[T] = Known()
         self.took = 0.0  # seconds of the last look, 0 for one that got no answer

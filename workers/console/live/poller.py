@@ -46,10 +46,10 @@ class Poller:
         ]
         brief, patient = self._engines
         place = intake_url(settings)
-        self._journal = Watched("journal", lambda: glance(brief))
+        self._journal = Watched("journal", lambda: glance(brief), LOOK_TIMEOUT)
         self._survey = Watched("survey", lambda: survey(patient, settings), SURVEY_TIMEOUT)
-        self._queue = Watched("queue", lambda: queue(settings))
-        self._intake = Watched("intake", lambda: intake(place))
+        self._queue = Watched("queue", lambda: queue(settings), LOOK_TIMEOUT)
+        self._intake = Watched("intake", lambda: intake(place), LOOK_TIMEOUT)
         self._beaten = asyncio.Event()  # the next beat; another one each time
         self._called = asyncio.Event()  # somebody wants to know
         self._watching = 0
