@@ -62,6 +62,9 @@ WORST: dict[str, Worst] = {
     "silent batches": Worst(172, lambda key: _head("POST", "/orders/batch", key, "Content-Length: 9"), again=False),
     "silent orders": Worst(2_100, lambda key: _head("POST", "/orders", key, "Content-Length: 300") + b"{", again=False),
     "lists": Worst(300, lambda key: _head("GET", "/orders?limit=500", key)),
+    "event streams": Worst(
+        2_600, lambda key: _head("GET", f"/orders/{os.environ['BENCH_ORDER']}/events", key), again=False
+    ),
     "orders that are none": Worst(300, _post("/orders", b"{}")),
     "empty lines, 1 MiB": Worst(20, _post("/orders", LINES)),
     "junk batches, 1 MiB, unread": Worst(20, _post("/orders/batch", b"x\n" * (MIB // 2)), again=False, reads=False),
@@ -99,7 +102,16 @@ async def _talk(
 
 async def _attack(name: str, port: int, key: str, seconds: float) -> None:
     until = time.monotonic() + seconds
+    os.environ["BENCH_ORDER"] = _taken(port, key)
     await asyncio.gather(*(_caller(WORST[name], port, key, until) for _ in range(WORST[name].connections)))
+
+
+def _taken(port: int, key: str) -> str:
+    """The id of an order of this key's own, which is taken in once."""
+    order = {"pharmacy": "990000002", "reference": "worst", "lines": [{"product": "3400937318044", "quantity": 1}]}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", "/orders", json.dumps(order), {"Authorization": f"Bearer {key}"})
+    return str(json.load(connection.getresponse())["id"])
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -163,8 +164,8 @@ async def _call(port: int, key: str, how: str) -> None:
 
 @asynccontextmanager
 async def stepped(stack: Stack, target: str, by: str) -> AsyncIterator[None]:
-    """The wall clock of one part steps, and steps back."""
-    stack.clock(target).write_text(by)
+    """The wall clock of one part steps, and steps back; with an empty step it stands still."""
+    stack.clock(target).write_text(by or f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}")
     try:
         yield
     finally:
@@ -212,8 +213,8 @@ def intrusions(stack: Stack) -> list[Kind]:
     ]
     if stack.clocks:
         found += [
-            Kind(f"clock of a {part}: {by}", those, partial(stepped, by=by), (1.5, 5.0), weight=0.7)
+            Kind(f"clock of a {part}: {by or 'stands still'}", those, partial(stepped, by=by), (1.5, 5.0), weight=0.7)
             for part, those in (("worker", workers), ("intake", apis))
-            for by in ("+18s", "-18s", "+1d", "-1d")
+            for by in ("+18s", "-18s", "+1d", "-1d", "")
         ]
     return found

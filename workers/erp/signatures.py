@@ -14,7 +14,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from config.settings import Settings
@@ -25,12 +25,14 @@ from workers.erp.signing import Key, verified
 
 log = logging.getLogger("relais.erp")
 
+PASSING: Final = {Met.UNKNOWN_KEY, Met.UNTIMELY}  # what a key that was just added, or a clock just set, looks like
+
 
 class Keys(Protocol):
     """Where the backend's keys are read; None when they cannot be."""
 
     async def known(self, *, anew: bool = False) -> Mapping[str, Key] | None:
-        """The keys as last read, some seconds ago at most; with `anew`, half a second."""
+        """The keys as last read, some seconds ago at most; with `anew`, just now."""
         ...
 
     def now(self) -> datetime:
@@ -65,15 +67,17 @@ class Signatures:
         keys = await self._keys.known()
         if not keys and not self._required:
             return receipt
-        how = {"at": self._keys.now(), "drift": self._drift, "fresh": fresh}
         try:
-            signer = verified(receipt.signature, keys or {}, order_id, receipt, **how)  # type: ignore[arg-type]
+            signer = self._verified(receipt, order_id, keys, fresh=fresh)
         except Unfit as error:
-            if error.met is not Met.UNKNOWN_KEY:
+            if error.met not in PASSING:
                 raise
-            fresher = await self._keys.known(anew=True)
-            signer = verified(receipt.signature, fresher or {}, order_id, receipt, **how)  # type: ignore[arg-type]
+            signer = self._verified(receipt, order_id, await self._keys.known(anew=True), fresh=fresh)
         return replace(receipt, key_id=signer)
+
+    def _verified(self, receipt: ErpReceipt, order_id: UUID, keys: Mapping[str, Key] | None, *, fresh: bool) -> str:
+        signature = receipt.signature or ""
+        return verified(signature, keys or {}, order_id, receipt, at=self._keys.now(), drift=self._drift, fresh=fresh)
 
     async def of_found(self, found: Mapping[UUID, Outcome]) -> dict[UUID, Outcome]:
         """What a find told, with every receipt's signature verified."""

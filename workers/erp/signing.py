@@ -76,7 +76,8 @@ def verified(
     """The id of the key that signed this receipt for this order, received `at`. Raises Unfit.
 
     The time that it was signed at may be `drift` seconds after `at`; as long before it where it is `fresh` (the order
-    was taken just now), else as long before the order was made.
+    was taken just now), else as long before the order was made; an order of tomorrow is one from before a clock was
+    set back.
     """
     key_id = _key_id(signature)
     key = keys.get(key_id)
@@ -126,8 +127,8 @@ def _compare(signed: _Signed, order_id: UUID, receipt: ErpReceipt) -> None:
 
 
 def _timely(signed: datetime, order_id: UUID, at: datetime, drift: timedelta, *, fresh: bool) -> None:
-    earliest = at if fresh else born(order_id)
-    if signed > at + drift or (earliest is not None and signed < earliest - drift):
+    made = at if fresh else born(order_id)
+    if signed > at + drift or (made is not None and signed < min(made, at) - drift):
         raise Unfit(Met.UNTIMELY, f"signed at {signed.isoformat()}")
 
 

@@ -22,7 +22,7 @@ from workers.erp.signing import Key
 
 REFRESH: Final = 3.0  # seconds
 NOW: Final = text("SELECT clock_timestamp()")
-IMPATIENCE: Final = 0.5  # seconds between two readings for keys that are not known
+IMPATIENCE: Final = 0.1  # seconds between two readings for keys, and a time, that do not fit
 
 
 class ReceiptKeyCache:

@@ -18,6 +18,8 @@ from config.embedded.leash import Leash
 from config.embedded.marks import find
 from config.settings import ENDPOINTS
 from tests.acceptance.supervised import Up, answers, nothing_left, query
+from tests.constants.turned import turned
+from tests.machines.clock import Clock
 from tests.machines.servers import seed
 from tests.waiting import until
 
@@ -150,10 +152,18 @@ def test_a_second_up_on_the_same_directory_says_who_holds_it(start: Callable[...
     assert first.process.poll() is None
 
 
-def test_whatever_is_killed_comes_back_with_its_data(start: Callable[..., Up]) -> None:
-    up = start()
+def test_whatever_is_killed_comes_back_with_its_data_though_the_clock_stands_still(
+    start: Callable[..., Up], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(data_dir)
+    clock = Clock(data_dir)
+    with monkeypatch.context() as here:
+        for name, value in {**turned(), **clock.env}.items():
+            here.setenv(name, value)
+        up = start()
     offered = up.ready()
     keep(offered)
+    clock.stop()
     before = {name: up.pid(name) for name in ("postgres", "valkey", "heeds")}
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)

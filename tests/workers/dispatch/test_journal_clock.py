@@ -1,10 +1,11 @@
 """The journal's clock is set, by seconds or by a day: no order waits for it, and none goes twice for it."""
 
+import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -41,7 +42,7 @@ def server(leash: Leash, data_dir: Path) -> Iterator[SteppedPostgres]:
 
 def set_clock(settings: Settings, server: SteppedPostgres, seconds: int) -> float:
     """Set it; when that was, by our monotonic clock."""
-    server.step(seconds)
+    server.clock.step(seconds)
     wanted = f"SELECT abs(extract(epoch FROM clock_timestamp()) - {{}} - {seconds}) < 2"
     until(lambda: on_journal(settings, wanted.format(time.time()))[0][0], what="the clock is set")
     return time.monotonic()
@@ -99,21 +100,29 @@ def test_an_order_that_was_due_soon_is_due_at_once_when_the_clock_is_set_back(
 def test_the_date_of_a_receipt_is_judged_by_the_journals_clock_not_by_the_workers(
     settings: Settings, server: SteppedPostgres
 ) -> None:
-    """A worker whose clock is a day off the journal's and the signer's holds neither for false."""
-    set_clock(settings.replace(database_url=server.url), server, DAY)
-    key, order_id, made = Ed25519PrivateKey.generate(), uuid7(), datetime.now(UTC) + timedelta(seconds=DAY)
-    line = ErpReceiptLine(1, "3400937318044", 1)
+    """A worker whose clock is a day off holds no signer for false, nor when the journal's and a signer's are set."""
+    here = settings.replace(database_url=server.url, receipts="require")
+    set_clock(here, server, DAY)
+    key, line, digest = Ed25519PrivateKey.generate(), ErpReceiptLine(1, "3400937318044", 1), b"d" * 32
 
-    async def work(engine: AsyncEngine) -> str | None:
+    async def work(engine: AsyncEngine) -> None:
         await receipt_keys.add(engine, "erp", key.public_key().public_bytes_raw(), "k")
-        receipt = ErpReceipt("R1", b"d" * 32, (line,))
-        digest = (b"d" * 32).hex()
-        signature = sign(key, "k", str(order_id), digest=digest, reference="R1", lines=[line], at=made)
-        signatures = Signatures(settings.replace(receipts="require"), ReceiptKeyCache(engine, "erp"))
+        signatures = Signatures(here, ReceiptKeyCache(engine, "erp"))
         assert await signatures.lacking() == ""
-        return (await signatures.of(replace(receipt, signature=signature), order_id, fresh=True)).key_id
 
-    assert on_engine(server.url, work) == "k"
+        async def signer(order_id: UUID, days: int, *, fresh: bool) -> str | None:
+            at = datetime.now(UTC) + timedelta(days=days)
+            told = sign(key, "k", str(order_id), digest=digest.hex(), reference="R1", lines=[line], at=at)
+            receipt = ErpReceipt("R1", digest, (line,), signature=told)
+            return (await signatures.of(receipt, order_id, fresh=fresh)).key_id
+
+        older = UUID(int=int(1000 * (time.time() + DAY)) << 80 | 7 << 76 | 2 << 62)  # an id of tomorrow
+        assert await signer(older, 1, fresh=True) == "k"
+        await asyncio.to_thread(set_clock, here, server, 0)
+        assert await signer(uuid7(), 0, fresh=True) == "k", "what was read of the journal's clock is from before"
+        assert await signer(older, 0, fresh=False) == "k", "an order from before, confirmed after it"
+
+    on_engine(server.url, work)
 
 
 def test_only_a_step_is_one() -> None:
