@@ -22,7 +22,9 @@ from config.embedded.service import Ready, Service
 
 log = logging.getLogger(__name__)
 
-SETTLED: Final = 5.0  # seconds after the start of a child until its spare is started, which takes processor time
+SETTLED: Final = (
+    5.0  # seconds after the start of a child until its spare is started: no child that dies at once goes on faster
+)
 LOOK: Final = 0.5  # seconds between two looks whether one waits
 GRACE: Final = 2.0  # seconds to end
 
@@ -76,11 +78,16 @@ class Spare:
         self._waiting: Process | None = None
         self._since = time.monotonic()  # nobody has waited
 
+    @property
+    def waits(self) -> bool:
+        """Whether one does."""
+        return self._waiting is not None and self._waiting.poll() is None
+
     async def keep(self) -> None:
         """See to it that one waits, without end."""
         while True:
             await asyncio.sleep(LOOK)
-            if self._waiting is not None and self._waiting.poll() is not None:
+            if self._waiting is not None and not self.waits:
                 self.end()
             if self._waiting is None and time.monotonic() - self._since > SETTLED:
                 self._start()

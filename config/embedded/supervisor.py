@@ -2,7 +2,7 @@
 
 A child that is found to hang is ended, with all that it started. One that ended, also before it was ready, comes back
 after a pause that doubles from half a second to five, and is half a second again once the child has stayed up for a
-minute. One that has a spare is replaced by it at once, the first time in a row.
+minute. One whose spare waits is replaced by it at once: the next spare comes after as long as the longest pause.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ class Supervisor:
                 return revived, failures
 
     def _pause(self, child: Child, failures: int) -> float:
-        if failures == 1 and child.program.name in self._spares:
+        spare = self._spares.get(child.program.name)
+        if spare is not None and spare.waits:
             return 0.0
         return min(child.pause, self._backoff.after(failures))
 

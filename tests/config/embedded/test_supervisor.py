@@ -203,7 +203,7 @@ def test_a_child_that_is_never_ready_fails_the_start_and_is_stopped(
     assert not any(find(mark) for mark in marks)
 
 
-def test_a_spare_takes_the_place_of_a_child_that_dies_and_another_waits_then(
+def test_a_spare_takes_the_place_of_a_child_as_often_as_it_dies_and_another_waits_then(
     own_leash: Leash, child: Callable[..., Child], diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(child_module, "SETTLED", 0.0)
@@ -218,19 +218,20 @@ def test_a_spare_takes_the_place_of_a_child_that_dies_and_another_waits_then(
         one = child("one")
         argv = (sys.executable, "-c", "import sys; sys.stdin.readline() or sys.exit()\n" + STAYS, *one.program.argv[3:])
         waits = replace(one.program, name="one-spare", argv=argv, waits=True)
-        async with Supervisor(own_leash, backoff=Backoff(first=60.0)) as supervisor:
+        async with Supervisor(own_leash, backoff=Backoff(first=60.0, most=60.0)) as supervisor:
             await supervisor.start(replace(one, spare=waits))
             waiting = await another(than=0)
-            os.kill(supervisor.pids["one"], signal.SIGKILL)
-            await auntil(lambda: len(diary.events("start")) == 2, what="it begins, without a pause")
-            assert supervisor.pids["one"] == waiting
-            assert [each.name for each in own_leash.marks if each.pid == waiting] == ["one"]
-            waiting = await another(than=waiting)
+            for starts in (2, 3, 4):
+                os.kill(supervisor.pids["one"], signal.SIGKILL)
+                await auntil(lambda starts=starts: len(diary.events("start")) == starts, what="without a pause")
+                assert supervisor.pids["one"] == waiting
+                assert [each.name for each in own_leash.marks if each.pid == waiting] == ["one"]
+                waiting = await another(than=waiting)
             os.kill(waiting, signal.SIGKILL)
             await another(than=waiting)
 
     asyncio.run(scenario())
-    assert (len(diary.events("start")), len(diary.events("stop")), own_leash.marks) == (2, 1, [])
+    assert (len(diary.events("start")), len(diary.events("stop")), own_leash.marks) == (4, 1, [])
 
 
 def test_stopping_while_a_child_waits_for_its_restart_starts_nothing(
