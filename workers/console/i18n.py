@@ -14,6 +14,7 @@ from functools import cache
 from importlib.resources import files
 from io import BytesIO
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from babel.core import Locale, negotiate_locale
 from babel.dates import format_datetime, format_timedelta, get_timezone
@@ -24,6 +25,7 @@ from babel.support import NullTranslations, Translations
 
 LOCALES: Final = ("fr", "en")  # the first is what a browser that says nothing gets
 NONE: Final = "\N{EN DASH}"
+FEW: Final = 10  # orders a minute, below which a tenth is worth telling
 
 
 class Words:
@@ -34,6 +36,7 @@ class Words:
         self.code = locale
         self._locale, self._zone = Locale.parse(locale), zone
         self._said = _catalogue(locale)
+        self.colon = "\u202f:" if locale == "fr" else ":"  # as it stands behind a word
 
     def of_room(self, room: str) -> Words:
         """The same language, in which what that room says goes before what others say by the same English words."""
@@ -56,6 +59,10 @@ class Words:
         pattern = "#,##0" + ("." + "#" * digits if digits else "")
         return format_decimal(round(value, digits), format=pattern, locale=self._locale)
 
+    def rate(self, value: float | None) -> str:
+        """Orders a minute: with a decimal where they are few."""
+        return self.number(value, 1 if value is not None and value < FEW else 0)
+
     def share(self, value: float) -> str:
         """A share of one as per cent."""
         return format_percent(value, locale=self._locale)
@@ -63,11 +70,11 @@ class Words:
     def moment(self, at: datetime | None) -> str:
         """Day and time to the second with the zone, as every page tells a time; the year where it is another one.
 
-        `NONE` for None.
+        `NONE` for None. What names no zone was written in the console's.
         """
         if at is None:
             return NONE
-        here = at.astimezone(self._zone)
+        here = at.astimezone(self._zone) if at.tzinfo else at.replace(tzinfo=ZoneInfo(str(self._zone)))
         pattern = "d MMM HH:mm:ss" if here.year == datetime.now(self._zone).year else "d MMM yyyy HH:mm:ss"
         return f"{format_datetime(here, pattern, self._zone, locale=self._locale)} {here.tzname()}"
 

@@ -15,15 +15,17 @@ from typing import Any
 from orders.sentences import Code, sentence_of
 from orders.states import UNFIT
 from workers.console.i18n import Figure, Words
+from workers.console.labels import REASONS
 from workers.erp.own_words import GIVEN, PLAIN, is_trade, own_words
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Free text as it may be shown: `shown`, and whether anything of it is `hidden`."""
+    """Free text as it may be shown: `shown`, whether any of it is `hidden`, and if it is a phrase of `ours`."""
 
     shown: str
     hidden: bool = False
+    ours: bool = False
 
 
 def said(detail: str | None, *, whole: bool = False) -> Text:
@@ -31,7 +33,7 @@ def said(detail: str | None, *, whole: bool = False) -> Text:
     if not detail or whole:
         return Text(detail or "")
     own = own_words(detail)
-    return Text(own, hidden=own != detail)
+    return Text(own, hidden=own != detail, ours=True)
 
 
 def error(why: str | None, reason: str | None, *, whole: bool = False) -> Text:
@@ -42,7 +44,7 @@ def error(why: str | None, reason: str | None, *, whole: bool = False) -> Text:
 def line_reason(reason: str | None, *, whole: bool = False) -> Text:
     """Why the ERP takes less of a line than was ordered."""
     if not reason or whole or is_trade(reason):
-        return Text(reason or "")
+        return Text(reason or "", ours=not whole)
     return Text("", hidden=True)
 
 
@@ -56,7 +58,10 @@ def cause(group: Mapping[str, Any], words: Words) -> str:
     told = group["message"]
     if (trade := line_reason(told)).shown:
         return trade.shown
-    return in_line(error(told, group["reason"]), words) or words.gettext("no words")
+    found = error(told, group["reason"])
+    if found.hidden and not found.shown and group["reason"] in REASONS:
+        return words.gettext(REASONS[group["reason"]]) + words.gettext(" (the ERP's words are masked)")
+    return in_line(found, words) or words.gettext("no words")
 
 
 def say(kept: Any, words: Words, *, whole: bool = False) -> str:

@@ -22,6 +22,7 @@ from workers.erp.port import Kind
 from workers.erp.receipts import believed
 
 DECIDED = frozenset({*DELIVERED, Kind.REFUSED})
+ANSWERED = frozenset({*DECIDED, Kind.PENDING, Kind.ABSENT})
 
 TAKE = text(f"""
 UPDATE deliveries d SET lease = :lease FROM orders o
@@ -56,4 +57,5 @@ async def poll(resources: WorkerResources, ids: Sequence[UUID]) -> DispatchResul
         requests={i: row.request_id for i, row in taken.items()},
     )
     settled = await settle(resources.engine, result, settings, resources.worker)
-    return summed(settled.dispositions.values(), len(ids))
+    silent = [each.detail for i, each in outcomes.items() if i not in decided and each.kind not in ANSWERED]
+    return summed(settled.dispositions.values(), len(ids), silent)

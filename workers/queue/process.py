@@ -12,8 +12,8 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
-from functools import cache
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -40,6 +40,7 @@ log = logging.getLogger("relais.tasks")
 
 Work = Callable[[WorkerResources, Sequence[UUID]], Coroutine[Any, Any, DispatchResult]]
 Complaint = Callable[[Exception], bool]
+Late = Callable[[DispatchResult], None]
 
 
 class WorkerProcess:
@@ -60,16 +61,20 @@ class WorkerProcess:
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="delivery", daemon=True).start()
         self._bulkheads: dict[str, Bulkhead] = {}
+        self._teller = ThreadPoolExecutor(1, "late")
         self.resources = cache(self._open)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the process's loop and wait for it."""
         return self._begin(work).result()
 
-    def deliver(self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint) -> DispatchResult | None:
+    def deliver(
+        self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint, late: Late
+    ) -> DispatchResult | None:
         """Do `work` on these orders of a backend when it is their turn.
 
-        Returns what it came to when it is done, or None after a moment where other backends would have to wait.
+        Returns what it came to when it is done, or None after a moment where other backends would have to wait: then
+        `late` hears of it, in a thread that holds up nobody.
 
         Whoever can write to Redis can name any backend: one that is not ours is nobody's. `complain` hears what the
         work raised, and says whether that was foreseen; what was not is raised here too.
@@ -82,6 +87,7 @@ class WorkerProcess:
             return done.result(self._moment)
         except TimeoutError:
             log.debug("goes on by itself", extra={"backend": backend, "orders": len(ids)})
+            done.add_done_callback(partial(self._told, late))
             return None
 
     def finish(self) -> None:
@@ -92,6 +98,11 @@ class WorkerProcess:
             await self._life.end()
 
         self.run(idle())
+        self._teller.shutdown(cancel_futures=True)
+
+    def _told(self, late: Late, done: Future[DispatchResult]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._teller.submit(late, done.result())
 
     async def _in_turn(self, backend: str, ids: Sequence[UUID], work: Work, complain: Complaint) -> DispatchResult:
         try:

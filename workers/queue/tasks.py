@@ -7,12 +7,15 @@ names the requests that brought its orders, which travel in the message's header
 from __future__ import annotations
 
 import logging
+import time
 from datetime import datetime
 from functools import cache, partial
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from celery import Celery, Task
+from celery.exceptions import Ignore
 from celery.signals import worker_process_shutdown
 
 from config.settings import Settings
@@ -20,6 +23,7 @@ from config.telemetry import traces
 from config.telemetry.logs import SANE
 from orders.journal import unreachable
 from workers.delivery.deliver import deliver
+from workers.delivery.dispatch_result import DispatchResult
 from workers.delivery.poll import poll
 from workers.delivery.tracing import TRACES, read_header
 from workers.queue.names import CANARY, DELIVER, MOST_IDS, POLL, REQUESTS, TELL
@@ -56,12 +60,12 @@ def add_tasks(app: Celery, settings: Settings) -> None:
     def relais_deliver(self: Task, backend: str, ids: list[str]) -> str:
         """Forward these orders, as far as they may be forwarded now."""
         said = read_header(self.request.get(TRACES), [UUID(each) for each in ids[:MOST_IDS]])
-        return _run(process(), self, partial(deliver, dispatched=said), backend, ids)
+        return _run(process(), settings, self, partial(deliver, dispatched=said), backend, ids)
 
     @app.task(name=POLL, shared=False, bind=True, throws=(Undelivered,))  # type: ignore[untyped-decorator]
     def relais_poll(self: Task, backend: str, ids: list[str]) -> str:
         """Ask the ERP about these orders, which it took and has not accepted yet."""
-        return _run(process(), self, poll, backend, ids)
+        return _run(process(), settings, self, poll, backend, ids)
 
     @app.task(name=TELL, shared=False)  # type: ignore[untyped-decorator]
     def relais_tell(ids: list[str]) -> None:
@@ -78,19 +82,40 @@ def add_tasks(app: Celery, settings: Settings) -> None:
                 raise
 
 
-def _run(process: WorkerProcess, task: Task, work: Work, backend: str, ids: list[str]) -> str:
+def _run(process: WorkerProcess, settings: Settings, task: Task, work: Work, backend: str, ids: list[str]) -> str:
     """Ids only, 200 at most; a journal out of reach costs nothing, what was dispatched is rescued.
 
-    Says what became of them. Raises Undelivered where nothing came through.
+    Says what became of them. Raises Undelivered where nothing came through, and Ignore where that is not known yet:
+    the task is under way until its end is told.
     """
     wanted = [UUID(each) for each in ids[:MOST_IDS]]
     complain = partial(_complain, task.name, len(wanted), task.request.get(REQUESTS))
-    found = process.deliver(backend, wanted, work, complain)
+    place = f"{settings.console.url.rstrip('/')}/backend/{quote(backend)}" if settings.console.url else ""
+    late = partial(_tell_late, task.app, task.request.id, task.request.hostname, time.monotonic(), place)
+    found = process.deliver(backend, wanted, work, complain, late)
     if found is None:
-        return f"{len(wanted):,} in hand: the console tells what becomes of them"
+        raise Ignore
     if found.failed:
-        raise Undelivered(str(found))
-    return str(found)
+        raise Undelivered(_told(found, place))
+    return _told(found, place)
+
+
+def _told(found: DispatchResult, place: str) -> str:
+    """What came of it, and the console's page that says more where not all is well."""
+    troubled = place and (found.held or found.dead or found.unanswered)
+    return f"{found}; {place}" if troubled else str(found)
+
+
+def _tell_late(app: Celery, task: str, hostname: str, began: float, place: str, found: DispatchResult) -> None:
+    """Tell the end of a task that Celery has let go of, as Celery tells it; where Redis is away nobody hears."""
+    told = _told(found, place)
+    end = {"exception": told, "traceback": ""} if found.failed else {"result": repr(told)}
+    kind = "task-failed" if found.failed else "task-succeeded"
+    try:
+        with app.events.default_dispatcher(hostname=hostname) as events:
+            events.send(kind, uuid=task, runtime=time.monotonic() - began, retry=False, **end)
+    except Exception as error:
+        log.info("the end of a task was not told", extra={"error": type(error).__name__})
 
 
 def _complain(task: str, ids: int, requests: list[str] | None, error: Exception) -> bool:

@@ -17,6 +17,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from config.acl import OPS, USERS
+from config.addresses import server_url
 from config.embedded.child import Child
 from config.embedded.files import write_private
 from config.embedded.holding import Holding
@@ -28,6 +29,7 @@ from config.embedded.service import Ready, Service
 from config.embedded.valkey import Valkey
 from config.journal_roles import passwords_in, urls_as
 from config.settings import ENDPOINTS, Settings
+from config.settings.console import LOOPBACK as ON_THIS_HOST
 from config.settings.load import withheld
 from config.settings.routes_file import load_backends, longest_batch
 from config.settings.sources import PASSWORDS, PREFIX
@@ -116,6 +118,7 @@ def plan(settings: Settings, holding: Holding) -> Stack:
         "seal_key": seal_key,
         "anchor": given.proof.anchor or str(holding.data_dir.absolute() / ANCHORS),
         "data_dir": holding.data_dir,
+        **_console_url(given, ports["console"]),
         **{f"{name}_port": ports[name] for name in ("api", "flower", "exporter", "console", "erp_sim")},
     }
     final = given.replace(**update)
@@ -162,6 +165,12 @@ def _given(settings: Settings) -> Settings:
     path.unlink()
     stale = {name: None for name in offered.get("embedded", []) if settings.value(name) == offered.get(name)}
     return settings.replace(**stale)
+
+
+def _console_url(given: Settings, port: int) -> dict[str, str]:
+    """Where browsers reach the console, where nobody said so and they run on this machine."""
+    ours = given.console.url is None and given.console.host in ON_THIS_HOST
+    return {"console_url": server_url(given.console.host, port)} if ours else {}
 
 
 def _several(settings: Settings) -> bool:

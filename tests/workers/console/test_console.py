@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from itertools import repeat
 from string import Formatter
 
@@ -26,7 +27,7 @@ from tests.workers.console.site import serving, text_of
 from workers.console.access.guard import at_least
 from workers.console.access.people import Role
 from workers.console.app import create_app
-from workers.console.i18n import languages, preferred
+from workers.console.i18n import NONE, languages, preferred
 from workers.console.security_headers import HEADERS
 from workers.erp.own_words import OURS
 
@@ -71,6 +72,12 @@ def test_the_language_is_the_browsers(settings: Settings) -> None:
             assert '<html lang="fr"' in french.text
 
     asyncio.run(look())
+
+
+def test_a_time_without_a_zone_is_the_consoles_and_few_orders_a_minute_have_a_decimal() -> None:
+    words = languages("Europe/Paris")["fr"]
+    assert words.moment(datetime(2024, 7, 1, 21, 2)) == "1 juil. 2024 21:02:00 CEST"
+    assert [words.rate(each) for each in (0, 3.25, 3948.4, None)] == ["0", "3,2", "3\u202f948", NONE]
 
 
 def test_every_sentence_is_in_french() -> None:

@@ -52,3 +52,27 @@ def test_no_word_is_used_that_misleads() -> None:
 
 def test_french_has_its_punctuation() -> None:
     assert [text for _, text in said() if HIGH.search(BARE.sub("x", text))] == []
+
+
+def test_templates_leave_punctuation_to_the_language() -> None:
+    bare = re.compile(r"(?:\}\}|%\}|</\w+>)[:;!?](?:\s|$)")
+    found = [
+        f"{file.name}: {line}"
+        for file in FRENCH.parents[1].glob("templates/**/*.html")
+        for line in re.sub(r"\{%-? trans.*?endtrans %\}", "", file.read_text()).splitlines()
+        if bare.search(line)
+    ]
+    assert found == []
+
+
+RECORDED = re.compile(r'record(?:ing|_each|)?\(\s*(?:connection,\s*)?"([a-z ]+)"')
+CHANGED = re.compile(r'_change\(connection, "(\w+)"')
+
+
+def test_what_is_recorded_is_named_in_french() -> None:
+    texts = [file.read_text() for room in ("workers", "orders") for file in (ROOT / room).rglob("*.py")]
+    acts = {act for each in texts for act in RECORDED.findall(each)}
+    acts |= {f"account {act}" for each in texts for act in CHANGED.findall(each)}
+    assert {"client add", "account role", "webhook test", "spill drop", "resend"} <= acts
+    told = dict(said())
+    assert sorted(acts - set(told)) == []

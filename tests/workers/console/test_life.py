@@ -189,6 +189,20 @@ def test_what_speaks_for_an_order_and_against_its_erp_is_told(at_console: AtCons
     at_console(work)
 
 
+def test_why_an_attempt_failed_is_told_in_french(at_console: AtConsole) -> None:
+    async def work(site: Site, bench: Bench) -> None:
+        jeanne = await site.enter(role=Role.OPERATOR)
+        (order,) = await tried(bench, Kind.TRANSIENT, 1)
+        await bench.sql(f"UPDATE deliveries SET error = 'no connection to the ERP' WHERE order_id = '{order}'")
+        await bench.sql("ALTER TABLE attempts DISABLE TRIGGER USER")
+        await bench.sql("UPDATE attempts SET detail = 'no connection to the ERP'")
+        page = (await jeanne.get(f"/order/{order}", headers={"Accept-Language": "fr"})).text
+        assert "pas de connexion à l&#39;ERP" in page and "no connection" not in page
+        assert page.index("Annuler cette commande") < page.index("Son parcours"), "what can be done comes first"
+
+    at_console(work)
+
+
 def test_an_order_that_stayed_in_the_spill_is_not_unknown(at_console: AtConsole) -> None:
     async def work(site: Site, bench: Bench) -> None:
         jeanne, (first,) = await site.enter(role=Role.VIEWER), await bench.accept(1)

@@ -116,3 +116,33 @@ def test_what_hides_in_a_text_is_visible_on_every_page(settings: Settings) -> No
                 assert r"\u202e\u2066nam\x9b&lt;i&gt;\u2028\u200f" in page, path
 
     asyncio.run(work())
+
+
+STEPS = text("""
+WITH act AS (
+  INSERT INTO acts (id, kind, chosen, fields, reason, operator, role, state)
+  VALUES (gen_random_uuid(), 'dead-discard', '{}', '{}', 'spoilt', 'alice', 'operator', 'done') RETURNING id
+), done AS (
+  INSERT INTO operations (operator, act, reason, detail) SELECT 'alice', 'discard', 'spoilt', jsonb_build_object(
+    'act', act.id, 'orders', CASE WHEN n = 3 THEN 345 ELSE 1000 END, 'ids', jsonb_build_array(gen_random_uuid()))
+  FROM act, generate_series(1, 3) n ORDER BY n RETURNING id, detail
+) SELECT array_agg(id) AS ids, min(detail ->> 'act') AS act FROM done
+""")
+
+
+def test_an_act_of_many_steps_is_one_line_with_what_all_came_to(settings: Settings) -> None:
+    async def work() -> None:
+        async with serving(settings) as site:
+            jeanne = await site.enter(role=Role.VIEWER)
+            async with site.app.state.console.engine.connect() as connection:
+                (made,) = (await connection.execute(STEPS)).all()
+                kept = text("UPDATE acts SET operations = :ids WHERE id = CAST(:act AS uuid)")
+                await connection.execute(kept, {"ids": made.ids, "act": made.act})
+            answer = await jeanne.get("/operations?act=discard")
+            assert answer.text.count("spoilt") == 1 and f'href="/act/{made.act}"' in answer.text
+            assert "orders 2345 steps 3" in text_of(answer)
+            assert [row in answer.text for row in (f"/operations/{each}" for each in sorted(made.ids))] == [0, 0, 1]
+            one = text_of(await jeanne.get(f"/operations/{min(made.ids)}"))
+            assert "orders 1000" in one, "each step stays in the record"
+
+    asyncio.run(work())

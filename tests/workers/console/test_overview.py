@@ -150,14 +150,18 @@ def test_an_outage_has_its_beginning_and_no_canary_that_is_past(settings: Settin
         words = languages(settings.console.time_zone)["en"]
         since, canary = words.moment(row["failing_since"]), words.moment(row["probe_at"])
         shown = await says(jeanne, f"erp: the circuit is open since {since}: refused; next canary at {canary}")
-        assert f"Circuit since {since}" in shown and "Failures in a row 111" in shown
+        assert f"Open since {since}; next canary at {canary}. Cause: refused" in shown
+        assert "Failures in a row 111" in shown and "Circuit since" not in shown
         page = text_of(await jeanne.get("/backend/erp"))
-        assert f"Holds it now erp: the circuit is open since {since}" in page
+        assert page.count(since) == 1 and f"erp: the circuit is open since {since}: refused" in page
+        assert "Orders that wait 0" in page
+        looked = text_of(await jeanne.get("/acts/replay-start?backend=erp"))
+        assert "One order is tried at once: if it fails, the replay holds until somebody resumes it." in looked
         assert "Attempts that failed since it last answered 111" in page
         await sql(site, "UPDATE backends SET paused = true, held_why = '\"stocktaking\"'")
         shown = await says(jeanne, "no canary goes while it is held")
         assert canary not in shown
-        assert "Holds it now erp is paused: stocktaking" in text_of(await jeanne.get("/backend/erp"))
+        assert "erp is paused: stocktaking" in text_of(await jeanne.get("/backend/erp"))
         await says(
             jeanne, "aucune commande d&#39;essai ne part tant qu&#39;il est en pause ou en quarantaine", **french
         )

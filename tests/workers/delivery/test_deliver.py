@@ -401,7 +401,9 @@ def test_an_order_accepted_later_is_polled(on_bench: OnBench, decision: Kind, st
         assert (await order_queries.order(bench.engine, order_id))["state"] == "submitted"
         erp = Scripted(always(Kind.ACCEPTED), found=decision)
         erp.receipt = await bench.receipt(order_id)
-        await poll(bench.resources(erp), [order_id])
+        told = await poll(bench.resources(erp), [order_id])
+        assert told.failed == (decision in (Kind.REFUSED, Kind.UNKNOWN, Kind.ABSENT)), str(told)
+        assert bool(told.unanswered) == (decision is Kind.UNKNOWN)
         life = await order_queries.order(bench.engine, order_id)
         assert life["state"] == state
         assert (life["receipt"] is not None) == (state == "delivered")

@@ -39,6 +39,7 @@ def test_a_port_that_was_asked_for_is_an_error_where_it_is_taken_and_another_one
 def test_it_tells_ten_lines_with_no_password_but_flowers(holding: Holding) -> None:
     ports = {f"{name}_port": 0 for name in ("api", "flower", "exporter", "console", "erp_sim")}
     stack = plan(Settings(data_dir=holding.data_dir, **ports, _env_file=None), holding)
+    assert stack.settings.console.url == stack.offered["console_url"], "a dispatch's result leads there"
     lines = report(stack)
     assert len(lines) == 10
     told = "\n".join(lines)

@@ -34,6 +34,7 @@ async def get_backend(request: Request, name: str, who: Viewer, state: AppState,
         row = await backend_queries.of_backend(connection, state.settings, name)
         kinds, pieces = await backend_queries.evidence(connection, name, PIECES)
         now = await backend_queries.seen(connection, name) if row["quarantined"] else None
+        waits = await backend_queries.waiting(connection, name)
         found = await backend_queries.history(connection, name, PAGE_OPERATIONS + 1, before)
         proposals = await _proposals(connection, row, now, words)
     history, more = state.cursors.cut(
@@ -45,6 +46,7 @@ async def get_backend(request: Request, name: str, who: Viewer, state: AppState,
         row=row,
         circuit=backend_queries.CIRCUITS[row["circuit"]],
         holds=backend_queries.in_words(row, words),
+        waiting=backend_queries.waiting_facts(waits, words),
         kinds=kinds,
         pieces=pieces,
         history=history,

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
 from config.settings.routes_file import load_backends
@@ -91,10 +91,16 @@ async def of_backend(source: Source, settings: Settings, name: str) -> Row:
     }
 
 
+async def waiting(connection: AsyncConnection, backend: str) -> Row:
+    """Of what waits: orders (at most MOST_COUNTED), oldest, youngest."""
+    found = await connection.execute(BACKLOG, {"backend": backend, "most": MOST_COUNTED})
+    return dict(found.mappings().one())
+
+
 async def backlog(engine: AsyncEngine, backend: str) -> Row:
-    """Of what waits: orders (at most MOST_COUNTED), oldest, youngest, and a `sample` of what goes next."""
+    """What waits, and a `sample` of what goes next."""
     async with engine.connect() as connection:
-        found = dict((await connection.execute(BACKLOG, {"backend": backend, "most": MOST_COUNTED})).mappings().one())
+        found = await waiting(connection, backend)
         rows = await connection.execute(NEXT, {"backend": backend, "limit": SAMPLE})
         return {**found, "sample": [dict(row) for row in rows.mappings()]}
 
@@ -135,9 +141,9 @@ async def history(source: Source, backend: str, limit: int, before: tuple[dateti
 
 
 def in_words(row: Mapping[str, Any], words: Words) -> str:
-    """What holds it, in one sentence."""
+    """What holds it, in one sentence; empty where nothing does."""
     why = hindrance(dict(row), row["leading"])
-    return words.gettext(N_("nothing")) if why is None else say(why, words)
+    return "" if why is None else say(why, words)
 
 
 def waiting_facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:

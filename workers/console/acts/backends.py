@@ -71,14 +71,15 @@ async def _look(state: ConsoleState, chosen: Chosen, words: Words) -> tuple[back
     row = await backend_queries.of_backend(state.engine, state.settings, chosen["backend"])
     found = await backend_queries.backlog(state.engine, row["name"])
     _ = words.gettext
+    exact = found["orders"] if found["orders"] < backend_queries.MOST_COUNTED else None
+    many, *times = backend_queries.waiting_facts(found, words)
     facts = [
         (_("Backend"), row["name"]),
-        (_("Holds it now"), backend_queries.in_words(row, words)),
-        (_("Circuit"), _(backend_queries.CIRCUITS[row["circuit"]])),
-        *backend_queries.waiting_facts(found, words),
+        (_("Holds it now"), backend_queries.in_words(row, words) or _("nothing")),
+        *([] if exact is not None else [many]),
+        *times,
     ]
     sees = digest_of(row["paused"], row["quarantined"], row["quarantined_at"], row["rate"])
-    exact = found["orders"] if found["orders"] < backend_queries.MOST_COUNTED else None
     return row, Preview(exact, facts, found["sample"], sees=sees)
 
 

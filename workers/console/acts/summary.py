@@ -33,7 +33,7 @@ ASKED: Final = {
     "older": N_("Accepted longer ago than"),
     "younger": N_("Accepted within the last"),
     "hold": N_("Waits after each stage"),
-    "replay": N_("Replay"),
+    "replay": N_("Number of the replay"),
     "stage": N_("Stage"),
     "run": N_("Reconciliation"),
     "since": N_("Since"),
@@ -166,7 +166,7 @@ def said(value: Any, words: Words) -> str:
     if isinstance(value, Mapping) and "code" in value:
         return say(value, words)
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {said(each, words)}" for key, each in value.items()) or NONE
+        return ", ".join(f"{key}{words.colon} {said(each, words)}" for key, each in value.items()) or NONE
     if isinstance(value, list | tuple):
         rest = len(value) - LISTED
         more = [words.gettext(N_("and {n} more")).format(n=words.number(rest))] if rest > 0 else []

@@ -37,7 +37,7 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
     choice = choice_of(chosen, chosen.get("from"))
     unknown = "although_unknown" in chosen
     found = await sh.in_time(divert.preview(state.engine, choice, chosen["to"], although_unknown=unknown))
-    facts = [(words.gettext("To the backend"), f"{chosen['to']}: {sh.how(rows.get(chosen['to']), words)}")]
+    facts = [(words.gettext("To the backend"), f"{chosen['to']}{words.colon} {sh.how(rows.get(chosen['to']), words)}")]
     facts += [(words.gettext("From the backend"), _from(chosen, found, rows, words)), *sh.narrowing(chosen, words)]
     judged = [sh.held(rows.get(name)) for name in (chosen["to"], chosen.get("from", ""))]
     return Preview(
@@ -53,7 +53,7 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
 
 def _from(chosen: Chosen, found: Mapping[str, Any] | None, rows: Mapping[str, Any], words: Words) -> str:
     names = [chosen["from"]] if "from" in chosen else (found or {}).get("backends") or []
-    told = [f"{name}: {sh.how(rows.get(name), words)}" for name in names]
+    told = [f"{name}{words.colon} {sh.how(rows.get(name), words)}" for name in names]
     return "; ".join(told) or words.gettext("every other backend")
 
 

@@ -28,7 +28,7 @@ WHERE CAST(:backend AS text) IS NULL OR backend = :backend GROUP BY backend ORDE
 """)
 
 PAST = text("""
-SELECT id, backend, state, stage, orders, started_at, started_by, ended_at, choice FROM replays
+SELECT id, backend, state, stage, passed, orders, started_at, started_by, ended_at, choice FROM replays
 WHERE CAST(:before AS bigint) IS NULL OR id < :before ORDER BY id DESC LIMIT :limit
 """)
 

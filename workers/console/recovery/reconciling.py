@@ -70,7 +70,7 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
     return Preview(
         orders=await sh.in_time(kept.asked_about(state.engine, span)),
         facts=[
-            (words.gettext("Backend"), f"{settings.erp.backend}: {sh.how(row, words)}"),
+            (words.gettext("Backend"), f"{settings.erp.backend}{words.colon} {sh.how(row, words)}"),
             (words.gettext("Acknowledged since"), words.moment(since)),
             (words.gettext("Until"), words.moment(until) if until else words.gettext("now")),
             _stopping(words),

@@ -31,7 +31,12 @@ from workers.replay.commands import OPEN_STATES, ReplaySeen
 Step = Callable[[AsyncEngine, str, str, ReplaySeen | None], Awaitable[None]]
 
 SEEN_AT: Final = "/recovery?did={did}#backend-{backend}"  # where the stages are
-TOLD: Final = {"backend": N_("Backend"), "replay": N_("Replay"), "orders": N_("Orders"), "state": N_("State")}
+TOLD: Final = {
+    "backend": N_("Backend"),
+    "replay": N_("Number of the replay"),
+    "orders": N_("Orders"),
+    "state": N_("State"),
+}
 
 
 def _choose(fields: Mapping[str, str]) -> Chosen:
@@ -54,10 +59,17 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
         sample=sample,
         sees=digest_of("replay", chosen, sh.held(row), open_ and open_["id"]),
         hindered=hindered,
-        warning=None
-        if sh.held(row) in ((), (False, False, True))
-        else words.gettext("Nothing of it goes out before the backend takes orders again."),
+        warning=_warning(row, words),
     )
+
+
+def _warning(row: dict[str, Any] | None, words: Words) -> str | None:
+    """What becomes of it while the backend takes nothing."""
+    if row is None or sh.held(row) == (False, False, True):
+        return None
+    if row["paused"] or row["quarantined"]:
+        return words.gettext("Nothing of it goes out before the backend takes orders again.")
+    return words.gettext("One order is tried at once: if it fails, the replay holds until somebody resumes it.")
 
 
 async def _seen(engine: AsyncEngine, choice: Choice) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -133,7 +145,7 @@ def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | Non
 
 def _facts(row: Mapping[str, Any], stands: str, words: Words) -> list[tuple[str, str]]:
     facts = [
-        (words.gettext("Replay"), f"{row['id']} ({row['backend']})"),
+        (words.gettext("Number of the replay"), f"{row['id']} ({row['backend']})"),
         (words.gettext("State"), stands),
         (words.gettext("Stage"), stages.stage_named(row["stage"], words)),
         (words.gettext("After each stage"), _holds(row["hold"], words)),

@@ -85,7 +85,7 @@ async def _report(state: ConsoleState, chosen: Chosen, reason: str, running: Run
 
     proof, files = await followed(aside(work), reached, running)
     await write_down(state.engine, proof, reason)
-    await _record(state.engine, report, chosen, reason, files)
+    await _record(state.engine, report, {"since": since, "until": until}, reason, files)
     await asyncio.to_thread(ReportStore(state.settings.files.data_dir).put, report, files)
     return {"sound": proof.sound, "faults": len(proof.faults), "report": f"/report/{report}"}
 
@@ -97,11 +97,13 @@ async def _written(
     return {"html": render(told).encode(), "pdf": printed(told), "json": shown(told)}
 
 
-async def _record(engine: AsyncEngine, report: UUID, chosen: Chosen, reason: str, files: Mapping[str, bytes]) -> None:
-    """With the digests, so that a file that was handed on can be told from one that was altered."""
+async def _record(
+    engine: AsyncEngine, report: UUID, span: Mapping[str, datetime | None], reason: str, files: Mapping[str, bytes]
+) -> None:
+    """With its span, and the digests, so that a file that was handed on can be told from one that was altered."""
     digests = {kind: hashlib.sha256(files[kind]).hexdigest() for kind in ("html", "pdf")}
     async with transactional(engine).begin() as connection:
-        await record(connection, "report", reason, {"report": report, **chosen, "sha256": digests})
+        await record(connection, "report", reason, {"report": report, **span, "sha256": digests})
 
 
 def _nothing(fields: Mapping[str, str]) -> Chosen:

@@ -2,6 +2,7 @@
 
 The list goes down the primary key. A filter looks at LOOKED acts at a time, and says so when it found few in them.
 What an operator typed is shown; what came with an order, an answer or a message is masked, as on an order's page.
+An act of the console that took many steps is one line, the newest step's, with what they came to together.
 """
 
 from __future__ import annotations
@@ -28,10 +29,16 @@ router = APIRouter()
 PAGE_ACTS: Final = 50  # acts on a page
 LOOKED: Final = 500  # acts that a filter looks at for a page
 FOLDED: Final = 5  # of a list, the rest is counted
-CODED: Final = frozenset({"role", "state", "priority", "act"})  # whose values are words of ours
+CODED: Final = frozenset({"role", "state", "priority"})  # whose values are words of ours
 MOST_ID: Final = 2**63 - 1
 ROWS: Final = text("""
-SELECT id, at, operator, act, reason, detail FROM operations WHERE id < :before ORDER BY id DESC LIMIT :most
+SELECT o.id, o.at, o.operator, o.act, o.reason, o.detail, whole.steps, whole.orders FROM operations o
+LEFT JOIN LATERAL (
+  SELECT count(*) AS steps, sum(CAST(step.detail ->> 'orders' AS bigint)) AS orders, max(step.id) AS newest
+  FROM acts a JOIN operations step ON step.id = ANY(a.operations) AND step.act = o.act
+  WHERE a.id = CAST(o.detail ->> 'act' AS uuid)
+) whole ON true
+WHERE o.id < :before AND (whole.newest IS NULL OR whole.newest <= o.id) ORDER BY o.id DESC LIMIT :most
 """)
 ONE: Final = text("SELECT id, at, operator, act, reason, detail, tx FROM operations WHERE id = :id")
 
@@ -62,7 +69,7 @@ async def get_operations(
     return page(
         request,
         "report/operations.html",
-        rows=[{**row, "facts": told(row["detail"], words)} for row in rows[:PAGE_ACTS]],
+        rows=[{**row, "facts": told(_whole(row), words)} for row in rows[:PAGE_ACTS]],
         operator=operator,
         act=act,
         older=older,
@@ -85,10 +92,22 @@ async def get_operation(request: Request, state: AppState, who: Viewer, number: 
     return page(request, "report/operation.html", row=row, facts=facts, href=_href)
 
 
+def _whole(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What an act was about; of one in many steps what all of them came to."""
+    if (row["steps"] or 0) <= 1:
+        return dict(row["detail"])
+    return {**row["detail"], "orders": row["orders"], "steps": row["steps"], "ids": None}
+
+
 def told(detail: Mapping[str, Any], words: Words, most: int | None = FOLDED) -> list[tuple[str, list[str], int]]:
-    """What an act was about as names and their values, at most `most` of a list, and how many more there are."""
+    """What an act was about as names and their values, at most `most` of a list, and how many more there are.
+
+    Without the console's act that it was part of, which has a page, and what narrows a choice in no way.
+    """
     facts = []
     for name, value in detail.items():
+        if name == "act" or (name == "ids" and not value):
+            continue
         values = value if isinstance(value, list) else [value]
         values = values or [None]
         kept = values if most is None else values[:most]
@@ -109,7 +128,12 @@ def plain(name: str, value: object, words: Words) -> str:
     if isinstance(value, Mapping) and "code" in value:
         return say(value, words)
     if isinstance(value, Mapping):
-        return ", ".join(f"{inner}: {plain(inner, each, words)}" for inner, each in value.items()) or NONE
+        return (
+            ", ".join(
+                f"{words.gettext(inner)}{words.colon} {plain(inner, each, words)}" for inner, each in value.items()
+            )
+            or NONE
+        )
     if isinstance(value, list):
         return ", ".join(plain(name, each, words) for each in value)
     return _masked(name, str(value), words)

@@ -20,6 +20,7 @@ from orders.schema.tables.outages import UNENDED
 from orders.states import CircuitState
 from workers.console.access.guard import Viewer
 from workers.console.i18n import Words
+from workers.console.labels import OUTCOMES
 from workers.console.rendering import page, words_of
 from workers.console.report import operations, spans
 from workers.console.report.labels import LAST, SAID, SPANS, THIS
@@ -41,6 +42,7 @@ SELECT (SELECT min(coalesce(succeeded_at, changed_at)) FROM backends
 FROM (SELECT) one LEFT JOIN (SELECT * FROM outages ORDER BY id DESC LIMIT 1) last ON true
 """)
 BESIDE: Final = timedelta(minutes=1)
+CODES: Final = ("act", "outcome", "reason", "circuit")  # of a row of a report, whose values are words of ours
 ELSE: Final = timedelta(days=1)  # what is proposed when nothing is chosen
 
 
@@ -142,12 +144,21 @@ def _read(cells: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _coded(name: str, value: str, words: Words) -> str:
+    return words.gettext(OUTCOMES[value][0] if name == "outcome" and value in OUTCOMES else value)
+
+
 def _shown(cells: dict[str, Any], words: Words) -> dict[str, Any]:
     """A row in the language of who looks."""
     masked: dict[str, Any] = {}
     if isinstance(cells.get("detail"), dict):
         facts = operations.told(cells["detail"], words)
-        masked["detail"] = "; ".join(f"{name}: {', '.join(values)}{' …' * (more > 0)}" for name, values, more in facts)
+        masked["detail"] = " · ".join(
+            f"{name}{words.colon} {', '.join(values)}{' …' * (more > 0)}" for name, values, more in facts
+        )
+    masked |= {name: _coded(name, str(cells[name]), words) for name in CODES if cells.get(name)}
+    if "act" in cells:
+        masked["reason"] = cells["reason"]  # as a person typed it
     for name in ("held_why", "why"):
         if cells.get(name):
             masked[name] = operations.plain("held_why", cells[name], words)

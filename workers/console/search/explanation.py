@@ -63,10 +63,9 @@ def _dead(order: Any, words: Words, whole: bool) -> str:
 
 
 def _because(said: Text, words: Words) -> str:
-    if said.shown and said.hidden:
-        return f" ({said.shown} …)"
     if said.shown:
-        return f" ({said.shown})"
+        shown = words.gettext(said.shown) if said.ours else said.shown
+        return f" ({shown} …)" if said.hidden else f" ({shown})"
     return words.gettext(" (the ERP's words are masked)") if said.hidden else ""
 
 
@@ -87,5 +86,5 @@ def _held(backend: Any, words: Words) -> str | None:
         values["at"] = words.moment(backend.probe_at)
         return _("%(backend)s is down since %(since)s: it is held. Next trial order at %(at)s.") % values
     if backend.circuit == "half_open":
-        return _("%(backend)s is coming back: one trial order is out, the others follow when it went well.") % values
+        return _("%(backend)s is being tried: one trial order is out, the others follow when it went well.") % values
     return None

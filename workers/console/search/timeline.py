@@ -95,7 +95,12 @@ def _others(life: OrderLife, words: Words, whole: bool) -> Iterator[TimelineEntr
     for act in life.operations:
         about = _("about this order") if act.named else _("about its backend")
         yield TimelineEntry(
-            "operation", act.at, f"{act.operator}: {act.act}", "act", text=Text(act.reason or ""), facts=[about]
+            "operation",
+            act.at,
+            f"{act.operator}{words.colon} {_(act.act)}",
+            "act",
+            text=Text(act.reason or ""),
+            facts=[about],
         )
     for piece in parts["evidence"]:
         facts = [_("proof: its backend went into quarantine")] if piece.conclusive else []

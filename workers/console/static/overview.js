@@ -14,6 +14,8 @@
   const span = flow.dataset.span;
   const lang = document.documentElement.lang.replace("en", "en-GB"); // the day before the month, as the page has it
   const number = new Intl.NumberFormat(lang, { maximumFractionDigits: 1 });
+  const whole = new Intl.NumberFormat(lang, { maximumFractionDigits: 0 });
+  const rate = (value) => (value < 10 ? number : whole).format(value);
   const timeZone = known(flow.dataset.zone);
   const time = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone });
   const day = new Intl.DateTimeFormat(lang, { day: "numeric", month: "short", timeZone });
@@ -102,7 +104,7 @@
   function words(place, index) {
     const found = Object.fromEntries(NAMES.map((name) => [name, series[name][index]]));
     found.oldest = minutes(found.oldest);
-    return place.dataset.told.replace(/\{(\w+)\}/g, (_, name) => number.format(found[name] ?? 0));
+    return place.dataset.told.replace(/\{(\w+)\}/g, (_, name) => rate(found[name] ?? 0));
   }
 
   // Under a chart: its values at the crosshair, else the last ones.
@@ -122,7 +124,7 @@
 
   function row(at, index) {
     const line = document.createElement("tr");
-    const cells = [...NAMES.slice(1, -1).map((name) => number.format(series[name][index])), age(series.oldest[index])];
+    const cells = [...NAMES.slice(1, -1).map((name) => rate(series[name][index])), age(series.oldest[index])];
     const cell = (name, text) => Object.assign(line.appendChild(document.createElement(name)), { textContent: text });
     cell("th", moment(at)).scope = "row";
     for (const each of cells) cell("td", each).className = "n";
