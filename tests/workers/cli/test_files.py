@@ -3,11 +3,12 @@
 import gzip
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from workers.cli.files import apart
 from workers.cli.files.formats import OrdersFile
 from workers.cli.files.lines import FileLine, Unusable
 
@@ -114,6 +115,22 @@ def test_no_order_of_a_csv_goes_with_a_line_less_than_was_meant(file: Path) -> N
         "line 7 cannot be read, and may be a part of it: a quotation mark is missing",
         "its rows do not agree on its note (line 10)",
     ]
+
+
+@pytest.mark.parametrize("places", [2**26, 1], ids=["apart", "all in one place"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_nothing_goes_of_an_order_whose_rows_do_not_stand_together(
+    file: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes], places: int
+) -> None:
+    monkeypatch.setattr(apart, "PLACES", max(8, places))
+    many = "".join(f"C,{number},p,1\n" for number in range(30_000))  # more than one piece of the file
+    rows = f"pharmacy,reference,product,quantity\nA,1,p,1\nB,1,p,1\n{many}A,1,q,1\nB,2,p,1\n"
+    file.write_bytes(pack(rows.encode()))
+    first, *others, last, end = documents(read(file)[0])
+    told = "its rows do not stand together (lines 2 and 30004): sort the file by pharmacy and reference"
+    assert (first, last) == (told, told)
+    assert [each["reference"] for each in (others[0], others[-1], end)] == ["1", "29999", "2"]
+    assert len(others) == 30_001
 
 
 def test_a_packed_file_that_is_cut_off_is_no_file(file: Path) -> None:

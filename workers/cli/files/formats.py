@@ -5,14 +5,17 @@ Anything else is told once, with what is to be done, before a single order of it
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Final
 
+from workers.cli.files.apart import standing_apart
 from workers.cli.files.lines import CHUNK, LIMIT, FileLine, Unusable, chunks_of, lines_of
-from workers.cli.files.rows import Header, header_of, orders_of_rows
+from workers.cli.files.rows import Header, beginnings, header_of, orders_of_rows
 
 BOM: Final = b"\xef\xbb\xbf"
 GZIP: Final = b"\x1f\x8b"
@@ -39,15 +42,27 @@ class OrdersFile:
 
     def __iter__(self) -> Iterator[list[FileLine]]:
         """The orders, those that came together in a list. Raises Unusable, and OSError."""
-        head, chunks = _beginning(self._unpacked(self._raw()))
-        header = format_of(head)
-        if head.startswith(BOM):
-            chunks = _without_mark(chunks)
-        lines = lines_of(chunks)
+        start = _place(self.descriptor)
+        header, lines = self._lines()
         if header is None:
             return lines
         self.taken_as.append(f"CSV, {header.told}")
-        return orders_of_rows(lines, header)
+        apart: Mapping[tuple[str, str], str] = {}
+        if start is not None:
+            now = _place(self.descriptor)
+            apart = standing_apart(partial(self._beginnings, start, header))
+            os.lseek(self.descriptor, now or start, os.SEEK_SET)
+        return orders_of_rows(lines, header, apart)
+
+    def _beginnings(self, start: int, header: Header) -> Iterator[tuple[int, tuple[str, str]]]:
+        """Where orders begin, looked through from the start as another reader would."""
+        os.lseek(self.descriptor, start, os.SEEK_SET)
+        return beginnings(OrdersFile(self.descriptor)._lines()[1], header)
+
+    def _lines(self) -> tuple[Header | None, Iterator[list[FileLine]]]:
+        head, chunks = _beginning(self._unpacked(self._raw()))
+        header = format_of(head)
+        return header, lines_of(_without_mark(chunks) if head.startswith(BOM) else chunks)
 
     def _raw(self) -> Iterator[bytes]:
         for chunk in chunks_of(self.descriptor):
@@ -63,6 +78,14 @@ class OrdersFile:
         for chunk in whole:
             self.text += len(chunk)
             yield chunk
+
+
+def _place(descriptor: int) -> int | None:
+    """Where a file is read; None for a pipe, which cannot be looked through first."""
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_CUR)
+    except OSError:
+        return None
 
 
 def unzipped(chunks: Iterator[bytes]) -> Iterator[bytes]:

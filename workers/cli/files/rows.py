@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Final
 
 from orders.model import MOST_LINES
@@ -103,8 +104,20 @@ def _told(names: list[str], columns: tuple[str | None, ...]) -> str:
     return "; ".join([other or "by its header", *([f"not used: {unused}"] if unused else [])])
 
 
-def orders_of_rows(lines: Iterable[list[FileLine]], header: Header) -> Iterator[list[FileLine]]:
-    """The orders that rows make, once all rows of each are there."""
+def beginnings(lines: Iterable[list[FileLine]], header: Header) -> Iterator[tuple[int, tuple[str, str]]]:
+    """Where the rows of an order begin, and whose they are; once for each place where it does."""
+    now = None
+    for line in islice(chain.from_iterable(lines), 1, None):  # without the header
+        values = _values(line, header)
+        if isinstance(values, dict) and (key := (values["pharmacy"], values["reference"])) != now:
+            now = key
+            yield line.number, key
+
+
+def orders_of_rows(
+    lines: Iterable[list[FileLine]], header: Header, apart: Mapping[tuple[str, str], str]
+) -> Iterator[list[FileLine]]:
+    """The orders that rows make, once all rows of each are there; why those `apart` are none."""
     now: _Rows | None = None
     doubt, seen = "", False
     for batch in lines:
@@ -122,7 +135,7 @@ def orders_of_rows(lines: Iterable[list[FileLine]], header: Header) -> Iterator[
             key = values["pharmacy"], values["reference"]
             if now is None or now.key != key:
                 done += [now.as_line()] if now else []
-                now = _Rows(line.number, key, fault=doubt)
+                now = _Rows(line.number, key, fault=doubt or apart.get(key, ""))
             doubt = ""
             now.add(line.number, line.size, values)
         yield done
