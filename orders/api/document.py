@@ -127,7 +127,9 @@ def _placing() -> dict[str, Json]:
                 "operationId": "post_order",
                 "tags": ["orders"],
                 "summary": "Hand over an order",
-                "description": "202 is a receipt: the order is on disk. The same order again is answered 200.",
+                "description": "202 is a receipt: the order is on disk. The same order again is answered 200. "
+                "One whose `valid_until` is past is answered 422; while PostgreSQL is away nobody can say whether it "
+                "was taken in time: it is answered 202, and is dead (`expired`) once it is journalled.",
                 "parameters": [IDEMPOTENCY_KEY],
                 "requestBody": {"required": True, "content": one},
                 "responses": {
