@@ -65,11 +65,11 @@ async def cancelled_in_spill(api: ApiState, order_id: UUID, client: str, request
     """Take back an order that was found in the spill; False where it has left it. Raises JournalDown."""
     assert api.intake.spill is not None
     try:
-        done = await cancel_spilled(*api.intake.spill, order_id, Cancellation(client, request_id))
+        done = await cancel_spilled(*api.intake.spill, api.intake.route, order_id, Cancellation(client, request_id))
     except SpillDown:
         raise JournalDown("the spill is out of reach") from None
     if done is Cancelling.TAKEN:
-        raise JournalDown("the order is being journalled: ask again")
+        raise JournalDown("the order may be in the journal already: ask again")
     return done is Cancelling.DONE
 
 

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -29,7 +30,7 @@ from orders.intake.spill import SpillSigner, spill
 from orders.intake.spill_watch import SpillWatch
 from orders.intake.store import SpillDown, Store
 from orders.intake.store_switch import StoreSwitch
-from orders.journal import at_fault, connect
+from orders.journal import at_fault, connect, refused
 from orders.model import Order
 
 log = logging.getLogger("relais.intake")
@@ -166,7 +167,7 @@ class Intake:
         if entries and self._grouped is not None:
             self._grouped(len(entries))
         try:
-            answers = await self._place(entries) if entries else []
+            answers = await self._place(entries, set()) if entries else []
         except Exception as error:  # whatever it was, every waiting caller must be told
             for party in group:
                 if not party.answer.done():
@@ -180,21 +181,21 @@ class Intake:
             start = end
         tell_accepted(entries, answers)
 
-    async def _place(self, entries: list[Entry]) -> Answers:
+    async def _place(self, entries: list[Entry], doubted: set[UUID]) -> Answers:
         """Into the journal; what keeps the group out of it and is no order's fault leads into the spill.
 
-        Raises JournalDown.
+        `doubted` are those that the journal may have although it did not say so. Raises JournalDown.
         """
         if self.store_switch.journal_up:
             try:
-                return await self._journal_unless_spilled(entries)
+                return await self._journal_unless_spilled(entries, doubted)
             except Exception as error:
                 if at_fault(error):
-                    return await self._halve(entries, error)
+                    return await self._halve(entries, doubted, error)
                 self.store_switch.lose_journal(error)
         store, key = self.store_switch.spill()
         try:
-            answers, era = await spill(entries, store, key)
+            answers, era = await spill(entries, store, key, doubted)
             if self._watch is not None:
                 await self._watch.announced(era)
             return answers
@@ -202,15 +203,15 @@ class Intake:
             self.store_switch.lose_spill(error)
             raise JournalDown("the journal and the spill are out of reach") from None
 
-    async def _halve(self, entries: list[Entry], error: Exception) -> Answers:
+    async def _halve(self, entries: list[Entry], doubted: set[UUID], error: Exception) -> Answers:
         """One of the entries cannot be written: it alone is refused."""
         if len(entries) == 1:
             log.error("an order cannot be written", extra={"why": type(said(error)).__name__})
             return [Malformed([Fault("body", None, "the journal cannot write this order")])]
         half = len(entries) // 2
-        return [*await self._place(entries[:half]), *await self._place(entries[half:])]
+        return [*await self._place(entries[:half], doubted), *await self._place(entries[half:], doubted)]
 
-    async def _journal_unless_spilled(self, entries: list[Entry]) -> Answers:
+    async def _journal_unless_spilled(self, entries: list[Entry], doubted: set[UUID]) -> Answers:
         """Into the journal, but for what the spill has an earlier order of, and what comes for the first time when its
         time is over: the first receipt wins.
 
@@ -219,21 +220,25 @@ class Intake:
         firsts = await self._watch.firsts(entries) if self._watch is not None else {}
         late = seem_late(entries)
         if not firsts and not late:
-            return await self._journal(entries)
+            return await self._journal(entries, doubted)
         async with self._engine.connect() as connection:
             firsts = await refusals(connection, late) | firsts
             firsts |= await known(connection, [each for each in entries if each.id in firsts])
         new = [each for each in entries if each.id not in firsts]
-        written = iter(await self._journal(new) if new else ())
+        written = iter(await self._journal(new, doubted) if new else ())
         return [firsts[each.id] if each.id in firsts else next(written) for each in entries]
 
-    async def _journal(self, entries: list[Entry]) -> Answers:
+    async def _journal(self, entries: list[Entry], doubted: set[UUID]) -> Answers:
         """One statement, one fsync. A lost connection may have committed: asking again settles it."""
         for last in (False, True):
+            sent = False
             try:
                 async with self._engine.connect() as connection:
+                    sent = True
                     return await write(connection, entries)
             except Exception as error:
+                if sent and not refused(error):
+                    doubted.update(each.id for each in entries)
                 if last or not _worth_another(error):
                     raise
         raise AssertionError("unreachable")

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -66,8 +66,8 @@ def _mac(key: bytes, purpose: bytes, message: bytes) -> bytes:
     return hmac.new(key, b"relais." + purpose + b"." + message, hashlib.sha256).hexdigest().encode()
 
 
-def seal(each: Entry, key: SpillSigner) -> Record:
-    """The record of an entry, which must carry `received_at`."""
+def seal(each: Entry, key: SpillSigner, doubted: bool = False) -> Record:
+    """The record of an entry, which must carry `received_at`; `doubted` says that the journal may have it, too."""
     assert each.received_at is not None
     content = {
         "id": str(each.id),
@@ -78,6 +78,7 @@ def seal(each: Entry, key: SpillSigner) -> Record:
         "origin": each.origin,
         "body": each.body.decode(),
         "traceparent": each.traceparent,
+        **({"doubted": True} if doubted else {}),
     }
     message = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     value = f"{each.id}|{each.digest.hex()}".encode()
@@ -130,20 +131,27 @@ def unseal(raw: bytes, key: SpillSigner, route: Routing) -> Entry:
         raise Unreadable(type(error).__name__, told) from None
 
 
+def is_doubted(raw: bytes) -> bool:
+    """Whether the journal may have the order of a record that `unseal` has read."""
+    return bool(json.loads(raw.split(b".", 2)[2]).get("doubted"))
+
+
 def worth_keeping(raw: bytes) -> bytes:
     """What is kept of a record that our keys did not sign: all, where another key of ours may have."""
     return raw if len(raw) <= MOST_KEPT and SIGNED.match(raw) else raw[:FIRST]
 
 
-async def spill(entries: Sequence[Entry], store: Store, key: SpillSigner) -> tuple[list[Accepted | RelaisError], bytes]:
+async def spill(
+    entries: Sequence[Entry], store: Store, key: SpillSigner, doubted: Collection[UUID]
+) -> tuple[list[Accepted | RelaisError], bytes]:
     """Put entries into the spill; what came of each (accepted, repeated, Conflict or KeyReused), and the store's era.
 
-    An earlier record counts only where its note has a good signature: a note that somebody forged would turn an
-    order away. Raises SpillDown.
+    The journal may have those in `doubted`, too. An earlier record counts only where its note has a good signature: a
+    note that somebody forged would turn an order away. Raises SpillDown.
     """
     now = datetime.now(UTC)
     entries = [each._replace(received_at=now) for each in entries]
-    records = [seal(each, key) for each in entries]
+    records = [seal(each, key, each.id in doubted) for each in entries]
     put = await store.put(records)
     verdicts = [verdict(each, found, key) for each, found in zip(entries, put.found, strict=True)]
     answers = [said or Accepted(each.id, False, "spill") for each, said in zip(entries, verdicts, strict=True)]

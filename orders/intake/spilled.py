@@ -11,7 +11,7 @@ from uuid import UUID
 
 from orders.intake.entries import Entry
 from orders.intake.routing import Routing
-from orders.intake.spill import Forged, SpillSigner, Unreadable, name_of, read_note, unseal
+from orders.intake.spill import Forged, SpillSigner, Unreadable, is_doubted, name_of, read_note, unseal
 from orders.intake.store import Cancelling, Store
 
 
@@ -23,20 +23,23 @@ class Cancellation(NamedTuple):
 
 
 class Spilled(NamedTuple):
-    """An order in the spill, and who took it back."""
+    """An order in the spill, who took it back, and whether the journal may have it, too."""
 
     entry: Entry
     cancellation: Cancellation | None
+    doubted: bool
 
 
 async def find(store: Store, key: SpillSigner, route: Routing, order_id: UUID) -> Spilled | None:
     """The order of this id, if it is there. Raises SpillDown."""
     raw, mark = await store.find(str(order_id).encode())
+    if raw is None:
+        return None
     try:
-        entry = unseal(raw or b"", key, route)
+        entry = unseal(raw, key, route)
     except (Forged, Unreadable):
         return None
-    return Spilled(entry, read_mark(order_id, mark, key)) if entry.id == order_id else None
+    return Spilled(entry, read_mark(order_id, mark, key), is_doubted(raw)) if entry.id == order_id else None
 
 
 async def find_by_reference(
@@ -49,8 +52,16 @@ async def find_by_reference(
     return await find(store, key, route, UUID(note[0])) if note is not None else None
 
 
-async def cancel_spilled(store: Store, key: SpillSigner, order_id: UUID, by: Cancellation) -> Cancelling:
-    """Mark an order that was found as taken back, on disk before this returns. Raises SpillDown."""
+async def cancel_spilled(
+    store: Store, key: SpillSigner, route: Routing, order_id: UUID, by: Cancellation
+) -> Cancelling:
+    """Mark an order that was found as taken back, on disk before this returns. Raises SpillDown.
+
+    One that the journal may have, too, is not: a worker may be about to forward it.
+    """
+    found = await find(store, key, route, order_id)
+    if found is not None and found.doubted:
+        return Cancelling.TAKEN
     said = json.dumps(by._asdict(), separators=(",", ":")).encode()
     return await store.cancel(str(order_id).encode(), key.sign(b"cancel", _of(order_id, said)) + b"." + said)
 

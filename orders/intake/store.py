@@ -43,7 +43,7 @@ class Put(NamedTuple):
 
 
 class Cancelling(Enum):
-    """What came of taking back a record: it is not there, is being journalled, or is marked."""
+    """What came of taking back a record: it is not there, the journal may have it, or it is marked."""
 
     ABSENT, TAKEN, DONE = range(3)
 

@@ -192,8 +192,12 @@ async def _journal(connection: AsyncConnection, found: Sequence[Read]) -> list[A
             losers.append(lost(each.entry, answer, each.cancellation))
         elif isinstance(answer, RelaisError):
             raise answer
-        elif answer.repeated and each.cancellation is not None:
-            losers.append(await take_back(connection, each.entry, answer.id, each.cancellation))
+        elif each.cancellation is not None:  # what was journalled before, under whichever id, is taken back there
+            came = await take_back(connection, each.entry, answer.id, each.cancellation)
+            if answer.repeated:
+                losers.append(came)
+            elif came.state is State.DEAD:
+                log.error("an order was taken back too late", extra={"order": answer.id, "why": came.error})
         elif answer.repeated:
             asides.append(
                 _aside(each.raw, AsideKind.REPEATED, "the same order was accepted before", each.entry.id, answer.id)

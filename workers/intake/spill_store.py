@@ -111,8 +111,15 @@ class RedisSpill:
             raise SpillDown("the primary has no replica")
 
     async def head(self, count: int) -> list[bytes]:
-        """As `orders.intake.store.Store.head`."""
-        return cast(list[bytes], await self._answer(lambda: self._redis.eval(HEAD, len(KEYS), *KEYS, count)))
+        """As `orders.intake.store.Store.head`: a replica that there is knows too which records were handed out."""
+        return cast(list[bytes], await self._answer(lambda: self._head(count)))
+
+    async def _head(self, count: int) -> Any:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.eval(HEAD, len(KEYS), *KEYS, count)
+            if self._replicated:
+                pipeline.execute_command("WAIT", 1, int(REPLICATION * 1000))
+            return (await pipeline.execute())[0]
 
     async def marks(self, ids: Sequence[bytes]) -> list[bytes | None]:
         """As `orders.intake.store.Store.marks`."""

@@ -1,16 +1,19 @@
 """An order in the spill is found and taken back; the drain journals it as taken back."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import redis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from config.redis_keys import SPILL_NOTES
-from orders.intake.entries import Accepted
+from config.redis_keys import SPILL_NOTES, SPILL_RECORDS
+from orders.intake import group_commit
+from orders.intake.cancel import cancel
+from orders.intake.entries import Accepted, Entry, write
 from orders.intake.group_commit import Intake
 from orders.intake.routing import always
 from orders.intake.spilled import Cancellation, cancel_spilled, find, find_by_reference
@@ -48,7 +51,7 @@ def test_what_was_taken_back_is_journalled_as_that_with_who_did_it(database_url:
     async def take(intake: Intake, store: RedisSpill) -> list[Accepted]:
         taken = [await intake.accept(order(f"S{n}"), "front", key=f"K{n}") for n in range(3)]
         for _ in range(2):
-            assert await cancel_spilled(store, KEY, taken[1].id, BY) is Cancelling.DONE
+            assert await cancel_spilled(store, KEY, ROUTE, taken[1].id, BY) is Cancelling.DONE
         found = await find(store, KEY, ROUTE, taken[1].id)
         assert found is not None and found.cancellation == BY
         assert (await intake.accept(order("S1"), "front")).id == taken[1].id
@@ -73,19 +76,110 @@ def test_what_is_being_journalled_cannot_be_taken_back_in_the_spill(redis_url: s
     async def take(intake: Intake, store: RedisSpill) -> None:
         taken = [await intake.accept(order(f"S{n}"), "front") for n in range(3)]
         head = await store.head(2)
-        said = [await cancel_spilled(store, KEY, each.id, BY) for each in taken]
+        said = [await cancel_spilled(store, KEY, ROUTE, each.id, BY) for each in taken]
         assert said == [Cancelling.TAKEN, Cancelling.TAKEN, Cancelling.DONE]
         await store.drop(head, [str(each.id).encode() for each in taken[:2]], [])
-        said = [await cancel_spilled(store, KEY, each.id, BY) for each in taken]
+        said = [await cancel_spilled(store, KEY, ROUTE, each.id, BY) for each in taken]
         assert said == [Cancelling.ABSENT, Cancelling.ABSENT, Cancelling.DONE]
 
     without_journal(redis_url, take)
 
 
+@pytest.mark.parametrize("at_the_second_try", [False, True])
+def test_what_the_journal_may_have_as_well_is_not_taken_back_in_the_spill(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, at_the_second_try: bool
+) -> None:
+    tried: list[int] = []
+
+    async def cut(connection: AsyncConnection, group: Sequence[Entry]) -> Any:
+        tried.append(len(group))
+        if not at_the_second_try or len(tried) == 2:
+            await write(connection, group)
+        raise ConnectionResetError("its answer is lost")
+
+    async def take(intake: Intake, store: RedisSpill) -> list[Accepted]:
+        with monkeypatch.context() as patched:
+            patched.setattr(group_commit, "write", cut)
+            doubted = await intake.accept(order("A"), "front")
+        intake.store_switch.lose_journal()
+        sure = await intake.accept(order("B"), "front")
+        assert [each.kept for each in (doubted, sure)] == ["spill", "spill"]
+        said = [await cancel_spilled(store, KEY, ROUTE, each.id, BY) for each in (doubted, sure)]
+        assert said == [Cancelling.TAKEN, Cancelling.DONE]
+        return [doubted, sure]
+
+    async def read(engine: AsyncEngine) -> None:
+        states = [(await order_queries.order(engine, each.id))["state"] for each in taken]
+        assert states == ["accepted", "cancelled"]
+        await cancel(engine, taken[0].id, "front", "r8")
+        assert (await order_queries.order(engine, taken[0].id))["state"] == "cancelled"
+
+    taken = without_journal(redis_url, take, journal=database_url)
+    assert tried == [1, 1]
+    unspilled(database_url, redis_url, read)
+
+
+@pytest.mark.parametrize("refusal", ["connect", "statement"])
+def test_what_the_journal_surely_has_not_is_taken_back_in_the_spill_at_once(
+    database_url: str, redis_url: str, refusal: str
+) -> None:
+    async def take(intake: Intake, store: RedisSpill) -> None:
+        taken = await intake.accept(order("A"), "front")
+        assert taken.kept == "spill"
+        assert await cancel_spilled(store, KEY, ROUTE, taken.id, BY) is Cancelling.DONE
+
+    async def refuse() -> None:
+        engine = connect(database_url)
+        async with engine.connect() as connection:
+            await connection.execute(text("ALTER TABLE deliveries RENAME TO gone"))
+        await engine.dispose()
+
+    if refusal == "statement":
+        asyncio.run(refuse())
+        without_journal(redis_url, take, journal=database_url)
+    else:
+        without_journal(redis_url, take)
+
+
+def test_a_mark_on_what_the_journal_has_under_the_same_id_takes_it_back_there(
+    database_url: str, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a primary of Redis dies with what only it knew: which records had been handed out to be journalled."""
+
+    async def take(intake: Intake, store: RedisSpill) -> list[Accepted]:
+        taken = [await intake.accept(order(reference), "front") for reference in ("A", "B")]
+        raws = await store.head(2)
+        await drain(database_url, redis_url)
+        with redis.Redis.from_url(redis_url) as client:
+            client.rpush(SPILL_RECORDS, *raws)
+            client.hset(SPILL_NOTES, mapping={f"i\x1f{each.id}": n for n, each in enumerate(taken)})
+        for each in taken:
+            assert await cancel_spilled(store, KEY, ROUTE, each.id, BY) is Cancelling.DONE
+        return taken
+
+    async def forward() -> None:
+        engine = connect(database_url)
+        async with engine.connect() as connection:
+            for state in ("dispatched", "delivering"):
+                await connection.execute(
+                    text(f"UPDATE deliveries SET state = '{state}' WHERE order_id = :id"), {"id": taken[1].id}
+                )
+        await engine.dispose()
+
+    async def read(engine: AsyncEngine) -> list[str]:
+        return [(await order_queries.order(engine, each.id))["state"] for each in taken]
+
+    taken = without_journal(redis_url, take)
+    asyncio.run(forward())
+    assert unspilled(database_url, redis_url, read) == ["cancelled", "delivering"]
+    told = [each for each in caplog.records if each.message == "an order was taken back too late"]
+    assert [each.order for each in told] == [taken[1].id]
+
+
 def test_a_mark_that_nobody_of_ours_signed_takes_nothing_back(database_url: str, redis_url: str) -> None:
     async def take(intake: Intake, store: RedisSpill) -> Accepted:
         taken, other = [await intake.accept(order(reference), "front") for reference in ("A", "B")]
-        await cancel_spilled(store, KEY, other.id, BY)
+        await cancel_spilled(store, KEY, ROUTE, other.id, BY)
         with redis.Redis.from_url(redis_url) as client:
             mark = client.hget(SPILL_NOTES, f"c\x1f{other.id}")
             client.hset(SPILL_NOTES, f"c\x1f{taken.id}", mark)
@@ -109,7 +203,7 @@ def test_taking_back_takes_back_the_same_order_that_had_been_accepted_before_or_
 
     async def away(intake: Intake, store: RedisSpill) -> Accepted:
         taken = await intake.accept(order("B"), "front")
-        assert await cancel_spilled(store, KEY, taken.id, BY) is Cancelling.DONE
+        assert await cancel_spilled(store, KEY, ROUTE, taken.id, BY) is Cancelling.DONE
         return taken
 
     async def forward() -> None:
