@@ -11,7 +11,7 @@ import pytest
 
 from config.embedded.leash import Leash
 from tests.acceptance.console.acting import looking_at
-from tests.acceptance.console.browsing import SEND, SIZES, Browsers, Look, Visitor, in_chromium, outside
+from tests.acceptance.console.browsing import SEND, SHIFTS, SIZES, Browsers, Look, Visitor, in_chromium, outside
 from tests.acceptance.running import Relais, sql, up
 from tests.waiting import until
 from tests.workers.console.test_french import said
@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900)
 ORDERS = 240
 HOSTILE = '<script>alert("P")</script><img src=x onerror=alert(1)>'
 NOWHERE = "/no-such-page"
+DOORS = {"login": "/login", "first": "/first?name=jeanne&secret=once"}  # for who is not in yet
 PAGES = 70  # different ones, at most
 LEADS = """() => { document.querySelectorAll("form[method=get] [name=id][type=checkbox]").forEach((each, at) => {
   each.checked = at === 0; });
@@ -140,8 +141,11 @@ def test_every_page_is_sound(browsers: Browsers, paths: dict[str, str], look: Lo
             if (jeanne.status == 404) != (path == NOWHERE) or jeanne.status not in (200, 404):
                 wrong.append(f"{path} was answered {jeanne.status}")
     with browsers.stranger(look) as stranger:
-        stranger.go("/login")
-        wrong += stranger.unsound("login", axe=axe)
+        for door, path in DOORS.items():
+            stranger.go(path)
+            wrong += stranger.unsound(door, axe=axe)
+            wrong += [f"{path}: {each}" for each in (stranger.english(TRANSLATED) if look.language == "fr" else ())]
+            wrong += [] if stranger.status == 200 else [f"{path} was answered {stranger.status}"]
     assert not wrong, "\n".join(wrong)
 
 
@@ -157,6 +161,18 @@ REACHABLE = """stops => { let found = 0;
 FOCUSED = """() => { const each = document.activeElement;
   if (each === document.body) return "body";
   return getComputedStyle(each).outlineStyle === "none" ? "unseen" : each.dataset.number ?? "another"; }"""
+
+
+def comes_everywhere(visitor: Visitor, path: str) -> None:
+    """Press Tab until all that can be used was reached, and was seen to be."""
+    visitor.go(path)
+    wanted, reached = visitor.page.evaluate(REACHABLE, STOPS), set()
+    for _ in range(wanted + 20):
+        visitor.page.keyboard.press("Tab")
+        reached.add(visitor.page.evaluate(FOCUSED))
+    assert "unseen" not in reached, path
+    missed = {str(each + 1) for each in range(wanted)} - reached
+    assert not missed, (path, [visitor.page.locator(f"[data-number='{each}']").inner_html() for each in missed])
 
 
 @pytest.mark.parametrize(("look", "screens"), [(Look(size="wide"), 1), (Look(size="phone"), 2)], ids=str)
@@ -206,20 +222,21 @@ def test_the_keyboard_comes_everywhere_and_is_seen(browsers: Browsers, paths: di
         for live in ("**/live/**", "**/standing"):  # what is updated meanwhile has lost its number
             jeanne.page.route(live, lambda route: route.abort())
         for kind in ("/", "/recovery", "/report", "/search", "/orders", group):
-            jeanne.go(paths[kind])
-            wanted, reached = jeanne.page.evaluate(REACHABLE, STOPS), set()
-            for _ in range(wanted + 20):
-                jeanne.page.keyboard.press("Tab")
-                reached.add(jeanne.page.evaluate(FOCUSED))
-            assert "unseen" not in reached, kind
-            missed = {str(each + 1) for each in range(wanted)} - reached
-            assert not missed, (
-                kind,
-                [jeanne.page.locator(f"[data-number='{each}']").inner_html() for each in missed],
-            )
+            comes_everywhere(jeanne, paths[kind])
         jeanne.go("/").keyboard.press("Tab")
         jeanne.page.keyboard.press("Enter")
         assert jeanne.page.evaluate("document.activeElement.id") == "main"
+
+
+@pytest.mark.parametrize(("door", "first"), [("login", "name"), ("first", "new")])
+def test_a_door_is_opened_by_the_keyboard_and_does_not_move(browsers: Browsers, door: str, first: str) -> None:
+    with browsers.stranger(Look(size="phone")) as stranger:
+        stranger.page.add_init_script(f"({SHIFTS})()")
+        stranger.go(DOORS[door]).wait_for_timeout(1_000)
+        assert stranger.page.evaluate("document.activeElement.id") == first, "one can type at once"
+        assert sum(value for value, _ in stranger.page.evaluate("window.shifted")) <= 0.02
+        comes_everywhere(stranger, DOORS[door])
+        assert stranger.faults == []
 
 
 def test_of_two_who_do_the_same_at_once_one_is_told(relais: Relais, browsers: Browsers) -> None:

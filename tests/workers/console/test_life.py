@@ -198,7 +198,8 @@ def test_why_an_attempt_failed_is_told_in_french(at_console: AtConsole) -> None:
         await bench.sql("UPDATE attempts SET detail = 'no connection to the ERP'")
         page = (await jeanne.get(f"/order/{order}", headers={"Accept-Language": "fr"})).text
         assert "pas de connexion à l&#39;ERP" in page and "no connection" not in page
-        assert page.index("Annuler cette commande") < page.index("Son parcours"), "what can be done comes first"
+        place, do, life = (page.index(each) for each in ("Où elle en est", "Annuler cette commande", "Son parcours"))
+        assert place < do < life, "what can be done follows where it is"
 
     at_console(work)
 
