@@ -29,7 +29,6 @@ from config.embedded.process import module
 from config.embedded.ready import answers
 from config.settings import Settings
 from orders.queries.products import Filling
-from orders.schema.migrate import migrate
 from workers.console.access.sessions import COOKIE, Sessions
 
 FEW: Final = 5_000
@@ -135,8 +134,7 @@ def measure(rig: Rig, many: int, times: int) -> dict[str, dict[str, list[float]]
 def site(rig: Rig, count: int) -> Iterator[Site]:
     """A console over a journal of so many orders, one in ten of them dead."""
     port = rig.port()
-    with rig.database() as url:
-        migrate(url)
+    with rig.journal() as url:
         things = asyncio.run(multitude.fill(url, count, DEAD))
         token, cause = journal(url, _prepared)
         env = {"RELAIS_DATABASE_URL": url, "RELAIS_DATA_DIR": str(rig.home), "RELAIS_LOG_LEVEL": "WARNING"}

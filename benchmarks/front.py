@@ -21,7 +21,6 @@ from benchmarks.rig import BenchmarkFailed, Meter, Rig, memory
 from config.embedded.process import Process, module
 from config.embedded.ready import answers
 from orders.access import clients
-from orders.schema.migrate import migrate
 
 RATE = 1_000_000.0  # orders a second: a limit that nobody meets
 SETTLED = 0.2  # share of a large batch, after which the intake's memory is to stay as it is
@@ -81,8 +80,7 @@ def _p99(rig: Rig, port: int, key: str, count: int, first: int, silent: bool) ->
 def intake(rig: Rig, *others: str) -> Iterator[tuple[Any, ...]]:
     """An intake with a spill and a client with a rate, and others, on a journal of its own: process, port, keys."""
     port = rig.port()
-    with rig.database() as url:
-        migrate(url)
+    with rig.journal() as url:
         key = journal(url, lambda engine: clients.add(engine, "bench", rate=RATE, burst=int(RATE)))
         keys = [str(journal(url, lambda engine, name=other: clients.add(engine, name))) for other in others]
         env = {

@@ -26,7 +26,6 @@ from benchmarks.sample import body, orders
 from config.embedded.process import module
 from config.embedded.ready import answers
 from orders.access import clients
-from orders.schema.migrate import migrate
 
 IDLE = 5.0  # seconds for which nothing happens but comments
 BATCH = 1_000  # orders that are listened to, and warm the intake up
@@ -76,8 +75,7 @@ def measure(rig: Rig, listeners: int = 1_000, count: int = 8_000, rounds: int = 
 def _round(rig: Rig, listeners: int, count: int) -> Round:
     port = rig.port()
     ready = answers(f"http://127.0.0.1:{port}/readyz")
-    with rig.database() as url:
-        migrate(url)
+    with rig.journal() as url:
         key = journal(url, lambda engine: clients.add(engine, "bench"))
         environment = {"RELAIS_DATABASE_URL": url, "RELAIS_DATA_DIR": str(rig.home), "RELAIS_LOG_LEVEL": "WARNING"}
         argv = module("workers.cli", "api", "--port", str(port))

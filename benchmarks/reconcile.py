@@ -24,7 +24,6 @@ from benchmarks.rig import PATIENCE, BenchmarkFailed, Rig, cpu, memory, prepare
 from benchmarks.watch import Sample
 from config.embedded.process import Process, module
 from config.embedded.ready import answers
-from orders.schema.migrate import migrate
 
 STEP: Final = 500  # orders between two times
 
@@ -56,8 +55,7 @@ def main() -> None:
 def measure(rig: Rig, count: int) -> Figures:
     """Fill a journal and an ERP's memory, reconcile them, and check what was found."""
     told, port = rig.home / "memory.tsv", rig.port()
-    with rig.database() as url:
-        migrate(url)
+    with rig.journal() as url:
         asyncio.run(delivered.fill(url, told, count))
         argv, erp = module("benchmarks.memory_sink", str(port), str(told)), f"http://127.0.0.1:{port}"
         with rig.running("memory-sink", argv, ready=answers(f"{erp}/health")):

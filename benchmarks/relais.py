@@ -24,7 +24,6 @@ from config.embedded.ready import answers
 from config.settings import Settings
 from orders.access import clients
 from orders.journal import connect
-from orders.schema.migrate import migrate
 from workers import operations
 from workers.dispatch.leadership import LEADER_LOCK
 from workers.proof.audit import audit
@@ -81,8 +80,7 @@ def measure(rig: Rig, orders: int) -> RelaisRound:
     """Hand over, drain and check. BenchmarkFailed when an order is missing or came twice."""
     rig.flush()
     rig.sink.reset()
-    with rig.database() as url:
-        migrate(url)
+    with rig.journal() as url:
         settings = _settings(rig, url)
         taken = _take_in(rig, orders, url, settings)
         journal(url, lambda engine: operations.pause(engine, settings, settings.erp.backend, "benchmark"))

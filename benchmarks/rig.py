@@ -24,6 +24,7 @@ import psutil
 import redis
 from sqlalchemy import text
 
+from config.acl import OPS
 from config.embedded.files import tail
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, birth, end
@@ -33,7 +34,9 @@ from config.embedded.process import Process, Program, module
 from config.embedded.ready import answers
 from config.embedded.service import Ready, until_ready
 from config.embedded.valkey import Valkey
+from config.journal_roles import role_of, url_as
 from orders.journal import connect
+from orders.schema.migrate import migrate
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0  # seconds without progress, after which a measurement is given up
@@ -82,7 +85,7 @@ class Rig:
         self, name: str, argv: tuple[str, ...], env: Mapping[str, str] | None = None, ready: Ready | None = None
     ) -> Iterator[Process]:
         """A program that runs, and is ready, inside the block."""
-        process = Process(Program(name, argv, self.home / "logs" / f"{name}.log", _environment(env), grace=20.0))
+        process = Process(Program(name, argv, self.home / "logs" / f"{name}.log", self._own(argv, env), grace=20.0))
         self._leash.hold(process.mark)
         try:
             if ready is not None:
@@ -109,7 +112,7 @@ class Rig:
     @contextmanager
     def _talking(self, argv: tuple[str, ...], env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
         pipe = subprocess.PIPE
-        program = subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=_environment(env), start_new_session=True)
+        program = subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=self._own(argv, env), start_new_session=True)
         mark = Mark(argv[-1], program.pid, birth(program.pid))
         self._leash.hold(mark)
         try:
@@ -129,6 +132,25 @@ class Rig:
             yield self.postgres.database_url(name)
         finally:
             asyncio.run(_execute(self.postgres.url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+    @contextmanager
+    def journal(self) -> Iterator[str]:
+        """The same, migrated; its URL as the owner, while each process that runs comes as the role of its own."""
+        passwords = self.postgres.passwords()
+        with self.database() as url:
+            migrate(url, passwords=passwords)
+            yield url
+        roles = ", ".join(role_of(url.rpartition("/")[2], process) for process in passwords)
+        asyncio.run(_execute(self.postgres.url, f"DROP ROLE {roles}"))
+
+    def _own(self, argv: tuple[str, ...], env: Mapping[str, str] | None) -> dict[str, str]:
+        """The environment of this program: a command of Relais has its process's role in the journal."""
+        found = _environment(env)
+        if "workers.cli" in argv and env is not None and (url := env.get("RELAIS_DATABASE_URL")):
+            command, passwords = argv[argv.index("workers.cli") + 1], self.postgres.passwords()
+            process = command if command in passwords else OPS
+            found["RELAIS_DATABASE_URL"] = url_as(url, process, passwords[process])
+        return found
 
     def flush(self) -> None:
         """Empty Valkey."""

@@ -23,7 +23,6 @@ from config.embedded.process import module
 from config.embedded.ready import answers
 from config.settings import Settings
 from orders.access import clients
-from orders.schema.migrate import migrate
 from workers.console.access.sessions import COOKIE, Sessions
 
 ACCOUNT: Final = text("INSERT INTO accounts (name, role) VALUES (:name, 'viewer')")
@@ -50,8 +49,7 @@ def measure(rig: Rig, consoles: int = 100, count: int = 8_000, rounds: int = 5) 
 
 def _round(rig: Rig, consoles: int, count: int) -> dict[str, float]:
     ports = rig.port(), rig.port()
-    with rig.database() as url, ExitStack() as stack:
-        migrate(url)
+    with rig.journal() as url, ExitStack() as stack:
         key = journal(url, lambda engine: clients.add(engine, "bench"))
         env = {"RELAIS_DATABASE_URL": url, "RELAIS_DATA_DIR": str(rig.home), "RELAIS_LOG_LEVEL": "WARNING"}
         env["RELAIS_API_URL"] = f"http://127.0.0.1:{ports[0]}"

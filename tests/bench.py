@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,7 @@ from orders.model import Order
 from orders.queries import backends as backend_rows
 from orders.queries import orders as order_queries
 from tests.intake import journalled
+from tests.machines.roles import OWNER, Logins, logged_in_to
 from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import WorkerResources
 from workers.dispatch.deaths import Dead
@@ -75,13 +77,22 @@ def always(kind: Kind) -> Callable[[UUID], Kind]:
 
 
 class Bench:
-    """A journal with orders in it, and the dispatcher's statements at hand."""
+    """A journal with orders in it, and the dispatcher's statements at hand; its owner puts in and looks."""
 
-    def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
-        self.engine, self.settings = engine, settings
+    def __init__(self, engine: AsyncEngine, settings: Settings, logins: Logins) -> None:
+        self.engine, self.settings, self.logins = engine, settings, logins
+        self.owner, self.worker = logins[OWNER], logins["worker"]
+
+    def by(self, process: str) -> AsyncEngine:
+        """The same journal as another process has it."""
+        return self.logins[process]
+
+    def under(self, settings: Settings, engine: AsyncEngine | None = None) -> Bench:
+        """The same journal under other settings."""
+        return Bench(engine or self.engine, settings, self.logins)
 
     def resources(self, erp: Scripted, **more: Any) -> WorkerResources:
-        return WorkerResources(self.engine, erp, self.settings, "test", **more)
+        return WorkerResources(self.worker, erp, self.settings, "test", **more)
 
     async def accept(self, count: int = 1, client: str = "t", **fields: object) -> list[UUID]:
         lines = fields.pop("lines", [{"product": MEDICINE, "quantity": 1}])
@@ -91,10 +102,10 @@ class Bench:
             for number in range(count)
         ]
         sent = [Order.model_validate_json(json.dumps(body)) for body in bodies]
-        return await journalled(self.engine, sent, client, self.settings.erp.backend)
+        return await journalled(self.owner, sent, client, self.settings.erp.backend)
 
     async def run(self, statement: Any, **values: object) -> list[Any]:
-        async with self.engine.connect() as connection:
+        async with self.worker.connect() as connection:
             done = await connection.execute(statement, {"backend": self.settings.erp.backend, **values})
             return list(done.all()) if done.returns_rows else []
 
@@ -110,7 +121,8 @@ class Bench:
         return dict(Counter(row.was for row in await self.run(RESCUE, **values)))
 
     async def sql(self, statement: str) -> None:
-        async with self.engine.connect() as connection:
+        """As the journal's owner."""
+        async with self.owner.connect() as connection:
             await connection.execute(text(statement))
 
     async def now_due(self) -> None:
@@ -121,18 +133,25 @@ class Bench:
 
     async def receipt(self, order_id: UUID) -> ErpReceipt:
         """A receipt that is for this order and no other."""
-        life = await order_queries.order(self.engine, order_id)
+        life = await order_queries.order(self.owner, order_id)
         lines = [
             ErpReceiptLine(n, line["product"], line["quantity"]) for n, line in enumerate(life["order"]["lines"], 1)
         ]
         return named(ErpReceipt("", bytes.fromhex(life["digest"]), tuple(lines)), order_id)
 
     async def standing(self) -> dict[str, Any]:
-        return (await backend_rows.standing(self.engine))[0]
+        return (await backend_rows.standing(self.owner))[0]
 
 
 Work = Callable[[Bench], Awaitable[Any]]
 OnBench = Callable[[Work], Any]
+
+
+@asynccontextmanager
+async def at_bench(settings: Settings, engine: AsyncEngine) -> AsyncIterator[Bench]:
+    """A bench for what works on this engine."""
+    async with logged_in_to(settings.need("database_url")) as logins:
+        yield Bench(engine, settings, logins)
 
 
 def with_bench(settings: Settings, work: Work) -> Any:
@@ -141,7 +160,8 @@ def with_bench(settings: Settings, work: Work) -> Any:
     async def run() -> Any:
         engine = connect(settings.need("database_url"))
         try:
-            return await work(Bench(engine, settings))
+            async with at_bench(settings, engine) as bench:
+                return await work(bench)
         finally:
             await engine.dispose()
 

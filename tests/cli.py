@@ -25,6 +25,7 @@ from typer.main import get_command
 from config.embedded.leash import Leash
 from config.embedded.process import Process, Program
 from config.settings import Settings
+from tests.machines.roles import logged_in
 from tests.waiting import until
 from workers.cli import main
 from workers.cli.app import app
@@ -48,7 +49,7 @@ class CommandLine:
 
     def __call__(self, *arguments: str, **env: str) -> Done:
         self._capsys.readouterr()
-        environ = clean_environment(self.env | env)
+        environ = clean_environment(logged_in(self.env | env, arguments))
         with (
             mock.patch.object(sys, "argv", ["relais", *arguments]),
             mock.patch.dict(os.environ, environ, clear=True),
@@ -98,7 +99,7 @@ def running(
 ) -> Iterator[tuple[Process, Path]]:
     """A real process, from when its log says `ready`; ended, with what it started, on leaving."""
     root = Path(__file__).resolve().parents[1]
-    surroundings = clean_environment(env) | {"PYTHONPATH": str(root)}
+    surroundings = clean_environment(logged_in(env, argv[3:])) | {"PYTHONPATH": str(root)}
     with tempfile.TemporaryDirectory(prefix="relais-log-") as directory:
         log = Path(directory) / f"{name}.log"
         process = Process(Program(name, tuple(argv), log, surroundings, grace=15.0))

@@ -30,6 +30,7 @@ from config.settings import Settings
 from tests.bench import OnBench, with_bench
 from tests.journal import Journal
 from tests.machines.journals import Journals
+from tests.machines.roles import login, process_of
 from tests.machines.servers import UNHURRIED, seed, shared_seed
 
 
@@ -124,11 +125,23 @@ def journals(postgres: Postgres) -> Journals:
 
 
 @pytest.fixture
-def database_url(postgres: Postgres, journals: Journals) -> Iterator[str]:
-    """A migrated, empty journal of the test's own."""
+def process(request: pytest.FixtureRequest) -> str | None:
+    """The process whose code a test runs, hence its role in the journal; a file of tests may say another."""
+    return process_of(request.path)
+
+
+@pytest.fixture
+def owner_url(postgres: Postgres, journals: Journals) -> Iterator[str]:
+    """A migrated, empty journal of the test's own, as its owner."""
     name = journals.take()
     yield postgres.database_url(name)
     journals.give_back(name)
+
+
+@pytest.fixture
+def database_url(owner_url: str, process: str | None) -> str:
+    """The same as the process that the test is about."""
+    return login(owner_url, process)
 
 
 @pytest.fixture
@@ -161,9 +174,9 @@ def on_bench(settings: Settings) -> OnBench:
 
 
 @pytest.fixture
-def journal(database_url: str) -> Journal:
+def journal(owner_url: str) -> Journal:
     """The test's journal, from outside of any event loop."""
-    return Journal(database_url)
+    return Journal(owner_url)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from config.settings import Settings
 from orders.journal import connect
 from orders.model import parse
 from tests.intake import journalled
+from tests.machines.roles import above
 from workers.dispatch.dispatcher import Dispatcher
 from workers.queue.app import create_app
 from workers.queue.publisher import Publisher
@@ -39,7 +40,7 @@ def dispatching(settings: Settings) -> Iterator[Dispatcher]:
 
 def on_journal(settings: Settings, statement: str) -> list[Any]:
     async def run() -> list[Any]:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         try:
             async with engine.connect() as connection:
                 done = await connection.execute(text(statement))
@@ -52,7 +53,7 @@ def on_journal(settings: Settings, statement: str) -> list[Any]:
 
 def accept(settings: Settings, count: int, **fields: object) -> None:
     async def run() -> None:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         line = {"product": "3400937318044", "quantity": 1}
         bodies = [{"pharmacy": "P1", "reference": uuid4().hex, "lines": [line], **fields} for _ in range(count)]
         await journalled(engine, [parse(json.dumps(body).encode()) for body in bodies], "t", settings.erp.backend)

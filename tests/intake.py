@@ -24,6 +24,7 @@ from orders.api.connection import HttpConnection
 from orders.intake.entries import Accepted, entry, write
 from orders.journal import connect
 from orders.model import Order, parse
+from tests.machines.roles import above
 from tests.waiting import auntil
 
 Call = Callable[..., Awaitable[tuple[int, dict[str, Any], aiohttp.ClientResponse]]]
@@ -58,7 +59,7 @@ async def serving(settings: Settings, parts: Parts | None = None) -> AsyncIterat
 
 def over_http(settings: Settings, work: Callable[[Call], Awaitable[Any]], *, key: bool = True) -> Any:
     async def main() -> Any:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         made = await clients.add(engine, "front") if key else "none"
         await engine.dispose()
         async with serving(settings) as url, aiohttp.ClientSession() as session:
@@ -108,7 +109,7 @@ def clients_over_http(
     """Serve the intake with a client of each name, and let `work` call it by `call(client, method, path, …)`."""
 
     async def main() -> None:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         keys = {name: await clients.add(engine, name, **options) for name, options in may.items()}
         await engine.dispose()
         async with serving(settings, parts) as url, aiohttp.ClientSession() as session:

@@ -31,7 +31,7 @@ class Recovery:
         self.bench, self.erp = bench, Scripted(always(Kind.ACCEPTED))
 
     async def steer(self) -> PaceLimits:
-        async with self.bench.engine.connect() as connection:
+        async with self.bench.worker.connect() as connection:
             return await steer(connection, self.bench.settings)
 
     async def round(self) -> int:
@@ -49,10 +49,12 @@ class Recovery:
         return sizes
 
     async def stands(self) -> dict[str, Any]:
-        return (await replay_queries.standing(self.bench.engine))[-1]
+        return (await replay_queries.standing(self.bench.owner))[-1]
 
     async def start(self, **options: Any) -> int | None:
-        return (await commands.start(self.bench.engine, BACKLOG, **{"hold": False, "reason": "a test", **options})).id
+        return (
+            await commands.start(self.bench.by("ops"), BACKLOG, **{"hold": False, "reason": "a test", **options})
+        ).id
 
 
 async def backlog(bench: Bench, count: int) -> list[UUID]:

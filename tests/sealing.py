@@ -21,16 +21,16 @@ KEY = SecretStr("5e" * 32)
 
 
 async def seal(bench: Bench, why: str | None = None) -> Sealed:
-    return await sealed(bench.engine, bench.settings, why)
+    return await sealed(bench.by("ops"), bench.settings, why)
 
 
 async def some_life(bench: Bench, orders: int = 3) -> None:
     """A few rows in every sealed table."""
     await bench.accept(orders)
     await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
-    await operations.pause(bench.engine, bench.settings, bench.settings.erp.backend, "stocktaking")
-    await operations.resume(bench.engine, bench.settings, bench.settings.erp.backend, "a test")
-    await receipt_keys.add(bench.engine, "erp", os.urandom(32), None, trusted)
+    await operations.pause(bench.by("ops"), bench.settings, bench.settings.erp.backend, "stocktaking")
+    await operations.resume(bench.by("ops"), bench.settings, bench.settings.erp.backend, "a test")
+    await receipt_keys.add(bench.owner, "erp", os.urandom(32), None, trusted)
     await bench.sql(
         "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "
         "SELECT 'erp', gen_random_uuid(), 'refusals', false, 'many' FROM generate_series(1, 2)"
@@ -44,7 +44,7 @@ async def trusted(connection: AsyncConnection) -> None:
 
 async def as_superuser(bench: Bench, *statements: str) -> None:
     """Behind the guards."""
-    async with transactional(bench.engine).begin() as connection:
+    async with transactional(bench.owner).begin() as connection:
         await connection.execute(text("SET LOCAL session_replication_role = replica"))
         for statement in statements:
             await connection.execute(text(statement))

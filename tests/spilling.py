@@ -17,6 +17,7 @@ from orders.intake.routing import always
 from orders.intake.spill import SpillSigner
 from orders.journal import connect
 from tests.intake import NOWHERE
+from tests.machines.roles import above, login
 from workers.intake.spill_drain import unspill
 from workers.intake.spill_store import RedisSpill
 
@@ -37,7 +38,7 @@ async def an_intake(journal: str, redis_url: str, store: RedisSpill | None = Non
 
 
 async def drain(database_url: str, redis_url: str, key: SpillSigner = KEY) -> int:
-    engine, store = connect(database_url), RedisSpill(redis_url)
+    engine, store = connect(login(database_url, "worker")), RedisSpill(redis_url)
     try:
         async with engine.connect() as connection:
             return await unspill(connection, store, key, always("erp"))
@@ -60,7 +61,7 @@ def unspilled(
 ) -> Any:
     async def run() -> Any:
         await drain(database_url, redis_url, key)
-        engine = connect(database_url)
+        engine = connect(above(database_url))
         try:
             return await work(engine)
         finally:

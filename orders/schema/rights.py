@@ -64,7 +64,7 @@ RIGHTS: Final[Mapping[Table, Mapping[str, str]]] = {
     operations: {**dict.fromkeys(("worker", "console", "audit", "ops"), "r a"), "exporter": "r"},
     backends: {
         "worker": f"r a:name,window w:{_LEARNT}",
-        **dict.fromkeys(("api", "exporter", "audit"), "r"),
+        **dict.fromkeys(("exporter", "audit"), "r"),
         **dict.fromkeys(("console", "ops"), _HELD),
     },
     outages: {
@@ -116,8 +116,8 @@ RIGHTS: Final[Mapping[Table, Mapping[str, str]]] = {
     causes: {"worker": "r w:n,last_at", **dict.fromkeys(("console", "exporter", "audit", "ops"), "r")},
     cause_tallies: {"worker": "r d", **dict.fromkeys(("console", "exporter", "audit", "ops"), "r")},
     cause_notes: {**dict.fromkeys(("console", "ops"), "r a"), "audit": "r"},
-    order_products: {"worker": "r a", **dict.fromkeys(("api", "console", "ops"), "r")},
-    products_known: {"worker": "r a w", **dict.fromkeys(("api", "console", "ops"), "r")},
+    order_products: {"worker": "r a", **dict.fromkeys(("console", "ops"), "r")},
+    products_known: {"worker": "r a w", **dict.fromkeys(("console", "ops"), "r")},
 }
 
 

@@ -37,6 +37,19 @@ GUARDED: Final = (
 )
 SHUT: Final = f"""DO $$ DECLARE function regprocedure; BEGIN
 FOR function IN {GUARDED} LOOP
+  EXECUTE concat('REVOKE EXECUTE ON FUNCTION ', function, {{whose}});
+END LOOP; END $$"""
+# Whoever migrates is no superuser there, and takes one lock.
+KEPT: Final = """DO $$ BEGIN
+EXECUTE format('GRANT EXECUTE ON FUNCTION pg_advisory_xact_lock(integer, integer) TO %I',
+  (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'orders'::regclass));
+END $$"""
+MADE: Final = """DO $$ BEGIN
+IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal}) THEN EXECUTE format('CREATE ROLE %I', {literal}); END IF;
+END $$"""
+# PostgreSQL opens a function to all. Whoever had a table of his own could make what triggers call write for him.
+CLOSED: Final = """DO $$ DECLARE function regprocedure; BEGIN
+FOR function IN SELECT oid FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname ~ '^relais_' LOOP
   EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function);
 END LOOP; END $$"""
 # The locks that a process takes; one number is the leader's, and two are of what has a number: a worker, a barrier.
@@ -52,7 +65,7 @@ LOCKS: Final = {
     "ops": (
         "pg_try_advisory_xact_lock(integer,integer)",
         "pg_advisory_lock(integer,integer)",
-        "pg_advisory_xact_lock(integer,integer)",
+        "pg_advisory_xact_lock(integer,integer)",  # `relais admin migrate`, which finds that nothing is to be done
     ),
 }
 
@@ -78,23 +91,30 @@ def statements(of: str, role: JournalRole) -> Iterator[str]:
     for table in metadata.sorted_tables:
         if given := [_given(privilege, columns, table) for privilege, columns in rights(table, role.processes).items()]:
             yield f"GRANT {', '.join(given)} ON {quote(table.name)} TO {name}"
+    yield CLOSED
     yield f"GRANT EXECUTE ON FUNCTION {', '.join(_calls(role))} TO {name}"
     yield f"GRANT SELECT ON {REVISION} TO {name}"
 
 
 def script(of: str, roles: Sequence[JournalRole]) -> str:
-    """SQL, for a superuser, that does what `grant` does for these roles of a database, where there is none of them."""
-    lines = []
+    """SQL, for a superuser, that does what `grant` does for these roles of a database, the first time and again."""
+    made, granted = [], []
     for role in roles:
-        secret = f" PASSWORD '{verifier(role.password)}'" if role.password is not None else ""
-        lines += [f"CREATE ROLE {quote(role.name)} LOGIN{secret}", *statements(of, role)]
-        lines += [f"GRANT EXECUTE ON FUNCTION {lock} TO {quote(role.name)}" for lock in locks(role)]
-    return ";\n".join([*lines, SHUT]) + ";"
+        name, secret = quote(role.name), f" PASSWORD '{verifier(role.password)}'" if role.password is not None else ""
+        made += [MADE.format(literal=_literal(role.name)), f"ALTER ROLE {name} LOGIN{secret}"]
+        made += [f"ALTER ROLE {name}{where} RESET ALL" for where in ("", f" IN DATABASE {quote(of)}")]
+        granted += [*statements(of, role), *(f"GRANT EXECUTE ON FUNCTION {lock} TO {name}" for lock in locks(role))]
+    shut = SHUT.format(whose=_literal(", ".join([" FROM PUBLIC", *(quote(role.name) for role in roles)])))
+    return ";\n".join([*made, shut, *granted, KEPT]) + ";"
 
 
 def locks(role: JournalRole) -> list[str]:
     """The functions of PostgreSQL by which it takes locks."""
     return sorted({lock for process in role.processes for lock in LOCKS.get(process, ())})
+
+
+def _literal(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"
 
 
 def _given(privilege: str, columns: frozenset[str], table: Table) -> str:

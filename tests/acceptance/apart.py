@@ -20,6 +20,7 @@ from uuid import UUID
 
 import aiohttp
 
+from config.acl import OPS
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
@@ -32,6 +33,7 @@ from orders.journal import connect
 from orders.queries import orders as order_queries
 from tests.acceptance.running import QUICK
 from tests.cli import command, running
+from tests.machines.roles import login
 from tests.machines.servers import SMALL, seed
 from tests.waiting import auntil, until
 from workers.erp.sim.book import read_effects
@@ -54,7 +56,7 @@ class Apart:
         self.journal, broker = self.servers(data_dir)
         self.env = {
             **QUICK,
-            "RELAIS_DATABASE_URL": self.journal,
+            "RELAIS_DATABASE_URL": login(self.journal, OPS),
             "RELAIS_REDIS_URL": broker,
             "RELAIS_ERP_URL": erp,
             "RELAIS_DATA_DIR": str(data_dir),

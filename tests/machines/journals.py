@@ -12,6 +12,7 @@ from typing import Any, Final
 import asyncpg
 
 from config.embedded.postgres import DATABASE, Postgres
+from orders.schema.migrate import migrate
 from tests.machines.servers import COPY
 
 TEMPLATE: Final = "relais_template"
@@ -34,6 +35,9 @@ CATALOGUE: Final = " UNION ALL ".join(
 WRITTEN: Final = """SELECT oid::regclass::text FROM pg_class
 WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 0"""
 OTHERS: Final = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1 AND pid <> $2"
+# Who may connect, and that nobody makes temporary tables, is not copied.
+OPENED: Final = f"""UPDATE pg_database SET datacl = (SELECT datacl FROM pg_database WHERE datname = '{DATABASE}')
+WHERE datname = '{{}}'"""
 TIDY: Final = """
 SELECT setval(seqrelid::regclass, seqstart, false) FROM pg_sequence WHERE pg_sequence_last_value(seqrelid) IS NOT NULL;
 DELETE FROM pg_statistic WHERE starelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace);
@@ -46,6 +50,7 @@ class Journals:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
         asyncio.run(self._execute(COPY.format(TEMPLATE, DATABASE)))
+        asyncio.run(self._execute(OPENED.format(TEMPLATE)))
         self._spare: str | None = None
         self._catalogue, self._rows = asyncio.run(self._template())
 
@@ -53,15 +58,24 @@ class Journals:
         """The name of a migrated, empty journal."""
         return asyncio.run(self._take())
 
+    def bare(self) -> str:
+        """The same, which no role may use yet."""
+        name = f"t_{uuid.uuid4().hex}"
+        asyncio.run(self._execute(f"CREATE DATABASE {name}"))
+        migrate(self._postgres.database_url(name))
+        return name
+
     def give_back(self, name: str) -> None:
         """Empty it for the next, or drop it."""
         asyncio.run(self._give_back(name))
 
     async def _take(self) -> str:
         name, spare, self._spare = f"t_{uuid.uuid4().hex}", self._spare, None
-        await self._execute(
-            COPY.format(name, TEMPLATE) if spare is None else f"ALTER DATABASE {spare} RENAME TO {name}", others=spare
-        )
+        if spare is None:
+            await self._execute(COPY.format(name, TEMPLATE))
+            await self._execute(OPENED.format(name))
+        else:
+            await self._execute(f"ALTER DATABASE {spare} RENAME TO {name}", others=spare)
         return name
 
     async def _give_back(self, name: str) -> None:
@@ -100,8 +114,8 @@ class Journals:
         finally:
             await connection.close()
 
-    async def _execute(self, statement: str, others: str | None = None) -> None:
-        connection = await asyncpg.connect(self._postgres.url, timeout=10)
+    async def _execute(self, statement: str, database: str = DATABASE, others: str | None = None) -> None:
+        connection = await asyncpg.connect(self._postgres.database_url(database), timeout=10)
         try:
             await connection.fetch(OTHERS, others, 0)
             await connection.execute(statement)

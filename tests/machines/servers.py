@@ -5,6 +5,7 @@ migrated once a run, by the first of pytest's processes that needs them, and cop
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import subprocess
@@ -20,6 +21,8 @@ from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.postgres import Postgres
 from orders.schema.migrate import migrate
+from tests.journal import execute
+from tests.machines.roles import PASSWORDS, SUPERUSER
 
 SMALL = {"shared_buffers": "32MB", "max_wal_size": "256MB", "max_connections": "200"}
 UNHURRIED = {**SMALL, "fsync": "off", "wal_compression": "off"}
@@ -64,7 +67,8 @@ def _migrate(home: Path) -> None:
     server = Postgres(home, choose(), UNHURRIED)
     with Leash() as leash:
         server.start(leash)
-        migrate(server.url)
+        migrate(server.url, passwords=PASSWORDS)
+        asyncio.run(execute(server.url, SUPERUSER))
         server.stop()
 
 

@@ -134,7 +134,7 @@ def test_what_a_death_took_back_is_done_again_and_only_one_fills(on: On) -> None
         ids = await accept(engine, 5, DOLIPRANE)
         await Filling().step(engine)
         async with transactional(engine).connect() as other:
-            await other.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            await other.execute(text(f"SELECT pg_try_advisory_xact_lock({LOCK})"))
             assert await Filling().step(engine) is None
         filling = Filling(2)
         await filling.step(engine)

@@ -20,6 +20,7 @@ from orders.access.clients import Scope
 from orders.access.key_cache import KeyCache
 from orders.errors import Forbidden, JournalDown, NotFound, Unauthorised
 from orders.journal import connect
+from tests.machines.roles import above
 from tests.machines.servers import SMALL, seed
 from tests.waiting import auntil
 
@@ -41,13 +42,14 @@ def server(leash: Leash, data_dir: Path) -> Iterator[Postgres]:
 async def asking(
     url: str, refresh: float = 0.05, impatience: float = 0.02
 ) -> AsyncIterator[tuple[AsyncEngine, KeyCache]]:
-    engine = connect(url, timeout=5)
+    owner, engine = connect(above(url), timeout=5), connect(url, timeout=5)
     ring = KeyCache(engine, refresh=refresh, impatience=impatience)
     try:
-        yield engine, ring
+        yield owner, ring
     finally:
         await ring.close()
         await engine.dispose()
+        await owner.dispose()
 
 
 def on(url: str, work: Work, **pace: float) -> None:

@@ -13,6 +13,7 @@ from orders.api import BODY_LIMIT
 from orders.journal import connect
 from orders.model import Order
 from tests.intake import ORDER, Call, journalled, over_http
+from tests.machines.roles import above
 from tests.waiting import auntil
 
 
@@ -94,7 +95,7 @@ def test_an_order_that_comes_again_when_its_time_is_over_gets_its_first_answer(s
     sent = {**ORDER, "valid_until": "2026-01-05T12:00:00Z"}
 
     async def taken_in_time() -> str:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         (order_id,) = await journalled(engine, [Order.model_validate_json(json.dumps(sent))], "front")
         await engine.dispose()
         return str(order_id)
@@ -149,7 +150,7 @@ def test_without_a_key_in_force_nobody_gets_in(settings: Settings, header: str) 
 
 def test_a_new_key_works_at_once_and_a_revoked_one_is_out_within_seconds(settings: Settings) -> None:
     async def work(call: Call) -> None:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         second = {"Authorization": f"Bearer {await clients.add(engine, 'second')}"}
         await auntil(lambda: accepted(call, second), 2)
         await clients.revoke(engine, "second")

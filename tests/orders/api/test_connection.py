@@ -18,6 +18,7 @@ from orders.api.connection import Connections, connections, http_connection
 from orders.api.connection.http_connection import HEAD_TIME, LINGER_TIME
 from orders.journal import connect
 from tests.intake import ORDER, serving
+from tests.machines.roles import above
 from tests.waiting import auntil
 
 DEADLINE = 20.0
@@ -69,7 +70,7 @@ def on_the_wire(settings: Settings, work: Callable[[Wire], Awaitable[None]], mos
     found = Connections() if most is None else Connections(most)
 
     async def main() -> None:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         key = await clients.add(engine, "front", scopes=[*clients.Scope])
         await engine.dispose()
         async with serving(settings, Parts(connections=found)) as url:

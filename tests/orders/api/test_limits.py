@@ -18,6 +18,7 @@ from orders.api import Parts, create_app, state
 from orders.api.rounds import READERS
 from orders.journal import connect, transactional
 from tests.intake import RawCall, clients_over_http
+from tests.machines.roles import above
 from tests.waiting import auntil
 from workers.intake.rate_limit import RateLimit
 
@@ -170,7 +171,7 @@ def test_a_list_that_its_client_does_not_take_holds_no_turn(settings: Settings) 
         await life
 
     async def add() -> str:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         key = await clients.add(engine, "front")
         await engine.dispose()
         return key
@@ -206,7 +207,7 @@ def test_the_metrics_open_to_the_token_however_its_scheme_is_written(settings: S
 def test_one_that_reads_much_takes_no_connection_from_orders(settings: Settings) -> None:
     async def work(call: RawCall) -> None:
         first = json.loads((await call("calm", "POST", "/orders", json=order(1)))[2])["id"]
-        engine = transactional(connect(settings.need("database_url")))
+        engine = transactional(connect(above(settings.need("database_url"))))
         async with engine.connect() as connection:
             await connection.execute(text("LOCK TABLE attempts IN ACCESS EXCLUSIVE MODE"))
             reading = [asyncio.create_task(call("wild", "GET", f"/orders/{first}")) for _ in range(50)]

@@ -17,6 +17,7 @@ from orders.intake.routing import always
 from orders.intake.spill import SpillSigner
 from orders.journal import connect, transactional
 from tests.intake import NOWHERE, Call, order, over_http, serving
+from tests.machines.roles import above
 from workers.intake.spill_drain import unspill
 from workers.intake.spill_store import RedisSpill
 
@@ -57,7 +58,7 @@ async def spilled(store: RedisSpill, count: int) -> list[str]:
 
 def test_listers_with_cursors_see_every_order_of_two_intakes_and_of_the_spill(settings: Settings) -> None:
     async def main() -> None:
-        engine, store = connect(settings.need("database_url")), RedisSpill(settings.need("redis_url"))
+        engine, store = connect(above(settings.need("database_url"))), RedisSpill(settings.need("redis_url"))
         headers = {"Authorization": f"Bearer {await clients.add(engine, 'front')}"}
         late = await spilled(store, 300)
         async with (
@@ -119,7 +120,7 @@ def test_while_a_transaction_is_open_orders_are_listed_but_no_cursor_passes_it(s
             async with engine.connect() as connection:
                 await write(connection, [entry(order(each), "front", "erp") for each in references])
 
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         by_one, by_three = Lister(ask, "", 1), Lister(ask, "", 3)
         await put("A1", "A2")
         async with transactional(engine).begin() as slow:
@@ -143,7 +144,7 @@ def test_a_transaction_elsewhere_in_the_cluster_holds_cursors_back_and_costs_no_
         async def ask(path: str) -> dict[str, Any]:
             return (await call("GET", path))[1]
 
-        engine, lister = connect(settings.need("database_url")), Lister(ask, "", 2)
+        engine, lister = connect(above(settings.need("database_url"))), Lister(ask, "", 2)
         references = [f"R{number}" for number in range(5)]
         async with transactional(engine).begin() as other:
             await other.execute(text("CREATE TEMP TABLE elsewhere ()"))  # takes a number, as whatever writes does
@@ -161,7 +162,7 @@ def test_since_is_about_reception_and_the_list_goes_on_from_there(settings: Sett
         async def ask(path: str) -> dict[str, Any]:
             return (await call("GET", path))[1]
 
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         late, *rest = (entry(order(f"R{number}"), "front", "erp") for number in range(6))
         async with engine.connect() as connection:
             for each in (*rest, late):

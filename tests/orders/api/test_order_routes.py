@@ -16,6 +16,7 @@ from orders.access.clients import Scope
 from orders.journal import connect
 from orders.states import State
 from tests.intake import ORDER, Call, over_http
+from tests.machines.roles import above
 from tests.waiting import auntil
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
@@ -28,7 +29,7 @@ async def place(call: Call, reference: str, **more: Any) -> str:
 
 
 async def on_journal(settings: Settings, *statements: str) -> None:
-    engine = connect(settings.need("database_url"))
+    engine = connect(above(settings.need("database_url")))
     async with engine.connect() as connection:
         for statement in statements:
             await connection.execute(text(statement))
@@ -42,7 +43,7 @@ async def bring_to(settings: Settings, order_id: str, *states: str) -> None:
 
 async def key_of(call: Call, settings: Settings, name: str, **options: Any) -> dict[str, str]:
     """The header of a new client, once its key is known: within half a second of the last unknown one."""
-    engine = connect(settings.need("database_url"))
+    engine = connect(above(settings.need("database_url")))
     headers = {"Authorization": f"Bearer {await clients.add(engine, name, **options)}"}
     await engine.dispose()
 
@@ -179,7 +180,7 @@ def test_an_order_that_is_still_ours_is_cancelled_once_and_for_all(settings: Set
 
 
 async def operations(settings: Settings) -> list[dict[str, Any]]:
-    engine: AsyncEngine = connect(settings.need("database_url"))
+    engine: AsyncEngine = connect(above(settings.need("database_url")))
     async with engine.connect() as connection:
         found = await connection.execute(text("SELECT operator, act, detail FROM operations"))
         rows = [dict(row) for row in found.mappings()]

@@ -18,6 +18,7 @@ from orders.api.load_shedding import Places
 from orders.journal import connect, transactional
 from orders.queries import order_pages
 from tests.intake import ORDER, Call, over_http, serving
+from tests.machines.roles import above
 from tests.waiting import auntil
 
 LINES = "/orders/batch"
@@ -112,7 +113,7 @@ def test_a_client_that_hangs_up_loses_nothing_that_was_answered(settings: Settin
                 if len(answered) == 300:
                     break
             answer.close()
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         kept = {str(row["id"]) for row in await order_pages.page(engine, limit=1000)}
         await engine.dispose()
         assert set(answered) <= kept
@@ -144,7 +145,7 @@ def test_a_client_that_reads_nothing_before_it_has_sent_everything_gets_every_an
 
 def test_a_client_may_only_order_for_its_pharmacies_and_with_a_key_that_writes(settings: Settings) -> None:
     async def work(call: Call) -> None:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         limited = await clients.add(engine, "limited", pharmacies=["990000002"])
         reader = await clients.add(engine, "reader", scopes=[clients.Scope.READ])
         await engine.dispose()
@@ -165,7 +166,7 @@ def test_a_journal_that_does_not_answer_is_told_line_by_line(
     monkeypatch.setattr(state, "JOURNAL_TIMEOUT", 1.0)
 
     async def work(call: Call) -> None:
-        engine = transactional(connect(settings.need("database_url")))
+        engine = transactional(connect(above(settings.need("database_url"))))
         async with engine.connect() as connection:
             await connection.execute(text("LOCK TABLE orders"))
             said = await send(call, line("N1"), b"{}", line("N2"))
@@ -183,7 +184,7 @@ def test_a_journal_that_does_not_answer_is_told_line_by_line(
 def test_what_nobody_foresaw_is_told_line_by_line_too(settings: Settings) -> None:
     async def work(call: Call) -> None:
         await send(call, line("KNOWN"))
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         async with engine.connect() as connection:
             await connection.execute(text("ALTER TABLE orders RENAME TO gone"))
             said = await send(call, line("U1"), b"{}", line("U2"))
@@ -212,7 +213,7 @@ class Streams:
 
 def with_streams(settings: Settings, work: Any) -> None:
     async def main() -> None:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         key = await clients.add(engine, "front")
         await engine.dispose()
         async with serving(settings) as url, aiohttp.ClientSession() as session:

@@ -17,6 +17,7 @@ from config.settings import Settings
 from orders.access import clients
 from orders.journal import connect
 from tests.intake import ORDER, serving
+from tests.machines.roles import above
 from tests.waiting import until
 
 BATCH = "/orders/batch"
@@ -117,7 +118,7 @@ def beside(settings: Settings, work: Callable[[str, str], Any]) -> Any:
     """What `work(url, key)` returns, done in a thread beside the intake."""
 
     async def main() -> Any:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         key = await clients.add(engine, "front")
         await engine.dispose()
         async with serving(settings) as url:

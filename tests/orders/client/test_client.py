@@ -33,6 +33,7 @@ from orders.client.spool_file import SpoolFull, turn
 from orders.errors import Conflict, Forbidden, Malformed, Unauthorised
 from orders.journal import connect
 from orders.model import EXAMPLE, parse
+from tests.machines.roles import above
 from tests.machines.tools import ROOT
 from tests.waiting import auntil
 
@@ -62,7 +63,7 @@ class Site:
         return OrderClient(self.url, options.pop("key"), self.path, heard=heard, **options)
 
     async def add(self, name: str, **limits: Any) -> str:
-        engine = connect(self.settings.need("database_url"))
+        engine = connect(above(self.settings.need("database_url")))
         try:
             return await clients.add(engine, name, **limits)
         finally:
@@ -86,7 +87,7 @@ class Site:
 
     async def journal(self) -> list[str]:
         """The references in the journal, in the order in which they were accepted."""
-        engine = connect(self.settings.need("database_url"))
+        engine = connect(above(self.settings.need("database_url")))
         try:
             async with engine.connect() as connection:
                 return [*(await connection.execute(text("SELECT reference FROM orders ORDER BY id"))).scalars()]
@@ -257,6 +258,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from orders.client.client import OrderClient
 from orders.client.spool import Spool
+from tests.machines.roles import above
 
 async def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

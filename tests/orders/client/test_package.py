@@ -18,6 +18,7 @@ from orders.access import clients
 from orders.journal import connect
 from tests.cli import clean_environment
 from tests.intake import serving
+from tests.machines.roles import above
 from tests.machines.tools import ROOT
 
 PROJECT = ROOT / "clients" / "python"
@@ -75,7 +76,7 @@ def test_the_package_works_where_nothing_of_the_server_is_installed(settings: Se
         return (await asyncio.to_thread(run, python, script, url, key, reference, cwd=tmp_path)).strip()
 
     async def main() -> None:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         key = await clients.add(engine, "front")
         await engine.dispose()
         async with serving(settings) as url:

@@ -29,6 +29,7 @@ from orders.queries import orders as order_queries
 from orders.states import State
 from orders.webhooks import endpoints
 from tests.intake import NOWHERE, order
+from tests.machines.roles import above
 from tests.spilling import KEY, an_intake, drain, records, unspilled, without_journal
 from tests.waiting import auntil
 from workers.intake.spill_drain import unspill
@@ -42,7 +43,7 @@ Look = Callable[[AsyncEngine], Awaitable[Any]]
 
 def on(database_url: str, work: Look) -> Any:
     async def run() -> Any:
-        engine = connect(database_url)
+        engine = connect(above(database_url))
         try:
             return await work(engine)
         finally:

@@ -12,20 +12,19 @@ from orders.errors import Conflict, JournalDown
 from orders.intake.entries import Accepted, entry
 from orders.intake.group_commit import Intake
 from orders.intake.late import refusals, seem_late
-from orders.journal import connect
 from orders.queries import orders as order_queries
 from tests.intake import order
+from tests.machines.roles import OWNER, logged_in_to
 
 
 def with_intake(url: str, work: Callable[[AsyncEngine, Intake], Awaitable[Any]], **options: int) -> Any:
     async def run() -> Any:
-        engine = connect(url, timeout=5)
-        intake = Intake(engine, "erp", **options)
-        try:
-            return await work(engine, intake)
-        finally:
-            await intake.close()
-            await engine.dispose()
+        async with logged_in_to(url) as logins:
+            intake = Intake(logins["api"], "erp", **options)
+            try:
+                return await work(logins[OWNER], intake)
+            finally:
+                await intake.close()
 
     return asyncio.run(run())
 
@@ -72,7 +71,7 @@ def test_racing_repeats_make_one_order(database_url: str) -> None:
 def test_one_statement_commits_a_group_and_a_lone_order_waits_for_nobody(database_url: str) -> None:
     async def work(engine: AsyncEngine, intake: Intake) -> tuple[int, int]:
         statements: list[str] = []
-        event.listen(engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+        event.listen(intake._engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
         await intake.accept(order("LONE"), "front")
         alone = len(statements)
         await asyncio.gather(*(intake.accept(order(f"G{number}"), "front") for number in range(500)))

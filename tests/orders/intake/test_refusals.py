@@ -142,11 +142,11 @@ class Place:
 
 
 @pytest.fixture
-def place(postgres: Postgres, database_url: str) -> Iterator[Place]:
+def place(postgres: Postgres, owner_url: str) -> Iterator[Place]:
     role = f"r_{uuid.uuid4().hex}"
-    address = make_url(database_url).set(username=role, password="secret")
+    address = make_url(owner_url).set(username=role, password="secret")
     url = address.render_as_string(hide_password=False)
-    migrate(database_url, used_by=url)
+    migrate(owner_url, used_by=url)
     place = Place(postgres, address.database or "", role, url)
     yield place
     place.does([CUT, "@DROP OWNED BY {role}", "DROP ROLE {role}"])

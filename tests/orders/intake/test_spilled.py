@@ -21,6 +21,7 @@ from orders.intake.store import Cancelling
 from orders.journal import connect
 from orders.queries import orders as order_queries
 from tests.intake import order
+from tests.machines.roles import above
 from tests.spilling import KEY, drain, unspilled, without_journal
 from workers.intake.spill_store import RedisSpill
 from workers.proof.audit import audit
@@ -207,7 +208,7 @@ def test_taking_back_takes_back_the_same_order_that_had_been_accepted_before_or_
         return taken
 
     async def forward() -> None:
-        engine = connect(database_url)
+        engine = connect(above(database_url))
         async with engine.connect() as connection:
             for state in ("dispatched", "delivering"):
                 await connection.execute(text(f"UPDATE deliveries SET state = '{state}'"))

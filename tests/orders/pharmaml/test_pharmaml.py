@@ -37,6 +37,7 @@ from orders.pharmaml.messages import (
 )
 from orders.pharmaml.service import Counter, answer
 from orders.queries import orders as order_queries
+from tests.machines.roles import above
 
 ATENOLOL = "3400937318044"
 Ask = Callable[..., Awaitable[Envelope]]
@@ -58,7 +59,7 @@ def order(pharmacy: str, reference: str, quantity: int = 3) -> Commande:
 
 def at_the_counter(url: str, work: Callable[[AsyncEngine, Ask], Awaitable[None]]) -> None:
     async def run() -> None:
-        engine = connect(url, timeout=5)
+        engine, owner = connect(url, timeout=5), connect(above(url), timeout=5)
         intake = Intake(engine, "erp")
 
         async def accept(order: Order, origin: Mapping[str, Any]) -> Accepted:
@@ -76,10 +77,11 @@ def at_the_counter(url: str, work: Callable[[AsyncEngine, Ask], Awaitable[None]]
             return decode(body, "ISO-8859-1")
 
         try:
-            await work(engine, ask)
+            await work(owner, ask)
         finally:
             await intake.close()
             await engine.dispose()
+            await owner.dispose()
 
     asyncio.run(run())
 

@@ -36,7 +36,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 @pytest.fixture(scope="module")
 def owner_url(postgres: Postgres, journals: Journals) -> Iterator[str]:
     """A journal that the tests of this module share: nothing can be changed in it."""
-    name = journals.take()
+    name = journals.bare()
     yield postgres.database_url(name)
     journals.give_back(name)
     asyncio.run(execute(postgres.database_url("postgres"), f"DROP ROLE {ROLE}"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -13,7 +15,8 @@ from config.embedded.postgres import Postgres
 from config.journal_roles import PROCESSES, role_of, url_as
 from config.settings import Settings
 from orders.journal import connect
-from orders.schema.acts import FORWARDED
+from orders.schema.acts import CALLS, FORWARDED
+from orders.schema.cause_triggers import FUNCTIONS
 from orders.schema.migrate import migrate
 from orders.schema.rights import RIGHTS, rights
 from orders.schema.roles import JournalRole, script
@@ -37,7 +40,22 @@ SEED = (
     "INSERT INTO clients (name) VALUES ('front')",
     "INSERT INTO keys (fingerprint, hash, client, scopes) VALUES ('f', 'h', 'front', '{}')",
 )
-RECORD = "INSERT INTO operations (operator, act, detail) VALUES ('alice', 'x', '{}')"
+
+
+def recording(statement: str, act: str = "x", **detail: str) -> str:
+    """The statement, with an act in its transaction."""
+    told = json.dumps(detail)
+    return f"WITH r AS (INSERT INTO operations (operator, act, detail) VALUES ('alice', '{act}', '{told}')) {statement}"
+
+
+ACCOUNT = "INSERT INTO accounts (name, role) VALUES ('mallory', 'approver')"
+PROMOTED = "UPDATE accounts SET role = 'approver'"
+PASSWORD = "UPDATE accounts SET password = 'mine'"
+CLIENT = "INSERT INTO clients (name) VALUES ('mallory')"
+KEY = "INSERT INTO keys (fingerprint, hash, client, scopes) VALUES ('g', 'h', 'front', '{}')"
+OPENED = "UPDATE keys SET scopes = '{ops}'"
+TRUSTED = "INSERT INTO receipt_keys (backend, key_id, public) VALUES ('erp', 'k2', 'x')"
+REVIVED = "UPDATE receipt_keys SET revoked_at = NULL"
 # An act, and the processes whose role may do it: everybody else is refused.
 ACTS: dict[str, set[str]] = {
     # to make orders, and to say what became of them
@@ -66,26 +84,32 @@ ACTS: dict[str, set[str]] = {
     "UPDATE backends SET paused = false WHERE name = 'erp'": {"console", "ops"},
     "UPDATE backends SET circuit = 'closed' WHERE name = 'erp'": {"worker"},
     f"SELECT relais_cancel({ORDER}, 'front', 'r')": {"api"},
-    "INSERT INTO accounts (name, role) VALUES ('mallory', 'approver')": set(),
-    f"WITH r AS ({RECORD}) INSERT INTO accounts (name, role) VALUES ('mallory', 'approver')": {"ops"},
-    f"WITH r AS ({RECORD}) UPDATE accounts SET role = 'approver'": {"ops"},
-    f"WITH r AS ({RECORD}) UPDATE accounts SET password = 'mine'": {"console", "ops"},
-    "UPDATE accounts SET password = 'mine'": set(),
-    "INSERT INTO receipt_keys (backend, key_id, public) VALUES ('erp', 'k2', 'x')": set(),
-    f"WITH r AS ({RECORD}) INSERT INTO receipt_keys (backend, key_id, public) VALUES ('erp', 'k2', 'x')": {"ops"},
-    f"WITH r AS ({RECORD}) UPDATE receipt_keys SET public = 'x'": set(),
-    "INSERT INTO clients (name) VALUES ('mallory')": set(),
-    f"WITH r AS ({RECORD}) INSERT INTO clients (name) VALUES ('mallory')": {"ops"},
-    "INSERT INTO keys (fingerprint, hash, client, scopes) VALUES ('g', 'h', 'front', '{}')": set(),
-    f"WITH r AS ({RECORD}) INSERT INTO keys (fingerprint, hash, client, scopes) VALUES ('g', 'h', 'front', '{{}}')": {
-        "ops"
-    },
+    **{each: set() for each in (ACCOUNT, PROMOTED, PASSWORD, CLIENT, KEY, OPENED, TRUSTED, REVIVED)},
+    **{recording(each): set() for each in (ACCOUNT, PROMOTED, PASSWORD, CLIENT, KEY, OPENED, TRUSTED, REVIVED)},
+    recording(ACCOUNT, "account add", account="alice"): set(),
+    recording(ACCOUNT, "client add", client="mallory", account="mallory"): set(),
+    recording(ACCOUNT, "account add", account="mallory"): {"ops"},
+    recording(PROMOTED, "account role", account="mallory"): set(),
+    recording(PROMOTED, "account role", account="alice"): {"ops"},
+    recording(PASSWORD, "account password", account="bob"): set(),
+    recording(PASSWORD, "account password", account="alice"): {"console", "ops"},
+    recording(TRUSTED, "key add", backend="erp"): set(),
+    recording(TRUSTED, "key add", backend="erp", key="k1"): set(),
+    recording(TRUSTED, "key add", backend="erp", key="k2"): {"ops"},
+    recording(REVIVED, "key revoke", backend="other"): set(),
+    recording(REVIVED, "key revoke", backend="erp"): {"ops"},
+    recording("UPDATE receipt_keys SET public = 'x'", "key add", backend="erp", key="k1"): set(),
+    recording(CLIENT, "client add", client="front"): set(),
+    recording(CLIENT, "client add", client="mallory"): {"ops"},
+    recording(KEY, "client rotate", client="other"): set(),
+    recording(KEY, "client rotate", client="front"): {"ops"},
+    recording(OPENED, "client change", client="front"): {"ops"},
     "UPDATE keys SET last_used_at = now()": {"api"},
     "UPDATE keys SET hash = 'mine'": set(),
     # to prove
     "INSERT INTO seals VALUES (9, 3, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')": {"worker", "ops"},
     "INSERT INTO changes (source, content) VALUES ('accounts', '{}')": set(),
-    RECORD: {"worker", "console", "audit", "ops"},
+    "INSERT INTO operations (operator, act, detail) VALUES ('alice', 'x', '{}')": {"worker", "console", "audit", "ops"},
     "INSERT INTO operations (operator, act, detail, at) VALUES ('alice', 'x', '{}', '2020-01-01')": set(),
     "INSERT INTO tallies (name, label, n) VALUES ('fate', 'delivered', 1)": {"worker"},
     # to know
@@ -115,7 +139,7 @@ ACTS: dict[str, set[str]] = {
 @pytest.fixture(scope="module")
 def logins(postgres: Postgres, journals: Journals) -> Iterator[dict[str, str]]:
     """A journal that the tests of this module share, as each process comes to it; `relais` is its owner."""
-    name = journals.take()
+    name = journals.bare()
     owner = postgres.database_url(name)
     passwords = {process: f"of {process}" for process in PROCESSES}
     migrate(owner, passwords=passwords)
@@ -181,6 +205,19 @@ def test_a_process_has_its_rights_and_no_others(logins: dict[str, str], process:
     }
 
 
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_process_may_call_its_functions_and_no_others(logins: dict[str, str], process: str, run: Run) -> None:
+    """Nor what triggers call: on a table of one's own it would write in the owner's name."""
+    query = """
+    SELECT oid::regprocedure::text FROM pg_proc
+    WHERE pronamespace = 'public'::regnamespace AND has_function_privilege(oid, 'EXECUTE')"""
+    found = {row[0].replace(" ", "") for row in run(execute(logins[process], query))}
+    every = {"relais_tx()", "relais_tx_floor()", "relais_tx_ceiling()", *FUNCTIONS}
+    assert found == {
+        call.replace(" ", "") for call in (*every, *(call for call, who in CALLS.items() if process in who))
+    }
+
+
 def test_what_a_stolen_login_of_the_worker_forges_is_a_fault_where_receipts_must_be_signed(
     logins: dict[str, str], run: Run
 ) -> None:
@@ -221,7 +258,7 @@ def test_the_sql_for_a_dba_grants_what_migrate_grants(
     postgres: Postgres, journals: Journals, logins: dict[str, str], run: Run
 ) -> None:
     """Run by a superuser in a journal whose tables alone were made."""
-    name = journals.take()
+    name = journals.bare()
     owner, known = postgres.database_url(name), logins["relais"].rpartition("/")[2]
     acls = """
     SELECT relname, relacl FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
@@ -238,6 +275,23 @@ def test_the_sql_for_a_dba_grants_what_migrate_grants(
     finally:
         journals.give_back(name)
         run(execute(postgres.url, *(f"DROP ROLE {each.name}" for each in roles)))
+
+
+def test_the_sql_for_a_dba_is_run_after_every_upgrade(postgres: Postgres, run: Run) -> None:
+    """By a superuser, in a journal whose owner may migrate it as before, and makes no roles."""
+    name = "t_of_a_dba"
+    above, owner = postgres.database_url(name), f"postgresql://plain_owner:o@127.0.0.1:{postgres.port}/{name}"
+    roles = [JournalRole(role_of(name, each), f"of {each}", (each,)) for each in PROCESSES]
+    run(execute(postgres.url, "CREATE ROLE plain_owner LOGIN PASSWORD 'o'"))
+    run(execute(postgres.url, f"CREATE DATABASE {name} OWNER plain_owner"))
+    try:
+        for password in ("first", "second"):
+            migrate(owner)
+            run(at_once(above, script(name, [replace(each, password=password) for each in roles])))
+            run(execute(url_as(owner, "worker", password), "SELECT 1 FROM orders", "SELECT pg_try_advisory_lock(1)"))
+    finally:
+        run(execute(postgres.url, f"DROP DATABASE {name}"))
+        run(execute(postgres.url, *(f"DROP ROLE {each}" for each in ("plain_owner", *(role.name for role in roles)))))
 
 
 def test_who_is_a_process_gets_no_more_than_it_where_there_is_no_folder(logins: dict[str, str], run: Run) -> None:

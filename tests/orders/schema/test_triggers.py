@@ -183,8 +183,9 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
                 await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
             for name in ("cause_message", "cause_of", "cause", "causes_born", "causes_moved"):
                 await connection.execute(text(f"DROP FUNCTION relais_{name}"))
-            for table in RECORDED:
-                await connection.execute(text(f"DROP TRIGGER recorded ON {table}"))
+            for trigger in RECORDED:
+                name, *_, table = trigger.split()
+                await connection.execute(text(f"DROP TRIGGER {name} ON {table}"))
             for name in ("recorded", "forwarding", "quarantine", "release", "cancel"):
                 await connection.execute(text(f"DROP FUNCTION relais_{name}"))
             for statement in (TRANSITION, EVENT_FUNCTION, EVENT, EVENT_BORN, *counting()):

@@ -14,10 +14,10 @@ from config.durations import instant
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
-from orders.journal import connect
 from tests.bench import Bench
 from tests.cli import CommandLine, command, environment, running
 from tests.journal import Journal
+from tests.machines.roles import above, logged_in_to
 from workers.delivery.deliver import deliver
 from workers.erp.http import HttpErp
 
@@ -27,16 +27,17 @@ class Operated:
 
     def __init__(self, settings: Settings, relais: CommandLine, control: str) -> None:
         self.settings, self.relais, self.control = settings, relais, control
-        self.sql = Journal(settings.need("database_url")).sql
+        self.sql = Journal(above(settings.need("database_url"))).sql
 
     def deliver(self, count: int) -> list[UUID]:
         async def work() -> list[UUID]:
-            engine, erp = connect(self.settings.need("database_url")), HttpErp(self.settings)
-            bench = Bench(engine, self.settings)
-            ids = await bench.accept(count)
-            assert (await deliver(bench.resources(erp), await bench.dispatch())).claimed == count  # type: ignore[arg-type]
+            erp = HttpErp(self.settings)
+            async with logged_in_to(self.settings.need("database_url")) as logins:
+                bench = Bench(logins["worker"], self.settings, logins)
+                ids = await bench.accept(count)
+                done = await deliver(bench.resources(erp), await bench.dispatch())  # type: ignore[arg-type]
+                assert done.claimed == count
             await erp.close()
-            await engine.dispose()
             return ids
 
         return asyncio.run(work())

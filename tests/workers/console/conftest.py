@@ -38,7 +38,7 @@ def at_console(settings: Settings) -> Callable[[Work], None]:
     def run(work: Work) -> None:
         async def main() -> None:
             async with serving(settings) as site:
-                await work(site, Bench(site.app.state.console.engine, settings))
+                await work(site, Bench(site.app.state.console.engine, settings, site.logins))
 
         asyncio.run(main())
 

@@ -29,7 +29,7 @@ Work = Callable[[Site, Bench], Awaitable[None]]
 
 async def die(site: Site, n: int, kinds: int = 1, each: float = 1) -> list[dict[str, Any]]:
     """So many dead letters of so many causes; the groups."""
-    async with site.app.state.console.engine.connect() as connection:
+    async with site.owner.connect() as connection:
         await connection.execute(BORN, {"n": n, "kinds": kinds, "each": each})
         return await cause_queries.groups(connection)
 

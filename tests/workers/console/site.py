@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from config.settings import Settings
+from tests.machines.roles import OWNER, Logins, logged_in_to
 from workers.console.access.people import Role
 from workers.console.access.sessions import COOKIE, csrf_of
 from workers.console.app import create_app
@@ -37,8 +38,8 @@ class Browser:
 class Site:
     """A console that serves."""
 
-    def __init__(self, app: FastAPI) -> None:
-        self.app = app
+    def __init__(self, app: FastAPI, logins: Logins) -> None:
+        self.app, self.logins, self.owner = app, logins, logins[OWNER]
 
     def stranger(self) -> httpx.AsyncClient:
         """A browser that nobody is logged in with; speaks English."""
@@ -47,7 +48,7 @@ class Site:
 
     async def enter(self, name: str = "jeanne", role: Role = Role.OPERATOR) -> Browser:
         """A browser with a session of that account, which is made when there is none."""
-        async with self.app.state.console.engine.connect() as connection:
+        async with self.owner.connect() as connection:
             await connection.execute(text("SET session_replication_role = replica"))  # as old as the journal: no act
             await connection.execute(MAKE, {"name": name, "role": role})
             await connection.execute(text("RESET session_replication_role"))
@@ -61,8 +62,9 @@ class Site:
 async def serving(settings: Settings) -> AsyncIterator[Site]:
     """The console on these settings, in this process."""
     app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        yield Site(app)
+    url = settings.need("database_url")
+    async with logged_in_to(url) as logins, app.router.lifespan_context(app):
+        yield Site(app, logins)
 
 
 def text_of(answer: httpx.Response) -> str:

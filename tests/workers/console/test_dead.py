@@ -131,7 +131,7 @@ def test_pages_read_no_more_dead_letters_than_they_show(settings: Settings) -> N
     async def look() -> None:
         async with serving(settings) as site:
             found = await die(site, 20_000, kinds=3)
-            async with site.app.state.console.engine.connect() as connection:
+            async with site.owner.connect() as connection:
                 await connection.execute(cause_triggers.SUM_UP)
                 await connection.execute(text("ANALYZE deliveries, causes, cause_tallies"))
                 cause = found[0]["id"]
@@ -175,15 +175,14 @@ def test_what_an_erp_quoted_of_an_order_is_masked_for_everybody(settings: Settin
 
     async def look() -> None:
         async with serving(settings) as site:
-            engine = site.app.state.console.engine
-            bench = Bench(engine, settings)
+            bench = Bench(site.app.state.console.engine, settings, site.logins)
             for reason, error in ((reason, each) for reason, told in errors.items() for each in told):
                 (order,) = await bench.accept(1)
                 await bench.sql(
                     f"UPDATE deliveries SET state = 'dead', reason = '{reason}', error = '{error}', settled_at = now() "
                     f"WHERE order_id = '{order}'"
                 )
-            groups = await cause_queries.groups(engine)
+            groups = await cause_queries.groups(bench.engine)
             assert len(groups) == 6
             ((pharmacy,),) = await bench.run(text("SELECT DISTINCT pharmacy FROM orders"))
             seen = ""
@@ -288,7 +287,7 @@ def test_a_group_is_replayed_in_batches_by_two_at_once_each_order_once(
             assert min(one["left"], two["left"]) == 0  # the first may find a batch in the other's hands
             assert {one["joined"], two["joined"]} == {3}
             assert "paul" in one.get("by", "") or "jeanne" in two.get("by", "")
-            async with state.engine.connect() as connection:
+            async with site.owner.connect() as connection:
                 query = "SELECT jsonb_array_elements_text(detail -> 'ids') FROM operations WHERE act = 'replay'"
                 ids = [row[0] for row in await connection.execute(text(query))]
             assert len(ids) == len(set(ids)) == 700

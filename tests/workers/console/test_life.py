@@ -82,7 +82,7 @@ async def tried(bench: Bench, kind: Kind, count: int) -> list[UUID]:
 
 def test_a_receipt_is_verified_again_each_time_that_it_is_shown(at_console: AtConsole) -> None:
     async def work(site: Site, bench: Bench) -> None:
-        await receipt_keys.add(bench.engine, "erp", KEY.public_key().public_bytes_raw(), "k")
+        await receipt_keys.add(bench.owner, "erp", KEY.public_key().public_bytes_raw(), "k")
         jeanne, ids = await site.enter(role=Role.VIEWER), await bench.accept(7)
         good = [await bench.receipt(order) for order in ids]
         papers = {
@@ -100,7 +100,7 @@ def test_a_receipt_is_verified_again_each_time_that_it_is_shown(at_console: AtCo
             page = await told(jeanne, order)
             assert says in page, (says, page)
             assert (" proven " in page.replace("not proven", "")) is (order == ids[0]), says
-        await receipt_keys.revoke(bench.engine, "erp", "k", "stolen")
+        await receipt_keys.revoke(bench.owner, "erp", "k", "stolen")
         assert "holds, with the key k" in await told(jeanne, ids[0]), "what it signed before is still its work"
 
     at_console(work)
@@ -151,7 +151,7 @@ def test_what_speaks_for_an_order_and_against_its_erp_is_told(at_console: AtCons
         lie = Outcome(Kind.SUSPICIOUS, "M. Martin", 200, evidence=Evidence.WRONG_DIGEST, answer=b"{}")
         await deliver(bench.resources(Answering({liar: lie})), await bench.dispatch())
         assert "sealed in block" not in await told(jeanne, twice)
-        await sealed(bench.engine, bench.settings, None)
+        await sealed(bench.by("ops"), bench.settings, None)
         await bench.sql(f"INSERT INTO pharmaml_acknowledged (order_id) VALUES ('{twice}')")
         await bench.sql(
             "INSERT INTO reconciliations (backend, since, until, started_by, cursor_at, cursor_id) "
@@ -211,7 +211,7 @@ def test_an_order_that_stayed_in_the_spill_is_not_unknown(at_console: AtConsole)
             Aside(bytes([n]) * 32, kind, uuid4(), first if kind == "repeated" else None, "why", b"")
             for n, kind in enumerate(("repeated", "forged"))
         ]
-        async with bench.engine.connect() as connection:
+        async with bench.owner.connect() as connection:
             await set_aside(connection, asides)
         known = [await jeanne.get(f"/order/{each.told}") for each in asides]
         assert "the same as an order that had been accepted before" in text_of(known[0])

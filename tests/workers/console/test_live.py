@@ -12,6 +12,7 @@ import uvicorn
 
 from config.embedded.ports import choose
 from config.settings import Settings
+from tests.machines.roles import logged_in_to
 from tests.waiting import auntil
 from tests.workers.console.site import Site, text_of
 from workers.console.access.sessions import COOKIE
@@ -29,7 +30,8 @@ async def online(settings: Settings) -> AsyncIterator[tuple[Site, str]]:
     serving = asyncio.create_task(server.serve([listening]))
     await auntil(lambda: server.started)
     try:
-        yield Site(app), f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with logged_in_to(settings.need("database_url")) as logins:
+            yield Site(app, logins), f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         await app.state.end_streams()
         server.should_exit = True

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from tests.journal import Journal
+from tests.machines.roles import above
 from tests.past import HOURS, Past, leading
 from tests.workers.console.site import Browser, serving
 
@@ -68,14 +69,14 @@ async def walk(browser: Browser) -> dict[str, str]:
 
 
 def test_an_erps_words_stand_unmasked_on_no_page(settings: Settings) -> None:
-    journal = Journal(str(settings.journal.url))
+    journal = Journal(above(str(settings.journal.url)))
     past = Past(journal)
     past.came(3, HOURS, HOURS * 0, "accepted", cut_off=None)
 
     async def work() -> dict[str, str]:
         async with serving(settings) as site:
             jeanne = await site.enter()
-            async with site.app.state.console.engine.connect() as connection:
+            async with site.owner.connect() as connection:
                 for planted in PLANTED:
                     typed = planted.replace(":secret", "CAST(:secret AS text)")
                     for name in KEPT:

@@ -47,7 +47,7 @@ def test_every_act_is_found_once_and_a_filter_finds_all_of_its_own(settings: Set
     async def work() -> None:
         async with serving(settings) as site:
             jeanne = await site.enter(role=Role.VIEWER)
-            async with site.app.state.console.engine.connect() as connection:
+            async with site.owner.connect() as connection:
                 await connection.execute(MAKE)
             wanted = {
                 "/operations": range(700, 0, -1),
@@ -76,7 +76,7 @@ def test_what_stands_in_an_act_is_text_long_lists_are_folded_and_others_words_ma
     async def work() -> None:
         async with serving(settings) as site:
             jeanne = await site.enter(role=Role.VIEWER)
-            async with site.app.state.console.engine.connect() as connection:
+            async with site.owner.connect() as connection:
                 await connection.execute(ODD)
             listed, one = await jeanne.get("/operations"), await jeanne.get("/operations/1")
             for page in (listed, one):
@@ -84,7 +84,7 @@ def test_what_stands_in_an_act_is_text_long_lists_are_folded_and_others_words_ma
                 assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
             assert "and 35 more" in text_of(listed)
             assert len(re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}", one.text)) == 40
-            async with site.app.state.console.engine.connect() as connection:
+            async with site.owner.connect() as connection:
                 await connection.execute(FOREIGN)
             for page in (await jeanne.get("/operations?operator=bob"), await jeanne.get("/operations/2")):
                 told = text_of(page)
@@ -107,7 +107,7 @@ def test_what_hides_in_a_text_is_visible_on_every_page(settings: Settings) -> No
     async def work() -> None:
         async with serving(settings) as site:
             jeanne = await site.enter(role=Role.VIEWER)
-            async with site.app.state.console.engine.connect() as connection:
+            async with site.owner.connect() as connection:
                 await connection.execute(held, {"evil": evil})
                 await connection.execute(acted, {"evil": evil, "detail": json.dumps({"backend": "erp", "why": evil})})
             for path in ("/operations", "/operations/1", "/backend/erp", "/recovery"):

@@ -105,7 +105,7 @@ async def fill(site: Site) -> None:
         "INSERT INTO deliveries (order_id, state, backend, priority, cut_off) SELECT gen_random_uuid(), 'accepted', "
         "'erp', 1, 'infinity' FROM generate_series(1, 321)",
     )
-    async with site.app.state.console.engine.connect() as connection:
+    async with site.owner.connect() as connection:
         for each in statements:
             await connection.execute(text(each))
 

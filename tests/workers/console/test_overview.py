@@ -12,6 +12,7 @@ from sqlalchemy import text
 from config.settings import Settings
 from orders.queries import backends as backend_rows
 from tests.journal import Journal
+from tests.machines.roles import above
 from tests.past import HOURS, Past, leading
 from tests.waiting import auntil
 from tests.workers.console.site import Browser, Site, serving, text_of
@@ -37,7 +38,7 @@ def on_site(settings: Settings, work: Callable[[Site, Browser], Awaitable[Any]])
 
 
 async def sql(site: Site, statement: str) -> None:
-    async with site.app.state.console.engine.connect() as connection:
+    async with site.owner.connect() as connection:
         await connection.execute(text(statement))
 
 
@@ -107,7 +108,7 @@ def test_states_in_words(settings: Settings) -> None:
 
 
 def test_one_forecast_everywhere_and_no_cut_off_is_promised_while_nothing_flows(settings: Settings) -> None:
-    past = Past(Journal(str(settings.journal.url)))
+    past = Past(Journal(above(str(settings.journal.url))))
     past.came(200, HOURS * 3, HOURS, "delivered")
     past.took(200, 20)
     soon, later = (datetime.now(UTC) + HOURS * after for after in (0.001, 5))
@@ -169,7 +170,7 @@ def test_an_outage_has_its_beginning_and_no_canary_that_is_past(settings: Settin
         shown = await says(jeanne, "the next order due is the canary")
         assert "next canary at" not in shown
 
-    with leading(Journal(str(settings.journal.url))):
+    with leading(Journal(above(str(settings.journal.url)))):
         on_site(settings, work)
 
 
@@ -213,7 +214,7 @@ def test_no_two_figures_of_a_page_differ_while_orders_flow(settings: Settings) -
             flowing.cancel()
             await asyncio.wait({flowing})
 
-    with leading(Journal(str(settings.journal.url))):
+    with leading(Journal(above(str(settings.journal.url)))):
         on_site(settings, work)
 
 

@@ -21,6 +21,7 @@ from benchmarks.console import found as fill_products
 from config.settings import Settings
 from orders.journal import connect, snapshot
 from orders.queries import order_list
+from tests.machines.roles import above
 from tests.workers.console.site import serving
 from workers.console.access.people import Role
 
@@ -82,11 +83,11 @@ def things(settings: Settings) -> dict[str, Any]:
     """
 
     async def fill() -> dict[str, Any]:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         try:
             async with snapshot(engine) as unvacuumed:
                 await unvacuumed.execute(text("SELECT FROM orders"))
-                found = await multitude.fill(settings.need("database_url"), ORDERS, DEAD)
+                found = await multitude.fill(above(settings.need("database_url")), ORDERS, DEAD)
             await fill_products(engine)
             async with engine.connect() as connection:
                 found["cause"] = (await connection.execute(LARGEST)).scalar_one()
@@ -103,7 +104,7 @@ def test_no_page_reads_more_rows_than_it_shows(
     monkeypatch.setattr(order_list, "LOOKED", LOOKED)
 
     async def look() -> dict[str, int]:
-        engine, most = connect(settings.need("database_url")), {}
+        engine, most = connect(above(settings.need("database_url"))), {}
         async with serving(settings) as site:
             karim = await site.enter("karim", Role.APPROVER)
             things["further"] = further((await karim.get(LONG)).text)

@@ -69,7 +69,7 @@ class Operators(Bench):
     """A bench beside a console that serves."""
 
     def __init__(self, site: Site, settings: Settings) -> None:
-        super().__init__(site.app.state.console.engine, settings)
+        super().__init__(site.app.state.console.engine, settings, site.logins)
         self.site, self.console = site, site.app.state.console
 
     async def look(self, kind: str, lang: str = "en", **fields: str) -> Preview:
@@ -489,7 +489,8 @@ def test_a_page_of_findings_reads_only_its_own(on_console: OnConsole) -> None:
         from workers.console.recovery.queries import FOUND
 
         values = {"run": run.id, "kind": "missing", "after": UUID(int=0), "limit": 51}
-        plan = await room.run(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {FOUND}"), **values)
+        async with room.engine.connect() as connection:
+            plan = (await connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {FOUND}"), values)).all()
         assert max(_rows(plan[0][0][0]["Plan"])) <= 51
 
     on_console(work)

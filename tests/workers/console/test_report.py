@@ -67,7 +67,7 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
                 outcome = await REPORT.run(state, chosen, "<script>alert(1)</script>", Told())
             assert outcome["sound"] is True
             where = outcome["report"]
-            async with state.engine.connect() as connection:
+            async with site.owner.connect() as connection:
                 acts = (
                     await connection.execute(text("SELECT operator, act, reason FROM operations ORDER BY id DESC"))
                 ).all()
@@ -197,7 +197,7 @@ def test_an_erps_words_are_masked_in_the_files_of_a_report(settings: Settings) -
     async def work() -> None:
         async with serving(settings) as site:
             vera = await site.enter("vera", Role.VIEWER)
-            async with site.app.state.console.engine.connect() as connection:
+            async with site.owner.connect() as connection:
                 await connection.execute(held, {"met": json.dumps(met)})
                 await connection.execute(acted, {"detail": json.dumps(detail)})
             with acting_as("jeanne"):
@@ -223,7 +223,7 @@ def test_outages_are_in_the_report_and_the_last_can_be_chosen_after_it_is_over(s
         async with serving(settings) as site:
             jeanne, english = await site.enter(role=Role.VIEWER), {"headers": {"Accept-Language": "en"}}
             assert "incident</a>" not in (await jeanne.get("/report", **english)).text
-            async with site.app.state.console.engine.connect() as connection:
+            async with site.owner.connect() as connection:
                 await connection.execute(past)
                 found = (await jeanne.get("/report", **english)).text
                 span = "since=2026-01-05T09%3A09&amp;until=2026-01-05T09%3A19"  # Paris, a minute on either side

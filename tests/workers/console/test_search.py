@@ -38,7 +38,7 @@ def test_an_order_is_found_by_everything_that_names_it(at_console: Callable[[Wor
     async def work(site: Site, bench: Bench) -> None:
         (order,) = await delivered(bench, Kind.ACCEPTED)
         filling = Filling()
-        while (step := await filling.step(bench.engine)) is None or step.more:
+        while (step := await filling.step(bench.worker)) is None or step.more:
             pass
         reference = (await bench.run(text("SELECT reference FROM orders")))[0][0]
         jeanne = await site.enter(role=Role.VIEWER)
@@ -246,7 +246,7 @@ def test_a_page_reads_no_more_orders_than_it_shows(at_console: Callable[[Work], 
             (asking.BY_REFERENCE, {"q": "R-9000", "before": asking.LAST, "most": 51}),
             (asking.BY_BEGINNING, {"from": "R-", "after": asking.FIRST, "upto": "R.", "most": 51}),
         ]
-        async with bench.engine.connect() as connection:
+        async with bench.owner.connect() as connection:
             for query, values in queries:
                 explained = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {query.text}")
                 plan = (await connection.execute(explained, values)).scalar_one()

@@ -158,7 +158,7 @@ def test_a_release_in_the_middle_of_an_outage_does_not_end_it(on_bench: OnBench)
         await bench.accept(20)
         await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
         before = await bench.standing()
-        async with transactional(bench.engine).begin() as connection:
+        async with transactional(bench.owner).begin() as connection:
             await backend_transitions.quarantine(connection, "erp", "luc", None)
             await backend_transitions.release(connection, "erp", "luc", "restored", {})
         after = await bench.standing()
@@ -252,14 +252,14 @@ def test_a_batch_that_went_well_and_is_settled_late_does_not_make_the_outage_cou
     async def work(bench: Bench) -> None:
         ids = await bench.accept(2)
         await bench.dispatch()
-        unlucky, lucky = [await claim(bench.engine, [order_id], bench.settings) for order_id in ids]
+        unlucky, lucky = [await claim(bench.worker, [order_id], bench.settings) for order_id in ids]
         assert unlucky is not None
         assert lucky is not None
         answered, failed = outcome(Kind.ACCEPTED), outcome(Kind.TRANSIENT)
         for taken, met in ((unlucky, failed), (lucky, answered)):  # settled in the other order
             (order,) = taken.orders
             result = Result(taken.lease, taken.at, 0, {order.id: (1, None)}, {}, {order.id: met})
-            await settle(bench.engine, result, bench.settings, "w")
+            await settle(bench.worker, result, bench.settings, "w")
         await bench.now_due()
         await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
         assert (await order_queries.order(bench.engine, ids[0]))["attempts"] == 0
@@ -325,7 +325,7 @@ def test_a_worker_that_died_is_rescued_and_its_ghost_changes_nothing(on_bench: O
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
         await bench.dispatch()
-        ghost = await claim(bench.engine, [order_id], bench.settings)
+        ghost = await claim(bench.worker, [order_id], bench.settings)
         assert ghost is not None
         assert await bench.rescue() == {}, "its lease still holds"
         await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 second'")
@@ -335,7 +335,7 @@ def test_a_worker_that_died_is_rescued_and_its_ghost_changes_nothing(on_bench: O
         assert (heir.asked, heir.sent) == ([order_id], [order_id]), "it asked first: the ghost may have sent it"
 
         late = Result(ghost.lease, ghost.at, 0, {order_id: (1, None)}, {}, {order_id: outcome(Kind.REFUSED)})
-        await settle(bench.engine, late, bench.settings, "ghost")
+        await settle(bench.worker, late, bench.settings, "ghost")
         life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["reason"]) == ("delivered", None)
         assert sorted(tried["outcome"] for tried in life["history"]) == ["accepted", "lease_expired", "refused"]
@@ -347,11 +347,11 @@ def test_settling_twice_writes_nothing_twice(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         (order_id,) = await bench.accept()
         await bench.dispatch()
-        taken = await claim(bench.engine, [order_id], bench.settings)
+        taken = await claim(bench.worker, [order_id], bench.settings)
         assert taken is not None
         result = Result(taken.lease, taken.at, 0, {order_id: (1, None)}, {}, {order_id: outcome(Kind.ACCEPTED)})
-        await settle(bench.engine, result, bench.settings, "w")
-        await settle(bench.engine, result, bench.settings, "w")
+        await settle(bench.worker, result, bench.settings, "w")
+        await settle(bench.worker, result, bench.settings, "w")
         assert len((await order_queries.order(bench.engine, order_id))["history"]) == 1
 
     on_bench(work)
@@ -375,7 +375,7 @@ def test_an_order_that_keeps_killing_its_worker_becomes_a_dead_letter(on_bench: 
         (order_id,) = await bench.accept()
         for _ in range(bench.settings.delivery.max_attempts):
             assert await bench.dispatch() == [order_id]
-            await claim(bench.engine, [order_id], bench.settings)
+            await claim(bench.worker, [order_id], bench.settings)
             await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 second'")
             await bench.rescue()
         life = await order_queries.order(bench.engine, order_id)

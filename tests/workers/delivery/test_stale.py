@@ -98,9 +98,9 @@ def test_a_person_s_replay_makes_it_fresh_and_the_pharmacy_may_still_cancel(on_b
         resources = bench.resources(Scripted(always(Kind.ACCEPTED)), policy=POLICY)
         await deliver(resources, await bench.dispatch())
         assert set((await states(bench)).values()) == {("dead", "stale")}
-        await cancel(bench.engine, unwanted, "front", "request")
+        await cancel(bench.by("api"), unwanted, "front", "request")
         await bench.sql(f"UPDATE deliveries SET reason = 'refused' WHERE order_id = '{refused}'")
-        assert await replay(bench.engine, Choice(state=State.DEAD, ids=(wanted, refused)), "asked by phone")
+        assert await replay(bench.by("ops"), Choice(state=State.DEAD, ids=(wanted, refused)), "asked by phone")
         await deliver(resources, await bench.dispatch())
         assert await states(bench) == {
             wanted: ("delivered", None),

@@ -56,7 +56,7 @@ async def happen(bench: Bench, event: str | list[Kind]) -> None:
         await bench.sql("UPDATE backends SET circuit = 'half_open', probe_at = NULL WHERE circuit = 'open'")
         await bench.dispatch()
     elif event == "die":
-        await claim(bench.engine, list(await states(bench)), bench.settings)
+        await claim(bench.worker, list(await states(bench)), bench.settings)
     elif event == "rescue":
         await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL")
         await bench.rescue()
@@ -67,20 +67,20 @@ async def happen(bench: Bench, event: str | list[Kind]) -> None:
             erp.receipt = await bench.receipt(order_id)
             await poll(bench.resources(erp), [order_id])
     elif event == "replay":
-        await replay(bench.engine, Choice(state=State.DEAD), "a test")
+        await replay(bench.by("ops"), Choice(state=State.DEAD), "a test")
     elif event == "discard":
-        await discard(bench.engine, Choice(state=State.DEAD), "given up")
+        await discard(bench.by("ops"), Choice(state=State.DEAD), "given up")
     elif event == "cancel":
         for order_id in list(await states(bench))[::2]:
             with suppress(TooLate):
-                await cancel(bench.engine, order_id, "front", "request")
+                await cancel(bench.by("api"), order_id, "front", "request")
     elif event == "expire":
         await bench.sql("UPDATE deliveries SET valid_until = now() - interval '1 second' WHERE priority = 1")
         await bench.run(EXPIRE.bindparams(backend=bench.settings.erp.backend))
     elif event == "resend":
-        run = await begin(bench.engine, bench.settings.erp.backend, datetime(2026, 1, 1, tzinfo=UTC), None, "a test")
-        run = await reconcile(bench.engine, answering([Kind.ACCEPTED]), run, Patience(0, 5), lambda *_: None)
-        await resend(bench.engine, run, "a test", lambda done: None)
+        run = await begin(bench.by("ops"), bench.settings.erp.backend, datetime(2026, 1, 1, tzinfo=UTC), None, "a test")
+        run = await reconcile(bench.by("ops"), answering([Kind.ACCEPTED]), run, Patience(0, 5), lambda *_: None)
+        await resend(bench.by("ops"), run, "a test", lambda done: None)
     elif event == "time":
         await bench.now_due()
 
@@ -101,7 +101,7 @@ def test_every_history_stays_within_the_table_of_transitions(
                 assert set(before) <= set(after), "no order is ever lost"
                 seen.update((old, after[one]) for one, old in before.items() if after[one] is not old)
                 before = after
-            assert (await audit(bench.engine)).balanced
+            assert (await audit(bench.by("audit"))).balanced
 
         on_bench(work)
 

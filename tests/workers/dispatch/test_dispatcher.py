@@ -15,6 +15,7 @@ from config.redis_keys import URGENT as URGENTS
 from config.redis_keys import queue_of
 from config.settings import Settings
 from tests.dispatching import accept, depth, dispatching, on_journal
+from tests.machines.roles import above
 from tests.waiting import until
 from workers.dispatch.dispatcher import Dispatcher
 from workers.dispatch.leadership import LEADER_LOCK
@@ -94,7 +95,7 @@ def test_a_leader_that_loses_the_journal_stands_again(settings: Settings) -> Non
         until(lambda: leaders(settings) == 1)
 
         async def cut() -> None:
-            connection = await asyncpg.connect(settings.need("database_url"))
+            connection = await asyncpg.connect(above(settings.need("database_url")))
             await connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -35,7 +35,8 @@ def test_each_act_is_told_once_however_late_it_is_committed(
 
     async def work(bench: Bench) -> None:
         log = OperatorLog()
-        await bench.run(AGED)
+        async with bench.owner.connect() as connection:
+            await connection.execute(AGED)
         async with bench.engine.connect() as leader:
             await log.tell(leader)
             assert told(caplog) == []
@@ -63,7 +64,8 @@ def test_another_leader_tells_what_was_done_in_the_last_minute(
     caplog.set_level(logging.INFO, STEPS)
 
     async def work(bench: Bench) -> None:
-        await bench.run(AGED)
+        async with bench.owner.connect() as connection:
+            await connection.execute(AGED)
         async with transactional(bench.engine).begin() as connection:
             with acting_as("op.new"):
                 await record(connection, "resume", None, {"backend": "erp"})

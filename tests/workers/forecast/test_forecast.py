@@ -25,8 +25,8 @@ def relais(settings: Settings, capsys: pytest.CaptureFixture[str]) -> CommandLin
 
 
 @pytest.fixture
-def journal(database_url: str) -> Journal:
-    return Journal(database_url)
+def journal(owner_url: str) -> Journal:
+    return Journal(owner_url)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from orders.journal import connect
 from tests.cli import CommandLine, environment
 from tests.dispatching import accept, depth, dispatching, on_journal
 from tests.intake import NOWHERE, ORDER, order
+from tests.machines.roles import above
 from tests.waiting import until
 from workers.dispatch import maintenance
 from workers.intake import spill_drain
@@ -144,7 +145,7 @@ def test_an_expired_order_waits_for_no_worker_and_no_circuit(settings: Settings)
     accept(settings, 2, valid_until="2026-01-01T00:00:00Z")
 
     async def open_circuit() -> None:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         async with engine.connect() as connection:
             await connection.execute(
                 text("INSERT INTO backends (name, \"window\", circuit, paused) VALUES ('erp', 50, 'open', true)")

@@ -24,6 +24,7 @@ from orders.journal import connect
 from tests.cli import CommandLine, command, environment, running
 from tests.dispatching import accept
 from tests.liveness import QUICK, asked, fresh, kept_out
+from tests.machines.roles import above
 from tests.waiting import until
 from workers.liveness.canary import Hearing
 from workers.queue import registry
@@ -104,7 +105,7 @@ def test_one_that_answers_and_takes_no_orders_is_found_out(leash: Leash, quick: 
     def deaf() -> bool:
         return relais("worker", "--check", "--timeout", "5s").code == 1
 
-    with worker(leash, quick) as (_, log), kept_out(quick.need("database_url")):
+    with worker(leash, quick) as (_, log), kept_out(above(quick.need("database_url"))):
         accept(quick, 3)
         until(deaf, 30, every=0.5, what="it is found out")
         assert checked(relais) == (1, [True])

@@ -28,6 +28,7 @@ from tests.bench import Bench, OnBench, Scripted, always
 from tests.cli import CommandLine, asked, command, environment, running
 from tests.intake import ORDER, RawCall, clients_over_http
 from tests.machines.erp import raw_server
+from tests.machines.roles import above, login
 from tests.waiting import until
 from workers.backend_transitions import REGISTER
 from workers.delivery.deliver import deliver
@@ -105,7 +106,7 @@ def test_the_table_of_metrics_is_what_is_exported(on_bench: OnBench, limited_red
         await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         await bench.sql("INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')")
         await bench.sql("INSERT INTO workers (name, host, pid) VALUES ('relais-7@here', 'here', 7)")
-        async with bench.engine.connect() as connection:
+        async with bench.by("audit").connect() as connection:
             await record(connection, "audit", None, {"sound": True, "faults": 0, "first": []})
         return (await scraped(bench.settings)).decode()
 
@@ -116,13 +117,18 @@ def test_the_table_of_metrics_is_what_is_exported(on_bench: OnBench, limited_red
         assert kind != "histogram" or name.endswith("_seconds"), name
 
 
+def of_intake(settings: Settings) -> Settings:
+    """As an intake has them."""
+    return settings.replace(database_url=login(settings.need("database_url"), "api"))
+
+
 def test_the_table_of_the_intakes_metrics_is_what_it_exports(settings: Settings) -> None:
     async def work(call: RawCall) -> None:
         assert (await call("front", "POST", "/orders", json={**ORDER, "reference": "R1"}))[0] == 202
         _, _, body = await call("ops", "GET", "/metrics")
         assert shape(body.decode()) == documented("intake")
 
-    clients_over_http(settings, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)
+    clients_over_http(of_intake(settings), {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)
 
 
 def test_no_series_comes_with_orders_pharmacies_or_clients(on_bench: OnBench) -> None:
@@ -175,7 +181,7 @@ def test_the_intake_takes_the_token_beside_a_key(settings: Settings) -> None:
         assert (await call("front", "GET", "/orders", token="s3cret-token"))[0] == 401
 
     with_token = settings.replace(metrics_token=SecretStr("s3cret-token"))
-    clients_over_http(with_token, {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)
+    clients_over_http(of_intake(with_token), {"front": {}, "ops": {"scopes": [Scope.OPS]}}, work)
 
 
 def test_stores_that_are_away_are_metrics_and_no_error(settings: Settings) -> None:
@@ -255,7 +261,7 @@ def test_an_audit_leaves_its_verdict_where_the_metrics_find_it(
     assert "all is well" in relais("status").out
 
     async def harm() -> None:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         async with engine.connect() as connection:
             await connection.exec_driver_sql(
                 "INSERT INTO orders VALUES (gen_random_uuid(), 'p', 'r', 'b', 'd', now(), 'c')"
@@ -274,7 +280,7 @@ def test_a_journal_that_takes_no_rows_is_audited_all_the_same(
     url = settings.need("database_url")
 
     async def forbid() -> None:
-        engine = connect(url)
+        engine = connect(above(url))
         async with engine.connect() as connection:
             name = url.rpartition("/")[2].partition("?")[0]
             await connection.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")

@@ -56,7 +56,7 @@ class Traffic:
 
     async def take(self) -> None:
         """Intake, no faster than the rest."""
-        if await order_queries.backlog_size(self.bench.engine) > 200:
+        if await order_queries.backlog_size(self.bench.by("ops")) > 200:
             return
         fields = {"priority": self._dice.choice(["urgent", "normal"])}
         if self._dice.random() < 0.2:
@@ -83,21 +83,21 @@ class Traffic:
 
     async def operate(self) -> None:
         """Operators and pharmacies change their minds, and evidence comes in."""
-        dead = [row["id"] for row in await order_queries.dead(self.bench.engine, limit=12)]
+        dead = [row["id"] for row in await order_queries.dead(self.bench.by("ops"), limit=12)]
         self._dice.shuffle(dead)
-        await discard(self.bench.engine, Choice(State.DEAD, ids=tuple(dead[:1])), "no use")
-        await replay(self.bench.engine, Choice(State.DEAD, ids=tuple(dead[1:3])), "a test")
-        page = await order_pages.page(self.bench.engine)
+        await discard(self.bench.by("ops"), Choice(State.DEAD, ids=tuple(dead[:1])), "no use")
+        await replay(self.bench.by("ops"), Choice(State.DEAD, ids=tuple(dead[1:3])), "a test")
+        page = await order_pages.page(self.bench.by("ops"))
         for row in (*({"id": each} for each in dead[3:4]), *self._dice.sample(page, min(2, len(page)))):
             try:
-                await cancel(self.bench.engine, row["id"], "front", "r")
+                await cancel(self.bench.by("api"), row["id"], "front", "r")
             except TooLate:
                 continue
         await self.bench.sql(
             "UPDATE deliveries SET state = 'accepted', settled_at = NULL, unsure = true WHERE order_id IN "
             "(SELECT order_id FROM deliveries WHERE state = 'delivered' ORDER BY order_id LIMIT 1)"
         )
-        async with self.bench.engine.connect() as connection:
+        async with self.bench.owner.connect() as connection:
             kind = self._dice.choice([Evidence.BAD_SIGNATURE, Evidence.REFUSALS])
             await evidence.write(connection, "erp", uuid4(), [evidence.EvidenceFound(None, kind, "odd")])
             await record(connection, "audit", None, {"sound": self._dice.random() < 0.5, "faults": 0, "first": []})
@@ -154,7 +154,7 @@ def _same(said: Any, true: Any) -> bool:
 
 async def compare(bench: Bench) -> int:
     """Read cleverly and naively in one transaction; how many figures there were."""
-    async with snapshot(bench.engine) as connection:
+    async with snapshot(bench.owner) as connection:
         truth = Truth(connection)
         figures = await read_figures(connection, bench.settings)
         backends = [bench.settings.erp.backend]
@@ -195,7 +195,7 @@ def test_every_figure_is_what_sql_counts_in_the_same_transaction_under_load(on_b
         for statement in import_module("orders.migrations.versions.0008_tallies").FILL:
             await bench.sql(statement)
         assert await compare(bench) > 100, "a journal that is brought up to date begins with all that was before"
-        async with snapshot(bench.engine) as connection:
+        async with snapshot(bench.owner) as connection:
             met = (await Truth(connection).status())["fates"]
         assert all(met.values()), met
 

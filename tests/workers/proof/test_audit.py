@@ -35,7 +35,7 @@ def test_the_books_balance_while_orders_are_everywhere(on_bench: OnBench) -> Non
         await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         await bench.accept(5)
         await bench.dispatch()
-        ledger = await audit(bench.engine)
+        ledger = await audit(bench.by("audit"))
         assert (ledger.accepted, ledger.backlog, ledger.delivered, ledger.dead) == (12, 5, 4, 3)
         assert ledger.balanced
 
@@ -55,11 +55,11 @@ def test_it_finds_what_somebody_did_behind_the_guards(on_bench: OnBench, harm: s
     async def work(bench: Bench) -> None:
         await bench.accept()
         await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
-        assert (await audit(bench.engine)).balanced
+        assert (await audit(bench.by("audit"))).balanced
         table = harm.split()[2] if harm.startswith("DELETE") else harm.split()[1]
         await bench.sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
         await bench.sql(harm)
-        ledger = await audit(bench.engine)
+        ledger = await audit(bench.by("audit"))
         assert not ledger.balanced
         assert fault in ledger.faults
 
@@ -70,9 +70,9 @@ def test_dead_letters_are_replayed_by_reason_and_go_through(on_bench: OnBench) -
     async def work(bench: Bench) -> None:
         await dead_letters(bench, 3)
         choice = Choice(state=State.DEAD, reason="refused")
-        shown = await preview(bench.engine, choice)
+        shown = await preview(bench.by("ops"), choice)
         assert (shown["orders"], shown["pharmacies"]) == (3, 1)
-        ids = await replay(bench.engine, choice, "the catalogue was wrong")
+        ids = await replay(bench.by("ops"), choice, "the catalogue was wrong")
         assert (len(ids), await left(bench.engine, ids)) == (3, 3)
         await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         assert await left(bench.engine, ids) == 0
@@ -94,11 +94,11 @@ def test_a_discarded_order_is_given_up_for_good(on_bench: OnBench) -> None:
         choice = Choice(state=State.DEAD)
         await bench.sql("UPDATE backends SET circuit = 'open', probe_at = now() + interval '1 hour'")
         before = (await bench.standing())["probe_at"]
-        assert len(await discard(bench.engine, choice, "ordered elsewhere")) == 2
-        assert len(await replay(bench.engine, choice, "a test")) == 0
+        assert len(await discard(bench.by("ops"), choice, "ordered elsewhere")) == 2
+        assert len(await replay(bench.by("ops"), choice, "a test")) == 0
         assert (await bench.standing())["probe_at"] == before, "no canary for what nobody put through again"
         assert (await order_queries.counts(bench.engine))["discarded"] == 2
-        assert (await audit(bench.engine)).balanced
+        assert (await audit(bench.by("audit"))).balanced
 
     on_bench(work)
 
@@ -109,8 +109,8 @@ def test_a_replay_makes_the_backlog_due_and_sends_the_canary_now(on_bench: OnBen
         await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
         await bench.sql("UPDATE deliveries SET due_at = now() + interval '1 hour'")
         await bench.sql("UPDATE backends SET probe_at = now() + interval '1 hour'")
-        assert await replay(bench.engine, Choice(pharmacy="nobody"), "a test") == []
-        assert len(await replay(bench.engine, Choice(), "the ERP is back")) == 10
+        assert await replay(bench.by("ops"), Choice(pharmacy="nobody"), "a test") == []
+        assert len(await replay(bench.by("ops"), Choice(), "the ERP is back")) == 10
         standing = await bench.standing()
         rows = await bench.run(text("SELECT count(*) FROM deliveries WHERE due_at <= now()"))
         assert rows[0][0] == 10
@@ -124,12 +124,12 @@ def test_a_replay_makes_the_backlog_due_and_sends_the_canary_now(on_bench: OnBen
 def test_pause_and_resume_stop_and_restart_forwarding(on_bench: OnBench, settings: Settings) -> None:
     async def work(bench: Bench) -> None:
         with pytest.raises(NotFound):
-            await operations.pause(bench.engine, settings, "elsewhere", "why")
-        await operations.pause(bench.engine, settings, settings.erp.backend, "inventory")
+            await operations.pause(bench.by("ops"), settings, "elsewhere", "why")
+        await operations.pause(bench.by("ops"), settings, settings.erp.backend, "inventory")
         await bench.accept(2)
         assert await bench.dispatch() == []
         assert (await bench.standing())["held_why"] == "inventory"
-        await operations.resume(bench.engine, settings, settings.erp.backend, "a test")
+        await operations.resume(bench.by("ops"), settings, settings.erp.backend, "a test")
         assert len(await bench.dispatch()) == 2
         assert [act for _, act, _, _ in await acts(bench)] == ["pause", "resume"]
 

@@ -9,8 +9,8 @@ from tests.past import HOURS, Past
 from workers.proof.report.incident import Incident, read_incident
 
 
-def test_a_backlog_that_came_and_went_within_a_slice_is_told(database_url: str) -> None:
-    journal = Journal(database_url)
+def test_a_backlog_that_came_and_went_within_a_slice_is_told(owner_url: str) -> None:
+    journal = Journal(owner_url)
     past = Past(journal)
     past.came(40, 10 * HOURS, 10 * HOURS - timedelta(seconds=5))
     journal.sql("UPDATE deliveries SET settled_at = accepted_at + interval '8 minutes'")

@@ -53,7 +53,7 @@ def test_what_does_not_add_up_is_told_by_its_hour_with_the_ids(settings: Setting
             f"DELETE FROM receipts WHERE order_id = '{first}'",
             f"DELETE FROM deliveries WHERE order_id = '{second}'",
         )
-        books = (await prove(bench.engine, settings, unit="hour")).books
+        books = (await prove(bench.by("audit"), settings, unit="hour")).books
         bad = [each for each in books.slices if not each.balanced]
         assert [each.wrong for each in bad] == [
             {"delivered orders without a receipt": 1},
@@ -61,8 +61,8 @@ def test_what_does_not_add_up_is_told_by_its_hour_with_the_ids(settings: Setting
         ]
         assert bad[0].since == datetime(2024, 10, 19, 14, tzinfo=UTC)
         assert books.ids == {"delivered orders without a receipt": [first], "orders without a delivery": [second]}
-        assert (await prove(bench.engine, settings)).books.unit == "day", "the journal is older than a week"
-        ledger = await audit(bench.engine)
+        assert (await prove(bench.by("audit"), settings)).books.unit == "day", "the journal is older than a week"
+        ledger = await audit(bench.by("audit"))
         assert set(ledger.faults) == {
             "accepted 5 is not backlog 3 + final 1",
             "1 delivered orders without a receipt",
@@ -77,13 +77,13 @@ def test_an_order_that_was_sent_again_needs_a_receipt_of_that_delivery(settings:
         ids = await delivered(bench, 1)
         again = "UPDATE deliveries SET state = 'accepted', settled_at = NULL, due_at = now()"
         await bench.sql(again)
-        assert (await audit(bench.engine)).balanced, "it waits again, and has the receipt of the first time"
+        assert (await audit(bench.by("audit"))).balanced, "it waits again, and has the receipt of the first time"
         await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         assert (await bench.run(text("SELECT count(*) FROM receipts")))[0][0] == 2
-        assert (await audit(bench.engine)).balanced
+        assert (await audit(bench.by("audit"))).balanced
         newest = "received_at = (SELECT max(received_at) FROM receipts)"
         await as_superuser(bench, f"DELETE FROM receipts WHERE order_id = '{ids[0]}' AND {newest}")
-        assert (await audit(bench.engine)).faults == ("1 delivered orders without a receipt",)
+        assert (await audit(bench.by("audit"))).faults == ("1 delivered orders without a receipt",)
 
     with_bench(settings, work)
 
@@ -94,31 +94,36 @@ def test_a_delivered_order_without_a_signed_receipt_is_a_fault_where_they_must_b
 
     async def work(bench: Bench) -> None:
         (early,) = await delivered(bench, 1)
-        assert (await prove(bench.engine, settings)).sound
+        assert (await prove(bench.by("audit"), settings)).sound
         unsigned = "{} delivered orders without a signed receipt".format
-        assert (await prove(bench.engine, required)).faults == [unsigned(1)], "no key was ever registered"
-        await bench.run(REGISTER_KEY, key_id="k1", public=bytes(32))
-        assert (await prove(bench.engine, required)).ledger.balanced, "it came before the key"
+        assert (await prove(bench.by("audit"), required)).faults == [unsigned(1)], "no key was ever registered"
+        await registered(bench, key_id="k1", public=bytes(32))
+        assert (await prove(bench.by("audit"), required)).ledger.balanced, "it came before the key"
         (signed,) = await delivered(bench, 1)
-        assert (await prove(bench.engine, required)).ledger.faults == (unsigned(1),)
+        assert (await prove(bench.by("audit"), required)).ledger.faults == (unsigned(1),)
         await as_superuser(bench, f"UPDATE receipts SET key_id = 'k1' WHERE order_id = '{signed}'")
         (forged,) = await bench.accept(1)
         await bench.dispatch()
         settle = f"UPDATE deliveries SET state = '{{}}', settled_at = {{}} WHERE order_id = '{forged}'"
         await bench.sql(settle.format("delivering", "NULL"))
         await bench.sql(settle.format("delivered", "now()"))
-        assert (await prove(bench.engine, required)).books.ids == {"delivered orders without a receipt": [forged]}
+        assert (await prove(bench.by("audit"), required)).books.ids == {"delivered orders without a receipt": [forged]}
         forge = "INSERT INTO receipts (order_id, lease, backend, reference, lines, received_at) "
         await bench.sql(f"{forge} VALUES ('{forged}', gen_random_uuid(), 'another', 'E1', '[]', now())")
-        assert (await prove(bench.engine, required)).books.ids == {"delivered orders without a receipt": [forged]}
+        assert (await prove(bench.by("audit"), required)).books.ids == {"delivered orders without a receipt": [forged]}
         await bench.sql(f"{forge} VALUES ('{forged}', gen_random_uuid(), 'erp', 'E2', '[]', now())")
-        assert (await prove(bench.engine, required)).books.ids == {unsigned(0)[2:]: [forged]}
+        assert (await prove(bench.by("audit"), required)).books.ids == {unsigned(0)[2:]: [forged]}
         assert early != forged
 
     with_bench(settings, work)
 
 
-REGISTER_KEY = text("INSERT INTO receipt_keys (backend, key_id, public) VALUES (:backend, :key_id, :public)")
+REGISTER_KEY = text("INSERT INTO receipt_keys (backend, key_id, public) VALUES ('erp', :key_id, :public)")
+
+
+async def registered(bench: Bench, key_id: str, public: bytes) -> None:
+    async with bench.owner.connect() as connection:
+        await connection.execute(REGISTER_KEY, {"key_id": key_id, "public": public})
 
 
 @pytest.mark.parametrize(
@@ -141,9 +146,9 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
     async def work(bench: Bench) -> None:
         (order,) = await delivered(bench, 1)
         (unsigned,) = await delivered(bench, 1)
-        for key_id, registered in (("k1", key), ("k2", other)):
-            raw = registered.public_key().public_bytes_raw()
-            await bench.run(REGISTER_KEY, key_id=key_id, public=raw)
+        for key_id, private in (("k1", key), ("k2", other)):
+            raw = private.public_key().public_bytes_raw()
+            await registered(bench, key_id=key_id, public=raw)
         sent = "SELECT o.digest, r.reference FROM orders o JOIN receipts r ON r.order_id = o.id WHERE o.id = :id"
         digest, reference = (await bench.run(text(sent), id=order))[0]
         claims = {"order": str(order), "digest": digest.hex(), "reference": reference, "at": 1}
@@ -153,7 +158,7 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
         if tampered is not None:
             change = tampered.replace("other", f"'{unsigned}'")
             await as_superuser(bench, f"UPDATE receipts SET {change} WHERE order_id = '{order}'")
-        found = (await prove(bench.engine, settings)).signatures
+        found = (await prove(bench.by("audit"), settings)).signatures
         assert (found.signed, found.wrong) == (1, int(fault is not None))
         if fault is not None:
             assert found.faults[0].endswith(fault)
@@ -164,9 +169,9 @@ def test_receipts_signatures_are_verified_again(settings: Settings, tampered: st
 def test_a_receipt_key_that_is_none_is_a_fault_and_stops_neither_audit_nor_worker(settings: Settings) -> None:
     async def work(bench: Bench) -> None:
         (order,) = await delivered(bench, 1)
-        await bench.run(REGISTER_KEY, key_id="k1", public=b"short")
+        await registered(bench, key_id="k1", public=b"short")
         await as_superuser(bench, f"UPDATE receipts SET signature = 'a.b.c', key_id = 'k1' WHERE order_id = '{order}'")
-        found = (await prove(bench.engine, settings)).signatures
+        found = (await prove(bench.by("audit"), settings)).signatures
         assert found.faults == [
             "the receipt key k1 of erp is no Ed25519 key",
             f"the receipt of order {order} is said to be signed with the key k1, which is not registered",
@@ -227,7 +232,7 @@ def test_the_report_is_one_page_of_figures_with_nothing_of_an_order_in_it(
         await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), await bench.dispatch())
         await bench.accept(1)
         await deliver(bench.resources(Scripted(always(Kind.REFUSED))), await bench.dispatch())
-        await operations.pause(bench.engine, sealing, "erp", "<script>alert('&')</script>")
+        await operations.pause(bench.by("ops"), sealing, "erp", "<script>alert('&')</script>")
         await bench.accept(3)
         await seal(bench)
 
@@ -306,7 +311,7 @@ def test_a_long_audit_tells_how_far_it_is_and_reads_a_thousand_rows_at_a_time(se
         many = "SELECT 'o', 'load', '{}' FROM generate_series(1, 2500)"
         await bench.sql(f"INSERT INTO operations (operator, act, detail) {many}")
         await seal(bench)
-        found = await prove(bench.engine, sealing, watch=lambda done, total: seen.append((done, total)))
+        found = await prove(bench.by("audit"), sealing, watch=lambda done, total: seen.append((done, total)))
         assert found.faults == []
 
     with_bench(sealing, work)

@@ -43,7 +43,7 @@ def sealing(settings: Settings) -> Settings:
 
 
 async def proof(bench: Bench) -> Proof:
-    return await prove(bench.engine, bench.settings)
+    return await prove(bench.by("audit"), bench.settings)
 
 
 def lines(settings: Settings) -> list[dict[str, Any]]:
@@ -162,7 +162,8 @@ def test_sealing_under_load_with_long_transactions_raises_no_false_alarm(sealing
     async def work(bench: Bench) -> None:
         over, other = asyncio.Event(), connect(sealing.need("database_url"), pool=4)
         tasks = [asyncio.create_task(writer(sealing.need("database_url"), seed, over)) for seed in range(6)]
-        tasks += [asyncio.create_task(sealer(Bench(engine, sealing), over)) for engine in (bench.engine, other)]
+        benches = [bench.under(sealing, engine) for engine in (bench.engine, other)]
+        tasks += [asyncio.create_task(sealer(each, over)) for each in benches]
 
         async def audited() -> bool:
             found = await prove(other, sealing)
@@ -314,7 +315,7 @@ def test_a_seal_that_somebody_else_wrote_before_the_first_stops_nothing(
 
     async def work(bench: Bench) -> None:
         await bench.run(text(forged), block=number, key=key or next(iter(keys_of(KEY))))
-        async with transactional(bench.engine).begin() as connection:
+        async with transactional(bench.owner).begin() as connection:
             assert await connection.run_sync(rebase) is None, "what it says of transactions decides nothing"
         await bench.accept(2)
         done = await seal(bench)
@@ -335,14 +336,14 @@ def test_a_seal_of_a_key_that_is_not_set_here_waits_an_hour(sealing: Settings) -
         await bench.accept(1)
         await seal(bench)
         await bench.accept(1)
-        await seal(Bench(bench.engine, renewed))
+        await seal(bench.under(renewed))
         await bench.accept(1)
         with pytest.raises(CommandFailed, match=r"block 2: is sealed with the key .* when it is an hour old"):
             await seal(bench)
-        done = await seal(Bench(bench.engine, renewed))
-        assert (done.anchored, (await proof(Bench(bench.engine, renewed))).faults) == (3, [])
+        done = await seal(bench.under(renewed))
+        assert (done.anchored, (await proof(bench.under(renewed))).faults) == (3, [])
         with pytest.raises(CommandFailed, match=r"block 3: is sealed with the key .* when it is an hour old"):
-            await seal(Bench(bench.engine, sealing.replace(seal_key=SecretStr("9b" * 32))))
+            await seal(bench.under(sealing.replace(seal_key=SecretStr("9b" * 32))))
 
     with_bench(sealing, work)
 
@@ -363,7 +364,7 @@ def test_syslog_is_an_anchor_and_what_it_kept_can_be_audited(sealing: Settings) 
                 for _ in range(3):
                     file.write(f"Oct 19 14:00:00 host {syslog.recv(65536).decode()}\n")
             assert any("no anchor" in remark for remark in (await proof(bench)).chain.remarks)
-            assert (await prove(bench.engine, settings, anchors=kept)).chain.anchored == 3
+            assert (await prove(bench.by("audit"), settings, anchors=kept)).chain.anchored == 3
             await as_superuser(
                 bench,
                 "DELETE FROM seals WHERE block = 3",
@@ -371,7 +372,7 @@ def test_syslog_is_an_anchor_and_what_it_kept_can_be_audited(sealing: Settings) 
                 "DELETE FROM deliveries WHERE order_id NOT IN (SELECT id FROM orders)",
             )
             assert (await proof(bench)).faults == [], "without the anchor nobody can tell"
-            found = await prove(bench.engine, settings, anchors=kept)
+            found = await prove(bench.by("audit"), settings, anchors=kept)
             assert found.faults == ["block 3: in the anchor and no longer in the journal"]
 
         with_bench(settings, work)
@@ -411,7 +412,7 @@ def test_a_journal_restored_into_another_postgresql_begins_an_epoch(sealing: Set
     """There transactions have lower numbers than here: as if the rows had come from a cluster far ahead."""
 
     async def work(bench: Bench) -> None:
-        async with transactional(bench.engine).begin() as connection:
+        async with transactional(bench.owner).begin() as connection:
             for statement in functions(0):
                 await connection.execute(text(statement.replace("+ 0$$", "+ 1000000000$$")))
         await some_life(bench)
@@ -419,15 +420,15 @@ def test_a_journal_restored_into_another_postgresql_begins_an_epoch(sealing: Set
         assert first is not None
         assert first.epoch == 0
         await bench.accept(1)  # in the dump, and not sealed
-        async with transactional(bench.engine).begin() as connection:
+        async with transactional(bench.owner).begin() as connection:
             for statement in functions(0):
                 await connection.execute(text(statement))
         assert any("yet to come" in fault for fault in (await proof(bench)).faults)
         with pytest.raises(Exception, match="run `relais admin migrate`"):
             await seal(bench)
-        async with transactional(bench.engine).begin() as connection:
+        async with transactional(bench.owner).begin() as connection:
             assert await connection.run_sync(rebase) == 1
-        async with transactional(bench.engine).begin() as connection:
+        async with transactional(bench.owner).begin() as connection:
             assert await connection.run_sync(rebase) is None
         await bench.accept(2)
         second = (await seal(bench)).seal
@@ -446,13 +447,13 @@ def test_seals_made_with_an_older_key_are_verified_as_long_as_it_is_set(sealing:
         await bench.accept(1)
         await seal(bench)
         await bench.accept(1)
-        newer = Bench(bench.engine, renewed)
+        newer = bench.under(renewed)
         await seal(newer)
         assert (await proof(newer)).faults == []
         assert [line["key_id"] for line in lines(sealing)] == list(reversed(keys_of(renewed.proof.key)))
-        faults = (await prove(bench.engine, forgotten)).faults
+        faults = (await prove(bench.by("audit"), forgotten)).faults
         assert any("which RELAIS_SEAL_KEY does not have" in fault for fault in faults)
-        unable = await prove(bench.engine, sealing.replace(seal_key=None))
+        unable = await prove(bench.by("audit"), sealing.replace(seal_key=None))
         assert not unable.sound
 
     with_bench(sealing, work)

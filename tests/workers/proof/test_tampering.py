@@ -19,6 +19,7 @@ from orders.journal import connect, transactional
 from orders.schema.tables.proof import SEALED, seals
 from tests.bench import Bench, with_bench
 from tests.cli import CommandLine, environment
+from tests.machines.roles import above
 from tests.sealing import KEY, as_superuser, seal, some_life
 from workers.proof.anchor_check import Anchored
 from workers.proof.block_content import COLUMNS, KEYS, MADE
@@ -56,7 +57,7 @@ def journal(sealing: Settings) -> Iterator["Sealed"]:
 
     with_bench(sealing, fill)
     with asyncio.Runner() as runner:
-        sealed = Sealed(runner, connect(sealing.need("database_url"), pool=1), Path(str(sealing.proof.anchor)))
+        sealed = Sealed(runner, connect(above(sealing.need("database_url")), pool=1), Path(str(sealing.proof.anchor)))
         yield sealed
         runner.run(sealed.engine.dispose())
 

@@ -13,15 +13,15 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.settings import Settings
 from orders.errors import TooLate
 from orders.intake.cancel import cancel
-from orders.journal import connect, transactional
+from orders.journal import transactional
 from orders.queries import orders as order_queries
 from orders.schema.tables.reconcile import Difference, ReconcileStage
 from tests.bench import MEDICINE, Bench
+from tests.machines.roles import Logins, logged_in_to
 from tests.waiting import auntil
 from workers.delivery import deliver as delivery
 from workers.delivery.claim import Claim, claim
@@ -46,8 +46,8 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 class Site(Bench):
     """A bench with a simulator that has everything, and the connector to it."""
 
-    def __init__(self, engine: AsyncEngine, settings: Settings, sim: Simulator, file: Path) -> None:
-        super().__init__(engine, settings)
+    def __init__(self, settings: Settings, logins: Logins, sim: Simulator, file: Path) -> None:
+        super().__init__(logins["ops"], settings, logins)
         self.sim, self.file, self.erp = sim, file, HttpErp(settings)
 
     async def delivered(self, count: int, **fields: object) -> list[UUID]:
@@ -93,15 +93,14 @@ def on_site(settings: Settings, tmp_path: Path) -> OnSite:
     def run(work: Callable[[Site], Awaitable[Any]]) -> Any:
         async def main() -> Any:
             file = tmp_path / "erp.jsonl"
-            async with Simulator("127.0.0.1", 0, file, Dial()) as sim:
-                engine = connect(settings.need("database_url"))
+            url = settings.need("database_url")
+            async with Simulator("127.0.0.1", 0, file, Dial()) as sim, logged_in_to(url) as logins:
                 changed = settings.replace(erp_url=sim.url, erp_timeout=5.0)
-                site = Site(engine, changed, sim, file)
+                site = Site(changed, logins, sim, file)
                 try:
                     return await work(site)
                 finally:
                     await site.erp.close()
-                    await engine.dispose()
 
         return asyncio.run(main())
 
@@ -181,7 +180,7 @@ def test_an_order_on_its_way_again_is_not_asked_about_and_cannot_be_cancelled(on
         assert counts(run) == {"present": 5, "moved": 5}
         assert (await preview(site.engine, run))["orders"] == 0
         with pytest.raises(TooLate):
-            await cancel(site.engine, lost.pop(), "front", "request")
+            await cancel(site.by("api"), lost.pop(), "front", "request")
 
     on_site(work)
 
@@ -356,7 +355,7 @@ def test_a_receipt_that_is_settled_as_a_run_begins_is_waited_for(
         await site.delivered(1)
         await site.accept(1)
         (due,) = await site.dispatch()
-        async with site.engine.connect() as other, transactional(site.engine).connect() as holding:
+        async with site.owner.connect() as other, transactional(site.owner).connect() as holding:
             await holding.execute(text("SELECT FROM backends FOR UPDATE"))  # which a settling locks at its end
             settled = asyncio.create_task(deliver(site.resources(site.erp), [due]))  # type: ignore[arg-type]
             await auntil(lambda: waits(other), what="its receipt is written, and not committed")

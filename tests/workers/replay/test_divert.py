@@ -36,7 +36,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 
 async def moved(bench: Bench, choice: Choice, to: str = "other", **more: bool) -> list[UUID]:
-    return await divert(bench.engine, choice, to, "the ERP is out", **more)
+    return await divert(bench.by("ops"), choice, to, "the ERP is out", **more)
 
 
 async def backends(bench: Bench) -> dict[UUID, tuple[str, str, bool]]:
@@ -46,7 +46,7 @@ async def backends(bench: Bench) -> dict[UUID, tuple[str, str, bool]]:
 
 async def dispatch(bench: Bench, backend: str) -> list[UUID]:
     """As `Bench.dispatch`, for any backend."""
-    async with bench.engine.connect() as connection:
+    async with bench.worker.connect() as connection:
         await connection.execute(REGISTER, {"backend": backend, "window": 50})
         values = {
             "backend": backend,
@@ -58,7 +58,7 @@ async def dispatch(bench: Bench, backend: str) -> list[UUID]:
 
 
 def resources(bench: Bench, backend: str, erp: Any) -> WorkerResources:
-    return WorkerResources(bench.engine, erp, load_backends(bench.settings)[backend], "test")
+    return WorkerResources(bench.worker, erp, load_backends(bench.settings)[backend], "test")
 
 
 def test_what_is_chosen_moves_and_is_due_at_once_and_written_down(on_bench: OnBench) -> None:
@@ -66,7 +66,7 @@ def test_what_is_chosen_moves_and_is_due_at_once_and_written_down(on_bench: OnBe
         urgent = await bench.accept(3, priority="urgent")
         normal = await bench.accept(2)
         await bench.sql("UPDATE deliveries SET attempts = 3, failed_at = now(), due_at = now() + interval '1 hour'")
-        shown = await preview(bench.engine, Choice(priority="urgent"), "other")
+        shown = await preview(bench.by("ops"), Choice(priority="urgent"), "other")
         assert (shown["orders"], shown["left_unknown"], shown["left_on_their_way"]) == (3, 0, 0)
         assert [row["id"] for row in shown["sample"]] == urgent
         assert sorted(await moved(bench, Choice(priority="urgent"))) == urgent
@@ -91,7 +91,7 @@ def test_what_may_be_with_its_backend_stays_until_an_operator_names_it(on_bench:
         (out,) = await bench.accept()
         await bench.dispatch()
         (free,) = await bench.accept()
-        shown = await preview(bench.engine, Choice(), "other")
+        shown = await preview(bench.by("ops"), Choice(), "other")
         assert (shown["orders"], shown["left_unknown"], shown["left_on_their_way"]) == (1, 1, 1)
         assert await moved(bench, Choice()) == [free]
         assert await moved(bench, Choice(ids=(lost, out))) == []
@@ -183,7 +183,7 @@ def test_diverts_that_race_with_everything_leave_each_order_at_one_backend(on_be
             for name in erps:
                 values = {**rescue_bounds(bench.settings), "max_attempts": 1000, "grace": 0.0}
                 values |= {"backend": name, "dead": [], "noticed": None, "ran_out": True}
-                async with bench.engine.connect() as connection:
+                async with bench.worker.connect() as connection:
                     await connection.execute(RESCUE, values)
 
         soon = "UPDATE deliveries SET due_at = now() WHERE " + FREE.format("state = 'accepted'")
@@ -200,7 +200,7 @@ def test_diverts_that_race_with_everything_leave_each_order_at_one_backend(on_be
         taken = [i for i, names in holders.items() if names]
         assert len(taken) > 50, "too little was delivered to say anything"
         assert {names[0] for names in holders.values() if names} == {*erps}, "both had their share"
-        assert (await audit(bench.engine)).balanced
+        assert (await audit(bench.by("audit"))).balanced
 
     on_bench(work)
 

@@ -76,8 +76,8 @@ def test_it_waits_for_a_word_between_stages(on_bench: OnBench) -> None:
             assert (found["state"], found["stage"], found["passed"]) == ("holding", size, size)
             assert f"stage {size} is passed: {size} answered, 0 failed" in found["why"]
             if size < 100:
-                await commands.next_stage(bench.engine, "erp", "a test")
-        await commands.hold(bench.engine, "erp", False, "a test")
+                await commands.next_stage(bench.by("ops"), "erp", "a test")
+        await commands.hold(bench.by("ops"), "erp", False, "a test")
         found = await recovery.stands()
         assert (found["state"], found["stage"], found["hold"], found["why"]) == ("running", 0, False, None)
         assert sum(await recovery.rounds()) == 39
@@ -107,10 +107,10 @@ def test_a_gate_that_fails_holds_says_why_and_rolls_the_window_back(on_bench: On
         await recovery.rounds()
         assert set(recovery.erp.sent[before:]) == set(live), "live orders go on"
         with pytest.raises(NotSo, match="say resume"):
-            await commands.next_stage(bench.engine, "erp", "a test")
+            await commands.next_stage(bench.by("ops"), "erp", "a test")
         assert fails is recovery.erp.answer
         recovery.erp.answer = always(Kind.ACCEPTED)
-        await commands.resume(bench.engine, "erp", "the disk was full")
+        await commands.resume(bench.by("ops"), "erp", "the disk was full")
         again = await recovery.stands()
         assert (again["state"], again["stage"]) == ("running", found["passed"] or 1)
         await bench.now_due()
@@ -140,7 +140,7 @@ def test_errors_that_stay_hold_the_ramp_and_a_burst_does_not(on_bench: OnBench) 
         found = await recovery.stands()
         assert (found["state"], found["stage"], found["passed"]) == ("holding", 0, 100)
         assert "2% is allowed" in found["why"]
-        await commands.resume(bench.engine, "erp", "a test")
+        await commands.resume(bench.by("ops"), "erp", "a test")
         assert (await recovery.stands())["stage"] == 100
 
     on_bench(work)
@@ -173,9 +173,9 @@ def test_other_gates(on_bench: OnBench, change: str, says: str) -> None:
         await backlog(bench, 50)
         await recovery.start(hold=True)
         await recovery.round()
-        await commands.next_stage(bench.engine, "erp", "a test")
+        await commands.next_stage(bench.by("ops"), "erp", "a test")
         out = await bench.dispatch()
-        taken = await claim(bench.engine, out, bench.settings)
+        taken = await claim(bench.worker, out, bench.settings)
         assert taken is not None
         await bench.sql(
             f"INSERT INTO attempts SELECT order_id, '{taken.lease}', now() - interval '3 s', now() + interval '1 s', "
@@ -201,7 +201,7 @@ def test_a_delivered_order_without_a_receipt_holds_it(on_bench: OnBench) -> None
         await backlog(bench, 5)
         await recovery.start()
         out = await bench.dispatch()
-        taken = await claim(bench.engine, out, bench.settings)
+        taken = await claim(bench.worker, out, bench.settings)
         assert taken is not None
         await bench.sql(
             f"INSERT INTO attempts SELECT order_id, '{taken.lease}', now(), now(), 'accepted', 200, '', 'w' "
@@ -222,7 +222,7 @@ def test_an_order_whose_worker_died_gives_its_place_to_another_try(on_bench: OnB
         for died in ("dispatched", "delivering"):
             out = await bench.dispatch()
             if died == "delivering":
-                await claim(bench.engine, out, bench.settings)
+                await claim(bench.worker, out, bench.settings)
             await recovery.steer()
             assert (await recovery.stands())["stage"] == 1
             await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 s' WHERE state <> 'accepted'")
@@ -242,13 +242,13 @@ def test_it_is_paused_where_it_is_and_resumed_there(on_bench: OnBench) -> None:
         await backlog(bench, 60)
         await recovery.start()
         assert [await recovery.round(), await recovery.round()] == [1, 10]
-        await commands.pause(bench.engine, "erp", "the ERP's people ask")
+        await commands.pause(bench.by("ops"), "erp", "the ERP's people ask")
         assert await recovery.rounds() == []
         found = await recovery.stands()
         assert (found["state"], found["stage"], found["why"]) == ("paused", 100, "the ERP's people ask")
         with pytest.raises(NotSo, match="is paused"):
-            await commands.pause(bench.engine, "erp", "a test")
-        await commands.resume(bench.engine, "erp", "a test")
+            await commands.pause(bench.by("ops"), "erp", "a test")
+        await commands.resume(bench.by("ops"), "erp", "a test")
         assert sum(await recovery.rounds()) == 49
         assert (await recovery.stands())["state"] == "done"
 
@@ -261,12 +261,12 @@ def test_what_is_left_of_a_cancelled_one_is_backlog_like_any_other(on_bench: OnB
         await backlog(bench, 60)
         await recovery.start()
         await recovery.round()
-        await commands.cancel(bench.engine, "erp", "not today")
+        await commands.cancel(bench.by("ops"), "erp", "not today")
         found = await recovery.stands()
         assert (found["state"], found["why"]) == ("cancelled", "not today")
         assert sum(await recovery.rounds()) == 59
         with pytest.raises(NotFound):
-            await commands.cancel(bench.engine, "erp", "a test")
+            await commands.cancel(bench.by("ops"), "erp", "a test")
         assert await recovery.start() is None, "nothing is left to replay, and that leaves no trace"
         assert len(await bench.run(text("SELECT 1 FROM replays"))) == 1
 
@@ -289,7 +289,7 @@ def test_of_two_operators_who_start_one_at_once_one_wins(on_bench: OnBench) -> N
 def test_each_pharmacy_has_its_turn(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         recovery = Recovery(bench)
-        intake = Intake(bench.engine, "erp")
+        intake = Intake(bench.by("api"), "erp")
         of: dict[UUID, str] = {}
         for pharmacy, count in (("large", 40), ("middle", 5), ("small", 2)):
             for number in range(count):
@@ -353,12 +353,12 @@ def test_a_rate_bounds_a_dispatch_and_live_orders_have_their_share_of_it(on_benc
         live = await bench.accept(30)
         out = await bench.dispatch(allowance=10)
         assert (len(out), len(set(out) & set(live))) == (10, 2)
-        await commands.limit(bench.engine, "erp", 12.5, "the ERP's people ask")
+        await commands.limit(bench.by("ops"), "erp", 12.5, "the ERP's people ask")
         assert (await recovery.steer()).rate == 12.5
-        await commands.limit(bench.engine, "erp", None, "a test")
+        await commands.limit(bench.by("ops"), "erp", None, "a test")
         assert (await recovery.steer()).rate is None
         with pytest.raises(NotFound):
-            await commands.limit(bench.engine, "nobody", 5.0, "a test")
+            await commands.limit(bench.by("ops"), "nobody", 5.0, "a test")
 
     on_bench(work)
 
@@ -377,7 +377,7 @@ def test_a_dispatch_reads_no_more_of_the_backlog_than_it_takes(on_bench: OnBench
         literal = str(DISPATCH)
         for name, value in {"backend": "'erp'", "allowance": "1000", "share": "0.2", "patience": "5"}.items():
             literal = re.sub(rf"(?<!:):{name}\b", value, literal)
-        async with transactional(bench.engine).connect() as connection:
+        async with transactional(bench.worker).connect() as connection:
             for setting in PLANNER:
                 await connection.execute(text(f"SET LOCAL enable_{setting} = off"))
             [[found]] = await connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {literal}"))

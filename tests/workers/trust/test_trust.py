@@ -55,7 +55,7 @@ def lie(order_id: UUID, kind: Evidence = Evidence.WRONG_DIGEST) -> Outcome:
 
 async def claimed(bench: Bench, count: int) -> Claim:
     await bench.accept(count)
-    taken = await claim(bench.engine, await bench.dispatch(), bench.settings)
+    taken = await claim(bench.worker, await bench.dispatch(), bench.settings)
     assert taken is not None
     assert len(taken.orders) == count
     return taken
@@ -68,7 +68,7 @@ def result(taken: Claim, outcomes: Sequence[Outcome]) -> Result:
 
 
 async def settled(bench: Bench, taken: Claim, outcomes: Sequence[Outcome]) -> None:
-    await settle(bench.engine, result(taken, outcomes), bench.settings, "w")
+    await settle(bench.worker, result(taken, outcomes), bench.settings, "w")
 
 
 async def against(bench: Bench) -> list[tuple[str, UUID | None]]:
@@ -129,7 +129,7 @@ def test_answers_of_batches_that_were_under_way_are_unknown_and_kept(on_bench: O
 def test_a_quarantine_that_comes_between_reading_and_writing_is_noticed(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         taken = await claimed(bench, 1)
-        async with transactional(bench.engine).begin() as connection:
+        async with transactional(bench.owner).begin() as connection:
             await connection.execute(text("UPDATE backends SET quarantined = true"))
             settling = asyncio.create_task(settled(bench, taken, [told(Kind.ACCEPTED, taken.orders[0].id)]))
             waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -216,7 +216,7 @@ def test_a_reference_that_is_void_or_may_be_reused_is_no_evidence(on_bench: OnBe
         assert await against(bench) == []
         lax = bench.settings.replace(erp_reuses_references=True)
         again = result(third, [told(Kind.ACCEPTED, third.orders[0].id, receipt=one)])
-        await settle(bench.engine, again, lax, "w")
+        await settle(bench.worker, again, lax, "w")
         assert (await against(bench), (await order_queries.counts(bench.engine))["delivered"]) == ([], 2)
 
     on_bench(work)
@@ -253,7 +253,7 @@ def test_another_certificate_latches_before_anything_is_sent(on_bench: OnBench, 
             erp = HttpErp(
                 pinned, ReceiptKeyCache(bench.engine, "erp"), ProcessBarrier(pinned.need("database_url"), "erp")
             )
-            await deliver(WorkerResources(bench.engine, erp, pinned, "w"), await bench.dispatch())
+            await deliver(WorkerResources(bench.worker, erp, pinned, "w"), await bench.dispatch())
             await erp.close()
         assert received == []
         assert (await bench.standing())["held_why"].startswith("wrong_certificate")
@@ -270,7 +270,7 @@ def test_while_the_journal_cannot_be_asked_for_the_gate_nothing_is_sent_and_noth
             erp = HttpErp(bench.settings, None, ProcessBarrier("postgresql://127.0.0.1:1/nowhere", "erp"))
             (order_id,) = await bench.accept()
             began = datetime.now(UTC)
-            await deliver(WorkerResources(bench.engine, erp, bench.settings, "w"), await bench.dispatch())
+            await deliver(WorkerResources(bench.worker, erp, bench.settings, "w"), await bench.dispatch())
             assert sim.conduct.book.ids == []
         life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["attempts"], life["history"]) == ("accepted", 0, [])
@@ -288,9 +288,9 @@ def test_a_gate_is_shut_everywhere_before_a_quarantine_is_committed(on_bench: On
         async with halted(bench.engine, "erp") as connection:
             assert (ours.is_open(), theirs.is_open(), another.is_open()) == (False, False, True)
             assert not await ours.open(), "while it is being decided"
-            await connection.execute(text("UPDATE backends SET quarantined = true"))
+            await connection.execute(text("SELECT relais_quarantine('erp', 'relais', NULL)"))
         assert not await theirs.open(), "nor afterwards"
-        await release(bench.engine, "erp", "all is well")
+        await release(bench.by("ops"), "erp", "all is well")
         assert await ours.open()
         await bench.sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'relais barrier'"
@@ -387,7 +387,7 @@ def test_a_process_that_does_not_answer_is_not_waited_for_for_ever(
 
     async def work(bench: Bench) -> None:
         await bench.dispatch()
-        async with bench.engine.connect() as frozen:
+        async with bench.owner.connect() as frozen:
             await frozen.execute(text(f"SELECT pg_advisory_lock_shared({barrier.HOLD_LOCK}, hashtext('erp'))"))
             await quarantine(bench.engine, bench.settings, "erp", "an intrusion")
         assert (await bench.standing())["quarantined"]
@@ -406,7 +406,7 @@ def test_a_quarantine_stops_the_rest_of_a_batch_that_is_under_way(on_bench: OnBe
             gate = ProcessBarrier(settings.need("database_url"), "erp")
             erp = HttpErp(bench.settings, ReceiptKeyCache(bench.engine, "erp"), gate)
             await bench.accept(40)
-            resources = WorkerResources(bench.engine, erp, bench.settings, "w")
+            resources = WorkerResources(bench.worker, erp, bench.settings, "w")
             delivering = asyncio.create_task(deliver(resources, await bench.dispatch()))
             await auntil(lambda: len(sim.conduct.book.ids) >= 4)
             await quarantine(bench.engine, bench.settings, "erp", "an intrusion")
@@ -426,7 +426,7 @@ def test_keys_are_rotated_and_revoked_without_a_restart(on_bench: OnBench, setti
     async def work(bench: Bench) -> None:
         old, new = (Signer(Ed25519PrivateKey.generate(), name) for name in ("old", "new"))
         public = {signer.key_id: signer.private.public_key().public_bytes_raw() for signer in (old, new)}
-        await receipt_keys.add(bench.engine, "erp", public["old"], "old")
+        await receipt_keys.add(bench.owner, "erp", public["old"], "old")
         ring = ReceiptKeyCache(bench.engine, "erp")
 
         async def delivered_by(signer: Signer) -> dict[str, Any]:
@@ -435,21 +435,21 @@ def test_keys_are_rotated_and_revoked_without_a_restart(on_bench: OnBench, setti
                 bench.settings = settings.replace(erp_url=sim.url, receipts="require")
                 erp = HttpErp(bench.settings, ring)
                 (order_id,) = await bench.accept()
-                await deliver(WorkerResources(bench.engine, erp, bench.settings, "w"), await bench.dispatch())
+                await deliver(WorkerResources(bench.worker, erp, bench.settings, "w"), await bench.dispatch())
                 await erp.close()
             return await order_queries.order(bench.engine, order_id)
 
         assert (await delivered_by(old))["receipt"]["key_id"] == "old"
-        await receipt_keys.rotate(bench.engine, "erp", public["new"], "new", timedelta(hours=1))
+        await receipt_keys.rotate(bench.owner, "erp", public["new"], "new", timedelta(hours=1))
         ring._keys.began -= 1.0  # what was read is a second old
         assert (await delivered_by(new))["receipt"]["key_id"] == "new"
         ring._keys.began -= 10.0
         assert (await delivered_by(old))["receipt"]["key_id"] == "old", "during the overlap both are good"
-        await receipt_keys.revoke(bench.engine, "erp", "old", "stolen")
+        await receipt_keys.revoke(bench.owner, "erp", "old", "stolen")
         ring._keys.began -= 10.0
         assert (await delivered_by(old))["state"] == "accepted"
         assert [kind for kind, _ in await against(bench)] == ["unknown_key"]
-        listed = await receipt_keys.every(bench.engine)
+        listed = await receipt_keys.every(bench.owner)
         assert {row["key_id"]: row["in_force"] for row in listed} == {"old": False, "new": True}
 
     on_bench(work)

@@ -21,12 +21,12 @@ from config.settings import Settings
 from orders.access import clients
 from orders.errors import Malformed, NotFound
 from orders.intake.group_commit import Intake
-from orders.journal import connect
 from orders.model import parse
 from orders.queries import webhooks as webhook_queries
 from orders.webhooks import endpoints
 from tests.cli import CommandLine, environment
 from tests.machines.erp import raw_server, read_request, response
+from tests.machines.roles import OWNER, logged_in_to
 from tests.waiting import auntil, until
 from workers.dispatch.dispatcher import Dispatcher
 from workers.queue.app import create_app
@@ -73,21 +73,21 @@ class Receiver:
 class Bench:
     """A journal with clients, orders, webhooks, and one worker process's teller."""
 
-    def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
-        self.engine, self.settings = engine, settings
+    def __init__(self, engine: AsyncEngine, settings: Settings, owner: AsyncEngine) -> None:
+        self.engine, self.settings, self.owner = engine, settings, owner
 
     async def sql(self, statement: str, **values: object) -> list[Any]:
-        async with self.engine.connect() as connection:
+        async with self.owner.connect() as connection:
             done = await connection.execute(text(statement), values)
             return list(done.all()) if done.returns_rows else []
 
     async def client(self, name: str, url: str) -> str:
         """A client with a webhook; returns the secret."""
-        await clients.add(self.engine, name)
-        return await endpoints.add(self.engine, name, url)
+        await clients.add(self.owner, name)
+        return await endpoints.add(self.owner, name, url)
 
     async def accept(self, count: int = 1, client: str = "front", **fields: object) -> list[UUID]:
-        intake = Intake(self.engine, self.settings.erp.backend)
+        intake = Intake(self.owner, self.settings.erp.backend)
         lines = [{"product": MEDICINE, "quantity": 3}]
         bodies = [{"pharmacy": "P1", "reference": uuid4().hex, "lines": lines, **fields} for _ in range(count)]
         sent = [parse(json.dumps(body).encode()) for body in bodies]
@@ -147,7 +147,7 @@ class Bench:
         )
 
     async def standing(self, client: str = "front") -> dict[str, Any]:
-        return next(row for row in await webhook_queries.every(self.engine) if row["client"] == client)
+        return next(row for row in await webhook_queries.every(self.owner) if row["client"] == client)
 
     @asynccontextmanager
     async def receiver(self, client: str = "front", **more: Any) -> AsyncIterator[Receiver]:
@@ -165,11 +165,8 @@ def on_bench(settings: Settings) -> OnBench:
     def run(work: Callable[[Bench], Awaitable[Any]], **changes: object) -> Any:
         async def main() -> Any:
             quick = settings.replace(**{"webhook_timeout": 2.0, **changes})
-            engine = connect(quick.need("database_url"))
-            try:
-                return await work(Bench(engine, quick))
-            finally:
-                await engine.dispose()
+            async with logged_in_to(quick.need("database_url")) as logins:
+                return await work(Bench(logins["worker"], quick, logins[OWNER]))
 
         return asyncio.run(main())
 
@@ -341,7 +338,7 @@ def test_410_disables_at_once_and_enabling_tells_all_that_waited(
             figures = await webhook_queries.figures(bench.engine)
             assert (figures["disabled"], figures["waiting"], figures["oldest"] is None) == (1, 5, False)
             receiver.answer = lambda event: OK
-            await endpoints.enable(bench.engine, "front")
+            await endpoints.enable(bench.owner, "front")
             await bench.tell_all()
             assert (await bench.untold(), set(receiver.orders)) == (0, set(ids))
 
@@ -364,7 +361,7 @@ def test_a_week_of_failure_disables_with_a_warning_and_drops_nothing(
                 assert (await bench.standing())["standing"] == standing
             assert await bench.untold() == 2
             receiver.answer = lambda event: OK
-            await endpoints.enable(bench.engine, "front")
+            await endpoints.enable(bench.owner, "front")
             await bench.tell_all()
             assert await bench.untold() == 0
 
@@ -380,7 +377,7 @@ def test_what_an_operator_disabled_stays_as_it_is_whatever_was_on_its_way(on_ben
         async with bench.receiver():
             await bench.delivered(2)
             (errand,) = await outbox.claim(bench.engine, await bench.take(), bench.settings)
-            await endpoints.disable(bench.engine, "front", "they asked")
+            await endpoints.disable(bench.owner, "front", "they asked")
             before = await bench.standing()
             answers = [Answer(True, "answered 204", 204), Answer(False, "answered 500", 500)]
             await outbox.settle(bench.engine, errand, answers)
@@ -521,12 +518,12 @@ def test_while_a_secret_is_rotated_both_sign(on_bench: OnBench) -> None:
     async def work(bench: Bench) -> None:
         async with bench.receiver() as receiver:
             old: str = receiver.secret
-            new = await endpoints.rotate(bench.engine, "front")
+            new = await endpoints.rotate(bench.owner, "front")
             with pytest.raises(Malformed):
-                await endpoints.rotate(bench.engine, "front")
+                await endpoints.rotate(bench.owner, "front")
             await bench.delivered()
             await bench.tell()
-            await endpoints.finish_rotation(bench.engine, "front")
+            await endpoints.finish_rotation(bench.owner, "front")
             await bench.delivered()
             await bench.tell()
             (both, first), (one, second) = receiver.got
@@ -535,7 +532,7 @@ def test_while_a_secret_is_rotated_both_sign(on_bench: OnBench) -> None:
             Webhook(new).verify(second, one)
             assert len(one["webhook-signature"].split()) == 1
             with pytest.raises(NotFound):
-                await endpoints.rotate(bench.engine, "nobody")
+                await endpoints.rotate(bench.owner, "nobody")
 
     on_bench(work)
 
@@ -545,14 +542,14 @@ def test_a_webhook_that_was_removed_leaves_its_notices_for_the_next(on_bench: On
         async with bench.receiver() as receiver:
             ids = await bench.delivered(2)
             (errand,) = await outbox.claim(bench.engine, await bench.take(), bench.settings)
-            url = (await endpoints.target(bench.engine, "front"))[0]
-            await endpoints.remove(bench.engine, "front")
+            url = (await endpoints.target(bench.owner, "front"))[0]
+            await endpoints.remove(bench.owner, "front")
             await outbox.settle(bench.engine, errand, [Answer(False, "no connection")] * 2)
             await bench.sql(NOW_DUE)
             assert await bench.tell() == 0
             (row,) = await webhook_queries.waiting(bench.engine)
             assert (row["client"], row["notices"]) == ("front", 2)
-            await endpoints.add(bench.engine, "front", url)
+            await endpoints.add(bench.owner, "front", url)
             await bench.tell()
             assert set(receiver.orders) == set(ids)
 

@@ -41,7 +41,7 @@ def played(settings: Settings, play: Callable[[Site], Awaitable[None]]) -> None:
 
     async def through() -> None:
         async with serving(settings) as site:
-            await accounts.add(site.app.state.console.engine, "jeanne", Role.OPERATOR, password=HASH)
+            await accounts.add(site.owner, "jeanne", Role.OPERATOR, password=HASH)
             await play(site)
 
     asyncio.run(through())
@@ -57,7 +57,7 @@ async def log_in(
 
 
 async def sql(site: Site, statement: str, **values: object) -> Any:
-    async with site.app.state.console.engine.connect() as connection:
+    async with site.owner.connect() as connection:
         found = await connection.execute(text(statement), values)
         return found.all() if found.returns_rows else None
 
@@ -124,7 +124,7 @@ def test_a_wrong_login_says_the_same_whatever_is_wrong_and_always_takes_a_hash(
     monkeypatch.setattr(Passwords, "_verify", counted)
 
     async def play(site: Site) -> None:
-        engine = site.app.state.console.engine
+        engine = site.owner
         await accounts.add(engine, "gone", Role.VIEWER, password=HASH)
         await accounts.disable(engine, "gone")
         await accounts.add(engine, "oidc", Role.VIEWER, subject="https://id.test#1")
@@ -235,7 +235,7 @@ def test_a_viewer_may_not_act_and_a_role_changes_at_once(settings: Settings) -> 
         refused = await viewer.post("/test/act")
         assert (refused.status_code, "this takes the role operator" in refused.text) == (403, True)
         assert (await operator.post("/test/act")).json() == {"by": "paul"}
-        await accounts.set_role(site.app.state.console.engine, "paul", Role.VIEWER)
+        await accounts.set_role(site.owner, "paul", Role.VIEWER)
         await _until_out(operator, 4 * FRESH)
 
     played(settings, play)
@@ -255,7 +255,7 @@ def test_a_session_ends_within_seconds(settings: Settings, ending: str, monkeypa
     monkeypatch.setattr("workers.console.access.sessions.FRESH", 0.05)
 
     async def play(site: Site) -> None:
-        jeanne, engine = await site.enter(), site.app.state.console.engine
+        jeanne, engine = await site.enter(), site.owner
         assert (await jeanne.get("/account")).status_code == 200
         if ending == "idle":
             await sql(site, "UPDATE console_sessions SET seen_at = now() - interval '1801 s'")
@@ -417,7 +417,7 @@ def test_script_in_what_is_typed_is_shown_as_text(settings: Settings) -> None:
 def test_a_kept_hash_is_renewed_when_its_parameters_are_old(settings: Settings) -> None:
     async def play(site: Site) -> None:
         old = PasswordHasher(time_cost=1, memory_cost=1024).hash(PASSWORD)
-        await accounts.set_password(site.app.state.console.engine, "jeanne", old)
+        await accounts.set_password(site.owner, "jeanne", old)
         assert (await log_in(site.stranger())).status_code == 303
         [[kept]] = await sql(site, "SELECT password FROM accounts WHERE name = 'jeanne'")
         assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
@@ -431,7 +431,7 @@ def test_a_kept_hash_is_renewed_when_its_parameters_are_old(settings: Settings) 
 def test_a_password_changed_during_a_login_lets_nobody_in(settings: Settings) -> None:
     async def play(site: Site) -> None:
         sessions: Sessions = site.app.state.access.sessions
-        await accounts.set_password(site.app.state.console.engine, "jeanne", "another hash")
+        await accounts.set_password(site.owner, "jeanne", "another hash")
         with pytest.raises(Exception, match="changed just now"):
             await sessions.begin("jeanne", password=HASH)
 

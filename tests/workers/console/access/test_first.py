@@ -9,7 +9,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from config.acl import OPS
 from config.settings import Settings
+from tests.machines.roles import login
 from tests.workers.console.site import ORIGIN, Site, serving, text_of
 from workers.console.access.first import FILE, first_link
 from workers.console.access.people import Role
@@ -22,13 +24,18 @@ PASSWORD = "nine slow bicycles at dusk"
 pytestmark = pytest.mark.usefixtures("cheap_hashes")
 
 
+def of_up(settings: Settings) -> Settings:
+    """As `relais up` has them, which makes the account: an operator's, at the command line."""
+    return settings.replace(database_url=login(settings.need("database_url"), OPS))
+
+
 def played(settings: Settings, play: Callable[[Site, str], Awaitable[None]]) -> None:
     """On a console that serves, with the link of `relais up`."""
 
     async def through() -> None:
         async with serving(settings) as site:
             with acting_as("Élodie"):
-                link = await first_link(settings)
+                link = await first_link(of_up(settings))
             assert link is not None
             await play(site, link)
 
@@ -47,14 +54,14 @@ def test_the_link_lets_one_person_in_once_and_makes_no_second_account(settings: 
 
     async def play(site: Site, link: str) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert await first_link(settings) == link, "the same, until it was used"
+        assert await first_link(of_up(settings)) == link, "the same, until it was used"
         came = await choose(site.stranger(), link)
         assert (came.status_code, came.headers["location"]) == (303, "/")
         assert any(each.startswith(f"{COOKIE}=") for each in came.headers.get_list("set-cookie"))
         again = await choose(site.stranger(), link, *["another password, and long"] * 2)
         assert (again.status_code, "This link was used already" in text_of(again)) == (403, True)
-        assert (await first_link(settings), file.exists()) == (None, False)
-        async with site.app.state.console.engine.connect() as connection:
+        assert (await first_link(of_up(settings)), file.exists()) == (None, False)
+        async with site.owner.connect() as connection:
             found = await connection.execute(text("SELECT name, role FROM accounts"))
             assert [tuple(row) for row in found] == [("elodie", Role.APPROVER)]
             acts = await connection.execute(text("SELECT act, operator FROM operations ORDER BY id"))
@@ -94,6 +101,6 @@ def test_where_there_is_an_account_there_is_no_link(settings: Settings) -> None:
     async def through() -> None:
         async with serving(settings) as site:
             await site.enter("jeanne")
-            assert await first_link(settings) is None
+            assert await first_link(of_up(settings)) is None
 
     asyncio.run(through())

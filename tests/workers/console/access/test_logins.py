@@ -29,7 +29,7 @@ def test_so_many_failed_logins_are_each_refused(settings: Settings, number: int)
         async with serving(settings) as site:
             logins: Logins = site.app.state.access.logins
             logins.passwords._hasher, logins.passwords._nobodys = CHEAP, CHEAP.hash("nobody's")
-            await accounts.add(logins.engine, "jeanne", Role.OPERATOR, password=CHEAP.hash(PASSWORD))
+            await accounts.add(site.owner, "jeanne", Role.OPERATOR, password=CHEAP.hash(PASSWORD))
             assert await logins.check("jeanne", "192.0.2.1", PASSWORD) is not None  # where she sits
             looked, throttled = 0, 0
 
@@ -63,7 +63,7 @@ def test_a_botnet_locks_nobody_out_where_they_were_before(settings: Settings) ->
         async with serving(settings) as site:
             logins: Logins = site.app.state.access.logins
             logins.passwords._hasher, logins.passwords._nobodys = CHEAP, CHEAP.hash("nobody's")
-            await accounts.add(logins.engine, "jeanne", Role.OPERATOR, password=CHEAP.hash(PASSWORD))
+            await accounts.add(site.owner, "jeanne", Role.OPERATOR, password=CHEAP.hash(PASSWORD))
             await logins.came("jeanne", "192.0.2.1")
             for each in range(53):
                 try:
@@ -131,7 +131,7 @@ def test_accounts_at_the_command_line(settings: Settings, capsys: pytest.Capture
     ]
 
     async def told() -> list[str]:
-        async with serving(settings) as site, site.app.state.console.engine.connect() as connection:
+        async with serving(settings) as site, site.owner.connect() as connection:
             rows = await connection.execute(text("SELECT act, operator FROM operations ORDER BY id"))
             found = rows.all()
         assert {row.operator for row in found} == {"root"}

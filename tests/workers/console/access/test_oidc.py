@@ -114,7 +114,7 @@ async def standing(settings: Settings) -> AsyncIterator[tuple[Site, Idp]]:
     try:
         async with serving(known) as console:
             subject = f"{idp.issuer}#7"
-            await accounts.add(console.app.state.console.engine, "zoe", Role.APPROVER, subject=subject)
+            await accounts.add(console.owner, "zoe", Role.APPROVER, subject=subject)
             yield console, idp
     finally:
         await runner.cleanup()

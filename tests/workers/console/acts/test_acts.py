@@ -44,7 +44,7 @@ async def form(browser: Browser, kind: str, **fields: str) -> dict[str, Any]:
 
 
 async def sql(site: Site, statement: str, **values: object) -> Any:
-    async with site.app.state.console.engine.connect() as connection:
+    async with site.owner.connect() as connection:
         found = await connection.execute(text(statement), values)
         return found.all() if found.returns_rows else None
 

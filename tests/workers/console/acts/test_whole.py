@@ -146,7 +146,7 @@ class Walk:
         return await self.sql(of, act=where.rpartition("/")[2])
 
     async def sql(self, statement: str, **values: object) -> list[Any]:
-        async with self.site.app.state.console.engine.connect() as connection:
+        async with self.site.owner.connect() as connection:
             found = await connection.execute(text(statement), values)
             return list(found.all()) if found.returns_rows else []
 
@@ -160,7 +160,7 @@ async def walk(site: Site, name: str = "jeanne", role: Role = Role.OPERATOR) -> 
 
 
 def bench(site: Site, settings: Settings) -> Bench:
-    return Bench(site.app.state.console.engine, settings)
+    return Bench(site.app.state.console.engine, settings, site.logins)
 
 
 @pytest.fixture(autouse=True)
