@@ -130,8 +130,8 @@ class Code(Enum):
         "not seen busy lately: between its best, {best:.3g}/s, and what its latency lets through, {ceiling:.3g}/s"
     )
     RATE_SEEN = ("{count} busy sample of {width:.0f} s", "{count} busy samples of {width:.0f} s")
-    PAST_WEEKS = "the same hours of {periods} past weeks"
-    PAST_DAYS = "the same hours of {periods} past days"
+    PAST_WEEKS = "the same hours of {count} past week", "the same hours of {count} past weeks"
+    PAST_DAYS = "the same hours of {count} past day", "the same hours of {count} past days"
     LEVEL = "{basis}, taken at {level:.0%} as the last hours suggest"
     LAST_HOURS = "the last {minutes:.0f} min alone: there are no past weeks yet"
 
@@ -139,16 +139,16 @@ class Code(Enum):
     GONE = "the ERP acknowledged it and has it no more"
     BECAME = "acknowledged, and now {kind}: {detail}"
     OTHER_REFERENCE = "its reference is {reference}, and was {was}"
-    OTHER_LINE = "line {line}: {accepted} boxes of {product}, and was {was} of {was_product}"
-    NEW_LINE = "line {line}: {accepted} boxes of {product}, and was no such line"
-    OTHER_LINES = "{lines} lines, and were {were}"
+    OTHER_LINE = "line {line}: {accepted} of {product}, and was {was} of {was_product}"
+    NEW_LINE = "line {line}: {accepted} of {product}, and was no such line"
+    OTHER_LINES = "{count} line, and were {were}", "{count} lines, and were {were}"
     NOT_KNOWN = "the ERP has it as {reference}, the journal does not know it"
     NOT_SENT = "the ERP has it as {reference}, it was never sent"
     OTHER_BYTES = "the ERP lists other bytes under its id"
 
     # an audit: `workers.proof`
     UNBALANCED = "accepted {accepted} is not backlog {backlog} + final {final}"
-    COUNTED = "{orders} {what}"
+    COUNTED = "{what}: {orders:,}"
     NO_DELIVERY = "orders without a delivery"
     NO_ORDER = "deliveries without an order"
     UNRECEIPTED = "delivered orders without a receipt"
@@ -170,11 +170,18 @@ class Code(Enum):
     ROWS_MISSING = "{count:,} row missing from {table}", "{count:,} rows missing from {table}"
     ROWS_TOO_MANY = "{count:,} row too many in {table}", "{count:,} rows too many in {table}"
     ROWS_ALTERED = "rows of {table} altered"
-    BACKDATED = "{rows:,} rows of {table} are dated before they were written"
-    AHEAD = (
-        "{rows:,} rows of {table} are of transactions that are yet to come: after a restore run `relais admin migrate`"
+    BACKDATED = (
+        "{count:,} row of {table} is dated before it was written",
+        "{count:,} rows of {table} are dated before they were written",
     )
-    OF_NO_TRANSACTION = "{rows:,} rows of {table} are of no transaction"
+    AHEAD = (
+        "{count:,} row of {table} is of a transaction that is yet to come; after a restore: `relais admin migrate`",
+        "{count:,} rows of {table} are of transactions that are yet to come; after a restore: `relais admin migrate`",
+    )
+    OF_NO_TRANSACTION = (
+        "{count:,} row of {table} is of no transaction",
+        "{count:,} rows of {table} are of no transaction",
+    )
     UNRECORDED = (
         "{count:,} change of {table} that no act recorded",
         "{count:,} changes of {table} that no act recorded",

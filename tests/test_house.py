@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from orders.sentences import Code
+
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST_CHAIN = 16  # modules, each importing the next
 FULLEST_FOLDER = 16  # modules side by side
@@ -134,3 +136,38 @@ def test_each_migration_follows_the_one_before_it() -> None:
     numbers = [match[1] for match in found if match is not None]
     assert numbers == [each.name[:4] for each in versions]
     assert [match[2].strip('"') for match in found[1:] if match is not None] == numbers[:-1]
+
+
+PLURALS = (
+    "orders|letters|messages|records|blocks|rows|keys|pharmacies|attempts|lines|boxes|backends|workers|replays|"
+    "receipts|tasks|tables|seals|faults|pieces|notices|clients|accounts|stages|cut-offs|changes|weeks|days"
+)
+COUNTED = re.compile(rf"(?<!of )(?<!most )(?<!over )(?<!last )\{{([^{{}}]+)\}} (?:[a-z]+ )?(?:{PLURALS})\b")
+
+
+def test_one_is_one() -> None:
+    """Who tells how many there are of something says `1 order`: by `count`, or by a code that has two renderings."""
+    wrong = []
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                wrong += [f"{name}:{node.lineno}: {said}" for said in _counted(_told(node))]
+    wrong += [f"{code}: {said}" for code in Code if not code.many for said in _counted(code.one)]
+    assert not wrong, "\n".join(wrong)
+
+
+def _counted(told: str) -> list[str]:
+    """What is told as a plural; neither a constant of ours nor a rate (`2.5 orders a second`) is ever one."""
+    return [said for said in COUNTED.findall(told) if not said.isupper() and not said.endswith("g")]
+
+
+def _told(node: ast.JoinedStr) -> str:
+    """What an f-string says, with `{value}` or `{value:format}` for what it puts in."""
+    said = ""
+    for each in node.values:
+        if isinstance(each, ast.FormattedValue):
+            spec = "" if each.format_spec is None else ":" + ast.unparse(each.format_spec).strip("f'\"")
+            said += f"{{{ast.unparse(each.value)}{spec}}}"
+        elif isinstance(each, ast.Constant):
+            said += str(each.value)
+    return said

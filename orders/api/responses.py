@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.types import Send
 
+from config.durations import count
 from orders.errors import (
     Busy,
     Conflict,
@@ -114,7 +115,7 @@ def detail_of(error: RelaisError) -> str:
     """The sentence of an answer; the faults of a malformed order are listed beside it."""
     if isinstance(error, Malformed) and len(error.faults) > 1:
         more = len(error.faults) > MOST_FAULTS
-        return f"{MOST_FAULTS} faults, and more" if more else f"{len(error.faults)} faults"
+        return f"{MOST_FAULTS} faults, and more" if more else count(len(error.faults), "fault")
     return str(error)
 
 

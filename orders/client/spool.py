@@ -94,7 +94,8 @@ class Spool:
                 if known is not None:
                     found.append(Spooled(known[0], True))
                 elif orders + 1 > self._most[0] or size + len(body) > self._most[1]:
-                    found.append(SpoolFull(f"the spool {self.path} is full: it holds {orders} orders, {size} bytes"))
+                    held = f"{orders} of {self._most[0]} orders, {size} of {self._most[1]} bytes"
+                    found.append(SpoolFull(f"the spool {self.path} is full: it holds {held}"))
                 else:
                     number = base.execute(file.APPEND, (body, mark, now)).lastrowid
                     assert number is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -109,8 +111,26 @@ def common(
     ctx.obj = data_dir
 
 
+def _unfit(argv: Sequence[str]) -> str | None:
+    """What no word may be: blank, as a script's variable that is not set leaves one, or bytes that are no text.
+
+    A blank one must not be taken for an option that was left out. What --because says of it is said there.
+    """
+    for number, (before, word) in enumerate(pairwise(argv), 1):
+        name, equals, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+        of = name if name.startswith("--") else f"word {number}"
+        if equals and not value.strip() and of != "--because":
+            return f"{of} is blank: is a variable not set?"
+        if any("\udc80" <= each <= "\udcff" for each in word):
+            return f"{of} is not UTF-8: {value!a}"
+    return None
+
+
 def run() -> None:
     """Run the command line; whatever goes wrong is one sentence on stderr and an exit code."""
+    if (unfit := _unfit(sys.argv)) is not None:
+        sys.stderr.write(f"relais: {unfit}\n")
+        sys.exit(2)
     try:
         app(prog_name="relais")
     except Exception as error:

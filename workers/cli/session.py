@@ -55,6 +55,7 @@ BecauseActing = Annotated[  # its default is UNSAID
 ]
 Pharmacy = Annotated[str | None, typer.Option(help="Only this pharmacy's orders.")]
 
+MOST_ROWS = 1_000_000  # that a --limit may ask for
 STATEMENT_TIMEOUT = 600.0  # s; an act on a whole backlog is one statement
 
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
+from config.durations import count as count
 from config.telemetry.visible import visible, visible_json
 from orders.sentences import Sentence
 from orders.states import UNFIT
@@ -88,7 +89,7 @@ def life(found: Mapping[str, Any]) -> None:
     names = ("pharmacy", "reference", "state", "reason", "error", "rival", "attempts", "backend", "received_at")
     pairs = {name: found[name] for name in (*names, "client", "due_at", "settled_at", "digest")}
     pairs["error"] = erp_words(found["error"] or "", whole=found["reason"] in UNFIT) or None
-    note = f"{len(ordered['note'])} characters, in --json" if ordered.get("note") else None
+    note = f"{count(len(ordered['note']), 'character')}, in --json" if ordered.get("note") else None
     pairs |= {name: ordered.get(name) for name in ("priority", "cut_off", "valid_until")} | {"note": note}
     facts(f"Order {found['id']}", pairs)
     taken = {each["line"]: each for each in receipt["lines"]} if receipt else {}
@@ -204,11 +205,6 @@ def erp_words(told: str, *, whole: bool = False) -> str:
 
     own = own_words(told)
     return own if own == told else f"{own} (masked)".lstrip()
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """So many of something: `1 order`, `2,500 orders`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def moment(value: datetime) -> str:

@@ -16,6 +16,7 @@ from rich.console import RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from config.durations import count
 from workers.demo.watch import RATE_SPAN, Sample
 from workers.demo.weekend import when
 
@@ -77,7 +78,7 @@ def frame(view: View, width: int, height: int) -> RenderableType:
 
 def _flow(view: View) -> Text:
     """Who hands over to whom, and who is down."""
-    line = Text(f"{view.pharmacies:,} pharmacies")
+    line = Text(count(view.pharmacies, "pharmacy", "pharmacies"))
     for part, name in PARTS.items():
         alive = view.parts.get(part, False)
         shut = part == "erp" and view.now.circuit == "open"

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from config.durations import count
 from orders.states import Reason, State
 from workers.erp.outcomes import LEASE_EXPIRED
 from workers.erp.sim import Effect
@@ -167,11 +168,11 @@ def _sums(proven: audit.Ledger, most: int) -> list[str]:
     """What must hold of the totals alone."""
     found = []
     if proven.backlog:
-        found.append(f"{proven.backlog} orders are still in the backlog")
+        found.append(f"{count(proven.backlog, 'order is', 'orders are')} still in the backlog")
     if given_up := proven.cancelled + proven.discarded:
-        found.append(f"{given_up} orders were cancelled or discarded, and nobody asked for it")
+        found.append(f"{count(given_up, 'order was', 'orders were')} cancelled or discarded, and nobody asked for it")
     if most > MOST_ATTEMPTS:
-        found.append(f"an order needed {most} attempts, more than {MOST_ATTEMPTS}")
+        found.append(f"an order needed {count(most, 'attempt')}, more than {MOST_ATTEMPTS}")
     return found
 
 
@@ -181,7 +182,7 @@ def _faults(differences: Mapping[str, Iterable[UUID]]) -> list[str]:
     for what, orders in differences.items():
         if named := sorted(orders):
             shown = ", ".join(map(str, named[:MOST_NAMED])) + (", ..." if len(named) > MOST_NAMED else "")
-            found.append(f"{len(named)} orders {what}: {shown}")
+            found.append(f"{count(len(named), 'order')} {what}: {shown}")
     return found
 
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
+from config.durations import count
 from config.embedded.marks import Mark
 from workers.demo.drawing import PARTS, View
 from workers.demo.pharmacies import PHARMACIES, Habit
@@ -86,7 +87,7 @@ class Story:
             await self._stage.dial(FIT)
             self._traffic.slip_in([Habit.UNKNOWN_PRODUCT] * 3 + [Habit.RETRIED] * 4)
         await self._until(lambda: self._watch.now.delivered > 0, 20, "an order was delivered")
-        self._tell(f"{self._watch.now.delivered:,} orders have been delivered.")
+        self._tell(f"{count(self._watch.now.delivered, 'order has', 'orders have')} been delivered.")
 
     async def _attack(self) -> None:
         async with self._on(ATTACK):

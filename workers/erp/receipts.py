@@ -17,6 +17,7 @@ from pydantic import ConfigDict, FailFast, Field, StringConstraints, TypeAdapter
 from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
+from config.durations import count
 from orders.model import MOST_LINES
 from workers.erp.failures import TABLE, Met, Unfit, printable
 from workers.erp.port import MOST_KEPT, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
@@ -108,7 +109,7 @@ def verify(receipt: ErpReceipt, body: bytes, digest: bytes) -> None:
         raise Unfit(Met.WRONG_DIGEST, f"receipt {receipt.reference}")
     ordered = from_json(body)["lines"]
     if len(receipt.lines) != len(ordered):
-        raise Unfit(Met.WRONG_LINES, f"{len(receipt.lines)} lines for {len(ordered)}")
+        raise Unfit(Met.WRONG_LINES, f"{count(len(receipt.lines), 'line')} for {len(ordered)}")
     for number, (line, wanted) in enumerate(zip(receipt.lines, ordered, strict=True), 1):
         if line.line != number or line.product != wanted["product"]:
             raise Unfit(Met.WRONG_LINES, f"line {number} is out of turn or another product")
@@ -144,7 +145,7 @@ def read_refusal(raw: bytes) -> str:
     try:
         return printable(_REFUSAL.validate_json(raw)["error"])
     except ValidationError:
-        raise Unfit(Met.WORDLESS, f"{len(raw)} bytes") from None
+        raise Unfit(Met.WORDLESS, count(len(raw), "byte")) from None
 
 
 def read_found(raw: bytes, asked: Sequence[UUID]) -> dict[UUID, Outcome]:

@@ -87,7 +87,7 @@ def learn(seen: Sequence[Sequence[float]], ends: tuple[float, ...], of: Stretch)
     level = _level(seen, ends)
     past = tuple(tuple(accumulate(period)) for period in seen)
     spread = 0.3 / len(seen)  # beside what the periods themselves show
-    basis = Sentence(of.told, periods=len(seen))
+    basis = Sentence(of.told, count=len(seen))
     told = Sentence(Code.LEVEL, basis=basis, level=level) if abs(level - 1) >= TOLD else basis
     return Arrivals(of.period, ends, past, level, spread, told)
 

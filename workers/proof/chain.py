@@ -143,7 +143,7 @@ async def _belated(
     values = {"bounds": bounds, "low": bounds[0], "high": bounds[-1], "earliest": earliest}
     for table, query in BELATED.items():
         for place, count in await connection.execute(query, values):
-            what = Sentence(Code.BACKDATED, rows=count, table=table)
+            what = Sentence(Code.BACKDATED, count=count, table=table)
             chain.astray(Sentence(Code.BECAUSE, what=blocks[place - 1], why=what))
 
 
@@ -155,9 +155,9 @@ async def _tail(connection: AsyncConnection, chain: Chain) -> None:
         ahead, below, unsealed = (await connection.execute(query, {"sealed": sealed})).one()
         chain.unsealed += unsealed
         if ahead:
-            chain.astray(Sentence(Code.AHEAD, rows=ahead, table=table))
+            chain.astray(Sentence(Code.AHEAD, count=ahead, table=table))
         if below:
-            chain.astray(Sentence(Code.OF_NO_TRANSACTION, rows=below, table=table))
+            chain.astray(Sentence(Code.OF_NO_TRANSACTION, count=below, table=table))
     if chain.blocks == 0 and chain.unsealed:
         chain.remarks.append(Sentence(Code.NOTHING_SEALED))
     elif chain.last is not None and ceiling > sealed:

@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Row
 
 from config.celeryconfig import canary_queue, depth
+from config.durations import count
 from config.redis_keys import NORMAL, NOTICES, SPILL_RECORDS, URGENT, queue_of
 from config.settings import Settings
 from workers.delivery.tracing import TRACES, Contexts, dispatching, header
@@ -71,12 +72,12 @@ class Publisher:
     def poll(self, ids: Sequence[UUID]) -> bool:
         """Publish polls of orders that the ERP took and has not accepted yet."""
         parts = _parts([str(order_id) for order_id in ids], MOST_IDS)
-        return self._publish(self._message(POLL, NORMAL, part, f"{len(part)} orders") for part in parts)
+        return self._publish(self._message(POLL, NORMAL, part, count(len(part), "order")) for part in parts)
 
     def tell(self, ids: Sequence[UUID]) -> bool:
         """Publish notices that webhooks are to be told of."""
         parts = _parts([str(notice_id) for notice_id in ids], MOST_IDS)
-        return self._publish(Message(TELL, NOTICES, (part,), f"{len(part)} notices") for part in parts)
+        return self._publish(Message(TELL, NOTICES, (part,), count(len(part), "notice")) for part in parts)
 
     def canary(self, node: str, sent: datetime, lasts: float) -> bool:
         """Send a worker a canary, unless one waits for it still. False when it may not have arrived.

@@ -172,7 +172,7 @@ def _unlike(held: AcknowledgedOrder, receipt: ErpReceipt) -> Sentence | None:
             return Sentence(Code.OTHER_LINE, **now, was=was.accepted, was_product=was.product)
     if len(before) == len(receipt.lines):
         return None
-    return Sentence(Code.OTHER_LINES, lines=len(receipt.lines), were=len(before))
+    return Sentence(Code.OTHER_LINES, count=len(receipt.lines), were=len(before))
 
 
 async def _keep(

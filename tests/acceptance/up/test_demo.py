@@ -163,7 +163,7 @@ def test_an_attempt_that_ended_with_its_worker_is_not_the_outages() -> None:
         ({"rows": {**ROWS, FINE: Row(b"fine", "delivered", None, 4, 3)}}, "needed 4 attempts"),
         ({"proven": audit.Ledger(2, 1, 0, 1, 0, 0, ())}, "still in the backlog"),
         ({"proven": audit.Ledger(2, 0, 0, 1, 1, 0, ())}, "nobody asked"),
-        ({"proven": audit.Ledger(3, 0, 1, 1, 0, 0, ("1 orders without a delivery",))}, "without a delivery"),
+        ({"proven": audit.Ledger(3, 0, 1, 1, 0, 0, ("orders without a delivery: 1",))}, "without a delivery"),
         ({"before": 3}, "attempts that the outage cost before the replay: 3"),
         ({"surprises": ["an order was answered 500"]}, "answered 500"),
     ],

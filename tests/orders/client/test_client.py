@@ -244,7 +244,7 @@ def test_a_full_spool_is_an_error_and_what_is_in_it_stays(site: Site, run: Run) 
             await client.submit(order(0))
             outcomes = await client.submit_many(orders(3)[1:])
             assert [type(each) for each in outcomes] == [Kept, SpoolFull]
-            with pytest.raises(SpoolFull, match="holds 2 orders"):
+            with pytest.raises(SpoolFull, match="holds 2 of 2 orders"):
                 await client.submit(order(2))
             async with site.intake():
                 assert (await client.flush(20)).waiting == 0

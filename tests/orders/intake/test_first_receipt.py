@@ -279,4 +279,4 @@ def test_the_books_do_not_balance_while_a_receipt_of_the_spill_is_nowhere(databa
         ledger = await audit(engine)
         return before, ledger.balanced, list(ledger.faults)
 
-    assert on(database_url, work) == (True, False, ["1 receipts of the spill that are no orders"])
+    assert on(database_url, work) == (True, False, ["receipts of the spill that are no orders: 1"])

@@ -128,15 +128,15 @@ def test_faults_and_remarks_are_told_in_french(sealing: Settings) -> None:
     with_bench(sealing, spoilt)
     french, english, acts, _ = asyncio.run(work())
     for told, says in (
-        ("3 orders whose bytes were altered", "3 commandes dont le contenu a été modifié"),
-        ("2 orders without a delivery", "2 commandes sans livraison"),
+        ("orders whose bytes were altered: 3", "commandes dont le contenu a été modifié : 3"),
+        ("orders without a delivery: 2", "commandes sans livraison : 2"),
         ("block 1: rows of orders altered", "bloc 1 : des lignes de orders ont été modifiées"),
         ("block 1: 1 row missing from attempts", "bloc 1 : 1 ligne manque dans attempts"),
         ("compared with no anchor", "comparé à aucun ancrage"),
     ):
         assert told in english and told not in french
         assert says in french
-    assert "2 commandes sans livraison" in acts, "as the journal keeps it of the audit"
+    assert "commandes sans livraison : 2" in acts, "as the journal keeps it of the audit"
 
 
 def test_every_word_of_a_report_is_in_french(sealing: Settings) -> None:

@@ -65,8 +65,8 @@ def test_what_does_not_add_up_is_told_by_its_hour_with_the_ids(settings: Setting
         ledger = await audit(bench.by("audit"))
         assert set(ledger.faults) == {
             "accepted 5 is not backlog 3 + final 1",
-            "1 delivered orders without a receipt",
-            "1 orders without a delivery",
+            "delivered orders without a receipt: 1",
+            "orders without a delivery: 1",
         }
 
     with_bench(settings, work)
@@ -83,7 +83,7 @@ def test_an_order_that_was_sent_again_needs_a_receipt_of_that_delivery(settings:
         assert (await audit(bench.by("audit"))).balanced
         newest = "received_at = (SELECT max(received_at) FROM receipts)"
         await as_superuser(bench, f"DELETE FROM receipts WHERE order_id = '{ids[0]}' AND {newest}")
-        assert (await audit(bench.by("audit"))).faults == ("1 delivered orders without a receipt",)
+        assert (await audit(bench.by("audit"))).faults == ("delivered orders without a receipt: 1",)
 
     with_bench(settings, work)
 
@@ -95,7 +95,7 @@ def test_a_delivered_order_without_a_signed_receipt_is_a_fault_where_they_must_b
     async def work(bench: Bench) -> None:
         (early,) = await delivered(bench, 1)
         assert (await prove(bench.by("audit"), settings)).sound
-        unsigned = "{} delivered orders without a signed receipt".format
+        unsigned = "delivered orders without a signed receipt: {}".format
         assert (await prove(bench.by("audit"), required)).faults == [unsigned(1)], "no key was ever registered"
         await registered(bench, key_id="k1", public=bytes(32))
         assert (await prove(bench.by("audit"), required)).ledger.balanced, "it came before the key"

@@ -217,15 +217,15 @@ def test_the_seals_alone_cut_off_are_told_too(journal: Sealed) -> None:
     [
         (
             "INSERT INTO operations (operator, act, detail, at) VALUES ('o', 'x', '{}', now() - interval '2 days')",
-            "not sealed yet: 1 rows of operations are dated before they were written",
+            "not sealed yet: 1 row of operations is dated before it was written",
         ),
         (
             "INSERT INTO operations (operator, act, detail, tx) VALUES ('o', 'x', '{}', 1 << 40)",
-            "1 rows of operations are of transactions that are yet to come: after a restore run `relais admin migrate`",
+            "1 row of operations is of a transaction that is yet to come; after a restore: `relais admin migrate`",
         ),
         (
             "INSERT INTO operations (operator, act, detail, tx) VALUES ('o', 'x', '{}', -7)",
-            "1 rows of operations are of no transaction",
+            "1 row of operations is of no transaction",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from config.durations import count
 from config.telemetry.visible import visible
 from orders.sentences import Sentence
 from workers.erp.own_words import masked, masked_detail
@@ -107,7 +108,7 @@ def _verdict(proof: Proof) -> str:
     if not proof.sound:
         return f"Faults were found: {len(proof.faults):,}."
     blocks = proof.chain.blocks
-    sealed = f", as it was sealed ({'1 block' if blocks == 1 else f'{blocks:,} blocks'})" if blocks else ""
+    sealed = f", as it was sealed ({count(blocks, 'block')})" if blocks else ""
     return f"The journal balances{sealed}. No fault was found."
 
 

@@ -123,7 +123,7 @@ def rotate(
     made = on_journal(
         ctx, lambda engine, _: clients.rotate(engine, name, overlap, _recording_each("client rotate", overlap))
     )
-    show.say(f"{len(made)} new API keys, shown this once; the old ones are in force for {left} more at most.")
+    show.say(f"{show.count(len(made), 'new API key')}, shown this once; old ones end within {left}.")
     if as_json:
         show.document([{"name": client, "key": key} for client, key in made.items()])
     elif everybody:

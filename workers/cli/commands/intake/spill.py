@@ -8,7 +8,7 @@ import typer
 
 from workers.cli import show
 from workers.cli.failure import CommandFailed
-from workers.cli.session import Because, Json, Yes, confirm, on_journal, settings_of
+from workers.cli.session import MOST_ROWS, Because, Json, Yes, confirm, on_journal, settings_of
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -22,7 +22,7 @@ spill = typer.Typer(no_args_is_help=True, help="Orders taken while PostgreSQL wa
 @spill.command("asides")
 def asides(
     ctx: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="At most so many.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Show what was spilled and did not become an order, the newest first, with the reason.
@@ -56,11 +56,12 @@ def drop(
             kept = on_journal(ctx, lambda engine, _: order_queries.asides_by_kind(engine)).get("forged", 0)
             left = inspect.spill_aside(redis)
             if kept + left:
-                confirm(f"Drop {kept:,} forged records of the journal, and {left:,} of Redis?", yes)
+                forged = show.count(kept, "forged record")
+                confirm(f"Drop {forged} of the journal, and {left:,} of Redis?", yes)
             dropped = on_journal(ctx, lambda engine, _: _drop(engine, redis, because))
     except inspect.RedisAway as error:
         raise CommandFailed(f"Redis is out of reach: {error}") from None
-    show.answer({"dropped": dropped}, as_json, f"{dropped:,} forged records dropped.")
+    show.answer({"dropped": dropped}, as_json, f"{show.count(dropped, 'forged record')} dropped.")
 
 
 async def _drop(engine: AsyncEngine, redis: Redis, because: str) -> int:

@@ -13,7 +13,7 @@ import typer
 from workers.cli import show
 from workers.cli.completion import clients
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import Because, Json, Yes, confirm, on_journal, recording, settings_of
+from workers.cli.session import MOST_ROWS, Because, Json, Yes, confirm, on_journal, recording, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -118,7 +118,7 @@ def notices(
     ctx: typer.Context,
     client: Annotated[str | None, typer.Argument(help="The client; or say --waiting.")] = None,
     waiting: Annotated[bool, typer.Option("--waiting", help="Of every client: how many, the oldest, why.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="At most so many.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Show what is still to be told, the oldest first."""

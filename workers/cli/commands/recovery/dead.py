@@ -14,7 +14,18 @@ from workers.cli.commands.recovery.recovery import Older, Younger, again, previe
 from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
 from workers.cli.filters import Client, OfBackend, OfPriority, Product
-from workers.cli.session import UNSAID, BecauseActing, DryRun, Json, NoWait, Pharmacy, Yes, confirm, on_journal
+from workers.cli.session import (
+    MOST_ROWS,
+    UNSAID,
+    BecauseActing,
+    DryRun,
+    Json,
+    NoWait,
+    Pharmacy,
+    Yes,
+    confirm,
+    on_journal,
+)
 
 if TYPE_CHECKING:
     from workers.replay.choice import Choice
@@ -32,7 +43,7 @@ def grouped(
     ctx: typer.Context,
     reason: Of = None,
     backend: Annotated[str | None, typer.Option(autocompletion=backends, help="Only those of this backend.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="At most so many.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Show dead letters by their cause, most orders first.
@@ -53,7 +64,7 @@ def listed(
     reason: Of = None,
     cause: Cause = None,
     pharmacy: Pharmacy = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="At most so many.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Show dead letters, the oldest first."""

@@ -136,7 +136,7 @@ def _show_cut_offs(found: Sequence[Mapping[str, Any]]) -> None:
         title = "Cut-offs that some orders will miss"
         show.table(title, late, ("cut_off", "priority", "orders", "late_p50", "late_p95"))
     elif found and found[0]["late_p95"] is not None:
-        show.line(f"No order will miss any of the {len(found)} nearest cut-offs.")
+        show.line(f"No order will miss its cut-off: {show.count(len(found), 'cut-off')} looked at, the nearest first.")
 
 
 def _shown(rate: Mapping[str, Any]) -> str:

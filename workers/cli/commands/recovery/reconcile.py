@@ -15,7 +15,7 @@ from config.durations import duration, instant
 from workers.cli import show
 from workers.cli.commands.recovery.recovery import Backend
 from workers.cli.failure import BAD, INTERRUPTED, CommandFailed
-from workers.cli.session import Json, Why, Yes, of_backend, on_journal, settings_of
+from workers.cli.session import MOST_ROWS, Json, Why, Yes, of_backend, on_journal, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -33,7 +33,9 @@ def reconcile(
     backend: Backend = None,
     since: Time = None,
     until: Time = None,
-    resume: Annotated[int | None, typer.Option(metavar="NUMBER", help="Go on with this run, or show it.")] = None,
+    resume: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, max=2**63 - 1, help="Go on with this run, or show it.")
+    ] = None,
     runs: Annotated[bool, typer.Option("--list", help="Show the runs, the newest first.")] = False,
     resend: Annotated[bool, typer.Option("--resend", help="Put what is missing back in the backlog.")] = False,
     because: Why = None,
@@ -42,7 +44,7 @@ def reconcile(
     patience: Annotated[
         timedelta, typer.Option(parser=duration, metavar="TIME", help="How long the ERP may be silent.")
     ] = "1m",  # type: ignore[assignment] # typer parses a default as it does what is typed
-    limit: Annotated[int, typer.Option(min=1, help="Show so many differences at most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Show so many differences at most.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Ask the ERP what it has of the orders that it acknowledged.

@@ -83,7 +83,7 @@ def _rate(words: list[str]) -> float | None:
     except ValueError:
         wanted = 0.0
     if len(words) > 2 or not 0.01 <= wanted <= 1_000_000:
-        raise typer.BadParameter("say [BACKEND] and orders a second (0.01 to 1000000), or off")
+        raise typer.BadParameter("say [BACKEND] and orders a second (0.01 to 1000000), or off", param_hint="N|off")
     return wanted
 
 

@@ -15,7 +15,8 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help=
 def secrets(
     directory: Directory,
     group: Annotated[
-        int | None, typer.Option(metavar="GID", min=0, help="Let this group read them; else their owner alone may.")
+        int | None,
+        typer.Option(metavar="GID", min=0, max=2**31 - 1, help="Let this group read them; else their owner alone may."),
     ] = None,
 ) -> None:
     """Make the secrets of an installation, and the ACL file of its Redis.

@@ -150,7 +150,7 @@ def show_proof(proof: Proof) -> None:
     show.facts("Ledger, in orders", {name: value for name, value in figures.items() if name != "faults"})
     show.facts("Seals", {**seals(proof), "signed receipts": proof.signatures.signed})
     wrong = [
-        {**asdict(each), "wrong": ", ".join(f"{count:,} {what}" for what, count in each.wrong.items())}
+        {**asdict(each), "wrong": ", ".join(f"{what}: {count:,}" for what, count in each.wrong.items())}
         for each in proof.books.slices
         if not each.balanced
     ]

@@ -12,7 +12,7 @@ import typer
 from workers.cli import show
 from workers.cli.commands.recovery.recovery import Backend
 from workers.cli.passwords import Own, proven
-from workers.cli.session import Because, Json, Yes, backend_of, confirm, on_journal, settings_of
+from workers.cli.session import MOST_ROWS, Because, Json, Yes, backend_of, confirm, on_journal, settings_of
 
 COLUMNS = ("id", "at", "kind", "conclusive", "order_id", "detail")
 
@@ -123,7 +123,7 @@ def evidence(
     ctx: typer.Context,
     backend: Backend = None,
     order_id: Annotated[UUID | None, typer.Option("--order", metavar="ID", help="Only about this order.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="At most so many, the newest.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Show what speaks against a backend. The answers themselves, as they came, are in --json."""
