@@ -6,6 +6,7 @@ in hand. Every batch is recorded with its ids.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -14,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.intake.order_log import tell_cancelled
 from orders.journal import transactional
-from orders.states import CANCELLABLE, TAKEN_BACK
+from orders.states import CANCELLABLE, TAKEN_BACK, State
 from workers.operations import operator, record
+from workers.replay import redrive
 from workers.replay.choice import CHOSEN, Choice, narrowed
 
 ACT: Final = "orders cancel"  # its name in `operations`
@@ -28,6 +30,14 @@ WITH chosen AS (
 UPDATE deliveries d SET {TAKEN_BACK} FROM chosen WHERE d.order_id = chosen.order_id
 RETURNING d.order_id, chosen.request_id
 """)
+
+
+async def moving(engine: AsyncEngine, choice: Choice) -> int:
+    """How many more of the backlog fit and are on their way to the ERP: nobody can take those back just now."""
+    if choice.state != State.ACCEPTED:
+        return 0
+    out = (State.DISPATCHED, State.DELIVERING)
+    return sum([(await redrive.preview(engine, replace(choice, state=each)))["orders"] for each in out])
 
 
 async def cancel(engine: AsyncEngine, choice: Choice, reason: str, most: int) -> list[UUID]:

@@ -58,13 +58,19 @@ def test_what_a_filter_chooses_is_cancelled_replayed_and_discarded(relais: Comma
     journal.bury([sure], "refused")
     journal.sql("UPDATE deliveries SET unsure = true WHERE order_id = :id", id=unsure)
     dry = json.loads(relais("order", "cancel", "--pharmacy", "P3", "--because", "by phone", "--dry-run", "--json").out)
-    assert dry == {"preview": {"orders": 1, "urgent": 0}, "cancelled": 0}
+    assert dry == {"preview": {"orders": 1, "urgent": 0, "moving": 0}, "cancelled": 0}
     unasked = relais("order", "cancel", "--pharmacy", "P2", "--because", "by phone")
     assert (unasked.code, str(waiting[0]) in unasked.out.replace("\n", "")) == (2, True)
     assert relais("order", "cancel", "--because", "by phone", "--yes").code == 2
     assert relais("order", "cancel", "--pharmacy", "P2", "--because", " ", "--yes").code == 2
     named = relais("order", "cancel", str(sure), str(unsure), "--because", "by phone", "--yes")
     assert (named.code, "only 1 of 2 can be cancelled" in named.err) == (1, True)
+    move = "UPDATE deliveries SET state = :state WHERE order_id = :id"
+    journal.sql(move, state="dispatched", id=waiting[0])
+    pause = "1 more is on its way to the ERP: `relais pause BACKEND --because WHY` first"
+    assert pause in relais("order", "cancel", str(waiting[0]), "--because", "by phone", "--yes").err
+    assert pause in relais("order", "cancel", "--pharmacy", "P2", "--because", "by phone", "--dry-run").out
+    journal.sql(move, state="accepted", id=waiting[0])
     assert journal.operations() == []
     done = relais("order", "cancel", "--pharmacy", "P2", "--client", "test", "--because", "by phone", "--yes")
     assert (done.code, "3 orders cancelled." in done.out) == (0, True)

@@ -22,6 +22,9 @@ from workers.replay import cancel, redrive
 from workers.replay.choice import Choice
 
 STATES: Final = (State.ACCEPTED, State.DEAD)  # in which an order is certainly ours; nobody holds it
+NONE_LEFT: Final = N_("None of them is left that can be cancelled.")
+MOVING: Final = N_("On their way to the ERP, not among them")
+PAUSE_FIRST: Final = N_("Pause the backend first: each is then delivered soon, or waits and can be cancelled.")
 
 
 def choose(fields: Mapping[str, str]) -> Chosen:
@@ -36,13 +39,17 @@ async def preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     """How many, and a sample, of one reading."""
     rows = await redrive.look(state.engine, _choice(chosen), cancel.OURS)
     orders, facts = batches.counted(rows, words)
+    told, none = summary.narrowing(chosen, ("state", *CHOOSING), words) + facts, words.gettext(NONE_LEFT)
+    if moving := await cancel.moving(state.engine, _choice(chosen)):
+        told.append((words.gettext(MOVING), f"{words.number(moving)}. {words.gettext(PAUSE_FIRST)}"))
+        none = f"{none} {words.gettext(PAUSE_FIRST)}"
     return Preview(
         orders,
-        summary.narrowing(chosen, ("state", *CHOOSING), words) + facts,
+        told,
         rows,
         COLUMNS,
         digest_of(chosen, batches.seen(rows)),
-        batches.hindered(orders, words.gettext(N_("None of them is left that can be cancelled.")), words),
+        batches.hindered(orders, none, words),
         words.gettext(N_("The pharmacies get nothing of these orders. It cannot be taken back.")),
         confirm=str(orders),
     )

@@ -405,6 +405,11 @@ def test_all_that_a_filter_fits_is_acted_on_and_nothing_that_came_later(
             answer = await it.browser.post(form.action, dict(form.fields))
             assert (answer.status_code, "None of them is left that can be cancelled." in text_of(answer)) == (409, True)
             assert (await it.browser.get(path.replace("client=c2&", ""))).status_code == 200
+            await it.sql("UPDATE deliveries SET state = 'dispatched', unsure = false WHERE order_id = :id", id=late)
+            told = text_of(await it.browser.get(path))
+            assert told.count("Pause the backend first: each is then delivered soon") == 2
+            assert "On their way to the ERP, not among them 1." in told
+            await it.sql("UPDATE deliveries SET state = 'accepted', unsure = true WHERE order_id = :id", id=late)
             assert (await it.browser.get("/acts/orders-cancel?state=accepted")).status_code == 422
             assert (await it.viewer.get(path)).status_code == 403
 

@@ -60,16 +60,27 @@ def cancel(
         raise CommandFailed("choose orders by their ids or by options")
     choices = _choices(state, named, narrowing)
     found = on_journal(ctx, lambda engine, _: _look(engine, choices))
-    report: dict[str, Any] = {"preview": {"orders": found["orders"], "urgent": found["urgent"]}, "cancelled": 0}
+    told = {name: found[name] for name in ("orders", "urgent", "moving")}
+    report: dict[str, Any] = {"preview": told, "cancelled": 0}
     if not as_json:
-        show.facts("Chosen: orders that can be cancelled", report["preview"])
+        show.facts("Chosen: orders that can be cancelled", {**told, "moving": _on_their_way(found["moving"])})
         show.table("Some of them", found["sample"], ("id", "pharmacy", "reference", "accepted_at"))
     if named is not None and found["orders"] < len(named):
-        raise CommandFailed(f"nothing was done: only {found['orders']} of {len(named)} can be cancelled", BAD)
+        why = _on_their_way(found["moving"]) or "the others are final, or may be with the ERP"
+        raise CommandFailed(f"nothing was done: only {found['orders']} of {len(named)} can be cancelled; {why}", BAD)
     if not dry_run and found["orders"]:
         confirm(f"Cancel {show.count(found['orders'], 'order')}? Nothing of it is delivered.", yes)
         report["cancelled"] = on_journal(ctx, lambda engine, _: _cancel(engine, choices, because))
     show.answer(report, as_json, None if dry_run else f"{show.count(report['cancelled'], 'order')} cancelled.")
+
+
+def _on_their_way(moving: int) -> str | None:
+    """What to do about those that move; None where none does."""
+    if not moving:
+        return None
+    more = show.count(moving, "more is on its way to the ERP", "more are on their way to the ERP")
+    then = "each is then delivered soon, or waits and can be cancelled"
+    return f"{more}: `relais pause BACKEND --because WHY` first; {then}"
 
 
 def _choices(state: str | None, named: Sequence[UUID] | None, narrowing: Mapping[str, Any]) -> list[Choice]:
@@ -92,6 +103,7 @@ async def _look(engine: AsyncEngine, choices: Sequence[Choice]) -> dict[str, Any
     return {
         "orders": sum(row["orders"] for row in heads),
         "urgent": sum(row["urgent"] for row in heads),
+        "moving": sum([await cancel.moving(engine, choice) for choice in choices]),
         "sample": [row for rows in found for row in rows],
     }
 
