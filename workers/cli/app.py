@@ -45,7 +45,7 @@ COMMANDS: Final = {  # by heading: where in `workers.cli.commands` each is, and 
         ),
         "replay": (
             "recovery.replay:replay",
-            "Put the backlog through again, step by step: 1 order, 10, 100, then all.",
+            "Put the backlog through again, stage by stage: 1 order, 10, 100, then all.",
         ),
         "rate": ("recovery.recovery:rate", "Cap how many orders a second a backend gets, over all workers."),
         "divert": ("recovery.divert:divert", "Send chosen orders of the backlog to another backend."),

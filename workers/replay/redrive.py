@@ -1,7 +1,7 @@
 """Chosen orders put through again at once, with the same idempotency keys, or given up.
 
 What is chosen becomes due now, and an open circuit sends its canary at once; the window still rules how much of it
-reaches the ERP. This is for dead letters; a whole backlog goes step by step (`workers.replay.commands`). Every act is
+reaches the ERP. This is for dead letters; a whole backlog goes stage by stage (`workers.replay.commands`). Every act is
 previewed by the same query that does it, and recorded with its count.
 """
 

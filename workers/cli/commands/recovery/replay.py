@@ -1,4 +1,4 @@
-"""`relais replay`: the backlog put through again step by step, seen and steered; and dead letters, at once.
+"""`relais replay`: the backlog put through again stage by stage, seen and steered; and dead letters, at once.
 
 `relais replay …` without a word of its own is `relais replay start …`. Every act shows how things stand, then asks.
 Watching is only watching: Ctrl-C stops the bar, never the orders.
@@ -54,7 +54,7 @@ class _StartByDefault(TyperGroup):
 replay = typer.Typer(
     cls=_StartByDefault,
     no_args_is_help=False,
-    help="Put the backlog through again, step by step: 1 order, 10, 100, then all. `replay OPTIONS` starts one.",
+    help="Put the backlog through again, stage by stage: 1 order, 10, 100, then all. `replay OPTIONS` starts one.",
 )
 
 
@@ -82,7 +82,7 @@ def start(
     no_wait: NoWait = False,
     as_json: Json = False,
 ) -> None:
-    """Put a backend's backlog through again, step by step.
+    """Put a backend's backlog through again, stage by stage.
 
     One order, then 10, then 100, then as many as the window takes; each stage has to pass the gates
     (receipts, errors, latency), else it holds and says why. With --reason: dead letters, at once.
