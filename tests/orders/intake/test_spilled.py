@@ -130,7 +130,7 @@ def test_what_the_journal_surely_has_not_is_taken_back_in_the_spill_at_once(
         assert await cancel_spilled(store, KEY, ROUTE, taken.id, BY) is Cancelling.DONE
 
     async def refuse() -> None:
-        engine = connect(database_url)
+        engine = connect(above(database_url))
         async with engine.connect() as connection:
             await connection.execute(text("ALTER TABLE deliveries RENAME TO gone"))
         await engine.dispose()
@@ -159,7 +159,7 @@ def test_a_mark_on_what_the_journal_has_under_the_same_id_takes_it_back_there(
         return taken
 
     async def forward() -> None:
-        engine = connect(database_url)
+        engine = connect(above(database_url))
         async with engine.connect() as connection:
             for state in ("dispatched", "delivering"):
                 await connection.execute(
