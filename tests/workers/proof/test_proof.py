@@ -112,7 +112,7 @@ def test_a_delivered_order_without_a_signed_receipt_is_a_fault_where_they_must_b
         await bench.sql(f"{forge} VALUES ('{forged}', gen_random_uuid(), 'another', 'E1', '[]', now())")
         assert (await prove(bench.by("audit"), required)).books.ids == {"delivered orders without a receipt": [forged]}
         await bench.sql(f"{forge} VALUES ('{forged}', gen_random_uuid(), 'erp', 'E2', '[]', now())")
-        assert (await prove(bench.by("audit"), required)).books.ids == {unsigned(0)[2:]: [forged]}
+        assert (await prove(bench.by("audit"), required)).books.ids == {unsigned(0).partition(":")[0]: [forged]}
         assert early != forged
 
     with_bench(settings, work)
