@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 import asyncpg
@@ -29,6 +30,17 @@ class NoPrimary(ConnectionError):
 
 class LoginRefused(ConnectionError):
     """PostgreSQL answers and lets nobody in, whatever its SQLSTATE; the message is its own."""
+
+
+class PatientConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg is untyped
+    """One that may be closed by whoever does not wait for it: a server that lets its end run out of time is no error
+    (asyncpg has cut it by then), and would be one that nobody hears.
+    """
+
+    async def close(self, *, timeout: float | None = None) -> None:
+        """As asyncpg's, but for that."""
+        with suppress(TimeoutError):
+            await super().close(timeout=timeout)
 
 
 def hosts_of(url: str) -> list[tuple[str, int]]:
@@ -53,6 +65,7 @@ async def reach(url: str, *, timeout: float, **options: Any) -> asyncpg.Connecti
     Raises OSError (NoPrimary and LoginRefused among it), TimeoutError and asyncpg.InterfaceError.
     """
     dsn, hosts = listener_dsn(url), hosts_of(url)
+    options["connection_class"] = PatientConnection
     if not hosts:
         try:
             return await asyncpg.connect(dsn, timeout=timeout, **options)

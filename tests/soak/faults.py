@@ -43,6 +43,7 @@ async def killed(stack: Stack, target: str, which: str) -> AsyncIterator[None]:
     try:
         pids = part.pids()
         chosen = {"main": pids[:1], "child": random.sample(pids[1:], min(1, len(pids) - 1)), "all": pids}[which]
+        part.torn |= which == "child" and part.starting
         part.signal(signal.SIGKILL, chosen)
         yield
         if which != "child" or not part.runs:

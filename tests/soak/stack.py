@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
@@ -39,6 +40,7 @@ from tests.soak.wires import Wire
 SPILL_KEY: Final = "shared by intakes and workers"
 BACKEND: Final = "erp"
 SEAL_KEY: Final = "5e" * 32
+STARTING: Final = 15.0  # seconds
 
 
 class Part:
@@ -47,11 +49,14 @@ class Part:
     def __init__(self, name: str, argv: tuple[str, ...], env: Mapping[str, str], log: Path, leash: Leash) -> None:
         self.name, self.log, self._argv, self._env, self._leash = name, log, argv, env, leash
         self.harmed = 0  # by how many faults just now
+        self.torn = False  # while it started a process of it was killed: it may end itself, to be started again
+        self._started = 0.0
         self.process: Process | None = None
 
     def start(self) -> None:
         """Start it; what is left of the one before ends."""
         self.stop()
+        self.torn, self._started = False, time.monotonic()
         env = clean_environment(self._env)
         self.process = Process(Program(self.name, self._argv, self.log, env, grace=20.0))
         self._leash.hold(self.process.mark)
@@ -62,6 +67,11 @@ class Part:
             self.process.end()
             self._leash.drop(self.process.mark)
             self.process = None
+
+    @property
+    def starting(self) -> bool:
+        """Whether it may not be whole yet."""
+        return time.monotonic() - self._started < STARTING
 
     @property
     def runs(self) -> bool:
@@ -199,7 +209,8 @@ class Stack:
         for part in self.parts.values():
             if not part.harmed and not part.runs:
                 code = None if part.process is None else part.process.poll()
-                self.fell.append(f"{part.name} ended by itself with {code}")
+                if not part.torn:
+                    self.fell.append(f"{part.name} ended by itself with {code}")
                 await asyncio.to_thread(part.start)
 
     def dial(self, **knobs: object) -> None:
