@@ -12,7 +12,9 @@ import pytest
 import redis
 
 from config.embedded.leash import Leash
+from config.redis_keys import SPILL_RECORDS
 from tests.acceptance.running import Relais, load, up
+from tests.soak.intrusions import FLUSH
 from tests.waiting import until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -42,7 +44,7 @@ def harm(relais: Relais, choose: random.Random) -> str:
     elif act == "flush":
         with redis.Redis.from_url(relais.endpoints["redis_urls"]["admin"], socket_timeout=2) as client:
             try:
-                client.flushall()
+                client.eval(FLUSH, 1, SPILL_RECORDS)  # who deletes orders of the spill deletes orders
             except redis.exceptions.RedisError:
                 return "flush (Redis is out)"
     else:
