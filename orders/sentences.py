@@ -7,26 +7,19 @@ an operator or an ERP wrote is quoted: under `TEXT`, or as the parameter `detail
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from enum import Enum
 from functools import reduce
 from typing import Any, Final
 
-MOMENTS: Final = ("since", "probe")  # parameters that are times
+from orders.refusals import NotDone, Phrase
+
+MOMENTS: Final = ("since", "probe", "at")  # parameters that are times
 MOST_DETAIL: Final = 500  # characters
 
 
-class Code(Enum):
-    """What can be said. A plural has two renderings and a parameter `count`."""
-
-    def __init__(self, one: str, many: str = "") -> None:
-        self.one, self.many = one, many
-
-    @property
-    def key(self) -> str:
-        """As the journal has it."""
-        return self.name.lower()
+class Code(Phrase):
+    """What can be said of what was found."""
 
     TEXT = "{text}"
     BECAUSE = "{what}: {why}"
@@ -37,8 +30,14 @@ class Code(Enum):
     RAMP = "the ramp"
     NO_RECEIPT = "{unreceipted} of {delivered} delivered without a receipt"
     NO_VERIFIED_RECEIPT = "{unsigned} of {delivered} delivered without a verified receipt"
-    ERRORS = "{failed} of {tried} attempts failed, {allowed:.0%} is allowed"
-    REFUSALS = "{refused} of {answered} orders refused, which is not the backend's norm"
+    ERRORS = (
+        "{failed} of {count} attempt failed, {allowed:.0%} is allowed",
+        "{failed} of {count} attempts failed, {allowed:.0%} is allowed",
+    )
+    REFUSALS = (
+        "{refused} of {count} order refused, which is not the backend's norm",
+        "{refused} of {count} orders refused, which is not the backend's norm",
+    )
     SLOW = "one answer in twenty takes {slow:.2f} s, {allowed:.2f} s is allowed"
     FOUND = "{answered} answered, {failed} failed"
     FOUND_TIMED = "{answered} answered, {failed} failed, p95 {slow:.2f} s"
@@ -120,7 +119,7 @@ class Code(Enum):
     # a forecast: `workers.forecast`
     NOTHING_DELIVERED = "{backend} has delivered nothing yet, so its rate is not known"
     UNLIKELY = "in more than one future of twenty the backlog is not empty within eight weeks"
-    NEVER = "never at this rate: {come:.3g} orders a second come in on average, and {taken:.3g} go out"
+    NEVER = "never at this rate: {come:.3g}/s come in on average, and {taken:.3g}/s go out"
     TOO_LATE = "not within eight weeks"
     BACK = "{backend} is back by then and a canary opens the way"
     CANARY_PASSES = "the next canary gets through"
@@ -139,22 +138,38 @@ class Code(Enum):
     GONE = "the ERP acknowledged it and has it no more"
     BECAME = "acknowledged, and now {kind}: {detail}"
     OTHER_REFERENCE = "its reference is {reference}, and was {was}"
-    OTHER_LINE = "line {line}: {accepted} of {product}, and was {was} of {was_product}"
-    NEW_LINE = "line {line}: {accepted} of {product}, and was no such line"
-    OTHER_LINES = "{count} line, and were {were}", "{count} lines, and were {were}"
+    OTHER_LINE = (
+        "line {line}: {count} box of {product}, and was {was} of {was_product}",
+        "line {line}: {count} boxes of {product}, and was {was} of {was_product}",
+    )
+    NEW_LINE = (
+        "line {line}: {count} box of {product}, and was no such line",
+        "line {line}: {count} boxes of {product}, and was no such line",
+    )
+    OTHER_LINES = "{count} line, and was {were}", "{count} lines, and was {were}"
     NOT_KNOWN = "the ERP has it as {reference}, the journal does not know it"
     NOT_SENT = "the ERP has it as {reference}, it was never sent"
     OTHER_BYTES = "the ERP lists other bytes under its id"
 
     # an audit: `workers.proof`
+    BALANCES = "The journal balances. No fault was found."
+    BALANCES_SEALED = (
+        "The journal balances, as it was sealed ({count:,} block). No fault was found.",
+        "The journal balances, as it was sealed ({count:,} blocks). No fault was found.",
+    )
+    NO_FAULT = "no fault"
+    FAULTS_ABOVE = "faults, see above"
+    FAULTS_FOUND = "{count:,} fault was found.", "{count:,} faults were found."
     UNBALANCED = "accepted {accepted} is not backlog {backlog} + final {final}"
-    COUNTED = "{what}: {orders:,}"
-    NO_DELIVERY = "orders without a delivery"
-    NO_ORDER = "deliveries without an order"
-    UNRECEIPTED = "delivered orders without a receipt"
-    UNSIGNED = "delivered orders without a signed receipt"
-    NOWHERE = "receipts of the spill that are no orders"
-    ALTERED_ORDERS = "orders whose bytes were altered"
+    NO_DELIVERY = "{count:,} order without a delivery", "{count:,} orders without a delivery"
+    NO_ORDER = "{count:,} delivery without an order", "{count:,} deliveries without an order"
+    UNRECEIPTED = "{count:,} delivered order without a receipt", "{count:,} delivered orders without a receipt"
+    UNSIGNED = (
+        "{count:,} delivered order without a signed receipt",
+        "{count:,} delivered orders without a signed receipt",
+    )
+    NOWHERE = "{count:,} receipt of the spill that is no order", "{count:,} receipts of the spill that are no orders"
+    ALTERED_ORDERS = "{count:,} order whose bytes were altered", "{count:,} orders whose bytes were altered"
     BLOCK = "block {block}"
     BLOCKS = "blocks {first} to {last}"
     UNSEALED = "not sealed yet"
@@ -175,8 +190,8 @@ class Code(Enum):
         "{count:,} rows of {table} are dated before they were written",
     )
     AHEAD = (
-        "{count:,} row of {table} is of a transaction that is yet to come; after a restore: `relais admin migrate`",
-        "{count:,} rows of {table} are of transactions that are yet to come; after a restore: `relais admin migrate`",
+        "{count:,} row of {table} is of a transaction yet to come: after a restore run `relais admin migrate`",
+        "{count:,} rows of {table} are of transactions yet to come: after a restore run `relais admin migrate`",
     )
     OF_NO_TRANSACTION = (
         "{count:,} row of {table} is of no transaction",
@@ -205,13 +220,16 @@ class Code(Enum):
     NAMES_ANOTHER_KEY = "names another key"
 
 
+CODES: Final[Mapping[str, Phrase]] = {each.key: each for each in (*Code, *NotDone)}
+
+
 class Sentence(str):
     """A code with its parameters, which may be sentences too; equal to what it says in English."""
 
-    code: Code
+    code: Phrase
     params: dict[str, Any]
 
-    def __new__(cls, code: Code, **params: Any) -> Sentence:
+    def __new__(cls, code: Phrase, **params: Any) -> Sentence:
         template = code.many if code.many and params["count"] != 1 else code.one
         said = super().__new__(cls, template.format_map(params))
         said.code, said.params = code, params
@@ -239,7 +257,7 @@ def sentence_of(kept: Any) -> Sentence | None:
         return kept
     if isinstance(kept, str):
         return Sentence(Code.TEXT, text=kept)
-    return Sentence(Code[kept["code"].upper()], **{name: _read(name, kept[name]) for name in kept if name != "code"})
+    return Sentence(CODES[kept["code"]], **{name: _read(name, kept[name]) for name in kept if name != "code"})
 
 
 def joined(told: Iterable[Sentence]) -> Sentence | None:

@@ -25,6 +25,7 @@ from config.settings.routes_file import load_backends
 from orders.errors import Forbidden, NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
+from orders.refusals import NotDone
 from orders.schema.tables.core import backends, operations
 from orders.sentences import Sentence, sentence_of
 from workers.backend_transitions import register, set_paused
@@ -47,7 +48,7 @@ def operator() -> str:
 def proven_operator() -> str:
     """Who is acting, where a session or a password has proven it. Raises Forbidden."""
     if (who := ACTING.get()) is None:
-        raise Forbidden("this takes an account of the console, proven by its password")
+        raise Forbidden(Sentence(NotDone.TAKES_ACCOUNT))
     return who
 
 
@@ -129,9 +130,9 @@ async def _set_paused(
 async def _tell_who(connection: AsyncConnection, backend: str, paused: bool) -> None:
     known = select(backends.c.name).where(backends.c.name == backend)
     if (await connection.execute(known)).first() is None:
-        raise NotFound(f"no backend {backend}")
-    how = "paused already" if paused else "not paused"
-    raise NotSo(f"{backend} is {how}{told(await last(connection, backend, 'pause' if paused else 'resume'))}")
+        raise NotFound(Sentence(NotDone.NO_BACKEND, backend=backend))
+    how = Sentence(NotDone.PAUSED_ALREADY if paused else NotDone.NOT_PAUSED, backend=backend)
+    raise NotSo(by_whom(how, await last(connection, backend, "pause" if paused else "resume")))
 
 
 async def last(connection: AsyncConnection, backend: str, act: str) -> Row[Any] | None:
@@ -139,8 +140,10 @@ async def last(connection: AsyncConnection, backend: str, act: str) -> Row[Any] 
     return (await connection.execute(LAST, {"backend": backend, "act": act})).one_or_none()
 
 
-def told(row: Row[Any] | None) -> str:
-    """That as the end of a sentence."""
+def by_whom(what: Sentence, row: Row[Any] | None) -> Sentence:
+    """`what`, and who did that, when and why, where `last` knows."""
     if row is None:
-        return ""
-    return f": {row.operator} did that at {row.at:%Y-%m-%d %H:%M:%S} UTC" + (f", {row.reason}" if row.reason else "")
+        return what
+    if row.reason:
+        return Sentence(NotDone.DONE_BECAUSE, what=what, by=row.operator, at=row.at, reason=row.reason)
+    return Sentence(NotDone.DONE_BY, what=what, by=row.operator, at=row.at)

@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import NotFound, TooLate
 from orders.intake.order_log import tell_cancelled
 from orders.journal import transactional
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from orders.states import CERTAINLY_OURS, TAKEN_BACK, State
 
 Record = Callable[[AsyncConnection], Awaitable[None]]  # writes down who did it, in the transaction that does
@@ -31,10 +33,10 @@ BY_CLIENT = text("SELECT request_id FROM relais_cancel(:id, :client, :request)")
 WHERE = text("SELECT state, unsure FROM deliveries WHERE order_id = :id")
 
 WHY: Final = {
-    State.DELIVERING: "the order is being forwarded to the ERP",
-    State.SUBMITTED: "the ERP has taken the order",
-    State.DELIVERED: "the ERP has accepted the order",
-    State.DISCARDED: "an operator has given the order up",
+    State.DELIVERING: NotDone.BEING_FORWARDED,
+    State.SUBMITTED: NotDone.TAKEN,
+    State.DELIVERED: NotDone.DELIVERED,
+    State.DISCARDED: NotDone.GIVEN_UP,
 }
 
 
@@ -68,7 +70,7 @@ def _tell(order_id: UUID, by: str, done: Row[Any] | None, row: Row[Any] | None) 
         tell_cancelled(order_id, done[0], by)
         return True
     if row is None:
-        raise NotFound(f"no order {order_id}")
+        raise NotFound(Sentence(NotDone.NO_ORDER, order=order_id))
     if row.state != State.CANCELLED:
-        raise TooLate(row.state, WHY.get(row.state, "the order may be with the ERP: an attempt ended in the unknown"))
+        raise TooLate(row.state, Sentence(WHY.get(row.state, NotDone.PERHAPS_TAKEN)))
     return False

@@ -23,6 +23,8 @@ from orders.intake.entries import Accepted, Entry
 from orders.intake.routing import Routing
 from orders.intake.store import Note, Record, Store
 from orders.model import RANK, Order, canonical, digest
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 
 VERSION: Final = b"1"
 MOST_KEPT: Final = 2 * 1024 * 1024  # bytes of a record that is set aside; none of ours is longer
@@ -37,7 +39,7 @@ class Forged(Exception):
 class Unreadable(Exception):
     """A record with a good signature that this version cannot read; `told` is the id that was answered for it."""
 
-    def __init__(self, why: str, told: UUID | None) -> None:
+    def __init__(self, why: Sentence, told: UUID | None) -> None:
         super().__init__(why)
         self.told = told
 
@@ -103,7 +105,7 @@ def unseal(raw: bytes, key: SpillSigner, route: Routing) -> Entry:
     version, _, rest = raw.partition(b".")
     mac, _, message = rest.partition(b".")
     if version != VERSION or not key.verifies(b"spill", message, mac):
-        raise Forged("not signed with a key of ours")
+        raise Forged(Sentence(NotDone.NOT_SIGNED))
     told: UUID | None = None
     try:
         content: dict[str, Any] = json.loads(message)
@@ -128,7 +130,7 @@ def unseal(raw: bytes, key: SpillSigner, route: Routing) -> Entry:
             content.get("traceparent"),
         )
     except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise Unreadable(type(error).__name__, told) from None
+        raise Unreadable(Sentence(NotDone.NOT_READ, fault=type(error).__name__), told) from None
 
 
 def is_doubted(raw: bytes) -> bool:

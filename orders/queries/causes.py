@@ -15,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.errors import NotFound
 from orders.journal import Source, reading_from
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from orders.states import State
 
 Row = dict[str, Any]
@@ -95,7 +97,7 @@ async def group(source: Source, cause: int) -> Row:
     async with reading_from(source) as connection:
         found = (await connection.execute(_ONE, {"id": cause})).mappings().one_or_none()
     if found is None:
-        raise NotFound(f"no cause {cause}")
+        raise NotFound(Sentence(NotDone.NO_CAUSE, cause=cause))
     return dict(found)
 
 

@@ -15,7 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound
 from orders.journal import Source, reading_from
+from orders.refusals import NotDone
+from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.core import attempts, deliveries, orders, receipts
+from orders.sentences import Sentence
 from orders.states import FINAL, PARTS, AsideKind, State, listed
 
 Row = dict[str, Any]
@@ -47,7 +50,7 @@ ASIDE = text(
 
 ASIDES = text("""
 SELECT at, kind, told, order_id, why, length(raw) AS size FROM asides ORDER BY number DESC LIMIT :limit
-""")
+""").columns(why=SentenceColumn())
 
 WAITING = f"({' UNION ALL '.join(f'SELECT * FROM deliveries WHERE {part}' for part in PARTS)}) waiting"
 
@@ -89,7 +92,7 @@ async def _first_of(connection: AsyncConnection, told: UUID) -> UUID:
     """The order that has the place of one that was spilled and answered as `told`, when both are the same."""
     aside = (await connection.execute(ASIDE, {"told": told})).one_or_none()
     if aside is None:
-        raise NotFound(f"no order {told}")
+        raise NotFound(Sentence(NotDone.NO_ORDER, order=told))
     return UUID(str(aside.order_id))
 
 
@@ -104,7 +107,7 @@ async def order_by_reference(engine: AsyncEngine, pharmacy: str, reference: str)
     async with engine.connect() as connection:
         row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
-            raise NotFound(f"no order {reference} of pharmacy {pharmacy}")
+            raise NotFound(Sentence(NotDone.NO_ORDER_OF, reference=reference, pharmacy=pharmacy))
         return await _life(connection, row)
 
 

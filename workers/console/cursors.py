@@ -18,6 +18,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import Fault, Malformed
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 
 T = TypeVar("T")
 
@@ -52,7 +54,7 @@ class Cursors:
         try:
             return tuple(kind(value) for kind, value in zip(kinds, self._signer(page).loads(cursor), strict=True))
         except (BadData, ValueError):
-            raise Malformed([Fault("after", None, "is no place in this list: begin at its first page")]) from None
+            raise Malformed([Fault("after", None, Sentence(NotDone.NO_PLACE))]) from None
 
     def cut(
         self, page: str, rows: Sequence[T], most: int, place: Callable[[T], Sequence[Any]]

@@ -15,10 +15,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from orders.errors import Forbidden, Malformed, NotFound, NotSo, RelaisError, Throttled, TooLate, Unauthorised
+from orders.errors import Fault, Forbidden, Malformed, NotFound, NotSo, RelaisError, Throttled, TooLate, Unauthorised
 from orders.journal import unreachable
+from orders.refusals import NotDone
+from orders.sentences import Sentence, joined, sentence_of
 from workers.console.i18n import N_
-from workers.console.rendering import page
+from workers.console.masking import say
+from workers.console.rendering import page, words_of
 from workers.console.security_headers import SAFE
 
 log = logging.getLogger("relais.console")
@@ -55,7 +58,8 @@ async def answer(request: Request, error: Exception, *, nothing_done: bool = Fal
     """The page that tells of this error; `nothing_done` says for sure that the request began nothing."""
     if isinstance(error, Unauthorised):
         return _to_login(request)
-    status, said = _status(error), _said(error)
+    status, words = _status(error), words_of(request)
+    said = [say(each, words) for each in _said(error)]
     if status == 500:
         log.error("a page failed", exc_info=error, extra={"path": request.url.path})
     title = TITLES.get(status, TITLES[500])
@@ -94,10 +98,24 @@ def _status(error: Exception) -> int:
     return found or (503 if unreachable(error) else 500)
 
 
-def _said(error: Exception) -> list[str]:
+def _said(error: Exception) -> list[Sentence]:
     """What the error has to say, nothing where it would tell of our insides."""
     if isinstance(error, Malformed):
-        return [f"{fault.field}: {fault.message}" for fault in error.faults]
+        return [of_field(fault) for fault in error.faults]
     if isinstance(error, RequestValidationError):
-        return [f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}" for each in error.errors()]
-    return [str(error)] if isinstance(error, RelaisError) and str(error) else []
+        places = (".".join(str(part) for part in each["loc"][1:]) for each in error.errors())
+        return [of_field(Fault(place, None, Sentence(NotDone.UNFIT))) for place in places]
+    told = refused(error) if isinstance(error, RelaisError) else None
+    return [] if told is None else [told]
+
+
+def refused(error: RelaisError) -> Sentence | None:
+    """Its sentence; of malformed input all faults in one. None where it says nothing."""
+    if isinstance(error, Malformed):
+        return joined(of_field(fault) for fault in error.faults)
+    return sentence_of(error.args[0]) if error.args and error.args[0] else None
+
+
+def of_field(fault: Fault) -> Sentence:
+    """What is wrong with a field, and with which."""
+    return Sentence(NotDone.FIELD, field=fault.field, what=sentence_of(fault.message))

@@ -16,6 +16,8 @@ from uuid import UUID
 from config.durations import duration, instant
 from config.settings.routes_file import NAME, PRIORITIES
 from orders.errors import Fault, Malformed
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.replay.gates import STAGES
 
 MOST_IDS: Final = 500
@@ -28,13 +30,19 @@ YES: Final = "yes"
 ENDS: Final = str.maketrans("\r\n\t", "   ")  # of lines, as in a list that was pasted
 
 Fields = Mapping[str, str]
-Reader = Callable[[str], Any]  # raises ValueError
+Reader = Callable[[str], Any]  # raises ValueError of a sentence
 NONE_OF_IT: Final[Mapping[str, Reader]] = {}
 
 
-def wrong(field: str, message: str) -> Malformed:
+def wrong(field: str, message: Sentence) -> Malformed:
     """The error that names this field."""
     return Malformed([Fault(field, None, message)])
+
+
+def said(error: ValueError) -> Sentence:
+    """What it says; of one that says nothing of ours, that the value does not fit."""
+    found = error.args[0] if error.args else None
+    return found if isinstance(found, Sentence) else Sentence(NotDone.UNFIT)
 
 
 def sent(pairs: Iterable[tuple[str, Any]], reserved: frozenset[str]) -> dict[str, str]:
@@ -45,14 +53,14 @@ def sent(pairs: Iterable[tuple[str, Any]], reserved: frozenset[str]) -> dict[str
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         if not isinstance(value, str):
-            raise wrong("form", "must not hold a file")
+            raise wrong("form", Sentence(NotDone.HOLDS_FILE))
         if name not in reserved and (clean := spaced(value.translate(ENDS))):
             if not (name + clean).isprintable():
-                raise wrong(name if name.isprintable() else "form", "must not hold control characters")
+                raise wrong(name if name.isprintable() else "form", Sentence(NotDone.HOLDS_CONTROLS))
             found.setdefault(name, []).append(clean)
     fields = {name: ",".join(values) for name, values in found.items()}
     if len(fields) > MOST_FIELDS or any(len(each) > MOST_SIZE for each in (*fields, *fields.values())):
-        raise wrong("form", "is too long")
+        raise wrong("form", Sentence(NotDone.TOO_LONG))
     return fields
 
 
@@ -63,12 +71,12 @@ def gather(fields: Fields, needed: Mapping[str, Reader], optional: Mapping[str, 
         given = fields.get(name, "").strip()
         if not given:
             if name in needed:
-                faults.append(Fault(name, None, "must be filled in"))
+                faults.append(Fault(name, None, Sentence(NotDone.EMPTY)))
             continue
         try:
             chosen[name] = read(given)
         except ValueError as error:
-            faults.append(Fault(name, None, str(error)))
+            faults.append(Fault(name, None, said(error)))
     if faults:
         raise Malformed(faults)
     return chosen
@@ -88,14 +96,14 @@ def spaced(text: str) -> str:
 def backend(given: str) -> str:
     """A backend's name; whether there is such a one is not known here."""
     if not NAME.fullmatch(given):
-        raise ValueError("must be the name of a backend")
+        raise ValueError(Sentence(NotDone.NAME_OF_BACKEND))
     return given
 
 
 def line(given: str) -> str:
     """A short text of one line."""
     if len(given) > MOST_TEXT or not given.isprintable():
-        raise ValueError(f"must be at most {MOST_TEXT} characters on one line")
+        raise ValueError(Sentence(NotDone.ONE_LINE, most=MOST_TEXT))
     return given
 
 
@@ -103,7 +111,7 @@ def reason(given: str) -> str:
     """Why somebody does what they do, for the record: one line."""
     given = spaced(given)
     if not LEAST_REASON <= len(given) <= MOST_REASON or not given.isprintable():
-        raise ValueError(f"must be {LEAST_REASON} to {MOST_REASON} characters on one line")
+        raise ValueError(Sentence(NotDone.REASON_LINE, least=LEAST_REASON, most=MOST_REASON))
     return given
 
 
@@ -112,7 +120,7 @@ def one_of(*known: str) -> Reader:
 
     def read(given: str) -> str:
         if given not in known:
-            raise ValueError(f"must be one of {', '.join(known)}")
+            raise ValueError(Sentence(NotDone.ONE_OF, known=", ".join(known)))
         return given
 
     return read
@@ -125,20 +133,26 @@ stage: Final = one_of(*map(str, STAGES))  # of a replay; 0 is the ramp
 
 def age(given: str) -> str:
     """How long ago: 90s, 15m, 6h, 2d."""
-    duration(given)
+    try:
+        duration(given)
+    except ValueError:
+        raise ValueError(Sentence(NotDone.AGE)) from None
     return given.lower()
 
 
 def moment(given: str) -> str:
     """A time: RFC 3339 with a zone, or how long ago."""
-    instant(given)
+    try:
+        instant(given)
+    except (ValueError, OverflowError):
+        raise ValueError(Sentence(NotDone.MOMENT)) from None
     return given
 
 
 def number(given: str) -> str:
     """The number of a replay, a reconciliation or a cause."""
     if not re.fullmatch("[1-9][0-9]{0,15}", given) or int(given) not in NUMBERS:
-        raise ValueError("must be a number")
+        raise ValueError(Sentence(NotDone.NUMBER))
     return given
 
 
@@ -147,7 +161,7 @@ def order(given: str) -> str:
     try:
         return str(UUID(given))
     except ValueError:
-        raise ValueError("must be the id of an order") from None
+        raise ValueError(Sentence(NotDone.ORDER_ID)) from None
 
 
 def ids(given: str) -> str:
@@ -155,7 +169,7 @@ def ids(given: str) -> str:
     try:
         found = sorted({str(UUID(each)) for each in re.split(r"[\s,;]+", given) if each})
     except ValueError:
-        raise ValueError("must be orders' ids, with commas between") from None
+        raise ValueError(Sentence(NotDone.ORDER_IDS)) from None
     if not 0 < len(found) <= MOST_IDS:
-        raise ValueError(f"must be at most {MOST_IDS} orders' ids")
+        raise ValueError(Sentence(NotDone.MOST_IDS, most=MOST_IDS))
     return ",".join(found)

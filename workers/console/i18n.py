@@ -78,6 +78,13 @@ class Words:
         pattern = "d MMM HH:mm:ss" if here.year == datetime.now(self._zone).year else "d MMM yyyy HH:mm:ss"
         return f"{format_datetime(here, pattern, self._zone, locale=self._locale)} {here.tzname()}"
 
+    def stamp(self, at: datetime) -> str:
+        """Day, year and time to the second, without the zone but in the hour that comes twice."""
+        here = at.astimezone(self._zone)
+        said = format_datetime(here, "d MMM yyyy HH:mm:ss", self._zone, locale=self._locale)
+        twice = here.replace(fold=0).utcoffset() != here.replace(fold=1).utcoffset()
+        return f"{said} {here.tzname()}" if twice else said
+
     def day(self, at: datetime) -> str:
         """Its day and month, in the zone that it is told in."""
         return format_datetime(at, "d MMM", at.tzinfo, locale=self._locale)

@@ -147,3 +147,31 @@ NAMED: Final = (  # names of what an act was about, as `operations` has them
 )
 
 PRIORITIES: Final = {0: N_("urgent"), 1: N_("normal")}
+
+ASKED: Final = {  # fields of forms and addresses
+    "backend": N_("Backend"),
+    "rate": N_("Orders a second at most"),
+    "digest": N_("Digest"),
+    "order": N_("Order"),
+    "id": N_("Orders named"),
+    "ids": N_("Orders named"),
+    "cause": N_("Number of the cause"),
+    "before": N_("As it stood at"),
+    "pharmacy": N_("Pharmacy"),
+    "client": N_("Client"),
+    "product": N_("Product"),
+    "priority": N_("Priority"),
+    "state": N_("State"),
+    "reason": N_("Reason of the dead letters"),
+    "older": N_("Accepted longer ago than"),
+    "younger": N_("Accepted within the last"),
+    "hold": N_("Waits after each stage"),
+    "replay": N_("Number of the replay"),
+    "stage": N_("Stage"),
+    "run": N_("Reconciliation"),
+    "since": N_("Since"),
+    "until": N_("Until"),
+    "to": N_("To the backend"),
+    "from": N_("From the backend"),
+    "although_unknown": N_("May be with their backend"),
+}

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from orders.sentences import Code, sentence_of
 from orders.states import UNFIT
 from workers.console.i18n import Figure, Words
-from workers.console.labels import REASONS
+from workers.console.labels import ASKED, REASONS
 from workers.erp.own_words import GIVEN, PLAIN, is_trade, own_words
+
+WORDS: Final = frozenset({"field", "has", "kind", "role", "state"})  # parameters that are words of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,8 @@ def say(kept: Any, words: Words, *, whole: bool = False) -> str:
 def _param(name: str, value: Any, words: Words, whole: bool) -> str | Figure:
     if name == "detail":
         return in_line(said(value, whole=whole), words)
-    if name == "kind":
-        return words.gettext(value)
+    if name in WORDS and isinstance(value, str):
+        return words.gettext(ASKED.get(value, value))
     if name in GIVEN and isinstance(value, str) and not PLAIN.fullmatch(value):
         return "…"
     if isinstance(value, int | float | datetime):

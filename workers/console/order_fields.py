@@ -16,38 +16,40 @@ from config.durations import bounded, duration, instant
 from orders.identifiers import product
 from orders.model import RANK
 from orders.queries.order_filter import OrderFilter
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from orders.states import Reason, State
 from workers.console import fields as read
-from workers.console.i18n import N_
 from workers.replay.choice import Choice
 
 
 def moment(given: str) -> str:
     """A time, RFC 3339 with a zone or how long ago, as RFC 3339."""
-    try:
-        return instant(given).isoformat()
-    except (ValueError, OverflowError):
-        raise ValueError(
-            N_("must be an age such as 6h or 2d, or a time with its zone: 2026-01-05T18:00:00+01:00")
-        ) from None
+    return instant(read.moment(given)).isoformat()
 
 
 def stamp(given: str) -> str:
     """A time alone: RFC 3339 with a zone."""
-    when = bounded(datetime.fromisoformat(given))
-    if when.tzinfo is None:
-        raise ValueError("must be a time with its zone: 2026-01-05T18:00:00Z")
+    try:
+        when = bounded(datetime.fromisoformat(given))
+    except ValueError:
+        when = None
+    if when is None or when.tzinfo is None:
+        raise ValueError(Sentence(NotDone.STAMP))
     return when.isoformat()
 
 
 def _product(given: str) -> str:
-    return product(re.sub(r"[\s.-]", "", given))
+    try:
+        return product(re.sub(r"[\s.-]", "", given))
+    except ValueError:
+        raise ValueError(Sentence(NotDone.PRODUCT)) from None
 
 
 def _offered(*known: str) -> read.Reader:
     def choose(given: str) -> str:
         if given not in known:
-            raise ValueError(N_("must be one of those that are offered"))
+            raise ValueError(Sentence(NotDone.OFFERED))
         return given
 
     return choose

@@ -20,6 +20,7 @@ from orders.errors import NotFound
 from orders.journal import Source, reading_from, unreachable
 from orders.queries import backends as backend_rows
 from orders.queries import replays as replay_queries
+from orders.refusals import NotDone
 from orders.sentences import Code, Sentence
 from orders.states import CircuitState
 from workers.dispatch.blocked import hindrance, stands
@@ -50,7 +51,7 @@ async def foretell(engine: AsyncEngine, settings: Settings, backend: str, ask: A
     """The forecast of one backend. Raises NotFound for one that the journal does not know."""
     rows = {row["name"]: row for row in await backend_rows.standing(engine)}
     if backend not in rows:
-        raise NotFound(f"no backend {backend}: no worker has ever run for it")
+        raise NotFound(Sentence(NotDone.NEVER_FORWARDED, backend=backend))
     held = await _held(engine, rows)
     async with engine.connect() as connection:
         backlog = await queries.backlog(connection, backend)

@@ -10,6 +10,7 @@ a key that this worker does not have, the journal keeps so many; the others stay
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
 import time
@@ -31,6 +32,8 @@ from orders.intake.spilled import Cancellation, read_mark
 from orders.intake.store import Store
 from orders.journal import at_fault
 from orders.journal.connection import SURE
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from orders.states import AsideKind, State
 
 log = logging.getLogger("relais.spill")
@@ -42,7 +45,7 @@ MOST_FORGED_BYTES: Final = 64 * 1024 * 1024  # and bytes of them
 ASIDE = text("""
 INSERT INTO asides (digest, kind, told, order_id, why, raw)
 SELECT * FROM unnest(CAST(:digest AS bytea[]), CAST(:kind AS text[]), CAST(:told AS uuid[]),
-  CAST(:order_id AS uuid[]), CAST(:why AS text[]), CAST(:raw AS bytea[]))
+  CAST(:order_id AS uuid[]), CAST(CAST(:why AS text[]) AS jsonb[]), CAST(:raw AS bytea[]))
 ON CONFLICT DO NOTHING
 """)
 
@@ -60,7 +63,7 @@ class Aside(NamedTuple):
     kind: str
     told: UUID | None
     order_id: UUID | None
-    why: str
+    why: Sentence
     raw: bytes
 
 
@@ -153,9 +156,9 @@ def read(records: Sequence[bytes], key: SpillSigner, route: Routing) -> tuple[li
             each = unseal(raw, key, route)
             found.setdefault(each.id, Read(each, raw))
         except Forged as error:
-            asides.append(_aside(raw, AsideKind.FORGED, str(error))._replace(raw=worth_keeping(raw)))
+            asides.append(_aside(raw, AsideKind.FORGED, error.args[0])._replace(raw=worth_keeping(raw)))
         except Unreadable as error:
-            asides.append(_aside(raw, AsideKind.UNREADABLE, str(error), error.told))
+            asides.append(_aside(raw, AsideKind.UNREADABLE, error.args[0], error.told))
     return list(found.values()), asides
 
 
@@ -173,7 +176,7 @@ async def journal(connection: AsyncConnection, found: list[Read]) -> list[Aside]
         if not at_fault(error):
             raise
         if len(found) == 1:
-            why = f"the journal cannot write it: {type(said(error)).__name__}"
+            why = Sentence(NotDone.NOT_WRITTEN, fault=type(said(error)).__name__)
             return [_aside(found[0].raw, AsideKind.UNREADABLE, why, found[0].entry.id)]
         return [aside for one in found for aside in await journal(connection, [one])]
 
@@ -199,9 +202,7 @@ async def _journal(connection: AsyncConnection, found: Sequence[Read]) -> list[A
             elif came.state is State.DEAD:
                 log.error("an order was taken back too late", extra={"order": answer.id, "why": came.error})
         elif answer.repeated:
-            asides.append(
-                _aside(each.raw, AsideKind.REPEATED, "the same order was accepted before", each.entry.id, answer.id)
-            )
+            asides.append(_aside(each.raw, AsideKind.REPEATED, Sentence(NotDone.REPEATED), each.entry.id, answer.id))
     await settle(connection, losers)
     if dead := sum(each.state is State.DEAD for each in losers):
         log.error("orders of the spill are dead letters: another order has their place", extra={"orders": dead})
@@ -213,13 +214,14 @@ async def set_aside(connection: AsyncConnection, asides: Sequence[Aside]) -> Non
     if not asides:
         return
     columns: dict[str, Any] = {name: [getattr(each, name) for each in asides] for name in Aside._fields}
+    columns["why"] = [json.dumps(each.why.stored()) for each in asides]
     await connection.execute(ASIDE, columns)
     for kind, count in Counter(each.kind for each in asides).items():
         level = logging.INFO if kind == AsideKind.REPEATED else logging.ERROR
         log.log(level, "set aside", extra={"records": count, "kind": kind})
 
 
-def _aside(raw: bytes, kind: str, why: str, told: UUID | None = None, order_id: UUID | None = None) -> Aside:
+def _aside(raw: bytes, kind: str, why: Sentence, told: UUID | None = None, order_id: UUID | None = None) -> Aside:
     return Aside(_digest(raw), kind, told, order_id, why, raw[:MOST_KEPT])
 
 

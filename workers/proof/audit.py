@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -40,8 +41,6 @@ SIZE: Final = text(
     "(WHERE relname = 'orders'), 0) FROM pg_class "
     "WHERE relname IN ('orders', 'attempts', 'receipts', 'operations', 'evidence', 'changes')"
 )
-ALTERED: Final = Sentence(Code.ALTERED_ORDERS)
-NOWHERE: Final = Sentence(Code.NOWHERE)
 # What was signed as an order of ours, and is none of the journal's; the same order again stands under another id.
 SET_ASIDE: Final = text(f"""
 SELECT told, count(*) OVER () FROM asides a WHERE kind <> '{AsideKind.FORGED}' AND NOT EXISTS (
@@ -90,6 +89,11 @@ class Proof:
     def faults(self) -> list[Sentence]:
         """Everything that is wrong."""
         return [*self.ledger.faults, *self.chain.faults, *self.signatures.faults]
+
+    @property
+    def ids(self) -> dict[Sentence, list[UUID]]:
+        """Of what is wrong with orders, the first of each kind."""
+        return {fault: self.books.ids[fault.code] for fault in self.ledger.faults if fault.code in self.books.ids}
 
     @property
     def sound(self) -> bool:
@@ -186,11 +190,11 @@ async def _ledger(
         faults.append(Sentence(Code.UNBALANCED, **sums))
     wrong = {what: sum(each.wrong.get(what, 0) for each in books.slices) for what in books.ids}
     if nowhere := (await connection.execute(SET_ASIDE)).all():
-        wrong[NOWHERE] = nowhere[0][1]
-        books.ids[NOWHERE] = [row.told for row in nowhere if row.told is not None]
+        wrong[Code.NOWHERE] = nowhere[0][1]
+        books.ids[Code.NOWHERE] = [row.told for row in nowhere if row.told is not None]
     if altered := await _altered(connection, books, count):
-        wrong[ALTERED] = altered
-    faults += [Sentence(Code.COUNTED, orders=orders, what=what) for what, orders in wrong.items()]
+        wrong[Code.ALTERED_ORDERS] = altered
+    faults += [Sentence(what, count=orders) for what, orders in wrong.items()]
     return Ledger(**figures, faults=tuple(faults)), books
 
 
@@ -201,7 +205,7 @@ async def _altered(connection: AsyncConnection, books: Books, count: _Count) -> 
         async for part in rows.partitions(ROWS_AT_ONCE):
             wrong = [row.id for row in part if hashlib.sha256(row.body).digest() != row.digest]
             if wrong and altered < MOST_IDS:
-                books.ids[ALTERED] = [*books.ids.get(ALTERED, []), *wrong][:MOST_IDS]
+                books.ids[Code.ALTERED_ORDERS] = [*books.ids.get(Code.ALTERED_ORDERS, []), *wrong][:MOST_IDS]
             altered += len(wrong)
             count.add(len(part))
     return altered

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.sentences import Code, Sentence
+from orders.sentences import Code
 from orders.states import BACKLOG, FINAL, State, listed
 
 Unit = Literal["hour", "day"]
@@ -28,10 +28,10 @@ RECEIPT: Final = (
 )
 EXCUSED: Final = "r.received_at < (CAST(:since AS timestamptz[]))[array_position(CAST(:signing AS text[]), r.backend)]"
 WRONG: Final = {
-    Sentence(Code.NO_DELIVERY): "d.order_id IS NULL",
-    Sentence(Code.NO_ORDER): "o.id IS NULL",
-    Sentence(Code.UNRECEIPTED): f"d.state = '{State.DELIVERED}' AND NOT EXISTS ({RECEIPT})",
-    Sentence(Code.UNSIGNED): (
+    Code.NO_DELIVERY: "d.order_id IS NULL",
+    Code.NO_ORDER: "o.id IS NULL",
+    Code.UNRECEIPTED: f"d.state = '{State.DELIVERED}' AND NOT EXISTS ({RECEIPT})",
+    Code.UNSIGNED: (
         f":required AND d.state = '{State.DELIVERED}' AND EXISTS ({RECEIPT}) "
         f"AND NOT EXISTS ({RECEIPT} AND (r.key_id IS NOT NULL OR {EXCUSED}))"
     ),
@@ -72,7 +72,7 @@ class Slice:
     dead: int
     cancelled: int
     discarded: int
-    wrong: dict[Sentence, int]
+    wrong: dict[Code, int]
 
     @property
     def balanced(self) -> bool:
@@ -87,7 +87,7 @@ class Books:
 
     unit: Unit
     slices: list[Slice]
-    ids: dict[Sentence, list[UUID]] = field(default_factory=dict)
+    ids: dict[Code, list[UUID]] = field(default_factory=dict)
 
     def total(self, name: str) -> int:
         """A figure of all slices."""

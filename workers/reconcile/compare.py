@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import RelaisError
+from orders.refusals import NotDone
 from orders.schema.tables.reconcile import Difference, ReconcileStage
 from orders.sentences import Code, Sentence
 from orders.states import State
@@ -166,7 +167,7 @@ def _unlike(held: AcknowledgedOrder, receipt: ErpReceipt) -> Sentence | None:
     for line in receipt.lines:
         was = before.get(line.line)
         if was is None or (was.product, was.accepted) != (line.product, line.accepted):
-            now = {"line": line.line, "accepted": line.accepted, "product": line.product}
+            now = {"line": line.line, "count": line.accepted, "product": line.product}
             if was is None:
                 return Sentence(Code.NEW_LINE, **now)
             return Sentence(Code.OTHER_LINE, **now, was=was.accepted, was_product=was.product)
@@ -201,7 +202,7 @@ async def _keep(
         },
     )
     if not kept.scalar_one():
-        raise Overtaken(f"another process is at reconciliation {run.id}")
+        raise Overtaken(Sentence(NotDone.OVERTAKEN, run=run.id))
     return _advanced(run, last, counts)
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from config.backoff import backoff
 from orders.errors import RelaisError
+from orders.refusals import NotDone
 from orders.sentences import Code, Sentence
 from workers.erp.port import Erp, Kind, Outcome
 
@@ -71,7 +72,7 @@ async def ask(
         turn += 1
     silent = len(asked) == len(ids) > 0
     if silent and not await erp.probe():
-        raise OutOfReach(f"the ERP is out of reach: {told[asked[0]].detail}")
+        raise OutOfReach(Sentence(NotDone.OUT_OF_REACH, detail=told[asked[0]].detail))
     if not silent or len(asked) <= ASKED_SINGLY:
         for one in await asyncio.gather(*(erp.find([order_id], budget=patience.budget) for order_id in asked)):
             told |= one

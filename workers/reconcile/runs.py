@@ -16,8 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import NotFound, NotSo
 from orders.journal import Source, reading_from, transactional
+from orders.refusals import NotDone
 from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.reconcile import Difference, ReconcileStage, reconciliations
+from orders.sentences import Sentence
 from workers.operations import operator, record
 
 FIRST: Final = UUID(int=0)  # before every order's id
@@ -91,7 +93,7 @@ async def begin(
 async def go_on(engine: AsyncEngine, run: Reconciliation, reason: str) -> None:
     """Record that an operator goes on with a run that was cut short. Raises NotSo where it is done."""
     if run.state != ReconcileStage.RUNNING:
-        raise NotSo(f"reconciliation {run.id} is done")
+        raise NotSo(Sentence(NotDone.RECONCILED, run=run.id))
     async with transactional(engine).begin() as connection:
         await record(connection, "reconcile resume", reason, {"reconciliation": run.id, "backend": run.backend})
 
@@ -101,7 +103,7 @@ async def read(source: Source, number: int) -> Reconciliation:
     async with reading_from(source) as connection:
         row = (await connection.execute(select(*COLUMNS).where(reconciliations.c.id == number))).one_or_none()
     if row is None:
-        raise NotFound(f"no reconciliation {number}")
+        raise NotFound(Sentence(NotDone.NO_RECONCILIATION, run=number))
     return Reconciliation(*row)
 
 

@@ -15,6 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.errors import RelaisError
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 
 SETTLING: Final = 60.0  # seconds, longer than the statements of a settling may take
 LOOK: Final = 0.05  # seconds between two looks
@@ -36,7 +38,7 @@ async def await_settling(connection: AsyncConnection) -> None:
     left = await _writers(connection)
     while left:
         if time.monotonic() > deadline:
-            raise Unsettled(f"deliveries are still being settled after {SETTLING:.0f} s: resume it later")
+            raise Unsettled(Sentence(NotDone.UNSETTLED, seconds=SETTLING))
         await asyncio.sleep(LOOK)
         left &= await _writers(connection)
 

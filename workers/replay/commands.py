@@ -20,8 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
+from orders.refusals import NotDone
 from orders.schema.sentence_column import SentenceColumn
-from orders.sentences import sentence_of
+from orders.sentences import Sentence, sentence_of
 from orders.states import PARTS_OF_REPLAY, STOPPED, ReplayState, State
 from workers.backend_transitions import limit_rate, narrow, probe_now, register
 from workers.operations import operator, record
@@ -133,8 +134,10 @@ async def _begin(connection: AsyncConnection, choice: Choice, hold: bool) -> int
     ).scalar_one_or_none()
     if found is None:
         row = (await connection.execute(OPEN, {"backend": choice.backend})).mappings().one_or_none()
-        by = "" if row is None else f" ({row['id']}, started by {row['started_by']})"
-        raise NotSo(f"a replay of {choice.backend} is not over{by}: `relais replay status`")
+        if row is None:
+            raise NotSo(Sentence(NotDone.REPLAY_NOT_OVER, backend=choice.backend))
+        begun = {"replay": row["id"], "by": row["started_by"]}
+        raise NotSo(Sentence(NotDone.REPLAY_NOT_OVER_BY, backend=choice.backend, **begun))
     return int(found)
 
 
@@ -161,7 +164,7 @@ async def next_stage(engine: AsyncEngine, backend: str, reason: str, seen: Repla
 
     def decide(row: Mapping[str, Any]) -> Change:
         if row["passed"] != row["stage"]:
-            raise NotSo(f"it holds because {named(row['stage'])} failed: {row['why']}; say resume to try again")
+            raise NotSo(Sentence(NotDone.STAGE_FAILED, stage=named(row["stage"]), why=sentence_of(row["why"])))
         return GO_ON, {"stage": after(row["stage"]), "afresh": True}
 
     await _act(engine, backend, "next", (ReplayState.HOLDING,), reason, seen, decide)
@@ -175,7 +178,7 @@ async def hold(engine: AsyncEngine, backend: str, wanted: bool, reason: str, see
 
     def decide(row: Mapping[str, Any]) -> Change:
         if row["stage"] == RAMP and wanted:
-            raise NotSo("no stage follows the ramp: pause stops it")
+            raise NotSo(Sentence(NotDone.LAST_STAGE))
         if row["state"] == ReplayState.HOLDING and row["passed"] == row["stage"] and not wanted:
             return HOLD_NO_MORE, {"hold": False, "stage": after(row["stage"]), "afresh": True}
         return HOLD, {"hold": wanted}
@@ -222,22 +225,23 @@ async def _open(
 ) -> Mapping[str, Any]:
     row = (await connection.execute(OPEN, {"backend": backend})).mappings().one_or_none()
     if row is None and seen is not None:
-        raise NotSo(f"replay {seen.replay} of {backend} is over" + await _last(connection, seen.replay))
+        over = Sentence(NotDone.REPLAY_OVER, replay=seen.replay, backend=backend)
+        raise NotSo(await _last(connection, seen.replay, over))
     if row is None:
-        raise NotFound(f"no replay of {backend} is under way")
+        raise NotFound(Sentence(NotDone.NO_OPEN_REPLAY, backend=backend))
     if row["state"] not in allowed:
-        stands = f"the replay of {backend} is {row['state']}: there is nothing to {act}"
-        raise NotSo(stands + await _last(connection, row["id"]))
+        stands = Sentence(NotDone.NOTHING_TO_DO, backend=backend, state=row["state"], act=act)
+        raise NotSo(await _last(connection, row["id"], stands))
     if seen is not None and (row["id"] != seen.replay or seen.stage not in (None, row["stage"])):
-        now = f"replay {row['id']} of {backend} is at {named(row['stage'])} by now"
-        raise NotSo(f"{now}, which is not what was looked at" + await _last(connection, row["id"]))
+        now = Sentence(NotDone.REPLAY_MOVED, replay=row["id"], backend=backend, stage=named(row["stage"]))
+        raise NotSo(await _last(connection, row["id"], now))
     return dict(row)
 
 
-async def _last(connection: AsyncConnection, number: int) -> str:
-    """Who had the last word on this replay, where that was a moment ago."""
+async def _last(connection: AsyncConnection, number: int, what: Sentence) -> Sentence:
+    """`what`, and who had the last word on this replay, where that was a moment ago."""
     said = (await connection.execute(LAST_WORD, {"id": number})).one_or_none()
-    return "" if said is None else f"; the last word was `{said.act}` by {said.operator}"
+    return what if said is None else Sentence(NotDone.LAST_WORD, what=what, act=said.act, by=said.operator)
 
 
 async def _known(connection: AsyncConnection, backend: str) -> None:
@@ -247,5 +251,5 @@ async def _known(connection: AsyncConnection, backend: str) -> None:
         return
     has = text("SELECT 1 FROM deliveries WHERE backend = :backend LIMIT 1")
     if (await connection.execute(has, {"backend": backend})).first() is None:
-        raise NotFound(f"no backend {backend}")
+        raise NotFound(Sentence(NotDone.NO_BACKEND, backend=backend))
     await register(connection, backend)

@@ -74,9 +74,9 @@ def failing(stage: int, found: AttemptCounts, gates: Gates) -> Sentence | None:
     if gates.signed and found.unsigned:
         return Sentence(Code.NO_VERIFIED_RECEIPT, unsigned=found.unsigned, delivered=found.delivered)
     if found.bad >= STAYS if stage == RAMP else found.failed > gates.errors * size:
-        return Sentence(Code.ERRORS, failed=found.failed, tried=tried, allowed=gates.errors)
+        return Sentence(Code.ERRORS, failed=found.failed, count=tried, allowed=gates.errors)
     if found.refused > refusals(size, gates):
-        return Sentence(Code.REFUSALS, refused=found.refused, answered=found.answered)
+        return Sentence(Code.REFUSALS, refused=found.refused, count=found.answered)
     return _sluggish(stage, found, gates)
 
 

@@ -21,12 +21,13 @@ from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.journal import transactional
 from orders.journal.connection import WAKE
+from orders.refusals import NotDone
 from orders.schema.tables.core import backends
-from orders.sentences import sentence_of
+from orders.sentences import Sentence, sentence_of
 from orders.states import BACKLOG, listed
 from workers import backend_transitions
 from workers.erp.own_words import masked
-from workers.operations import folded, kept, last, note, operator, proven_operator, record, told
+from workers.operations import by_whom, folded, kept, last, note, operator, proven_operator, record
 from workers.trust.barrier import halted
 
 PROPOSED = "release proposed"
@@ -60,7 +61,8 @@ async def quarantine(engine: AsyncEngine, settings: Settings, backend: str, reas
     async with halted(engine, backend) as connection:
         row = await _row(connection, backend)
         if row["quarantined"]:
-            raise NotSo(f"{backend} is in quarantine already, by {row['quarantined_by']}: {masked(row['held_why'])}")
+            found = {"by": row["quarantined_by"], "why": masked(row["held_why"])}
+            raise NotSo(Sentence(NotDone.QUARANTINED_ALREADY, backend=backend, **found))
         await backend_transitions.quarantine(connection, backend, operator(), sentence_of(reason))
         await record(connection, "quarantine", reason, {"backend": backend})
 
@@ -78,7 +80,7 @@ async def release(engine: AsyncEngine, backend: str, reason: str, digest: str | 
     """
     async with transactional(engine).begin() as connection:
         seen = await _snapshot(connection, backend, lock=True)
-        _compare(seen, digest, "you")
+        _compare(seen, digest, None)
         await _release(connection, backend, reason, seen)
 
 
@@ -90,7 +92,7 @@ async def propose(engine: AsyncEngine, backend: str, reason: str, digest: str | 
     proven_operator()
     async with transactional(engine).begin() as connection:
         seen = await _snapshot(connection, backend)
-        _compare(seen, digest, "you")
+        _compare(seen, digest, None)
         await record(connection, PROPOSED, reason, seen)
     return seen
 
@@ -106,17 +108,19 @@ async def approve(engine: AsyncEngine, backend: str, digest: str, because: str) 
         values = {"act": PROPOSED, "backend": backend, "digest": digest}
         proposal = (await connection.execute(PROPOSAL, values)).one_or_none()
         if proposal is None:
-            raise NotFound(f"nobody proposed to release {backend} under {digest}")
+            raise NotFound(Sentence(NotDone.NOT_PROPOSED, backend=backend, digest=digest))
         if folded(proposal.operator) == folded(who):
-            raise NotSo(f"{proposal.operator} proposed it: another operator has to approve it")
+            raise NotSo(Sentence(NotDone.PROPOSED_IT, by=proposal.operator))
         _compare(seen, digest, proposal.operator)
         approved = {"proposed_by": proposal.operator, "approved_because": because}
         await _release(connection, backend, proposal.reason, {**seen, **approved})
 
 
-def _compare(seen: dict[str, Any], digest: str | None, who: str) -> None:
+def _compare(seen: dict[str, Any], digest: str | None, who: str | None) -> None:
     if digest is not None and not hmac.compare_digest(seen["digest"].encode(), digest.encode()):
-        raise NotSo(f"{seen['backend']} is not as {who} saw it any more: look at it and propose it again")
+        if who is None:
+            raise NotSo(Sentence(NotDone.NOT_AS_YOU_SAW, backend=seen["backend"]))
+        raise NotSo(Sentence(NotDone.NOT_AS_SEEN, backend=seen["backend"], by=who))
 
 
 async def _release(connection: AsyncConnection, backend: str, reason: str, seen: dict[str, Any]) -> None:
@@ -137,7 +141,8 @@ async def judged(connection: AsyncConnection, backend: str, *, lock: bool = Fals
     """That snapshot but for the backlog. Raises NotFound, and NotSo when the backend is not in quarantine."""
     row = await _row(connection, backend, lock=lock)
     if not row["quarantined"]:
-        raise NotSo(f"{backend} is not in quarantine{told(await last(connection, backend, 'release'))}")
+        so = Sentence(NotDone.NOT_QUARANTINED, backend=backend)
+        raise NotSo(by_whom(so, await last(connection, backend, "release")))
     values = {"backend": backend}
     against = (await connection.execute(EVIDENCE, values)).mappings().one()
     seen = {
@@ -156,5 +161,5 @@ async def _row(connection: AsyncConnection, backend: str, *, lock: bool = False)
     query = select(backends).where(backends.c.name == backend)
     row = (await connection.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
     if row is None:
-        raise NotFound(f"no backend {backend}")
+        raise NotFound(Sentence(NotDone.NO_BACKEND, backend=backend))
     return row

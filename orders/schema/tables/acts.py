@@ -45,7 +45,7 @@ acts = Table(
     Column("outcome", JSONB, comment="what came of it"),
     Column("operations", ARRAY(BigInteger), nullable=False, server_default="{}", comment="ids of its rows there"),
     Column("why", Text, comment="the kind of what ended it, where it is not done"),
-    Column("error", Text, comment="in words"),
+    Column("error", SentenceColumn, comment="what ended it"),
     Column("started_at", Instant, nullable=False, server_default=CLOCK),
     Column("beat_at", Instant, nullable=False, server_default=CLOCK, comment="the process that runs it lived then"),
     Column("ended_at", Instant),

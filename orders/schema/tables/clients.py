@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.core import NOW, Instant, metadata
 from orders.states import AsideKind
 
@@ -92,7 +93,7 @@ asides = Table(
     Column("kind", Text, nullable=False, comment=KINDS),
     Column("told", Uuid, comment="the id that was answered for it, where it is known"),
     Column("order_id", Uuid, comment="the order that has its place"),
-    Column("why", Text, nullable=False),
+    Column("why", SentenceColumn, nullable=False),
     Column("raw", LargeBinary, nullable=False, comment="as found in the spill"),
     Column("number", BigInteger, Identity(always=True), nullable=False, comment="in the order of finding"),
     Index("ix_asides_told", "told", postgresql_where=text("told IS NOT NULL")),

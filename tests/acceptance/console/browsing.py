@@ -25,6 +25,7 @@ from orders.errors import NotSo
 from orders.journal import connect
 from tests.machines.tools import ROOT
 from tests.waiting import until
+from tests.workers.console.test_french import english
 from workers.console.access import accounts
 from workers.console.access.people import Role
 from workers.console.access.sessions import COOKIE, Sessions
@@ -62,9 +63,6 @@ TOLD = """() => {
   for (const name of ["aria-label", "title", "placeholder", "alt"])
     for (const each of document.querySelectorAll(`[${name}]`)) if (own(each)) told.push(each.getAttribute(name));
   return [document.title, ...told].map(each => each.replace(/[^\\S\u202f]+/g, " ").trim()).filter(Boolean); }"""
-ENGLISH = re.compile(
-    r"\b(the|is|are|was|were|of|and|not|by|has|have|had|with|this|that|it|its|from|which|no|since|been|be|to|in|at)\b"
-)
 WIDTH = "document.scrollingElement.scrollWidth"
 SHIFTS = """() => { window.shifted = []; new PerformanceObserver(list => { for (const entry of list.getEntries())
   if (!entry.hadRecentInput) window.shifted.push([entry.value,
@@ -140,10 +138,9 @@ class Visitor:
         found: list[str] = self.page.evaluate(RUN, list(TAGS))
         return found
 
-    def english(self, ids: frozenset[str]) -> list[str]:
-        """What is English still of a page in French: a message of the catalogue's, or a line with its small words."""
-        told: list[str] = self.page.evaluate(TOLD)
-        return sorted({f"English: {each}" for each in told if each in ids or len(set(ENGLISH.findall(each))) > 1})
+    def english(self) -> list[str]:
+        """What is English still of a page in French."""
+        return [f"English: {each}" for each in english(self.page.evaluate(TOLD))]
 
     def widest(self) -> list[str]:
         """What sticks out on the right."""

@@ -257,7 +257,7 @@ def test_what_is_anothers_is_answered_as_what_is_not_there(settings: Settings) -
         limited = await key_of(call, settings, "limited", pharmacies=["OURS"])
         aside = "0199a2b4-7c11-7def-8abc-0123456789ac"
         told = "INSERT INTO asides (digest, kind, why, raw, told, order_id) VALUES"
-        await on_journal(settings, f"{told} ('e', 'repeated', 'w', 'r', '{aside}', '{theirs}')")
+        await on_journal(settings, f"{told} ('e', 'repeated', '\"w\"', 'r', '{aside}', '{theirs}')")
         answers = {
             (status, json.dumps(problem), answer.content_type)
             for order in (theirs, aside, str(NOBODY))

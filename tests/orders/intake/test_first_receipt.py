@@ -271,7 +271,7 @@ def test_the_books_do_not_balance_while_a_receipt_of_the_spill_is_nowhere(databa
     async def work(engine: AsyncEngine) -> tuple[bool, bool, list[str]]:
         put = text(
             "INSERT INTO asides (digest, kind, told, order_id, why, raw) "
-            "VALUES ('d', :kind, gen_random_uuid(), gen_random_uuid(), 'w', 'r')"
+            "VALUES ('d', :kind, gen_random_uuid(), gen_random_uuid(), '\"w\"', 'r')"
         )
         before = (await audit(engine)).balanced
         async with engine.connect() as connection:
@@ -279,4 +279,4 @@ def test_the_books_do_not_balance_while_a_receipt_of_the_spill_is_nowhere(databa
         ledger = await audit(engine)
         return before, ledger.balanced, list(ledger.faults)
 
-    assert on(database_url, work) == (True, False, ["receipts of the spill that are no orders: 1"])
+    assert on(database_url, work) == (True, False, ["1 receipt of the spill that is no order"])

@@ -249,9 +249,7 @@ def test_what_a_stolen_login_of_the_worker_forges_is_a_fault_where_receipts_must
             f"VALUES ({forged}, gen_random_uuid(), 'erp', 'E-9', '[]')",
         )
     )
-    assert [fault for fault in run(faults()) if fault not in before] == [
-        str(Sentence(Code.COUNTED, orders=1, what=Sentence(Code.UNSIGNED)))
-    ]
+    assert [fault for fault in run(faults()) if fault not in before] == [str(Sentence(Code.UNSIGNED, count=1))]
 
 
 def test_the_sql_for_a_dba_grants_what_migrate_grants(

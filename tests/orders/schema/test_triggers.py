@@ -49,7 +49,7 @@ SEED = {
     "(gen_random_uuid(), gen_random_uuid(), 'erp', 'E1', '[]')",
     "operations": "INSERT INTO operations (operator, act, detail) VALUES ('o', 'pause', '{}')",
     "events": "INSERT INTO events (order_id, state) VALUES (gen_random_uuid(), 'dead')",
-    "asides": "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'unreadable', 'w', 'r')",
+    "asides": "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'unreadable', '\"w\"', 'r')",
     "findings": "INSERT INTO findings (reconciliation, order_id, kind, detail) "
     "VALUES (1, gen_random_uuid(), 'missing', '\"d\"')",
     "seals": "INSERT INTO seals VALUES (1, 1, 0, 0, 9, '{}', now(), NULL, 'p', 'm', 'k', 's')",
@@ -64,7 +64,7 @@ CHANGE = {
     "receipts": "UPDATE receipts SET reference = 'E2'",
     "operations": "UPDATE operations SET operator = 'nobody'",
     "events": "UPDATE events SET state = 'delivered'",
-    "asides": "UPDATE asides SET why = 'x'",
+    "asides": "UPDATE asides SET why = '\"x\"'",
     "findings": "UPDATE findings SET kind = 'unknown'",
     "seals": "UPDATE seals SET to_tx = 10",
     "evidence": "UPDATE evidence SET conclusive = false",

@@ -89,7 +89,7 @@ def live(relais: CommandLine, journal: Journal, tmp_path: Path) -> list[UUID]:
     )
     journal.sql(
         "INSERT INTO asides (digest, kind, told, order_id, why, raw) "
-        "VALUES ('\\x01', 'conflict', :id, :id, 'taken', '\\x02')",
+        "VALUES ('\\x01', 'conflict', :id, :id, '\"taken\"', '\\x02')",
         id=ids[0],
     )
     journal.sql(

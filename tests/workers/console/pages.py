@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -30,6 +31,41 @@ class Form:
         assert {*values} <= {*self.boxes[name]}
         self.fields.setdefault(name, []).extend(values)
         return self
+
+
+class _Teller(HTMLParser):
+    """What is to be read or heard, but for codes, names and what people typed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self._open: list[tuple[str, bool]] = []  # each tag, and whether what it holds is left out
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        own = tag in ("script", "style", "code") or "data-typed" in given
+        classes = {*str(given.get("class", "")).split()}
+        if tag not in VOID:
+            self._open.append((tag, own or bool({"id", "ids"} & classes) or (self._open or [("", False)])[-1][1]))
+        self.lines += [str(given[name]) for name in ("aria-label", "title", "placeholder", "alt") if given.get(name)]
+
+    def handle_endtag(self, tag: str) -> None:
+        while tag not in VOID and self._open and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if (told := re.sub(r"[^\S\u202f]+", " ", data).strip(" ")) and not (self._open and self._open[-1][1]):
+            self.lines.append(told)
+
+
+VOID = frozenset({"br", "img", "input", "link", "meta", "path", "rect", "polyline", "polygon"})
+
+
+def lines_of(html: str) -> list[str]:
+    """What a person reads or hears of a page, but for codes, names and what people typed."""
+    teller = _Teller()
+    teller.feed(html)
+    return teller.lines
 
 
 class _Reader(HTMLParser):

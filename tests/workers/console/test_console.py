@@ -8,7 +8,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import repeat
 from string import Formatter
 
@@ -20,7 +20,7 @@ from fastapi.routing import APIRoute
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
-from orders.sentences import Code
+from orders.sentences import CODES, Code, Sentence
 from tests.cli import command, environment, running
 from tests.machines.tools import ROOT
 from tests.workers.console.site import serving, text_of
@@ -28,6 +28,7 @@ from workers.console.access.guard import at_least
 from workers.console.access.people import Role
 from workers.console.app import create_app
 from workers.console.i18n import NONE, languages, preferred
+from workers.console.masking import say
 from workers.console.security_headers import HEADERS
 from workers.erp.own_words import OURS
 
@@ -114,9 +115,34 @@ def test_every_plural_is_one_in_french() -> None:
             assert sorted(re.findall(r"%\(\w+\)|{\w*", said)) == sorted(re.findall(r"%\(\w+\)|{\w*", many)), said
 
 
+def test_one_is_told_as_one() -> None:
+    """No message counts without a plural, but for those whose numbers are constants of ours above one."""
+    counted = re.compile(rf"(?:%\(\w+\)s|{{\w*(?::[^}}]*)?}}) (?:{COUNTABLE})\b")
+    single = {forms[0] for forms in written("fr") if len(forms) == 1}
+    assert {one for one in single if counted.search(one)} - ALWAYS_MANY == set()
+    told = languages("UTC")
+    for code in CODES.values():
+        if code.many:
+            params = {name: 1 for name, _ in fields(code.one) if name} | {"since": NOW}
+            said = {language: say(Sentence(code, **params), words) for language, words in told.items()}
+            assert re.search(rf"\b1 (?:{COUNTABLE})\b", said["en"]) is None, said
+            assert said["fr"] == say(Sentence(code, **params | {"count": 0}), told["fr"]).replace("0 ", "1 ", 1), said
+
+
+COUNTABLE = "acts|attempts|blocks|boxes|days|faults|hours|lines|minutes|orders|pieces|receipts|rows|seconds|workers"
+ALWAYS_MANY = {
+    "A page looks at %(looked)s orders at most: there may be more further back.",
+    "An act takes %(most)s orders at most: narrow the filter, by time for example.",
+    "In fewer than {0} of its newest parts ({1} to {2} attempts each) more than {3} fail.",
+    "The first %(n)s of %(all)s lines.",
+    "must be at most {most} orders' ids",
+}
+NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
+
+
 def test_every_sentence_with_a_code_is_in_french_with_the_same_parameters() -> None:
     french = set(written("fr"))
-    for code in set(Code) - {Code.TEXT}:
+    for code in set(CODES.values()) - {Code.TEXT}:
         assert ((code.one, code.many) if code.many else (code.one,)) in french, code
         for n in (1, 2):
             form = code.many if n == 2 and code.many else code.one

@@ -1,7 +1,8 @@
 """The console's French: one word for each notion, as the glossary has it, and punctuation as French has it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 
 import pytest
 from babel.messages.pofile import read_po
@@ -11,6 +12,9 @@ from tests.machines.tools import ROOT
 FRENCH = ROOT / "workers" / "console" / "locale" / "fr"
 ROW = re.compile(r"^\| (?!English)(?!---)([^|]+) \| ([^|]+) \| ", re.MULTILINE)
 HIGH = re.compile(r"(?<!\u202f)([;?!»]|:(?!\S))|«(?!\u202f)")  # without a narrow no-break space
+ENGLISH = re.compile(
+    r"\b(the|is|are|was|were|of|and|not|by|has|have|had|with|this|that|it|its|from|which|no|since|been|be|to|in|at)\b"
+)
 RETIRED = re.compile(r"\b(vidage|vider|relanc\w+|reten\w+|sceaux?|étapes?|actes?|réserve|backend)\b", re.IGNORECASE)
 
 
@@ -23,6 +27,19 @@ def said() -> Iterator[tuple[str, str]]:
                     ids = [message.id] if isinstance(message.id, str) else list(message.id)
                     strings = [message.string] if isinstance(message.string, str) else list(message.string)
                     yield from zip(ids, strings, strict=True)
+
+
+@cache
+def translated() -> frozenset[str]:
+    """The messages that French says otherwise."""
+    return frozenset(one for one, other in said() if one != other)
+
+
+def english(told: Iterable[str]) -> list[str]:
+    """What is English still of what a page in French tells: a message of the catalogue's, or a line with its small
+    words.
+    """
+    return sorted({each for each in told if each in translated() or len(set(ENGLISH.findall(each))) > 1})
 
 
 def words(cell: str) -> re.Pattern[str]:

@@ -14,6 +14,8 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from orders.access import receipt_keys
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from orders.states import State
 from tests.bench import MEDICINE, Bench, Scripted, always, outcome
 from tests.workers.console.journalled import Quiet, Work
@@ -207,8 +209,9 @@ def test_why_an_attempt_failed_is_told_in_french(at_console: AtConsole) -> None:
 def test_an_order_that_stayed_in_the_spill_is_not_unknown(at_console: AtConsole) -> None:
     async def work(site: Site, bench: Bench) -> None:
         jeanne, (first,) = await site.enter(role=Role.VIEWER), await bench.accept(1)
+        why = Sentence(NotDone.NOT_SIGNED)
         asides = [
-            Aside(bytes([n]) * 32, kind, uuid4(), first if kind == "repeated" else None, "why", b"")
+            Aside(bytes([n]) * 32, kind, uuid4(), first if kind == "repeated" else None, why, b"")
             for n, kind in enumerate(("repeated", "forged"))
         ]
         async with bench.owner.connect() as connection:

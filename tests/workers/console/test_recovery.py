@@ -462,9 +462,9 @@ def test_what_an_erp_wrote_by_hand_is_left_out_of_a_finding() -> None:
     def shown(code: Code, **params: object) -> str:
         return say(Sentence(code, **params).stored(), WORDS["en"])
 
-    line = {"line": 3, "accepted": 2, "product": "3400937318044"}
+    line = {"line": 3, "count": 2, "product": "3400937318044"}
     assert shown(Code.GONE) == "the ERP acknowledged it and has it no more"
-    assert shown(Code.NEW_LINE, **line) == "line 3: 2 of 3400937318044, and was no such line"
+    assert shown(Code.NEW_LINE, **line) == "line 3: 2 boxes of 3400937318044, and was no such line"
     assert shown(Code.NOT_SENT, reference="E-17") == "the ERP has it as E-17, it was never sent"
     assert shown(Code.MET, detail="no answer in time") == "no answer in time"
     became = shown(Code.BECAME, kind="refused", detail="Mme Dupont, 3 rue X")

@@ -9,8 +9,9 @@ import re
 import stat
 import time
 import zlib
-from typing import Any
+from html import unescape
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
@@ -20,15 +21,23 @@ from orders.errors import Malformed
 from tests.bench import Bench, with_bench
 from tests.cli import CommandLine, environment
 from tests.sealing import KEY, as_superuser, seal, some_life
+from tests.workers.console.pages import lines_of
 from tests.workers.console.site import serving, text_of
+from tests.workers.console.test_french import english
+from workers import operations
 from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
-from workers.console.i18n import languages
+from workers.console.i18n import Words
+from workers.console.labels import EVIDENCE, OUTCOMES
 from workers.console.report.acts import AUDIT, REPORT
-from workers.console.report.store import AGE, MOST_REPORTS, ReportStore, drawn
+from workers.console.report.store import AGE, KINDS, MOST_REPORTS, ReportStore
+from workers.console.report.voice import in_file
 from workers.operations import acting_as
-from workers.proof.report.report_model import KINDS
-from workers.proof.report.timeline import TITLE, UNITS, timeline
+from workers.proof.audit import prove
+from workers.proof.report.incident import read_incident
+from workers.proof.report.pdf import printed
+from workers.proof.report.report import render
+from workers.proof.report.report_model import contents
 
 
 class Told:
@@ -48,7 +57,7 @@ def sealing(settings: Settings) -> Settings:
 
 
 def without_times(page: str) -> str:
-    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", page)
+    return re.sub(r"\d+ \w+\.? \d{4} \d\d:\d\d:\d\d", "TIME", page)
 
 
 def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
@@ -82,8 +91,11 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
             assert "orders in 15 minutes" in page.text
             french = await jeanne.get(where, headers={"Accept-Language": "fr"})
             assert "commandes en 15 minutes" in french.text
+            assert english(lines_of(french.text)) == []
             assert where in (await jeanne.get("/report")).text
-            html, pdf = await jeanne.get(f"{where}.html"), await jeanne.get(f"{where}.pdf")
+            spoken = {"headers": {"Accept-Language": "fr"}}
+            html, pdf = await jeanne.get(f"{where}.html", **spoken), await jeanne.get(f"{where}.pdf", **spoken)
+            assert "Relais: report of an audit" in (await jeanne.get(f"{where}.html")).text, "her browser asks for it"
             for answer in (html, pdf):
                 assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
                 assert answer.headers["content-disposition"].startswith("attachment")
@@ -97,9 +109,11 @@ def test_a_report_is_what_the_command_line_writes_and_is_handed_out_shut_in(
     made = asyncio.run(work())
     file = sealing.files.data_dir / "out.html"
     relais = CommandLine(capsys, environment(sealing))
-    span = ("--since", "2024-10-19T08:00+02:00", "--until", "2024-10-20T12:00+02:00")
-    assert relais("audit", "--report", str(file), *span, RELAIS_OPERATOR="jeanne").code == 0
-    unsealed = r"(?<=<th>rows not sealed yet</th><td>)\d+"
+    span = ("--since", "2024-10-19T08:00", "--until", "2024-10-20T12:00+02:00")
+    like = ("--language", "fr", "--zone", "Europe/Paris")
+    assert relais("audit", "--report", str(file), *span, *like, RELAIS_OPERATOR="jeanne").code == 0
+    assert relais("audit", "--report", str(file), "--zone", "Europe/Nowhere").code == 2
+    unsealed = r"(?<=<th>lignes non scellées</th><td>)\d+"
     assert re.sub(unsealed, "N", without_times(made)) == re.sub(unsealed, "N", without_times(file.read_text()))
 
 
@@ -128,44 +142,101 @@ def test_faults_and_remarks_are_told_in_french(sealing: Settings) -> None:
     with_bench(sealing, spoilt)
     french, english, acts, _ = asyncio.run(work())
     for told, says in (
-        ("orders whose bytes were altered: 3", "commandes dont le contenu a été modifié : 3"),
-        ("orders without a delivery: 2", "commandes sans livraison : 2"),
+        ("3 orders whose bytes were altered", "3 commandes dont le contenu a été modifié"),
+        ("2 orders without a delivery", "2 commandes sans livraison"),
         ("block 1: rows of orders altered", "bloc 1 : des lignes de orders ont été modifiées"),
         ("block 1: 1 row missing from attempts", "bloc 1 : 1 ligne manque dans attempts"),
         ("compared with no anchor", "comparé à aucun ancrage"),
     ):
         assert told in english and told not in french
         assert says in french
-    assert "commandes sans livraison : 2" in acts, "as the journal keeps it of the audit"
+    assert "2 commandes sans livraison" in acts, "as the journal keeps it of the audit"
 
 
-def test_every_word_of_a_report_is_in_french(sealing: Settings) -> None:
-    async def work() -> dict[str, Any]:
-        async with serving(sealing) as site:
-            await site.enter()
-            with acting_as("jeanne"):
-                outcome = await REPORT.run(site.app.state.console, {}, "a doubt", Told())
-            found = ReportStore(sealing.files.data_dir).page(outcome["report"].rpartition("/")[2])
-            assert found is not None
-            return found
+class Heard(Words):
+    """French, and every message that it was asked for."""
 
-    with_bench(sealing, some_life)
-    made, french = asyncio.run(work()), languages("Europe/Paris")["fr"].of_room("report")
-    sections = made["sections"]
-    words = {"hour", "hours", "day", "days", "Ledger by day of acceptance", "The first 500 are shown."}
-    words |= {"no fault", "faults, see above", "paused", "in quarantine", *KINDS.values(), TITLE}
-    words |= {word for unit in UNITS for word in unit[1:]}
-    words |= {*made["span"], *made["ledger"], *made["seals"], *(each["title"] for each in sections)}
-    words |= {heading.replace("_", " ") for each in sections for heading in each["headings"]}
-    assert len(words) > 60
+    def __init__(self) -> None:
+        super().__init__("fr", ZoneInfo("Europe/Paris"))
+        self.asked: set[str] = set()
 
-    def say(word: str) -> str:
-        words.add(word)
-        return word
+    def of_room(self, room: str) -> Words:
+        found = super().of_room(room)
+        assert isinstance(found, Heard)
+        return found
 
-    timeline(drawn(made), say)
-    same = {"pause", "minute", "minutes", "circuit"}  # French has the very word
-    assert {word for word in words - same if french.gettext(word) == word} == set()
+    def gettext(self, message: str) -> str:
+        self.asked.add(message)
+        return super().gettext(message)
+
+    def ngettext(self, one: str, many: str, n: int) -> str:
+        self.asked.add(one)
+        return super().ngettext(one, many, n)
+
+
+async def incident(bench: Bench) -> None:
+    """A row in every table of a report, with each code that can stand there."""
+    await some_life(bench)
+    await seal(bench)
+    await operations.pause(bench.by("ops"), bench.settings, "erp", "stocktaking")
+    (order,) = await bench.accept(1)
+    await as_superuser(
+        bench,
+        "UPDATE orders SET body = body || ' ' WHERE received_at = (SELECT min(received_at) FROM orders)",
+        *(
+            "INSERT INTO attempts (order_id, lease, started_at, ended_at, outcome, detail, worker) "
+            f"VALUES ('{order}', gen_random_uuid(), now(), now(), '{outcome}', '', 'w')"
+            for outcome in OUTCOMES
+        ),
+        *(
+            "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "
+            f"VALUES ('erp', gen_random_uuid(), '{kind}', true, '')"
+            for kind in EVIDENCE
+        ),
+        "INSERT INTO reconciliations (backend, since, until, started_by, cursor_at, cursor_id) "
+        "VALUES ('erp', now(), now(), 'alice', now(), gen_random_uuid())",
+        "INSERT INTO outages (backend, began_at, opened_at, failed_at, failures, why) "
+        """VALUES ('erp', now(), now(), now(), 2, '{"code": "met", "detail": "no answer in time: Mme Weiss"}')""",
+        f"UPDATE deliveries SET state = 'dead', reason = 'stale', settled_at = now() WHERE order_id = '{order}'",
+        """UPDATE backends SET circuit = 'half_open', held_why = '{"code": "failures"}'""",
+    )
+
+
+def test_every_word_of_a_report_is_in_french_and_its_zone_is_said_once(sealing: Settings) -> None:
+    async def work(bench: Bench) -> tuple[str, bytes]:
+        await incident(bench)
+        proof = await prove(bench.by("audit"), bench.settings)
+        made = contents(proof, await read_incident(bench.by("audit"), None, None, proof.at))
+        assert [each.title for each in made.sections if not each.rows] == []
+        return render(made, voice), printed(made, voice)
+
+    words = Heard()
+    voice = in_file(words, "Europe/Paris")
+    page, paper = with_bench(sealing, work)
+    heard = voice.words
+    assert isinstance(heard, Heard)
+    same = {"pause", "circuit", "audit", "client", "{detail}"}  # French has the very word
+    assert {word for word in heard.asked - same if heard.gettext(word) == word} == set()
+    assert len(heard.asked) > 100 and b"/Lang (fr)" in paper
+    assert english(lines_of(page)) == []
+    assert (page.count("Europe/Paris"), "UTC" in page, " CET" in page) == (1, False, False)
+    codes = {*OUTCOMES, *EVIDENCE, "half_open", "stale", "running", "changed_at"}
+    cells = re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", page)
+    assert codes & {*cells} == set()
+    for told in (
+        "pas prise, peut repartir",  # an attempt's outcome
+        "en essai",  # a circuit
+        "un accusé de réception pour d'autres octets que ceux envoyés",  # a kind of evidence
+        "elle est trop ancienne pour partir sans l'accord d'une personne",  # a reason
+        "en cours, ou interrompu",  # a reconciliation
+        "pas de réponse à temps (masqué)",  # what an outage met
+        "circuit ainsi depuis",
+        "1\xa0en\xa0souffrance",
+    ):
+        assert told in unescape(page), told
+    tables = re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
+    moments = re.findall(r"\d\d:\d\d:\d\d", tables)
+    assert len(moments) == len(re.findall(r"\d+ \w+\.? \d{4} \d\d:\d\d:\d\d", tables)) > 20, "one format of times"
 
 
 def test_the_command_line_prints_a_pdf_where_the_name_says_so(
@@ -291,18 +362,18 @@ def test_a_span_that_is_none_and_a_report_that_is_none_are_refused(settings: Set
 
 
 def test_reports_go_when_they_are_too_old_or_too_many(settings: Settings) -> None:
-    store, files = ReportStore(settings.files.data_dir), {"html": b"h", "pdf": b"p", "json": b'{"head": {}}'}
+    store, files = ReportStore(settings.files.data_dir), {**dict.fromkeys(KINDS, b"x"), "json": b'{"head": {}}'}
     first, old = uuid4(), uuid4()
     store.put(old, files)
     for kind in files:
         path = store.place / f"{old}.{kind}"
         os.utime(path, (time.time() - AGE - 10,) * 2)
-    assert (store.file(str(old), "html"), store.all()) == (None, [])
+    assert (store.file(str(old), "fr.html"), store.all()) == (None, [])
     store.put(first, files)
     assert not list(store.place.glob(f"{old}*"))
     for kind in files:
         os.utime(store.place / f"{first}.{kind}", (time.time() - 60,) * 2)
     for _ in range(MOST_REPORTS):
         store.put(uuid4(), files)
-    assert (len(store.all()), len(list(store.place.iterdir()))) == (MOST_REPORTS, 3 * MOST_REPORTS)
-    assert store.file(str(first), "pdf") is None
+    assert (len(store.all()), len(list(store.place.iterdir()))) == (MOST_REPORTS, len(KINDS) * MOST_REPORTS)
+    assert store.file(str(first), "fr.pdf") is None

@@ -103,7 +103,7 @@ def test_forged_records_beyond_a_bound_stay_in_redis_and_are_orders_once_the_key
     assert "4 forged records dropped" in relais("drop", "--because", "reported", "--yes").out
     assert [tuple(row) for row in on_journal(both, kinds)] == []
     with pytest.raises(DBAPIError, match="append-only"):
-        on_journal(both, "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'repeated', 'w', 'r')")
+        on_journal(both, "INSERT INTO asides (digest, kind, why, raw) VALUES ('d', 'repeated', '\"w\"', 'r')")
         on_journal(both, "DELETE FROM asides")
 
 

@@ -45,10 +45,10 @@ def test_the_books_balance_while_orders_are_everywhere(on_bench: OnBench) -> Non
 @pytest.mark.parametrize(
     ("harm", "fault"),
     [
-        ("UPDATE orders SET body = body || ' '::bytea", "orders whose bytes were altered: 1"),
-        ("DELETE FROM deliveries", "orders without a delivery: 1"),
-        ("DELETE FROM orders", "deliveries without an order: 1"),
-        ("DELETE FROM receipts", "delivered orders without a receipt: 1"),
+        ("UPDATE orders SET body = body || ' '::bytea", "1 order whose bytes were altered"),
+        ("DELETE FROM deliveries", "1 order without a delivery"),
+        ("DELETE FROM orders", "1 delivery without an order"),
+        ("DELETE FROM receipts", "1 delivered order without a receipt"),
     ],
 )
 def test_it_finds_what_somebody_did_behind_the_guards(on_bench: OnBench, harm: str, fault: str) -> None:

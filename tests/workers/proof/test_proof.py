@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from config.settings import Settings
+from orders.sentences import Code
 from tests.bench import MEDICINE, Bench, Scripted, always, with_bench
 from tests.cli import CommandLine, environment
 from tests.sealing import KEY, as_superuser, seal, some_life
@@ -56,17 +57,17 @@ def test_what_does_not_add_up_is_told_by_its_hour_with_the_ids(settings: Setting
         books = (await prove(bench.by("audit"), settings, unit="hour")).books
         bad = [each for each in books.slices if not each.balanced]
         assert [each.wrong for each in bad] == [
-            {"delivered orders without a receipt": 1},
-            {"orders without a delivery": 1},
+            {Code.UNRECEIPTED: 1},
+            {Code.NO_DELIVERY: 1},
         ]
         assert bad[0].since == datetime(2024, 10, 19, 14, tzinfo=UTC)
-        assert books.ids == {"delivered orders without a receipt": [first], "orders without a delivery": [second]}
+        assert books.ids == {Code.UNRECEIPTED: [first], Code.NO_DELIVERY: [second]}
         assert (await prove(bench.by("audit"), settings)).books.unit == "day", "the journal is older than a week"
         ledger = await audit(bench.by("audit"))
         assert set(ledger.faults) == {
             "accepted 5 is not backlog 3 + final 1",
-            "delivered orders without a receipt: 1",
-            "orders without a delivery: 1",
+            "1 delivered order without a receipt",
+            "1 order without a delivery",
         }
 
     with_bench(settings, work)
@@ -83,7 +84,7 @@ def test_an_order_that_was_sent_again_needs_a_receipt_of_that_delivery(settings:
         assert (await audit(bench.by("audit"))).balanced
         newest = "received_at = (SELECT max(received_at) FROM receipts)"
         await as_superuser(bench, f"DELETE FROM receipts WHERE order_id = '{ids[0]}' AND {newest}")
-        assert (await audit(bench.by("audit"))).faults == ("delivered orders without a receipt: 1",)
+        assert (await audit(bench.by("audit"))).faults == ("1 delivered order without a receipt",)
 
     with_bench(settings, work)
 
@@ -95,24 +96,24 @@ def test_a_delivered_order_without_a_signed_receipt_is_a_fault_where_they_must_b
     async def work(bench: Bench) -> None:
         (early,) = await delivered(bench, 1)
         assert (await prove(bench.by("audit"), settings)).sound
-        unsigned = "delivered orders without a signed receipt: {}".format
-        assert (await prove(bench.by("audit"), required)).faults == [unsigned(1)], "no key was ever registered"
+        unsigned = "1 delivered order without a signed receipt"
+        assert (await prove(bench.by("audit"), required)).faults == [unsigned], "no key was ever registered"
         await registered(bench, key_id="k1", public=bytes(32))
         assert (await prove(bench.by("audit"), required)).ledger.balanced, "it came before the key"
         (signed,) = await delivered(bench, 1)
-        assert (await prove(bench.by("audit"), required)).ledger.faults == (unsigned(1),)
+        assert (await prove(bench.by("audit"), required)).ledger.faults == (unsigned,)
         await as_superuser(bench, f"UPDATE receipts SET key_id = 'k1' WHERE order_id = '{signed}'")
         (forged,) = await bench.accept(1)
         await bench.dispatch()
         settle = f"UPDATE deliveries SET state = '{{}}', settled_at = {{}} WHERE order_id = '{forged}'"
         await bench.sql(settle.format("delivering", "NULL"))
         await bench.sql(settle.format("delivered", "now()"))
-        assert (await prove(bench.by("audit"), required)).books.ids == {"delivered orders without a receipt": [forged]}
+        assert (await prove(bench.by("audit"), required)).books.ids == {Code.UNRECEIPTED: [forged]}
         forge = "INSERT INTO receipts (order_id, lease, backend, reference, lines, received_at) "
         await bench.sql(f"{forge} VALUES ('{forged}', gen_random_uuid(), 'another', 'E1', '[]', now())")
-        assert (await prove(bench.by("audit"), required)).books.ids == {"delivered orders without a receipt": [forged]}
+        assert (await prove(bench.by("audit"), required)).books.ids == {Code.UNRECEIPTED: [forged]}
         await bench.sql(f"{forge} VALUES ('{forged}', gen_random_uuid(), 'erp', 'E2', '[]', now())")
-        assert (await prove(bench.by("audit"), required)).books.ids == {unsigned(0).partition(":")[0]: [forged]}
+        assert (await prove(bench.by("audit"), required)).books.ids == {Code.UNSIGNED: [forged]}
         assert early != forged
 
     with_bench(settings, work)
@@ -262,7 +263,7 @@ def test_the_report_of_a_span_and_of_what_is_wrong(relais: CommandLine, sealing:
     done = relais("audit", "--report", str(page), "--since", "2024-10-19", "--until", "2024-10-20T12:00")
     written = page.read_text()
     assert (done.code, "block 1: 3 rows missing from receipts" in written) == (1, True)
-    assert "2024-10-19 00:00:00&nbsp;UTC to 2024-10-20 12:00:00&nbsp;UTC" in written
+    assert "From 19 Oct 2024 00:00:00 to 20 Oct 2024 12:00:00." in written
     assert relais("audit", "--since", "yesterday").code == 2
     assert relais("audit", "--report", "/nowhere/at/all.html").code == 2
 
@@ -284,7 +285,13 @@ def test_the_report_tells_of_evidence_and_of_reconciliations(relais: CommandLine
     assert relais("audit", "--report", str(page)).code == 0
     written = page.read_text()
     (evidence,) = re.findall(r"<h2>Evidence against backends.*?</section>", written)
-    assert re.findall(r"<td[^>]*>([^<]*)</td>", evidence)[:5] == ["erp", "wrong_digest", "yes", "2", "1"]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", evidence)[:5] == [
+        "erp",
+        "a receipt for other bytes than were sent",
+        "yes",
+        "2",
+        "1",
+    ]
     (reconciled,) = re.findall(r"<h2>What the backends have.*?</section>", written)
     assert {"alice", "4,711", "4,710"} <= set(re.findall(r"<td[^>]*>([^<]*)</td>", reconciled))
     assert "secret" not in written, "what the backend answered is not in it"

@@ -221,7 +221,7 @@ def test_the_seals_alone_cut_off_are_told_too(journal: Sealed) -> None:
         ),
         (
             "INSERT INTO operations (operator, act, detail, tx) VALUES ('o', 'x', '{}', 1 << 40)",
-            "1 row of operations is of a transaction that is yet to come; after a restore: `relais admin migrate`",
+            "1 row of operations is of a transaction yet to come: after a restore run `relais admin migrate`",
         ),
         (
             "INSERT INTO operations (operator, act, detail, tx) VALUES ('o', 'x', '{}', -7)",

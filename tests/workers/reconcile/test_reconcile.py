@@ -217,7 +217,7 @@ def a_line(product: str, accepted: int) -> dict[str, object]:
 ALTERED: list[tuple[dict[str, object], str]] = [
     ({"reference": "OTHER-1"}, "its reference is OTHER-1, and was SIM-0000001"),
     ({"digest": "0" * 64}, "other bytes"),
-    (a_line(MEDICINE, 1), "line 1: 1 of 3400937318044, and was 2 of 3400937318044"),
+    (a_line(MEDICINE, 1), "line 1: 1 box of 3400937318044, and was 2 of 3400937318044"),
     (a_line(MEDICINE, 9), "9 of 2"),
     (a_line("3400938615470", 2), "another product"),
     ({"lines": []}, "0 lines for 1"),

@@ -106,7 +106,7 @@ def test_a_gate_that_fails_holds_says_why_and_rolls_the_window_back(on_bench: On
         live = await bench.accept(3)
         await recovery.rounds()
         assert set(recovery.erp.sent[before:]) == set(live), "live orders go on"
-        with pytest.raises(NotSo, match="say resume"):
+        with pytest.raises(NotSo, match="`relais replay resume` tries again"):
             await commands.next_stage(bench.by("ops"), "erp", "a test")
         assert fails is recovery.erp.answer
         recovery.erp.answer = always(Kind.ACCEPTED)

@@ -17,7 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import Fault, Malformed, NotFound, NotSo
 from orders.journal import transactional
+from orders.refusals import NotDone
 from orders.schema.tables.console import accounts, console_sessions
+from orders.sentences import Sentence
 from workers.console.access.people import Role
 from workers.operations import record
 
@@ -49,15 +51,15 @@ async def add(
             await connection.execute(insert(accounts).values(values))
             await record(connection, "account add", None, {"account": name, "role": role.value, "by": by})
     except IntegrityError as error:
-        taken = "this subject of the identity provider has one" if "subject" in str(error.orig) else "it exists"
-        raise NotSo(f"account {name} was not made: {taken} already") from None
+        taken = NotDone.SUBJECT_EXISTS if "subject" in str(error.orig) else NotDone.ACCOUNT_EXISTS
+        raise NotSo(Sentence(taken, account=name)) from None
 
 
 async def set_role(engine: AsyncEngine, name: str, role: Role) -> None:
     """Give an account another role, and end its sessions. Raises NotFound and NotSo."""
     async with _changing(engine, name) as (connection, was):
         if was.role == role:
-            raise NotSo(f"account {name} has the role {role} already")
+            raise NotSo(Sentence(NotDone.SAME_ROLE, account=name, role=role.value))
         await _change(connection, "role", name, {"role": role.value}, {"was": was.role, "role": role.value})
 
 
@@ -71,7 +73,7 @@ async def disable(engine: AsyncEngine, name: str) -> None:
     """Let nobody in by an account any more, and end its sessions. Raises NotFound and NotSo."""
     async with _changing(engine, name) as (connection, was):
         if was.disabled_at is not None:
-            raise NotSo(f"account {name} is disabled already")
+            raise NotSo(Sentence(NotDone.DISABLED_ALREADY, account=name))
         await _change(connection, "disable", name, {"disabled_at": NOW})
 
 
@@ -79,7 +81,7 @@ async def enable(engine: AsyncEngine, name: str) -> None:
     """Let an account in again, with the password that it had. Raises NotFound and NotSo."""
     async with _changing(engine, name) as (connection, was):
         if was.disabled_at is None:
-            raise NotSo(f"account {name} is not disabled")
+            raise NotSo(Sentence(NotDone.NOT_DISABLED, account=name))
         await _change(connection, "enable", name, {"disabled_at": None})
 
 
@@ -98,10 +100,9 @@ async def every(engine: AsyncEngine, idle: float) -> list[dict[str, Any]]:
 def check_name(name: str) -> None:
     """Raise Malformed unless an account may go by that name."""
     if not NAME.fullmatch(name):
-        said = "small letters a to z, digits, dot, dash, underscore and @, a letter first, 64 at most"
-        raise Malformed([Fault("name", None, said)])
+        raise Malformed([Fault("name", None, Sentence(NotDone.ACCOUNT_NAME))])
     if name in RESERVED:
-        raise Malformed([Fault("name", None, f"{name} is no person's")])
+        raise Malformed([Fault("name", None, Sentence(NotDone.NO_PERSON, account=name))])
 
 
 @asynccontextmanager
@@ -111,7 +112,7 @@ async def _changing(engine: AsyncEngine, name: str) -> AsyncIterator[tuple[Async
     async with transactional(engine).begin() as connection:
         row = (await connection.execute(found)).one_or_none() if NAME.fullmatch(name) else None
         if row is None:
-            raise NotFound(f"no account {name}")
+            raise NotFound(Sentence(NotDone.NO_ACCOUNT, account=name))
         yield connection, row
 
 

@@ -9,6 +9,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from orders.errors import NotFound, Throttled
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console.access.accounts import set_password
 from workers.console.access.addresses import UNKNOWN, address_of
 from workers.console.access.first import PATH
@@ -61,7 +63,7 @@ def _from_here(request: Request, access: AccessState) -> str:
     """The address, which is this machine's. Raises NotFound for any other: there is nothing for it here."""
     address = address_of(request, access.settings.console.proxies)
     if address == UNKNOWN or not ip_address(address.partition("/")[0]).is_loopback:
-        raise NotFound("there is no such page")
+        raise NotFound(Sentence(NotDone.NO_PAGE))
     return address
 
 

@@ -15,6 +15,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orders.errors import Forbidden, Unauthorised
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console.access.people import Person, Role
 from workers.console.access.sessions import COOKIE, Unasked
 from workers.console.security_headers import SAFE
@@ -56,7 +58,8 @@ def at_least(role: Role) -> Callable[[Request], Awaitable[Person]]:
         if request.method not in SAFE:
             await check_token(request, person)
         if not person.role.covers(role):
-            raise Forbidden(f"this takes the role {role}; {person.name} is {person.role}")
+            roles = {"role": role.value, "has": person.role.value}
+            raise Forbidden(Sentence(NotDone.TAKES_ANOTHER_ROLE, who=person.name, **roles))
         return person
 
     return let_in
@@ -68,7 +71,7 @@ async def check_token(request: Request, person: Person) -> None:
     if brought is None:
         brought = str((await request.form()).get(FIELD, ""))
     if not compare_digest(brought.encode(), person.csrf.encode()):
-        raise Forbidden("this form is not of your session: load the page again")
+        raise Forbidden(Sentence(NotDone.FORM_OF_ANOTHER))
 
 
 Viewer = Annotated[Person, Depends(at_least(Role.VIEWER))]

@@ -11,6 +11,8 @@ from fastapi.responses import RedirectResponse, Response
 from sqlalchemy import text
 
 from orders.errors import NotFound, Unauthorised
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console.access.addresses import address_of
 from workers.console.access.forms import enter, forget, keep, local, login_page
 from workers.console.access.oidc import BACK, Begun, NotProven, Provider, ProviderAway
@@ -82,7 +84,7 @@ async def _enter(request: Request, access: AccessState, subject: str, wanted: st
 
 def _provider(access: AccessState) -> Provider:
     if access.provider is None:
-        raise NotFound("no identity provider is set")
+        raise NotFound(Sentence(NotDone.NO_PROVIDER))
     return access.provider
 
 

@@ -9,6 +9,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from orders.errors import Forbidden, Throttled, Unauthorised
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console.access import account, first_pages, oidc_pages
 from workers.console.access.addresses import address_of
 from workers.console.access.forms import LOGIN, enter, forget, is_ours, keep, local, login_page, throttled
@@ -80,7 +82,7 @@ async def post_display(request: Request) -> Response:
     if request.state.person is not None:
         await check_token(request, request.state.person)
     elif not is_ours(request, form):
-        raise Forbidden("this form is not of your session: load the page again")
+        raise Forbidden(Sentence(NotDone.FORM_OF_ANOTHER))
     back = text_of(form, "back", 2000)
     answer = RedirectResponse("/account" if request.state.person else f"/login?next={quote(local(back))}", 303)
     for cookie, field, known in ((LANGUAGE, "language", LOCALES), (THEME, "theme", THEMES[1:])):

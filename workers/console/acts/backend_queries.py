@@ -17,7 +17,9 @@ from config.settings.routes_file import load_backends
 from orders.errors import NotFound, NotSo
 from orders.journal import Source, reading_from
 from orders.queries.backends import CANARY_DUE, SINCE
+from orders.refusals import NotDone
 from orders.schema.tables.core import backends
+from orders.sentences import Sentence
 from orders.states import PARTS
 from workers.console.i18n import N_, Words
 from workers.console.masking import say
@@ -72,7 +74,7 @@ ORDER BY at DESC, id DESC LIMIT :limit
 async def of_backend(source: Source, settings: Settings, name: str) -> Row:
     """Its row; of one that no worker has run for yet, what it will be. Raises NotFound."""
     if not name.isprintable():
-        raise NotFound("no such backend")
+        raise NotFound(Sentence(NotDone.NO_SUCH_BACKEND))
     found = select(backends, SINCE, CANARY_DUE).where(backends.c.name == name)
     async with reading_from(source) as connection:
         row = (await connection.execute(found)).mappings().one_or_none()
@@ -80,7 +82,7 @@ async def of_backend(source: Source, settings: Settings, name: str) -> Row:
     if row is not None:
         return {**row, "leading": leading}
     if name not in load_backends(settings):
-        raise NotFound(f"no backend {name}")
+        raise NotFound(Sentence(NotDone.NO_BACKEND, backend=name))
     return {column.name: None for column in backends.c} | {
         "name": name,
         "circuit": "closed",

@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any, Final
 
 from orders.errors import NotFound, NotSo
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers import operations
 from workers.console import fields as read
 from workers.console.access.people import Role
@@ -57,12 +59,12 @@ def _rate_of(given: str) -> float | None:
     with suppress(ValueError):
         if SLOWEST <= (rate := float(given.replace(",", "."))) <= FASTEST:
             return rate
-    raise ValueError(f"must be orders a second, {SLOWEST:g} to {FASTEST:,}, or {OFF}")
+    raise ValueError(Sentence(NotDone.RATE, least=SLOWEST, most=FASTEST, off=OFF))
 
 
 def _digest_of(given: str) -> str:
     if not DIGEST.fullmatch(given):
-        raise ValueError("must be that of a proposal")
+        raise ValueError(Sentence(NotDone.PROPOSAL))
     return given
 
 
@@ -161,7 +163,7 @@ async def _look_approve(state: ConsoleState, chosen: Chosen, words: Words) -> Pr
     found = await backend_queries.proposals(state.engine, row["name"], row["quarantined_at"], limit=50)
     proposal = next((each for each in found if each["detail"].get("digest") == chosen["digest"]), None)
     if proposal is None:
-        raise NotFound("nobody proposed that since it is in quarantine")
+        raise NotFound(Sentence(NotDone.NOT_PROPOSED_SINCE))
     facts = [
         preview.facts[0],
         (words.gettext("Proposed by"), proposal["operator"]),
@@ -205,7 +207,7 @@ async def _quarantine(state: ConsoleState, chosen: Chosen, reason: str, running:
 
 async def _release(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     if state.settings.trust.four_eyes:
-        raise NotSo("a release takes two operators here")
+        raise NotSo(Sentence(NotDone.TAKES_TWO))
     await quarantine.release(state.engine, chosen["backend"], reason, running.sees)
     return {"backend": chosen["backend"], "standing": N_("released")}
 

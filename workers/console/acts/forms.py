@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console.acts.act import Chosen, Preview
 from workers.console.fields import spaced, text_of, wrong
 
@@ -32,7 +34,7 @@ def read_form(form: Mapping[str, Any]) -> ActForm:
     try:
         return ActForm(UUID(act), *typed)
     except ValueError:
-        raise wrong("act", "is missing: load the page again") from None
+        raise wrong("act", Sentence(NotDone.NO_FORM)) from None
 
 
 def wanted(preview: Preview, chosen: Chosen) -> str:

@@ -17,7 +17,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from orders.errors import Forbidden, NotFound, NotSo
+from orders.refusals import NotDone
 from orders.schema.tables.acts import ActState
+from orders.sentences import Sentence
 from workers.console import fields
 from workers.console.access.guard import Viewer
 from workers.console.access.people import Person
@@ -115,7 +117,7 @@ async def post_stop(request: Request, number: UUID, who: Viewer, state: AppState
     row = await table.needed(state.engine, number)
     act = _act(request, row["kind"], who)
     if not act.long:
-        raise NotSo("this act is done in one step: it cannot be stopped")
+        raise NotSo(Sentence(NotDone.ONE_STEP))
     await table.ask_to_stop(state.engine, number, who.name)
     _runner(request).stop(number, who.name)
     return _to(number)
@@ -129,9 +131,9 @@ def _runner(request: Request) -> Runner:
 def _act(request: Request, kind: str, who: Person) -> Act:
     act = _runner(request).kinds.get(kind)
     if act is None:
-        raise NotFound("no such act")
+        raise NotFound(Sentence(NotDone.NO_ACT))
     if not who.role.covers(act.role):
-        raise Forbidden(f"this takes the role {act.role}; {who.name} is {who.role}")
+        raise Forbidden(Sentence(NotDone.TAKES_ANOTHER_ROLE, role=act.role.value, who=who.name, has=who.role.value))
     return act
 
 
@@ -153,7 +155,7 @@ async def _is_known(state: ConsoleState, number: UUID, subject: Subject, who: Pe
     if row is None:
         return False
     if (row["kind"], row["chosen"], row["operator"]) != (subject.act.kind, subject.chosen, who.name):
-        raise NotSo("this form was used for another act: load the page again")
+        raise NotSo(Sentence(NotDone.FORM_USED))
     return True
 
 

@@ -18,11 +18,13 @@ from uuid import UUID
 
 from orders.errors import RelaisError
 from orders.journal import connect, unreachable
+from orders.refusals import NotDone
 from orders.schema.tables.acts import ActState
 from orders.sentences import Sentence
 from workers.console.access.people import Role
 from workers.console.acts import table
 from workers.console.acts.act import Act, Chosen, Stopped
+from workers.console.error_pages import refused
 from workers.console.state import ACT_TIMEOUT, ConsoleState
 from workers.operations import acting_as, noting
 
@@ -48,7 +50,7 @@ class Going:
     done: int = 0
     total: int | None = None
     note: Sentence | None = None
-    stop: str | None = None  # why it has to stop: by whom, or what has changed
+    stop: Sentence | None = None  # why it has to stop: by whom, or what has changed
     why: str = "stop"
     noted: list[int] = field(default_factory=list)
     said: float = 0.0  # when the journal heard of it last
@@ -59,7 +61,7 @@ class Going:
         if self.stop is None and time.monotonic() - self.said >= FLUSH:
             await self.beat()
         if self.state.stopping.is_set():
-            self.end("console", "the console ends")
+            self.end("console", Sentence(NotDone.CONSOLE_ENDS))
         if self.stop is not None:
             raise Stopped(self.stop)
 
@@ -71,11 +73,11 @@ class Going:
         if row is None:
             return
         if row.stop_asked_by is not None:
-            self.end("stop", f"{row.stop_asked_by} stopped it")
+            self.end("stop", Sentence(NotDone.STOPPED_BY, by=row.stop_asked_by))
         elif row.role is None or not Role(row.role).covers(self.act.role):  # None: the account is disabled
-            self.end("role", "its operator may not do this any more")
+            self.end("role", Sentence(NotDone.ROLE_LOST))
 
-    def end(self, why: str, said: str) -> None:
+    def end(self, why: str, said: Sentence) -> None:
         """It has to stop when it comes to it; the first reason counts."""
         if self.stop is None:
             self.why, self.stop = why, said
@@ -134,7 +136,7 @@ class Runner:
     def stop(self, number: UUID, who: str) -> None:
         """Spare an act of this process the way by the journal."""
         if number in self._going:
-            self._going[number].end("stop", f"{who} stopped it")
+            self._going[number].end("stop", Sentence(NotDone.STOPPED_BY, by=who))
 
     async def close(self) -> None:
         """End what runs: at its next batch, or after END_TIMEOUT seconds where it stands."""
@@ -160,9 +162,9 @@ class Runner:
                 outcome = await going.act.run(state, chosen, reason, going)
         except Stopped as stopped:
             outcome = stopped.outcome
-            ended, why, error = "interrupted" if going.why == "console" else "stopped", going.why, str(stopped)
+            ended, why, error = "interrupted" if going.why == "console" else "stopped", going.why, refused(stopped)
         except asyncio.CancelledError:
-            ended, why, error = "interrupted", "console", "the console ended in the middle of it"
+            ended, why, error = "interrupted", "console", Sentence(NotDone.CONSOLE_ENDED)
         except Exception as failure:
             ended, why, error = _judge(going, failure)
         finally:
@@ -206,15 +208,15 @@ class Runner:
             await asyncio.sleep(BEAT)
 
 
-def _judge(going: Going, failure: Exception) -> tuple[str, str, str]:
+def _judge(going: Going, failure: Exception) -> tuple[str, str, Sentence | None]:
     """State, kind and words of an act that raised."""
     if isinstance(failure, RelaisError):
-        return "failed", type(failure).__name__, str(failure)
+        return "failed", type(failure).__name__, refused(failure)
     if unreachable(failure):
         log.warning("the journal was lost in the middle of an act", extra={"act": going.number})
-        return "interrupted", "journal", "the journal was lost in the middle of it"
+        return "interrupted", "journal", Sentence(NotDone.JOURNAL_LOST)
     log.error("an act failed", exc_info=failure, extra={"act": going.number, "kind": going.act.kind})
-    return "failed", "fault", f"a fault of the console's: {type(failure).__name__}"
+    return "failed", "fault", Sentence(NotDone.FAULT, fault=type(failure).__name__)
 
 
 def _plain(outcome: dict[str, Any] | None) -> str | None:

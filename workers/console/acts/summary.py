@@ -12,36 +12,10 @@ from orders.model import RANK
 from orders.states import Reason
 from workers.console.acts.act import Act
 from workers.console.i18n import N_, NONE, Words
+from workers.console.labels import ASKED
 from workers.console.labels import STATES as STATE_NAMES
 from workers.console.masking import say
 
-ASKED: Final = {
-    "backend": N_("Backend"),
-    "rate": N_("Orders a second at most"),
-    "digest": N_("Digest"),
-    "order": N_("Order"),
-    "id": N_("Orders named"),
-    "ids": N_("Orders named"),
-    "cause": N_("Number of the cause"),
-    "before": N_("As it stood at"),
-    "pharmacy": N_("Pharmacy"),
-    "client": N_("Client"),
-    "product": N_("Product"),
-    "priority": N_("Priority"),
-    "state": N_("State"),
-    "reason": N_("Reason of the dead letters"),
-    "older": N_("Accepted longer ago than"),
-    "younger": N_("Accepted within the last"),
-    "hold": N_("Waits after each stage"),
-    "replay": N_("Number of the replay"),
-    "stage": N_("Stage"),
-    "run": N_("Reconciliation"),
-    "since": N_("Since"),
-    "until": N_("Until"),
-    "to": N_("To the backend"),
-    "from": N_("From the backend"),
-    "although_unknown": N_("May be with their backend"),
-}
 LEADS: Final = {
     "backend": "/backend/{}",
     "to": "/backend/{}",

@@ -16,15 +16,16 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.errors import Forbidden, NotFound
+from orders.refusals import NotDone
 from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.acts import ActState
-from orders.sentences import sentence_of
+from orders.sentences import Sentence, sentence_of
 from orders.states import listed
 from workers.console.access.people import Person, Role
 from workers.console.acts.act import Act, Chosen
 
 STALE: Final = 10.0  # seconds without a beat, after which the process that ran an act has gone
-LOST: Final = "the console that ran it has gone"
+LOST: Final = Sentence(NotDone.CONSOLE_GONE)
 RECENT_OPERATIONS: Final = 1000  # of the newest operations, looked through for an act's whose end nobody saw
 
 LATE: Final = f"state = '{ActState.RUNNING}' AND beat_at < clock_timestamp() - make_interval(secs => :stale)"
@@ -47,6 +48,7 @@ ORDER BY started_at DESC, id DESC LIMIT :limit
 ENDED: Final = (ActState.DONE, ActState.FAILED, ActState.STOPPED)
 
 NOTE: Final = bindparam("note", type_=SentenceColumn())
+ERROR: Final = bindparam("error", type_=SentenceColumn())
 
 # Another process that took it for lost was wrong.
 BEAT: Final = text(f"""
@@ -68,12 +70,12 @@ UPDATE acts SET state = :state, ended_at = clock_timestamp(), beat_at = clock_ti
   outcome = CAST(:outcome AS jsonb), done = :done, total = CAST(:total AS bigint), note = :note,
   operations = ARRAY(SELECT o.id FROM operations o WHERE o.id = ANY(CAST(:operations AS bigint[])) ORDER BY o.id)
 WHERE id = :id AND state NOT IN ({listed(ENDED)})
-""").bindparams(NOTE)
+""").bindparams(NOTE, ERROR)
 
 GIVE_UP: Final = text(f"""
 UPDATE acts SET state = '{ActState.INTERRUPTED}', ended_at = beat_at, why = 'lost', error = :error
 WHERE {LATE} RETURNING id, kind, operator
-""")
+""").bindparams(ERROR)
 
 LEFT: Final = text("""
 SELECT id, at, operator, act, reason FROM operations WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id
@@ -102,7 +104,7 @@ async def begin(
         if (await connection.execute(BEGIN, values)).first() is not None:
             return True
     if await find(engine, number) is None:
-        raise Forbidden(f"this takes the role {act.role}")
+        raise Forbidden(Sentence(NotDone.TAKES_ROLE, role=act.role.value))
     return False
 
 
@@ -117,7 +119,7 @@ async def needed(engine: AsyncEngine, number: UUID) -> dict[str, Any]:
     """As `find`; raises NotFound."""
     row = await find(engine, number)
     if row is None:
-        raise NotFound(f"no act {number}")
+        raise NotFound(Sentence(NotDone.NO_ACT))
     return row
 
 
@@ -131,7 +133,7 @@ async def newest(engine: AsyncEngine, limit: int, before: tuple[datetime, UUID] 
 
 def _told(row: Mapping[Any, Any]) -> dict[str, Any]:
     """What is stale is interrupted, whether or not anybody has written that down yet."""
-    told = {**row, "note": sentence_of(row["note"])}
+    told = {**row, "note": sentence_of(row["note"]), "error": sentence_of(row["error"])}
     if told["stale"]:
         told |= {"state": ActState.INTERRUPTED, "why": "lost", "error": LOST, "ended_at": told["beat_at"]}
     return told

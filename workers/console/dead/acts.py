@@ -20,6 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.durations import instant
 from orders.journal import snapshot
 from orders.queries import causes as cause_queries
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from orders.states import Reason, State
 from workers.console import fields as read
 from workers.console import order_fields
@@ -65,7 +67,7 @@ def choose(fields: Mapping[str, str]) -> Chosen:
         if alone in chosen:
             return {alone: chosen[alone], "before": chosen["before"]}
     if len(chosen) == 1:
-        raise read.wrong("id", "choose dead letters, a group of them, or a filter")
+        raise read.wrong("id", Sentence(NotDone.CHOOSE_DEAD))
     return chosen
 
 

@@ -18,6 +18,8 @@ from config.settings.routes_file import load_backends
 from orders.journal import snapshot
 from orders.queries import causes as cause_queries
 from orders.queries.causes import LONGEST_NOTE
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from orders.states import Reason
 from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
@@ -119,7 +121,7 @@ def _note(given: str) -> str:
     """Lines are kept, other control characters are not."""
     lines = given.replace("\r\n", "\n")
     if len(lines) > LONGEST_NOTE:
-        raise ValueError(f"must be at most {LONGEST_NOTE} characters")
+        raise ValueError(Sentence(NotDone.MOST_CHARACTERS, most=LONGEST_NOTE))
     if any(unicodedata.category(each) in ("Cc", "Cf", "Cs") for each in lines if each not in "\n\t"):
-        raise ValueError("must not hold control characters")
+        raise ValueError(Sentence(NotDone.HOLDS_CONTROLS))
     return lines

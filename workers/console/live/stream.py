@@ -19,6 +19,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orders.errors import Busy, Throttled
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console.live.poller import Poller
 
 MOST_STREAMS: Final = 400  # streams of one process
@@ -51,7 +53,7 @@ class Streams:
     def check(self, session: str) -> None:
         """Raise Busy when this process has all that it bears, Throttled when this session does."""
         if self._open.total() >= MOST_STREAMS:
-            raise Busy("this console has as many live pages open as it bears")
+            raise Busy(Sentence(NotDone.ALL_LIVE))
         if self._open[session] >= MOST_OF_SESSION:
             raise Throttled(RECHECK)
 

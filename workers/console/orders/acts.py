@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from orders.states import State
 from workers.console import fields as read
 from workers.console.access.people import Role
@@ -31,7 +33,7 @@ def choose(fields: Mapping[str, str]) -> Chosen:
     """Those of a state that the other fields fit, taken before `until`, which is now where none is named."""
     chosen = read.gather(fields, {"state": read.one_of(*STATES)}, CHOOSING)
     if not chosen.keys() - {"state", "until"}:
-        raise read.wrong("filter", "narrow it: an act is not about all orders there are")
+        raise read.wrong("filter", Sentence(NotDone.NARROW_IT))
     return {"until": datetime.now(UTC).isoformat(), **chosen}
 
 

@@ -13,6 +13,8 @@ from config.settings import Settings
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound
 from orders.queries import backends as backend_rows
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console.acts import summary
 from workers.console.i18n import Words
 from workers.console.masking import say
@@ -30,7 +32,7 @@ async def backends_of(state: ConsoleState, *names: str | None) -> dict[str, Row]
     known = load_backends(state.settings)
     for name in names:
         if name is not None and name not in rows and name not in known:
-            raise NotFound(f"no backend {name}")
+            raise NotFound(Sentence(NotDone.NO_BACKEND, backend=name))
     return rows
 
 
@@ -38,7 +40,7 @@ def settings_for(state: ConsoleState, name: str) -> Settings:
     """The settings of that backend. Raises NotFound when they do not know it."""
     known = load_backends(state.settings, tokens=True)
     if name not in known:
-        raise NotFound(f"no backend {name} is known here; known are {', '.join(known)}")
+        raise NotFound(Sentence(NotDone.BACKEND_ELSEWHERE, backend=name, known=", ".join(known)))
     return known[name]
 
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from config.settings.routes_file import load_backends
 from orders.errors import NotSo
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import COLUMNS, Act, Chosen, Preview, Running, digest_of
@@ -24,15 +26,15 @@ def _choose(fields: Mapping[str, str]) -> Chosen:
     optional = {"from": read.backend, **OF_BACKLOG, "ids": read.ids, "although_unknown": read.yes}
     chosen = read.gather(fields, {"to": read.backend}, optional)
     if "although_unknown" in chosen and "ids" not in chosen:
-        raise read.wrong("although_unknown", "what may be with its backend is moved by its id only")
+        raise read.wrong("although_unknown", Sentence(NotDone.BY_ID_ONLY))
     if chosen["to"] == chosen.get("from"):
-        raise read.wrong("to", "must be another backend than the one that they are to leave")
+        raise read.wrong("to", Sentence(NotDone.ANOTHER_BACKEND))
     return chosen
 
 
 async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
     if chosen["to"] not in (known := load_backends(state.settings)):
-        raise read.wrong("to", f"must be one of {', '.join(known)}")
+        raise read.wrong("to", Sentence(NotDone.ONE_OF, known=", ".join(known)))
     rows = await sh.backends_of(state, chosen["to"], chosen.get("from"))
     choice = choice_of(chosen, chosen.get("from"))
     unknown = "although_unknown" in chosen
@@ -70,8 +72,12 @@ def _hindered(chosen: Chosen, found: Mapping[str, Any] | None, words: Words) -> 
         return None
     named = choice_of(chosen, None).ids
     if named is not None and found["orders"] < len(named):
-        told = words.gettext("Only {0} of the {1} orders that are named can be moved: none is.")
-        return told.format(found["orders"], len(named))
+        told = words.ngettext(
+            "Only {0} of the {1} order that is named can be moved: none is.",
+            "Only {0} of the {1} orders that are named can be moved: none is.",
+            len(named),
+        )
+        return told.format(words.number(found["orders"]), words.number(len(named)))
     return None if found["orders"] else words.gettext("No order of the backlog is chosen by this.")
 
 
@@ -91,7 +97,7 @@ async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Runnin
         if choice.ids is not None:
             found = await divert.preview(engine, choice, chosen["to"], although_unknown=unknown)
             if found["orders"] < len(choice.ids):
-                raise NotSo(f"only {found['orders']} of {len(choice.ids)} can be moved; nothing was done")
+                raise NotSo(Sentence(NotDone.FEWER, orders=found["orders"], named=len(choice.ids)))
         moved = await divert.divert(engine, choice, chosen["to"], reason, although_unknown=unknown)
     return {"to": chosen["to"], "orders": len(moved)}
 

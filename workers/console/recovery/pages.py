@@ -14,6 +14,8 @@ from fastapi.responses import Response
 from config.settings.routes_file import load_backends
 from orders.errors import NotFound
 from orders.queries import replays as replay_queries
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
 from workers.console.acts import table
@@ -64,7 +66,7 @@ async def get_replay(request: Request, state: AppState, who: Viewer, number: Num
     """One replay: its stages, and every try of a stage."""
     rows = await replay_queries.standing(state.engine, number)
     if not rows:
-        raise NotFound(f"no replay {number}")
+        raise NotFound(Sentence(NotDone.NO_REPLAY, replay=number))
     one = views.replay(rows[0], state.settings, None, words_of(request))
     return page(request, "recovery/replay.html", one=one, row=rows[0], **_names())
 

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from config.durations import instant
 from orders.errors import NotSo
+from orders.refusals import NotDone
 from orders.schema.tables.reconcile import ReconcileStage
+from orders.sentences import Sentence
 from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, Stopped, digest_of
@@ -47,9 +49,9 @@ def _choose(fields: Mapping[str, str]) -> Chosen:
     chosen = read.gather(fields, needed, {"until": read.moment})
     since, until = _span(chosen)
     if since >= datetime.now(UTC):
-        raise read.wrong("since", "is not over yet")
+        raise read.wrong("since", Sentence(NotDone.NOT_PAST))
     if until is not None and until <= since:
-        raise read.wrong("until", "must be after since")
+        raise read.wrong("until", Sentence(NotDone.AFTER_SINCE))
     return chosen
 
 
@@ -170,7 +172,7 @@ async def _preview_resend(state: ConsoleState, chosen: Chosen, words: Words) -> 
 async def _resend(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     run = await runs.read(state.engine, int(chosen["run"]))
     if run.state == ReconcileStage.RUNNING:
-        raise NotSo(f"reconciliation {run.id} is not done: resume it first")
+        raise NotSo(Sentence(NotDone.NOT_RECONCILED, run=run.id))
     total, reached = (await resend.preview(state.engine, run))["orders"], Reached()
     async with state.unhurried(pool=2) as engine:
         work = resend.resend(engine, run, reason, lambda done: reached.at(done, max(done, total)))

@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from orders.errors import NotSo
 from orders.journal import snapshot
 from orders.queries import replays as replay_queries
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console import fields as read
 from workers.console.access.people import Role
 from workers.console.acts.act import Act, Chosen, Preview, Running, digest_of
@@ -104,7 +106,7 @@ async def _start(state: ConsoleState, chosen: Chosen, reason: str, running: Runn
     async with state.unhurried(pool=2) as engine:
         began = await commands.start(engine, choice, hold=bool(chosen.get("hold")), reason=reason)
     if began.id is None:
-        raise NotSo("no order of the backlog is chosen by this any more")
+        raise NotSo(Sentence(NotDone.NOTHING_CHOSEN))
     return {"backend": chosen["backend"], "replay": began.id, "orders": len(began.orders)}
 
 

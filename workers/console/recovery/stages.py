@@ -76,8 +76,8 @@ def terms(stage: int, gates: Gates, words: Words) -> list[str]:
     """What a stage has to pass, with the limits, as `workers.replay.gates` judges it."""
     receipt = N_("Each delivered order has a receipt.")
     signed = N_("Each delivered order has a receipt whose signature holds.")
-    few = words.gettext("At most {0} of {1} orders are refused.")
     size = stage or PART[0]
+    few = words.ngettext("At most {0} of {1} order is refused.", "At most {0} of {1} orders are refused.", size)
     return [
         words.gettext(signed if gates.signed else receipt),
         _errors(stage, gates, words),
@@ -89,7 +89,9 @@ def terms(stage: int, gates: Gates, words: Words) -> list[str]:
 def _errors(stage: int, gates: Gates, words: Words) -> str:
     share = words.share(gates.errors)
     if stage != RAMP:
-        few = words.gettext("At most {0} of {1} attempts fail ({2}).")
+        few = words.ngettext(
+            "At most {0} of {1} attempt fails ({2}).", "At most {0} of {1} attempts fail ({2}).", stage
+        )
         return few.format(int(gates.errors * stage), stage, share)
     burst = words.gettext("In fewer than {0} of its newest parts ({1} to {2} attempts each) more than {3} fail.")
     return burst.format(STAYS, *PART, share)

@@ -22,7 +22,8 @@ from workers.console.acts.follow import Reached, followed
 from workers.console.i18n import N_, Words
 from workers.console.report import spans
 from workers.console.report.background import aside
-from workers.console.report.store import ReportStore, shown
+from workers.console.report.store import SHOWN, ReportStore, shown
+from workers.console.report.voice import in_file
 from workers.console.state import ConsoleState
 from workers.operations import record
 from workers.proof.audit import Proof, prove, write_down
@@ -81,7 +82,7 @@ async def _report(state: ConsoleState, chosen: Chosen, reason: str, running: Run
     async def work() -> tuple[Proof, dict[str, bytes]]:
         async with state.unhurried(pool=1) as engine:
             proof = await prove(engine, state.settings, watch=reached.at)
-            return proof, await _written(engine, proof, since, until)
+            return proof, await _written(state, engine, proof, since, until)
 
     proof, files = await followed(aside(work), reached, running)
     await write_down(state.engine, proof, reason)
@@ -91,17 +92,21 @@ async def _report(state: ConsoleState, chosen: Chosen, reason: str, running: Run
 
 
 async def _written(
-    engine: AsyncEngine, proof: Proof, since: datetime | None, until: datetime | None
+    state: ConsoleState, engine: AsyncEngine, proof: Proof, since: datetime | None, until: datetime | None
 ) -> dict[str, bytes]:
     told = contents(proof, await read_incident(engine, since, until, proof.at))
-    return {"html": render(told).encode(), "pdf": printed(told), "json": shown(told)}
+    files = {SHOWN: shown(told)}
+    for language, words in state.pages.words.items():
+        voice = in_file(words, state.settings.console.time_zone)
+        files |= {f"{language}.html": render(told, voice).encode(), f"{language}.pdf": printed(told, voice)}
+    return files
 
 
 async def _record(
     engine: AsyncEngine, report: UUID, span: Mapping[str, datetime | None], reason: str, files: Mapping[str, bytes]
 ) -> None:
     """With its span, and the digests, so that a file that was handed on can be told from one that was altered."""
-    digests = {kind: hashlib.sha256(files[kind]).hexdigest() for kind in ("html", "pdf")}
+    digests = {kind: hashlib.sha256(content).hexdigest() for kind, content in files.items() if kind != SHOWN}
     async with transactional(engine).begin() as connection:
         await record(connection, "report", reason, {"report": report, **span, "sha256": digests})
 

@@ -16,6 +16,8 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import text
 
 from orders.errors import NotFound
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console import fields as read
 from workers.console.access.guard import Viewer
 from workers.console.i18n import NONE, Words
@@ -83,11 +85,11 @@ async def get_operations(
 async def get_operation(request: Request, state: AppState, who: Viewer, number: str) -> Response:
     """One act, with all that is written of it."""
     if not re.fullmatch(r"[0-9]{1,19}", number, re.ASCII) or int(number) > MOST_ID:
-        raise NotFound("an act has a number")
+        raise NotFound(Sentence(NotDone.NO_ACT))
     async with state.engine.connect() as connection:
         row = (await connection.execute(ONE, {"id": int(number)})).mappings().one_or_none()
     if row is None:
-        raise NotFound(f"there is no act {number}")
+        raise NotFound(Sentence(NotDone.NO_ACT))
     facts = told(row["detail"], words_of(request), most=None)
     return page(request, "report/operation.html", row=row, facts=facts, href=_href)
 

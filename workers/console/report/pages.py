@@ -16,18 +16,20 @@ from sqlalchemy import text
 
 from orders.errors import NotFound
 from orders.journal import unreachable
+from orders.refusals import NotDone
 from orders.schema.tables.outages import UNENDED
+from orders.sentences import Sentence
 from orders.states import CircuitState
 from workers.console.access.guard import Viewer
-from workers.console.i18n import Words
-from workers.console.labels import OUTCOMES
 from workers.console.rendering import page, words_of
 from workers.console.report import operations, spans
-from workers.console.report.labels import LAST, SAID, SPANS, THIS
-from workers.console.report.store import ReportStore, drawn
+from workers.console.report.labels import LAST, SPANS, THIS
+from workers.console.report.store import ReportStore, drawn, read, sections
+from workers.console.report.voice import on_page
 from workers.console.state import AppState, ConsoleState
 from workers.proof.report.report_model import KINDS
 from workers.proof.report.timeline import timeline
+from workers.proof.report.voice import cell, tabled
 
 router = APIRouter()
 router.include_router(operations.router)
@@ -42,7 +44,6 @@ SELECT (SELECT min(coalesce(succeeded_at, changed_at)) FROM backends
 FROM (SELECT) one LEFT JOIN (SELECT * FROM outages ORDER BY id DESC LIMIT 1) last ON true
 """)
 BESIDE: Final = timedelta(minutes=1)
-CODES: Final = ("act", "outcome", "reason", "circuit")  # of a row of a report, whose values are words of ours
 ELSE: Final = timedelta(days=1)  # what is proposed when nothing is chosen
 
 
@@ -76,34 +77,32 @@ async def get_report(
 async def get_made(
     request: Request, state: AppState, who: Viewer, name: str, look: Annotated[bool, Query()] = False
 ) -> Response:
-    """A report that was made: its page, or with .html or .pdf its file."""
+    """A report that was made: its page, or with .html or .pdf its file in the reader's language."""
     report, _, kind = name.partition(".")
     if kind:
-        return await _file(state, report, kind, look=look)
+        return await _file(state, report, kind, words_of(request).code, look=look)
     found = await asyncio.to_thread(ReportStore(state.settings.files.data_dir).page, report)
     if found is None:
-        raise NotFound(_GONE)
-    words, incident = words_of(request), drawn(found)
-    svg = timeline(incident.told_in(state.settings.console.time_zone), words.gettext, words.day)
-    shown = {**found, "head": _dated(found["head"]), "seals": _read(found["seals"])}
-    shown["sections"] = [
-        {**each, "rows": [_shown(_read(row), words) for row in each["rows"]]} for each in found["sections"]
-    ]
+        raise NotFound(Sentence(NotDone.NO_REPORT))
+    voice = on_page(words_of(request), state.settings.console.time_zone)
+    told = {
+        "head": _dated(found["head"]),
+        **{name: [cell(each, voice) for each in found[name]] for name in ("faults", "remarks")},
+        "verdict": cell(found["verdict"], voice),
+        "tables": [tabled(each, voice) for each in sections(found)],
+        "seals": [(voice.heading(name), cell(value, voice)) for name, value in read(found["seals"]).items()],
+        **{part: [(voice.heading(name), count) for name, count in found[part].items()] for part in ("span", "ledger")},
+    }
     # The drawing is ours; whatever came from outside is escaped in it.
-    return page(request, "report/made.html", report=report, made=shown, svg=Markup(svg), kinds=KINDS, said=SAID)
+    svg = Markup(timeline(drawn(found), voice))
+    return page(request, "report/made.html", report=report, made=told, svg=svg, kinds=KINDS)
 
 
-_GONE: Final = "no such report is kept at this console: it was made at another one, or too long ago"
-
-
-async def _file(state: ConsoleState, report: str, kind: str, *, look: bool) -> Response:
-    path = (
-        await asyncio.to_thread(ReportStore(state.settings.files.data_dir).file, report, kind)
-        if kind in TYPES
-        else None
-    )
+async def _file(state: ConsoleState, report: str, kind: str, language: str, *, look: bool) -> Response:
+    store = ReportStore(state.settings.files.data_dir)
+    path = await asyncio.to_thread(store.file, report, f"{language}.{kind}") if kind in TYPES else None
     if path is None:
-        raise NotFound(_GONE)
+        raise NotFound(Sentence(NotDone.NO_REPORT))
     answer = FileResponse(
         path,
         media_type=TYPES[kind],
@@ -135,31 +134,3 @@ def _around(since: datetime, until: datetime | None, zone: str) -> tuple[str, st
 
 def _dated(head: dict[str, Any]) -> dict[str, Any]:
     return head | {name: datetime.fromisoformat(head[name]) for name in ("since", "until", "at")}
-
-
-def _read(cells: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: datetime.fromisoformat(cell["at"]) if isinstance(cell, dict) and set(cell) == {"at"} else cell
-        for name, cell in cells.items()
-    }
-
-
-def _coded(name: str, value: str, words: Words) -> str:
-    return words.gettext(OUTCOMES[value][0] if name == "outcome" and value in OUTCOMES else value)
-
-
-def _shown(cells: dict[str, Any], words: Words) -> dict[str, Any]:
-    """A row in the language of who looks."""
-    masked: dict[str, Any] = {}
-    if isinstance(cells.get("detail"), dict):
-        facts = operations.told(cells["detail"], words)
-        masked["detail"] = " · ".join(
-            f"{name}{words.colon} {', '.join(values)}{' …' * (more > 0)}" for name, values, more in facts
-        )
-    masked |= {name: _coded(name, str(cells[name]), words) for name in CODES if cells.get(name)}
-    if "act" in cells:
-        masked["reason"] = cells["reason"]  # as a person typed it
-    for name in ("held_why", "why"):
-        if cells.get(name):
-            masked[name] = operations.plain("held_why", cells[name], words)
-    return cells | masked

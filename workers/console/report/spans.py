@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console import fields as read
 
 YEARS: Final = range(2000, 2100)
@@ -25,14 +27,14 @@ def _written(given: str) -> str:
     with suppress(ValueError):
         if (at := datetime.fromisoformat(given)).year in YEARS:
             return at.isoformat()
-    raise ValueError("is no time such as 2024-10-19T14:30")
+    raise ValueError(Sentence(NotDone.LOCAL_TIME))
 
 
 def span(written: Mapping[str, str], zone: str) -> Span:
     """The instants of what `choose` returned; a time that names no zone is of `zone`. Raises Malformed."""
     since, until = (_instant(written.get(name), zone) for name in BOUNDS)
     if since is not None and until is not None and since >= until:
-        raise read.wrong("until", "is not after the beginning")
+        raise read.wrong("until", Sentence(NotDone.AFTER_BEGINNING))
     return since, until
 
 

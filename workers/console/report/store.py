@@ -1,7 +1,7 @@
 """The reports that were made at this console: files for its account alone, a while and so many of them.
 
-A report is three files by one random id: the page of HTML, the PDF, and what the console's own page shows of it. They
-are copies; what they were made of is in the journal, and their digests are in `operations`.
+A report is files by one random id: in each language the page of HTML and the PDF, and what the console's own page shows
+of it. They are copies; what they were made of is in the journal, and their digests are in `operations`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from uuid import UUID
 
 from config.embedded.files import write_private
 from orders.sentences import Sentence
+from workers.console.i18n import LOCALES
 from workers.proof.report.incident import Incident
 from workers.proof.report.report_model import Contents, Section
 
 PLACE: Final = "reports"  # in the data directory
 MOST_REPORTS: Final = 40  # reports
 AGE: Final = 30 * 86_400.0  # s
-KINDS: Final = ("html", "pdf", "json")
+SHOWN: Final = "json"
+KINDS: Final = (*(f"{language}.{kind}" for language in LOCALES for kind in ("html", "pdf")), SHOWN)
 ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SERIES: Final = ("since", "until", "width", "series", "waiting")
 
@@ -39,7 +41,7 @@ class ReportStore:
         """Keep a report's files, by kind, and let go of what is too old or too many."""
         self.place.mkdir(parents=True, mode=0o700, exist_ok=True)
         self.place.chmod(0o700)
-        for kind in ("html", "pdf", "json"):  # the last is what lists it
+        for kind in KINDS:  # the last is what lists it
             write_private(self.place / f"{report}.{kind}", files[kind])
         self.purge()
 
@@ -52,7 +54,7 @@ class ReportStore:
 
     def page(self, name: str) -> dict[str, Any] | None:
         """What the console's page shows of a report, as `shown` wrote it."""
-        path = self.file(name, "json")
+        path = self.file(name, SHOWN)
         found: dict[str, Any] | None = json.loads(path.read_bytes()) if path else None
         return found
 
@@ -65,7 +67,7 @@ class ReportStore:
         """Remove what is too old, what is too many, and what a process that was killed left half-written."""
         kept = {path.stem for number, path in enumerate(self._newest()) if number < MOST_REPORTS and _age(path) < AGE}
         for path in self.place.iterdir():
-            if path.stem not in kept and _age(path) > (3600 if path.name.startswith(".") else 0):
+            if path.name.partition(".")[0] not in kept and _age(path) > (3600 if path.name.startswith(".") else 0):
                 path.unlink(missing_ok=True)
 
     def _newest(self) -> Iterator[Path]:
@@ -78,12 +80,11 @@ def shown(told: Contents) -> bytes:
     incident = told.incident
     page = {
         "head": {"since": incident.since, "until": incident.until, "at": told.at, "by": told.by, "sound": told.sound},
-        "verdict": told.verdict,
+        "verdict": told.verdict.stored(),
         "faults": [fault.stored() for fault in told.faults[:100]],
         "remarks": [remark.stored() for remark in told.remarks],
         "span": told.span,
         "ledger": told.ledger,
-        "equation": told.equation,
         "seals": _cells(told.seals),
         "sections": [_section(each) for each in (*told.sections, told.books)],
         "incident": {name: getattr(incident, name) for name in SERIES},
@@ -105,10 +106,24 @@ def drawn(page: Mapping[str, Any]) -> Incident:
     return Incident(since, until, given["width"], given["series"], given["waiting"], 0, [], [], acts, [], [], [], [])
 
 
+def sections(page: Mapping[str, Any]) -> list[Section]:
+    """The tables of a report, as they were."""
+    return [Section(**each | {"rows": [read(row) for row in each["rows"]]}) for each in page["sections"]]
+
+
+def read(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by name, as they were."""
+    return {
+        name: datetime.fromisoformat(cell["at"]) if isinstance(cell, dict) and set(cell) == {"at"} else cell
+        for name, cell in cells.items()
+    }
+
+
 def _section(section: Section) -> dict[str, Any]:
     return {
         "title": section.title,
         "headings": section.headings,
+        "codes": section.codes,
         "remark": section.remark,
         "rows": [_cells({heading: row.get(heading) for heading in section.headings}) for row in section.rows],
     }

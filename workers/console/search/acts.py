@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.errors import NotSo
 from orders.intake.cancel import WHY, cancel_by_operator
+from orders.refusals import NotDone
 from orders.schema.acts import CANCELLED
+from orders.sentences import Sentence
 from orders.states import CANCELLABLE, State
 from workers.console import fields as read
 from workers.console.access.people import Role
@@ -66,7 +68,7 @@ async def run(state: ConsoleState, chosen: Chosen, reason: str, running: Running
         await record(connection, CANCELLED, reason, {"order": chosen["order"]})
 
     if not await cancel_by_operator(state.engine, UUID(chosen["order"]), operator(), write_down):
-        raise NotSo("the order is cancelled already")
+        raise NotSo(Sentence(NotDone.CANCELLED_ALREADY))
     await running.at(1, 1)
     return {"cancelled": 1, "order": chosen["order"]}
 

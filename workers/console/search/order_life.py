@@ -16,6 +16,8 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.errors import NotFound
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from orders.states import CircuitState
 
 MOST_ROWS: Final = 100
@@ -100,7 +102,7 @@ async def life_of(connection: AsyncConnection, order: UUID) -> OrderLife:
     """Read an order's life. Raises NotFound."""
     row = (await connection.execute(ORDER, {"order": order})).one_or_none()
     if row is None:
-        raise NotFound(f"no order {order}")
+        raise NotFound(Sentence(NotDone.NO_ORDER, order=order))
     backends = await backends_of(connection)
     values = {"order": order, "tx": row.tx}
     parts = {name: (await connection.execute(text(query), values)).all() for name, query in PARTS.items()}

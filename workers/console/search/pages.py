@@ -15,7 +15,9 @@ from orders.errors import NotFound
 from orders.identifiers import looks_like_finess
 from orders.journal import snapshot
 from orders.queries.products import complete_at
+from orders.refusals import NotDone
 from orders.rules.catalogue import BadList, Catalogue, demo_catalogue, load_catalogue
+from orders.sentences import Sentence
 from orders.states import CANCELLABLE, AsideKind
 from workers.console import fields as read
 from workers.console.access.guard import Operator, Viewer
@@ -55,7 +57,7 @@ async def get_search(
     if by == "any" and (order := query.identified(wanted)) is not None:
         return RedirectResponse(f"/order/{order}", status_code=303)
     if by == "product" and query.product_of(wanted) is None:
-        raise read.wrong("q", "must be a product's CIP13, ACL13, EAN13 or CIP7")
+        raise read.wrong("q", Sentence(NotDone.PRODUCT))
     async with snapshot(state.engine) as connection:
         leads = await _leads(connection, by, wanted, state.settings)
         way = next(iter(leads), None)
@@ -123,7 +125,7 @@ async def get_pharmacy(
     async with snapshot(state.engine) as connection:
         found = await pharmacy.orders_of(connection, code, begin, words_of(request))
     if not found and begin is None:
-        raise NotFound(f"no order of a pharmacy {code}")
+        raise NotFound(Sentence(NotDone.NO_ORDER_OF_PHARMACY, pharmacy=code))
     orders, more = state.cursors.cut(name, found, query.PAGE_ORDERS, lambda each: [str(each.row.id)])
     return page(
         request,

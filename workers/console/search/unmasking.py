@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound
 from orders.journal import transactional
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from workers.console.access.people import Person, Role
 from workers.operations import acting_as, record
 
@@ -37,6 +39,6 @@ async def unmask(engine: AsyncEngine, order: UUID, person: Person, reason: str) 
     """Let this person see this order's free text for a while, and record it. Raises NotFound."""
     async with transactional(engine).begin() as connection:
         if (await connection.execute(THERE, {"order": order})).scalar() is None:
-            raise NotFound(f"no order {order}")
+            raise NotFound(Sentence(NotDone.NO_ORDER, order=order))
         with acting_as(person.name):
             await record(connection, UNMASK, reason, {"order": str(order)})

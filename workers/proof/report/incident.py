@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.journal import snapshot
 from orders.schema.sentence_column import SentenceColumn
-from orders.states import FINAL, State, listed
+from orders.states import FINAL, CircuitState, State, listed
 from workers.erp.outcomes import HAS_FAILED
 
 MOST_SLICES: Final = 120
@@ -79,10 +79,12 @@ RECONCILED: Final = text("""
 SELECT started_at AS at, started_by AS operator, backend, since, until, state, present, missing, resent, altered,
   "unknown", "foreign" FROM reconciliations WHERE started_at >= :since AND started_at < :until ORDER BY id
 """)
-BACKENDS: Final = text("""
-SELECT name, circuit, changed_at, paused, quarantined, quarantined_at, quarantined_by, held_why
+BACKENDS: Final = text(f"""
+SELECT name AS backend, circuit, paused, quarantined AS "in quarantine", quarantined_at AS since, quarantined_by AS by,
+  held_why AS why, CASE WHEN circuit = '{CircuitState.CLOSED}' THEN changed_at
+    ELSE coalesce(failing_since, changed_at) END AS "circuit so since"
 FROM backends ORDER BY name
-""").columns(held_why=SentenceColumn())
+""").columns(why=SentenceColumn())
 
 Rows = list[dict[str, Any]]
 

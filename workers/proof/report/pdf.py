@@ -7,7 +7,7 @@ has its headings on each. The same report is the same file.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from importlib.resources import as_file, files
 from typing import Any, Final
@@ -16,9 +16,11 @@ from fpdf import FPDF
 from fpdf.enums import TableBordersLayout
 from fpdf.fonts import FontFace
 
+from orders.sentences import Sentence
 from workers.proof.report.pdf_timeline import COLOURS, INK, LINE, QUIET, draw
-from workers.proof.report.report_model import KINDS, TITLE, Contents, Section, is_number, text_of
+from workers.proof.report.report_model import KINDS, TITLE, Contents
 from workers.proof.report.timeline import HIGH, WIDE, timeline
+from workers.proof.report.voice import Table, Voice, cell, equation, named, opening, tabled
 
 MARGIN: Final = 15.0  # mm
 WIDTH: Final = 210.0 - 2 * MARGIN  # of what is on an A4 page
@@ -31,30 +33,30 @@ TINT: Final = (244, 246, 249)
 FONT: Final = "DejaVu"
 
 
-def printed(told: Contents) -> bytes:
+def printed(told: Contents, voice: Voice) -> bytes:
     """The whole file."""
     for name in ("fontTools", "fpdf"):  # they log what they do to a font, a line a table
         logging.getLogger(name).setLevel(logging.ERROR)
-    pdf = _Paper(told)
+    pdf = _Paper(told, voice)
     pdf.add_page()
-    _opening(pdf, told)
-    _heading(pdf, "In this time, in orders")
-    _tiles(pdf, told.span)
-    _heading(pdf, "Ledger of the whole journal")
-    _tiles(pdf, told.ledger)
-    _say(pdf, told.equation)
-    _timeline(pdf, told)
+    _opening(pdf, told, voice)
+    _heading(pdf, voice.text("In this time, in orders"))
+    _tiles(pdf, told.span, voice)
+    _heading(pdf, voice.text("Ledger of the whole journal"))
+    _tiles(pdf, told.ledger, voice)
+    _say(pdf, equation(told.ledger, voice))
+    _timeline(pdf, told, voice)
     for section in told.sections:
-        _section(pdf, section)
-    _seals(pdf, told.seals)
-    _section(pdf, told.books)
+        _section(pdf, tabled(section, voice), voice)
+    _seals(pdf, told.seals, voice)
+    _section(pdf, tabled(told.books, voice), voice)
     return bytes(pdf.output())
 
 
 class _Paper(FPDF):
     """A4, with a line at the foot of each page that says what this is and which page of how many."""
 
-    def __init__(self, told: Contents) -> None:
+    def __init__(self, told: Contents, voice: Voice) -> None:
         super().__init__(format="A4")
         for style, name in (("", "DejaVuSans.ttf"), ("B", "DejaVuSans-Bold.ttf")):
             with as_file(files("workers.proof") / "fonts" / name) as path:
@@ -62,37 +64,38 @@ class _Paper(FPDF):
         self.set_margin(MARGIN)
         self.set_auto_page_break(True, 18)
         self.set_font(FONT, size=9)
-        self.set_title(TITLE)
-        self.set_author(text_of(told.by))
-        self.set_lang("en")
+        self.set_title(voice.text(TITLE))
+        self.set_author(cell(told.by, voice))
+        self.set_lang(voice.language)
         self.set_creation_date(told.at.astimezone(UTC))
-        self._foot = f"{TITLE}, {text_of(told.at)}"
+        self._foot = f"{voice.text(TITLE)}, {cell(told.at, voice)}"
+        self._voice = voice
 
     def footer(self) -> None:
         self.set_y(-12)
         self.set_font(FONT, size=7)
         self.set_text_color(QUIET)
         self.cell(WIDTH / 2, 5, self._foot)
-        self.cell(WIDTH / 2, 5, f"page {self.page_no()} of {{nb}}", align="R")
+        page = self._voice.text("page %(page)s of %(pages)s", page=str(self.page_no()), pages="{nb}")
+        self.cell(WIDTH / 2, 5, page, align="R")
 
 
-def _opening(pdf: FPDF, told: Contents) -> None:
+def _opening(pdf: FPDF, told: Contents, voice: Voice) -> None:
     pdf.set_font(FONT, "B", 17)
     pdf.set_text_color(INK)
-    pdf.multi_cell(WIDTH, 9, TITLE, new_x="LMARGIN", new_y="NEXT", align="L")
-    span = f"{text_of(told.incident.since)} to {text_of(told.incident.until)}."
-    _say(pdf, f"{span} Made on {text_of(told.at)} by {text_of(told.by)}.", QUIET)
+    pdf.multi_cell(WIDTH, 9, voice.text(TITLE), new_x="LMARGIN", new_y="NEXT", align="L")
+    _say(pdf, opening(told, voice), QUIET)
     pdf.ln(2)
     pdf.set_font(FONT, "B", 10)
     pdf.set_text_color(INK)
     pdf.set_fill_color(GOOD if told.sound else BAD)
-    pdf.multi_cell(WIDTH, 7, told.verdict, fill=True, padding=2, new_x="LMARGIN", new_y="NEXT", align="L")
-    _list(pdf, told.faults)
+    pdf.multi_cell(WIDTH, 7, cell(told.verdict, voice), fill=True, padding=2, new_x="LMARGIN", new_y="NEXT", align="L")
+    _list(pdf, told.faults, voice)
     for what, found in told.ids.items():
-        _say(pdf, f"{what}, the first {len(found)}: {', '.join(map(text_of, found))}")
+        _say(pdf, named(what, found, voice))
     if told.remarks:
-        _heading(pdf, "Remarks")
-        _list(pdf, told.remarks)
+        _heading(pdf, voice.text("Remarks"))
+        _list(pdf, told.remarks, voice)
 
 
 def _heading(pdf: FPDF, title: str, room: float = 30.0) -> None:
@@ -109,15 +112,15 @@ def _heading(pdf: FPDF, title: str, room: float = 30.0) -> None:
 def _say(pdf: FPDF, sentence: str, colour: str = INK) -> None:
     pdf.set_font(FONT, size=9)
     pdf.set_text_color(colour)
-    pdf.multi_cell(WIDTH, 5, text_of(sentence.replace("\xa0", " ")), new_x="LMARGIN", new_y="NEXT", align="L")
+    pdf.multi_cell(WIDTH, 5, sentence.replace("\xa0", " "), new_x="LMARGIN", new_y="NEXT", align="L")
 
 
-def _list(pdf: FPDF, sentences: Iterable[str]) -> None:
+def _list(pdf: FPDF, sentences: Iterable[Sentence], voice: Voice) -> None:
     for sentence in sentences:
-        _say(pdf, f"\u2022 {sentence}")
+        _say(pdf, f"\u2022 {cell(sentence, voice)}")
 
 
-def _tiles(pdf: FPDF, figures: Mapping[str, int]) -> None:
+def _tiles(pdf: FPDF, figures: Mapping[str, int], voice: Voice) -> None:
     wide, top = WIDTH / len(figures), pdf.get_y()
     pdf.set_fill_color(TINT)
     for number, (name, count) in enumerate(figures.items()):
@@ -126,20 +129,21 @@ def _tiles(pdf: FPDF, figures: Mapping[str, int]) -> None:
         pdf.set_xy(left + 1, top + 1.5)
         pdf.set_font(FONT, "B", 11)
         pdf.set_text_color(INK)
-        pdf.cell(wide - 4, 6, f"{count:,}")
+        pdf.cell(wide - 4, 6, voice.number(count))
         pdf.set_xy(left + 1, top + 7.5)
         pdf.set_font(FONT, size=6.5)
         pdf.set_text_color(QUIET)
-        pdf.cell(wide - 4, 5, name)
+        pdf.cell(wide - 4, 5, voice.heading(name))
     pdf.set_xy(MARGIN, top + 16)
 
 
-def _timeline(pdf: FPDF, told: Contents) -> None:
+def _timeline(pdf: FPDF, told: Contents, voice: Voice) -> None:
     high = HIGH * WIDTH / WIDE
-    _heading(pdf, "Timeline", high + 24)
+    _heading(pdf, voice.text("Timeline"), high + 24)
     pdf.set_font(FONT, size=7)
     pdf.set_text_color(QUIET)
-    for kind, name in KINDS.items():
+    for kind, message in KINDS.items():
+        name = voice.text(message)
         x, y = pdf.get_x(), pdf.get_y()
         shade = {"pause": 0.45, "quarantine": 0.35}.get(kind, 1.0)
         with pdf.local_context(fill_color=COLOURS[kind], fill_opacity=shade):
@@ -148,34 +152,31 @@ def _timeline(pdf: FPDF, told: Contents) -> None:
         pdf.cell(pdf.get_string_width(name) + 5, 5, name)
     pdf.ln(7)
     top = pdf.get_y()
-    draw(pdf, timeline(told.incident), MARGIN, top, WIDTH)
+    draw(pdf, timeline(told.incident, voice), MARGIN, top, WIDTH)
     pdf.set_xy(MARGIN, top + high + 2)
 
 
-def _section(pdf: FPDF, section: Section) -> None:
-    _heading(pdf, section.title)
-    if not section.rows:
-        _say(pdf, "None.")
+def _section(pdf: FPDF, table: Table, voice: Voice) -> None:
+    _heading(pdf, table.title)
+    if not table.rows:
+        _say(pdf, voice.text("None."))
         return
-    names = [heading.replace("_", " ") for heading in section.headings]
-    cells = [[_flat(row.get(heading)) for heading in section.headings] for row in section.rows]
-    right = [is_number(section.rows[0].get(heading)) for heading in section.headings]
-    _table(pdf, [names, *cells], right)
-    if section.remark:
-        _say(pdf, section.remark)
+    _table(pdf, [list(table.headings), *([_flat(each) for each in row] for row in table.rows)], table.figures)
+    if table.remark:
+        _say(pdf, table.remark)
 
 
-def _seals(pdf: FPDF, seals: Mapping[str, Any]) -> None:
-    _heading(pdf, "Seals")
+def _seals(pdf: FPDF, seals: Mapping[str, Any], voice: Voice) -> None:
+    _heading(pdf, voice.text("Seals"))
     for name, value in seals.items():
         pdf.set_font(FONT, size=8)
         pdf.set_text_color(QUIET)
-        pdf.cell(48, 5, name)
+        pdf.cell(48, 5, voice.heading(name))
         pdf.set_text_color(INK)
-        pdf.multi_cell(WIDTH - 48, 5, _flat(value), new_x="LMARGIN", new_y="NEXT", align="L")
+        pdf.multi_cell(WIDTH - 48, 5, _flat(cell(value, voice)), new_x="LMARGIN", new_y="NEXT", align="L")
 
 
-def _table(pdf: FPDF, rows: list[list[str]], right: list[bool]) -> None:
+def _table(pdf: FPDF, rows: list[list[str]], right: Sequence[bool]) -> None:
     """Rows of text under the first, which is repeated on every page that they take."""
     pdf.set_font(FONT, size=SMALL)
     pdf.set_text_color(INK)
@@ -215,6 +216,6 @@ def _fitting(pdf: FPDF, said: str, wide: float) -> str:
     return said
 
 
-def _flat(value: object) -> str:
+def _flat(said: str) -> str:
     """In one paragraph: a cell has no other."""
-    return " ".join(text_of(value).split())
+    return " ".join(said.split())

@@ -19,31 +19,40 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.files import write_private
 from workers.proof.audit import Proof
 from workers.proof.report.incident import read_incident
-from workers.proof.report.report_model import KINDS, TITLE, Contents, contents, is_number, text_of
+from workers.proof.report.report_model import KINDS, TITLE, Contents, contents
 from workers.proof.report.timeline import timeline
+from workers.proof.report.voice import Voice, cell, equation, named, opening, tabled
 
 
 async def write_report(
-    engine: AsyncEngine, proof: Proof, path: Path, since: datetime | None = None, until: datetime | None = None
+    engine: AsyncEngine,
+    proof: Proof,
+    path: Path,
+    voice: Voice,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> None:
     """Write it to `path`, whole or not at all; the proof is of the whole journal, the rest of the span."""
     told = contents(proof, await read_incident(engine, since, until, proof.at))
     if path.suffix.lower() == ".pdf":
         from workers.proof.report.pdf import printed
 
-        write_private(path, printed(told))
+        write_private(path, printed(told, voice))
     else:
-        write_private(path, render(told).encode())
+        write_private(path, render(told, voice).encode())
 
 
-def render(told: Contents) -> str:
+def render(told: Contents, voice: Voice) -> str:
     """The page."""
     page = _page().render(
         told=told,
-        title=TITLE,
+        voice=voice,
+        _=voice.text,
+        named=named,
+        title=voice.text(TITLE),
         kinds=KINDS,
         style=Markup((files("workers.proof") / "report.css").read_text(encoding="utf-8")),
-        timeline=Markup(timeline(told.incident)),
+        timeline=Markup(timeline(told.incident, voice)),
     )
     return page.replace("\xa0", "&nbsp;")
 
@@ -53,6 +62,5 @@ def _page() -> Template:
     shown = Environment(
         loader=PackageLoader("workers.proof", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    shown.filters["cell"] = text_of
-    shown.tests["number_cell"] = is_number  # numbers, and the headings of numbers, are on the right
+    shown.filters |= {"cell": cell, "equation": equation, "opening": opening, "tabled": tabled}
     return shown.get_template("report.html")

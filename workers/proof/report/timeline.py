@@ -1,18 +1,18 @@
 """The timeline of an incident, drawn as SVG: orders in and out, attempts that failed, the backlog, and who did what.
 
 No script and nothing from elsewhere: colours are classes of the page's style sheet, so that it follows light, dark
-and paper. Acts of operators are numbered as in the report's table. Every word is asked of `say`, so that the
-console can draw it in another language; times are told in the zone of `since`.
+and paper. Acts of operators are numbered as in the report's table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from html import escape
 from typing import Final
 
 from workers.proof.report.incident import Incident
+from workers.proof.report.voice import Voice
 
 WIDE, LEFT, RIGHT = 960, 62, 28  # px
 # Where each panel begins and ends, px from the top. Accepted and delivered have scales of their own: after an outage
@@ -26,29 +26,27 @@ STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 1
 
 
 TITLE: Final = "Orders accepted and delivered, attempts that failed, and the backlog over time"
-UNITS: Final = ((86_400, "day", "days"), (3600, "hour", "hours"), (60, "minute", "minutes"), (1, "second", "seconds"))
-
-Say = Callable[[str], str]  # a word or a sentence in the language of the drawing
-Day = Callable[[datetime], str]
-
-
-def day(at: datetime) -> str:
-    """Its date, as an axis tells it in English."""
-    return f"{at:%d %b}"
+UNITS: Final = (  # s
+    (86_400, "%(count)s day", "%(count)s days"),
+    (3600, "%(count)s hour", "%(count)s hours"),
+    (60, "%(count)s minute", "%(count)s minutes"),
+    (1, "%(count)s second", "%(count)s seconds"),
+)
 
 
-def timeline(incident: Incident, say: Say = str, dated: Day = day) -> str:
+def timeline(incident: Incident, voice: Voice) -> str:
     """The drawing."""
+    incident = incident.told_in(voice.zone)
     parts = [
-        *_holds(incident, say),
-        *_panel(incident, ACCEPTED, "accepted", say),
-        *_panel(incident, DELIVERED, "delivered", say),
-        *_failed(incident, say),
-        *_backlog(incident, say),
-        *_hours(incident, dated),
-        *_marks(incident),
+        *_holds(incident, voice),
+        *_panel(incident, ACCEPTED, "accepted", voice),
+        *_panel(incident, DELIVERED, "delivered", voice),
+        *_failed(incident, voice),
+        *_backlog(incident, voice),
+        *_hours(incident, voice),
+        *_marks(incident, voice),
     ]
-    title = escape(say(TITLE))
+    title = escape(voice.text(TITLE))
     return (
         f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{title}" xmlns="http://www.w3.org/2000/svg">'
         f"{''.join(parts)}</svg>"
@@ -60,23 +58,24 @@ def _x(incident: Incident, at: datetime) -> float:
     return LEFT + min(1.0, max(0.0, share)) * (WIDE - LEFT - RIGHT)
 
 
-def _panel(incident: Incident, place: tuple[int, int], name: str, say: Say) -> Iterator[str]:
+def _panel(incident: Incident, place: tuple[int, int], name: str, voice: Voice) -> Iterator[str]:
     top = ceiling(max(incident.series[name], default=0))
-    yield from _scale(place, top, f"{say(name)}, {say('orders in')} {_span(incident.width, say)}")
+    what, span = voice.text(name), _span(incident.width, voice)
+    yield from _scale(place, top, voice.text("%(what)s, orders in %(span)s", what=what, span=span), voice)
     yield f'<polyline class="line {name}" points="{_points(incident, incident.series[name], place, top)}"/>'
 
 
-def _backlog(incident: Incident, say: Say) -> Iterator[str]:
+def _backlog(incident: Incident, voice: Voice) -> Iterator[str]:
     top = ceiling(max(incident.waiting, default=0))
-    yield from _scale(BACKLOG, top, say("backlog, in orders"))
+    yield from _scale(BACKLOG, top, voice.text("backlog, in orders"), voice)
     points = _points(incident, incident.waiting, BACKLOG, top)
     first, last = points.split()[0].split(",")[0], points.split()[-1].split(",")[0]
     yield f'<polygon class="area backlog" points="{first},{BACKLOG[1]} {points} {last},{BACKLOG[1]}"/>'
 
 
-def _failed(incident: Incident, say: Say) -> Iterator[str]:
+def _failed(incident: Incident, voice: Voice) -> Iterator[str]:
     """A strip that is the darker the more attempts failed."""
-    yield f'<text class="label" x="{LEFT}" y="{FAILED[0] - 8}">{escape(say("attempts that failed"))}</text>'
+    yield f'<text class="label" x="{LEFT}" y="{FAILED[0] - 8}">{escape(voice.text("attempts that failed"))}</text>'
     most = max(incident.series["failed"], default=0)
     step = timedelta(seconds=incident.width)
     for number, count in enumerate(incident.series["failed"]):
@@ -86,7 +85,7 @@ def _failed(incident: Incident, say: Say) -> Iterator[str]:
             shade = 0.25 + 0.75 * count / most
             yield (
                 f'<rect class="failed" x="{left:.1f}" y="{FAILED[0]}" width="{wide:.1f}" '
-                f'height="{FAILED[1] - FAILED[0]}" opacity="{shade:.2f}"><title>{count:,}</title></rect>'
+                f'height="{FAILED[1] - FAILED[0]}" opacity="{shade:.2f}"><title>{voice.number(count)}</title></rect>'
             )
     yield f'<path class="axis" d="M{LEFT} {FAILED[1]}H{WIDE - RIGHT}"/>'
 
@@ -102,16 +101,16 @@ def _points(incident: Incident, figures: Sequence[int], place: tuple[int, int], 
     )
 
 
-def _scale(place: tuple[int, int], top: int, label: str) -> Iterator[str]:
+def _scale(place: tuple[int, int], top: int, label: str, voice: Voice) -> Iterator[str]:
     yield f'<text class="label" x="{LEFT}" y="{place[0] - 8}">{escape(label)}</text>'
     for part in (0, 0.5, 1):
         y = place[1] - part * (place[1] - place[0])
-        figure = f"{top * part:,.1f}".removesuffix(".0")
         yield f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDE - RIGHT}"/>'
+        figure = voice.number(top * part, 1)
         yield f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{figure}</text>'
 
 
-def _hours(incident: Incident, dated: Day) -> Iterator[str]:
+def _hours(incident: Incident, voice: Voice) -> Iterator[str]:
     seconds = (incident.until - incident.since).total_seconds()
     step = next((step for step in STEPS if seconds / step <= 8), -(-seconds // 8 // 86_400) * 86_400)
     start = incident.since.timestamp()
@@ -122,11 +121,11 @@ def _hours(incident: Incident, dated: Day) -> Iterator[str]:
         clock = f"{at:%H:%M:%S}" if step < 60 else f"{at:%H:%M}"
         yield f'<path class="axis" d="M{x:.1f} {AXIS}v5"/>'
         yield f'<text class="tick" x="{x:.1f}" y="{AXIS + 18}" text-anchor="middle">{clock}</text>'
-        yield f'<text class="tick" x="{x:.1f}" y="{AXIS + 32}" text-anchor="middle">{escape(dated(at))}</text>'
+        yield f'<text class="tick" x="{x:.1f}" y="{AXIS + 32}" text-anchor="middle">{escape(voice.day(at))}</text>'
         tick += step
 
 
-def _holds(incident: Incident, say: Say) -> Iterator[str]:
+def _holds(incident: Incident, voice: Voice) -> Iterator[str]:
     """Where a backend was paused or in quarantine."""
     begun: dict[tuple[str, str], datetime] = {}
     for act in incident.acts:
@@ -135,25 +134,25 @@ def _holds(incident: Incident, say: Say) -> Iterator[str]:
             if act["act"] == begins:
                 begun.setdefault((begins, backend), act["at"])
             elif act["act"] == ends and (begins, backend) in begun:
-                yield _hold(incident, begins, begun.pop((begins, backend)), act["at"], say)
+                yield _hold(incident, begins, begun.pop((begins, backend)), act["at"], voice)
     for (begins, _), since in begun.items():
-        yield _hold(incident, begins, since, incident.until, say)
+        yield _hold(incident, begins, since, incident.until, voice)
 
 
-def _hold(incident: Incident, name: str, since: datetime, until: datetime, say: Say) -> str:
+def _hold(incident: Incident, name: str, since: datetime, until: datetime, voice: Voice) -> str:
     left, right = _x(incident, since), _x(incident, until)
     return (
         f'<rect class="hold {name}" x="{left:.1f}" y="{ACCEPTED[0]}" width="{max(1.0, right - left):.1f}" '
-        f'height="{BACKLOG[1] - ACCEPTED[0]}"><title>{escape(say(name))}</title></rect>'
+        f'height="{BACKLOG[1] - ACCEPTED[0]}"><title>{escape(voice.text(name))}</title></rect>'
     )
 
 
-def _marks(incident: Incident) -> Iterator[str]:
+def _marks(incident: Incident, voice: Voice) -> Iterator[str]:
     """A line for each act, numbered; numbers that would lie on one another are left to the table."""
     free = 0.0
     for number, act in enumerate(incident.acts[:MOST_MARKS], 1):
         x = _x(incident, act["at"])
-        name = escape(str(act["act"]))
+        name = escape(voice.code("act", act["act"]))
         yield f'<path class="mark" d="M{x:.1f} {ACCEPTED[0]}V{BACKLOG[1]}"><title>{name}</title></path>'
         if x >= free:
             yield f'<text class="number" x="{x:.1f}" y="12" text-anchor="middle">{number}</text>'
@@ -166,7 +165,6 @@ def ceiling(most: int) -> int:
     return next(power * step for step in (1, 2, 3, 4, 5, 6, 8, 10) if power * step >= most)
 
 
-def _span(seconds: int, say: Say) -> str:
+def _span(seconds: int, voice: Voice) -> str:
     size, one, many = next(unit for unit in UNITS if seconds % unit[0] == 0)
-    count = seconds // size
-    return f"1 {say(one)}" if count == 1 else f"{count} {say(many)}"
+    return voice.count(one, many, seconds // size)
