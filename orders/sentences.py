@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import reduce
 from typing import Any, Final
+from uuid import UUID
 
 from orders.refusals import NotDone, Phrase
 
@@ -230,6 +231,7 @@ class Sentence(str):
     params: dict[str, Any]
 
     def __new__(cls, code: Phrase, **params: Any) -> Sentence:
+        params = {name: str(value) if isinstance(value, UUID) else value for name, value in params.items()}
         template = code.many if code.many and params["count"] != 1 else code.one
         said = super().__new__(cls, template.format_map(params))
         said.code, said.params = code, params

@@ -42,8 +42,8 @@ def stamp(given: str) -> str:
 def _product(given: str) -> str:
     try:
         return product(re.sub(r"[\s.-]", "", given))
-    except ValueError:
-        raise ValueError(Sentence(NotDone.PRODUCT)) from None
+    except ValueError as error:
+        raise ValueError(Sentence(WRONG.get(str(error), NotDone.PRODUCT))) from None
 
 
 def _offered(*known: str) -> read.Reader:
@@ -54,6 +54,8 @@ def _offered(*known: str) -> read.Reader:
 
     return choose
 
+
+WRONG: Final = {each.one: each for each in (NotDone.PRODUCT_DIGITS, NotDone.PRODUCT_PREFIX, NotDone.CHECK_DIGIT)}
 
 # What narrows orders beside their state.
 NARROWING: Final[Mapping[str, read.Reader]] = {

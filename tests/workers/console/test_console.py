@@ -120,13 +120,11 @@ def test_one_is_told_as_one() -> None:
     counted = re.compile(rf"(?:%\(\w+\)s|{{\w*(?::[^}}]*)?}}) (?:{COUNTABLE})\b")
     single = {forms[0] for forms in written("fr") if len(forms) == 1}
     assert {one for one in single if counted.search(one)} - ALWAYS_MANY == set()
-    told = languages("UTC")
     for code in CODES.values():
         if code.many:
             params = {name: 1 for name, _ in fields(code.one) if name} | {"since": NOW}
-            said = {language: say(Sentence(code, **params), words) for language, words in told.items()}
-            assert re.search(rf"\b1 (?:{COUNTABLE})\b", said["en"]) is None, said
-            assert said["fr"] == say(Sentence(code, **params | {"count": 0}), told["fr"]).replace("0 ", "1 ", 1), said
+            said = say(Sentence(code, **params), languages("UTC")["en"])
+            assert re.search(rf"\b1 (?:{COUNTABLE})\b", said) is None, said
 
 
 COUNTABLE = "acts|attempts|blocks|boxes|days|faults|hours|lines|minutes|orders|pieces|receipts|rows|seconds|workers"
