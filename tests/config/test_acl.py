@@ -231,12 +231,12 @@ def test_the_sql_for_a_dba_names_each_role_and_no_password(tmp_path: Path, capsy
     assert relais("admin", "roles", str(place)).code == 2
     assert relais("admin", "secrets", str(place)).code == 0
     said = relais("admin", "roles", str(place), "--database", "orders").out
-    assert re.findall(r"^CREATE ROLE (\w+) LOGIN PASSWORD 'SCRAM-SHA-256\$", said, re.MULTILINE) == [
+    assert re.findall(r"^ALTER ROLE (\w+) LOGIN PASSWORD 'SCRAM-SHA-256\$", said, re.MULTILINE) == [
         f"orders_{process}" for process in PROCESSES
     ]
     assert not any((place / f"postgres_{process}").read_text().strip() in said for process in PROCESSES)
     single = relais("admin", "roles", "--single", "relais_app").out
-    assert re.findall(r"^CREATE ROLE .*", single, re.MULTILINE) == ["CREATE ROLE relais_app LOGIN;"]
+    assert re.findall(r"^ALTER ROLE \w+ LOGIN.*", single, re.MULTILINE) == ["ALTER ROLE relais_app LOGIN;"]
 
 
 def test_a_group_may_read_them(tmp_path: Path) -> None:

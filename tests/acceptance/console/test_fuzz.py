@@ -14,6 +14,7 @@ from config.embedded.ports import choose
 from config.settings import Settings
 from tests.acceptance.console.hooks import MARKS
 from tests.cli import clean_environment, command, environment, running
+from tests.machines.roles import above
 from tests.machines.tools import ROOT
 from workers.console.app import create_app
 
@@ -139,7 +140,7 @@ def schemathesis(url: str, settings: Settings, directory: Path, *options: str, *
 
 def test_no_route_breaks_or_gives_back_a_tag(console: str, settings: Settings, data_dir: Path) -> None:
     short = ("--max-examples=3", "--seed=1", "--phases=fuzzing")
-    schemathesis(console, settings, data_dir, *short, FUZZ_DATABASE=settings.need("database_url"))
+    schemathesis(console, settings, data_dir, *short, FUZZ_DATABASE=above(settings.need("database_url")))
 
 
 @pytest.mark.slow
@@ -147,5 +148,5 @@ def test_no_route_breaks_or_gives_back_a_tag(console: str, settings: Settings, d
 def test_no_route_breaks_or_gives_back_a_tag_however_long_it_is_tried(
     who: str, console: str, settings: Settings, data_dir: Path
 ) -> None:
-    env = {"FUZZ_DATABASE": settings.need("database_url")} if who == "an approver" else {}
+    env = {"FUZZ_DATABASE": above(settings.need("database_url"))} if who == "an approver" else {}
     schemathesis(console, settings, data_dir, "--max-examples=30", "--phases=coverage,fuzzing,stateful", **env)

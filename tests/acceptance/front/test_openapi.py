@@ -19,6 +19,7 @@ from orders.access import clients
 from orders.access.clients import Scope
 from orders.journal import connect
 from tests.cli import clean_environment, command, environment, running
+from tests.machines.roles import above
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
@@ -34,7 +35,7 @@ def intake(settings: Settings, leash: Leash) -> Iterator[tuple[str, str]]:
     """A running intake with a spill and a rate limit, and a key that opens everything."""
 
     async def add() -> str:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         try:
             return await clients.add(engine, "tester", scopes=[*Scope], rate=100_000)
         finally:

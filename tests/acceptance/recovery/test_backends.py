@@ -19,6 +19,7 @@ from config.embedded.process import Process
 from config.settings import Settings
 from tests.acceptance.running import QUICK
 from tests.cli import CommandLine, command, environment, running
+from tests.machines.roles import above
 from tests.waiting import until
 from workers.erp.sim.book import read_effects
 
@@ -78,7 +79,7 @@ class Site:
 
     def sql(self, statement: str) -> None:
         async def run() -> None:
-            connection = await asyncpg.connect(self.relais.env["RELAIS_DATABASE_URL"])
+            connection = await asyncpg.connect(above(self.relais.env["RELAIS_DATABASE_URL"]))
             await connection.execute(statement)
             await connection.close()
 

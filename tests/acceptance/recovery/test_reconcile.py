@@ -119,7 +119,9 @@ def test_what_a_restored_erp_has_forgotten_is_found_and_there_once(
             process.kill()
     until(lambda: site.one(BUSY) == 0, 30, what="what it had asked of the journal is over")
 
-    dry = relais("reconcile", "--resume", "1", "--resend", "--dry-run", "--json", "--limit", "100000")
+    dry = relais(
+        "reconcile", "--resume", "1", "--resend", "--dry-run", "--json", "--limit", "100000", "--because", "a test"
+    )
     report = json.loads(dry.out)
     assert {UUID(found["id"]) for found in report["findings"]} == lost
     assert {found["kind"] for found in report["findings"]} == {"missing"}

@@ -320,7 +320,7 @@ def test_when_a_key_was_last_used_is_written_at_the_end_and_an_earlier_time_neve
 def test_a_crowd_with_unknown_keys_asks_the_journal_once_at_a_time(database_url: str) -> None:
     async def work(engine: AsyncEngine, ring: KeyCache) -> None:
         statements: list[str] = []
-        event.listen(engine.sync_engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+        event.listen(ring._engine.sync_engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
         async with engine.connect() as lock:
             await lock.execution_options(isolation_level="READ COMMITTED")
             await lock.execute(text("LOCK TABLE keys IN ACCESS EXCLUSIVE MODE"))
@@ -383,6 +383,7 @@ def test_while_the_journal_is_down_keys_open_what_they_did_until_they_expire(ser
         await asyncio.to_thread(server.start)
         await auntil(lambda: not ring._callers.blind, 20, what="the journal is found back")
         assert await unknown(ring, passing)
+        await engine.dispose()  # its connections died with the server
         new = await clients.add(engine, "new")
         await auntil(lambda: known(ring, new))
 

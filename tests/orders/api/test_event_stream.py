@@ -27,6 +27,7 @@ from orders.errors import RelaisError
 from orders.intake.group_commit import open_intake
 from orders.journal import connect, transactional
 from orders.model import parse
+from tests.machines.roles import above
 from tests.waiting import auntil
 
 Event = tuple[int, str, dict[str, Any]]
@@ -131,7 +132,7 @@ async def serving(settings: Settings, count: int = 1, **options: Any) -> AsyncIt
             for n in range(count)
         ]
         accepted = await asyncio.gather(*[intake.accept(parse(json.dumps(each).encode()), "front") for each in bodies])
-    engine, listeners = connect(url), Listeners(url, **options)
+    engine, listeners = connect(above(url)), Listeners(url, **options)
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
     listening.bind(("127.0.0.1", 0))

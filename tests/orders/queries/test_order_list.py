@@ -24,6 +24,12 @@ LONG_AGO = datetime.now(UTC) - timedelta(days=1)
 FORCE = "SET session_replication_role = replica"  # states by hand, whatever way leads to them
 
 
+@pytest.fixture
+def process() -> str:
+    """Who lists orders so."""
+    return "console"
+
+
 async def varied(bench: Bench) -> list[UUID]:
     """Orders of every state, of two pharmacies, clients, priorities, products and backends; the newest first."""
     ids: list[UUID] = []
@@ -31,7 +37,7 @@ async def varied(bench: Bench) -> list[UUID]:
         lines = [{"product": code, "quantity": 1}]
         more = {"pharmacy": f"P{number % 2}", "priority": priority, "lines": lines}
         ids += await bench.accept(2 * len(State), client=f"c{number // 2}", **more)
-    async with bench.engine.connect() as connection:
+    async with bench.owner.connect() as connection:
         await connection.exec_driver_sql(FORCE)
         for number, order_id in enumerate(ids):
             state = [*State][number % len(State)]
@@ -99,7 +105,7 @@ def test_a_list_has_what_the_filter_says_and_each_once(
                     and "until" not in fields
                 ]
                 assert [row["id"] for row in await whole(bench, OrderFilter(**fields))] == fit, fields
-            while (step := await filled.step(bench.engine)) is not None and step.more:
+            while (step := await filled.step(bench.worker)) is not None and step.more:
                 pass
 
     on_bench(work)

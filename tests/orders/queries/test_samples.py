@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from orders.queries.samples import newest, series, stands, thin
@@ -13,6 +14,12 @@ from workers.dispatch.maintenance import Sampler
 
 ADD = """INSERT INTO samples SELECT now() - n * interval '10 s', 5000 - n, 4000 - n, 0, 0, 0, 7, NULL, NULL,
   {lasting} FROM generate_series({first}, {last}) n"""
+
+
+@pytest.fixture
+def process() -> str:
+    """Who takes samples."""
+    return "worker"
 
 
 def test_a_sample_is_what_the_journal_counts(on_bench: OnBench) -> None:

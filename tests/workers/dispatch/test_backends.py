@@ -111,7 +111,7 @@ def test_what_was_spilled_is_routed_when_it_is_journalled(two: Settings) -> None
     async def run() -> None:
         store = RedisSpill(two.need("redis_url"))
         entries = [entry(order(each), "t", "somewhere") for each in ("P1", "P7")]
-        await spill(entries, store, SpillSigner.of(SecretStr(SECRET)))
+        await spill(entries, store, SpillSigner.of(SecretStr(SECRET)), ())
         await store.close()
 
     asyncio.run(run())
@@ -146,8 +146,8 @@ def test_a_backend_that_takes_its_time_occupies_no_process(two: Settings) -> Non
         free.set()
 
     for _ in range(3):
-        process.deliver("main", [uuid4()] * 64, hang, lambda _: False)  # type: ignore[arg-type]
-    process.deliver("other", [uuid4()], flow, lambda _: False)  # type: ignore[arg-type]
+        process.deliver("main", [uuid4()] * 64, hang, lambda _: False, print)  # type: ignore[arg-type]
+    process.deliver("other", [uuid4()], flow, lambda _: False, print)  # type: ignore[arg-type]
     assert done == ["other"], "it did not wait for the main one's"
     process.run(release())
     process.finish()
@@ -162,7 +162,7 @@ def test_a_lone_backend_s_task_waits_for_its_batch(settings: Settings) -> None:
         await asyncio.sleep(0.8)  # longer than a task would wait where there are others
         done.append(ids)
 
-    process.deliver("erp", [uuid4()], slow, lambda _: False)  # type: ignore[arg-type]
+    process.deliver("erp", [uuid4()], slow, lambda _: False, print)  # type: ignore[arg-type]
     assert len(done) == 1
 
 
@@ -181,7 +181,7 @@ def test_a_message_that_names_another_backend_changes_nothing(two: Settings) -> 
         raise AssertionError("nobody's backend was worked for")
 
     assert process.run(forged(process.engine)).claimed == 0
-    assert str(process.deliver("nobody's", ids, none, lambda _: False)) == "0 delivered, 3 elsewhere"  # type: ignore[arg-type]
+    assert str(process.deliver("nobody's", ids, none, lambda _: False, print)) == "0 delivered, 3 elsewhere"  # type: ignore[arg-type]
     assert (erp.sent, rows(two, "backend, state")) == ([], [("main", "dispatched", 3)])
     assert process.run(deliver(WorkerResources(process.engine, erp, main, "test"), ids)).claimed == 3
     process.run(process.engine.dispose())
@@ -191,11 +191,11 @@ def test_each_backend_is_paused_by_its_name_and_the_default_one_without(
     two: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relais = CommandLine(capsys, environment(two))
-    assert relais("pause", "--because", "x").code == 0
-    assert relais("pause", "other", "--because", "y").code == 0
-    assert relais("pause", "erp", "--because", "z").code == 1
+    assert relais("pause", "--because", "stocktaking").code == 0
+    assert relais("pause", "other", "--because", "stocktaking too").code == 0
+    assert relais("pause", "erp", "--because", "nobody's").code == 1
     held = {row["name"]: row["held"] for row in json.loads(relais("status", "--json").out)["backends"]}
-    assert held == {"main": "main is paused: x", "other": "other is paused: y"}
+    assert held == {"main": "main is paused: stocktaking", "other": "other is paused: stocktaking too"}
     on_journal(two, "INSERT INTO backends (name, \"window\") VALUES ('old', 50)")
     held = {row["name"]: row["held"] for row in json.loads(relais("status", "--json").out)["backends"]}
     assert held["old"] == "old is none of the backends any more", "nobody forwards to it"
