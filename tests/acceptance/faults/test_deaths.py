@@ -37,7 +37,7 @@ def test_after_sigkill_of_a_whole_worker_delivery_goes_on_long_before_the_lease_
         until(lambda: sql(relais, "SELECT count(*) FROM workers")[0][0] == 2, 60, what="two workers")
         relais.dial(latency_ms=300)
         ids = relais.submit(600)
-        until(lambda: holds(relais), 30, what="it holds orders")
+        until(lambda: caught(relais), 30, what="it holds orders")
         kill_whole(relais)
         (killed,) = sql(relais, "SELECT now()")[0]
         relais.delivered_once(ids)
@@ -78,10 +78,22 @@ def holds(relais: Relais) -> bool:
     return int(sql(relais, query)[0][0]) > 0
 
 
+def caught(relais: Relais) -> bool:
+    """Whether the whole worker stands still with orders in hand; else it goes on."""
+    signal_whole(relais, signal.SIGSTOP)
+    if not (held := holds(relais)):
+        signal_whole(relais, signal.SIGCONT)
+    return held
+
+
 def kill_whole(relais: Relais) -> None:
+    signal_whole(relais, signal.SIGKILL)
+
+
+def signal_whole(relais: Relais, number: int) -> None:
     main = psutil.Process(relais.pid("worker"))
     for process in (main, *main.children(recursive=True)):
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(number)
 
 
 def test_wires_that_are_cut_double_nothing_at_an_erp_without_idempotency(leash: Leash) -> None:
