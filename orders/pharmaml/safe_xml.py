@@ -23,6 +23,7 @@ MOST_ELEMENTS: Final = 12_000  # a message has at most 10,000 lines
 MOST_ATTRIBUTES: Final = 32  # of an element; a line has 9
 MOST_NAMES: Final = 256  # of elements and attributes; the protocol has some 60
 MOST_NAMESPACES: Final = 64  # declarations of one
+SLICE: Final = 16 * 1024  # characters that are read at once
 LONGEST_TAG: Final = 16 * 1024  # characters, comments of an order among them
 ENCODINGS: Final = {"utf-8": "UTF-8", "iso8859-1": "ISO-8859-1", "ascii": "UTF-8"}  # by Python's name
 
@@ -66,7 +67,8 @@ def read(raw: bytes, encoding: str) -> Element:
         raise NotUnderstood(Statut.ENVELOPE, "Trop de noms dans un élément")
     parser = XMLParser(target=_Guard())
     try:
-        parser.feed(text)
+        for at in range(0, len(text), SLICE):  # expat goes on to the end of what it was fed, whatever its target raised
+            parser.feed(text[at : at + SLICE])
         root: Element = parser.close()
     except ParseError as error:
         raise NotUnderstood(Statut.ENVELOPE, f"XML mal formé (ligne {error.position[0]})") from None

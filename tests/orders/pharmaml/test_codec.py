@@ -3,6 +3,7 @@
 from datetime import date, datetime
 from functools import partial
 from typing import Any
+from xml.etree.ElementTree import XMLParser
 
 import pytest
 from hypothesis import given
@@ -289,3 +290,21 @@ def test_a_long_order_is_read_whole() -> None:
     lines = tuple(LigneCommande(number, Codification.CIP39, "3731804", 1) for number in range(1, 4_001))
     envelope = Envelope(HEAD, Commande("990000002", ("12", "04"), "C", lines, date(2026, 1, 6)))
     assert decode(encode(envelope, "ISO-8859-1"), "ISO-8859-1") == envelope
+
+
+def test_what_follows_a_reason_to_refuse_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    fed: list[int] = []
+
+    class Counting(XMLParser):
+        def feed(self, data: str, /) -> None:  # type: ignore[override]
+            fed.append(len(data))
+            super().feed(data)
+
+    monkeypatch.setattr(safe_xml, "XMLParser", Counting)
+    with pytest.raises(NotUnderstood, match="256 noms"):
+        safe_xml.read(b"<a>" + b"".join(b"<n%06d%b/>" % (n, b"x" * 70) for n in range(9_000)) + b"</a>", "UTF-8")
+    assert sum(fed) <= 2 * safe_xml.SLICE
+    fed.clear()
+    lines = "<l q='é'>€</l>" * 10_000
+    assert len(safe_xml.read(f"<a>{lines}</a>".encode(), "UTF-8")) == 10_000
+    assert sum(fed) == len(lines) + 7
