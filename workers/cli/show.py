@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
@@ -151,7 +152,23 @@ def _print(part: RenderableType, stderr: bool = False) -> None:
     if _piped(sys.stderr if stderr else sys.stdout):
         _out(stderr=stderr, soft_wrap=True).print(part)
     else:
-        _out(stderr=stderr).print(part, overflow="ignore", crop=False)
+        console = _out(stderr=stderr)
+        console.print(_broken(part, console.width), overflow="ignore", crop=False)
+
+
+def _broken(part: RenderableType, width: int) -> RenderableType:
+    """Sentences with their ends of lines; rich would cut a word that is longer than a line, or break none."""
+    from rich.console import Group
+    from rich.text import Text
+
+    if isinstance(part, Group):
+        return Group(*(_broken(each, width) for each in part.renderables))
+    if not isinstance(part, Text) or part.spans:
+        return part
+    lines = (
+        textwrap.wrap(each, width, break_long_words=False, break_on_hyphens=False) for each in part.plain.split("\n")
+    )
+    return Text("\n".join("\n".join(each) for each in lines), part.style)
 
 
 def _out(*, stderr: bool = False, soft_wrap: bool = False) -> Console:

@@ -122,9 +122,28 @@ def test_every_command_with_json_is_described_and_its_real_documents_fit(
         seen.add(command)
         return document
 
-    _look(fits, ids, tmp_path)
+    def looks(command: str, *options: str, **env: str) -> Any:
+        narrow, wide = (relais(*command.split(), *options, **env, COLUMNS=width) for width in ("80", "400"))
+        assert {line for line in narrow.out.splitlines() if len(line) > 80 and " " in line.strip()} == set(), command
+        document = fits(command, *options, **env)
+        assert words_of(wide.out) - headings_of(document) <= words_of(narrow.out), command
+        return document
+
+    _look(looks, ids, tmp_path)
     _act(fits, relais, ids, tmp_path)
     assert seen | ELSEWHERE == set(commands())
+
+
+def words_of(said: str) -> set[str]:
+    """Its words, but for what a second changes."""
+    return {word for word in said.split() if not any(letter.isdigit() for letter in word) and word.strip("─━-")}
+
+
+def headings_of(document: Any) -> set[str]:
+    """The words of its fields' names: a field that is empty is left out where they stand one below the other."""
+    if isinstance(document, dict):
+        return {word for name in document for word in name.split("_")}.union(*map(headings_of, document.values()))
+    return set().union(*map(headings_of, document)) if isinstance(document, list) else set()
 
 
 def _look(fits: Callable[..., Any], ids: list[UUID], tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ def test_a_line_breaks_between_words_at_a_terminal_and_nowhere_in_a_pipe(
     assert capsys.readouterr().out == f"{told}\n"
     monkeypatch.setenv("COLUMNS", "60")
     show.line(told)
-    assert capsys.readouterr().out.split() == told.split()
+    said = capsys.readouterr().out
+    assert said.split() == told.split()
+    assert [line for line in said.splitlines() if len(line) > 60] == ["0123456789abcdef" * 6]
 
 
 def test_ids_have_no_separators_and_counts_have() -> None:
