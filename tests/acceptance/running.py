@@ -18,7 +18,7 @@ import threading
 import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -231,9 +231,10 @@ class Relais:
         return ledger
 
     def spilled(self) -> int:
-        """Records that wait in Redis for the journal."""
-        with redis.Redis.from_url(self.endpoints["redis_urls"]["admin"]) as client:
+        """Records that wait in Redis for the journal, -1 where it does not answer."""
+        with suppress(redis.RedisError), redis.Redis.from_url(self.endpoints["redis_urls"]["admin"]) as client:
             return int(client.llen(SPILL_RECORDS))
+        return -1
 
     def behind(self, ids: Sequence[UUID]) -> set[UUID]:
         """The orders behind ids that were answered: the spill may have told one under which the order was not first."""
