@@ -25,6 +25,7 @@ SUPERUSER: Final = f"CREATE ROLE {role_of(DATABASE, OWNER)} SUPERUSER LOGIN PASS
 OURS: Final = (USER, *(role_of(DATABASE, each) for each in (OWNER, *PROCESSES)))
 # Whose code a folder's tests are about; nobody's: the owner's.
 ROOMS: Final = {
+    "acceptance": None,  # its processes are started, each with its own; the rest sets up and looks
     "orders/journal": None,
     "orders/schema": None,
     "orders": "api",

@@ -78,7 +78,8 @@ def erp(leash: Leash, relais: CommandLine) -> Iterator[None]:
 
 
 def foretold(relais: CommandLine) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(relais("forecast", "--json").out)
+    """The forecast; without a rate where no worker has come to the backend yet."""
+    found: dict[str, Any] = json.loads(relais("forecast", "--json").out or '{"rate": null}')
     return found
 
 
