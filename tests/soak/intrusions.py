@@ -178,9 +178,10 @@ async def told(stack: Stack, target: str, words: tuple[tuple[str, ...], tuple[st
     first, then = words
     await stack.tell(*first)
     yield
-    for _ in range(5 if then else 0):
-        if (await stack.tell(*then))[0] != 2:
+    for _ in range(5 if then else 0):  # a store may be away, or what was looked at have changed meanwhile
+        if (await stack.tell(*then))[0] == 0:
             break
+        await asyncio.sleep(1)
 
 
 @asynccontextmanager
