@@ -8,6 +8,7 @@ from typing import Any
 
 from config.settings import Settings
 from tests.acceptance.supervised import query
+from tests.machines.roles import above
 from tests.waiting import until
 
 QUICK = {
@@ -43,7 +44,7 @@ def kept_out(url: str) -> Iterator[None]:
 
 
 def asked(settings: Settings, question: str) -> Any:
-    return query(settings.need("database_url"), question)
+    return query(above(settings.need("database_url")), question)
 
 
 def fresh(settings: Settings) -> bool:

@@ -137,7 +137,7 @@ def test_an_outage_is_not_green_and_says_what_became_of_its_orders(relais: Relai
         assert re.search("0 delivered, [0-9]+ held: no connection to the ERP", row.inner_text())
         green = page.locator("#tasks-table tbody tr", has_text="SUCCESS").all_inner_texts()
         assert green
-        assert all(re.search("[1-5] delivered", text) and "held" not in text for text in green), green
+        assert all(re.search("[1-9][0-9]* delivered", text) and "held" not in text for text in green), green
         row.locator("a[href*='/task/']").first.click()
         page.wait_for_url("**/task/*")
         page.screenshot(path=SHOTS / "flower-undelivered.png", full_page=True)
