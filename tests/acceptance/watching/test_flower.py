@@ -133,7 +133,7 @@ def test_an_outage_is_not_green_and_says_what_became_of_its_orders(relais: Relai
         browser = play.chromium.launch(executable_path=str(CHROMIUM), args=[*FLAGS])
         page = browser.new_context(http_credentials=login, viewport={"width": 1400, "height": 900}).new_page()
         _look(page, f"{relais.endpoints['flower_url']}/tasks", "text=FAILURE", "flower-outage")
-        row = page.locator("#tasks-table tbody tr", has_text="FAILURE").first
+        row = page.locator("#tasks-table tbody tr", has_text="no connection").first
         assert re.search("0 delivered, [0-9]+ held: no connection to the ERP", row.inner_text())
         green = page.locator("#tasks-table tbody tr", has_text="SUCCESS").all_inner_texts()
         assert green

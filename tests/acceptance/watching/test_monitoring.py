@@ -26,6 +26,7 @@ import redis
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Process
+from config.redis_keys import SPILL_RECORDS
 from tests.acceptance.apart import MEDICINE, Apart
 from tests.acceptance.supervised import query
 from tests.cli import clean_environment, command, running
@@ -255,6 +256,18 @@ def test_a_worker_that_is_stuck(watched: Watched) -> None:
         os.kill(watched.pid("worker"), signal.SIGSTOP)
     os.kill(watched.pid("worker"), signal.SIGCONT)
     watched.prometheus.clears("RelaisCanarySilent")
+
+
+def test_a_record_of_the_spill_that_nobody_of_ours_signed(watched: Watched) -> None:
+    with watched.alert("RelaisSpillForged"), redis.Redis.from_url(watched.parts.valkey.url) as client:
+        client.rpush(SPILL_RECORDS, "forged")
+    query(
+        watched.parts.postgres.url,
+        "ALTER TABLE asides DISABLE TRIGGER USER",
+        "DELETE FROM asides WHERE kind = 'forged'",
+        "ALTER TABLE asides ENABLE TRIGGER USER",
+    )
+    watched.prometheus.clears("RelaisSpillForged")
 
 
 def test_an_altered_row(watched: Watched) -> None:
