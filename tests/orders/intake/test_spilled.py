@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.redis_keys import SPILL_NOTES, SPILL_RECORDS
+from orders.api.spilled_orders import cancelled_in_spill
+from orders.errors import JournalDown
 from orders.intake import group_commit
 from orders.intake.cancel import cancel
 from orders.intake.entries import Accepted, Entry, write
@@ -28,6 +31,16 @@ from workers.proof.audit import audit
 
 BY = Cancellation("front", "r7")
 ROUTE = always("erp")
+
+
+async def forward(database_url: str, accepted: Accepted) -> None:
+    """A worker has begun to deliver it."""
+    engine = connect(above(database_url))
+    async with engine.connect() as connection:
+        for state in ("dispatched", "delivering"):
+            change = text(f"UPDATE deliveries SET state = '{state}' WHERE order_id = :id")
+            await connection.execute(change, {"id": accepted.id})
+    await engine.dispose()
 
 
 def test_it_is_found_by_its_id_and_by_its_reference_wherever_it_stands(database_url: str, redis_url: str) -> None:
@@ -107,6 +120,9 @@ def test_what_the_journal_may_have_as_well_is_not_taken_back_in_the_spill(
         assert [each.kept for each in (doubted, sure)] == ["spill", "spill"]
         said = [await cancel_spilled(store, KEY, ROUTE, each.id, BY) for each in (doubted, sure)]
         assert said == [Cancelling.TAKEN, Cancelling.DONE]
+        api: Any = SimpleNamespace(intake=intake)
+        with pytest.raises(JournalDown, match=r"^the order may be in the journal already: ask again$"):
+            await cancelled_in_spill(api, doubted.id, "front", "r8")
         return [doubted, sure]
 
     async def read(engine: AsyncEngine) -> None:
@@ -158,20 +174,11 @@ def test_a_mark_on_what_the_journal_has_under_the_same_id_takes_it_back_there(
             assert await cancel_spilled(store, KEY, ROUTE, each.id, BY) is Cancelling.DONE
         return taken
 
-    async def forward() -> None:
-        engine = connect(above(database_url))
-        async with engine.connect() as connection:
-            for state in ("dispatched", "delivering"):
-                await connection.execute(
-                    text(f"UPDATE deliveries SET state = '{state}' WHERE order_id = :id"), {"id": taken[1].id}
-                )
-        await engine.dispose()
-
     async def read(engine: AsyncEngine) -> list[str]:
         return [(await order_queries.order(engine, each.id))["state"] for each in taken]
 
     taken = without_journal(redis_url, take)
-    asyncio.run(forward())
+    asyncio.run(forward(database_url, taken[1]))
     assert unspilled(database_url, redis_url, read) == ["cancelled", "delivering"]
     told = [each for each in caplog.records if each.message == "an order was taken back too late"]
     assert [each.order for each in told] == [taken[1].id]
@@ -207,13 +214,6 @@ def test_taking_back_takes_back_the_same_order_that_had_been_accepted_before_or_
         assert await cancel_spilled(store, KEY, ROUTE, taken.id, BY) is Cancelling.DONE
         return taken
 
-    async def forward() -> None:
-        engine = connect(above(database_url))
-        async with engine.connect() as connection:
-            for state in ("dispatched", "delivering"):
-                await connection.execute(text(f"UPDATE deliveries SET state = '{state}'"))
-        await engine.dispose()
-
     async def read(engine: AsyncEngine) -> tuple[Any, ...]:
         lives = [await order_queries.order(engine, each.id) for each in (first, again)]
         return tuple((life["state"], life["error"], life["rival"]) for life in lives)
@@ -221,7 +221,7 @@ def test_taking_back_takes_back_the_same_order_that_had_been_accepted_before_or_
     first = without_journal(redis_url, before, journal=database_url)
     again = without_journal(redis_url, away)
     if forwarded:
-        asyncio.run(forward())
+        asyncio.run(forward(database_url, first))
         error = f"it was taken back too late: the same order is delivering as order {first.id}"
         expected = (("delivering", None, None), ("dead", error, first.id))
     else:
