@@ -17,9 +17,9 @@ from referencing.jsonschema import DRAFT202012
 from orders.model import EXAMPLE, canonical, digest, parse
 from tests.machines.erp import MEDICINES, an_order, connector
 from tests.machines.tools import ROOT
-from workers.erp.listing import MOST_LISTED, ask_for
+from workers.erp.http.answers import MOST_ASKED
+from workers.erp.http.listing import MOST_LISTED, ask_for
 from workers.erp.port import Submission
-from workers.erp.receipts import MOST_ASKED
 from workers.erp.sim import Dial, Simulator
 
 DOCS = ROOT / "docs"

@@ -16,9 +16,9 @@ from tests.cli import clean_environment
 from tests.machines.erp import an_order, connector, raw_server, read_request, receipt_for, response, submit_one
 from tests.machines.tools import ROOT
 from workers.erp.failures import TABLE, Met
-from workers.erp.http import MOST_HEALTH
+from workers.erp.http.connector import MOST_HEALTH
+from workers.erp.http.transport import MOST_BYTES
 from workers.erp.port import Kind, Outcome
-from workers.erp.transport import MOST_BYTES
 
 MOST_SECONDS, MOST_MEMORY = 1.0, 128 * 1024 * 1024  # for an answer of a mebibyte; it took 3.5 s and a gibibyte
 
@@ -28,8 +28,8 @@ from datetime import UTC, datetime
 from uuid import uuid4
 from tests.machines.erp import an_order
 from workers.erp.failures import Unfit
-from workers.erp.listing import read_page
-from workers.erp.receipts import read_found, read_pending, read_receipt, read_refusal
+from workers.erp.http.listing import read_page
+from workers.erp.http.answers import read_found, read_pending, read_receipt, read_refusal
 
 since = datetime(2026, 1, 5, tzinfo=UTC)
 READ = {

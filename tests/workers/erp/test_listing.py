@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.machines.erp import answering, connector, raw_server, response
 from workers.erp.failures import Unfit
 from workers.erp.http import HttpErp
-from workers.erp.listing import MOST_LISTED, read_page
+from workers.erp.http.listing import MOST_LISTED, read_page
 from workers.erp.port import Kind, Listing
 
 SINCE = datetime(2026, 1, 5, 12, tzinfo=UTC)

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from workers.erp.failures import Met, Unfit
+from workers.erp.http.answers import read_found, read_pending, read_receipt, read_refusal
 from workers.erp.port import ErpReceiptLine, Kind, Outcome, Submission
-from workers.erp.receipts import read_found, read_pending, read_receipt, read_refusal
 
 BODY = b'{"lines":[{"product":"3400937318044","quantity":2},{"product":"3400938615470","quantity":5}]}'
 ORDER = Submission(uuid4(), BODY, hashlib.sha256(BODY).digest())

@@ -23,11 +23,11 @@ from workers.erp import steady_clock
 from workers.erp.attempts import TRIES, Batch, Tried, try_again
 from workers.erp.call_span import calling
 from workers.erp.failures import TABLE, Met
-from workers.erp.listing import ask_for, read_page
+from workers.erp.http.answers import MOST_ASKED, keeping, read_found, read_pending, read_receipt
+from workers.erp.http.listing import ask_for, read_page
+from workers.erp.http.transport import ErpTransport, json_body, refused_or_failed
 from workers.erp.port import Barrier, Capabilities, Kind, Listing, OpenBarrier, Outcome, Submission
-from workers.erp.receipts import MOST_ASKED, keeping, read_found, read_pending, read_receipt
 from workers.erp.signatures import Keys, Signatures
-from workers.erp.transport import ErpTransport, json_body, refused_or_failed
 
 log = logging.getLogger("relais.erp")
 

@@ -21,8 +21,8 @@ from config.retry_after import pause_asked
 from config.settings import Settings
 from workers.erp.attempts import Tried
 from workers.erp.failures import TABLE, Met, Unfit, of_error, of_status
+from workers.erp.http.answers import read_refusal
 from workers.erp.port import Kind
-from workers.erp.receipts import read_refusal
 
 log = logging.getLogger("relais.erp")
 

@@ -15,8 +15,8 @@ from pydantic import AwareDatetime, FailFast, Field, StringConstraints, TypeAdap
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
 from workers.erp.failures import Met, Unfit, printable
+from workers.erp.http.answers import STRICT, Digest, Id, Word
 from workers.erp.port import Listed, Listing
-from workers.erp.receipts import STRICT, Digest, Id, Word
 
 MOST_LISTED: Final = 500  # orders in a page
 ROUNDED: Final = timedelta(seconds=1)  # an ERP may keep its times in whole seconds
