@@ -99,7 +99,8 @@ def running(
 ) -> Iterator[tuple[Process, Path]]:
     """A real process, from when its log says `ready`; ended, with what it started, on leaving."""
     root = Path(__file__).resolve().parents[1]
-    surroundings = clean_environment(logged_in(env, argv[3:])) | {"PYTHONPATH": str(root)}
+    path = os.pathsep.join(filter(None, (str(root), env.get("PYTHONPATH"))))
+    surroundings = clean_environment(logged_in(env, argv[3:])) | {"PYTHONPATH": path}
     with tempfile.TemporaryDirectory(prefix="relais-log-") as directory:
         log = Path(directory) / f"{name}.log"
         process = Process(Program(name, tuple(argv), log, surroundings, grace=15.0))

@@ -20,6 +20,7 @@ from config.settings import Settings
 from config.settings.routes_file import load_backends
 from config.telemetry import logs, traces
 from workers.dispatch.dispatcher import Dispatcher
+from workers.erp import connectors
 from workers.liveness.canary import Canary
 from workers.liveness.systemd import READY, STOPPING, tell_systemd
 from workers.product_indexer import Indexer
@@ -61,7 +62,7 @@ def run_worker(settings: Settings) -> int:
     settings.need("database_url")
     app = create_app(settings)
     for each in load_backends(settings, tokens=True).values():
-        each.need("erp_url")
+        connectors.check(each)
     name = node(os.getpid())
     app.amqp.queues.select_add(canary_queue(name))
     canary = Canary(settings, partial(Publisher, app, settings))

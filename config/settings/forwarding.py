@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
@@ -19,6 +20,8 @@ class ErpSettings(Group):
     backend: str = Field(
         "erp", alias="backend", pattern=r"^[a-z][a-z0-9_-]{0,31}$", description="name of the ERP's backend"
     )
+    kind: str = Field("http", pattern=r"^[a-z][a-z0-9_-]{0,31}$", description="connector that speaks to the ERP")
+    connector: Path | None = Field(None, description="TOML file of the connector's own settings")
     url: str | None = Field(None, description="base URL of the ERP's order endpoint")
     token: SecretStr | None = Field(None, description="bearer token sent to the ERP")
     pin: str | None = Field(

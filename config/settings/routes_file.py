@@ -1,8 +1,8 @@
 """Several ways out: the file at RELAIS_BACKENDS, which names backends, the routes to them, and when orders are stale.
 
 Each backend gets a `Settings` of its own, validated like the one of the environment: what its table does not say is
-as RELAIS_* has it, but for the URL and the token, which are nobody else's. Without the file there is the one backend
-of RELAIS_BACKEND and RELAIS_ERP_*. A fault names the file, the table and the key.
+as RELAIS_* has it, but for URL, token, kind and connector, which are nobody else's. Without the file there is the one
+backend of RELAIS_BACKEND and RELAIS_ERP_*. A fault names the file, the table and the key.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from config.settings.settings import Settings
 CLASSES: Final = ("cold_chain", "narcotic", "quota")
 PRIORITIES: Final = ("urgent", "normal")
 SHARED: Final = frozenset({"backend", "erp_sim_port"})  # of the group of the ERP what no table says
+ALONE: Final[Mapping[str, object]] = {"erp_token": None, "erp_kind": "http", "erp_connector": None}  # of no other one
 NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -123,9 +124,11 @@ class _File:
         own = {keys[key]: value for key, value in given.items() if key != "token_file"}
         if "token_file" in given and self._tokens:
             own["erp_token"] = self._secret(table, given["token_file"])
+        if isinstance(own.get("erp_connector"), str):
+            own["erp_connector"] = self._path.parent / own["erp_connector"]
         if not isinstance(own.get("erp_url"), str):
             raise self._bad(table, "url", "must be the base URL of the backend's order endpoint")
-        common = {**settings.values(), "backend": name, "erp_token": None}
+        common = {**settings.values(), "backend": name, **ALONE}
         try:
             return Settings(**{**common, **own})
         except ValidationError as error:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from config.settings import Settings
 from orders.access.receipt_keys import fingerprint
 from workers.erp.http import HttpErp
-from workers.erp.port import Barrier, Outcome, Submission
+from workers.erp.port import Barrier, Erp, Outcome, Submission
 from workers.erp.signing import Key
 
 MEDICINES = ("3400937318044", "3400938615470", "3400932648047")
@@ -68,7 +68,7 @@ async def connector(
         await erp.close()
 
 
-async def submit_one(erp: HttpErp, order: Submission, budget: float = 20.0) -> Outcome:
+async def submit_one(erp: Erp, order: Submission, budget: float = 20.0) -> Outcome:
     """What comes of one order."""
     return (await erp.submit([order], budget=budget))[order.id]
 

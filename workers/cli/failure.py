@@ -34,6 +34,7 @@ def explain(error: Exception) -> tuple[str, int]:
     from config.settings.sources import UnusableFile
     from orders.errors import JournalDown, Malformed, RelaisError
     from orders.rules.catalogue import BadList, NoList
+    from workers.erp.connectors import BadConnector
 
     if isinstance(error, CommandFailed):
         return str(error), error.code
@@ -45,6 +46,8 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), UNABLE
     if isinstance(error, BadBackends):
         return f"backends: {error}", UNABLE
+    if isinstance(error, BadConnector):
+        return f"connector: {error}", UNABLE
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", UNABLE

@@ -27,7 +27,7 @@ from orders.rules.catalogue import load_catalogue, load_register
 from orders.rules.staleness import open_policy
 from workers.delivery.deliver import WorkerResources
 from workers.delivery.dispatch_result import DispatchResult
-from workers.erp.http import HttpErp
+from workers.erp.connectors import open_erp
 from workers.queue import registry
 from workers.queue.bulkhead import MOMENT, Bulkhead
 from workers.trust.barrier import ProcessBarrier
@@ -127,7 +127,7 @@ class WorkerProcess:
         settings = self._ways.backends[backend]
         return WorkerResources(
             engine=self.engine,
-            erp=HttpErp(
+            erp=open_erp(
                 settings,
                 ReceiptKeyCache(self.engine, backend),
                 ProcessBarrier(settings.need("database_url"), backend, self._life),

@@ -25,8 +25,8 @@ from tests.machines.erp import (
     submit_one,
 )
 from tests.waiting import auntil
-from workers.erp import http
 from workers.erp.http import HttpErp
+from workers.erp.http import connector as http_connector
 from workers.erp.port import Kind, Outcome
 from workers.erp.sim.reply import as_json
 from workers.erp.sim.server import Port
@@ -247,7 +247,7 @@ def test_an_order_that_goes_well_never_meets_tenacity(monkeypatch: pytest.Monkey
         raise AssertionError
 
     async def work() -> None:
-        monkeypatch.setattr(http, "try_again", forbidden)
+        monkeypatch.setattr(http_connector, "try_again", forbidden)
         async with raw_server(answering(good)) as url, connector(url, tries=3) as erp:
             assert kinds(await erp.submit([an_order() for _ in range(5)], budget=9)) == {Kind.ACCEPTED: 5}
 

@@ -6,11 +6,13 @@ is resumed where it was, here or from a shell.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from config.durations import instant
+from config.settings import MissingSetting, Settings
 from orders.errors import NotSo
 from orders.refusals import NotDone
 from orders.schema.tables.reconcile import ReconcileStage
@@ -23,11 +25,14 @@ from workers.console.i18n import N_, Words
 from workers.console.recovery import common as sh
 from workers.console.recovery import queries as kept
 from workers.console.state import ConsoleState
-from workers.erp.http import HttpErp
+from workers.erp import connectors
+from workers.erp.connectors import BadConnector, open_erp
 from workers.reconcile import compare, resend, runs
 from workers.reconcile.patience import Patience
 from workers.reconcile.runs import Reconciliation
 from workers.trust.key_cache import ReceiptKeyCache
+
+log = logging.getLogger("relais.console")
 
 SILENCE: Final = 60.0  # seconds that the ERP may be silent, as of the command line
 
@@ -78,14 +83,14 @@ async def _preview(state: ConsoleState, chosen: Chosen, words: Words) -> Preview
             _stopping(words),
         ],
         sees=digest_of("reconcile", settings.erp.backend, [run.id for run in short]),
-        hindered=_no_address(settings.erp.url, words),
+        hindered=_unable(settings, words),
         warning=warning.format(short[0].id) if short else None,
     )
 
 
 async def _preview_again(state: ConsoleState, run: Reconciliation, words: Words) -> Preview:
     settings = sh.settings_for(state, run.backend)
-    hindered = _no_address(settings.erp.url, words)
+    hindered = _unable(settings, words)
     if run.state != ReconcileStage.RUNNING:
         hindered = words.gettext("This reconciliation is done: there is nothing to resume.")
     left = {"backend": run.backend, "since": run.cursor_at, "until": run.until}
@@ -112,17 +117,25 @@ def _stopping(words: Words) -> tuple[str, str]:
     return words.gettext("When it is stopped"), words.gettext("it can be resumed where it was")
 
 
-def _no_address(url: str | None, words: Words) -> str | None:
-    if url is not None:
-        return None
-    return words.gettext("The console does not know the ERP's address (RELAIS_ERP_URL), so it cannot ask it.")
+def _unable(settings: Settings, words: Words) -> str | None:
+    """Why the console cannot ask this backend's ERP, if it cannot; what ails its connector is in the log."""
+    try:
+        connectors.check(settings)
+    except MissingSetting:
+        return words.gettext("The console does not know the ERP's address (RELAIS_ERP_URL), so it cannot ask it.")
+    except BadConnector as error:
+        log.warning("a connector cannot be used", extra={"backend": settings.erp.backend, "error": str(error)})
+        return words.gettext("The connector to this ERP ({0}) cannot be used here, so it cannot be asked.").format(
+            settings.erp.kind
+        )
+    return None
 
 
 async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Running) -> dict[str, Any]:
     run = await _begun(state, chosen, reason)
     settings = sh.settings_for(state, run.backend)
     async with state.unhurried(pool=3) as engine:
-        erp = HttpErp(settings, ReceiptKeyCache(engine, settings.erp.backend))
+        erp = open_erp(settings, ReceiptKeyCache(engine, settings.erp.backend))
 
         patience, reached = Patience(SILENCE, settings.delivery.batch_budget), Reached()
         try:
@@ -138,7 +151,7 @@ async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Runnin
 async def _begun(state: ConsoleState, chosen: Chosen, reason: str) -> Reconciliation:
     """A new run, or one of before, with the record of it."""
     if "run" not in chosen:
-        sh.settings_for(state, chosen["backend"]).need("erp_url")
+        connectors.check(sh.settings_for(state, chosen["backend"]))
         since, until = _span(chosen)
         return await runs.begin(state.engine, chosen["backend"], since, until, reason)
     run = await runs.read(state.engine, int(chosen["run"]))

@@ -91,10 +91,11 @@ def _begun(
     ctx: typer.Context, backend: str | None, since: datetime, until: datetime | None, because: str
 ) -> Reconciliation:
     """A new run, and a word about one of the same backend that was cut short."""
+    from workers.erp import connectors
     from workers.reconcile import runs as kept
 
     settings = of_backend(settings_of(ctx), backend)
-    settings.need("erp_url")
+    connectors.check(settings)
 
     async def begin(engine: AsyncEngine, _: Settings) -> tuple[list[Reconciliation], Reconciliation]:
         short = await kept.newest(engine, backend=settings.erp.backend, cut_short=True, limit=1)
@@ -152,12 +153,12 @@ def _resumes(run: Reconciliation) -> str:
 
 async def _ask_all(engine: AsyncEngine, settings: Settings, run: Reconciliation, silence: float) -> Reconciliation:
     from workers.cli.progress import bar
-    from workers.erp.http import HttpErp
+    from workers.erp.connectors import open_erp
     from workers.reconcile import compare as asking
     from workers.reconcile.patience import Patience
     from workers.trust.key_cache import ReceiptKeyCache
 
-    erp = HttpErp(settings, ReceiptKeyCache(engine, settings.erp.backend))
+    erp = open_erp(settings, ReceiptKeyCache(engine, settings.erp.backend))
     try:
         with bar("reconcile", None) as shown:
             return await asking.reconcile(engine, erp, run, Patience(silence, settings.delivery.batch_budget), shown.at)

@@ -76,6 +76,7 @@ def _usable(settings: Settings) -> None:
     from config.settings.routes_file import load_backends
     from orders.rules.catalogue import load_catalogue, load_register
     from orders.rules.staleness import open_policy
+    from workers.erp import connectors
 
     _ = settings.files.catalogue and load_catalogue(settings.files.catalogue)
     _ = settings.files.pharmacy_register and load_register(settings.files.pharmacy_register)
@@ -83,7 +84,7 @@ def _usable(settings: Settings) -> None:
     for name in ("database_url", "redis_url"):
         settings.need(name)
     for each in load_backends(settings, tokens=True).values():
-        each.need("erp_url")
+        connectors.check(each)
 
 
 def _check(ctx: typer.Context, here: bool, timeout: timedelta | None, as_json: bool) -> None:
