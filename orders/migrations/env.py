@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from orders.schema.tables.core import metadata
+from orders.schema.tables.common import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():

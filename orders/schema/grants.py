@@ -17,7 +17,7 @@ from orders.errors import NotSo
 from orders.journal.connection import log
 from orders.schema.rights import rights
 from orders.schema.roles import GUARDED, REVISION, JournalRole, locks, quote, statements, verifier
-from orders.schema.tables.core import metadata
+from orders.schema.tables.common import metadata
 
 PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 

@@ -23,7 +23,7 @@ from orders.schema.acts import CALLS
 from orders.schema.cause_triggers import FUNCTIONS
 from orders.schema.epochs import functions
 from orders.schema.rights import rights
-from orders.schema.tables.core import metadata
+from orders.schema.tables.common import metadata
 
 REVISION: Final = "alembic_version"
 ROUNDS: Final = 4096  # of SCRAM, PostgreSQL's own default

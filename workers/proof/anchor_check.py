@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from orders.sentences import Code, Sentence
+from orders.audit_codes import AuditCode
+from orders.sentences import Sentence
 from workers.proof.anchor import AnchorDown
 from workers.proof.keys import Keys
 from workers.proof.seal import MALFORMED, doubt, of_line
@@ -45,11 +46,11 @@ class Anchored:
                 self._unanchored = (self._unanchored[0] if self._unanchored else block, block)
             return
         if self._unanchored is not None and self._met == 0:
-            chain.remarks.append(Sentence(Code.ANCHOR_BEGINS, block=block))
+            chain.remarks.append(Sentence(AuditCode.ANCHOR_BEGINS, block=block))
         elif self._unanchored is not None:
-            chain.fault(self._unanchored[0], Sentence(Code.SKIPPED), self._unanchored[1])
+            chain.fault(self._unanchored[0], Sentence(AuditCode.SKIPPED), self._unanchored[1])
         if self._next[1] != mac:
-            chain.fault(block, Sentence(Code.REPLACED))
+            chain.fault(block, Sentence(AuditCode.REPLACED))
         self._met, self._unanchored = block, None
 
     def finish(self, chain: Chain) -> None:
@@ -62,10 +63,10 @@ class Anchored:
         self._file.close()
         chain.anchored = max(self._met, beyond if beyond > last else 0)
         if beyond > last:
-            chain.fault(last + 1, Sentence(Code.CUT_OFF), beyond)
+            chain.fault(last + 1, Sentence(AuditCode.CUT_OFF), beyond)
         elif self._unanchored is not None:
             first, final = self._unanchored
-            chain.remarks.append(Sentence(Code.ANCHOR_BEHIND, first=first, last=final))
+            chain.remarks.append(Sentence(AuditCode.ANCHOR_BEHIND, first=first, last=final))
 
     def _signed(self) -> Iterator[tuple[int, bytes]]:
         """Block and mac of each line that was signed by a key of ours."""

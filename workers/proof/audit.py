@@ -22,8 +22,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
+from orders.audit_codes import AuditCode
 from orders.journal import read_only, snapshot, transactional, unreachable
-from orders.sentences import Code, Sentence
+from orders.sentences import Sentence
 from orders.states import FINAL, AsideKind
 from workers.operations import record
 from workers.proof.anchor import SYSLOG, AnchorDown
@@ -142,7 +143,7 @@ async def prove(
         elif blind is not None and chain.blocks:
             chain.remarks.append(blind)
         for source, changes in await connection.execute(UNRECORDED):
-            chain.astray(Sentence(Code.UNRECORDED, count=changes, table=source))
+            chain.astray(Sentence(AuditCode.UNRECORDED, count=changes, table=source))
         signatures = await check_signatures(connection, count.add)
         now = (await connection.execute(text("SELECT now()"))).scalar_one()
     return Proof(ledger, books, chain, signatures, now)
@@ -171,11 +172,11 @@ def _anchored(settings: Settings, keys: Keys, given: Path | None) -> tuple[Ancho
         Path(settings.proof.anchor) if settings.proof.anchor and not settings.proof.anchor.startswith(SYSLOG) else None
     )
     if path is None:
-        return None, Sentence(Code.NO_ANCHOR), False
+        return None, Sentence(AuditCode.NO_ANCHOR), False
     try:
         return Anchored(path, keys), None, False
     except AnchorDown as error:
-        return None, Sentence(Code.ANCHOR_DOWN, error=str(error)), True
+        return None, Sentence(AuditCode.ANCHOR_DOWN, error=str(error)), True
 
 
 async def _ledger(
@@ -187,13 +188,13 @@ async def _ledger(
     faults = []
     if figures["accepted"] != figures["backlog"] + final:
         sums = {"accepted": figures["accepted"], "backlog": figures["backlog"], "final": final}
-        faults.append(Sentence(Code.UNBALANCED, **sums))
+        faults.append(Sentence(AuditCode.UNBALANCED, **sums))
     wrong = {what: sum(each.wrong.get(what, 0) for each in books.slices) for what in books.ids}
     if nowhere := (await connection.execute(SET_ASIDE)).all():
-        wrong[Code.NOWHERE] = nowhere[0][1]
-        books.ids[Code.NOWHERE] = [row.told for row in nowhere if row.told is not None]
+        wrong[AuditCode.NOWHERE] = nowhere[0][1]
+        books.ids[AuditCode.NOWHERE] = [row.told for row in nowhere if row.told is not None]
     if altered := await _altered(connection, books, count):
-        wrong[Code.ALTERED_ORDERS] = altered
+        wrong[AuditCode.ALTERED_ORDERS] = altered
     faults += [Sentence(what, count=orders) for what, orders in wrong.items()]
     return Ledger(**figures, faults=tuple(faults)), books
 
@@ -205,7 +206,7 @@ async def _altered(connection: AsyncConnection, books: Books, count: _Count) -> 
         async for part in rows.partitions(ROWS_AT_ONCE):
             wrong = [row.id for row in part if hashlib.sha256(row.body).digest() != row.digest]
             if wrong and altered < MOST_IDS:
-                books.ids[Code.ALTERED_ORDERS] = [*books.ids.get(Code.ALTERED_ORDERS, []), *wrong][:MOST_IDS]
+                books.ids[AuditCode.ALTERED_ORDERS] = [*books.ids.get(AuditCode.ALTERED_ORDERS, []), *wrong][:MOST_IDS]
             altered += len(wrong)
             count.add(len(part))
     return altered

@@ -15,7 +15,8 @@ from typing import Final
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.sentences import Code, Sentence
+from orders.audit_codes import AuditCode
+from orders.sentences import Sentence
 from workers.proof.seal import FORMAT, Content
 
 # Of each sealed table the columns that a seal of the newest format covers. When a table gets another column, that
@@ -126,8 +127,8 @@ def differences(sealed: dict[str, Content], found: dict[str, Content]) -> list[S
     for table in dict.fromkeys(chain(sealed, found)):
         was, is_now = sealed.get(table, Content(0, "")), found.get(table, Content(0, ""))
         if is_now.rows != was.rows:
-            code = Code.ROWS_MISSING if is_now.rows < was.rows else Code.ROWS_TOO_MANY
+            code = AuditCode.ROWS_MISSING if is_now.rows < was.rows else AuditCode.ROWS_TOO_MANY
             said.append(Sentence(code, count=abs(is_now.rows - was.rows), table=table))
         elif is_now.rows and is_now.sha256 != was.sha256:
-            said.append(Sentence(Code.ROWS_ALTERED, table=table))
+            said.append(Sentence(AuditCode.ROWS_ALTERED, table=table))
     return said

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orders.audit_codes import AuditCode
 from orders.schema.tables.proof import SEALED, seals
 from orders.sentences import Code, Sentence
 from workers.proof.anchor_check import Anchored
@@ -85,7 +86,7 @@ def _believed(row: Any, keys: Keys, chain: Chain) -> Seal | None:
     found = believed(row, keys)
     if isinstance(found, Seal) and found.format in FORMATS:
         return found
-    chain.fault(row.block, found if isinstance(found, Sentence) else Sentence(Code.NEWER_SEAL))
+    chain.fault(row.block, found if isinstance(found, Sentence) else Sentence(AuditCode.NEWER_SEAL))
     return None
 
 
@@ -93,17 +94,17 @@ def _placed(seal: Seal, before: Seal | None, chain: Chain, lost: list[AuditFault
     """Whether the seal follows the last one that is believed; returns the losses that nobody acknowledged so far."""
     if seal.why is not None and seal.why.startswith(ACKNOWLEDGED):
         word = {"why": seal.why, "block": seal.block}
-        chain.remarks += [Sentence(Code.ACKNOWLEDGED, fault=each.told(), **word) for each in lost]
+        chain.remarks += [Sentence(AuditCode.ACKNOWLEDGED, fault=each.told(), **word) for each in lost]
         lost = []
     last, mac, end = (before.block, before.mac, before.to_tx) if before else (0, FIRST, 0)
     follows = seal.previous == mac and seal.from_tx == end
     if seal.block == last + 1:
         if not follows:
-            chain.fault(seal.block, Sentence(Code.DOES_NOT_FOLLOW))
+            chain.fault(seal.block, Sentence(AuditCode.DOES_NOT_FOLLOW))
     elif follows:  # sealing went on after a loss or past what is no seal of ours, and said so
         if _named(last + 1, seal.block - 1, chain):
             return lost
-        return [*lost, AuditFault(last + 1, seal.block - 1, Sentence(Code.LOST, why=seal.why))]
+        return [*lost, AuditFault(last + 1, seal.block - 1, Sentence(AuditCode.LOST, why=seal.why))]
     else:
         _name_missing(last + 1, seal.block - 1, chain)
     return lost
@@ -112,7 +113,7 @@ def _placed(seal: Seal, before: Seal | None, chain: Chain, lost: list[AuditFault
 def _name_missing(first: int, last: int, chain: Chain) -> None:
     """The blocks between two that are believed, but for those that are there and were named as altered."""
     if not _named(first, last, chain):
-        chain.fault(first, Sentence(Code.MISSING_BLOCKS), last)
+        chain.fault(first, Sentence(AuditCode.MISSING_BLOCKS), last)
 
 
 def _named(first: int, last: int, chain: Chain) -> bool:
@@ -132,7 +133,7 @@ async def _compare(
     for (seal, _), found in zip(batch, blocks_found, strict=True):
         for difference in differences(dict(seal.tables), found):
             chain.fault(seal.block, difference)
-    blocks = [Sentence(Code.BLOCK, block=seal.block) for seal, _ in batch]
+    blocks = [Sentence(AuditCode.BLOCK, block=seal.block) for seal, _ in batch]
     await _belated(connection, bounds, [earliest for _, earliest in batch], blocks, chain)
 
 
@@ -143,7 +144,7 @@ async def _belated(
     values = {"bounds": bounds, "low": bounds[0], "high": bounds[-1], "earliest": earliest}
     for table, query in BELATED.items():
         for place, count in await connection.execute(query, values):
-            what = Sentence(Code.BACKDATED, count=count, table=table)
+            what = Sentence(AuditCode.BACKDATED, count=count, table=table)
             chain.astray(Sentence(Code.BECAUSE, what=blocks[place - 1], why=what))
 
 
@@ -155,11 +156,11 @@ async def _tail(connection: AsyncConnection, chain: Chain) -> None:
         ahead, below, unsealed = (await connection.execute(query, {"sealed": sealed})).one()
         chain.unsealed += unsealed
         if ahead:
-            chain.astray(Sentence(Code.AHEAD, count=ahead, table=table))
+            chain.astray(Sentence(AuditCode.AHEAD, count=ahead, table=table))
         if below:
-            chain.astray(Sentence(Code.OF_NO_TRANSACTION, count=below, table=table))
+            chain.astray(Sentence(AuditCode.OF_NO_TRANSACTION, count=below, table=table))
     if chain.blocks == 0 and chain.unsealed:
-        chain.remarks.append(Sentence(Code.NOTHING_SEALED))
+        chain.remarks.append(Sentence(AuditCode.NOTHING_SEALED))
     elif chain.last is not None and ceiling > sealed:
         earliest = min(chain.last.sealed_at, now) - LATE
-        await _belated(connection, [sealed, ceiling], [earliest], [Sentence(Code.UNSEALED)], chain)
+        await _belated(connection, [sealed, ceiling], [earliest], [Sentence(AuditCode.UNSEALED)], chain)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orders.audit_codes import AuditCode
 from orders.schema.tables.proof import seals
 from orders.sentences import Code, Sentence
 from workers.proof.keys import Keys
@@ -39,7 +40,7 @@ class Doubtful:
 
     def told(self) -> Sentence:
         """`block 3: the seal itself was altered`."""
-        return Sentence(Code.BECAUSE, what=Sentence(Code.BLOCK, block=self.block), why=self.why)
+        return Sentence(Code.BECAUSE, what=Sentence(AuditCode.BLOCK, block=self.block), why=self.why)
 
 
 async def last_seal(connection: AsyncConnection, keys: Keys) -> tuple[Seal | None, Doubtful | None]:

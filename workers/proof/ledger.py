@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.sentences import Code
+from orders.audit_codes import AuditCode
 from orders.states import BACKLOG, FINAL, State, listed
 
 Unit = Literal["hour", "day"]
@@ -28,10 +28,10 @@ RECEIPT: Final = (
 )
 EXCUSED: Final = "r.received_at < (CAST(:since AS timestamptz[]))[array_position(CAST(:signing AS text[]), r.backend)]"
 WRONG: Final = {
-    Code.NO_DELIVERY: "d.order_id IS NULL",
-    Code.NO_ORDER: "o.id IS NULL",
-    Code.UNRECEIPTED: f"d.state = '{State.DELIVERED}' AND NOT EXISTS ({RECEIPT})",
-    Code.UNSIGNED: (
+    AuditCode.NO_DELIVERY: "d.order_id IS NULL",
+    AuditCode.NO_ORDER: "o.id IS NULL",
+    AuditCode.UNRECEIPTED: f"d.state = '{State.DELIVERED}' AND NOT EXISTS ({RECEIPT})",
+    AuditCode.UNSIGNED: (
         f":required AND d.state = '{State.DELIVERED}' AND EXISTS ({RECEIPT}) "
         f"AND NOT EXISTS ({RECEIPT} AND (r.key_id IS NOT NULL OR {EXCUSED}))"
     ),
@@ -72,7 +72,7 @@ class Slice:
     dead: int
     cancelled: int
     discarded: int
-    wrong: dict[Code, int]
+    wrong: dict[AuditCode, int]
 
     @property
     def balanced(self) -> bool:
@@ -87,7 +87,7 @@ class Books:
 
     unit: Unit
     slices: list[Slice]
-    ids: dict[Code, list[UUID]] = field(default_factory=dict)
+    ids: dict[AuditCode, list[UUID]] = field(default_factory=dict)
 
     def total(self, name: str) -> int:
         """A figure of all slices."""

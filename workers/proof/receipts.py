@@ -17,8 +17,9 @@ from jwt.exceptions import PyJWTError
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orders.audit_codes import AuditCode
 from orders.schema.tables.trust import receipt_keys
-from orders.sentences import Code, Sentence
+from orders.sentences import Sentence
 from workers.proof.block_content import ROWS_AT_ONCE, Progress
 
 MOST_NAMED: Final = 20
@@ -55,20 +56,20 @@ async def _registered(connection: AsyncConnection) -> tuple[SigningKeys, list[Se
         try:
             keys[row.backend, row.key_id] = Ed25519PublicKey.from_public_bytes(row.public)
         except ValueError:
-            unusable.append(Sentence(Code.NO_KEY, key=row.key_id, backend=row.backend))
+            unusable.append(Sentence(AuditCode.NO_KEY, key=row.key_id, backend=row.backend))
     return keys, unusable
 
 
 def disagreement(claims: Mapping[str, Any], row: Any) -> Sentence | None:
     """What the signed claims say otherwise than the journal does of the order, or None."""
     if claims.get("order") != str(row.order_id):
-        return Sentence(Code.OF_ANOTHER_ORDER)
+        return Sentence(AuditCode.OF_ANOTHER_ORDER)
     if row.sent is None or claims.get("digest") != row.sent.hex():
-        return Sentence(Code.OF_ANOTHER_CONTENT)
+        return Sentence(AuditCode.OF_ANOTHER_CONTENT)
     if claims.get("reference") != row.reference:
-        return Sentence(Code.WITH_ANOTHER_REFERENCE)
+        return Sentence(AuditCode.WITH_ANOTHER_REFERENCE)
     same = _lines(claims.get("lines")) == _lines(json.loads(row.lines))
-    return None if same else Sentence(Code.WITH_OTHER_LINES)
+    return None if same else Sentence(AuditCode.WITH_OTHER_LINES)
 
 
 def _lines(lines: Any) -> list[tuple[Any, ...]] | None:
@@ -89,11 +90,11 @@ async def check_signatures(connection: AsyncConnection, progress: Progress | Non
                 if (why := doubt(row, keys)) is not None:
                     found.wrong += 1
                     if found.wrong <= MOST_NAMED:
-                        found.faults.append(Sentence(Code.RECEIPT, order=str(row.order_id), what=why))
+                        found.faults.append(Sentence(AuditCode.RECEIPT, order=str(row.order_id), what=why))
             if progress is not None:
                 progress(len(part))
     if found.wrong > MOST_NAMED:
-        found.faults.append(Sentence(Code.MORE_RECEIPTS, count=found.wrong - MOST_NAMED))
+        found.faults.append(Sentence(AuditCode.MORE_RECEIPTS, count=found.wrong - MOST_NAMED))
     return found
 
 
@@ -101,14 +102,14 @@ def doubt(row: Any, keys: SigningKeys) -> Sentence | None:
     """Why the receipt in a row of SIGNED does not prove what it says, or None."""
     key = keys.get((row.backend, row.key_id))
     if key is None:
-        return Sentence(Code.UNKNOWN_KEY, key=row.key_id)
+        return Sentence(AuditCode.UNKNOWN_KEY, key=row.key_id)
     try:
         whole = _JWS.decode_complete(row.signature or "", key, algorithms=["EdDSA"])
         claims = json.loads(whole["payload"])
     except (PyJWTError, ValueError):
         claims = None
     if not isinstance(claims, dict):
-        return Sentence(Code.BAD_SIGNATURE)
+        return Sentence(AuditCode.BAD_SIGNATURE)
     if whole["header"].get("kid") != row.key_id:
-        return Sentence(Code.NAMES_ANOTHER_KEY)
+        return Sentence(AuditCode.NAMES_ANOTHER_KEY)
     return disagreement(claims, row)

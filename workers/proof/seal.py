@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from sqlalchemy import select, text
 
+from orders.audit_codes import AuditCode
 from orders.schema.tables.proof import seals
-from orders.sentences import Code, Sentence
+from orders.sentences import Sentence
 from workers.proof.keys import Keys, SealKey
 
 FORMAT: Final = 3  # of what a new seal covers and how it is written; `workers.proof.block_content` keeps the older ones
@@ -92,9 +93,9 @@ def doubt(seal: Seal, keys: Keys) -> Sentence | None:
     """Why the seal is not to be believed, or None: its own signatures only, not its place in the chain."""
     key = keys.get(seal.key_id)
     if key is None:
-        return Sentence(Code.UNKNOWN_SEAL_KEY, key=seal.key_id)
+        return Sentence(AuditCode.UNKNOWN_SEAL_KEY, key=seal.key_id)
     if key.mac(seal.message()) != seal.mac or not key.verifies(seal.message() + b"\n" + seal.mac, seal.signature):
-        return Sentence(Code.ALTERED_SEAL)
+        return Sentence(AuditCode.ALTERED_SEAL)
     return None
 
 
@@ -104,7 +105,7 @@ def believed(row: Any, keys: Keys) -> Seal | Sentence:
         seal = of_row(row)
         return doubt(seal, keys) or seal
     except MALFORMED:
-        return Sentence(Code.ALTERED_SEAL)
+        return Sentence(AuditCode.ALTERED_SEAL)
 
 
 def of_row(row: Any) -> Seal:

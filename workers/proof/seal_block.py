@@ -19,11 +19,11 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from orders.audit_codes import AuditCode
 from orders.journal import transactional
 from orders.journal.connection import SURE
 from orders.schema.epochs import SPAN
 from orders.schema.tables.proof import seals
-from orders.sentences import Code
 from workers.operations import operator, record
 from workers.proof.anchor import AnchorDown, Place
 from workers.proof.block_content import contents
@@ -144,7 +144,7 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
 
 def _pass_over(doubtful: Doubtful, now: datetime) -> None:
     """Tell of a seal that is not to be followed. Raises CannotSeal where nobody can say yet whose it is."""
-    if doubtful.why.code is Code.UNKNOWN_SEAL_KEY and timedelta(0) <= now - doubtful.sealed_at < PATIENCE:
+    if doubtful.why.code is AuditCode.UNKNOWN_SEAL_KEY and timedelta(0) <= now - doubtful.sealed_at < PATIENCE:
         raise CannotSeal(f"{doubtful.told()}: it is passed over when it is an hour old")
     log.error("a seal is none of ours and was passed over", extra={"why": doubtful.told()})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from orders.audit_codes import AuditCode
 from orders.sentences import Code, Sentence
 from workers.proof.seal import Seal
 
@@ -23,8 +24,8 @@ class AuditFault:
         """`blocks 3 to 7: missing from the chain`."""
         if self.first is None:
             return self.what
-        one = Sentence(Code.BLOCK, block=self.first)
-        place = one if self.first == self.last else Sentence(Code.BLOCKS, first=self.first, last=self.last)
+        one = Sentence(AuditCode.BLOCK, block=self.first)
+        place = one if self.first == self.last else Sentence(AuditCode.BLOCKS, first=self.first, last=self.last)
         return Sentence(Code.BECAUSE, what=place, why=self.what)
 
 
@@ -44,7 +45,7 @@ class Chain:
     def faults(self) -> list[Sentence]:
         """At most MOST_TOLD of them, and how many more there are."""
         more = len(self.wrong) - MOST_TOLD
-        beyond = [Sentence(Code.MORE_FAULTS, count=more)] if more > 0 else []
+        beyond = [Sentence(AuditCode.MORE_FAULTS, count=more)] if more > 0 else []
         return [*(fault.told() for fault in self.wrong[:MOST_TOLD]), *beyond]
 
     def fault(self, block: int, what: Sentence, last: int | None = None) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, Index, Table,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.schema.sentence_column import SentenceColumn
-from orders.schema.tables.core import Instant, metadata
+from orders.schema.tables.common import Instant, metadata
 from orders.states import listed
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Identity, Index, SmallInteger, Table, Text, text
 
-from orders.schema.tables.core import NOW, Instant, metadata
+from orders.schema.tables.common import NOW, Instant, metadata
 
 STANDING = text("n > 0")  # the causes that anybody stands dead of
 

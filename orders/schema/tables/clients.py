@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from orders.schema.sentence_column import SentenceColumn
-from orders.schema.tables.core import NOW, Instant, metadata
+from orders.schema.tables.common import NOW, Instant, metadata
 from orders.states import AsideKind
 
 clients = Table(

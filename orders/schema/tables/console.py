@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import CheckConstraint, Column, Index, Integer, LargeBinary, Table, Text
 
-from orders.schema.tables.core import NOW, Instant, metadata
+from orders.schema.tables.common import NOW, Instant, metadata
 
 accounts = Table(
     "accounts",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Identity, Index, Integer, Table, Text, text
 
 from orders.schema.sentence_column import SentenceColumn
-from orders.schema.tables.core import Instant, metadata
+from orders.schema.tables.common import Instant, metadata
 
 UNENDED = text("ended_at IS NULL")
 

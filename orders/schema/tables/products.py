@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, SmallInteger, Table, Uuid
 
-from orders.schema.tables.core import Instant, metadata
+from orders.schema.tables.common import Instant, metadata
 
 order_products = Table(
     "order_products",

@@ -9,7 +9,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orders.schema.tables.core import Instant, attempts, metadata, operations, orders, receipts
+from orders.schema.tables.common import Instant, metadata
+from orders.schema.tables.core import attempts, operations, orders, receipts
 from orders.schema.tables.trust import changes, evidence
 
 SEALED = (orders, attempts, receipts, operations, evidence, changes)

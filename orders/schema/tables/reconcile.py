@@ -12,7 +12,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, Integer, Table, Text, Uuid
 
 from orders.schema.sentence_column import SentenceColumn
-from orders.schema.tables.core import NOW, Instant, metadata
+from orders.schema.tables.common import NOW, Instant, metadata
 from orders.states import listed
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Table, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orders.schema.tables.core import NOW, Instant, metadata
+from orders.schema.tables.common import NOW, Instant, metadata
 
 samples = Table(
     "samples",

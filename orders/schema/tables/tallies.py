@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Table, Text
 
-from orders.schema.tables.core import metadata
+from orders.schema.tables.common import metadata
 
 tallies = Table(
     "tallies",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Identity, Index, LargeBinary, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orders.schema.tables.core import NOW, Instant, metadata, sealed
+from orders.schema.tables.common import NOW, Instant, metadata, sealed
 
 receipt_keys = Table(
     "receipt_keys",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Identity, Integer, Table, Text
 
-from orders.schema.tables.core import NOW, Instant, metadata
+from orders.schema.tables.common import NOW, Instant, metadata
 
 workers = Table(
     "workers",

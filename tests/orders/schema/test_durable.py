@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.intake.group_commit import Intake
 from orders.journal import transactional
-from orders.schema.tables.core import metadata
+from orders.schema.tables.common import metadata
 from orders.schema.triggers import RELAXED
 from tests.intake import order
 from tests.journal import on_engine

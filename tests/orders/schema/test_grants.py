@@ -20,7 +20,7 @@ from orders.schema.grants import PRIVILEGES
 from orders.schema.migrate import migrate
 from orders.schema.rights import RIGHTS, rights
 from orders.schema.roles import REVISION, verifier
-from orders.schema.tables.core import metadata
+from orders.schema.tables.common import metadata
 from orders.schema.triggers import APPEND_ONLY
 from tests.cli import CommandLine, environment
 from tests.journal import execute

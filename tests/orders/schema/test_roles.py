@@ -14,13 +14,14 @@ import pytest
 from config.embedded.postgres import Postgres
 from config.journal_roles import PROCESSES, role_of, url_as
 from config.settings import Settings
+from orders.audit_codes import AuditCode
 from orders.journal import connect
 from orders.schema.acts import CALLS, FORWARDED
 from orders.schema.cause_triggers import FUNCTIONS
 from orders.schema.migrate import migrate
 from orders.schema.rights import RIGHTS, rights
 from orders.schema.roles import JournalRole, script
-from orders.sentences import Code, Sentence
+from orders.sentences import Sentence
 from orders.states import State
 from tests.journal import execute
 from tests.machines.journals import Journals
@@ -249,7 +250,7 @@ def test_what_a_stolen_login_of_the_worker_forges_is_a_fault_where_receipts_must
             f"VALUES ({forged}, gen_random_uuid(), 'erp', 'E-9', '[]')",
         )
     )
-    assert [fault for fault in run(faults()) if fault not in before] == [str(Sentence(Code.UNSIGNED, count=1))]
+    assert [fault for fault in run(faults()) if fault not in before] == [str(Sentence(AuditCode.UNSIGNED, count=1))]
 
 
 def test_the_sql_for_a_dba_grants_what_migrate_grants(

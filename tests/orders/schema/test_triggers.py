@@ -22,7 +22,8 @@ from orders.queries import replays as replay_queries
 from orders.schema.acts import RECORDED, laying
 from orders.schema.cause_triggers import keeping
 from orders.schema.migrate import migrate
-from orders.schema.tables.core import backends, metadata
+from orders.schema.tables.common import metadata
+from orders.schema.tables.core import backends
 from orders.schema.tables.reconcile import findings, reconciliations
 from orders.schema.tally_triggers import COUNTED, counting
 from orders.schema.triggers import (

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from config.settings import Settings
-from orders.sentences import Code
+from orders.audit_codes import AuditCode
 from tests.bench import MEDICINE, Bench, Scripted, always, with_bench
 from tests.cli import CommandLine, environment
 from tests.sealing import KEY, as_superuser, seal, some_life
@@ -57,11 +57,11 @@ def test_what_does_not_add_up_is_told_by_its_hour_with_the_ids(settings: Setting
         books = (await prove(bench.by("audit"), settings, unit="hour")).books
         bad = [each for each in books.slices if not each.balanced]
         assert [each.wrong for each in bad] == [
-            {Code.UNRECEIPTED: 1},
-            {Code.NO_DELIVERY: 1},
+            {AuditCode.UNRECEIPTED: 1},
+            {AuditCode.NO_DELIVERY: 1},
         ]
         assert bad[0].since == datetime(2024, 10, 19, 14, tzinfo=UTC)
-        assert books.ids == {Code.UNRECEIPTED: [first], Code.NO_DELIVERY: [second]}
+        assert books.ids == {AuditCode.UNRECEIPTED: [first], AuditCode.NO_DELIVERY: [second]}
         assert (await prove(bench.by("audit"), settings)).books.unit == "day", "the journal is older than a week"
         ledger = await audit(bench.by("audit"))
         assert set(ledger.faults) == {
@@ -108,12 +108,12 @@ def test_a_delivered_order_without_a_signed_receipt_is_a_fault_where_they_must_b
         settle = f"UPDATE deliveries SET state = '{{}}', settled_at = {{}} WHERE order_id = '{forged}'"
         await bench.sql(settle.format("delivering", "NULL"))
         await bench.sql(settle.format("delivered", "now()"))
-        assert (await prove(bench.by("audit"), required)).books.ids == {Code.UNRECEIPTED: [forged]}
+        assert (await prove(bench.by("audit"), required)).books.ids == {AuditCode.UNRECEIPTED: [forged]}
         forge = "INSERT INTO receipts (order_id, lease, backend, reference, lines, received_at) "
         await bench.sql(f"{forge} VALUES ('{forged}', gen_random_uuid(), 'another', 'E1', '[]', now())")
-        assert (await prove(bench.by("audit"), required)).books.ids == {Code.UNRECEIPTED: [forged]}
+        assert (await prove(bench.by("audit"), required)).books.ids == {AuditCode.UNRECEIPTED: [forged]}
         await bench.sql(f"{forge} VALUES ('{forged}', gen_random_uuid(), 'erp', 'E2', '[]', now())")
-        assert (await prove(bench.by("audit"), required)).books.ids == {Code.UNSIGNED: [forged]}
+        assert (await prove(bench.by("audit"), required)).books.ids == {AuditCode.UNSIGNED: [forged]}
         assert early != forged
 
     with_bench(settings, work)

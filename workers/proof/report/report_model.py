@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from orders.sentences import Code, Sentence
+from orders.audit_codes import AuditCode
+from orders.sentences import Sentence
 from workers.erp.own_words import masked, masked_detail
 from workers.operations import operator
 from workers.proof.report.incident import MOST_ACTS, Incident
@@ -83,9 +84,9 @@ def contents(proof: Proof, incident: Incident) -> Contents:
 
 def _verdict(proof: Proof) -> Sentence:
     if not proof.sound:
-        return Sentence(Code.FAULTS_FOUND, count=len(proof.faults))
+        return Sentence(AuditCode.FAULTS_FOUND, count=len(proof.faults))
     blocks = proof.chain.blocks
-    return Sentence(Code.BALANCES_SEALED, count=blocks) if blocks else Sentence(Code.BALANCES)
+    return Sentence(AuditCode.BALANCES_SEALED, count=blocks) if blocks else Sentence(AuditCode.BALANCES)
 
 
 def _span(incident: Incident) -> dict[str, int]:
@@ -146,7 +147,9 @@ def _seals(proof: Proof) -> dict[str, Any]:
         "sealed": last and last.sealed_at,
         "with key": last and last.key_id,
         "its mac": last and last.mac.hex(),
-        "verification": Sentence(Code.FAULTS_ABOVE if chain.faults or proof.signatures.faults else Code.NO_FAULT),
+        "verification": Sentence(
+            AuditCode.FAULTS_ABOVE if chain.faults or proof.signatures.faults else AuditCode.NO_FAULT
+        ),
     }
     return {name: value for name, value in facts.items() if value is not None}
 
