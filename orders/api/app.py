@@ -24,8 +24,8 @@ from starlette.types import Message, Receive, Scope, Send
 from config.settings import Settings
 from config.telemetry import traces
 from orders.api.connection.http_connection import HEALTH
-from orders.api.document import add_routes, document
 from orders.api.metrics import CONTENT_TYPE
+from orders.api.openapi.document import add_routes, document
 from orders.api.reference import add_pages
 from orders.api.request import address_of, read_headers
 from orders.api.responses import PROBLEM_JSON, answer_problem, describe

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+
+from pydantic_core import to_json
 
 log = logging.getLogger("relais.connections")
 
@@ -109,3 +111,12 @@ class Connections:
             return False
         log.warning("connections were ended or refused", extra={"open": self.count, "most": self.most, **new})
         return True
+
+
+async def answer_crowded(scope: Any, receive: Any, send: Any) -> None:
+    """There are as many connections as may be, and this is not for a health check."""
+    body = to_json({"type": "urn:relais:problem:busy", "status": 503, "title": "the intake has too much in hand"})
+    headers = [(b"content-type", b"application/problem+json"), (b"retry-after", b"5"), (b"connection", b"close")]
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import httptools
@@ -20,6 +20,7 @@ VERSIONS: Final = ("1.0", "1.1")
 Headers = Iterable[tuple[bytes, bytes]]
 
 _HOST: Final = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
+_READ: Final = {b"host", b"content-length", b"expect"}
 _OFFER: Final = {b"upgrade", b"http2-settings"}
 
 
@@ -37,6 +38,55 @@ class BadRequest(Exception):
         body = to_json({"type": "about:blank", "status": self.status, "title": title, "detail": str(self)})
         head = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         return STATUS_LINE[self.status] + head + body
+
+
+class Head:
+    """One request's head as it comes, bound before anything is kept. Whatever it finds too much raises BadRequest."""
+
+    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """The headers, with names in small letters, are added to these."""
+        self.headers = headers
+        self.url = b""
+        self.whole = False
+        self.length: int | None = None  # of the body, as the head has it
+        self.expects_continue = False
+        self._size = self._hosts = 0
+
+    def add_url(self, piece: bytes) -> None:
+        """A piece of what is asked for."""
+        self.url += piece
+        if len(self.url) > MOST_URL:
+            raise BadRequest(414, f"at most {MOST_URL} bytes of a URL are taken")
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """One header; those after a body are left out."""
+        if self.whole:
+            return
+        self._size += len(name) + len(value)
+        if self._size > MOST_HEAD or len(self.headers) >= MOST_HEADERS:
+            raise BadRequest(431, f"at most {MOST_HEADERS} headers of {MOST_HEAD} bytes together are taken")
+        name = name.lower()
+        if name in _READ:
+            self._read(name, value)
+        self.headers.append((name, value))
+
+    def _read(self, name: bytes, value: bytes) -> None:
+        """What a header says to the connection itself."""
+        if name == b"host":
+            self._hosts += 1
+            check_host(value)
+        elif name == b"content-length":
+            self.length = int(value)
+        elif value.lower() == b"100-continue":
+            self.expects_continue = True
+
+    def describe(self, scope: MutableMapping[str, Any], method: str, version: str) -> str:
+        """Write what is asked for into an ASGI scope, and say its path."""
+        check_version(version, self._hosts)
+        path, raw, query = target(self.url)
+        scope["method"], scope["http_version"] = method, version
+        scope["path"], scope["raw_path"], scope["query_string"] = path, raw, query
+        return path
 
 
 def target(url: bytes) -> tuple[str, bytes, bytes]:

@@ -12,34 +12,18 @@ import asyncio
 from typing import Any, Final
 
 import httptools
-from pydantic_core import to_json
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from orders.api.connection.connections import Connections
+from orders.api.connection.connections import Connections, answer_crowded
+from orders.api.connection.deadline import Deadline
 from orders.api.connection.exchange import Exchange
-from orders.api.connection.head import (
-    MOST_HEAD,
-    MOST_HEADERS,
-    MOST_URL,
-    BadRequest,
-    check_host,
-    check_version,
-    target,
-    without_upgrade,
-)
+from orders.api.connection.head import MOST_HEAD, MOST_URL, BadRequest, Head, without_upgrade
 
 MOST_AHEAD: Final = 16  # requests that wait on one connection for the answer to an earlier one
-HEAD_TIME: Final = 20.0  # seconds for a whole head, the first from the connection's first moment
-BODY_TIME: Final = 20.0  # seconds without a byte of a body
-BODY_RATE: Final = 500  # bytes a second of it, at least
-IDLE_TIME: Final = 75.0  # seconds between two requests
-UNREAD_TIME: Final = 60.0  # seconds in which a client takes nothing of an answer
 LINGER_TIME: Final = 2.0  # seconds for a client to notice that its connection ends
 LINGER_BYTES: Final = 4 * 1024 * 1024  # bytes that it may still send meanwhile
-READ: Final = {b"host", b"content-length", b"expect"}
 HEALTH: Final = ("/healthz", "/readyz", "/metrics")
-NEVER: Final = float("inf")
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -52,21 +36,18 @@ class HttpConnection(HttpToolsProtocol):
         """`connections` are all of the process."""
         super().__init__(**uvicorn)
         self._connections = connections
-        self._due = NEVER  # when it has lasted too long
-        self._why = "silent"  # what it is then, of REASONS
+        self._deadline = Deadline(self.loop.time)
         self._dry = 0  # bytes since the last that was a whole head or of a body
-        self._size = self._hosts = self._lingered = 0
-        self._length: int | None = None  # of the body, as the head has it
-        self._headed = self._over = False
+        self._head = Head([])  # of the latest request
+        self._lingered = 0
+        self._over = False
         self._again: bytes | None = None  # a head that asks for an upgrade, without that
         self._serving: Exchange | None = None  # the one being answered
-        self._paused = 0.0  # seconds for which nothing of a body was read, since nobody wanted it
-        self._stuck = NEVER  # since when the client has taken nothing
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there."""
         super().connection_made(transport)
-        self._wait("silent", HEAD_TIME)
+        self._deadline.wait("silent")
         if not self._connections.admit(self, self.loop):
             self._connections.count_ended("refused")
             self._refuse(BadRequest(503, "there are as many connections as may be"))
@@ -82,15 +63,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def overdue(self, now: float) -> str | None:
         """Why it has lasted too long, if it has."""
-        if self._stuck + UNREAD_TIME < now and (self._why not in ("body", "linger") or self._paused > UNREAD_TIME):
-            return "unread"
-        if self._due >= now:
-            return None
-        if self._why == "body" and self.flow.read_paused:  # it is not the client that is waited for
-            self._wait("body", BODY_TIME)
-            self._paused += BODY_TIME
-            return None
-        return self._why if self._why != "linger" else None
+        return self._deadline.overdue(now, unwanted=self.flow.read_paused)
 
     def end(self) -> None:
         """Hang up."""
@@ -99,12 +72,12 @@ class HttpConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
         super().pause_writing()
-        self._stuck = self.loop.time()
+        self._deadline.stuck()
 
     def resume_writing(self) -> None:
         """The client takes what it is sent."""
         super().resume_writing()
-        self._stuck = NEVER
+        self._deadline.unstuck()
 
     def data_received(self, data: bytes) -> None:
         """What the client sends."""
@@ -122,64 +95,38 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(cause if isinstance(cause, BadRequest) else BadRequest(400, "this is no HTTP/1.1 request"))
         else:
             if self._dry > MOST_HEAD + MOST_URL and not self._over:
-                self._refuse(BadRequest(431 if self.url else 400, "the head is too large"))
+                self._refuse(BadRequest(431 if self._head.url else 400, "the head is too large"))
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._size = self._hosts = 0
-        self._length = None
-        self._headed = False
-        if self._why == "idle":
-            self._wait("head", HEAD_TIME)
+        self._head = Head(self.headers)
+        if self._deadline.why == "idle":
+            self._deadline.wait("head")
 
     def on_url(self, url: bytes) -> None:
         """A piece of what is asked for."""
-        self.url += url
-        if len(self.url) > MOST_URL:
-            raise BadRequest(414, f"at most {MOST_URL} bytes of a URL are taken")
+        self._head.add_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; those after a body are left out."""
-        if self._headed:
-            return
-        self._size += len(name) + len(value)
-        if self._size > MOST_HEAD or len(self.headers) >= MOST_HEADERS:
-            raise BadRequest(431, f"at most {MOST_HEADERS} headers of {MOST_HEAD} bytes together are taken")
-        name = name.lower()
-        if name in READ:
-            self._read(name, value)
-        self.headers.append((name, value))
-
-    def _read(self, name: bytes, value: bytes) -> None:
-        """What a header says to the connection itself."""
-        if name == b"host":
-            self._hosts += 1
-            check_host(value)
-        elif name == b"content-length":
-            self._length = int(value)
-        elif value.lower() == b"100-continue":
-            self.expect_100_continue = True
+        """One header."""
+        self._head.add(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole: the request goes to the application, or waits for those before it."""
         self._dry = 0
-        self._headed = True
+        self._head.whole = True
         version, method = self.parser.get_http_version(), self.parser.get_method().decode("ascii")
         if self.parser.should_upgrade():
-            self._again = without_upgrade(method, self.url, version, self.headers)
+            self._again = without_upgrade(method, self._head.url, version, self.headers)
             return
-        check_version(version, self._hosts)
+        path = self._head.describe(self.scope, method, version)
         if len(self.pipeline) >= MOST_AHEAD:
             raise BadRequest(400, "too many requests at once")
-        path, raw, query = target(self.url)
-        scope = self.scope
-        scope["method"], scope["http_version"] = method, version
-        scope["path"], scope["raw_path"], scope["query_string"] = path, raw, query
         app = self.app
         if self._connections.crowded and path not in HEALTH:
             self._connections.count_ended("refused")
-            app = _crowded
+            app = answer_crowded
         exchange = Exchange(
             scope=self.scope,
             transport=self.transport,
@@ -189,11 +136,11 @@ class HttpConnection(HttpToolsProtocol):
             access_log=False,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue and version == "1.1",
+            expect_100_continue=self._head.expects_continue and version == "1.1",
             keep_alive=version == "1.1" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        exchange.length = self._length
+        exchange.length = self._head.length
         self._connections.busy(self)
         self.cycle = exchange
         if self._serving is None:
@@ -205,12 +152,11 @@ class HttpConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of a body, which buys it time."""
         self._dry = 0
-        self._paused = 0.0
         exchange = self.cycle
         if exchange is None:
             return
         exchange.received += len(body)
-        self._due = min(self._due + len(body) / BODY_RATE, self.loop.time() + BODY_TIME)
+        self._deadline.put_off(len(body))
         if exchange.response_complete:
             return
         exchange.body += body
@@ -227,7 +173,7 @@ class HttpConnection(HttpToolsProtocol):
         if exchange.response_complete:
             self._rest()
         else:
-            self._wait("busy", NEVER)
+            self._deadline.wait("busy")
             exchange.message_event.set()
 
     def on_response_complete(self) -> None:
@@ -251,7 +197,7 @@ class HttpConnection(HttpToolsProtocol):
     def _serve(self, exchange: Any, app: Any) -> None:
         self._serving = exchange
         if exchange.more_body:
-            self._wait("body", BODY_TIME)
+            self._deadline.wait("body")
         self._start_asgi_task(exchange, app)
 
     def _go_on(self, rest: bytes) -> None:
@@ -261,14 +207,10 @@ class HttpConnection(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.data_received(head + rest)
 
-    def _wait(self, why: str, seconds: float) -> None:
-        self._why = why
-        self._due = self.loop.time() + seconds
-
     def _rest(self) -> None:
         """Between two requests."""
         if not self._over:
-            self._wait("idle", IDLE_TIME)
+            self._deadline.wait("idle")
             self._connections.idle(self)
 
     def _refuse(self, refusal: BadRequest) -> None:
@@ -295,18 +237,9 @@ class HttpConnection(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(LINGER_TIME, self.transport.abort)
-        self._wait("linger", NEVER)
+        self._deadline.wait("linger")
 
     def _discard(self, count: int) -> None:
         self._lingered += count
         if self._lingered > LINGER_BYTES:
             self.flow.pause_reading()
-
-
-async def _crowded(scope: Any, receive: Any, send: Any) -> None:
-    """There are as many connections as may be, and this is not for a health check."""
-    body = to_json({"type": "urn:relais:problem:busy", "status": 503, "title": "the intake has too much in hand"})
-    headers = [(b"content-type", b"application/problem+json"), (b"retry-after", b"5"), (b"connection", b"close")]
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -15,7 +15,8 @@ from config.settings import Settings
 from orders.access import clients
 from orders.api import Parts
 from orders.api.connection import Connections, connections, http_connection
-from orders.api.connection.http_connection import HEAD_TIME, LINGER_TIME
+from orders.api.connection.deadline import BODY_RATE, TIMES
+from orders.api.connection.http_connection import LINGER_TIME
 from orders.journal import connect
 from tests.intake import ORDER, serving
 from tests.machines.roles import above
@@ -255,8 +256,8 @@ SLOW = {
 def test_who_sends_nothing_is_given_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, start: bytes
 ) -> None:
-    for each in ("HEAD_TIME", "BODY_TIME", "IDLE_TIME"):
-        monkeypatch.setattr(http_connection, each, 0.3)
+    for each in ("silent", "head", "body", "idle"):
+        monkeypatch.setitem(TIMES, each, 0.3)
     monkeypatch.setattr(connections, "LOOK", 0.05)
 
     async def work(wire: Wire) -> None:
@@ -270,7 +271,7 @@ def test_who_sends_nothing_is_given_up(
 def test_a_body_buys_time_with_its_bytes_and_one_too_slow_is_given_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_connection, "BODY_TIME", 0.6)
+    monkeypatch.setitem(TIMES, "body", 0.6)
     monkeypatch.setattr(connections, "LOOK", 0.05)
 
     async def work(wire: Wire) -> None:
@@ -349,4 +350,4 @@ def test_a_body_that_breaks_the_protocol_is_told_and_the_order_is_not_taken(sett
 
 
 def test_the_times_are_those_that_the_papers_name() -> None:
-    assert (HEAD_TIME, http_connection.BODY_TIME, http_connection.BODY_RATE) == (20.0, 20.0, 500)
+    assert (TIMES["silent"], TIMES["head"], TIMES["body"], BODY_RATE) == (20.0, 20.0, 20.0, 500)

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from lxml import html
 
 from config.settings import Settings
-from orders.api.document import add_routes, document
+from orders.api.openapi.document import add_routes, document
 from orders.api.reference.pages import rendered
 from tests.intake import Call, over_http
 

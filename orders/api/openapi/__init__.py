@@ -1,0 +1,1 @@
+"""The API's OpenAPI document, made once: face `document.add_routes` and `document.document`."""
