@@ -1,4 +1,4 @@
-"""Durations as people type them, in a command or a file: 90s, 15m, 6h, 2d; and as they read: 6h 05m, 1 order.
+"""Durations as people type them, in a command or a file: 90s, 15m, 6h, 2d; and as they read: 6h 05m.
 
 Longer than a century is a slip of the hand, and refused. Times are typed in full or as such an age; the year 1, which
 is nobody's and which the journal's driver would write as minus infinity, is refused with all that lies beyond YEARS.
@@ -66,8 +66,3 @@ def span(seconds: float) -> str:
 def age(since: datetime, now: datetime) -> str:
     """How long ago, as `span` says it."""
     return span((now - since).total_seconds())
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """So many of something, as it reads: `1 order`, `2,500 orders`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

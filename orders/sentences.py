@@ -205,3 +205,8 @@ def _read(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return sentence_of(value)
     return datetime.fromisoformat(value) if name in MOMENTS and value else value
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """So many of something, as it reads: `1 order`, `2,500 orders`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,7 +1,7 @@
 """Acts of operators, each recorded in `operations` in the very transaction that does it.
 
-Pause and resume stop and restart forwarding without touching intake; they live in the journal, so they survive
-every process. Quarantine and release are in `workers.trust.quarantine`, replays and discards in
+Pause, resume and a capped rate stop, restart and slow forwarding without touching intake; they live in the journal, so
+they survive every process. Quarantine and release are in `workers.trust.quarantine`, replays and discards in
 `workers.replay.redrive`.
 """
 
@@ -28,7 +28,7 @@ from orders.journal.connection import WAKE
 from orders.refusals import NotDone
 from orders.schema.tables.core import backends, operations
 from orders.sentences import Sentence, sentence_of
-from workers.backend_transitions import register, set_paused
+from workers.backend_transitions import limit_rate, register, set_paused
 
 LAST = text("""
 SELECT operator, at, reason FROM operations WHERE detail ->> 'backend' = :backend AND act = :act
@@ -125,6 +125,26 @@ async def _set_paused(
             await _tell_who(connection, backend, paused)
         await record(connection, "pause" if paused else "resume", reason, {"backend": backend})
         await connection.execute(WAKE)
+
+
+async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: str) -> None:
+    """Let the backend get at most `rate` orders a second over all workers; None is no limit. Raises NotFound."""
+    async with transactional(engine).begin() as connection:
+        await make_known(connection, backend)
+        await limit_rate(connection, backend, rate)
+        await record(connection, "rate", reason, {"backend": backend, "rate": rate})
+        await connection.execute(WAKE)
+
+
+async def make_known(connection: AsyncConnection, backend: str) -> None:
+    """A backend that has orders but no row yet, because no worker has run, gets one. Raises NotFound."""
+    known = text("SELECT 1 FROM backends WHERE name = :backend")
+    if (await connection.execute(known, {"backend": backend})).first() is not None:
+        return
+    has = text("SELECT 1 FROM deliveries WHERE backend = :backend LIMIT 1")
+    if (await connection.execute(has, {"backend": backend})).first() is None:
+        raise NotFound(Sentence(NotDone.NO_BACKEND, backend=backend))
+    await register(connection, backend)
 
 
 async def _tell_who(connection: AsyncConnection, backend: str, paused: bool) -> None:

@@ -18,7 +18,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.types import Send
 
-from config.durations import count
 from orders.errors import (
     Busy,
     Conflict,
@@ -36,6 +35,7 @@ from orders.errors import (
 )
 from orders.faults import MOST_FAULTS
 from orders.journal import unreachable
+from orders.sentences import count
 
 log = logging.getLogger("relais.api")
 

@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
-from config.durations import count as count
 from config.telemetry.visible import visible, visible_json
 from orders.sentences import Sentence
+from orders.sentences import count as count
 from orders.states import UNFIT
 from workers.cli import tables
 from workers.cli.tables import Cell

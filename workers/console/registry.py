@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from workers.console.acts import backends
+from workers.console.acts import backends, releases
 from workers.console.acts.act import Act
 from workers.console.dead import acts as dead
 from workers.console.orders import acts as orders
@@ -16,6 +16,7 @@ ACTS: Final[dict[str, Act]] = {
     act.kind: act
     for act in (
         *backends.ACTS,
+        *releases.ACTS,
         *replaying.ACTS,
         draining.ACT,
         *reconciling.ACTS,

@@ -16,7 +16,7 @@ from rich.console import RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from config.durations import count
+from orders.sentences import count
 from workers.demo.watch import RATE_SPAN, Sample
 from workers.demo.weekend import when
 

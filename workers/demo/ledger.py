@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from config.durations import count
+from orders.sentences import count
 from orders.states import Reason, State
 from workers.erp.outcomes import LEASE_EXPIRED
 from workers.erp.sim import Effect

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-from config.durations import count
 from config.embedded.marks import Mark
+from orders.sentences import count
 from workers.demo.drawing import PARTS, View
 from workers.demo.pharmacies import PHARMACIES, Habit
 from workers.demo.screen import Screen

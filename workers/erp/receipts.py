@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pydantic_core import from_json
 
-from config.durations import count
+from orders.sentences import count
 from workers.erp.failures import TABLE, Met, Unfit
 from workers.erp.port import ErpReceipt, Outcome
 

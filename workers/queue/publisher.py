@@ -24,9 +24,9 @@ from redis.exceptions import RedisError
 from sqlalchemy import Row
 
 from config.celeryconfig import canary_queue, depth
-from config.durations import count
 from config.redis_keys import NORMAL, NOTICES, SPILL_RECORDS, URGENT, queue_of
 from config.settings import Settings
+from orders.sentences import count
 from workers.delivery.tracing import TRACES, Contexts, dispatching, header
 from workers.queue.names import CANARY, DELIVER, MOST_IDS, POLL, REQUESTS, TELL
 

@@ -24,8 +24,8 @@ from orders.refusals import NotDone
 from orders.schema.sentence_column import SentenceColumn
 from orders.sentences import Sentence, sentence_of
 from orders.states import PARTS_OF_REPLAY, STOPPED, ReplayState, State
-from workers.backend_transitions import limit_rate, narrow, probe_now, register
-from workers.operations import operator, record
+from workers.backend_transitions import narrow, probe_now
+from workers.operations import make_known, operator, record
 from workers.replay.choice import CHOSEN, Choice, narrowed
 from workers.replay.gates import RAMP, after, named
 
@@ -120,7 +120,7 @@ async def start(engine: AsyncEngine, choice: Choice, *, hold: bool, reason: str)
 
 
 async def _begin(connection: AsyncConnection, choice: Choice, hold: bool) -> int:
-    await _known(connection, choice.backend or "")
+    await make_known(connection, choice.backend or "")
     found = (
         await connection.execute(
             BEGIN,
@@ -192,15 +192,6 @@ async def cancel(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySee
     await _act(engine, backend, "cancel", OPEN_STATES, reason, seen, lambda row: change)
 
 
-async def limit(engine: AsyncEngine, backend: str, rate: float | None, reason: str) -> None:
-    """Let the backend get at most `rate` orders a second over all workers; None is no limit. Raises NotFound."""
-    async with transactional(engine).begin() as connection:
-        await _known(connection, backend)
-        await limit_rate(connection, backend, rate)
-        await record(connection, "rate", reason, {"backend": backend, "rate": rate})
-        await connection.execute(WAKE)
-
-
 async def _act(
     engine: AsyncEngine,
     backend: str,
@@ -242,14 +233,3 @@ async def _last(connection: AsyncConnection, number: int, what: Sentence) -> Sen
     """`what`, and who had the last word on this replay, where that was a moment ago."""
     said = (await connection.execute(LAST_WORD, {"id": number})).one_or_none()
     return what if said is None else Sentence(NotDone.LAST_WORD, what=what, act=said.act, by=said.operator)
-
-
-async def _known(connection: AsyncConnection, backend: str) -> None:
-    """A backend that has orders but no row yet, because no worker has run, gets one. Raises NotFound."""
-    known = text("SELECT 1 FROM backends WHERE name = :backend")
-    if (await connection.execute(known, {"backend": backend})).first() is not None:
-        return
-    has = text("SELECT 1 FROM deliveries WHERE backend = :backend LIMIT 1")
-    if (await connection.execute(has, {"backend": backend})).first() is None:
-        raise NotFound(Sentence(NotDone.NO_BACKEND, backend=backend))
-    await register(connection, backend)

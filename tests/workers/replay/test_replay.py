@@ -17,6 +17,7 @@ from orders.journal import transactional
 from orders.model import parse
 from tests.bench import MEDICINE, Bench, OnBench, always
 from tests.recovery import Recovery, backlog
+from workers import operations
 from workers.backend_transitions import REGISTER
 from workers.delivery.claim import claim
 from workers.delivery.deliver import deliver
@@ -353,12 +354,12 @@ def test_a_rate_bounds_a_dispatch_and_live_orders_have_their_share_of_it(on_benc
         live = await bench.accept(30)
         out = await bench.dispatch(allowance=10)
         assert (len(out), len(set(out) & set(live))) == (10, 2)
-        await commands.limit(bench.by("ops"), "erp", 12.5, "the ERP's people ask")
+        await operations.limit(bench.by("ops"), "erp", 12.5, "the ERP's people ask")
         assert (await recovery.steer()).rate == 12.5
-        await commands.limit(bench.by("ops"), "erp", None, "a test")
+        await operations.limit(bench.by("ops"), "erp", None, "a test")
         assert (await recovery.steer()).rate is None
         with pytest.raises(NotFound):
-            await commands.limit(bench.by("ops"), "nobody", 5.0, "a test")
+            await operations.limit(bench.by("ops"), "nobody", 5.0, "a test")
 
     on_bench(work)
 

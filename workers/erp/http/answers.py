@@ -15,8 +15,8 @@ from uuid import UUID
 from pydantic import ConfigDict, FailFast, Field, StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
-from config.durations import count
 from orders.model import MOST_LINES
+from orders.sentences import count
 from workers.erp.failures import Met, Unfit, printable
 from workers.erp.port import MOST_KEPT, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
 from workers.erp.receipts import verify

@@ -63,11 +63,11 @@ def rate(
     because: Because,
 ) -> None:
     """Cap how many orders a second a backend gets, over all workers."""
-    from workers.replay import commands
+    from workers import operations
 
     name = backend_of(settings_of(ctx), words[0] if len(words) == 2 else None)
     wanted = _rate(words)
-    on_journal(ctx, lambda engine, _: commands.limit(engine, name, wanted, because))
+    on_journal(ctx, lambda engine, _: operations.limit(engine, name, wanted, because))
     show.say(
         f"{name} gets as many orders as its window lets."
         if wanted is None
