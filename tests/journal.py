@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,9 +12,11 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from orders.errors import NotFound
 from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
+from orders.queries import orders as order_queries
 from tests.bench import MEDICINE
 
 
@@ -65,6 +67,20 @@ class Journal:
 
     def operations(self) -> list[tuple[str, str | None]]:
         return [(row.act, row.reason) for row in self.sql("SELECT act, reason FROM operations ORDER BY id")]
+
+
+async def orders_behind(engine: AsyncEngine, ids: Collection[UUID]) -> dict[UUID, tuple[UUID, str]]:
+    """The order behind each id that was answered, and its reference; the spill may have told one that is no order's."""
+    async with engine.connect() as connection:
+        known = await connection.execute(text("SELECT id, reference FROM orders WHERE id = ANY(:ids)"), {"ids": [*ids]})
+        found = {row.id: (row.id, row.reference) for row in known}
+    for each in set(ids) - found.keys():
+        try:
+            life = await order_queries.order(engine, each)
+        except NotFound:
+            raise AssertionError(f"{each} was answered and is nowhere") from None
+        found[each] = life["id"], life["reference"]
+    return found
 
 
 async def execute(url: str, *statements: str) -> Any:

@@ -28,11 +28,9 @@ from config.embedded.process import Process
 from config.embedded.service import Service
 from config.embedded.valkey import Valkey
 from orders.access import clients
-from orders.errors import NotFound
-from orders.journal import connect
-from orders.queries import orders as order_queries
 from tests.acceptance.running import QUICK
 from tests.cli import command, running
+from tests.journal import Journal, orders_behind
 from tests.machines.roles import login
 from tests.machines.servers import SMALL, seed
 from tests.waiting import auntil, until
@@ -64,7 +62,7 @@ class Apart:
             "RELAIS_API_URL": self.url,
             "RELAIS_WORKER_CONCURRENCY": "2",
         }
-        self.key = asyncio.run(self._client())
+        self.key = Journal(self.journal)(lambda engine: clients.add(engine, "front"))
 
     def servers(self, data_dir: Path) -> tuple[str, str]:
         """Start PostgreSQL and Valkey; their URLs."""
@@ -105,13 +103,6 @@ class Apart:
         self._processes.append(process)
         return process
 
-    async def _client(self) -> str:
-        engine = connect(self.journal)
-        try:
-            return await clients.add(engine, "front")
-        finally:
-            await engine.dispose()
-
     def stop_all(self) -> None:
         """Tell the processes to stop, and wait until they have."""
         for process in self._processes:
@@ -132,35 +123,13 @@ class Apart:
         effects = self.effects()
         assert set(effects.values()) == {1}
         assert len(effects) == len(told)
-        delivered = asyncio.run(self._resolve(told))
-        assert {reference: effects[order_id] for reference, order_id in delivered.items()} == dict.fromkeys(told, 1)
+        behind = Journal(self.journal)(lambda engine: orders_behind(engine, told.values()))
+        assert {reference: behind[each][1] for reference, each in told.items()} == {each: each for each in told}
+        assert {each: effects[behind[each][0]] for each in told.values()} == dict.fromkeys(told.values(), 1)
 
     def _balances(self) -> bool:
-        async def look() -> bool:
-            engine = connect(self.journal)
-            try:
-                ledger = await audit(engine)
-            finally:
-                await engine.dispose()
-            return ledger.balanced and ledger.accepted == ledger.delivered
-
-        return asyncio.run(look())
-
-    async def _resolve(self, told: dict[str, UUID]) -> dict[str, UUID]:
-        """The order behind each id that was answered, whichever store had answered it."""
-        engine = connect(self.journal, pool=8)
-        found: dict[str, UUID] = {}
-        try:
-            for reference, order_id in told.items():
-                try:
-                    life = await order_queries.order(engine, order_id)
-                except NotFound:
-                    raise AssertionError(f"{reference} was answered as {order_id} and is nowhere") from None
-                assert life["reference"] == reference
-                found[reference] = life["id"]
-        finally:
-            await engine.dispose()
-        return found
+        ledger = Journal(self.journal)(audit)
+        return bool(ledger.balanced and ledger.accepted == ledger.delivered)
 
 
 @contextmanager

@@ -39,6 +39,7 @@ from orders.queries import backends as backend_rows
 from orders.queries import orders as order_queries
 from orders.rules.catalogue import demo_catalogue
 from tests.constants.turned import SOON, turned
+from tests.journal import orders_behind
 from tests.machines.servers import seed
 from tests.waiting import auntil, until
 from workers.erp.sim.book import read_effects
@@ -222,7 +223,8 @@ class Relais:
         """Wait until nothing is in the spill and the backlog, then prove that each order took effect exactly once."""
         until(lambda: not self.spilled() and self.journal(order_queries.backlog_size) == 0, timeout, 0.2, "all drained")
         effects = self.effects()
-        assert {each: effects[each] for each in self.behind(ids) if effects[each] != 1} == {}
+        behind = self.journal(lambda engine: orders_behind(engine, ids))
+        assert {each: effects[order] for each, (order, _) in behind.items() if effects[order] != 1} == {}
         assert max(effects.values()) == 1
         ledger = self.journal(audit)
         assert ledger.balanced, ledger
@@ -235,17 +237,6 @@ class Relais:
         with suppress(redis.RedisError), redis.Redis.from_url(self.endpoints["redis_urls"]["admin"]) as client:
             return int(client.llen(SPILL_RECORDS))
         return -1
-
-    def behind(self, ids: Sequence[UUID]) -> set[UUID]:
-        """The orders behind ids that were answered: the spill may have told one under which the order was not first."""
-
-        async def ask(engine: AsyncEngine) -> dict[UUID, UUID]:
-            async with engine.connect() as connection:
-                found = await connection.execute(text("SELECT told, order_id FROM asides WHERE order_id IS NOT NULL"))
-                return {row.told: row.order_id for row in found}
-
-        firsts = self.journal(ask)
-        return {firsts.get(each, each) for each in ids}
 
     def proof(self) -> Proof:
         """The audit in full: the chain of seals beside its anchor too."""
