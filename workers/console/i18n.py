@@ -70,11 +70,13 @@ class Words:
     def moment(self, at: datetime | None) -> str:
         """Day and time to the second with the zone, as every page tells a time; the year where it is another one.
 
-        `NONE` for None. What names no zone was written in the console's.
+        `NONE` for None. ValueError for a time without a zone, which nobody can place: see `placed`.
         """
         if at is None:
             return NONE
-        here = at.astimezone(self._zone) if at.tzinfo else at.replace(tzinfo=ZoneInfo(str(self._zone)))
+        if at.tzinfo is None:
+            raise ValueError(f"{at} has no zone")
+        here = at.astimezone(self._zone)
         pattern = "d MMM HH:mm:ss" if here.year == datetime.now(self._zone).year else "d MMM yyyy HH:mm:ss"
         return f"{format_datetime(here, pattern, self._zone, locale=self._locale)} {here.tzname()}"
 
@@ -84,6 +86,10 @@ class Words:
         said = format_datetime(here, "d MMM yyyy HH:mm:ss", self._zone, locale=self._locale)
         twice = here.replace(fold=0).utcoffset() != here.replace(fold=1).utcoffset()
         return f"{said} {here.tzname()}" if twice else said
+
+    def typed(self, written: str) -> datetime:
+        """The time that a form's field has, of the console's zone where it names none. ValueError when it is none."""
+        return placed(datetime.fromisoformat(written), str(self._zone))
 
     def day(self, at: datetime) -> str:
         """Its day and month, in the zone that it is told in."""
@@ -118,6 +124,11 @@ class Figure:
         figure = Decimal(format(self.value, form))
         decimals = max(0, -int(figure.as_tuple().exponent))
         return format_decimal(figure, format=f"#,##0.{'0' * decimals}", locale=self.words.code)
+
+
+def placed(at: datetime, zone: str) -> datetime:
+    """A time with its zone: that of the console, `zone`, where it names none, as a browser's field does not."""
+    return at if at.tzinfo else at.replace(tzinfo=ZoneInfo(zone))
 
 
 def N_(message: str) -> str:  # the name by which extractors know it

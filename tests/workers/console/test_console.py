@@ -75,9 +75,16 @@ def test_the_language_is_the_browsers(settings: Settings) -> None:
     asyncio.run(look())
 
 
-def test_a_time_without_a_zone_is_the_consoles_and_few_orders_a_minute_have_a_decimal() -> None:
+def test_a_time_that_was_typed_without_a_zone_is_the_consoles_and_one_that_has_none_is_not_told() -> None:
     words = languages("Europe/Paris")["fr"]
-    assert words.moment(datetime(2024, 7, 1, 21, 2)) == "1 juil. 2024 21:02:00 CEST"
+    assert words.moment(words.typed("2024-07-01T21:02")) == "1 juil. 2024 21:02:00 CEST"
+    assert words.moment(words.typed("2024-07-01T21:02Z")) == "1 juil. 2024 23:02:00 CEST"
+    with pytest.raises(ValueError, match="2024-07-01 21:02:00 has no zone"):
+        words.moment(datetime(2024, 7, 1, 21, 2))
+
+
+def test_few_orders_a_minute_have_a_decimal() -> None:
+    words = languages("Europe/Paris")["fr"]
     assert [words.rate(each) for each in (0, 3.25, 3948.4, None)] == ["0", "3,2", "3\u202f948", NONE]
 
 

@@ -114,7 +114,7 @@ def asked(name: str, value: str, words: Words) -> str:
         return words.gettext(STATE_NAMES.get(value, (value, ""))[0])
     if name in ("before", "since", "until"):
         with suppress(ValueError):  # an age
-            return words.moment(datetime.fromisoformat(value))
+            return words.moment(words.typed(value))
     if value in WORDS:
         return words.gettext(value)
     return value if len(value) <= SHORT else f"{value[:SHORT]}\N{HORIZONTAL ELLIPSIS}"

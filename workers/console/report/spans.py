@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from orders.refusals import NotDone
 from orders.sentences import Sentence
 from workers.console import fields as read
+from workers.console.i18n import placed
 
 YEARS: Final = range(2000, 2100)
 WRITTEN: Final = "%Y-%m-%dT%H:%M"  # what a browser's field for day and time takes
@@ -44,7 +45,4 @@ def local(at: datetime, zone: str) -> str:
 
 
 def _instant(written: str | None, zone: str) -> datetime | None:
-    if written is None:
-        return None
-    at = datetime.fromisoformat(written)
-    return at if at.tzinfo else at.replace(tzinfo=ZoneInfo(zone))
+    return None if written is None else placed(datetime.fromisoformat(written), zone)
