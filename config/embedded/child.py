@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,10 +23,10 @@ from config.embedded.service import Ready, Service
 
 log = logging.getLogger(__name__)
 
-SETTLED: Final = (
-    5.0  # seconds after the start of a child until its spare is started: no child that dies at once goes on faster
-)
-LOOK: Final = 0.5  # seconds between two looks whether one waits
+SETTLED: Final = 5.0  # seconds after the start of a child, with others, until its spare is started; and after the last
+AT_ONCE: Final = 3  # uses of one within
+LATELY: Final = 60.0  # seconds, so that no child that dies as it begins goes on faster; those before have one at once
+LOOK: Final = 0.1  # seconds between two looks whether one waits
 GRACE: Final = 2.0  # seconds to end
 
 
@@ -76,7 +77,8 @@ class Spare:
         """None waits yet."""
         self._program, self._hold, self._drop = program, hold, drop
         self._waiting: Process | None = None
-        self._since = time.monotonic()  # nobody has waited
+        self._due = time.monotonic() + SETTLED  # another is started then
+        self._used: deque[float] = deque(maxlen=AT_ONCE)
 
     @property
     def waits(self) -> bool:
@@ -89,7 +91,7 @@ class Spare:
             await asyncio.sleep(LOOK)
             if self._waiting is not None and not self.waits:
                 self.end()
-            if self._waiting is None and time.monotonic() - self._since > SETTLED:
+            if self._waiting is None and time.monotonic() >= self._due:
                 self._start()
 
     def take(self, program: Program, rank: int) -> Process | None:
@@ -97,14 +99,17 @@ class Spare:
         if self._waiting is None or not self._waiting.begin():
             self.end()
             return None
-        spare, self._waiting, self._since = self._waiting, None, time.monotonic()
+        spare, self._waiting = self._waiting, None
+        self._used.append(time.monotonic())
+        often = len(self._used) == AT_ONCE and self._used[-1] - self._used[0] < LATELY
+        self._due = self._used[-1] + (SETTLED if often else 0.0)
         self._drop(spare.mark)
         spare.becomes(program, rank)
         return spare
 
     def end(self) -> None:
         """End the one that waits, if any; blocks until then."""
-        spare, self._waiting, self._since = self._waiting, None, time.monotonic()
+        spare, self._waiting, self._due = self._waiting, None, time.monotonic() + SETTLED
         if spare is not None:
             spare.end(GRACE)
             self._drop(spare.mark)
@@ -115,4 +120,4 @@ class Spare:
             self._hold(self._waiting.mark)
         except OSError as error:
             log.warning("no spare", extra={"child": self._program.name, "error": type(error).__name__})
-            self._since = time.monotonic()
+            self._due = time.monotonic() + SETTLED

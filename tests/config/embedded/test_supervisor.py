@@ -234,6 +234,35 @@ def test_a_spare_takes_the_place_of_a_child_as_often_as_it_dies_and_another_wait
     assert (len(diary.events("start")), len(diary.events("stop")), own_leash.marks) == (4, 1, [])
 
 
+def test_a_child_that_is_killed_again_at_once_has_a_spare_and_one_that_dies_too_often_a_pause(
+    own_leash: Leash,
+    child: Callable[..., Child],
+    diary: Diary,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The first spare waits until all have settled; another is begun as soon as one is used, but for the third."""
+    monkeypatch.setattr(child_module, "SETTLED", 0.0)
+
+    async def scenario() -> None:
+        one = child("one")
+        argv = (sys.executable, "-c", "import sys; sys.stdin.readline() or sys.exit()\n" + STAYS, *one.program.argv[3:])
+        waits = replace(one.program, name="one-spare", argv=argv, waits=True)
+        async with Supervisor(own_leash, backoff=Backoff(first=60.0, most=60.0)) as supervisor:
+            await supervisor.start(replace(one, spare=waits))
+            for starts in (2, 3, 4):
+                await auntil(lambda: any(each.name == "one-spare" for each in own_leash.marks), what="one waits")
+                monkeypatch.setattr(child_module, "SETTLED", 3600.0)
+                os.kill(supervisor.pids["one"], signal.SIGKILL)
+                await auntil(lambda starts=starts: len(diary.events("start")) == starts, what="without a pause")
+            os.kill(supervisor.pids["one"], signal.SIGKILL)
+            await auntil(lambda: not own_leash.marks, what="it is gone, and nothing waits")
+
+    asyncio.run(scenario())
+    pauses = [record.__dict__["restart_in"] for record in caplog.records if record.getMessage() == "exited"]
+    assert pauses == [0.0, 0.0, 0.0, 60.0]
+
+
 def test_stopping_while_a_child_waits_for_its_restart_starts_nothing(
     own_leash: Leash, child: Callable[..., Child], diary: Diary
 ) -> None:
