@@ -1,33 +1,22 @@
-"""What a process does through a function of the journal, since it has no right to do it otherwise; and what it must
-record.
+"""What a process does through a function of the journal, since it has no right to do it otherwise.
 
 Such a function runs as the tables' owner. Only the worker, which writes receipts, may say that an order is with the
-ERP; nobody lifts a quarantine but by the function that records it; and a change of accounts, clients or keys that no
-act of `operations` names in the same transaction does not commit, unless the tables' owner makes it. The statements
-are those of the migration that laid them.
+ERP, and nobody lifts a quarantine but by the function that records it. What else a process must record is in
+`orders.schema.recording`. The statements are those of the migration that laid them.
 """
 
 from __future__ import annotations
 
 import json
-from itertools import chain
 from typing import Final
 
+from orders.schema.recording import PATH
 from orders.schema.tally_triggers import COUNTED
 from orders.sentences import Code, Sentence
 from orders.states import CERTAINLY_OURS, TAKEN_BACK, CircuitState, State, listed
 
-PATH: Final = "SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp"
 FORWARDED: Final = (State.DISPATCHED, State.DELIVERING, State.SUBMITTED, State.DELIVERED)
 CANCELLED: Final = "order cancel"  # the act's name in `operations`
-# A trigger by its name and what it watches: the kind of act that has to be there, and which columns it names as what.
-RECORDED: Final = {
-    "recorded AFTER INSERT OR UPDATE ON accounts": ("account", {"name": "account"}),
-    "recorded AFTER INSERT OR UPDATE ON clients": ("client", {"name": "client"}),
-    "recorded AFTER INSERT OR UPDATE OF hash, client, scopes, expires_at ON keys": ("client", {"client": "client"}),
-    "recorded AFTER INSERT ON receipt_keys": ("key", {"backend": "backend", "key_id": "key"}),
-    "recorded_change AFTER UPDATE ON receipt_keys": ("key", {"backend": "backend"}),  # one that is new ends the others
-}
 
 # Triggers that write into tables which no process may write to.
 AS_OWNER: Final = tuple(
@@ -70,35 +59,6 @@ WHEN (NEW.state IN ({listed(FORWARDED)})
 EXECUTE FUNCTION relais_forwarding()""",
 )
 
-
-def _quoted(*words: str) -> str:
-    return ", ".join(f"'{word}'" for word in words)
-
-
-RECORDING: Final = (
-    f"""CREATE FUNCTION relais_recorded() RETURNS trigger LANGUAGE plpgsql
-{PATH} AS $$
-DECLARE
-  named jsonb := '{{}}';
-BEGIN
-FOR place IN 1 .. TG_NARGS - 1 BY 2 LOOP
-  named := named || jsonb_build_object(TG_ARGV[place + 1], to_jsonb(NEW) -> TG_ARGV[place]);
-END LOOP;
-IF NOT pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'USAGE')
-  AND NOT EXISTS (SELECT FROM operations
-    WHERE tx = relais_tx() AND act LIKE TG_ARGV[0] || ' %' AND detail @> named) THEN
-RAISE EXCEPTION 'a change of % that no act records', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
-END IF;
-RETURN NULL;
-END $$""",
-    *(
-        f"""CREATE CONSTRAINT TRIGGER {trigger}
-DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-EXECUTE FUNCTION relais_recorded({_quoted(kind, *chain(*names.items()))})"""
-        for trigger, (kind, names) in RECORDED.items()
-    ),
-)
-
 # Who may call what; of the functions of `orders.schema.epochs` and of causes everybody may.
 CALLS: Final = {
     "relais_cancel(uuid, text, text)": ("api",),
@@ -110,4 +70,4 @@ CALLS: Final = {
 def laying() -> list[str]:
     """DDL: the functions and triggers of this module."""
     shut = (f"REVOKE EXECUTE ON FUNCTION {call} FROM PUBLIC" for call in CALLS)  # which PostgreSQL itself opens to all
-    return [*AS_OWNER, QUARANTINE, RELEASE, CANCEL, *shut, *FORWARDING, *RECORDING]
+    return [*AS_OWNER, QUARANTINE, RELEASE, CANCEL, *shut, *FORWARDING]

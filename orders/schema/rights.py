@@ -32,12 +32,14 @@ from orders.schema.triggers import APPEND_ONLY
 
 LETTERS: Final = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
 
-_MOVED: Final = "state,due_at,attempts,lease,lease_until,unsure,failed_at,reason,error,settled_at,turn,status"
+_ACTED: Final = "state,due_at,attempts,lease_until,unsure,failed_at,reason,error,settled_at,turn"
+_MOVED: Final = f"{_ACTED},lease,status"
 _LEARNT: Final = (
     "circuit,window,failures,trips,ceiling,credit,changed_at,probe_at,shrunk_at,succeeded_at,why,latency,refusing,"
     "answered,refused,failing_since"
 )
 _REPLAY: Final = "state,orders,hold,stage,passed,staged,stage_since,why,history,ended_at"
+_COMPARED: Final = "cursor_at,cursor_id,present,altered,missing,unknown,moved,foreign,resent,listing,state,finished_at"
 _HELD: Final = "r a:name,window w:window,credit,probe_at,paused,held_why,rate"
 
 RIGHTS: Final[Mapping[Table, Mapping[str, str]]] = {
@@ -51,8 +53,8 @@ RIGHTS: Final[Mapping[Table, Mapping[str, str]]] = {
         "worker": f"r a w:{_MOVED}",
         "audit": "r",
         "exporter": "r",
-        "console": f"r w:{_MOVED},backend,aged_from",
-        "ops": f"r a w:{_MOVED},backend,aged_from",
+        "console": f"r w:{_ACTED},backend,aged_from",
+        "ops": f"r a w:{_ACTED},backend,aged_from",
     },
     attempts: {"worker": "r a", **dict.fromkeys(("api", "console", "exporter", "audit", "ops"), "r")},
     receipts: {
@@ -76,7 +78,10 @@ RIGHTS: Final[Mapping[Table, Mapping[str, str]]] = {
         **dict.fromkeys(("console", "ops"), f"r a w:{_REPLAY}"),
         **dict.fromkeys(("exporter", "audit"), "r"),
     },
-    reconciliations: {**dict.fromkeys(("console", "ops"), "r a w"), **dict.fromkeys(("exporter", "audit"), "r")},
+    reconciliations: {
+        **dict.fromkeys(("console", "ops"), f"r a w:{_COMPARED}"),
+        **dict.fromkeys(("exporter", "audit"), "r"),
+    },
     findings: {**dict.fromkeys(("console", "ops"), "r a"), "audit": "r"},
     asides: {"worker": "r a", "ops": "r a d", **dict.fromkeys(("api", "console", "exporter", "audit"), "r")},
     pharmaml_acknowledged: {"api": "r a", **dict.fromkeys(("console", "ops"), "r")},

@@ -2,7 +2,7 @@
 
 What is chosen becomes due now, and an open circuit sends its canary at once; the window still rules how much of it
 reaches the ERP. This is for dead letters; a whole backlog goes stage by stage (`workers.replay.commands`). Every act is
-previewed by the same query that does it, and recorded with its count.
+previewed by the same query that does it, and recorded with its ids.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ AGAIN_SOME, DISCARD_SOME = (text(each.format(which=SOME)) for each in (_AGAIN, _
 
 STATES = text("SELECT state, count(*) FROM deliveries WHERE order_id = ANY(CAST(:ids AS uuid[])) GROUP BY state")
 
-LISTED = 10_000  # ids written into an operation's detail at most; its count is always whole
+LISTED = 10_000  # ids written into an operation's detail at most; whatever more there are, into others
 
 
 async def preview(source: Source, choice: Choice) -> dict[str, Any]:
@@ -102,7 +102,9 @@ async def _act(
     ids = [row[0] for row in await connection.execute(statement, values)]
     if most is not None and not ids:
         return ids
-    await record(connection, act, reason, {"choice": narrowed(choice), "orders": len(ids), "ids": ids[:LISTED]})
+    for start in range(0, max(1, len(ids)), LISTED):
+        some = ids[start:][:LISTED]
+        await record(connection, act, reason, {"choice": narrowed(choice), "orders": len(some), "ids": some})
     return ids
 
 

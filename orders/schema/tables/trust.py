@@ -59,5 +59,5 @@ changes = Table(
     Column("source", Text, nullable=False, comment="the table"),
     Column("content", JSONB, nullable=False, comment="as it is since, without hashes of passwords"),
     *sealed("changes"),
-    comment="of what is trusted, written by triggers whoever makes them; append-only",
+    comment="of what is trusted and by people, written by triggers whoever makes them; append-only",
 )

@@ -67,8 +67,8 @@ ACTS: dict[str, set[str]] = {
     f"UPDATE deliveries SET state = 'delivered' WHERE order_id = {ORDER}": {"worker"},
     "INSERT INTO deliveries (order_id, state, backend, priority, cut_off) "
     "VALUES (gen_random_uuid(), 'delivered', 'erp', 1, 'infinity')": {"worker"},
-    f"UPDATE deliveries SET state = 'accepted' WHERE order_id = {ORDER}": {"worker", "console", "ops"},
-    f"UPDATE deliveries SET backend = 'mine' WHERE order_id = {ORDER}": {"console", "ops"},
+    f"UPDATE deliveries SET state = 'accepted' WHERE order_id = {ORDER}": {"worker"},
+    f"UPDATE deliveries SET backend = 'mine' WHERE order_id = {ORDER}": set(),
     f"UPDATE deliveries SET accepted_at = now() WHERE order_id = {ORDER}": set(),
     "INSERT INTO receipts (order_id, lease, backend, reference, lines) VALUES "
     f"({ORDER}, gen_random_uuid(), 'erp', 'E', '[]')": {"worker"},
@@ -81,8 +81,14 @@ ACTS: dict[str, set[str]] = {
     # to trust
     "UPDATE backends SET quarantined = false WHERE name = 'erp'": set(),
     "SELECT relais_release('erp', 'alice', 'why', '{}')": {"console", "ops"},
-    "SELECT relais_quarantine('erp', 'relais', NULL)": {"worker", "console", "ops"},
-    "UPDATE backends SET paused = false WHERE name = 'erp'": {"console", "ops"},
+    "SELECT relais_quarantine('erp', 'relais', NULL)": {"worker"},
+    recording("SELECT relais_quarantine('erp', 'relais', NULL)", "quarantine", backend="erp"): {
+        "worker",
+        "console",
+        "ops",
+    },
+    "UPDATE backends SET paused = true WHERE name = 'erp'": set(),
+    recording("UPDATE backends SET paused = true WHERE name = 'erp'", "pause", backend="erp"): {"console", "ops"},
     "UPDATE backends SET circuit = 'closed' WHERE name = 'erp'": {"worker"},
     f"SELECT relais_cancel({ORDER}, 'front', 'r')": {"api"},
     **{each: set() for each in (ACCOUNT, PROMOTED, PASSWORD, CLIENT, KEY, OPENED, TRUSTED, REVIVED)},

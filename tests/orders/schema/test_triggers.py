@@ -19,7 +19,8 @@ from config.embedded.postgres import Postgres
 from orders.access.key_cache import KeyCache
 from orders.journal import transactional
 from orders.queries import replays as replay_queries
-from orders.schema.acts import RECORDED, laying
+from orders.schema import recording
+from orders.schema.acts import laying
 from orders.schema.cause_triggers import keeping
 from orders.schema.migrate import migrate
 from orders.schema.tables.common import metadata
@@ -184,14 +185,16 @@ def test_guards_are_as_the_code_says(database_url: str) -> None:
                 await connection.execute(text(f"DROP TRIGGER {name} ON deliveries"))
             for name in ("cause_message", "cause_of", "cause", "causes_born", "causes_moved"):
                 await connection.execute(text(f"DROP FUNCTION relais_{name}"))
-            for trigger in RECORDED:
-                name, *_, table = trigger.split()
+            for name, table in recording.triggers():
                 await connection.execute(text(f"DROP TRIGGER {name} ON {table}"))
-            for name in ("recorded", "forwarding", "quarantine", "release", "cancel"):
-                await connection.execute(text(f"DROP FUNCTION relais_{name}"))
+            for name in (
+                *recording.FUNCTIONS,
+                *(f"relais_{each}" for each in ("forwarding", "quarantine", "release", "cancel")),
+            ):
+                await connection.execute(text(f"DROP FUNCTION {name}"))
             for statement in (TRANSITION, EVENT_FUNCTION, EVENT, EVENT_BORN, *counting()):
                 await connection.execute(text(statement))
-            for statement in (*keeping(), *laying()):
+            for statement in (*keeping(), *laying(), *recording.laying()):
                 await connection.exec_driver_sql(statement)
             after = [tuple(row) for row in await connection.execute(query)]
         assert before == after
@@ -258,6 +261,7 @@ def test_what_was_kept_as_a_text_goes_on_as_one_and_what_an_erp_said_is_known_as
     old = (
         "ALTER TABLE acts ALTER note TYPE text",
         *(f"ALTER TABLE {table} ALTER why TYPE text" for table in ("backends", "replays")),
+        "DROP TRIGGER recorded_why ON backends",
         "ALTER TABLE backends ALTER held_why TYPE text",
         "ALTER TABLE findings ALTER detail TYPE text",
         'INSERT INTO backends (name, "window", why, held_why, quarantined_by) VALUES '

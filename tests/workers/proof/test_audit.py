@@ -14,6 +14,7 @@ from workers import operations
 from workers.delivery.deliver import deliver
 from workers.erp.port import Kind
 from workers.proof.audit import audit
+from workers.replay import redrive
 from workers.replay.choice import Choice
 from workers.replay.redrive import discard, left, preview, replay
 
@@ -84,6 +85,22 @@ def test_dead_letters_are_replayed_by_reason_and_go_through(on_bench: OnBench) -
             3,
             "refused",
         )
+
+    on_bench(work)
+
+
+def test_an_act_on_more_orders_than_one_record_lists_is_written_in_several(
+    on_bench: OnBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal lets no order go through again that no act of the transaction lists."""
+    monkeypatch.setattr(redrive, "LISTED", 2)
+
+    async def work(bench: Bench) -> None:
+        await dead_letters(bench, 5)
+        ids = await replay(bench.by("ops"), Choice(state=State.DEAD), "a test")
+        details = [detail for _, _, _, detail in await acts(bench)]
+        assert [detail["orders"] for detail in details] == [2, 2, 1]
+        assert [each for detail in details for each in detail["ids"]] == [str(each) for each in ids]
 
     on_bench(work)
 
