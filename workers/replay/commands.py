@@ -27,7 +27,7 @@ from orders.states import PARTS_OF_REPLAY, STOPPED, ReplayState, State
 from workers.backend_transitions import narrow, probe_now
 from workers.operations import make_known, operator, record
 from workers.replay.choice import CHOSEN, Choice, narrowed
-from workers.replay.gates import RAMP, after, named
+from workers.replay.gates import RAMP, after, named, onward
 
 BEGINNING: Final = 10  # orders out at once, at most, when a replay begins
 
@@ -154,7 +154,7 @@ async def resume(engine: AsyncEngine, backend: str, reason: str, seen: ReplaySee
         stage, passed = row["stage"], row["passed"]
         if row["state"] == ReplayState.PAUSED:
             return GO_ON, {"stage": stage, "afresh": False}
-        return GO_ON, {"stage": after(stage) if passed == stage else passed or 1, "afresh": True}
+        return GO_ON, {"stage": onward(stage, passed), "afresh": True}
 
     await _act(engine, backend, "resume", STOPPED, reason, seen, decide)
 

@@ -100,6 +100,11 @@ def after(stage: int) -> int:
     return STAGES[min(STAGES.index(stage) + 1, len(STAGES) - 1)]
 
 
+def onward(stage: int, passed: int | None) -> int:
+    """The stage with which a replay goes on that holds at one: after one that was passed, else the last that was."""
+    return after(stage) if passed == stage else passed or STAGES[0]
+
+
 def before(stage: int) -> int | None:
     """The stage before this one, None before the first."""
     place = STAGES.index(stage)

@@ -17,7 +17,7 @@ from tests.past import HOURS, Past, leading
 from tests.waiting import auntil
 from tests.workers.console.site import Browser, Site, serving, text_of
 from workers.console.access.people import Role
-from workers.console.i18n import languages
+from workers.console.i18n import NONE, languages
 from workers.console.live import poller
 from workers.monitoring.status import status
 
@@ -216,6 +216,40 @@ def test_no_two_figures_of_a_page_differ_while_orders_flow(settings: Settings) -
 
     with leading(Journal(above(str(settings.journal.url)))):
         on_site(settings, work)
+
+
+def test_what_is_left_of_a_replay_is_of_the_reading_that_the_backlog_is_of(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where counting takes long, the backlog is older than what is looked at every other second."""
+    monkeypatch.setattr(poller, "SURVEY", 3600.0)
+    monkeypatch.setattr(poller, "CHEAP", 0.0)
+
+    async def work(site: Site, jeanne: Browser) -> None:
+        await sql(site, "INSERT INTO backends (name, \"window\") VALUES ('erp', 10)")
+        await sql(
+            site,
+            "INSERT INTO deliveries (order_id, state, backend, priority, cut_off, turn) "
+            "SELECT gen_random_uuid(), 'accepted', 'erp', 1, 'infinity', n FROM generate_series(1, 5) n",
+        )
+        begun = "INSERT INTO replays (backend, choice, orders, started_by) VALUES ('erp', '{}', 5, 'luc')"
+        await sql(site, begun)
+        await says(jeanne, "5 of 5 orders left")
+        await sql(site, "UPDATE deliveries SET state = 'cancelled', settled_at = now() WHERE turn <= 2")
+        overview = site.app.state.overview.poller
+
+        async def looked() -> bool:
+            await jeanne.get("/")
+            return [row["left"] for row in overview.seen.journal.value.replays] == [3]
+
+        await auntil(looked, what="a look that is newer than the count")
+        page = text_of(await jeanne.get("/"))
+        assert "Backlog 5" in page and "5 of 5 orders left" in page
+        await sql(site, "UPDATE replays SET ended_at = now(), state = 'cancelled'")
+        await sql(site, begun)
+        await says(jeanne, f"{NONE} of 5 orders left")
+
+    on_site(settings, work)
 
 
 def test_figures_are_those_of_the_status(settings: Settings) -> None:

@@ -25,7 +25,7 @@ from workers.console.access.people import Role
 from workers.console.acts.act import Preview, Stopped
 from workers.console.i18n import languages
 from workers.console.masking import say
-from workers.console.recovery import cached
+from workers.console.recovery import cached, stages
 from workers.console.registry import ACTS
 from workers.delivery.deliver import deliver
 from workers.erp.http import HttpErp
@@ -163,12 +163,18 @@ def test_the_page_follows_a_replay_from_before_it_begins_to_its_end(on_console: 
         page = await seen(jeanne)
         for told in ("It is at: 1 order.", "150 of 150", "the whole backlog", "jeanne"):
             assert told in page, told
+        done = 1
         for size in (1, 10, 100):
             assert sum(await recovery.rounds()) == size
             page = await seen(jeanne)
             assert "Replay 1 waits for a word It waits for a word before the next stage." in re.sub(r"\d+", "1", page)
             assert f"{size} answered · 0 failed" in page and "it waits for a word" not in page.partition("Left")[0]
             assert page.count("passed") >= STAGES.index(size)
+            looked, more = await room.look("replay-next", backend="erp"), {1: 10, 10: 100, 100: 39}[size]
+            goes_on = "The ramp" if size == 100 else f"{more} orders"
+            assert (looked.orders, dict(looked.facts)["Goes on with"]) == (more, goes_on), "not all that is left"
+            assert (await room.look("replay-cancel", backend="erp")).orders == 150 - done
+            done += more
             await room.do("replay-next", backend="erp", replay=number, stage=str(size))
         page = await seen(jeanne)
         assert "It is at: The ramp." in page
@@ -192,6 +198,18 @@ def test_the_page_follows_a_replay_from_before_it_begins_to_its_end(on_console: 
         ]
 
     on_console(work)
+
+
+def test_what_a_stopped_replay_goes_on_with_is_what_its_next_stage_takes() -> None:
+    def going_on(**stopped: Any) -> tuple[int, int]:
+        return stages.going_on({"hold": True, "staged": 0, "left": 150, **stopped})
+
+    assert going_on(state="holding", stage=10, passed=10) == (100, 100)
+    assert going_on(state="holding", stage=10, passed=10, left=60) == (100, 60)
+    assert going_on(state="holding", stage=10, passed=1) == (1, 1), "its gate failed: back to the last that was passed"
+    assert going_on(state="paused", stage=10, passed=1, staged=4) == (10, 6)
+    assert going_on(state="paused", stage=10, passed=1, staged=4, hold=False) == (10, 150), "it stops no more"
+    assert going_on(state="holding", stage=100, passed=100) == (0, 150)
 
 
 def test_a_gate_that_failed_is_told_in_both_languages(on_console: OnConsole) -> None:

@@ -106,6 +106,10 @@ class Survey:
         """Orders of a backend that are not final."""
         return sum(row["orders"] for row in self.backlog if row["backend"] == backend)
 
+    def left(self, replay: int) -> int | None:
+        """Orders of a replay under way that are not final; None of one that began since."""
+        return next((row["left"] for row in self.glance.replays if row["id"] == replay), None)
+
 
 @dataclass(frozen=True, slots=True)
 class PollerSnapshot:

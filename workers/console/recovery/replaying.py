@@ -119,8 +119,10 @@ def _choose_step(fields: Mapping[str, str]) -> Chosen:
     return read.gather(fields, {"backend": read.backend}, {"replay": read.number, "stage": read.stage})
 
 
-def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | None = None) -> Any:
-    """A preview of the replay as it stands; the act is another one when the fields that it `sees` are."""
+def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | None, *, onward: bool) -> Any:
+    """A preview of the replay as it stands; the act is another one when the fields that it `sees` are. One that takes
+    it `onward` touches what goes then, the others all that is left.
+    """
 
     async def look(state: ConsoleState, chosen: Chosen, words: Words) -> Preview:
         await sh.backends_of(state, chosen["backend"])
@@ -130,9 +132,10 @@ def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | Non
             return Preview(orders=None, sees=digest_of("replay", None), hindered=gone)
         stands = words.gettext(stages.STATES[row["state"]][1])
         ready = row["state"] in allowed and chosen.get("stage", str(row["stage"])) == str(row["stage"])
+        stage, orders = stages.going_on(row) if onward else (None, row["left"])
         return Preview(
-            orders=row["left"],
-            facts=_facts(row, stands, words),
+            orders=orders,
+            facts=_facts(row, stands, stage, words),
             sees=digest_of(*(row[name] for name in sees)),
             hindered=None
             if ready
@@ -145,11 +148,13 @@ def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | Non
     return look
 
 
-def _facts(row: Mapping[str, Any], stands: str, words: Words) -> list[tuple[str, str]]:
+def _facts(row: Mapping[str, Any], stands: str, onward: int | None, words: Words) -> list[tuple[str, str]]:
+    goes_on = [] if onward is None else [(words.gettext("Goes on with"), stages.stage_named(onward, words))]
     facts = [
         (words.gettext("Number of the replay"), f"{row['id']} ({row['backend']})"),
         (words.gettext("State"), stands),
         (words.gettext("Stage"), stages.stage_named(row["stage"], words)),
+        *goes_on,
         (words.gettext("After each stage"), _holds(row["hold"], words)),
         (words.gettext("Orders of it"), words.number(row["orders"])),
         (words.gettext("Not yet final"), words.number(row["left"])),
@@ -189,7 +194,7 @@ def _step(kind: str, title: str, button: str, step: Step, allowed: tuple[str, ..
         button=button,
         role=Role.OPERATOR,
         choose=_choose_step,
-        preview=_looking(allowed, sees, more.pop("warning", None)),
+        preview=_looking(allowed, sees, more.pop("warning", None), onward=kind in ("resume", "next")),
         run=_doing(step),
         after=SEEN_AT,
         told=TOLD,
