@@ -25,6 +25,12 @@ INSERT INTO samples (at, accepted, delivered, dead, cancelled, discarded, backlo
 SELECT now() - n * interval '1 minute', made, made, 0, 0, 0, 0, true, CASE n WHEN 660 THEN 1500000 ELSE 0 END
 FROM generate_series(0, 1430) n, LATERAL (SELECT CASE WHEN n <= 660 THEN 1500000 ELSE 0 END AS made) m
 """
+LATELY = """
+UPDATE samples SET delivered = delivered + 2, oldest = at - interval '90 s' WHERE at = (SELECT max(at) FROM samples)
+"""
+DRAWN = """window.drawn = []; const fill = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+  drawn.push(text); fill.call(this, text, ...place); };"""
 
 
 @pytest.fixture
@@ -77,3 +83,25 @@ def test_the_charts_tell_their_values_whole_and_as_a_table(browsers: Browsers, j
         assert scriptless is not None
         assert scriptless.text().count("1,500,000") == 1
         assert scriptless.text().count("<tr>") > 350
+
+
+def test_french_charts_write_their_figures_as_the_page_does(browsers: Browsers, journal: Journal) -> None:
+    with browsers.someone("jeanne", Role.OPERATOR, Look("fr", "light", "desktop")) as jeanne:
+        outside(lambda: (journal.sql(BURST), journal.sql(LATELY)))
+        jeanne.page.add_init_script(DRAWN)
+        page = jeanne.go("/?span=24h")
+        page.locator("#chart-backlog .u-over").wait_for()
+        until(lambda: "1\u202f500\u202f000" in page.evaluate("drawn"), 60, what="the backlog's axis is drawn")
+        assert [each for each in page.evaluate("drawn") if "." in each or "," in each] == [], "the axes"
+        flow, backlog = (page.locator(f"#chart-{name} + .read").inner_text() for name in ("flow", "backlog"))
+        assert flow.endswith("Commandes par minute\u202f: 0 entrées, 0,5 sorties, 0 en souffrance")
+        assert backlog.endswith("En attente\u202f: au plus 0\u202f; âge de la plus ancienne\u202f: 1,5 min")
+        page.get_by_text("Les mêmes en chiffres").click()
+        page.locator("#figures-of-charts tr").first.wait_for()
+        script = [row[1:] for row in page.evaluate(CELLS)]
+        jeanne.sound("french-charts")
+        page.goto(f"{browsers.base}/?span=24h&figures=true")
+        server = [row[1:] for row in page.evaluate(CELLS)]
+        for rows in (script, server):
+            assert rows[0] == ["0", "0,5", "0", "0", "1,5"]
+            assert ["375\u202f000", "375\u202f000", "0", "1\u202f500\u202f000", "\N{EN DASH}"] in rows

@@ -1,6 +1,7 @@
 """The list of orders at the console: its filters, its pages, its files."""
 
 import csv
+import html
 import io
 import json
 from collections.abc import Callable
@@ -56,6 +57,36 @@ def test_orders_are_filtered_paged_and_saved(at_console: Callable[[Work], None])
         assert [json.loads(each)["id"] for each in lines] == ids
         assert (await karim.get("/orders.xls")).status_code == 422
         assert (await site.stranger().get("/orders.csv")).status_code == 303
+
+    at_console(work)
+
+
+def test_a_list_of_which_none_can_be_cancelled_says_why(at_console: Callable[[Work], None]) -> None:
+    may_be_there = (
+        "None of these can be cancelled, for the ERP may have them already: pause it first, and each is soon "
+        "delivered, or waits and can be cancelled."
+    )
+    is_there = "None of these can be cancelled here: the ERP has them."
+    narrow = "To cancel them, choose by something else beside the state."
+    french = "Aucune ne peut être annulée, car l'ERP les a peut-être déjà : mettez-le d'abord en pause"
+
+    async def work(site: Site, bench: Bench) -> None:
+        jeanne, karim = await site.enter(), await site.enter("karim", Role.VIEWER)
+
+        async def told(query: str, **headers: str) -> str:
+            return html.unescape(text_of(await jeanne.get(f"/orders?{query}", headers=headers)))
+
+        for state, why in {"dispatched": may_be_there, "delivering": may_be_there, "submitted": is_there}.items():
+            for query in (f"state={state}", f"state={state}&client=t"):
+                assert why in await told(query), query
+        assert is_there in await told("state=delivered")
+        assert narrow in await told("state=accepted") and narrow in await told("state=dead")
+        for query in ("", "client=t", "state=cancelled", "state=accepted&client=t"):
+            assert "ancel" not in (await told(query)).replace("cancelled", "").replace("Cancel them for their", "")
+        assert french in await told("state=delivering", **FRENCH)
+        assert "None of these" not in text_of(await karim.get("/orders?state=delivering")), (
+            "who may not, is told nothing"
+        )
 
     at_console(work)
 

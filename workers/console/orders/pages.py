@@ -22,7 +22,7 @@ from workers.console import fields as read
 from workers.console.access.guard import Viewer
 from workers.console.labels import STATES
 from workers.console.order_fields import FILTER, filter_of
-from workers.console.orders.whole import whole_acts
+from workers.console.orders.whole import uncancelled, whole_acts
 from workers.console.rendering import page
 from workers.console.state import AppState, ConsoleState
 
@@ -87,6 +87,7 @@ def _page(
     **more: Any,
 ) -> Response:
     asked = _asked(given, chosen)
+    acts = whole_acts(chosen, list(load_backends(state.settings)))
     told = {"more": None, "first": True, "upto": None, "faults": {}, **more}
     return page(
         request,
@@ -102,7 +103,8 @@ def _page(
         priorities=[(each, each) for each in PRIORITIES],
         backends=[(each, each) for each in load_backends(state.settings)],
         whole=_address(asked),
-        acts=whole_acts(chosen, list(load_backends(state.settings))),
+        acts=acts,
+        uncancelled=uncancelled(chosen, acts),
         saved={kind: f"/orders.{kind}?{urlencode(asked)}" for kind in FORMATS},
         **told,
     )

@@ -8,13 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from orders.states import State
 from workers.console.i18n import N_
 from workers.console.labels import NEVER
 from workers.console.order_fields import NARROWING, OF_BACKLOG
+
+CANCEL: Final = "/acts/orders-cancel"
+MAY_BE_THERE: Final = N_(
+    "None of these can be cancelled, for the ERP may have them already: pause it first, and each is soon delivered, or "
+    "waits and can be cancelled."
+)
+IS_THERE: Final = N_("None of these can be cancelled here: the ERP has them.")
+TOO_MANY: Final = N_("To cancel them, choose by something else beside the state.")
+UNCANCELLED: Final = {
+    State.DISPATCHED: MAY_BE_THERE,
+    State.DELIVERING: MAY_BE_THERE,
+    State.SUBMITTED: IS_THERE,
+    State.DELIVERED: IS_THERE,
+    State.ACCEPTED: TOO_MANY,
+    State.DEAD: TOO_MANY,
+}  # of a state: why there is no act that cancels
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +63,15 @@ def whole_acts(chosen: Mapping[str, Any], backends: Sequence[str]) -> list[Whole
         found += _waiting(dated, backends)
     for state in (State.ACCEPTED, State.DEAD):
         if wanted == state and narrowing:
-            found.append(
-                WholeAct(N_("Cancel them for their pharmacies"), "/acts/orders-cancel", {**dated, "state": state}, True)
-            )
+            found.append(WholeAct(N_("Cancel them for their pharmacies"), CANCEL, {**dated, "state": state}, True))
     return found
+
+
+def uncancelled(chosen: Mapping[str, Any], acts: Sequence[WholeAct]) -> str | None:
+    """Why none of the acts cancels what a filter by state fits, marked with N_; None where one does, or the state says
+    so itself.
+    """
+    return None if any(each.path == CANCEL for each in acts) else UNCANCELLED.get(chosen.get("state", ""))
 
 
 def _dead(fields: Mapping[str, str]) -> list[WholeAct]:
