@@ -153,6 +153,10 @@ class Code(Phrase):
     NOT_SENT = "the ERP has it as {reference}, it was never sent"
     OTHER_BYTES = "the ERP lists other bytes under its id"
 
+    # what Relais does by itself and records: `workers.up`, `workers.demo`
+    OF_SIMULATOR = "the simulated ERP signs its receipts with it"
+    OF_DEMO = "for the orders of `relais demo`"
+
 
 CODES: Final[Mapping[str, Phrase]] = {each.key: each for each in (*Code, *AuditCode, *NotDone)}
 

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from config.embedded.service import StartFailed
 from orders.access import clients
 from orders.rules.catalogue import demo_catalogue
+from orders.sentences import Code, Sentence
 from workers.demo import LONGEST_PLAY, closing
 from workers.demo.ledger import DemoLedger, Promise, balance, charged, read_journal
 from workers.demo.pharmacies import Pharmacies
@@ -121,7 +122,8 @@ async def _weekend(run: Performance, stage: DemoInstallation, screen: Screen, or
     screen.say(f"To look on: {stage.endpoints['console_url']}, an account: {_account(stage)}", "dim")
     engine = stage.journal()
     try:
-        also = partial(record, act="client add", reason="of the demo", detail={"client": "demo"})
+        detail = {"client": "demo", "why": Sentence(Code.OF_DEMO)}
+        also = partial(record, act="client add", reason=None, detail=detail)
         key = await clients.add(engine, "demo", also)
         traffic = Traffic(stage.endpoints["api_url"], key, Pharmacies(demo_catalogue()), orders)
         run.told = traffic.told

@@ -12,6 +12,7 @@ from config.settings import Settings
 from orders.access import receipt_keys
 from orders.errors import NotSo
 from orders.journal import connect
+from orders.sentences import Code, Sentence
 from workers.erp.keyfile import generate, read_private
 from workers.operations import record
 
@@ -33,7 +34,8 @@ async def trust_simulator(settings: Settings) -> None:
     try:
         with suppress(NotSo):
             key = {"backend": settings.erp.backend, "key": receipt_keys.fingerprint(public)}
-            also = partial(record, act="key add", reason="of the simulator", detail=key)
+            detail = {**key, "why": Sentence(Code.OF_SIMULATOR)}
+            also = partial(record, act="key add", reason=None, detail=detail)
             await receipt_keys.add(engine, settings.erp.backend, public, None, also)
     finally:
         await engine.dispose()

@@ -6,13 +6,16 @@ import asyncio
 import html
 import json
 import re
+from pathlib import Path
 
 from sqlalchemy import text
 
 from config.settings import Settings
 from config.telemetry.visible import HIDING
+from tests.machines.roles import above
 from tests.workers.console.site import serving, text_of
 from workers.console.access.people import Role
+from workers.up.simulator import trust_simulator
 
 MAKE = text("""
 INSERT INTO operations (operator, act, reason, detail)
@@ -68,6 +71,20 @@ def test_every_act_is_found_once_and_a_filter_finds_all_of_its_own(settings: Set
             assert (await jeanne.get(f"{cursor}&operator=alice")).status_code == 422, "it is another list's"
             assert (await jeanne.get("/operations?after=AAAA")).status_code == 422
             assert (await jeanne.get("/operations?operator=%00")).status_code == 422
+
+    asyncio.run(work())
+
+
+def test_why_relais_did_something_by_itself_is_told_in_ones_language(settings: Settings, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with serving(settings) as site:
+            await trust_simulator(settings.replace(database_url=above(str(settings.journal.url)), data_dir=tmp_path))
+            jeanne = await site.enter(role=Role.VIEWER)
+            told = {"en": "why the simulated ERP signs its receipts", "fr": "pourquoi l'ERP simulé signe ses accusés"}
+            for language, why in told.items():
+                page = await jeanne.get("/operations", headers={"Accept-Language": language})
+                assert f"{why} " in html.unescape(text_of(page))
+            assert "simulator" not in page.text
 
     asyncio.run(work())
 
