@@ -9,7 +9,9 @@ import re
 import stat
 import time
 import zlib
+from datetime import UTC, datetime
 from html import unescape
+from urllib.parse import parse_qsl
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -29,6 +31,7 @@ from workers.console.access.people import Role
 from workers.console.acts.act import Stopped
 from workers.console.i18n import Words
 from workers.console.labels import EVIDENCE, OUTCOMES
+from workers.console.report import spans
 from workers.console.report.acts import AUDIT, REPORT
 from workers.console.report.store import AGE, KINDS, MOST_REPORTS, ReportStore
 from workers.console.report.voice import in_file
@@ -297,7 +300,7 @@ def test_outages_are_in_the_report_and_the_last_can_be_chosen_after_it_is_over(s
             async with site.owner.connect() as connection:
                 await connection.execute(past)
                 found = (await jeanne.get("/report", **english)).text
-                span = "since=2026-01-05T09%3A09&amp;until=2026-01-05T09%3A19"  # Paris, a minute on either side
+                span = "since=2026-01-05T09%3A09&amp;until=2026-01-05T09%3A20"  # Paris, a minute on either side
                 assert f'/report?{span}" aria-current="true">the last incident</a>' in found
                 with acting_as("jeanne"):
                     chosen = {"since": "2026-01-05T08:15:00+00:00", "until": "2026-01-05T08:20:00+00:00"}
@@ -313,6 +316,45 @@ def test_outages_are_in_the_report_and_the_last_can_be_chosen_after_it_is_over(s
                 await connection.execute(again)
                 found = (await jeanne.get("/report", **english)).text
                 assert '/report?since=2026-01-06T09%3A09" aria-current="true">this incident</a>' in found
+
+    asyncio.run(work())
+
+
+def test_the_span_of_an_incident_holds_all_of_its_failures(settings: Settings) -> None:
+    """Its first attempt failed just after a minute began, one that was under way as it ended failed just after."""
+    outage = text("""INSERT INTO outages (backend, began_at, opened_at, failed_at, ended_at, failures)
+        VALUES ('erp', '2025-10-26T00:30:00.2Z', '2025-10-26T00:31:00Z', '2025-10-26T01:18:00Z',
+          '2025-10-26T01:18:59.9Z', 3)""")
+    failed = text("""INSERT INTO attempts (order_id, lease, started_at, ended_at, outcome, detail, worker)
+        SELECT gen_random_uuid(), gen_random_uuid(), at, at, 'transient', '', 'w' FROM unnest(CAST(ARRAY[
+          '2025-10-26T00:30:00.2Z', '2025-10-26T01:18:00Z', '2025-10-26T01:19:00.4Z'] AS timestamptz[])) AS at""")
+
+    async def work() -> None:
+        async with serving(settings) as site:
+            jeanne = await site.enter(role=Role.VIEWER)
+            async with site.owner.connect() as connection:
+                for statement in (outage, failed):
+                    await connection.execute(statement)
+            page = unescape((await jeanne.get("/report", headers={"Accept-Language": "en"})).text)
+            asked = re.search(r'/report\?([^"]+)" aria-current="true">the last incident', page)
+            assert asked is not None
+            span = dict(parse_qsl(asked[1]))
+            assert span == {"since": "2025-10-26T02:29", "until": "2025-10-26T02:20"}, "clocks go back at three"
+            since, until = spans.span(spans.choose(span), "Europe/Paris")
+            told = await read_incident(site.app.state.console.engine, since, until, datetime.now(UTC))
+            assert (told.total("failed"), len(told.outages)) == (3, 1), "as the journal has it"
+            followed = await jeanne.get(f"/report?{asked[1]}")
+            assert f'value="{span["until"]}"' in followed.text
+
+    asyncio.run(work())
+
+
+def test_a_span_that_is_typed_to_the_second_is_not_made_smaller(settings: Settings) -> None:
+    async def work() -> None:
+        async with serving(settings) as site:
+            jeanne = await site.enter(role=Role.VIEWER)
+            page = (await jeanne.get("/report?since=2026-01-05T09:10:40&until=2026-01-05T09:18:20")).text
+            assert 'value="2026-01-05T09:10"' in page and 'value="2026-01-05T09:19"' in page
 
     asyncio.run(work())
 

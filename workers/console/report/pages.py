@@ -43,7 +43,7 @@ SELECT (SELECT min(coalesce(succeeded_at, changed_at)) FROM backends
   (SELECT min(began_at) FROM outages WHERE {UNENDED}) AS out, last.began_at, last.ended_at
 FROM (SELECT) one LEFT JOIN (SELECT * FROM outages ORDER BY id DESC LIMIT 1) last ON true
 """)
-BESIDE: Final = timedelta(minutes=1)
+BESIDE: Final = spans.MINUTE
 ELSE: Final = timedelta(days=1)  # what is proposed when nothing is chosen
 
 
@@ -67,7 +67,7 @@ async def get_report(
         request,
         "report/report.html",
         since=spans.local(begins or now - ELSE, zone),
-        until=spans.local(ends, zone) if ends else "",
+        until=spans.local(ends, zone, up=True) if ends else "",
         quick=quick,
         made=[_dated(each) for each in await asyncio.to_thread(ReportStore(state.settings.files.data_dir).all)],
     )
@@ -128,8 +128,8 @@ async def _trouble(state: ConsoleState) -> tuple[datetime, datetime | None] | No
 
 
 def _around(since: datetime, until: datetime | None, zone: str) -> tuple[str, str]:
-    """With a minute on either side."""
-    return spans.local(since - BESIDE, zone), "" if until is None else spans.local(until + BESIDE, zone)
+    """With a minute on either side at least: attempts that were under way as an outage ended fail after it."""
+    return spans.local(since - BESIDE, zone), "" if until is None else spans.local(until + BESIDE, zone, up=True)
 
 
 def _dated(head: dict[str, Any]) -> dict[str, Any]:

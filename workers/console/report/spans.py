@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -15,6 +15,7 @@ from workers.console.i18n import placed
 
 YEARS: Final = range(2000, 2100)
 WRITTEN: Final = "%Y-%m-%dT%H:%M"  # what a browser's field for day and time takes
+MINUTE: Final = timedelta(minutes=1)
 BOUNDS: Final = ("since", "until")
 Span = tuple[datetime | None, datetime | None]
 
@@ -32,17 +33,23 @@ def _written(given: str) -> str:
 
 
 def span(written: Mapping[str, str], zone: str) -> Span:
-    """The instants of what `choose` returned; a time that names no zone is of `zone`. Raises Malformed."""
-    since, until = (_instant(written.get(name), zone) for name in BOUNDS)
+    """The instants of what `choose` returned; a time that names no zone is of `zone`. Raises Malformed.
+
+    In the hour that comes twice, the first one is where it begins and the second where it ends.
+    """
+    since, until = (_instant(written.get(name), zone, fold) for fold, name in enumerate(BOUNDS))
     if since is not None and until is not None and since >= until:
         raise read.wrong("until", Sentence(NotDone.AFTER_BEGINNING))
     return since, until
 
 
-def local(at: datetime, zone: str) -> str:
-    """As a browser's field has it, to the minute."""
-    return at.astimezone(ZoneInfo(zone)).strftime(WRITTEN)
+def local(at: datetime, zone: str, *, up: bool = False) -> str:
+    """As a browser's field has it: the minute that it is in, or with `up` the next one unless it is one itself."""
+    minute = at.replace(second=0, microsecond=0)
+    return (minute + MINUTE if up and minute < at else minute).astimezone(ZoneInfo(zone)).strftime(WRITTEN)
 
 
-def _instant(written: str | None, zone: str) -> datetime | None:
-    return None if written is None else placed(datetime.fromisoformat(written), zone)
+def _instant(written: str | None, zone: str, fold: int) -> datetime | None:
+    if written is None:
+        return None
+    return placed(datetime.fromisoformat(written).replace(fold=fold), zone).astimezone(UTC)
