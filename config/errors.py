@@ -7,6 +7,8 @@ import re
 from typing import Final
 
 ASYNCIO: Final = "Connect call failed"  # how it begins what the operating system says better
+NUMBERED: Final = re.compile(r"Err(?:or|no) (\d+)\b")  # an error of the operating system, in a library's words
+REDIS: Final = re.compile(r"Error -?\d+ connecting to \S+\. (.+)\.")  # as redis-py has it
 
 
 def said(error: BaseException) -> BaseException:
@@ -16,11 +18,15 @@ def said(error: BaseException) -> BaseException:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error has to say, its class where it says nothing."""
+    """The first line of what an error has to say, its class where it says nothing. Of a connection that came to nothing
+    what the operating system says, without the words of the library that tried.
+    """
     own = said(error)
-    if isinstance(own, OSError) and own.errno and str(own.strerror).startswith(ASYNCIO):
-        return os.strerror(own.errno)
-    return (str(own).splitlines() or [type(own).__name__])[0]
+    first = (str(own).splitlines() or [type(own).__name__])[0]
+    if ASYNCIO in first and (numbered := NUMBERED.search(first)):
+        return os.strerror(int(numbered[1]))
+    redis = REDIS.fullmatch(first)
+    return redis[1] if redis else first
 
 
 def plain(message: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 
 from config.durations import duration, span
 from config.errors import first_line
@@ -269,9 +270,40 @@ def test_every_error_has_a_sentence_and_a_code(error: Exception, code: int) -> N
     assert not re.search(r"Traceback|[A-Z]\w+Error", message), "no class of Python's in what people read"
 
 
-def test_a_refused_connection_is_told_without_pythons_words() -> None:
-    assert first_line(ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)")) == "Connection refused"
-    assert first_line(ValueError("one\ntwo")) == "one"
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"), "Connection refused"),
+        (
+            OSError(
+                "Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0), "
+                "[Errno 111] Connect call failed ('127.0.0.1', 1)"
+            ),
+            "Connection refused",
+        ),
+        (
+            RedisError("Error 111 connecting to 127.0.0.1:6379. Connect call failed ('127.0.0.1', 6379)."),
+            "Connection refused",
+        ),
+        (RedisError("Error 113 connecting to redis:6379. No route to host."), "No route to host"),
+        (RedisError("Error -2 connecting to redis:6379. Name or service not known."), "Name or service not known"),
+        (RedisError("Timeout connecting to server"), "Timeout connecting to server"),
+        (ValueError("one\ntwo"), "one"),
+    ],
+)
+def test_a_connection_that_came_to_nothing_is_told_without_a_librarys_words(error: Exception, told: str) -> None:
+    assert first_line(error) == told
+
+
+@pytest.mark.parametrize("words", [("admin", "queue", "head"), ("admin", "space"), ("status",)], ids=" ".join)
+def test_a_redis_that_is_not_there_refused_the_connection(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    nowhere = {"RELAIS_DATABASE_URL": "postgresql://127.0.0.1:1/x", "RELAIS_REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = CommandLine(capsys, {"RELAIS_DATA_DIR": str(tmp_path), **nowhere})(*words)
+    said = re.sub(r"\s+", " ", done.out + done.err)
+    assert re.search("[Rr]edis (is )?out of reach: Connection refused", said), said
+    assert "Error 111" not in said
 
 
 def test_a_wrong_secret_is_named_but_not_shown() -> None:
