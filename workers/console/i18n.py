@@ -70,12 +70,12 @@ class Words:
     def moment(self, at: datetime | None) -> str:
         """Day and time to the second with the zone, as every page tells a time; the year where it is another one.
 
-        `NONE` for None. ValueError for a time without a zone, which nobody can place: see `placed`.
+        `NONE` for None. TypeError for a time without a zone, which nobody can place: see `placed`.
         """
         if at is None:
             return NONE
         if at.tzinfo is None:
-            raise ValueError(f"{at} has no zone")
+            raise TypeError(f"{at} has no zone")
         here = at.astimezone(self._zone)
         pattern = "d MMM HH:mm:ss" if here.year == datetime.now(self._zone).year else "d MMM yyyy HH:mm:ss"
         return f"{format_datetime(here, pattern, self._zone, locale=self._locale)} {here.tzname()}"
