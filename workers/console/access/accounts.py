@@ -37,9 +37,16 @@ NOW: Final = text("clock_timestamp()")
 
 
 async def add(
-    engine: AsyncEngine, name: str, role: Role, *, password: str | None = None, subject: str | None = None
+    engine: AsyncEngine,
+    name: str,
+    role: Role,
+    *,
+    password: str | None = None,
+    subject: str | None = None,
+    because: str | None = None,
 ) -> None:
     """Make an account. `password` is its hash, `subject` who it is at the identity provider; one of them at least.
+    `because` is why, for the record, here and below.
 
     Raises Malformed and NotSo.
     """
@@ -49,46 +56,46 @@ async def add(
         async with transactional(engine).begin() as connection:
             values = {"name": name, "role": role.value, "password": password, "subject": subject}
             await connection.execute(insert(accounts).values(values))
-            await record(connection, "account add", None, {"account": name, "role": role.value, "by": by})
+            await record(connection, "account add", because, {"account": name, "role": role.value, "by": by})
     except IntegrityError as error:
         taken = NotDone.SUBJECT_EXISTS if "subject" in str(error.orig) else NotDone.ACCOUNT_EXISTS
         raise NotSo(Sentence(taken, account=name)) from None
 
 
-async def set_role(engine: AsyncEngine, name: str, role: Role) -> None:
+async def set_role(engine: AsyncEngine, name: str, role: Role, because: str | None = None) -> None:
     """Give an account another role, and end its sessions. Raises NotFound and NotSo."""
     async with _changing(engine, name) as (connection, was):
         if was.role == role:
             raise NotSo(Sentence(NotDone.SAME_ROLE, account=name, role=role.value))
-        await _change(connection, "role", name, {"role": role.value}, {"was": was.role, "role": role.value})
+        await _change(connection, "role", name, because, {"role": role.value}, {"was": was.role, "role": role.value})
 
 
-async def set_password(engine: AsyncEngine, name: str, password: str) -> None:
+async def set_password(engine: AsyncEngine, name: str, password: str, because: str | None = None) -> None:
     """Give an account another password, of which this is the hash, and end its sessions. Raises NotFound."""
     async with _changing(engine, name) as (connection, _):
-        await _change(connection, "password", name, {"password": password, "changed_at": NOW})
+        await _change(connection, "password", name, because, {"password": password, "changed_at": NOW})
 
 
-async def disable(engine: AsyncEngine, name: str) -> None:
+async def disable(engine: AsyncEngine, name: str, because: str | None = None) -> None:
     """Let nobody in by an account any more, and end its sessions. Raises NotFound and NotSo."""
     async with _changing(engine, name) as (connection, was):
         if was.disabled_at is not None:
             raise NotSo(Sentence(NotDone.DISABLED_ALREADY, account=name))
-        await _change(connection, "disable", name, {"disabled_at": NOW})
+        await _change(connection, "disable", name, because, {"disabled_at": NOW})
 
 
-async def enable(engine: AsyncEngine, name: str) -> None:
+async def enable(engine: AsyncEngine, name: str, because: str | None = None) -> None:
     """Let an account in again, with the password that it had. Raises NotFound and NotSo."""
     async with _changing(engine, name) as (connection, was):
         if was.disabled_at is None:
             raise NotSo(Sentence(NotDone.NOT_DISABLED, account=name))
-        await _change(connection, "enable", name, {"disabled_at": None})
+        await _change(connection, "enable", name, because, {"disabled_at": None})
 
 
-async def logout(engine: AsyncEngine, name: str) -> None:
+async def logout(engine: AsyncEngine, name: str, because: str | None = None) -> None:
     """End the sessions of an account. Raises NotFound."""
     async with _changing(engine, name) as (connection, _):
-        await _change(connection, "logout", name)
+        await _change(connection, "logout", name, because)
 
 
 async def every(engine: AsyncEngine, idle: float) -> list[dict[str, Any]]:
@@ -117,11 +124,16 @@ async def _changing(engine: AsyncEngine, name: str) -> AsyncIterator[tuple[Async
 
 
 async def _change(
-    connection: AsyncConnection, act: str, name: str, values: Mapping[str, Any] = {}, told: Mapping[str, Any] = {}
+    connection: AsyncConnection,
+    act: str,
+    name: str,
+    because: str | None,
+    values: Mapping[str, Any] = {},
+    told: Mapping[str, Any] = {},
 ) -> None:
     """Write it, end the sessions, and record it."""
     if values:
         await connection.execute(update(accounts).where(accounts.c.name == name).values(values))
     ended = await connection.execute(delete(console_sessions).where(console_sessions.c.account == name))
     detail = told if values else {"sessions": ended.rowcount}
-    await record(connection, f"account {act}", None, {"account": name, **detail})
+    await record(connection, f"account {act}", because, {"account": name, **detail})

@@ -16,7 +16,7 @@ from config.durations import span
 from workers.cli import completion, show
 from workers.cli.commands.intake.client_rights import Overlap, changes_of, pharmacies_of, row_of, scopes_of, told_of
 from workers.cli.failure import CommandFailed
-from workers.cli.session import Json, Yes, confirm, on_journal, recording
+from workers.cli.session import Json, Why, Yes, confirm, on_journal, recording
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,6 +56,7 @@ def add(
     pharmacies: Register = None,
     rate: Annotated[float | None, typer.Option(help="Orders a second; the default of the settings if unset.")] = None,
     burst: Annotated[int | None, typer.Option(help="Orders at once; two seconds' worth if unset.")] = None,
+    because: Why = None,
     as_json: Json = False,
 ) -> None:
     """Make an API key for a client. The key is shown this once and stored nowhere."""
@@ -64,7 +65,7 @@ def add(
     may: dict[str, Any] = {"pharmacies": pharmacies_of(pharmacy, pharmacies), "rate": rate, "burst": burst}
     opens = scopes_of(scope) or clients.FRONT_END
 
-    also = recording("client add", {"client": name, "scopes": [*opens], **told_of(may)})
+    also = recording("client add", {"client": name, "scopes": [*opens], **told_of(may)}, because)
     key = on_journal(ctx, lambda engine, _: clients.add(engine, name, also, scopes=opens, **may))
     show.secret(f"The API key of {name}", key, {"name": name, "key": key}, as_json)
 
@@ -79,6 +80,7 @@ def change(
     any_pharmacy: Annotated[bool, typer.Option("--any-pharmacy", help="It may order for any again.")] = False,
     rate: Annotated[str | None, typer.Option(metavar="R|none|default", help="Orders a second; none: no limit.")] = None,
     burst: Annotated[str | None, typer.Option(metavar="N|default", help="Orders at once.")] = None,
+    because: Why = None,
 ) -> None:
     """Change what a client may, within seconds everywhere and with the same key; what is not named stays."""
     from orders.access import clients
@@ -87,7 +89,7 @@ def change(
     if opens is None and not values:
         raise CommandFailed("say what to change: --scope, --pharmacy, --pharmacies, --any-pharmacy, --rate or --burst")
     told = told_of(values) | ({} if opens is None else {"scopes": [*opens]})
-    also = recording("client change", {"client": name, **told})
+    also = recording("client change", {"client": name, **told}, because)
     on_journal(ctx, lambda engine, _: clients.change(engine, name, values, also, scopes=opens))
     show.say(f"{name} is changed, within seconds everywhere.")
 
@@ -109,6 +111,7 @@ def rotate(
     ] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Every client that has a key in force.")] = False,
     overlap: Overlap = "24h",  # type: ignore[assignment] # typer parses a default as it does what is typed
+    because: Why = None,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -120,9 +123,8 @@ def rotate(
     left = span(overlap.total_seconds())
     if everybody:
         confirm(f"Renew the key of every client? The old ones stay in force for {left}.", yes)
-    made = on_journal(
-        ctx, lambda engine, _: clients.rotate(engine, name, overlap, _recording_each("client rotate", overlap))
-    )
+    also = _recording_each("client rotate", overlap, because)
+    made = on_journal(ctx, lambda engine, _: clients.rotate(engine, name, overlap, also))
     show.say(f"{show.count(len(made), 'new API key')}, shown this once; old ones end within {left}.")
     if as_json:
         show.document([{"name": client, "key": key} for client, key in made.items()])
@@ -133,15 +135,19 @@ def rotate(
 
 
 @client.command("revoke")
-def revoke(ctx: typer.Context, name: Name) -> None:
+def revoke(ctx: typer.Context, name: Name, because: Why = None) -> None:
     """Put all of a client's keys out of force for good, within seconds everywhere."""
     from orders.access import clients
 
-    on_journal(ctx, lambda engine, _: clients.revoke(engine, name, recording("client revoke", {"client": name})))
+    also = recording("client revoke", {"client": name}, because)
+    on_journal(ctx, lambda engine, _: clients.revoke(engine, name, also))
     show.say(f"No key of {name} is in force any more.")
 
 
-def _recording_each(act: str, overlap: timedelta) -> Callable[[AsyncConnection, str], Awaitable[None]]:
+def _recording_each(
+    act: str, overlap: timedelta, reason: str | None
+) -> Callable[[AsyncConnection, str], Awaitable[None]]:
     from workers.operations import record
 
-    return lambda connection, name: record(connection, act, None, {"client": name, "overlap": overlap.total_seconds()})
+    left = overlap.total_seconds()
+    return lambda connection, name: record(connection, act, reason, {"client": name, "overlap": left})

@@ -15,7 +15,7 @@ from workers.cli import show
 from workers.cli.commands.intake.client_rights import Overlap
 from workers.cli.completion import backends
 from workers.cli.failure import CommandFailed
-from workers.cli.session import Because, Json, on_journal, recording
+from workers.cli.session import Because, Json, Why, on_journal, recording
 
 key = typer.Typer(no_args_is_help=True, help="The keys that sign a backend's receipts.")
 
@@ -31,13 +31,13 @@ KeyId = Annotated[str | None, typer.Option("--id", help="The kid of its signatur
 
 
 @key.command("add")
-def add(ctx: typer.Context, backend: Backend, file: File, key_id: KeyId = None) -> None:
+def add(ctx: typer.Context, backend: Backend, file: File, key_id: KeyId = None, because: Why = None) -> None:
     """Register a public key of a backend; receipts may be signed with it from now on."""
     from orders.access import receipt_keys
 
     public = receipt_keys.read_public(file.read_bytes())
     name = key_id or receipt_keys.fingerprint(public)
-    also = recording("key add", {"backend": backend, "key": name})
+    also = recording("key add", {"backend": backend, "key": name}, because)
     added = on_journal(ctx, lambda engine, _: receipt_keys.add(engine, backend, public, name, also))
     show.say(f"{backend} signs with the key {added}.")
 
@@ -49,13 +49,15 @@ def rotate(
     file: File,
     key_id: KeyId = None,
     overlap: Overlap = "24h",  # type: ignore[assignment] # typer parses a default as it does what is typed
+    because: Why = None,
 ) -> None:
     """Register a new public key; those in force end after the overlap."""
     from orders.access import receipt_keys
 
     public = receipt_keys.read_public(file.read_bytes())
     name = key_id or receipt_keys.fingerprint(public)
-    also = recording("key rotate", {"backend": backend, "key": name, "overlap": overlap.total_seconds()})
+    detail = {"backend": backend, "key": name, "overlap": overlap.total_seconds()}
+    also = recording("key rotate", detail, because)
     _, ending = on_journal(ctx, lambda engine, _: receipt_keys.rotate(engine, backend, public, name, overlap, also))
     others, left = ", ".join(ending) or "no other", span(overlap.total_seconds())
     show.say(f"{backend} signs with the key {name}; {others} ends within {left}.")

@@ -13,7 +13,7 @@ import typer
 from workers.cli import show
 from workers.cli.completion import clients
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import MOST_ROWS, Because, Json, Yes, confirm, on_journal, recording, settings_of
+from workers.cli.session import MOST_ROWS, Because, Json, Why, Yes, confirm, on_journal, recording, settings_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -30,20 +30,20 @@ Url = Annotated[str, typer.Argument(help="https://…; without credentials.")]
 
 
 @webhook.command("add")
-def add(ctx: typer.Context, client: Client, url: Url, as_json: Json = False) -> None:
+def add(ctx: typer.Context, client: Client, url: Url, because: Why = None, as_json: Json = False) -> None:
     """Tell a client of its orders at a URL. The secret that signs what is told is shown this once."""
     from orders.webhooks import endpoints
 
-    also = recording("webhook add", {"client": client, "host": _checked(ctx, url)})
+    also = recording("webhook add", {"client": client, "host": _checked(ctx, url)}, because)
     _show_secret(client, on_journal(ctx, lambda engine, _: endpoints.add(engine, client, url, also)), as_json)
 
 
 @webhook.command("move")
-def move(ctx: typer.Context, client: Client, url: Url) -> None:
+def move(ctx: typer.Context, client: Client, url: Url, because: Why = None) -> None:
     """Tell a client at another URL, with the same secret."""
     from orders.webhooks import endpoints
 
-    also = recording("webhook move", {"client": client, "host": _checked(ctx, url)})
+    also = recording("webhook move", {"client": client, "host": _checked(ctx, url)}, because)
     on_journal(ctx, lambda engine, _: endpoints.move(engine, client, url, also))
     show.say(f"{client} is told at the new URL; `relais webhook enable {client}` tries it at once.")
 
@@ -53,12 +53,13 @@ def rotate(
     ctx: typer.Context,
     client: Client,
     finish: Annotated[bool, typer.Option("--finish", help="The receiver has the new one: drop the old.")] = False,
+    because: Why = None,
     as_json: Json = False,
 ) -> None:
     """Make a new secret, shown this once; the old one signs as well until `rotate --finish`."""
     from orders.webhooks import endpoints
 
-    also = recording("webhook rotate", {"client": client, "finished": finish})
+    also = recording("webhook rotate", {"client": client, "finished": finish}, because)
     if finish:
         on_journal(ctx, lambda engine, _: endpoints.finish_rotation(engine, client, also))
         show.say(f"Only the newest secret of {client} signs now.")
@@ -67,11 +68,12 @@ def rotate(
 
 
 @webhook.command("enable")
-def enable(ctx: typer.Context, client: Client) -> None:
+def enable(ctx: typer.Context, client: Client, because: Why = None) -> None:
     """Try again now, a webhook that is disabled or failing: all that it was not told is due."""
     from orders.webhooks import endpoints
 
-    on_journal(ctx, lambda engine, _: endpoints.enable(engine, client, recording("webhook enable", {"client": client})))
+    also = recording("webhook enable", {"client": client}, because)
+    on_journal(ctx, lambda engine, _: endpoints.enable(engine, client, also))
     show.say(f"The webhook of {client} is enabled, and what it was not told is due.")
 
 
@@ -86,7 +88,7 @@ def disable(ctx: typer.Context, client: Client, because: Because) -> None:
 
 
 @webhook.command("remove")
-def remove(ctx: typer.Context, client: Client, yes: Yes = False) -> None:
+def remove(ctx: typer.Context, client: Client, because: Why = None, yes: Yes = False) -> None:
     """Tell a client nothing of its orders from now on.
 
     What it was not told stays in the journal, and is told if it has a webhook again.
@@ -94,7 +96,8 @@ def remove(ctx: typer.Context, client: Client, yes: Yes = False) -> None:
     from orders.webhooks import endpoints
 
     confirm(f"Remove the webhook of {client}? Its secret is gone with it.", yes)
-    on_journal(ctx, lambda engine, _: endpoints.remove(engine, client, recording("webhook remove", {"client": client})))
+    also = recording("webhook remove", {"client": client}, because)
+    on_journal(ctx, lambda engine, _: endpoints.remove(engine, client, also))
     show.say(f"The webhook of {client} is removed.")
 
 
@@ -136,7 +139,7 @@ def notices(
 
 
 @webhook.command("test")
-def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
+def test(ctx: typer.Context, client: Client, because: Why = None, as_json: Json = False) -> None:
     """Send a signed event of the type relais.test now, and say what was answered. Exit 1 unless it was taken."""
 
     async def act(engine: AsyncEngine, settings: Settings) -> Answer:
@@ -146,7 +149,7 @@ def test(ctx: typer.Context, client: Client, as_json: Json = False) -> None:
         url, secrets = await endpoints.target(engine, client)
         answer = await try_out(client, url, secrets, settings.webhooks.timeout)
         async with engine.connect() as connection:
-            await recording("webhook test", {"client": client, "answer": answer.says})(connection)
+            await recording("webhook test", {"client": client, "answer": answer.says}, because)(connection)
         return answer
 
     answer = on_journal(ctx, act)

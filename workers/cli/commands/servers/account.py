@@ -14,7 +14,7 @@ import typer
 from workers.cli import completion, show
 from workers.cli.failure import CommandFailed
 from workers.cli.passwords import Secret, read
-from workers.cli.session import Json, on_journal, settings_of
+from workers.cli.session import Json, Why, on_journal, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,6 +44,7 @@ def add(
         str | None, typer.Option(metavar="SUBJECT", help="Comes by the identity provider, which knows them as that.")
     ] = None,
     password_file: Secret = None,
+    because: Why = None,
 ) -> None:
     """Make an account. With --oidc it has no password, unless a file of one is given as well."""
     from workers.console.access import accounts
@@ -52,7 +53,9 @@ def add(
     is_role, subject = _role(role), _subject(settings_of(ctx), oidc)
     kept = None if oidc and password_file is None else _hash(name, password_file)
 
-    on_journal(ctx, lambda engine, _: accounts.add(engine, name, is_role, password=kept, subject=subject))
+    on_journal(
+        ctx, lambda engine, _: accounts.add(engine, name, is_role, password=kept, subject=subject, because=because)
+    )
     show.say(f"{name} may come in to the console as {role}.")
 
 
@@ -70,39 +73,44 @@ def role(
     ctx: typer.Context,
     name: Name,
     new: Annotated[str, typer.Argument(metavar="ROLE", autocompletion=completion.roles, help=ROLES)],
+    because: Why = None,
 ) -> None:
     """Give an account another role; it is logged out."""
     is_role = _role(new)
     _do(
         ctx,
-        lambda accounts, engine: accounts.set_role(engine, name, is_role),
+        lambda accounts, engine: accounts.set_role(engine, name, is_role, because),
         f"{name} is {new} from the next login on.",
     )
 
 
 @account.command("password")
-def password(ctx: typer.Context, name: Name, password_file: Secret = None) -> None:
+def password(ctx: typer.Context, name: Name, password_file: Secret = None, because: Why = None) -> None:
     """Give an account another password; it is logged out."""
     kept = _hash(name, password_file)
-    _do(ctx, lambda accounts, engine: accounts.set_password(engine, name, kept), f"{name} has another password.")
+    _do(
+        ctx,
+        lambda accounts, engine: accounts.set_password(engine, name, kept, because),
+        f"{name} has another password.",
+    )
 
 
 @account.command("disable")
-def disable(ctx: typer.Context, name: Name) -> None:
+def disable(ctx: typer.Context, name: Name, because: Why = None) -> None:
     """Let nobody in by an account any more, within seconds everywhere. It stays listed."""
-    _do(ctx, lambda accounts, engine: accounts.disable(engine, name), f"{name} is disabled, and logged out.")
+    _do(ctx, lambda accounts, engine: accounts.disable(engine, name, because), f"{name} is disabled, and logged out.")
 
 
 @account.command("enable")
-def enable(ctx: typer.Context, name: Name) -> None:
+def enable(ctx: typer.Context, name: Name, because: Why = None) -> None:
     """Let an account in again."""
-    _do(ctx, lambda accounts, engine: accounts.enable(engine, name), f"{name} may come in again.")
+    _do(ctx, lambda accounts, engine: accounts.enable(engine, name, because), f"{name} may come in again.")
 
 
 @account.command("logout")
-def logout(ctx: typer.Context, name: Name) -> None:
+def logout(ctx: typer.Context, name: Name, because: Why = None) -> None:
     """End the sessions of an account, within seconds everywhere."""
-    _do(ctx, lambda accounts, engine: accounts.logout(engine, name), f"{name} is logged out everywhere.")
+    _do(ctx, lambda accounts, engine: accounts.logout(engine, name, because), f"{name} is logged out everywhere.")
 
 
 def _do(ctx: typer.Context, act: Callable[[Any, AsyncEngine], Awaitable[object]], told: str) -> None:
