@@ -1,4 +1,4 @@
-"""The list of orders in a real browser: what stands in it is whole, at a desk and on a phone."""
+"""Lists of orders in a real browser: what stands in them is whole, at a desk and on a phone, and first things first."""
 
 from collections.abc import Iterator
 
@@ -72,3 +72,18 @@ def test_what_a_list_is_filtered_by_stands_before_the_arrow(browsers: Browsers, 
         jeanne.sound("lists-orders")
         cramped = {name: widths for name, widths in jeanne.page.evaluate(SELECTS).items() if widths[0] < widths[1]}
         assert cramped == {}, "narrower than they would be by themselves"
+
+
+def test_a_sample_of_orders_begins_with_what_people_know_them_by(browsers: Browsers) -> None:
+    with browsers.someone("jeanne", Role.OPERATOR, Look("fr", "light", "phone")) as jeanne:
+        for form, further in {
+            "/acts/replay-start?backend=erp": ["Reçue"],
+            "/acts/dead-discard?reason=exhausted": ["Reçue", "Motif"],
+            "/acts/orders-cancel?state=accepted&client=front": ["Reçue"],
+        }.items():
+            jeanne.go(form)
+            sample = jeanne.page.locator("section[aria-labelledby='sample']")
+            assert sample.locator("th").all_inner_texts() == ["Officine", "Référence", "Commande", *further], form
+            row = sample.locator("tbody tr").first.locator("td").all_inner_texts()
+            assert row[:2] == [PHARMACY, f"CMD-2026-000{row[2][-1]}"]
+        jeanne.sound("lists-sample")

@@ -21,8 +21,8 @@ from workers.console.state import ConsoleState
 
 Chosen = dict[str, Any]  # what the act is about, as JSON has it
 
-NAMED: Final = (("id", N_("Order")), ("pharmacy", N_("Pharmacy")), ("reference", N_("Reference")))
-COLUMNS: Final = (*NAMED, ("accepted_at", N_("Accepted")))  # of a sample of orders
+NAMED: Final = (("pharmacy", N_("Pharmacy")), ("reference", N_("Reference")), ("id", N_("Order")))
+COLUMNS: Final = (*NAMED, ("accepted_at", N_("Accepted")))  # of a sample of orders, by what people know them by
 
 
 def digest_of(*seen: Any) -> str:
