@@ -36,7 +36,8 @@ UPDATE backends SET quarantined = false, quarantined_at = NULL, quarantined_by =
   circuit = '{CircuitState.OPEN}', "window" = 1, trips = 0, changed_at = clock_timestamp(),
   probe_at = clock_timestamp(), why = '{json.dumps(Sentence(Code.RELEASED).stored())}'
 WHERE name = $1 AND quarantined RETURNING name)
-INSERT INTO operations (operator, act, reason, detail) SELECT $2, 'release', $3, $4 FROM released RETURNING id $$"""
+INSERT INTO operations (operator, act, reason, detail)
+SELECT $2, 'release', $3, $4 || jsonb_build_object('backend', name) FROM released RETURNING id $$"""
 
 CANCEL: Final = f"""CREATE FUNCTION relais_cancel(chosen uuid, client text, request text)
 RETURNS TABLE (request_id text) LANGUAGE sql {PATH} AS $$

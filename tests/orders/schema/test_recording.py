@@ -321,6 +321,21 @@ async def kept(owner_url: str, who: str, statement: str, act: Act | None) -> lis
         await connection.close()
 
 
+def test_a_release_names_its_backend_whatever_it_is_told(owner_url: str, run: Run) -> None:
+    async def released() -> str:
+        connection = await asyncpg.connect(login(owner_url, "ops"))
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("SELECT relais_quarantine('erp', 'relais', NULL)")
+        number = await connection.fetchval("SELECT relais_release('erp', 'mallory', 'why', '{\"backend\": \"held\"}')")
+        detail = await connection.fetchval("SELECT detail FROM operations WHERE id = $1", number)
+        await transaction.rollback()
+        await connection.close()
+        return str(detail)
+
+    assert json.loads(run(released())) == {"backend": "erp"}
+
+
 def test_the_journal_keeps_which_login_moved_which_orders(owner_url: str, run: Run) -> None:
     """Whatever name the act bears; of a replay's turns only how many."""
     cancelled = kept(owner_url, "console", CANCEL, ("order cancel", {"order": ONE}))
