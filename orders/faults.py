@@ -1,7 +1,8 @@
 """What is wrong with a body that is no order: every fault by line, as many as somebody reads, within bounds.
 
-pydantic finds all faults or the first one, and a body may have thousands. Here it is read as plain JSON once, its head
-is checked without the lines, and the lines by the hundred until enough is found.
+What no order has as much of is counted before anything is built of a body, and as its pieces come. pydantic finds all
+faults or the first one, and a body may have thousands. Here it is read as plain JSON once, its head is checked without
+the lines, and the lines by the hundred until enough is found.
 """
 
 from __future__ import annotations
@@ -17,8 +18,32 @@ from orders.errors import Fault, Malformed
 MOST_FAULTS: Final = 100  # that are told; one more says that there are more
 SLICE: Final = 100  # lines checked at once
 STRANGERS: Final = 8  # unknown keys of one object that are looked at
+TEXTS: Final = 600  # commas and brackets of an order that are not its lines': its note, its reference, its own keys
+LONGEST: Final = 16 * 1024  # bytes between two quotation marks: a note is 500 characters, of 12 bytes each at most
 
 Json = dict[str, Any]
+
+
+class Extent:
+    """How much of what takes time to read a body has, counted as its pieces come."""
+
+    __slots__ = ("_commas", "_lines", "_openings", "_quotes")
+
+    def __init__(self, lines: int) -> None:
+        """Of an order of at most so many lines."""
+        self._lines = lines
+        self._commas = self._openings = self._quotes = 0
+
+    def add(self, piece: bytes) -> None:
+        """One piece more. Raises Malformed once there is more than an order can have."""
+        self._commas += piece.count(b",")
+        self._openings += piece.count(b"{") + piece.count(b"[")
+        self._quotes += piece.count(b'"')
+        most = 2 * self._lines + TEXTS
+        if self._commas > most or self._openings > self._lines + TEXTS or self._quotes > 4 * most:
+            raise Malformed([Fault("body", None, f"is more than an order of {self._lines} lines can be")])
+        if len(piece) > LONGEST and max(map(len, piece.split(b'"'))) > LONGEST:
+            raise Malformed([Fault("body", None, f"holds more than {LONGEST} bytes between two quotation marks")])
 
 
 def read_again(raw: bytes, order: type[BaseModel], lines: TypeAdapter[Any], most: int) -> bytes:

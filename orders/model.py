@@ -30,7 +30,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from orders.errors import Fault, Malformed
-from orders.faults import MOST_FAULTS, read_again, safe_name
+from orders.faults import MOST_FAULTS, Extent, read_again, safe_name
 from orders.identifiers import CUSTOMER_CODE, product
 
 MOST_LINES = 2_000
@@ -139,7 +139,6 @@ class Order(_Strict):
 
 
 _LINES = TypeAdapter(list[Line])
-_MOST_COMMAS = 2 * MOST_LINES + len(Order.model_fields) + 500 + 64  # that an order can hold, those of its texts too
 
 
 def parse(raw: bytes) -> Order:
@@ -150,8 +149,7 @@ def parse(raw: bytes) -> Order:
     first. A quantity must not hang on that, so it is a fault; RFC 8785 takes no such input either. A product that
     stands on two lines is one too: nobody could tell which quantity, or their sum, was meant.
     """
-    if raw.count(b",") > _MOST_COMMAS:  # before anything is built of them
-        raise Malformed([Fault("body", None, f"is more than an order of {MOST_LINES} lines can be")])
+    Extent(MOST_LINES).add(raw)
     try:
         order = Order.model_validate_json(raw)
     except ValidationError:

@@ -13,9 +13,9 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from orders.errors import Fault, Malformed
-from orders.faults import MOST_FAULTS
+from orders.faults import MOST_FAULTS, Extent
 from orders.identifiers import Family, family
-from orders.model import EXAMPLE, Line, Order, canonical, digest, parse
+from orders.model import EXAMPLE, MOST_LINES, Line, Order, canonical, digest, parse
 from orders.rules.catalogue import demo_catalogue
 
 CODES = [*list(demo_catalogue())[:200], "3400890000017", "3401097617718"]
@@ -407,6 +407,43 @@ def test_whatever_fills_a_body_is_refused_soon_with_a_hundred_faults_at_most(nam
     assert 1 <= len(named) <= MOST_FAULTS + 1
     assert took < 0.5  # seconds, with memory traced; 8 before
     assert most < 20 * MIB
+
+
+NESTED = b'{"lines":[' + b",".join([b"[" * 32 + b"]" * 32] * 140) + b"]}"
+TOO_MUCH = {
+    "lists in lists": (NESTED, "is more than an order of 2000 lines can be"),
+    "objects": (b'{"lines":[' + b'{"a":' * 100 + b'{"a":{}}' * 2_600, "is more than an order of 2000 lines can be"),
+    "quotation marks": (b'"' * 18_401, "is more than an order of 2000 lines can be"),
+    "a long text": (b'{"note":"' + b"x" * 16_385 + b'"}', "holds more than 16384 bytes between two quotation marks"),
+    "spaces": (b'{"note":' + b" " * 16_385 + b'"x"}', "holds more than 16384 bytes between two quotation marks"),
+}
+
+
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_what_no_order_has_as_much_of_is_refused_before_anything_is_built(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists within lists took 0.4 s of the event loop, one long text 10 ms."""
+    raw, message = TOO_MUCH[name]
+    monkeypatch.setattr(Order, "model_validate_json", None)
+    assert faults(raw) == [Fault("body", None, message)]
+
+
+def test_what_an_order_can_hold_is_no_reason_to_refuse_it() -> None:
+    texts = {"note": '"' * 100 + "[{,}]" * 80, "reference": '"[{,}]' * 10}
+    lines = [{"product": code, "quantity": 1} for code in dict.fromkeys(demo_catalogue())][:MOST_LINES]
+    raw = json.dumps(PLAIN | texts | {"lines": lines}, indent=8).encode()
+    assert len(parse(raw).lines) == len(lines) > 1_000
+    escaped = "".join(f"\\u{unit:04x}" for unit in (0xD83D, 0xDE00)) * 500
+    assert parse(json.dumps(PLAIN).encode()[:-1] + f', "note": "{escaped}"}}'.encode()).note == "\U0001f600" * 500
+
+
+def test_pieces_of_a_body_are_counted_together() -> None:
+    extent = Extent(2)
+    extent.add(b"," * 600)
+    extent.add(b"," * 4)
+    with pytest.raises(Malformed, match="2 lines"):
+        extent.add(b",")
 
 
 def test_a_fault_behind_a_thousand_good_lines_has_its_number() -> None:
