@@ -29,7 +29,6 @@ from orders.api.openapi.document import add_routes, document
 from orders.api.reference import add_pages
 from orders.api.request import address_of, read_headers
 from orders.api.responses import PROBLEM_JSON, answer_problem, describe
-from orders.api.rounds import COURTESY
 from orders.api.routes.get_events import get_events, is_events
 from orders.api.routes.post_batch import post_batch
 from orders.api.routes.post_order import post_order
@@ -89,7 +88,7 @@ class Api:
             answer.append(message)
 
         try:
-            async with api.reading(client) as scope[COURTESY]:
+            async with api.reading(client):
                 await self._app(scope, receive, _counted(api, scope, keep))
         except Busy as error:
             await api.rounds.refuse(error, client)

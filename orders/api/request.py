@@ -7,6 +7,7 @@ logs, the journal, the dispatch and the call to the ERP, so that one word finds 
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from secrets import token_hex
 from typing import Final, NamedTuple
 
@@ -16,6 +17,8 @@ from starlette.types import Receive, Scope
 from config.telemetry.logs import REQUEST, SANE
 from orders.api.load_shedding import InHand
 from orders.errors import Fault, Malformed, TooLarge
+
+Between = Callable[[bytes, int], Awaitable[None]]  # a piece of a body, the bytes that there are so far
 
 BODY_LIMIT: Final = 1024 * 1024  # bytes of an order; 2,000 lines are about 100 KiB
 
@@ -73,8 +76,13 @@ def idempotency_key(asked: RequestHead) -> str | None:
     return key
 
 
-async def read_body(receive: Receive, hand: InHand, length: int | None = None, limit: int = BODY_LIMIT) -> bytes:
-    """The whole body, held in `hand` as it comes. Raises TooLarge as soon as it is, Busy and ClientDisconnect."""
+async def read_body(
+    receive: Receive, hand: InHand, between: Between, length: int | None = None, limit: int = BODY_LIMIT
+) -> bytes:
+    """The whole body, held in `hand` as it comes; `between` is awaited after each piece but the last.
+
+    Raises TooLarge as soon as it is, Busy, ClientDisconnect and whatever `between` raises.
+    """
     if length is not None and length > limit:
         raise TooLarge(f"at most {limit} bytes are taken")
     chunks, size = [], 0
@@ -87,4 +95,5 @@ async def read_body(receive: Receive, hand: InHand, length: int | None = None, l
         hand.hold(len(chunk))
         if not message.get("more_body"):
             return chunk if len(chunks) == 1 else b"".join(chunks)
+        await between(chunk, size)
     raise ClientDisconnect

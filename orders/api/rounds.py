@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from orders.api.turns import Crowd, Turns
@@ -18,9 +20,9 @@ READERS: Final = 2  # connections to the journal for what is only read, and so m
 STRANGERS: Final = 4  # requests without a known key that are looked at in one round
 REFUSALS: Final = 4  # of one client at once while others are there
 REFUSAL: Final = 0.03  # seconds that each takes then
-COURTESY: Final = "relais.courtesy"  # of a reading's scope
-GIVE_WAY: Final = 0.2  # seconds in all that a reading waits for others' orders
-PIECE_WAITS: Final = 0.004  # seconds that a piece of a batch, or a large body, does
+GIVE_WAY: Final = 0.2  # seconds that a reading waits for others' orders
+LARGE: Final = 16 * 1024  # bytes of a body that is read and parsed when nothing else large is
+PIECE_WAITS: Final = 0.004  # seconds that a piece of a batch, or of a large body, waits for others' orders
 
 
 class Rounds:
@@ -40,27 +42,28 @@ class Rounds:
     async def refuse(self, error: Exception, client: str) -> None:
         """Before a refusal is told: while others are there a flood of them is slow. An outage is no client's doing."""
         if isinstance(error, RelaisError) and not isinstance(error, JournalDown):
-            async with self.refusals.of(client):
-                await asyncio.sleep(REFUSAL * random.uniform(0.5, 1.5) if self.crowd.many else 0)
+            await self.refusal(client)
 
-    def courtesy(self, client: str, seconds: float) -> Courtesy:
-        """How long something of this client's waits for the orders of others."""
-        return Courtesy(self, client, seconds)
+    async def refusal(self, client: str) -> None:
+        """The same, of what is surely one."""
+        async with self.refusals.of(client):
+            await asyncio.sleep(REFUSAL * random.uniform(0.5, 1.5) if self.crowd.many else 0)
 
+    @asynccontextmanager
+    async def piece(self, client: str) -> AsyncIterator[None]:
+        """A piece of what is large: one at a time, with a round of the event loop for everybody else before it."""
+        async with self.large.of(client):
+            await self.give_way(client, PIECE_WAITS)
+            yield
 
-class Courtesy:
-    """`await courtesy.give_way()` wherever others may go first, until it has waited so long in all."""
+    async def between(self, client: str, size: int) -> None:
+        """Before more of a body is read, of which there are so many bytes."""
+        if size > LARGE:
+            async with self.piece(client):
+                pass
 
-    __slots__ = ("_client", "_left", "_rounds")
-
-    def __init__(self, rounds: Rounds, client: str, seconds: float) -> None:
-        """Not waited yet."""
-        self._rounds, self._client, self._left = rounds, client, seconds
-
-    async def give_way(self) -> None:
-        """Let the event loop go round, and orders of others be done with."""
-        began = asyncio.get_running_loop().time()
+    async def give_way(self, client: str, seconds: float) -> None:
+        """Let the event loop go round, and orders of others be done with, so long at most."""
         await asyncio.sleep(0)
-        if self._rounds.crowd.many and self._left > 0:
-            await self._rounds.orders.pause(self._client, self._left)
-            self._left -= asyncio.get_running_loop().time() - began
+        if self.crowd.many:
+            await self.orders.pause(client, seconds)

@@ -20,7 +20,7 @@ from orders.api.event_hub import MOST_LISTENERS, Listeners
 from orders.api.load_shedding import MOST_BYTES, MOST_REQUESTS, ClientLimit, LoadShedder, Places
 from orders.api.metrics import Metrics, Now
 from orders.api.request import RequestHead
-from orders.api.rounds import GIVE_WAY, READERS, Courtesy, Rounds
+from orders.api.rounds import GIVE_WAY, READERS, Rounds
 from orders.errors import Throttled, Unauthorised
 from orders.intake.group_commit import Intake
 from orders.intake.routing import open_routing
@@ -117,22 +117,18 @@ class ApiState:
             return await self.keys.caller(asked.authorization, basic=basic)
 
     @asynccontextmanager
-    async def reading(self, client: str) -> AsyncIterator[Courtesy]:
-        """A turn at reading, and the courtesy that it has; `client` is a client's name, or the address of who has none.
-
-        Raises Busy.
-        """
+    async def reading(self, client: str) -> AsyncIterator[None]:
+        """A turn at reading; `client` is a client's name, or the address of who has none. Raises Busy."""
         with self.waiting_readings.hold(client):
-            async with self.reading_in_place(client) as courtesy:
-                yield courtesy
+            async with self.reading_in_place(client):
+                yield
 
     @asynccontextmanager
-    async def reading_in_place(self, client: str) -> AsyncIterator[Courtesy]:
+    async def reading_in_place(self, client: str) -> AsyncIterator[None]:
         """The same for who has a place of its own already, in which to wait for the turn, as an event stream has."""
         async with self.rounds.readings.of(client):
-            courtesy = self.rounds.courtesy(client, GIVE_WAY)
-            await courtesy.give_way()
-            yield courtesy
+            await self.rounds.give_way(client, GIVE_WAY)
+            yield
 
     def spend(self, caller: Caller) -> None:
         """One order of the caller's rate. Raises Throttled."""

@@ -6,7 +6,9 @@ software, addresses and dates of messages. What can be read in two ways, such as
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import replace
+from typing import Final, TypeVar
 from xml.etree.ElementTree import Element
 
 from orders.pharmaml.fields import BLANK, boolean, day, maybe, moment, number, one, refused, text, word
@@ -33,14 +35,21 @@ from orders.pharmaml.messages import (
 )
 from orders.pharmaml.safe_xml import read
 
+AT_ONCE: Final = 50  # lines that are read between two turns of others
 
-def decode(raw: bytes, encoding: str) -> Envelope:
+
+T = TypeVar("T")
+
+Pieces = Generator[None, None, T]  # what is done in pieces of a few tenths of a millisecond: yields between them
+
+
+def decode(raw: bytes, encoding: str) -> Pieces[Envelope]:
     """The envelope in a document of this encoding. Raises NotUnderstood, with the head where it could be read."""
-    root = read(raw, encoding)
+    root = yield from read(raw, encoding)
     _check_root(root)
     head = _head(root)
     try:
-        return Envelope(head, _content(one(root, ENVELOPE, "CORPS")))
+        return Envelope(head, (yield from _content(one(root, ENVELOPE, "CORPS"))))
     except NotUnderstood as error:
         raise NotUnderstood(error.status, error.detail, head) from None
 
@@ -84,7 +93,7 @@ def _partner(element: Element) -> Partner:
     return Partner(nature, code, word("Id", element.get("Id", "")), element.get("Adresse", ""))
 
 
-def _content(corps: Element) -> Content:
+def _content(corps: Element) -> Pieces[Content]:
     if len(corps) != 1:
         raise refused(Statut.ENVELOPE, "CORPS doit contenir un seul élément")
     element = corps[0]
@@ -96,11 +105,11 @@ def _content(corps: Element) -> Content:
     if element.tag == f"{{{ENVELOPE}}}ERREUR":
         return EnvelopeErreur(element.get("Description_libre", ""))
     if element.tag in (f"{{{MESSAGE}}}MESSAGE_OFFICINE", f"{{{MESSAGE}}}MESSAGE_REPARTITEUR"):
-        return _message(element, pharmacy=element.tag.endswith("OFFICINE"))
+        return (yield from _message(element, pharmacy=element.tag.endswith("OFFICINE")))
     raise refused(Statut.MESSAGE, f"MESSAGE_OFFICINE de l'espace de noms {MESSAGE} attendu")
 
 
-def _message(message: Element, *, pharmacy: bool) -> Content:
+def _message(message: Element, *, pharmacy: bool) -> Pieces[Content]:
     entete, corps = one(message, MESSAGE, "ENTETE"), one(message, MESSAGE, "CORPS")
     if len(corps) != 1:
         raise refused(Statut.MESSAGE, "CORPS du message doit contenir un seul élément")
@@ -111,21 +120,21 @@ def _message(message: Element, *, pharmacy: bool) -> Content:
     sent = moment(maybe(entete, MESSAGE, "DATE"))
     element = corps[0]
     if element.tag == f"{{{MESSAGE}}}COMMANDE" and pharmacy:
-        return replace(_commande(element, client, company), date=sent)
+        return replace((yield from _commande(element, client, company)), date=sent)
     if element.tag == f"{{{MESSAGE}}}REP_COMMANDE" and not pharmacy:
-        return replace(_rep_commande(element, client, company), date=sent)
+        return replace((yield from _rep_commande(element, client, company)), date=sent)
     if element.tag == f"{{{MESSAGE}}}ERREUR" and not pharmacy:
         return Erreur(client, company, number(element, "Statut", "ERREUR"), element.get("Detail", ""))
     raise refused(Statut.SERVICE, "Message non pris en charge : seules les commandes le sont")
 
 
-def _commande(element: Element, client: str, company: tuple[str, str]) -> Commande:
+def _commande(element: Element, client: str, company: tuple[str, str]) -> Pieces[Commande]:
     wanted = element.get("Date_livraison")
     return Commande(
         client=client,
         company=company,
         reference=word("Ref_Cde_Client", element.get("Ref_Cde_Client", "")),
-        lines=tuple(map(_line, _lines(element))),
+        lines=(yield from _each(_line, _lines(element))),
         delivery=None if wanted is None else day(wanted),
         comment=element.get("Commentaire_General"),
         delivery_comment=element.get("Commentaire_Livraison"),
@@ -162,10 +171,19 @@ def _line(element: Element) -> LigneCommande:
     )
 
 
-def _rep_commande(element: Element, client: str, company: tuple[str, str]) -> RepCommande:
+def _rep_commande(element: Element, client: str, company: tuple[str, str]) -> Pieces[RepCommande]:
     own = element.get("Ref_Rep_Repartiteur")
     reference = word("Ref_Cde_Client", element.get("Ref_Cde_Client", ""))
-    return RepCommande(client, company, reference, tuple(map(_reply_line, _lines(element))), own)
+    lines = yield from _each(_reply_line, _lines(element))
+    return RepCommande(client, company, reference, lines, own)
+
+
+def _each(read_line: Callable[[Element], T], elements: list[Element]) -> Pieces[tuple[T, ...]]:
+    found: list[T] = []
+    for start in range(0, len(elements), AT_ONCE):
+        yield
+        found += map(read_line, elements[start : start + AT_ONCE])
+    return tuple(found)
 
 
 def _reply_line(element: Element) -> ReplyLine:

@@ -7,15 +7,14 @@ that no software takes for a receipt.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from orders.errors import Conflict, Forbidden
 from orders.intake.entries import Accepted
@@ -43,6 +42,7 @@ from orders.pharmaml.replies import Deposited, message_reference, reply_to
 from orders.pharmaml.safe_xml import encoding_of, writable
 
 T = TypeVar("T")
+Turn = Callable[[], AbstractAsyncContextManager[None]]
 
 PRODUCTION: Final = "P"
 ANSWERS: Final = {Nature.REQ_EMISSION: Nature.REP_EMISSION, Nature.REQ_RECEPTION: Nature.REP_RECEPTION}
@@ -57,7 +57,7 @@ class Counter:
 
     `allow` raises Forbidden for a pharmacy that the caller may not speak for. `accept` takes an order with its origin
     and raises Conflict, and whatever else means that the order is not known to be safe. `now` is in the zone of the
-    dates in answers, which name none. `turn` is had while a message is read.
+    dates in answers, which name none. `turn` is had for each piece of a message that is read.
     """
 
     allow: Callable[[str], None]
@@ -65,29 +65,46 @@ class Counter:
     oldest: Callable[[str], Awaitable[Deposited | None]]
     acknowledge: Callable[[str, str], Awaitable[None]]
     keys: Keys = field(default_factory=dict)
-    turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    turn: Turn = nullcontext
     now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone()
+
+
+class Answered(NamedTuple):
+    """The body of the answer, its Content-Type, and whether it is an ERREUR."""
+
+    body: bytes
+    media_type: str
+    refused: bool
 
 
 async def answer(
     raw: bytes, counter: Counter, *, content_type: str | None = None, control: str | None = None
-) -> tuple[bytes, str]:
-    """The body of the answer and its Content-Type, for HTTP 200; `control` is the header Content-PharmaML.
+) -> Answered:
+    """What to answer with HTTP 200; `control` is the header Content-PharmaML.
 
     Raises only what `accept`, `oldest` and `acknowledge` raise, other than Conflict.
     """
-    encoding, head = "UTF-8", None
+    encoding, head, refused = "UTF-8", None, False
     try:
         encoding = encoding_of(raw, content_type)
-        async with counter.turn():
-            envelope = await asyncio.to_thread(decode, raw, encoding)
+        envelope = await _in_turns(decode(raw, encoding), counter.turn)
         head = envelope.head
         content, reference = await _answer(raw, envelope, counter, control)
     except NotUnderstood as error:
-        head = head or error.head
+        head, refused = head or error.head, True
         content, reference = _erreur(head, error.status, error.detail), None
     reply = Envelope(_head(head or NOBODY, reference, counter.now(), answered=head is not None), content)
-    return encode(reply, encoding), f"text/xml; charset={encoding}"
+    return Answered(encode(reply, encoding), f"text/xml; charset={encoding}", refused)
+
+
+async def _in_turns(work: Generator[None, None, T], turn: Turn) -> T:
+    """Do what is done in pieces, a turn for each."""
+    while True:
+        async with turn():
+            try:
+                next(work)
+            except StopIteration as done:
+                return cast("T", done.value)
 
 
 async def _answer(raw: bytes, envelope: Envelope, counter: Counter, control: str | None) -> tuple[Content, str | None]:

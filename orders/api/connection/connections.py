@@ -2,7 +2,8 @@
 
 A connection that has no request in hand gives way to one that comes: those that never said anything first, then the
 longest idle. Only when every one has a request in hand do those that come find a small reserve, for health checks
-alone. Time is kept here for all, by one look a second, so that a request costs no timer.
+alone. Time is kept here for all, by one look a second, so that a request costs no timer. Those that end and read on
+for a moment take turns at it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ log = logging.getLogger("relais.connections")
 
 MOST: Final = 8_000  # connections of one process, where its open files allow
 RESERVE: Final = 32  # connections more, on which health checks alone are answered
+READ_ON: Final = 0.004  # seconds between two pieces, of all connections together, that are read only to be thrown away
 LOOK: Final = 1.0  # seconds between two looks at who has lasted too long
 TOLD_EVERY: Final = 10.0  # seconds between two lines in the log
 REASONS: Final = ("silent", "head", "body", "unread", "idle", "evicted", "refused", "malformed")
@@ -35,6 +37,10 @@ class Held(Protocol):
         """End it now."""
         ...
 
+    def read_on(self) -> None:
+        """Read one piece more of what nobody wants."""
+        ...
+
 
 class Connections:
     """The connections of one process. Belongs to one event loop."""
@@ -46,6 +52,8 @@ class Connections:
         self._all: set[Held] = set()
         self._silent: dict[Held, None] = {}  # has not asked anything yet, the oldest first
         self._idle: dict[Held, None] = {}  # between two requests, the longest idle first
+        self._lingering: dict[Held, None] = {}  # reads on before it ends, whose turn is next first
+        self._reading_on: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._told: Counter[str] = Counter()
         self._told_at = float("-inf")
@@ -84,9 +92,16 @@ class Connections:
         if connection in self._all:
             self._idle[connection] = None
 
+    def linger(self, connection: Held, loop: asyncio.AbstractEventLoop) -> None:
+        """It will `read_on` when its turn comes, so that a flood of what is refused takes little of the event loop."""
+        self._lingering[connection] = None
+        if self._reading_on is None:
+            self._reading_on = loop.call_later(READ_ON, self._read_on, loop)
+
     def forget(self, connection: Held) -> None:
         """It is gone."""
         self._all.discard(connection)
+        self._lingering.pop(connection, None)
         self.busy(connection)
 
     def count_ended(self, reason: str) -> None:
@@ -102,6 +117,13 @@ class Connections:
         if now - self._told_at >= TOLD_EVERY and self._tell():
             self._told_at = now
         self._looking = loop.call_later(LOOK, self._look, loop) if self._all else None
+
+    def _read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        following = next(iter(self._lingering), None)
+        self._reading_on = loop.call_later(READ_ON, self._read_on, loop) if following is not None else None
+        if following is not None:
+            del self._lingering[following]
+            following.read_on()
 
     def _tell(self) -> bool:
         """Log how many were ended since the last time, if any that somebody might miss."""

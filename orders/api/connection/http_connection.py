@@ -232,14 +232,21 @@ class HttpConnection(HttpToolsProtocol):
     def _linger(self) -> None:
         """Say that no more comes, and read on for a moment."""
         self._over = True
-        self.flow.resume_reading()
+        self.flow.pause_reading()
+        self._connections.linger(self, self.loop)
         self.flow.resume_writing()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(LINGER_TIME, self.transport.abort)
         self._deadline.wait("linger")
 
+    def read_on(self) -> None:
+        """Read one piece more of what nobody wants."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
     def _discard(self, count: int) -> None:
         self._lingered += count
-        if self._lingered > LINGER_BYTES:
-            self.flow.pause_reading()
+        self.flow.pause_reading()
+        if self._lingered <= LINGER_BYTES:
+            self._connections.linger(self, self.loop)

@@ -21,7 +21,6 @@ from orders.api.answer_buffer import AnswerBuffer
 from orders.api.load_shedding import wait
 from orders.api.request import BODY_LIMIT, RequestHead, address_of, read_headers
 from orders.api.responses import RETRY_AFTER, answer_problem, detail_of, shown
-from orders.api.rounds import PIECE_WAITS
 from orders.api.state import ApiState
 from orders.errors import Conflict, Fault, Forbidden, JournalDown, Malformed, RelaisError
 from orders.intake.entries import Accepted, Entry, entry
@@ -30,10 +29,11 @@ from orders.model import parse
 log = logging.getLogger("relais.api")
 
 AHEAD: Final = 4  # groups that are on their way into the journal while the next is read
-IN_HAND: Final = (AHEAD + 2) * 64 * 1024  # bytes; a chunk of the request is at most 64 KiB
+IN_HAND: Final = (AHEAD + 2) * 64 * 1024  # bytes; a chunk of the request is 64 KiB where no client hurries
 LINES_AT_ONCE: Final = 8  # lines parsed before others get their turn, while others are there
 LINES_ALONE: Final = 128  # a few milliseconds
-MOST_LINES: Final = 512  # of a group; a chunk may hold 32,000 that are none
+PIECE: Final = 16 * 1024  # bytes that are split into lines at once
+MOST_LINES: Final = 512  # of a group; a piece may hold 8,000 that are none
 NDJSON: Final = b"application/x-ndjson"
 
 Line = tuple[int, bytes | None]  # number from 1; None is longer than an order can be
@@ -89,8 +89,7 @@ async def _take(api: ApiState, caller: Caller, asked: RequestHead, lines: list[L
     entries: list[Entry] = []
     start = 0
     while start < len(lines):
-        async with api.rounds.large.of(caller.name):
-            await api.rounds.courtesy(caller.name, PIECE_WAITS).give_way()
+        async with api.rounds.piece(caller.name):
             piece = lines[start : start + (LINES_AT_ONCE if api.rounds.crowd.many else LINES_ALONE)]
             for _, raw in piece:
                 try:
@@ -169,15 +168,23 @@ def _refusal(error: RelaisError) -> dict[str, Any]:
     return {"status": "unavailable", "detail": str(error), "retry_after": RETRY_AFTER}
 
 
+async def _pieces(receive: Receive) -> AsyncIterator[tuple[bytes, bool, bool]]:
+    """The body, so many bytes at once: whether its chunk is over, and whether more is to come; no end where the client
+    hung up.
+    """
+    more = True
+    while more and (message := await receive())["type"] == "http.request":
+        body, more = message.get("body", b""), message.get("more_body", False)
+        for end in range(PIECE, len(body), PIECE):
+            yield body[end - PIECE : end], False, True
+        yield body[(max(len(body), 1) - 1) // PIECE * PIECE :], True, more
+
+
 async def _lines(receive: Receive) -> AsyncIterator[list[Line]]:
     """The lines that each chunk completes, without the blank ones; a line that is too long is not kept."""
-    number, rest, dropping, more = 0, bytearray(), False, True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            return  # the client hung up; half a line is no line
-        more = message.get("more_body", False)
-        first, *later = message.get("body", b"").split(b"\n")
+    number, rest, dropping, found = 0, bytearray(), False, list[Line]()
+    async for piece, over, more in _pieces(receive):
+        first, *later = piece.split(b"\n")
         rest += first
         whole: list[bytes] = []
         if later or not more:
@@ -185,7 +192,6 @@ async def _lines(receive: Receive) -> AsyncIterator[list[Line]]:
             rest = bytearray(whole.pop() if later and more else b"")
         if not more and not whole[-1] and not dropping:
             whole.pop()
-        found: list[Line] = []
         for raw in whole:
             number += 1
             if dropping or len(raw) > BODY_LIMIT:
@@ -198,5 +204,6 @@ async def _lines(receive: Receive) -> AsyncIterator[list[Line]]:
                 found = []
         if len(rest) > BODY_LIMIT:
             dropping, rest = True, bytearray()
-        if found:
+        if found and over:
             yield found
+            found = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -11,14 +10,13 @@ from starlette.types import Receive, Scope, Send
 from config.telemetry.spans import CURRENT
 from orders.access.clients import Scope as Opens
 from orders.access.key_cache import Caller
-from orders.api.request import RequestHead, address_of, idempotency_key, read_body, read_headers
+from orders.api.request import Between, RequestHead, address_of, idempotency_key, read_body, read_headers
 from orders.api.responses import JSON, answer, answer_problem
-from orders.api.rounds import PIECE_WAITS
+from orders.api.rounds import LARGE
 from orders.api.state import ApiState
+from orders.faults import Extent
 from orders.intake.entries import Accepted
-from orders.model import Order, parse
-
-LARGE: Final = 16 * 1024  # bytes of an order that is parsed when nothing else large is
+from orders.model import MOST_LINES, Order, parse
 
 
 async def post_order(api: ApiState, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,7 +49,7 @@ async def _place(api: ApiState, caller: Caller, asked: RequestHead, receive: Rec
     with api.shedder.enter(caller.name) as hand:
         api.spend(caller)
         key = idempotency_key(asked)
-        raw = await read_body(receive, hand, asked.length)
+        raw = await read_body(receive, hand, _between(api, caller.name), asked.length)
         turns = api.rounds.orders
         if not turns.begin_now(caller.name):
             await turns.begin(caller.name)
@@ -63,8 +61,17 @@ async def _place(api: ApiState, caller: Caller, asked: RequestHead, receive: Rec
             turns.end(caller.name)
 
 
+def _between(api: ApiState, client: str) -> Between:
+    """What no order has as much of is refused before the rest is read."""
+    extent = Extent(MOST_LINES)
+
+    async def between(piece: bytes, size: int) -> None:
+        extent.add(piece)
+        await api.rounds.between(client, size)
+
+    return between
+
+
 async def _parse(api: ApiState, client: str, raw: bytes) -> Order:
-    """A large order: one at a time, with a round of the event loop for everybody else in between."""
-    async with api.rounds.large.of(client):
-        await api.rounds.courtesy(client, PIECE_WAITS).give_way()
+    async with api.rounds.piece(client):
         return parse(raw)

@@ -14,8 +14,9 @@ import pytest
 from config.settings import Settings
 from orders.access import clients
 from orders.api import Parts
-from orders.api.connection import Connections, connections, http_connection
+from orders.api.connection import Connections, HttpConnection, connections, http_connection
 from orders.api.connection.deadline import BODY_RATE, TIMES
+from orders.api.connection.head import MOST_HEAD, MOST_URL
 from orders.api.connection.http_connection import LINGER_TIME
 from orders.journal import connect
 from tests.intake import ORDER, serving
@@ -226,6 +227,82 @@ def test_a_body_that_nobody_wants_is_not_read_to_its_end(settings: Settings) -> 
                             sent += 65_536
                 said = await asyncio.wait_for(answer, DEADLINE)
             assert (status(said), b"\r\nconnection: close\r\n" in said, sent < 1 << 28) == (wanted, True, True)
+
+    on_the_wire(settings, work)
+
+
+def test_of_a_head_that_is_refused_no_more_is_read_than_showed_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What else it sends is read in turns with all that are refused: a flood of such heads held the loop for 8 ms."""
+    read: list[int] = []
+    receive = HttpConnection.data_received
+
+    def counted(self: HttpConnection, data: bytes) -> None:
+        read.append(len(data))
+        receive(self, data)
+
+    async def work(wire: Wire) -> None:
+        async with wire.open() as (reader, writer):
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * (1 << 23))
+            assert status(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE)) == 431
+            showed = sum(read)
+            await asyncio.wait_for(reader.read(), DEADLINE)
+        assert MOST_HEAD < showed == sum(read) <= MOST_HEAD + MOST_URL + 256 * 1024
+
+    monkeypatch.setattr(connections, "READ_ON", 3_600.0)
+    monkeypatch.setattr(HttpConnection, "data_received", counted)
+    on_the_wire(settings, work)
+
+
+def test_those_that_are_refused_read_on_one_by_one() -> None:
+    class Loop:
+        def __init__(self) -> None:
+            self.calls: list[tuple[float, Callable[[], None]]] = []
+
+        def call_later(self, seconds: float, call: Callable[..., None], *given: Any) -> Any:
+            self.calls.append((seconds, lambda: call(*given)))
+            return self
+
+    class Refused:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def overdue(self, now: float) -> str | None:
+            return None
+
+        def end(self) -> None:
+            pass
+
+        def read_on(self) -> None:
+            order.append(self.name)
+            if order.count(self.name) < 2:
+                found.linger(self, loop)  # type: ignore[arg-type]
+
+    order: list[str] = []
+    found, loop = Connections(), Loop()
+    gone = Refused("gone")
+    for each in (Refused("a"), gone, Refused("b"), Refused("c")):
+        found.linger(each, loop)  # type: ignore[arg-type]
+    found.forget(gone)
+    assert len(loop.calls) == 1
+    steps = []
+    while loop.calls:
+        seconds, call = loop.calls.pop(0)
+        assert (seconds, loop.calls) == (connections.READ_ON, [])
+        call()
+        steps.append("".join(order))
+    assert steps == ["a", "ab", "abc", "abca", "abcab", "abcabc", "abcabc"]
+
+
+def test_what_can_be_no_order_is_refused_before_the_rest_of_it_comes(settings: Settings) -> None:
+    async def work(wire: Wire) -> None:
+        head = wire.post("/orders", b"")[: -len(b"Content-Length: 0\r\n\r\n")]
+        asked = head + b"Content-Length: 1000000\r\n\r\n" + b'{"lines":[' + b"{}," * 5_000
+        said = await wire.say(asked)
+        assert (status(said), b"\r\nconnection: close\r\n" in said) == (422, True)
+        (fault,) = json.loads(said.partition(b"\r\n\r\n")[2])["faults"]
+        assert fault == {"field": "body", "line": None, "message": "is more than an order of 2000 lines can be"}
 
     on_the_wire(settings, work)
 

@@ -15,7 +15,7 @@ from config.settings import Settings
 from orders.access import clients
 from orders.access.clients import Scope
 from orders.api import Parts, create_app, state
-from orders.api.rounds import READERS
+from orders.api.rounds import READERS, Rounds
 from orders.journal import connect, transactional
 from tests.intake import RawCall, clients_over_http
 from tests.machines.roles import above
@@ -177,6 +177,24 @@ def test_a_list_that_its_client_does_not_take_holds_no_turn(settings: Settings) 
         return key
 
     asyncio.run(main(asyncio.run(add())))
+
+
+def test_an_erreur_of_pharmaml_is_told_in_a_turn_of_refusals(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    refusal = Rounds.refusal
+
+    async def noted(self: Rounds, client: str) -> None:
+        told.append(client)
+        await refusal(self, client)
+
+    async def work(call: RawCall) -> None:
+        status, _, body = await call("front", "POST", "/pharmaml", data=b"<a/>")
+        assert (status, b"ERREUR" in body, told) == (200, True, ["front"])
+
+    monkeypatch.setattr(Rounds, "refusal", noted)
+    clients_over_http(settings, {"front": {}}, work)
 
 
 def test_the_metrics_are_for_operations_only(settings: Settings) -> None:

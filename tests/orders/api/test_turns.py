@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from orders.api import turns
-from orders.api.rounds import Courtesy, Rounds
+from orders.api.rounds import LARGE, Rounds
 from orders.api.turns import Crowd, Turns
 from orders.errors import JournalDown, Throttled, Unauthorised
 
@@ -123,18 +123,33 @@ def test_what_pauses_goes_on_when_nobody_else_has_a_turn_or_its_time_is_over() -
     asyncio.run(main())
 
 
-def test_a_reading_has_so_much_patience_in_all() -> None:
+def test_what_gives_way_has_so_much_patience() -> None:
     async def main() -> None:
         rounds = Rounds()
-        await Courtesy(rounds, "a", 60).give_way()  # alone
+        await rounds.give_way("a", 60)  # alone
         rounds.orders.begin_now("a")
         rounds.orders.begin_now("b")
-        courtesy, began = Courtesy(rounds, "a", 0.05), asyncio.get_running_loop().time()
-        await courtesy.give_way()
+        began = asyncio.get_running_loop().time()
+        await rounds.give_way("a", 0.05)
         assert asyncio.get_running_loop().time() - began > 0.04
-        resting = asyncio.create_task(courtesy.give_way())
+        waiting = asyncio.create_task(rounds.give_way("a", 60))
         await settled()
-        assert resting.done(), "it has none left, though an order is in hand"
+        assert not waiting.done()
+        rounds.orders.end("b")
+        await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(main())
+
+
+def test_a_large_body_is_read_on_when_nothing_else_large_is_and_a_small_one_at_once() -> None:
+    async def main() -> None:
+        rounds = Rounds()
+        async with rounds.piece("a"):
+            await rounds.between("a", LARGE)
+            reading = [asyncio.create_task(rounds.between("a", LARGE + 1)) for _ in range(2)]
+            await settled()
+            assert [each.done() for each in reading] == [False, False]
+        await asyncio.wait_for(asyncio.gather(*reading), 5)
 
     asyncio.run(main())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -178,7 +179,7 @@ async def drained(url: str, redis_url: str) -> tuple[list[str], dict[str, int]]:
 
 
 async def _references(engine: AsyncEngine) -> list[str]:
-    return sorted(row["reference"] for row in await order_pages.page(engine))
+    return sorted(json.loads(row.summary)["reference"] for row in await order_pages.page(engine))
 
 
 @pytest.mark.parametrize("state", list(STATES))

@@ -1,6 +1,7 @@
 """The spill: orders taken while PostgreSQL is away are on Redis' disk, signed, and journalled in order, once."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -50,14 +51,14 @@ def test_orders_taken_without_a_journal_are_journalled_later_in_their_order_with
 
     async def read(engine: AsyncEngine) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         rows = await order_pages.page(engine, limit=500)
-        return rows, await order_queries.order(engine, rows[7]["id"])
+        return rows, await order_queries.order(engine, rows[7].id)
 
     began = time.time()
     taken = without_journal(redis_url, take)
     assert {each.kept for each in taken} == {"spill"}
     rows, seventh = unspilled(database_url, redis_url, read)
-    assert [row["id"] for row in rows] == [each.id for each in taken]
-    assert [row["reference"] for row in rows] == [f"S{n}" for n in range(250)]
+    assert [row.id for row in rows] == [each.id for each in taken]
+    assert [json.loads(row.summary)["reference"] for row in rows] == [f"S{n}" for n in range(250)]
     assert (seventh["request_id"], seventh["order"]["note"]) == ("r7", "for Mme É.")
     assert began <= seventh["received_at"].timestamp() <= time.time()
     assert records(redis_url) == []
@@ -133,7 +134,7 @@ def test_what_is_on_disk_survives_the_server(server: Valkey, leash: Leash, datab
         return list(await asyncio.gather(*(intake.accept(order(f"D{n}"), "front") for n in range(100))))
 
     async def ids(engine: AsyncEngine) -> list[Any]:
-        return [row["id"] for row in await order_pages.page(engine, limit=500)]
+        return [row.id for row in await order_pages.page(engine, limit=500)]
 
     taken = without_journal(server.url, take)
     os.kill(server.pid, signal.SIGKILL)
@@ -217,7 +218,7 @@ def test_a_record_that_nobody_of_ours_signed_is_kept_aside_and_never_journalled(
     async def read(engine: AsyncEngine) -> tuple[list[str], list[dict[str, Any]], dict[str, int]]:
         rows = await order_pages.page(engine)
         return (
-            [row["reference"] for row in rows],
+            [json.loads(row.summary)["reference"] for row in rows],
             await order_queries.asides(engine, 10),
             await order_queries.asides_by_kind(engine),
         )
@@ -292,7 +293,7 @@ def test_dying_between_the_journal_and_the_spill_journals_nothing_twice(database
         await engine.dispose()
 
     async def read(engine: AsyncEngine) -> tuple[list[Any], dict[str, int]]:
-        return [row["id"] for row in await order_pages.page(engine)], await order_queries.asides_by_kind(engine)
+        return [row.id for row in await order_pages.page(engine)], await order_queries.asides_by_kind(engine)
 
     taken = without_journal(redis_url, take)
     asyncio.run(die())
@@ -325,7 +326,7 @@ def test_orders_set_aside_for_a_wrong_key_are_readmitted_with_the_right_one(data
             once = await readmit(connection, KEY, always("erp"))
             again = await readmit(connection, KEY, always("erp"))
             await connection.execute(text("SELECT 1"))
-        return once, again, [row["id"] for row in await order_pages.page(engine)]
+        return once, again, [row.id for row in await order_pages.page(engine)]
 
     taken = without_journal(redis_url, take)
     assert unspilled(database_url, redis_url, read, key=OTHER) == (1, 1, [taken.id])
@@ -336,7 +337,7 @@ def test_a_key_that_was_renewed_still_reads_what_the_old_one_signed(database_url
         return await intake.accept(order("OLD KEY"), "front")
 
     async def read(engine: AsyncEngine) -> list[str]:
-        return [row["reference"] for row in await order_pages.page(engine)]
+        return [json.loads(row.summary)["reference"] for row in await order_pages.page(engine)]
 
     without_journal(redis_url, take)
     both = SpillSigner.of(SecretStr("a new key, of this year,a key that is shared"))

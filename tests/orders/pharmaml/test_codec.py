@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.pharmaml import safe_xml
-from orders.pharmaml.decoding import decode
+from orders.pharmaml import decoding, safe_xml
 from orders.pharmaml.encoding import encode
 from orders.pharmaml.messages import (
     ENVELOPE,
@@ -32,6 +31,7 @@ from orders.pharmaml.messages import (
     Shortage,
     Statut,
 )
+from tests.orders.pharmaml.pieces import decode, read
 
 HEAD = EnvelopeHead(
     Nature.REQ_EMISSION,
@@ -251,7 +251,7 @@ def test_a_refused_message_s_head_is_known_once_it_was_read() -> None:
 )
 def test_the_encoding_is_what_the_document_says(raw: bytes, content_type: str | None, encoding: str) -> None:
     assert safe_xml.encoding_of(raw, content_type) == encoding
-    assert safe_xml.read(raw, encoding).tag == "a"
+    assert read(raw, encoding).tag == "a"
 
 
 def order_with(**attributes: Any) -> Commande:
@@ -302,9 +302,28 @@ def test_what_follows_a_reason_to_refuse_is_not_read(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(safe_xml, "XMLParser", Counting)
     with pytest.raises(NotUnderstood, match="256 noms"):
-        safe_xml.read(b"<a>" + b"".join(b"<n%06d%b/>" % (n, b"x" * 70) for n in range(9_000)) + b"</a>", "UTF-8")
-    assert sum(fed) <= 2 * safe_xml.SLICE
+        read(b"<a>" + b"".join(b"<n%06d%b/>" % (n, b"x" * 70) for n in range(9_000)) + b"</a>", "UTF-8")
+    assert sum(fed) == 6 * safe_xml.SLICE  # in the sixth is the 257th name
     fed.clear()
     lines = "<l q='é'>€</l>" * 10_000
-    assert len(safe_xml.read(f"<a>{lines}</a>".encode(), "UTF-8")) == 10_000
+    assert len(read(f"<a>{lines}</a>".encode(), "UTF-8")) == 10_000
     assert sum(fed) == len(lines) + 7
+    assert max(fed) == safe_xml.SLICE
+
+
+def test_a_message_is_read_in_pieces_between_which_others_have_their_turn() -> None:
+    lines = tuple(LigneCommande(number, Codification.CIP39, "3731804", 1) for number in range(1, 2_001))
+    raw = encode(Envelope(HEAD, Commande("990000002", ("12", "04"), "C", lines)), "UTF-8")
+    pieces = sum(1 for _ in decoding.decode(raw, "UTF-8"))
+    assert pieces == -(-len(raw) // safe_xml.SLICE) + 2_000 // decoding.AT_ONCE
+
+
+@pytest.mark.parametrize("before", [0, 1, 4_090, 4_095])
+@pytest.mark.parametrize(("length", "refused"), [(16_383, False), (16_384, True), (50_000, True)])
+def test_a_tag_is_measured_wherever_it_stands_among_the_pieces(before: int, length: int, refused: bool) -> None:
+    raw = b"<a>" + b" " * before + b'<b c="' + b"x" * (length - 7) + b'"/></a>'
+    if refused:
+        with pytest.raises(NotUnderstood, match="Trop de noms dans un élément"):
+            read(raw, "UTF-8")
+    else:
+        assert len(read(raw, "UTF-8")) == 1

@@ -17,7 +17,6 @@ from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import Order
 from orders.pharmaml import reply_deposit
-from orders.pharmaml.decoding import decode
 from orders.pharmaml.encoding import encode
 from orders.pharmaml.messages import (
     Action,
@@ -38,6 +37,7 @@ from orders.pharmaml.messages import (
 from orders.pharmaml.service import Counter, answer
 from orders.queries import orders as order_queries
 from tests.machines.roles import above
+from tests.orders.pharmaml.pieces import decode
 
 ATENOLOL = "3400937318044"
 Ask = Callable[..., Awaitable[Envelope]]
@@ -73,7 +73,7 @@ def at_the_counter(url: str, work: Callable[[AsyncEngine, Ask], Awaitable[None]]
         )
 
         async def ask(head: EnvelopeHead, content: Content) -> Envelope:
-            body, _ = await answer(encode(Envelope(head, content), "ISO-8859-1"), counter)
+            body, *_ = await answer(encode(Envelope(head, content), "ISO-8859-1"), counter)
             return decode(body, "ISO-8859-1")
 
         try:

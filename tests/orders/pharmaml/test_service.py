@@ -4,7 +4,8 @@ import asyncio
 import gc
 import tracemalloc
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from hashlib import md5
@@ -20,7 +21,7 @@ from orders.errors import Conflict, Forbidden, JournalDown
 from orders.intake.entries import Accepted
 from orders.model import MOST_LINES, Order, canonical, parse
 from orders.pharmaml.control import check, load_keys
-from orders.pharmaml.decoding import decode
+from orders.pharmaml.decoding import AT_ONCE
 from orders.pharmaml.encoding import encode
 from orders.pharmaml.mapping import MOST_BOXES, to_order
 from orders.pharmaml.messages import (
@@ -42,10 +43,12 @@ from orders.pharmaml.messages import (
     Statut,
 )
 from orders.pharmaml.replies import Deposited, message_reference, reply_to
+from orders.pharmaml.safe_xml import SLICE
 from orders.pharmaml.service import Counter, answer
 from orders.rules.catalogue import BadList
 from orders.states import State
 from tests.machines.tools import ROOT
+from tests.orders.pharmaml.pieces import decode
 
 P = "990000002"
 ID = UUID("01a1b2c3-d4e5-7f60-8a9b-0c1d2e3f4a5b")
@@ -94,7 +97,7 @@ class Asked:
 
 def ask(asked: Asked, content: Content, head: EnvelopeHead = HEAD, encoding: str = "UTF-8", **more: Any) -> Envelope:
     raw = encode(Envelope(head, content), encoding)
-    body, media_type = asyncio.run(answer(raw, asked.counter(**more)))
+    body, media_type, _ = asyncio.run(answer(raw, asked.counter(**more)))
     assert media_type == f"text/xml; charset={encoding}"
     return decode(body, encoding)
 
@@ -176,13 +179,13 @@ def test_an_order_that_is_not_known_to_be_safe_is_no_answer_at_all() -> None:
 
 
 def test_what_is_no_message_at_all_is_told_so_in_an_envelope() -> None:
-    body, media_type = asyncio.run(answer(b"<x/>", Asked().counter(), content_type="text/xml; charset=latin1"))
+    body, media_type, _ = asyncio.run(answer(b"<x/>", Asked().counter(), content_type="text/xml; charset=latin1"))
     reply = decode(body, "ISO-8859-1")
     assert media_type == "text/xml; charset=ISO-8859-1"
     assert isinstance(reply.content, EnvelopeErreur)
     assert "CSRP_ENVELOPPE" in reply.content.description
     assert (reply.head.nature, reply.head.answers) == (Nature.REP_EMISSION, None)
-    body, media_type = asyncio.run(answer(b"<?xml version='1.0' encoding='x-none'?><x/>", Asked().counter()))
+    body, media_type, _ = asyncio.run(answer(b"<?xml version='1.0' encoding='x-none'?><x/>", Asked().counter()))
     assert media_type == "text/xml; charset=UTF-8"
 
 
@@ -388,6 +391,23 @@ def test_the_exchange_in_the_docs_is_what_is_read_and_answered() -> None:
 
 
 NAMES = 3_000
+
+
+def test_a_message_is_read_a_piece_a_turn_and_an_erreur_says_that_it_refuses() -> None:
+    turns = []
+
+    @asynccontextmanager
+    async def turn() -> AsyncIterator[None]:
+        turns.append(1)
+        yield
+
+    raw = encode(Envelope(HEAD, commande(*(replace(LINE, number=n) for n in range(1, 1_001)))), "UTF-8")
+    counter = Asked().counter(turn=turn)
+    assert asyncio.run(answer(raw, counter)).refused is False
+    assert len(turns) == len(raw) // SLICE + 1 + 1_000 // AT_ONCE + 1
+    assert asyncio.run(answer(b"<x/>", counter)).refused is True
+
+
 UNKNOWN = {
     "a name an element": lambda seen: b"<a>" + b"".join(b"<n%dx%d/>" % (seen, each) for each in range(NAMES)) + b"</a>",
     "attributes": lambda seen: b"<a" + b"".join(b' n%dx%d="u"' % (seen, each) for each in range(NAMES)) + b"/>",

@@ -87,10 +87,10 @@ class Traffic:
         self._dice.shuffle(dead)
         await discard(self.bench.by("ops"), Choice(State.DEAD, ids=tuple(dead[:1])), "no use")
         await replay(self.bench.by("ops"), Choice(State.DEAD, ids=tuple(dead[1:3])), "a test")
-        page = await order_pages.page(self.bench.by("ops"))
-        for row in (*({"id": each} for each in dead[3:4]), *self._dice.sample(page, min(2, len(page)))):
+        page = [row.id for row in await order_pages.page(self.bench.by("ops"))]
+        for order_id in (*dead[3:4], *self._dice.sample(page, min(2, len(page)))):
             try:
-                await cancel(self.bench.by("api"), row["id"], "front", "r")
+                await cancel(self.bench.by("api"), order_id, "front", "r")
             except TooLate:
                 continue
         await self.bench.sql(
