@@ -2,7 +2,9 @@
 
 `python -m benchmarks.worst [NAME …]` starts an intake, takes the p99 of a calm client's orders alone, then beside each
 worst in turn, with its ratio, what was answered other than 202, and the intake's memory at most. Callers are processes
-of their own, bounded in number and in seconds; the calm client and they share the machine's cores.
+of their own, bounded in number and in seconds; the calm client and they share the machine's cores. `--apart` gives the
+callers the last core alone, and everything else the others, alone and beside: what they do to others is then the
+intake's doing and not the machine's. `a busy core` is a caller that asks nothing and takes a core.
 """
 
 from __future__ import annotations
@@ -55,7 +57,10 @@ def _filled(start: bytes, piece: bytes, end: bytes, size: int = MIB) -> bytes:
 
 LINES = _filled(b'{"lines":[', b"{},", b"{}]}")
 NAMES = b"<a>" + b"".join(b"<n%d/>" % number for number in range(9_000)) + b"</a>"
+BUSY = "a busy core"
+NESTED = _filled(b'{"lines":[', b"[" * 32 + b"]" * 32 + b",", b"[]]}")
 WORST: dict[str, Worst] = {
+    BUSY: Worst(0, lambda key: b""),
     "silent connections": Worst(6_100, lambda key: b"", again=False),
     "endless headers": Worst(50, lambda key: b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * MIB),
     "orders without a key": Worst(300, lambda key: _post("/orders", b"{}")("none")),
@@ -68,6 +73,7 @@ WORST: dict[str, Worst] = {
     "orders that are none": Worst(300, _post("/orders", b"{}")),
     "empty lines, 1 MiB": Worst(20, _post("/orders", LINES)),
     "junk batches, 1 MiB, unread": Worst(20, _post("/orders/batch", b"x\n" * (MIB // 2)), again=False, reads=False),
+    "lists in lists, 1 MiB": Worst(20, _post("/orders", NESTED)),
     "XML names": Worst(20, _post("/pharmaml", NAMES)),
     "the same order": Worst(300, _post("/orders", body(next(iter(orders(1)))))),
 }
@@ -102,6 +108,8 @@ async def _talk(
 
 async def _attack(name: str, port: int, key: str, seconds: float) -> None:
     until = time.monotonic() + seconds
+    while name == BUSY and time.monotonic() < until:
+        pass
     os.environ["BENCH_ORDER"] = _taken(port, key)
     await asyncio.gather(*(_caller(WORST[name], port, key, until) for _ in range(WORST[name].connections)))
 
@@ -115,12 +123,10 @@ def _taken(port: int, key: str) -> str:
 
 
 @contextmanager
-def _beside(name: str | None, port: int, key: str, seconds: float) -> Iterator[None]:
-    if name is None:
-        yield
-        return
+def _beside(name: str, port: int, key: str, seconds: float, cores: set[int]) -> Iterator[None]:
     argv = [sys.executable, "-m", "benchmarks.worst", "--port", str(port), "--seconds", str(seconds), name]
     with subprocess.Popen(argv, env={**os.environ, "BENCH_KEY": key}) as attack:
+        os.sched_setaffinity(attack.pid, cores)
         time.sleep(SETTLE)
         try:
             yield
@@ -160,19 +166,31 @@ def _p99(times: list[float]) -> float:
     return sorted(times)[max(0, int(len(times) * 0.99) - 1)]
 
 
-def measure(names: list[str], most: int, seconds: float, rounds: int) -> dict[str, Any]:
+@contextmanager
+def _apart(apart: bool) -> Iterator[set[int]]:
+    """The cores of the callers; within, this process and what it starts keep off them when they are to be `apart`."""
+    cores = os.sched_getaffinity(0)
+    callers = {max(cores)} if apart else cores
+    os.sched_setaffinity(0, cores - callers or cores)
+    try:
+        yield callers
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def measure(names: list[str], most: int, seconds: float, rounds: int, apart: bool = False) -> dict[str, Any]:
     """Of each, over so many rounds of alone and beside: medians of p50 and p99 (ms), the ratio of the p99s, other
     answers, and the intake's memory at most (MiB).
     """
     found: dict[str, Any] = {}
-    with report.plainly(), Rig() as rig, intake(rig, "wild") as (api, port, calm, wild):
+    with report.plainly(), _apart(apart) as cores, Rig() as rig, intake(rig, "wild") as (api, port, calm, wild):
         client = Calm(port, calm)
         client.send(WARM, seconds)
         for name in names:
             seen, other, p50, p99, alone = 0.0, Counter[str](), [], [], []
             for _ in range(rounds):
                 alone.append(_p99(client.send(most, seconds)[0]))
-                with watched(api) as memory, _beside(name, port, wild, SETTLE + seconds + 5):
+                with watched(api) as memory, _beside(name, port, wild, SETTLE + seconds + 5, cores):
                     times, others = client.send(most, seconds)
                 seen, other = max(seen, *memory), other + others
                 p50.append(statistics.median(times))
@@ -195,13 +213,15 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", default=[*WORST])
     parser.add_argument("--orders", type=int, default=1_500, help="of the calm client, at most, in each measurement")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--apart", action="store_true", help="give the callers a core of their own")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement, at most")
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
     if options.port is None:
-        report.merge({"worst": measure(options.names, options.orders, options.seconds, options.rounds)})
+        found = measure(options.names, options.orders, options.seconds, options.rounds, options.apart)
+        report.merge({"worst_apart" if options.apart else "worst": found})
     else:
         asyncio.run(_attack(options.names[0], options.port, os.environ["BENCH_KEY"], options.seconds))
 
