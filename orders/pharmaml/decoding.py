@@ -6,9 +6,7 @@ software, addresses and dates of messages. What can be read in two ways, such as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import Final, TypeVar
 from xml.etree.ElementTree import Element
 
 from orders.pharmaml.fields import BLANK, boolean, day, maybe, moment, number, one, refused, text, word
@@ -33,14 +31,8 @@ from orders.pharmaml.messages import (
     Shortage,
     Statut,
 )
+from orders.pharmaml.pieces import Pieces, each
 from orders.pharmaml.safe_xml import read
-
-AT_ONCE: Final = 50  # lines that are read between two turns of others
-
-
-T = TypeVar("T")
-
-Pieces = Generator[None, None, T]  # what is done in pieces of a few tenths of a millisecond: yields between them
 
 
 def decode(raw: bytes, encoding: str) -> Pieces[Envelope]:
@@ -134,7 +126,7 @@ def _commande(element: Element, client: str, company: tuple[str, str]) -> Pieces
         client=client,
         company=company,
         reference=word("Ref_Cde_Client", element.get("Ref_Cde_Client", "")),
-        lines=(yield from _each(_line, _lines(element))),
+        lines=tuple((yield from each(_line, _lines(element)))),
         delivery=None if wanted is None else day(wanted),
         comment=element.get("Commentaire_General"),
         delivery_comment=element.get("Commentaire_Livraison"),
@@ -174,16 +166,8 @@ def _line(element: Element) -> LigneCommande:
 def _rep_commande(element: Element, client: str, company: tuple[str, str]) -> Pieces[RepCommande]:
     own = element.get("Ref_Rep_Repartiteur")
     reference = word("Ref_Cde_Client", element.get("Ref_Cde_Client", ""))
-    lines = yield from _each(_reply_line, _lines(element))
+    lines = tuple((yield from each(_reply_line, _lines(element))))
     return RepCommande(client, company, reference, lines, own)
-
-
-def _each(read_line: Callable[[Element], T], elements: list[Element]) -> Pieces[tuple[T, ...]]:
-    found: list[T] = []
-    for start in range(0, len(elements), AT_ONCE):
-        yield
-        found += map(read_line, elements[start : start + AT_ONCE])
-    return tuple(found)
 
 
 def _reply_line(element: Element) -> ReplyLine:

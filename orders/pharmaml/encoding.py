@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from lxml import etree
 
@@ -22,10 +23,11 @@ from orders.pharmaml.messages import (
     RepCommande,
     ReplyLine,
 )
+from orders.pharmaml.pieces import Pieces, each
 from orders.pharmaml.safe_xml import write
 
 
-def encode(envelope: Envelope, encoding: str) -> bytes:
+def encode(envelope: Envelope, encoding: str) -> Pieces[bytes]:
     """The document, in UTF-8 or ISO-8859-1. Every text must be one that XML can hold (`safe_xml.writable`)."""
     head = envelope.head
     root = etree.Element(f"{{{ENVELOPE}}}CSRP_ENVELOPPE", nsmap={None: ENVELOPE})  # type: ignore[dict-item]
@@ -38,7 +40,7 @@ def encode(envelope: Envelope, encoding: str) -> bytes:
         Usage=head.usage,
     )
     _head(_add(root, ENVELOPE, "ENTETE"), head)
-    _content(_add(root, ENVELOPE, "CORPS"), envelope.content)
+    yield from _content(_add(root, ENVELOPE, "CORPS"), envelope.content)
     return write(root, encoding)
 
 
@@ -55,15 +57,15 @@ def _partner(element: etree._Element, partner: Partner) -> None:
     _set(element, Nature=partner.nature, Code=partner.code, Id=partner.id, Adresse=partner.address)
 
 
-def _content(corps: etree._Element, content: Content) -> None:
+def _content(corps: etree._Element, content: Content) -> Pieces[None]:
     if isinstance(content, Action):
         _add(corps, ENVELOPE, "ACTION").text = content
     elif isinstance(content, EnvelopeErreur):
         _set(_add(corps, ENVELOPE, "ERREUR"), Description_libre=content.description)
     elif isinstance(content, Commande):
-        _commande(_message(corps, content, pharmacy=True), content)
+        yield from _commande(_message(corps, content, pharmacy=True), content)
     elif isinstance(content, RepCommande):
-        _rep_commande(_message(corps, content, pharmacy=False), content)
+        yield from _rep_commande(_message(corps, content, pharmacy=False), content)
     else:
         erreur = _add(_message(corps, content, pharmacy=False), MESSAGE, "ERREUR")
         _set(erreur, Statut=f"{content.status:04d}", Detail=content.detail)
@@ -83,7 +85,7 @@ def _message(corps: etree._Element, content: Commande | RepCommande | Erreur, *,
     return _add(message, MESSAGE, "CORPS")
 
 
-def _commande(corps: etree._Element, order: Commande) -> None:
+def _commande(corps: etree._Element, order: Commande) -> Pieces[None]:
     element = _add(corps, MESSAGE, "COMMANDE")
     delivery = None if order.delivery is None else order.delivery.isoformat()
     _set(
@@ -94,13 +96,12 @@ def _commande(corps: etree._Element, order: Commande) -> None:
         Commentaire_Livraison=order.delivery_comment,
     )
     normale = _add(element, MESSAGE, "NORMALE")
-    for line in order.lines:
-        _line(_add(normale, MESSAGE, "LIGNE_N"), line)
+    yield from each(partial(_line, normale), order.lines)
 
 
-def _line(element: etree._Element, line: LigneCommande) -> None:
+def _line(normale: etree._Element, line: LigneCommande) -> None:
     _set(
-        element,
+        _add(normale, MESSAGE, "LIGNE_N"),
         Num_Ligne=f"{line.number:04d}",
         Type_Codification=line.codification,
         Code_Produit=line.code,
@@ -113,15 +114,15 @@ def _line(element: etree._Element, line: LigneCommande) -> None:
     )
 
 
-def _rep_commande(corps: etree._Element, reply: RepCommande) -> None:
+def _rep_commande(corps: etree._Element, reply: RepCommande) -> Pieces[None]:
     element = _add(corps, MESSAGE, "REP_COMMANDE")
     _set(element, Ref_Cde_Client=reply.reference, Ref_Rep_Repartiteur=reply.own)
     normale = _add(element, MESSAGE, "NORMALE")
-    for line in reply.lines:
-        _reply_line(_add(normale, MESSAGE, "LIGNE_N"), line)
+    yield from each(partial(_reply_line, normale), reply.lines)
 
 
-def _reply_line(element: etree._Element, line: ReplyLine) -> None:
+def _reply_line(normale: etree._Element, line: ReplyLine) -> None:
+    element = _add(normale, MESSAGE, "LIGNE_N")
     _set(
         element,
         Num_Ligne=str(line.number),

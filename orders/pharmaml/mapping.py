@@ -14,6 +14,7 @@ from orders.identifiers import CUSTOMER_CODE, product
 from orders.model import MOST_LINES, Order
 from orders.pharmaml.fields import refused
 from orders.pharmaml.messages import Codification, Commande, EnvelopeHead, LigneCommande, NotUnderstood, Statut
+from orders.pharmaml.pieces import Pieces, each
 from orders.pharmaml.safe_xml import writable
 
 CHANNEL: Final = "pharmaml"
@@ -24,14 +25,14 @@ CUT: Final = " [...]"
 _WINDOWS: Final = re.compile("[\x7f-\x9f]")  # in ISO-8859-1 control characters, from Windows letters and marks
 
 
-def to_order(head: EnvelopeHead, commande: Commande) -> tuple[Order, dict[str, Any]]:
+def to_order(head: EnvelopeHead, commande: Commande) -> Pieces[tuple[Order, dict[str, Any]]]:
     """The order and its origin: channel, message (REF_MESSAGE), lines of [Num_Ligne, Type_Codification,
     Code_Produit, boxes, place in the order from 1]. Raises NotUnderstood, which names every line at fault.
     """
     pharmacy = _pharmacy(head, commande)
     if len(commande.lines) > MOST_LINES:
         raise refused(Statut.MESSAGE, f"{len(commande.lines)} lignes : au plus {MOST_LINES} par commande")
-    products = _products(commande.lines)
+    products = yield from _products(commande.lines)
     boxes: dict[str, int] = {}
     for line, code in zip(commande.lines, products, strict=True):
         boxes[code] = boxes.get(code, 0) + line.quantity
@@ -52,6 +53,7 @@ def to_order(head: EnvelopeHead, commande: Commande) -> tuple[Order, dict[str, A
         "lines": [{"product": code, "quantity": quantity} for code, quantity in boxes.items()],
         "note": _note(commande),
     }
+    yield
     return Order.model_validate(content), origin
 
 
@@ -64,27 +66,24 @@ def _pharmacy(head: EnvelopeHead, commande: Commande) -> str:
     return head.sender.id
 
 
-def _products(lines: tuple[LigneCommande, ...]) -> list[str]:
+def _products(lines: tuple[LigneCommande, ...]) -> Pieces[list[str]]:
     """The 13 digits of each line's product; all lines that have none are named at once."""
-    products: list[str] = []
-    unknown: list[LigneCommande] = []
-    for line in lines:
-        try:
-            products.append(_product(line))
-        except ValueError:
-            unknown.append(line)
-    if unknown:
+    products = yield from each(_product, lines)
+    if unknown := [line for line, code in zip(lines, products, strict=True) if code is None]:
         raise _at_fault("code produit non reconnu (EAN13 en 3400 ou 3401, ou CIP39)", unknown)
-    return products
+    return [code for code in products if code is not None]
 
 
-def _product(line: LigneCommande) -> str:
-    """Raises ValueError for a code that is not of its kind, and for the kinds that only a wholesaler can resolve."""
+def _product(line: LigneCommande) -> str | None:
+    """None for a code that is not of its kind, and for the kinds that only a wholesaler can resolve."""
     if line.codification in (Codification.SPECIALE, Codification.CLAIR):
-        raise ValueError("only the wholesaler knows")
+        return None
     if line.codification is Codification.EAN13 and len(line.code) != 13:
-        raise ValueError("13 digits expected")
-    return product(line.code)
+        return None
+    try:
+        return product(line.code)
+    except ValueError:
+        return None
 
 
 def _at_fault(why: str, lines: list[LigneCommande]) -> NotUnderstood:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Generator
 from typing import Final, NoReturn, cast
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 from lxml import etree
 
 from orders.pharmaml.messages import NotUnderstood, Statut
+from orders.pharmaml.pieces import Pieces
 
 MOST_BYTES: Final = 1024 * 1024
 DEEPEST: Final = 32  # elements within each other; an order needs 7
@@ -53,10 +53,10 @@ def encoding_of(raw: bytes, content_type: str | None) -> str:
         raise NotUnderstood(Statut.ENVELOPE, f"Encodage {name} non pris en charge : UTF-8 ou ISO-8859-1") from None
 
 
-def read(raw: bytes, encoding: str) -> Generator[None, None, Element]:
+def read(raw: bytes, encoding: str) -> Pieces[Element]:
     """The root of the document; comments and processing instructions are left out. Raises NotUnderstood.
 
-    Yields where others may have their turn, at every SLICE.
+    In pieces of SLICE.
     """
     if len(raw) > MOST_BYTES:
         raise NotUnderstood(Statut.ENVELOPE, f"Message de plus de {MOST_BYTES} octets")

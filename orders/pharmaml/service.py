@@ -8,13 +8,13 @@ that no software takes for a receipt.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple
 
 from orders.errors import Conflict, Forbidden
 from orders.intake.entries import Accepted
@@ -38,11 +38,9 @@ from orders.pharmaml.messages import (
     Statut,
     shortened,
 )
+from orders.pharmaml.pieces import Turn, in_turns
 from orders.pharmaml.replies import Deposited, message_reference, reply_to
 from orders.pharmaml.safe_xml import encoding_of, writable
-
-T = TypeVar("T")
-Turn = Callable[[], AbstractAsyncContextManager[None]]
 
 PRODUCTION: Final = "P"
 ANSWERS: Final = {Nature.REQ_EMISSION: Nature.REP_EMISSION, Nature.REQ_RECEPTION: Nature.REP_RECEPTION}
@@ -57,7 +55,7 @@ class Counter:
 
     `allow` raises Forbidden for a pharmacy that the caller may not speak for. `accept` takes an order with its origin
     and raises Conflict, and whatever else means that the order is not known to be safe. `now` is in the zone of the
-    dates in answers, which name none. `turn` is had for each piece of a message that is read.
+    dates in answers, which name none. `turn` is had for each piece of a long message.
     """
 
     allow: Callable[[str], None]
@@ -87,24 +85,15 @@ async def answer(
     encoding, head, refused = "UTF-8", None, False
     try:
         encoding = encoding_of(raw, content_type)
-        envelope = await _in_turns(decode(raw, encoding), counter.turn)
+        envelope = await in_turns(decode(raw, encoding), counter.turn)
         head = envelope.head
         content, reference = await _answer(raw, envelope, counter, control)
     except NotUnderstood as error:
         head, refused = head or error.head, True
         content, reference = _erreur(head, error.status, error.detail), None
     reply = Envelope(_head(head or NOBODY, reference, counter.now(), answered=head is not None), content)
-    return Answered(encode(reply, encoding), f"text/xml; charset={encoding}", refused)
-
-
-async def _in_turns(work: Generator[None, None, T], turn: Turn) -> T:
-    """Do what is done in pieces, a turn for each."""
-    while True:
-        async with turn():
-            try:
-                next(work)
-            except StopIteration as done:
-                return cast("T", done.value)
+    body = await in_turns(encode(reply, encoding), counter.turn)
+    return Answered(body, f"text/xml; charset={encoding}", refused)
 
 
 async def _answer(raw: bytes, envelope: Envelope, counter: Counter, control: str | None) -> tuple[Content, str | None]:
@@ -131,7 +120,7 @@ async def _answer(raw: bytes, envelope: Envelope, counter: Counter, control: str
 
 async def _take(head: EnvelopeHead, commande: Commande, counter: Counter) -> Content:
     """An order is answered as the first time when it comes again: the first answer may have been lost."""
-    order, origin = to_order(head, commande)
+    order, origin = await in_turns(to_order(head, commande), counter.turn)
     try:
         await counter.accept(order, origin)
     except Conflict:

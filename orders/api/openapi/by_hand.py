@@ -11,6 +11,7 @@ from orders.errors import Busy, Conflict, JournalDown, KeyReused, Malformed, Not
 from orders.model import EXAMPLE
 from orders.pharmaml.encoding import encode
 from orders.pharmaml.messages import Codification, Commande, Envelope, EnvelopeHead, LigneCommande, Nature, Partner
+from orders.pharmaml.pieces import whole
 
 IDEMPOTENCY_KEY: Final[Json] = {
     "name": "Idempotency-Key",
@@ -21,19 +22,17 @@ IDEMPOTENCY_KEY: Final[Json] = {
     "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
 }
 
-PHARMAML: Final = encode(
-    Envelope(
-        EnvelopeHead(
-            Nature.REQ_EMISSION,
-            Partner("OF", "00", "990000002", "Pharmacie du Port"),
-            Partner("RE", "12", "04", "Grossiste"),
-            "MSG-1",
-            date=datetime(2026, 1, 5, 11, 12),
-        ),
-        Commande("990000002", ("12", "04"), "CMD-1", (LigneCommande(1, Codification.EAN13, "3400937318044", 2),)),
+_MESSAGE: Final = Envelope(
+    EnvelopeHead(
+        Nature.REQ_EMISSION,
+        Partner("OF", "00", "990000002", "Pharmacie du Port"),
+        Partner("RE", "12", "04", "Grossiste"),
+        "MSG-1",
+        date=datetime(2026, 1, 5, 11, 12),
     ),
-    "UTF-8",
-).decode()
+    Commande("990000002", ("12", "04"), "CMD-1", (LigneCommande(1, Codification.EAN13, "3400937318044", 2),)),
+)
+PHARMAML: Final = whole(encode(_MESSAGE, "UTF-8")).decode()
 
 
 def described() -> dict[str, Json]:

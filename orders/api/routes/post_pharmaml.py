@@ -6,7 +6,6 @@ Their software shows its API key as the password of HTTP Basic where it cannot s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -17,14 +16,13 @@ from orders.access.clients import Scope as Opens
 from orders.access.key_cache import Caller
 from orders.api.request import RequestHead, address_of, read_body, read_headers
 from orders.api.responses import NONE, answer, answer_problem
-from orders.api.rounds import LARGE
 from orders.api.state import ApiState
 from orders.errors import Unauthorised
 from orders.intake.entries import Accepted
 from orders.model import Order
 from orders.pharmaml import reply_deposit
 from orders.pharmaml.replies import Deposited
-from orders.pharmaml.service import Counter, Turn
+from orders.pharmaml.service import Counter
 from orders.pharmaml.service import answer as reply
 
 ROUTE: Final = "/pharmaml"
@@ -41,12 +39,11 @@ async def post_pharmaml(api: ApiState, scope: Scope, receive: Receive, send: Sen
         with api.shedder.enter(caller.name) as hand:
             api.spend(caller)
             raw = await read_body(receive, hand, partial(_between, api, caller.name), asked.length)
-            turn = partial(api.rounds.piece, caller.name) if len(raw) > LARGE else nullcontext
             headers = _headers(scope)
             async with api.rounds.orders.of(caller.name):
                 found = await reply(
                     raw,
-                    _counter(api, caller, asked, turn),
+                    _counter(api, caller, asked),
                     content_type=headers.get(b"content-type"),
                     control=headers.get(b"content-pharmaml"),
                 )
@@ -67,7 +64,7 @@ async def _between(api: ApiState, client: str, piece: bytes, size: int) -> None:
     await api.rounds.between(client, size)
 
 
-def _counter(api: ApiState, caller: Caller, asked: RequestHead, turn: Turn) -> Counter:
+def _counter(api: ApiState, caller: Caller, asked: RequestHead) -> Counter:
     async def accept(order: Order, origin: Mapping[str, Any]) -> Accepted:
         try:
             accepted = await api.intake.accept(order, caller.name, request_id=asked.request_id, origin=origin)
@@ -87,7 +84,7 @@ def _counter(api: ApiState, caller: Caller, asked: RequestHead, turn: Turn) -> C
         oldest=oldest,
         acknowledge=partial(reply_deposit.acknowledge, api.engine),
         keys=api.pharmaml_keys,
-        turn=turn,
+        turn=partial(api.rounds.piece, caller.name),
     )
 
 

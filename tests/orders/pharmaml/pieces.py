@@ -1,22 +1,21 @@
 """What is done in pieces, done without a break."""
 
-from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import Any
 from xml.etree.ElementTree import Element
 
-from orders.pharmaml import decoding, safe_xml
-from orders.pharmaml.messages import Envelope
+from orders.model import Order
+from orders.pharmaml import decoding, mapping, safe_xml
+from orders.pharmaml import encoding as encoding_room
+from orders.pharmaml.messages import Commande, Envelope, EnvelopeHead
+from orders.pharmaml.pieces import whole
 
-T = TypeVar("T")
+
+def encode(envelope: Envelope, encoding: str) -> bytes:
+    return whole(encoding_room.encode(envelope, encoding))
 
 
-def whole(work: Generator[None, None, T]) -> T:
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            found: Any = done.value
-            return found  # type: ignore[no-any-return]
+def to_order(head: EnvelopeHead, commande: Commande) -> tuple[Order, dict[str, Any]]:
+    return whole(mapping.to_order(head, commande))
 
 
 def decode(raw: bytes, encoding: str) -> Envelope:

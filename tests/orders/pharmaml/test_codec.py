@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orders.pharmaml import decoding, safe_xml
-from orders.pharmaml.encoding import encode
 from orders.pharmaml.messages import (
     ENVELOPE,
     MESSAGE,
@@ -31,7 +30,8 @@ from orders.pharmaml.messages import (
     Shortage,
     Statut,
 )
-from tests.orders.pharmaml.pieces import decode, read
+from orders.pharmaml.pieces import AT_ONCE
+from tests.orders.pharmaml.pieces import decode, encode, read
 
 HEAD = EnvelopeHead(
     Nature.REQ_EMISSION,
@@ -315,7 +315,7 @@ def test_a_message_is_read_in_pieces_between_which_others_have_their_turn() -> N
     lines = tuple(LigneCommande(number, Codification.CIP39, "3731804", 1) for number in range(1, 2_001))
     raw = encode(Envelope(HEAD, Commande("990000002", ("12", "04"), "C", lines)), "UTF-8")
     pieces = sum(1 for _ in decoding.decode(raw, "UTF-8"))
-    assert pieces == -(-len(raw) // safe_xml.SLICE) + 2_000 // decoding.AT_ONCE
+    assert pieces == -(-len(raw) // safe_xml.SLICE) + 2_000 // AT_ONCE
 
 
 @pytest.mark.parametrize("before", [0, 1, 4_090, 4_095])

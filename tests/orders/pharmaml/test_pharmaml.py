@@ -17,7 +17,6 @@ from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import Order
 from orders.pharmaml import reply_deposit
-from orders.pharmaml.encoding import encode
 from orders.pharmaml.messages import (
     Action,
     Codification,
@@ -37,7 +36,7 @@ from orders.pharmaml.messages import (
 from orders.pharmaml.service import Counter, answer
 from orders.queries import orders as order_queries
 from tests.machines.roles import above
-from tests.orders.pharmaml.pieces import decode
+from tests.orders.pharmaml.pieces import decode, encode
 
 ATENOLOL = "3400937318044"
 Ask = Callable[..., Awaitable[Envelope]]

@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 from orders.errors import Conflict, Forbidden, JournalDown
 from orders.intake.entries import Accepted
 from orders.model import MOST_LINES, Order, canonical, parse
+from orders.pharmaml import decoding, mapping
 from orders.pharmaml.control import check, load_keys
-from orders.pharmaml.decoding import AT_ONCE
-from orders.pharmaml.encoding import encode
-from orders.pharmaml.mapping import MOST_BOXES, to_order
+from orders.pharmaml.mapping import MOST_BOXES
 from orders.pharmaml.messages import (
     Action,
     Codification,
@@ -42,13 +41,14 @@ from orders.pharmaml.messages import (
     Shortage,
     Statut,
 )
+from orders.pharmaml.pieces import AT_ONCE, SOON
 from orders.pharmaml.replies import Deposited, message_reference, reply_to
 from orders.pharmaml.safe_xml import SLICE
 from orders.pharmaml.service import Counter, answer
 from orders.rules.catalogue import BadList
 from orders.states import State
 from tests.machines.tools import ROOT
-from tests.orders.pharmaml.pieces import decode
+from tests.orders.pharmaml.pieces import decode, encode, to_order
 
 P = "990000002"
 ID = UUID("01a1b2c3-d4e5-7f60-8a9b-0c1d2e3f4a5b")
@@ -393,7 +393,7 @@ def test_the_exchange_in_the_docs_is_what_is_read_and_answered() -> None:
 NAMES = 3_000
 
 
-def test_a_message_is_read_a_piece_a_turn_and_an_erreur_says_that_it_refuses() -> None:
+def test_a_long_message_is_read_and_written_a_piece_a_turn_and_an_erreur_says_that_it_refuses() -> None:
     turns = []
 
     @asynccontextmanager
@@ -401,11 +401,22 @@ def test_a_message_is_read_a_piece_a_turn_and_an_erreur_says_that_it_refuses() -
         turns.append(1)
         yield
 
-    raw = encode(Envelope(HEAD, commande(*(replace(LINE, number=n) for n in range(1, 1_001)))), "UTF-8")
+    many = commande(*(replace(LINE, number=n) for n in range(1, 1_001)))
+    raw = encode(Envelope(HEAD, many), "UTF-8")
     counter = Asked().counter(turn=turn)
+
+    reading, ordering = sum(1 for _ in decoding.decode(raw, "UTF-8")), sum(1 for _ in mapping.to_order(HEAD, many))
+    assert (reading, ordering) == (-(-len(raw) // SLICE) + 1_000 // AT_ONCE, 1_000 // AT_ONCE + 1)
     assert asyncio.run(answer(raw, counter)).refused is False
-    assert len(turns) == len(raw) // SLICE + 1 + 1_000 // AT_ONCE + 1
+    assert len(turns) == reading + ordering + 2 - 2 * SOON
+    turns.clear()
     assert asyncio.run(answer(b"<x/>", counter)).refused is True
+    assert turns == []
+    lines = [[n, "EAN13", "3400937318044", 1, 1] for n in range(1, 1_001)]
+    asked = Asked(deposit=[Deposited(ID, "C1", State.CANCELLED, {"lines": lines})])
+    fetch = encode(Envelope(replace(HEAD, nature=Nature.REQ_RECEPTION), Action.VIDAGE), "UTF-8")
+    assert len(asyncio.run(answer(fetch, asked.counter(turn=turn))).body) > 100_000
+    assert len(turns) == 1_000 // AT_ONCE + 1 - SOON
 
 
 UNKNOWN = {
