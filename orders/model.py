@@ -149,7 +149,8 @@ def parse(raw: bytes) -> Order:
     first. A quantity must not hang on that, so it is a fault; RFC 8785 takes no such input either. A product that
     stands on two lines is one too: nobody could tell which quantity, or their sum, was meant.
     """
-    Extent(MOST_LINES).add(raw)
+    if len(raw) > MOST_LINES:  # in less there cannot be too much of anything
+        Extent(MOST_LINES).add(raw)
     try:
         order = Order.model_validate_json(raw)
     except ValidationError:
