@@ -27,9 +27,11 @@ Work = Callable[[Intake, RedisSpill], Awaitable[Any]]
 
 
 @asynccontextmanager
-async def an_intake(journal: str, redis_url: str, store: RedisSpill | None = None) -> AsyncIterator[Intake]:
+async def an_intake(
+    journal: str, redis_url: str, store: RedisSpill | None = None, key: SpillSigner = KEY
+) -> AsyncIterator[Intake]:
     engine = connect(journal, timeout=2)
-    intake = Intake(engine, "erp", spill=(store or RedisSpill(redis_url), KEY))
+    intake = Intake(engine, "erp", spill=(store or RedisSpill(redis_url), key))
     try:
         yield intake
     finally:

@@ -72,6 +72,12 @@ class Apart:
             self.hold(server)
         return self.postgres.url, self.valkey.url
 
+    def restart_postgres(self, **settings: str) -> None:
+        """Stop PostgreSQL, and start it on the same files and port with some settings of its own."""
+        self.postgres.stop()
+        self.postgres = Postgres(self.postgres.data_dir, self.postgres.port, settings=SMALL | settings)
+        self.hold(self.postgres)
+
     def hold(self, server: Service) -> None:
         """Start a server that ends with the parts."""
         server.start(self._leash)

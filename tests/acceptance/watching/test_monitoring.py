@@ -4,6 +4,7 @@ that is gone, and every query of the dashboard finds its series.
 Durations of the rules are shortened, and thresholds of age with them (`SOONER`); every other threshold is as it is.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -22,15 +23,21 @@ from typing import Any
 
 import pytest
 import redis
+from pydantic import SecretStr
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Process
 from config.redis_keys import SPILL_RECORDS
-from tests.acceptance.apart import MEDICINE, Apart
+from orders.intake.spill import SpillSigner
+from orders.model import parse
+from tests.acceptance.apart import MEDICINE, SPILL_KEY, Apart
 from tests.acceptance.supervised import query
 from tests.cli import clean_environment, command, running
+from tests.intake import NOWHERE
+from tests.liveness import kept_out
 from tests.machines.tools import ROOT, program
+from tests.spilling import an_intake
 from tests.waiting import until
 from tests.watching import Prometheus, dashboard, panels_of, prometheus
 
@@ -102,6 +109,11 @@ class Watched:
         file = Path(self.parts.env["RELAIS_DATA_DIR"]) / "orders.ndjson"
         file.write_text("\n".join(map(json.dumps, orders)))
         self.relais("submit", str(file))
+
+    @property
+    def last(self) -> str:
+        """The reference of the order that was handed over last."""
+        return f"M{self._references}"
 
     def dial(self, **knobs: object) -> None:
         """Turn the simulator's dial."""
@@ -258,6 +270,36 @@ def test_a_worker_that_is_stuck(watched: Watched) -> None:
     watched.prometheus.clears("RelaisCanarySilent")
 
 
+def test_a_worker_that_answers_and_takes_no_orders(watched: Watched) -> None:
+    with kept_out(watched.parts.postgres.url), watched.alert("RelaisWorkerDeaf", 60):
+        watched.submit(3)
+    watched.stop("worker")
+    watched.start("worker")
+    watched.prometheus.clears("RelaisWorkerDeaf")
+
+
+def test_an_order_whose_place_another_has(watched: Watched) -> None:
+    watched.submit()
+    with watched.alert("RelaisReceiptsInConflict"):
+        spill_another(watched)
+    watched.relais("dead", "discard", "--reason", "conflict", "--because", "a test", "--yes")
+    watched.prometheus.clears("RelaisReceiptsInConflict")
+    watched.prometheus.clears("RelaisDeadLetters")
+
+
+def spill_another(watched: Watched) -> None:
+    """An intake that is cut off from the journal takes an order of the reference that was handed over last."""
+    lines = [{"product": MEDICINE, "quantity": 9}]
+    order = parse(json.dumps({"pharmacy": "P1", "reference": watched.last, "lines": lines}).encode())
+
+    async def accept() -> None:
+        key = SpillSigner.of(SecretStr(SPILL_KEY))
+        async with an_intake(NOWHERE, watched.parts.valkey.url, key=key) as intake:
+            assert (await intake.accept(order, "front")).kept == "spill"
+
+    asyncio.run(accept())
+
+
 def test_a_record_of_the_spill_that_nobody_of_ours_signed(watched: Watched) -> None:
     with watched.alert("RelaisSpillForged"), redis.Redis.from_url(watched.parts.valkey.url) as client:
         client.rpush(SPILL_RECORDS, "forged")
@@ -303,6 +345,15 @@ def test_postgresql_away(watched: Watched) -> None:
         watched.parts.postgres.stop()
         watched.submit(20)
     watched.parts.postgres.start()
+    watched.prometheus.clears("RelaisJournalDown")
+    watched.prometheus.clears("RelaisSpillInUse", 60)
+
+
+def test_a_setting_of_postgresql_that_weakens_receipts(watched: Watched) -> None:
+    with watched.alert("RelaisJournalWeak", what="full_page_writes_off"):
+        watched.parts.restart_postgres(full_page_writes="off")
+    watched.parts.restart_postgres()
+    watched.prometheus.clears("RelaisJournalWeak")
     watched.prometheus.clears("RelaisJournalDown")
     watched.prometheus.clears("RelaisSpillInUse", 60)
 
