@@ -154,10 +154,14 @@ def redis_url(valkey: Valkey) -> str:
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings on the test's journal and queue; `settings.replace(…)` changes more."""
+    """Settings on the test's journal and queue, with an intake's port on which nobody of this machine listens;
+    `settings.replace(…)` changes more.
+    """
     for name in [name for name in os.environ if name.startswith("RELAIS_")]:
         monkeypatch.delenv(name)
-    return Settings(database_url=database_url, redis_url=redis_url, data_dir=data_dir, _env_file=None)
+    return Settings(
+        database_url=database_url, redis_url=redis_url, data_dir=data_dir, api_port=choose(), _env_file=None
+    )
 
 
 @pytest.fixture
