@@ -29,7 +29,6 @@ class AuditCode(Phrase):
     BLOCK = "block {block}"
     BLOCKS = "blocks {first} to {last}"
     UNSEALED = "not sealed yet"
-    MORE_FAULTS = "and {count:,} more fault", "and {count:,} more faults"
     MORE_RECEIPTS = "and {count:,} more receipt", "and {count:,} more receipts"
     NEWER_SEAL = "sealed by a newer version of Relais"
     ALTERED_SEAL = "the seal itself was altered"

@@ -81,7 +81,7 @@ class NotDone(Phrase):
     NOT_RECONCILED = "reconciliation {run} is not done: resume it first"
 
     # orders
-    NO_ORDER = "no order {order}"
+    UNKNOWN_ORDER = "no order {order}"
     NO_ORDER_OF = "no order {reference} of pharmacy {pharmacy}"
     NO_ORDER_OF_PHARMACY = "no order of a pharmacy {pharmacy}"
     NO_CAUSE = "no cause {cause}"
@@ -139,6 +139,25 @@ class NotDone(Phrase):
     CHOOSE_DEAD = "choose dead letters, a group of them, or a filter"
     BY_ID_ONLY = "what may be with its backend is moved by its id only"
     NO_PLACE = "is no place in this list: begin at its first page"
+
+    # an order that is not forwarded as it is, or never: `orders.rules`, `orders.intake.settled`
+    NOT_REGISTERED = "not in the register of pharmacies"
+    WRONG_FINESS = "not in the register of pharmacies; if it is meant as a FINESS number, its key is wrong"
+    NOT_IN_CATALOGUE = "not in the catalogue"
+    WITHDRAWN = "withdrawn from the catalogue"
+    MOST_QUANTITY = "more than the {most} that one order may ask for"
+    PAST = "this time has passed"
+    PASSED_BEFORE = "this time passed before it was forwarded"
+    STALE_URGENT = "{aged} when it was to be forwarded, and an urgent order may be {may} old"
+    STALE_NORMAL = "{aged} when it was to be forwarded, and a normal order may be {may} old"
+    STALE_COLD_CHAIN = (
+        "{aged} when it was to be forwarded, and an order with a product of the cold chain may be {may} old"
+    )
+    STALE_NARCOTIC = "{aged} when it was to be forwarded, and an order with a narcotic may be {may} old"
+    STALE_QUOTA = "{aged} when it was to be forwarded, and an order with a product under quota may be {may} old"
+    HAS_KEY = "order {order} came with its Idempotency-Key"
+    HAS_REFERENCE = "order {order} has its reference, with other content"
+    BACK_TOO_LATE = "it was taken back too late: the same order is {state} as order {order}"
 
     # what was in the spill and did not become an order
     NOT_SIGNED = "not signed with a key of ours"

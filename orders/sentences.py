@@ -26,6 +26,7 @@ class Code(Phrase):
     TEXT = "{text}"
     BECAUSE = "{what}: {why}"
     BOTH = "{one}; {other}"
+    MORE_FAULTS = "and {count:,} more fault", "and {count:,} more faults"
 
     # a replay: `workers.replay`
     STAGE = "stage {stage}"
@@ -203,6 +204,11 @@ def joined(told: Iterable[Sentence]) -> Sentence | None:
     """All of them as one, None for none."""
     found = list(told)
     return reduce(lambda one, other: Sentence(Code.BOTH, one=one, other=other), found) if found else None
+
+
+def parted(said: Sentence) -> list[Sentence]:
+    """The sentences that `joined` made one of."""
+    return [*parted(said.params["one"]), said.params["other"]] if said.code is Code.BOTH else [said]
 
 
 def _read(name: str, value: Any) -> Any:

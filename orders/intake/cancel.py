@@ -70,7 +70,7 @@ def _tell(order_id: UUID, by: str, done: Row[Any] | None, row: Row[Any] | None) 
         tell_cancelled(order_id, done[0], by)
         return True
     if row is None:
-        raise NotFound(Sentence(NotDone.NO_ORDER, order=order_id))
+        raise NotFound(Sentence(NotDone.UNKNOWN_ORDER, order=order_id))
     if row.state != State.CANCELLED:
         raise TooLate(row.state, Sentence(WHY.get(row.state, NotDone.PERHAPS_TAKEN)))
     return False

@@ -7,6 +7,7 @@ again changes nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -18,13 +19,16 @@ from orders.errors import Conflict, KeyReused, RelaisError
 from orders.intake.cancel import CANCEL, WHERE
 from orders.intake.entries import COLUMNS, Accepted, Entry, answers, in_columns, inserting
 from orders.intake.spilled import Cancellation
+from orders.refusals import NotDone
 from orders.schema.acts import CANCELLED
+from orders.sentences import Sentence
 from orders.states import Reason, State
 
 MORE: Final = {
     "state": "text",
     "rival": "uuid",
     "error": "text",
+    "why": "jsonb",
     "client_of_cancel": "text",
     "request_of_cancel": "text",
 }
@@ -36,6 +40,7 @@ INSERT: Final = text(
         delivery={
             "reason": f"CASE state WHEN '{State.DEAD}' THEN '{Reason.CONFLICT}' END",
             "error": "error",
+            "why": "why",
             "settled_at": "now()",
         },
         also=f""", told AS (
@@ -61,7 +66,7 @@ class Settled(NamedTuple):
     entry: Entry
     state: State
     rival: UUID | None = None
-    error: str | None = None
+    error: Sentence | None = None
     cancellation: Cancellation | None = None
 
 
@@ -74,6 +79,7 @@ async def settle(connection: AsyncConnection, group: Sequence[Settled]) -> list[
     columns = {
         **in_columns([each.entry for each in ordered]),
         **{name: [getattr(each, name) for each in ordered] for name in ("state", "rival", "error")},
+        "why": [each.error and json.dumps(each.error.stored()) for each in ordered],
         "client_of_cancel": [client for client, _ in backs],
         "request_of_cancel": [request for _, request in backs],
     }
@@ -86,8 +92,8 @@ def lost(entry: Entry, answer: Conflict | KeyReused, cancellation: Cancellation 
     rival = UUID(answer.first)
     if cancellation is not None:
         return Settled(entry, State.CANCELLED, rival, None, cancellation)
-    what = "came with its Idempotency-Key" if isinstance(answer, KeyReused) else "has its reference, with other content"
-    return Settled(entry, State.DEAD, rival, f"order {rival} {what}")
+    why = NotDone.HAS_KEY if isinstance(answer, KeyReused) else NotDone.HAS_REFERENCE
+    return Settled(entry, State.DEAD, rival, Sentence(why, order=rival))
 
 
 async def take_back(connection: AsyncConnection, entry: Entry, first: UUID, cancellation: Cancellation) -> Settled:
@@ -98,6 +104,6 @@ async def take_back(connection: AsyncConnection, entry: Entry, first: UUID, canc
     if (await connection.execute(TAKE_BACK, values)).one_or_none() is None:
         state = (await connection.execute(WHERE, {"id": first})).one().state
         if state != State.CANCELLED:
-            error = f"it was taken back too late: the same order is {state} as order {first}"
+            error = Sentence(NotDone.BACK_TOO_LATE, state=state, order=first)
             return Settled(entry, State.DEAD, first, error, cancellation)
     return Settled(entry, State.CANCELLED, first, None, cancellation)

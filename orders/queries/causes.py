@@ -6,6 +6,7 @@ reads more dead letters than it shows: one for each group as its sample, and the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orders.errors import NotFound
 from orders.journal import Source, reading_from
 from orders.refusals import NotDone
+from orders.schema.sentence_column import SentenceColumn
 from orders.sentences import Sentence
 from orders.states import State
 
@@ -45,6 +47,11 @@ ORDER BY g.orders DESC, g.id DESC"""
 _ONE: Final = text(f"""WITH {_FRESH}
 SELECT {_SHOWN}, greatest(c.last_at, f.last_at) AS last_at, c.n + coalesce(f.n, 0) AS orders, now() AS shown_at
 FROM causes c LEFT JOIN fresh f ON f.cause = c.id WHERE c.id = :id""")
+
+_CODES: Final = text(f"""
+SELECT c.id, s.why FROM unnest(CAST(:causes AS bigint[])) AS c (id) CROSS JOIN LATERAL (
+  SELECT why FROM deliveries d WHERE d.state = '{State.DEAD}' AND d.cause = c.id
+  ORDER BY d.cause, d.settled_at, d.order_id LIMIT 1) s WHERE s.why IS NOT NULL""").columns(why=SentenceColumn())
 
 _MEMBERS: Final = text(f"""
 SELECT m.order_id AS id, o.pharmacy, o.reference, m.accepted_at, m.settled_at, m.attempts, m.priority FROM (
@@ -99,6 +106,12 @@ async def group(source: Source, cause: int) -> Row:
     if found is None:
         raise NotFound(Sentence(NotDone.NO_CAUSE, cause=cause))
     return dict(found)
+
+
+async def codes(source: Source, causes: Sequence[int]) -> dict[int, Sentence]:
+    """Why the first order of each cause is dead without an attempt, by cause, where the journal has it as a code."""
+    async with reading_from(source) as connection:
+        return {row.id: row.why for row in await connection.execute(_CODES, {"causes": [*causes]})}
 
 
 async def members(

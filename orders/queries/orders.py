@@ -92,7 +92,7 @@ async def _first_of(connection: AsyncConnection, told: UUID) -> UUID:
     """The order that has the place of one that was spilled and answered as `told`, when both are the same."""
     aside = (await connection.execute(ASIDE, {"told": told})).one_or_none()
     if aside is None:
-        raise NotFound(Sentence(NotDone.NO_ORDER, order=told))
+        raise NotFound(Sentence(NotDone.UNKNOWN_ORDER, order=told))
     return UUID(str(aside.order_id))
 
 

@@ -16,16 +16,18 @@ from config.settings import Settings
 from config.settings.routes_file import CLASSES, load_ways
 from orders.errors import Fault
 from orders.model import Order
+from orders.refusals import NotDone
 from orders.rules.catalogue import Catalogue, NoList, classes_of
+from orders.sentences import Sentence
 
 Policy = Mapping[str, timedelta]
 
 WHAT: Final = {
-    "urgent": "an urgent order",
-    "normal": "a normal order",
-    "cold_chain": "an order with a product of the cold chain",
-    "narcotic": "an order with a narcotic",
-    "quota": "an order with a product under quota",
+    "urgent": NotDone.STALE_URGENT,
+    "normal": NotDone.STALE_NORMAL,
+    "cold_chain": NotDone.STALE_COLD_CHAIN,
+    "narcotic": NotDone.STALE_NARCOTIC,
+    "quota": NotDone.STALE_QUOTA,
 }
 
 
@@ -47,4 +49,4 @@ def stale(order: Order, since: datetime, now: datetime, policy: Policy, catalogu
         return None
     bound, name = min(bounds)
     aged, may = span((now - since).total_seconds()), span(bound.total_seconds())
-    return Fault("age", None, f"{aged} when it was to be forwarded, and {WHAT[name]} may be {may} old")
+    return Fault("age", None, Sentence(WHAT[name], aged=aged, may=may))

@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from orders.errors import PAST, Fault
 from orders.identifiers import is_finess, looks_like_finess
 from orders.model import Line, Order
+from orders.refusals import NotDone
 from orders.rules.catalogue import Catalogue, Register
 from orders.rules.staleness import Policy, stale
+from orders.sentences import Code, Sentence, joined
 from orders.states import Reason
+
+MOST_TOLD: Final = 20  # faults of one order that are told by code
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,12 @@ class Verdict:
 
     reason: Reason
     faults: tuple[Fault, ...]
+
+    def sentence(self) -> Sentence | None:
+        """The faults as one sentence, MOST_TOLD of them at most."""
+        told = [Sentence(NotDone.FIELD, field=each.field, what=each.message) for each in self.faults[:MOST_TOLD]]
+        rest = len(self.faults) - len(told)
+        return joined([*told, Sentence(Code.MORE_FAULTS, count=rest)] if rest else told)
 
 
 def validate(
@@ -53,10 +64,8 @@ def validate(
 def _pharmacy(code: str, register: Register | None) -> Iterator[Fault]:
     if register is None or code in register:
         return
-    hint = ""
-    if looks_like_finess(code) and not is_finess(code):
-        hint = "; if it is meant as a FINESS number, its key is wrong"
-    yield Fault("pharmacy", None, f"not in the register of pharmacies{hint}")
+    wrong = looks_like_finess(code) and not is_finess(code)
+    yield Fault("pharmacy", None, Sentence(NotDone.WRONG_FINESS if wrong else NotDone.NOT_REGISTERED))
 
 
 def _unfit(lines: tuple[Line, ...], catalogue: Catalogue | None) -> Iterator[Fault]:
@@ -65,18 +74,18 @@ def _unfit(lines: tuple[Line, ...], catalogue: Catalogue | None) -> Iterator[Fau
     for number, line in enumerate(lines, 1):
         known = catalogue.get(line.product)
         if known is None:
-            yield _at(number, "product", "not in the catalogue")
+            yield _at(number, "product", Sentence(NotDone.NOT_IN_CATALOGUE))
             continue
         if known.withdrawn:
-            yield _at(number, "product", "withdrawn from the catalogue")
+            yield _at(number, "product", Sentence(NotDone.WITHDRAWN))
         if known.max_quantity is not None and line.quantity > known.max_quantity:
-            yield _at(number, "quantity", f"more than the {known.max_quantity} that one order may ask for")
+            yield _at(number, "quantity", Sentence(NotDone.MOST_QUANTITY, most=known.max_quantity))
 
 
 def _expired(valid_until: datetime | None, now: datetime) -> Iterator[Fault]:
     if valid_until is not None and now > valid_until:
-        yield PAST
+        yield Fault(PAST.field, None, Sentence(NotDone.PAST))
 
 
-def _at(number: int, name: str, message: str) -> Fault:
+def _at(number: int, name: str, message: Sentence) -> Fault:
     return Fault(f"lines.{number}.{name}", number, message)

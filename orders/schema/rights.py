@@ -33,7 +33,7 @@ from orders.schema.triggers import APPEND_ONLY
 LETTERS: Final = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
 
 _ACTED: Final = "state,due_at,attempts,lease_until,unsure,failed_at,reason,error,settled_at,turn"
-_MOVED: Final = f"{_ACTED},lease,status"
+_MOVED: Final = f"{_ACTED},lease,status,why"
 _LEARNT: Final = (
     "circuit,window,failures,trips,ceiling,credit,changed_at,probe_at,shrunk_at,succeeded_at,why,latency,refusing,"
     "answered,refused,failing_since"

@@ -7,17 +7,19 @@ asks, and says why, sees the whole of one order for a while: `search.unmasking`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from orders.sentences import Code, sentence_of
+from orders.sentences import Code, Sentence, joined, parted, sentence_of
 from orders.states import UNFIT
 from workers.console.i18n import Figure, Words
 from workers.console.labels import ASKED, REASONS
 from workers.erp.own_words import GIVEN, PLAIN, is_trade, own_words
 
+FIGURES: Final = re.compile(r"[\w-]*\d[\w-]*(?: [\w-]*\d[\w-]*)*")  # 3, 6h 05m, an id
 WORDS: Final = frozenset({"field", "has", "kind", "role", "state"})  # parameters that are words of ours
 
 
@@ -38,9 +40,11 @@ def said(detail: str | None, *, whole: bool = False) -> Text:
     return Text(own, hidden=own != detail, ours=True)
 
 
-def error(why: str | None, reason: str | None, *, whole: bool = False) -> Text:
-    """A delivery's last error, by the reason of the dead letter that it is."""
-    return said(why, whole=whole or reason in UNFIT)  # our own sentences
+def error(told: str | None, reason: str | None, words: Words, code: Any = None, *, whole: bool = False) -> Text:
+    """A delivery's last error, by the reason of the dead letter that it is; by its code where the journal has one."""
+    if reason in UNFIT:
+        return Text(say(code, words) or told or "")  # our own sentences
+    return said(told, whole=whole)
 
 
 def line_reason(reason: str | None, *, whole: bool = False) -> Text:
@@ -55,15 +59,31 @@ def reference(told: str, *, whole: bool = False) -> Text:
     return Text(told) if whole or PLAIN.fullmatch(told) else Text("", hidden=True)
 
 
-def cause(group: Mapping[str, Any], words: Words) -> str:
-    """What the orders of a group died of: its message as an order's error is shown, or a word of the trade."""
+def cause(group: Mapping[str, Any], words: Words, code: Sentence | None = None) -> str:
+    """What the orders of a group died of: its message as an order's error is shown, or a word of the trade. `code` is
+    of one of them, where the journal has it.
+    """
+    if code is not None and group["reason"] in UNFIT:
+        faults = dict.fromkeys(map(_of_any, parted(code)))
+        return say(joined(each for each in faults if each.code is not Code.MORE_FAULTS), words)
     told = group["message"]
     if (trade := line_reason(told)).shown:
         return trade.shown
-    found = error(told, group["reason"])
+    found = error(told, group["reason"], words)
     if found.hidden and not found.shown and group["reason"] in REASONS:
         return words.gettext(REASONS[group["reason"]]) + words.gettext(" (the ERP's words are masked)")
     return in_line(found, words) or words.gettext("no words")
+
+
+def _of_any(fault: Sentence) -> Sentence:
+    """The fault without what differs from order to order: # stands for it, as in a group's message."""
+    return Sentence(fault.code, **{name: _without_figures(value) for name, value in fault.params.items()})
+
+
+def _without_figures(value: Any) -> Any:
+    if isinstance(value, Sentence):
+        return _of_any(value)
+    return FIGURES.sub("#", value) if isinstance(value, str) else "#"
 
 
 def say(kept: Any, words: Words, *, whole: bool = False) -> str:

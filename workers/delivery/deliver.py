@@ -110,7 +110,7 @@ def _unfit(resources: WorkerResources, order: Claimed, now: datetime) -> Disposi
     if verdict is None:
         return None
     faults = "; ".join(f"{fault.field}: {fault.message}" for fault in verdict.faults)
-    return unfit(verdict.reason, faults, order.attempts, now)
+    return unfit(verdict.reason, faults, order.attempts, now, verdict.sentence())
 
 
 async def _submit(

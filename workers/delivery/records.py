@@ -6,8 +6,10 @@ settled, and settling again after a lost answer writes nothing twice.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import fields
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -25,13 +27,13 @@ ORDER BY order_id FOR UPDATE
 DISPOSITIONS = text(f"""
 UPDATE deliveries d
 SET state = u.state, due_at = u.due_at, attempts = u.attempts, unsure = u.unsure, reason = u.reason, error = u.error,
-  status = u.status, failed_at = coalesce(u.failed_at, d.failed_at),
+  status = u.status, why = u.why, failed_at = coalesce(u.failed_at, d.failed_at),
   lease = NULL, lease_until = NULL,
   settled_at = CASE WHEN u.state IN ({listed(FINAL)}) THEN now() END
 FROM unnest(CAST(:id AS uuid[]), CAST(:state AS text[]), CAST(:due_at AS timestamptz[]),
   CAST(:attempts AS smallint[]), CAST(:unsure AS boolean[]), CAST(:failed_at AS timestamptz[]),
-  CAST(:reason AS text[]), CAST(:error AS text[]), CAST(:status AS smallint[]))
-  AS u (id, state, due_at, attempts, unsure, failed_at, reason, error, status)
+  CAST(:reason AS text[]), CAST(:error AS text[]), CAST(:status AS smallint[]), CAST(:why AS jsonb[]))
+  AS u (id, state, due_at, attempts, unsure, failed_at, reason, error, status, why)
 WHERE d.order_id = u.id AND d.lease = :lease RETURNING d.order_id
 """)
 
@@ -65,9 +67,10 @@ async def write_dispositions(
 ) -> set[UUID]:
     """Settle the deliveries that the lease still holds; their ids."""
     ordered = sorted(dispositions)  # rows are locked in the same order everywhere
-    columns: dict[str, Sequence[object]] = {
+    columns: dict[str, list[Any]] = {
         field.name: [getattr(dispositions[i], field.name) for i in ordered] for field in fields(Disposition)
     }
+    columns["why"] = [each and json.dumps(each.stored()) for each in columns["why"]]
     rows = await connection.execute(DISPOSITIONS, {"id": ordered, "lease": lease, **columns})
     return {row[0] for row in rows}
 

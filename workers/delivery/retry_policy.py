@@ -7,6 +7,7 @@ before it sends.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ from typing import Final
 
 from config.backoff import backoff as doubled
 from config.settings import Settings
+from orders.refusals import NotDone
+from orders.sentences import Sentence
 from orders.states import Reason, State
 from workers.delivery.circuit_breaker import pause
 from workers.erp.outcomes import DELIVERED
+from workers.erp.own_words import FORGOTTEN, UNSETTLED, WORKER_DIED
 from workers.erp.port import Kind, Outcome
 
 FAILED: Final = frozenset({Kind.TRANSIENT, Kind.UNKNOWN, Kind.SUSPICIOUS})  # a throttled order is a pause, no failure
@@ -30,9 +34,7 @@ UNSURE: Final = frozenset({Kind.UNKNOWN, Kind.SUSPICIOUS})
 TRIED: Final = f"state = '{State.DELIVERING}'"
 DIES: Final = f"{TRIED} AND attempts >= :max_attempts"
 RESCUED: Final = f"CASE WHEN dies THEN '{State.DEAD}' ELSE '{State.ACCEPTED}' END"
-SILENCE: Final = "the worker did not settle in time"
-DEATH: Final = "the worker that had it died"
-TOLD: Final = f"CASE WHEN died THEN '{DEATH}' ELSE '{SILENCE}' END"
+TOLD: Final = f"CASE WHEN died THEN '{WORKER_DIED}' ELSE '{UNSETTLED}' END"
 RESCUE: Final = f"""state = {RESCUED}, lease = NULL, lease_until = NULL,
     due_at = now() + make_interval(secs => CASE WHEN died THEN greatest(CAST(:quiet AS float8),
       CASE WHEN attempts > 1 THEN least(:retry_max, :retry_after * 2.0 ^ (attempts - 2)) ELSE 0 END) ELSE 0 END),
@@ -41,8 +43,9 @@ RESCUE: Final = f"""state = {RESCUED}, lease = NULL, lease_until = NULL,
 
 # What may be with the ERP is left to a worker, which asks first.
 TOO_LATE: Final = f"state = '{State.ACCEPTED}' AND NOT unsure AND valid_until < clock_timestamp()"
+TIME_PASSED: Final = Sentence(NotDone.FIELD, field="valid_until", what=Sentence(NotDone.PASSED_BEFORE))
 EXPIRE: Final = f"""state = '{State.DEAD}', reason = '{Reason.EXPIRED}', settled_at = now(), status = NULL,
-  error = 'valid_until: this time passed before it was forwarded'"""
+  error = '{TIME_PASSED}', why = '{json.dumps(TIME_PASSED.stored())}'"""
 
 POLL_PAUSE: Final = 2.0  # seconds between polls of an order accepted later: it is with the ERP, only we do not know it
 
@@ -61,6 +64,7 @@ class Disposition:
     reason: Reason | None = None
     error: str | None = None
     status: int | None = None
+    why: Sentence | None = None  # the error as a code, of what is dead without an attempt
 
 
 def decide(
@@ -103,9 +107,9 @@ def counts(failed_at: datetime | None, successes: Iterable[datetime | None]) -> 
     return failed_at is not None and any(at is not None and at > failed_at for at in successes)
 
 
-def unfit(reason: Reason, error: str, attempts: int, now: datetime) -> Disposition:
+def unfit(reason: Reason, error: str, attempts: int, now: datetime, why: Sentence | None = None) -> Disposition:
     """An order that may not be forwarded dies, and its claim was no attempt."""
-    return Disposition(State.DEAD, now, attempts - 1, reason=reason, error=error)
+    return Disposition(State.DEAD, now, attempts - 1, reason=reason, error=error, why=why)
 
 
 def pending(outcome: Outcome, attempts: int, later: datetime) -> Disposition:
@@ -115,7 +119,7 @@ def pending(outcome: Outcome, attempts: int, later: datetime) -> Disposition:
 
 def forgotten(attempts: int, later: datetime) -> Disposition:
     """An order that the ERP took and does not have any more goes again."""
-    return Disposition(State.ACCEPTED, later, attempts, error="the ERP took it and has forgotten it")
+    return Disposition(State.ACCEPTED, later, attempts, error=FORGOTTEN)
 
 
 def backoff(attempts: int, settings: Settings) -> float:

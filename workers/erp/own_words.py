@@ -13,9 +13,16 @@ from typing import Any, Final
 from orders.sentences import Sentence, sentence_of
 from workers.erp.failures import TABLE
 
+UNSETTLED: Final = "the worker did not settle in time"
+WORKER_DIED: Final = "the worker that had it died"
+FORGOTTEN: Final = "the ERP took it and has forgotten it"
+SENT_AGAIN: Final = "the ERP has forgotten it"  # and an operator sends it again
 OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
     "not with the ERP",
-    "the worker did not settle in time",
+    UNSETTLED,
+    WORKER_DIED,
+    FORGOTTEN,
+    SENT_AGAIN,
     "the batch's budget ran out",
     "the batch was stopped or its budget ran out",
     "the receipt's reference is another order's",

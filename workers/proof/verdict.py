@@ -45,7 +45,7 @@ class Chain:
     def faults(self) -> list[Sentence]:
         """At most MOST_TOLD of them, and how many more there are."""
         more = len(self.wrong) - MOST_TOLD
-        beyond = [Sentence(AuditCode.MORE_FAULTS, count=more)] if more > 0 else []
+        beyond = [Sentence(Code.MORE_FAULTS, count=more)] if more > 0 else []
         return [*(fault.told() for fault in self.wrong[:MOST_TOLD]), *beyond]
 
     def fault(self, block: int, what: Sentence, last: int | None = None) -> None:

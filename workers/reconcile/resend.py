@@ -18,6 +18,7 @@ from orders.journal import transactional
 from orders.journal.connection import WAKE
 from orders.schema.tables.reconcile import ReconcileStage
 from orders.states import State
+from workers.erp.own_words import SENT_AGAIN
 from workers.operations import record
 from workers.reconcile.runs import FIRST, NEWEST_RECEIPT, Reconciliation
 
@@ -46,7 +47,7 @@ WITH chosen AS (
   SELECT f.order_id {CHOSEN} AND f.order_id > :after ORDER BY f.order_id LIMIT {ORDERS_AT_ONCE} FOR UPDATE OF d
 ), again AS (
   UPDATE deliveries d SET state = '{State.ACCEPTED}', due_at = now(), attempts = 0, unsure = true, failed_at = NULL,
-    reason = NULL, error = 'the ERP has forgotten it', settled_at = NULL, turn = 0,
+    reason = NULL, error = '{SENT_AGAIN}', settled_at = NULL, turn = 0,
     aged_from = now()
   FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 ), counted AS (

@@ -97,6 +97,7 @@ deliveries = Table(
         comment="a hash of who handed it over, in its last four bits of the pharmacy: clients take turns, and of one "
         "client such lines",
     ),
+    Column("why", SentenceColumn, comment="the error as a code, of what is dead without an attempt"),
     CheckConstraint(f"state IN ({listed(State)})", name="state"),
     Index("ix_deliveries_due", "backend", "client", "priority", "cut_off", "order_id", postgresql_where=text(LIVE)),
     Index(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 import redis
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.embedded.valkey import Valkey
@@ -26,6 +26,7 @@ from orders.journal import connect
 from orders.model import Order
 from orders.queries import order_pages
 from orders.queries import orders as order_queries
+from orders.schema.tables.core import deliveries
 from orders.states import State
 from orders.webhooks import endpoints
 from tests.intake import NOWHERE, order
@@ -186,6 +187,12 @@ def test_where_the_spill_cannot_be_asked_what_loses_its_place_is_a_dead_letter(
         assert await state_of(engine, loser.id) == ("dead", "conflict", winner.id)
         life = await order_queries.order(engine, loser.id)
         assert life["error"] == f"order {winner.id} has its reference, with other content"
+        async with engine.connect() as connection:
+            kept = select(deliveries.c.why).where(deliveries.c.order_id == loser.id)
+            assert (await connection.execute(kept)).scalar_one().stored() == {
+                "code": "has_reference",
+                "order": str(winner.id),
+            }
         assert life["order"]["lines"][0]["quantity"] == 2
         assert (await order_queries.order_by_reference(engine, "990000002", "B"))["id"] == winner.id
         ledger = await audit(engine)

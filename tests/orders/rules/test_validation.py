@@ -3,11 +3,12 @@ from typing import Any
 
 import pytest
 
-from orders.errors import Fault
+from orders.errors import PAST, Fault
 from orders.identifiers import product
 from orders.model import Line, Order
+from orders.refusals import NotDone
 from orders.rules.catalogue import Product
-from orders.rules.validation import Verdict, validate
+from orders.rules.validation import MOST_TOLD, Verdict, validate
 from orders.states import Reason
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -73,6 +74,22 @@ def test_all_reasons_are_given_at_once_and_invalid_outranks_expired() -> None:
         ("quantity", 3),
         ("valid_until", None),
     ]
+
+
+def test_the_faults_are_one_sentence_by_code_which_is_bounded() -> None:
+    found = verdict(order((RATIONED, 6), (UNKNOWN, 1), valid_until=NOW - timedelta(seconds=1)))
+    assert found is not None
+    assert found.sentence() == (
+        "lines.1.quantity: more than the 5 that one order may ask for; lines.2.product: not in the catalogue; "
+        "valid_until: this time has passed"
+    )
+    assert PAST.message == NotDone.PAST.one
+    products = [product(f"{number}") for number in range(3_200_001, 3_200_023)]
+    long = validate(order(*((each, 1) for each in products)), now=NOW, catalogue={})
+    assert long is not None and len(long.faults) == 22
+    told = str(long.sentence())
+    assert told.count("not in the catalogue") == MOST_TOLD == 20
+    assert told.endswith("; and 2 more faults")
 
 
 def test_without_lists_only_the_order_itself_is_looked_at() -> None:

@@ -20,6 +20,8 @@ from fastapi.routing import APIRoute
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
+from orders.audit_codes import AuditCode
+from orders.refusals import NotDone
 from orders.sentences import CODES, Code, Sentence
 from tests.cli import command, environment, running
 from tests.machines.tools import ROOT
@@ -143,6 +145,13 @@ ALWAYS_MANY = {
     "must be at most {most} orders' ids",
 }
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
+
+
+def test_a_code_stands_for_one_sentence() -> None:
+    """Else what one of them kept is read as the other: `no_order` of an audit had been."""
+    assert len(CODES) == len([*Code, *AuditCode, *NotDone])
+    orphans = Sentence(AuditCode.NO_ORDER, count=3)
+    assert say(orphans.stored(), languages("UTC")["en"]) == "3 deliveries without an order"
 
 
 def test_every_sentence_with_a_code_is_in_french_with_the_same_parameters() -> None:

@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,11 +17,13 @@ from config.settings import Settings
 from orders.errors import Malformed
 from orders.journal import snapshot
 from orders.queries import causes as cause_queries
+from orders.queries import orders as order_queries
+from orders.rules.catalogue import Product
 from orders.schema import cause_triggers
 from orders.states import State
-from tests.bench import Bench, OnBench, Scripted, always
-from tests.workers.console.journalled import BORN, die
-from tests.workers.console.site import serving, text_of
+from tests.bench import MEDICINE, Bench, OnBench, Scripted, always
+from tests.workers.console.journalled import BORN, Work, die
+from tests.workers.console.site import Site, serving, text_of
 from workers.console.access.people import Role
 from workers.console.acts import batches
 from workers.console.acts.act import Stopped
@@ -203,6 +205,61 @@ def test_what_an_erp_quoted_of_an_order_is_masked_for_everybody(settings: Settin
             assert "the ERP refuses the order (masked)" in seen and "rupture de stock" in seen
 
     asyncio.run(look())
+
+
+def test_what_is_wrong_with_an_order_is_told_in_the_readers_language(at_console: Callable[[Work], None]) -> None:
+    other = "3400930000014"
+    sold = {MEDICINE: Product(MEDICINE, "a medicine", max_quantity=10)}
+
+    async def work(site: Site, bench: Bench) -> None:
+        lines = [{"product": MEDICINE, "quantity": 11}, {"product": other, "quantity": 1}]
+        (unfit, late, aged) = (
+            *await bench.accept(1, lines=lines),
+            *await bench.accept(1, valid_until="2026-01-05T12:00:00Z"),
+            *await bench.accept(1),
+        )
+        await bench.run(EXPIRE)
+        await bench.sql(f"UPDATE deliveries SET accepted_at = now() - interval '37 hours' WHERE order_id = '{aged}'")
+        policy = {"normal": timedelta(hours=36)}
+        await deliver(
+            bench.resources(Scripted(always(Kind.ACCEPTED)), catalogue=sold, policy=policy), await bench.dispatch()
+        )
+        jeanne = await site.enter()
+        french = {"Accept-Language": "fr"}
+        found = {each["sample"]: each["id"] for each in await cause_queries.groups(bench.engine)}
+        for order, english, one, any_of_them in (
+            (
+                unfit,
+                "lines.1.quantity: more than the 10 that one order may ask for; lines.2.product: not in the catalogue",
+                "lines.1.quantity : plus que les 10 qu'une commande peut demander ; "
+                "lines.2.product : absent du catalogue",
+                "lines.#.quantity : plus que les # qu'une commande peut demander ; "
+                "lines.#.product : absent du catalogue",
+            ),
+            (
+                late,
+                "valid_until: this time passed before it was forwarded",
+                "valid_until : cette heure est passée avant la transmission",
+                "valid_until : cette heure est passée avant la transmission",
+            ),
+            (
+                aged,
+                "age: 1d 13h when it was to be forwarded, and a normal order may be 1d 12h old",
+                "age : 1d 13h au moment de la transmission, et une commande normale ne doit pas avoir plus de 1d 12h",
+                "age : # au moment de la transmission, et une commande normale ne doit pas avoir plus de #",
+            ),
+        ):
+            assert (await order_queries.order(bench.engine, order))["error"] == english
+            assert (
+                html.unescape(text_of(await jeanne.get(f"/order/{order}"))).count(english) == 2
+            )  # what comes next, and the timeline
+            assert html.unescape(text_of(await jeanne.get(f"/order/{order}", headers=french))).count(one) == 2
+            assert one in html.unescape(text_of(await jeanne.get("/pharmacy/990000002", headers=french)))
+            for path in ("/dead", f"/dead/{found[order]}", f"/acts/dead-discard?cause={found[order]}"):
+                page = await jeanne.get(path, headers=french, follow_redirects=True)
+                assert any_of_them in html.unescape(text_of(page)), path
+
+    at_console(work)
 
 
 def test_groups_members_and_cursors(settings: Settings) -> None:

@@ -16,7 +16,7 @@ from tests.workers.console.journalled import Quiet, Work
 from tests.workers.console.site import Site, text_of
 from workers.console.access.people import Role
 from workers.console.i18n import languages
-from workers.console.masking import line_reason, said, say
+from workers.console.masking import Text, in_line, line_reason, said, say
 from workers.console.search import acts, pharmacy
 from workers.console.search import query as asking
 from workers.delivery.deliver import deliver
@@ -55,6 +55,20 @@ def test_an_order_is_found_by_everything_that_names_it(at_console: Callable[[Wor
         assert found.headers["location"] == "/pharmacy/990000002"
 
     at_console(work)
+
+
+@pytest.mark.parametrize(
+    ("told", "french"),
+    [
+        ("the worker did not settle in time", "le worker n'a pas conclu à temps"),
+        ("the worker that had it died", "le worker qui l'avait est mort"),
+        ("the ERP took it and has forgotten it", "l'ERP l'avait prise et l'a oubliée"),
+        ("the ERP has forgotten it", "l'ERP l'a oubliée"),
+    ],
+)
+def test_what_relais_itself_says_of_an_order_is_not_masked(told: str, french: str) -> None:
+    assert said(told) == Text(told, ours=True)
+    assert in_line(said(told), languages("UTC")["fr"]) == french
 
 
 def test_nothing_and_nonsense(at_console: Callable[[Work], None]) -> None:

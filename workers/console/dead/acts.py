@@ -122,10 +122,11 @@ async def _of_group(engine: AsyncEngine, choice: Choice, words: Words) -> Shown:
     _ = words.gettext
     async with snapshot(engine) as connection:
         group = await cause_queries.group(connection, choice.cause)
+        codes = await cause_queries.codes(connection, [choice.cause])
         edges = await cause_queries.edges(connection, choice.cause, choice.before)
         sample = await cause_queries.members(connection, choice.cause, limit=SAMPLE)
     facts = [
-        (_("Cause"), cause_words(group, words)),
+        (_("Cause"), cause_words(group, words, codes.get(choice.cause))),
         (_("Backend"), group["backend"]),
         (_("Oldest"), words.moment(edges["oldest"])),
         (_("Youngest"), words.moment(edges["youngest"])),
@@ -154,10 +155,10 @@ async def _of_orders(engine: AsyncEngine, choice: Choice, words: Words) -> Shown
     return orders, facts, [dict(row) for row in sample]
 
 
-def cause_words(group: Mapping[str, Any], words: Words) -> str:
+def cause_words(group: Mapping[str, Any], words: Words, code: Sentence | None) -> str:
     """A cause on one line: `refused 422: RUPTURE …`."""
     status = f" {group['status']}" if group["status"] is not None else ""
-    return f"{words.gettext(group['reason'])}{status}: {cause(group, words)}"
+    return f"{words.gettext(group['reason'])}{status}: {cause(group, words, code)}"
 
 
 async def run(

@@ -59,12 +59,13 @@ async def get_groups(
     before = state.cursors.read(place, after, int, int) or cause_queries.FIRST
     async with snapshot(state.engine) as connection:
         found = await cause_queries.groups(connection, reason=reason, backend=backend, before=before, limit=GROUPS + 1)
+        codes = await cause_queries.codes(connection, [group["id"] for group in found])
         total = await cause_queries.total(connection)
     groups, more = state.cursors.cut(place, found, GROUPS, lambda row: [row["orders"], row["id"]])
     return page(
         request,
         "dead/groups.html",
-        groups=[{**group, "message": cause_of(group, words)} for group in groups],
+        groups=[{**group, "message": cause_of(group, words, codes.get(group["id"]))} for group in groups],
         total=total,
         reasons=list(REASONS),
         backends=known,
@@ -84,6 +85,7 @@ async def get_group(request: Request, who: Viewer, state: AppState, cause: str, 
     async with snapshot(state.engine) as connection:
         group = await cause_queries.group(connection, number)
         found = await cause_queries.members(connection, number, after=came, limit=MEMBERS + 1)
+        codes = await cause_queries.codes(connection, [number])
         noted = await cause_queries.notes(connection, number)
     members, more = state.cursors.cut(
         place, found, MEMBERS, lambda row: [row["settled_at"].isoformat(), str(row["id"])]
@@ -91,7 +93,7 @@ async def get_group(request: Request, who: Viewer, state: AppState, cause: str, 
     return page(
         request,
         "dead/group.html",
-        group={**group, "message": cause_of(group, words_of(request))},
+        group={**group, "message": cause_of(group, words_of(request), codes.get(number))},
         members=members,
         notes=noted,
         more=more,

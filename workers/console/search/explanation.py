@@ -9,7 +9,7 @@ from typing import Any, Final
 from orders.states import State
 from workers.console.i18n import N_, Words
 from workers.console.labels import REASONS
-from workers.console.masking import Text, error
+from workers.console.masking import Text, error, said
 
 OPEN: Final = (State.ACCEPTED, State.DISPATCHED)
 FINAL: Final = {
@@ -20,7 +20,7 @@ FINAL: Final = {
 
 
 def outlook(order: Any, backends: Mapping[str, Any], now: datetime, words: Words, *, whole: bool = False) -> str:
-    """A sentence or two on an order: `order` has state, backend, due_at, lease_until, reason and error."""
+    """A sentence or two on an order: `order` has state, backend, due_at, lease_until, reason, error and why."""
     _ = words.gettext
     if order.state == State.DEAD:
         return _dead(order, words, whole)
@@ -29,7 +29,7 @@ def outlook(order: Any, backends: Mapping[str, Any], now: datetime, words: Words
         if held is not None:
             return held
     if order.state == State.ACCEPTED and order.due_at > now:
-        why = _because(error(order.error, None, whole=whole), words)
+        why = _because(said(order.error, whole=whole), words)
         return _("The last attempt failed%(why)s. Next attempt at %(at)s.") % {
             "why": why,
             "at": words.moment(order.due_at),
@@ -55,18 +55,18 @@ def outlook(order: Any, backends: Mapping[str, Any], now: datetime, words: Words
 def _dead(order: Any, words: Words, whole: bool) -> str:
     _ = words.gettext
     reason = _(REASONS[order.reason]) if order.reason in REASONS else (order.reason or "")
-    why = _because(error(order.error, order.reason, whole=whole), words)
+    why = _because(error(order.error, order.reason, words, order.why, whole=whole), words)
     return _("Dead letter: %(reason)s%(why)s. It stays until a person replays, discards or cancels it.") % {
         "reason": reason,
         "why": why,
     }
 
 
-def _because(said: Text, words: Words) -> str:
-    if said.shown:
-        shown = words.gettext(said.shown) if said.ours else said.shown
-        return f" ({shown} …)" if said.hidden else f" ({shown})"
-    return words.gettext(" (the ERP's words are masked)") if said.hidden else ""
+def _because(told: Text, words: Words) -> str:
+    if told.shown:
+        shown = words.gettext(told.shown) if told.ours else told.shown
+        return f" ({shown} …)" if told.hidden else f" ({shown})"
+    return words.gettext(" (the ERP's words are masked)") if told.hidden else ""
 
 
 def _held(backend: Any, words: Words) -> str | None:

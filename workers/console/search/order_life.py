@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.errors import NotFound
 from orders.refusals import NotDone
+from orders.schema.sentence_column import SentenceColumn
 from orders.sentences import Sentence
 from orders.states import CircuitState
 
@@ -25,10 +26,10 @@ MOST_ROWS: Final = 100
 ORDER: Final = text("""
 SELECT o.id, o.pharmacy, o.reference, o.digest, o.received_at, o.client, o.request_id, o.body, o.rival, o.tx,
   o.idempotency_key, o.origin IS NOT NULL AS pharmaml, d.state, d.backend, d.priority, nullif(d.cut_off, 'infinity')
-  AS cut_off, d.due_at, d.attempts, d.lease_until, d.unsure, d.reason, d.error, d.settled_at, d.valid_until, d.turn,
-  d.aged_from, sha256(o.body) = o.digest AS whole, clock_timestamp() AS now
+  AS cut_off, d.due_at, d.attempts, d.lease_until, d.unsure, d.reason, d.error, d.why, d.settled_at, d.valid_until,
+  d.turn, d.aged_from, sha256(o.body) = o.digest AS whole, clock_timestamp() AS now
 FROM orders o JOIN deliveries d ON d.order_id = o.id WHERE o.id = :order
-""")
+""").columns(why=SentenceColumn())
 
 PARTS: Final = {
     "attempts": f"""SELECT lease, started_at, ended_at, outcome, status, detail, worker FROM attempts
@@ -102,7 +103,7 @@ async def life_of(connection: AsyncConnection, order: UUID) -> OrderLife:
     """Read an order's life. Raises NotFound."""
     row = (await connection.execute(ORDER, {"order": order})).one_or_none()
     if row is None:
-        raise NotFound(Sentence(NotDone.NO_ORDER, order=order))
+        raise NotFound(Sentence(NotDone.UNKNOWN_ORDER, order=order))
     backends = await backends_of(connection)
     values = {"order": order, "tx": row.tx}
     parts = {name: (await connection.execute(text(query), values)).all() for name, query in PARTS.items()}

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orders.schema.sentence_column import SentenceColumn
 from orders.states import State
 from workers.console.i18n import N_, Words
 from workers.console.masking import Text, line_reason
@@ -26,7 +27,7 @@ SETTLED: Final = (State.DELIVERED, State.CANCELLED, State.DISCARDED)
 MOST_LINES: Final = 20  # of an order that are named as missing
 
 ORDERS: Final = text(f"""
-SELECT o.id, o.reference, o.received_at, o.body, d.state, d.backend, d.due_at, d.lease_until, d.reason, d.error,
+SELECT o.id, o.reference, o.received_at, o.body, d.state, d.backend, d.due_at, d.lease_until, d.reason, d.error, d.why,
   d.settled_at, d.unsure, r.lines, clock_timestamp() AS now
 FROM (SELECT id, reference, received_at, body FROM orders WHERE {OF_PHARMACY} LIMIT :most) o
 {DELIVERY}
@@ -65,7 +66,7 @@ async def orders_of(
     """A page of a pharmacy's orders, the newest first, and one more where there is one."""
     [before] = after or [LAST]
     values = {"q": pharmacy, "before": before, "most": PAGE_ORDERS + 1}
-    rows = (await connection.execute(ORDERS, values)).all()
+    rows = (await connection.execute(ORDERS.columns(why=SentenceColumn()), values)).all()
     backends = await backends_of(connection)
     return [_ordered(row, backends, words) for row in rows]
 

@@ -35,7 +35,7 @@ PLACES: Final = {"starts": (str, UUID)}  # what a cursor's values are, where tha
 
 # A limit within holds the planner to one look along the index a row: a join might read a whole small table.
 DELIVERY: Final = """
-CROSS JOIN LATERAL (SELECT state, backend, due_at, lease_until, reason, error, settled_at, unsure
+CROSS JOIN LATERAL (SELECT state, backend, due_at, lease_until, reason, error, why, settled_at, unsure
   FROM deliveries WHERE order_id = o.id LIMIT 1) d
 """
 _SHOWN: Final = f"""

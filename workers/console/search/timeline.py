@@ -70,7 +70,8 @@ def _order(life: OrderLife, words: Words, whole: bool) -> Iterator[TimelineEntry
     yield TimelineEntry("order", order.received_at, _("accepted, and on disk"), "act", facts=facts)
     for event in life.parts["events"]:
         why = [_(REASONS[event.reason])] if event.reason in REASONS else []
-        text = error(event.error, event.reason, whole=whole) if event.state == State.DEAD else NOTHING
+        code = order.why if event.error == order.error else None  # of an earlier death only the words are kept
+        text = error(event.error, event.reason, words, code, whole=whole) if event.state == State.DEAD else NOTHING
         title = _(EVENTS[event.state]) if event.state in EVENTS else event.state
         yield TimelineEntry("order", event.at, title, COLOURS.get(event.state, "quiet"), text=text, facts=why)
 

@@ -39,6 +39,6 @@ async def unmask(engine: AsyncEngine, order: UUID, person: Person, reason: str) 
     """Let this person see this order's free text for a while, and record it. Raises NotFound."""
     async with transactional(engine).begin() as connection:
         if (await connection.execute(THERE, {"order": order})).scalar() is None:
-            raise NotFound(Sentence(NotDone.NO_ORDER, order=order))
+            raise NotFound(Sentence(NotDone.UNKNOWN_ORDER, order=order))
         with acting_as(person.name):
             await record(connection, UNMASK, reason, {"order": str(order)})
