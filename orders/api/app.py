@@ -6,7 +6,6 @@ is done for an order.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -37,8 +36,6 @@ from orders.api.state import ApiState, Parts
 from orders.api.tracing import serve_traced
 from orders.errors import Busy, JournalDown, RelaisError
 from orders.intake.store_switch import Mode
-
-log = logging.getLogger("relais.api")
 
 FIRST_LOOK: Final = 0.5  # seconds that a start waits to know which store takes orders
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from config.durations import duration, instant
-from config.settings.routes_file import NAME, PRIORITIES
+from config.settings.routes_file import NAME
 from orders.errors import Fault, Malformed
 from orders.refusals import NotDone
 from orders.sentences import Sentence
@@ -126,7 +126,6 @@ def one_of(*known: str) -> Reader:
     return read
 
 
-priority: Final = one_of(*PRIORITIES)
 yes: Final = one_of(YES)  # a box that is ticked
 stage: Final = one_of(*map(str, STAGES))  # of a replay; 0 is the ramp
 

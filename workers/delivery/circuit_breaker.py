@@ -34,14 +34,14 @@ def advance(was: Circuit, tally: BatchCounts, settings: Settings, now: datetime)
         return was if was.circuit == CircuitState.CLOSED or was.failing_since is None else _failing(was, tally, now)
     if tally.suspicious:
         why = Sentence(Code.SUSPICIOUS, detail=tally.suspicious)
-        return _opened(_failing(was, tally, now), why, settings, now)
+        return _opened(_failing(was, tally, now), why, now)
     if tally.answered:
         return shrunk(_flowing(was, tally, settings, now), tally, now)
     if tally.failed:
         was = _failing(was, tally, now)
         if was.circuit == CircuitState.HALF_OPEN or was.failures >= settings.delivery.trip_after:
             why = Sentence(Code.MET, detail=tally.error) if tally.error else Sentence(Code.FAILURES)
-            return _opened(was, why, settings, now)
+            return _opened(was, why, now)
     return shrunk(was, tally, now)
 
 
@@ -50,7 +50,7 @@ def pause(trips: int) -> float:
     return backoff(trips, FIRST_PROBE, LAST_PROBE)
 
 
-def _opened(was: Circuit, why: Sentence, settings: Settings, now: datetime) -> Circuit:
+def _opened(was: Circuit, why: Sentence, now: datetime) -> Circuit:
     trips = was.trips + 1
     wait = pause(trips) * random.uniform(0.9, 1.1)
     return replace(

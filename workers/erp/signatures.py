@@ -10,7 +10,6 @@ What time it is, the journal says, too: a worker whose clock is off holds no sig
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -22,8 +21,6 @@ from workers.erp.failures import Met, Unfit
 from workers.erp.port import ErpReceipt, Kind, Outcome
 from workers.erp.receipts import disbelieved
 from workers.erp.signing import Key, verified
-
-log = logging.getLogger("relais.erp")
 
 PASSING: Final = {Met.UNKNOWN_KEY, Met.UNTIMELY}  # what a key that was just added, or a clock just set, looks like
 

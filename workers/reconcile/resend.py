@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from orders.journal import transactional
 from orders.journal.connection import WAKE
-from orders.schema.tables.reconcile import ReconcileStage
+from orders.schema.tables.reconcile import Difference, ReconcileStage
 from orders.states import State
 from workers.erp.own_words import SENT_AGAIN
 from workers.operations import record
@@ -27,7 +27,8 @@ SAMPLE_SIZE: Final = 10  # of the sample
 
 CHOSEN = f"""
   FROM findings f JOIN deliveries d ON d.order_id = f.order_id JOIN orders o ON o.id = f.order_id
-  WHERE f.reconciliation = :run AND f.kind = 'missing' AND d.state = '{State.DELIVERED}' AND d.backend = :backend
+  WHERE f.reconciliation = :run AND f.kind = '{Difference.MISSING}' AND d.state = '{State.DELIVERED}'
+    AND d.backend = :backend
     AND f.lease = (SELECT n.lease FROM {NEWEST_RECEIPT.format(order="f.order_id")} n)
 """
 

@@ -1,6 +1,6 @@
 """The guard at every page: who comes in is known before the page runs, and no form counts without its token.
 
-A route says whom it wants by the type of a parameter (`who: Viewer`, `Operator`, `Approver`); one that says nothing
+A route says whom it wants by the type of a parameter (`who: Viewer`, `Operator`); one that says nothing
 is open to everybody, which a test allows the login alone.
 """
 
@@ -76,4 +76,3 @@ async def check_token(request: Request, person: Person) -> None:
 
 Viewer = Annotated[Person, Depends(at_least(Role.VIEWER))]
 Operator = Annotated[Person, Depends(at_least(Role.OPERATOR))]
-Approver = Annotated[Person, Depends(at_least(Role.APPROVER))]

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from config.settings import Settings
 from orders.errors import NotFound
 from orders.identifiers import looks_like_finess
 from orders.journal import snapshot
@@ -59,7 +58,7 @@ async def get_search(
     if by == "product" and query.product_of(wanted) is None:
         raise read.wrong("q", Sentence(NotDone.PRODUCT))
     async with snapshot(state.engine) as connection:
-        leads = await _leads(connection, by, wanted, state.settings)
+        leads = await _leads(connection, by, wanted)
         way = next(iter(leads), None)
         if way == "pharmacy":
             return RedirectResponse(f"/pharmacy/{leads[way]}", status_code=303)
@@ -74,7 +73,7 @@ async def get_search(
     return show(found=rows, others=others, upto=upto, more=more, way=way)
 
 
-async def _leads(connection: AsyncConnection, by: str, q: str, settings: Settings) -> dict[str, str]:
+async def _leads(connection: AsyncConnection, by: str, q: str) -> dict[str, str]:
     """The ways that lead somewhere; a nine-digit FINESS is rather a pharmacy than a reference."""
     if by != "any":
         exact = await query.exactly(connection, by, q)

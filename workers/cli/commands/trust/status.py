@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from workers.forecast.foretold import Forecast
 
-COLOURS = {"bad": "bold red", "warn": "yellow", "quiet": "", "good": "green"}
 INTAKE = {
     "journal": "is ready: orders go to the journal",
     "spill": "is ready: PostgreSQL is away, orders go to the spill on Redis' disk",
