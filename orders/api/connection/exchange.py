@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -26,6 +27,16 @@ class Exchange(RequestResponseCycle):
     def unread(self) -> bool:
         """Whether more of the body is to come than is worth reading for nothing."""
         return self.more_body and (self.length is None or self.length - self.received > DRAINED)
+
+    def take(self, piece: bytes) -> None:
+        """A piece of the body; nothing more is read while too much of it waits for the application."""
+        self.received += len(piece)
+        if self.response_complete:
+            return
+        self.body += piece
+        if len(self.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.message_event.set()
 
     async def send(self, message: Any) -> None:
         """ASGI's send."""

@@ -12,7 +12,6 @@ import asyncio
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from orders.api.connection.connections import Connections, answer_crowded
@@ -152,17 +151,9 @@ class HttpConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of a body, which buys it time."""
         self._dry = 0
-        exchange = self.cycle
-        if exchange is None:
-            return
-        exchange.received += len(body)
-        self._deadline.put_off(len(body))
-        if exchange.response_complete:
-            return
-        exchange.body += body
-        if len(exchange.body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-        exchange.message_event.set()
+        if (exchange := self.cycle) is not None:
+            self._deadline.put_off(len(body))
+            exchange.take(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
