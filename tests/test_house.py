@@ -114,6 +114,11 @@ def test_a_class_has_its_name_for_itself() -> None:
     assert {name: places for name, places in where.items() if len(places) > 1} == {}
 
 
+def test_a_bound_is_named_for_what_it_bounds() -> None:
+    bare = re.compile(r"^(?:MOST|PATIENCE|SILENCE)\b.*", re.M)
+    assert {name: found for name, path in modules().items() if (found := bare.findall(path.read_text()))} == {}
+
+
 def test_nothing_speaks_of_a_module_that_is_gone() -> None:
     gone = [f"{package}.{name}" for package, names in GONE.items() for name in names.split()]
     assert not {*gone} & {*modules()}

@@ -13,7 +13,7 @@ from typing import Final
 from orders.journal import refused
 
 FIRST: Final = 1.0  # seconds in which it is not believed, after the first time that it answered and refused; doubles
-MOST: Final = 30.0  # seconds at most
+LONGEST_DOUBT: Final = 30.0  # seconds at most
 STEADY: Final = 60.0  # seconds for which it has to take orders until it is believed at once again
 
 
@@ -34,7 +34,7 @@ class Doubt:
         """It took no orders: it did not answer, or refused them soon after it was found."""
         now = self._clock()
         again = why is not None and refused(why) and now - self._found < STEADY
-        self._until = now + min(MOST, FIRST * 2**self._times) if again else now
+        self._until = now + min(LONGEST_DOUBT, FIRST * 2**self._times) if again else now
         self._times = min(self._times + 1, 10) if again else 0
 
     @property

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from orders.journal import transactional
 
 LOCK: Final = 0x52454C50  # of whoever is filling
-MOST: Final = 500  # orders in a batch; a window of one transaction is taken whole
+ORDERS_IN_BATCH: Final = 500  # orders in a batch; a window of one transaction is taken whole
 WIDEST: Final = 1 << 48  # transactions in a window: an epoch's
 
 ALONE: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
@@ -62,7 +62,7 @@ class Step:
 class Filling:
     """Fills step by step; remembers only how wide a window of transactions holds about a batch."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = ORDERS_IN_BATCH) -> None:
         """Batches of at most `most` orders, but for those of one transaction."""
         self._most = most
         self._width = 1024

@@ -17,7 +17,7 @@ from orders.journal import Source, reading_from
 from orders.queries.orders import WAITING
 from orders.states import FINAL, State, listed
 
-PATIENCE: Final = 2000  # ms that the backlog may be counted for
+COUNTING_TIME: Final = 2000  # ms that the backlog may be counted for
 FLEETING: Final = 6 * 3600.0  # seconds that every row is kept
 LASTING: Final = 14 * 86400.0  # seconds that the first of a minute is kept
 THINNED: Final = 2000  # rows that one go deletes at most
@@ -57,7 +57,7 @@ ON CONFLICT DO NOTHING"""
 
 WHOLE: Final = text(_sample(COUNTED))
 CHEAP: Final = text(_sample(UNCOUNTED))
-SET_LIMIT: Final = text(f"SET statement_timeout = {PATIENCE}")
+SET_LIMIT: Final = text(f"SET statement_timeout = {COUNTING_TIME}")
 RESET_LIMIT: Final = text("RESET statement_timeout")
 
 # The first of a minute takes over the peaks of those of the same minute that go.

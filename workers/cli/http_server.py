@@ -22,7 +22,7 @@ from config.settings import Settings
 from config.telemetry import logs, traces
 from orders.api import Parts, create_app
 from orders.api.connection import Connections, HttpConnection
-from orders.api.connection.connections import MOST
+from orders.api.connection.connections import MOST_CONNECTIONS
 from orders.api.event_hub import MOST_LISTENERS
 from orders.intake.spill import SpillSigner
 from workers.cli.failure import CommandFailed, why_not
@@ -89,9 +89,9 @@ def _serve(
 def _most_connections() -> int:
     """As many as there are open files for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST + FILES
+    wanted = MOST_CONNECTIONS + FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return MOST
+        return MOST_CONNECTIONS
     soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft < wanted:

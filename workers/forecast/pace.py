@@ -20,7 +20,7 @@ BIN: Final = 1.0  # s, the finest sample
 WIDTHS: Final = (60.0, 20.0, 5.0, BIN)  # the widest that gives FEWEST_SAMPLES samples is taken
 FEWEST_SAMPLES: Final = 6
 MOST_SAMPLES: Final = 60  # samples at most: an ERP changes
-SILENCE: Final = 30.0  # s without a receipt that do not end a run: a batch is settled whole
+LONGEST_GAP: Final = 30.0  # s without a receipt that do not end a run: a batch is settled whole
 SAME: Final = 0.03  # an ERP is never twice quite the same: the least log-spread
 LONE: Final = 0.4  # log-spread where a single sample is all there is
 WIDEST: Final = 1.0  # the largest log-spread that samples are taken for
@@ -82,7 +82,7 @@ def unseen(bins: Mapping[int, PaceSample], ceiling: float) -> Pace:
 def busy(bins: Mapping[int, PaceSample], width: float) -> list[float]:
     """Orders a second in every sample of `width` s in which the ERP was busy, the newest last."""
     found: list[float] = []
-    for run in _runs(_widened(bins, round(width / BIN)), int(SILENCE / width)):
+    for run in _runs(_widened(bins, round(width / BIN)), int(LONGEST_GAP / width)):
         since = run[1:]  # what the first sample holds was partly worked on before it
         usual = median(since) if since else 0.0
         ramp = next((number for number, orders in enumerate(since) if 2 * orders >= usual), 0)

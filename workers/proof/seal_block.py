@@ -37,7 +37,7 @@ SEAL_LOCK: Final = 0x52454C53  # with a 0 beside it: of two numbers, so that who
 FROZEN: Final = "60s"  # of silence in a transaction, after which PostgreSQL ends it
 GONE: Final = "10min"  # of silence, after which PostgreSQL takes the lock back
 SEALS_AT_ONCE: Final = 500  # seals written to an anchor at a time
-PATIENCE: Final = timedelta(hours=1)  # for a seal of a key that is not set here and may be a newer one
+UNKNOWN_KEY_WAIT: Final = timedelta(hours=1)  # for a seal of a key that is not set here and may be a newer one
 HIGHEST: Final = 1 << 52  # block that an anchor is said to have: a table's word must not use up the numbers
 
 FLOOR: Final = text("SELECT relais_tx_floor(), relais_tx_ceiling(), clock_timestamp()")
@@ -144,7 +144,7 @@ async def _seal(engine: AsyncEngine, keys: Keys, anchored: int, why: str | None)
 
 def _pass_over(doubtful: Doubtful, now: datetime) -> None:
     """Tell of a seal that is not to be followed. Raises CannotSeal where nobody can say yet whose it is."""
-    if doubtful.why.code is AuditCode.UNKNOWN_SEAL_KEY and timedelta(0) <= now - doubtful.sealed_at < PATIENCE:
+    if doubtful.why.code is AuditCode.UNKNOWN_SEAL_KEY and timedelta(0) <= now - doubtful.sealed_at < UNKNOWN_KEY_WAIT:
         raise CannotSeal(f"{doubtful.told()}: it is passed over when it is an hour old")
     log.error("a seal is none of ours and was passed over", extra={"why": doubtful.told()})
 

@@ -41,7 +41,7 @@ CLEAN: Final = 0
 FAILED: Final = 1
 IN_USE: Final = 2
 
-PATIENCE: Final = 30.0  # s in which a journal of ours that went away while it was migrated is to be back
+MIGRATION_OUTAGE: Final = 30.0  # s in which a journal of ours that went away while it was migrated is to be back
 AGAIN: Final = 0.5  # s until it is asked again
 
 
@@ -120,7 +120,7 @@ async def _serve(
 
 async def _prepare_journal(stack: Stack) -> None:
     """Migrate it, and again where it went away meanwhile: one of ours comes back. Raises what it says at last."""
-    deadline = time.monotonic() + (PATIENCE if stack.services else 0.0)
+    deadline = time.monotonic() + (MIGRATION_OUTAGE if stack.services else 0.0)
     while True:
         try:
             await asyncio.to_thread(migrate_for, stack.settings)

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 log = logging.getLogger("relais.connections")
 
-MOST: Final = 8_000  # connections of one process, where its open files allow
+MOST_CONNECTIONS: Final = 8_000  # connections of one process, where its open files allow
 RESERVE: Final = 32  # connections more, on which health checks alone are answered
 READ_ON: Final = 0.004  # seconds between two pieces, of all connections together, that are read only to be thrown away
 LOOK: Final = 1.0  # seconds between two looks at who has lasted too long
@@ -45,7 +45,7 @@ class Held(Protocol):
 class Connections:
     """The connections of one process. Belongs to one event loop."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST_CONNECTIONS) -> None:
         """At most so many, and RESERVE for health checks."""
         self.most = most
         self.ended: Counter[str] = Counter()  # by reason; only those that their client did not end

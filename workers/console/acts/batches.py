@@ -8,7 +8,7 @@ from typing import Any, Final
 from workers.console.i18n import N_, Words
 from workers.replay.choice import BATCH as BATCH
 
-MOST: Final = 100_000  # orders of one act; more are narrowed, or taken one act after the other
+MOST_ORDERS: Final = 100_000  # orders of one act; more are narrowed, or taken one act after the other
 TOO_MANY: Final = N_("An act takes %(most)s orders at most: narrow the filter, by time for example.")
 
 
@@ -29,7 +29,7 @@ def seen(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     return (rows[0]["orders"], rows[0]["which"]) if rows else (0, 0)
 
 
-def hindered(orders: int, none: str, words: Words, most: int = MOST) -> str | None:
+def hindered(orders: int, none: str, words: Words, most: int = MOST_ORDERS) -> str | None:
     """Why so many orders cannot be taken by one act; `none` where there are none."""
     if orders > most:
         return words.gettext(TOO_MANY) % {"most": words.number(most)}

@@ -98,7 +98,7 @@ async def preview(
         rows,
         columns,
         digest_of(chosen, orders),
-        batches.hindered(orders, none, words, max(orders, 1) if choice.cause is not None else batches.MOST),
+        batches.hindered(orders, none, words, max(orders, 1) if choice.cause is not None else batches.MOST_ORDERS),
         warning and _(warning),
         confirm=str(orders),
     )

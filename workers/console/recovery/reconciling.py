@@ -34,7 +34,7 @@ from workers.trust.key_cache import ReceiptKeyCache
 
 log = logging.getLogger("relais.console")
 
-SILENCE: Final = 60.0  # seconds that the ERP may be silent, as of the command line
+LONGEST_SILENCE: Final = 60.0  # seconds that the ERP may be silent, as of the command line
 
 COUNTS: Final = {
     "present": N_("As acknowledged"),
@@ -137,7 +137,7 @@ async def _run(state: ConsoleState, chosen: Chosen, reason: str, running: Runnin
     async with state.unhurried(pool=3) as engine:
         erp = open_erp(settings, ReceiptKeyCache(engine, settings.erp.backend))
 
-        patience, reached = Patience(SILENCE, settings.delivery.batch_budget), Reached()
+        patience, reached = Patience(LONGEST_SILENCE, settings.delivery.batch_budget), Reached()
         try:
             done = await followed(compare.reconcile(engine, erp, run, patience, reached.at), reached, running)
         except Stopped as stopped:
