@@ -2,9 +2,9 @@
 
 `python -m benchmarks.deaths [--kills N]` prints for each SIGKILL of the whole worker the seconds until its place is
 taken and until an order that was accepted after it is with the ERP, and the processor time of that: first with a spare
-that waits, then of the worker that took its place, at once, which has no spare yet. Then it kills the intake as soon as
-it answers, again and again, and prints the longest time without a 202, and the processor time of the last start. Exit 1
-when a bound is missed.
+that waits, then of the worker that took its place, at once, whose spare still loads. Then it kills the intake as soon
+as it answers, again and again, and prints the longest time without a 202, and the processor time of the last start.
+Exit 1 when a bound is missed.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ def _intake_dies(running: Running, kills: int) -> float:
 
 
 def measure(kills: int) -> dict[str, Any]:
-    """Seconds: of each death of a worker, with a spare and without, and the intake's longest outage."""
-    with_spare, without = [], []
+    """Seconds: of each death of a worker, with a spare and again at once, and the intake's longest outage."""
+    with_spare, again = [], []
     with _up() as running:
         offered = running.offered()
         key = str(journal(offered["owner_url"], lambda engine: clients.add(engine, "bench")))
@@ -188,7 +188,7 @@ def measure(kills: int) -> dict[str, Any]:
             for _ in range(kills):
                 _until(running.spare, "a spare")
                 with_spare.append(_worker_dies(running))
-                without.append(_worker_dies(running))
+                again.append(_worker_dies(running))
             outage = _intake_dies(running, 2 * kills)
             used = _used(running.pid("api"))
         finally:
@@ -196,7 +196,7 @@ def measure(kills: int) -> dict[str, Any]:
             front.join()
     return {
         "spare_s": _spread(with_spare),
-        "no_spare_s": _spread(without),
+        "again_s": _spread(again),
         "intake_outage_s": round(outage, 2),
         "intake_cpu_s": round(used, 2),
     }
@@ -209,12 +209,13 @@ def _spread(deaths: list[dict[str, float]]) -> dict[str, Any]:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(prog="benchmarks.deaths", description=__doc__)
-    parser.add_argument("--kills", type=int, default=5, help="of a worker with a spare; the intake dies twice as often")
+    parser.add_argument("--kills", type=int, default=4, help="of a worker with a spare; the intake dies twice as often")
     with report.plainly():
         figures = measure(parser.parse_args().kills)
     print(json.dumps(figures, indent=2))
     report.merge({"deaths": {**figures, "load": [round(each, 2) for each in os.getloadavg()]}})
-    if figures["spare_s"]["delivered"]["max"] > DELIVERY or figures["intake_outage_s"] > INTAKE:
+    slowest = max(figures[each]["delivered"]["max"] for each in ("spare_s", "again_s"))
+    if slowest > DELIVERY or figures["intake_outage_s"] > INTAKE:
         sys.exit(1)
 
 

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,9 +22,8 @@ from config.embedded.service import Ready, Service
 
 log = logging.getLogger(__name__)
 
-SETTLED: Final = 5.0  # seconds after the start of a child, with others, until its spare is started; and after the last
-AT_ONCE: Final = 3  # uses of one within
-LATELY: Final = 60.0  # seconds, so that no child that dies as it begins goes on faster; those before have one at once
+SETTLED: Final = 5.0  # seconds after the start of a child, with others, until its spare is started
+SOON: Final = 1.0  # seconds after one was used until another is, so that what took its place begins first
 LOOK: Final = 0.1  # seconds between two looks whether one waits
 GRACE: Final = 2.0  # seconds to end
 
@@ -77,8 +75,7 @@ class Spare:
         """None waits yet."""
         self._program, self._hold, self._drop = program, hold, drop
         self._waiting: Process | None = None
-        self._due = time.monotonic() + SETTLED  # another is started then
-        self._used: deque[float] = deque(maxlen=AT_ONCE)
+        self._due = time.monotonic() + SETTLED  # one is started then
 
     @property
     def waits(self) -> bool:
@@ -94,15 +91,17 @@ class Spare:
             if self._waiting is None and time.monotonic() >= self._due:
                 self._start()
 
-    def take(self, program: Program, rank: int) -> Process | None:
-        """The one that waits, told to begin as the child of that program; None where there is none."""
+    def take(self, program: Program, rank: int, *, soon: bool) -> Process | None:
+        """The one that waits, told to begin as the child of that program; None where there is none.
+
+        Another is started SOON, or later.
+        """
+        due = time.monotonic() + (SOON if soon else SETTLED)
         if self._waiting is None or not self._waiting.begin():
             self.end()
+            self._due = due
             return None
-        spare, self._waiting = self._waiting, None
-        self._used.append(time.monotonic())
-        often = len(self._used) == AT_ONCE and self._used[-1] - self._used[0] < LATELY
-        self._due = self._used[-1] + (SETTLED if often else 0.0)
+        spare, self._waiting, self._due = self._waiting, None, due
         self._drop(spare.mark)
         spare.becomes(program, rank)
         return spare

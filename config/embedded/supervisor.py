@@ -2,7 +2,8 @@
 
 A child that is found to hang is ended, with all that it started. One that ended, also before it was ready, comes back
 after a pause that doubles from half a second to five, and is half a second again once the child has stayed up for a
-minute. One whose spare waits is replaced by it at once: the next spare comes after as long as the longest pause.
+minute. One that has a spare is replaced by it at once, or started again at once where none waits yet; where it keeps
+dying, sooner of itself than by somebody's hand, it pauses like any other, and its spare comes later.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from config.embedded.service import StartFailed, until_ready
 
 log = logging.getLogger(__name__)
 
-STARTS: Final = 3  # in a row, until a child that ends by itself before it is ready fails the start
-KILLS: Final = 10  # and until one that somebody kills does
+STARTS: Final = (
+    3  # in a row, until a child that ends by itself before it is ready fails the start, or has no spare soon
+)
+KILLS: Final = 10  # and until one that somebody kills does, or has none
 
 
 class Supervisor:
@@ -123,7 +126,7 @@ class Supervisor:
                 return process
             except StartFailed:
                 code, failures = process.poll(), failures + 1
-                if code is None or failures >= (STARTS if code >= 0 else KILLS):
+                if code is None or _too_often(code, failures):
                     raise
             process, failures = await self._replace(child, rank, process, code, failures)
 
@@ -137,29 +140,29 @@ class Supervisor:
             process, failures = await self._replace(child, rank, process, code, failures)
 
     async def _replace(
-        self, child: Child, rank: int, process: Process, code: int | None, failures: int
+        self, child: Child, rank: int, process: Process, code: int, failures: int
     ) -> tuple[Process, int]:
         """The child, started after as many tries as it takes, and the failures in a row that this makes."""
         name = child.program.name
         await asyncio.to_thread(process.sweep)
         self._gone(process)
-        log.warning("exited", extra={"child": name, "code": code, "restart_in": self._pause(child, failures)})
+        log.warning("exited", extra={"child": name, "code": code, "restart_in": self._pause(child, code, failures)})
         while True:
-            await asyncio.sleep(self._pause(child, failures))
+            await asyncio.sleep(self._pause(child, code, failures))
             try:
                 await asyncio.to_thread(child.prepare)
-                revived = self._launch(child, rank)
+                revived = self._launch(child, rank, soon=not _too_often(code, failures))
             except (OSError, RuntimeError) as error:
                 failures += 1
-                extra = {"child": name, "restart_in": self._pause(child, failures)}
+                extra = {"child": name, "restart_in": self._pause(child, code, failures)}
                 log.warning("restart failed", extra=extra, exc_info=error)
             else:
                 log.info("restarted", extra={"child": name, "pid": revived.pid})
                 return revived, failures
 
-    def _pause(self, child: Child, failures: int) -> float:
+    def _pause(self, child: Child, code: int, failures: int) -> float:
         spare = self._spares.get(child.program.name)
-        if spare is not None and spare.waits:
+        if spare is not None and (spare.waits or not _too_often(code, failures)):
             return 0.0
         return min(child.pause, self._backoff.after(failures))
 
@@ -189,9 +192,9 @@ class Supervisor:
             await asyncio.sleep(1.0)
             self._leash.check()
 
-    def _launch(self, child: Child, rank: int) -> Process:
+    def _launch(self, child: Child, rank: int, *, soon: bool = False) -> Process:
         spare = self._spares.get(child.program.name)
-        process = (spare and spare.take(child.program, rank)) or Process(child.program, rank)
+        process = (spare and spare.take(child.program, rank, soon=soon)) or Process(child.program, rank)
         try:
             self._leash.hold(process.mark)
         except OSError:
@@ -211,3 +214,8 @@ class Supervisor:
             self._changed(self._leash.marks)
         except OSError:
             log.exception("run not recorded")
+
+
+def _too_often(code: int, failures: int) -> bool:
+    """Whether so many failures in a row, the last with this exit code, are a child's that cannot live."""
+    return failures >= (STARTS if code >= 0 else KILLS)

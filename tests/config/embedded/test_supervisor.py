@@ -16,6 +16,7 @@ import pytest
 
 from config.embedded import child as child_module
 from config.embedded import ready as ready_module
+from config.embedded import supervisor as supervisor_module
 from config.embedded.child import Backoff, Child
 from config.embedded.leash import Leash
 from config.embedded.marks import Mark, find
@@ -234,33 +235,45 @@ def test_a_spare_takes_the_place_of_a_child_as_often_as_it_dies_and_another_wait
     assert (len(diary.events("start")), len(diary.events("stop")), own_leash.marks) == (4, 1, [])
 
 
-def test_a_child_that_is_killed_again_at_once_has_a_spare_and_one_that_dies_too_often_a_pause(
+@pytest.mark.parametrize(("ends", "limit"), [(signal.SIGKILL, "KILLS"), (signal.SIGTERM, "STARTS")])
+@pytest.mark.parametrize(("soon", "pauses"), [(0.0, [0.0, 0.0, 0.0, 60.0]), (3600.0, [0.0, 0.0, 60.0])])
+def test_a_child_that_ends_again_at_once_comes_back_at_once_and_one_that_ends_too_often_does_not(
     own_leash: Leash,
     child: Callable[..., Child],
     diary: Diary,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    ends: signal.Signals,
+    limit: str,
+    soon: float,
+    pauses: list[float],
 ) -> None:
-    """The first spare waits until all have settled; another is begun as soon as one is used, but for the third."""
+    """Whether its next spare waits already or not; after the third end in a row there is none, and a pause."""
     monkeypatch.setattr(child_module, "SETTLED", 0.0)
+    monkeypatch.setattr(child_module, "SOON", soon)
+    monkeypatch.setattr(supervisor_module, limit, 3)
+
+    def waits() -> bool:
+        return any(each.name == "one-spare" for each in own_leash.marks)
 
     async def scenario() -> None:
         one = child("one")
         argv = (sys.executable, "-c", "import sys; sys.stdin.readline() or sys.exit()\n" + STAYS, *one.program.argv[3:])
-        waits = replace(one.program, name="one-spare", argv=argv, waits=True)
+        spare = replace(one.program, name="one-spare", argv=argv, waits=True)
         async with Supervisor(own_leash, backoff=Backoff(first=60.0, most=60.0)) as supervisor:
-            await supervisor.start(replace(one, spare=waits))
-            for starts in (2, 3, 4):
-                await auntil(lambda: any(each.name == "one-spare" for each in own_leash.marks), what="one waits")
-                monkeypatch.setattr(child_module, "SETTLED", 3600.0)
-                os.kill(supervisor.pids["one"], signal.SIGKILL)
+            await supervisor.start(replace(one, spare=spare))
+            await auntil(waits, what="the first waits")
+            monkeypatch.setattr(child_module, "SETTLED", 3600.0)
+            for starts in range(2, len(pauses) + 1):
+                await auntil(lambda: soon or waits(), what="one waits")
+                os.kill(supervisor.pids["one"], ends)
                 await auntil(lambda starts=starts: len(diary.events("start")) == starts, what="without a pause")
-            os.kill(supervisor.pids["one"], signal.SIGKILL)
+            os.kill(supervisor.pids["one"], ends)
             await auntil(lambda: not own_leash.marks, what="it is gone, and nothing waits")
 
     asyncio.run(scenario())
-    pauses = [record.__dict__["restart_in"] for record in caplog.records if record.getMessage() == "exited"]
-    assert pauses == [0.0, 0.0, 0.0, 60.0]
+    told = [record.__dict__["restart_in"] for record in caplog.records if record.getMessage() == "exited"]
+    assert told == pauses
 
 
 def test_stopping_while_a_child_waits_for_its_restart_starts_nothing(
