@@ -223,6 +223,7 @@ class HttpConnection(HttpToolsProtocol):
     def _linger(self) -> None:
         """Say that no more comes, and read on for a moment."""
         self._over = True
+        self.parser = httptools.HttpRequestParser(self)  # the one before may hold most of a header
         self.flow.pause_reading()
         self._connections.linger(self, self.loop)
         self.flow.resume_writing()
