@@ -44,6 +44,7 @@ class NotDone(Phrase):
     NO_REPORT = "no such report is kept at this console: it was made at another one, or too long ago"
 
     # a backend
+    MAPPING_MOVED = "nothing was done: the mapping of {backend} was changed since it was looked at"
     NO_BACKEND = "no backend {backend}"
     NO_SUCH_BACKEND = "no such backend"
     BACKEND_ELSEWHERE = "no backend {backend} is known here; known are {known}"

@@ -119,6 +119,13 @@ class Code(Phrase):
     COMMIT_AHEAD = "synchronous_commit is {mode}, ahead of the standby's disk: a failover may lose the last orders"
     STANDBY_BEHIND = "a standby is asynchronous: a failover may lose the last orders"
 
+    # codes of an order that are not mapped: in quotation marks, so that all such orders have one cause
+    NOT_MAPPED = "not mapped: {codes}"
+    LISTED = "{one}, {other}"
+    PHARMACY_CODE = '"pharmacy {said}"'
+    PRODUCT_CODE = '"product {said}"'
+    MORE_CODES = '"{count} more"', '"{count} more"'
+
     # a forecast: `workers.forecast`
     NOTHING_DELIVERED = "{backend} has delivered nothing yet, so its rate is not known"
     UNLIKELY = "in more than one future of twenty the backlog is not empty within eight weeks"

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     EXHAUSTED = "exhausted"
     STALE = "stale"
     CONFLICT = "conflict"
+    UNMAPPED = "unmapped"
 
 
 class CircuitState(StrEnum):
@@ -50,6 +51,13 @@ class ReplayState(StrEnum):
     PAUSED = "paused"
     DONE = "done"
     CANCELLED = "cancelled"
+
+
+class CodeKind(StrEnum):
+    """Which codes of an order a backend's mapping has."""
+
+    PHARMACY = "pharmacy"
+    PRODUCT = "product"
 
 
 class AsideKind(StrEnum):
@@ -92,7 +100,7 @@ STOPPED = (ReplayState.HOLDING, ReplayState.PAUSED)  # until somebody says a wor
 CANCELLABLE = (State.ACCEPTED, State.DISPATCHED, State.DEAD)  # certainly not with the ERP, unless `unsure`
 CERTAINLY_OURS = f"state IN ({listed(CANCELLABLE)}) AND NOT unsure"
 TAKEN_BACK = f"state = '{State.CANCELLED}', settled_at = now(), lease_until = NULL, reason = NULL"
-UNFIT = (Reason.INVALID, Reason.EXPIRED, Reason.STALE, Reason.CONFLICT)  # dead without an attempt
+UNFIT = (Reason.INVALID, Reason.EXPIRED, Reason.STALE, Reason.CONFLICT, Reason.UNMAPPED)  # dead without an attempt
 
 # The backlog as SQL over `deliveries`: each part has a partial index of its own, so that what is final costs nothing.
 LIVE = f"state = '{State.ACCEPTED}' AND turn = 0"

@@ -28,6 +28,7 @@ from workers.dispatch.deaths import Dead
 from workers.dispatch.scheduler import RESCUE, rescue_bounds
 from workers.dispatch.take_due import DISPATCH, UNBOUNDED
 from workers.erp.port import Capabilities, ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
+from workers.mapping.current_mapping import CurrentMapping
 
 MEDICINE = "3400937318044"
 NOBODY = Dead([])
@@ -42,10 +43,12 @@ class Scripted:
         self.answer, self.found = answer, found
         self.receipt = RECEIPT
         self.sent: list[UUID] = []
+        self.submitted: dict[UUID, Submission] = {}
         self.asked: list[UUID] = []
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
         self.sent += [order.id for order in orders]
+        self.submitted |= {order.id: order for order in orders}
         return {order.id: outcome(self.answer(order.id), named(RECEIPT, order.id)) for order in orders}
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
@@ -92,7 +95,8 @@ class Bench:
         return Bench(engine or self.engine, settings, self.logins)
 
     def resources(self, erp: Scripted, **more: Any) -> WorkerResources:
-        return WorkerResources(self.worker, erp, self.settings, "test", **more)
+        mapping = CurrentMapping(self.worker, self.settings.erp.backend)
+        return WorkerResources(self.worker, erp, self.settings, "test", **{"mapping": mapping, **more})
 
     async def accept(self, count: int = 1, client: str = "t", **fields: object) -> list[UUID]:
         lines = fields.pop("lines", [{"product": MEDICINE, "quantity": 1}])

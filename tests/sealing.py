@@ -35,6 +35,10 @@ async def some_life(bench: Bench, orders: int = 3) -> None:
         "INSERT INTO evidence (backend, lease, kind, conclusive, detail) "
         "SELECT 'erp', gen_random_uuid(), 'refusals', false, 'many' FROM generate_series(1, 2)"
     )
+    await bench.sql(
+        "INSERT INTO mappings (backend, version, kind, code, target) SELECT 'erp', count(*) + 1, "
+        "'pharmacy', concat('P', count(*)), 'C1' FROM mappings"
+    )
 
 
 async def trusted(connection: AsyncConnection) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.schema.tables.core import backends
-from orders.schema.tables.outages import UNENDED, outages
+from orders.schema.tables.erps import UNENDED, outages
 from orders.sentences import Sentence
 from orders.states import LIVE, REPLAYED, STOPPED, CircuitState, listed
 

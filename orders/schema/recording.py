@@ -85,6 +85,7 @@ ASKED: Final = {
     f"readmitted AFTER INSERT ON deliveries FOR EACH STATEMENT WHEN ({CURRENT} AND NOT {INTAKE})": "spill readmit",
     f"hurried AFTER UPDATE ON notices FOR EACH STATEMENT WHEN ({CURRENT})": "webhook enable",
     f"dropped AFTER DELETE ON asides FOR EACH STATEMENT WHEN ({CURRENT})": "spill drop",
+    f"mapped AFTER INSERT ON mappings FOR EACH STATEMENT WHEN ({CURRENT})": "mapping import",
 }
 
 RECORDED_FUNCTION: Final = f"""CREATE FUNCTION relais_recorded() RETURNS trigger LANGUAGE plpgsql
@@ -156,7 +157,7 @@ END IF;
 RETURN NULL;
 END $$"""
 NAMED: Final = """CREATE CONSTRAINT TRIGGER named AFTER INSERT ON changes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-WHEN (NEW.source IN ('deliveries', 'notices', 'asides')) EXECUTE FUNCTION relais_named()"""
+WHEN (NEW.source IN ('deliveries', 'notices', 'asides', 'mappings')) EXECUTE FUNCTION relais_named()"""
 
 # An operator's act makes a window narrower, and never wider: that is earned.
 NARROWED: Final = f"""CREATE TRIGGER narrowed BEFORE UPDATE OF "window" ON backends FOR EACH ROW

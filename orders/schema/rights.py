@@ -19,7 +19,7 @@ from orders.schema.tables.causes import cause_notes, cause_tallies, causes
 from orders.schema.tables.clients import asides, clients, keys, notices, pharmaml_acknowledged, webhooks
 from orders.schema.tables.console import accounts, console_logins, console_secrets, console_sessions
 from orders.schema.tables.core import attempts, backends, deliveries, events, operations, orders, receipts
-from orders.schema.tables.outages import outages
+from orders.schema.tables.erps import mappings, outages
 from orders.schema.tables.products import order_products, products_known
 from orders.schema.tables.proof import anchors, seals
 from orders.schema.tables.reconcile import findings, reconciliations
@@ -101,6 +101,7 @@ RIGHTS: Final[Mapping[Table, Mapping[str, str]]] = {
     # Who is trusted, and what is proved.
     receipt_keys: {"ops": "r a w:expires_at,revoked_at,why", **dict.fromkeys(("worker", "console", "audit"), "r")},
     evidence: {"worker": "r a", **dict.fromkeys(("console", "exporter", "audit", "ops"), "r")},
+    mappings: {"ops": "r a", **dict.fromkeys(("worker", "console", "audit"), "r"), "exporter": "r:tx"},
     changes: dict.fromkeys(("worker", "console", "exporter", "audit", "ops"), "r"),
     seals: {**dict.fromkeys(("worker", "ops"), "r a"), **dict.fromkeys(("console", "exporter", "audit"), "r")},
     anchors: {**dict.fromkeys(("worker", "ops"), "r a w"), **dict.fromkeys(("console", "exporter", "audit"), "r")},

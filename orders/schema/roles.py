@@ -65,7 +65,8 @@ LOCKS: Final = {
     "ops": (
         "pg_try_advisory_xact_lock(integer,integer)",
         "pg_advisory_lock(integer,integer)",
-        "pg_advisory_xact_lock(integer,integer)",  # `relais admin migrate`, which finds that nothing is to be done
+        # An import of codes; `relais admin migrate`, which finds that nothing is to be done.
+        "pg_advisory_xact_lock(integer,integer)",
     ),
 }
 

@@ -13,7 +13,7 @@ from orders.schema.tables.causes import cause_notes, cause_tallies, causes
 from orders.schema.tables.clients import asides
 from orders.schema.tables.console import accounts, console_logins, console_secrets, console_sessions
 from orders.schema.tables.core import attempts, events, operations, orders, receipts
-from orders.schema.tables.outages import outages
+from orders.schema.tables.erps import mappings, outages
 from orders.schema.tables.products import order_products, products_known
 from orders.schema.tables.proof import seals
 from orders.schema.tables.reconcile import findings
@@ -36,6 +36,7 @@ APPEND_ONLY: Final = (
     evidence,
     cause_notes,
     changes,
+    mappings,
 )
 # What changes as it may, named here so that the metadata is whole.
 AT_WILL: Final = (

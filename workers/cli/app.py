@@ -65,6 +65,7 @@ COMMANDS: Final = {  # by heading: where in `workers.cli.commands` each is, and 
     "Administer": {
         "client": ("intake.clients:client", "Who may hand over orders."),
         "key": ("intake.keys:key", "The keys that sign a backend's receipts."),
+        "mapping": ("intake.mapping:mapping", "What a backend's ERP calls products and pharmacies."),
         "webhook": ("intake.webhooks:webhook", "Where clients are told of their orders."),
         "account": ("servers.account:account", "Who may come in to the console."),
         "admin": ("admin:admin", "What is needed rarely: migrations, secrets, seals, stores."),

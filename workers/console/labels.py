@@ -41,9 +41,15 @@ REASONS: Final[dict[str, str]] = {
     Reason.EXHAUSTED: N_("it failed again and again while others succeeded"),
     Reason.STALE: N_("it is too old to be forwarded without a person's yes"),
     Reason.CONFLICT: N_("another order has its place"),
+    Reason.UNMAPPED: N_("one of its codes is not mapped"),
 }
 
-NEVER: Final = (Reason.CONFLICT, Reason.EXPIRED, Reason.INVALID)  # of what dies again, replayed as it is
+NEVER: Final = (
+    Reason.CONFLICT,
+    Reason.EXPIRED,
+    Reason.INVALID,
+    Reason.UNMAPPED,
+)  # of what dies again, replayed as it is
 
 EVENTS: Final[dict[str, str]] = {state: name for state, (name, _) in STATES.items()} | {
     State.ACCEPTED: N_("put through again")
@@ -109,6 +115,7 @@ DONE: Final = (  # acts as `operations` has them, which is what the command line
     N_("client rotate"),
     N_("client revoke"),
     N_("key rotate"),
+    N_("mapping import"),
     N_("webhook add"),
     N_("webhook move"),
     N_("webhook rotate"),
@@ -128,6 +135,11 @@ NAMED: Final = (  # names of what an act was about, as `operations` has them
     N_("burst"),
     N_("by"),
     N_("changed"),
+    N_("new"),
+    N_("removed"),
+    N_("unchanged"),
+    N_("replace"),
+    N_("version"),
     N_("digest"),
     N_("finished"),
     N_("first"),

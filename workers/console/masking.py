@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from orders.sentences import Code, Sentence, joined, parted, sentence_of
-from orders.states import UNFIT
+from orders.states import UNFIT, Reason
 from workers.console.i18n import Figure, Words
 from workers.console.labels import ASKED, REASONS
 from workers.erp.own_words import GIVEN, PLAIN, is_trade, own_words
@@ -63,6 +63,8 @@ def cause(group: Mapping[str, Any], words: Words, code: Sentence | None = None) 
     """What the orders of a group died of: its message as an order's error is shown, or a word of the trade. `code` is
     of one of them, where the journal has it.
     """
+    if group["reason"] == Reason.UNMAPPED:
+        return words.gettext(REASONS[Reason.UNMAPPED])  # which codes differs from order to order
     if code is not None and group["reason"] in UNFIT:
         faults = dict.fromkeys(map(_of_any, parted(code)))
         return say(joined(each for each in faults if each.code is not Code.MORE_FAULTS), words)

@@ -1,4 +1,4 @@
-"""The hot path, which reads like its recipe: claim, validate, submit, settle.
+"""The hot path, which reads like its recipe: claim, validate, map, submit, settle.
 
 Whatever dies in between, the dispatcher rescues the orders, at once where the death is certain and else when the lease
 runs out; nothing here cleans up.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -18,10 +18,11 @@ from config.settings import Settings
 from config.telemetry.spans import NOTHING, Span
 from orders.errors import Malformed
 from orders.journal import insist
-from orders.model import parse
+from orders.model import Order, parse
 from orders.rules.catalogue import Catalogue, Register
 from orders.rules.staleness import Policy
 from orders.rules.validation import validate
+from orders.sentences import Sentence
 from orders.states import Reason
 from workers.delivery.claim import Claim, Claimed, claim, held
 from workers.delivery.dispatch_result import DispatchResult, summed
@@ -30,14 +31,18 @@ from workers.delivery.retry_policy import Disposition, unfit
 from workers.delivery.settle import settle
 from workers.delivery.tracing import NONE, Contexts, delivering, note_outcomes
 from workers.erp.bisecting import submit_bisecting
-from workers.erp.port import Erp, Kind, Outcome, Submission
+from workers.erp.port import Erp, Kind, Mapped, Outcome, Submission
 from workers.erp.receipts import believed
+from workers.mapping.current_mapping import CurrentMapping
 from workers.trust.life import ProcessLife
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerResources:
-    """What one worker process delivers with; the orders that it claims are tied to its `life`, if that is told."""
+    """What one worker process delivers with; the orders that it claims are tied to its `life`, if that is told.
+
+    `mapping` is needed where the ERP's capabilities ask for it.
+    """
 
     engine: AsyncEngine
     erp: Erp
@@ -47,6 +52,16 @@ class WorkerResources:
     register: Register | None = None
     policy: Policy | None = None
     life: ProcessLife | None = None
+    mapping: CurrentMapping | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """An order that may be forwarded: as claimed, as read, and as the ERP calls what it names, where that is asked."""
+
+    claimed: Claimed
+    order: Order
+    mapped: Mapped | None = None
 
 
 async def deliver(resources: WorkerResources, ids: Sequence[UUID], dispatched: Contexts = NONE) -> DispatchResult:
@@ -68,11 +83,12 @@ async def _deliver(resources: WorkerResources, claimed: Claim, spans: Mapping[UU
     began = time.monotonic()
     known = await _ask(resources, claimed)
     dead, fit = _validate(resources, claimed, [order for order in claimed.orders if order.id not in known])
+    unmapped, fit, version = await _map(resources, claimed, fit)
     sent = await _submit(resources, fit, spans, resources.settings.delivery.batch_budget - (time.monotonic() - began))
     outcomes = {**known, **sent}
     note_outcomes(spans, outcomes)
     left = resources.settings.delivery.lease - (time.monotonic() - began)
-    return await _settle(resources, claimed, dead, outcomes, left)
+    return await _settle(resources, claimed, {**dead, **unmapped}, outcomes, left, version if unmapped else None)
 
 
 async def _ask(resources: WorkerResources, claimed: Claim) -> dict[UUID, Outcome]:
@@ -90,41 +106,76 @@ async def _ask(resources: WorkerResources, claimed: Claim) -> dict[UUID, Outcome
 
 def _validate(
     resources: WorkerResources, claimed: Claim, orders: Sequence[Claimed]
-) -> tuple[dict[UUID, Disposition], list[Claimed]]:
+) -> tuple[dict[UUID, Disposition], list[Fit]]:
     """Split a batch into dead letters, with all their reasons, and orders that are fit to forward."""
-    found = [(order, _unfit(resources, order, claimed.at)) for order in orders]
-    dead = {order.id: disposition for order, disposition in found if disposition is not None}
-    return dead, [order for order, disposition in found if disposition is None]
+    found = [(order, _read(resources, order, claimed.at)) for order in orders]
+    dead = {order.id: verdict for order, verdict in found if isinstance(verdict, Disposition)}
+    return dead, [verdict for _, verdict in found if isinstance(verdict, Fit)]
 
 
-def _unfit(resources: WorkerResources, order: Claimed, now: datetime) -> Disposition | None:
+def _read(resources: WorkerResources, order: Claimed, now: datetime) -> Fit | Disposition:
     try:
         parsed = parse(order.body)
     except Malformed as error:  # accepted by an intake that knew other rules than this worker
         return unfit(Reason.INVALID, str(error), order.attempts, now)
     # An ERP that cannot be asked may have what is unsure: whether that is too old is no longer ours to say.
-    policy = resources.policy if resources.erp.capabilities.can_find or not order.unsure else None
+    policy = resources.policy if not _may_be_there(resources, order) else None
     verdict = validate(
         parsed, now=now, catalogue=resources.catalogue, register=resources.register, since=order.since, policy=policy
     )
     if verdict is None:
-        return None
+        return Fit(order, parsed)
     faults = "; ".join(f"{fault.field}: {fault.message}" for fault in verdict.faults)
     return unfit(verdict.reason, faults, order.attempts, now, verdict.sentence())
 
 
+def _may_be_there(resources: WorkerResources, order: Claimed) -> bool:
+    return order.unsure and not resources.erp.capabilities.can_find
+
+
+async def _map(
+    resources: WorkerResources, claimed: Claim, fit: list[Fit]
+) -> tuple[dict[UUID, Disposition], list[Fit], int]:
+    """Split a batch into what the mapping has no names for, and the rest; and the mapping's version.
+
+    Raises what the journal raises.
+    """
+    if not fit or not resources.erp.capabilities.mapped:
+        return {}, fit, 0
+    mapping = resources.mapping
+    assert mapping is not None, "a connector that needs a mapping is opened with one"
+    await insist(mapping.renew, resources.settings.delivery.batch_budget / 3)
+    found = [(each, mapping.of(each.order)) for each in fit]
+    unmapped = {
+        each.claimed.id: unfit(
+            Reason.UNMAPPED,
+            str(told),
+            each.claimed.attempts,
+            claimed.at,
+            told,
+            unsure=_may_be_there(resources, each.claimed),
+        )
+        for each, told in found
+        if isinstance(told, Sentence)
+    }
+    return unmapped, [replace(each, mapped=told) for each, told in found if isinstance(told, Mapped)], mapping.version
+
+
 async def _submit(
-    resources: WorkerResources, fit: Sequence[Claimed], spans: Mapping[UUID, Span], budget: float
+    resources: WorkerResources, fit: Sequence[Fit], spans: Mapping[UUID, Span], budget: float
 ) -> dict[UUID, Outcome]:
-    orders = [
-        Submission(order.id, order.body, order.digest, order.request_id, spans.get(order.id, NOTHING).traceparent)
-        for order in fit
-    ]
+    orders = [_submission(each, spans) for each in fit]
     if not orders:
         return {}
     if resources.erp.capabilities.atomic_batches:
         return await submit_bisecting(resources.erp, orders, budget=budget)
     return await resources.erp.submit(orders, budget=budget)
+
+
+def _submission(fit: Fit, spans: Mapping[UUID, Span]) -> Submission:
+    claimed = fit.claimed
+    traceparent = spans.get(claimed.id, NOTHING).traceparent
+    return Submission(claimed.id, claimed.body, claimed.digest, claimed.request_id, traceparent, fit.order, fit.mapped)
 
 
 async def _settle(
@@ -133,8 +184,11 @@ async def _settle(
     dead: dict[UUID, Disposition],
     outcomes: dict[UUID, Outcome],
     remaining: float,
+    mapping: int | None,
 ) -> Judgement:
     before = {order.id: (order.attempts, order.failed_at) for order in claimed.orders}
     requests = {order.id: order.request_id for order in claimed.orders}
-    result = Result(claimed.lease, claimed.at, claimed.waited, before, dead, outcomes, requests=requests)
+    result = Result(
+        claimed.lease, claimed.at, claimed.waited, before, dead, outcomes, requests=requests, mapping=mapping
+    )
     return await insist(lambda: settle(resources.engine, result, resources.settings, resources.worker), remaining)

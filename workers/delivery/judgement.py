@@ -30,7 +30,7 @@ class Result:
 
     `before` has of each order the attempts that count, this one included, and when it last failed. `otherwise` says
     what becomes of orders whose answer does not count; one that is not in it goes again. `requests` has the ids of the
-    requests that brought them, for the log.
+    requests that brought them, for the log. `mapping` is the version by which some are unmapped, None where none is.
     """
 
     lease: UUID
@@ -41,6 +41,7 @@ class Result:
     outcomes: Mapping[UUID, Outcome]
     otherwise: Mapping[UUID, Disposition] = field(default_factory=dict)
     requests: Mapping[UUID, str | None] = field(default_factory=dict)
+    mapping: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from config.backoff import backoff as doubled
 from config.settings import Settings
@@ -107,9 +108,27 @@ def counts(failed_at: datetime | None, successes: Iterable[datetime | None]) -> 
     return failed_at is not None and any(at is not None and at > failed_at for at in successes)
 
 
-def unfit(reason: Reason, error: str, attempts: int, now: datetime, why: Sentence | None = None) -> Disposition:
+def unfit(
+    reason: Reason,
+    error: str,
+    attempts: int,
+    now: datetime,
+    why: Sentence | None = None,
+    *,
+    unsure: bool = False,
+) -> Disposition:
     """An order that may not be forwarded dies, and its claim was no attempt."""
-    return Disposition(State.DEAD, now, attempts - 1, reason=reason, error=error, why=why)
+    return Disposition(State.DEAD, now, attempts - 1, unsure, reason=reason, error=error, why=why)
+
+
+def mapped_since(certain: Mapping[UUID, Disposition], now: datetime) -> dict[UUID, Disposition]:
+    """What becomes of a batch where a mapping was imported while it was out: what was unmapped goes again."""
+    return {
+        order_id: Disposition(State.ACCEPTED, now, each.attempts, each.unsure)
+        if each.reason is Reason.UNMAPPED
+        else each
+        for order_id, each in certain.items()
+    }
 
 
 def pending(outcome: Outcome, attempts: int, later: datetime) -> Disposition:

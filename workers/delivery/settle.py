@@ -32,7 +32,9 @@ from workers.delivery.circuit_breaker import advance
 from workers.delivery.judgement import Judgement, Result, judge
 from workers.delivery.order_log import tell_settled
 from workers.delivery.records import hold, write_attempts, write_dispositions, write_receipts
+from workers.delivery.retry_policy import mapped_since
 from workers.erp.port import ErpReceipt, Evidence
+from workers.mapping.current_mapping import newest
 from workers.trust.barrier import halted
 
 log = logging.getLogger("relais.settle")
@@ -44,12 +46,16 @@ BACKEND = select(backends.c.quarantined, func.clock_timestamp().label("now"), *C
 
 async def settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> Judgement:
     """Record what came of a batch, in one transaction. Raises what the journal raises; safe to call again."""
-    judged = None if evidence.proof(result.outcomes) is not None else await _settle(engine, result, settings, worker)
-    return judged or await _settle_halted(engine, result, settings, worker)
+    found: Judgement | Result | None = None if evidence.proof(result.outcomes) is not None else result
+    while isinstance(found, Result):
+        found = await _settle(engine, found, settings, worker)
+    return found or await _settle_halted(engine, result, settings, worker)
 
 
-async def _settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> Judgement | None:
-    """None, and nothing is written, when the backend was quarantined meanwhile or a receipt is another order's."""
+async def _settle(engine: AsyncEngine, result: Result, settings: Settings, worker: str) -> Judgement | Result | None:
+    """None, and nothing is written, when the backend was quarantined meanwhile or a receipt is another order's; what is
+    to be settled instead, when codes were imported meanwhile.
+    """
     async with transactional(engine).connect() as connection, connection.begin() as transaction:
         seen = await _look(connection, settings)
         judged = judge(result, seen, settings)
@@ -58,6 +64,9 @@ async def _settle(engine: AsyncEngine, result: Result, settings: Settings, worke
         if (now.quarantined and not seen.quarantined) or await evidence.reused(connection, settings, receipts):
             await transaction.rollback()
             return None
+        if await _mapped_since(connection, result, settings):
+            await transaction.rollback()
+            return _again(result, now.now)
         await _advance(connection, result.lease, judged.met, now, settings)
     _tell(judged, settled, settings)
     return judged
@@ -67,6 +76,8 @@ async def _settle_halted(engine: AsyncEngine, result: Result, settings: Settings
     async with halted(engine, settings.erp.backend) as connection:
         held = await hold(connection, result.lease, result.before)  # before the backend's row, as everybody does
         now = await _look(connection, settings, lock=True)
+        if await _mapped_since(connection, result, settings):
+            result = _again(result, now.now)
         judged = judge(result, now, settings)
         receipts = {i: o.receipt for i, o in judged.outcomes.items() if i in held and o.receipt is not None}
         if reused := await evidence.reused(connection, settings, receipts):
@@ -82,6 +93,19 @@ async def _settle_halted(engine: AsyncEngine, result: Result, settings: Settings
             await backend_transitions.quarantine(connection, settings.erp.backend, "relais", why)
     _tell(judged, settled, settings)
     return judged
+
+
+async def _mapped_since(connection: AsyncConnection, result: Result, settings: Settings) -> bool:
+    """Whether codes were imported since some orders of the batch were found unmapped.
+
+    Asked while the backend's row is locked: an import that is not committed by then locks it after us, and finds what
+    we write among the dead letters that it puts through again.
+    """
+    return result.mapping is not None and await newest(connection, settings.erp.backend) > result.mapping
+
+
+def _again(result: Result, now: datetime) -> Result:
+    return replace(result, certain=mapped_since(result.certain, now), mapping=None)
 
 
 async def _look(connection: AsyncConnection, settings: Settings, *, lock: bool = False) -> Row[Any]:

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
 from pydantic import TypeAdapter
+
+if TYPE_CHECKING:
+    from orders.model import Order
 
 MOST_KEPT: Final = 64 * 1024  # bytes of an answer that are kept as evidence
 
@@ -99,9 +102,24 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Mapped:
+    """What the backend's ERP calls an order's pharmacy and its products: an article for each line, in turn.
+
+    `price_list` and `warehouse` are the pharmacy's, None where the mapping names none.
+    """
+
+    customer: str
+    price_list: str | None
+    warehouse: str | None
+    articles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """One order on its way out: id, canonical bytes as journalled, their SHA-256, the request that brought it, and
     the span that its calls belong to, None where it is not traced.
+
+    `order` is what the bytes say; a worker always gives it. `mapped` is there for a connector that asks for it.
     """
 
     id: UUID
@@ -109,6 +127,8 @@ class Submission:
     digest: bytes
     request_id: str | None = None
     traceparent: str | None = None
+    order: Order | None = None
+    mapped: Mapped | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +163,7 @@ class Capabilities:
     can_find: bool = True  # can tell whether it has an order
     can_list: bool = False  # can tell which orders it has; a connector may find out that it cannot
     max_batch: int = field(default=1)  # most orders in one call
+    mapped: bool = False  # needs to be told what the ERP calls pharmacies and products
 
 
 class Barrier(Protocol):

@@ -40,7 +40,7 @@ BODIES: Final = text("SELECT id, body, digest FROM orders")
 SIZE: Final = text(
     "SELECT coalesce(sum(greatest(reltuples, 0)), 0) + coalesce(sum(greatest(reltuples, 0)) FILTER "
     "(WHERE relname = 'orders'), 0) FROM pg_class "
-    "WHERE relname IN ('orders', 'attempts', 'receipts', 'operations', 'evidence', 'changes')"
+    "WHERE relname IN ('orders', 'attempts', 'receipts', 'operations', 'evidence', 'changes', 'mappings')"
 )
 # What was signed as an order of ours, and is none of the journal's; the same order again stands under another id.
 SET_ASIDE: Final = text(f"""

@@ -30,6 +30,7 @@ COLUMNS: Final = {
     "operations": "id, at, operator, act, reason, detail, tx",
     "evidence": "id, at, backend, order_id, lease, kind, conclusive, detail, answer, tx",
     "changes": "id, at, login, source, content, tx",
+    "mappings": "id, at, backend, version, kind, code, target, price_list, warehouse, tx",
 }
 KEYS: Final = {
     "orders": "id",
@@ -38,6 +39,7 @@ KEYS: Final = {
     "operations": "id",
     "evidence": "id",
     "changes": "id",
+    "mappings": "id",
 }
 MADE: Final = {
     "attempts": "ended_at",
@@ -45,6 +47,7 @@ MADE: Final = {
     "operations": "at",
     "evidence": "at",
     "changes": "at",
+    "mappings": "at",
 }  # an order may come by the spill
 ROWS_AT_ONCE: Final = 1000  # rows of a stream in memory
 
@@ -66,8 +69,10 @@ def _belated(table: str) -> TextClause:
     )
 
 
-_SECOND: Final = {table: columns for table, columns in COLUMNS.items() if table != "changes"}
-OLDER: Final = {1: _SECOND | {"orders": f"{_OF_ORDER}, tx"}, 2: _SECOND}  # before orders had rivals, before changes
+_THIRD: Final = {table: columns for table, columns in COLUMNS.items() if table != "mappings"}
+_SECOND: Final = {table: columns for table, columns in _THIRD.items() if table != "changes"}
+# Before orders had rivals, before changes, before mappings.
+OLDER: Final = {1: _SECOND | {"orders": f"{_OF_ORDER}, tx"}, 2: _SECOND, 3: _THIRD}
 FORMATS: Final = {
     form: {table: _rows(table, columns) for table, columns in sealed.items()}
     for form, sealed in {FORMAT: COLUMNS, **OLDER}.items()

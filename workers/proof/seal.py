@@ -19,7 +19,7 @@ from orders.schema.tables.proof import seals
 from orders.sentences import Sentence
 from workers.proof.keys import Keys, SealKey
 
-FORMAT: Final = 3  # of what a new seal covers and how it is written; `workers.proof.block_content` keeps the older ones
+FORMAT: Final = 4  # of what a new seal covers and how it is written; `workers.proof.block_content` keeps the older ones
 PURPOSE: Final = b"relais.seal."
 ACKNOWLEDGED: Final = "acknowledged by "  # begins an operator's word on a loss
 MALFORMED: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)

@@ -28,6 +28,7 @@ from orders.rules.staleness import open_policy
 from workers.delivery.deliver import WorkerResources
 from workers.delivery.dispatch_result import DispatchResult
 from workers.erp.connectors import open_erp
+from workers.mapping.current_mapping import CurrentMapping
 from workers.queue import registry
 from workers.queue.bulkhead import MOMENT, Bulkhead
 from workers.trust.barrier import ProcessBarrier
@@ -138,4 +139,5 @@ class WorkerProcess:
             register=self._register,
             policy=self._policy,
             life=self._life,
+            mapping=CurrentMapping(self.engine, backend),
         )

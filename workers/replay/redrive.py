@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.journal import Source, reading_from, transactional
 from orders.journal.connection import WAKE
+from orders.queries.mappings import WHOLLY_MAPPED
 from orders.states import BACKLOG, Reason, State
 from workers.backend_transitions import probe_now
 from workers.operations import record
@@ -49,6 +50,12 @@ WITH chosen AS (SELECT d.order_id {CHOSEN} {{which}})
 UPDATE deliveries d SET state = '{State.DISCARDED}', settled_at = now()
 FROM chosen WHERE d.order_id = chosen.order_id RETURNING d.order_id
 """
+MAPPED: Final = f"AND {WHOLLY_MAPPED}"
+MAPPED_ONLY = text(f"SELECT count(*) {CHOSEN} {MAPPED}")
+# While the backend's row is locked no row is waited for that another act has locked: that one may wait for the former.
+AGAIN_MAPPED = text(_AGAIN.format(which=f"{MAPPED} ORDER BY d.order_id FOR UPDATE OF d SKIP LOCKED"))
+LOCKED = text("SELECT FROM backends WHERE name = :backend FOR UPDATE")
+
 AGAIN, DISCARD = (text(each.format(which=ALL)) for each in (_AGAIN, _DISCARD))
 AGAIN_SOME, DISCARD_SOME = (text(each.format(which=SOME)) for each in (_AGAIN, _DISCARD))
 
@@ -89,6 +96,32 @@ async def replay(engine: AsyncEngine, choice: Choice, reason: str, most: int | N
     return ids
 
 
+def mapped_in(backend: str) -> Choice:
+    """The dead letters that an import of codes may put through again."""
+    return Choice(State.DEAD, reason=Reason.UNMAPPED, backend=backend)
+
+
+async def count_mapped(connection: AsyncConnection, backend: str) -> int:
+    """How many dead letters `replay_mapped` would put through again."""
+    return int((await connection.execute(MAPPED_ONLY, mapped_in(backend).values())).scalar_one())
+
+
+async def replay_mapped(connection: AsyncConnection, backend: str, reason: str) -> list[UUID]:
+    """As `replay`, in the caller's transaction, what is dead for codes that are all mapped by now.
+
+    Locks the backend's row: a batch that is settled meanwhile, by the mapping as it was, waits for the commit and looks
+    again (`workers.delivery.settle`).
+    """
+    await connection.execute(LOCKED, {"backend": backend})
+    choice = mapped_in(backend)
+    ids = [row[0] for row in await connection.execute(AGAIN_MAPPED, choice.values())]
+    if ids:
+        await _record(connection, "replay", choice, reason, ids)
+        await probe_now(connection, backend)
+        await connection.execute(WAKE)
+    return ids
+
+
 async def discard(engine: AsyncEngine, choice: Choice, reason: str, most: int | None = None) -> list[UUID]:
     """Give up the chosen dead letters for good; returns their ids. `most` as in `replay`."""
     async with transactional(engine).begin() as connection:
@@ -102,10 +135,14 @@ async def _act(
     ids = [row[0] for row in await connection.execute(statement, values)]
     if most is not None and not ids:
         return ids
+    await _record(connection, act, choice, reason, ids)
+    return ids
+
+
+async def _record(connection: AsyncConnection, act: str, choice: Choice, reason: str, ids: list[UUID]) -> None:
     for start in range(0, max(1, len(ids)), LISTED):
         some = ids[start:][:LISTED]
         await record(connection, act, reason, {"choice": narrowed(choice), "orders": len(some), "ids": some})
-    return ids
 
 
 async def states(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[str, int]:

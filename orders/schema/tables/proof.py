@@ -11,9 +11,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.schema.tables.common import Instant, metadata
 from orders.schema.tables.core import attempts, operations, orders, receipts
+from orders.schema.tables.erps import mappings
 from orders.schema.tables.trust import changes, evidence
 
-SEALED = (orders, attempts, receipts, operations, evidence, changes)
+SEALED = (orders, attempts, receipts, operations, evidence, changes, mappings)
 
 seals = Table(
     "seals",

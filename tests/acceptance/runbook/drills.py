@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from tests.acceptance.apart import MEDICINE
 from tests.acceptance.runbook.losses import (
     disk_filling,
     exporter_down,
@@ -106,7 +107,25 @@ def poison_order(site: Site) -> Iterator[None]:
     site.dial()
     yield
     yield
+    unmapped_order(site)
+    yield
+    site.delivered()
     assert site.one("SELECT count(*) FROM deliveries WHERE state = 'dead'") == 0
+
+
+def unmapped_order(site: Site) -> None:
+    """As a worker leaves one whose connector needs a mapping, which that of the drills does not."""
+    site.dial(refuse_products=[NOT_SOLD])
+    site.submit(1, lines=[{"product": NOT_SOLD, "quantity": 1}])
+    until(lambda: site.one("SELECT count(*) FROM deliveries WHERE state = 'dead'") == 1, 30, what="it is dead")
+    site.dial()
+    site.sql("UPDATE deliveries SET reason = 'unmapped' WHERE state = 'dead'")
+    codes = {"pharmacy,customer": site.sql("SELECT DISTINCT pharmacy FROM orders")}
+    codes["product,article"] = [(NOT_SOLD,), (MEDICINE,)]
+    for name, (header, rows) in zip(("PHARMACIES", "PRODUCTS"), codes.items(), strict=True):
+        path = site.home / f"{name.lower()}.csv"
+        path.write_text("\n".join([header, *(f"{row[0]},ERP-{row[0]}" for row in rows)]))
+        site.variables[name] = str(path)
 
 
 def backlog_old(site: Site) -> Iterator[None]:

@@ -41,7 +41,7 @@ async def varied(bench: Bench) -> list[UUID]:
         await connection.exec_driver_sql(FORCE)
         for number, order_id in enumerate(ids):
             state = [*State][number % len(State)]
-            reason = [*Reason][number // len(State) % 6] if state in (State.DEAD, State.DISCARDED) else None
+            reason = [*Reason][number // len(State) % len(Reason)] if state in (State.DEAD, State.DISCARDED) else None
             await connection.exec_driver_sql(
                 "UPDATE deliveries SET state = $1, reason = $2, backend = $3 WHERE order_id = $4",
                 (state.value, reason, ("erp", "fallback")[number % 3 == 0], order_id),

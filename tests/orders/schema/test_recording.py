@@ -223,6 +223,13 @@ CASES = {
     "drop what was set aside": Case(
         "DELETE FROM asides", "asides", (("spill readmit", {}),), ("spill drop", {"records": 1}), OPS
     ),
+    "map a code": Case(
+        "INSERT INTO mappings (backend, version, kind, code, target) VALUES ('erp', 1, 'pharmacy', 'P1', 'C1')",
+        "mappings",
+        (("replay", {"backend": "erp"}),),
+        ("mapping import", {"backend": "erp"}),
+        OPS,
+    ),
 }
 
 

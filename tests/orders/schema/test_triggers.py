@@ -59,6 +59,7 @@ SEED = {
     "('erp', gen_random_uuid(), 'refusals', false, 'w')",
     "changes": "INSERT INTO changes (source, content) VALUES ('accounts', '{}')",
     "cause_notes": "INSERT INTO cause_notes (cause, operator, words) VALUES (1, 'o', 'w')",
+    "mappings": "INSERT INTO mappings (backend, version, kind, code, target) VALUES ('erp', 1, 'pharmacy', 'P1', 'C1')",
 }
 CHANGE = {
     "orders": "UPDATE orders SET body = 'x'",
@@ -72,6 +73,7 @@ CHANGE = {
     "evidence": "UPDATE evidence SET conclusive = false",
     "changes": "UPDATE changes SET login = 'nobody'",
     "cause_notes": "UPDATE cause_notes SET words = 'x'",
+    "mappings": "UPDATE mappings SET target = 'C2'",
 }
 
 

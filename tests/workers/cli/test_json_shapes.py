@@ -181,6 +181,13 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_pat
     assert relais("rate", "--because", "a test", "erp", "5").code == 0
     fits("forecast", "erp", "--rate", "5")
     fits("status")
+    mapping = tmp_path / "products.csv"
+    for content in ("product,article\n3400937318044,A1\n", "product,article\n1,A1\n"):
+        mapping.write_text(content)
+        fits("mapping import", str(mapping), "--because", "a test", "--yes")
+    fits("mapping show")
+    fits("mapping show", "3400937318044")
+    fits("mapping coverage")
     fits("client add", "front")
     fits("client rotate", "front")
     fits("client list")

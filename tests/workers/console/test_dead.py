@@ -31,7 +31,7 @@ from workers.console.dead.acts import ACTS, choose
 from workers.delivery.deliver import deliver
 from workers.delivery.poll import poll
 from workers.dispatch.scheduler import EXPIRE
-from workers.erp.port import Kind
+from workers.erp.port import Capabilities, Kind
 from workers.operations import acting_as
 from workers.replay.choice import Choice
 from workers.replay.redrive import discard, replay
@@ -297,6 +297,37 @@ def test_groups_members_and_cursors(settings: Settings) -> None:
             ):
                 assert (await jeanne.get(wrong)).status_code == status
             assert "/acts/" not in (await paul.get(f"/dead/{cause}")).text
+
+    asyncio.run(look())
+
+
+def test_a_group_of_unmapped_orders_names_the_codes_and_offers_the_import(settings: Settings) -> None:
+    async def look() -> None:
+        async with serving(settings) as site:
+            bench = Bench(site.app.state.console.engine, settings, site.logins)
+            erp = Scripted(always(Kind.ACCEPTED))
+            erp.capabilities = Capabilities(mapped=True)
+            await bench.accept(1)
+            (two,) = await bench.accept(
+                lines=[{"product": each, "quantity": 1} for each in (MEDICINE, "3400938615470")]
+            )
+            await deliver(bench.resources(erp), await bench.dispatch())
+            (group,) = await cause_queries.groups(bench.engine)
+            jeanne, french = await site.enter(), {"Accept-Language": "fr"}
+            page = await jeanne.get(f"/dead/{group['id']}")
+            assert "Codes that are not mapped" in text_of(page)
+            codes = "2 pharmacy 990000002 2 product 3400937318044 1 product 3400938615470"
+            assert codes in " ".join(text_of(page).split())
+            assert "relais mapping import FILE --backend erp --because WHY" in html.unescape(page.text)
+            assert "Replayed as they are, they die again." in text_of(page)
+            told = " ".join(text_of(await jeanne.get(f"/dead/{group['id']}", headers=french)).split())
+            assert codes.replace("pharmacy", "officine").replace("product", "produit") in told
+            assert "Codes sans correspondance" in told
+            groups = html.unescape(text_of(await jeanne.get("/dead?reason=unmapped", headers=french)))
+            assert "un de ses codes n'a pas de correspondance chez l'ERP" in groups
+            life = text_of(await jeanne.get(f"/order/{two}", headers=french))
+            named = "officine 990000002, produit 3400937318044, produit 3400938615470"
+            assert f"(sans correspondance : {named})" in life and "not mapped" not in life
 
     asyncio.run(look())
 

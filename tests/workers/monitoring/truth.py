@@ -20,7 +20,7 @@ PRIORITY = {0: "urgent", 1: "normal"}
 CIRCUITS = ("closed", "open", "half_open")
 OPEN_STATES = ("accepted", "dispatched", "delivering", "submitted")
 FATES = ("delivered", "dead", "cancelled", "discarded")
-REASONS = ("invalid", "expired", "refused", "exhausted", "stale", "conflict")
+REASONS = ("invalid", "expired", "refused", "exhausted", "stale", "conflict", "unmapped")
 FAILED = ("transient", "throttled", "unknown", "suspicious", "absent", "lease_expired")
 ODD = ("refusals", "answer_in_quarantine")
 

@@ -185,7 +185,7 @@ def test_a_receipt_key_that_is_none_is_a_fault_and_stops_neither_audit_nor_worke
 def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Settings) -> None:
     with_bench(sealing, some_life)
     done = json.loads(relais("admin", "seal", "--json").out)
-    assert (done["block"], done["rows"], done["anchored"], done["error"]) == (1, 15, 1, None)
+    assert (done["block"], done["rows"], done["anchored"], done["error"]) == (1, 16, 1, None)
     assert "nothing new to seal; anchored" in relais("admin", "seal").out
     (key,) = keys_of(KEY).values()
     assert json.loads(relais("admin", "seal", "--public-key", "--json").out) == [
@@ -195,7 +195,7 @@ def test_seal_shows_its_keys_and_where_it_wrote(relais: CommandLine, sealing: Se
     assert (told["block"], told["unsealed"], told["key"]) == (1, 0, True)
     with_bench(sealing, some_life)
     nowhere = relais("admin", "seal", RELAIS_ANCHOR="/proc/none")
-    assert (nowhere.code, "2: 15 rows sealed; the anchor has 0 blocks" in nowhere.out) == (1, True)
+    assert (nowhere.code, "2: 16 rows sealed; the anchor has 0 blocks" in nowhere.out) == (1, True)
     shown = relais("status").out
     assert "2 blocks up to" in shown
     assert "/proc/none has 0" in shown

@@ -65,12 +65,13 @@ def test_what_is_journalled_is_sealed_anchored_and_proven(sealing: Settings) -> 
                 "operations": 3,
                 "evidence": 2,
                 "changes": 1,
+                "mappings": 1,
             }
         assert (await seal(bench)).seal is None, "nothing is new"
         await bench.accept(2)
         found = await proof(bench)
         assert found.faults == []
-        assert (found.chain.blocks, found.chain.rows, found.chain.unsealed, found.chain.anchored) == (3, 45, 2, 3)
+        assert (found.chain.blocks, found.chain.rows, found.chain.unsealed, found.chain.anchored) == (3, 48, 2, 3)
 
     with_bench(sealing, work)
     assert [line["block"] for line in lines(sealing)] == [1, 2, 3]
@@ -109,8 +110,8 @@ def test_the_content_of_a_seal_is_that_of_its_rows_and_can_be_verified_elsewhere
     (key,) = keys_of(KEY).values()
     mac, signature = bytes.fromhex(line.pop("mac")), bytes.fromhex(line.pop("signature"))
     said = json.dumps(line, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-    Ed25519PublicKey.from_public_bytes(key.public).verify(signature, b"relais.seal.3\n" + said + b"\n" + mac)
-    assert key.mac(b"relais.seal.3\n" + said) == mac
+    Ed25519PublicKey.from_public_bytes(key.public).verify(signature, b"relais.seal.4\n" + said + b"\n" + mac)
+    assert key.mac(b"relais.seal.4\n" + said) == mac
 
 
 def test_a_transaction_that_still_runs_is_in_a_later_block(sealing: Settings) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.settings import Settings
 from orders.journal import connect, transactional
+from orders.schema.tables.erps import mappings
 from orders.schema.tables.proof import SEALED, seals
 from tests.bench import Bench, with_bench
 from tests.cli import CommandLine, environment
@@ -154,7 +155,8 @@ def test_any_row_altered_deleted_or_inserted_is_told_with_its_block(journal: Sea
         else:
             names = [column.name for column in table.columns]
             fresh = {"order_id": "gen_random_uuid()", "id": "gen_random_uuid()", "pharmacy": "pharmacy || '!'"}
-            fresh |= {"id": "id + 1000"} if table.name in ("operations", "evidence", "changes") else {}
+            fresh |= {"id": "id + 1000"} if table.name in ("operations", "evidence", "changes", "mappings") else {}
+            fresh |= {"version": "version + 1000"} if table is mappings else {}
             values = ", ".join(fresh.get(name, name) for name in names)
             into = f"INSERT INTO {table.name} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
             statement = f"{into} SELECT {values} FROM {table.name} {where}"

@@ -84,7 +84,7 @@ def header_of(first: bytes, second: bytes) -> Header | None:
         (names,) = csv.reader([heading], delimiter=delimiter)
     except (csv.Error, ValueError):
         return None
-    columns = tuple(_field_of(name) for name in names)
+    columns = tuple(field_of(name, NAMES) for name in names)
     alike = row.count(delimiter) >= many and not row.startswith("{")
     if not (any(columns) or alike):
         return None
@@ -165,10 +165,11 @@ def _values(line: FileLine, header: Header) -> dict[str, str] | str:
     return values if values["pharmacy"] and values["reference"] else "it names no pharmacy or no reference"
 
 
-def _field_of(heading: str) -> str | None:
+def field_of(heading: str, names: Mapping[str, tuple[str, ...]]) -> str | None:
+    """The field that a heading means, in English or French; None where it is none of them."""
     plain = unicodedata.normalize("NFKD", heading).encode("ascii", "ignore").decode().casefold()
     plain = re.sub(r"[\s_-]+", " ", plain).strip()
-    return next((name for name, known in NAMES.items() if plain in known), None)
+    return next((name for name, known in names.items() if plain in known), None)
 
 
 def _others() -> str:

@@ -17,6 +17,7 @@ from fastapi.responses import RedirectResponse
 from config.settings.routes_file import load_backends
 from orders.journal import snapshot
 from orders.queries import causes as cause_queries
+from orders.queries import mappings
 from orders.queries.causes import LONGEST_NOTE
 from orders.refusals import NotDone
 from orders.sentences import Sentence
@@ -33,6 +34,7 @@ router = APIRouter()
 
 GROUPS: Final = 100  # of a page
 MEMBERS: Final = 50
+CODES: Final = 100  # that are not mapped
 REASONS: Final = {
     Reason.INVALID: N_("invalid"),
     Reason.EXPIRED: N_("expired"),
@@ -40,6 +42,7 @@ REASONS: Final = {
     Reason.EXHAUSTED: N_("exhausted"),
     Reason.STALE: N_("stale"),
     Reason.CONFLICT: N_("conflict"),
+    Reason.UNMAPPED: N_("unmapped"),
 }
 
 
@@ -87,6 +90,8 @@ async def get_group(request: Request, who: Viewer, state: AppState, cause: str, 
         found = await cause_queries.members(connection, number, after=came, limit=MEMBERS + 1)
         codes = await cause_queries.codes(connection, [number])
         noted = await cause_queries.notes(connection, number)
+        unmapped = group["reason"] == Reason.UNMAPPED
+        missing = await mappings.missing_in(connection, number, CODES) if unmapped else None
     members, more = state.cursors.cut(
         place, found, MEMBERS, lambda row: [row["settled_at"].isoformat(), str(row["id"])]
     )
@@ -96,6 +101,7 @@ async def get_group(request: Request, who: Viewer, state: AppState, cause: str, 
         group={**group, "message": cause_of(group, words_of(request), codes.get(number))},
         members=members,
         notes=noted,
+        missing=missing,
         more=more,
         before=group["shown_at"].isoformat(),
         longest=LONGEST_NOTE,

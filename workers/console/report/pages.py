@@ -17,7 +17,7 @@ from sqlalchemy import text
 from orders.errors import NotFound
 from orders.journal import unreachable
 from orders.refusals import NotDone
-from orders.schema.tables.outages import UNENDED
+from orders.schema.tables.erps import UNENDED
 from orders.sentences import Sentence
 from orders.states import CircuitState
 from workers.console.access.guard import Viewer
