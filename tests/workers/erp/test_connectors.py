@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ from config.embedded.leash import Leash
 from config.settings import MissingSetting, Settings
 from config.settings.routes_file import load_backends
 from tests.acceptance.apart import MEDICINE, Apart
-from tests.cli import CommandLine, asked
+from tests.cli import CommandLine, asked, clean_environment, command
+from tests.journal import Journal
 from tests.machines.erp import an_order, settings_for, submit_one
 from tests.waiting import until
 from workers.erp.connectors import BadConnector, check, kinds, open_erp
@@ -114,10 +118,11 @@ def handed_over(parts: Apart, number: int) -> str:
     return str(json.loads(body)["id"])
 
 
-@pytest.mark.acceptance
-def test_a_whole_relais_forwards_through_it(tmp_path: Path, leash: Leash) -> None:
+@contextmanager
+def forwarding(tmp_path: Path, leash: Leash, content: str) -> Iterator[Apart]:
+    """A whole Relais whose ERP is a notebook in this directory."""
     parts = Apart(tmp_path / "data", leash)
-    (tmp_path / "notebook.toml").write_text('title = "orders"')
+    (tmp_path / "notebook.toml").write_text(content)
     parts.env |= {
         "PYTHONPATH": str(EXAMPLE),
         "RELAIS_ERP_KIND": "notebook",
@@ -127,9 +132,39 @@ def test_a_whole_relais_forwards_through_it(tmp_path: Path, leash: Leash) -> Non
     try:
         parts.api()
         parts.worker()
+        yield parts
+    finally:
+        parts.close()
+
+
+@pytest.mark.acceptance
+def test_a_whole_relais_forwards_through_it(tmp_path: Path, leash: Leash) -> None:
+    with forwarding(tmp_path, leash, 'title = "orders"') as parts:
         told = [handed_over(parts, number) for number in range(20)]
         book = tmp_path / "orders.ndjson"
         until(lambda: book.exists() and len(book.read_text().splitlines()) == 20, 30, what="all are in the notebook")
         assert all(str(each) in book.read_text() for each in told)
-    finally:
-        parts.close()
+
+
+@pytest.mark.acceptance
+def test_a_whole_relais_tells_it_what_its_erp_calls_an_order_s_codes(tmp_path: Path, leash: Leash) -> None:
+    def relais(*words: str) -> str:
+        env = clean_environment(parts.env)
+        return subprocess.run(command(*words), env=env, capture_output=True, text=True, check=True).stdout
+
+    with forwarding(tmp_path, leash, 'title = "orders"\nmapped = true') as parts:
+        told = [handed_over(parts, number) for number in range(5)]
+        count = "SELECT count(*) FROM deliveries WHERE reason = 'unmapped'"
+        until(lambda: Journal(parts.journal).sql(count) == [(5,)], 30, what="all are dead letters")
+        for name, content in (
+            ("customers", "pharmacy,customer\nP1,C-1"),
+            ("articles", f"cip13;article\n{MEDICINE};A-1"),
+        ):
+            (tmp_path / name).write_text(content)
+            said = relais("mapping", "import", str(tmp_path / name), "--because", "a new ERP", "--yes")
+        assert said.endswith("1 code imported for erp, version 2; 5 dead letters replayed.\n")
+        book = tmp_path / "orders.ndjson"
+        until(lambda: book.exists() and len(book.read_text().splitlines()) == 5, 30, what="all are in the notebook")
+        lines = [json.loads(line) for line in book.read_text().splitlines()]
+        assert {line["id"] for line in lines} == {*told}
+        assert {(line["customer"], *line["articles"]) for line in lines} == {("C-1", "A-1")}

@@ -38,15 +38,16 @@ class Notebook(BaseModel):
     """Its settings."""
 
     title: str = Field(min_length=1)
+    mapped: bool = False  # whether a line says what the notebook calls the order's pharmacy and products
 
 
 class NotebookErp:
     """An order is in the notebook once its line is."""
 
-    def __init__(self, directory: Path, title: str, barrier: Barrier) -> None:
-        self.capabilities = Capabilities(idempotent=True)
+    def __init__(self, directory: Path, own: Notebook, barrier: Barrier) -> None:
+        self.capabilities = Capabilities(idempotent=True, mapped=own.mapped)
         self._directory, self._barrier = directory, barrier
-        self._book = directory / f"{title}.ndjson"
+        self._book = directory / f"{own.title}.ndjson"
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
         """Every order's line, unless it is there."""
@@ -81,8 +82,11 @@ class NotebookErp:
         known = self._known()
         if order.id in known:
             return Outcome(Kind.DUPLICATE, receipt=known[order.id])
+        line: dict[str, object] = {"id": str(order.id), "order": order.body.decode()}
+        if order.mapped is not None:
+            line |= {"customer": order.mapped.customer, "articles": order.mapped.articles}
         with self._book.open("a") as book:
-            book.write(json.dumps({"id": str(order.id), "order": order.body.decode()}) + "\n")
+            book.write(json.dumps(line) + "\n")
         return Outcome(Kind.ACCEPTED, receipt=self._known()[order.id])
 
     def _known(self) -> dict[UUID, ErpReceipt]:
@@ -96,7 +100,7 @@ class NotebookErp:
 
 
 def _open(settings: Settings, own: Notebook, keys: Keys | None, barrier: Barrier | None) -> NotebookErp:
-    return NotebookErp(Path(settings.need("erp_url").removeprefix("file://")), own.title, barrier or OpenBarrier())
+    return NotebookErp(Path(settings.need("erp_url").removeprefix("file://")), own, barrier or OpenBarrier())
 
 
 NOTEBOOK: Final = Connector(Notebook, _open)
