@@ -17,8 +17,8 @@ from tests.machines.erp import an_order, connector, raw_server, read_request, re
 from tests.machines.tools import ROOT
 from workers.erp.failures import TABLE, Met
 from workers.erp.http.connector import MOST_HEALTH
-from workers.erp.http.transport import MOST_BYTES
 from workers.erp.port import Kind, Outcome
+from workers.erp.transport import MOST_BYTES
 
 MOST_SECONDS, MOST_MEMORY = 1.0, 128 * 1024 * 1024  # for an answer of a mebibyte; it took 3.5 s and a gibibyte
 

@@ -23,17 +23,20 @@ from workers.erp import steady_clock
 from workers.erp.attempts import TRIES, Batch, Tried, try_again
 from workers.erp.call_span import calling
 from workers.erp.failures import TABLE, Met
-from workers.erp.http.answers import MOST_ASKED, keeping, read_found, read_pending, read_receipt
-from workers.erp.http.listing import ask_for, read_page
-from workers.erp.http.transport import ErpTransport, json_body, refused_or_failed
+from workers.erp.http.answers import MOST_ASKED, keeping, read_pending, read_receipt
+from workers.erp.http.listing import ask_for
+from workers.erp.http.reading import found_in, page_in, refused_or_failed
 from workers.erp.port import Barrier, Capabilities, Kind, Listing, OpenBarrier, Outcome, Submission
 from workers.erp.signatures import Keys, Signatures
+from workers.erp.transport import ErpTransport, json_body
 
 log = logging.getLogger("relais.erp")
 
 HELD: Final = 1.0  # seconds before an order goes again that the barrier did not let through
 PROBE: Final = 5.0  # seconds, at most
 MOST_HEALTH: Final = 16 * 1024  # bytes of the answer to a probe: it is parsed whole
+
+PATHS: Final = ("/orders", "/orders/find", "/orders/list", "/health")
 
 _CANNOT_LIST: Final = (404, 405, 501)
 _TAKEN: Final = {200: Kind.DUPLICATE, 201: Kind.ACCEPTED}
@@ -53,7 +56,9 @@ class HttpErp:
         self.capabilities = Capabilities(idempotent=settings.erp.idempotent, asynchronous=True, can_list=True)
         self._settings, self._tries = settings, tries
         self._barrier = barrier or OpenBarrier()
-        self._transport = ErpTransport(settings, self._barrier.is_open)
+        token = settings.erp.token
+        headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+        self._transport = ErpTransport(settings, self._barrier.is_open, PATHS, headers)
         self._signatures = Signatures(settings, keys) if keys and settings.trust.receipts != "ignore" else None
         self._slots = asyncio.Semaphore(settings.erp.concurrency)
 
@@ -95,7 +100,7 @@ class HttpErp:
         An ERP that answers 404, 405 or 501 cannot list, which `capabilities` says from then on.
         """
         started, until_then = steady_clock.now(), _now() + min(budget, self._settings.erp.timeout)
-        body, read = ask_for(since, until, after), partial(_read_page, since, until, after)
+        body, read = ask_for(since, until, after), partial(page_in, since, until, after)
         tried = await self._calmly(partial(self._transport.post, "/orders/list", body, until_then, read), until_then)
         if tried.page is not None:
             return tried.page
@@ -191,22 +196,7 @@ class HttpErp:
 
     async def _send_find(self, ids: Sequence[UUID], until: float) -> Tried:
         body = json.dumps({"ids": [str(order_id) for order_id in ids]}).encode()
-        return await self._transport.post("/orders/find", body, until, partial(_read_found, ids))
-
-
-async def _read_found(ids: Sequence[UUID], response: ClientResponse) -> Tried:
-    """What the ERP says of orders that were asked about. Raises Unfit."""
-    if response.status == 200:
-        with keeping(await json_body(response)) as raw:
-            return Tried(Kind.ACCEPTED, status=200, found=read_found(raw, ids))
-    return await refused_or_failed(response)
-
-
-async def _read_page(since: datetime, until: datetime, after: str | None, response: ClientResponse) -> Tried:
-    """What the ERP says of the orders that it holds. Raises Unfit."""
-    if response.status == 200:
-        return Tried(Kind.ACCEPTED, status=200, page=read_page(await json_body(response), since, until, after))
-    return await refused_or_failed(response)
+        return await self._transport.post("/orders/find", body, until, partial(found_in, ids))
 
 
 def _unasked(tried: Tried) -> Tried:

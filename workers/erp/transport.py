@@ -10,19 +10,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, Self
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
-from config.retry_after import pause_asked
 from config.settings import Settings
 from workers.erp.attempts import Tried
-from workers.erp.failures import TABLE, Met, Unfit, of_error, of_status
-from workers.erp.http.answers import read_refusal
-from workers.erp.port import Kind
+from workers.erp.failures import TABLE, Met, Unfit, of_error
 
 log = logging.getLogger("relais.erp")
 
@@ -35,15 +32,18 @@ Reader = Callable[[aiohttp.ClientResponse], Awaitable[Tried]]
 class ErpTransport:
     """The connections to one ERP. Belongs to the event loop on which it is first used."""
 
-    def __init__(self, settings: Settings, may_send: Callable[[], bool]) -> None:
-        """`may_send` is asked at the moment at which a request is handed to the network. Nothing connects yet.
+    def __init__(
+        self, settings: Settings, may_send: Callable[[], bool], paths: Iterable[str], headers: Mapping[str, str]
+    ) -> None:
+        """To these paths under the ERP's URL, with these headers besides its own; `may_send` is asked at the moment at
+        which a request is handed to the network. Nothing connects yet.
 
         Raises MissingSetting when `erp_url` is not set.
         """
         base = settings.need("erp_url").rstrip("/")
-        self._urls = {path: URL(base + path) for path in ("/orders", "/orders/find", "/orders/list", "/health")}
-        self.host, self.port = self._urls["/orders"].host, self._urls["/orders"].port
-        self._token = settings.erp.token
+        self._urls = {path: URL(base + path) for path in paths}
+        self.host, self.port = URL(base).host, URL(base).port
+        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "relais", **headers}
         self._may_send = may_send
         self._pinned = Pins.of(settings.erp.pin) if settings.erp.pin else None
         self._session: aiohttp.ClientSession | None = None
@@ -82,13 +82,10 @@ class ErpTransport:
     def session(self) -> aiohttp.ClientSession:
         """The pool, opened at its first use."""
         if self._session is None:
-            headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "relais"}
-            if self._token is not None:
-                headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE, ssl=self._pinned or True),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers=headers,
+                headers=self._headers,
                 auto_decompress=False,
             )
         return self._session
@@ -143,15 +140,6 @@ class Body(aiohttp.BytesPayload):
             raise ConnectionAbortedError("held back")  # or it would end a body that it cannot send, and nobody hears
         self.sent = transport is not None and not transport.is_closing()
         await super().write_with_length(writer, content_length)
-
-
-async def refused_or_failed(response: aiohttp.ClientResponse) -> Tried:
-    """What an answer means that is no success of the contract's. Raises Unfit."""
-    status, failure = response.status, of_status(response.status)
-    if failure.kind is Kind.REFUSED:
-        return Tried(Kind.REFUSED, read_refusal(await any_body(response)), status)
-    asked = pause_asked(response.headers.get("Retry-After"))
-    return Tried(failure.kind, f"{status}: {failure.says}", status, retry_after=asked, failure=failure)
 
 
 async def json_body(response: aiohttp.ClientResponse, most: int = MOST_BYTES) -> bytes:
