@@ -133,10 +133,12 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One order that a backend holds: id, the SHA-256 of what it received, its own reference, when it took it."""
+    """One order that a backend holds: id, the SHA-256 of what it received where it tells one, its own
+    reference, when it took it.
+    """
 
     id: UUID
-    digest: bytes
+    digest: bytes | None
     reference: str
     at: datetime
 
@@ -162,8 +164,9 @@ class Capabilities:
     asynchronous: bool = False  # may answer PENDING
     can_find: bool = True  # can tell whether it has an order
     can_list: bool = False  # can tell which orders it has; a connector may find out that it cannot
-    max_batch: int = field(default=1)  # most orders in one call
+    max_batch: int = field(default=1)  # most orders in one call; a connector may find out what fits
     mapped: bool = False  # needs to be told what the ERP calls pharmacies and products
+    unique_reference: bool = True  # itself refuses a second order of the same reference
 
 
 class Barrier(Protocol):

@@ -1,0 +1,101 @@
+"""The calls on sales that the connector makes: create, find, quote and confirm, page through.
+
+Each is one transaction of Tryton's, which refuses many for one: where it does, they are halved down to the sale that is
+at fault, which is cancelled, and the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from workers.erp import steady_clock
+from workers.erp.attempts import Tried
+from workers.erp.port import Kind, Outcome
+from workers.erp.tryton import sales
+from workers.erp.tryton.rpc import Answer, TrytonRpc
+
+MOST_ASKED: Final = 100  # references in one search
+MOST_LISTED: Final = 500  # sales in a page
+SALE: Final = "model.sale.sale"
+AN_ID: Final = "________-____-____-____-____________"  # as a pattern of SQL's LIKE
+
+Step = Literal["quote", "confirm"]
+FROM: Final[Mapping[Step, str]] = {"quote": "draft", "confirm": "quotation"}
+
+Sales = dict[UUID, list[Mapping[str, Any]]]
+
+
+class SaleCalls:
+    """The sales of one company. Every method's `until` is a time of the running loop."""
+
+    def __init__(self, rpc: TrytonRpc, company: int, timeout: float) -> None:
+        """No call takes longer than `timeout` seconds."""
+        self._rpc, self._company, self._timeout = rpc, company, timeout
+
+    async def create(self, values: Sequence[Mapping[str, Any]], until: float) -> Answer:
+        """Make all of these sales, or none: their ids, in turn."""
+        return await self._call("create", list(values), until=until)
+
+    async def of(self, ids: Sequence[UUID], until: float) -> Sales | Tried:
+        """The sales of each order that has one, or why they could not be read."""
+        rows: list[Mapping[str, Any]] = []
+        for start in range(0, len(ids), MOST_ASKED):
+            wanted = [str(each) for each in ids[start : start + MOST_ASKED]]
+            domain = [["reference", "in", wanted], ["company", "=", self._company]]
+            answer = await self._call("search_read", domain, 0, None, None, sales.READ, until=until)
+            if answer.failed is not None:
+                return answer.failed
+            rows += answer.result
+        return sales.live(rows)
+
+    async def page(self, since: datetime, end: datetime, offset: int, until: float) -> Answer:
+        """Up to MOST_LISTED sales that bear an order's id and were made in that time, in turn; cancelled ones not."""
+        domain = [
+            ["create_date", ">=", sales.as_told(since)],
+            ["create_date", "<", sales.as_told(end)],
+            ["reference", "ilike", AN_ID],
+            ["state", "!=", "cancelled"],
+            ["company", "=", self._company],
+        ]
+        turn = [["create_date", "ASC"], ["id", "ASC"]]
+        read = ["reference", "number", "create_date"]
+        return await self._call("search_read", domain, offset, MOST_LISTED, turn, read, until=until)
+
+    async def confirm(self, drafts: Sequence[int], quotations: Sequence[int], until: float) -> dict[int, Outcome]:
+        """Quote the drafts, confirm them and the quotations; what became of those that got no further."""
+        stopped = await self._step("quote", drafts, until)
+        quoted = [*quotations, *(number for number in drafts if number not in stopped)]
+        return stopped | await self._step("confirm", quoted, until)
+
+    async def _step(self, step: Step, numbers: Sequence[int], until: float) -> dict[int, Outcome]:
+        """Take the sales one step on, all of them that can go; what became of the others."""
+        if not numbers:
+            return {}
+        answer = await self._call(step, list(numbers), until=until)
+        if answer.failed is None:
+            return {}
+        if answer.failed.kind is not Kind.REFUSED:
+            return dict.fromkeys(numbers, replace(answer.failed.outcome(steady_clock.now()), kind=Kind.UNKNOWN))
+        if len(numbers) > 1:
+            half = len(numbers) // 2
+            return await self._step(step, numbers[:half], until) | await self._step(step, numbers[half:], until)
+        return await self._refused(step, numbers[0], answer.failed, until)
+
+    async def _refused(self, step: Step, number: int, failed: Tried, until: float) -> dict[int, Outcome]:
+        """Cancel the sale that is at fault; one that went on meanwhile, by a call of ours that we gave up, is none."""
+        answer = await self._call("read", [number], ["state"], until=until)
+        if answer.failed is not None:
+            return {number: replace(answer.failed.outcome(steady_clock.now()), kind=Kind.UNKNOWN)}
+        if answer.result[0]["state"] != FROM[step]:
+            return {}
+        await self._call("cancel", [number], until=until)  # where that fails, a later find tells of it
+        return {number: failed.outcome(steady_clock.now())}
+
+    async def _call(self, method: str, *parameters: object, until: float) -> Answer:
+        until = min(until, asyncio.get_running_loop().time() + self._timeout)
+        return await self._rpc.call(f"{SALE}.{method}", *parameters, until=until)

@@ -1,0 +1,220 @@
+"""Orders into a Tryton, many in one call: create the sales, quote them, confirm them, and read what became of them.
+
+Each of the four is one transaction of Tryton's. Whatever ends the walk between two of them leaves sales that bear the
+order's id: they are found again, driven on by a poll, and never made twice where the reference is unique
+(docs/tryton.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from config.settings import Settings
+from workers.erp import steady_clock
+from workers.erp.attempts import Tried
+from workers.erp.failures import TABLE, Met
+from workers.erp.port import Barrier, Capabilities, Kind, Listed, Listing, OpenBarrier, Outcome, Submission
+from workers.erp.tryton import sales
+from workers.erp.tryton.calls import MOST_LISTED, SaleCalls
+from workers.erp.tryton.names import Names
+from workers.erp.tryton.options import TrytonOptions
+from workers.erp.tryton.rpc import TrytonRpc
+
+log = logging.getLogger("relais.erp")
+
+HELD: Final = 1.0  # seconds before an order goes again that the barrier did not let through
+PROBE: Final = 5.0  # seconds, at most
+FIRST_BATCH: Final = 8  # orders in a call, until it is known how long one takes
+MOST_BATCH: Final = 100
+QUICK: Final = 0.25  # of the time that a call may take: below it the batch doubles, over twice that it halves
+UNIQUE: Final = "relais_sale_reference"  # the index of docs/tryton.md, as PostgreSQL names it in its error
+
+
+class TrytonErp:
+    """One company of one Tryton. Belongs to the event loop on which it is first used."""
+
+    def __init__(self, settings: Settings, own: TrytonOptions, barrier: Barrier | None = None) -> None:
+        """Nothing connects yet. Raises MissingSetting when `erp_url` is not set."""
+        self.capabilities = Capabilities(
+            idempotent=False,
+            atomic_batches=True,
+            asynchronous=True,
+            can_list=True,
+            max_batch=FIRST_BATCH,
+            mapped=True,
+            unique_reference=own.unique_reference,
+        )
+        self._own, self._timeout = own, settings.erp.timeout
+        self._barrier = barrier or OpenBarrier()
+        self._rpc = TrytonRpc(settings, own, self._barrier)
+        self._sales = SaleCalls(self._rpc, own.company, settings.erp.timeout)
+        self._names = Names(self._rpc)
+
+    async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
+        """Forward the orders, all or none of them made; one outcome for each, REFUSED for all where one is."""
+        started, until = steady_clock.now(), _now() + budget
+        if not await self._barrier.open():
+            return dict.fromkeys(
+                (each.id for each in orders), Outcome(Kind.UNSENT, TABLE[Met.HELD].says, retry_after=HELD)
+            )
+        outcomes = await self._submit(orders, until)
+        ended = steady_clock.now()
+        return {order_id: replace(each, started=started, ended=ended) for order_id, each in outcomes.items()}
+
+    async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
+        """What Tryton has under each id: ACCEPTED, PENDING while not confirmed, REFUSED where it was cancelled."""
+        started, until = steady_clock.now(), _now() + budget
+        await self._barrier.open()
+        found = await self._sales.of(ids, until)
+        ended = steady_clock.now()
+        if isinstance(found, Tried):
+            return dict.fromkeys(ids, replace(_unasked(found).outcome(started), ended=ended))
+        absent = Outcome(Kind.ABSENT, "not with the ERP", 200)
+        return {
+            each: replace(self._told(each, found[each]) if each in found else absent, started=started, ended=ended)
+            for each in ids
+        }
+
+    async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
+        """As `find`, and sales that were made and not confirmed are quoted and confirmed."""
+        until = _now() + budget
+        refused = await self._drive_on(ids, until) if await self._barrier.open() else {}
+        return refused | await self.find([each for each in ids if each not in refused], budget=until - _now())
+
+    async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Listing:
+        """A page of the sales that bear an order's id, by when they were made; cancelled ones are none."""
+        started, offset = steady_clock.now(), int(after or 0)
+        answer = await self._sales.page(since, until, offset, _now() + budget)
+        if answer.failed is not None:
+            return Listing(failed=_unasked(answer.failed).outcome(started))
+        orders = tuple(
+            Listed(UUID(row["reference"]), None, str(row["number"] or row["id"]), sales.instant(row["create_date"]))
+            for row in answer.result
+            if _is_id(row["reference"])
+        )
+        return Listing(orders, str(offset + MOST_LISTED) if len(answer.result) == MOST_LISTED else None)
+
+    async def probe(self) -> bool:
+        """True when Tryton lets us in and answers."""
+        until = _now() + min(PROBE, self._timeout)
+        answer = await self._rpc.call("model.res.user.get_preferences", True, until=until)
+        if answer.failed is not None:
+            log.info("the probe failed", extra={"error": answer.failed.detail})
+        return answer.failed is None
+
+    async def close(self) -> None:
+        """Let go of connections; a later call opens new ones."""
+        await self._rpc.close()
+
+    async def _submit(self, orders: Sequence[Submission], until: float) -> dict[UUID, Outcome]:
+        articles = [article for each in orders if each.mapped for article in each.mapped.articles]
+        customers = [each.mapped.customer for each in orders if each.mapped]
+        if (failed := await self._names.learn(articles, customers, min(until, _now() + self._timeout))) is not None:
+            return _all(orders, _not_sent(failed))
+        made, refused = self._values(orders)
+        if not made:
+            return refused
+        began = _now()
+        answer = await self._sales.create([*made.values()], until)
+        if answer.failed is not None:
+            return refused | await self._not_made([each for each in orders if each.id in made], answer.failed, until)
+        numbers = dict(zip(answer.result, made, strict=True))
+        stopped = await self._sales.confirm([*numbers], [], until)
+        self._learn_size(len(made), _now() - began)
+        outcomes = {numbers[number]: each for number, each in stopped.items()}
+        if rest := [each for each in made if each not in outcomes]:
+            outcomes |= await self._read(rest, until)
+        return refused | outcomes
+
+    async def _drive_on(self, ids: Sequence[UUID], until: float) -> dict[UUID, Outcome]:
+        """Quote and confirm what was begun; those that Tryton refused."""
+        found = await self._sales.of(ids, until)
+        if isinstance(found, Tried):
+            return {}
+        drafts, quotations = (
+            {rows[0]["id"]: each for each, rows in found.items() if rows[0]["state"] == state} for state in sales.BEGUN
+        )
+        stopped = await self._sales.confirm([*drafts], [*quotations], until)
+        begun = drafts | quotations
+        return {begun[number]: each for number, each in stopped.items() if each.kind is Kind.REFUSED}
+
+    def _values(self, orders: Sequence[Submission]) -> tuple[dict[UUID, dict[str, Any]], dict[UUID, Outcome]]:
+        """What makes the sale of each order, and those of which Tryton lacks something."""
+        made, refused = {}, {}
+        for order in orders:
+            try:
+                made[order.id] = sales.values(order, self._names, self._own.company, self._own.currency)
+            except sales.Unknown as error:
+                refused[order.id] = Outcome(Kind.REFUSED, str(error))
+        return made, refused
+
+    async def _not_made(self, orders: Sequence[Submission], failed: Tried, until: float) -> dict[UUID, Outcome]:
+        """None was made: where one of them was there already, it is told, and the others go again, alone."""
+        if UNIQUE not in failed.detail:
+            return _all(orders, failed)
+        found = await self._sales.of([each.id for each in orders], until)
+        if isinstance(found, Tried):
+            return _all(orders, failed._replace(kind=Kind.UNKNOWN))
+        known = {each: self._told(each, rows, Kind.DUPLICATE) for each, rows in found.items()}
+        rest = [each for each in orders if each.id not in known]
+        if len(rest) == len(orders):  # it was there a moment ago: who knows what goes on
+            return _all(orders, failed._replace(kind=Kind.UNKNOWN))
+        return known | (await self._submit(rest, until) if rest else {})
+
+    async def _read(self, ids: Sequence[UUID], until: float) -> dict[UUID, Outcome]:
+        """What became of sales that were just confirmed: not known, where they cannot be read."""
+        found = await self._sales.of(ids, until)
+        if isinstance(found, Tried):
+            return {each: replace(_unasked(found).outcome(steady_clock.now()), kind=Kind.UNKNOWN) for each in ids}
+        gone = Outcome(Kind.UNKNOWN, "the sale is not to be found")
+        return {each: self._told(each, found[each]) if each in found else gone for each in ids}
+
+    def _told(self, order_id: UUID, rows: Sequence[Mapping[str, Any]], kind: Kind = Kind.ACCEPTED) -> Outcome:
+        effects = [row for row in rows if row["state"] != "cancelled"]
+        if len(effects) > 1:
+            log.error(
+                "an order has several sales", extra={"order_id": str(order_id), "sales": [row["id"] for row in effects]}
+            )
+        return sales.outcome(rows[0], kind)
+
+    def _learn_size(self, orders: int, seconds: float) -> None:
+        """The next batch: larger where this one was quick and full, smaller where it was slow."""
+        share, size = seconds / self._timeout, self.capabilities.max_batch
+        if share > 2 * QUICK:
+            size = max(1, orders // 2)
+        elif share < QUICK and orders >= size:
+            size = min(MOST_BATCH, 2 * size)
+        if size != self.capabilities.max_batch:
+            self.capabilities = replace(self.capabilities, max_batch=size)
+
+
+def _all(orders: Sequence[Submission], failed: Tried) -> dict[UUID, Outcome]:
+    return dict.fromkeys((each.id for each in orders), failed.outcome(steady_clock.now()))
+
+
+def _not_sent(failed: Tried) -> Tried:
+    """A question failed before anything was sent: the orders are certainly not taken."""
+    return failed._replace(kind=Kind.TRANSIENT) if failed.kind in (Kind.UNKNOWN, Kind.REFUSED) else failed
+
+
+def _unasked(tried: Tried) -> Tried:
+    """Nothing was learned of any order; all that can be certain is that the ERP is suspicious."""
+    kind = Kind.SUSPICIOUS if tried.kind is Kind.SUSPICIOUS else Kind.UNKNOWN
+    return tried._replace(kind=kind, detail=f"could not be asked: {tried.detail}")
+
+
+def _is_id(reference: str) -> bool:
+    try:
+        return str(UUID(reference)) == reference
+    except ValueError:
+        return False
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
