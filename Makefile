@@ -1,7 +1,7 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv tools demo test test-browser test-all lint bench-quick bench-backlog bench-reconcile bench-console soak lock lock-image sbom advisories assets client docs clean
+.PHONY: help venv tools demo test test-browser erp-tools test-erp test-all lint bench-quick bench-backlog bench-reconcile bench-console soak lock lock-image sbom advisories assets client docs clean
 # Each test that starts a process would compile all of Relais where nothing keeps what Python compiles.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
@@ -33,6 +33,12 @@ test-browser: $(READY) ## what CI runs next: the tests in a real browser; gets D
 	@$(BIN)/python .ci/tools.py chromium
 	@command -v chromium >/dev/null || { echo "make test-browser: there is no Chromium, nothing was tested" >&2; exit 1; }
 	$(PYTEST) -m browser tests/acceptance
+
+erp-tools: $(READY) ## a real Tryton in .tools/tryton, for the conformance suite
+	@$(BIN)/python .ci/tryton.py
+
+test-erp: erp-tools ## what CI runs last: the conformance suite against real ERPs
+	$(BIN)/python -m pytest tests/conformance --erp-kind tryton
 
 test-all: lint ## all tests
 	@$(BIN)/python .ci/tools.py chromium clients

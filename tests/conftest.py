@@ -34,6 +34,15 @@ from tests.machines.roles import login, process_of
 from tests.machines.servers import UNHURRIED, seed, shared_seed
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which ERPs the conformance suite tries (docs/connectors.md)."""
+    kinds = parser.getgroup("erp")
+    kinds.addoption(
+        "--erp-kind", action="append", help="a kind of ERP that tests/conformance tries; several times for several"
+    )
+    kinds.addoption("--erp-counterpart", help="MODULE:CLASS of the ERP that --erp-kind is tried against")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """SIGTERM ends a run as Ctrl-C does: fixtures are torn down. What a test starts hears Ctrl-C also where the shell
     that runs the tests in its background has it ignored.

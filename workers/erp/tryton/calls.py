@@ -17,7 +17,7 @@ from workers.erp import steady_clock
 from workers.erp.attempts import Tried
 from workers.erp.port import Kind, Outcome
 from workers.erp.tryton import sales
-from workers.erp.tryton.rpc import Answer, TrytonRpc
+from workers.erp.tryton.rpc import RpcAnswer, TrytonRpc
 
 MOST_ASKED: Final = 100  # references in one search
 MOST_LISTED: Final = 500  # sales in a page
@@ -37,7 +37,7 @@ class SaleCalls:
         """No call takes longer than `timeout` seconds."""
         self._rpc, self._company, self._timeout = rpc, company, timeout
 
-    async def create(self, values: Sequence[Mapping[str, Any]], until: float) -> Answer:
+    async def create(self, values: Sequence[Mapping[str, Any]], until: float) -> RpcAnswer:
         """Make all of these sales, or none: their ids, in turn."""
         return await self._call("create", list(values), until=until)
 
@@ -53,7 +53,7 @@ class SaleCalls:
             rows += answer.result
         return sales.live(rows)
 
-    async def page(self, since: datetime, end: datetime, offset: int, until: float) -> Answer:
+    async def page(self, since: datetime, end: datetime, offset: int, until: float) -> RpcAnswer:
         """Up to MOST_LISTED sales that bear an order's id and were made in that time, in turn; cancelled ones not."""
         domain = [
             ["create_date", ">=", sales.as_told(since)],
@@ -71,6 +71,11 @@ class SaleCalls:
         stopped = await self._step("quote", drafts, until)
         quoted = [*quotations, *(number for number in drafts if number not in stopped)]
         return stopped | await self._step("confirm", quoted, until)
+
+    async def process(self, numbers: Sequence[int], until: float) -> None:
+        """Process confirmed sales that Tryton has not processed itself; where that fails they stay as they are."""
+        if numbers:
+            await self._call("process", list(numbers), until=until)
 
     async def _step(self, step: Step, numbers: Sequence[int], until: float) -> dict[int, Outcome]:
         """Take the sales one step on, all of them that can go; what became of the others."""
@@ -96,6 +101,6 @@ class SaleCalls:
         await self._call("cancel", [number], until=until)  # where that fails, a later find tells of it
         return {number: failed.outcome(steady_clock.now())}
 
-    async def _call(self, method: str, *parameters: object, until: float) -> Answer:
+    async def _call(self, method: str, *parameters: object, until: float) -> RpcAnswer:
         until = min(until, asyncio.get_running_loop().time() + self._timeout)
         return await self._rpc.call(f"{SALE}.{method}", *parameters, until=until)

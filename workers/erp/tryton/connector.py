@@ -82,7 +82,7 @@ class TrytonErp:
         }
 
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
-        """As `find`, and sales that were made and not confirmed are quoted and confirmed."""
+        """As `find`, and sales that stand still are driven on: quoted, confirmed and processed."""
         until = _now() + budget
         refused = await self._drive_on(ids, until) if await self._barrier.open() else {}
         return refused | await self.find([each for each in ids if each not in refused], budget=until - _now())
@@ -133,13 +133,14 @@ class TrytonErp:
         return refused | outcomes
 
     async def _drive_on(self, ids: Sequence[UUID], until: float) -> dict[UUID, Outcome]:
-        """Quote and confirm what was begun; those that Tryton refused."""
+        """Quote, confirm and process what stands still; those that Tryton refused."""
         found = await self._sales.of(ids, until)
         if isinstance(found, Tried):
             return {}
         drafts, quotations = (
             {rows[0]["id"]: each for each, rows in found.items() if rows[0]["state"] == state} for state in sales.BEGUN
         )
+        await self._sales.process(sales.stalled(found.values(), steady_clock.now()), until)
         stopped = await self._sales.confirm([*drafts], [*quotations], until)
         begun = drafts | quotations
         return {begun[number]: each for number, each in stopped.items() if each.kind is Kind.REFUSED}

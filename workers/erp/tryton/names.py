@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar
 
 from workers.erp.attempts import Tried
-from workers.erp.tryton.rpc import Answer, TrytonRpc
+from workers.erp.tryton.rpc import RpcAnswer, TrytonRpc
 
 KEPT: Final = 300.0  # seconds: a price that was changed holds for new orders after that
 
@@ -18,7 +18,7 @@ PARTY: Final = ["code", "addresses", "customer_payment_term"]
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class TrytonProduct:
     """A product: its id, unit, sale price a unit in the company's currency, and taxes."""
 
     id: int
@@ -28,7 +28,7 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
-class Party:
+class TrytonParty:
     """A customer: id, its first address, its terms of payment."""
 
     id: int
@@ -36,7 +36,7 @@ class Party:
     payment_term: int | None
 
 
-Of = TypeVar("Of", Product, Party)
+Of = TypeVar("Of", TrytonProduct, TrytonParty)
 
 
 class _Kept(Generic[Of]):
@@ -62,8 +62,8 @@ class Names:
 
     def __init__(self, rpc: TrytonRpc) -> None:
         self._rpc = rpc
-        self.products: _Kept[Product] = _Kept()
-        self.parties: _Kept[Party] = _Kept()
+        self.products: _Kept[TrytonProduct] = _Kept()
+        self.parties: _Kept[TrytonParty] = _Kept()
 
     async def learn(self, articles: Iterable[str], customers: Iterable[str], until: float) -> Tried | None:
         """Ask for what is not known; the failure when that could not be asked."""
@@ -81,16 +81,18 @@ class Names:
                 self.parties.keep(row["code"], _party(row))
         return None
 
-    async def _search(self, model: str, codes: list[str], fields: list[str], until: float) -> Answer:
+    async def _search(self, model: str, codes: list[str], fields: list[str], until: float) -> RpcAnswer:
         domain = [["code", "in", codes]]
         return await self._rpc.call(f"model.{model}.search_read", domain, 0, None, None, fields, until=until)
 
 
-def _product(row: dict[str, Any]) -> Product:
+def _product(row: dict[str, Any]) -> TrytonProduct:
     price = row["sale_price_uom"]
     taxes = (row.get("account_category.") or {}).get("customer_taxes") or ()
-    return Product(row["id"], row["default_uom"], None if price is None else Decimal(price["decimal"]), tuple(taxes))
+    return TrytonProduct(
+        row["id"], row["default_uom"], None if price is None else Decimal(price["decimal"]), tuple(taxes)
+    )
 
 
-def _party(row: dict[str, Any]) -> Party:
-    return Party(row["id"], next(iter(row["addresses"]), None), row["customer_payment_term"])
+def _party(row: dict[str, Any]) -> TrytonParty:
+    return TrytonParty(row["id"], next(iter(row["addresses"]), None), row["customer_payment_term"])

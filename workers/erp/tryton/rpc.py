@@ -44,7 +44,7 @@ STATUSES: Final[Mapping[int, Failure]] = {
 }
 
 
-class Answer(NamedTuple):
+class RpcAnswer(NamedTuple):
     """What a method returned, or how it failed."""
 
     result: Any = None
@@ -62,7 +62,7 @@ class TrytonRpc:
         self._one_at_a_time = asyncio.Lock()
         self._context = {"company": own.company}
 
-    async def call(self, method: str, *parameters: object, until: float) -> Answer:
+    async def call(self, method: str, *parameters: object, until: float) -> RpcAnswer:
         """What `method` returns by the loop's time `until`; a session that ended is begun anew, once."""
         for fresh in (False, True):
             session = await self._logged_in(self._session if fresh else None, until)
@@ -71,7 +71,7 @@ class TrytonRpc:
             answer = await self._post(method, [*parameters, self._context], session, until)
             if answer.failed is None or answer.failed.failure is not NO_LOGIN:
                 return answer
-        return Answer(failed=session if isinstance(session, Tried) else answer.failed)
+        return RpcAnswer(failed=session if isinstance(session, Tried) else answer.failed)
 
     async def close(self) -> None:
         """Let go of the connections; the session ends by itself."""
@@ -95,7 +95,7 @@ class TrytonRpc:
             self._session = base64.b64encode(f"{user}:{number}:{token}".encode()).decode()
             return self._session
 
-    async def _post(self, method: str, parameters: list[object], session: str | None, until: float) -> Answer:
+    async def _post(self, method: str, parameters: list[object], session: str | None, until: float) -> RpcAnswer:
         told: list[object] = []
 
         async def read(response: ClientResponse) -> Tried:
@@ -106,7 +106,7 @@ class TrytonRpc:
         body = json.dumps({"id": 1, "method": method, "params": parameters}).encode()
         headers = {} if session is None else {"Authorization": f"Session {session}"}
         tried = await self._transport.post(self._path, body, until, read, headers)
-        return Answer(told[0]) if tried.kind is Kind.ACCEPTED else Answer(failed=tried)
+        return RpcAnswer(told[0]) if tried.kind is Kind.ACCEPTED else RpcAnswer(failed=tried)
 
 
 async def _read(response: ClientResponse) -> tuple[Tried, object]:

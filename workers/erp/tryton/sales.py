@@ -6,8 +6,8 @@ was ordered, whatever article it is in Tryton. So a sale says of itself which or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -15,8 +15,20 @@ from uuid import UUID
 from workers.erp.port import ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
 from workers.erp.tryton.names import Names
 
-READ: Final = ["reference", "state", "number", "create_date", "lines.note", "lines.quantity", "lines.type"]
+STALLED: Final = timedelta(seconds=30)  # a confirmed sale whose processing died with Tryton is processed by nobody
+
+READ: Final = [
+    "reference",
+    "state",
+    "number",
+    "create_date",
+    "write_date",
+    "lines.note",
+    "lines.quantity",
+    "lines.type",
+]
 BEGUN: Final = ("draft", "quotation")
+CONFIRMED: Final = "confirmed"
 TAKEN: Final = ("processing", "done")
 PARTS: Final = ("year", "month", "day", "hour", "minute", "second", "microsecond")
 
@@ -70,6 +82,12 @@ def live(rows: Sequence[Mapping[str, Any]]) -> dict[UUID, list[Mapping[str, Any]
     for row in sorted(rows, key=lambda row: (row["state"] == "cancelled", row["id"])):
         found.setdefault(UUID(row["reference"]), []).append(row)
     return found
+
+
+def stalled(found: Iterable[Sequence[Mapping[str, Any]]], now: datetime) -> list[int]:
+    """The sales that are confirmed, and for so long not processed that nobody will."""
+    first = (rows[0] for rows in found)
+    return [row["id"] for row in first if row["state"] == CONFIRMED and instant(row["write_date"]) < now - STALLED]
 
 
 def outcome(sale: Mapping[str, Any], kind: Kind = Kind.ACCEPTED) -> Outcome:

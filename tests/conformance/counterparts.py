@@ -1,0 +1,222 @@
+"""The ERPs that connectors are tried against, each a real process that a test may take away, and what each has in its
+own store. One of another package is a class with these methods, named by `--erp-counterpart MODULE:CLASS`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import urllib.request
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+from config.embedded.leash import Leash
+from config.embedded.ports import choose
+from config.embedded.process import Process
+from config.settings import Settings
+from orders.model import parse
+from tests.cli import command, running
+from tests.machines import tryton
+from tests.machines.erp import MEDICINES, an_order, settings_for
+from workers.erp.connectors import open_erp
+from workers.erp.port import Erp, Mapped, Submission
+from workers.erp.sim.book import read_effects
+
+
+class Counterpart(Protocol):
+    """An ERP, and what a test does to it."""
+
+    port: int  # where it listens, on 127.0.0.1
+
+    def __init__(self, directory: Path, leash: Leash) -> None:
+        """Nothing runs yet."""
+
+    def start(self) -> None:
+        """Start it, or start it again, and wait until it answers."""
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+
+    def freeze(self) -> None:
+        """It answers no more, and hangs up on nobody."""
+
+    def thaw(self) -> None:
+        """It goes on where it was."""
+
+    def close(self) -> None:
+        """End all of it."""
+
+    def settings(self, port: int | None = None) -> Settings:
+        """The backend's, at another port than its own where one is given."""
+        ...
+
+    def order(self, *quantities: int) -> Submission:
+        """An order that it takes, a line a quantity."""
+        ...
+
+    def refused(self) -> Submission:
+        """An order that it refuses, in words of its own."""
+        ...
+
+    def lock_out(self) -> None:
+        """Our credentials are no longer good."""
+
+    def effects(self) -> Counter[UUID]:
+        """How often it holds each order, by its own store."""
+        ...
+
+    def forget(self) -> None:
+        """It is restored from a backup of before it took any order."""
+
+    def plant(self) -> UUID:
+        """Somebody else makes an order that looks like one of ours."""
+        ...
+
+
+class Simulated:
+    """Our own contract, as the simulator keeps it."""
+
+    def __init__(self, directory: Path, leash: Leash) -> None:
+        self.port, self._control = choose(), choose()
+        self._leash, self._stack = leash, ExitStack()
+        self._file = directory / "erp-sim.jsonl"
+        self._process: Process | None = None
+
+    def start(self) -> None:
+        words = ("--port", str(self.port), "--control-port", str(self._control), "--file", str(self._file))
+        argv = command("erp-sim", *words)
+        self._process, _ = self._stack.enter_context(running(self._leash, "erp-sim", argv, {}, ready="control"))
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+
+    def freeze(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def settings(self, port: int | None = None) -> Settings:
+        return settings_for(f"http://127.0.0.1:{port or self.port}")
+
+    def order(self, *quantities: int) -> Submission:
+        return an_order(*quantities)
+
+    def refused(self) -> Submission:
+        self._ask("/_dial", "PUT", refuse_products=[MEDICINES[2]])
+        return an_order(1, 1, 1)
+
+    def lock_out(self) -> None:
+        self._ask("/_dial", "PUT", error_rate=1.0, error_status=401)
+
+    def effects(self) -> Counter[UUID]:
+        return Counter(UUID(effect["id"]) for effect in read_effects(self._file))
+
+    def forget(self) -> None:
+        self._ask("/_forget", last=1.0)
+
+    def plant(self) -> UUID:
+        return UUID(self._ask("/_plant")["id"])
+
+    def _ask(self, path: str, method: str = "POST", **body: object) -> Any:
+        url = f"http://127.0.0.1:{self._control}{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), method=method)) as answer:
+            return json.load(answer)
+
+
+class RealTryton:
+    """Tryton 8.2 on a PostgreSQL of its own, with the index that makes a reference unique."""
+
+    unique = True
+
+    def __init__(self, directory: Path, leash: Leash) -> None:
+        tryton.present()
+        self._directory = directory
+        self._tryton = tryton.Tryton(directory / "tryton", leash)
+        self._password = directory / "password"
+        self._password.write_text(tryton.PASSWORD)
+        self.port = self._tryton.port
+
+    def start(self) -> None:
+        first = not self._tryton.started
+        self._tryton.start()
+        if first and self.unique:
+            self._tryton.sql(tryton.UNIQUE)
+
+    def kill(self) -> None:
+        self._tryton.kill()
+
+    def freeze(self) -> None:
+        self._tryton.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._tryton.signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        self._tryton.stop()
+
+    def settings(self, port: int | None = None) -> Settings:
+        file = self._directory / "tryton.toml"
+        own = {"database": tryton.DATABASE, "user": tryton.USER, "password_file": self._password.name}
+        told = [f'{name} = "{value}"' for name, value in own.items()]
+        told += [f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}"]
+        told.append(f"unique_reference = {str(self.unique).lower()}")
+        file.write_text("\n".join(told))
+        url = f"http://127.0.0.1:{port or self.port}"
+        return settings_for(url, erp_kind="tryton", erp_connector=file, erp_timeout=20.0)
+
+    def order(self, *quantities: int, party: str = tryton.PHARMACIES[0]) -> Submission:
+        made = an_order(*quantities)
+        order = parse(made.body)
+        articles = tuple(line.product for line in order.lines)
+        return replace(made, order=order, mapped=Mapped(party, None, None, articles))
+
+    def refused(self) -> Submission:
+        """Of a pharmacy without an address, whose sale Tryton makes and does not quote."""
+        self._tryton.sql(
+            "UPDATE party_address SET active = false WHERE party = (SELECT id FROM party_party WHERE code = 'P19')"
+        )
+        return self.order(1, party="P19")
+
+    def lock_out(self) -> None:
+        self._password.write_text("another")
+        self._tryton.sql("DELETE FROM ir_session")
+
+    def log_out(self) -> None:
+        """Every session ends."""
+        self._tryton.sql("DELETE FROM ir_session")
+
+    def effects(self) -> Counter[UUID]:
+        return self._tryton.effects()
+
+    def forget(self) -> None:
+        self._tryton.sql("TRUNCATE sale_sale CASCADE")
+
+    def plant(self) -> UUID:
+        planted = uuid4()
+        self._tryton.sql(
+            "INSERT INTO sale_sale (company, currency, party, reference, state, create_date, invoice_method,"
+            " shipment_method, invoice_state, shipment_state) SELECT company, currency, party, $1, 'processing', now(),"
+            " 'order', 'order', 'none', 'none' FROM sale_sale LIMIT 1",
+            str(planted),
+        )
+        return planted
+
+
+COUNTERPARTS: dict[str, type[Counterpart]] = {"http": Simulated, "tryton": RealTryton}
+
+
+def connect(counterpart: Counterpart, port: int | None = None) -> Erp:
+    """The connector to it, as a worker opens it."""
+    return open_erp(counterpart.settings(port))

@@ -1,0 +1,226 @@
+"""What every connector keeps with the ERP that it is for: an outcome for every order, and no order twice.
+
+Each test counts what the ERP holds in its own store. `pytest tests/conformance --erp-kind tryton` tries another kind.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.conformance.counterparts import Counterpart, connect
+from tests.machines.wire import wire_to
+from tests.waiting import auntil
+from workers.erp.bisecting import submit_bisecting
+from workers.erp.port import Erp, Kind, Outcome, Submission
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+
+T = TypeVar("T")
+BUDGET = 60.0
+TAKEN = {Kind.ACCEPTED, Kind.DUPLICATE}
+NOT_TAKEN = {Kind.TRANSIENT, Kind.THROTTLED, Kind.UNSENT}
+
+
+def at(counterpart: Counterpart, work: Callable[[Erp], Awaitable[T]], port: int | None = None) -> T:
+    """Do something with a connector to it."""
+
+    async def run() -> T:
+        erp = connect(counterpart, port)
+        try:
+            return await work(erp)
+        finally:
+            await erp.close()
+
+    return asyncio.run(run())
+
+
+async def submit(erp: Erp, orders: Sequence[Submission]) -> dict[UUID, Outcome]:
+    """As a worker does."""
+    if erp.capabilities.atomic_batches:
+        return await submit_bisecting(erp, orders, BUDGET)
+    return await erp.submit(orders, budget=BUDGET)
+
+
+async def settled(erp: Erp, orders: Sequence[Submission]) -> dict[UUID, Outcome]:
+    """What becomes of orders that are forwarded as a worker forwards them: asked about where that is not known, polled
+    while they are pending, sent again where they are surely not there.
+    """
+    told: dict[UUID, Outcome] = {}
+
+    async def over() -> bool:
+        unsure = [each.id for each in orders if each.id in told and told[each.id].kind is Kind.UNKNOWN]
+        if unsure:
+            told.update(await erp.find(unsure, budget=BUDGET))
+        absent = [each for each in orders if each.id not in told or told[each.id].kind in {Kind.ABSENT, *NOT_TAKEN}]
+        if absent:
+            told.update(await submit(erp, absent))
+        if pending := [each for each, outcome in told.items() if outcome.kind is Kind.PENDING]:
+            told.update(await erp.poll(pending, budget=BUDGET))
+        return all(told[each.id].kind in TAKEN | {Kind.REFUSED} for each in orders)
+
+    await auntil(over, 120, 0.2, "every order is decided")
+    return told
+
+
+def kinds(told: dict[UUID, Outcome]) -> set[Kind]:
+    return {each.kind for each in told.values()}
+
+
+def all_taken(told: dict[UUID, Outcome]) -> bool:
+    assert [(each.kind, each.detail) for each in told.values() if each.kind not in TAKEN] == []
+    return True
+
+
+@contextmanager
+def away(counterpart: Counterpart) -> Iterator[None]:
+    """It is killed, and started again."""
+    counterpart.kill()
+    try:
+        yield
+    finally:
+        counterpart.start()
+
+
+def test_an_order_is_taken_with_all_of_its_lines(counterpart: Counterpart) -> None:
+    orders = [counterpart.order(2, 5, 1), counterpart.order(99)]
+    told = at(counterpart, lambda erp: settled(erp, orders))
+    assert all_taken(told)
+    receipts = [told[each.id].receipt for each in orders]
+    assert [[line.accepted for line in receipt.lines] for receipt in receipts if receipt] == [[2, 5, 1], [99]]
+    assert len({receipt.reference for receipt in receipts if receipt}) == 2
+    effects = counterpart.effects()
+    assert [effects[each.id] for each in orders] == [1, 1]
+
+
+def test_an_order_that_it_has_is_not_taken_again(counterpart: Counterpart) -> None:
+    order = counterpart.order(3)
+    first = at(counterpart, lambda erp: settled(erp, [order]))[order.id]
+    again = at(counterpart, lambda erp: settled(erp, [order]))[order.id]
+    assert again.kind in TAKEN
+    assert again.receipt == first.receipt
+    assert counterpart.effects()[order.id] == 1
+
+
+def test_one_that_was_never_sent_is_absent(counterpart: Counterpart) -> None:
+    order, never = counterpart.order(1), uuid4()
+    at(counterpart, lambda erp: settled(erp, [order]))
+    told = at(counterpart, lambda erp: erp.find([order.id, never], budget=BUDGET))
+    assert (told[order.id].kind, told[never].kind) == (Kind.ACCEPTED, Kind.ABSENT)
+
+
+def test_an_order_that_it_refuses_costs_no_other_and_keeps_its_words(counterpart: Counterpart) -> None:
+    bad = counterpart.refused()
+    orders = [*(counterpart.order(n + 1) for n in range(3)), bad, *(counterpart.order(n + 1) for n in range(4))]
+    told = at(counterpart, lambda erp: settled(erp, orders))
+    assert {each.id for each in orders if told[each.id].kind is Kind.REFUSED} == {bad.id}
+    assert len(told[bad.id].detail.split()) > 2
+    effects = counterpart.effects()
+    assert [effects[each.id] for each in orders] == [each is not bad for each in orders]
+
+
+def test_while_it_is_down_nothing_is_taken_and_nothing_is_lost(counterpart: Counterpart) -> None:
+    orders = [counterpart.order(n + 1) for n in range(5)]
+    with away(counterpart):
+        assert at(counterpart, lambda erp: erp.probe()) is False
+        assert kinds(at(counterpart, lambda erp: submit(erp, orders))) <= NOT_TAKEN
+        assert kinds(at(counterpart, lambda erp: erp.find([orders[0].id], budget=5))) == {Kind.UNKNOWN}
+    assert at(counterpart, lambda erp: erp.probe()) is True
+    assert all_taken(at(counterpart, lambda erp: settled(erp, orders)))
+    effects = counterpart.effects()
+    assert [effects[each.id] for each in orders] == [1] * 5
+
+
+def test_what_hangs_is_not_known_and_is_there_once_in_the_end(counterpart: Counterpart) -> None:
+    orders = [counterpart.order(n + 1) for n in range(3)]
+
+    async def hang(erp: Erp) -> dict[UUID, Outcome]:
+        assert await erp.probe()  # connected, and logged in
+        counterpart.freeze()
+        try:
+            return await erp.submit(orders, budget=3)
+        finally:
+            counterpart.thaw()
+
+    told = at(counterpart, hang)
+    assert kinds(told) <= {Kind.UNKNOWN, *NOT_TAKEN}
+    assert all_taken(at(counterpart, lambda erp: settled(erp, orders)))
+    effects = counterpart.effects()
+    assert [effects[each.id] for each in orders] == [1] * 3
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3, 0.6, 0.8, 1.0, 1.2, 1.6])
+def test_a_connection_that_is_cut_doubles_nothing(counterpart: Counterpart, seconds: float) -> None:
+    orders = [counterpart.order(n + 1) for n in range(6)]
+    with wire_to(counterpart.port) as wire:
+
+        async def cut(erp: Erp) -> dict[UUID, Outcome]:
+            assert await erp.probe()
+            sending = asyncio.create_task(submit(erp, orders))
+            await asyncio.sleep(seconds)
+            wire.cut()
+            return await sending
+
+        told = at(counterpart, cut, wire.port)
+    assert kinds(told) <= {Kind.UNKNOWN, Kind.PENDING, *NOT_TAKEN, *TAKEN}
+    assert all_taken(at(counterpart, lambda erp: settled(erp, orders)))
+    effects = counterpart.effects()
+    assert [effects[each.id] for each in orders] == [1] * 6
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.2, 0.6])
+def test_it_is_killed_in_the_middle_of_a_batch(counterpart: Counterpart, seconds: float) -> None:
+    orders = [counterpart.order(n % 7 + 1) for n in range(20)]
+
+    async def kill(erp: Erp) -> None:
+        assert await erp.probe()
+        sending = asyncio.create_task(submit(erp, orders))
+        await asyncio.sleep(seconds)
+        counterpart.kill()
+        await sending
+
+    at(counterpart, kill)
+    counterpart.start()
+    assert all_taken(at(counterpart, lambda erp: settled(erp, orders)))
+    effects = counterpart.effects()
+    assert [effects[each.id] for each in orders] == [1] * 20
+
+
+def test_what_it_holds_is_listed_in_turn_orders_of_somebody_else_too(counterpart: Counterpart) -> None:
+    since = datetime.now(UTC) - timedelta(seconds=2)
+    orders = [counterpart.order(n + 1) for n in range(4)]
+    at(counterpart, lambda erp: settled(erp, orders))
+    planted = counterpart.plant()
+
+    async def read(erp: Erp) -> list[UUID]:
+        assert erp.capabilities.can_list
+        page = await erp.list(since, datetime.now(UTC) + timedelta(seconds=60), after=None, budget=BUDGET)
+        assert page.failed is None
+        assert [each.at for each in page.orders] == sorted(each.at for each in page.orders)
+        return [each.id for each in page.orders]
+
+    listed = at(counterpart, read)
+    assert {each.id for each in orders} | {planted} <= {*listed}
+    assert len(listed) == len({*listed})
+
+
+def test_what_a_restored_erp_has_forgotten_is_absent(counterpart: Counterpart) -> None:
+    order = counterpart.order(2)
+    at(counterpart, lambda erp: settled(erp, [order]))
+    counterpart.forget()
+    assert at(counterpart, lambda erp: erp.find([order.id], budget=BUDGET))[order.id].kind is Kind.ABSENT
+    assert at(counterpart, lambda erp: settled(erp, [order]))[order.id].kind in TAKEN
+    assert counterpart.effects()[order.id] == 1
+
+
+def test_credentials_that_are_no_longer_good_are_no_fault_of_an_order(counterpart: Counterpart) -> None:
+    orders = [counterpart.order(1), counterpart.order(2)]
+    counterpart.lock_out()
+    told = at(counterpart, lambda erp: submit(erp, orders))
+    assert kinds(told) <= NOT_TAKEN
+    assert at(counterpart, lambda erp: erp.probe()) is False
+    assert [counterpart.effects()[each.id] for each in orders] == [0, 0]
