@@ -33,6 +33,7 @@ from workers.console.state import AppState
 router = APIRouter()
 
 GROUPS: Final = 100  # of a page
+ATTEMPTED: Final = (Reason.REFUSED, Reason.EXHAUSTED)  # of which no code is kept: an attempt says why
 MEMBERS: Final = 50
 CODES: Final = 100  # that are not mapped
 REASONS: Final = {
@@ -62,7 +63,8 @@ async def get_groups(
     before = state.cursors.read(place, after, int, int) or cause_queries.FIRST
     async with snapshot(state.engine) as connection:
         found = await cause_queries.groups(connection, reason=reason, backend=backend, before=before, limit=GROUPS + 1)
-        codes = await cause_queries.codes(connection, [group["id"] for group in found])
+        ours = [group["id"] for group in found if group["reason"] not in ATTEMPTED]
+        codes = await cause_queries.codes(connection, ours)
         total = await cause_queries.total(connection)
     groups, more = state.cursors.cut(place, found, GROUPS, lambda row: [row["orders"], row["id"]])
     return page(
