@@ -113,8 +113,11 @@ def _promises(verdict: Verdict, key: Key, lines: list[dict[str, Any]], row: Any,
         first = row["digest"]
     if row["digest"] != row["body"]:
         verdict.altered[key] = "the ledger's content has another digest"
-    if any(line["status"] == 409 and line["act"] in ("post", "again", "batch", "flushed") for line in lines):
-        verdict.other.append(f"{' '.join(key)}: the first content was answered 409")
+    refused = [line for line in lines if line["status"] == 409 and line["act"] in ("post", "again", "batch", "flushed")]
+    for line in refused:
+        rival = ledger.get(line.get("first"))  # an intake without the journal goes by the spill alone: the limit (1)
+        if rival is None or rival["reason"] != "conflict":
+            verdict.other.append(f"{' '.join(key)}: the first content was answered 409")
     for line in receipts:
         told = line.get("id")
         found, aside = ledger.get(told), asides.get(told)

@@ -71,8 +71,11 @@ class Soak:
         await self._harm(stack)
         for each in (*fronts, *listers):
             each.stopped = True
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-        self.failed += [f"a front end failed: {each!r}" for each in ended if isinstance(each, BaseException)]
+        ended, waiting = await asyncio.wait(tasks, timeout=DRAIN)
+        self.failed += [f"a front end failed: {error!r}" for each in ended if (error := each.exception()) is not None]
+        self.failed += [f"a front end still waits {DRAIN:g} s after the last fault" for _ in waiting]
+        for each in waiting:
+            each.cancel()
         quiet = await self._drained(stack)
         watch.cancel()
         for lister in listers:

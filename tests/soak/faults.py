@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,8 +17,11 @@ from functools import partial
 from typing import Any, Final
 
 from config.embedded.marks import children
+from config.embedded.service import Service, StartFailed
 from tests.soak.stack import Part, Stack
 from tests.soak.wires import Mode
+
+UP_AGAIN: Final = 300.0  # seconds until a server that was killed must be up
 
 Inflicted = AbstractAsyncContextManager[None]
 
@@ -77,7 +81,18 @@ async def server_killed(stack: Stack, target: str, how: int) -> AsyncIterator[No
     _signal(server.pid, how or signal.SIGKILL)
     yield
     await asyncio.to_thread(server.kill)
-    await asyncio.to_thread(server.start)
+    await _started(server)
+
+
+async def _started(server: Service) -> None:
+    """Start it, again and again as a supervisor does: on a busy machine a backend outlives its postmaster for long."""
+    ends = time.monotonic() + UP_AGAIN
+    while True:
+        try:
+            return await asyncio.to_thread(server.start)
+        except StartFailed:
+            if time.monotonic() > ends:
+                raise
 
 
 @asynccontextmanager
