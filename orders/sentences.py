@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, Final
 from uuid import UUID
 
-from orders.audit_codes import AuditCode
 from orders.refusals import NotDone, Phrase
 
 MOMENTS: Final = ("since", "probe", "at")  # parameters that are times
@@ -166,7 +165,12 @@ class Code(Phrase):
     OF_DEMO = "for the orders of `relais demo`"
 
 
-CODES: Final[Mapping[str, Phrase]] = {each.key: each for each in (*Code, *AuditCode, *NotDone)}
+@cache
+def codes() -> Mapping[str, Phrase]:
+    """Every phrase by its key. Those of audits are loaded here, for who reads a kept sentence."""
+    from orders.audit_codes import AuditCode
+
+    return {each.key: each for each in (*Code, *AuditCode, *NotDone)}
 
 
 class Sentence(str):
@@ -204,7 +208,7 @@ def sentence_of(kept: Any) -> Sentence | None:
         return kept
     if isinstance(kept, str):
         return Sentence(Code.TEXT, text=kept)
-    return Sentence(CODES[kept["code"]], **{name: _read(name, kept[name]) for name in kept if name != "code"})
+    return Sentence(codes()[kept["code"]], **{name: _read(name, kept[name]) for name in kept if name != "code"})
 
 
 def joined(told: Iterable[Sentence]) -> Sentence | None:

@@ -98,7 +98,12 @@ async def _ask(resources: WorkerResources, claimed: Claim) -> dict[UUID, Outcome
         return {}
     answers = await resources.erp.find(list(unsure), budget=resources.settings.delivery.batch_budget / 3)
     return {
-        order_id: believed(outcome, unsure[order_id].body, unsure[order_id].digest)
+        order_id: believed(
+            outcome,
+            unsure[order_id].body,
+            unsure[order_id].digest,
+            echoed=resources.erp.capabilities.echoes_digest,
+        )
         for order_id, outcome in answers.items()
         if outcome.kind is not Kind.ABSENT
     }

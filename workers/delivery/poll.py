@@ -43,7 +43,8 @@ async def poll(resources: WorkerResources, ids: Sequence[UUID]) -> DispatchResul
         return DispatchResult(elsewhere=len(ids))
     taken = {row.order_id: row for row in rows}
     answers = await resources.erp.poll(list(taken), budget=settings.delivery.batch_budget)
-    outcomes = {i: believed(answer, taken[i].body, taken[i].digest) for i, answer in answers.items()}
+    echoed = resources.erp.capabilities.echoes_digest
+    outcomes = {i: believed(each, taken[i].body, taken[i].digest, echoed=echoed) for i, each in answers.items()}
     decided = {i: each for i, each in outcomes.items() if each.kind in DECIDED or each.evidence}
     later = rows[0].at + timedelta(seconds=POLL_PAUSE)
     result = Result(

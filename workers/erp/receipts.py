@@ -15,9 +15,12 @@ from workers.erp.failures import TABLE, Met, Unfit
 from workers.erp.port import ErpReceipt, Outcome
 
 
-def verify(receipt: ErpReceipt, body: bytes, digest: bytes) -> None:
-    """Raise Unfit unless the receipt is for these canonical bytes, line by line, and for no more than was ordered."""
-    if receipt.digest is not None and receipt.digest != digest:
+def verify(receipt: ErpReceipt, body: bytes, digest: bytes, *, echoed: bool = True) -> None:
+    """Raise Unfit unless the receipt is for these canonical bytes, line by line, and for no more than was ordered.
+
+    An ERP that has `echoed` no digest is believed by the lines alone.
+    """
+    if echoed and receipt.digest != digest:
         raise Unfit(Met.WRONG_DIGEST, f"receipt {receipt.reference}")
     ordered = from_json(body)["lines"]
     if len(receipt.lines) != len(ordered):
@@ -29,12 +32,12 @@ def verify(receipt: ErpReceipt, body: bytes, digest: bytes) -> None:
             raise Unfit(Met.WRONG_LINES, f"line {number}: {line.accepted} of {wanted['quantity']} boxes accepted")
 
 
-def believed(outcome: Outcome, body: bytes, digest: bytes) -> Outcome:
+def believed(outcome: Outcome, body: bytes, digest: bytes, *, echoed: bool) -> Outcome:
     """An outcome of `find` or `poll` as it is, or SUSPICIOUS when its receipt is not for these canonical bytes."""
     if outcome.receipt is None:
         return outcome
     try:
-        verify(outcome.receipt, body, digest)
+        verify(outcome.receipt, body, digest, echoed=echoed)
     except Unfit as error:
         return disbelieved(outcome, error)
     return outcome

@@ -138,13 +138,15 @@ async def _ask_about_all(
         asked = {order.id: order for order in page if order.delivered and not order.later}
         told = await ask(erp, list(asked), patience, partial(shown, gone, gone + left))
         moved = sum(not order.delivered and not order.later for order in page)
-        run = await _keep(connection, run, page[-1], moved, [difference(asked[i], told[i]) for i in asked])
+        echoed = erp.capabilities.echoes_digest
+        found = [difference(asked[i], told[i], echoed=echoed) for i in asked]
+        run = await _keep(connection, run, page[-1], moved, found)
         gone, left = gone + len(page), max(0, left - len(page))
         shown(gone, gone + left, "")
     return run
 
 
-def difference(held: AcknowledgedOrder, told: Outcome) -> Finding | None:
+def difference(held: AcknowledgedOrder, told: Outcome, *, echoed: bool = True) -> Finding | None:
     """What is wrong with an order by what the ERP told of it, None when it has just what it acknowledged."""
     if told.kind is Kind.ABSENT:
         return Finding(held, Difference.MISSING, Sentence(Code.GONE))
@@ -153,7 +155,7 @@ def difference(held: AcknowledgedOrder, told: Outcome) -> Finding | None:
         return Finding(held, Difference.ALTERED, became)
     if told.receipt is None:
         return Finding(held, Difference.UNKNOWN, Sentence(Code.MET, detail=told.detail))
-    trusted = believed(told, held.body, held.digest)
+    trusted = believed(told, held.body, held.digest, echoed=echoed)
     unfit = Sentence(Code.MET, detail=trusted.detail)
     wrong = unfit if trusted.receipt is None else _unlike(held, trusted.receipt)
     return Finding(held, Difference.ALTERED, wrong) if wrong else None

@@ -13,6 +13,7 @@ from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.settings import Settings
 from tests.cli import CommandLine, asked, clean_environment, command, environment, running
+from tests.machines.roles import above
 from tests.waiting import until
 
 
@@ -137,7 +138,7 @@ def _journal(settings: Settings, body: dict[str, object]) -> None:
     from orders.model import parse
 
     async def accept() -> None:
-        engine = connect(settings.need("database_url"))
+        engine = connect(above(settings.need("database_url")))
         await Intake(engine, settings.erp.backend).accept(parse(json.dumps(body).encode()), "test")
         await engine.dispose()
 

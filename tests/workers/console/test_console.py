@@ -22,7 +22,7 @@ from config.embedded.ports import choose
 from config.settings import Settings
 from orders.audit_codes import AuditCode
 from orders.refusals import NotDone
-from orders.sentences import CODES, Code, Sentence
+from orders.sentences import Code, Sentence, codes
 from tests.cli import command, environment, running
 from tests.machines.tools import ROOT
 from tests.workers.console.site import serving, text_of
@@ -129,7 +129,7 @@ def test_one_is_told_as_one() -> None:
     counted = re.compile(rf"(?:%\(\w+\)s|{{\w*(?::[^}}]*)?}}) (?:{COUNTABLE})\b")
     single = {forms[0] for forms in written("fr") if len(forms) == 1}
     assert {one for one in single if counted.search(one)} - ALWAYS_MANY == set()
-    for code in CODES.values():
+    for code in codes().values():
         if code.many:
             params = {name: 1 for name, _ in fields(code.one) if name} | {"since": NOW}
             said = say(Sentence(code, **params), languages("UTC")["en"])
@@ -149,14 +149,14 @@ NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 
 def test_a_code_stands_for_one_sentence() -> None:
     """Else what one of them kept is read as the other: `no_order` of an audit had been."""
-    assert len(CODES) == len([*Code, *AuditCode, *NotDone])
+    assert len(codes()) == len([*Code, *AuditCode, *NotDone])
     orphans = Sentence(AuditCode.NO_ORDER, count=3)
     assert say(orphans.stored(), languages("UTC")["en"]) == "3 deliveries without an order"
 
 
 def test_every_sentence_with_a_code_is_in_french_with_the_same_parameters() -> None:
     french = set(written("fr"))
-    for code in set(CODES.values()) - {Code.TEXT}:
+    for code in set(codes().values()) - {Code.TEXT}:
         assert ((code.one, code.many) if code.many else (code.one,)) in french, code
         for n in (1, 2):
             form = code.many if n == 2 and code.many else code.one

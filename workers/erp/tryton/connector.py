@@ -20,6 +20,7 @@ from workers.erp import steady_clock
 from workers.erp.attempts import Tried
 from workers.erp.failures import TABLE, Met
 from workers.erp.port import Barrier, Capabilities, Kind, Listed, Listing, OpenBarrier, Outcome, Submission
+from workers.erp.receipts import believed
 from workers.erp.tryton import sales
 from workers.erp.tryton.calls import MOST_LISTED, SaleCalls
 from workers.erp.tryton.names import Names
@@ -49,6 +50,7 @@ class TrytonErp:
             max_batch=FIRST_BATCH,
             mapped=True,
             unique_reference=own.unique_reference,
+            echoes_digest=False,
         )
         self._own, self._timeout = own, settings.erp.timeout
         self._barrier = barrier or OpenBarrier()
@@ -65,7 +67,8 @@ class TrytonErp:
             )
         outcomes = await self._submit(orders, until)
         ended = steady_clock.now()
-        return {order_id: replace(each, started=started, ended=ended) for order_id, each in outcomes.items()}
+        told = {each.id: believed(outcomes[each.id], each.body, each.digest, echoed=False) for each in orders}
+        return {order_id: replace(each, started=started, ended=ended) for order_id, each in told.items()}
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         """What Tryton has under each id: ACCEPTED, PENDING while not confirmed, REFUSED where it was cancelled."""
@@ -179,9 +182,8 @@ class TrytonErp:
     def _told(self, order_id: UUID, rows: Sequence[Mapping[str, Any]], kind: Kind = Kind.ACCEPTED) -> Outcome:
         effects = [row for row in rows if row["state"] != "cancelled"]
         if len(effects) > 1:
-            log.error(
-                "an order has several sales", extra={"order_id": str(order_id), "sales": [row["id"] for row in effects]}
-            )
+            told = "sales " + ", ".join(str(row["number"] or row["id"]) for row in effects)
+            log.error("an order has several sales", extra={"order": str(order_id), "why": told})
         return sales.outcome(rows[0], kind)
 
     def _learn_size(self, orders: int, seconds: float) -> None:
