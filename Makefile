@@ -37,7 +37,7 @@ test-browser: $(READY) ## what CI runs next: the tests in a real browser; gets D
 erp-tools: $(READY) ## a real Tryton in .tools/tryton, for the conformance suite
 	@$(BIN)/python .ci/tryton.py
 
-test-erp: erp-tools ## what CI runs last: the conformance suite against real ERPs
+test-erp: erp-tools ## the conformance suite against real ERPs; gets them by itself
 	$(BIN)/python -m pytest tests/conformance --erp-kind tryton
 
 test-all: lint ## all tests
