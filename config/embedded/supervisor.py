@@ -23,10 +23,9 @@ from config.embedded.service import StartFailed, until_ready
 
 log = logging.getLogger(__name__)
 
-STARTS: Final = (
-    3  # in a row, until a child that ends by itself before it is ready fails the start, or has no spare soon
-)
-KILLS: Final = 10  # and until one that somebody kills does, or has none
+# In a row, until a child fails the start, or has no spare soon: one that ends by itself, and one that somebody kills.
+STARTS: Final = 3
+KILLS: Final = 10
 
 
 class Supervisor:

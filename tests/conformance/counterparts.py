@@ -63,6 +63,9 @@ class Counterpart(Protocol):
         """An order that it refuses, in words of its own."""
         ...
 
+    def log_out(self) -> None:
+        """Every session ends, where it has such."""
+
     def lock_out(self) -> None:
         """Our credentials are no longer good."""
 
@@ -117,6 +120,9 @@ class Simulated:
         self._ask("/_dial", "PUT", refuse_products=[MEDICINES[2]])
         return an_order(1, 1, 1)
 
+    def log_out(self) -> None:
+        pass
+
     def lock_out(self) -> None:
         self._ask("/_dial", "PUT", error_rate=1.0, error_status=401)
 
@@ -138,8 +144,6 @@ class Simulated:
 class RealTryton:
     """Tryton 8.2 on a PostgreSQL of its own, with the index that makes a reference unique."""
 
-    unique = True
-
     def __init__(self, directory: Path, leash: Leash) -> None:
         tryton.present()
         self._directory = directory
@@ -151,7 +155,7 @@ class RealTryton:
     def start(self) -> None:
         first = not self._tryton.started
         self._tryton.start()
-        if first and self.unique:
+        if first:
             self._tryton.sql(tryton.UNIQUE)
 
     def kill(self) -> None:
@@ -171,7 +175,6 @@ class RealTryton:
         own = {"database": tryton.DATABASE, "user": tryton.USER, "password_file": self._password.name}
         told = [f'{name} = "{value}"' for name, value in own.items()]
         told += [f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}"]
-        told.append(f"unique_reference = {str(self.unique).lower()}")
         file.write_text("\n".join(told))
         url = f"http://127.0.0.1:{port or self.port}"
         return settings_for(url, erp_kind="tryton", erp_connector=file, erp_timeout=20.0)
@@ -194,7 +197,6 @@ class RealTryton:
         self._tryton.sql("DELETE FROM ir_session")
 
     def log_out(self) -> None:
-        """Every session ends."""
         self._tryton.sql("DELETE FROM ir_session")
 
     def effects(self) -> Counter[UUID]:
@@ -202,6 +204,10 @@ class RealTryton:
 
     def forget(self) -> None:
         self._tryton.sql("TRUNCATE sale_sale CASCADE")
+
+    def cancel(self, order_id: UUID) -> None:
+        """Somebody cancels its sale."""
+        self._tryton.sql("UPDATE sale_sale SET state = 'cancelled' WHERE reference = $1", str(order_id))
 
     def plant(self) -> UUID:
         planted = uuid4()

@@ -16,7 +16,7 @@ from tests.conformance.counterparts import Counterpart, connect
 from tests.machines.wire import wire_to
 from tests.waiting import auntil
 from workers.erp.bisecting import submit_bisecting
-from workers.erp.port import Erp, Kind, Outcome, Submission
+from workers.erp.port import Erp, Kind, Listed, Outcome, Submission
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -190,6 +190,19 @@ def test_it_is_killed_in_the_middle_of_a_batch(counterpart: Counterpart, seconds
     assert [effects[each.id] for each in orders] == [1] * 20
 
 
+def test_a_session_that_ends_costs_no_order(counterpart: Counterpart) -> None:
+    orders = [counterpart.order(n + 1) for n in range(4)]
+
+    async def log_out(erp: Erp) -> dict[UUID, Outcome]:
+        assert await erp.probe()
+        await asyncio.to_thread(counterpart.log_out)
+        return await submit(erp, orders)
+
+    assert all_taken(at(counterpart, log_out))
+    effects = counterpart.effects()
+    assert [effects[each.id] for each in orders] == [1] * 4
+
+
 def test_what_it_holds_is_listed_in_turn_orders_of_somebody_else_too(counterpart: Counterpart) -> None:
     since = datetime.now(UTC) - timedelta(seconds=2)
     orders = [counterpart.order(n + 1) for n in range(4)]
@@ -198,10 +211,15 @@ def test_what_it_holds_is_listed_in_turn_orders_of_somebody_else_too(counterpart
 
     async def read(erp: Erp) -> list[UUID]:
         assert erp.capabilities.can_list
-        page = await erp.list(since, datetime.now(UTC) + timedelta(seconds=60), after=None, budget=BUDGET)
-        assert page.failed is None
-        assert [each.at for each in page.orders] == sorted(each.at for each in page.orders)
-        return [each.id for each in page.orders]
+        found, after, until = list[Listed](), None, datetime.now(UTC) + timedelta(seconds=60)
+        while True:
+            page = await erp.list(since, until, after=after, budget=BUDGET)
+            assert page.failed is None
+            found += page.orders
+            if (after := page.next) is None:
+                break
+        assert [each.at for each in found] == sorted(each.at for each in found)
+        return [each.id for each in found]
 
     listed = at(counterpart, read)
     assert {each.id for each in orders} | {planted} <= {*listed}

@@ -17,8 +17,10 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from config.backoff import backoff
 from workers.erp import steady_clock
 from workers.erp.failures import TABLE, Failure, Met, may_go_again
-from workers.erp.port import MOST_KEPT, ErpReceipt, Kind, Listing, Outcome, Submission
+from workers.erp.port import MOST_KEPT, Barrier, ErpReceipt, Kind, Listing, Outcome, Submission
 
+HELD: Final = 1.0  # seconds before an order goes again that the barrier did not let through
+PROBE: Final = 5.0  # seconds that a probe may take, at most
 TRIES: Final = 3  # brief ones inside one attempt: they get over a lost connection, an outage is the circuit's
 FIRST_PAUSE: Final = 0.1  # seconds, at most, before the second try; doubles
 MOST_PAUSE: Final = 1.0
@@ -58,6 +60,24 @@ class Tried(NamedTuple):
             self.answer[:MOST_KEPT],
             self.calls,
         )
+
+
+def held(orders: Sequence[Submission]) -> dict[UUID, Outcome]:
+    """What becomes of a batch that the barrier does not let through."""
+    return dict.fromkeys((each.id for each in orders), Outcome(Kind.UNSENT, TABLE[Met.HELD].says, retry_after=HELD))
+
+
+def noted(outcome: Outcome, barrier: Barrier) -> Outcome:
+    """Evidence shuts the barrier at once: nothing further is sent by this process, whatever batch it is of."""
+    if outcome.evidence is not None and outcome.evidence.conclusive:
+        barrier.shut()
+    return outcome
+
+
+def unasked(tried: Tried) -> Tried:
+    """Nothing was learned of any order; all that can be certain is that the ERP is suspicious."""
+    kind = Kind.SUSPICIOUS if tried.kind is Kind.SUSPICIOUS else Kind.UNKNOWN
+    return tried._replace(kind=kind, detail=f"could not be asked: {tried.detail}")
 
 
 class Batch:

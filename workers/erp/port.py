@@ -167,7 +167,6 @@ class Capabilities:
     max_batch: int = field(default=1)  # most orders in one call; a connector may find out what fits
     mapped: bool = False  # needs to be told what the ERP calls pharmacies and products
     echoes_digest: bool = True  # its receipts say which bytes it received
-    unique_reference: bool = True  # itself refuses a second order of the same reference
 
 
 class Barrier(Protocol):

@@ -20,7 +20,7 @@ from aiohttp import ClientResponse
 
 from config.settings import Settings
 from workers.erp import steady_clock
-from workers.erp.attempts import TRIES, Batch, Tried, try_again
+from workers.erp.attempts import PROBE, TRIES, Batch, Tried, held, noted, try_again, unasked
 from workers.erp.call_span import calling
 from workers.erp.failures import TABLE, Met
 from workers.erp.http.answers import MOST_ASKED, keeping, read_pending, read_receipt
@@ -32,8 +32,6 @@ from workers.erp.transport import ErpTransport, json_body
 
 log = logging.getLogger("relais.erp")
 
-HELD: Final = 1.0  # seconds before an order goes again that the barrier did not let through
-PROBE: Final = 5.0  # seconds, at most
 MOST_HEALTH: Final = 16 * 1024  # bytes of the answer to a probe: it is parsed whole
 
 PATHS: Final = ("/orders", "/orders/find", "/orders/list", "/health")
@@ -69,8 +67,7 @@ class HttpErp:
         """
         batch = Batch(orders, _now() + budget, self._settings.delivery.trip_after, self._barrier.is_open)
         if not await self._barrier.open():
-            held = Outcome(Kind.UNSENT, TABLE[Met.HELD].says, retry_after=HELD)
-            return dict.fromkeys((order.id for order in orders), held)
+            return held(orders)
         if self._signatures and (why := await self._signatures.lacking()):
             return dict.fromkeys((order.id for order in orders), Outcome(Kind.TRANSIENT, why))
         hands = min(len(orders), self._settings.erp.concurrency)
@@ -88,7 +85,7 @@ class HttpErp:
         await self._barrier.open()
         parts = [ids[start : start + MOST_ASKED] for start in range(0, len(ids), MOST_ASKED)]
         told = await asyncio.gather(*(self._ask(part, until) for part in parts))
-        return {order_id: self._noted(outcome) for part in told for order_id, outcome in part.items()}
+        return {order_id: noted(outcome, self._barrier) for part in told for order_id, outcome in part.items()}
 
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         """The present state of orders that were PENDING; as `find`."""
@@ -106,7 +103,7 @@ class HttpErp:
             return tried.page
         if tried.status in _CANNOT_LIST:
             self.capabilities = replace(self.capabilities, can_list=False)
-        return Listing(failed=_unasked(tried).outcome(started))
+        return Listing(failed=unasked(tried).outcome(started))
 
     async def probe(self) -> bool:
         """True when the ERP says that it is fit to receive. Never raises."""
@@ -127,13 +124,7 @@ class HttpErp:
             async with self._slots:
                 if batch.over():
                     return
-                batch.note(order, self._noted(await self._forward(order, batch.until)))
-
-    def _noted(self, outcome: Outcome) -> Outcome:
-        """Evidence shuts the barrier at once: nothing further is sent by this process, whatever batch it is of."""
-        if outcome.evidence is not None and outcome.evidence.conclusive:
-            self._barrier.shut()
-        return outcome
+                batch.note(order, noted(await self._forward(order, batch.until), self._barrier))
 
     async def _forward(self, order: Submission, until: float) -> Outcome:
         """One order, its brief tries included."""
@@ -182,7 +173,7 @@ class HttpErp:
             half = len(ids) // 2
             return await self._ask(ids[:half], until) | await self._ask(ids[half:], until)
         if tried.found is None:
-            return dict.fromkeys(ids, _unasked(tried).outcome(started))
+            return dict.fromkeys(ids, unasked(tried).outcome(started))
         ended = steady_clock.now()
         found = {i: replace(outcome, started=started, ended=ended) for i, outcome in tried.found.items()}
         return await self._signatures.of_found(found) if self._signatures else found
@@ -197,12 +188,6 @@ class HttpErp:
     async def _send_find(self, ids: Sequence[UUID], until: float) -> Tried:
         body = json.dumps({"ids": [str(order_id) for order_id in ids]}).encode()
         return await self._transport.post("/orders/find", body, until, partial(found_in, ids))
-
-
-def _unasked(tried: Tried) -> Tried:
-    """Nothing was learned of any order; all that can be certain is that the ERP is suspicious."""
-    kind = Kind.SUSPICIOUS if tried.kind is Kind.SUSPICIOUS else Kind.UNKNOWN
-    return tried._replace(kind=kind, detail=f"could not be asked: {tried.detail}")
 
 
 def _now() -> float:

@@ -53,18 +53,22 @@ class SaleCalls:
             rows += answer.result
         return sales.live(rows)
 
-    async def page(self, since: datetime, end: datetime, offset: int, until: float) -> RpcAnswer:
-        """Up to MOST_LISTED sales that bear an order's id and were made in that time, in turn; cancelled ones not."""
-        domain = [
+    async def page(self, since: datetime, end: datetime, after: str | None, until: float) -> RpcAnswer:
+        """Up to MOST_LISTED sales that bear an order's id and were made in that time, in turn; cancelled ones not.
+
+        `after` is the place of the last one of the page before, as `sales.place` has it.
+        """
+        domain: list[Any] = [
             ["create_date", ">=", sales.as_told(since)],
             ["create_date", "<", sales.as_told(end)],
             ["reference", "ilike", AN_ID],
             ["state", "!=", "cancelled"],
             ["company", "=", self._company],
+            *sales.beyond(after),
         ]
         turn = [["create_date", "ASC"], ["id", "ASC"]]
         read = ["reference", "number", "create_date"]
-        return await self._call("search_read", domain, offset, MOST_LISTED, turn, read, until=until)
+        return await self._call("search_read", domain, 0, MOST_LISTED, turn, read, until=until)
 
     async def confirm(self, drafts: Sequence[int], quotations: Sequence[int], until: float) -> dict[int, Outcome]:
         """Quote the drafts, confirm them and the quotations; what became of those that got no further."""

@@ -17,8 +17,7 @@ from uuid import UUID
 
 from config.settings import Settings
 from workers.erp import steady_clock
-from workers.erp.attempts import Tried
-from workers.erp.failures import TABLE, Met
+from workers.erp.attempts import PROBE, Tried, held, noted, unasked
 from workers.erp.port import Barrier, Capabilities, Kind, Listed, Listing, OpenBarrier, Outcome, Submission
 from workers.erp.receipts import believed
 from workers.erp.tryton import sales
@@ -29,8 +28,6 @@ from workers.erp.tryton.rpc import TrytonRpc
 
 log = logging.getLogger("relais.erp")
 
-HELD: Final = 1.0  # seconds before an order goes again that the barrier did not let through
-PROBE: Final = 5.0  # seconds, at most
 FIRST_BATCH: Final = 8  # orders in a call, until it is known how long one takes
 MOST_BATCH: Final = 100
 QUICK: Final = 0.25  # of the time that a call may take: below it the batch doubles, over twice that it halves
@@ -49,7 +46,6 @@ class TrytonErp:
             can_list=True,
             max_batch=FIRST_BATCH,
             mapped=True,
-            unique_reference=own.unique_reference,
             echoes_digest=False,
         )
         self._own, self._timeout = own, settings.erp.timeout
@@ -59,16 +55,16 @@ class TrytonErp:
         self._names = Names(self._rpc)
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
-        """Forward the orders, all or none of them made; one outcome for each, REFUSED for all where one is."""
+        """Forward the orders; one outcome for each. The sales are all made or none: where Tryton refuses one as it is
+        made, all are REFUSED.
+        """
         started, until = steady_clock.now(), _now() + budget
         if not await self._barrier.open():
-            return dict.fromkeys(
-                (each.id for each in orders), Outcome(Kind.UNSENT, TABLE[Met.HELD].says, retry_after=HELD)
-            )
+            return held(orders)
         outcomes = await self._submit(orders, until)
         ended = steady_clock.now()
         told = {each.id: believed(outcomes[each.id], each.body, each.digest, echoed=False) for each in orders}
-        return {order_id: replace(each, started=started, ended=ended) for order_id, each in told.items()}
+        return {i: noted(replace(each, started=started, ended=ended), self._barrier) for i, each in told.items()}
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         """What Tryton has under each id: ACCEPTED, PENDING while not confirmed, REFUSED where it was cancelled."""
@@ -77,7 +73,7 @@ class TrytonErp:
         found = await self._sales.of(ids, until)
         ended = steady_clock.now()
         if isinstance(found, Tried):
-            return dict.fromkeys(ids, replace(_unasked(found).outcome(started), ended=ended))
+            return dict.fromkeys(ids, replace(unasked(found).outcome(started), ended=ended))
         absent = Outcome(Kind.ABSENT, "not with the ERP", 200)
         return {
             each: replace(self._told(each, found[each]) if each in found else absent, started=started, ended=ended)
@@ -92,16 +88,16 @@ class TrytonErp:
 
     async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Listing:
         """A page of the sales that bear an order's id, by when they were made; cancelled ones are none."""
-        started, offset = steady_clock.now(), int(after or 0)
-        answer = await self._sales.page(since, until, offset, _now() + budget)
+        started = steady_clock.now()
+        answer = await self._sales.page(since, until, after, _now() + budget)
         if answer.failed is not None:
-            return Listing(failed=_unasked(answer.failed).outcome(started))
+            return Listing(failed=unasked(answer.failed).outcome(started))
         orders = tuple(
             Listed(UUID(row["reference"]), None, str(row["number"] or row["id"]), sales.instant(row["create_date"]))
             for row in answer.result
             if _is_id(row["reference"])
         )
-        return Listing(orders, str(offset + MOST_LISTED) if len(answer.result) == MOST_LISTED else None)
+        return Listing(orders, sales.place(answer.result[-1]) if len(answer.result) == MOST_LISTED else None)
 
     async def probe(self) -> bool:
         """True when Tryton lets us in and answers."""
@@ -175,7 +171,7 @@ class TrytonErp:
         """What became of sales that were just confirmed: not known, where they cannot be read."""
         found = await self._sales.of(ids, until)
         if isinstance(found, Tried):
-            return {each: replace(_unasked(found).outcome(steady_clock.now()), kind=Kind.UNKNOWN) for each in ids}
+            return {each: replace(unasked(found).outcome(steady_clock.now()), kind=Kind.UNKNOWN) for each in ids}
         gone = Outcome(Kind.UNKNOWN, "the sale is not to be found")
         return {each: self._told(each, found[each]) if each in found else gone for each in ids}
 
@@ -204,12 +200,6 @@ def _all(orders: Sequence[Submission], failed: Tried) -> dict[UUID, Outcome]:
 def _not_sent(failed: Tried) -> Tried:
     """A question failed before anything was sent: the orders are certainly not taken."""
     return failed._replace(kind=Kind.TRANSIENT) if failed.kind in (Kind.UNKNOWN, Kind.REFUSED) else failed
-
-
-def _unasked(tried: Tried) -> Tried:
-    """Nothing was learned of any order; all that can be certain is that the ERP is suspicious."""
-    kind = Kind.SUSPICIOUS if tried.kind is Kind.SUSPICIOUS else Kind.UNKNOWN
-    return tried._replace(kind=kind, detail=f"could not be asked: {tried.detail}")
 
 
 def _is_id(reference: str) -> bool:

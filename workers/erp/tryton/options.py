@@ -23,4 +23,3 @@ class TrytonOptions(BaseModel):
     password_file: Annotated[Path, AfterValidator(_beside)]
     company: PositiveInt
     currency: PositiveInt
-    unique_reference: bool = Field(False, description="the index of docs/tryton.md is there")

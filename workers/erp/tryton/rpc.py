@@ -18,8 +18,7 @@ from pydantic_core import from_json
 from config.retry_after import pause_asked
 from config.settings import Settings
 from workers.erp.attempts import Tried
-from workers.erp.failures import TABLE as WORDLESS
-from workers.erp.failures import Failure, Met, Unfit, of_status, printable
+from workers.erp.failures import TABLE, Failure, Met, Unfit, of_status, printable
 from workers.erp.port import Barrier, Kind
 from workers.erp.transport import ErpTransport, json_body
 from workers.erp.tryton.options import TrytonOptions
@@ -28,7 +27,7 @@ MOST_BYTES: Final = 8 * 1024 * 1024  # of an answer: 100 sales of some hundred l
 LOGIN: Final = "common.db.login"
 
 NO_LOGIN: Final = Failure(Kind.TRANSIENT, "Tryton refuses the log-in, no fault of the order")
-TABLE: Final[Mapping[str, Failure]] = {
+ERRORS: Final[Mapping[str, Failure]] = {
     "UserError": Failure(Kind.REFUSED, "Tryton refuses the order"),
     "UserWarning": Failure(Kind.REFUSED, "Tryton asks a person whether it may go on"),
     "ConcurrencyException": Failure(Kind.TRANSIENT, "the sale was changed meanwhile"),
@@ -114,7 +113,7 @@ async def _read(response: ClientResponse) -> tuple[Tried, object]:
     if response.status != 200:
         failure = STATUSES.get(response.status) or of_status(response.status)
         if failure.kind is Kind.REFUSED:  # of no order: Tryton refuses one in words, with a 200
-            failure = WORDLESS[Met.WORDLESS]
+            failure = TABLE[Met.WORDLESS]
         asked = pause_asked(response.headers.get("Retry-After"))
         says = f"{response.status}: {failure.says}"
         return Tried(failure.kind, says, response.status, retry_after=asked, failure=failure), None
@@ -132,7 +131,7 @@ async def _read(response: ClientResponse) -> tuple[Tried, object]:
 def _error(said: object) -> Tried:
     """Tryton's error, `[name, [words, …]]` where it foresaw it and `[words, traceback]` where it did not."""
     name, words = (said[0], said[1:]) if isinstance(said, list) and said else ("", ())
-    failure = TABLE.get(str(name))
+    failure = ERRORS.get(str(name))
     if failure is None:
         return Tried(INSIDE.kind, printable(f"{INSIDE.says}: {name}"), 200, failure=INSIDE)
     first = words[0] if words else ""

@@ -109,6 +109,20 @@ def receipt_of(sale: Mapping[str, Any]) -> ErpReceipt:
     return ErpReceipt(str(sale["number"]), None, lines)
 
 
+def place(row: Mapping[str, Any]) -> str:
+    """Where a sale stands in the turn in which they were made."""
+    return f"{instant(row['create_date']).isoformat()} {row['id']}"
+
+
+def beyond(after: str | None) -> list[Any]:
+    """The clauses of a search for what stands after a place; whatever is cancelled meanwhile moves nothing."""
+    if after is None:
+        return []
+    told, number = after.split(" ")
+    at = as_told(datetime.fromisoformat(told))
+    return [["OR", ["create_date", ">", at], [["create_date", "=", at], ["id", ">", int(number)]]]]
+
+
 def instant(told: Mapping[str, int]) -> datetime:
     """A time of Tryton's, which is UTC."""
     return datetime(**{name: told[name] for name in PARTS}, tzinfo=UTC)
