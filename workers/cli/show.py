@@ -20,7 +20,7 @@ from uuid import UUID
 from config.telemetry.visible import visible, visible_json
 from orders.sentences import Sentence
 from orders.sentences import count as count
-from orders.states import UNFIT
+from orders.states import STOPPED, UNFIT
 from workers.cli import tables
 from workers.cli.tables import Cell
 
@@ -116,12 +116,14 @@ def _of_line(reason: str | None) -> str:
 
 def replay(row: Mapping[str, Any]) -> None:
     """A replay and its stages."""
-    from workers.replay.gates import named
+    from workers.replay.gates import going_on, named
 
     names = ("state", "why", "orders", "left", "hold", "started_at", "started_by", "ended_at")
-    facts(
-        f"Replay {row['id']} of {row['backend']}", {"stage": named(row["stage"]), **{each: row[each] for each in names}}
-    )
+    told = {"stage": named(row["stage"]), **{each: row[each] for each in names}}
+    if row["state"] in STOPPED:
+        stage, orders = going_on(row)
+        told["goes on with"] = f"{named(stage)}: {count(orders, 'order')}"
+    facts(f"Replay {row['id']} of {row['backend']}", told)
     if row["history"]:
         stages = [
             {"stage": named(each["stage"]), **each["found"], "because": each["failed"]} for each in row["history"]

@@ -8,11 +8,13 @@ nothing about the ERP and weighs nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from config.settings import Settings
 from orders.sentences import Code, Sentence
+from orders.states import ReplayState
 
 STAGES: Final = (1, 10, 100, 0)  # orders that a stage tries; 0 is the ramp, which ends with the replay
 RAMP: Final = 0
@@ -103,6 +105,17 @@ def after(stage: int) -> int:
 def onward(stage: int, passed: int | None) -> int:
     """The stage with which a replay goes on that holds at one: after one that was passed, else the last that was."""
     return after(stage) if passed == stage else passed or STAGES[0]
+
+
+def going_on(row: Mapping[str, Any]) -> tuple[int, int]:
+    """The stage with which a replay goes on that stopped, and how many of its orders that takes before it waits for a
+    word again: all that are left of one that waits for none. `row` is of `orders.queries.replays.standing`.
+    """
+    paused = row["state"] == ReplayState.PAUSED
+    stage: int = row["stage"] if paused else onward(row["stage"], row["passed"])
+    if stage == RAMP or not row["hold"]:
+        return stage, row["left"]
+    return stage, min(row["left"], stage - row["staged"] if paused else stage)
 
 
 def before(stage: int) -> int | None:

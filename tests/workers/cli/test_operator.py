@@ -260,6 +260,9 @@ def test_a_replay_is_seen_and_steered(relais: CommandLine, journal: Journal) -> 
         "the replay of erp is paused at stage 1: lunch",
     )
     assert "lunch" in relais("status").out
+    for words in (("status",), ("resume", "--because", "a test")):
+        told = " ".join(relais("replay", *words).out.split())
+        assert "goes on with stage 1: 1 order " in f"{told} ", "it waits for a word again after that"
     assert "the replay of erp is paused at stage 1: lunch" in relais("drain", "--timeout", "0.5").err
     assert relais("replay", "next", "--because", "a test", "--yes").code == 1
     assert relais("replay", "resume", "--because", "a test", "--yes").code == 0

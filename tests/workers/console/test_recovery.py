@@ -25,7 +25,7 @@ from workers.console.access.people import Role
 from workers.console.acts.act import Preview, Stopped
 from workers.console.i18n import languages
 from workers.console.masking import say
-from workers.console.recovery import cached, stages
+from workers.console.recovery import cached
 from workers.console.registry import ACTS
 from workers.delivery.deliver import deliver
 from workers.erp.http import HttpErp
@@ -198,18 +198,6 @@ def test_the_page_follows_a_replay_from_before_it_begins_to_its_end(on_console: 
         ]
 
     on_console(work)
-
-
-def test_what_a_stopped_replay_goes_on_with_is_what_its_next_stage_takes() -> None:
-    def going_on(**stopped: Any) -> tuple[int, int]:
-        return stages.going_on({"hold": True, "staged": 0, "left": 150, **stopped})
-
-    assert going_on(state="holding", stage=10, passed=10) == (100, 100)
-    assert going_on(state="holding", stage=10, passed=10, left=60) == (100, 60)
-    assert going_on(state="holding", stage=10, passed=1) == (1, 1), "its gate failed: back to the last that was passed"
-    assert going_on(state="paused", stage=10, passed=1, staged=4) == (10, 6)
-    assert going_on(state="paused", stage=10, passed=1, staged=4, hold=False) == (10, 150), "it stops no more"
-    assert going_on(state="holding", stage=100, passed=100) == (0, 150)
 
 
 def test_a_gate_that_failed_is_told_in_both_languages(on_console: OnConsole) -> None:

@@ -1,11 +1,25 @@
 """A stage's gates as pure functions, and the bucket that bounds a backend's rate."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.dispatch.token_bucket import Bucket
-from workers.replay.gates import BRISK, PART, STAGES, AttemptCounts, Gates, after, before, failing, named, passed
+from workers.replay.gates import (
+    BRISK,
+    PART,
+    STAGES,
+    AttemptCounts,
+    Gates,
+    after,
+    before,
+    failing,
+    going_on,
+    named,
+    passed,
+)
 
 GATES = Gates(errors=0.02, slower=4.0, signed=False)
 
@@ -76,3 +90,15 @@ def test_a_bucket_without_a_rate_is_no_bound_and_a_changed_rate_holds_at_once() 
     assert bucket.allowance(60.0) == 2
     bucket.limit(None, 60.0)
     assert bucket.allowance(60.0) > 10**9
+
+
+def test_what_a_stopped_replay_goes_on_with_is_what_its_next_stage_takes() -> None:
+    def goes_on(**stopped: Any) -> tuple[int, int]:
+        return going_on({"hold": True, "staged": 0, "left": 150, **stopped})
+
+    assert goes_on(state="holding", stage=10, passed=10) == (100, 100)
+    assert goes_on(state="holding", stage=10, passed=10, left=60) == (100, 60)
+    assert goes_on(state="holding", stage=10, passed=1) == (1, 1), "its gate failed: back to the last that was passed"
+    assert goes_on(state="paused", stage=10, passed=1, staged=4) == (10, 6)
+    assert goes_on(state="paused", stage=10, passed=1, staged=4, hold=False) == (10, 150), "it stops no more"
+    assert goes_on(state="holding", stage=100, passed=100) == (0, 150)

@@ -29,6 +29,7 @@ from workers.console.state import ConsoleState
 from workers.replay import commands, redrive
 from workers.replay.choice import Choice
 from workers.replay.commands import OPEN_STATES, ReplaySeen
+from workers.replay.gates import going_on
 
 Step = Callable[[AsyncEngine, str, str, ReplaySeen | None], Awaitable[None]]
 
@@ -132,7 +133,7 @@ def _looking(allowed: tuple[str, ...], sees: tuple[str, ...], warning: str | Non
             return Preview(orders=None, sees=digest_of("replay", None), hindered=gone)
         stands = words.gettext(stages.STATES[row["state"]][1])
         ready = row["state"] in allowed and chosen.get("stage", str(row["stage"])) == str(row["stage"])
-        stage, orders = stages.going_on(row) if onward else (None, row["left"])
+        stage, orders = going_on(row) if onward else (None, row["left"])
         return Preview(
             orders=orders,
             facts=_facts(row, stands, stage, words),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from orders.sentences import Sentence
 from workers.console.i18n import N_, Words
-from workers.replay.gates import PART, RAMP, STAGES, STAYS, Gates, longest, onward, refusals
+from workers.replay.gates import PART, RAMP, STAGES, STAYS, Gates, longest, refusals
 
 STAGE_STATES: Final = {
     "passed": ("good", N_("passed")),
@@ -70,17 +70,6 @@ def stage_named(stage: int, words: Words) -> str:
     if stage == RAMP:
         return words.gettext("The ramp")
     return words.ngettext("%(num)d order", "%(num)d orders", stage) % {"num": stage}
-
-
-def going_on(row: Mapping[str, Any]) -> tuple[int, int]:
-    """The stage with which a replay goes on that stopped, and how many of its orders that takes before it waits for a
-    word again: all that are left of one that waits for none.
-    """
-    paused = row["state"] == "paused"
-    stage: int = row["stage"] if paused else onward(row["stage"], row["passed"])
-    if stage == RAMP or not row["hold"]:
-        return stage, row["left"]
-    return stage, min(row["left"], stage - row["staged"] if paused else stage)
 
 
 def terms(stage: int, gates: Gates, words: Words) -> list[str]:
