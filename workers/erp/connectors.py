@@ -16,7 +16,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from config.errors import first_line, plain
 from config.settings import Settings
@@ -27,12 +27,6 @@ GROUP: Final = "relais.erp"
 OURS: Final[Mapping[str, str]] = {"http": "workers.erp.http:HTTP", "tryton": "workers.erp.tryton:TRYTON"}
 
 Own = TypeVar("Own", bound=BaseModel)
-
-
-class NoOptions(BaseModel):
-    """The settings of a connector that has none of its own."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +72,7 @@ def open_erp(settings: Settings, keys: Keys | None = None, barrier: Barrier | No
 def _made(settings: Settings) -> tuple[Connector[Any], BaseModel]:
     backend = settings.erp.backend
     connector = _connector(settings.erp.kind, backend)
-    return connector, _options(connector.options, settings.erp.connector, backend)
+    return connector, _options(connector.options, settings, backend)
 
 
 @cache
@@ -95,11 +89,12 @@ def _connector(kind: str, backend: str) -> Connector[Any]:
     return found
 
 
-def _options(model: type[BaseModel], file: Path | None, backend: str) -> BaseModel:
+def _options(model: type[BaseModel], settings: Settings, backend: str) -> BaseModel:
     """The connector's own settings. Raises BadConnector, without a value that may be a secret."""
+    file = settings.erp.connector
     try:
         said = {} if file is None else tomllib.loads(file.read_text(encoding="utf-8"))
-        return model.model_validate(said, context={"beside": file and file.parent})
+        return model.model_validate(said, context={"beside": file and file.parent, "token": settings.erp.token})
     except OSError as error:
         raise BadConnector(backend, error.strerror or first_line(error), file) from None
     except ValidationError as error:

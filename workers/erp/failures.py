@@ -40,6 +40,8 @@ class Met(StrEnum):
     REFUSED = "connection refused"
     TLS = "tls"
     WRONG_CERTIFICATE = "wrong certificate"
+    OUR_CERTIFICATE = "our certificate refused"
+    NO_CREDENTIALS = "no credentials"
     CONNECT_TIMEOUT = "connect timeout"
     RESET_BEFORE = "reset before sending"
     RESET_AFTER = "reset after sending"
@@ -85,6 +87,8 @@ TABLE: Final[Mapping[str, Failure]] = {
     Met.REFUSED: Failure(Kind.TRANSIENT, "no connection to the ERP", Again.BRIEFLY),
     Met.TLS: Failure(Kind.TRANSIENT, "no TLS with the ERP, nothing was sent"),
     Met.WRONG_CERTIFICATE: _proof("another certificate than the pinned one", Evidence.WRONG_CERTIFICATE),
+    Met.OUR_CERTIFICATE: Failure(Kind.TRANSIENT, "the ERP does not take our certificate, and took nothing else"),
+    Met.NO_CREDENTIALS: Failure(Kind.TRANSIENT, "no credentials to show, nothing was sent"),
     Met.CONNECT_TIMEOUT: Failure(Kind.TRANSIENT, "no connection in time, nothing was sent"),
     Met.RESET_BEFORE: Failure(Kind.TRANSIENT, "the connection broke before anything was sent", Again.BRIEFLY),
     Met.RESET_AFTER: Failure(Kind.UNKNOWN, "the connection broke after sending", Again.IF_IDEMPOTENT),
@@ -133,6 +137,23 @@ _ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], Met, Met], ...]] = (  # 
 )
 
 
+# Alerts with which a server ends a handshake over our certificate (RFC 8446, 6.2): with TLS 1.3 they come after the
+# request was sent, which it then has not read.
+_OUR_CERTIFICATE: Final = frozenset(
+    f"{version}_ALERT_{name}"
+    for version in ("SSLV3", "TLSV1", "TLSV13")
+    for name in (
+        "BAD_CERTIFICATE",
+        "CERTIFICATE_EXPIRED",
+        "CERTIFICATE_REQUIRED",
+        "CERTIFICATE_REVOKED",
+        "CERTIFICATE_UNKNOWN",
+        "UNKNOWN_CA",
+        "UNSUPPORTED_CERTIFICATE",
+    )
+)
+
+
 class Unfit(Exception):
     """An answer that cannot be taken as it is: what was `met`, what exactly, and its bytes where they are known."""
 
@@ -153,11 +174,22 @@ def of_error(error: Exception, sent: bool) -> tuple[Failure, str]:
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         failure = TABLE[Met.WRONG_CERTIFICATE]
         return failure, f"{failure.says}: {error.got.hex()}"
+    if _our_certificate(error):
+        return TABLE[Met.OUR_CERTIFICATE], TABLE[Met.OUR_CERTIFICATE].says
     for classes, before, after in _ERRORS:
         if isinstance(error, classes):
             failure = TABLE[after if sent else before]
             return failure, failure.says
     return TABLE[Met.UNFORESEEN], f"{TABLE[Met.UNFORESEEN].says}: {type(error).__name__}"
+
+
+def _our_certificate(error: BaseException | None) -> bool:
+    """Whether it comes of an alert over our certificate."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError) and getattr(error, "reason", None) in _OUR_CERTIFICATE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def may_go_again(failure: Failure, asked: float | None, *, idempotent: bool) -> bool:

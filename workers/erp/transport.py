@@ -2,16 +2,17 @@
 
 Nothing is believed that is not asked for: no redirect is followed, no cookie kept, no proxy taken from the
 environment and nothing decompressed, so that an answer is as large as what came over the wire. Where a certificate
-is pinned no other is spoken to.
+is pinned no other is spoken to. What shows who we are goes along with each request, is renewed once where it is
+refused, and is blanked wherever the ERP echoes it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final, Self
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Final, TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -19,62 +20,139 @@ from yarl import URL
 
 from config.settings import Settings
 from workers.erp.attempts import Tried
+from workers.erp.credentials import ANONYMOUS, ClientTls, Credentials, Fixed, Pins, Shown, TlsOptions
 from workers.erp.failures import TABLE, Met, Unfit, of_error
 
 log = logging.getLogger("relais.erp")
 
 MOST_BYTES: Final = 1024 * 1024  # of an answer
+HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "relais"}
 IDLE: Final = 4.0  # seconds that an idle connection is kept: servers commonly drop theirs after 5
 
 Reader = Callable[[aiohttp.ClientResponse], Awaitable[Tried]]
+Told = TypeVar("Told")
 
 
 class ErpTransport:
     """The connections to one ERP. Belongs to the event loop on which it is first used."""
 
     def __init__(
-        self, settings: Settings, may_send: Callable[[], bool], paths: Iterable[str], headers: Mapping[str, str]
+        self,
+        settings: Settings,
+        may_send: Callable[[], bool],
+        credentials: Credentials | None = None,
+        tls: TlsOptions | None = None,
     ) -> None:
-        """To these paths under the ERP's URL, with these headers besides its own; `may_send` is asked at the moment at
-        which a request is handed to the network. Nothing connects yet.
+        """To the ERP's URL, as who we are; `may_send` is asked at the moment at which a request is handed to the
+        network. Nothing connects yet, and no secret is read.
 
         Raises MissingSetting when `erp_url` is not set.
         """
-        base = settings.need("erp_url").rstrip("/")
-        self._urls = {path: URL(base + path) for path in paths}
-        self.host, self.port = URL(base).host, URL(base).port
-        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "relais", **headers}
+        self._base = settings.need("erp_url").rstrip("/")
+        self.host, self.port = URL(self._base).host, URL(self._base).port
         self._may_send = may_send
         self._pinned = Pins.of(settings.erp.pin) if settings.erp.pin else None
+        self._credentials = credentials or Fixed(ANONYMOUS)
+        self._tls = ClientTls(tls, pinned=self._pinned is not None) if tls else None
         self._session: aiohttp.ClientSession | None = None
+        self._elsewhere: aiohttp.ClientSession | None = None
 
     async def post(
-        self, path: str, body: bytes, until: float, read: Reader, headers: dict[str, str] | None = None
+        self, path: str, body: bytes, until: float, read: Reader, headers: Mapping[str, str] | None = None
     ) -> Tried:
         """POST JSON and `read` the answer, all of it before the loop's time `until`."""
-        payload, status = Body(body, self._may_send), None
+        return await self.call("POST", path, body, until, read, headers)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        until: float,
+        read: Reader,
+        headers: Mapping[str, str] | None = None,
+    ) -> Tried:
+        """As `post`, by any method; one without a body is a question. What is refused with a 401, and so was not taken,
+        goes again at once where there are other credentials to show.
+        """
         try:
-            async with self.session().post(
-                self._url(path), data=payload, headers=headers, timeout=_timeout(until), allow_redirects=False
+            shown = await self._credentials.shown(self._ask, until)
+            tried = await self._once(method, path, body, until, read, headers or {}, shown)
+            if tried.status == 401:
+                other = await self._credentials.shown(self._ask, until, shown)
+                if other != shown:
+                    tried = await self._once(method, path, body, until, read, headers or {}, other)
+        except Unfit as error:  # no credentials
+            return _broken(error, False, None)
+        return tried
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        until: float,
+        read: Reader,
+        headers: Mapping[str, str],
+        shown: Shown,
+    ) -> Tried:
+        payload, status = None if body is None else Body(body, self._may_send), None
+        if payload is None and not self._may_send():
+            return _held()
+        try:
+            async with self.session().request(
+                method,
+                self._url(path),
+                data=payload,
+                headers={**headers, **shown.headers},
+                timeout=_timeout(until),
+                allow_redirects=False,
+                ssl=self._tls.context() if self._tls else True,
             ) as response:
                 status = response.status
+                tried = await read(response)
+        except Exception as error:
+            if payload is not None and payload.held:
+                return _held()
+            tried = _broken(error, payload is None or payload.sent, status)
+        return _blanked(tried, shown)
+
+    async def _ask(
+        self,
+        url: str,
+        body: bytes,
+        content_type: str,
+        headers: Mapping[str, str],
+        until: float,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[Told]],
+    ) -> Told:
+        """What `read` makes of the answer to a request for credentials, to the ERP (a path) or to another.
+
+        Raises Unfit. What an ERP's own certificate must be, and ours for it, is no matter of another's.
+        """
+        payload = Body(body, self._may_send, content_type)
+        try:
+            own = url.startswith("/")
+            session = self.session() if own else self._other_session()
+            async with session.post(
+                self._url(url) if own else URL(url),
+                data=payload,
+                headers=headers,
+                timeout=_timeout(until),
+                allow_redirects=False,
+                ssl=self._tls.context(ours=own) if self._tls else True,
+            ) as response:
                 return await read(response)
+        except Unfit:
+            raise
         except Exception as error:
             if payload.held:
-                return _held()
-            return _broken(error, payload.sent, status)
-
-    async def get(self, path: str, seconds: float, most: int) -> tuple[int, bytes]:
-        """The status and body of a GET, of so many bytes at most. Raises what aiohttp raises, and Unfit."""
-        if not self._may_send():
-            raise Unfit(Met.HELD, path)
-        timeout = aiohttp.ClientTimeout(total=seconds)
-        async with self.session().get(self._url(path), timeout=timeout, allow_redirects=False) as response:
-            return response.status, await json_body(response, most)
+                raise Unfit(Met.HELD, url) from None
+            raise Unfit(Met.NO_CREDENTIALS, f"{url}: {of_error(error, False)[1]}") from None
 
     def _url(self, path: str) -> URL:
         """Raises Unfit where a certificate is pinned that nobody would show."""
-        url = self._urls[path]
+        url = URL(self._base + path, encoded=True)
         if self._pinned is not None and url.scheme != "https":
             raise Unfit(Met.BAD_URL, "a certificate is pinned, and RELAIS_ERP_URL is not https")
         return url
@@ -82,40 +160,20 @@ class ErpTransport:
     def session(self) -> aiohttp.ClientSession:
         """The pool, opened at its first use."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE, ssl=self._pinned or True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers=self._headers,
-                auto_decompress=False,
-            )
+            self._session = _pool(aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE, ssl=self._pinned or True))
         return self._session
+
+    def _other_session(self) -> aiohttp.ClientSession:
+        if self._elsewhere is None:
+            self._elsewhere = _pool(aiohttp.TCPConnector(keepalive_timeout=IDLE))
+        return self._elsewhere
 
     async def close(self) -> None:
         """Let go of the connections; a later call opens new ones."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-
-class Pins(aiohttp.Fingerprint):
-    """The certificates that the ERP may show, by the SHA-256 of their DER; they stand in for any authority."""
-
-    def __init__(self, pins: frozenset[bytes]) -> None:
-        super().__init__(min(pins))
-        self._pins = pins
-
-    @classmethod
-    def of(cls, said: str) -> Self:
-        """From the setting: hexadecimal, colons allowed, several separated by commas."""
-        return cls(frozenset(bytes.fromhex(pin.replace(":", "").strip()) for pin in said.split(",")))
-
-    def check(self, transport: asyncio.Transport) -> None:
-        """Before anything is sent on a new connection with TLS. Raises ServerFingerprintMismatch."""
-        shown = transport.get_extra_info("ssl_object")
-        found = hashlib.sha256(shown.getpeercert(binary_form=True)).digest()
-        if found not in self._pins:
-            host, port, *_ = transport.get_extra_info("peername")
-            raise aiohttp.ServerFingerprintMismatch(self.fingerprint, found, host, port)
+        opened, self._session, self._elsewhere = (self._session, self._elsewhere), None, None
+        for session in opened:
+            if session is not None:
+                await session.close()
 
 
 class Body(aiohttp.BytesPayload):
@@ -123,8 +181,8 @@ class Body(aiohttp.BytesPayload):
 
     sent = held = False
 
-    def __init__(self, body: bytes, may_send: Callable[[], bool]) -> None:
-        super().__init__(body, content_type="application/json")
+    def __init__(self, body: bytes, may_send: Callable[[], bool], content_type: str = "application/json") -> None:
+        super().__init__(body, content_type=content_type)
         self._may_send = may_send
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
@@ -159,6 +217,23 @@ async def any_body(response: aiohttp.ClientResponse, most: int = MOST_BYTES) -> 
         if len(raw) > most:
             raise Unfit(Met.OVERSIZED, f"over {most} bytes")
     return bytes(raw)
+
+
+def _pool(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=HEADERS, auto_decompress=False
+    )
+
+
+def _blanked(tried: Tried, shown: Shown) -> Tried:
+    """Without any secret of ours that the ERP echoes."""
+    if not shown.secrets:
+        return tried
+    found = tried.found and {
+        each: replace(told, detail=shown.blanked(told.detail), answer=shown.blanked_bytes(told.answer))
+        for each, told in tried.found.items()
+    }
+    return tried._replace(detail=shown.blanked(tried.detail), answer=shown.blanked_bytes(tried.answer), found=found)
 
 
 def _held() -> Tried:

@@ -364,4 +364,5 @@ def test_only_the_pinned_certificate_is_spoken_to(tmp_path: Path, pinned: str) -
 def test_every_row_is_brought_about() -> None:
     shown = {row for row, *_ in [*ANSWERED, *UNSENT, *SIGNED]} | {"reset before sending", "unforeseen"}
     shown |= {"missing signature", "unknown key", "held", "wrong certificate"}
+    shown |= {"no credentials", "our certificate refused"}  # in test_credentials
     assert shown == set(map(str, TABLE))

@@ -72,9 +72,20 @@ def test_what_may_have_been_taken_goes_again_only_under_a_key(met: Met) -> None:
     assert not may_go_again(failure, None, idempotent=False)
 
 
+def alert(reason: str) -> Exception:
+    """What aiohttp makes of an alert that comes after the request was sent."""
+    error, cause = aiohttp.ClientOSError(1, reason), ssl.SSLError(1, reason)
+    cause.reason = reason
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "sent", "met"),
     [
+        (alert("TLSV13_ALERT_CERTIFICATE_REQUIRED"), True, Met.OUR_CERTIFICATE),
+        (alert("TLSV1_ALERT_UNKNOWN_CA"), True, Met.OUR_CERTIFICATE),
+        (alert("TLSV1_ALERT_INTERNAL_ERROR"), True, Met.RESET_AFTER),
         (aiohttp.ServerDisconnectedError(), False, Met.RESET_BEFORE),
         (aiohttp.ServerDisconnectedError(), True, Met.RESET_AFTER),
         (aiohttp.ClientConnectionResetError("closing"), False, Met.RESET_BEFORE),

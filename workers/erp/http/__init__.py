@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from workers.erp.connectors import Connector, NoOptions
+from workers.erp.connectors import Connector
 from workers.erp.http.connector import HttpErp as HttpErp
+from workers.erp.http.options import HttpOptions
 
-HTTP: Final = Connector(NoOptions, lambda settings, _, keys, barrier: HttpErp(settings, keys, barrier))
+HTTP: Final = Connector(HttpOptions, lambda settings, own, keys, barrier: HttpErp(settings, keys, barrier, own))

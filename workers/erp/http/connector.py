@@ -22,9 +22,11 @@ from config.settings import Settings
 from workers.erp import steady_clock
 from workers.erp.attempts import PROBE, TRIES, Batch, Tried, held, noted, try_again, unasked
 from workers.erp.call_span import calling
+from workers.erp.credentials import Fixed, bearing, open_credentials
 from workers.erp.failures import TABLE, Met
 from workers.erp.http.answers import MOST_ASKED, keeping, read_pending, read_receipt
 from workers.erp.http.listing import ask_for
+from workers.erp.http.options import HttpOptions
 from workers.erp.http.reading import found_in, page_in, refused_or_failed
 from workers.erp.port import Barrier, Capabilities, Kind, Listing, OpenBarrier, Outcome, Submission
 from workers.erp.signatures import Keys, Signatures
@@ -34,8 +36,6 @@ log = logging.getLogger("relais.erp")
 
 MOST_HEALTH: Final = 16 * 1024  # bytes of the answer to a probe: it is parsed whole
 
-PATHS: Final = ("/orders", "/orders/find", "/orders/list", "/health")
-
 _CANNOT_LIST: Final = (404, 405, 501)
 _TAKEN: Final = {200: Kind.DUPLICATE, 201: Kind.ACCEPTED}
 
@@ -44,7 +44,13 @@ class HttpErp:
     """One backend over HTTP. Belongs to the event loop on which it is first used."""
 
     def __init__(
-        self, settings: Settings, keys: Keys | None = None, barrier: Barrier | None = None, *, tries: int = TRIES
+        self,
+        settings: Settings,
+        keys: Keys | None = None,
+        barrier: Barrier | None = None,
+        own: HttpOptions | None = None,
+        *,
+        tries: int = TRIES,
     ) -> None:
         """`keys` verify receipts as the settings say, without them no signature is looked at; `barrier` says whether
         anything may be sent, without it anything may; `tries` are the brief ones of an attempt. Nothing connects yet.
@@ -54,9 +60,9 @@ class HttpErp:
         self.capabilities = Capabilities(idempotent=settings.erp.idempotent, asynchronous=True, can_list=True)
         self._settings, self._tries = settings, tries
         self._barrier = barrier or OpenBarrier()
-        token = settings.erp.token
-        headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
-        self._transport = ErpTransport(settings, self._barrier.is_open, PATHS, headers)
+        own, token = own or HttpOptions(), settings.erp.token
+        credentials = open_credentials(own.auth) if token is None else Fixed(bearing(token.get_secret_value()))
+        self._transport = ErpTransport(settings, self._barrier.is_open, credentials, own.tls)
         self._signatures = Signatures(settings, keys) if keys and settings.trust.receipts != "ignore" else None
         self._slots = asyncio.Semaphore(settings.erp.concurrency)
 
@@ -107,12 +113,11 @@ class HttpErp:
 
     async def probe(self) -> bool:
         """True when the ERP says that it is fit to receive. Never raises."""
-        try:
-            status, body = await self._transport.get("/health", min(PROBE, self._settings.erp.timeout), MOST_HEALTH)
-            return status == 200 and json.loads(body)["status"] == "ok"
-        except Exception as error:
-            log.info("the probe failed", extra={"error": type(error).__name__})
-            return False
+        until = _now() + min(PROBE, self._settings.erp.timeout)
+        tried = await self._transport.call("GET", "/health", None, until, _fit)
+        if tried.kind is not Kind.ACCEPTED:
+            log.info("the probe failed", extra={"error": tried.detail})
+        return tried.kind is Kind.ACCEPTED
 
     async def close(self) -> None:
         """Let go of connections; a later call opens new ones."""
@@ -188,6 +193,16 @@ class HttpErp:
     async def _send_find(self, ids: Sequence[UUID], until: float) -> Tried:
         body = json.dumps({"ids": [str(order_id) for order_id in ids]}).encode()
         return await self._transport.post("/orders/find", body, until, partial(found_in, ids))
+
+
+async def _fit(response: ClientResponse) -> Tried:
+    """Whether the answer to a probe says so. Raises Unfit."""
+    body = await json_body(response, MOST_HEALTH)
+    try:
+        well = response.status == 200 and json.loads(body)["status"] == "ok"
+    except (ValueError, LookupError, TypeError):
+        well = False
+    return Tried(Kind.ACCEPTED) if well else Tried(Kind.UNKNOWN, f"{response.status}: not fit to receive")
 
 
 def _now() -> float:

@@ -56,7 +56,7 @@ class TrytonRpc:
     def __init__(self, settings: Settings, own: TrytonOptions, barrier: Barrier) -> None:
         """Nothing connects yet. Raises MissingSetting when `erp_url` is not set."""
         self._own, self._path = own, f"/{own.database}/rpc/"
-        self._transport = ErpTransport(settings, barrier.is_open, (self._path,), {})
+        self._transport = ErpTransport(settings, barrier.is_open)
         self._session: str | None = None
         self._one_at_a_time = asyncio.Lock()
         self._context = {"company": own.company}
