@@ -27,6 +27,8 @@ from workers.erp.connectors import open_erp
 from workers.erp.port import Erp, Mapped, Submission
 from workers.erp.sim.book import read_effects
 
+KEY = "a key of a user application's"
+
 
 class Counterpart(Protocol):
     """An ERP, and what a test does to it."""
@@ -220,7 +222,35 @@ class RealTryton:
         return planted
 
 
-COUNTERPARTS: dict[str, type[Counterpart]] = {"http": Simulated, "tryton": RealTryton}
+class RestTryton(RealTryton):
+    """The same Tryton, by its REST and the profile that comes with Relais."""
+
+    def start(self) -> None:
+        first = not self._tryton.started
+        super().start()
+        if first:
+            self._password.write_text(KEY)
+            self._tryton.sql(tryton.APPLICATION, KEY)
+
+    def settings(self, port: int | None = None) -> Settings:
+        file = self._directory / "rest.toml"
+        told = ['profile = "tryton-rest"', "[auth]", f'token_file = "{self._password.name}"', "[settings]"]
+        file.write_text("\n".join([*told, f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}"]))
+        url = f"http://127.0.0.1:{port or self.port}/{tryton.DATABASE}/rest"
+        return settings_for(url, erp_kind="rest", erp_connector=file, erp_timeout=20.0)
+
+    def log_out(self) -> None:
+        """A key is no session."""
+
+    def lock_out(self) -> None:
+        self._tryton.sql("UPDATE res_user_application SET state = 'cancelled'")
+
+
+COUNTERPARTS: dict[str, type[Counterpart]] = {
+    "http": Simulated,
+    "rest": RestTryton,
+    "tryton": RealTryton,
+}
 
 
 def connect(counterpart: Counterpart, port: int | None = None) -> Erp:

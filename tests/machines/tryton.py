@@ -31,6 +31,10 @@ UNIQUE: Final = """
 CREATE UNIQUE INDEX relais_sale_reference ON sale_sale (company, reference)
 WHERE state <> 'cancelled' AND reference ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
 """
+APPLICATION: Final = """
+INSERT INTO res_user_application (key, "user", application, state)
+SELECT $1, id, 'rest', 'validated' FROM res_user WHERE login = 'admin'
+"""
 EFFECTS: Final = """
 SELECT reference, count(*) FROM sale_sale WHERE state IN ('processing', 'done') AND reference IS NOT NULL GROUP BY 1
 """

@@ -66,6 +66,7 @@ COMMANDS: Final = {  # by heading: where in `workers.cli.commands` each is, and 
         "client": ("intake.clients:client", "Who may hand over orders."),
         "key": ("intake.keys:key", "The keys that sign a backend's receipts."),
         "mapping": ("intake.mapping:mapping", "What a backend's ERP calls products and pharmacies."),
+        "erp": ("servers.erp:erp", "The ERP of a backend, and the profiles by which one is spoken to."),
         "webhook": ("intake.webhooks:webhook", "Where clients are told of their orders."),
         "account": ("servers.account:account", "Who may come in to the console."),
         "admin": ("admin:admin", "What is needed rarely: migrations, secrets, seals, stores."),

@@ -24,7 +24,11 @@ from workers.erp.port import Barrier, Erp
 from workers.erp.signatures import Keys
 
 GROUP: Final = "relais.erp"
-OURS: Final[Mapping[str, str]] = {"http": "workers.erp.http:HTTP", "tryton": "workers.erp.tryton:TRYTON"}
+OURS: Final[Mapping[str, str]] = {
+    "http": "workers.erp.http:HTTP",
+    "rest": "workers.erp.rest:REST",
+    "tryton": "workers.erp.tryton:TRYTON",
+}
 
 Own = TypeVar("Own", bound=BaseModel)
 

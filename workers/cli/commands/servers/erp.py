@@ -1,0 +1,110 @@
+"""`relais erp`: the ERP of a backend, and the profiles by which the connector `rest` speaks to one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workers.cli import show
+from workers.cli.failure import BAD, CommandFailed
+from workers.cli.session import settings_of
+
+if TYPE_CHECKING:
+    from orders.model import Order
+    from workers.erp.rest.trial import MadeRequest
+
+erp = typer.Typer(no_args_is_help=True, help="The ERP of a backend, and the profiles by which one is spoken to.")
+profile = typer.Typer(no_args_is_help=True, help="The profiles of the connector `rest`.")
+erp.add_typer(profile, name="profile")
+
+Named = Annotated[str, typer.Argument(metavar="FILE", help="A profile, or the name of one that comes with Relais.")]
+
+
+@profile.command("list")
+def listed() -> None:
+    """The profiles that come with Relais, and what each was proven against."""
+    from workers.erp.rest.loading import load, shipped
+
+    profiles = {name: load(name).profile for name in shipped()}
+    rows = [{"profile": name, "about": each.about, "proven": each.proven} for name, each in profiles.items()]
+    show.table("Profiles", rows, ("profile", "about", "proven"))
+
+
+@profile.command("show")
+def shown(name: Annotated[str, typer.Argument(metavar="NAME", help="Of one that comes with Relais.")]) -> None:
+    """Print a profile that comes with Relais, to begin one's own from."""
+    from workers.erp.rest.loading import SHIPPED, shipped
+
+    if name not in shipped():
+        raise CommandFailed(f"there is no profile {name}; there are {', '.join(shipped())}", BAD)
+    typer.echo((SHIPPED / f"{name}.toml").read_text(encoding="utf-8"), nl=False)
+
+
+@profile.command("check")
+def checked(
+    ctx: typer.Context,
+    file: Named,
+    order: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Of this order, as JSON.")
+    ] = None,
+) -> None:
+    """Validate a profile, and show the very requests that an order makes by it.
+
+    Nothing is sent, and no secret is read. The first fault is named by its file, its key and, in a template, its line.
+    """
+    from workers.erp.rest.described import BadProfile
+    from workers.erp.rest.loading import load
+    from workers.erp.rest.trial import tried_out
+
+    try:
+        described = load(file)
+        made = tried_out(described, _order(order))
+    except BadProfile as error:
+        raise CommandFailed(str(error), BAD) from None
+    url = str(settings_of(ctx).erp.url or "https://erp.example").rstrip("/")
+    typer.echo("\n\n".join(_written(each, url, described.profile.auth) for each in made))
+
+
+def _order(file: Path | None) -> Order | None:
+    """Raises CommandFailed."""
+    from orders.errors import RelaisError
+    from orders.model import parse
+
+    if file is None:
+        return None
+    try:
+        return parse(file.read_bytes())
+    except RelaisError as error:
+        raise CommandFailed(f"{file}: {error}", BAD) from None
+
+
+def _blanked(auth: dict[str, Any]) -> dict[str, str]:
+    match auth.get("scheme"):
+        case "api-key":
+            return {auth.get("header", "X-API-Key"): f"{auth.get('prefix', '')}***"}
+        case "session":
+            return {auth.get("header", "Cookie"): f"{auth.get('prefix', '')}***"}
+        case "basic":
+            return {"Authorization": "Basic ***"}
+        case "bearer" | "oauth2":
+            return {"Authorization": "Bearer ***"}
+        case _:
+            return {}
+
+
+def _written(made: MadeRequest, url: str, auth: dict[str, Any]) -> str:
+    """As it would go, with what shows who we are blanked."""
+    headers = {**made.headers, **_blanked(auth)}
+    if made.body is not None:
+        headers["Content-Type"] = "application/json"
+    lines = [
+        f"# {made.key}",
+        f"{made.method} {url}{made.path}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    if made.body is not None:
+        lines += ["", json.dumps(json.loads(made.body), ensure_ascii=False, indent=2)]
+    return "\n".join(lines)
