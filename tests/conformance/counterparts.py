@@ -237,7 +237,7 @@ class RestTryton(RealTryton):
         told = ['profile = "tryton-rest"', "[auth]", f'token_file = "{self._password.name}"', "[settings]"]
         file.write_text("\n".join([*told, f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}"]))
         url = f"http://127.0.0.1:{port or self.port}/{tryton.DATABASE}/rest"
-        return settings_for(url, erp_kind="rest", erp_connector=file, erp_timeout=20.0)
+        return settings_for(url, erp_kind="rest", erp_connector=file, erp_timeout=20.0, erp_concurrency=8)
 
     def log_out(self) -> None:
         """A key is no session."""

@@ -27,4 +27,5 @@ class Pins(aiohttp.Fingerprint):
         found = hashlib.sha256(shown.getpeercert(binary_form=True)).digest()
         if found not in self._pins:
             host, port, *_ = transport.get_extra_info("peername")
+            asyncio.get_running_loop().call_soon(transport.abort)  # or it would wait for this one to say goodbye
             raise aiohttp.ServerFingerprintMismatch(self.fingerprint, found, host, port)
