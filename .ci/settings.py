@@ -55,9 +55,13 @@ def _type(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return "word"
     kind: Any = kinds[0]
-    positive = any(getattr(each, "gt", None) == 0 for each in field.metadata)
+    bounds = [*field.metadata, *getattr(kind, "__metadata__", ())]  # the latter of one that may be null
+    if hasattr(kind, "__metadata__"):
+        kind = kind.__origin__
+    share = any(getattr(each, name, None) is not None for each in bounds for name in ("le", "lt"))
+    from_zero = any(0 in (getattr(each, "gt", None), getattr(each, "ge", None)) for each in bounds)
     if kind is float:
-        return "seconds" if positive else "number"
+        return "seconds" if from_zero and not share else "number"
     if kind is int:
         return "port" if any(getattr(each, "le", None) == 65535 for each in field.metadata) else "whole number"
     return {bool: "`true` or `false`", SecretStr: "secret", Path: "path"}.get(kind, "text")

@@ -145,6 +145,7 @@ class Code(Phrase):
 
     # a reconciliation: `workers.reconcile`
     GONE = "the ERP acknowledged it and has it no more"
+    NOT_LISTED_YET = "the ERP does not have it, which is not believed before {at:%Y-%m-%d %H:%M:%SZ}"
     BECAME = "acknowledged, and now {kind}: {detail}"
     OTHER_REFERENCE = "its reference is {reference}, and was {was}"
     OTHER_LINE = (

@@ -107,6 +107,7 @@ LIVE = f"state = '{State.ACCEPTED}' AND turn = 0"
 REPLAYED = f"state = '{State.ACCEPTED}' AND turn > 0"
 OUT = f"state IN ({listed((State.DISPATCHED, State.DELIVERING))})"  # with the workers, under a lease
 POLLED = f"state = '{State.SUBMITTED}'"
+AWAITED = f"({POLLED} OR (state = '{State.ACCEPTED}' AND unsure))"  # sent, and the ERP has not told what became of it
 GIVEN_UP = f"state IN ({listed((State.CANCELLED, State.DISCARDED))})"  # few, and not of the backlog: for lists
 PARTS = (LIVE, REPLAYED, OUT, POLLED)
 PARTS_OF_REPLAY = (REPLAYED, f"{OUT} AND turn > 0", f"{POLLED} AND turn > 0")

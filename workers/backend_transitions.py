@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import case, func, literal, text, update
+from sqlalchemy import case, func, literal, or_, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -49,6 +49,15 @@ RELEASE = text("SELECT relais_release(:backend, :operator, :reason, CAST(:detail
 async def register(connection: AsyncConnection, backend: str) -> None:
     """Make a backend's row, with a closed circuit and a small window, unless it has one."""
     await connection.execute(REGISTER, {"backend": backend, "window": FIRST_WINDOW})
+
+
+async def describe(
+    connection: AsyncConnection, backend: str, unique_reference: bool, absent_after: float, ack_within: float | None
+) -> None:
+    """Keep what its connector says that its ERP does, for those who have no connector: figures, console, alerts."""
+    told = {"unique_reference": unique_reference, "absent_after": absent_after, "ack_within": ack_within}
+    differs = or_(*(backends.c[name].is_distinct_from(each) for name, each in told.items()))
+    await connection.execute(update(backends).where(backends.c.name == backend, differs).values(told))
 
 
 @dataclass(frozen=True, slots=True)

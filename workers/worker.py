@@ -61,12 +61,15 @@ def run_worker(settings: Settings) -> int:
     logs.begin(settings)
     settings.need("database_url")
     app = create_app(settings)
-    for each in load_backends(settings, tokens=True).values():
+    promised = {}
+    for backend, each in load_backends(settings, tokens=True).items():
         connectors.check(each)
+        promised[backend] = connectors.open_erp(each).capabilities
     name = node(os.getpid())
     app.amqp.queues.select_add(canary_queue(name))
     canary = Canary(settings, partial(Publisher, app, settings))
-    threads = (Dispatcher(settings, partial(Publisher, app)), Sealer(settings), Indexer(settings), canary)
+    dispatcher = Dispatcher(settings, partial(Publisher, app), promised)
+    threads = (dispatcher, Sealer(settings), Indexer(settings), canary)
 
     def ready(**_: Any) -> None:
         traces.begin(settings, "relais-dispatcher")  # now that the pool has forked, each of which makes its own

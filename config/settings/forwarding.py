@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr, field_validator
 
 from config.settings.group import Group, prefixed
 
@@ -31,6 +31,14 @@ class ErpSettings(Group):
     timeout: PositiveFloat = Field(10.0, description="deadline of one call to the ERP")
     concurrency: PositiveInt = Field(64, description="calls in flight at once, per worker process")
     idempotent: bool = Field(True, description="the ERP honours Idempotency-Key")
+    absent_after: NonNegativeFloat | None = Field(
+        None,
+        description="time after its last sending before the ERP is believed to lack an order; else its connector's",
+    )
+    ack_within: PositiveFloat | None = Field(
+        None,
+        description="time in which the ERP should have decided on an order; later is overdue; else its connector's",
+    )
     sim_port: int = Field(8471, ge=0, le=65535, description="port of the ERP simulator")
 
     @field_validator("pin")

@@ -33,10 +33,10 @@ from orders.schema.triggers import APPEND_ONLY
 LETTERS: Final = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
 
 _ACTED: Final = "state,due_at,attempts,lease_until,unsure,failed_at,reason,error,settled_at,turn"
-_MOVED: Final = f"{_ACTED},lease,status,why"
+_MOVED: Final = f"{_ACTED},lease,status,why,sent_at"
 _LEARNT: Final = (
     "circuit,window,failures,trips,ceiling,credit,changed_at,probe_at,shrunk_at,succeeded_at,why,latency,refusing,"
-    "answered,refused,failing_since"
+    "answered,refused,failing_since,unique_reference,absent_after,ack_within"
 )
 _REPLAY: Final = "state,orders,hold,stage,passed,staged,stage_since,why,history,ended_at"
 _COMPARED: Final = "cursor_at,cursor_id,present,altered,missing,unknown,moved,foreign,resent,listing,state,finished_at"

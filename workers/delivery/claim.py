@@ -33,7 +33,7 @@ SET state = '{State.DELIVERING}', lease = :lease, attempts = d.attempts + 1, uns
 FROM mine JOIN orders o ON o.id = mine.order_id
 WHERE d.order_id = mine.order_id
 RETURNING d.order_id, o.body, o.digest, d.attempts, mine.unsure, d.failed_at, o.request_id,
-  coalesce(d.aged_from, d.accepted_at), o.traceparent, mine.lease_until, clock_timestamp()
+  coalesce(d.aged_from, d.accepted_at), o.traceparent, d.sent_at, mine.lease_until, clock_timestamp()
 """)
 
 
@@ -49,7 +49,7 @@ class Claimed:
     """One delivery in our hands.
 
     `attempts` counts this one, `unsure` says that it may be with the ERP already, `failed_at` when it last failed,
-    `since` when it was fresh.
+    `since` when it was fresh, `sent_at` when it was last on its way to the ERP, before this.
     """
 
     id: UUID
@@ -61,6 +61,7 @@ class Claimed:
     request_id: str | None
     since: datetime
     traceparent: str | None = None
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,10 @@ async def claim(
         return None
     turn = {order_id: number for number, order_id in enumerate(ids)}
     rows = sorted(rows, key=lambda row: turn[row[0]])  # RETURNING keeps no order; the message does
-    at = rows[0][10]
-    dispatched_until = min(row[9] for row in rows)
+    at = rows[0][11]
+    dispatched_until = min(row[10] for row in rows)
     waited = settings.delivery.claim_patience - (dispatched_until - at).total_seconds()
-    return Claim(lease, [Claimed(*row[:9]) for row in rows], at, waited)
+    return Claim(lease, [Claimed(*row[:10]) for row in rows], at, waited)
 
 
 async def held(engine: AsyncEngine, ids: Sequence[UUID], settings: Settings) -> tuple[int, str]:

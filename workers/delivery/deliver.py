@@ -27,7 +27,7 @@ from orders.states import Reason
 from workers.delivery.claim import Claim, Claimed, claim, held
 from workers.delivery.dispatch_result import DispatchResult, summed
 from workers.delivery.judgement import Judgement, Result
-from workers.delivery.retry_policy import Disposition, unfit
+from workers.delivery.retry_policy import Disposition, asked_later, doubted, unfit
 from workers.delivery.settle import settle
 from workers.delivery.tracing import NONE, Contexts, delivering, note_outcomes
 from workers.erp.bisecting import submit_bisecting
@@ -81,32 +81,34 @@ async def deliver(resources: WorkerResources, ids: Sequence[UUID], dispatched: C
 
 async def _deliver(resources: WorkerResources, claimed: Claim, spans: Mapping[UUID, Span]) -> Judgement:
     began = time.monotonic()
-    known = await _ask(resources, claimed)
-    dead, fit = _validate(resources, claimed, [order for order in claimed.orders if order.id not in known])
+    known, early = await _ask(resources, claimed)
+    asked = known.keys() | early.keys()
+    dead, fit = _validate(resources, claimed, [order for order in claimed.orders if order.id not in asked])
     unmapped, fit, version = await _map(resources, claimed, fit)
     sent = await _submit(resources, fit, spans, resources.settings.delivery.batch_budget - (time.monotonic() - began))
-    outcomes = {**known, **sent}
-    note_outcomes(spans, outcomes)
+    note_outcomes(spans, {**known, **sent})
     left = resources.settings.delivery.lease - (time.monotonic() - began)
-    return await _settle(resources, claimed, {**dead, **unmapped}, outcomes, left, version if unmapped else None)
+    certain, mapping = {**early, **dead, **unmapped}, version if unmapped else None
+    return await _settle(resources, claimed, certain, known, sent, left, mapping)
 
 
-async def _ask(resources: WorkerResources, claimed: Claim) -> dict[UUID, Outcome]:
-    """What the ERP knows of the orders that may be with it already; those it surely lacks are left out."""
+async def _ask(resources: WorkerResources, claimed: Claim) -> tuple[dict[UUID, Outcome], dict[UUID, Disposition]]:
+    """What the ERP knows of the orders that may be with it already, and what becomes of those that it lacks and may
+    have later; those it surely lacks are left out.
+    """
     unsure = {order.id: order for order in claimed.orders if order.unsure}
-    if not unsure or not resources.erp.capabilities.can_find:
-        return {}
+    can = resources.erp.capabilities
+    if not unsure or not can.can_find:
+        return {}, {}
     answers = await resources.erp.find(list(unsure), budget=resources.settings.delivery.batch_budget / 3)
-    return {
-        order_id: believed(
-            outcome,
-            unsure[order_id].body,
-            unsure[order_id].digest,
-            echoed=resources.erp.capabilities.echoes_digest,
-        )
-        for order_id, outcome in answers.items()
-        if outcome.kind is not Kind.ABSENT
-    }
+    known, early = {}, {}
+    for order_id, outcome in answers.items():
+        order = unsure[order_id]
+        if outcome.kind is not Kind.ABSENT:
+            known[order_id] = believed(outcome, order.body, order.digest, echoed=can.echoes_digest)
+        elif (doubt := doubted(outcome, order.sent_at, claimed.at, can.absent_after)).kind is Kind.UNKNOWN:
+            early[order_id] = asked_later(doubt, order.attempts, claimed.at)
+    return known, early
 
 
 def _validate(
@@ -186,14 +188,23 @@ def _submission(fit: Fit, spans: Mapping[UUID, Span]) -> Submission:
 async def _settle(
     resources: WorkerResources,
     claimed: Claim,
-    dead: dict[UUID, Disposition],
-    outcomes: dict[UUID, Outcome],
+    certain: dict[UUID, Disposition],
+    known: dict[UUID, Outcome],
+    sent: dict[UUID, Outcome],
     remaining: float,
     mapping: int | None,
 ) -> Judgement:
     before = {order.id: (order.attempts, order.failed_at) for order in claimed.orders}
     requests = {order.id: order.request_id for order in claimed.orders}
     result = Result(
-        claimed.lease, claimed.at, claimed.waited, before, dead, outcomes, requests=requests, mapping=mapping
+        claimed.lease,
+        claimed.at,
+        claimed.waited,
+        before,
+        certain,
+        {**known, **sent},
+        requests=requests,
+        mapping=mapping,
+        sent=[order_id for order_id, outcome in sent.items() if outcome.kind is not Kind.UNSENT],
     )
     return await insist(lambda: settle(resources.engine, result, resources.settings, resources.worker), remaining)

@@ -6,7 +6,7 @@ it is in quarantine, count as unknown, and against no order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from statistics import fmean
@@ -31,6 +31,7 @@ class Result:
     `before` has of each order the attempts that count, this one included, and when it last failed. `otherwise` says
     what becomes of orders whose answer does not count; one that is not in it goes again. `requests` has the ids of the
     requests that brought them, for the log. `mapping` is the version by which some are unmapped, None where none is.
+    `sent` may have been on their way to the ERP.
     """
 
     lease: UUID
@@ -42,6 +43,7 @@ class Result:
     otherwise: Mapping[UUID, Disposition] = field(default_factory=dict)
     requests: Mapping[UUID, str | None] = field(default_factory=dict)
     mapping: int | None = None
+    sent: Collection[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from orders.states import POLLED
 from workers.delivery.deliver import WorkerResources
 from workers.delivery.dispatch_result import DispatchResult, summed
 from workers.delivery.judgement import Result
-from workers.delivery.retry_policy import POLL_PAUSE, forgotten, pending
+from workers.delivery.retry_policy import POLL_PAUSE, doubted, forgotten, pending
 from workers.delivery.settle import settle
 from workers.erp.outcomes import DELIVERED
 from workers.erp.port import Kind
@@ -28,7 +28,7 @@ TAKE = text(f"""
 UPDATE deliveries d SET lease = :lease FROM orders o
 WHERE d.order_id = ANY(CAST(:ids AS uuid[])) AND o.id = d.order_id AND {POLLED} AND backend = :backend
   AND EXISTS (SELECT FROM backends WHERE name = :backend AND NOT quarantined)
-RETURNING d.order_id, d.attempts, clock_timestamp() AS at, o.body, o.digest, o.request_id
+RETURNING d.order_id, d.attempts, d.sent_at, clock_timestamp() AS at, o.body, o.digest, o.request_id
 """)
 
 
@@ -43,8 +43,9 @@ async def poll(resources: WorkerResources, ids: Sequence[UUID]) -> DispatchResul
         return DispatchResult(elsewhere=len(ids))
     taken = {row.order_id: row for row in rows}
     answers = await resources.erp.poll(list(taken), budget=settings.delivery.batch_budget)
-    echoed = resources.erp.capabilities.echoes_digest
-    outcomes = {i: believed(each, taken[i].body, taken[i].digest, echoed=echoed) for i, each in answers.items()}
+    can = resources.erp.capabilities
+    found = {i: believed(each, taken[i].body, taken[i].digest, echoed=can.echoes_digest) for i, each in answers.items()}
+    outcomes = {i: doubted(each, taken[i].sent_at, rows[0].at, can.absent_after) for i, each in found.items()}
     decided = {i: each for i, each in outcomes.items() if each.kind in DECIDED or each.evidence}
     later = rows[0].at + timedelta(seconds=POLL_PAUSE)
     result = Result(
@@ -58,5 +59,5 @@ async def poll(resources: WorkerResources, ids: Sequence[UUID]) -> DispatchResul
         requests={i: row.request_id for i, row in taken.items()},
     )
     settled = await settle(resources.engine, result, settings, resources.worker)
-    silent = [each.detail for i, each in outcomes.items() if i not in decided and each.kind not in ANSWERED]
+    silent = [each.detail for i, each in found.items() if i not in decided and each.kind not in ANSWERED]
     return summed(settled.dispositions.values(), len(ids), silent)

@@ -29,6 +29,7 @@ UPDATE deliveries d
 SET state = u.state, due_at = u.due_at, attempts = u.attempts, unsure = u.unsure, reason = u.reason, error = u.error,
   status = u.status, why = u.why, failed_at = coalesce(u.failed_at, d.failed_at),
   lease = NULL, lease_until = NULL,
+  sent_at = CASE WHEN d.order_id = ANY(CAST(:sent AS uuid[])) THEN clock_timestamp() ELSE d.sent_at END,
   settled_at = CASE WHEN u.state IN ({listed(FINAL)}) THEN now() END
 FROM unnest(CAST(:id AS uuid[]), CAST(:state AS text[]), CAST(:due_at AS timestamptz[]),
   CAST(:attempts AS smallint[]), CAST(:unsure AS boolean[]), CAST(:failed_at AS timestamptz[]),
@@ -63,15 +64,15 @@ async def hold(connection: AsyncConnection, lease: UUID, ids: Collection[UUID]) 
 
 
 async def write_dispositions(
-    connection: AsyncConnection, lease: UUID, dispositions: Mapping[UUID, Disposition]
+    connection: AsyncConnection, lease: UUID, dispositions: Mapping[UUID, Disposition], sent: Collection[UUID]
 ) -> set[UUID]:
-    """Settle the deliveries that the lease still holds; their ids."""
+    """Settle the deliveries that the lease still holds, of which `sent` were on their way till now; their ids."""
     ordered = sorted(dispositions)  # rows are locked in the same order everywhere
     columns: dict[str, list[Any]] = {
         field.name: [getattr(dispositions[i], field.name) for i in ordered] for field in fields(Disposition)
     }
     columns["why"] = [each and json.dumps(each.stored()) for each in columns["why"]]
-    rows = await connection.execute(DISPOSITIONS, {"id": ordered, "lease": lease, **columns})
+    rows = await connection.execute(DISPOSITIONS, {"id": ordered, "lease": lease, "sent": list(sent), **columns})
     return {row[0] for row in rows}
 
 

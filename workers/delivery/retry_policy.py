@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from orders.sentences import Sentence
 from orders.states import Reason, State
 from workers.delivery.circuit_breaker import pause
 from workers.erp.outcomes import DELIVERED
-from workers.erp.own_words import FORGOTTEN, UNSETTLED, WORKER_DIED
+from workers.erp.own_words import FORGOTTEN, NOT_YET, UNSETTLED, WORKER_DIED
 from workers.erp.port import Kind, Outcome
 
 FAILED: Final = frozenset({Kind.TRANSIENT, Kind.UNKNOWN, Kind.SUSPICIOUS})  # a throttled order is a pause, no failure
@@ -40,7 +40,8 @@ RESCUE: Final = f"""state = {RESCUED}, lease = NULL, lease_until = NULL,
     due_at = now() + make_interval(secs => CASE WHEN died THEN greatest(CAST(:quiet AS float8),
       CASE WHEN attempts > 1 THEN least(:retry_max, :retry_after * 2.0 ^ (attempts - 2)) ELSE 0 END) ELSE 0 END),
     reason = CASE WHEN dies THEN '{Reason.EXHAUSTED}' END, settled_at = CASE WHEN dies THEN now() END,
-    error = CASE WHEN tried THEN {TOLD} ELSE d.error END, status = CASE WHEN NOT tried THEN d.status END"""
+    error = CASE WHEN tried THEN {TOLD} ELSE d.error END, status = CASE WHEN NOT tried THEN d.status END,
+    sent_at = CASE WHEN tried THEN clock_timestamp() ELSE d.sent_at END"""
 
 # What may be with the ERP is left to a worker, which asks first.
 TOO_LATE: Final = f"state = '{State.ACCEPTED}' AND NOT unsure AND valid_until < clock_timestamp()"
@@ -48,6 +49,9 @@ TIME_PASSED: Final = Sentence(NotDone.FIELD, field="valid_until", what=Sentence(
 EXPIRE: Final = f"""state = '{State.DEAD}', reason = '{Reason.EXPIRED}', settled_at = now(), status = NULL,
   error = '{TIME_PASSED}', why = '{json.dumps(TIME_PASSED.stored())}'"""
 
+# An ERP that reads files, or works through a queue, does not have at once what it was sent. "Not found" says nothing
+# until `absent_after` seconds after the last sending, whose time is the journal's: another worker knows it too.
+AGAIN: Final = 0.5  # of the time since the last sending, until it is asked again: a few times however long it takes
 POLL_PAUSE: Final = 2.0  # seconds between polls of an order accepted later: it is with the ERP, only we do not know it
 
 
@@ -145,3 +149,23 @@ def backoff(attempts: int, settings: Settings) -> float:
     """Seconds before an order that failed `attempts` times goes again: doubling, capped, jittered by a fifth."""
     bounds = settings.delivery
     return doubled(attempts, bounds.retry_after, bounds.retry_max) * random.uniform(0.8, 1.2)
+
+
+def doubted(outcome: Outcome, sent_at: datetime | None, at: datetime, absent_after: float) -> Outcome:
+    """The outcome, but UNKNOWN instead of ABSENT where that was told too early; `at` (the journal's clock) is when the
+    ERP was asked, at the earliest, and `retry_after` when it is worth asking again.
+    """
+    if outcome.kind is not Kind.ABSENT or sent_at is None:
+        return outcome
+    since = (at - sent_at).total_seconds()
+    if since >= absent_after:
+        return outcome
+    from_then = (sent_at + timedelta(seconds=absent_after)).astimezone(UTC)
+    again = min(absent_after - since, max(POLL_PAUSE, AGAIN * since))
+    return replace(outcome, kind=Kind.UNKNOWN, detail=f"{NOT_YET} {from_then:%Y-%m-%d %H:%M:%SZ}", retry_after=again)
+
+
+def asked_later(doubt: Outcome, attempts: int, at: datetime) -> Disposition:
+    """An order that may still turn up at the ERP is asked about again, which is no attempt and no failure."""
+    due_at = at + timedelta(seconds=doubt.retry_after or 0.0)
+    return Disposition(State.ACCEPTED, due_at, attempts - 1, unsure=True, error=doubt.detail)

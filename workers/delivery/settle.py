@@ -118,7 +118,7 @@ async def _write(
 ) -> tuple[set[UUID], Mapping[UUID, ErpReceipt]]:
     """All but the backend's row; the orders that the lease still holds, and their receipts."""
     lease = judged.result.lease
-    settled = await write_dispositions(connection, lease, judged.dispositions)
+    settled = await write_dispositions(connection, lease, judged.dispositions, judged.result.sent)
     outcomes = evidence.as_written(judged.outcomes, settled)
     await write_attempts(connection, lease, outcomes, worker)
     receipts = await write_receipts(connection, lease, outcomes, settled, settings.erp.backend)

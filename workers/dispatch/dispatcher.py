@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Final
 
 from sqlalchemy import text
@@ -23,7 +24,7 @@ from orders.journal import connect, unreachable
 from orders.journal.connection import DUE_CHANNEL
 from orders.journal.durability import weaknesses
 from orders.schema.triggers import NOTICE_CHANNEL
-from workers.backend_transitions import register
+from workers.backend_transitions import describe, register
 from workers.background import Background
 from workers.dispatch.deaths import Deaths
 from workers.dispatch.journal_clock import JournalClock
@@ -32,6 +33,7 @@ from workers.dispatch.maintenance import Maintenance
 from workers.dispatch.operator_log import OperatorLog
 from workers.dispatch.publishing import Publishing
 from workers.dispatch.scheduler import PLANNER, TICK, Scheduler
+from workers.erp.port import Capabilities
 from workers.trust.life import ProcessLife
 
 log = logging.getLogger("relais.dispatcher")
@@ -43,8 +45,14 @@ FROZEN: Final = "10s"  # of silence, after which PostgreSQL ends a leader's sess
 class Dispatcher(Background):
     """One candidate for the lead; `stop` gives it up, once a tick has ended."""
 
-    def __init__(self, settings: Settings, publisher: Callable[[Settings], Publishing]) -> None:
-        """`publisher` is called in the dispatcher's own thread, with the settings of each backend.
+    def __init__(
+        self,
+        settings: Settings,
+        publisher: Callable[[Settings], Publishing],
+        promised: Mapping[str, Capabilities] = MappingProxyType({}),
+    ) -> None:
+        """`publisher` is called in the dispatcher's own thread, with the settings of each backend; what its connector
+        has `promised` is kept for those who have none.
 
         Raises what the backends, their routes and the lists that those ask for have to say: now, not at each lead.
         """
@@ -53,6 +61,7 @@ class Dispatcher(Background):
         self._backends = load_backends(settings)
         self._route = open_routing(settings)
         self._publisher = publisher
+        self._promised = promised
         self._operator_log = OperatorLog()
         self._clock = JournalClock()
 
@@ -95,6 +104,8 @@ class Dispatcher(Background):
         ]
         for name in self._backends:
             await register(connection, name)
+            if (can := self._promised.get(name)) is not None:
+                await describe(connection, name, can.unique_reference, can.absent_after, can.ack_within)
         shared = next(iter(publishers.values()))
         maintenance = Maintenance(connection, self._settings, shared, self._route, self._operator_log)
         deaths = Deaths(connection)

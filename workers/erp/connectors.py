@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -70,7 +70,10 @@ def open_erp(settings: Settings, keys: Keys | None = None, barrier: Barrier | No
     Raises BadConnector, and MissingSetting where it has no address.
     """
     connector, options = _made(settings)
-    return connector.open(settings, options, keys, barrier)
+    erp: Erp = connector.open(settings, options, keys, barrier)
+    said = {name: getattr(settings.erp, name) for name in ("absent_after", "ack_within")}
+    erp.capabilities = replace(erp.capabilities, **{name: each for name, each in said.items() if each is not None})
+    return erp
 
 
 def _made(settings: Settings) -> tuple[Connector[Any], BaseModel]:

@@ -16,6 +16,7 @@ from workers.erp.failures import TABLE
 UNSETTLED: Final = "the worker did not settle in time"
 WORKER_DIED: Final = "the worker that had it died"
 FORGOTTEN: Final = "the ERP took it and has forgotten it"
+NOT_YET: Final = "not with the ERP, which is not believed before"
 SENT_AGAIN: Final = "the ERP has forgotten it"  # and an operator sends it again
 OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
     "not with the ERP",
@@ -33,6 +34,7 @@ OURS: Final = frozenset(failure.says for failure in TABLE.values()) | {
 GIVEN: Final = frozenset({"reference", "product", "was", "was_product"})  # parameters that an ERP may have written
 PLAIN: Final = re.compile(r"[\w./-]{1,64}")  # what is shown of these
 PENDING: Final = re.compile(r"pending as [A-Za-z0-9._/-]{1,64}")  # the ERP's reference
+NOT_BEFORE: Final = re.compile(rf"{NOT_YET} [0-9: Z-]{{20}}")
 # Names, in what an act is recorded with, of what others wrote.
 FOREIGN: Final = frozenset({"answer", "comment", "detail", "error", "held_why", "note", "raw"})
 
@@ -82,7 +84,7 @@ def is_trade(reason: str) -> bool:
 
 def own_words(text: str) -> str:
     """The text where it is all ours, else the phrase of ours that it begins with, else nothing."""
-    if text in OURS or PENDING.fullmatch(text):
+    if text in OURS or PENDING.fullmatch(text) or NOT_BEFORE.fullmatch(text):
         return text
     ends = (found.start() for found in re.finditer(": ", text))
     return next((text[:end] for end in ends if text[:end] in OURS), "")

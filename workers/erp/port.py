@@ -167,6 +167,9 @@ class Capabilities:
     max_batch: int = field(default=1)  # most orders in one call; a connector may find out what fits
     mapped: bool = False  # needs to be told what the ERP calls pharmacies and products
     echoes_digest: bool = True  # its receipts say which bytes it received
+    unique_reference: bool = True  # the ERP itself refuses a second order of one reference
+    absent_after: float = 0.0  # seconds after the last sending before "not found" may be believed; until then UNKNOWN
+    ack_within: float | None = None  # seconds in which it should have decided on what it was sent; later is overdue
 
 
 class Barrier(Protocol):
@@ -208,6 +211,7 @@ class Erp(Protocol):
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         """What the ERP knows of each id: ACCEPTED, PENDING or REFUSED if it has it, ABSENT if it surely has it not,
         UNKNOWN if it could not be asked, SUSPICIOUS if it answered as no fit ERP does. Receipts are not verified.
+        Who asks takes ABSENT for UNKNOWN until `absent_after` is over.
         """
 
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:

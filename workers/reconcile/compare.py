@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -24,7 +24,7 @@ from orders.refusals import NotDone
 from orders.schema.tables.reconcile import Difference, ReconcileStage
 from orders.sentences import Code, Sentence
 from orders.states import State
-from workers.erp.port import LINES, Erp, ErpReceipt, Kind, Outcome
+from workers.erp.port import LINES, Capabilities, Erp, ErpReceipt, Kind, Outcome
 from workers.erp.receipts import believed
 from workers.reconcile.foreign import list_foreign
 from workers.reconcile.patience import Patience, ask
@@ -46,7 +46,8 @@ WITH near AS (
     sum(coalesce(octet_length(o.body), 0)) OVER (ORDER BY near.received_at, near.order_id) AS total
   FROM near LEFT JOIN orders o ON o.id = near.order_id
 )
-SELECT s.received_at, s.order_id, coalesce(d.state = '{State.DELIVERED}' AND d.backend = :backend, false) AS delivered,
+SELECT s.received_at, clock_timestamp(), s.order_id,
+  coalesce(d.state = '{State.DELIVERED}' AND d.backend = :backend, false) AS delivered,
   EXISTS (SELECT FROM receipts l WHERE l.order_id = s.order_id AND l.backend = :backend
     AND (l.received_at, l.lease) > (s.received_at, s.lease) AND l.received_at < :until) AS later,
   n.lease, n.reference, CAST(n.lines AS text) AS lines, o.body, o.digest
@@ -89,11 +90,12 @@ class Overtaken(RelaisError):
 
 @dataclass(frozen=True, slots=True)
 class AcknowledgedOrder:
-    """An order that the ERP acknowledged, with its newest receipt; asked about when it is `delivered` and when no
-    `later` receipt of it lies in the same span.
+    """An order that the ERP acknowledged, with its newest receipt; asked about, after `now`, when it is `delivered` and
+    when no `later` receipt of it lies in the same span.
     """
 
     at: datetime
+    now: datetime
     id: UUID
     delivered: bool
     later: bool
@@ -138,24 +140,26 @@ async def _ask_about_all(
         asked = {order.id: order for order in page if order.delivered and not order.later}
         told = await ask(erp, list(asked), patience, partial(shown, gone, gone + left))
         moved = sum(not order.delivered and not order.later for order in page)
-        echoed = erp.capabilities.echoes_digest
-        found = [difference(asked[i], told[i], echoed=echoed) for i in asked]
+        found = [difference(asked[i], told[i], erp.capabilities) for i in asked]
         run = await _keep(connection, run, page[-1], moved, found)
         gone, left = gone + len(page), max(0, left - len(page))
         shown(gone, gone + left, "")
     return run
 
 
-def difference(held: AcknowledgedOrder, told: Outcome, *, echoed: bool = True) -> Finding | None:
+def difference(held: AcknowledgedOrder, told: Outcome, can: Capabilities) -> Finding | None:
     """What is wrong with an order by what the ERP told of it, None when it has just what it acknowledged."""
     if told.kind is Kind.ABSENT:
+        believed_from = held.at + timedelta(seconds=can.absent_after)
+        if held.now < believed_from:
+            return Finding(held, Difference.UNKNOWN, Sentence(Code.NOT_LISTED_YET, at=believed_from))
         return Finding(held, Difference.MISSING, Sentence(Code.GONE))
     if told.kind in (Kind.PENDING, Kind.REFUSED):
         became = Sentence(Code.BECAME, kind=told.kind.value, detail=told.detail)
         return Finding(held, Difference.ALTERED, became)
     if told.receipt is None:
         return Finding(held, Difference.UNKNOWN, Sentence(Code.MET, detail=told.detail))
-    trusted = believed(told, held.body, held.digest, echoed=echoed)
+    trusted = believed(told, held.body, held.digest, echoed=can.echoes_digest)
     unfit = Sentence(Code.MET, detail=trusted.detail)
     wrong = unfit if trusted.receipt is None else _unlike(held, trusted.receipt)
     return Finding(held, Difference.ALTERED, wrong) if wrong else None

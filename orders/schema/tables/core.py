@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.common import NOW, Instant, metadata, sealed
-from orders.states import GIVEN_UP, LIVE, OUT, POLLED, REPLAYED, CircuitState, State, listed
+from orders.states import AWAITED, GIVEN_UP, LIVE, OUT, POLLED, REPLAYED, CircuitState, State, listed
 
 PLACED = text("rival IS NULL")  # orders that have the place of their reference, and of their Idempotency-Key
 
@@ -98,6 +98,7 @@ deliveries = Table(
         "client such lines",
     ),
     Column("why", SentenceColumn, comment="the error as a code, of what is dead without an attempt"),
+    Column("sent_at", Instant, comment="when it was last on its way to the ERP, at the latest; null: never"),
     CheckConstraint(f"state IN ({listed(State)})", name="state"),
     Index("ix_deliveries_due", "backend", "client", "priority", "cut_off", "order_id", postgresql_where=text(LIVE)),
     Index(
@@ -111,6 +112,7 @@ deliveries = Table(
         postgresql_where=text(f"state = '{State.ACCEPTED}' AND valid_until IS NOT NULL AND NOT unsure"),
     ),
     Index("ix_deliveries_submitted", "backend", "due_at", postgresql_where=text(POLLED)),
+    Index("ix_deliveries_awaited", "backend", "sent_at", postgresql_where=text(AWAITED)),
     Index("ix_deliveries_dead", "reason", "order_id", postgresql_where=text(f"state = '{State.DEAD}'")),
     Index("ix_deliveries_given_up", "state", "order_id", postgresql_where=text(GIVEN_UP)),
     Index("ix_deliveries_cause", "cause", "settled_at", "order_id", postgresql_where=text(f"state = '{State.DEAD}'")),
@@ -195,6 +197,11 @@ backends = Table(
         comment="orders it answered lately, the older the less they count",
     ),
     Column("refused", Float, nullable=False, server_default="0", comment="of those, how many it refused"),
+    Column(
+        "unique_reference", Boolean, comment="the ERP itself refuses a second order of one reference; null: not told"
+    ),
+    Column("absent_after", Float, comment="seconds after a sending before it is believed to lack an order"),
+    Column("ack_within", Float, comment="seconds in which it should have decided on an order; null: no such time"),
     CheckConstraint(f"circuit IN ({listed(CircuitState)})", name="circuit"),
     comment="one row per backend; read in the claim itself",
 )

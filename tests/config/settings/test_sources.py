@@ -33,7 +33,12 @@ def test_any_setting_may_come_from_a_file(name: str, tmp_path: Path, monkeypatch
     _, _, field = Settings.public()[name]
     plain = "postgresql://h/d" if name.endswith("_url") else "a-value:long-enough"
     special = {"seal_key": "00" * 32, "erp_pin": "00" * 32, "client_rate": "2", "backend": "erp"}
-    special |= {"redis_url": "redis://h/0", "otel_endpoint": "http://h:4318"}
+    special |= {
+        "redis_url": "redis://h/0",
+        "otel_endpoint": "http://h:4318",
+        "erp_absent_after": "2",
+        "erp_ack_within": "2",
+    }
     special |= {"console_proxies": "10.0.0.0/8,::1", "console_url": "https://h", "console_oidc_issuer": "https://h/r"}
     value = special.get(name) or (plain if field.default is None else str(field.get_default(call_default_factory=True)))
     monkeypatch.setenv(f"RELAIS_{name.upper()}_FILE", kept(tmp_path / "it", value + "\n"))

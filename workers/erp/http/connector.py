@@ -57,7 +57,12 @@ class HttpErp:
 
         Raises MissingSetting when `erp_url` is not set.
         """
-        self.capabilities = Capabilities(idempotent=settings.erp.idempotent, asynchronous=True, can_list=True)
+        self.capabilities = Capabilities(
+            idempotent=settings.erp.idempotent,
+            asynchronous=True,
+            can_list=True,
+            unique_reference=settings.erp.idempotent,
+        )
         self._settings, self._tries = settings, tries
         self._barrier = barrier or OpenBarrier()
         own, token = own or HttpOptions(), settings.erp.token

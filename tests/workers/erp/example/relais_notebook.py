@@ -17,6 +17,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from config.settings import Settings
+from workers.erp import steady_clock
 from workers.erp.connectors import Connector
 from workers.erp.port import (
     Barrier,
@@ -39,6 +40,7 @@ class Notebook(BaseModel):
 
     title: str = Field(min_length=1)
     mapped: bool = False  # whether a line says what the notebook calls the order's pharmacy and products
+    clerk: bool = False  # whether lines go to a pile, from which a clerk copies them into the notebook later
 
 
 class NotebookErp:
@@ -46,8 +48,18 @@ class NotebookErp:
 
     def __init__(self, directory: Path, own: Notebook, barrier: Barrier) -> None:
         self.capabilities = Capabilities(idempotent=True, mapped=own.mapped)
+        if own.clerk:
+            self.capabilities = Capabilities(
+                idempotent=False,
+                asynchronous=True,
+                unique_reference=False,
+                absent_after=600.0,
+                ack_within=3600.0,
+                mapped=own.mapped,
+            )
         self._directory, self._barrier = directory, barrier
         self._book = directory / f"{own.title}.ndjson"
+        self._pile = directory / f"{own.title}.pile" if own.clerk else None
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
         """Every order's line, unless it is there."""
@@ -85,8 +97,10 @@ class NotebookErp:
         line: dict[str, object] = {"id": str(order.id), "order": order.body.decode()}
         if order.mapped is not None:
             line |= {"customer": order.mapped.customer, "articles": order.mapped.articles}
-        with self._book.open("a") as book:
-            book.write(json.dumps(line) + "\n")
+        with (self._pile or self._book).open("a") as paper:
+            paper.write(json.dumps(line) + "\n")
+        if self._pile is not None:
+            return Outcome(Kind.PENDING, "pending as paper", started=steady_clock.now(), ended=steady_clock.now())
         return Outcome(Kind.ACCEPTED, receipt=self._known()[order.id])
 
     def _known(self) -> dict[UUID, ErpReceipt]:
