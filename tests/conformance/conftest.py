@@ -12,7 +12,7 @@ import pytest
 from config.embedded.leash import Leash
 from tests.conformance.counterparts import COUNTERPARTS, Counterpart
 
-KINDS = ["http"]  # what is tried where nothing else is asked for
+KINDS = ["http", "files"]  # what is tried where nothing else is asked for
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

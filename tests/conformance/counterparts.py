@@ -9,7 +9,7 @@ import os
 import signal
 import urllib.request
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,8 +21,10 @@ from config.embedded.process import Process
 from config.settings import Settings
 from orders.model import parse
 from tests.cli import command, running
+from tests.conformance.files import Directory, OverSftp
 from tests.machines import tryton
 from tests.machines.erp import MEDICINES, an_order, settings_for
+from tests.machines.wire import wire_to
 from workers.erp.connectors import open_erp
 from workers.erp.port import Erp, Mapped, Submission
 from workers.erp.sim.book import read_effects
@@ -247,8 +249,10 @@ class RestTryton(RealTryton):
 
 
 COUNTERPARTS: dict[str, type[Counterpart]] = {
+    "files": Directory,
     "http": Simulated,
     "rest": RestTryton,
+    "sftp": OverSftp,
     "tryton": RealTryton,
 }
 
@@ -256,3 +260,10 @@ COUNTERPARTS: dict[str, type[Counterpart]] = {
 def connect(counterpart: Counterpart, port: int | None = None) -> Erp:
     """The connector to it, as a worker opens it."""
     return open_erp(counterpart.settings(port))
+
+
+def wire_of(counterpart: Counterpart) -> AbstractContextManager[Any]:
+    """What a test can cut between a connector and its ERP; a counterpart that listens nowhere brings its own."""
+    own = getattr(counterpart, "wire", None)
+    wire: AbstractContextManager[Any] = wire_to(counterpart.port) if own is None else own()
+    return wire

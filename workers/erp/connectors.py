@@ -25,6 +25,7 @@ from workers.erp.signatures import Keys
 
 GROUP: Final = "relais.erp"
 OURS: Final[Mapping[str, str]] = {
+    "files": "workers.erp.files:FILES",
     "http": "workers.erp.http:HTTP",
     "rest": "workers.erp.rest:REST",
     "tryton": "workers.erp.tryton:TRYTON",
