@@ -61,7 +61,11 @@ def test_a_package_of_somebody_elses_adds_a_connector(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "content", "says"),
     [
-        ("pigeon", "", "erp: there is no connector pigeon; there are broken, files, http, notebook, nothing, rest, tryton"),
+        (
+            "pigeon",
+            "",
+            "erp: there is no connector pigeon; there are broken, files, http, notebook, nothing, rest, tryton",
+        ),
         ("nothing", "", "erp: the connector nothing cannot be used: relais_notebook:PAGE is no Connector"),
         ("broken", "", "erp: the connector broken cannot be loaded: "),
         ("notebook", "", "erp, {file}, title: Field required"),

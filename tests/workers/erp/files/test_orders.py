@@ -49,12 +49,19 @@ encoding = "cp850"
 line_end = "\\n"
 [[order.records]]
 per = "order"
-fields = [{ is = "text", text = "E", width = 1 }, { is = "id", width = 36 },
-          { is = "pharmacy", width = 12, align = "right",
-          fill = "0" }, { is = "lines", width = 4, align = "right", fill = "0" }, { is = "note", width = 10 }]
+fields = [
+    { is = "text", text = "E", width = 1 },
+    { is = "id", width = 36 },
+    { is = "pharmacy", width = 12, align = "right", fill = "0" },
+    { is = "lines", width = 4, align = "right", fill = "0" },
+    { is = "note", width = 10 },
+]
 [[order.records]]
-fields = [{ is = "text", text = "L", width = 1 }, { is = "product", width = 13 }, { is = "quantity", width = 5,
-          align = "right", fill = "0" }]
+fields = [
+    { is = "text", text = "L", width = 1 },
+    { is = "product", width = 13 },
+    { is = "quantity", width = 5, align = "right", fill = "0" },
+]
 [answer]
 format = "fixed"
 header = false
@@ -92,7 +99,7 @@ def test_another_ones_translator_finds_no_fault_with_an_order(exchange: Exchange
     report = validate.validate(read, strict=True, role=schema.SELLER)
     assert report.clean, [each.summary() for each in report.messages] + report.envelope_errors
     assert (read.control, read.sender, read.receiver) == (control_of(order.id), "RELAIS", "ERP")
-    (message,) = read.messages
+    ((_, message),) = read.messages()
     told = read_order(message, "EDIFACT")
     assert told.po_number == number_of(order.id)
     assert [(int(line.number), int(line.quantity)) for line in told.lines] == [(1, 3), (2, 99_999)]
@@ -193,6 +200,7 @@ def test_a_table_that_cannot_be_read_is_set_aside(exchange: Exchange, row: str, 
         (FIXED.replace("[1, 36]", '"CDE"'), "order must be first and last character"),
         (EDIFACT + '[sftp]\nuser = "r"\nhost_keys = []\n', "sftp.host_keys"),
     ],
+    ids=lambda each: each if len(each) < 60 else "",
 )
 def test_a_fault_in_the_template_is_named(exchange: Exchange, said: str, why: str) -> None:
     exchange.says(said)
