@@ -101,7 +101,7 @@ class OrderBook:
             await self.present()
             return None
         kept = json.loads(data)
-        lines = tuple((line["product"], line["quantity"]) for line in kept["order"]["lines"])
+        lines = tuple((product, quantity) for product, quantity in kept["lines"])
         return Sent(UUID(kept["id"]), lines, tuple(kept["articles"]), kept["file"])
 
     async def keep(self, control: str, told: KeptAnswer) -> KeptAnswer:

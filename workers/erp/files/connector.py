@@ -7,7 +7,6 @@ CONTRL) leave an order pending; only what the ERP itself decides (application: O
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -20,14 +19,14 @@ from workers.erp.attempts import PROBE, Batch, held, noted
 from workers.erp.failures import TABLE as ANY
 from workers.erp.failures import Met as AnyMet
 from workers.erp.files.book import OrderBook, OrderState
-from workers.erp.files.edifact.orders import write_orders
 from workers.erp.files.failures import TABLE, FileTrouble, PlaceFault, as_it_got_its_name
 from workers.erp.files.names import names_of
 from workers.erp.files.options import FilesOptions
+from workers.erp.files.pace import PendingPace
 from workers.erp.files.place import FilePlace
 from workers.erp.files.reading import AnswerReader
-from workers.erp.files.table_orders import write_table
 from workers.erp.files.verdicts import Unwritable
+from workers.erp.files.writing import recorded, written
 from workers.erp.port import (
     LINES,
     Barrier,
@@ -67,6 +66,7 @@ class FilesErp:
         self._book = OrderBook(place, own.work, own.orders)
         self._reader = AnswerReader(place, self._book, own)
         self._slots = asyncio.Semaphore(settings.erp.concurrency)
+        self._pace = PendingPace()
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
         """Hand the orders over within `budget` seconds: PENDING, or what is known of those that were handed over
@@ -82,12 +82,18 @@ class FilesErp:
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
         """What was handed over and what the ERP decided of it; ABSENT is what was never handed over."""
+        return await self._tell(ids, budget, PendingPace())
+
+    async def _tell(self, ids: Sequence[UUID], budget: float, pace: PendingPace) -> dict[UUID, Outcome]:
         until = _now() + budget
         await self._barrier.open()
         foreign = await self._timed(self._reader.look, until)
         if isinstance(foreign, Outcome):
             return dict.fromkeys(ids, noted(_unasked(foreign), self._barrier))
-        told = dict(zip(ids, await asyncio.gather(*(self._known(each, until) for each in ids)), strict=True))
+        self._pace.forget(self._reader.heard)
+        self._reader.heard.clear()
+        looks = (self._known(each, until, pace) for each in ids)
+        told = dict(zip(ids, await asyncio.gather(*looks), strict=True))
         if foreign is not None:
             log.error("an order was answered that was never sent", extra={"why": foreign})
             first = next((each for each in ids if told[each].kind is Kind.PENDING), ids[0])
@@ -95,8 +101,8 @@ class FilesErp:
         return {each: noted(outcome, self._barrier) for each, outcome in told.items()}
 
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
-        """As `find`."""
-        return await self.find(ids, budget=budget)
+        """As `find`, and what has been pending for long is not looked at every time."""
+        return await self._tell(ids, budget, self._pace)
 
     async def list(self, since: Any, until: Any, *, after: str | None, budget: float) -> Listing:
         """Nothing: `capabilities` says that it cannot."""
@@ -143,10 +149,10 @@ class FilesErp:
         state = await self._book.state(order.id)
         if not state.known:
             try:
-                data = await asyncio.to_thread(self._written, order)
+                data = await asyncio.to_thread(written, order, self._own)
             except Unwritable as error:
                 return Outcome(Kind.REFUSED, str(error))
-            await self._book.enter(order.id, self._record(order, name), data)
+            await self._book.enter(order.id, recorded(order, name), data)
             state = await self._book.state(order.id)
         if state.waits:
             return name
@@ -156,27 +162,10 @@ class FilesErp:
         await self._book.hand_over(order.id, name)
         return Outcome(Kind.PENDING, f"handed over as {name}")
 
-    def _written(self, order: Submission) -> bytes:
-        """Raises Unwritable."""
-        assert order.order is not None
-        own, at = self._own, steady_clock.now()
-        if own.format == "edifact":
-            assert own.edifact is not None
-            return write_orders(order.id, order.order, order.mapped, own.edifact, at)
-        assert own.order is not None
-        return write_table(order.id, order.order, order.mapped, own.order, at, fixed=own.format == "fixed")
-
-    def _record(self, order: Submission, name: str) -> dict[str, Any]:
-        return {
-            "id": str(order.id),
-            "file": name,
-            "at": steady_clock.now().isoformat(),
-            "order": json.loads(order.body),
-            "articles": order.mapped.articles if order.mapped else (),
-        }
-
-    async def _known(self, order_id: UUID, until: float) -> Outcome:
+    async def _known(self, order_id: UUID, until: float, pace: PendingPace) -> Outcome:
         """What is known of an order; UNKNOWN where the directory could not be asked."""
+        if (lately := pace.lately(order_id, _now())) is not None:
+            return lately
         started = steady_clock.now()
 
         async def known() -> Outcome:
@@ -186,7 +175,10 @@ class FilesErp:
         outcome = await self._timed(known, min(until, _now() + self._settings.erp.timeout))
         if outcome.kind in (Kind.TRANSIENT, Kind.SUSPICIOUS):
             outcome = _unasked(outcome)
-        return replace(outcome, started=started, ended=steady_clock.now())
+        outcome = replace(outcome, started=started, ended=steady_clock.now())
+        if outcome.kind is Kind.PENDING:
+            pace.saw(order_id, outcome, _now())
+        return outcome
 
     async def _outcome(self, order_id: UUID, state: OrderState, taken: Kind) -> Outcome:
         """What the record of an order says; `taken` where it is accepted. Raises PlaceFault."""

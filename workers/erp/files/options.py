@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from workers.erp.files.template import AnswerTemplate, FileModel, OrderTemplate
+from workers.erp.files.tables.template import AnswerTemplate, FileModel, OrderTemplate
 
 SUFFIX: Final = {"edifact": "edi", "csv": "csv", "fixed": "txt"}
 KEYS: Final = ("{id}", "{order}", "{control}")
@@ -103,9 +103,6 @@ class FilesOptions(FileModel):
     steady: NonNegativeFloat = 5.0
     unfinished: PositiveFloat = 600.0
     most_bytes: PositiveInt = 4 * 1024 * 1024
-    unique_reference: bool = False
-    absent_after: NonNegativeFloat = 0.0
-    ack_within: PositiveFloat | None = None
     sftp: SftpOptions | None = None
     edifact: EdifactOptions | None = None
     order: OrderTemplate | None = None

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Final
+from uuid import UUID
 
 from workers.erp.files.book import OrderBook
 from workers.erp.files.edifact.answers import read_edifact
@@ -22,7 +23,7 @@ from workers.erp.files.failures import FileTooLarge, FileTrouble, NotThere, Plac
 from workers.erp.files.names import is_control
 from workers.erp.files.options import FilesOptions
 from workers.erp.files.place import FileEntry, FilePlace, is_ready_name
-from workers.erp.files.table_answers import read_table
+from workers.erp.files.tables.answers import read_table
 from workers.erp.files.verdicts import AnswerSaid, UnfinishedFile, UnreadableAnswer, told
 
 log = logging.getLogger("relais.erp")
@@ -42,6 +43,7 @@ class AnswerReader:
     def __init__(self, place: FilePlace, book: OrderBook, own: FilesOptions) -> None:
         self._place, self._book, self._own = place, book, own
         self._lock, self._looked = asyncio.Lock(), 0.0
+        self.heard: set[UUID] = set()  # orders of which something was read, until somebody takes note
 
     async def look(self) -> str | None:
         """Read what can be read; what was said of an order that was never sent, if anything was. Raises PlaceFault."""
@@ -127,7 +129,16 @@ class AnswerReader:
             raise
 
     def _verdicts(self, data: bytes) -> list[AnswerSaid]:
-        """Raises UnreadableAnswer."""
+        """Raises UnreadableAnswer, whatever is in the file: one that nobody foresaw holds up no other."""
+        try:
+            return self._said(data)
+        except UnreadableAnswer:
+            raise
+        except Exception as error:
+            log.exception("an answer meets something unforeseen")
+            raise UnreadableAnswer(f"it cannot be read: {type(error).__name__}") from error
+
+    def _said(self, data: bytes) -> list[AnswerSaid]:
         own = self._own
         if own.answer is not None and (own.edifact is None or data.lstrip()[:3] not in (b"UNA", b"UNB")):
             return read_table(data, own.answer)
@@ -152,6 +163,7 @@ class AnswerReader:
             raise UnsentOrder(f"it answers {verdict.order or f'interchange {control[:14]!r}'}, which was never sent")
         says = told(verdict, sent)
         kept = await self._book.keep(control, replace(says, file=name))
+        self.heard.add(sent.id)
         if replace(kept, file="") != replace(says, file="") and says.kind != "pending":
             raise UnreadableAnswer(f"order {sent.id} was answered before, otherwise, by {kept.file}: that answer stays")
 

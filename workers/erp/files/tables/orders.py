@@ -14,7 +14,7 @@ from uuid import UUID
 
 from orders.model import Order
 from workers.erp.files.names import names_of
-from workers.erp.files.template import FREE, FieldTemplate, OrderTemplate, RecordTemplate
+from workers.erp.files.tables.template import FREE, FieldTemplate, OrderTemplate, RecordTemplate
 from workers.erp.files.verdicts import Unwritable
 from workers.erp.port import Mapped
 

@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from uuid import UUID
 
 from workers.erp.files.names import id_in
-from workers.erp.files.template import AnswerTemplate, Column
+from workers.erp.files.tables.template import AnswerTemplate, Column
 from workers.erp.files.verdicts import AnswerDecision, AnsweredLine, AnswerSaid, UnfinishedFile, UnreadableAnswer
 
 Row = Mapping[str, str]
