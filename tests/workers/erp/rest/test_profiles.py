@@ -1,6 +1,7 @@
 """The profiles that come with Relais, and how each fault of one is named."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,14 @@ def test_check_shows_the_very_requests_and_no_secret(capsys: pytest.CaptureFixtu
     bad.write_text(SMALL.replace("{{ order.id }}", "{{ order.id"))
     done = relais("erp", "profile", "check", str(bad))
     assert (done.code, done.err.startswith(f"relais: {bad}, send.body: line 1 of the template: ")) == (1, True)
+
+
+def test_the_profiles_are_listed_with_what_they_were_proven_against_and_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    relais = CommandLine(capsys, {})
+    listed = relais("erp", "profile", "list").out
+    assert all(name in listed for name in shipped())
+    printed = relais("erp", "profile", "show", "odoo-19")
+    assert (printed.code, tomllib.loads(printed.out)["proven"]) == (0, load("odoo-19").profile.proven)
+    assert relais("erp", "profile", "show", "pigeon").code == 1
