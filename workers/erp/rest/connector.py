@@ -49,6 +49,8 @@ class RestErp:
             can_list=profile.listing is not None,
             mapped=profile.mapped,
             echoes_digest=False,
+            unique_reference=own.unique,
+            absent_after=0.0 if own.unique else settings.erp.timeout,
         )
         self._settings, self._own = settings, own
         self._barrier = barrier or OpenBarrier()

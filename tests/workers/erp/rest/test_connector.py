@@ -187,6 +187,8 @@ def test_what_is_there_is_asked_for_before_it_is_sent_unless_the_erp_refuses_a_s
     async def play(erp: Erp, shop: Shop) -> None:
         one = order(1)
         assert (await submit_one(erp, one, 60)).kind is Kind.ACCEPTED
+        said = erp.capabilities.unique_reference, erp.capabilities.absent_after
+        assert said == (unique, 0.0 if unique else 30.0), "a commit that comes late is waited for"
         shop.asked.clear()
         again = await submit_one(erp, one, 60)
         assert shop.asked.count("GET /orders") == (not unique)
