@@ -34,13 +34,14 @@ test-browser: $(READY) ## what CI runs next: the tests in a real browser; gets D
 	@command -v chromium >/dev/null || { echo "make test-browser: there is no Chromium, nothing was tested" >&2; exit 1; }
 	$(PYTEST) -m browser tests/acceptance
 
-erp-tools: $(READY) ## a real Tryton, an OpenSSH and an authorization server, in .tools/, for the conformance suite
+erp-tools: $(READY) ## a real Tryton, SAP's CAP server, an OpenSSH and an authorization server, in .tools/, for the conformance suite
 	@$(BIN)/python .ci/tryton.py
+	@$(BIN)/python .ci/cap.py
 	@$(BIN)/python .ci/front.py
 	@$(BIN)/python .ci/openssh.py
 
 test-erp: erp-tools ## the conformance suite against real ERPs; gets them by itself
-	$(BIN)/python -m pytest tests/conformance --erp-kind tryton --erp-kind rest --erp-kind files --erp-kind sftp
+	$(BIN)/python -m pytest tests/conformance --erp-kind tryton --erp-kind rest --erp-kind odata --erp-kind odata-mock --erp-kind files --erp-kind sftp
 
 test-all: lint ## all tests
 	@$(BIN)/python .ci/tools.py chromium clients

@@ -22,6 +22,7 @@ from config.settings import Settings
 from orders.model import parse
 from tests.cli import command, running
 from tests.conformance.files import Directory, OverSftp
+from tests.conformance.sap import CapSalesOrders, MockSapSalesOrders
 from tests.machines import tryton
 from tests.machines.erp import MEDICINES, an_order, settings_for
 from tests.machines.wire import wire_to
@@ -251,6 +252,8 @@ class RestTryton(RealTryton):
 COUNTERPARTS: dict[str, type[Counterpart]] = {
     "files": Directory,
     "http": Simulated,
+    "odata": CapSalesOrders,
+    "odata-mock": MockSapSalesOrders,
     "rest": RestTryton,
     "sftp": OverSftp,
     "tryton": RealTryton,

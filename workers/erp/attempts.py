@@ -24,6 +24,9 @@ PROBE: Final = 5.0  # seconds that a probe may take, at most
 TRIES: Final = 3  # brief ones inside one attempt: they get over a lost connection, an outage is the circuit's
 FIRST_PAUSE: Final = 0.1  # seconds, at most, before the second try; doubles
 MOST_PAUSE: Final = 1.0
+FIRST_BATCH: Final = 8  # orders in a call, until it is known how long one takes
+MOST_BATCH: Final = 100
+QUICK: Final = 0.25  # of the time that a call may take: below it the batch doubles, over twice that it halves
 
 _WELL: Final = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING, Kind.REFUSED})
 _NOT_TAKEN: Final = frozenset({Kind.TRANSIENT, Kind.THROTTLED, Kind.UNSENT})
@@ -119,6 +122,23 @@ class Batch:
         """One outcome for each order, in their order."""
         unsent = Outcome(Kind.UNSENT, self._stopped or "the batch's budget ran out")
         return {order.id: self._outcomes.get(order.id, unsent) for order in self._orders}
+
+
+class CallSize:
+    """How many orders go in one call: more while it is quick, fewer where it is slow."""
+
+    def __init__(self, timeout: float) -> None:
+        """`timeout` is in seconds, of a call."""
+        self._timeout = timeout
+        self.now = FIRST_BATCH
+
+    def learn(self, orders: int, seconds: float) -> None:
+        """A call of so many orders took so long."""
+        share = seconds / self._timeout
+        if share > 2 * QUICK:
+            self.now = max(1, orders // 2)
+        elif share < QUICK and orders >= self.now:
+            self.now = min(MOST_BATCH, 2 * self.now)
 
 
 async def try_again(

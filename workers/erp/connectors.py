@@ -27,6 +27,7 @@ GROUP: Final = "relais.erp"
 OURS: Final[Mapping[str, str]] = {
     "files": "workers.erp.files:FILES",
     "http": "workers.erp.http:HTTP",
+    "odata": "workers.erp.odata:ODATA",
     "rest": "workers.erp.rest:REST",
     "tryton": "workers.erp.tryton:TRYTON",
 }

@@ -64,7 +64,7 @@ def test_a_package_of_somebody_elses_adds_a_connector(tmp_path: Path) -> None:
         (
             "pigeon",
             "",
-            "erp: there is no connector pigeon; there are broken, files, http, notebook, nothing, rest, tryton",
+            "erp: there is no connector pigeon; there are broken, files, http, notebook, nothing, odata, rest, tryton",
         ),
         ("nothing", "", "erp: the connector nothing cannot be used: relais_notebook:PAGE is no Connector"),
         ("broken", "", "erp: the connector broken cannot be loaded: "),
@@ -110,7 +110,7 @@ def test_a_worker_whose_connector_cannot_be_used_says_so_and_does_not_start(
     )
     assert (done.code, done.err.strip()) == (
         2,
-        "relais: connector: erp: there is no connector pigeon; there are files, http, rest, tryton",
+        "relais: connector: erp: there is no connector pigeon; there are files, http, odata, rest, tryton",
     )
 
 
