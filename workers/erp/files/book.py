@@ -1,16 +1,18 @@
 """What the connector keeps of each order, in a directory of its own below `work`: all that a worker needs to know.
 
 The directory comes into being whole, by one rename: `sent.json` (what was ordered) and `outgoing`, the file to hand
-over. It is handed over by renaming `outgoing` into the ERP's directory. So a directory without `outgoing` belongs to
-an order that was handed over, one with it to an order that was not, and of two workers with the same order one alone
-gets to rename it, whoever is killed when. What the ERP answers is kept the same way, the first of each level once.
+over. It is handed over by renaming `outgoing…` into the ERP's directory. So a directory without it belongs to an order
+that was handed over, one with it to an order that was not, and of two workers with the same order one alone gets to
+rename it, whoever is killed when. Whoever says that an order was not handed over gives `outgoing…` another name first:
+what a server or a mount that hung does later finds nothing. What the ERP answers is kept as the directory is, the first
+of each level once.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -28,12 +30,12 @@ MOST_KEPT: Final = 4 * 1024 * 1024  # bytes of what we wrote ourselves
 
 @dataclass(frozen=True, slots=True)
 class OrderState:
-    """What is known of an order: whether there is a record, whether its file still waits to be handed over, what the
-    ERP decided, and what it acknowledged without deciding.
+    """What is known of an order: whether there is a record, the name of its file while that waits to be handed over,
+    what the ERP decided, and what it acknowledged without deciding.
     """
 
     known: bool = False
-    waits: bool = False
+    waiting: str = ""
     decided: KeptAnswer | None = None
     acknowledged: KeptAnswer | None = None
 
@@ -62,7 +64,7 @@ class OrderBook:
         decided = await self._told(directory, DECIDED) if DECIDED in names else None
         looks = ACKNOWLEDGED in names and decided is None
         acknowledged = await self._told(directory, ACKNOWLEDGED) if looks else None
-        return OrderState(True, OUTGOING in names, decided, acknowledged)
+        return OrderState(True, _waiting(names), decided, acknowledged)
 
     async def enter(self, order_id: UUID, sent: Mapping[str, Any], data: bytes) -> None:
         """Record an order with the file that is to be handed over; where it is recorded already, nothing changes.
@@ -70,20 +72,28 @@ class OrderBook:
         Raises PlaceFault; the ERP has nothing of it yet.
         """
         await self._publish(
-            self._of(control_of(order_id)), {SENT: json.dumps(sent, ensure_ascii=False).encode(), OUTGOING: data}
+            self._of(control_of(order_id)), {SENT: json.dumps(sent, ensure_ascii=False).encode(), _outgoing(): data}
         )
 
-    async def hand_over(self, order_id: UUID, name: str) -> None:
+    async def hand_over(self, order_id: UUID, waiting: str, name: str) -> None:
         """Give the file of a recorded order its name in the ERP's directory, once. Raises PlaceFault."""
         directory = self._of(control_of(order_id))
         try:
-            await self._place.move(f"{directory}/{OUTGOING}", f"{self._orders}/{name}")
+            await self._place.move(f"{directory}/{waiting}", f"{self._orders}/{name}")
         except NotThere as error:
             await self._handed_over(directory, error)
             return
         except Exception as error:
             raise as_it_got_its_name(of_error(error, name)) from error
         await self._sync_both(directory)
+
+    async def withdraw(self, order_id: UUID, waiting: str) -> None:
+        """Let nobody hand the file over who does not look for it again. Raises PlaceFault, NotThere where somebody did
+        so or handed it over meanwhile.
+        """
+        directory = self._of(control_of(order_id))
+        await self._place.move(f"{directory}/{waiting}", f"{directory}/{_outgoing()}")
+        await self._place.sync(directory)
 
     async def is_taken_away(self, name: str) -> bool:
         """Whether the ERP took the file. Raises PlaceFault."""
@@ -152,7 +162,7 @@ class OrderBook:
             names = await self._place.names(directory)
         except Exception as again:
             raise as_it_got_its_name(of_error(again, directory)) from again
-        if SENT not in names or OUTGOING in names:
+        if SENT not in names or _waiting(names):
             raise error
 
     async def _sync_both(self, directory: str) -> None:
@@ -163,3 +173,12 @@ class OrderBook:
         except Exception as error:
             met = of_error(error, self._orders)
             raise PlaceFault(FileTrouble.UNFORESEEN_HANDING_OVER, met.detail) from error
+
+
+def _outgoing() -> str:
+    """A name that no other worker knows yet."""
+    return f"{OUTGOING}-{secrets.token_hex(4)}"
+
+
+def _waiting(names: Iterable[str]) -> str:
+    return next((each for each in names if each.startswith(OUTGOING)), "")

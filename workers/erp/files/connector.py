@@ -19,7 +19,7 @@ from workers.erp.attempts import PROBE, Batch, held, noted
 from workers.erp.failures import TABLE as ANY
 from workers.erp.failures import Met as AnyMet
 from workers.erp.files.book import OrderBook, OrderState
-from workers.erp.files.failures import TABLE, FileTrouble, PlaceFault, as_it_got_its_name
+from workers.erp.files.failures import TABLE, FileTrouble, NotThere, PlaceFault, as_it_got_its_name
 from workers.erp.files.names import names_of
 from workers.erp.files.options import FilesOptions
 from workers.erp.files.pace import PendingPace
@@ -60,6 +60,7 @@ class FilesErp:
             max_batch=MOST_BATCH,
             mapped=own.mapped(),
             echoes_digest=False,
+            unique_reference=own.unique_reference,
         )
         self._place, self._settings, self._own = place, settings, own
         self._barrier = barrier or OpenBarrier()
@@ -139,12 +140,12 @@ class FilesErp:
         if isinstance(outcome, str):  # the name of the file that waits to be handed over
             if not self._barrier.is_open():
                 return Outcome(Kind.UNSENT, ANY[AnyMet.HELD].says)
-            name = outcome
-            outcome = await self._timed(lambda: self._hand_over(order, name), until, handing_over=True)
+            waiting = outcome
+            outcome = await self._timed(lambda: self._hand_over(order, waiting), until, handing_over=True)
         return replace(outcome, started=started, ended=steady_clock.now())
 
     async def _prepared(self, order: Submission) -> Outcome | str:
-        """The name of an order's file when it is ready to be handed over; else what is known of the order already."""
+        """By what name an order's file waits to be handed over; else what is known of the order already."""
         name = self._own.file_name(names_of(order.id))
         state = await self._book.state(order.id)
         if not state.known:
@@ -154,12 +155,13 @@ class FilesErp:
                 return Outcome(Kind.REFUSED, str(error))
             await self._book.enter(order.id, recorded(order, name), data)
             state = await self._book.state(order.id)
-        if state.waits:
-            return name
+        if state.waiting:
+            return state.waiting
         return await self._outcome(order.id, state, Kind.DUPLICATE)
 
-    async def _hand_over(self, order: Submission, name: str) -> Outcome:
-        await self._book.hand_over(order.id, name)
+    async def _hand_over(self, order: Submission, waiting: str) -> Outcome:
+        name = self._own.file_name(names_of(order.id))
+        await self._book.hand_over(order.id, waiting, name)
         return Outcome(Kind.PENDING, f"handed over as {name}")
 
     async def _known(self, order_id: UUID, until: float, pace: PendingPace) -> Outcome:
@@ -170,7 +172,7 @@ class FilesErp:
 
         async def known() -> Outcome:
             async with self._slots:
-                return await self._outcome(order_id, await self._book.state(order_id), Kind.ACCEPTED)
+                return await self._outcome(order_id, await self._stopped(order_id), Kind.ACCEPTED)
 
         outcome = await self._timed(known, min(until, _now() + self._settings.erp.timeout))
         if outcome.kind in (Kind.TRANSIENT, Kind.SUSPICIOUS):
@@ -180,6 +182,16 @@ class FilesErp:
             pace.saw(order_id, outcome, _now())
         return outcome
 
+    async def _stopped(self, order_id: UUID) -> OrderState:
+        """What is known of an order; where it was not handed over, no call that still hangs will do so later."""
+        state = await self._book.state(order_id)
+        if state.waiting:
+            try:
+                await self._book.withdraw(order_id, state.waiting)
+            except NotThere:
+                return await self._book.state(order_id)
+        return state
+
     async def _outcome(self, order_id: UUID, state: OrderState, taken: Kind) -> Outcome:
         """What the record of an order says; `taken` where it is accepted. Raises PlaceFault."""
         if state.decided is not None:
@@ -187,7 +199,7 @@ class FilesErp:
                 return Outcome(Kind.REFUSED, state.decided.detail)
             lines = LINES.validate_python(state.decided.lines)
             return Outcome(taken, "", receipt=ErpReceipt(state.decided.reference, None, lines))
-        if not state.known or state.waits:
+        if not state.known or state.waiting:
             return Outcome(Kind.ABSENT, "never handed over")
         if state.acknowledged is not None:
             return Outcome(Kind.PENDING, f"acknowledged, not decided: {state.acknowledged.detail}")

@@ -103,6 +103,7 @@ class FilesOptions(FileModel):
     steady: NonNegativeFloat = 5.0
     unfinished: PositiveFloat = 600.0
     most_bytes: PositiveInt = 4 * 1024 * 1024
+    unique_reference: bool = False  # the ERP takes each name of a file, or each order's number, once
     sftp: SftpOptions | None = None
     edifact: EdifactOptions | None = None
     order: OrderTemplate | None = None
