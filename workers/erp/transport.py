@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Final, TypeVar
 
 import aiohttp
@@ -20,7 +19,7 @@ from yarl import URL
 
 from config.settings import Settings
 from workers.erp.attempts import Tried
-from workers.erp.credentials import ANONYMOUS, ClientTls, Credentials, Fixed, Pins, Shown, TlsOptions
+from workers.erp.credentials import ANONYMOUS, ClientTls, Credentials, Fixed, Pins, Shown, TlsOptions, blanked
 from workers.erp.failures import TABLE, Met, Unfit, of_error
 
 log = logging.getLogger("relais.erp")
@@ -54,6 +53,7 @@ class ErpTransport:
         self._pinned = Pins.of(settings.erp.pin) if settings.erp.pin else None
         self._credentials = credentials or Fixed(ANONYMOUS)
         self._tls = ClientTls(tls, pinned=self._pinned is not None) if tls else None
+        self._last = ANONYMOUS
         self._session: aiohttp.ClientSession | None = None
         self._elsewhere: aiohttp.ClientSession | None = None
 
@@ -115,7 +115,12 @@ class ErpTransport:
             if payload is not None and payload.held:
                 return _held()
             tried = _broken(error, payload is None or payload.sent, status)
-        return _blanked(tried, shown)
+        self._last = shown
+        return blanked(tried, shown)
+
+    def blanked(self, words: str) -> str:
+        """Words of the ERP's, read out of an answer's JSON, without a secret that was shown to it."""
+        return self._last.blanked(words)
 
     async def _ask(
         self,
@@ -223,17 +228,6 @@ def _pool(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=HEADERS, auto_decompress=False
     )
-
-
-def _blanked(tried: Tried, shown: Shown) -> Tried:
-    """Without any secret of ours that the ERP echoes."""
-    if not shown.secrets:
-        return tried
-    found = tried.found and {
-        each: replace(told, detail=shown.blanked(told.detail), answer=shown.blanked_bytes(told.answer))
-        for each, told in tried.found.items()
-    }
-    return tried._replace(detail=shown.blanked(tried.detail), answer=shown.blanked_bytes(tried.answer), found=found)
 
 
 def _held() -> Tried:

@@ -5,6 +5,7 @@ of them is told in an error, nor kept where an ERP echoes it. The face: `AuthOpt
 connector's settings, `Credentials` and `ClientTls` for the transport.
 """
 
+from workers.erp.credentials.blanking import blanked as blanked
 from workers.erp.credentials.client_tls import ClientTls as ClientTls
 from workers.erp.credentials.credentials import Credentials as Credentials
 from workers.erp.credentials.credentials import Fixed as Fixed

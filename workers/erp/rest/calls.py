@@ -110,6 +110,10 @@ class RestCalls:
         failed = next((each.tried for each in answers if not each.well), None)
         return failed or [part.record.of(each.said) for each in answers]
 
+    def blanked(self, words: str) -> str:
+        """Words of the ERP's without a secret that was shown to it."""
+        return self._transport.blanked(words)
+
     async def close(self) -> None:
         """Let go of the connections."""
         await self._transport.close()

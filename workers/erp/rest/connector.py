@@ -162,14 +162,14 @@ class RestErp:
         if (count := self._records.living(records)) > 1:
             log.error("the ERP has an order more than once", extra={"order": str(order), "records": count})
         try:
-            return self._records.outcome(records[0], kind)
+            outcome = self._records.outcome(records[0], kind)
         except Unfit as error:
             return _unfit(error)
+        return replace(outcome, detail=self._calls.blanked(outcome.detail))
 
-    @staticmethod
-    def _out(came: Tried | Outcome, started: datetime) -> Outcome:
+    def _out(self, came: Tried | Outcome, started: datetime) -> Outcome:
         outcome = came.outcome(started) if isinstance(came, Tried) else came
-        return replace(outcome, started=started, ended=steady_clock.now())
+        return replace(outcome, detail=self._calls.blanked(outcome.detail), started=started, ended=steady_clock.now())
 
 
 def _not_sent(tried: Tried) -> Tried:

@@ -280,6 +280,20 @@ def test_a_record_of_another_order_is_evidence(tmp_path: Path, change: dict[str,
     at_shop(tmp_path, play, "unique_reference = true")
 
 
+def test_what_a_record_echoes_of_a_secret_is_blanked(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a token of ours")
+
+    async def play(erp: Erp, shop: Shop) -> None:
+        one = order(1)
+        await submit_one(erp, one, 60)
+        shop.orders[0] |= {"state": "void", "why": "refused to who says a token of ours"}
+        found = (await erp.find([one.id], budget=60))[one.id]
+        assert (found.kind, found.detail) == (Kind.REFUSED, "refused to who says ***")
+
+    profile = PROFILE.replace('refused = ["void"]', 'refused = ["void"]\nwords = "why"')
+    at_shop(tmp_path, play, '[auth]\nscheme = "bearer"\ntoken_file = "secret"', profile)
+
+
 def test_what_it_holds_is_listed_page_after_page(tmp_path: Path) -> None:
     async def play(erp: Erp, shop: Shop) -> None:
         orders = [order(n + 1) for n in range(5)]
