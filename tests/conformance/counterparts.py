@@ -234,11 +234,13 @@ class RestTryton(RealTryton):
         if first:
             self._password.write_text(KEY)
             self._tryton.sql(tryton.APPLICATION, KEY)
+            self._warehouse = self._tryton.sql(tryton.WAREHOUSES)[0][0]
 
     def settings(self, port: int | None = None) -> Settings:
         file = self._directory / "rest.toml"
         told = ['profile = "tryton-rest"', "[auth]", f'token_file = "{self._password.name}"', "[settings]"]
-        file.write_text("\n".join([*told, f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}"]))
+        told += [f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}", f"warehouse = {self._warehouse}"]
+        file.write_text("\n".join(told))
         url = f"http://127.0.0.1:{port or self.port}/{tryton.DATABASE}/rest"
         return settings_for(url, erp_kind="rest", erp_connector=file, erp_timeout=20.0, erp_concurrency=8)
 

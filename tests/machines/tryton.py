@@ -35,6 +35,7 @@ APPLICATION: Final = """
 INSERT INTO res_user_application (key, "user", application, state)
 SELECT $1, id, 'rest', 'validated' FROM res_user WHERE login = 'admin'
 """
+WAREHOUSES: Final = "SELECT id FROM stock_location WHERE type = 'warehouse' ORDER BY id"
 EFFECTS: Final = """
 SELECT reference, count(*) FROM sale_sale WHERE state IN ('processing', 'done') AND reference IS NOT NULL GROUP BY 1
 """
