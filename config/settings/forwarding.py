@@ -28,6 +28,7 @@ class ErpSettings(Group):
         None, description="SHA-256 of the certificate (DER) that the ERP must show, hexadecimal; several: `a,b`"
     )
     reuses_references: bool = Field(False, description="a reference of the ERP may be more than one order's")
+    allow_substitution: bool = Field(False, description="the ERP may deliver another product in the place of one")
     timeout: PositiveFloat = Field(10.0, description="deadline of one call to the ERP")
     concurrency: PositiveInt = Field(64, description="calls in flight at once, per worker process")
     idempotent: bool = Field(True, description="the ERP honours Idempotency-Key")

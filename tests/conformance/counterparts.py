@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
+import pytest
+
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Process
@@ -66,6 +68,14 @@ class Counterpart(Protocol):
 
     def refused(self) -> Submission:
         """An order that it refuses, in words of its own."""
+        ...
+
+    def substitute(self) -> Submission:
+        """An order of one line, in whose place it will deliver another product. Skips the test where it cannot."""
+        ...
+
+    def back_order(self) -> Submission:
+        """An order of one line, some boxes of which it will deliver later. Skips the test where it cannot."""
         ...
 
     def log_out(self) -> None:
@@ -124,6 +134,14 @@ class Simulated:
     def refused(self) -> Submission:
         self._ask("/_dial", "PUT", refuse_products=[MEDICINES[2]])
         return an_order(1, 1, 1)
+
+    def substitute(self) -> Submission:
+        self._ask("/_dial", "PUT", substitutes={MEDICINES[0]: MEDICINES[1]})
+        return an_order(4)
+
+    def back_order(self) -> Submission:
+        self._ask("/_dial", "PUT", back_order_rate=1.0)
+        return an_order(5)
 
     def log_out(self) -> None:
         pass
@@ -197,6 +215,12 @@ class RealTryton:
         )
         return self.order(1, party="P19")
 
+    def substitute(self) -> Submission:
+        pytest.skip("in Tryton nobody replaces a product of a sale that is confirmed")
+
+    def back_order(self) -> Submission:
+        pytest.skip("a sale of Tryton's does not tell what comes later")
+
     def lock_out(self) -> None:
         self._password.write_text("another")
         self._tryton.sql("DELETE FROM ir_session")
@@ -262,9 +286,9 @@ COUNTERPARTS: dict[str, type[Counterpart]] = {
 }
 
 
-def connect(counterpart: Counterpart, port: int | None = None) -> Erp:
-    """The connector to it, as a worker opens it."""
-    return open_erp(counterpart.settings(port))
+def connect(counterpart: Counterpart, port: int | None = None, **more: object) -> Erp:
+    """The connector to it, as a worker opens it, with `more` settings of the backend."""
+    return open_erp(counterpart.settings(port).replace(**more))
 
 
 def wire_of(counterpart: Counterpart) -> AbstractContextManager[Any]:

@@ -13,10 +13,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from orders.model import parse
 from tests.conformance.counterparts import Counterpart, connect, wire_of
 from tests.waiting import auntil
 from workers.erp.bisecting import submit_bisecting
 from workers.erp.port import Erp, Evidence, Kind, Listed, Outcome, Submission
+from workers.erp.receipts import believed
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -26,11 +28,11 @@ TAKEN = {Kind.ACCEPTED, Kind.DUPLICATE}
 NOT_TAKEN = {Kind.TRANSIENT, Kind.THROTTLED, Kind.UNSENT}
 
 
-def at(counterpart: Counterpart, work: Callable[[Erp], Awaitable[T]], port: int | None = None) -> T:
+def at(counterpart: Counterpart, work: Callable[[Erp], Awaitable[T]], port: int | None = None, **settings: object) -> T:
     """Do something with a connector to it."""
 
     async def run() -> T:
-        erp = connect(counterpart, port)
+        erp = connect(counterpart, port, **settings)
         try:
             return await work(erp)
         finally:
@@ -138,6 +140,52 @@ def test_an_order_that_it_refuses_costs_no_other_and_keeps_its_words(counterpart
     assert len(told[bad.id].detail.split()) > 2
     effects = counterpart.effects()
     assert [effects[each.id] for each in orders] == [each is not bad for each in orders]
+
+
+def test_another_product_is_told_where_it_may_be_and_elsewhere_is_evidence(counterpart: Counterpart) -> None:
+    order, unasked = counterpart.substitute(), counterpart.substitute()
+    told = at(counterpart, lambda erp: settled(erp, [order]), erp_allow_substitution=True)
+    assert all_taken(told)
+    receipt = told[order.id].receipt
+    assert receipt is not None
+    ordered = parse(order.body).lines[0]
+    [line] = receipt.lines
+    assert line.product == ordered.product
+    assert line.substitute not in (None, line.product)
+    assert line.accepted == ordered.quantity
+    outcome = at(counterpart, lambda erp: decided(erp, unasked))
+    assert (outcome.kind, outcome.evidence, outcome.receipt) == (Kind.SUSPICIOUS, Evidence.WRONG_LINES, None)
+    assert str(line.substitute) in outcome.detail
+
+
+async def decided(erp: Erp, order: Submission) -> Outcome:
+    """What becomes of an order, judged as a worker judges what a poll tells."""
+    outcome = (await submit(erp, [order]))[order.id]
+
+    async def over() -> bool:
+        nonlocal outcome
+        if outcome.kind in (Kind.PENDING, Kind.UNKNOWN):
+            told = (await erp.poll([order.id], budget=BUDGET))[order.id]
+            echoed = erp.capabilities.echoes_digest
+            outcome = believed(told, order.body, order.digest, substitutes=False, echoed=echoed)
+        return outcome.kind not in (Kind.PENDING, Kind.UNKNOWN)
+
+    await auntil(over, 120, 0.2, "the order is decided")
+    return outcome
+
+
+def test_what_comes_later_is_told_with_its_day_where_it_has_one(counterpart: Counterpart) -> None:
+    order = counterpart.back_order()
+    told = at(counterpart, lambda erp: settled(erp, [order]))
+    assert all_taken(told)
+    receipt = told[order.id].receipt
+    assert receipt is not None
+    ordered = parse(order.body).lines[0]
+    [line] = receipt.lines
+    assert line.back_ordered > 0
+    assert line.accepted + line.back_ordered <= ordered.quantity
+    assert line.expected is None or line.expected >= datetime.now(UTC).date()
+    assert counterpart.effects()[order.id] == 1
 
 
 def test_while_it_is_down_nothing_is_taken_and_nothing_is_lost(counterpart: Counterpart) -> None:

@@ -102,10 +102,11 @@ async def _ask(resources: WorkerResources, claimed: Claim) -> tuple[dict[UUID, O
         return {}, {}
     answers = await resources.erp.find(list(unsure), budget=resources.settings.delivery.batch_budget / 3)
     known, early = {}, {}
+    rules = {"substitutes": resources.settings.erp.allow_substitution, "echoed": can.echoes_digest}
     for order_id, outcome in answers.items():
         order = unsure[order_id]
         if outcome.kind is not Kind.ABSENT:
-            known[order_id] = believed(outcome, order.body, order.digest, echoed=can.echoes_digest)
+            known[order_id] = believed(outcome, order.body, order.digest, **rules)
         elif (doubt := doubted(outcome, order.sent_at, claimed.at, can.absent_after)).kind is Kind.UNKNOWN:
             early[order_id] = asked_later(doubt, order.attempts, claimed.at)
     return known, early

@@ -44,7 +44,8 @@ async def poll(resources: WorkerResources, ids: Sequence[UUID]) -> DispatchResul
     taken = {row.order_id: row for row in rows}
     answers = await resources.erp.poll(list(taken), budget=settings.delivery.batch_budget)
     can = resources.erp.capabilities
-    found = {i: believed(each, taken[i].body, taken[i].digest, echoed=can.echoes_digest) for i, each in answers.items()}
+    rules = {"substitutes": settings.erp.allow_substitution, "echoed": can.echoes_digest}
+    found = {i: believed(each, taken[i].body, taken[i].digest, **rules) for i, each in answers.items()}
     outcomes = {i: doubted(each, taken[i].sent_at, rows[0].at, can.absent_after) for i, each in found.items()}
     decided = {i: each for i, each in outcomes.items() if each.kind in DECIDED or each.evidence}
     later = rows[0].at + timedelta(seconds=POLL_PAUSE)

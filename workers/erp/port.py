@@ -6,14 +6,15 @@ A connector never raises for what an ERP does: every foreign failure is translat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 from uuid import UUID
 
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, TypeAdapter
 
 if TYPE_CHECKING:
     from orders.model import Order
@@ -43,7 +44,7 @@ class Evidence(StrEnum):
     BAD_SIGNATURE = "bad_signature"
     UNKNOWN_KEY = "unknown_key"  # not registered for this backend, or out of force
     WRONG_DIGEST = "wrong_digest"  # a receipt for other bytes than were sent
-    WRONG_LINES = "wrong_lines"  # a receipt for other lines, or for more than was ordered
+    WRONG_LINES = "wrong_lines"  # a receipt for other lines or products, or for more than was ordered
     LATE_OR_EARLY = "late_or_early"  # signed at a time that cannot be
     WRONG_CERTIFICATE = "wrong_certificate"  # another than the pinned one
     REFERENCE_REUSED = "reference_reused"  # the ERP's reference is another order's
@@ -57,14 +58,36 @@ class Evidence(StrEnum):
         return self not in (Evidence.REFUSALS, Evidence.ANSWER_IN_QUARANTINE)
 
 
+_DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _day(told: Any) -> Any:
+    """A date as it is written, where pydantic would take a number in quotes for seconds since 1970."""
+    if not isinstance(told, str):
+        return told
+    if not _DAY.fullmatch(told):
+        raise ValueError("a date is YYYY-MM-DD")
+    return date.fromisoformat(told)
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
+
 @dataclass(frozen=True, slots=True)
 class ErpReceiptLine:
-    """What the ERP accepted of one line: its number from 1, product (CIP13), quantity in boxes, and why less."""
+    """What the ERP accepted of one line: its number from 1, product as ordered (CIP13), quantity in boxes, why less.
+
+    `substitute` is the product that it delivers in its place, of which `accepted` then counts the boxes. `back_ordered`
+    boxes come later, beside those that are accepted; `expected` is the day, None where the ERP tells none.
+    """
 
     line: int
     product: str
     accepted: int
     reason: str | None = None
+    substitute: str | None = None
+    back_ordered: int = 0
+    expected: Day | None = None
 
 
 @dataclass(frozen=True, slots=True)

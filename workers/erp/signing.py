@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, NotRequired
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -24,10 +24,11 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
 from workers.erp.failures import Met, Unfit, printable
-from workers.erp.port import ErpReceipt, ErpReceiptLine
+from workers.erp.port import LINES, Day, ErpReceipt, ErpReceiptLine
 
 ALGORITHM: Final = "EdDSA"
 TYPE: Final = "relais-receipt+jws"
+_OPTIONAL: Final = ("substitute", "back_ordered", "expected")  # of a signed line: left out where they are null or 0
 
 _JWS: Final = PyJWS(algorithms=[ALGORITHM])
 
@@ -49,6 +50,9 @@ class _Line(TypedDict):
     line: int
     product: str
     accepted: int
+    substitute: NotRequired[str | None]
+    back_ordered: NotRequired[int]
+    expected: NotRequired[Day | None]
 
 
 class _Signed(TypedDict):
@@ -121,8 +125,12 @@ def _compare(signed: _Signed, order_id: UUID, receipt: ErpReceipt) -> None:
         raise Unfit(Met.WRONG_DIGEST, "what is signed is for other bytes")
     if signed["reference"] != receipt.reference:
         raise Unfit(Met.BAD_SIGNATURE, "what is signed has another reference")
-    lines = [(line.line, line.product, line.accepted) for line in receipt.lines]
-    if [(line["line"], line["product"], line["accepted"]) for line in signed["lines"]] != lines:
+    lines = [(e.line, e.product, e.accepted, e.substitute, e.back_ordered, e.expected) for e in receipt.lines]
+    said = [
+        (e["line"], e["product"], e["accepted"], e.get("substitute"), e.get("back_ordered", 0), e.get("expected"))
+        for e in signed["lines"]
+    ]
+    if said != lines:
         raise Unfit(Met.WRONG_LINES, "what is signed has other lines")
 
 
@@ -155,15 +163,13 @@ def sign(
     at: datetime,
 ) -> str:
     """The signature of a receipt, as an ERP or the signer beside it makes one."""
-    told = [
-        line if isinstance(line, Mapping) else {n: getattr(line, n) for n in _Line.__annotations__} for line in lines
-    ]
+    told = [line if isinstance(line, Mapping) else LINES.dump_python((line,), mode="json")[0] for line in lines]
     signed = {
         "order": order_id,
         "digest": digest,
         "reference": reference,
         "at": at.isoformat(),
-        "lines": [{name: line[name] for name in _Line.__annotations__} for line in told],
+        "lines": [{n: line[n] for n in _Line.__annotations__ if n not in _OPTIONAL or line.get(n)} for line in told],
     }
     payload = json.dumps(signed, separators=(",", ":"), ensure_ascii=False).encode()
     return _JWS.encode(payload, private, algorithm=ALGORITHM, headers={"kid": key_id, "typ": TYPE})

@@ -76,7 +76,8 @@ def _lines(lines: Any) -> list[tuple[Any, ...]] | None:
     """What of each line is signed, or None where they are no lines."""
     if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
         return None
-    return [(line.get("line"), line.get("product"), line.get("accepted")) for line in lines]
+    always, more = ("line", "product", "accepted"), ("substitute", "back_ordered", "expected")
+    return [(*map(line.get, always), *(line.get(name) or None for name in more)) for line in lines]
 
 
 async def check_signatures(connection: AsyncConnection, progress: Progress | None = None) -> SignatureCounts:

@@ -87,6 +87,8 @@ def test_a_find_never_asks_for_more_than_the_contract_says() -> None:
     [
         (Dial(), [201, 200, 409, 400]),
         (Dial(shortage_rate=1), [201, 200, 409, 400]),
+        (Dial(back_order_rate=1, substitutes=dict.fromkeys(MEDICINES, "3400930000001")), [201, 200, 409, 400]),
+        (Dial(refuse_lines=dict.fromkeys(MEDICINES, "0003 Produit supprimé")), [201, 200, 409, 400]),
         (Dial(confirm_later=60), [202, 202, 409, 400]),
         (Dial(refuse_products=frozenset(MEDICINES)), [422, 422, 422, 400]),
         (Dial(error_rate=1), [500, 500, 500, 500]),

@@ -3,8 +3,8 @@
 import base64
 import hashlib
 import json
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -54,6 +54,21 @@ def test_any_stack_can_sign_it() -> None:
     told = {"order": str(ORDER), "digest": DIGEST.hex(), "reference": "E-1", "lines": lines, "at": NOW.timestamp()}
     made = jwt.encode({**told, "more": "ignored"}, PRIVATE, algorithm="EdDSA", headers={"kid": "k1", "typ": TYPE})
     assert check(made) == "k1"
+
+
+def test_what_comes_in_its_place_and_what_comes_later_is_signed() -> None:
+    """A signer who says of a line that nothing comes later may leave the word out, and no other."""
+    told = replace(LINES[1], substitute="3400930000001", back_ordered=4, expected=date(2024, 10, 22))
+    lines = (LINES[0], told)
+    assert check(signature(lines=lines), lines=lines) == "k1"
+    assert met(signature(), lines=lines) is Met.WRONG_LINES
+    for name in ("substitute", "back_ordered", "expected"):
+        without = (LINES[0], replace(told, **{name: None if name != "back_ordered" else 0}))
+        assert met(signature(lines=without), lines=lines) is Met.WRONG_LINES
+        assert met(signature(lines=lines), lines=without) is Met.WRONG_LINES
+    assert met(signature(lines=[LINES[0], {**asdict(told), "expected": "soon"}]), lines=lines) is Met.BAD_SIGNATURE
+    nothing = [asdict(line) | {"substitute": None, "back_ordered": 0, "expected": None} for line in LINES]
+    assert check(signature(lines=nothing)) == "k1"
 
 
 @pytest.mark.parametrize(

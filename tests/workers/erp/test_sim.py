@@ -23,7 +23,7 @@ import uvloop
 from tests.machines.erp import MEDICINES, an_order, connector, submit_one
 from tests.waiting import auntil, until
 from workers.erp.http import HttpErp
-from workers.erp.port import Kind, Outcome, Submission
+from workers.erp.port import ErpReceiptLine, Evidence, Kind, Outcome, Submission
 from workers.erp.sim import Dial, Simulator, read_effects
 from workers.erp.sim.book import Book
 from workers.erp.sim.conduct import Conduct
@@ -384,6 +384,33 @@ def test_a_shortage_is_a_receipt_with_a_reason(file: Path) -> None:
                 (2, "out of stock"),
                 (0, "out of stock"),
             ]
+
+    run(work)
+
+
+def test_lines_are_substituted_back_ordered_and_refused(file: Path) -> None:
+    async def work() -> None:
+        other, why = "3400930000001", "0003 Produit supprimé"
+        dial = Dial(substitutes={MEDICINES[0]: other}, refuse_lines={MEDICINES[1]: why}, back_order_rate=1)
+        async with rig(file, dial, erp_allow_substitution=True) as r:
+            receipt = (await r.one(5, 3, 1)).receipt
+            assert receipt is not None
+            day = datetime.now(UTC).date() + timedelta(days=2)
+            assert receipt.lines == (
+                ErpReceiptLine(1, MEDICINES[0], 2, "on back-order", other, 3, day),
+                ErpReceiptLine(2, MEDICINES[1], 0, why),
+                ErpReceiptLine(3, MEDICINES[2], 0, "on back-order", None, 1, day),
+            )
+
+    run(work)
+
+
+def test_a_substitute_that_is_not_allowed_is_evidence(file: Path) -> None:
+    async def work() -> None:
+        async with rig(file, Dial(substitutes={MEDICINES[0]: "3400930000001"})) as r:
+            outcome = await r.one(5)
+            assert (outcome.kind, outcome.evidence) == (Kind.SUSPICIOUS, Evidence.WRONG_LINES)
+            assert outcome.detail.endswith(f"line 1: 3400930000001 in the place of {MEDICINES[0]}")
 
     run(work)
 

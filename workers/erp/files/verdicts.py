@@ -146,11 +146,11 @@ def _line(number: int, product: str, quantity: int, said: AnsweredLine, names: f
     other = said.substitute or next(iter(said.products if not names & {*said.products} else ()), None)
     accepted = quantity if said.accepted is None else said.accepted
     reason = printable(said.reason or "") or None
-    return ErpReceiptLine(number, product if other is None else other, accepted, reason)
+    return ErpReceiptLine(number, product, accepted, reason, other, said.back_ordered, said.expected)
 
 
 def _comes(line: ErpReceiptLine) -> bool:
-    return line.accepted > 0
+    return line.accepted > 0 or line.back_ordered > 0
 
 
 def _reasons(lines: Sequence[AnsweredLine]) -> str:

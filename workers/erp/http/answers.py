@@ -85,10 +85,10 @@ _REFUSAL: Final = TypeAdapter(_Refusal)
 _FOUND: Final = TypeAdapter(_Found)
 
 
-def read_receipt(raw: bytes, order: Submission) -> ErpReceipt:
+def read_receipt(raw: bytes, order: Submission, *, substitutes: bool) -> ErpReceipt:
     """The receipt in the body of a 200 or 201, verified against the order. Raises Unfit."""
     receipt = _receipt(_parsed(_RECEIPT, raw))
-    verify(receipt, order.body, order.digest)
+    verify(receipt, order.body, order.digest, substitutes=substitutes)
     return receipt
 
 
@@ -141,9 +141,17 @@ def _receipt(data: _Receipt) -> ErpReceipt:
     for line in data["lines"]:
         if not 0 <= line.accepted <= MOST_BOXES or not (line.product.isalnum() and len(line.product) <= MOST_PRODUCT):
             raise Unfit(Met.UNPARSABLE, f"line {line.line}")
+        if not 0 <= line.back_ordered <= MOST_BOXES:
+            raise Unfit(Met.UNPARSABLE, f"line {line.line}, back_ordered")
+        if line.substitute is not None and not _is_another(line.substitute, line.product):
+            raise Unfit(Met.UNPARSABLE, f"line {line.line}, substitute")
         if line.reason is not None and not _SOUND.fullmatch(line.reason):
             raise Unfit(Met.UNPARSABLE, f"line {line.line}, reason")
     return ErpReceipt(data["reference"], bytes.fromhex(data["digest"]), data["lines"], data.get("signature"))
+
+
+def _is_another(substitute: str, product: str) -> bool:
+    return substitute != product and substitute.isalnum() and len(substitute) <= MOST_PRODUCT
 
 
 def _parsed(adapter: TypeAdapter[Any], raw: bytes) -> Any:

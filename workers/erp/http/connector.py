@@ -168,7 +168,7 @@ class HttpErp:
         with keeping(await json_body(response)) as raw:
             if status == 202:
                 return Tried(Kind.PENDING, f"pending as {read_pending(raw)}", status, answer=raw)
-            receipt = read_receipt(raw, order)
+            receipt = read_receipt(raw, order, substitutes=self._settings.erp.allow_substitution)
             if self._signatures is not None:
                 receipt = await self._signatures.of(receipt, order.id, fresh=status == 201)
             return Tried(_TAKEN[status], "", status, receipt, answer=raw)

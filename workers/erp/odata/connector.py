@@ -48,7 +48,7 @@ class OdataErp:
             absent_after=SETTLED,
         )
         self._parallel, self._trip_after = own.parallel, settings.delivery.trip_after
-        self._timeout = settings.erp.timeout
+        self._timeout, self._substitutes = settings.erp.timeout, settings.erp.allow_substitution
         self._barrier = barrier or OpenBarrier()
         self._session = OdataSession(settings, own, self._barrier)
         self._calls = SalesOrderCalls(self._session, own, settings.erp.timeout)
@@ -110,7 +110,8 @@ class OdataErp:
             outcomes = await self._forward(some, batch.until)
             ended = steady_clock.now()
             for each in some:
-                told = believed(outcomes[each.id], each.body, each.digest, echoed=False)
+                rules = {"substitutes": self._substitutes, "echoed": False}
+                told = believed(outcomes[each.id], each.body, each.digest, **rules)
                 batch.note(each, noted(replace(told, started=started, ended=ended), self._barrier))
 
     async def _forward(self, orders: Sequence[Submission], until: float) -> dict[UUID, Outcome]:

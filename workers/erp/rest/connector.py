@@ -132,7 +132,8 @@ class RestErp:
                 outcome = self._out(await self._walk.on(order.id, known[0], batch.until, Kind.DUPLICATE), started)
             else:
                 outcome = self._out(await self._send(order, failed, batch.until), started)
-            outcome = believed(outcome, order.body, order.digest, echoed=False)
+            substitutes = self._settings.erp.allow_substitution
+            outcome = believed(outcome, order.body, order.digest, substitutes=substitutes, echoed=False)
             batch.note(order, noted(outcome, self._barrier))
 
     async def _send(self, order: Submission, failed: NotHad, until: float) -> Tried | Outcome:

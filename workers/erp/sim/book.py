@@ -21,12 +21,15 @@ from uuid import UUID
 
 
 class BookLine(TypedDict):
-    """What was accepted of one line, in boxes, and why less."""
+    """What was accepted of one line, in boxes, and why less; in whose place, and what comes later, where that is so."""
 
     line: int
     product: str
     accepted: int
     reason: str | None
+    substitute: NotRequired[str]
+    back_ordered: NotRequired[int]
+    expected: NotRequired[str]
 
 
 class Effect(TypedDict):

@@ -149,9 +149,18 @@ class Conduct:
 
     def _line(self, number: int, line: dict[str, Any]) -> BookLine:
         product, quantity = str(line["product"]), int(line["quantity"])
+        told: BookLine = {"line": number, "product": product, "accepted": quantity, "reason": None}
+        if product in self.dial.refuse_lines:
+            return {**told, "accepted": 0, "reason": self.dial.refuse_lines[product]}
+        if product in self.dial.substitutes:
+            told["substitute"] = self.dial.substitutes[product]
+        if random.random() < self.dial.back_order_rate:
+            day = datetime.now(UTC).date() + timedelta(days=self.dial.back_order_days)
+            later: BookLine = {**told, "accepted": quantity // 2, "reason": "on back-order"}
+            return {**later, "back_ordered": quantity - quantity // 2, "expected": day.isoformat()}
         if random.random() < self.dial.shortage_rate:
-            return {"line": number, "product": product, "accepted": quantity // 2, "reason": "out of stock"}
-        return {"line": number, "product": product, "accepted": quantity, "reason": None}
+            return {**told, "accepted": quantity // 2, "reason": "out of stock"}
+        return told
 
     def _refusal(self, effect: Effect) -> str | None:
         for line in effect["lines"]:

@@ -36,6 +36,10 @@ class Dial(BaseModel):
     idempotent: bool = Field(True, description="honour Idempotency-Key; without it every submission is an effect")
     refuse_products: frozenset[str] = Field(frozenset(), description="orders with one of these CIP13 are refused")
     refuse_rate: Share = Field(0.0, description="share of orders that are refused, always the same ones")
+    refuse_lines: dict[str, str] = Field({}, description="of these CIP13 nothing is accepted, with a reason each")
+    substitutes: dict[str, str] = Field({}, description="in the place of these CIP13 another is delivered, one each")
+    back_order_rate: Share = Field(0.0, description="share of lines of which half, rounded up, comes later")
+    back_order_days: int = Field(2, ge=0, le=365, description="days after which that is expected")
     shortage_rate: Share = Field(0.0, description="share of lines accepted only in part (half, rounded down)")
     tamper: Tamper = Field(
         "none",

@@ -49,6 +49,7 @@ class TrytonErp:
             echoes_digest=False,
         )
         self._own, self._timeout = own, settings.erp.timeout
+        self._substitutes = settings.erp.allow_substitution
         self._barrier = barrier or OpenBarrier()
         self._rpc = TrytonRpc(settings, own, self._barrier)
         self._sales = SaleCalls(self._rpc, own.company, settings.erp.timeout)
@@ -63,7 +64,8 @@ class TrytonErp:
             return held(orders)
         outcomes = await self._submit(orders, until)
         ended = steady_clock.now()
-        told = {each.id: believed(outcomes[each.id], each.body, each.digest, echoed=False) for each in orders}
+        rules = {"substitutes": self._substitutes, "echoed": False}
+        told = {each.id: believed(outcomes[each.id], each.body, each.digest, **rules) for each in orders}
         return {i: noted(replace(each, started=started, ended=ended), self._barrier) for i, each in told.items()}
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:

@@ -18,7 +18,13 @@ from workers.erp.sim.dial import Dial
 if TYPE_CHECKING:
     from workers.erp.sim.telling import Signer
 
-NAMES = {"refuse_products": "--refuse-product", "idempotent": "--idempotent/--no-idempotent"}
+NAMES = {
+    "refuse_products": "--refuse-product",
+    "refuse_lines": "--refuse-line",
+    "substitutes": "--substitute",
+    "idempotent": "--idempotent/--no-idempotent",
+}
+PAIRS = {"refuse_lines": "PRODUCT=REASON", "substitutes": "PRODUCT=OTHER"}  # knobs that are said a pair at a time
 
 
 def erp_sim(
@@ -48,7 +54,7 @@ def erp_sim(
     settings = settings_of(ctx, "erp-sim")
     logs.begin(settings)
     try:
-        dial = Dial.model_validate({name: value for name, value in knobs.items() if value is not None})
+        dial = Dial.model_validate({name: _said(name, value) for name, value in knobs.items() if value is not None})
     except ValidationError as error:
         found = error.errors(include_url=False)
         faults = [f"--{str(each['loc'][0]).replace('_', '-')}: {plain(each['msg'])}" for each in found]
@@ -71,12 +77,23 @@ def _signer(file: Path, key_id: str | None) -> Signer:
     return Signer(private, key_id or fingerprint(private.public_key().public_bytes_raw()))
 
 
+def _said(name: str, value: Any) -> Any:
+    """What the dial is told of an option; pairs as a table. Raises CommandFailed for what is no pair."""
+    if name not in PAIRS:
+        return value
+    pairs = [pair.partition("=") for pair in value]
+    if not all(key and other for key, _, other in pairs):
+        raise CommandFailed(f"{NAMES[name]}: must be {PAIRS[name]}")
+    return {key: other for key, _, other in pairs}
+
+
 def _option(name: str) -> Parameter:
     """A knob of the dial as typer has it."""
     field = Dial.model_fields[name]
-    kind: Any = list[str] if name == "refuse_products" else field.annotation
+    kind: Any = list[str] if name == "refuse_products" or name in PAIRS else field.annotation
     does = field.description or ""
-    option = typer.Option(NAMES.get(name, f"--{name.replace('_', '-')}"), help=f"{does[:1].upper()}{does[1:]}.")
+    told = f"{does[:1].upper()}{does[1:]}."
+    option = typer.Option(NAMES.get(name, f"--{name.replace('_', '-')}"), help=told, metavar=PAIRS.get(name))
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
