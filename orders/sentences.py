@@ -156,6 +156,12 @@ class Code(Phrase):
         "line {line}: {count} box of {product}, and was no such line",
         "line {line}: {count} boxes of {product}, and was no such line",
     )
+    OTHER_BACK_ORDER = (
+        "line {line}: {count} box to come ({expected}), and was {was} ({was_expected})",
+        "line {line}: {count} boxes to come ({expected}), and was {was} ({was_expected})",
+    )
+    EXPECTED = "expected {day}"
+    NO_DAY = "no day told"
     OTHER_LINES = "{count} line, and was {were}", "{count} lines, and was {were}"
     NOT_KNOWN = "the ERP has it as {reference}, the journal does not know it"
     NOT_SENT = "the ERP has it as {reference}, it was never sent"

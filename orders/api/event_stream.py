@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from orders import states
 from orders.errors import Busy, Fault, JournalDown, Malformed, NotFound
+from orders.receipt_lines import told as told_lines
 from orders.states import State
 
 log = logging.getLogger("relais.events")
@@ -177,7 +178,7 @@ def frame(row: Row) -> bytes:
     """One event as it goes over the wire."""
     told = {name: row[name] for name in ("state", "reason", "error", "at")}
     if row["state"] == State.DELIVERED:
-        told |= {"erp_reference": row["reference"], "lines": from_json(row["lines"] or "[]")}
+        told |= {"erp_reference": row["reference"], "lines": told_lines(from_json(row["lines"] or "[]"))}
     data = to_json({"id": str(row["order_id"]), **told})
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (row["id"], row["state"].encode(), data)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -87,12 +87,15 @@ class Attempt(BaseModel):
 
 
 class ReceiptLine(BaseModel):
-    """What the ERP accepted of one line."""
+    """What the ERP accepted of one line, delivers in its place, and delivers later."""
 
     line: int
     product: str
-    accepted: int
-    reason: str | None = None
+    accepted: int = Field(description="boxes, of the substitute where there is one")
+    reason: str | None = Field(description="why fewer")
+    substitute: str | None = Field(description="product that is delivered in its place")
+    back_ordered: int = Field(description="boxes that come later, beside those accepted")
+    expected: date | None = Field(description="when they are expected")
 
 
 class Receipt(BaseModel):
@@ -163,7 +166,17 @@ LIFE: dict[str, JsonValue] = {
     ],
     "receipt": {
         "reference": "E-1",
-        "lines": [{"line": 1, "product": "3400937318044", "accepted": 1, "reason": "shortage"}],
+        "lines": [
+            {
+                "line": 1,
+                "product": "3400937318044",
+                "accepted": 1,
+                "reason": "shortage",
+                "substitute": None,
+                "back_ordered": 1,
+                "expected": "2026-01-07",
+            }
+        ],
         "digest": "9f" * 32,
         "signature": None,
         "received_at": "2026-01-05T11:12:01Z",

@@ -15,6 +15,7 @@ from orders.pharmaml.messages import (
     MESSAGE,
     MOST_REFERENCE,
     Action,
+    Awaited,
     Codification,
     Commande,
     Content,
@@ -27,9 +28,11 @@ from orders.pharmaml.messages import (
     NotUnderstood,
     Partner,
     RepCommande,
+    Replacement,
     ReplyLine,
     Shortage,
     Statut,
+    TypeRemplacement,
 )
 from orders.pharmaml.pieces import Pieces, each
 from orders.pharmaml.safe_xml import read
@@ -181,10 +184,33 @@ def _reply_line(element: Element) -> ReplyLine:
         codification=codification,
         code=code,
         delivered=number(element, "Quantite_livree", where, least=0),
-        shortage=None
-        if missing is None
-        else Shortage(number(missing, "Code_Reponse", where), missing.get("Additif", "")),
+        shortage=None if missing is None else _shortage(missing, where),
+        comment=element.get("Commentaire"),
     )
+
+
+def _shortage(element: Element, where: str) -> Shortage:
+    awaited, other = maybe(element, MESSAGE, "INFOS_DISPO"), maybe(element, MESSAGE, "PRODUIT_REMPLACANT")
+    return Shortage(
+        number(element, "Code_Reponse", where),
+        element.get("Additif", ""),
+        None if awaited is None else _awaited(awaited, where),
+        None if other is None else _replacement(other, where),
+    )
+
+
+def _awaited(element: Element, where: str) -> Awaited:
+    told = element.get("Date")
+    boxes = None if element.get("Quantite") is None else number(element, "Quantite", where)
+    return Awaited(boxes, None if told is None else day(told, "Date"))
+
+
+def _replacement(element: Element, where: str) -> Replacement:
+    try:
+        kind = TypeRemplacement(element.get("Type_Remplacement", "").strip(BLANK))
+    except ValueError:
+        raise refused(Statut.MESSAGE, f"{where} : Type_Remplacement inconnu") from None
+    return Replacement(kind, *_product(element, where))
 
 
 def _product(element: Element, where: str) -> tuple[Codification, str]:

@@ -22,6 +22,7 @@ from orders.pharmaml.messages import (
     Partner,
     RepCommande,
     ReplyLine,
+    Shortage,
 )
 from orders.pharmaml.pieces import Pieces, each
 from orders.pharmaml.safe_xml import write
@@ -130,10 +131,25 @@ def _reply_line(normale: etree._Element, line: ReplyLine) -> None:
         Type_Codification=line.codification,
         Code_Produit=line.code,
         Quantite_livree=str(line.delivered),
+        Commentaire=line.comment,
     )
     if line.shortage is not None:
-        missing = _add(element, MESSAGE, "INDISPONIBILITE_N")
-        _set(missing, Code_Reponse=f"{line.shortage.code:04d}", Additif=line.shortage.words)
+        _shortage(_add(element, MESSAGE, "INDISPONIBILITE_N"), line.shortage)
+
+
+def _shortage(missing: etree._Element, shortage: Shortage) -> None:
+    _set(missing, Code_Reponse=f"{shortage.code:04d}", Additif=shortage.words)
+    if (awaited := shortage.awaited) is not None:
+        day = None if awaited.day is None else awaited.day.isoformat()
+        boxes = None if awaited.boxes is None else str(awaited.boxes)
+        _set(_add(missing, MESSAGE, "INFOS_DISPO"), Date=day, Quantite=boxes)
+    if (other := shortage.replacement) is not None:
+        _set(
+            _add(missing, MESSAGE, "PRODUIT_REMPLACANT"),
+            Type_Remplacement=other.kind,
+            Type_Codification=other.codification,
+            Code_Produit=other.code,
+        )
 
 
 def _add(parent: etree._Element, namespace: str, name: str) -> etree._Element:

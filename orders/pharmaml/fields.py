@@ -74,7 +74,7 @@ def boolean(element: Element, name: str, where: str, *, absent: bool) -> bool:
     return found
 
 
-def day(value: str) -> date:
+def day(value: str, name: str = "Date_livraison") -> date:
     """A date, which has no zone."""
     value = value.strip(BLANK)
     try:
@@ -82,7 +82,7 @@ def day(value: str) -> date:
             return date.fromisoformat(value)
     except ValueError:  # 30 February
         pass
-    raise refused(Statut.MESSAGE, "Date_livraison : AAAA-MM-JJ attendu")
+    raise refused(Statut.MESSAGE, f"{name} : AAAA-MM-JJ attendu")
 
 
 def moment(element: Element | None) -> datetime | None:

@@ -47,6 +47,14 @@ class Codification(StrEnum):
     CLAIR = "CLAIR"
 
 
+class TypeRemplacement(StrEnum):
+    """What a PRODUIT_REMPLACANT is: one that replaces it, or an equivalent, that is delivered; one that is proposed."""
+
+    RL = "RL"
+    EL = "EL"
+    EP = "EP"
+
+
 class Statut(IntEnum):
     """ERREUR's codes: the protocol's below 1000, ours from there on."""
 
@@ -117,16 +125,37 @@ class Commande:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaited:
+    """INFOS_DISPO: the boxes that come later, and the day, as far as they are told."""
+
+    boxes: int | None
+    day: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """PRODUIT_REMPLACANT."""
+
+    kind: TypeRemplacement
+    codification: Codification
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class Shortage:
-    """INDISPONIBILITE_N: Code_Reponse (1 to 7 the protocol's, from 1000 the wholesaler's own) and Additif."""
+    """INDISPONIBILITE_N: Code_Reponse (1 to 7 the protocol's, from 1000 the wholesaler's own) and Additif; what is
+    awaited, and what is delivered in its place.
+    """
 
     code: int
     words: str
+    awaited: Awaited | None = None
+    replacement: Replacement | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyLine:
-    """LIGNE_N of a reply; `ordered` is Num_Ligne_Commande, `delivered` is in boxes."""
+    """LIGNE_N of a reply; `ordered` is Num_Ligne_Commande, `delivered` is in boxes of the product that was ordered."""
 
     number: int
     ordered: int
@@ -134,6 +163,7 @@ class ReplyLine:
     code: str
     delivered: int
     shortage: Shortage | None = None
+    comment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

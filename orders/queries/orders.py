@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders.errors import NotFound
 from orders.journal import Source, reading_from
+from orders.receipt_lines import told
 from orders.refusals import NotDone
 from orders.schema.sentence_column import SentenceColumn
 from orders.schema.tables.core import attempts, deliveries, orders, receipts
@@ -139,6 +140,7 @@ async def _life(connection: AsyncConnection, row: RowMapping) -> Row:
     receipt_rows = [dict(found) for found in (await connection.execute(answered)).mappings()]
     for found in receipt_rows:
         found["digest"] = found["digest"] and found["digest"].hex()
+        found["lines"] = told(found["lines"])
     life = {**row, "kept": "journal"}
     life["digest"] = life["digest"].hex()
     life["order"] = json.loads(life.pop("body"))

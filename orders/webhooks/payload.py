@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+from orders.receipt_lines import UNTOLD, told
+
 SECRET_PREFIX: Final = "whsec_"
 SECRET_SIZE: Final = 32  # bytes
 TEST: Final = "relais.test"
@@ -42,7 +44,7 @@ def payload(event: Mapping[str, Any]) -> bytes:
     `event` has at, state, reason, error; order_id, pharmacy, reference, body; attempts (None when the order has moved
     on since), erp_reference and receipt (the ERP's lines as JSON, or None).
     """
-    receipt = {line["line"]: line for line in json.loads(event["receipt"] or "[]")}
+    receipt = {line["line"]: line for line in told(json.loads(event["receipt"] or "[]"))}
     ordered = json.loads(event["body"])["lines"]
     return _body(
         f"order.{event['state']}",
@@ -62,17 +64,16 @@ def trial(client: str) -> bytes:
 
 
 def _line(number: int, ordered: Mapping[str, Any], answered: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A line as ordered, in boxes, and what the ERP accepted of it; None where it has accepted no order."""
-    quantity = ordered["quantity"]
-    accepted = answered["accepted"] if answered else None
-    return {
-        "line": number,
-        "product": ordered["product"],
-        "quantity": quantity,
-        "accepted": accepted,
-        "missing": None if accepted is None else quantity - accepted,
-        "reason": answered["reason"] if answered else None,
-    }
+    """A line as ordered, in boxes, and what the ERP says of it; None where it has accepted no order.
+
+    What comes later is not missing: whoever orders that elsewhere would get it twice.
+    """
+    line = {"line": number, "product": ordered["product"], "quantity": ordered["quantity"]}
+    if answered is None:
+        return {**line, "accepted": None, "missing": None, **dict.fromkeys(UNTOLD)}
+    accepted = answered["accepted"]
+    missing = ordered["quantity"] - accepted - answered["back_ordered"]
+    return {**line, "accepted": accepted, "missing": missing, **{name: answered[name] for name in UNTOLD}}
 
 
 def _body(kind: str, at: datetime, data: Mapping[str, Any]) -> bytes:

@@ -95,11 +95,12 @@ def life(found: Mapping[str, Any]) -> None:
     facts(f"Order {found['id']}", pairs)
     taken = {each["line"]: each for each in receipt["lines"]} if receipt else {}
     lines = [
-        {"line": number, **each, "accepted": said.get("accepted"), "why": _of_line(said.get("reason"))}
+        {"line": number, **said, **each, "why": _of_line(said.get("reason"))}
         for number, each in enumerate(ordered["lines"], 1)
         for said in (taken.get(number, {}),)
     ]
-    table("Lines", lines, ("line", "product", "quantity", "accepted", "why"))
+    more = [name for name in ("substitute", "back_ordered", "expected") if any(each.get(name) for each in lines)]
+    table("Lines", lines, ("line", "product", "quantity", "accepted", "why", *more))
     tried = [{**each, "detail": erp_words(each["detail"] or "")} for each in found["history"]]
     table("Attempts", tried, ("started_at", "ended_at", "outcome", "status", "detail", "worker"))
     if receipt:

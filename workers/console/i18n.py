@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -17,7 +17,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from babel.core import Locale, negotiate_locale
-from babel.dates import format_datetime, format_timedelta, get_timezone
+from babel.dates import format_date, format_datetime, format_timedelta, get_timezone
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
@@ -94,6 +94,10 @@ class Words:
     def day(self, at: datetime) -> str:
         """Its day and month, in the zone that it is told in."""
         return format_datetime(at, "d MMM", at.tzinfo, locale=self._locale)
+
+    def calendar(self, day: date) -> str:
+        """A day of the calendar with its year."""
+        return format_date(day, "d MMM yyyy", locale=self._locale)
 
     def duration(self, seconds: float | timedelta | None) -> str:
         """How long, in the largest unit that fits: `3 minutes`; `NONE` for None."""

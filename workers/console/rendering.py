@@ -1,7 +1,8 @@
 """Pages from templates: one Jinja2 environment a language and room, everything escaped, undefined names an error.
 
 A template may use `person`, `csrf`, `path`, `theme`, `lang`, `colon`, `zone`, `stores`, `static(name)` and the filters
-of its language (`number`, `rate`, `moment`, `ago`, `duration`, `share`, `say`, `outlook`) beside what it is handed.
+of its language (`number`, `rate`, `moment`, `calendar`, `ago`, `duration`, `share`, `say`, `outlook`) beside what it is
+handed.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def _environment(zone: str, language: str, room: str) -> Environment:
     )
     environment.globals |= {"lang": words.code, "colon": words.colon, "static": static, "zone": zone}
     environment.filters |= {
-        name: getattr(words, name) for name in ("number", "rate", "moment", "ago", "duration", "share")
+        name: getattr(words, name) for name in ("number", "rate", "moment", "calendar", "ago", "duration", "share")
     }
     environment.filters |= {"say": partial(say, words=words), "outlook": partial(outlook, words=words)}
     return environment

@@ -6,15 +6,16 @@ A connector never raises for what an ERP does: every foreign failure is translat
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
-from pydantic import BeforeValidator, TypeAdapter
+from pydantic import TypeAdapter
+
+from orders.receipt_lines import Day  # pydantic reads it
 
 if TYPE_CHECKING:
     from orders.model import Order
@@ -56,21 +57,6 @@ class Evidence(StrEnum):
     def conclusive(self) -> bool:
         """Whether it is proof, rather than merely odd or kept for the record."""
         return self not in (Evidence.REFUSALS, Evidence.ANSWER_IN_QUARANTINE)
-
-
-_DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
-
-
-def _day(told: Any) -> Any:
-    """A date as it is written, where pydantic would take a number in quotes for seconds since 1970."""
-    if not isinstance(told, str):
-        return told
-    if not _DAY.fullmatch(told):
-        raise ValueError("a date is YYYY-MM-DD")
-    return date.fromisoformat(told)
-
-
-Day = Annotated[date, BeforeValidator(_day)]
 
 
 @dataclass(frozen=True, slots=True)

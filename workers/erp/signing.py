@@ -23,8 +23,9 @@ from pydantic import AwareDatetime, ConfigDict, StringConstraints, TypeAdapter, 
 from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes the standard one only from Python 3.12 on
 
+from orders.receipt_lines import Day
 from workers.erp.failures import Met, Unfit, printable
-from workers.erp.port import LINES, Day, ErpReceipt, ErpReceiptLine
+from workers.erp.port import LINES, ErpReceipt, ErpReceiptLine
 
 ALGORITHM: Final = "EdDSA"
 TYPE: Final = "relais-receipt+jws"

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -24,7 +24,7 @@ from orders.refusals import NotDone
 from orders.schema.tables.reconcile import Difference, ReconcileStage
 from orders.sentences import Code, Sentence
 from orders.states import State
-from workers.erp.port import LINES, Capabilities, Erp, ErpReceipt, Kind, Outcome
+from workers.erp.port import LINES, Capabilities, Erp, ErpReceipt, ErpReceiptLine, Kind, Outcome
 from workers.erp.receipts import believed
 from workers.reconcile.foreign import list_foreign
 from workers.reconcile.patience import Patience, ask
@@ -171,15 +171,28 @@ def _unlike(held: AcknowledgedOrder, receipt: ErpReceipt) -> Sentence | None:
         return Sentence(Code.OTHER_REFERENCE, reference=receipt.reference, was=held.reference)
     before = {line.line: line for line in LINES.validate_json(held.lines)}
     for line in receipt.lines:
-        was = before.get(line.line)
-        if was is None or (was.product, was.accepted) != (line.product, line.accepted):
-            now = {"line": line.line, "count": line.accepted, "product": line.product}
-            if was is None:
-                return Sentence(Code.NEW_LINE, **now)
-            return Sentence(Code.OTHER_LINE, **now, was=was.accepted, was_product=was.product)
+        if changed := _unlike_line(before.get(line.line), line):
+            return changed
     if len(before) == len(receipt.lines):
         return None
     return Sentence(Code.OTHER_LINES, count=len(receipt.lines), were=len(before))
+
+
+def _unlike_line(was: ErpReceiptLine | None, line: ErpReceiptLine) -> Sentence | None:
+    now = {"line": line.line, "count": line.accepted, "product": line.substitute or line.product}
+    if was is None:
+        return Sentence(Code.NEW_LINE, **now)
+    product = was.substitute or was.product
+    if (was.product, product, was.accepted) != (line.product, now["product"], line.accepted):
+        return Sentence(Code.OTHER_LINE, **now, was=was.accepted, was_product=product)
+    if (was.back_ordered, was.expected) == (line.back_ordered, line.expected):
+        return None
+    days = {"expected": _day(line.expected), "was_expected": _day(was.expected)}
+    return Sentence(Code.OTHER_BACK_ORDER, line=line.line, count=line.back_ordered, was=was.back_ordered, **days)
+
+
+def _day(expected: date | None) -> Sentence:
+    return Sentence(Code.EXPECTED, day=expected.isoformat()) if expected else Sentence(Code.NO_DAY)
 
 
 async def _keep(

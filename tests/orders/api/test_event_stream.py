@@ -185,7 +185,11 @@ def test_a_delivery_is_told_with_what_the_erp_accepted_of_each_line(settings: Se
     async def work(served: Served) -> None:
         (order_id,) = served.orders
         stream = await served.stream(order_id)
-        lines = [{"line": 1, "product": "3400937318044", "accepted": 1, "reason": "out of stock"}]
+        later = {"substitute": "3400938615470", "back_ordered": 2, "expected": "2026-01-07"}
+        lines = [
+            {"line": 1, "product": "3400937318044", "accepted": 1, "reason": "out of stock", **later},
+            {"line": 2, "product": "3400938615470", "accepted": 1, "reason": None},
+        ]
         await served.bring(order_id, "dispatched", "delivering")
         async with transactional(served.engine).begin() as connection:
             await move(connection, "delivered", order_id)
@@ -199,7 +203,9 @@ def test_a_delivery_is_told_with_what_the_erp_accepted_of_each_line(settings: Se
         await stream.event()
         told = await stream.event()
         assert told is not None
-        assert (told[1], told[2]["erp_reference"], told[2]["lines"]) == ("delivered", "ERP-7", lines)
+        nothing = {"substitute": None, "back_ordered": 0, "expected": None}
+        assert (told[1], told[2]["erp_reference"]) == ("delivered", "ERP-7")
+        assert told[2]["lines"] == [lines[0], {**lines[1], **nothing}]
 
     over(settings, work)
 

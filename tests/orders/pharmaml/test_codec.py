@@ -14,6 +14,7 @@ from orders.pharmaml.messages import (
     ENVELOPE,
     MESSAGE,
     Action,
+    Awaited,
     Codification,
     Commande,
     Content,
@@ -26,9 +27,11 @@ from orders.pharmaml.messages import (
     NotUnderstood,
     Partner,
     RepCommande,
+    Replacement,
     ReplyLine,
     Shortage,
     Statut,
+    TypeRemplacement,
 )
 from orders.pharmaml.pieces import AT_ONCE
 from tests.orders.pharmaml.pieces import decode, encode, read
@@ -76,7 +79,15 @@ REPLY_LINE = st.builds(
     CODIFICATION,
     WORD,
     st.integers(0, 99_999),
-    st.none() | st.builds(Shortage, st.integers(1, 9999), TEXT),
+    st.none()
+    | st.builds(
+        Shortage,
+        st.integers(1, 9999),
+        TEXT,
+        st.none() | st.builds(Awaited, st.none() | NUMBER, st.none() | st.dates()),
+        st.none() | st.builds(Replacement, st.sampled_from(TypeRemplacement), CODIFICATION, WORD),
+    ),
+    OPTIONAL,
 )
 CONTENTS: st.SearchStrategy[Content] = st.one_of(
     st.sampled_from(Action),
@@ -150,6 +161,8 @@ ELEMENTS = st.sampled_from(
         "LIGNE_N",
         "DESTINATAIRE",
         "INDISPONIBILITE_N",
+        "INFOS_DISPO",
+        "PRODUIT_REMPLACANT",
         "REP_COMMANDE",
     ]
 )

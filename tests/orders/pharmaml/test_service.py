@@ -25,6 +25,7 @@ from orders.pharmaml.control import check, load_keys
 from orders.pharmaml.mapping import MOST_BOXES
 from orders.pharmaml.messages import (
     Action,
+    Awaited,
     Codification,
     Commande,
     Content,
@@ -37,9 +38,11 @@ from orders.pharmaml.messages import (
     NotUnderstood,
     Partner,
     RepCommande,
+    Replacement,
     ReplyLine,
     Shortage,
     Statut,
+    TypeRemplacement,
 )
 from orders.pharmaml.pieces import AT_ONCE, SOON
 from orders.pharmaml.replies import Deposited, message_reference, reply_to
@@ -240,6 +243,49 @@ def test_why_a_line_is_short(reason: str | None, shortage: Shortage) -> None:
     accepted = [{"line": 1, "product": ATENOLOL, "accepted": 0, "reason": reason}]
     reply = reply_to(Deposited(ID, "C1", State.DELIVERED, origin, accepted, "no token: a b"), P, ("12", "04"))
     assert (reply.lines[0].delivered, reply.lines[0].shortage, reply.own) == (0, shortage, None)
+
+
+def test_what_is_delivered_in_its_place_and_what_comes_later_is_told() -> None:
+    """Of five boxes two of another product now and two on the 22nd: the pharmacy's first line is served first."""
+    lines = [replace(LINE, number=n, code=ATENOLOL, quantity=boxes) for n, boxes in ((10, 1), (20, 2), (30, 2))]
+    _, origin = to_order(HEAD, commande(*lines))
+    told = {"line": 1, "product": ATENOLOL, "accepted": 2, "reason": "0005 Manque rayon", "substitute": INDAPAMIDE}
+    later = {"back_ordered": 2, "expected": "2026-01-22"}
+    reply = reply_to(Deposited(ID, "C1", State.DELIVERED, origin, [{**told, **later}], "E1"), P, ("12", "04"))
+    other, day = Replacement(TypeRemplacement.EL, Codification.EAN13, INDAPAMIDE), date(2026, 1, 22)
+    assert [(line.delivered, line.comment, line.shortage) for line in reply.lines] == [
+        (0, f"1 x {INDAPAMIDE} à la place", Shortage(5, "Manque rayon", Awaited(None, day), other)),
+        (0, f"1 x {INDAPAMIDE} à la place", Shortage(5, "Manque rayon", Awaited(1, day), other)),
+        (0, None, Shortage(5, "Manque rayon", Awaited(1, day))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "shortage"),
+    [
+        ({"accepted": 1, "back_ordered": 1}, Shortage(1000, "En reliquat", Awaited(1, None))),
+        (
+            {"accepted": 0, "expected": "2026-01-22"},
+            Shortage(1000, "Motif non précisé", Awaited(None, date(2026, 1, 22))),
+        ),
+        (
+            {"accepted": 2, "substitute": "3861547"},
+            Shortage(1000, "Produit remplacé", None, Replacement(TypeRemplacement.EL, Codification.CIP39, "3861547")),
+        ),
+        (
+            {"accepted": 2, "substitute": "A-12"},
+            Shortage(1000, "Produit remplacé", None, Replacement(TypeRemplacement.EL, Codification.SPECIALE, "A-12")),
+        ),
+        ({"accepted": 2, "substitute": "9" * 21}, Shortage(1000, "Produit remplacé")),
+        ({"accepted": 2, "expected": "2026-01-22"}, None),
+    ],
+)
+def test_a_line_that_is_not_as_ordered_says_how(said: dict[str, Any], shortage: Shortage | None) -> None:
+    _, origin = to_order(HEAD, commande(replace(LINE, code=ATENOLOL, quantity=2)))
+    accepted = [{"line": 1, "product": ATENOLOL, **said}]
+    reply = reply_to(Deposited(ID, "C1", State.DELIVERED, origin, accepted, "E1"), P, ("12", "04"))
+    assert reply.lines[0].shortage == shortage
+    assert decode(encode(Envelope(HEAD, reply), "UTF-8"), "UTF-8").content == reply
 
 
 def test_comments_and_the_wanted_day_go_into_the_note_within_its_bounds() -> None:

@@ -107,6 +107,40 @@ def test_an_order_is_shown_by_id_and_by_reference_without_its_note(relais: Comma
     assert relais("order", "show", "17").code == 2
 
 
+def test_what_the_erp_delivers_otherwise_is_shown(relais: CommandLine, journal: Journal) -> None:
+    [order_id] = journal.accept(1)
+    line = {"line": 1, "product": MEDICINE, "accepted": 1, "reason": None}
+
+    def answered(**more: object) -> None:
+        journal.sql(
+            "INSERT INTO receipts (order_id, lease, backend, reference, lines) "
+            "VALUES (:id, gen_random_uuid(), 'erp', 'E-1', CAST(:lines AS jsonb))",
+            id=order_id,
+            lines=json.dumps([{**line, **more}]),
+        )
+
+    answered()
+    assert "substitute" not in relais("order", "show", str(order_id)).out
+    more = {"substitute": "3400938615470", "back_ordered": 2, "expected": "2026-01-07"}
+    answered(**more)
+    table = relais("order", "show", str(order_id)).out
+    headings = next(each for each in table.splitlines() if "back ordered" in each)
+    assert headings.split() == [
+        "line",
+        "product",
+        "quantity",
+        "accepted",
+        "why",
+        "substitute",
+        "back",
+        "ordered",
+        "expected",
+    ]
+    assert {"3400938615470", "2026-01-07"} <= {*table.split()}
+    told = json.loads(relais("order", "show", str(order_id), "--json").out)["receipt"]["lines"]
+    assert told == [{**line, **more}]
+
+
 def test_a_replay_is_previewed_and_asks(relais: CommandLine, journal: Journal) -> None:
     journal.accept(3)
     later = "UPDATE deliveries SET due_at = now() + interval '1 hour'"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +18,7 @@ from orders.refusals import NotDone
 from orders.sentences import Sentence
 from orders.states import State
 from tests.bench import MEDICINE, Bench, Scripted, always, outcome
+from tests.machines.erp import MEDICINES
 from tests.workers.console.journalled import Quiet, Work
 from tests.workers.console.site import Browser, Site, text_of
 from workers import operations
@@ -104,6 +105,31 @@ def test_a_receipt_is_verified_again_each_time_that_it_is_shown(at_console: AtCo
             assert (" proven " in page.replace("not proven", "")) is (order == ids[0]), says
         await receipt_keys.revoke(bench.owner, "erp", "k", "stolen")
         assert "holds, with the key k" in await told(jeanne, ids[0]), "what it signed before is still its work"
+
+    at_console(work)
+
+
+def test_what_the_erp_delivers_otherwise_is_told_in_both_languages(at_console: AtConsole) -> None:
+    """Of three lines one is replaced, one comes later in part, and one is refused."""
+
+    async def work(site: Site, bench: Bench) -> None:
+        jeanne = await site.enter(role=Role.VIEWER)
+        (order,) = await bench.accept(lines=[{"product": each, "quantity": 5} for each in MEDICINES])
+        paper = await bench.receipt(order)
+        first, second, third = paper.lines
+        later = replace(second, accepted=2, reason="0005 Manque rayon", back_ordered=3, expected=date(2026, 1, 22))
+        lines = (replace(first, substitute="3400930000001"), later, replace(third, accepted=0, reason="0003"))
+        answers = {order: outcome(Kind.ACCEPTED, replace(paper, lines=lines))}
+        await deliver(bench.resources(Answering(answers)), await bench.dispatch())
+        counted = "1 line refused", "1 line replaced", "1 line to come later"
+        for says in (*counted, "In its place", "3400930000001", "Boxes to come", "22 Jan 2026"):
+            assert says in await told(jeanne, order), says
+        french = text_of(await jeanne.get(f"/order/{order}", headers={"Accept-Language": "fr"}))
+        for says in ("1 ligne remplacée", "À la place", "À venir", "Prévu le", "22 janv. 2026"):
+            assert says in french, says
+        page = text_of(await jeanne.get("/pharmacy/990000002?show=missing"))
+        for says in ("5 of 5 boxes", "3400930000001 in its place", "3 boxes to come", "expected on 22 Jan 2026"):
+            assert says in page, says
 
     at_console(work)
 

@@ -471,6 +471,9 @@ def test_what_an_erp_wrote_by_hand_is_left_out_of_a_finding() -> None:
     line = {"line": 3, "count": 2, "product": "3400937318044"}
     assert shown(Code.GONE) == "the ERP acknowledged it and has it no more"
     assert shown(Code.NEW_LINE, **line) == "line 3: 2 boxes of 3400937318044, and was no such line"
+    days = {"expected": Sentence(Code.EXPECTED, day="2024-10-22"), "was_expected": Sentence(Code.NO_DAY)}
+    later = shown(Code.OTHER_BACK_ORDER, line=3, count=1, was=0, **days)
+    assert later == "line 3: 1 box to come (expected 2024-10-22), and was 0 (no day told)"
     assert shown(Code.NOT_SENT, reference="E-17") == "the ERP has it as E-17, it was never sent"
     assert shown(Code.MET, detail="no answer in time") == "no answer in time"
     became = shown(Code.BECAME, kind="refused", detail="Mme Dupont, 3 rue X")

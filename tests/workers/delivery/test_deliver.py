@@ -1,7 +1,8 @@
 """Claim, validate, submit, settle against the real journal; the ERP is scripted behind its port."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ def test_an_order_goes_from_accepted_to_delivered_with_its_receipt(on_bench: OnB
         assert (str(settled), settled.failed) == ("1 delivered", False)
         life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["attempts"], life["receipt"]["reference"]) == ("delivered", 1, f"ERP-{order_id}")
-        assert life["receipt"]["lines"] == [{"line": 1, "product": MEDICINE, "accepted": 1, "reason": None}]
+        nothing = {"reason": None, "substitute": None, "back_ordered": 0, "expected": None}
+        assert life["receipt"]["lines"] == [{"line": 1, "product": MEDICINE, "accepted": 1, **nothing}]
         assert [tried["outcome"] for tried in life["history"]] == ["accepted"]
 
     on_bench(work)
@@ -317,6 +319,31 @@ def test_a_receipt_for_other_bytes_is_not_believed(on_bench: OnBench) -> None:
         life = await order_queries.order(bench.engine, order_id)
         assert (life["state"], life["receipt"], life["history"][-1]["outcome"]) == ("accepted", None, "suspicious")
         assert (await bench.standing())["circuit"] == "open"
+
+    on_bench(work)
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_substitute_that_a_find_tells_of_is_believed_where_the_backend_may_deliver_one(
+    on_bench: OnBench, may: bool
+) -> None:
+    async def work(bench: Bench) -> None:
+        (order_id,) = await bench.accept()
+        await deliver(bench.resources(Scripted(always(Kind.UNKNOWN))), await bench.dispatch())
+        await bench.now_due()
+        knows = Scripted(always(Kind.ACCEPTED), found=Kind.ACCEPTED)
+        told = await bench.receipt(order_id)
+        line = replace(told.lines[0], accepted=0, substitute="3400938615470", back_ordered=1, expected=date(2026, 1, 7))
+        knows.receipt = replace(told, lines=(line,))
+        under = bench.under(bench.settings.replace(erp_allow_substitution=may))
+        await deliver(under.resources(knows), await bench.dispatch())
+        life = await order_queries.order(bench.engine, order_id)
+        assert (await bench.standing())["quarantined"] is not may
+        if not may:
+            assert (life["state"], life["receipt"], life["history"][-1]["outcome"]) == ("accepted", None, "suspicious")
+            return
+        more = {"reason": None, "substitute": "3400938615470", "back_ordered": 1, "expected": "2026-01-07"}
+        assert life["receipt"]["lines"] == [{"line": 1, "product": MEDICINE, "accepted": 0, **more}]
 
     on_bench(work)
 

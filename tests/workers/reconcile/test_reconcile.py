@@ -210,8 +210,8 @@ def test_what_is_no_longer_valid_becomes_a_dead_letter_when_it_is_sent_again(
     on_site(work)
 
 
-def a_line(product: str, accepted: int) -> dict[str, object]:
-    return {"lines": [{"line": 1, "product": product, "accepted": accepted, "reason": None}]}
+def a_line(product: str, accepted: int, **more: object) -> dict[str, object]:
+    return {"lines": [{"line": 1, "product": product, "accepted": accepted, "reason": None, **more}]}
 
 
 ALTERED: list[tuple[dict[str, object], str]] = [
@@ -221,17 +221,26 @@ ALTERED: list[tuple[dict[str, object], str]] = [
     (a_line(MEDICINE, 9), "9 of 2"),
     (a_line("3400938615470", 2), "another product"),
     ({"lines": []}, "0 lines for 1"),
+    (
+        a_line(MEDICINE, 2, substitute="3400938615470"),
+        "line 1: 2 boxes of 3400938615470, and was 2 of 3400937318044",
+    ),
+    (a_line(MEDICINE, 1, back_ordered=1), "line 1: 1 box of 3400937318044, and was 2 of 3400937318044"),
+    (
+        a_line(MEDICINE, 2, expected="2024-10-22"),
+        "line 1: 0 boxes to come (expected 2024-10-22), and was 0 (no day told)",
+    ),
 ]
 
 
 def test_what_was_altered_is_named_and_never_sent_again(on_site: OnSite) -> None:
     async def work(site: Site) -> None:
-        await site.delivered(10, lines=[{"product": MEDICINE, "quantity": 2}])
+        await site.delivered(4 + len(ALTERED), lines=[{"product": MEDICINE, "quantity": 2}])
         changed = dict(zip(site.sim.conduct.book.ids, ALTERED, strict=False))
         for order_id, (change, _) in changed.items():
             site.sim.conduct.book.alter(order_id, change)
         run = await site.reconcile()
-        assert counts(run) == {"present": 4, "altered": 6}
+        assert counts(run) == {"present": 4, "altered": len(ALTERED)}
         found = {str(row["id"]): row["detail"] for row in await findings(site.engine, run.id, 10)}
         assert {order_id for order_id in changed if changed[order_id][1] not in found[order_id]} == set()
         assert await site.resend(run) == 0

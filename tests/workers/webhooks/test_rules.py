@@ -47,7 +47,15 @@ def event(**changes: Any) -> dict[str, Any]:
         "receipt": json.dumps(
             [
                 {"line": 2, "product": "3400938615470", "accepted": 2, "reason": None},
-                {"line": 1, "product": "3400937318044", "accepted": 3, "reason": "out of stock"},
+                {
+                    "line": 1,
+                    "product": "3400937318044",
+                    "accepted": 3,
+                    "reason": "out of stock",
+                    "substitute": None,
+                    "back_ordered": 1,
+                    "expected": "2024-10-22",
+                },
             ]
         ),
         **changes,
@@ -74,10 +82,23 @@ def test_a_delivered_order_is_told_with_what_the_erp_accepted_of_each_line_and_w
                     "product": "3400937318044",
                     "quantity": 5,
                     "accepted": 3,
-                    "missing": 2,
+                    "missing": 1,
                     "reason": "out of stock",
+                    "substitute": None,
+                    "back_ordered": 1,
+                    "expected": "2024-10-22",
                 },
-                {"line": 2, "product": "3400938615470", "quantity": 2, "accepted": 2, "missing": 0, "reason": None},
+                {
+                    "line": 2,
+                    "product": "3400938615470",
+                    "quantity": 2,
+                    "accepted": 2,
+                    "missing": 0,
+                    "reason": None,
+                    "substitute": None,
+                    "back_ordered": 0,
+                    "expected": None,
+                },
             ],
         },
     }

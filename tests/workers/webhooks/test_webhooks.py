@@ -96,7 +96,8 @@ class Bench:
     async def bring(self, ids: list[UUID], state: str, reason: str | None = None, error: str | None = None) -> None:
         """Take orders to a final state, by the way that the journal allows."""
         if state == "delivered":
-            lines = [{"line": 1, "product": MEDICINE, "accepted": 1, "reason": "out of stock"}]
+            later = {"substitute": "3400938615470", "back_ordered": 1, "expected": "2026-01-07"}
+            lines = [{"line": 1, "product": MEDICINE, "accepted": 1, "reason": "out of stock", **later}]
             await self.sql(
                 "INSERT INTO receipts (order_id, lease, backend, reference, lines) SELECT id, gen_random_uuid(), "
                 "'erp', 'ERP-1', CAST(:lines AS jsonb) FROM unnest(CAST(:ids AS uuid[])) AS u (id)",
@@ -195,9 +196,11 @@ def test_each_event_is_told_once_signed_and_as_it_was(on_bench: OnBench) -> None
             delivered, dead, cancelled = (told[f"order.{state}"] for state in ("delivered", "dead", "cancelled"))
             assert [UUID(each["id"]) for each in (delivered, dead, cancelled)] == ids
             assert delivered["erp_reference"] == "ERP-1"
-            assert delivered["lines"] == [{**line, "accepted": 1, "missing": 2, "reason": "out of stock"}]
+            later = {"substitute": "3400938615470", "back_ordered": 1, "expected": "2026-01-07"}
+            assert delivered["lines"] == [{**line, "accepted": 1, "missing": 1, "reason": "out of stock", **later}]
             assert (dead["reason"], dead["error"]) == ("refused", "the ERP knows no such pharmacy")
-            assert dead["lines"] == [{**line, "accepted": None, "missing": None, "reason": None}]
+            names = ("accepted", "missing", "reason", "substitute", "back_ordered", "expected")
+            assert dead["lines"] == [{**line, **dict.fromkeys(names)}]
             assert (cancelled["state"], cancelled["erp_reference"]) == ("cancelled", None)
             assert set(receiver.ids) == {str(row.id) for row in await bench.sql("SELECT id FROM notices")}
             standing = await bench.standing()

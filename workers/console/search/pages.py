@@ -14,6 +14,7 @@ from orders.errors import NotFound
 from orders.identifiers import looks_like_finess
 from orders.journal import snapshot
 from orders.queries.products import complete_at
+from orders.receipt_lines import day_of
 from orders.refusals import NotDone
 from orders.rules.catalogue import BadList, Catalogue, demo_catalogue, load_catalogue
 from orders.sentences import Sentence
@@ -173,15 +174,20 @@ def _lines(life: OrderLife, receipts: list[Any], catalogue: Catalogue, whole: bo
     accepted = {line.get("line"): line for line in (receipts[0].lines if receipts else ())}
     rows = []
     for number, line in enumerate(life.body["lines"][:LINES], 1):
-        known, answer = catalogue.get(line["product"]), accepted.get(number)
+        known, answer = catalogue.get(line["product"]), accepted.get(number, {})
+        other = catalogue.get(answer.get("substitute"))
         rows.append(
             {
                 "number": number,
                 "product": line["product"],
                 "label": known.label if known else None,
                 "quantity": line["quantity"],
-                "accepted": answer.get("accepted") if answer else None,
-                "reason": line_reason(answer.get("reason") if answer else None, whole=whole),
+                "accepted": answer.get("accepted"),
+                "reason": line_reason(answer.get("reason"), whole=whole),
+                "substitute": answer.get("substitute"),
+                "substitute_label": other.label if other else None,
+                "back_ordered": answer.get("back_ordered"),
+                "expected": day_of(answer),
             }
         )
     return rows

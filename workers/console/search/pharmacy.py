@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orders.receipt_lines import day_of, told
 from orders.schema.sentence_column import SentenceColumn
 from orders.states import State
 from workers.console.i18n import N_, Words
-from workers.console.masking import Text, line_reason
+from workers.console.masking import Text, line_reason, reference
 from workers.console.search.explanation import outlook
 from workers.console.search.order_life import backends_of
 from workers.console.search.query import DELIVERY, LAST, OF_PHARMACY, PAGE_ORDERS
@@ -39,12 +41,17 @@ ORDER BY o.id DESC
 
 @dataclass(frozen=True, slots=True)
 class Short:
-    """A line of which the ERP took less than was ordered, boxes each, and why."""
+    """A line that the ERP does not deliver as ordered: how many boxes it took, why fewer, of which product in its
+    place, and what comes later.
+    """
 
     product: str
     ordered: int
     accepted: int
     reason: Text
+    substitute: str | None
+    back_ordered: int
+    expected: date | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +90,17 @@ def _short(row: Any) -> list[Short]:
     try:
         ordered, accepted = json.loads(row.body)["lines"], json.loads(row.lines or "[]")
         return [
-            Short(line["product"], line["quantity"], answer["accepted"], line_reason(answer.get("reason")))
-            for line, answer in zip(ordered, accepted, strict=False)
-            if answer["accepted"] < line["quantity"]
+            Short(
+                line["product"],
+                line["quantity"],
+                answer["accepted"],
+                line_reason(answer["reason"]),
+                answer["substitute"] and (reference(answer["substitute"]).shown or "…"),
+                answer["back_ordered"],
+                day_of(answer),
+            )
+            for line, answer in zip(ordered, told(accepted), strict=False)
+            if answer["accepted"] < line["quantity"] or answer["substitute"]
         ]
     except (ValueError, TypeError, KeyError):
         return []

@@ -6,11 +6,13 @@ it says stands beside it in the list, in words.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from orders.receipt_lines import told
 from orders.states import State
 from workers.console.i18n import N_, Words
 from workers.console.labels import EVENTS, EVIDENCE, FINDINGS, OUTCOMES, REASONS
@@ -112,13 +114,28 @@ def _others(life: OrderLife, words: Words, whole: bool) -> Iterator[TimelineEntr
         yield TimelineEntry("proof", finding.at, title, "bad", text=Text(say(finding.detail, words, whole=whole)))
     for row in parts["receipts"]:
         named = in_line(reference(row.reference, whole=whole), words)
-        yield TimelineEntry("proof", row.received_at, _("receipt %s journalled") % named, "good")
+        facts = _of_lines(row.lines, words)
+        yield TimelineEntry("proof", row.received_at, _("receipt %s journalled") % named, "good", facts=facts)
     for seal in parts["seal"]:
         yield TimelineEntry("proof", seal.sealed_at, _("sealed in block %s") % words.number(seal.block), "good")
     for row in parts["fetched"]:
         yield TimelineEntry("told", row.at, _("the pharmacy's software took the reply"), "good")
     for notice in parts["notices"]:
         yield _notice(notice, words)
+
+
+def _of_lines(lines: str, words: Words) -> list[str]:
+    """How many lines of a receipt are otherwise than ordered."""
+    found = told(json.loads(lines))
+    refused = sum(line.get("accepted") == line["back_ordered"] == 0 for line in found)
+    replaced = sum(line["substitute"] is not None for line in found)
+    later = sum(line["back_ordered"] != 0 for line in found)
+    counted = (
+        (refused, words.ngettext("%s line refused", "%s lines refused", refused)),
+        (replaced, words.ngettext("%s line replaced", "%s lines replaced", replaced)),
+        (later, words.ngettext("%s line to come later", "%s lines to come later", later)),
+    )
+    return [each % words.number(count) for count, each in counted if count]
 
 
 def _notice(notice: Any, words: Words) -> TimelineEntry:
