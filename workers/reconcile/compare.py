@@ -159,6 +159,7 @@ def difference(held: AcknowledgedOrder, told: Outcome, can: Capabilities) -> Fin
         return Finding(held, Difference.ALTERED, became)
     if told.receipt is None:
         return Finding(held, Difference.UNKNOWN, Sentence(Code.MET, detail=told.detail))
+    # whether it may substitute was asked when its receipt came; another substitute than it told then is a difference
     trusted = believed(told, held.body, held.digest, substitutes=True, echoed=can.echoes_digest)
     unfit = Sentence(Code.MET, detail=trusted.detail)
     wrong = unfit if trusted.receipt is None else _unlike(held, trusted.receipt)

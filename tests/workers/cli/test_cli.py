@@ -412,6 +412,14 @@ def test_the_simulator_has_an_option_for_every_knob() -> None:
     assert set(Dial.model_fields) == options - {"host", "port", "control_port", "file", "sign_key", "sign_as"}
 
 
+def test_a_knob_of_pairs_takes_a_pair_at_a_time(relais: CommandLine) -> None:
+    done = relais("erp-sim", "--substitute", "3400937318044")
+    assert (done.code, "--substitute: must be PRODUCT=OTHER" in done.err) == (2, True)
+    pairs = "--substitute", "1=2", "--substitute", "3=4", "--refuse-line", "5=0003 Produit=supprimé"
+    done = relais("erp-sim", *pairs, "--back-order-days", "400")
+    assert (done.code, "--back-order-days" in done.err, "--substitute" in done.err) == (2, True, False)
+
+
 def test_a_knob_that_is_turned_too_far_is_named(relais: CommandLine) -> None:
     done = relais("erp-sim", "--error-rate", "2", "--garbage", "html")
     assert (done.code, "--error-rate" in done.err) == (2, True)

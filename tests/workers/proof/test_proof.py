@@ -138,6 +138,9 @@ async def registered(bench: Bench, key_id: str, public: bytes) -> None:
         ("key_id = 'k2'", "has no good signature"),
         ("reference = 'ERP-2'", "was signed with another reference"),
         ("lines = jsonb_set(lines, '{0,accepted}', '7')", "was signed with other lines"),
+        ("lines = jsonb_set(lines, '{0,substitute}', '\"3400938615470\"')", "was signed with other lines"),
+        ("lines = jsonb_set(lines, '{0,back_ordered}', '1')", "was signed with other lines"),
+        ("lines = jsonb_set(lines, '{0,expected}', '\"2026-01-07\"')", "was signed with other lines"),
         ("order_id = other", "was signed for another order"),
     ],
 )

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,12 +29,12 @@ from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import deliver
 from workers.dispatch.scheduler import EXPIRE
 from workers.erp.http import HttpErp
-from workers.erp.port import Capabilities, Kind, Listing, Outcome
+from workers.erp.port import LINES, Capabilities, ErpReceipt, ErpReceiptLine, Kind, Listing, Outcome
 from workers.erp.sim import Dial, Simulator, read_effects
 from workers.proof.audit import audit
 from workers.reconcile import compare as reconciling
 from workers.reconcile import foreign, patience, settling
-from workers.reconcile.compare import Overtaken, reconcile
+from workers.reconcile.compare import AcknowledgedOrder, Overtaken, difference, reconcile
 from workers.reconcile.foreign import CANNOT, WHOLE
 from workers.reconcile.patience import OutOfReach, Patience
 from workers.reconcile.resend import preview, resend
@@ -247,6 +248,26 @@ def test_what_was_altered_is_named_and_never_sent_again(on_site: OnSite) -> None
         assert not (await read(site.engine, run.id)).sound
 
     on_site(work)
+
+
+def test_a_substitute_that_was_acknowledged_is_no_difference() -> None:
+    """Whether or not the backend may substitute by now: its receipt was believed when it came."""
+    body = json.dumps({"lines": [{"product": MEDICINE, "quantity": 3}]}).encode()
+    digest, now = sha256(body).digest(), datetime.now(UTC)
+    line = ErpReceiptLine(1, MEDICINE, 2, None, "3400938615470", 1, date(2026, 1, 7))
+    lines = LINES.dump_json((line,), exclude_defaults=True).decode()
+    held = AcknowledgedOrder(now, now, uuid4(), True, False, uuid4(), "E-1", lines, body, digest)
+
+    def found(**changes: Any) -> str | None:
+        told = Outcome(Kind.ACCEPTED, receipt=ErpReceipt("E-1", digest, (replace(line, **changes),)))
+        finding = difference(held, told, Capabilities())
+        return finding and finding.detail
+
+    assert found() is None
+    assert found(substitute=None) == f"line 1: 2 boxes of {MEDICINE}, and was 2 of 3400938615470"
+    was = "and was 1 (expected 2026-01-07)"
+    assert found(back_ordered=0, expected=None) == f"line 1: 0 boxes to come (no day told), {was}"
+    assert found(expected=date(2026, 1, 9)) == f"line 1: 1 box to come (expected 2026-01-09), {was}"
 
 
 class Answering:
