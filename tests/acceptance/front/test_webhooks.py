@@ -115,12 +115,13 @@ def standing(relais: Relais) -> str:
 
 
 def test_each_delivered_order_is_told_with_what_is_missing(relais: Relais, receiver: Receiver) -> None:
-    relais.dial(shortage_rate=0.4)
+    """And with what comes later, which is not missing."""
+    relais.dial(shortage_rate=0.3, back_order_rate=0.3)
     ids = relais.submit(150, note="pour Mme Durand")
     relais.delivered_once(ids)
     relais.dial()
     all_told(relais, receiver, ids)
-    missing = 0
+    missing = later = 0
     for order_id, event in receiver.told().items():
         life = relais.journal(lambda engine, order_id=order_id: order_queries.order(engine, order_id))
         taken = {line["line"]: line for line in json.loads(json.dumps(life["receipt"]["lines"]))}
@@ -130,8 +131,8 @@ def test_each_delivered_order_is_told_with_what_is_missing(relais: Relais, recei
                 "product": line["product"],
                 "quantity": line["quantity"],
                 "accepted": taken[number]["accepted"],
-                "missing": line["quantity"] - taken[number]["accepted"],
-                "reason": taken[number]["reason"],
+                "missing": line["quantity"] - taken[number]["accepted"] - taken[number]["back_ordered"],
+                **{name: taken[number][name] for name in ("reason", "substitute", "back_ordered", "expected")},
             }
             for number, line in enumerate(life["order"]["lines"], 1)
         ]
@@ -147,9 +148,11 @@ def test_each_delivered_order_is_told_with_what_is_missing(relais: Relais, recei
             "erp_reference": life["receipt"]["reference"],
             "lines": lines,
         }
-        assert all((line["missing"] > 0) == (line["reason"] is not None) for line in lines)
+        assert all((line["missing"] + line["back_ordered"] > 0) == (line["reason"] is not None) for line in lines)
+        assert all((line["back_ordered"] > 0) == (line["expected"] is not None) for line in lines)
         missing += sum(line["missing"] for line in lines)
-    assert missing > 0
+        later += sum(line["back_ordered"] for line in lines)
+    assert min(missing, later) > 0
     assert receiver.repeats() == 0
 
 
