@@ -38,8 +38,10 @@ NOT_BEFORE: Final = re.compile(rf"{NOT_YET} [0-9: Z-]{{20}}")
 # Names, in what an act is recorded with, of what others wrote.
 FOREIGN: Final = frozenset({"answer", "comment", "detail", "error", "held_why", "note", "raw"})
 
+PHARMAML: Final = re.compile(r"000[1-7](?:\s+|$)")  # as an ERP may begin a line's reason: docs/erp-contract.md
+
 TRADE: Final = frozenset(
-    {  # what an ERP says of a line that it does not deliver whole; PharmaML's codes among them
+    {  # what an ERP says of a line that it does not deliver as ordered; PharmaML's codes among them
         "1",
         "2",
         "3",
@@ -59,6 +61,16 @@ TRADE: Final = frozenset(
         "rupture de stock",
         "manque fabricant",
         "manque en rayon",
+        "manque rayon",
+        "back-ordered",
+        "on back-order",
+        "en reliquat",
+        "reliquat",
+        "replaced",
+        "remplacé",
+        "produit remplacé",
+        "supprimé",
+        "produit supprimé",
         "inconnu",
         "produit inconnu",
         "arrêté",
@@ -78,8 +90,10 @@ TRADE: Final = frozenset(
 
 
 def is_trade(reason: str) -> bool:
-    """Whether this is a word of the trade for a line that is not delivered whole."""
-    return reason.strip().lower().replace("_", " ") in TRADE
+    """Whether this is a word of the trade for a line that is not as ordered, behind a code of PharmaML's or not."""
+    told = reason.strip().lower().replace("_", " ")
+    code = PHARMAML.match(told)
+    return told in TRADE if code is None else told[code.end() :] in {"", *TRADE}
 
 
 def own_words(text: str) -> str:

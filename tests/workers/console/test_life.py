@@ -122,7 +122,7 @@ def test_what_the_erp_delivers_otherwise_is_told_in_both_languages(at_console: A
         answers = {order: outcome(Kind.ACCEPTED, replace(paper, lines=lines))}
         await deliver(bench.resources(Answering(answers)), await bench.dispatch())
         counted = "1 line refused", "1 line replaced", "1 line to come later"
-        for says in (*counted, "In its place", "3400930000001", "Boxes to come", "22 Jan 2026"):
+        for says in (*counted, "In its place", "3400930000001", "Boxes to come", "22 Jan 2026", "0005 Manque rayon"):
             assert says in await told(jeanne, order), says
         french = text_of(await jeanne.get(f"/order/{order}", headers={"Accept-Language": "fr"}))
         for says in ("1 ligne remplacée", "À la place", "À venir", "Prévu le", "22 janv. 2026"):
