@@ -63,6 +63,15 @@ def test_each_line_says_how_many_come(exchange: Exchange, lines: str, accepted: 
     assert (told.receipt.lines[1].reason or "").startswith(reason or "")
 
 
+def test_what_comes_later_is_told_of_its_line(exchange: Exchange) -> None:
+    order = an_edi_order(4, 6)
+    exchange.submit(order)
+    exchange.answer(ordrsp(order, "9+AC", "LIN+1+3'QTY+113:1'QTY+83:2'LIN+2+5'"))
+    told = exchange.poll(order)[0]
+    assert told.receipt is not None, exchange.aside()
+    assert [(each.accepted, each.back_ordered) for each in told.receipt.lines] == [(1, 2), (6, 0)]
+
+
 def test_numbers_and_separators_are_those_that_una_says(exchange: Exchange) -> None:
     order = an_edi_order(4)
     exchange.submit(order)
