@@ -24,7 +24,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(3600)]
 
 WORKERS = 3
-PER_FAULT = 3  # orders that come with each fault
+PER_FAULT = 2  # orders that come with each fault
 fork = multiprocessing.get_context("forkserver")
 
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import stat
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import asyncssh
 from asyncssh.constants import FILEXFER_TYPE_REGULAR
@@ -22,6 +22,8 @@ from workers.erp.files.place import FileEntry
 from workers.erp.files.ssh import connect
 
 log = logging.getLogger("relais.erp")
+
+CHUNK: Final = 16 * 1024  # bytes of one request: asyncssh makes of a longer read as many at once as it would take
 
 T = TypeVar("T")
 
@@ -62,11 +64,13 @@ class SftpPlace:
         """As `FilePlace`."""
 
         async def read(client: asyncssh.SFTPClient) -> bytes:
+            data = bytearray()
             async with client.open(self._at(path), "rb", encoding=None) as file:
-                data: bytes = await file.read(most + 1)
-            if len(data) > most:
-                raise FileTooLarge
-            return data
+                while chunk := await file.read(CHUNK):
+                    data += chunk
+                    if len(data) > most:
+                        raise FileTooLarge
+            return bytes(data)
 
         return await self._do(f"read {path}", read)
 
