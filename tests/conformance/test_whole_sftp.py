@@ -108,7 +108,7 @@ def endure(site: Site, faults: int) -> None:
     with load(site.parts, hands=HANDS, pause=0.5) as front:
         until(lambda: front.told, 60, what="the first orders come")
         for number in range(faults):
-            fault = site.kill_worker if number % 20 == 10 else dice.choice(kinds)
+            fault = site.kill_worker if number % 50 == 25 else dice.choice(kinds)
             fault()
             met[fault.__name__] += 1
             time.sleep(dice.uniform(0.05, 0.6))

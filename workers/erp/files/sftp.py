@@ -23,7 +23,7 @@ from workers.erp.files.ssh import connect
 
 log = logging.getLogger("relais.erp")
 
-CHUNK: Final = 16 * 1024  # bytes of one request: asyncssh makes of a longer read as many at once as it would take
+CHUNK: Final = 16 * 1024  # bytes of one request; asyncssh of itself makes many at once, as for a large file
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class SftpPlace:
 
         async def read(client: asyncssh.SFTPClient) -> bytes:
             data = bytearray()
-            async with client.open(self._at(path), "rb", encoding=None) as file:
+            async with client.open(self._at(path), "rb", encoding=None, block_size=0) as file:
                 while chunk := await file.read(CHUNK):
                     data += chunk
                     if len(data) > most:
