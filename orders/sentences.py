@@ -109,6 +109,18 @@ class Code(Phrase):
         "{backend}: {count:,} attempt failed since {since:%Y-%m-%d %H:%M:%SZ}, and no order was answered",
         "{backend}: {count:,} attempts failed since {since:%Y-%m-%d %H:%M:%SZ}, and no order was answered",
     )
+    OVERDUE = (
+        "{backend} owes its decision on {count:,} order, sent at {since:%Y-%m-%d %H:%M:%SZ}",
+        "{backend} owes its decision on {count:,} orders, the oldest sent at {since:%Y-%m-%d %H:%M:%SZ}",
+    )
+    UNMAPPED = (
+        "{count:,} code is not mapped for {backend}; dead letters for want of it: {orders:,}",
+        "{count:,} codes are not mapped for {backend}; dead letters for want of them: {orders:,}",
+    )
+    UNMAPPED_AT_LEAST = (
+        "at least {count:,} code is not mapped for {backend}; dead letters for want of it: at least {orders:,}",
+        "at least {count:,} codes are not mapped for {backend}; dead letters for want of them: at least {orders:,}",
+    )
     DEAD_LETTERS = "{count:,} dead letter needs a person", "{count:,} dead letters need a person"
 
     # what a journal's settings weaken: `orders.journal.durability`

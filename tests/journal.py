@@ -65,6 +65,22 @@ class Journal:
             ids=ids,
         )
 
+    def owe(self, late: UUID, soon: UUID, unknown: UUID) -> None:
+        """A backend that has to decide within a minute: one order too late, one not, one of which nothing is known."""
+        self.sql(
+            'INSERT INTO backends (name, "window", unique_reference, absent_after, ack_within) '
+            "VALUES ('erp', 50, false, 5, 60)"
+        )
+        for state in ("dispatched", "delivering", "submitted"):
+            self.sql("UPDATE deliveries SET state = :state WHERE order_id = ANY(:ids)", state=state, ids=[late, soon])
+        for order_id, minutes in ((late, 5), (soon, 0), (unknown, 9)):
+            self.sql(
+                "UPDATE deliveries SET sent_at = now() - make_interval(mins => :minutes), unsure = true "
+                "WHERE order_id = :id",
+                id=order_id,
+                minutes=minutes,
+            )
+
     def operations(self) -> list[tuple[str, str | None]]:
         return [(row.act, row.reason) for row in self.sql("SELECT act, reason FROM operations ORDER BY id")]
 

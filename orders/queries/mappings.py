@@ -17,6 +17,7 @@ from orders.queries.orders import first_id
 from orders.states import CodeKind, State
 
 MOST_LOOKED: Final = 1_000  # orders of a group that are looked at
+MOST_PASSED: Final = 20_000  # orders, of whatever backend, among which the last ones of one backend are sought
 
 _LINES: Final = "jsonb_array_elements(CAST(convert_from(o.body, 'UTF8') AS jsonb) -> 'lines')"
 
@@ -52,6 +53,14 @@ _OF_BACKEND: Final = text(
     _MISSING.format(
         orders="SELECT o.id, d.backend, o.pharmacy, o.body FROM deliveries d JOIN orders o ON o.id = d.order_id "
         "WHERE d.backend = :backend AND d.order_id >= :since"
+    )
+)
+# Of the newest orders of all backends a bounded number is gone through.
+_OF_LAST: Final = text(
+    _MISSING.format(
+        orders="SELECT o.id, d.backend, o.pharmacy, o.body FROM (SELECT order_id, backend FROM "
+        f"(SELECT order_id, backend FROM deliveries ORDER BY order_id DESC LIMIT {MOST_PASSED}) newest "
+        "WHERE backend = :backend LIMIT :orders) d JOIN orders o ON o.id = d.order_id"
     )
 )
 _OF_CAUSE: Final = text(
@@ -95,6 +104,11 @@ class MissingCodes:
 async def missing(source: Source, backend: str, since: datetime, limit: int) -> MissingCodes:
     """Of a backend's orders that were accepted since."""
     return await _missing(source, _OF_BACKEND, {"backend": backend, "since": first_id(since), "limit": limit})
+
+
+async def missing_in_last(source: Source, backend: str, orders: int, limit: int) -> MissingCodes:
+    """Of a backend's last orders, so many of them, as far as they are among the last of all."""
+    return await _missing(source, _OF_LAST, {"backend": backend, "orders": orders, "limit": limit})
 
 
 async def missing_in(source: Source, cause: int, limit: int) -> MissingCodes:

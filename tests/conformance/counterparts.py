@@ -197,7 +197,7 @@ class RealTryton:
         file = self._directory / "tryton.toml"
         own = {"database": tryton.DATABASE, "user": tryton.USER, "password_file": self._password.name}
         told = [f'{name} = "{value}"' for name, value in own.items()]
-        told += [f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}"]
+        told += [f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}", "unique_reference = true"]
         file.write_text("\n".join(told))
         url = f"http://127.0.0.1:{port or self.port}"
         return settings_for(url, erp_kind="tryton", erp_connector=file, erp_timeout=20.0)
@@ -227,6 +227,10 @@ class RealTryton:
 
     def log_out(self) -> None:
         self._tryton.sql("DELETE FROM ir_session")
+
+    def sql(self, statement: str) -> list[Any]:
+        """What its own database says."""
+        return self._tryton.sql(statement)
 
     def effects(self) -> Counter[UUID]:
         return self._tryton.effects()

@@ -78,6 +78,11 @@ def open_erp(settings: Settings, keys: Keys | None = None, barrier: Barrier | No
     return erp
 
 
+def options_of(settings: Settings) -> BaseModel:
+    """The connector's own settings. Raises BadConnector."""
+    return _made(settings)[1]
+
+
 def _made(settings: Settings) -> tuple[Connector[Any], BaseModel]:
     backend = settings.erp.backend
     connector = _connector(settings.erp.kind, backend)

@@ -35,6 +35,16 @@ CATALOGUE: Final[Mapping[str, MetricEntry]] = {
         GAUGE, "Age of the oldest order that is not final; 0 when there is none.", ("backend", "priority")
     ),
     "relais_dead_letters": MetricEntry(GAUGE, "Orders that need a person, by reason.", ("reason",)),
+    "relais_overdue_orders": MetricEntry(
+        GAUGE, "Orders that the ERP was sent and has not decided on in its time, RELAIS_ERP_ACK_WITHIN.", ("backend",)
+    ),
+    "relais_overdue_oldest_age_seconds": MetricEntry(
+        GAUGE, "Time since the oldest of these was sent; 0 when there is none.", ("backend",)
+    ),
+    "relais_unmapped_orders": MetricEntry(GAUGE, "Dead letters with codes that are not mapped.", ("backend",)),
+    "relais_unmapped_codes": MetricEntry(
+        GAUGE, "Codes that these lack, of the first 1,000 dead letters.", ("backend",)
+    ),
     "relais_backend_circuit": MetricEntry(GAUGE, "1 for the state that the circuit is in.", ("backend", "state")),
     "relais_backend_window_orders": MetricEntry(GAUGE, "Orders that may be out at once.", ("backend",)),
     "relais_backend_out_orders": MetricEntry(GAUGE, "Orders that are with the workers or the ERP.", ("backend",)),

@@ -68,6 +68,19 @@ def _standing(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     yield family("relais_backlog_orders", waiting)
     yield family("relais_backlog_oldest_age_seconds", ages)
     yield family("relais_dead_letters", reasons)
+    yield from _troubled(found, names)
+
+
+def _troubled(found: Snapshot, names: list[str]) -> Iterator[Metric]:
+    """What the ERP's people have to see to. Nothing is overdue of a backend that has no time to decide in."""
+    none: dict[Labels, float] = {(name,): 0 for name in names}
+    late: dict[Labels, float] = {(row["backend"],): row["orders"] for row in found.overdue}
+    ages: dict[Labels, float] = {(row["backend"],): _seconds(found, row["oldest"]) for row in found.overdue}
+    yield family("relais_overdue_orders", none | late)
+    yield family("relais_overdue_oldest_age_seconds", none | ages)
+    dead = {(row["backend"],): row["orders"] for row in found.dead if row["reason"] == Reason.UNMAPPED}
+    yield family("relais_unmapped_orders", none | dead)
+    yield family("relais_unmapped_codes", none | {(row["backend"],): row["codes"] for row in found.unmapped})
 
 
 def _backends(found: Snapshot, names: list[str]) -> Iterator[Metric]:

@@ -47,7 +47,7 @@ class JournalFacts:
     """What one reading of the journal said as of `at`: rows of `orders.queries` and of `workers.queue.registry`.
 
     `dead` counts the dead letters, `conflicts` those of them whose place another order has, `faults` what an audit
-    found last.
+    found last. `overdue` and `unmapped` are of `orders.queries.troubled`.
     """
 
     at: datetime
@@ -61,6 +61,8 @@ class JournalFacts:
     weak: Sequence[Sentence]
     faults: int
     doubt: Sentence | None
+    overdue: Sequence[Row] = ()
+    unmapped: Sequence[Row] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,14 @@ def _orders(known: Facts) -> Iterator[Headline]:
         count = sum(row["orders"] for row in waiting)
         told = Sentence(Code.ORDERS_WAIT, count=count, since=oldest.astimezone(UTC))
         yield Headline(Grade.BAD if late else Grade.WARN, told)
+    for row in journal.overdue:
+        if row["orders"]:
+            since = row["oldest"].astimezone(UTC)
+            owed = Sentence(Code.OVERDUE, backend=row["backend"], count=row["orders"], since=since)
+            yield Headline(Grade.WARN, owed)
+    for row in journal.unmapped:
+        code = Code.UNMAPPED if row["whole"] else Code.UNMAPPED_AT_LEAST
+        yield Headline(Grade.WARN, Sentence(code, backend=row["backend"], count=row["codes"], orders=row["orders"]))
     if dead := journal.dead - journal.conflicts:
         yield Headline(Grade.WARN, Sentence(Code.DEAD_LETTERS, count=dead))
 

@@ -19,6 +19,7 @@ from orders.journal.durability import weaknesses
 from orders.queries import backends as backend_rows
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
+from orders.queries import troubled
 from orders.queries import webhooks as webhook_queries
 from orders.queries.orders import Row
 from orders.sentences import Sentence
@@ -61,6 +62,8 @@ class Snapshot:
     orders: dict[str, int]
     backlog: list[Row]
     dead: list[Row]
+    overdue: list[Row]
+    unmapped: list[Row]
     backends: list[Row]
     replays: list[Row]
     asides: dict[str, int]
@@ -116,6 +119,8 @@ class Snapshot:
             weak=self.weak,
             faults=self.audit["faults"] if self.audit else 0,
             doubt=self.seals["doubt"],
+            overdue=self.overdue,
+            unmapped=self.unmapped,
         )
 
     def out(self, backend: str) -> int:
@@ -134,6 +139,8 @@ async def read_figures(connection: AsyncConnection, settings: Settings) -> Snaps
         orders=await order_queries.counts(connection),
         backlog=await order_queries.backlog(connection),
         dead=[dict(row) for row in (await connection.execute(DEAD)).mappings()],
+        overdue=await troubled.overdue(connection),
+        unmapped=await troubled.unmapped(connection),
         backends=await backend_rows.standing(connection),
         replays=[row for row in await replay_queries.standing(connection) if row["ended_at"] is None],
         asides=await order_queries.asides_by_kind(connection),

@@ -42,6 +42,9 @@ BACKEND_FIGURES = [
     "evidence",
     "why",
     "probe_at",
+    "unique_reference",
+    "absent_after",
+    "ack_within",
 ]
 READ_TIMEOUT = 2.0  # s for Redis
 
@@ -127,7 +130,7 @@ def told(found: Snapshot, ours: Collection[str]) -> dict[str, Any]:
     return {
         "journal": None,
         "at": found.at,
-        "backends": [{**_backend(row, found.leading, ours), "out": found.out(row["name"])} for row in found.backends],
+        "backends": [{**_backend(row, found, ours), "out": found.out(row["name"])} for row in found.backends],
         "replays": [{**row, "held": stands(row)} for row in found.replays],
         "orders": found.orders,
         "backlog": found.waiting,
@@ -174,13 +177,21 @@ async def queue(settings: Settings) -> Queue:
         await close_redis(client)
 
 
-def _backend(row: dict[str, Any], leading: bool, ours: Collection[str]) -> dict[str, Any]:
+def _backend(row: dict[str, Any], found: Snapshot, ours: Collection[str]) -> dict[str, Any]:
     """A row for a report; one of a backend that the settings no longer name gets nothing from any worker."""
+    late = next((each for each in found.overdue if each["backend"] == row["name"]), None)
+    codes = next((each for each in found.unmapped if each["backend"] == row["name"]), None)
     return {
         **{name: row[name] for name in BACKEND_FIGURES},
         "since": row["since"],
         "succeeded_at": row["succeeded_at"],
-        "held": hindrance(row, leading) if row["name"] in ours else f"{row['name']} is none of the backends any more",
+        "overdue": late["orders"] if late else 0,
+        "overdue_since": late["oldest"] if late else None,
+        "unmapped": codes["orders"] if codes else 0,
+        "unmapped_codes": codes["codes"] if codes else 0,
+        "held": hindrance(row, found.leading)
+        if row["name"] in ours
+        else f"{row['name']} is none of the backends any more",
     }
 
 

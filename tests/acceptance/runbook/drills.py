@@ -30,6 +30,7 @@ from workers.erp.keyfile import generate
 
 Drill = Callable[[Site], Iterator[None]]
 NOT_SOLD = "3400938615470"
+MAPPED = ("RELAIS_ERP_KIND", "RELAIS_ERP_CONNECTOR")  # by which an operator's commands know a connector with a mapping
 
 
 def erp_down(site: Site) -> Iterator[None]:
@@ -107,19 +108,42 @@ def poison_order(site: Site) -> Iterator[None]:
     site.dial()
     yield
     yield
-    unmapped_order(site)
-    yield
-    site.delivered()
     assert site.one("SELECT count(*) FROM deliveries WHERE state = 'dead'") == 0
 
 
+def codes_unmapped(site: Site) -> Iterator[None]:
+    unmapped_order(site)
+    yield
+    yield
+    site.delivered()
+    assert site.one("SELECT count(*) FROM deliveries WHERE state = 'dead'") == 0
+    for name in MAPPED:
+        del site.parts.env[name]
+
+
+def answers_overdue(site: Site) -> Iterator[None]:
+    site.dial(confirm_later=30)
+    (site.variables["ORDER"],) = site.submit(1)
+    late = "SELECT count(*) FROM deliveries WHERE state = 'submitted' AND sent_at < now() - interval '1 s'"
+    until(lambda: site.one(late) == 1, 30, what="its answer is overdue")
+    yield
+    site.dial()
+    yield
+    site.delivered()
+
+
 def unmapped_order(site: Site) -> None:
-    """As a worker leaves one whose connector needs a mapping, which that of the drills does not."""
+    """As a worker leaves one whose connector needs a mapping: that of the drills does not, the operator's does."""
     site.dial(refuse_products=[NOT_SOLD])
     site.submit(1, lines=[{"product": NOT_SOLD, "quantity": 1}])
     until(lambda: site.one("SELECT count(*) FROM deliveries WHERE state = 'dead'") == 1, 30, what="it is dead")
     site.dial()
-    site.sql("UPDATE deliveries SET reason = 'unmapped' WHERE state = 'dead'")
+    site.sql(
+        f"UPDATE deliveries SET reason = 'unmapped', error = 'not mapped: \"product {NOT_SOLD}\"' WHERE state = 'dead'"
+    )
+    own = site.home / "tryton.toml"
+    own.write_text('database = "erp"\nuser = "relais"\npassword_file = "none"\ncompany = 1\ncurrency = 1\n')
+    site.parts.env |= dict(zip(MAPPED, ("tryton", str(own)), strict=True))
     codes = {"pharmacy,customer": site.sql("SELECT DISTINCT pharmacy FROM orders")}
     codes["product,article"] = [(NOT_SOLD,), (MEDICINE,)]
     for name, (header, rows) in zip(("PHARMACIES", "PRODUCTS"), codes.items(), strict=True):
@@ -198,6 +222,8 @@ DRILLS: dict[str, Drill] = {
     for drill in (
         erp_down,
         poison_order,
+        codes_unmapped,
+        answers_overdue,
         erp_compromised,
         keys_rotation,
         redis_lost,

@@ -56,6 +56,7 @@ class Site:
             "RELAIS_ANCHOR": str(data_dir / "anchors.ndjson"),
             "RELAIS_MAX_ATTEMPTS": "3",
             "RELAIS_RETRY_MAX": "2",
+            "RELAIS_ERP_ACK_WITHIN": "1",
             "RELAIS_EXPORTER_PORT": str(exporter),
         }
         self.known_as("alice")

@@ -26,6 +26,8 @@ ALERTS = {
     "RelaisCutOffAtRisk": "cut-off-at-risk",
     "RelaisBacklogOld": "backlog-old",
     "RelaisDeadLetters": "poison-order",
+    "RelaisUnmapped": "codes-unmapped",
+    "RelaisAnswersOverdue": "answers-overdue",
     "RelaisReceiptsInConflict": "poison-order",
     "RelaisAuditFailed": "audit-failed",
     "RelaisNoLeader": "no-leader",

@@ -65,6 +65,7 @@ class Watched:
             "RELAIS_SEAL_KEY": SEAL_KEY,
             "RELAIS_API_KEY": parts.key,
             "RELAIS_CANARY_EVERY": "1",
+            "RELAIS_ERP_ACK_WITHIN": "1",
             "RELAIS_DISKS": str(small or parts.env["RELAIS_DATA_DIR"]),
         }
         self.api_port = int(parts.url.rpartition(":")[2])
@@ -244,6 +245,31 @@ def test_poison_orders(watched: Watched) -> None:
     watched.dial()
     watched.relais("dead", "discard", "--all", "--because", "a test", "--yes")
     watched.prometheus.clears("RelaisDeadLetters")
+
+
+def test_an_erp_that_owes_its_decision(watched: Watched) -> None:
+    with watched.alert("RelaisAnswersOverdue", backend="erp"):
+        watched.dial(confirm_later=15)
+        watched.submit(2)
+    watched.dial()
+    watched.relais("drain", "--timeout", "60s")
+    watched.prometheus.clears("RelaisAnswersOverdue")
+
+
+def test_codes_that_are_not_mapped(watched: Watched) -> None:
+    """As a worker leaves an order whose connector needs a mapping, which this one's does not."""
+    watched.relais("pause", "--because", "a test")
+    watched.submit(2)
+    with watched.alert("RelaisUnmapped", backend="erp"):
+        query(
+            watched.parts.postgres.url,
+            "UPDATE deliveries SET state = 'dead', reason = 'unmapped', settled_at = now(), "
+            "error = 'not mapped: \"pharmacy P1\"' WHERE state = 'accepted'",
+        )
+    assert not watched.prometheus.firing("RelaisDeadLetters", reason="unmapped")
+    watched.relais("dead", "discard", "--reason", "unmapped", "--because", "a test", "--yes")
+    watched.relais("resume", "--because", "a test")
+    watched.prometheus.clears("RelaisUnmapped")
 
 
 def test_a_replay_that_holds(watched: Watched) -> None:

@@ -188,6 +188,7 @@ def _act(fits: Callable[..., Any], relais: CommandLine, ids: list[UUID], tmp_pat
     fits("mapping show")
     fits("mapping show", "3400937318044")
     fits("mapping coverage")
+    fits("erp check", "erp")
     fits("client add", "front")
     fits("client rotate", "front")
     fits("client list")

@@ -17,8 +17,12 @@ PRODUCTS = f"product,article\n{GOOD},A1\n{OTHER},A2\n"
 
 
 @pytest.fixture
-def relais(settings: Settings, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    return CommandLine(capsys, {**environment(settings), "RELAIS_OPERATOR": "alice"})
+def relais(settings: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
+    """Of a backend whose connector asks for a mapping."""
+    own = tmp_path / "own.toml"
+    own.write_text('database = "erp"\nuser = "relais"\npassword_file = "none"\ncompany = 1\ncurrency = 1\n')
+    env = environment(settings) | {"RELAIS_ERP_URL": "http://127.0.0.1:1", "RELAIS_ERP_KIND": "tryton"}
+    return CommandLine(capsys, {**env, "RELAIS_ERP_CONNECTOR": str(own), "RELAIS_OPERATOR": "alice"})
 
 
 def unmapped(journal: Journal, **fields: object) -> None:
@@ -223,6 +227,17 @@ def test_coverage_says_which_codes_of_the_last_orders_are_not_mapped(
     path.write_text(PRODUCTS)
     assert relais("mapping", "import", str(path), "--because", "new ERP", "--yes").code == 0
     assert relais("mapping", "coverage").err == "Every code of 3 orders of erp is mapped.\n"
+
+
+def test_a_connector_that_needs_no_mapping_lacks_none(
+    settings: Settings, capsys: pytest.CaptureFixture[str], journal: Journal
+) -> None:
+    relais = CommandLine(capsys, environment(settings) | {"RELAIS_ERP_URL": "http://127.0.0.1:1"})
+    journal.accept(2)
+    told = relais("mapping", "coverage")
+    assert (told.code, told.err) == (0, "The connector of erp (http) needs no mapping: it gets 2 orders as they are.\n")
+    report = json.loads(relais("mapping", "coverage", "--json").out)
+    assert (report["needed"], report["orders"], report["unmapped_codes"], report["codes"]) == (False, 2, 0, [])
 
 
 def test_a_backend_that_is_not_known_is_refused(relais: CommandLine, tmp_path: Path) -> None:

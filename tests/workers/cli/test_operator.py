@@ -50,6 +50,28 @@ def test_status_counts_and_says_what_is_missing(relais: CommandLine, journal: Jo
     assert "out of reach" in relais("status", RELAIS_REDIS_URL="redis://127.0.0.1:1/0").out
 
 
+def test_status_says_what_an_erp_owes_what_it_has_no_name_for_and_what_is_promised(
+    relais: CommandLine, journal: Journal
+) -> None:
+    late, soon, unknown, *unmapped = journal.accept(5)
+    journal.owe(late, soon, unknown)
+    journal.bury(unmapped, "unmapped")
+    journal.sql("UPDATE deliveries SET error = 'not mapped: \"pharmacy P1\", \"product 1\"' WHERE state = 'dead'")
+    found = json.loads(relais("status", "--json").out)
+    (backend,) = found["backends"]
+    assert (backend["overdue"], backend["unmapped"], backend["unmapped_codes"]) == (2, 2, 2)
+    told = relais("status", COLUMNS="400").out
+    assert "owes its decision on 2 orders, the oldest sent " in told
+    assert "2 dead letters, 2 codes not mapped: relais mapping coverage --backend erp" in told
+    assert "at most one duplicate, detected" in told
+    assert "2 codes are not mapped for erp; dead letters for want of them: 2" in [
+        each["text"] for each in found["headline"]
+    ]
+    journal.sql("UPDATE backends SET unique_reference = true, ack_within = NULL")
+    assert "owes" not in relais("status").out
+    assert "duplicate" not in relais("status").out
+
+
 def test_the_flow_of_the_last_minute_is_read_from_the_newest_pages(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,24 @@ async def lead_somewhere(browser: Browser, least: int) -> None:
     assert set(answers.values()) == {200}, answers
 
 
+def test_what_an_erp_owes_and_has_no_name_for_and_what_is_promised(settings: Settings, journal: Journal) -> None:
+    late, soon, unknown, *unmapped = journal.accept(5)
+    journal.owe(late, soon, unknown)
+    journal.bury(unmapped, "unmapped")
+    journal.sql("UPDATE deliveries SET error = 'not mapped: \"pharmacy P1\"' WHERE state = 'dead'")
+
+    async def work(site: Site, jeanne: Browser) -> None:
+        english = await says(jeanne, "Decision overdue")
+        assert "2 orders, the oldest sent" in english
+        assert "erp owes its decision on 2 orders" in english
+        assert "1 code is not mapped for erp" in english
+        assert "at most one of an order, detected" in english
+        french = await says(jeanne, "Décision en retard", headers={"Accept-Language": "fr"})
+        assert "Codes sans correspondance" in french
+
+    on_site(settings, work)
+
+
 def test_states_in_words(settings: Settings) -> None:
     async def work(site: Site, jeanne: Browser) -> None:
         await says(jeanne, "No worker has ever run here")

@@ -65,7 +65,9 @@ class Traffic:
 
     async def forward(self) -> None:
         """Dispatcher and worker."""
-        await self.bench.sql("UPDATE backends SET circuit = 'closed', failures = 0, \"window\" = 40")
+        await self.bench.sql(
+            "UPDATE backends SET circuit = 'closed', failures = 0, ack_within = 0.001, \"window\" = 40"
+        )
         ids = await self.bench.dispatch(40)
         await deliver(self.bench.resources(self._erp()), ids[: len(ids) - self._dice.randint(0, 2)])
         waiting = await self.bench.run(text("SELECT order_id FROM deliveries WHERE state = 'submitted'"))

@@ -47,6 +47,25 @@ def told(known: Facts) -> list[tuple[str, str]]:
         (journal(), "good", "All is well: orders flow to every backend", "Tout va bien"),
         (journal(backlog=[waiting(since=NOW - timedelta(seconds=59))]), "good", "All is well", "Tout va bien"),
         (journal(backlog=[waiting(state="submitted")]), "good", "All is well", "Tout va bien"),
+        (journal(overdue=[{"backend": "erp", "orders": 0, "oldest": None}]), "good", "All is well", "Tout va bien"),
+        (
+            journal(overdue=[{"backend": "erp", "orders": 2, "oldest": SINCE}]),
+            "warn",
+            "erp owes its decision on 2 orders, the oldest sent at 2026-01-05 11:52:00Z",
+            "erp doit sa décision sur 2 commandes, la plus ancienne envoyée le",
+        ),
+        (
+            journal(unmapped=[{"backend": "erp", "orders": 5, "codes": 1, "whole": True}]),
+            "warn",
+            "1 code is not mapped for erp; dead letters for want of it: 5",
+            "1 code n'a pas de correspondance pour erp",
+        ),
+        (
+            journal(unmapped=[{"backend": "erp", "orders": 1000, "codes": 3, "whole": False}]),
+            "warn",
+            "at least 3 codes are not mapped for erp; dead letters for want of them: at least 1,000",
+            "au moins 3 codes n'ont pas de correspondance pour erp",
+        ),
         (
             journal(backlog=[waiting()]),
             "warn",

@@ -55,7 +55,7 @@ class Truth:
         found = {at("relais_journal_up"): 1.0, at("relais_dispatcher_leader"): float(min(leads, 1))}
         found |= {at("relais_journal_weak", what=what): 0.0 for what in WEAK}
         found[at("relais_journal_weak", what="fsync_off")] = float(await self.one("SHOW fsync") == "off")
-        for part in (self._open, self._backends, self._counters, self._histograms):
+        for part in (self._open, self._troubled, self._backends, self._counters, self._histograms):
             found |= await part(backends)
         return found | await self._ages()
 
@@ -77,6 +77,18 @@ class Truth:
             found[at("relais_backlog_oldest_age_seconds", **labels)] = float(age)
         query = "SELECT reason, count(*) FROM deliveries WHERE state = 'dead' GROUP BY 1"
         return found | {at("relais_dead_letters", reason=reason): n for reason, n in await self.rows(query)}
+
+    async def _troubled(self, backends: Sequence[str]) -> Samples:
+        names = ("relais_overdue_orders", "relais_overdue_oldest_age_seconds")
+        more = ("relais_unmapped_orders", "relais_unmapped_codes")
+        found = {at(name, backend=b): 0.0 for b in backends for name in (*names, *more)}
+        query = """SELECT backend, count(*), max(extract(epoch FROM now() - sent_at))
+        FROM deliveries JOIN backends ON name = backend
+        WHERE (state = 'submitted' OR (state = 'accepted' AND unsure))
+          AND sent_at < now() - ack_within * interval '1 s' GROUP BY 1"""
+        for backend, n, age in await self.rows(query):
+            found |= {at(names[0], backend=backend): n, at(names[1], backend=backend): float(age)}
+        return found
 
     async def _backends(self, backends: Sequence[str]) -> Samples:
         found = {at("relais_backend_out_orders", backend=b): 0.0 for b in backends}

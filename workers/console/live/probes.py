@@ -20,6 +20,7 @@ from orders.journal.durability import weaknesses
 from orders.queries import backends as backend_rows
 from orders.queries import orders as order_queries
 from orders.queries import replays as replay_queries
+from orders.queries import troubled
 from orders.queries.samples import stands
 from orders.sentences import Sentence
 from orders.states import State
@@ -69,13 +70,15 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is counted and worked out: `backlog` by backend, priority and state, `dead` by reason up to COUNTED; and how
-    all else stood at that moment.
+    """What is counted and worked out: `backlog` by backend, priority and state, `dead` by reason up to COUNTED, what of
+    `orders.queries.troubled` there is; and how all else stood at that moment.
     """
 
     glance: Glance
     backlog: list[Row]
     dead: list[Row]
+    overdue: list[Row]
+    unmapped: list[Row]
     asides: dict[str, int]
     seals: Row
     audit: Row | None
@@ -147,10 +150,11 @@ async def survey(engine: AsyncEngine, settings: Settings) -> Survey:
     async with snapshot(engine) as connection:
         now, backlog = await _glance(connection), await order_queries.backlog(connection)
         dead = [dict(row) for row in (await connection.execute(DEAD, {"most": COUNTED + 1})).mappings()]
+        overdue, unmapped = await troubled.overdue(connection), await troubled.unmapped(connection)
         asides = await order_queries.asides_by_kind(connection)
         seals, audit = await sealing(connection, settings), await audited(connection)
         forecasts = await draining(connection, settings)
-    return Survey(now, backlog, dead, asides, seals, audit, forecasts)
+    return Survey(now, backlog, dead, overdue, unmapped, asides, seals, audit, forecasts)
 
 
 async def queue(settings: Settings) -> status.Queue:

@@ -57,4 +57,6 @@ def _journal(glance: Glance, survey: Survey) -> JournalFacts:
         weak=glance.weak,
         faults=survey.audit["faults"] if survey.audit else 0,
         doubt=survey.seals["doubt"],
+        overdue=survey.overdue,
+        unmapped=survey.unmapped,
     )

@@ -14,7 +14,7 @@ class Pins(aiohttp.Fingerprint):
 
     def __init__(self, pins: frozenset[bytes]) -> None:
         super().__init__(min(pins))
-        self._pins = pins
+        self.allowed = pins
 
     @classmethod
     def of(cls, said: str) -> Self:
@@ -25,7 +25,7 @@ class Pins(aiohttp.Fingerprint):
         """Before anything is sent on a new connection with TLS. Raises ServerFingerprintMismatch."""
         shown = transport.get_extra_info("ssl_object")
         found = hashlib.sha256(shown.getpeercert(binary_form=True)).digest()
-        if found not in self._pins:
+        if found not in self.allowed:
             host, port, *_ = transport.get_extra_info("peername")
             asyncio.get_running_loop().call_soon(transport.abort)  # or it would wait for this one to say goodbye
             raise aiohttp.ServerFingerprintMismatch(self.fingerprint, found, host, port)

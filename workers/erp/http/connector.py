@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -22,9 +22,11 @@ from config.settings import Settings
 from workers.erp import steady_clock
 from workers.erp.attempts import PROBE, TRIES, Batch, Tried, held, noted, try_again, unasked
 from workers.erp.call_span import calling
+from workers.erp.checks.finding import CheckFinding
 from workers.erp.credentials import Fixed, bearing, open_credentials
 from workers.erp.failures import TABLE, Met
 from workers.erp.http.answers import MOST_ASKED, keeping, read_pending, read_receipt
+from workers.erp.http.checks import look
 from workers.erp.http.listing import ask_for
 from workers.erp.http.options import HttpOptions
 from workers.erp.http.reading import found_in, page_in, refused_or_failed
@@ -123,6 +125,14 @@ class HttpErp:
         if tried.kind is not Kind.ACCEPTED:
             log.info("the probe failed", extra={"error": tried.detail})
         return tried.kind is Kind.ACCEPTED
+
+    def check(self, *, budget: float) -> AsyncIterator[CheckFinding]:
+        """Is it fit, by its own word; does it let us in; does it lack an order that never was; can receipts be
+        verified.
+        """
+        return look(
+            self, lambda until: self._transport.call("GET", "/health", None, until, _fit), self._signatures, budget
+        )
 
     async def close(self) -> None:
         """Let go of connections; a later call opens new ones."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -18,10 +18,12 @@ from uuid import UUID
 from config.settings import Settings
 from workers.erp import steady_clock
 from workers.erp.attempts import PROBE, Tried, held, noted, unasked
+from workers.erp.checks.finding import CheckFinding
 from workers.erp.port import Barrier, Capabilities, Kind, Listed, Listing, OpenBarrier, Outcome, Submission
 from workers.erp.receipts import believed
 from workers.erp.tryton import sales
 from workers.erp.tryton.calls import MOST_LISTED, SaleCalls
+from workers.erp.tryton.checks import UNIQUE, look
 from workers.erp.tryton.names import Names
 from workers.erp.tryton.options import TrytonOptions
 from workers.erp.tryton.rpc import TrytonRpc
@@ -31,7 +33,6 @@ log = logging.getLogger("relais.erp")
 FIRST_BATCH: Final = 8  # orders in a call, until it is known how long one takes
 MOST_BATCH: Final = 100
 QUICK: Final = 0.25  # of the time that a call may take: below it the batch doubles, over twice that it halves
-UNIQUE: Final = "relais_sale_reference"  # the index of docs/tryton.md, as PostgreSQL names it in its error
 
 
 class TrytonErp:
@@ -47,6 +48,7 @@ class TrytonErp:
             max_batch=FIRST_BATCH,
             mapped=True,
             echoes_digest=False,
+            unique_reference=own.unique_reference,
         )
         self._own, self._timeout = own, settings.erp.timeout
         self._substitutes = settings.erp.allow_substitution
@@ -108,6 +110,10 @@ class TrytonErp:
         if answer.failed is not None:
             log.info("the probe failed", extra={"error": answer.failed.detail})
         return answer.failed is None
+
+    def check(self, *, budget: float) -> AsyncIterator[CheckFinding]:
+        """Log-in, rights, company, currency, whether a reference is unique."""
+        return look(self, self._rpc, self._own, budget)
 
     async def close(self) -> None:
         """Let go of connections; a later call opens new ones."""

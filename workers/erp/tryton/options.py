@@ -14,7 +14,10 @@ def _beside(path: Path, info: ValidationInfo) -> Path:
 
 
 class TrytonOptions(BaseModel):
-    """Which database, as whom, and for which company. The password is read at each log-in: it can be renewed."""
+    """Which database, as whom, and for which company. The password is read at each log-in: it can be renewed.
+
+    `unique_reference` says that the index of docs/tryton.md is there, by which Tryton takes no second sale of an order.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,3 +26,4 @@ class TrytonOptions(BaseModel):
     password_file: Annotated[Path, AfterValidator(_beside)]
     company: PositiveInt
     currency: PositiveInt
+    unique_reference: bool = False

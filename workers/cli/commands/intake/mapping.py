@@ -27,7 +27,7 @@ from workers.cli.session import (
 )
 
 if TYPE_CHECKING:
-    from orders.queries.mappings import MissingCodes
+    from config.settings import Settings
     from workers.cli.files.mapping_file import BadMappingFile
     from workers.mapping.importing import ImportCounts, NewTargets
 
@@ -129,16 +129,23 @@ def coverage(
 ) -> None:
     """Show which codes of the last orders are not mapped, and how many orders each is of. Exit 1 when there are any."""
     from orders.queries import mappings
+    from orders.queries.mappings import MissingCodes
 
-    name, since = of_backend(settings_of(ctx), backend).erp.backend, datetime.now(UTC) - over
-    found: MissingCodes = on_journal(ctx, lambda engine, _: mappings.missing(engine, name, since, limit))
-    report = {"backend": name, "since": since, "orders": found.looked, "unmapped_orders": found.concerned}
-    report |= {"unmapped_codes": found.codes, "codes": list(found.listed)}
+    of = of_backend(settings_of(ctx), backend)
+    name, since, needed = of.erp.backend, datetime.now(UTC) - over, _maps(of)
+    found = on_journal(ctx, lambda engine, _: mappings.missing(engine, name, since, limit))
+    if not needed:
+        found = MissingCodes(found.looked, 0, 0, ())
+    report = {"backend": name, "since": since, "needed": needed, "orders": found.looked}
+    report |= {"unmapped_orders": found.concerned, "unmapped_codes": found.codes, "codes": list(found.listed)}
     if as_json:
         show.document(report)
     elif found.codes:
         show.table(f"Not mapped for {name}, most orders first", found.listed, ("kind", "code", "orders"))
     orders = show.count(found.looked, "order")
+    if not needed:
+        show.say(f"The connector of {name} ({of.erp.kind}) needs no mapping: it gets {orders} as they are.")
+        return
     if not found.codes:
         show.say(f"Every code of {orders} of {name} is mapped.")
         return
@@ -147,6 +154,13 @@ def coverage(
         f"{'is' if found.codes == 1 else 'are'} not mapped",
         BAD,
     )
+
+
+def _maps(settings: Settings) -> bool:
+    """Whether the backend's connector asks for a mapping."""
+    from workers.erp.connectors import open_erp
+
+    return open_erp(settings).capabilities.mapped
 
 
 def _read(file: Path, as_json: bool) -> NewTargets:

@@ -3,24 +3,71 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from workers.cli import show
+from workers.cli.completion import backends
 from workers.cli.failure import BAD, CommandFailed
-from workers.cli.session import settings_of
+from workers.cli.session import Json, of_backend, on_journal, settings_of
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from config.settings import Settings
     from orders.model import Order
+    from workers.erp.checks.finding import CheckFinding
     from workers.erp.rest.trial import MadeRequest
 
 erp = typer.Typer(no_args_is_help=True, help="The ERP of a backend, and the profiles by which one is spoken to.")
 profile = typer.Typer(no_args_is_help=True, help="The profiles of the connector `rest`.")
 erp.add_typer(profile, name="profile")
 
+STYLES: Final = {"ok": "green", "would fail": "bold red", "not known": "yellow"}
+
 Named = Annotated[str, typer.Argument(metavar="FILE", help="A profile, or the name of one that comes with Relais.")]
+
+
+@erp.command()
+def check(
+    ctx: typer.Context,
+    backend: Annotated[
+        str | None, typer.Argument(autocompletion=backends, help="RELAIS_BACKEND when left out.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Try everything harmless on a backend's ERP, and tell what would go wrong.
+
+    Address, certificate, credentials, rights, clocks, what is promised of duplicates and late answers, and the
+    mapping of the last orders; no order is sent. A line a finding: ok, would fail, or not known. Exit 1 if anything
+    would fail.
+    """
+    of = of_backend(settings_of(ctx), backend)
+    found = on_journal(ctx, lambda engine, _: _examine(engine, of, as_json))
+    sound = not any(each.verdict == "would fail" for each in found)
+    if as_json:
+        findings = [asdict(each) for each in found]
+        show.document({"backend": of.erp.backend, "kind": of.erp.kind, "sound": sound, "findings": findings})
+    if not sound:
+        raise typer.Exit(BAD)
+
+
+async def _examine(engine: AsyncEngine, settings: Settings, as_json: bool) -> list[CheckFinding]:
+    """All findings, each shown as it comes."""
+    from workers.erp.checks.examine import examine
+    from workers.erp.connectors import open_erp
+    from workers.trust.key_cache import ReceiptKeyCache
+
+    found = []
+    keys = ReceiptKeyCache(engine, settings.erp.backend)
+    async for each in examine(engine, settings, lambda: open_erp(settings, keys)):
+        found.append(each)
+        if not as_json:
+            show.line(f"{each.verdict:<10} {each.name}: {each.detail}", STYLES[each.verdict])
+    return found
 
 
 @profile.command("list")

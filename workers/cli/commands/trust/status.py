@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from workers.forecast.foretold import Forecast
 
+AT_MOST_ONE = "at most one duplicate, detected"  # of an order, where the ERP itself refuses no second one
 INTAKE = {
     "journal": "is ready: orders go to the journal",
     "spill": "is ready: PostgreSQL is away, orders go to the spill on Redis' disk",
@@ -102,6 +103,16 @@ def _standing(row: Mapping[str, Any]) -> str:
         told.append(f"at most {row['rate']:g} orders a second")
     if row["evidence"]:
         told.append(f"{show.count(row['evidence'], 'piece')} of evidence: relais evidence {row['name']}")
+    if row["overdue"]:
+        sent = show.moment(row["overdue_since"])
+        told.append(f"owes its decision on {show.count(row['overdue'], 'order')}, the oldest sent {sent}")
+    if row["unmapped"]:
+        codes = f"{show.count(row['unmapped_codes'], 'code')} not mapped"
+        told.append(
+            f"{show.count(row['unmapped'], 'dead letter')}, {codes}: relais mapping coverage --backend {row['name']}"
+        )
+    if row["unique_reference"] is False:
+        told.append(AT_MOST_ONE)
     return "; ".join(told)
 
 

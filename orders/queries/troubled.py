@@ -1,0 +1,52 @@
+"""Reading what a backend's people have to see to: orders on which its ERP owes a decision, codes that are not mapped.
+
+Both cost what they find and no more: an index has the orders that an ERP was sent and has not told of, and of dead
+letters with codes that are not mapped a bounded number is looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import text
+
+from orders.journal import Source, reading_from
+from orders.queries.mappings import MOST_LOOKED
+from orders.states import AWAITED, Reason, State
+
+OVERDUE: Final = text(f"""
+SELECT b.name AS backend, b.ack_within, late.orders, late.oldest FROM backends b, LATERAL (
+  SELECT count(*) AS orders, min(sent_at) AS oldest FROM deliveries
+  WHERE backend = b.name AND {AWAITED} AND sent_at < now() - make_interval(secs => b.ack_within)) late
+WHERE b.ack_within IS NOT NULL ORDER BY b.name
+""")
+
+# The error names each code in quotation marks (`orders.sentences`), and the number of those that it does not name.
+UNMAPPED: Final = text(f"""
+WITH looked AS MATERIALIZED (
+  SELECT order_id, backend, error FROM deliveries WHERE state = '{State.DEAD}' AND reason = '{Reason.UNMAPPED}'
+  ORDER BY order_id LIMIT {MOST_LOOKED}
+)
+SELECT backend, count(DISTINCT order_id) AS orders, count(DISTINCT code[1]) AS codes,
+  (SELECT count(*) FROM looked) < {MOST_LOOKED} AND NOT bool_or(error LIKE '% more"') AS whole
+FROM looked LEFT JOIN LATERAL regexp_matches(error, '"((pharmacy|product) [^"]+)"', 'g') AS code ON true
+GROUP BY backend ORDER BY backend
+""")
+
+Row = dict[str, Any]
+
+
+async def overdue(source: Source) -> list[Row]:
+    """Of each backend that should decide within a time (`ack_within`, s) how many `orders` it has not decided on, nor
+    told of, for longer than that, and when the `oldest` was sent, None where there is none.
+    """
+    async with reading_from(source) as connection:
+        return [dict(row) for row in (await connection.execute(OVERDUE)).mappings()]
+
+
+async def unmapped(source: Source) -> list[Row]:
+    """Of each backend with dead letters that are not mapped how many `orders` these are, and how many `codes` they
+    lack: at least so many, where not the `whole` was looked at.
+    """
+    async with reading_from(source) as connection:
+        return [dict(row) for row in (await connection.execute(UNMAPPED)).mappings()]
