@@ -7,7 +7,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -136,9 +136,9 @@ def test_what_is_confirmed_is_in_the_receipt(cap: CapSalesOrders) -> None:
     )
     told = at(cap, lambda erp: erp.find([order.id], budget=BUDGET))[order.id]
     assert told.receipt is not None
-    assert [(one.accepted, one.reason) for one in told.receipt.lines] == [
-        (6, "out of stock"),
-        (0, "rejected: 51"),
+    assert [(one.accepted, one.back_ordered, one.expected, one.reason) for one in told.receipt.lines] == [
+        (6, 4, date(2024, 10, 24), "out of stock"),
+        (0, 0, None, "rejected: 51"),
     ]
     cap.sql('UPDATE "SALESItem" SET SalesDocumentRjcnReason = ? WHERE SalesOrder = ?', "51", number)
     told = at(cap, lambda erp: erp.find([order.id], budget=BUDGET))[order.id]

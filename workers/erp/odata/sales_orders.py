@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -174,21 +174,34 @@ def _line(number: int, item: Mapping[str, Any], own: OdataOptions) -> ErpReceipt
     product, ordered = str(item["MaterialByCustomer"]), _boxes(item["RequestedQuantity"])
     if why := item.get("SalesDocumentRjcnReason"):
         return ErpReceiptLine(number, product, 0, own.reasons.get(str(why), f"rejected: {why}"))
-    now = _confirmed(item, ordered)
-    return ErpReceiptLine(number, product, now, None if now == ordered else "out of stock")
+    now, last = _confirmed(item, ordered)
+    return ErpReceiptLine(
+        number,
+        product,
+        now,
+        None if now == ordered else "out of stock",
+        back_ordered=ordered - now,
+        expected=last,
+    )
 
 
-def _confirmed(item: Mapping[str, Any], ordered: int) -> int:
-    """How many of the boxes SAP confirms for the day that was asked for.
+def _confirmed(item: Mapping[str, Any], ordered: int) -> tuple[int, date | None]:
+    """How many of the boxes SAP confirms for the day that was asked for, and the last day for which it confirms more.
 
     An item without schedule lines is not checked for availability: it is confirmed whole.
     """
     lines = sorted(inlined(item, "to_ScheduleLine"), key=lambda each: int(each["ScheduleLine"]))
     if not lines:
-        return ordered
+        return ordered, None
     wanted = instant(lines[0]["RequestedDeliveryDate"])
-    days = ((_boxes(each["ConfdOrderQtyByMatlAvailCheck"]), instant(each["ConfirmedDeliveryDate"])) for each in lines)
-    return min(sum(boxes for boxes, when in days if when is None or wanted is None or when <= wanted), ordered)
+    now, last = 0, None
+    for each in lines:
+        boxes, when = _boxes(each["ConfdOrderQtyByMatlAvailCheck"]), instant(each["ConfirmedDeliveryDate"])
+        if boxes and (when is None or wanted is None or when <= wanted):
+            now += boxes
+        elif boxes and when is not None:
+            last = max(last or when.date(), when.date())
+    return min(now, ordered), last
 
 
 def _boxes(told: str | None) -> int:

@@ -1,7 +1,7 @@
 """An order as a sales order, and a sales order as a receipt."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -114,21 +114,21 @@ def test_what_this_sap_does_not_have_is_neither_sent_nor_asked_for() -> None:
 @pytest.mark.parametrize(
     ("items", "lines"),
     [
-        ([item(1, "10.000", ("10.000", day(19)))], [(10, None)]),
-        ([item(1, "10.000", ("4.000", day(19)), ("6.000", day(24)))], [(4, "out of stock")]),
-        ([item(1, "10.000", ("4.000", day(19)), ("0.000", None))], [(4, "out of stock")]),
-        ([item(1, "10.000", ("0.000", None))], [(0, "out of stock")]),
-        ([item(1, "10.000", ("3.000", day(21)), ("7.000", day(30)))], [(0, "out of stock")]),
-        ([item(1, "10.000", ("10.000", day(18)))], [(10, None)]),
-        ([item(1, "10.000")], [(10, None)]),
-        ([item(1, "10.000", ("12.000", day(19)))], [(10, None)]),
+        ([item(1, "10.000", ("10.000", day(19)))], [(10, 0, None, None)]),
+        ([item(1, "10.000", ("4.000", day(19)), ("6.000", day(24)))], [(4, 6, date(2024, 10, 24), "out of stock")]),
+        ([item(1, "10.000", ("4.000", day(19)), ("0.000", None))], [(4, 6, None, "out of stock")]),
+        ([item(1, "10.000", ("0.000", None))], [(0, 10, None, "out of stock")]),
+        ([item(1, "10.000", ("3.000", day(21)), ("7.000", day(30)))], [(0, 10, date(2024, 10, 30), "out of stock")]),
+        ([item(1, "10.000", ("10.000", day(18)))], [(10, 0, None, None)]),
+        ([item(1, "10.000")], [(10, 0, None, None)]),
+        ([item(1, "10.000", ("12.000", day(19)))], [(10, 0, None, None)]),
         (
             [item(1, "2", ("2", day(19))), item(2, "3", ("3", day(19)), SalesDocumentRjcnReason="51")],
-            [(2, None), (0, "discontinued")],
+            [(2, 0, None, None), (0, 0, None, "discontinued")],
         ),
         (
             [item(1, "2", ("2", day(19))), item(2, "3", ("3", day(19)), SalesDocumentRjcnReason="00")],
-            [(2, None), (0, "rejected: 00")],
+            [(2, 0, None, None), (0, 0, None, "rejected: 00")],
         ),
     ],
 )
@@ -136,7 +136,7 @@ def test_what_sap_confirms_is_what_the_receipt_says(items: list[dict[str, Any]],
     told = outcome(row(*items), reasons={"51": "discontinued"})
     assert told.kind is Kind.ACCEPTED
     assert told.receipt is not None
-    assert [(one.accepted, one.reason) for one in told.receipt.lines] == lines
+    assert [(one.accepted, one.back_ordered, one.expected, one.reason) for one in told.receipt.lines] == lines
     assert told.receipt.reference == "4711"
 
 
