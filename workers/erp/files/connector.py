@@ -45,6 +45,7 @@ log = logging.getLogger("relais.erp")
 T = TypeVar("T")
 
 MOST_BATCH: Final = 200
+READING: Final = 0.3  # of the time that a question may take, for answers that have come; the rest is for what is asked
 CANNOT_LIST: Final = "a directory does not tell which orders the ERP has"
 
 
@@ -88,7 +89,7 @@ class FilesErp:
     async def _tell(self, ids: Sequence[UUID], budget: float, pace: PendingPace) -> dict[UUID, Outcome]:
         until = _now() + budget
         await self._barrier.open()
-        foreign = await self._timed(self._reader.look, until)
+        foreign = await self._timed(lambda: self._reader.look(budget * READING), until)
         if isinstance(foreign, Outcome):
             return dict.fromkeys(ids, noted(_unasked(foreign), self._barrier))
         self._pace.forget(self._reader.heard)

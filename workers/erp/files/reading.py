@@ -45,14 +45,16 @@ class AnswerReader:
         self._lock, self._looked = asyncio.Lock(), 0.0
         self.heard: set[UUID] = set()  # orders of which something was read, until somebody takes note
 
-    async def look(self) -> str | None:
-        """Read what can be read; what was said of an order that was never sent, if anything was. Raises PlaceFault."""
+    async def look(self, seconds: float) -> str | None:
+        """Read what can be read, no file begun after so long, the rest another time; what was said of an order that was
+        never sent, if anything was. Raises PlaceFault.
+        """
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if now - self._looked < PAUSE:
                 return None
             await self._fetch()
-            said = await self._read_all()
+            said = await self._read_all(now + seconds)
             self._looked = asyncio.get_running_loop().time()
             return said
 
@@ -86,7 +88,7 @@ class AnswerReader:
         finally:
             await self._place.remove(path)
 
-    async def _read_all(self) -> str | None:
+    async def _read_all(self, end: float) -> str | None:
         try:
             found = (await self._place.files(f"{self._own.work}/read"))[:MOST_AT_ONCE]
         except NotThere:
@@ -94,7 +96,9 @@ class AnswerReader:
         if not found:
             return None
         now = await self.clock()
-        said = [await self._read(each, now) for each in found if each.modified <= now - self._own.steady]
+        steady = [each for each in found if each.modified <= now - self._own.steady]
+        time = asyncio.get_running_loop().time
+        said = [await self._read(each, now) for each in steady if time() < end]
         return next((each for each in said if each), None)
 
     async def _read(self, entry: FileEntry, now: float) -> str | None:
