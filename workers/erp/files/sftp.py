@@ -66,7 +66,10 @@ class SftpPlace:
         async def read(client: asyncssh.SFTPClient) -> bytes:
             data = bytearray()
             async with client.open(self._at(path), "rb", encoding=None, block_size=0) as file:
-                while chunk := await file.read(CHUNK):
+                while True:
+                    chunk: bytes = await file.read(CHUNK)
+                    if not chunk:
+                        break
                     data += chunk
                     if len(data) > most:
                         raise FileTooLarge
