@@ -26,12 +26,13 @@ from tests.machines.erp import MEDICINES  # noqa: E402
 
 LOCK = ROOT / "tests" / "conformance" / "tryton.lock"
 SETUP = ROOT / "tests" / "conformance" / "tryton_setup.py"
-MODULES = ("sale",)
+MODULES = ("sale", "sale_price_list")
 
 
 def main() -> None:
     """Make what is not there, or was made from other files."""
-    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in (LOCK, SETUP, Path(__file__)))).hexdigest()
+    made_of = (*(path.read_bytes() for path in (LOCK, SETUP, Path(__file__))), world().encode())
+    wanted = hashlib.sha256(b"".join(made_of)).hexdigest()
     if tryton.READY.exists() and tryton.READY.read_text() == wanted:
         return
     print("Making .tools/tryton: Tryton in a virtual environment of its own, and a company in it", flush=True)
@@ -63,22 +64,28 @@ def plant() -> None:
                 "--activate-dependencies",
                 TRYTONPASSFILE=str(password),
             )
-            world = json.dumps(
-                {
-                    "products": [*dict.fromkeys((*MEDICINES, *demo_catalogue()))][:40],
-                    "pharmacies": list(tryton.PHARMACIES),
-                }
-            )
             run(
                 str(tryton.BIN / "python"),
                 str(SETUP),
                 "fill",
                 postgres.database_url(tryton.DATABASE),
                 str(config),
-                world,
+                world(),
             )
         finally:
             postgres.stop()
+
+
+def world() -> str:
+    """What the company sells, to whom and from where."""
+    return json.dumps(
+        {
+            "products": [*dict.fromkeys((*MEDICINES, *demo_catalogue()))],
+            "pharmacies": [*tryton.PHARMACIES, *tryton.CUSTOMERS],
+            "price_lists": tryton.PRICE_LISTS,
+            "warehouses": [tryton.WAREHOUSE],
+        }
+    )
 
 
 def run(*words: str, **env: str) -> None:

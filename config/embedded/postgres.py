@@ -107,7 +107,7 @@ class Postgres(Service):
     def program(self) -> Program:
         """SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one."""
         options = [word for item in self._settings.items() for word in ("-c", "=".join(item))]
-        argv = (str(_binary("postgres")), "-D", str(self.home), "-p", str(self.port), *options)
+        argv = (str(binary("postgres")), "-D", str(self.home), "-p", str(self.port), *options)
         signals = (SIGINT, SIGQUIT)
         return Program(self.name, argv, self._log, _environment(), signals, 30.0, lesser_account(), lock=self.lock)
 
@@ -163,7 +163,7 @@ def _run_initdb(pgdata: Path, password: Path) -> None:
         "builtin-locale": "C.UTF-8",
         "locale": "C",
     }
-    argv = [str(_binary("initdb")), *(f"--{name}={value}" for name, value in options.items()), "--no-instructions"]
+    argv = [str(binary("initdb")), *(f"--{name}={value}" for name, value in options.items()), "--no-instructions"]
     done = subprocess.run(
         argv,
         stdin=subprocess.DEVNULL,
@@ -190,5 +190,6 @@ def _installation() -> Path:
     return wheel / "pginstall18"
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
+    """A program of that PostgreSQL."""
     return _installation() / "bin" / name

@@ -10,29 +10,23 @@ import signal
 import urllib.request
 from collections import Counter
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
-from uuid import UUID, uuid4
-
-import pytest
+from uuid import UUID
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Process
 from config.settings import Settings
-from orders.model import parse
 from tests.cli import command, running
 from tests.conformance.files import Directory, OverSftp
+from tests.conformance.real_tryton import RealTryton, RestTryton
 from tests.conformance.sap import CapSalesOrders, MockSapSalesOrders
-from tests.machines import tryton
 from tests.machines.erp import MEDICINES, an_order, settings_for
 from tests.machines.wire import wire_to
 from workers.erp.connectors import open_erp
-from workers.erp.port import Erp, Mapped, Submission
+from workers.erp.port import Erp, Submission
 from workers.erp.sim.book import read_effects
-
-KEY = "a key of a user application's"
 
 
 class Counterpart(Protocol):
@@ -162,121 +156,6 @@ class Simulated:
         url = f"http://127.0.0.1:{self._control}{path}"
         with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), method=method)) as answer:
             return json.load(answer)
-
-
-class RealTryton:
-    """Tryton 8.2 on a PostgreSQL of its own, with the index that makes a reference unique."""
-
-    def __init__(self, directory: Path, leash: Leash) -> None:
-        tryton.present()
-        self._directory = directory
-        self._tryton = tryton.Tryton(directory / "tryton", leash)
-        self._password = directory / "password"
-        self._password.write_text(tryton.PASSWORD)
-        self.port = self._tryton.port
-
-    def start(self) -> None:
-        first = not self._tryton.started
-        self._tryton.start()
-        if first:
-            self._tryton.sql(tryton.UNIQUE)
-
-    def kill(self) -> None:
-        self._tryton.kill()
-
-    def freeze(self) -> None:
-        self._tryton.signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._tryton.signal(signal.SIGCONT)
-
-    def close(self) -> None:
-        self._tryton.stop()
-
-    def settings(self, port: int | None = None) -> Settings:
-        file = self._directory / "tryton.toml"
-        own = {"database": tryton.DATABASE, "user": tryton.USER, "password_file": self._password.name}
-        told = [f'{name} = "{value}"' for name, value in own.items()]
-        told += [f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}", "unique_reference = true"]
-        file.write_text("\n".join(told))
-        url = f"http://127.0.0.1:{port or self.port}"
-        return settings_for(url, erp_kind="tryton", erp_connector=file, erp_timeout=20.0)
-
-    def order(self, *quantities: int, party: str = tryton.PHARMACIES[0]) -> Submission:
-        made = an_order(*quantities)
-        order = parse(made.body)
-        articles = tuple(line.product for line in order.lines)
-        return replace(made, order=order, mapped=Mapped(party, None, None, articles))
-
-    def refused(self) -> Submission:
-        """Of a pharmacy without an address, whose sale Tryton makes and does not quote."""
-        self._tryton.sql(
-            "UPDATE party_address SET active = false WHERE party = (SELECT id FROM party_party WHERE code = 'P19')"
-        )
-        return self.order(1, party="P19")
-
-    def substitute(self) -> Submission:
-        pytest.skip("in Tryton nobody replaces a product of a sale that is confirmed")
-
-    def back_order(self) -> Submission:
-        pytest.skip("a sale of Tryton's does not tell what comes later")
-
-    def lock_out(self) -> None:
-        self._password.write_text("another")
-        self._tryton.sql("DELETE FROM ir_session")
-
-    def log_out(self) -> None:
-        self._tryton.sql("DELETE FROM ir_session")
-
-    def sql(self, statement: str) -> list[Any]:
-        """What its own database says."""
-        return self._tryton.sql(statement)
-
-    def effects(self) -> Counter[UUID]:
-        return self._tryton.effects()
-
-    def forget(self) -> None:
-        self._tryton.sql("TRUNCATE sale_sale CASCADE")
-
-    def cancel(self, order_id: UUID) -> None:
-        """Somebody cancels its sale."""
-        self._tryton.sql("UPDATE sale_sale SET state = 'cancelled' WHERE reference = $1", str(order_id))
-
-    def plant(self) -> UUID:
-        planted = uuid4()
-        self._tryton.sql(
-            "INSERT INTO sale_sale (company, currency, party, reference, state, create_date, invoice_method,"
-            " shipment_method, invoice_state, shipment_state) SELECT company, currency, party, $1, 'processing', now(),"
-            " 'order', 'order', 'none', 'none' FROM sale_sale LIMIT 1",
-            str(planted),
-        )
-        return planted
-
-
-class RestTryton(RealTryton):
-    """The same Tryton, by its REST and the profile that comes with Relais."""
-
-    def start(self) -> None:
-        first = not self._tryton.started
-        super().start()
-        if first:
-            self._password.write_text(KEY)
-            self._tryton.sql(tryton.APPLICATION, KEY)
-            self._warehouse = self._tryton.sql(tryton.WAREHOUSES)[0][0]
-
-    def settings(self, port: int | None = None) -> Settings:
-        file = self._directory / "rest.toml"
-        told = ['profile = "tryton-rest"', "[auth]", f'token_file = "{self._password.name}"', "[settings]"]
-        told += [f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}", f"warehouse = {self._warehouse}"]
-        file.write_text("\n".join(told))
-        url = f"http://127.0.0.1:{port or self.port}/{tryton.DATABASE}/rest"
-        return settings_for(url, erp_kind="rest", erp_connector=file, erp_timeout=20.0, erp_concurrency=8)
-
-    def log_out(self) -> None:
-        """A key is no session."""
-
-    def lock_out(self) -> None:
-        self._tryton.sql("UPDATE res_user_application SET state = 'cancelled'")
 
 
 COUNTERPARTS: dict[str, type[Counterpart]] = {

@@ -1,7 +1,8 @@
 """Run by Tryton's own Python: makes its database, and in it a company that sells the demo's medicines to pharmacies.
 
 create URL DATABASE
-fill URL CONFIG '{"products": [...], "pharmacies": [...]}'
+fill URL CONFIG '{"products": [...], "pharmacies": [...], "price_lists": {NAME: [[QUANTITY, FORMULA], ...]},
+  "warehouses": [...]}'
 """
 
 import json
@@ -9,6 +10,7 @@ import sys
 from decimal import Decimal
 
 PRICE = Decimal("3.20")
+AT_ONCE = 100
 
 
 def create(url: str, database: str) -> None:
@@ -34,19 +36,53 @@ def fill(url: str, configuration: str, world: str) -> None:
     category = Model.get("product.category")(name="Medicines", accounting=True)
     category.account_expense, category.account_revenue = accounts["expense"], accounts["revenue"]
     category.save()
-    (unit,) = Model.get("product.uom").find([("name", "=", "Unit")])
     told = json.loads(world)
-    template = Model.get("product.template")
-    for code in told["products"]:
-        made = template(name=f"Medicine {code}", default_uom=unit, type="goods", salable=True)
-        made.list_price, made.account_category = PRICE, category
-        made.products[0].suffix_code = code
-        made.save()
-    party = Model.get("party.party")
-    for code in told["pharmacies"]:
-        made = party(name=f"Pharmacie {code}", code=code)
-        made.addresses[0].street = "1, place de la Mairie"
-        made.save()
+    (unit,) = Model.get("product.uom").find([("name", "=", "Unit")])
+    medicine = {"default_uom": unit.id, "sale_uom": unit.id, "type": "goods", "salable": True, "list_price": PRICE}
+    medicine["account_category"] = category.id
+    make(
+        "product.template",
+        [
+            {**medicine, "name": f"Medicine {code}", "products": [["create", [{"suffix_code": code}]]]}
+            for code in told["products"]
+        ],
+    )
+    street = [["create", [{"street": "1, place de la Mairie"}]]]
+    make(
+        "party.party",
+        [{"name": f"Pharmacie {code}", "code": code, "addresses": street} for code in told["pharmacies"]],
+    )
+    for name, formulas in told["price_lists"].items():
+        lines = [{"quantity": quantity, "formula": formula} for quantity, formula in formulas]
+        made = {"name": name, "company": company.id, "price": "list_price", "unit": "product_default"}
+        make("product.price_list", [{**made, "lines": [["create", lines]]}])
+    for code in told["warehouses"]:
+        make("stock.location", [warehouse(code)])
+
+
+def make(model: str, values: "list[dict[str, object]]") -> None:
+    """Many in one call: as many as Tryton's cache of a transaction holds with all that belongs to them."""
+    from proteus import Model, config
+
+    for start in range(0, len(values), AT_ONCE):
+        Model.get(model)._proxy.create(values[start : start + AT_ONCE], config.get_config().context)
+
+
+def warehouse(code: str) -> "dict[str, object]":
+    """With the three places that one has; a test opens it, for with two of them Tryton has no default."""
+    from proteus import Model, config
+
+    location = Model.get("stock.location")._proxy
+    places = {"input_location": "storage", "output_location": "storage", "storage_location": "storage"}
+    made = [{"name": f"{code} {place}", "type": kind} for place, kind in places.items()]
+    ids = location.create(made, config.get_config().context)
+    return {
+        "name": f"Warehouse {code}",
+        "code": code,
+        "type": "warehouse",
+        "active": False,
+        **dict(zip(places, ids, strict=True)),
+    }
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
-from config.embedded.postgres import Postgres
+from config.embedded.postgres import Postgres, binary
 from config.embedded.process import Process, Program
 from tests.machines.tools import ROOT
 from tests.waiting import until
@@ -26,6 +27,9 @@ SEED, BIN, READY = HOME / "seed", HOME / "venv" / "bin", HOME / "ready"
 DATABASE, USER, PASSWORD = "tryton", "admin", "a password of Tryton's"
 COMPANY = CURRENCY = 1
 PHARMACIES: Final = tuple(f"P{number:02}" for number in range(20))
+CUSTOMERS: Final = tuple(f"C{number}" for number in range(10_001, 11_801))  # the demo's pharmacies
+PRICE_LISTS: Final = {"officines": [[10, "unit_price * Decimal('0.8')"], [None, "unit_price * Decimal('0.9')"]]}
+WAREHOUSE: Final = "NORD"
 
 UNIQUE: Final = """
 CREATE UNIQUE INDEX relais_sale_reference ON sale_sale (company, reference)
@@ -41,38 +45,74 @@ SELECT reference, count(*) FROM sale_sale WHERE state IN ('processing', 'done') 
 """
 
 
-def configuration(directory: Path, postgres: Postgres, port: int) -> Path:
-    """Tryton's own configuration, listening on `port`."""
+def configuration(directory: Path, postgres: Postgres, port: int, workers: int = 0) -> Path:
+    """Tryton's own configuration, listening on `port`; with `workers` processes of its own for what it queues."""
     file = directory / "trytond.conf"
     uri = postgres.database_url("").rstrip("/")
-    file.write_text(f"[database]\nuri = {uri}\npath = {directory}/files\n[web]\nlisten = 127.0.0.1:{port}\n")
+    queue = f"[queue]\nworker = {bool(workers)}\n"
+    file.write_text(f"[database]\nuri = {uri}\npath = {directory}/files\n[web]\nlisten = 127.0.0.1:{port}\n{queue}")
+    return file
+
+
+def connector_file(directory: Path) -> Path:
+    """The connector's own settings, with the password beside them."""
+    (directory / "password").write_text(PASSWORD)
+    told = {"database": DATABASE, "user": USER, "password_file": "password", "company": COMPANY, "currency": CURRENCY}
+    file = directory / "tryton.toml"
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in {**told, "unique_reference": True}.items()]
+    file.write_text("".join(lines))
     return file
 
 
 class Tryton:
     """One Tryton, which a test may take away."""
 
-    def __init__(self, directory: Path, leash: Leash) -> None:
-        self.directory, self._leash, self.port = directory, leash, choose()
+    def __init__(self, directory: Path, leash: Leash, workers: int = 0) -> None:
+        """With `workers`, so many processes of Tryton's do what it queues; else each request does so at its end."""
+        self.directory, self._leash, self.port, self._workers = directory, leash, choose(), workers
         directory.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "--archive", f"{SEED}/.", str(directory)], check=True)
         self.postgres = Postgres(directory, choose(), settings={"shared_buffers": "64MB", "max_connections": "100"})
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: Process | None = None
+        self._queue: Process | None = None
+        self._database = False
 
     def start(self) -> None:
         """Start what is not running, and wait until it answers."""
-        if not self.started:
-            self.postgres.start(self._leash)
+        if not self._database:
+            self.start_database()
         self.start_server()
 
+    def start_database(self) -> None:
+        """Its PostgreSQL."""
+        self.postgres.start(self._leash)
+        self._database = True
+
     def start_server(self) -> None:
-        """Tryton itself."""
-        config = configuration(self.directory, self.postgres, self.port)
-        argv = (str(BIN / "trytond"), "-c", str(config), "-d", DATABASE)
-        self._process = Process(Program("trytond", argv, self.directory / "trytond.log", {}, grace=5.0))
-        self._leash.hold(self._process.mark)
+        """Tryton itself, and its workers."""
+        config = configuration(self.directory, self.postgres, self.port, self._workers)
+        self._process = self._run("trytond", "-c", str(config), "-d", DATABASE)
+        if self._workers:
+            self.start_queue()
         until(self._answers, 60, what="Tryton answers")
+
+    def start_queue(self) -> None:
+        """What does what is queued."""
+        config = str(self.directory / "trytond.conf")
+        self._queue = self._run("trytond-worker", "-c", config, "-d", DATABASE, "-n", str(self._workers))
+
+    def stop_queue(self) -> None:
+        """Nothing does."""
+        assert self._queue is not None
+        self._queue.end()
+        self._leash.drop(self._queue.mark)
+
+    def _run(self, name: str, *words: str) -> Process:
+        argv = (str(BIN / name), *words)
+        process = Process(Program(name, argv, self.directory / f"{name}.log", {}, grace=5.0))
+        self._leash.hold(process.mark)
+        return process
 
     def _answers(self) -> bool:
         async def ask() -> bool:
@@ -97,15 +137,34 @@ class Tryton:
 
     def kill(self) -> None:
         """SIGKILL Tryton."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.end()
-        self._leash.drop(self._process.mark)
+        for process in filter(None, (self._process, self._queue)):
+            process.kill()
+            process.end()
+            self._leash.drop(process.mark)
+
+    def kill_database(self) -> None:
+        """SIGKILL its PostgreSQL."""
+        self.postgres.kill()
+        self._database = False
+
+    def dump(self, file: Path) -> None:
+        """Put aside all that its database holds."""
+        self._tool("pg_dump", "--format=custom", f"--file={file}", self.postgres.database_url(DATABASE))
+
+    def restore(self, file: Path) -> None:
+        """Give its database what a dump holds, and nothing else; Tryton does not run meanwhile."""
+        maintenance = self.postgres.database_url("postgres")
+        self._tool("dropdb", "--force", f"--maintenance-db={maintenance}", DATABASE)
+        self._tool("createdb", f"--maintenance-db={maintenance}", DATABASE)
+        self._tool("pg_restore", f"--dbname={self.postgres.database_url(DATABASE)}", str(file))
+
+    def _tool(self, name: str, *words: str) -> None:
+        subprocess.run([str(binary(name)), *words], check=True, env={"PATH": os.defpath})
 
     def stop(self) -> None:
         """End all of it."""
-        if self._process is not None:
-            self._process.end()
+        for process in filter(None, (self._process, self._queue)):
+            process.end()
         self.postgres.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -65,6 +65,7 @@ EVIDENCE: Final[dict[str, str]] = {
     "wrong_certificate": N_("another certificate than the pinned one"),
     "reference_reused": N_("the reference of another order"),
     "unsent_order": N_("an answer about an order that was never sent"),
+    "taken_twice": N_("an order that the ERP has more than once"),
     "refusals": N_("far more refusals than usual"),
     "answer_in_quarantine": N_("an answer while the backend was not trusted"),
 }

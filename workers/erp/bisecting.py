@@ -22,21 +22,29 @@ async def submit_bisecting(erp: Erp, orders: Sequence[Submission], budget: float
     """
     now = asyncio.get_running_loop().time
     until = now() + budget
-    size = max(1, erp.capabilities.max_batch)
-    waiting = [orders[start : start + size] for start in range(0, len(orders), size)][::-1]
-    outcomes: dict[UUID, Outcome] = {}
-    while waiting and now() < until:
-        batch = waiting.pop()
+    halves: list[Sequence[Submission]] = []
+    begun, outcomes = 0, dict[UUID, Outcome]()
+    while (halves or begun < len(orders)) and now() < until:
+        if halves:
+            batch = halves.pop()
+        else:
+            batch = orders[begun : begun + _fair(len(orders) - begun, erp.capabilities.max_batch)]
+            begun += len(batch)
         answer = await erp.submit(batch, budget=until - now())
         if len(batch) > 1 and _refused_whole(batch, answer):
             half = (len(batch) + 1) // 2
-            waiting += [batch[half:], batch[:half]]
+            halves += [batch[half:], batch[:half]]
             continue
         outcomes |= answer
         if not _well(answer):
             break
     unsent = Outcome(Kind.UNSENT, "the batch was stopped or its budget ran out")
     return {order.id: outcomes.get(order.id, unsent) for order in orders}
+
+
+def _fair(orders: int, most: int) -> int:
+    """How many of the orders go in the next batch: all batches of the same size, none larger than it may be now."""
+    return -(-orders // -(-orders // max(1, most)))
 
 
 def _refused_whole(batch: Sequence[Submission], answer: dict[UUID, Outcome]) -> bool:

@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 
 class Evidence(StrEnum):
-    """What speaks against a backend. All but the last two are conclusive: the backend goes into quarantine."""
+    """What speaks against a backend. All but the last three are conclusive: the backend goes into quarantine."""
 
     MISSING_SIGNATURE = "missing_signature"  # where receipts must be signed
     BAD_SIGNATURE = "bad_signature"
@@ -50,13 +50,14 @@ class Evidence(StrEnum):
     WRONG_CERTIFICATE = "wrong_certificate"  # another than the pinned one
     REFERENCE_REUSED = "reference_reused"  # the ERP's reference is another order's
     UNSENT_ORDER = "unsent_order"  # it speaks of an order that it was never sent or asked about
+    TAKEN_TWICE = "taken_twice"  # it has the order more than once, where its reference does not prevent that
     REFUSALS = "refusals"  # far more than it usually refuses
     ANSWER_IN_QUARANTINE = "answer_in_quarantine"  # came when it was no longer trusted
 
     @property
     def conclusive(self) -> bool:
         """Whether it is proof, rather than merely odd or kept for the record."""
-        return self not in (Evidence.REFUSALS, Evidence.ANSWER_IN_QUARANTINE)
+        return self not in (Evidence.TAKEN_TWICE, Evidence.REFUSALS, Evidence.ANSWER_IN_QUARANTINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,20 @@ def test_no_call_is_larger_than_the_backend_takes() -> None:
     orders = some_orders(130)
     erp = Atomic(set(), size=50)
     assert {outcome.kind for outcome in submit(erp, orders).values()} == {Kind.ACCEPTED}
-    assert [len(call) for call in erp.calls] == [50, 50, 30]
+    assert [len(call) for call in erp.calls] == [44, 43, 43], "of the same size"
+
+
+def test_what_a_backend_takes_is_asked_before_each_batch() -> None:
+    erp = Atomic(set(), size=10)
+    took = erp.submit
+
+    async def learn(orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
+        erp.capabilities = Capabilities(atomic_batches=True, max_batch=40)
+        return await took(orders, budget=budget)
+
+    erp.submit = learn  # type: ignore[method-assign]
+    submit(erp, some_orders(90))
+    assert [len(call) for call in erp.calls] == [10, 40, 40]
 
 
 @pytest.mark.parametrize("failure", [Kind.TRANSIENT, Kind.THROTTLED, Kind.UNKNOWN, Kind.SUSPICIOUS, Kind.UNSENT])

@@ -76,10 +76,17 @@ class SaleCalls:
         quoted = [*quotations, *(number for number in drafts if number not in stopped)]
         return stopped | await self._step("confirm", quoted, until)
 
-    async def process(self, numbers: Sequence[int], until: float) -> None:
+    async def take_on(self, rows: Sequence[Mapping[str, Any]], until: float) -> dict[int, Outcome]:
+        """Quote, confirm and process sales from where they stand; what became of those that got no further."""
+        drafts, quotations, confirmed = ([row["id"] for row in rows if row["state"] == state] for state in sales.BEGUN)
+        return await self.confirm(drafts, quotations, until) | await self._process(confirmed, until)
+
+    async def _process(self, numbers: Sequence[int], until: float) -> dict[int, Outcome]:
         """Process confirmed sales that Tryton has not processed itself; where that fails they stay as they are."""
-        if numbers:
-            await self._call("process", list(numbers), until=until)
+        answer = await self._call("process", list(numbers), until=until) if numbers else None
+        if answer is None or answer.failed is None:
+            return {}
+        return dict.fromkeys(numbers, replace(answer.failed.outcome(steady_clock.now()), kind=Kind.UNKNOWN))
 
     async def _step(self, step: Step, numbers: Sequence[int], until: float) -> dict[int, Outcome]:
         """Take the sales one step on, all of them that can go; what became of the others."""

@@ -19,10 +19,11 @@ from config.settings import Settings
 from workers.erp import steady_clock
 from workers.erp.attempts import PROBE, Tried, held, noted, unasked
 from workers.erp.checks.finding import CheckFinding
-from workers.erp.port import Barrier, Capabilities, Kind, Listed, Listing, OpenBarrier, Outcome, Submission
+from workers.erp.port import Barrier, Capabilities, Evidence, Kind, Listed, Listing, OpenBarrier, Outcome, Submission
 from workers.erp.receipts import believed
 from workers.erp.tryton import sales
-from workers.erp.tryton.calls import MOST_LISTED, SaleCalls
+from workers.erp.tryton.batch_size import FIRST, BatchSize
+from workers.erp.tryton.calls import MOST_LISTED, SaleCalls, Sales
 from workers.erp.tryton.checks import UNIQUE, look
 from workers.erp.tryton.names import Names
 from workers.erp.tryton.options import TrytonOptions
@@ -30,9 +31,7 @@ from workers.erp.tryton.rpc import TrytonRpc
 
 log = logging.getLogger("relais.erp")
 
-FIRST_BATCH: Final = 8  # orders in a call, until it is known how long one takes
-MOST_BATCH: Final = 100
-QUICK: Final = 0.25  # of the time that a call may take: below it the batch doubles, over twice that it halves
+LONGEST_REQUEST: Final = 75.0  # seconds: Tryton ends one after 60, and may be about to commit then
 
 
 class TrytonErp:
@@ -45,17 +44,20 @@ class TrytonErp:
             atomic_batches=True,
             asynchronous=True,
             can_list=True,
-            max_batch=FIRST_BATCH,
+            max_batch=FIRST,
             mapped=True,
             echoes_digest=False,
             unique_reference=own.unique_reference,
+            absent_after=0.0 if own.unique_reference else LONGEST_REQUEST,
         )
         self._own, self._timeout = own, settings.erp.timeout
         self._substitutes = settings.erp.allow_substitution
         self._barrier = barrier or OpenBarrier()
         self._rpc = TrytonRpc(settings, own, self._barrier)
         self._sales = SaleCalls(self._rpc, own.company, settings.erp.timeout)
-        self._names = Names(self._rpc)
+        self._names = Names(self._rpc, own.company, own.currency)
+        self._size = BatchSize(settings.erp.timeout)
+        self._queued = False  # whether workers of Tryton's process what is confirmed
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
         """Forward the orders; one outcome for each. The sales are all made or none: where Tryton refuses one as it is
@@ -74,21 +76,18 @@ class TrytonErp:
         """What Tryton has under each id: ACCEPTED, PENDING while not confirmed, REFUSED where it was cancelled."""
         started, until = steady_clock.now(), _now() + budget
         await self._barrier.open()
-        found = await self._sales.of(ids, until)
-        ended = steady_clock.now()
-        if isinstance(found, Tried):
-            return dict.fromkeys(ids, replace(unasked(found).outcome(started), ended=ended))
-        absent = Outcome(Kind.ABSENT, "not with the ERP", 200)
-        return {
-            each: replace(self._told(each, found[each]) if each in found else absent, started=started, ended=ended)
-            for each in ids
-        }
+        return self._found(ids, await self._sales.of(ids, until), started)
 
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
-        """As `find`, and sales that stand still are driven on: quoted, confirmed and processed."""
-        until = _now() + budget
-        refused = await self._drive_on(ids, until) if await self._barrier.open() else {}
-        return refused | await self.find([each for each in ids if each not in refused], budget=until - _now())
+        """As `find`, and sales that stand still are driven on, a batch at a time: quoted, confirmed and processed."""
+        started, until = steady_clock.now(), _now() + budget
+        is_open, found = await self._barrier.open(), await self._sales.of(ids, until)
+        if not is_open or isinstance(found, Tried):
+            return self._found(ids, found, started)
+        moved, refused = await self._drive_on(found, until)
+        again = await self._sales.of([*moved], until) if moved else {}
+        now_found = found if isinstance(again, Tried) else found | again
+        return self._found(ids, now_found, started) | refused
 
     async def list(self, since: datetime, until: datetime, *, after: str | None, budget: float) -> Listing:
         """A page of the sales that bear an order's id, by when they were made; cancelled ones are none."""
@@ -120,9 +119,7 @@ class TrytonErp:
         await self._rpc.close()
 
     async def _submit(self, orders: Sequence[Submission], until: float) -> dict[UUID, Outcome]:
-        articles = [article for each in orders if each.mapped for article in each.mapped.articles]
-        customers = [each.mapped.customer for each in orders if each.mapped]
-        if (failed := await self._names.learn(articles, customers, min(until, _now() + self._timeout))) is not None:
+        if (failed := await self._names.learn(orders, min(until, _now() + self._timeout))) is not None:
             return _all(orders, _not_sent(failed))
         made, refused = self._values(orders)
         if not made:
@@ -130,6 +127,7 @@ class TrytonErp:
         began = _now()
         answer = await self._sales.create([*made.values()], until)
         if answer.failed is not None:
+            self._learn_size(len(made), _now() - began, done=False)
             return refused | await self._not_made([each for each in orders if each.id in made], answer.failed, until)
         numbers = dict(zip(answer.result, made, strict=True))
         stopped = await self._sales.confirm([*numbers], [], until)
@@ -139,18 +137,23 @@ class TrytonErp:
             outcomes |= await self._read(rest, until)
         return refused | outcomes
 
-    async def _drive_on(self, ids: Sequence[UUID], until: float) -> dict[UUID, Outcome]:
-        """Quote, confirm and process what stands still; those that Tryton refused."""
-        found = await self._sales.of(ids, until)
-        if isinstance(found, Tried):
-            return {}
-        drafts, quotations = (
-            {rows[0]["id"]: each for each, rows in found.items() if rows[0]["state"] == state} for state in sales.BEGUN
-        )
-        await self._sales.process(sales.stalled(found.values(), steady_clock.now()), until)
-        stopped = await self._sales.confirm([*drafts], [*quotations], until)
-        begun = drafts | quotations
-        return {begun[number]: each for number, each in stopped.items() if each.kind is Kind.REFUSED}
+    async def _drive_on(self, found: Sales, until: float) -> tuple[set[UUID], dict[UUID, Outcome]]:
+        """Take on what stands still, a batch at a time, for as long as Tryton answers in time: which may have moved,
+        and what it refused.
+        """
+        standing = [*sales.standing(found, steady_clock.now(), queued=self._queued).items()]
+        moved, refused = set[UUID](), dict[UUID, Outcome]()
+        while standing and _now() < until:
+            batch, standing = standing[: self._size.orders], standing[self._size.orders :]
+            began = _now()
+            stopped = await self._sales.take_on([row for _, row in batch], until)
+            self._learn_size(len(batch), _now() - began, done=not stopped)
+            moved |= {each for each, _ in batch}
+            told = {each: stopped[row["id"]] for each, row in batch if row["id"] in stopped}
+            refused |= {each: outcome for each, outcome in told.items() if outcome.kind is Kind.REFUSED}
+            if told.keys() - refused.keys():
+                break
+        return moved, refused
 
     def _values(self, orders: Sequence[Submission]) -> tuple[dict[UUID, dict[str, Any]], dict[UUID, Outcome]]:
         """What makes the sale of each order, and those of which Tryton lacks something."""
@@ -180,25 +183,32 @@ class TrytonErp:
         found = await self._sales.of(ids, until)
         if isinstance(found, Tried):
             return {each: replace(unasked(found).outcome(steady_clock.now()), kind=Kind.UNKNOWN) for each in ids}
+        self._queued = any(rows[0]["state"] == sales.CONFIRMED for rows in found.values())
         gone = Outcome(Kind.UNKNOWN, "the sale is not to be found")
         return {each: self._told(each, found[each]) if each in found else gone for each in ids}
 
-    def _told(self, order_id: UUID, rows: Sequence[Mapping[str, Any]], kind: Kind = Kind.ACCEPTED) -> Outcome:
-        effects = [row for row in rows if row["state"] != "cancelled"]
-        if len(effects) > 1:
-            told = "sales " + ", ".join(str(row["number"] or row["id"]) for row in effects)
-            log.error("an order has several sales", extra={"order": str(order_id), "why": told})
-        return sales.outcome(rows[0], kind)
+    def _found(self, ids: Sequence[UUID], found: Sales | Tried, started: datetime) -> dict[UUID, Outcome]:
+        """An answer to the question what there is of each."""
+        ended = steady_clock.now()
+        if isinstance(found, Tried):
+            return dict.fromkeys(ids, replace(unasked(found).outcome(started), ended=ended))
+        absent = Outcome(Kind.ABSENT, "not with the ERP", 200)
+        told = {each: self._told(each, found[each]) if each in found else absent for each in ids}
+        return {each: replace(outcome, started=started, ended=ended) for each, outcome in told.items()}
 
-    def _learn_size(self, orders: int, seconds: float) -> None:
-        """The next batch: larger where this one was quick and full, smaller where it was slow."""
-        share, size = seconds / self._timeout, self.capabilities.max_batch
-        if share > 2 * QUICK:
-            size = max(1, orders // 2)
-        elif share < QUICK and orders >= size:
-            size = min(MOST_BATCH, 2 * size)
-        if size != self.capabilities.max_batch:
-            self.capabilities = replace(self.capabilities, max_batch=size)
+    def _told(self, order_id: UUID, rows: Sequence[Mapping[str, Any]], kind: Kind = Kind.ACCEPTED) -> Outcome:
+        outcome, effects = sales.outcome(rows[0], kind), [row for row in rows if row["state"] != "cancelled"]
+        if len(effects) < 2:
+            return outcome
+        told = "Tryton has sales " + ", ".join(str(row["number"] or row["id"]) for row in effects)
+        log.error("an order has several sales", extra={"order": str(order_id), "why": told})
+        return replace(outcome, detail=told, evidence=Evidence.TAKEN_TWICE) if outcome.receipt else outcome
+
+    def _learn_size(self, orders: int, seconds: float, *, done: bool = True) -> None:
+        """From what was done, and from what was not for lack of time."""
+        if done or seconds >= self._timeout:
+            self._size.took(orders, seconds)
+            self.capabilities = replace(self.capabilities, max_batch=self._size.orders)
 
 
 def _all(orders: Sequence[Submission], failed: Tried) -> dict[UUID, Outcome]:

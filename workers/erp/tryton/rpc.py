@@ -61,13 +61,18 @@ class TrytonRpc:
         self._one_at_a_time = asyncio.Lock()
         self._context = {"company": own.company}
 
-    async def call(self, method: str, *parameters: object, until: float) -> RpcAnswer:
-        """What `method` returns by the loop's time `until`; a session that ended is begun anew, once."""
+    async def call(
+        self, method: str, *parameters: object, until: float, context: Mapping[str, object] | None = None
+    ) -> RpcAnswer:
+        """What `method` returns by the loop's time `until`, called with a context beside the company; a session that
+        ended is begun anew, once.
+        """
+        said = [*parameters, {**self._context, **(context or {})}]
         for fresh in (False, True):
             session = await self._logged_in(self._session if fresh else None, until)
             if isinstance(session, Tried):
                 break
-            answer = await self._post(method, [*parameters, self._context], session, until)
+            answer = await self._post(method, said, session, until)
             if answer.failed is None or answer.failed.failure is not NO_LOGIN:
                 return answer
         return RpcAnswer(failed=session if isinstance(session, Tried) else answer.failed)

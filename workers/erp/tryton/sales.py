@@ -6,16 +6,18 @@ was ordered, whatever article it is in Tryton. So a sale says of itself which or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from workers.erp.port import ErpReceipt, ErpReceiptLine, Kind, Outcome, Submission
+from workers.erp.port import ErpReceipt, ErpReceiptLine, Kind, Mapped, Outcome, Submission
 from workers.erp.tryton.names import Names
+from workers.erp.tryton.prices import Wanted
 
 STALLED: Final = timedelta(seconds=30)  # a confirmed sale whose processing died with Tryton is processed by nobody
+TURN: Final = timedelta(minutes=5)  # that one waits at most which Tryton's workers will process
 
 READ: Final = [
     "reference",
@@ -27,8 +29,8 @@ READ: Final = [
     "lines.quantity",
     "lines.type",
 ]
-BEGUN: Final = ("draft", "quotation")
 CONFIRMED: Final = "confirmed"
+BEGUN: Final = ("draft", "quotation", CONFIRMED)
 TAKEN: Final = ("processing", "done")
 PARTS: Final = ("year", "month", "day", "hour", "minute", "second", "microsecond")
 
@@ -44,8 +46,10 @@ def values(order: Submission, names: Names, company: int, currency: int) -> dict
     party = names.parties.get(order.mapped.customer)
     if party is None:
         raise Unknown(f"Tryton has no customer {order.mapped.customer}")
+    terms = _terms(order.mapped, names)
     lines = zip(order.order.lines, order.mapped.articles, strict=True)
     return {
+        **{name: value for name, value in terms.items() if value is not None},
         "company": company,
         "currency": currency,
         "party": party.id,
@@ -55,22 +59,40 @@ def values(order: Submission, names: Names, company: int, currency: int) -> dict
         "reference": str(order.id),
         "description": order.order.reference,
         "comment": order.order.note or "",
-        "lines": [["create", [_line(line.product, line.quantity, article, names) for line, article in lines]]],
+        "lines": [
+            [
+                "create",
+                [_line(line.product, line.quantity, article, names, terms["price_list"]) for line, article in lines],
+            ]
+        ],
     }
 
 
-def _line(product: str, quantity: int, article: str, names: Names) -> dict[str, Any]:
+def _terms(mapped: Mapped, names: Names) -> dict[str, int | None]:
+    """Price list and warehouse, None where nobody names one. Raises Unknown."""
+    try:
+        price_list = names.price_list(mapped)
+    except KeyError as error:
+        raise Unknown(f"Tryton has no price list {error.args[0]}") from None
+    warehouse = None if mapped.warehouse is None else names.warehouses.get(mapped.warehouse)
+    if mapped.warehouse is not None and warehouse is None:
+        raise Unknown(f"Tryton has no warehouse {mapped.warehouse}")
+    return {"price_list": price_list, "warehouse": warehouse}
+
+
+def _line(product: str, quantity: int, article: str, names: Names, price_list: int | None) -> dict[str, Any]:
     found = names.products.get(article)
     if found is None:
         raise Unknown(f"Tryton has no product {article}")
-    if found.price is None:
+    price = names.prices.get(Wanted.of(found.id, found.taxes, price_list, quantity))
+    if price is None:
         raise Unknown(f"Tryton has no sale price of product {article}")
     return {
         "type": "line",
         "product": found.id,
         "quantity": quantity,
         "unit": found.unit,
-        "unit_price": _decimal(found.price),
+        "unit_price": _decimal(price),
         "taxes": [["add", list(found.taxes)]],
         "note": product,
     }
@@ -84,10 +106,16 @@ def live(rows: Sequence[Mapping[str, Any]]) -> dict[UUID, list[Mapping[str, Any]
     return found
 
 
-def stalled(found: Iterable[Sequence[Mapping[str, Any]]], now: datetime) -> list[int]:
-    """The sales that are confirmed, and for so long not processed that nobody will."""
-    first = (rows[0] for rows in found)
-    return [row["id"] for row in first if row["state"] == CONFIRMED and instant(row["write_date"]) < now - STALLED]
+def standing(found: Mapping[UUID, Sequence[Mapping[str, Any]]], now: datetime, *, queued: bool) -> dict[UUID, Any]:
+    """The sale of each order that goes on only when somebody takes it on: it is not confirmed, or is so for so long
+    not processed that nobody will. Where workers process what is `queued`, it may wait for its turn.
+    """
+    then = now - (TURN if queued else STALLED)
+    return {
+        each: rows[0]
+        for each, rows in found.items()
+        if rows[0]["state"] in BEGUN and (rows[0]["state"] != CONFIRMED or instant(rows[0]["write_date"]) < then)
+    }
 
 
 def outcome(sale: Mapping[str, Any], kind: Kind = Kind.ACCEPTED) -> Outcome:

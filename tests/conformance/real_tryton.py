@@ -1,0 +1,201 @@
+"""Tryton, as connectors are tried against it."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from config.embedded.leash import Leash
+from config.settings import Settings
+from orders.model import parse
+from tests.machines import tryton
+from tests.machines.erp import an_order, settings_for
+from workers.erp.port import Mapped, Submission
+
+KEY = "a key of a user application's"
+OPEN = "UPDATE stock_location SET active = $2 WHERE code = $1"
+NUMBERS = "SELECT number FROM sale_sale WHERE reference = $1 ORDER BY id"
+TERMS = """
+SELECT p.name AS price_list, w.code AS warehouse,
+  (SELECT array_agg(unit_price ORDER BY id) FROM sale_line WHERE sale = s.id) AS prices
+FROM sale_sale s LEFT JOIN product_price_list p ON p.id = s.price_list LEFT JOIN stock_location w ON w.id = s.warehouse
+WHERE s.reference = $1
+"""
+
+
+class RealTryton:
+    """Tryton 8.2 on a PostgreSQL of its own, with the index that makes a reference unique."""
+
+    def __init__(self, directory: Path, leash: Leash, workers: int = 0) -> None:
+        tryton.present()
+        self._directory = directory
+        self._tryton = tryton.Tryton(directory / "tryton", leash, workers)
+        self._connector = tryton.connector_file(directory)
+        self.port = self._tryton.port
+
+    def start(self) -> None:
+        first = not self._tryton.started
+        self._tryton.start()
+        if first:
+            self._tryton.sql(tryton.UNIQUE)
+
+    def kill(self) -> None:
+        self._tryton.kill()
+
+    def kill_database(self) -> None:
+        """SIGKILL its PostgreSQL, and start it again."""
+        self._tryton.kill_database()
+        self._tryton.start_database()
+
+    def stop_queue(self) -> None:
+        """What is queued waits."""
+        self._tryton.stop_queue()
+
+    def start_queue(self) -> None:
+        """What is queued is done."""
+        self._tryton.start_queue()
+
+    @contextmanager
+    def overselling(self) -> Iterator[None]:
+        """A sale has a box more of each product than was ordered."""
+        self._tryton.sql(
+            "CREATE FUNCTION one_more() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN NEW.quantity := NEW.quantity + 1; RETURN NEW; END $$"
+        )
+        self._tryton.sql("CREATE TRIGGER more BEFORE INSERT ON sale_line FOR EACH ROW EXECUTE FUNCTION one_more()")
+        try:
+            yield
+        finally:
+            self._tryton.sql("DROP FUNCTION one_more CASCADE")
+
+    @contextmanager
+    def two_warehouses(self) -> Iterator[None]:
+        """The second one is open."""
+        self._tryton.sql(OPEN, tryton.WAREHOUSE, True)
+        try:
+            yield
+        finally:
+            self._tryton.sql(OPEN, tryton.WAREHOUSE, False)
+
+    @contextmanager
+    def not_unique(self) -> Iterator[None]:
+        """Its reference is not unique, as Tryton comes."""
+        self._tryton.sql("DROP INDEX relais_sale_reference")
+        try:
+            yield
+        finally:
+            self._tryton.sql(tryton.UNIQUE)
+
+    def numbers(self, order_id: UUID) -> list[str]:
+        """Of its sales."""
+        return [row["number"] for row in self._tryton.sql(NUMBERS, str(order_id))]
+
+    def cancel_one(self, order_id: UUID) -> None:
+        """Somebody cancels the later one of its sales."""
+        self._tryton.sql(
+            "UPDATE sale_sale SET state = 'cancelled' WHERE id = (SELECT max(id) FROM sale_sale WHERE reference = $1)",
+            str(order_id),
+        )
+
+    def terms(self, order_id: UUID) -> tuple[str | None, str | None, list[Decimal]]:
+        """Price list, warehouse and prices of the lines of its sale."""
+        (row,) = self._tryton.sql(TERMS, str(order_id))
+        return row["price_list"], row["warehouse"], list(row["prices"])
+
+    def freeze(self) -> None:
+        self._tryton.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._tryton.signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        self._tryton.stop()
+
+    def settings(self, port: int | None = None) -> Settings:
+        url = f"http://127.0.0.1:{port or self.port}"
+        return settings_for(url, erp_kind="tryton", erp_connector=self._connector, erp_timeout=20.0)
+
+    def order(self, *quantities: int, party: str = tryton.PHARMACIES[0]) -> Submission:
+        made = an_order(*quantities)
+        order = parse(made.body)
+        articles = tuple(line.product for line in order.lines)
+        return replace(made, order=order, mapped=Mapped(party, None, None, articles))
+
+    def refused(self) -> Submission:
+        """Of a pharmacy without an address, whose sale Tryton makes and does not quote."""
+        self._tryton.sql(
+            "UPDATE party_address SET active = false WHERE party = (SELECT id FROM party_party WHERE code = 'P19')"
+        )
+        return self.order(1, party="P19")
+
+    def substitute(self) -> Submission:
+        pytest.skip("in Tryton nobody replaces a product of a sale that is confirmed")
+
+    def back_order(self) -> Submission:
+        pytest.skip("a sale of Tryton's does not tell what comes later")
+
+    def lock_out(self) -> None:
+        (self._directory / "password").write_text("another")
+        self._tryton.sql("DELETE FROM ir_session")
+
+    def log_out(self) -> None:
+        self._tryton.sql("DELETE FROM ir_session")
+
+    def sql(self, statement: str) -> list[Any]:
+        """What its own database says."""
+        return self._tryton.sql(statement)
+
+    def effects(self) -> Counter[UUID]:
+        return self._tryton.effects()
+
+    def forget(self) -> None:
+        self._tryton.sql("TRUNCATE sale_sale CASCADE")
+
+    def cancel(self, order_id: UUID) -> None:
+        """Somebody cancels its sale."""
+        self._tryton.sql("UPDATE sale_sale SET state = 'cancelled' WHERE reference = $1", str(order_id))
+
+    def plant(self) -> UUID:
+        planted = uuid4()
+        self._tryton.sql(
+            "INSERT INTO sale_sale (company, currency, party, reference, state, create_date, invoice_method,"
+            " shipment_method, invoice_state, shipment_state) SELECT company, currency, party, $1, 'processing', now(),"
+            " 'order', 'order', 'none', 'none' FROM sale_sale LIMIT 1",
+            str(planted),
+        )
+        return planted
+
+
+class RestTryton(RealTryton):
+    """The same Tryton, by its REST and the profile that comes with Relais."""
+
+    def start(self) -> None:
+        first = not self._tryton.started
+        super().start()
+        if first:
+            (self._directory / "password").write_text(KEY)
+            self._tryton.sql(tryton.APPLICATION, KEY)
+            self._warehouse = self._tryton.sql(tryton.WAREHOUSES)[0][0]
+
+    def settings(self, port: int | None = None) -> Settings:
+        file = self._directory / "rest.toml"
+        told = ['profile = "tryton-rest"', "[auth]", 'token_file = "password"', "[settings]"]
+        told += [f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}", f"warehouse = {self._warehouse}"]
+        file.write_text("\n".join(told))
+        url = f"http://127.0.0.1:{port or self.port}/{tryton.DATABASE}/rest"
+        return settings_for(url, erp_kind="rest", erp_connector=file, erp_timeout=20.0, erp_concurrency=8)
+
+    def log_out(self) -> None:
+        """A key is no session."""
+
+    def lock_out(self) -> None:
+        self._tryton.sql("UPDATE res_user_application SET state = 'cancelled'")
