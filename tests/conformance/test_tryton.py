@@ -140,7 +140,7 @@ def test_pages_lead_on_past_what_is_cancelled_meanwhile(shop: RealTryton, monkey
     monkeypatch.setattr(calls, "MOST_LISTED", 2)
     monkeypatch.setattr(connector, "MOST_LISTED", 2)
     orders = [shop.order(number + 1) for number in range(5)]
-    began = datetime.now(UTC) - timedelta(seconds=5)
+    began = datetime.now(UTC)
 
     async def pages() -> list[UUID]:
         erp = connect(shop)
