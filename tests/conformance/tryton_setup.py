@@ -57,7 +57,7 @@ def fill(url: str, configuration: str, world: str) -> None:
         made = {"name": name, "company": company.id, "price": "list_price", "unit": "product_default"}
         make("product.price_list", [{**made, "lines": [["create", lines]]}])
     for code in told["warehouses"]:
-        make("stock.location", [warehouse(code)])
+        add_warehouse(code)
 
 
 def make(model: str, values: "list[dict[str, object]]") -> None:
@@ -68,21 +68,16 @@ def make(model: str, values: "list[dict[str, object]]") -> None:
         Model.get(model)._proxy.create(values[start : start + AT_ONCE], config.get_config().context)
 
 
-def warehouse(code: str) -> "dict[str, object]":
-    """With the three places that one has; a test opens it, for with two of them Tryton has no default."""
+def add_warehouse(code: str) -> None:
+    """With the three places that one has; closed, for with two that are open Tryton has no default. A test opens it."""
     from proteus import Model, config
 
-    location = Model.get("stock.location")._proxy
+    location, context = Model.get("stock.location")._proxy, config.get_config().context
     places = {"input_location": "storage", "output_location": "storage", "storage_location": "storage"}
     made = [{"name": f"{code} {place}", "type": kind} for place, kind in places.items()]
-    ids = location.create(made, config.get_config().context)
-    return {
-        "name": f"Warehouse {code}",
-        "code": code,
-        "type": "warehouse",
-        "active": False,
-        **dict(zip(places, ids, strict=True)),
-    }
+    ids = dict(zip(places, location.create(made, context), strict=True))
+    whole = {"name": f"Warehouse {code}", "code": code, "type": "warehouse", **ids}
+    location.write(location.create([whole], context), {"active": False}, context)
 
 
 if __name__ == "__main__":
