@@ -62,8 +62,8 @@ class Directory:
         self.edi.start()
 
     def kill(self) -> None:
-        self._unmount()
         self.edi.kill()
+        self._unmount()
 
     def freeze(self) -> None:
         self.edi.signal(signal.SIGSTOP)
@@ -159,10 +159,11 @@ class _Mount:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._of._mount()
+        if self._of._away.exists():
+            self._of.thaw()
 
     def cut(self) -> None:
-        self._of._unmount()
+        self._of.freeze()  # else the partner makes the directory anew that was taken away
 
 
 class OverSftp(Directory):

@@ -27,6 +27,7 @@ NEEDED = {
 NEEDED |= {"url": "http://127.0.0.1:1/", "name": "front", "client": "front", "backend": "erp"}
 SERVE = {"up", "demo", "api", "worker", "console", "exporter", "flower", "erp-sim", "status", "audit", "drain"}
 OFFLINE = {"account add", "account password", "admin seal", "submit", "outage", "key generate", "release"}
+OFFLINE |= {"erp check", *(f"erp profile {word}" for word in ("list", "show", "check"))}
 OFFLINE |= {"webhook test", "mapping import"}  # they ask no journal, or first something else
 OFFLINE |= {f"spool {word}" for word in ("status", "flush", "export")} | {
     f"admin {word}" for word in ("secrets", "acl")

@@ -33,7 +33,7 @@ from workers.erp.http.answers import read_found, read_pending, read_receipt, rea
 
 since = datetime(2026, 1, 5, tzinfo=UTC)
 READ = {
-    "receipt": lambda raw: read_receipt(raw, an_order()),
+    "receipt": lambda raw: read_receipt(raw, an_order(), substitutes=False),
     "found": lambda raw: read_found(raw, [uuid4()]),
     "page": lambda raw: read_page(raw, since, since, None),
     "pending": read_pending,

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from config.errors import plain
+from config.errors import first_line, plain
 from workers.erp.rest.described import BadProfile, Described
 from workers.erp.rest.profile import Profile
 from workers.erp.rest.trial import tried_out
@@ -34,7 +34,8 @@ def load(named: str, directory: Path | None = None) -> Described:
         why = f"{error.strerror}; profiles that come with Relais are {', '.join(shipped())}"
         raise BadProfile(str(place), "", why) from None
     except ValueError as error:  # not TOML, or not UTF-8
-        raise BadProfile(str(place), "", str(error)) from None
+        why = first_line(error)
+        raise BadProfile(str(place), "", f"not TOML in UTF-8: {why[:1].lower()}{why[1:]}") from None
     try:
         described = Described(Profile.model_validate(said), str(place))
         tried_out(described)
