@@ -15,7 +15,7 @@ from config.acl import ADMIN
 from config.embedded.account import give, lesser_account
 from config.embedded.files import write_private
 from config.embedded.ports import choose
-from config.embedded.postgres import Postgres, _binary, _environment
+from config.embedded.postgres import Postgres, _environment, binary
 from config.embedded.process import Program
 from config.embedded.service import Service
 from config.embedded.valkey import Valkey
@@ -143,7 +143,7 @@ class Standby(Postgres):
         account = lesser_account()
         place = f"{self._primary.database_url('postgres')}?application_name={STANDBY}"
         argv = [
-            str(_binary("pg_basebackup")),
+            str(binary("pg_basebackup")),
             "-D",
             str(self.home),
             "-d",

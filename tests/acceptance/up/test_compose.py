@@ -242,7 +242,7 @@ def answers(client: redis.Redis) -> bool:
 def test_postgres_is_asked_over_tcp_and_starts_as_the_file_says(compose: dict[str, Any], postgres: Any) -> None:
     """The image's first start runs a server on its socket alone, which is not yet the journal."""
     from config.embedded.postgres import SETTINGS
-    from config.embedded.postgres import _binary as program
+    from config.embedded.postgres import binary as program
 
     service = compose["services"]["postgres"]
     kind, name, *options = service["healthcheck"]["test"]

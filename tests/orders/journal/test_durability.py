@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
-from config.embedded.postgres import Postgres, _binary
+from config.embedded.postgres import Postgres, binary
 from config.embedded.process import Program
 from orders.journal import transactional
 from orders.journal.durability import weaknesses
@@ -73,7 +73,7 @@ async def weak(engine: AsyncEngine, *settings: str) -> list[Sentence]:
 
 
 def test_each_setting_that_weakens_the_journal_is_said(server: Postgres, tmp_path: Path) -> None:
-    streams = [str(_binary("pg_receivewal")), "--directory", str(tmp_path), "--dbname", server.url, "--no-loop"]
+    streams = [str(binary("pg_receivewal")), "--directory", str(tmp_path), "--dbname", server.url, "--no-loop"]
 
     async def work(engine: AsyncEngine) -> list[list[Sentence]]:
         found = [
