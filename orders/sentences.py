@@ -236,11 +236,6 @@ def joined(told: Iterable[Sentence]) -> Sentence | None:
     return reduce(lambda one, other: Sentence(Code.BOTH, one=one, other=other), found) if found else None
 
 
-def parted(said: Sentence) -> list[Sentence]:
-    """The sentences that `joined` made one of."""
-    return [*parted(said.params["one"]), said.params["other"]] if said.code is Code.BOTH else [said]
-
-
 def _read(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return sentence_of(value)

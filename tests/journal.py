@@ -17,7 +17,9 @@ from orders.intake.group_commit import Intake
 from orders.journal import connect
 from orders.model import parse
 from orders.queries import orders as order_queries
+from orders.states import CodeKind
 from tests.bench import MEDICINE
+from workers.mapping.current_mapping import unmapped
 
 
 class Journal:
@@ -35,6 +37,12 @@ class Journal:
                 await engine.dispose()
 
         return asyncio.run(run())
+
+    def not_mapped(self, *codes: tuple[CodeKind, str]) -> None:
+        """What is dead is so because these codes are not mapped."""
+        why = unmapped(codes)
+        told = {"error": str(why), "why": json.dumps(why.stored())}
+        self.sql("UPDATE deliveries SET error = :error, why = CAST(:why AS jsonb) WHERE state = 'dead'", **told)
 
     def sql(self, statement: str, **values: object) -> Any:
         async def work(engine: AsyncEngine) -> Any:

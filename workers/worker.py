@@ -61,10 +61,8 @@ def run_worker(settings: Settings) -> int:
     logs.begin(settings)
     settings.need("database_url")
     app = create_app(settings)
-    promised = {}
-    for backend, each in load_backends(settings, tokens=True).items():
-        connectors.check(each)
-        promised[backend] = connectors.open_erp(each).capabilities
+    backends = load_backends(settings, tokens=True).items()
+    promised = {backend: connectors.open_erp(each).capabilities for backend, each in backends}
     name = node(os.getpid())
     app.amqp.queues.select_add(canary_queue(name))
     canary = Canary(settings, partial(Publisher, app, settings))

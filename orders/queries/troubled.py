@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from orders.journal import Source, reading_from
 from orders.queries.mappings import MOST_LOOKED
+from orders.sentences import Code
 from orders.states import AWAITED, Reason, State
 
 OVERDUE: Final = text(f"""
@@ -21,15 +22,17 @@ SELECT b.name AS backend, b.ack_within, late.orders, late.oldest FROM backends b
 WHERE b.ack_within IS NOT NULL ORDER BY b.name
 """)
 
-# The error names each code in quotation marks (`orders.sentences`), and the number of those that it does not name.
+# Codes that are not mapped, and the number of those beyond the ones that are named, wherever in a cause they stand.
+_NAMED: Final = " || ".join(f'@.code == "{code.key}"' for code in (Code.PHARMACY_CODE, Code.PRODUCT_CODE))
 UNMAPPED: Final = text(f"""
 WITH looked AS MATERIALIZED (
-  SELECT order_id, backend, error FROM deliveries WHERE state = '{State.DEAD}' AND reason = '{Reason.UNMAPPED}'
+  SELECT order_id, backend, why FROM deliveries WHERE state = '{State.DEAD}' AND reason = '{Reason.UNMAPPED}'
   ORDER BY order_id LIMIT {MOST_LOOKED}
 )
-SELECT backend, count(DISTINCT order_id) AS orders, count(DISTINCT code[1]) AS codes,
-  (SELECT count(*) FROM looked) < {MOST_LOOKED} AND NOT bool_or(error LIKE '% more"') AS whole
-FROM looked LEFT JOIN LATERAL regexp_matches(error, '"((pharmacy|product) [^"]+)"', 'g') AS code ON true
+SELECT backend, count(DISTINCT order_id) AS orders, count(DISTINCT code) AS codes,
+  (SELECT count(*) FROM looked) < {MOST_LOOKED}
+    AND NOT bool_or(coalesce(why @? '$.** ? (@.code == "{Code.MORE_CODES.key}")', false)) AS whole
+FROM looked LEFT JOIN LATERAL jsonb_path_query(why, '$.** ? ({_NAMED})') AS code ON true
 GROUP BY backend ORDER BY backend
 """)
 

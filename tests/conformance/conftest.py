@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
 
 from config.embedded.leash import Leash
-from tests.conformance.counterparts import COUNTERPARTS, Counterpart
+from tests.conformance.counterparts import COUNTERPARTS, Counterpart, started
 
 KINDS = ["http", "files"]  # what is tried where nothing else is asked for
 
@@ -27,9 +25,5 @@ def counterpart(request: pytest.FixtureRequest, leash: Leash) -> Iterator[Counte
     """The ERP, running; its tests leave it so."""
     named = request.config.getoption("--erp-counterpart")
     kind = resolve_name(named) if named else COUNTERPARTS[request.param]
-    with tempfile.TemporaryDirectory(prefix="relais-erp-") as directory:
-        Path(directory).chmod(0o711)
-        erp: Counterpart = kind(Path(directory), leash)
-        erp.start()
+    with started(kind, leash) as erp:
         yield erp
-        erp.close()

@@ -7,11 +7,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import urllib.request
 from collections import Counter
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from config.embedded.leash import Leash
@@ -88,6 +90,9 @@ class Counterpart(Protocol):
     def plant(self) -> UUID:
         """Somebody else makes an order that looks like one of ours."""
         ...
+
+
+Of = TypeVar("Of", bound=Counterpart)
 
 
 class Simulated:
@@ -172,6 +177,19 @@ COUNTERPARTS: dict[str, type[Counterpart]] = {
 def connect(counterpart: Counterpart, port: int | None = None, **more: object) -> Erp:
     """The connector to it, as a worker opens it, with `more` settings of the backend."""
     return open_erp(counterpart.settings(port).replace(**more))
+
+
+@contextmanager
+def started(kind: Callable[[Path, Leash], Of], leash: Leash) -> Iterator[Of]:
+    """One of that kind, running, in a directory of its own."""
+    with tempfile.TemporaryDirectory(prefix="relais-erp-") as directory:
+        Path(directory).chmod(0o711)
+        erp = kind(Path(directory), leash)
+        try:
+            erp.start()
+            yield erp
+        finally:
+            erp.close()
 
 
 def wire_of(counterpart: Counterpart) -> AbstractContextManager[Any]:

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import random
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 
 from config.embedded.leash import Leash
 from tests.conformance import hands
+from tests.conformance.counterparts import started
 from tests.conformance.files import OverSftp
 from tests.machines.wire import wire_to
 from tests.waiting import until
@@ -30,12 +30,8 @@ fork = multiprocessing.get_context("forkserver")
 
 @pytest.fixture
 def erp(leash: Leash) -> Iterator[OverSftp]:
-    with tempfile.TemporaryDirectory(prefix="relais-erp-") as directory:
-        Path(directory).chmod(0o711)
-        erp = OverSftp(Path(directory), leash)
-        erp.start()
+    with started(OverSftp, leash) as erp:
         yield erp
-        erp.close()
 
 
 def endure(erp: OverSftp, board: Path, faults: int) -> None:

@@ -17,7 +17,7 @@ from config.embedded.leash import Leash
 from tests.conformance.sap import CapSalesOrders, MockSapSalesOrders
 from tests.conformance.test_connector import BUDGET, all_taken, at, kinds, settled
 from workers.erp.odata import calls
-from workers.erp.port import Erp, Kind, Listed, Outcome
+from workers.erp.port import Erp, Evidence, Kind, Listed, Outcome
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -156,8 +156,8 @@ def test_two_of_one_reference_are_told(cap: CapSalesOrders, caplog: pytest.LogCa
     )
     with caplog.at_level(logging.ERROR, "relais.erp"):
         told = at(cap, lambda erp: erp.find([order.id], budget=BUDGET))[order.id]
-    assert told.kind is Kind.ACCEPTED
-    (record,) = [each for each in caplog.records if each.message == "an order has several sales orders"]
+    assert (told.kind, told.evidence) == (Kind.ACCEPTED, Evidence.TAKEN_TWICE)
+    (record,) = [each for each in caplog.records if each.message == "the ERP has an order more than once"]
     assert "0000088888" in record.why  # type: ignore[attr-defined]
 
 

@@ -2,13 +2,12 @@
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from config.embedded.leash import Leash
+from tests.conformance.counterparts import started
 from tests.conformance.files import OverSftp
 from tests.conformance.test_connector import BUDGET, all_taken, at, settled, submit
 from workers.erp.port import Evidence, Kind, Outcome
@@ -18,12 +17,8 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def erp(leash: Leash) -> Iterator[OverSftp]:
-    with tempfile.TemporaryDirectory(prefix="relais-erp-") as directory:
-        Path(directory).chmod(0o711)
-        erp = OverSftp(Path(directory), leash)
-        erp.start()
+    with started(OverSftp, leash) as erp:
         yield erp
-        erp.close()
 
 
 def sent(erp: OverSftp) -> tuple[Outcome, Outcome]:

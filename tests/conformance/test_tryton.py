@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from config.embedded.leash import Leash
-from tests.conformance.counterparts import connect
+from tests.conformance.counterparts import connect, started
 from tests.conformance.real_tryton import RealTryton
 from tests.conformance.test_connector import all_taken, at, kinds, settled, submit
 from tests.machines import tryton
@@ -41,12 +41,8 @@ class Shut(OpenBarrier):
 
 @pytest.fixture(scope="module")
 def shop(leash: Leash) -> Iterator[RealTryton]:
-    with tempfile.TemporaryDirectory(prefix="relais-erp-") as folder:
-        Path(folder).chmod(0o711)
-        erp = RealTryton(Path(folder), leash)
-        erp.start()
+    with started(RealTryton, leash) as erp:
         yield erp
-        erp.close()
 
 
 def mapped(order: Submission, **terms: str) -> Submission:

@@ -1,12 +1,10 @@
 """A whole Relais before a real Tryton: orders go in by the intake and end as sales, each once, whoever is killed."""
 
-import asyncio
 import json
 import signal
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -17,13 +15,10 @@ from config.embedded.leash import Leash
 from config.embedded.process import Process
 from tests.acceptance.apart import Apart, load
 from tests.cli import CommandLine
-from tests.conformance.counterparts import RealTryton, connect
-from tests.conformance.test_connector import kinds
+from tests.conformance.counterparts import RealTryton
 from tests.machines import tryton
 from tests.machines.erp import MEDICINES
 from tests.waiting import until
-from workers.erp.port import Kind
-from workers.erp.tryton import calls, connector
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
@@ -112,26 +107,3 @@ def test_worker_and_tryton_are_killed_and_every_order_is_one_sale(site: Site) ->
     until(lambda: set(site.erp.effects()) >= told, 300, 1, "every order is a sale")
     until(lambda: json.loads(site.relais("backlog", "--json").out)["orders"] == 0, 120, 1, "none is left")
     assert site.erp.effects() == dict.fromkeys(told, 1)
-
-
-def test_pages_lead_on_past_what_is_cancelled_meanwhile(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "MOST_LISTED", 2)
-    monkeypatch.setattr(connector, "MOST_LISTED", 2)
-    orders = [site.erp.order(number + 1) for number in range(5)]
-    began = datetime.now(UTC) - timedelta(seconds=5)
-
-    async def pages() -> list[UUID]:
-        erp = connect(site.erp)
-        try:
-            assert kinds(await erp.submit(orders, budget=60)) == {Kind.ACCEPTED}
-            found, after = list[UUID](), None
-            while True:
-                page = await erp.list(began, began + timedelta(hours=1), after=after, budget=20)
-                found += [each.id for each in page.orders]
-                await asyncio.to_thread(site.erp.cancel, orders[0].id)
-                if (after := page.next) is None:
-                    return found
-        finally:
-            await erp.close()
-
-    assert asyncio.run(pages()) == [each.id for each in orders]

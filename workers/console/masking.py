@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from orders.sentences import Code, Sentence, joined, parted, sentence_of
+from orders.sentences import Code, Sentence, joined, sentence_of
 from orders.states import UNFIT, Reason
 from workers.console.i18n import Figure, Words
 from workers.console.labels import ASKED, REASONS
@@ -66,7 +66,7 @@ def cause(group: Mapping[str, Any], words: Words, code: Sentence | None = None) 
     if group["reason"] == Reason.UNMAPPED:
         return words.gettext(REASONS[Reason.UNMAPPED])  # which codes differs from order to order
     if code is not None and group["reason"] in UNFIT:
-        faults = dict.fromkeys(map(_of_any, parted(code)))
+        faults = dict.fromkeys(map(_of_any, _parted(code)))
         return say(joined(each for each in faults if each.code is not Code.MORE_FAULTS), words)
     told = group["message"]
     if (trade := line_reason(told)).shown:
@@ -75,6 +75,11 @@ def cause(group: Mapping[str, Any], words: Words, code: Sentence | None = None) 
     if found.hidden and not found.shown and group["reason"] in REASONS:
         return words.gettext(REASONS[group["reason"]]) + words.gettext(" (the ERP's words are masked)")
     return in_line(found, words) or words.gettext("no words")
+
+
+def _parted(said: Sentence) -> list[Sentence]:
+    """The sentences that `joined` made one of."""
+    return [*_parted(said.params["one"]), said.params["other"]] if said.code is Code.BOTH else [said]
 
 
 def _of_any(fault: Sentence) -> Sentence:

@@ -206,6 +206,6 @@ async def _settle(
         {**known, **sent},
         requests=requests,
         mapping=mapping,
-        sent=[order_id for order_id, outcome in sent.items() if outcome.kind is not Kind.UNSENT],
+        sent={order_id for order_id, outcome in sent.items() if outcome.kind is not Kind.UNSENT},
     )
     return await insist(lambda: settle(resources.engine, result, resources.settings, resources.worker), remaining)

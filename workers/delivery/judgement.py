@@ -6,7 +6,7 @@ it is in quarantine, count as unknown, and against no order.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from statistics import fmean
@@ -43,7 +43,7 @@ class Result:
     otherwise: Mapping[UUID, Disposition] = field(default_factory=dict)
     requests: Mapping[UUID, str | None] = field(default_factory=dict)
     mapping: int | None = None
-    sent: Collection[UUID] = ()
+    sent: Set[UUID] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ settled, and settling again after a lost answer writes nothing twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import fields
 from typing import Any
 from uuid import UUID
@@ -29,12 +29,12 @@ UPDATE deliveries d
 SET state = u.state, due_at = u.due_at, attempts = u.attempts, unsure = u.unsure, reason = u.reason, error = u.error,
   status = u.status, why = u.why, failed_at = coalesce(u.failed_at, d.failed_at),
   lease = NULL, lease_until = NULL,
-  sent_at = CASE WHEN d.order_id = ANY(CAST(:sent AS uuid[])) THEN clock_timestamp() ELSE d.sent_at END,
+  sent_at = CASE WHEN u.sent THEN clock_timestamp() ELSE d.sent_at END,
   settled_at = CASE WHEN u.state IN ({listed(FINAL)}) THEN now() END
 FROM unnest(CAST(:id AS uuid[]), CAST(:state AS text[]), CAST(:due_at AS timestamptz[]),
   CAST(:attempts AS smallint[]), CAST(:unsure AS boolean[]), CAST(:failed_at AS timestamptz[]),
-  CAST(:reason AS text[]), CAST(:error AS text[]), CAST(:status AS smallint[]), CAST(:why AS jsonb[]))
-  AS u (id, state, due_at, attempts, unsure, failed_at, reason, error, status, why)
+  CAST(:reason AS text[]), CAST(:error AS text[]), CAST(:status AS smallint[]), CAST(:why AS jsonb[]),
+  CAST(:sent AS boolean[])) AS u (id, state, due_at, attempts, unsure, failed_at, reason, error, status, why, sent)
 WHERE d.order_id = u.id AND d.lease = :lease RETURNING d.order_id
 """)
 
@@ -64,7 +64,7 @@ async def hold(connection: AsyncConnection, lease: UUID, ids: Collection[UUID]) 
 
 
 async def write_dispositions(
-    connection: AsyncConnection, lease: UUID, dispositions: Mapping[UUID, Disposition], sent: Collection[UUID]
+    connection: AsyncConnection, lease: UUID, dispositions: Mapping[UUID, Disposition], sent: Set[UUID]
 ) -> set[UUID]:
     """Settle the deliveries that the lease still holds, of which `sent` were on their way till now; their ids."""
     ordered = sorted(dispositions)  # rows are locked in the same order everywhere
@@ -72,7 +72,8 @@ async def write_dispositions(
         field.name: [getattr(dispositions[i], field.name) for i in ordered] for field in fields(Disposition)
     }
     columns["why"] = [each and json.dumps(each.stored()) for each in columns["why"]]
-    rows = await connection.execute(DISPOSITIONS, {"id": ordered, "lease": lease, "sent": list(sent), **columns})
+    columns["sent"] = [i in sent for i in ordered]
+    rows = await connection.execute(DISPOSITIONS, {"id": ordered, "lease": lease, **columns})
     return {row[0] for row in rows}
 
 

@@ -6,8 +6,10 @@ Stopping spares a dead ERP two hundred timeouts, and spares a compromised one th
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -17,16 +19,15 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from config.backoff import backoff
 from workers.erp import steady_clock
 from workers.erp.failures import TABLE, Failure, Met, may_go_again
-from workers.erp.port import MOST_KEPT, Barrier, ErpReceipt, Kind, Listing, Outcome, Submission
+from workers.erp.port import MOST_KEPT, Barrier, ErpReceipt, Evidence, Kind, Listing, Outcome, Submission
+
+log = logging.getLogger("relais.erp")
 
 HELD: Final = 1.0  # seconds before an order goes again that the barrier did not let through
 PROBE: Final = 5.0  # seconds that a probe may take, at most
 TRIES: Final = 3  # brief ones inside one attempt: they get over a lost connection, an outage is the circuit's
 FIRST_PAUSE: Final = 0.1  # seconds, at most, before the second try; doubles
 MOST_PAUSE: Final = 1.0
-FIRST_BATCH: Final = 8  # orders in a call, until it is known how long one takes
-MOST_BATCH: Final = 100
-QUICK: Final = 0.25  # of the time that a call may take: below it the batch doubles, over twice that it halves
 
 _WELL: Final = frozenset({Kind.ACCEPTED, Kind.DUPLICATE, Kind.PENDING, Kind.REFUSED})
 _NOT_TAKEN: Final = frozenset({Kind.TRANSIENT, Kind.THROTTLED, Kind.UNSENT})
@@ -83,6 +84,27 @@ def unasked(tried: Tried) -> Tried:
     return tried._replace(kind=kind, detail=f"could not be asked: {tried.detail}")
 
 
+def not_sent(tried: Tried) -> Tried:
+    """A question failed before anything was sent: whatever it was, the orders are certainly not taken."""
+    return tried._replace(kind=Kind.TRANSIENT) if tried.kind in (Kind.UNKNOWN, Kind.REFUSED) else tried
+
+
+def all_of(orders: Sequence[Submission], tried: Tried) -> dict[UUID, Outcome]:
+    """The same came of all of them."""
+    return dict.fromkeys((each.id for each in orders), tried.outcome(steady_clock.now()))
+
+
+def counted(outcome: Outcome, order_id: UUID, effects: Sequence[str]) -> Outcome:
+    """The outcome of an order that the ERP has under these numbers of its own: that there are several is told, and is
+    evidence beside a receipt, which is what is kept.
+    """
+    if len(effects) < 2:
+        return outcome
+    told = f"taken more than once: {', '.join(effects)}"
+    log.error("the ERP has an order more than once", extra={"order": str(order_id), "why": told})
+    return replace(outcome, detail=told, evidence=Evidence.TAKEN_TWICE) if outcome.receipt else outcome
+
+
 class Batch:
     """Hands out its orders one by one, and keeps what came of each."""
 
@@ -122,23 +144,6 @@ class Batch:
         """One outcome for each order, in their order."""
         unsent = Outcome(Kind.UNSENT, self._stopped or "the batch's budget ran out")
         return {order.id: self._outcomes.get(order.id, unsent) for order in self._orders}
-
-
-class CallSize:
-    """How many orders go in one call: more while it is quick, fewer where it is slow."""
-
-    def __init__(self, timeout: float) -> None:
-        """`timeout` is in seconds, of a call."""
-        self._timeout = timeout
-        self.now = FIRST_BATCH
-
-    def learn(self, orders: int, seconds: float) -> None:
-        """A call of so many orders took so long."""
-        share = seconds / self._timeout
-        if share > 2 * QUICK:
-            self.now = max(1, orders // 2)
-        elif share < QUICK and orders >= self.now:
-            self.now = min(MOST_BATCH, 2 * self.now)
 
 
 async def try_again(

@@ -1,8 +1,8 @@
-"""How many orders go in one call: the most that Tryton does within a share of the time that a call may take.
+"""How many orders go in one call: the most that an ERP does within a share of the time that a call may take.
 
 What a call costs beside its orders is shared by all of them, so the largest batch is the best one; but one that takes
-too long is not known in the end, and is asked about. An order's cost changes with Tryton's other work: the size follows
-it, by the time that batches take.
+too long is not known in the end, and is asked about. An order's cost changes with the ERP's other work: the size
+follows it, by the time that batches take.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ class BatchSize:
         self.orders = FIRST
         self._timeout = timeout
 
-    def took(self, orders: int, seconds: float) -> None:
-        """So many orders were done in one go in that time."""
+    def took(self, orders: int, seconds: float, *, done: bool = True) -> None:
+        """So many orders were done in one go in that time; where they were not, it says something of the size only when
+        it was for lack of time.
+        """
+        if not done and seconds < self._timeout:
+            return
         fitting = max(1, int(orders * SHARE * self._timeout / max(seconds, 1e-3)))
         if fitting < NEAR * min(orders, self.orders):
             self.orders = max(fitting, orders // 2, 1)

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from orders.states import CodeKind
 from tests.acceptance.apart import MEDICINE
 from tests.acceptance.runbook.losses import (
     disk_filling,
@@ -27,6 +28,7 @@ from tests.acceptance.runbook.losses import (
 from tests.acceptance.runbook.site import Site
 from tests.waiting import until
 from workers.erp.keyfile import generate
+from workers.mapping.current_mapping import unmapped
 
 Drill = Callable[[Site], Iterator[None]]
 NOT_SOLD = "3400938615470"
@@ -138,9 +140,9 @@ def unmapped_order(site: Site) -> None:
     site.submit(1, lines=[{"product": NOT_SOLD, "quantity": 1}])
     until(lambda: site.one("SELECT count(*) FROM deliveries WHERE state = 'dead'") == 1, 30, what="it is dead")
     site.dial()
-    site.sql(
-        f"UPDATE deliveries SET reason = 'unmapped', error = 'not mapped: \"product {NOT_SOLD}\"' WHERE state = 'dead'"
-    )
+    why = unmapped([(CodeKind.PRODUCT, NOT_SOLD)])
+    told = f"error = '{why}', why = '{json.dumps(why.stored())}'"
+    site.sql(f"UPDATE deliveries SET reason = 'unmapped', {told} WHERE state = 'dead'")
     own = site.home / "tryton.toml"
     own.write_text('database = "erp"\nuser = "relais"\npassword_file = "none"\ncompany = 1\ncurrency = 1\n')
     site.parts.env |= dict(zip(MAPPED, ("tryton", str(own)), strict=True))

@@ -31,6 +31,7 @@ from config.embedded.process import Process
 from config.redis_keys import SPILL_RECORDS
 from orders.intake.spill import SpillSigner
 from orders.model import parse
+from orders.states import CodeKind
 from tests.acceptance.apart import MEDICINE, SPILL_KEY, Apart
 from tests.acceptance.supervised import query
 from tests.cli import clean_environment, command, running
@@ -40,6 +41,7 @@ from tests.machines.tools import ROOT, program
 from tests.spilling import an_intake
 from tests.waiting import until
 from tests.watching import Prometheus, dashboard, panels_of, prometheus
+from workers.mapping.current_mapping import unmapped
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -261,10 +263,11 @@ def test_codes_that_are_not_mapped(watched: Watched) -> None:
     watched.relais("pause", "--because", "a test")
     watched.submit(2)
     with watched.alert("RelaisUnmapped", backend="erp"):
+        why = unmapped([(CodeKind.PHARMACY, "P1")])
         query(
             watched.parts.postgres.url,
             "UPDATE deliveries SET state = 'dead', reason = 'unmapped', settled_at = now(), "
-            "error = 'not mapped: \"pharmacy P1\"' WHERE state = 'accepted'",
+            f"error = '{why}', why = '{json.dumps(why.stored())}' WHERE state = 'accepted'",
         )
     assert not watched.prometheus.firing("RelaisDeadLetters", reason="unmapped")
     watched.relais("dead", "discard", "--reason", "unmapped", "--because", "a test", "--yes")

@@ -11,6 +11,7 @@ from config.embedded.postgres import Postgres
 from config.settings import Settings
 from config.telemetry.visible import HIDING
 from orders.queries import orders as order_queries
+from orders.states import CodeKind
 from tests.cli import CommandLine, environment
 from tests.journal import Journal
 from workers.cli.commands.recovery import drain
@@ -56,7 +57,7 @@ def test_status_says_what_an_erp_owes_what_it_has_no_name_for_and_what_is_promis
     late, soon, unknown, *unmapped = journal.accept(5)
     journal.owe(late, soon, unknown)
     journal.bury(unmapped, "unmapped")
-    journal.sql("UPDATE deliveries SET error = 'not mapped: \"pharmacy P1\", \"product 1\"' WHERE state = 'dead'")
+    journal.not_mapped((CodeKind.PHARMACY, "P1"), (CodeKind.PRODUCT, "1"))
     found = json.loads(relais("status", "--json").out)
     (backend,) = found["backends"]
     assert (backend["overdue"], backend["unmapped"], backend["unmapped_codes"]) == (2, 2, 2)

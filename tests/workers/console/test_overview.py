@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from config.settings import Settings
 from orders.queries import backends as backend_rows
+from orders.states import CodeKind
 from tests.journal import Journal
 from tests.machines.roles import above
 from tests.past import HOURS, Past, leading
@@ -66,7 +67,7 @@ def test_what_an_erp_owes_and_has_no_name_for_and_what_is_promised(settings: Set
     late, soon, unknown, *unmapped = journal.accept(5)
     journal.owe(late, soon, unknown)
     journal.bury(unmapped, "unmapped")
-    journal.sql("UPDATE deliveries SET error = 'not mapped: \"pharmacy P1\"' WHERE state = 'dead'")
+    journal.not_mapped((CodeKind.PHARMACY, "P1"))
 
     async def work(site: Site, jeanne: Browser) -> None:
         english = await says(jeanne, "Decision overdue")

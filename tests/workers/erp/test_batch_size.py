@@ -1,8 +1,8 @@
-"""How the Tryton connector finds the size of its batches: by the time that they take."""
+"""How a connector finds the size of its batches: by the time that they take."""
 
 import pytest
 
-from workers.erp.tryton.batch_size import MOST_ORDERS, SHARE, BatchSize
+from workers.erp.batch_size import MOST_ORDERS, SHARE, BatchSize
 
 TIMEOUT = 10.0
 
@@ -24,7 +24,7 @@ def test_it_settles_on_the_largest_batch_that_fits(order: float) -> None:
     assert 0.7 * fitting <= sizes[-1] <= max(1, 1.25 * fitting)
 
 
-def test_a_slower_tryton_gets_smaller_batches_and_a_quick_one_larger_ones_again() -> None:
+def test_a_slower_erp_gets_smaller_batches_and_a_quick_one_larger_ones_again() -> None:
     size = BatchSize(TIMEOUT)
     before = run(size, 12, 0.2, 0.05)[-1]
     slow = run(size, 6, 0.2, 0.5)
@@ -45,3 +45,12 @@ def test_one_order_that_was_quick_proves_little() -> None:
     before = run(size, 12, 0.5, 0.1)[-1]
     size.took(1, 0.05)
     assert size.orders == before
+
+
+def test_what_failed_at_once_says_nothing_and_what_ran_out_of_time_does() -> None:
+    size = BatchSize(TIMEOUT)
+    before = run(size, 12, 0.1, 0.05)[-1]
+    size.took(before, 0.01, done=False)
+    assert size.orders == before
+    size.took(before, TIMEOUT, done=False)
+    assert size.orders == before // 2

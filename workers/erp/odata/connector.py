@@ -17,7 +17,8 @@ from uuid import UUID
 
 from config.settings import Settings
 from workers.erp import steady_clock
-from workers.erp.attempts import PROBE, Batch, CallSize, Tried, held, noted, unasked
+from workers.erp.attempts import PROBE, Batch, Tried, all_of, counted, held, not_sent, noted, unasked
+from workers.erp.batch_size import BatchSize
 from workers.erp.failures import Unfit
 from workers.erp.odata.batching import Part
 from workers.erp.odata.calls import SalesOrderCalls
@@ -52,7 +53,7 @@ class OdataErp:
         self._barrier = barrier or OpenBarrier()
         self._session = OdataSession(settings, own, self._barrier)
         self._calls = SalesOrderCalls(self._session, own, settings.erp.timeout)
-        self._size = CallSize(settings.erp.timeout)
+        self._size = BatchSize(settings.erp.timeout)
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
         """Forward the orders, some calls at once; one outcome for each, UNSENT for those never begun."""
@@ -105,7 +106,7 @@ class OdataErp:
         for order in batch:
             if batch.over():
                 return
-            some = [order, *islice(batch, self._size.now - 1)]
+            some = [order, *islice(batch, self._size.orders - 1)]
             started = steady_clock.now()
             outcomes = await self._forward(some, batch.until)
             ended = steady_clock.now()
@@ -118,7 +119,7 @@ class OdataErp:
         """Those that are there already are told, the others made."""
         there = await self._calls.of([each.id for each in orders], until)
         if isinstance(there, Tried):
-            return _all(orders, _not_sent(there))
+            return all_of(orders, not_sent(there))
         live = by_order(each for each in there if not each.rejected)
         known = {each: self._told(each, found, Kind.DUPLICATE) for each, found in live.items()}
         fresh = [each for each in orders if each.id not in known]
@@ -127,9 +128,9 @@ class OdataErp:
     async def _make(self, orders: Sequence[Submission], until: float) -> dict[UUID, Outcome]:
         began = _now()
         made = await self._calls.make(orders, until)
-        self._size.learn(len(orders), _now() - began)
+        self._size.took(len(orders), _now() - began, done=not isinstance(made, Tried))
         if isinstance(made, Tried):
-            return _all(orders, made)
+            return all_of(orders, made)
         found = by_order(made.found)
         return {
             each.id: self._told(each.id, found[each.id]) if each.id in found else _answered(answer)
@@ -137,11 +138,7 @@ class OdataErp:
         }
 
     def _told(self, order_id: UUID, found: Sequence[SalesOrder], kind: Kind = Kind.ACCEPTED) -> Outcome:
-        effects = [each.number for each in found if not each.rejected]
-        if len(effects) > 1:
-            told = f"sales orders {', '.join(effects)}"
-            log.error("an order has several sales orders", extra={"order": str(order_id), "why": told})
-        return found[0].outcome(kind)
+        return counted(found[0].outcome(kind), order_id, [each.number for each in found if not each.rejected])
 
 
 def _answered(answer: Part | None) -> Outcome:
@@ -158,15 +155,6 @@ def _taken(answer: Part) -> Outcome:
         return Outcome(Kind.PENDING, f"pending as {number(answer.body)}", 201)
     except Unfit as error:
         return Outcome(Kind.UNKNOWN, error.detail, 201)
-
-
-def _all(orders: Sequence[Submission], failed: Tried) -> dict[UUID, Outcome]:
-    return dict.fromkeys((each.id for each in orders), failed.outcome(steady_clock.now()))
-
-
-def _not_sent(failed: Tried) -> Tried:
-    """A question failed before anything was sent: the orders are certainly not taken."""
-    return failed._replace(kind=Kind.TRANSIENT) if failed.kind in (Kind.UNKNOWN, Kind.REFUSED) else failed
 
 
 def _now() -> float:

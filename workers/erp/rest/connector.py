@@ -12,13 +12,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from config.settings import Settings
 from workers.erp import steady_clock
-from workers.erp.attempts import PROBE, TRIES, Batch, Tried, held, noted, try_again, unasked
-from workers.erp.failures import TABLE, Failure, Unfit
+from workers.erp.attempts import PROBE, TRIES, Batch, Tried, all_of, counted, held, not_sent, noted, try_again, unasked
+from workers.erp.failures import TABLE, Unfit
 from workers.erp.port import Barrier, Capabilities, Kind, Listing, OpenBarrier, Outcome, Submission
 from workers.erp.receipts import believed
 from workers.erp.rest.calls import RestCalls
@@ -33,8 +33,6 @@ log = logging.getLogger("relais.erp")
 
 There = dict[UUID, list[Any]]  # the records that the ERP has of an order
 NotHad = dict[tuple[str, str], Tried]  # what could not be looked up, and why
-
-BEFORE: Final = Failure(Kind.TRANSIENT, "not sent: the ERP could not be asked what it has")
 
 
 class RestErp:
@@ -61,14 +59,14 @@ class RestErp:
 
     async def submit(self, orders: Sequence[Submission], *, budget: float) -> dict[UUID, Outcome]:
         """Forward the orders within `budget` seconds, many at once; one outcome for each."""
-        started, until = steady_clock.now(), _now() + budget
+        until = _now() + budget
         if not await self._barrier.open():
             return held(orders)
         there: There = {}
         if not self._own.unique:
             records = await self._calls.records_of([each.id for each in orders], until)
             if isinstance(records, Tried):
-                return dict.fromkeys((each.id for each in orders), _not_sent(records).outcome(started))
+                return all_of(orders, not_sent(records))
             there = self._records.of(records)
         failed = await self._look_ups.learn([each.mapped for each in orders if each.mapped], until)
         batch = Batch(orders, until, self._settings.delivery.trip_after, self._barrier.is_open)
@@ -127,21 +125,28 @@ class RestErp:
             if batch.over():
                 return
             started = steady_clock.now()
-            known = there.get(order.id)
-            if known is not None and self._records.living(known):
-                outcome = self._out(await self._walk.on(order.id, known[0], batch.until, Kind.DUPLICATE), started)
-            else:
-                outcome = self._out(await self._send(order, failed, batch.until), started)
+            outcome = self._out(await self._forward(order, there.get(order.id, []), failed, batch.until), started)
             substitutes = self._settings.erp.allow_substitution
             outcome = believed(outcome, order.body, order.digest, substitutes=substitutes, echoed=False)
             batch.note(order, noted(outcome, self._barrier))
+
+    async def _forward(self, order: Submission, known: Sequence[Any], failed: NotHad, until: float) -> Tried | Outcome:
+        """What is `known` of it to the ERP is led on; an order that the ERP does not have is sent."""
+        try:
+            living = self._living(known)
+        except Unfit as error:
+            return _unfit(error)
+        if not living:
+            return await self._send(order, failed, until)
+        came = await self._walk.on(order.id, known[0], until, Kind.DUPLICATE)
+        return counted(came, order.id, living) if isinstance(came, Outcome) else came
 
     async def _send(self, order: Submission, failed: NotHad, until: float) -> Tried | Outcome:
         """One order that the ERP does not have, its brief tries included."""
         if order.mapped is not None:
             names = [("customer", order.mapped.customer), *(("article", each) for each in order.mapped.articles)]
             if (lacking := next((failed[each] for each in names if each in failed), None)) is not None:
-                return lacking if lacking.kind is Kind.REFUSED else _not_sent(lacking)
+                return lacking if lacking.kind is Kind.REFUSED else not_sent(lacking)
         given = seen(order, self._look_ups.get)
         answers = [await self._calls.once(self._own.profile.send, given, until, order)]
 
@@ -160,24 +165,18 @@ class RestErp:
 
     def _told(self, order: UUID, records: Sequence[Any], kind: Kind = Kind.ACCEPTED) -> Outcome:
         """What the records of one order say."""
-        if (count := self._records.living(records)) > 1:
-            log.error("the ERP has an order more than once", extra={"order": str(order), "records": count})
         try:
-            outcome = self._records.outcome(records[0], kind)
+            outcome = counted(self._records.outcome(records[0], kind), order, self._living(records))
         except Unfit as error:
             return _unfit(error)
         return replace(outcome, detail=self._calls.blanked(outcome.detail))
 
+    def _living(self, records: Sequence[Any]) -> Sequence[str]:
+        return [self._calls.blanked(each) for each in self._records.living(records)]
+
     def _out(self, came: Tried | Outcome, started: datetime) -> Outcome:
         outcome = came.outcome(started) if isinstance(came, Tried) else came
         return replace(outcome, detail=self._calls.blanked(outcome.detail), started=started, ended=steady_clock.now())
-
-
-def _not_sent(tried: Tried) -> Tried:
-    """Nothing of an order was sent, because of what came before."""
-    if tried.kind in (Kind.UNKNOWN, Kind.REFUSED):
-        return tried._replace(kind=Kind.TRANSIENT, detail=f"{BEFORE.says}: {tried.detail}")
-    return tried
 
 
 def _unfit(error: Unfit) -> Outcome:

@@ -50,9 +50,9 @@ class Records:
                 found.setdefault(order, []).append(record)
         return {order: sorted(each, key=self._is_refused) for order, each in found.items()}
 
-    def living(self, records: Sequence[Any]) -> int:
-        """How many of them were not refused."""
-        return sum(not self._is_refused(each) for each in records)
+    def living(self, records: Sequence[Any]) -> list[str]:
+        """The ERP's own references of those that were not refused. Raises Unfit."""
+        return [self.reference(each) for each in records if not self._is_refused(each)]
 
     def outcome(self, record: Any, kind: Kind = Kind.ACCEPTED) -> Outcome:
         """What it says of its order; `kind` where it is taken. Raises Unfit."""

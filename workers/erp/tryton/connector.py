@@ -17,12 +17,12 @@ from uuid import UUID
 
 from config.settings import Settings
 from workers.erp import steady_clock
-from workers.erp.attempts import PROBE, Tried, held, noted, unasked
+from workers.erp.attempts import PROBE, Tried, all_of, counted, held, not_sent, noted, unasked
+from workers.erp.batch_size import FIRST, BatchSize
 from workers.erp.checks.finding import CheckFinding
-from workers.erp.port import Barrier, Capabilities, Evidence, Kind, Listed, Listing, OpenBarrier, Outcome, Submission
+from workers.erp.port import Barrier, Capabilities, Kind, Listed, Listing, OpenBarrier, Outcome, Submission
 from workers.erp.receipts import believed
 from workers.erp.tryton import sales
-from workers.erp.tryton.batch_size import FIRST, BatchSize
 from workers.erp.tryton.calls import MOST_LISTED, SaleCalls, Sales
 from workers.erp.tryton.checks import UNIQUE, look
 from workers.erp.tryton.names import Names
@@ -120,7 +120,7 @@ class TrytonErp:
 
     async def _submit(self, orders: Sequence[Submission], until: float) -> dict[UUID, Outcome]:
         if (failed := await self._names.learn(orders, min(until, _now() + self._timeout))) is not None:
-            return _all(orders, _not_sent(failed))
+            return all_of(orders, not_sent(failed))
         made, refused = self._values(orders)
         if not made:
             return refused
@@ -168,14 +168,14 @@ class TrytonErp:
     async def _not_made(self, orders: Sequence[Submission], failed: Tried, until: float) -> dict[UUID, Outcome]:
         """None was made: where one of them was there already, it is told, and the others go again, alone."""
         if UNIQUE not in failed.detail:
-            return _all(orders, failed)
+            return all_of(orders, failed)
         found = await self._sales.of([each.id for each in orders], until)
         if isinstance(found, Tried):
-            return _all(orders, failed._replace(kind=Kind.UNKNOWN))
+            return all_of(orders, failed._replace(kind=Kind.UNKNOWN))
         known = {each: self._told(each, rows, Kind.DUPLICATE) for each, rows in found.items()}
         rest = [each for each in orders if each.id not in known]
         if len(rest) == len(orders):  # it was there a moment ago: who knows what goes on
-            return _all(orders, failed._replace(kind=Kind.UNKNOWN))
+            return all_of(orders, failed._replace(kind=Kind.UNKNOWN))
         return known | (await self._submit(rest, until) if rest else {})
 
     async def _read(self, ids: Sequence[UUID], until: float) -> dict[UUID, Outcome]:
@@ -197,27 +197,12 @@ class TrytonErp:
         return {each: replace(outcome, started=started, ended=ended) for each, outcome in told.items()}
 
     def _told(self, order_id: UUID, rows: Sequence[Mapping[str, Any]], kind: Kind = Kind.ACCEPTED) -> Outcome:
-        outcome, effects = sales.outcome(rows[0], kind), [row for row in rows if row["state"] != "cancelled"]
-        if len(effects) < 2:
-            return outcome
-        told = "Tryton has sales " + ", ".join(str(row["number"] or row["id"]) for row in effects)
-        log.error("an order has several sales", extra={"order": str(order_id), "why": told})
-        return replace(outcome, detail=told, evidence=Evidence.TAKEN_TWICE) if outcome.receipt else outcome
+        effects = [str(row["number"] or row["id"]) for row in rows if row["state"] != "cancelled"]
+        return counted(sales.outcome(rows[0], kind), order_id, effects)
 
     def _learn_size(self, orders: int, seconds: float, *, done: bool = True) -> None:
-        """From what was done, and from what was not for lack of time."""
-        if done or seconds >= self._timeout:
-            self._size.took(orders, seconds)
-            self.capabilities = replace(self.capabilities, max_batch=self._size.orders)
-
-
-def _all(orders: Sequence[Submission], failed: Tried) -> dict[UUID, Outcome]:
-    return dict.fromkeys((each.id for each in orders), failed.outcome(steady_clock.now()))
-
-
-def _not_sent(failed: Tried) -> Tried:
-    """A question failed before anything was sent: the orders are certainly not taken."""
-    return failed._replace(kind=Kind.TRANSIENT) if failed.kind in (Kind.UNKNOWN, Kind.REFUSED) else failed
+        self._size.took(orders, seconds, done=done)
+        self.capabilities = replace(self.capabilities, max_batch=self._size.orders)
 
 
 def _is_id(reference: str) -> bool:
