@@ -44,7 +44,9 @@ class EdiPartner:
         self._process: Process | None = None
 
     def start(self) -> None:
-        """Start it, or start it again; what it was reading when it was killed is put back, as an operator would."""
+        """Start it, or start it again, as its operator would: what it was reading when it was killed is put back, and the
+        answers that it had noted as sent and had not written yet are sent again.
+        """
         for claimed in (self.directory / "orders").glob(f"*{CLAIMED}"):
             claimed.rename(claimed.with_name(claimed.name.removesuffix(CLAIMED)))
         words = ("--port", self.port, "--db", self._database, "--drop-interval-ms", 100, "--drop-settle-ms", 0)
@@ -53,6 +55,8 @@ class EdiPartner:
         self._process = Process(Program("mock-edi", argv, self.directory.parent / "mock-edi.log", grace=5.0))
         self._leash.hold(self._process.mark)
         until(self._answers, 30, what="mock-edi answers")
+        for unwritten in self._unwritten():
+            self.ask(f"/_mock/outbox/{unwritten}/retry")
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -116,6 +120,21 @@ class EdiPartner:
         request.add_header("Content-Type", "application/json")
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read() or b"null")
+
+    def _unwritten(self) -> list[int]:
+        """The answers that it holds for sent, of which no directory has a file; it is made to believe that they failed."""
+        written = [each.name for name in ("answers", "relais") for each in (self.directory / name).rglob("*.edi")]
+        connection = sqlite3.connect(self._database)
+        try:
+            sent = connection.execute("SELECT id, partner, code, control FROM outbound WHERE status = 'ready'").fetchall()
+            lost = [
+                number for number, *name in sent if not any(each.endswith("-".join(name) + ".edi") for each in written)
+            ]
+            connection.executemany("UPDATE outbound SET status = 'failed' WHERE id = ?", [(each,) for each in lost])
+            connection.commit()
+        finally:
+            connection.close()
+        return lost
 
     def _answers(self) -> bool:
         try:
