@@ -30,6 +30,7 @@ CONFIRMED: Final = """
 SELECT o.po_number, coalesce(sum(CAST(l.confirmed AS REAL)), 0) FROM purchase_order o
 LEFT JOIN order_line l ON l.partner = o.partner AND l.po_number = o.po_number WHERE o.partner = ? GROUP BY 1
 """
+SENT: Final = "SELECT id, partner || '-' || code || '-' || control || '.edi' FROM outbound WHERE status = 'ready'"
 NUMBER: Final = re.compile(rb"BGM\+220\+([0-9A-F]{32})\+")
 
 
@@ -44,7 +45,7 @@ class EdiPartner:
         self._process: Process | None = None
 
     def start(self) -> None:
-        """Start it, or start it again, as its operator would: what it was reading when it was killed is put back, and the
+        """Start it, or start it again, as its operator would: what it was reading when it was killed is put back, and
         answers that it had noted as sent and had not written yet are sent again.
         """
         for claimed in (self.directory / "orders").glob(f"*{CLAIMED}"):
@@ -122,14 +123,12 @@ class EdiPartner:
             return json.loads(answer.read() or b"null")
 
     def _unwritten(self) -> list[int]:
-        """The answers that it holds for sent, of which no directory has a file; it is made to believe that they failed."""
-        written = [each.name for name in ("answers", "relais") for each in (self.directory / name).rglob("*.edi")]
+        """The answers that it holds for sent, and no directory has; it now believes that they failed."""
+        files = [each.name for name in ("answers", "relais") for each in (self.directory / name).rglob("*.edi")]
         connection = sqlite3.connect(self._database)
         try:
-            sent = connection.execute("SELECT id, partner, code, control FROM outbound WHERE status = 'ready'").fetchall()
-            lost = [
-                number for number, *name in sent if not any(each.endswith("-".join(name) + ".edi") for each in written)
-            ]
+            sent = connection.execute(SENT).fetchall()
+            lost = [number for number, name in sent if not any(each.endswith(name) for each in files)]
             connection.executemany("UPDATE outbound SET status = 'failed' WHERE id = ?", [(each,) for each in lost])
             connection.commit()
         finally:
