@@ -18,6 +18,7 @@ from config.embedded.leash import Leash
 from config.settings import Settings
 from orders.model import parse
 from tests.machines import tryton
+from tests.machines.clock import Clock
 from tests.machines.erp import an_order, settings_for
 from workers.erp.port import Mapped, Submission
 
@@ -110,6 +111,11 @@ class RealTryton:
         """Price list, warehouse and prices of the lines of its sale."""
         (row,) = self._tryton.sql(TERMS, str(order_id))
         return row["price_list"], row["warehouse"], list(row["prices"])
+
+    def goes_by(self, clock: Clock) -> Clock:
+        """It has another clock, from its next start on."""
+        self._tryton.env = clock.env
+        return clock
 
     def freeze(self) -> None:
         self._tryton.signal(signal.SIGSTOP)

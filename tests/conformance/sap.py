@@ -16,6 +16,7 @@ from config.embedded.leash import Leash
 from config.settings import Settings
 from orders.model import parse
 from tests.machines import cap
+from tests.machines.clock import Clock
 from tests.machines.erp import an_order, settings_for
 from workers.erp.port import Mapped, Submission
 
@@ -42,6 +43,11 @@ class CapSalesOrders:
 
     def kill(self) -> None:
         self._server.kill()
+
+    def goes_by(self, clock: Clock) -> Clock:
+        """It has another clock, from its next start on."""
+        self._server.env = clock.env
+        return clock
 
     def freeze(self) -> None:
         self._server.signal(signal.SIGSTOP)
@@ -106,10 +112,16 @@ class CapSalesOrders:
 
 
 class MockSapSalesOrders(CapSalesOrders):
-    """The mock has neither schedule lines nor reasons for rejection."""
+    """The mock has neither schedule lines nor reasons for rejection, price lists and plants."""
 
     server = cap.MockSap
-    without: ClassVar[list[str]] = ["PurchaseOrderByShipToParty", "SalesDocumentRjcnReason", "to_ScheduleLine"]
+    without: ClassVar[list[str]] = [
+        "PriceListType",
+        "ProductionPlant",
+        "PurchaseOrderByShipToParty",
+        "SalesDocumentRjcnReason",
+        "to_ScheduleLine",
+    ]
     customer = "1000001"
 
     def refused(self) -> Submission:

@@ -42,6 +42,7 @@ class SapServer:
         self.directory, self._leash, self.port = directory, leash, choose()
         self.file = directory / "orders.sqlite"
         self._process: Process | None = None
+        self.env: dict[str, str] = {}  # more of it, from its next start on
 
     def program(self) -> tuple[tuple[str, ...], dict[str, str], Path]:
         """What is run, with which environment, in which directory."""
@@ -51,7 +52,7 @@ class SapServer:
         """Start it, and wait until it answers."""
         argv, env, where = self.program()
         log = self.directory / "server.log"
-        self._process = Process(Program("sap", argv, log, env, grace=5.0, cwd=str(where)))
+        self._process = Process(Program("sap", argv, log, env | self.env, grace=5.0, cwd=str(where)))
         self._leash.hold(self._process.mark)
         until(self._answers, 90, what="it answers")
 

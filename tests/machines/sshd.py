@@ -20,6 +20,7 @@ import pytest
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Account, Process, Program
+from tests.machines.clock import Clock
 from tests.machines.tools import ROOT
 from tests.waiting import until
 
@@ -37,7 +38,7 @@ UsePAM no
 PidFile none
 PasswordAuthentication no
 MaxStartups 200
-Subsystem sftp {home}/usr/lib/openssh/sftp-server
+Subsystem sftp {sftp}
 """
 
 
@@ -60,8 +61,7 @@ class Sshd:
         gid = NOBODY if os.geteuid() == 0 else os.getegid()
         (directory / "passwd").write_text(f"{USER}:x:{uid}:{gid}::{self.base}:/bin/sh\n")
         (directory / "group").write_text(f"{USER}:x:{gid}:\n")
-        configuration = CONFIGURATION.format(port=self.port, directory=directory, home=self._home)
-        (directory / "sshd_config").write_text(configuration)
+        self.sftp_by("")
         self._account = Account(uid, gid) if os.geteuid() == 0 else None
         if self._account is not None:
             for path in (self.base, directory / "host_key"):
@@ -87,6 +87,17 @@ class Sshd:
     def let_nobody_in(self) -> None:
         """Our key is not good any more."""
         (self.directory / "authorized_keys").write_text("")
+
+    def sftp_by(self, words: str) -> None:
+        """Its sftp-server is started by a command that begins so, from its next start on."""
+        sftp = f"{words} {self._home}/usr/lib/openssh/sftp-server"
+        configuration = CONFIGURATION.format(port=self.port, directory=self.directory, sftp=sftp.strip())
+        (self.directory / "sshd_config").write_text(configuration)
+
+    def goes_by(self, clock: Clock) -> Clock:
+        """Files are as old as another clock has it, from its next start on."""
+        self.sftp_by(f"/usr/bin/env {' '.join(f'{name}={value}' for name, value in clock.env.items())}")
+        return clock
 
     def change_host_key(self) -> None:
         """It is another server from its next start on."""

@@ -77,6 +77,7 @@ class Tryton:
         self._process: Process | None = None
         self._queue: Process | None = None
         self._database = False
+        self.env: dict[str, str] = {}  # of its processes, from their next start on
 
     def start(self) -> None:
         """Start what is not running, and wait until it answers."""
@@ -110,7 +111,7 @@ class Tryton:
 
     def _run(self, name: str, *words: str) -> Process:
         argv = (str(BIN / name), *words)
-        process = Process(Program(name, argv, self.directory / f"{name}.log", {}, grace=5.0))
+        process = Process(Program(name, argv, self.directory / f"{name}.log", self.env, grace=5.0))
         self._leash.hold(process.mark)
         return process
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -16,10 +16,20 @@ from uuid import UUID
 from config.settings import Settings
 from workers.erp import steady_clock
 from workers.erp.attempts import PROBE, Batch, held, noted
+from workers.erp.checks.finding import CheckFinding
 from workers.erp.failures import TABLE as ANY
 from workers.erp.failures import Met as AnyMet
 from workers.erp.files.book import OrderBook, OrderState
-from workers.erp.files.failures import TABLE, FileTrouble, NotThere, PlaceFault, as_it_got_its_name
+from workers.erp.files.checks import FileExchange, look
+from workers.erp.files.failures import (
+    TABLE,
+    FileTrouble,
+    NotThere,
+    PlaceFault,
+    as_it_got_its_name,
+    unasked,
+    unsent_order,
+)
 from workers.erp.files.names import names_of
 from workers.erp.files.options import FilesOptions
 from workers.erp.files.pace import PendingPace
@@ -32,7 +42,6 @@ from workers.erp.port import (
     Barrier,
     Capabilities,
     ErpReceipt,
-    Evidence,
     Kind,
     Listing,
     OpenBarrier,
@@ -91,7 +100,7 @@ class FilesErp:
         await self._barrier.open()
         foreign = await self._timed(lambda: self._reader.look(budget * READING), until)
         if isinstance(foreign, Outcome):
-            return dict.fromkeys(ids, noted(_unasked(foreign), self._barrier))
+            return dict.fromkeys(ids, noted(unasked(foreign), self._barrier))
         self._pace.forget(self._reader.heard)
         self._reader.heard.clear()
         looks = (self._known(each, until, pace) for each in ids)
@@ -99,7 +108,7 @@ class FilesErp:
         if foreign is not None:
             log.error("an order was answered that was never sent", extra={"why": foreign})
             first = next((each for each in ids if told[each].kind is Kind.PENDING), ids[0])
-            told[first] = replace(told[first], **_proof(foreign))
+            told[first] = replace(told[first], **unsent_order(foreign))
         return {each: noted(outcome, self._barrier) for each, outcome in told.items()}
 
     async def poll(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
@@ -121,6 +130,10 @@ class FilesErp:
         except Exception as error:
             log.info("the probe failed", extra={"error": str(error) or type(error).__name__})
             return False
+
+    def check(self, *, budget: float) -> AsyncIterator[CheckFinding]:
+        """Are we let in, can files go from one directory into another, what time is it there, and what waits."""
+        return look(FileExchange(self._place, self._book, self._reader, self._settings, self._own), budget)
 
     async def close(self) -> None:
         """Let go of connections; a later call opens new ones."""
@@ -177,7 +190,7 @@ class FilesErp:
 
         outcome = await self._timed(known, min(until, _now() + self._settings.erp.timeout))
         if outcome.kind in (Kind.TRANSIENT, Kind.SUSPICIOUS):
-            outcome = _unasked(outcome)
+            outcome = unasked(outcome)
         outcome = replace(outcome, started=started, ended=steady_clock.now())
         if outcome.kind is Kind.PENDING:
             pace.saw(order_id, outcome, _now())
@@ -224,23 +237,6 @@ class FilesErp:
             met = PlaceFault(FileTrouble.UNFORESEEN, type(error).__name__)
         failure = TABLE[as_it_got_its_name(met).trouble if handing_over else met.trouble]
         return Outcome(failure.kind, f"{failure.says}: {met.detail}", evidence=failure.evidence)
-
-
-def _unasked(outcome: Outcome) -> Outcome:
-    """Nothing was learned of any order; all that can be certain is that the server is suspicious."""
-    kind = Kind.SUSPICIOUS if outcome.kind is Kind.SUSPICIOUS else Kind.UNKNOWN
-    return replace(outcome, kind=kind, detail=f"could not be asked: {outcome.detail}")
-
-
-def _proof(says: str) -> dict[str, Any]:
-    failure = ANY[AnyMet.UNSENT_ORDER]
-    return {
-        "kind": failure.kind,
-        "detail": f"{failure.says}: {says}",
-        "evidence": Evidence.UNSENT_ORDER,
-        "receipt": None,
-        "answer": says.encode(),
-    }
 
 
 def _now() -> float:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import asyncssh
 
-from workers.erp.failures import Again, Failure
-from workers.erp.port import Evidence, Kind
+from workers.erp.failures import TABLE as ANY
+from workers.erp.failures import Again, Failure, Met
+from workers.erp.port import Evidence, Kind, Outcome
 
 
 class FileTrouble(StrEnum):
@@ -129,6 +131,24 @@ def of_error(error: Exception, what: str) -> PlaceFault:
 def as_it_got_its_name(met: PlaceFault) -> PlaceFault:
     """The same failure, met by the rename that hands an order over."""
     return PlaceFault(_AS_IT_GOT_ITS_NAME.get(met.trouble, met.trouble), met.detail)
+
+
+def unasked(outcome: Outcome) -> Outcome:
+    """Nothing was learned of any order; all that can be certain is that the server is suspicious."""
+    kind = Kind.SUSPICIOUS if outcome.kind is Kind.SUSPICIOUS else Kind.UNKNOWN
+    return replace(outcome, kind=kind, detail=f"could not be asked: {outcome.detail}")
+
+
+def unsent_order(says: str) -> dict[str, Any]:
+    """What an outcome bears where an answer was read to an order that was never sent, as it `says`."""
+    failure = ANY[Met.UNSENT_ORDER]
+    return {
+        "kind": failure.kind,
+        "detail": f"{failure.says}: {says}",
+        "evidence": failure.evidence,
+        "receipt": None,
+        "answer": says.encode(),
+    }
 
 
 def _trouble(error: Exception) -> FileTrouble:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 class LocalPlace:
     """The directories below `base`."""
 
+    syncs = True
+
     def __init__(self, base: Path) -> None:
         self._base = base
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="relais-files")
@@ -70,6 +72,10 @@ class LocalPlace:
     async def remove(self, path: str) -> None:
         """As `FilePlace`."""
         await self._do(f"remove {path}", lambda: self._at(path).unlink(missing_ok=True))
+
+    async def unmake(self, path: str) -> None:
+        """As `FilePlace`."""
+        await self._do(f"remove {path}", lambda: self._at(path).rmdir())
 
     async def close(self) -> None:
         """As `FilePlace`; what still hangs is left to end by itself."""

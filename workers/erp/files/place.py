@@ -23,6 +23,8 @@ class FileEntry(NamedTuple):
 class FilePlace(Protocol):
     """Directories under one base, all on one file system."""
 
+    syncs: bool  # whether what is written is put on disk, as far as is known yet
+
     async def files(self, directory: str) -> list[FileEntry]:
         """The plain files of a directory, oldest first; links and directories are none."""
         ...
@@ -63,6 +65,10 @@ class FilePlace(Protocol):
 
     async def remove(self, path: str) -> None:
         """Remove a file."""
+        ...
+
+    async def unmake(self, path: str) -> None:
+        """Remove an empty directory."""
         ...
 
     async def close(self) -> None:

@@ -61,7 +61,7 @@ class AnswerReader:
     async def _fetch(self) -> None:
         """Rename what is complete out of the ERP's directory."""
         own = self._own
-        found = [each for each in await self._place.files(own.answers) if self._is_answer(each.name)][:MOST_AT_ONCE]
+        found = (await self.waiting())[:MOST_AT_ONCE]
         if not found:
             return
         before = await self._before()
@@ -69,6 +69,10 @@ class AnswerReader:
             if each.modified <= before:
                 target = f"{own.work}/read/{_stamp()}-{_plain(each.name)}"
                 await self._move(f"{own.answers}/{each.name}", target)
+
+    async def waiting(self) -> list[FileEntry]:
+        """The answers in the ERP's directory, the oldest first. Raises PlaceFault."""
+        return [each for each in await self._place.files(self._own.answers) if self._is_answer(each.name)]
 
     def _is_answer(self, name: str) -> bool:
         return is_ready_name(name) and any(fnmatchcase(name, pattern) for pattern in self._own.answer_names)

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import stat
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import asyncssh
-from asyncssh.constants import FILEXFER_TYPE_REGULAR
 from yarl import URL
 
 from workers.erp.files.failures import FileTooLarge, FileTrouble, NotThere, PlaceFault, of_error
 from workers.erp.files.options import SftpOptions
 from workers.erp.files.place import FileEntry
+from workers.erp.files.served import are_apart, is_full, is_plain
 from workers.erp.files.ssh import connect
 
 log = logging.getLogger("relais.erp")
@@ -38,7 +37,7 @@ class SftpPlace:
         self._connection: asyncssh.SSHClientConnection | None = None
         self._client: asyncssh.SFTPClient | None = None
         self._lock = asyncio.Lock()
-        self._syncs = True
+        self.syncs = True
 
     async def files(self, directory: str) -> list[FileEntry]:
         """As `FilePlace`."""
@@ -46,7 +45,7 @@ class SftpPlace:
         entries = [
             FileEntry(str(each.filename), each.attrs.size or 0, float(each.attrs.mtime or 0))
             for each in found
-            if _is_plain(each.attrs)
+            if is_plain(each.attrs)
         ]
         return sorted(entries, key=lambda entry: (entry.modified, entry.name))
 
@@ -106,12 +105,21 @@ class SftpPlace:
             async with client.open(self._at(directory), "rb", encoding=None) as file:
                 await self._fsync(file)
 
-        if self._syncs:
+        if self.syncs:
             await self._do(f"sync {directory}", sync)
 
     async def move(self, old: str, new: str) -> None:
         """As `FilePlace`."""
-        await self._do(f"rename {old} to {new}", lambda client: client.posix_rename(self._at(old), self._at(new)))
+
+        async def move(client: asyncssh.SFTPClient) -> None:
+            try:
+                await client.posix_rename(self._at(old), self._at(new))
+            except asyncssh.SFTPFailure as error:
+                if await are_apart(client, *(self._at(each.rpartition("/")[0]) for each in (old, new))):
+                    raise PlaceFault(FileTrouble.APART, f"rename {old} to {new}") from error
+                raise
+
+        await self._do(f"rename {old} to {new}", move)
 
     async def publish(self, directory: str, target: str) -> bool:
         """As `FilePlace`."""
@@ -139,6 +147,10 @@ class SftpPlace:
                 return
 
         await self._do(f"remove {path}", remove)
+
+    async def unmake(self, path: str) -> None:
+        """As `FilePlace`."""
+        await self._do(f"remove {path}", lambda client: client.rmdir(self._at(path)))
 
     async def close(self) -> None:
         """As `FilePlace`."""
@@ -179,7 +191,7 @@ class SftpPlace:
                 try:
                     return await work(client)
                 except asyncssh.SFTPFailure as error:
-                    if directory is not None and await _is_full(client, self._at(directory)):
+                    if directory is not None and await is_full(client, self._at(directory)):
                         raise PlaceFault(FileTrouble.FULL, what) from error
                     raise
         except (FileTooLarge, PlaceFault):
@@ -200,12 +212,12 @@ class SftpPlace:
 
     async def _fsync(self, file: asyncssh.SFTPClientFile) -> None:
         """Sync what is open; of a server that cannot this is told once, and it is not asked again."""
-        if not self._syncs:
+        if not self.syncs:
             return
         try:
             await file.fsync()
         except asyncssh.SFTPOpUnsupported:
-            self._syncs = False
+            self.syncs = False
             log.warning("the SFTP server cannot sync: files are on disk when it sees fit")
 
     def _drop(self) -> asyncssh.SSHClientConnection | None:
@@ -216,16 +228,3 @@ class SftpPlace:
         connection = self._drop()
         if connection is not None:
             connection.abort()
-
-
-def _is_plain(attrs: asyncssh.SFTPAttrs) -> bool:
-    if attrs.permissions is not None and stat.S_IFMT(attrs.permissions):
-        return stat.S_ISREG(attrs.permissions)
-    return attrs.type == FILEXFER_TYPE_REGULAR
-
-
-async def _is_full(client: asyncssh.SFTPClient, directory: str) -> bool:
-    try:
-        return bool((await client.statvfs(directory)).bavail == 0)
-    except asyncssh.SFTPError:
-        return False

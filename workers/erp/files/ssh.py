@@ -18,12 +18,12 @@ async def connect(
     url: URL, own: SftpOptions, timeout: float
 ) -> tuple[asyncssh.SSHClientConnection, asyncssh.SFTPClient]:
     """Log in within `timeout` seconds. Raises PlaceFault, and what asyncssh raises once it is connected."""
-    host = url.host or ""
+    host, known = url.host or "", _Pinned(own.host_keys)
     try:
         connection = await asyncssh.connect(
             host,
             url.port or PORT,
-            client_factory=lambda: _Pinned(own.host_keys),
+            client_factory=lambda: known,
             known_hosts=([], [], []),
             config=None,
             username=own.user,
@@ -36,6 +36,8 @@ async def connect(
         )
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         raise PlaceFault(FileTrouble.LOGIN, f"sftp.key_file: {error}") from error
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise PlaceFault(FileTrouble.HOST_KEY, f"{host} shows {known.shown}") from error
     except asyncssh.Error as error:
         raise of_error(error, f"connect to {host}") from error
     except OSError as error:
@@ -49,11 +51,13 @@ async def connect(
 
 
 class _Pinned(asyncssh.SSHClient):
-    """Believes a server that shows one of the pinned keys, and no other."""
+    """Believes a server that shows one of the pinned keys, and no other; `shown` is the key that it showed."""
 
     def __init__(self, pins: frozenset[str]) -> None:
         self._pins = pins
+        self.shown = "none that can be read"
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """As asyncssh asks it, of a key that is in no list of known ones."""
-        return key.get_fingerprint("sha256") in self._pins
+        self.shown = key.get_fingerprint("sha256")
+        return self.shown in self._pins

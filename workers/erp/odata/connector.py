@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -19,9 +19,11 @@ from config.settings import Settings
 from workers.erp import steady_clock
 from workers.erp.attempts import PROBE, Batch, Tried, all_of, counted, held, not_sent, noted, unasked
 from workers.erp.batch_size import BatchSize
+from workers.erp.checks.finding import CheckFinding
 from workers.erp.failures import Unfit
 from workers.erp.odata.batching import Part
 from workers.erp.odata.calls import SalesOrderCalls
+from workers.erp.odata.checks import look
 from workers.erp.odata.errors import failed
 from workers.erp.odata.options import OdataOptions
 from workers.erp.odata.sales_orders import SalesOrder, by_order, number
@@ -48,7 +50,7 @@ class OdataErp:
             unique_reference=False,
             absent_after=SETTLED,
         )
-        self._parallel, self._trip_after = own.parallel, settings.delivery.trip_after
+        self._own, self._trip_after = own, settings.delivery.trip_after
         self._timeout, self._substitutes = settings.erp.timeout, settings.erp.allow_substitution
         self._barrier = barrier or OpenBarrier()
         self._session = OdataSession(settings, own, self._barrier)
@@ -60,7 +62,7 @@ class OdataErp:
         batch = Batch(orders, _now() + budget, self._trip_after, self._barrier.is_open)
         if not await self._barrier.open():
             return held(orders)
-        await asyncio.gather(*(self._work(batch) for _ in range(self._parallel)))
+        await asyncio.gather(*(self._work(batch) for _ in range(self._own.parallel)))
         return batch.outcomes()
 
     async def find(self, ids: Sequence[UUID], *, budget: float) -> dict[UUID, Outcome]:
@@ -96,6 +98,10 @@ class OdataErp:
         if tried is not None:
             log.info("the probe failed", extra={"error": tried.detail})
         return tried is None
+
+    def check(self, *, budget: float) -> AsyncIterator[CheckFinding]:
+        """Are we let in, does the service have what an order needs, can sales orders be found and listed."""
+        return look(self, self._session, self._own, budget)
 
     async def close(self) -> None:
         """Let go of connections; a later call opens new ones."""

@@ -40,6 +40,7 @@ class OdataSession:
         """Nothing connects yet. Raises MissingSetting when `erp_url` is not set."""
         client = "" if own.client is None else f"sap-client={own.client}"
         self._batch = f"{own.service}/$batch" + (client and f"?{client}")
+        self._metadata = f"{own.service}/$metadata" + (client and f"?{client}")
         self._first = f"{own.service}/A_SalesOrder?$top=1&$select=SalesOrder&$format=json" + (client and f"&{client}")
         self._headers = {"Accept-Language": own.language.lower(), "DataServiceVersion": "2.0"}
         self._transport = ErpTransport(settings, barrier.is_open, open_credentials(own.auth), own.tls)
@@ -67,6 +68,25 @@ class OdataSession:
                 return None
         begun = await self._begun(held, until)
         return begun if isinstance(begun, Tried) else None
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the session that has begun has a token."""
+        return self._session is not None and "x-csrf-token" in self._session.headers
+
+    async def described(self, until: float) -> bytes | Tried:
+        """How the service describes itself, in XML; or how that could not be had."""
+        found = bytearray()
+
+        async def read(response: ClientResponse) -> Tried:
+            if response.status != 200:
+                return await _refused(response)
+            found.extend(await any_body(response, MOST_BYTES))
+            return Tried(Kind.ACCEPTED)
+
+        headers = {**self._headers, "Accept": "application/xml"}
+        tried = await self._transport.call("GET", self._metadata, None, until, read, headers)
+        return bytes(found) if tried.kind is Kind.ACCEPTED else tried
 
     async def close(self) -> None:
         """Let go of the connections; the session ends by itself."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -18,10 +18,12 @@ from uuid import UUID
 from config.settings import Settings
 from workers.erp import steady_clock
 from workers.erp.attempts import PROBE, TRIES, Batch, Tried, all_of, counted, held, not_sent, noted, try_again, unasked
+from workers.erp.checks.finding import CheckFinding
 from workers.erp.failures import TABLE, Unfit
 from workers.erp.port import Barrier, Capabilities, Kind, Listing, OpenBarrier, Outcome, Submission
 from workers.erp.receipts import believed
 from workers.erp.rest.calls import RestCalls
+from workers.erp.rest.checks import look
 from workers.erp.rest.given import seen
 from workers.erp.rest.listing import page
 from workers.erp.rest.look_ups import LookUps
@@ -114,6 +116,10 @@ class RestErp:
         if not well:
             log.info("the probe failed", extra={"error": answer.tried.detail})
         return well
+
+    def check(self, *, budget: float) -> AsyncIterator[CheckFinding]:
+        """Are we let in, and is each question that changes nothing answered as the profile says."""
+        return look(self, self._own.profile, self._calls, self._look_ups, budget)
 
     async def close(self) -> None:
         """Let go of connections; a later call opens new ones."""

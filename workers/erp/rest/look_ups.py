@@ -37,7 +37,7 @@ class LookUps:
         ]
         if len(self._known) + len(wanted) > MOST_KEPT:
             self._known.clear()
-        failed = await asyncio.gather(*(self._ask(each, until) for each in wanted))
+        failed = await asyncio.gather(*(self.ask(*each, until) for each in wanted))
         return {each: tried for each, tried in zip(wanted, failed, strict=True) if tried is not None}
 
     def get(self, kind: str, code: str) -> Any:
@@ -45,8 +45,8 @@ class LookUps:
         found = self._known.get((kind, code))
         return None if found is None else found[1]
 
-    async def _ask(self, wanted: Kept, until: float) -> Tried | None:
-        kind, code = wanted
+    async def ask(self, kind: str, code: str, until: float) -> Tried | None:
+        """Ask for what the ERP has under a code; why it could not be had, without a failure where there is nothing."""
         request = self._profile.look_ups[kind]  # type: ignore[index]
         part = self._profile.profile.look_up[kind]  # type: ignore[index]
         answer = await self._calls.calmly(request, {"code": code}, until)
@@ -55,5 +55,5 @@ class LookUps:
         found = part.found.of(answer.said) if answer.well else None
         if found is None:
             return Tried(Kind.REFUSED, f"the ERP has no {kind} {code}")
-        self._known[wanted] = time.monotonic(), found
+        self._known[kind, code] = time.monotonic(), found
         return None
