@@ -120,7 +120,7 @@ async def _serve(
 
 async def _prepare_journal(stack: Stack) -> None:
     """Migrate it, and again where it went away meanwhile: one of ours comes back. Raises what it says at last."""
-    deadline = time.monotonic() + (MIGRATION_OUTAGE if stack.services else 0.0)
+    deadline = time.monotonic() + (MIGRATION_OUTAGE if stack.journal_is_ours else 0.0)
     while True:
         try:
             await asyncio.to_thread(migrate_for, stack.settings)

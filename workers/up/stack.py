@@ -65,9 +65,14 @@ class Stack:
         return self.settings.replace(**own, **dict.fromkeys(withheld(command) - own.keys()))
 
     @property
+    def journal_is_ours(self) -> bool:
+        """Whether the journal is a service of this run."""
+        return "owner_url" in self.offered["embedded"]  # type: ignore[operator]
+
+    @property
     def private(self) -> bool:
         """Whether the journal is ours, and the console for this machine alone."""
-        return "owner_url" in self.offered["embedded"] and self.settings.console.host == LOOPBACK  # type: ignore[operator]
+        return self.journal_is_ours and self.settings.console.host == LOOPBACK
 
     @property
     def erp_file(self) -> Path:
