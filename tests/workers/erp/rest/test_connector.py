@@ -195,7 +195,7 @@ def test_what_is_there_is_asked_for_before_it_is_sent_unless_the_erp_refuses_a_s
         assert shop.sent() == unique
         if not unique:
             assert again.kind is Kind.DUPLICATE
-            shop.answers["/orders"] = iter([told(503)] * 3)
+            shop.answers["/orders"] = iter([told(503) for _ in range(3)])
             outcome = await submit_one(erp, order(1), 60)
             assert outcome.kind is Kind.TRANSIENT, "it could not be asked: nothing was sent"
             assert shop.sent() == 0
@@ -308,7 +308,7 @@ def test_what_it_holds_is_listed_page_after_page(tmp_path: Path) -> None:
                 break
         assert [each.id for each in found] == [each.id for each in orders]
         assert [each.reference for each in found] == ["1", "2", "3", "4", "5"]
-        shop.answers["/page"] = iter([told(500)] * 3)
+        shop.answers["/page"] = iter([told(500) for _ in range(3)])
         assert (await erp.list(now, now, after=None, budget=60)).failed is not None
 
     at_shop(tmp_path, play)
