@@ -8,9 +8,9 @@ unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 READY := .venv/.ready
 UV ?= uv
-# Files go to processes as they come, the long ones of tests/acceptance first, so that all end together. Those wait more
-# than they compute: three processes keep two cores at work.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Files go to processes as they come, the long ones of tests/acceptance first, so that all end together. They wait more
+# than they compute: with three processes two cores were idle for half of the time.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -26,8 +26,8 @@ tools: $(READY) ## Debian's Prometheus in .tools/, for the tests of alerts and d
 demo: $(READY) ## the weekend of 19 October 2024, in about a minute
 	@$(BIN)/relais demo
 
-test: lint tools ## what CI runs first: lint, then all tests but the long fault runs
-	$(PYTEST) -m "not slow"
+test: lint tools ## what CI runs first: lint, then all tests but the long fault runs and those in a browser
+	$(PYTEST) -m "not slow and not browser"
 
 test-browser: $(READY) ## what CI runs next: the tests in a real browser; gets Debian's Chromium
 	@$(BIN)/python .ci/tools.py chromium

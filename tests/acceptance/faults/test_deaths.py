@@ -96,6 +96,7 @@ def signal_whole(relais: Relais, number: int) -> None:
         process.send_signal(number)
 
 
+@pytest.mark.slow
 def test_wires_that_are_cut_double_nothing_at_an_erp_without_idempotency(leash: Leash) -> None:
     with up(leash, **DEFAULTS, RELAIS_ERP_IDEMPOTENT="false") as relais:
         relais.dial(idempotent=False, latency_ms=200)

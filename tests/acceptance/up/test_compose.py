@@ -381,6 +381,7 @@ def test_images_of_others_are_pinned_by_digest(compose: dict[str, Any]) -> None:
     assert by_tag == {"valkey/valkey:9.0.1"}, "what CONTRIBUTING says of it"
 
 
+@pytest.mark.slow
 def test_the_sbom_names_all_that_the_image_has_with_its_hashes_and_is_the_same_twice(tmp_path: Path) -> None:
     recipe = re.search(r"^sbom:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe is not None

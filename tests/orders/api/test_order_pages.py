@@ -22,7 +22,7 @@ from workers.intake.spill_drain import unspill
 from workers.intake.spill_store import RedisSpill
 
 KEY = SpillSigner.of(SecretStr("a key that is shared"))
-EACH = 1000  # orders that each intake takes
+EACH = 300  # orders that each intake takes
 LINES = 50  # of one request
 
 
