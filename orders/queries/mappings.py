@@ -85,6 +85,8 @@ _HISTORY: Final = text(
 _COUNTED: Final = text(f"""SELECT coalesce(max(version), 0) AS version,
   count(target) FILTER (WHERE kind = '{CodeKind.PRODUCT}') AS products,
   count(target) FILTER (WHERE kind = '{CodeKind.PHARMACY}') AS pharmacies FROM ({_NEWEST}) n""")
+_NAMES: Final = text(f"""SELECT DISTINCT target, code FROM mappings
+  WHERE backend = :backend AND kind = '{CodeKind.PRODUCT}' AND target = ANY(CAST(:articles AS text[]))""")
 
 Row = dict[str, Any]
 
@@ -139,6 +141,15 @@ async def counted(source: Source, backend: str) -> Row:
     """How many `products` and `pharmacies` are mapped, and the newest `version`, 0 where there is none."""
     async with reading_from(source) as connection:
         return dict((await connection.execute(_COUNTED, _of(backend))).mappings().one())
+
+
+async def names_ever(source: Source, backend: str, articles: Sequence[str]) -> dict[str, set[str]]:
+    """The products that were ever mapped to each of these articles; one that none was mapped to is left out."""
+    found: dict[str, set[str]] = {}
+    async with reading_from(source) as connection:
+        for row in await connection.execute(_NAMES, _of(backend, articles=[*articles])):
+            found.setdefault(row.target, set()).add(row.code)
+    return found
 
 
 def _of(backend: str, **values: Any) -> Row:

@@ -34,6 +34,7 @@ from workers.erp.bisecting import submit_bisecting
 from workers.erp.port import Erp, Kind, Mapped, Outcome, Submission
 from workers.erp.receipts import believed
 from workers.mapping.current_mapping import CurrentMapping
+from workers.mapping.substitutes import in_our_codes
 from workers.trust.life import ProcessLife
 
 
@@ -88,8 +89,17 @@ async def _deliver(resources: WorkerResources, claimed: Claim, spans: Mapping[UU
     sent = await _submit(resources, fit, spans, resources.settings.delivery.batch_budget - (time.monotonic() - began))
     note_outcomes(spans, {**known, **sent})
     left = resources.settings.delivery.lease - (time.monotonic() - began)
+    sent = await named(resources, sent, left)
     certain, mapping = {**early, **dead, **unmapped}, version if unmapped else None
     return await _settle(resources, claimed, certain, known, sent, left, mapping)
+
+
+async def named(resources: WorkerResources, outcomes: Mapping[UUID, Outcome], remaining: float) -> dict[UUID, Outcome]:
+    """The outcomes with what is delivered in a product's place named as orders name it, where the ERP has names of its
+    own. Raises what the journal raises.
+    """
+    mapping = resources.mapping if resources.erp.capabilities.mapped else None
+    return await in_our_codes(outcomes, mapping, remaining)
 
 
 async def _ask(resources: WorkerResources, claimed: Claim) -> tuple[dict[UUID, Outcome], dict[UUID, Disposition]]:
@@ -100,7 +110,8 @@ async def _ask(resources: WorkerResources, claimed: Claim) -> tuple[dict[UUID, O
     can = resources.erp.capabilities
     if not unsure or not can.can_find:
         return {}, {}
-    answers = await resources.erp.find(list(unsure), budget=resources.settings.delivery.batch_budget / 3)
+    budget = resources.settings.delivery.batch_budget / 3
+    answers = await named(resources, await resources.erp.find(list(unsure), budget=budget), budget)
     known, early = {}, {}
     rules = {"substitutes": resources.settings.erp.allow_substitution, "echoed": can.echoes_digest}
     for order_id, outcome in answers.items():

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 
 from orders.states import POLLED
-from workers.delivery.deliver import WorkerResources
+from workers.delivery.deliver import WorkerResources, named
 from workers.delivery.dispatch_result import DispatchResult, summed
 from workers.delivery.judgement import Result
 from workers.delivery.retry_policy import POLL_PAUSE, doubted, forgotten, pending
@@ -42,7 +42,8 @@ async def poll(resources: WorkerResources, ids: Sequence[UUID]) -> DispatchResul
     if not rows:
         return DispatchResult(elsewhere=len(ids))
     taken = {row.order_id: row for row in rows}
-    answers = await resources.erp.poll(list(taken), budget=settings.delivery.batch_budget)
+    budget = settings.delivery.batch_budget
+    answers = await named(resources, await resources.erp.poll(list(taken), budget=budget), budget)
     can = resources.erp.capabilities
     rules = {"substitutes": settings.erp.allow_substitution, "echoed": can.echoes_digest}
     found = {i: believed(each, taken[i].body, taken[i].digest, **rules) for i, each in answers.items()}

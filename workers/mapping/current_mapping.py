@@ -6,7 +6,7 @@ all before it. Whether there is a newer one is asked before each batch: the end 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import reduce
 from typing import Final
 
@@ -63,6 +63,14 @@ class CurrentMapping:
             return unmapped(missing)
         (customer, price_list, warehouse), *articles = [self._targets[each] for each in codes]
         return Mapped(customer, price_list, warehouse, tuple(article for article, _, _ in articles))
+
+    def products(self, articles: Collection[str]) -> dict[str, str]:
+        """What orders call these articles of the ERP's, as far as one product alone is mapped to each."""
+        found: dict[str, list[str]] = {}
+        for (kind, code), (target, _, _) in self._targets.items():
+            if kind == CodeKind.PRODUCT and target in articles:
+                found.setdefault(target, []).append(code)
+        return {article: codes[0] for article, codes in found.items() if len(codes) == 1}
 
 
 async def newest(connection: AsyncConnection, backend: str) -> int:

@@ -11,8 +11,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -24,9 +25,10 @@ from orders.refusals import NotDone
 from orders.schema.tables.reconcile import Difference, ReconcileStage
 from orders.sentences import Code, Sentence
 from orders.states import State
-from workers.erp.port import LINES, Capabilities, Erp, ErpReceipt, ErpReceiptLine, Kind, Outcome
+from workers.erp.port import Capabilities, Erp, Kind, Outcome
 from workers.erp.receipts import believed
 from workers.reconcile.foreign import list_foreign
+from workers.reconcile.likeness import Names, names_of, unlike
 from workers.reconcile.patience import Patience, ask
 from workers.reconcile.runs import NEWEST_RECEIPT, Reconciliation, read
 from workers.reconcile.settling import await_settling
@@ -140,15 +142,20 @@ async def _ask_about_all(
         asked = {order.id: order for order in page if order.delivered and not order.later}
         told = await ask(erp, list(asked), patience, partial(shown, gone, gone + left))
         moved = sum(not order.delivered and not order.later for order in page)
-        found = [difference(asked[i], told[i], erp.capabilities) for i in asked]
+        names = await names_of(connection, run.backend, told.values()) if erp.capabilities.mapped else {}
+        found = [difference(asked[i], told[i], erp.capabilities, names) for i in asked]
         run = await _keep(connection, run, page[-1], moved, found)
         gone, left = gone + len(page), max(0, left - len(page))
         shown(gone, gone + left, "")
     return run
 
 
-def difference(held: AcknowledgedOrder, told: Outcome, can: Capabilities) -> Finding | None:
-    """What is wrong with an order by what the ERP told of it, None when it has just what it acknowledged."""
+def difference(
+    held: AcknowledgedOrder, told: Outcome, can: Capabilities, names: Names = MappingProxyType({})
+) -> Finding | None:
+    """What is wrong with an order by what the ERP told of it, None when it has just what it acknowledged. Our receipt
+    may have called an article of the ERP's by any of its `names`.
+    """
     if told.kind is Kind.ABSENT:
         believed_from = held.at + timedelta(seconds=can.absent_after)
         if held.now < believed_from:
@@ -162,38 +169,8 @@ def difference(held: AcknowledgedOrder, told: Outcome, can: Capabilities) -> Fin
     # whether it may substitute was asked when its receipt came; another substitute than it told then is a difference
     trusted = believed(told, held.body, held.digest, substitutes=True, echoed=can.echoes_digest)
     unfit = Sentence(Code.MET, detail=trusted.detail)
-    wrong = unfit if trusted.receipt is None else _unlike(held, trusted.receipt)
+    wrong = unfit if trusted.receipt is None else unlike(held.reference, held.lines, trusted.receipt, names)
     return Finding(held, Difference.ALTERED, wrong) if wrong else None
-
-
-def _unlike(held: AcknowledgedOrder, receipt: ErpReceipt) -> Sentence | None:
-    """How a receipt, good in itself, is another than the one that we hold; None when it is the same."""
-    if receipt.reference != held.reference:
-        return Sentence(Code.OTHER_REFERENCE, reference=receipt.reference, was=held.reference)
-    before = {line.line: line for line in LINES.validate_json(held.lines)}
-    for line in receipt.lines:
-        if changed := _unlike_line(before.get(line.line), line):
-            return changed
-    if len(before) == len(receipt.lines):
-        return None
-    return Sentence(Code.OTHER_LINES, count=len(receipt.lines), were=len(before))
-
-
-def _unlike_line(was: ErpReceiptLine | None, line: ErpReceiptLine) -> Sentence | None:
-    now = {"line": line.line, "count": line.accepted, "product": line.substitute or line.product}
-    if was is None:
-        return Sentence(Code.NEW_LINE, **now)
-    product = was.substitute or was.product
-    if (was.product, product, was.accepted) != (line.product, now["product"], line.accepted):
-        return Sentence(Code.OTHER_LINE, **now, was=was.accepted, was_product=product)
-    if (was.back_ordered, was.expected) == (line.back_ordered, line.expected):
-        return None
-    days = {"expected": _day(line.expected), "was_expected": _day(was.expected)}
-    return Sentence(Code.OTHER_BACK_ORDER, line=line.line, count=line.back_ordered, was=was.back_ordered, **days)
-
-
-def _day(expected: date | None) -> Sentence:
-    return Sentence(Code.EXPECTED, day=expected.isoformat()) if expected else Sentence(Code.NO_DAY)
 
 
 async def _keep(
