@@ -175,14 +175,22 @@ class RestErp:
             outcome = counted(self._records.outcome(records[0], kind), order, self._living(records))
         except Unfit as error:
             return _unfit(error)
-        return replace(outcome, detail=self._calls.blanked(outcome.detail))
+        return self._blanked(outcome)
 
     def _living(self, records: Sequence[Any]) -> Sequence[str]:
         return [self._calls.blanked(each) for each in self._records.living(records)]
 
     def _out(self, came: Tried | Outcome, started: datetime) -> Outcome:
         outcome = came.outcome(started) if isinstance(came, Tried) else came
-        return replace(outcome, detail=self._calls.blanked(outcome.detail), started=started, ended=steady_clock.now())
+        return replace(self._blanked(outcome), started=started, ended=steady_clock.now())
+
+    def _blanked(self, outcome: Outcome) -> Outcome:
+        """In the ERP's words without a secret that was shown to it."""
+        receipt = outcome.receipt
+        if receipt is not None:
+            said = (replace(line, reason=line.reason and self._calls.blanked(line.reason)) for line in receipt.lines)
+            receipt = replace(receipt, lines=tuple(said))
+        return replace(outcome, detail=self._calls.blanked(outcome.detail), receipt=receipt)
 
 
 def _unfit(error: Unfit) -> Outcome:

@@ -1,12 +1,13 @@
-"""What the templates of an order see: plain data of the order, its mapped names, and what the ERP has under them."""
+"""What templates see: plain data of an order, its mapped names, what the ERP has under them; times by their parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from workers.erp.port import Submission
+from workers.erp.rest.records import PARTS
 
 
 def seen(submission: Submission, found: Callable[[str, str], Any]) -> dict[str, Any]:
@@ -28,3 +29,10 @@ def seen(submission: Submission, found: Callable[[str, str], Any]) -> dict[str, 
         "customer": customer,
         "today": date.today().isoformat(),
     }
+
+
+def told(when: datetime) -> dict[str, Any]:
+    """A time: `iso`, and its parts, in UTC."""
+    then = when.astimezone(UTC)
+    parts = {name: getattr(then, name) for name in PARTS}
+    return {"iso": then.isoformat(timespec="microseconds").replace("+00:00", "Z"), **parts}

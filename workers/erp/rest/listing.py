@@ -12,7 +12,8 @@ from workers.erp.failures import TABLE, Met, Unfit
 from workers.erp.port import Listed, Listing
 from workers.erp.rest.calls import RestCalls
 from workers.erp.rest.described import Described
-from workers.erp.rest.records import Records, told
+from workers.erp.rest.given import told
+from workers.erp.rest.records import Records
 
 MOST_CURSOR: Final = 500  # characters
 

@@ -100,7 +100,8 @@ class LookUpPart(RequestPart):
 class RecordPart(_Part):
     """Where things are in a record, and what its state means; without `state` a record is taken.
 
-    `example` is one that is taken, as the ERP tells it.
+    `product` and what follows, but for `at`, are in each of its `lines`. `includes_back_ordered` says that `accepted`
+    counts the back-ordered boxes too. `example` is one that is taken, as the ERP tells it.
     """
 
     order: At
@@ -112,14 +113,26 @@ class RecordPart(_Part):
     lines: At
     product: At
     accepted: At
+    reason: At | None = None
+    substitute: At | None = None
+    back_ordered: At | None = None
+    includes_back_ordered: bool = False
+    expected: At | None = None
     at: At | None = None
     example: dict[str, Any]
 
     @model_validator(mode="after")
-    def _states(self) -> RecordPart:
+    def _whole(self) -> RecordPart:
         if self.state is not None and not self.taken:
             raise ValueError("`taken` must name the states in which an order is taken")
+        if self.includes_back_ordered and self.back_ordered is None:
+            raise ValueError("`includes_back_ordered` needs `back_ordered`")
         return self
+
+    def optional(self) -> dict[str, JsonPlace]:
+        """What the profile says of a line that it need not say, by its name."""
+        said = {name: getattr(self, name) for name in ("reason", "substitute", "back_ordered", "expected")}
+        return {name: place for name, place in said.items() if place is not None}
 
 
 class AnswerRule(_Part):

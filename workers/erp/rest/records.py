@@ -1,19 +1,27 @@
-"""A record of the ERP's as what became of an order, read at the places that the profile names."""
+"""A record of the ERP's as what became of an order, and its lines as a receipt's, read at the places that the profile
+names.
+
+Of what a line need not say, a place that finds nothing, `false` or an empty text says nothing: so that a profile can
+say when a place counts.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from typing import Any, Final
 from uuid import UUID
 
+from orders.model import EARLIEST
 from workers.erp.failures import Met, Unfit, printable
 from workers.erp.port import ErpReceipt, ErpReceiptLine, Kind, Listed, Outcome
 from workers.erp.rest.profile import RecordPart
 
 PARTS: Final = ("year", "month", "day", "hour", "minute", "second", "microsecond")
 MOST_BOXES: Final = 99_999  # of a line, as an order's
+MOST_CODE: Final = 40  # characters of a product's
 
 
 class Records:
@@ -69,7 +77,7 @@ class Records:
         lines = self._part.lines.of(record)
         if not isinstance(lines, list):
             raise Unfit(Met.UNPARSABLE, f"record.lines: no list at {self._part.lines.said}")
-        told = tuple(self._line(number, line) for number, line in enumerate(lines, 1))
+        told = tuple(line_of(self._part, number, line) for number, line in enumerate(lines, 1))
         return ErpReceipt(self.reference(record), None, told)
 
     def reference(self, record: Any) -> str:
@@ -88,41 +96,95 @@ class Records:
         assert self._part.at is not None
         return Listed(order, None, self.reference(record), instant(self._part.at.of(record)))
 
-    def _line(self, number: int, line: Any) -> ErpReceiptLine:
-        product, accepted = self._part.product.of(line), _number(self._part.accepted.of(line))
-        if not isinstance(product, str) or accepted is None or not 0 <= accepted <= MOST_BOXES:
-            raise Unfit(Met.UNPARSABLE, f"record.lines, line {number}: no product, or no quantity")
-        return ErpReceiptLine(number, product, accepted)
-
     def _is_refused(self, record: Any) -> bool:
         return self.state(record) in self._part.refused
+
+
+def line_of(part: RecordPart, number: int, line: Any) -> ErpReceiptLine:
+    """The line of that number, from 1. Raises Unfit, which names the place."""
+    product, accepted = part.product.of(line), _whole(part.accepted.of(line))
+    if not isinstance(product, str) or accepted is None or not 0 <= accepted <= MOST_BOXES:
+        raise Unfit(Met.UNPARSABLE, f"record.lines, line {number}: no product, or no quantity")
+    more = said_of(part, line)
+    for name, value in more.items():
+        try:
+            more[name] = READ[name](value)
+        except ValueError as error:
+            raise Unfit(Met.UNPARSABLE, f"record.{name}, line {number}: {error}") from None
+    if more.get("substitute") == product:
+        del more["substitute"]
+    if part.includes_back_ordered:
+        accepted -= more.get("back_ordered", 0)
+    return ErpReceiptLine(number, product, accepted, **more)
+
+
+def said_of(part: RecordPart, line: Any) -> dict[str, Any]:
+    """What is at those places that a profile need not name and that say something of a line, by their names."""
+    found = {name: place.of(line) for name, place in part.optional().items()}
+    return {name: value for name, value in found.items() if value is not None and value is not False and value != ""}
+
+
+def _boxes(said: Any) -> int:
+    """Raises ValueError."""
+    boxes = _whole(said)
+    if boxes is None or not 0 <= boxes <= MOST_BOXES:
+        raise ValueError("no quantity")
+    return boxes
+
+
+def _code(said: Any) -> str:
+    """Raises ValueError."""
+    code = str(said).strip() if isinstance(said, str | int) else ""
+    if not (0 < len(code) <= MOST_CODE and code.isprintable()):
+        raise ValueError("no product's code")
+    return code
+
+
+def _reason(said: Any) -> str | None:
+    """Raises ValueError."""
+    if not isinstance(said, str | int):
+        raise ValueError("no text")  # noqa: TRY004 - what is raised of every place
+    return printable(str(said)) or None
+
+
+def _day(said: Any) -> date:
+    """Raises ValueError; one of long ago is a number that means something else."""
+    with suppress(ValueError, TypeError, OverflowError, OSError):
+        if (found := _time(said).date()) >= EARLIEST.date():
+            return found
+    raise ValueError("no day that can be read")
 
 
 def instant(said: Any) -> datetime:
     """A time that is told as ISO 8601, in seconds since 1970, or in parts; UTC where it names no zone. Raises Unfit."""
     try:
-        if isinstance(said, str):
-            found = datetime.fromisoformat(said)
-        elif isinstance(said, Mapping):
-            found = datetime(**{name: int(said.get(name, 0)) for name in PARTS})  # type: ignore[arg-type]
-        else:
-            found = datetime.fromtimestamp(float(said), UTC)
+        found = _time(said)
     except (ValueError, TypeError, OverflowError, OSError):
         raise Unfit(Met.UNPARSABLE, "record.at: no time that can be read") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def told(when: datetime) -> dict[str, Any]:
-    """A time as a template sees it: `iso`, and its parts, in UTC."""
-    then = when.astimezone(UTC)
-    parts = {name: getattr(then, name) for name in PARTS}
-    return {"iso": then.isoformat(timespec="microseconds").replace("+00:00", "Z"), **parts}
+def _time(said: Any) -> datetime:
+    """Raises what Python raises of what is no time."""
+    if isinstance(said, str):
+        return datetime.fromisoformat(said)
+    if isinstance(said, Mapping):
+        return datetime(**{name: int(said.get(name, 0)) for name in PARTS})  # type: ignore[arg-type]
+    return datetime.fromtimestamp(float(said), UTC)
 
 
-def _number(said: Any) -> int | None:
+def _whole(said: Any) -> int | None:
     """A quantity in whole boxes, however an ERP writes it."""
     try:
         found = float(said)
     except (ValueError, TypeError):
         return None
     return int(found) if math.isfinite(found) and found == int(found) else None
+
+
+READ: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "reason": _reason,
+    "substitute": _code,
+    "back_ordered": _boxes,
+    "expected": _day,
+}

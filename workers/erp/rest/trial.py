@@ -11,10 +11,10 @@ from uuid import UUID
 
 from orders.model import EXAMPLE, Order, parse
 from workers.erp.failures import Unfit
-from workers.erp.port import Mapped, Submission
+from workers.erp.port import ErpReceipt, Mapped, Submission
 from workers.erp.rest.described import BadProfile, Described, Request
-from workers.erp.rest.given import seen
-from workers.erp.rest.records import Records, told
+from workers.erp.rest.given import seen, told
+from workers.erp.rest.records import Records, said_of
 from workers.erp.rest.templates import BadTemplate
 
 NUMBER: Final = UUID("019a3c5e-7b1d-7c3e-9f00-8d2b4a6c1e35")  # of the example
@@ -39,16 +39,28 @@ def tried_out(
     made = [
         _made(profile, request, {**given, "settings": settings or examples}) for request, given in _all(profile, order)
     ]
-    records, example = Records(profile.profile.record), profile.profile.record.example
+    shown_receipt(profile)
+    return made
+
+
+def shown_receipt(profile: Described) -> ErpReceipt:
+    """What the example of a record says as a receipt. Raises BadProfile where a place does not lead to what it should,
+    and where nothing in the example shows what it leads to.
+    """
+    part, example = profile.profile.record, profile.profile.record.example
+    records = Records(part)
     try:
-        records.receipt(example)
+        receipt = records.receipt(example)
         if records.id_of(example) is None:
             raise BadProfile(profile.file, "record.order", "has no order's id in `record.example`")
         if profile.profile.listing is not None:
             records.listed(example)
     except Unfit as error:
         raise BadProfile(profile.file, "record.example", error.detail) from None
-    return made
+    shown = {name for line in part.lines.of(example) for name in said_of(part, line)}
+    for name in part.optional().keys() - shown:
+        raise BadProfile(profile.file, f"record.{name}", "finds nothing in `record.example`, in none of its lines")
+    return receipt
 
 
 def _made(profile: Described, request: Request, given: Mapping[str, Any]) -> MadeRequest:

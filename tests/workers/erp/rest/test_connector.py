@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from aiohttp import web
 from orders.model import parse
 from tests.machines.erp import an_order, settings_for, submit_one
 from workers.erp.connectors import open_erp
-from workers.erp.port import Erp, Evidence, Kind, Mapped, Submission
+from workers.erp.port import Erp, ErpReceiptLine, Evidence, Kind, Mapped, Submission
 
 PROFILE = """
 about = "a shop"
@@ -137,14 +137,19 @@ async def open_shop() -> AsyncIterator[tuple[Shop, str]]:
 
 
 def at_shop(
-    directory: Path, play: Callable[[Erp, Shop], Awaitable[None]], own: str = "", profile: str = PROFILE
+    directory: Path,
+    play: Callable[[Erp, Shop], Awaitable[None]],
+    own: str = "",
+    profile: str = PROFILE,
+    **settings: object,
 ) -> None:
     (directory / "shop.toml").write_text(profile)
     (directory / "erp.toml").write_text(f'profile = "shop.toml"\n{own}')
 
     async def main() -> None:
         async with open_shop() as (shop, url):
-            erp = open_erp(settings_for(url, erp_kind="rest", erp_connector=directory / "erp.toml", erp_timeout=30.0))
+            own_file = directory / "erp.toml"
+            erp = open_erp(settings_for(url, erp_kind="rest", erp_connector=own_file, erp_timeout=30.0, **settings))
             try:
                 await play(erp, shop)
             finally:
@@ -280,17 +285,53 @@ def test_a_record_of_another_order_is_evidence(tmp_path: Path, change: dict[str,
     at_shop(tmp_path, play, "unique_reference = true")
 
 
+LINES = """substitute = "(sent != article) && article"
+back_ordered = "later"
+expected = "due"
+reason = "why"
+[record.example]"""
+SAYING = {"sent": 7, "article": "A-9", "later": 2, "due": "2026-01-08", "why": "out of stock"}
+TALKATIVE = PROFILE.replace("[record.example]", LINES).replace(
+    "quantity = 1 }",
+    'quantity = 1, sent = 7, article = "A-9", later = 2, due = "2026-01-08", why = "out of stock" }',
+)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_what_comes_in_its_place_and_what_comes_later_is_told(tmp_path: Path, allowed: bool) -> None:
+    one = order(3, 5)
+    lines = [{"product": line.product, "quantity": 3, "sent": 7, "article": 7} for line in one.order.lines]  # type: ignore[union-attr]
+    record = {"ref": str(one.id), "number": 1, "state": "taken", "lines": [lines[0], lines[1] | SAYING]}
+
+    async def play(erp: Erp, shop: Shop) -> None:
+        shop.answers["/orders"] = iter([told(201, {"order": record})])
+        outcome = await submit_one(erp, one, 60)
+        if allowed:
+            assert outcome.receipt is not None
+            (first, second), (ordered, other) = outcome.receipt.lines, lines
+            assert first == ErpReceiptLine(1, ordered["product"], 3)
+            assert second == ErpReceiptLine(2, other["product"], 3, "out of stock", "A-9", 2, date(2026, 1, 8))
+        else:
+            assert (outcome.kind, outcome.evidence) == (Kind.SUSPICIOUS, Evidence.WRONG_LINES)
+            assert "line 2: A-9 in the place of" in outcome.detail
+
+    at_shop(tmp_path, play, "unique_reference = true", TALKATIVE, erp_allow_substitution=allowed)
+
+
 def test_what_a_record_echoes_of_a_secret_is_blanked(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("a token of ours")
 
     async def play(erp: Erp, shop: Shop) -> None:
         one = order(1)
         await submit_one(erp, one, 60)
+        shop.orders[0]["lines"][0]["why"] = "held for who says a token of ours"
+        taken = (await erp.find([one.id], budget=60))[one.id].receipt
+        assert taken is not None and taken.lines[0].reason == "held for who says ***"
         shop.orders[0] |= {"state": "void", "why": "refused to who says a token of ours"}
         found = (await erp.find([one.id], budget=60))[one.id]
         assert (found.kind, found.detail) == (Kind.REFUSED, "refused to who says ***")
 
-    profile = PROFILE.replace('refused = ["void"]', 'refused = ["void"]\nwords = "why"')
+    profile = TALKATIVE.replace('refused = ["void"]', 'refused = ["void"]\nwords = "why"')
     at_shop(tmp_path, play, '[auth]\nscheme = "bearer"\ntoken_file = "secret"', profile)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,11 @@ from tests.cli import CommandLine
 from tests.machines.erp import settings_for
 from workers.erp.connectors import BadConnector, check
 from workers.erp.failures import Unfit
-from workers.erp.port import Kind
+from workers.erp.port import ErpReceiptLine, Kind
 from workers.erp.rest.described import BadProfile
 from workers.erp.rest.loading import load, shipped
 from workers.erp.rest.records import Records
-from workers.erp.rest.trial import NUMBER, tried_out
+from workers.erp.rest.trial import NUMBER, shown_receipt, tried_out
 
 SMALL = """
 about = "a small one"
@@ -53,6 +54,58 @@ def test_one_that_comes_with_relais_makes_every_request_and_reads_what_it_shows(
     assert told.receipt is not None
     assert [(line.product, line.accepted) for line in told.receipt.lines] == [("3400937318044", 2), ("3861547", 1)]
     assert ("not run against it" in described.profile.proven) is (name != "tryton-rest")
+
+
+FIRST = (
+    '{ product = "3861547", quantity = 5.0, sent = "A-1", article = "A-9", later = 2, '
+    'due = "2026-01-08T17:00:00+01:00", why = "out of stock" }'
+)
+PLACES = """substitute = "(sent != article) && article"
+back_ordered = "later"
+includes_back_ordered = true
+expected = "due"
+reason = "why"
+[record.example]"""
+TALKATIVE = SMALL.replace("[record.example]", PLACES).replace("lines = [{", f"lines = [{FIRST}, {{")
+
+
+def test_what_a_line_may_say_is_read_where_it_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "shop.toml").write_text(TALKATIVE)
+    said = shown_receipt(load("shop.toml", tmp_path)).lines
+    assert said[0] == ErpReceiptLine(1, "3861547", 3, "out of stock", "A-9", 2, date(2026, 1, 8))
+    assert said[1] == ErpReceiptLine(2, "3400937318044", 1)
+    done = CommandLine(capsys, {})("erp", "profile", "check", str(tmp_path / "shop.toml"))
+    assert done.code == 0
+    assert done.out.endswith(
+        "# record.example, as a receipt\nreference 5\n"
+        "line 1, product 3861547, accepted 3, "
+        "reason out of stock, substitute A-9, back ordered 2, expected 2026-01-08\n"
+        "line 2, product 3400937318044, accepted 1\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "says"),
+    [
+        ('"(sent != article) && article"', '"articel"', "record.substitute: finds nothing in `record.example`"),
+        ('article = "A-9"', "article = [9]", "record.example: record.substitute, line 1: no product's code"),
+        ('back_ordered = "later"\n', "", "record: `includes_back_ordered` needs `back_ordered`"),
+        ('"later"', '"later["', "record.back_ordered: is no JMESPath: "),
+        ("later = 2", "later = 2.5", "record.example: record.back_ordered, line 1: no quantity"),
+        ("later = 2", "later = -2", "record.example: record.back_ordered, line 1: no quantity"),
+        ("2026-01-08T17:00:00+01:00", "soon", "record.example: record.expected, line 1: no day that can be read"),
+        ('"2026-01-08T17:00:00+01:00"', "20260108", "record.example: record.expected, line 1: no day that can be read"),
+        ('why = "out of stock"', "why = {}", "record.example: record.reason, line 1: no text"),
+        ('reason = "why"', 'raison = "why"', "record.raison: Extra inputs are not permitted"),
+    ],
+)
+def test_each_fault_in_what_a_line_may_say_is_named(tmp_path: Path, was: str, becomes: str, says: str) -> None:
+    assert was in TALKATIVE
+    file = tmp_path / "shop.toml"
+    file.write_text(TALKATIVE.replace(was, becomes))
+    with pytest.raises(BadProfile) as told:
+        load(str(file))
+    assert str(told.value).startswith(f"{file}, {says}")
 
 
 def test_a_small_one_is_enough(tmp_path: Path) -> None:

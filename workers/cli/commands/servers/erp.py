@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from orders.model import Order
     from workers.erp.checks.finding import CheckFinding
+    from workers.erp.port import ErpReceipt
     from workers.erp.rest.trial import MadeRequest
 
 erp = typer.Typer(no_args_is_help=True, help="The ERP of a backend, and the profiles by which one is spoken to.")
@@ -98,21 +99,32 @@ def checked(
         Path | None, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Of this order, as JSON.")
     ] = None,
 ) -> None:
-    """Validate a profile, and show the very requests that an order makes by it.
+    """Validate a profile, and show the very requests that an order makes by it, and the receipt that its example is.
 
     Nothing is sent, and no secret is read. The first fault is named by its file, its key and, in a template, its line.
     """
     from workers.erp.rest.described import BadProfile
     from workers.erp.rest.loading import load
-    from workers.erp.rest.trial import tried_out
+    from workers.erp.rest.trial import shown_receipt, tried_out
 
     try:
         described = load(file)
-        made = tried_out(described, _order(order))
+        made, receipt = tried_out(described, _order(order)), shown_receipt(described)
     except BadProfile as error:
         raise CommandFailed(str(error), BAD) from None
     url = str(settings_of(ctx).erp.url or "https://erp.example").rstrip("/")
-    typer.echo("\n\n".join(_written(each, url, described.profile.auth) for each in made))
+    typer.echo("\n\n".join([*(_written(each, url, described.profile.auth) for each in made), _read(receipt)]))
+
+
+def _read(receipt: ErpReceipt) -> str:
+    """What is read of the example of a record; of each line, what it says."""
+    told = [
+        ", ".join(
+            f"{name.replace('_', ' ')} {said}" for name, said in asdict(line).items() if said or name == "accepted"
+        )
+        for line in receipt.lines
+    ]
+    return "\n".join(["# record.example, as a receipt", f"reference {receipt.reference}", *told])
 
 
 def _order(file: Path | None) -> Order | None:
