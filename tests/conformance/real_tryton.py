@@ -41,6 +41,8 @@ class RealTryton:
         self._directory = directory
         self._tryton = tryton.Tryton(directory / "tryton", leash, workers)
         self._connector = tryton.connector_file(directory)
+        self._own = self._connector.read_text()
+        self._connector.write_text(f"{self._own}ships_within = 0\n")
         self.port = self._tryton.port
 
     def start(self) -> None:
@@ -144,10 +146,44 @@ class RealTryton:
         return self.order(1, party="P19")
 
     def substitute(self) -> Submission:
-        pytest.skip("in Tryton nobody replaces a product of a sale that is confirmed")
+        """Of a product in whose place a rule of theirs puts another, when its line is made."""
+        was, other, *_ = self.spare()
+        self._tryton.sql(tryton.REPLACE.format(was=was["id"], other=other["id"]))
+        self._tryton.sql(tryton.REPLACES)
+        return self.of_article(was["code"])
 
     def back_order(self) -> Submission:
-        pytest.skip("a sale of Tryton's does not tell what comes later")
+        """Of a product that they ship three days after they sell it."""
+        *_, late = self.spare()
+        self._tryton.sql(tryton.LATER, late["template"])
+        return self.of_article(late["code"], 5)
+
+    def spare(self) -> list[Any]:
+        """Some products that no other test orders: code, id, template."""
+        return self._tryton.sql(tryton.SPARE)
+
+    def of_article(self, code: str, quantity: int = 4) -> Submission:
+        """An order whose product is mapped to that article."""
+        made = self.order(quantity)
+        assert made.mapped is not None
+        return replace(made, mapped=replace(made.mapped, articles=(code,)))
+
+    def withdraw(self, product: int, by: int | None) -> None:
+        """A product is sold no more, and that one replaces it; where none does, it is sold again."""
+        self._tryton.sql(tryton.WITHDRAW, product, by, by is None)
+
+    @contextmanager
+    def usually(self, said: str) -> Iterator[None]:
+        """The connector's file says that of the days in which it ships, or nothing."""
+        self._connector.write_text(self._own + said)
+        try:
+            yield
+        finally:
+            self._connector.write_text(f"{self._own}ships_within = 0\n")
+
+    def gives_its_list(self, party: str, name: str) -> None:
+        """A customer has that price list in Tryton itself."""
+        assert self._tryton.sql(tryton.OWN_LIST, party, name)
 
     def lock_out(self) -> None:
         (self._directory / "password").write_text("another")
@@ -199,6 +235,9 @@ class RestTryton(RealTryton):
         file.write_text("\n".join(told))
         url = f"http://127.0.0.1:{port or self.port}/{tryton.DATABASE}/rest"
         return settings_for(url, erp_kind="rest", erp_connector=file, erp_timeout=20.0, erp_concurrency=8)
+
+    def back_order(self) -> Submission:
+        pytest.skip("the profile cannot compare the day of a line with that of its sale")
 
     def log_out(self) -> None:
         """A key is no session."""

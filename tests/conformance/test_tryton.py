@@ -59,6 +59,58 @@ def test_a_sale_has_the_price_list_and_the_warehouse_of_the_mapping(shop: RealTr
     assert shop.terms(order.id) == ("officines", tryton.WAREHOUSE, [Decimal("2.88"), Decimal("2.56")])
 
 
+def test_a_sale_has_the_price_list_that_its_customer_has_in_tryton(shop: RealTryton) -> None:
+    shop.gives_its_list("P07", "officines")
+    own, other = shop.order(2, 12, party="P07"), shop.order(2, 12)
+    assert all_taken(at(shop, lambda erp: settled(erp, [own, other])))
+    assert shop.terms(own.id)[::2] == ("officines", [Decimal("2.88"), Decimal("2.56")])
+    assert shop.terms(other.id)[::2] == (None, [Decimal("3.20"), Decimal("3.20")])
+
+
+def test_a_product_that_tryton_itself_replaces_as_it_ships_is_told(shop: RealTryton) -> None:
+    _, _, was, other = shop.spare()
+    first, second = shop.of_article(was["code"], 1), shop.of_article(was["code"], 2)
+
+    async def sell(erp: Erp) -> Outcome:
+        assert all_taken(await settled(erp, [first]))
+        await asyncio.to_thread(shop.withdraw, was["id"], other["id"])  # while we still believe that it is sold
+        return (await settled(erp, [second]))[second.id]
+
+    try:
+        told = at(shop, sell, erp_allow_substitution=True)
+    finally:
+        shop.withdraw(was["id"], None)
+    assert told.receipt is not None
+    [line] = told.receipt.lines
+    assert (line.substitute, line.accepted, line.back_ordered) == (other["code"], 2, 0)
+    again = at(shop, lambda erp: erp.find([first.id, second.id], budget=60))
+    found = [each.receipt.lines[0].substitute for each in again.values() if each.receipt]
+    assert found == [None, other["code"]]
+
+
+def test_a_planned_day_is_told_as_late_only_where_it_is_said_what_is_usual(shop: RealTryton) -> None:
+    order = shop.back_order()
+    told = at(shop, lambda erp: settled(erp, [order]))[order.id].receipt
+    assert told is not None
+    [line] = told.lines
+    assert (line.accepted, line.back_ordered) == (0, 5)
+    assert line.expected is not None and timedelta(1) < line.expected - datetime.now(UTC).date() < timedelta(5)
+    for said in ("", "ships_within = 3\n"):
+        with shop.usually(said):
+            found = at(shop, lambda erp: erp.find([order.id], budget=60))[order.id].receipt
+        assert found is not None
+        assert (found.lines[0].accepted, found.lines[0].back_ordered, found.lines[0].expected) == (5, 0, None)
+
+
+def test_a_sale_that_does_not_say_what_its_lines_were_sent_as_is_as_it_is(shop: RealTryton) -> None:
+    order = shop.substitute()
+    assert all_taken(at(shop, lambda erp: settled(erp, [order]), erp_allow_substitution=True))
+    shop.sql("UPDATE sale_line SET note = split_part(note, ' ', 1)")  # as before articles stood there
+    told = at(shop, lambda erp: erp.find([order.id], budget=60))[order.id].receipt
+    assert told is not None
+    assert told.lines[0].substitute is None
+
+
 @pytest.mark.parametrize(("what", "said"), [("price_list", "no price list"), ("warehouse", "no warehouse")])
 def test_what_tryton_does_not_have_is_named(shop: RealTryton, what: str, said: str) -> None:
     bad, good = mapped(shop.order(1), **{what: "nowhere"}), shop.order(1)

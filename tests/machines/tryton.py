@@ -39,6 +39,20 @@ APPLICATION: Final = """
 INSERT INTO res_user_application (key, "user", application, state)
 SELECT $1, id, 'rest', 'validated' FROM res_user WHERE login = 'admin'
 """
+SPARE: Final = "SELECT code, id, template FROM product_product ORDER BY id DESC LIMIT 4"  # that no other test orders
+REPLACE: Final = """
+CREATE OR REPLACE FUNCTION put_another() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN IF NEW.product = {was} THEN NEW.product := {other}; END IF; RETURN NEW; END $$
+"""
+REPLACES: Final = """
+CREATE OR REPLACE TRIGGER another BEFORE INSERT ON sale_line FOR EACH ROW EXECUTE FUNCTION put_another()
+"""
+LATER: Final = "INSERT INTO product_lead_time (template, lead_time) VALUES ($1, interval '3 days')"
+WITHDRAW: Final = "UPDATE product_product SET active = $3, replaced_by = $2 WHERE id = $1"
+OWN_LIST: Final = """
+UPDATE party_party_sale_price_list o SET sale_price_list = l.id FROM party_party p, product_price_list l
+WHERE p.code = $1 AND l.name = $2 AND o.party = p.id AND o.company = l.company RETURNING o.id
+"""
 WAREHOUSES: Final = "SELECT id FROM stock_location WHERE type = 'warehouse' ORDER BY id"
 EFFECTS: Final = """
 SELECT reference, count(*) FROM sale_sale WHERE state IN ('processing', 'done') AND reference IS NOT NULL GROUP BY 1

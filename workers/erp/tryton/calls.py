@@ -18,6 +18,7 @@ from workers.erp.attempts import Tried
 from workers.erp.port import Kind, Outcome
 from workers.erp.tryton import sales
 from workers.erp.tryton.rpc import RpcAnswer, TrytonRpc
+from workers.erp.tryton.shipments import LineShipment, Shipments
 
 MOST_ASKED: Final = 100  # references in one search
 MOST_LISTED: Final = 500  # sales in a page
@@ -33,9 +34,9 @@ Sales = dict[UUID, list[Mapping[str, Any]]]
 class SaleCalls:
     """The sales of one company. Every method's `until` is a time of the running loop."""
 
-    def __init__(self, rpc: TrytonRpc, company: int, timeout: float) -> None:
+    def __init__(self, rpc: TrytonRpc, company: int, timeout: float, shipments: Shipments) -> None:
         """No call takes longer than `timeout` seconds."""
-        self._rpc, self._company, self._timeout = rpc, company, timeout
+        self._rpc, self._company, self._timeout, self._shipments = rpc, company, timeout, shipments
 
     async def create(self, values: Sequence[Mapping[str, Any]], until: float) -> RpcAnswer:
         """Make all of these sales, or none: their ids, in turn."""
@@ -44,14 +45,19 @@ class SaleCalls:
     async def of(self, ids: Sequence[UUID], until: float) -> Sales | Tried:
         """The sales of each order that has one, or why they could not be read."""
         rows: list[Mapping[str, Any]] = []
+        shipped: dict[int, LineShipment] = {}
         for start in range(0, len(ids), MOST_ASKED):
             wanted = [str(each) for each in ids[start : start + MOST_ASKED]]
             domain = [["reference", "in", wanted], ["company", "=", self._company]]
             answer = await self._call("search_read", domain, 0, None, None, sales.READ, until=until)
             if answer.failed is not None:
                 return answer.failed
-            rows += answer.result
-        return sales.live(rows)
+            taken = [row for row in answer.result if row["state"] in sales.TAKEN]
+            told = await self._shipments.of(taken, self._in_time(until)) if taken else {}
+            if isinstance(told, Tried):
+                return told
+            rows, shipped = [*rows, *answer.result], shipped | told
+        return sales.live(rows, shipped)
 
     async def page(self, since: datetime, end: datetime, after: str | None, until: float) -> RpcAnswer:
         """Up to MOST_LISTED sales that bear an order's id and were made in that time, in turn; cancelled ones not.
@@ -113,5 +119,7 @@ class SaleCalls:
         return {number: failed.outcome(steady_clock.now())}
 
     async def _call(self, method: str, *parameters: object, until: float) -> RpcAnswer:
-        until = min(until, asyncio.get_running_loop().time() + self._timeout)
-        return await self._rpc.call(f"{SALE}.{method}", *parameters, until=until)
+        return await self._rpc.call(f"{SALE}.{method}", *parameters, until=self._in_time(until))
+
+    def _in_time(self, until: float) -> float:
+        return min(until, asyncio.get_running_loop().time() + self._timeout)

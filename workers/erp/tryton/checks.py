@@ -21,6 +21,7 @@ UNIQUE: Final = "relais_sale_reference"  # the index of docs/tryton.md, as Postg
 NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "sale.sale": ("read", "create", "write"),
     "sale.line": ("read", "create"),
+    "stock.move": ("read",),
     "product.product": ("read",),
     "party.party": ("read",),
     "company.company": ("read",),
@@ -59,7 +60,9 @@ def _rights(answer: RpcAnswer) -> CheckFinding:
     ]
     if lacking:
         return CheckFinding("rights", CheckVerdict.WOULD_FAIL, f"may not {', '.join(lacking)}")
-    return CheckFinding("rights", CheckVerdict.OK, "may read customers and products, and make and change sales")
+    return CheckFinding(
+        "rights", CheckVerdict.OK, "may read customers, products and stock moves, and make and change sales"
+    )
 
 
 def _company(answer: RpcAnswer, own: TrytonOptions) -> CheckFinding:

@@ -28,6 +28,7 @@ from workers.erp.tryton.checks import UNIQUE, look
 from workers.erp.tryton.names import Names
 from workers.erp.tryton.options import TrytonOptions
 from workers.erp.tryton.rpc import TrytonRpc
+from workers.erp.tryton.shipments import Shipments
 
 log = logging.getLogger("relais.erp")
 
@@ -54,8 +55,9 @@ class TrytonErp:
         self._substitutes = settings.erp.allow_substitution
         self._barrier = barrier or OpenBarrier()
         self._rpc = TrytonRpc(settings, own, self._barrier)
-        self._sales = SaleCalls(self._rpc, own.company, settings.erp.timeout)
         self._names = Names(self._rpc, own.company, own.currency)
+        shipments = Shipments(self._rpc, self._names, own.ships_within)
+        self._sales = SaleCalls(self._rpc, own.company, settings.erp.timeout, shipments)
         self._size = BatchSize(settings.erp.timeout)
         self._queued = False  # whether workers of Tryton's process what is confirmed
 

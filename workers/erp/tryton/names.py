@@ -47,6 +47,7 @@ class Names:
         self.parties: ReadCache[str, TrytonParty] = ReadCache()
         self.price_lists: ReadCache[str, int] = ReadCache()
         self.warehouses: ReadCache[str, int] = ReadCache()
+        self._codes: ReadCache[int, str] = ReadCache()
 
     async def learn(self, orders: Sequence[Submission], until: float) -> Tried | None:
         """Ask for what is not known; the failure when that could not be asked."""
@@ -62,6 +63,21 @@ class Names:
         if (found := self.price_lists.get(mapped.price_list)) is None:
             raise KeyError(mapped.price_list)
         return found
+
+    async def learn_codes(self, products: Iterable[int | None], until: float) -> Tried | None:
+        """Ask for the codes of these products, by their ids, that are not known; the failure when that could not be."""
+        if not (missing := self._codes.missing(each for each in products if each is not None)):
+            return None
+        answer = await self._rpc.call("model.product.product.read", missing, ["code"], until=until)
+        if answer.failed is not None:
+            return answer.failed
+        for row in answer.result:
+            self._codes.keep(row["id"], row["code"] or f"number {row['id']}")
+        return None
+
+    def code(self, product: int | None) -> str:
+        """The code of a product by its id, its number in Tryton where it has none; of no product in words."""
+        return "no product" if product is None else self._codes.get(product) or f"number {product}"
 
     async def _look(self, until: float) -> Tried | None:
         """Once: whether this Tryton has price lists."""
@@ -90,6 +106,8 @@ class Names:
                     return answer.failed
                 for row in answer.result:
                     kept.keep(row[field], made(row))
+                    if kept is self.products:
+                        self._codes.keep(row["id"], row[field])
         return None
 
     def _wanted(self, orders: Sequence[Submission]) -> Iterable[Wanted]:

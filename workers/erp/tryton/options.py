@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationInfo
 
 
 def _beside(path: Path, info: ValidationInfo) -> Path:
@@ -16,7 +16,8 @@ def _beside(path: Path, info: ValidationInfo) -> Path:
 class TrytonOptions(BaseModel):
     """Which database, as whom, and for which company. The password is read at each log-in: it can be renewed.
 
-    `unique_reference` says that the index of docs/tryton.md is there, by which Tryton takes no second sale of an order.
+    `unique_reference` says that the index of docs/tryton.md is there, by which Tryton takes no second sale of an order,
+    `ships_within` in how many days of its date a sale is shipped as a rule: what is planned for later is back-ordered.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -27,3 +28,4 @@ class TrytonOptions(BaseModel):
     company: PositiveInt
     currency: PositiveInt
     unique_reference: bool = False
+    ships_within: NonNegativeInt | None = None

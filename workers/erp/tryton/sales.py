@@ -1,7 +1,8 @@
 """An order as a sale of Tryton's, and a sale as what became of an order.
 
 `reference` is the order's id, `description` the pharmacy's own reference; a line's `note` is the product's code as it
-was ordered, whatever article it is in Tryton. So a sale says of itself which order it is, line by line.
+was ordered, and the article that it was sent as. So a sale says of itself which order it is, line by line, and whether
+another product stands in its place.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from uuid import UUID
 from workers.erp.port import ErpReceipt, ErpReceiptLine, Kind, Mapped, Outcome, Submission
 from workers.erp.tryton.names import Names
 from workers.erp.tryton.prices import Wanted
+from workers.erp.tryton.shipments import LineShipment
 
 STALLED: Final = timedelta(seconds=30)  # a confirmed sale whose processing died with Tryton is processed by nobody
 TURN: Final = timedelta(minutes=5)  # that one waits at most which Tryton's workers will process
@@ -23,11 +25,13 @@ READ: Final = [
     "reference",
     "state",
     "number",
+    "sale_date",
     "create_date",
     "write_date",
     "lines.note",
     "lines.quantity",
     "lines.type",
+    "lines.product",
 ]
 CONFIRMED: Final = "confirmed"
 BEGUN: Final = ("draft", "quotation", CONFIRMED)
@@ -94,15 +98,17 @@ def _line(product: str, quantity: int, article: str, names: Names, price_list: i
         "unit": found.unit,
         "unit_price": _decimal(price),
         "taxes": [["add", list(found.taxes)]],
-        "note": product,
+        "note": f"{product} {article}",
     }
 
 
-def live(rows: Sequence[Mapping[str, Any]]) -> dict[UUID, list[Mapping[str, Any]]]:
-    """The sales of each order, those that were not cancelled first, then in the turn in which they were made."""
+def live(rows: Sequence[Mapping[str, Any]], shipped: Mapping[int, LineShipment]) -> dict[UUID, list[Mapping[str, Any]]]:
+    """The sales of each order, those that were not cancelled first, then in the turn in which they were made; with what
+    is `shipped` of their lines, by that name.
+    """
     found: dict[UUID, list[Mapping[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: (row["state"] == "cancelled", row["id"])):
-        found.setdefault(UUID(row["reference"]), []).append(row)
+        found.setdefault(UUID(row["reference"]), []).append({**row, "shipped": shipped})
     return found
 
 
@@ -128,13 +134,23 @@ def outcome(sale: Mapping[str, Any], kind: Kind = Kind.ACCEPTED) -> Outcome:
 
 
 def receipt_of(sale: Mapping[str, Any]) -> ErpReceipt:
-    """A taken sale as a receipt: its number, and of each line what was ordered and how much of it is in the sale."""
+    """A taken sale as a receipt: its number, and of each line what was ordered, how much of it is in the sale, what is
+    shipped in its place and what later.
+    """
     told = [line for line in sale["lines."] if line["type"] == "line"]
-    lines = tuple(
-        ErpReceiptLine(number, str(line["note"] or ""), int(line["quantity"] or 0))
-        for number, line in enumerate(told, 1)
-    )
+    lines = tuple(_receipt_line(number, line, sale["shipped"][line["id"]]) for number, line in enumerate(told, 1))
     return ErpReceipt(str(sale["number"]), None, lines)
+
+
+def _receipt_line(number: int, line: Mapping[str, Any], shipment: LineShipment) -> ErpReceiptLine:
+    """Another article than the one that was sent is a substitute; a note without it is of a sale that others made."""
+    product, _, article = str(line["note"] or "").partition(" ")
+    quantity = int(line["quantity"] or 0)
+    later = min(shipment.later, quantity)
+    other = None if shipment.shipped == (article or shipment.product) else shipment.shipped
+    return ErpReceiptLine(
+        number, product, quantity - later, substitute=other, back_ordered=later, expected=shipment.expected
+    )
 
 
 def place(row: Mapping[str, Any]) -> str:
