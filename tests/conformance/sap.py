@@ -20,6 +20,23 @@ from tests.machines.clock import Clock
 from tests.machines.erp import an_order, settings_for
 from workers.erp.port import Mapped, Submission
 
+WITHDRAWN, INSTEAD, SCARCE = "WITHDRAWN", "IN-ITS-PLACE", "SCARCE"
+DETERMINED = f"""
+CREATE TRIGGER IF NOT EXISTS determined AFTER INSERT ON "SALESItem" WHEN NEW.Material = '{WITHDRAWN}'
+BEGIN
+  UPDATE "SALESItem" SET Material = '{INSTEAD}'
+  WHERE SalesOrder = NEW.SalesOrder AND SalesOrderItem = NEW.SalesOrderItem;
+END
+"""
+CHECKED = f"""
+CREATE TRIGGER IF NOT EXISTS checked AFTER INSERT ON "SALESItem" WHEN NEW.Material = '{SCARCE}'
+BEGIN
+  INSERT INTO "SALESScheduleLine" (SalesOrder, SalesOrderItem, ScheduleLine, RequestedDeliveryDate,
+    ConfirmedDeliveryDate, ScheduleLineOrderQuantity, ConfdOrderQtyByMatlAvailCheck)
+  VALUES (NEW.SalesOrder, NEW.SalesOrderItem, '1', date('now'), date('now'), NEW.RequestedQuantity, 2),
+    (NEW.SalesOrder, NEW.SalesOrderItem, '2', NULL, date('now', '+3 days'), 0, NEW.RequestedQuantity - 2);
+END
+"""
 AREA = {"sales_organization": "1710", "distribution_channel": "10", "division": "00"}
 
 
@@ -81,10 +98,22 @@ class CapSalesOrders:
         self._password.write_text("another")
 
     def substitute(self) -> Submission:
-        pytest.skip("this model of a sales order has no item that stands in another's place")
+        """Of a material in whose place another is determined, as SAP's material determination does."""
+        self._server.sql(DETERMINED)
+        return self.of_material(WITHDRAWN)
 
     def back_order(self) -> Submission:
-        pytest.skip("this model of a sales order has no schedule lines")
+        """Of a material of which two boxes are confirmed for the day that is asked for, and the others for three days
+        later, as SAP's availability check does.
+        """
+        self._server.sql(CHECKED)
+        return self.of_material(SCARCE, 5)
+
+    def of_material(self, material: str, quantity: int = 4) -> Submission:
+        """An order whose product is mapped to that material."""
+        made = self.order(quantity)
+        assert made.mapped is not None
+        return replace(made, mapped=replace(made.mapped, articles=(material,)))
 
     def log_out(self) -> None:
         """Every request logs in."""
@@ -112,10 +141,11 @@ class CapSalesOrders:
 
 
 class MockSapSalesOrders(CapSalesOrders):
-    """The mock has neither schedule lines nor reasons for rejection, price lists and plants."""
+    """The mock has no schedule lines, reasons for rejection, price lists and plants, and one material of an item."""
 
     server = cap.MockSap
     without: ClassVar[list[str]] = [
+        "OriginallyRequestedMaterial",
         "PriceListType",
         "ProductionPlant",
         "PurchaseOrderByShipToParty",
@@ -127,6 +157,12 @@ class MockSapSalesOrders(CapSalesOrders):
     def refused(self) -> Submission:
         """Of a customer whose number is longer than any."""
         return self.order(1, customer="12345678901")
+
+    def substitute(self) -> Submission:
+        pytest.skip("an item of the mock has one material")
+
+    def back_order(self) -> Submission:
+        pytest.skip("the mock has no schedule lines")
 
     def log_out(self) -> None:
         """It forgets every token as it starts."""

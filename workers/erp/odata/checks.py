@@ -43,6 +43,7 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {  # what the connector sends or 
         "HigherLevelItem",
         "Material",
         "MaterialByCustomer",
+        "OriginallyRequestedMaterial",
         "RequestedQuantity",
         "RequestedQuantityUnit",
         "ProductionPlant",

@@ -12,7 +12,12 @@ SERVICE: Final = "/sap/opu/odata/sap/API_SALES_ORDER_SRV"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 Optional = Literal[
-    "PriceListType", "ProductionPlant", "PurchaseOrderByShipToParty", "SalesDocumentRjcnReason", "to_ScheduleLine"
+    "OriginallyRequestedMaterial",
+    "PriceListType",
+    "ProductionPlant",
+    "PurchaseOrderByShipToParty",
+    "SalesDocumentRjcnReason",
+    "to_ScheduleLine",
 ]
 
 

@@ -1,7 +1,8 @@
 """An order as a sales order of SAP's, and a sales order as what became of an order.
 
 `PurchaseOrderByCustomer` is the order's id, an item's `MaterialByCustomer` the product's code as it was ordered,
-whatever material it is in SAP. So a sales order says of itself which order it is, line by line.
+whatever material it is in SAP. So a sales order says of itself which order it is, line by line; and SAP keeps the
+material that an item was entered with (`OriginallyRequestedMaterial`) beside the one that it delivers.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _OURS: Final = re.compile(r"[0-9A-Fa-f]{32}")
 _DATE: Final = re.compile(r"/Date\((-?[0-9]{1,17})([+-][0-9]{4})?\)/")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HEAD: Final = ("SalesOrder", "PurchaseOrderByCustomer")
-_ITEM: Final = ("SalesOrderItem", "HigherLevelItem", "MaterialByCustomer", "RequestedQuantity")
+_ITEM: Final = ("SalesOrderItem", "HigherLevelItem", "Material", "MaterialByCustomer", "RequestedQuantity")
+_PERHAPS: Final = frozenset({"OriginallyRequestedMaterial", "SalesDocumentRjcnReason"})  # of an item
 _SCHEDULE: Final = ("ScheduleLine", "RequestedDeliveryDate", "ConfirmedDeliveryDate", "ConfdOrderQtyByMatlAvailCheck")
 
 
@@ -97,7 +99,7 @@ def values(order: Submission, own: OdataOptions) -> dict[str, Any]:
 
 def selection(own: OdataOptions) -> str:
     """The options of a query that is answered with what `outcome` reads."""
-    items = [*_ITEM, *({"SalesDocumentRjcnReason"} - own.without)]
+    items = [*_ITEM, *sorted(_PERHAPS - own.without)]
     schedule = () if "to_ScheduleLine" in own.without else _SCHEDULE
     expand = "to_Item/to_ScheduleLine" if schedule else "to_Item"
     names = [*_HEAD, *(f"to_Item/{name}" for name in items), *(f"to_Item/to_ScheduleLine/{name}" for name in schedule)]
@@ -180,9 +182,16 @@ def _line(number: int, item: Mapping[str, Any], own: OdataOptions) -> ErpReceipt
         product,
         now,
         None if now == ordered else "out of stock",
+        _instead(item),
         back_ordered=ordered - now,
         expected=last,
     )
+
+
+def _instead(item: Mapping[str, Any]) -> str | None:
+    """The material that SAP put in the place of the one that was entered."""
+    entered, material = item.get("OriginallyRequestedMaterial"), item.get("Material")
+    return str(material) if entered and material and material != entered else None
 
 
 def _confirmed(item: Mapping[str, Any], ordered: int) -> tuple[int, date | None]:

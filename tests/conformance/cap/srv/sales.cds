@@ -1,5 +1,6 @@
 // API_SALES_ORDER_SRV of SAP S/4HANA as far as the connector reads and writes it: names, types and lengths are those of
-// SAP's own client for it, @sap/cloud-sdk-vdm-sales-order-service 2.1.0. Everything else is CAP's.
+// SAP's own client for it, @sap/cloud-sdk-vdm-sales-order-service 2.1.0, but for OriginallyRequestedMaterial, which newer
+// releases have (docs/odata.md says where that is from). Everything else is CAP's.
 @path: 'API_SALES_ORDER_SRV'
 @requires: 'authenticated-user'
 service API_SALES_ORDER_SRV {
@@ -28,6 +29,7 @@ service API_SALES_ORDER_SRV {
         HigherLevelItem         : String(6);
         Material                : String(40) @mandatory;
         MaterialByCustomer      : String(35);
+        OriginallyRequestedMaterial : String(40);
         RequestedQuantity       : Decimal(15, 3) @mandatory;
         RequestedQuantityUnit   : String(3);
         ProductionPlant         : String(4);

@@ -101,14 +101,15 @@ def test_a_note_goes_along_only_where_it_is_told_as_what() -> None:
 
 
 def test_what_this_sap_does_not_have_is_neither_sent_nor_asked_for() -> None:
-    own = options(
-        without=["PurchaseOrderByShipToParty", "ProductionPlant", "SalesDocumentRjcnReason", "to_ScheduleLine"]
-    )
+    lacking = ["OriginallyRequestedMaterial", "SalesDocumentRjcnReason", "to_ScheduleLine"]
+    own = options(without=["PurchaseOrderByShipToParty", "ProductionPlant", *lacking])
     told = sales_orders.values(submission(2, warehouse="PL01"), own)
     assert "PurchaseOrderByShipToParty" not in told
     assert "ProductionPlant" not in told["to_Item"][0]
     assert "ScheduleLine" not in sales_orders.selection(own)
     assert "Rjcn" not in sales_orders.selection(own)
+    assert "Originally" not in sales_orders.selection(own)
+    assert "to_Item/OriginallyRequestedMaterial" in sales_orders.selection(options())
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,22 @@ def test_what_sap_confirms_is_what_the_receipt_says(items: list[dict[str, Any]],
     assert told.receipt is not None
     assert [(one.accepted, one.back_ordered, one.expected, one.reason) for one in told.receipt.lines] == lines
     assert told.receipt.reference == "4711"
+
+
+def test_a_material_that_sap_put_in_the_place_of_the_one_that_was_entered_is_told() -> None:
+    entered = {"OriginallyRequestedMaterial": "TG11"}
+    items = [
+        item(1, "5", ("2", day(19)), ("3", day(24)), Material="TG12", **entered),
+        item(2, "4", ("4", day(19)), Material="TG11", **entered),
+        item(3, "1", ("1", day(19)), Material="TG12", OriginallyRequestedMaterial=""),
+    ]
+    told = outcome(row(*items)).receipt
+    assert told is not None
+    assert [(one.product, one.substitute, one.accepted, one.back_ordered) for one in told.lines] == [
+        (MEDICINES[0], "TG12", 2, 3),
+        (MEDICINES[1], None, 4, 0),
+        (MEDICINES[2], None, 1, 0),
+    ]
 
 
 def test_items_stand_in_the_turn_of_their_numbers_and_those_that_sap_added_are_none() -> None:
