@@ -21,7 +21,7 @@ import pytest
 from config.embedded.leash import Leash
 from config.settings import Settings
 from orders.model import parse
-from tests.machines.edi import ARTICLES, ITSELF, PARTNER, EdiPartner
+from tests.machines.edi import ARTICLES, ITSELF, MORE_THAN_STOCK, PARTNER, SCARCE, EdiPartner
 from tests.machines.erp import an_order, settings_for
 from tests.machines.sshd import NOBODY, USER, Sshd
 from workers.erp.port import Mapped, Submission
@@ -95,7 +95,8 @@ class Directory:
         pytest.skip("mock-edi has no behaviour that replaces a product")
 
     def back_order(self) -> Submission:
-        pytest.skip("mock-edi ships short, and tells of nothing that comes later")
+        """Of an article of which it has fewer in stock."""
+        return self._mapped(an_order(MORE_THAN_STOCK), SCARCE)
 
     def log_out(self) -> None:
         pass  # nobody logs in to a directory

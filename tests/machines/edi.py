@@ -25,6 +25,7 @@ from tests.waiting import until
 
 PARTNER, ITSELF = "EURODIS", "MOCKEDI"  # an EDIFACT customer of its own demo data, and its own name
 ARTICLES: Final = ("CABLE-2M", "BRKT-050", "CABLE-5M")  # of its own catalogue, much of them in stock
+SCARCE, MORE_THAN_STOCK = "PANEL-A3", 50  # one that it has 35 of, and a number that is more
 CLAIMED: Final = ".processing"  # how it names a file while it reads it
 CONFIRMED: Final = """
 SELECT o.po_number, coalesce(sum(CAST(l.confirmed AS REAL)), 0) FROM purchase_order o

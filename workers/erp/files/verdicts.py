@@ -7,7 +7,7 @@ decides is turned into a receipt here, line by line of the order as it was journ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 from typing import Any
@@ -41,9 +41,11 @@ class UnfinishedFile(UnreadableAnswer):
 
 @dataclass(frozen=True, slots=True)
 class AnsweredLine:
-    """Of one line: boxes accepted (None: as ordered), boxes that come later and when, what is delivered instead.
+    """Of one line: boxes accepted (None: as ordered, but for what comes later), boxes that come later and when, what is
+    delivered instead.
 
-    `number` is the order's, from 1, None where the answer tells none; `products` are the codes that it names.
+    `number` is the order's, from 1, None where the answer tells none; `products` are the codes that it names. One that
+    was `added` stands in the place of a line that is refused.
     """
 
     number: int | None
@@ -53,6 +55,7 @@ class AnsweredLine:
     expected: date | None = None
     substitute: str | None = None
     reason: str | None = None
+    added: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +138,23 @@ def _matched(lines: Sequence[AnsweredLine], sent: Sent) -> Mapping[int, Answered
         if number is None or not 1 <= number <= len(sent.lines):
             what = f"line {each.number}" if each.number is not None else f"product {', '.join(each.products)}"
             raise UnreadableAnswer(f"order {sent.id} has no {printable(what)}")
-        if number in found:
-            raise UnreadableAnswer(f"order {sent.id}: line {number} is answered twice")
-        found[number] = each
+        found[number] = _instead(found[number], each, number, sent) if number in found else each
     return found
+
+
+def _instead(one: AnsweredLine, other: AnsweredLine, number: int, sent: Sent) -> AnsweredLine:
+    """The line that was added in the place of one that is refused. Raises UnreadableAnswer where they are not such."""
+    added, refused = (one, other) if one.added else (other, one)
+    if not added.added or refused.added or added.substitute is None or refused.accepted != 0:
+        raise UnreadableAnswer(f"order {sent.id}: line {number} is answered twice")
+    return replace(added, reason=added.reason or refused.reason)
 
 
 def _line(number: int, product: str, quantity: int, said: AnsweredLine, names: frozenset[str]) -> ErpReceiptLine:
     """A line of the receipt; another product than was ordered is told as such, and judged where receipts are."""
     other = said.substitute or next(iter(said.products if not names & {*said.products} else ()), None)
-    accepted = quantity if said.accepted is None else said.accepted
+    other = None if other in names else other
+    accepted = max(0, quantity - said.back_ordered) if said.accepted is None else said.accepted
     reason = printable(said.reason or "") or None
     return ErpReceiptLine(number, product, accepted, reason, other, said.back_ordered, said.expected)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -44,10 +44,10 @@ def test_only_the_erp_itself_delivers_an_order(exchange: Exchange) -> None:
     ("lines", "accepted", "reason"),
     [
         ("LIN+1+5'LIN+2+5'", [4, 6], None),
-        ("LIN+1+5++34009:EN'QTY+21:4'PIA+1+3400937318044:EN'LIN+2+7'FTX+AAO+++out of stock'", [4, 0], "out of stock"),
+        ("LIN+1+5+34009:EN'QTY+21:4'PIA+1+3400937318044:EN'LIN+2+7'FTX+AAO+++out of stock'", [4, 0], "out of stock"),
         ("LIN+1+3'QTY+21:4'QTY+113:1'LIN+2+6'QTY+21:5'", [1, 5], None),
         ("LIN+1'QTY+113:2.0'QTY+83:2'LIN+2'QTY+113:0'FTX+AAO+++it?'s gone ?+ out?:of stock?? '", [2, 0], "it's gone"),
-        ("LIN+2+5++A-2:SA'LIN+1+2'", [0, 6], None),
+        ("LIN+2+5+A-2:SA'LIN+1+2'", [0, 6], None),
         ("LIN+++A-2:SA'QTY+113:6'LIN+++3400937318044:EN'QTY+113:3'", [3, 6], None),
     ],
 )
@@ -63,13 +63,75 @@ def test_each_line_says_how_many_come(exchange: Exchange, lines: str, accepted: 
     assert (told.receipt.lines[1].reason or "").startswith(reason or "")
 
 
-def test_what_comes_later_is_told_of_its_line(exchange: Exchange) -> None:
+@pytest.mark.parametrize(
+    ("line", "accepted", "later", "expected"),
+    [
+        ("LIN+1+3'QTY+113:1'QTY+83:2'DTM+67:20261203:102'", 1, 2, date(2026, 12, 3)),
+        ("LIN+1'QTY+21:4'QTY+12:1'QTY+83:3'DTM+2:20261201:102'DTM+69:202612031200:203'", 1, 3, date(2026, 12, 3)),
+        ("LIN+1+5'QTY+21:4'QTY+83:3'DTM+17:261203:101'", 1, 3, date(2026, 12, 3)),
+        ("LIN+1+24'QTY+83:4'DTM+506:20261201-20261203:718'", 0, 4, date(2026, 12, 3)),
+        ("LIN+1+5'QTY+83:1'DTM+69:soon:102'DTM+76:20261203:102'", 3, 1, date(2026, 12, 3)),
+        ("LIN+1+6'QTY+83:1'DTM+11:20261203:102'", 3, 1, None),
+        ("LIN+1+5'DTM+67:20261203:102'", 4, 0, None),
+        ("LIN+1+7'QTY+83:1'DTM+67:20261203:102'", 0, 0, None),
+    ],
+)
+def test_what_comes_later_is_told_of_its_line(
+    exchange: Exchange, line: str, accepted: int, later: int, expected: date | None
+) -> None:
     order = an_edi_order(4, 6)
     exchange.submit(order)
-    exchange.answer(ordrsp(order, "9+AC", "LIN+1+3'QTY+113:1'QTY+83:2'LIN+2+5'"))
+    exchange.answer(ordrsp(order, "9+AC", f"{line}LIN+2+5'"))
     told = exchange.poll(order)[0]
     assert told.receipt is not None, exchange.aside()
-    assert [(each.accepted, each.back_ordered) for each in told.receipt.lines] == [(1, 2), (6, 0)]
+    first, second = told.receipt.lines
+    assert (first.accepted, first.back_ordered, first.expected) == (accepted, later, expected)
+    assert (second.accepted, second.back_ordered, second.expected) == (6, 0, None)
+
+
+def test_a_quantity_that_comes_later_is_read_by_the_qualifier_that_the_settings_name(exchange: Exchange) -> None:
+    for qualifier, later in (("73", 2), ("", 0)):
+        exchange.says(EDIFACT + f'back_ordered = "{qualifier}"\n')
+        order = an_edi_order(4)
+        exchange.submit(order)
+        exchange.answer(ordrsp(order, "9+AC", "LIN+1+3'QTY+113:1'QTY+73:2'QTY+83:1'"))
+        receipt = exchange.poll(order)[0].receipt
+        assert receipt is not None, exchange.aside()
+        assert (receipt.lines[0].accepted, receipt.lines[0].back_ordered) == (1, later)
+
+
+@pytest.mark.parametrize(
+    ("lines", "substitute", "accepted", "reason"),
+    [
+        ("LIN+1+3+A-1:SA'PIA+3+A-9:SA'QTY+113:2'LIN+2+5'", "A-9", 2, None),
+        ("LIN+1+3+A-1:SA'PIA+1+3400937318044:EN'PIA+3+A-9:SA+3400930000007:EN'LIN+2+5'", "3400930000007", 4, None),
+        ("LIN+1+6+A-9:SA'PIA+4+A-1:SA'QTY+12:3'LIN+2+5'", "A-9", 3, None),
+        ("LIN+1+6'PIA+5+A-9:SA'PIA+4+3400937318044:EN'QTY+12:3'LIN+2+5'", "A-9", 3, None),
+        ("LIN+1+5+A-1:SA'PIA+2+A-9:SA'PIA+6+A-8:SA'LIN+2+5'", None, 4, None),
+        ("LIN+1+3+A-1:SA'PIA+3+A-1:SA'LIN+2+5'", None, 4, None),
+        ("LIN+1+5+A-9:SA'LIN+2+5'", "A-9", 4, None),
+        (
+            "LIN+1+7+A-1:SA'FTX+AAO+++withdrawn'LIN+2+5'LIN+3+1+A-9:SA'PIA+4+A-1:SA'QTY+21:4'",
+            "A-9",
+            4,
+            "withdrawn",
+        ),
+        ("LIN+3+1+A-9:SA'PIA+4+3400937318044:EN'QTY+113:1'LIN+1+2'LIN+2+5'", "A-9", 1, None),
+    ],
+)
+def test_what_is_in_a_product_s_place_is_told_of_its_line(
+    exchange: Exchange, lines: str, substitute: str | None, accepted: int, reason: str | None
+) -> None:
+    exchange.says(EDIFACT + 'articles = "mapped"\n')
+    order = an_edi_order(4, 6)
+    exchange.submit(order)
+    exchange.answer(ordrsp(order, "9+AC", lines))
+    told = exchange.poll(order)[0]
+    assert told.receipt is not None, exchange.aside()
+    first, second = told.receipt.lines
+    assert (first.product, first.substitute) == ("3400937318044", substitute)
+    assert (first.accepted, first.reason) == (accepted, reason)
+    assert (second.accepted, second.substitute) == (6, None)
 
 
 def test_numbers_and_separators_are_those_that_una_says(exchange: Exchange) -> None:
@@ -162,6 +224,8 @@ def test_what_cannot_be_read_is_set_aside_whole_with_its_reason(exchange: Exchan
         ("LIN+1+5'LIN+2+6'", "line 2 is amended, and no quantity is told"),
         ("LIN+1+5'LIN+2'QTY+113:1.5'", "line 2: '1.5' is no number of boxes"),
         ("LIN+1+5'LIN+2+99'", "action '99' of LIN is none that is known"),
+        ("LIN+1+5'LIN+2+5'LIN+3+1+A-9:SA'PIA+4+3400937318044:EN'", "line 1 is answered twice"),
+        ("LIN+1+7'LIN+2+5'LIN+3+1+A-9:SA'", "has no product A-9"),
     ],
 )
 def test_an_answer_that_does_not_fit_its_order_decides_nothing(exchange: Exchange, lines: str, why: str) -> None:

@@ -2,20 +2,18 @@
 
 CONTRL is about syntax: it never delivers an order, and refuses one only where the translator could not read it. Its
 code 26 is no refusal: the interchange came before, and what was said of it then counts. ORDRSP decides, as a whole
-(BGM) or line by line: by the action of LIN (1229) and by what QTY counts.
+(BGM) or line by line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
 from typing import Final
 
+from workers.erp.files.edifact.lines import line_of, text_of
 from workers.erp.files.edifact.syntax import EdifactInterchange, EdifactMessage, Element, part, read_interchanges
 from workers.erp.files.names import id_in
-from workers.erp.files.verdicts import AnswerDecision, AnsweredLine, AnswerSaid, UnreadableAnswer
+from workers.erp.files.verdicts import AnswerDecision, AnswerSaid, UnreadableAnswer
 
 DUPLICATE: Final = "26"  # 0085: the interchange came before
 REFUSES: Final = "4"  # 0083
@@ -25,14 +23,6 @@ WHOLE_ACCEPTED: Final = ("AP", "29")  # 4343, 1225: accepted without amendment
 WHOLE_REFUSED: Final = ("RE", "27")
 ONLY_CHANGES: Final = ("AI", "AD")  # lines that are not told are as ordered
 ONLY_RECEIVED: Final = ("AB",)
-NOT_ACCEPTED: Final = ("2", "7")  # 1229: deleted, not accepted
-AMENDED: Final = ("3", "6")  # changed, accepted with amendment
-AS_ORDERED: Final = ("5",)  # accepted without amendment
-KNOWN: Final = ("", "4", *NOT_ACCEPTED, *AMENDED, *AS_ORDERED)
-TO_BE_DELIVERED: Final = ("113", "12", "21")  # 6063 of what counts as accepted, the first that is there
-EXPECTED: Final = ("67", "69", "2", "17")  # 2005: when the rest comes
-SUBSTITUTED_BY: Final = "3"  # 4347
-FORMATS: Final = {"101": "%y%m%d", "102": "%Y%m%d", "203": "%Y%m%d%H%M", "204": "%Y%m%d%H%M%S"}
 
 
 def read_edifact(data: bytes, back_ordered: str) -> list[AnswerSaid]:
@@ -82,9 +72,9 @@ def _ordrsp(message: EdifactMessage, decimal: str, back_ordered: str) -> AnswerS
     if bgm is None or order is None:
         raise UnreadableAnswer(f"ORDRSP is for order {number[:40]!r}, which is no number that we give")
     said = {part(bgm, 2), part(bgm, 3)} - {""}
-    reason = " ".join(text for each in head if each[0] == "FTX" for text in _text(each))
+    reason = " ".join(text for each in head if each[0] == "FTX" for text in text_of(each))
     reference = _reference(head, "VN") or part(bgm, 1)
-    told = tuple(_line(each, decimal, back_ordered) for each in lines)
+    told = tuple(line_of(each, decimal, back_ordered) for each in lines)
     decision = AnswerDecision.ACCEPTED
     if said & {*WHOLE_REFUSED}:
         decision = AnswerDecision.REFUSED
@@ -109,72 +99,5 @@ def _groups(segments: Sequence[Sequence[Element]]) -> tuple[list[Sequence[Elemen
     return head, lines
 
 
-def _line(segments: Sequence[Sequence[Element]], decimal: str, back_ordered: str) -> AnsweredLine:
-    lin = segments[0]
-    number, action = part(lin, 0), part(lin, 1)
-    if not (number.isascii() and number.isdigit()) and number:
-        raise UnreadableAnswer(f"LIN has the number {number[:20]!r}")
-    if action not in KNOWN:
-        raise UnreadableAnswer(f"line {number}: action {action[:3]!r} of LIN is none that is known")
-    counts = {
-        part(each, 0): _boxes(part(each, 0, 1), decimal, number)
-        for each in segments
-        if each[0] == "QTY" and part(each, 0) in (*TO_BE_DELIVERED, back_ordered)
-    }
-    later = counts.get(back_ordered, 0) if back_ordered and action not in NOT_ACCEPTED else 0
-    return AnsweredLine(
-        int(number) if number else None,
-        _products(segments),
-        _accepted(action, counts, number),
-        later,
-        _expected(segments) if later else None,
-        next((part(each, 1) for each in segments if each[0] == "PIA" and part(each, 0) == SUBSTITUTED_BY), None),
-        " ".join(text for each in segments if each[0] == "FTX" for text in _text(each)) or None,
-    )
-
-
-def _accepted(action: str, counts: dict[str, int], number: str) -> int | None:
-    """Boxes; None: as ordered. Raises UnreadableAnswer where an amendment tells no number."""
-    if action in NOT_ACCEPTED:
-        return 0
-    found = next((counts[each] for each in TO_BE_DELIVERED if each in counts), None)
-    if found is None and action in AMENDED:
-        raise UnreadableAnswer(f"line {number} is amended, and no quantity is told")
-    return found
-
-
-def _products(segments: Sequence[Sequence[Element]]) -> tuple[str, ...]:
-    """The codes by which a line names what it is about, without what stands in its place."""
-    said = [part(segments[0], 2)]
-    for each in segments:
-        if each[0] == "PIA" and part(each, 0) != SUBSTITUTED_BY:
-            said += [part(each, place) for place in range(1, 6)]
-    return tuple(code for code in said if code)
-
-
-def _boxes(value: str, decimal: str, number: str) -> int:
-    """Whole boxes; the mark is UNA's, or a point. Raises UnreadableAnswer."""
-    with suppress(InvalidOperation):
-        count = Decimal(value.replace(decimal, "."))
-        if count == count.to_integral_value() and 0 <= count <= 10**7:
-            return int(count)
-    raise UnreadableAnswer(f"line {number}: {value[:20]!r} is no number of boxes")
-
-
-def _expected(segments: Sequence[Sequence[Element]]) -> date | None:
-    """The day of the first date that says when a line is delivered."""
-    for each in segments:
-        if each[0] == "DTM" and part(each, 0) in EXPECTED:
-            with suppress(ValueError, KeyError):
-                return datetime.strptime(part(each, 0, 1), FORMATS[part(each, 0, 2) or "102"]).date()
-    return None
-
-
 def _reference(segments: Sequence[Sequence[Element]], qualifier: str) -> str:
     return next((part(each, 0, 1) for each in segments if each[0] == "RFF" and part(each, 0) == qualifier), "")
-
-
-def _text(segment: Sequence[Element]) -> list[str]:
-    """The free text of an FTX."""
-    found = segment[4] if len(segment) > 4 else ""
-    return [each for each in ([found] if isinstance(found, str) else found) if each]
