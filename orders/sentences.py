@@ -121,6 +121,7 @@ class Code(Phrase):
         "at least {count:,} code is not mapped for {backend}; dead letters for want of it: at least {orders:,}",
         "at least {count:,} codes are not mapped for {backend}; dead letters for want of them: at least {orders:,}",
     )
+    SET_ASIDE = "{count:,} unread answer of {backend} set aside", "{count:,} unread answers of {backend} set aside"
     DEAD_LETTERS = "{count:,} dead letter needs a person", "{count:,} dead letters need a person"
 
     # what a journal's settings weaken: `orders.journal.durability`

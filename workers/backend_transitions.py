@@ -9,7 +9,7 @@ written with the circuit, in the same statement: it is one thing from the first 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -58,6 +58,17 @@ async def describe(
     told = {"unique_reference": unique_reference, "absent_after": absent_after, "ack_within": ack_within}
     differs = or_(*(backends.c[name].is_distinct_from(each) for name, each in told.items()))
     await connection.execute(update(backends).where(backends.c.name == backend, differs).values(told))
+
+
+async def saw_set_aside(connection: AsyncConnection, backend: str, answers: int) -> None:
+    """Keep how many answers its connector has set aside, as seen now."""
+    await _change(connection, backend, set_aside=answers, set_aside_at=func.clock_timestamp())
+
+
+async def forget_set_aside(connection: AsyncConnection, names: Collection[str]) -> None:
+    """Of these backends nothing is set aside: their connectors have no such place, whatever connectors they had."""
+    seen = update(backends).where(backends.c.name.in_(names), backends.c.set_aside.is_not(None))
+    await connection.execute(seen.values(set_aside=None, set_aside_at=None))
 
 
 @dataclass(frozen=True, slots=True)

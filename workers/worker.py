@@ -19,6 +19,7 @@ from config.celeryconfig import canary_queue
 from config.settings import Settings
 from config.settings.routes_file import load_backends
 from config.telemetry import logs, traces
+from workers.dispatch.aside_watch import AsideWatch
 from workers.dispatch.dispatcher import Dispatcher
 from workers.erp import connectors
 from workers.liveness.canary import Canary
@@ -62,12 +63,13 @@ def run_worker(settings: Settings) -> int:
     settings.need("database_url")
     app = create_app(settings)
     backends = load_backends(settings, tokens=True).items()
-    promised = {backend: connectors.open_erp(each).capabilities for backend, each in backends}
+    erps = {backend: connectors.open_erp(each) for backend, each in backends}
+    promised = {backend: erp.capabilities for backend, erp in erps.items()}
     name = node(os.getpid())
     app.amqp.queues.select_add(canary_queue(name))
     canary = Canary(settings, partial(Publisher, app, settings))
     dispatcher = Dispatcher(settings, partial(Publisher, app), promised)
-    threads = (dispatcher, Sealer(settings), Indexer(settings), canary)
+    threads = (dispatcher, Sealer(settings), Indexer(settings), AsideWatch(settings, erps), canary)
 
     def ready(**_: Any) -> None:
         traces.begin(settings, "relais-dispatcher")  # now that the pool has forked, each of which makes its own

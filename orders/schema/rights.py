@@ -36,7 +36,7 @@ _ACTED: Final = "state,due_at,attempts,lease_until,unsure,failed_at,reason,error
 _MOVED: Final = f"{_ACTED},lease,status,why,sent_at"
 _LEARNT: Final = (
     "circuit,window,failures,trips,ceiling,credit,changed_at,probe_at,shrunk_at,succeeded_at,why,latency,refusing,"
-    "answered,refused,failing_since,unique_reference,absent_after,ack_within"
+    "answered,refused,failing_since,unique_reference,absent_after,ack_within,set_aside,set_aside_at"
 )
 _REPLAY: Final = "state,orders,hold,stage,passed,staged,stage_since,why,history,ended_at"
 _COMPARED: Final = "cursor_at,cursor_id,present,altered,missing,unknown,moved,foreign,resent,listing,state,finished_at"

@@ -45,6 +45,14 @@ CATALOGUE: Final[Mapping[str, MetricEntry]] = {
     "relais_unmapped_codes": MetricEntry(
         GAUGE, "Codes that these lack, of the first 1,000 dead letters.", ("backend",)
     ),
+    "relais_set_aside_answers": MetricEntry(
+        GAUGE,
+        "Answers of the ERP's that cannot be read and wait for a person; absent where none was ever looked for.",
+        ("backend",),
+    ),
+    "relais_set_aside_age_seconds": MetricEntry(
+        GAUGE, "Time since these were counted; it grows while the place that they are in cannot be seen.", ("backend",)
+    ),
     "relais_backend_circuit": MetricEntry(GAUGE, "1 for the state that the circuit is in.", ("backend", "state")),
     "relais_backend_window_orders": MetricEntry(GAUGE, "Orders that may be out at once.", ("backend",)),
     "relais_backend_out_orders": MetricEntry(GAUGE, "Orders that are with the workers or the ERP.", ("backend",)),

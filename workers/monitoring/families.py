@@ -72,7 +72,9 @@ def _standing(found: Snapshot, names: list[str]) -> Iterator[Metric]:
 
 
 def _troubled(found: Snapshot, names: list[str]) -> Iterator[Metric]:
-    """What the ERP's people have to see to. Nothing is overdue of a backend that has no time to decide in."""
+    """What the ERP's people have to see to. Nothing is overdue of a backend that has no time to decide in; and of one
+    that nobody has looked at, nothing is told of what is set aside.
+    """
     none: dict[Labels, float] = {(name,): 0 for name in names}
     late: dict[Labels, float] = {(row["backend"],): row["orders"] for row in found.overdue}
     ages: dict[Labels, float] = {(row["backend"],): _seconds(found, row["oldest"]) for row in found.overdue}
@@ -81,6 +83,10 @@ def _troubled(found: Snapshot, names: list[str]) -> Iterator[Metric]:
     dead = {(row["backend"],): row["orders"] for row in found.dead if row["reason"] == Reason.UNMAPPED}
     yield family("relais_unmapped_orders", none | dead)
     yield family("relais_unmapped_codes", none | {(row["backend"],): row["codes"] for row in found.unmapped})
+    seen = [row for row in found.backends if row["set_aside"] is not None]
+    yield family("relais_set_aside_answers", {(row["name"],): row["set_aside"] for row in seen})
+    ages = {(row["name"],): _seconds(found, row["set_aside_at"]) for row in seen}
+    yield family("relais_set_aside_age_seconds", ages)
 
 
 def _backends(found: Snapshot, names: list[str]) -> Iterator[Metric]:

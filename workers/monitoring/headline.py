@@ -205,6 +205,10 @@ def _orders(known: Facts) -> Iterator[Headline]:
     for row in journal.unmapped:
         code = Code.UNMAPPED if row["whole"] else Code.UNMAPPED_AT_LEAST
         yield Headline(Grade.WARN, Sentence(code, backend=row["backend"], count=row["codes"], orders=row["orders"]))
+    for row in journal.backends:
+        if row["set_aside"]:
+            unread = Sentence(Code.SET_ASIDE, backend=row["name"], count=row["set_aside"])
+            yield Headline(Grade.WARN, unread)
     if dead := journal.dead - journal.conflicts:
         yield Headline(Grade.WARN, Sentence(Code.DEAD_LETTERS, count=dead))
 

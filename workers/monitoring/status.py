@@ -45,6 +45,7 @@ BACKEND_FIGURES = [
     "unique_reference",
     "absent_after",
     "ack_within",
+    "set_aside",
 ]
 READ_TIMEOUT = 2.0  # s for Redis
 
@@ -189,6 +190,7 @@ def _backend(row: dict[str, Any], found: Snapshot, ours: Collection[str]) -> dic
         "overdue_since": late["oldest"] if late else None,
         "unmapped": codes["orders"] if codes else 0,
         "unmapped_codes": codes["codes"] if codes else 0,
+        "set_aside_at": row["set_aside_at"],
         "held": hindrance(row, found.leading)
         if row["name"] in ours
         else f"{row['name']} is none of the backends any more",

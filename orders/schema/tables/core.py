@@ -202,6 +202,8 @@ backends = Table(
     ),
     Column("absent_after", Float, comment="seconds after a sending before it is believed to lack an order"),
     Column("ack_within", Float, comment="seconds in which it should have decided on an order; null: no such time"),
+    Column("set_aside", Integer, comment="answers that cannot be read and wait for a person; null: never seen"),
+    Column("set_aside_at", Instant, comment="when they were counted last"),
     CheckConstraint(f"circuit IN ({listed(CircuitState)})", name="circuit"),
     comment="one row per backend; read in the claim itself",
 )

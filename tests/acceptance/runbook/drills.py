@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from orders.states import CodeKind
 from tests.acceptance.apart import MEDICINE
@@ -134,6 +135,20 @@ def answers_overdue(site: Site) -> Iterator[None]:
     site.delivered()
 
 
+def answers_set_aside(site: Site) -> Iterator[None]:
+    site.submit(1)
+    exchange = Path(site.variables["WORK"]).parent
+    file = until(lambda: next((exchange / "orders").iterdir(), None), 30, what="the order is handed over")
+    (exchange / "answers" / "first.csv").write_bytes(b"PK\x03\x04, as a program packed it\r\n")
+    until(lambda: site.one("SELECT set_aside FROM backends") == 1, 60, 0.5, "a worker has counted it")
+    yield
+    (exchange / "answers" / "again.csv").write_text(f"CDE;ETAT\r\n{file.stem};OK\r\n")
+    yield
+    yield
+    assert site.one("SELECT set_aside FROM backends") == 0
+    assert len([*(exchange / "relais" / "seen").iterdir()]) == 2, "the file and its reason"
+
+
 def unmapped_order(site: Site) -> None:
     """As a worker leaves one whose connector needs a mapping: that of the drills does not, the operator's does."""
     site.dial(refuse_products=[NOT_SOLD])
@@ -226,6 +241,7 @@ DRILLS: dict[str, Drill] = {
         poison_order,
         codes_unmapped,
         answers_overdue,
+        answers_set_aside,
         erp_compromised,
         keys_rotation,
         redis_lost,

@@ -216,13 +216,17 @@ class Site:
         """Wait until nothing is in the backlog."""
         until(lambda: self.waiting() == 0, 60, 0.1, "the backlog drained")
 
+    def effects(self) -> Counter[UUID]:
+        """How often the ERP has each order."""
+        return self.parts.effects()
+
     def is_over(self) -> None:
         """Nothing waits, every order that was promised is there, once, and the books and the chain are sound."""
         self.delivered()
         known = {row[0] for row in self.sql("SELECT id FROM orders")}
         asides = {row[0] for row in self.sql("SELECT told FROM asides WHERE kind = 'repeated'")}
         assert set(self.told.values()) <= known | asides, "an order that was promised is lost"
-        effects = self.parts.effects()
+        effects = self.effects()
         states = dict(tuple(row) for row in self.sql("SELECT order_id, state FROM deliveries"))
         delivered = {order_id for order_id, state in states.items() if state == "delivered"}
         assert {order_id for order_id in delivered if effects[order_id] != 1} == set(), "delivered, and there once"
@@ -231,6 +235,40 @@ class Site:
         status = self.json("relais status")
         (backend,) = status["backends"]
         assert (backend["paused"], backend["quarantined"], backend["rate"]) == (False, False, None)
+
+
+FILES = """
+format = "csv"
+steady = 0
+[[order.records]]
+fields = [{ is = "order" }, { is = "line" }, { is = "product" }, { is = "quantity" }]
+[answer]
+order = "CDE"
+status = "ETAT"
+accepted = ["OK"]
+"""
+
+
+class FileSite(Site):
+    """One whose ERP is behind a directory, and takes nothing out of it."""
+
+    def __init__(self, data_dir: Path, leash: Leash) -> None:
+        super().__init__(data_dir, leash)
+        self.exchange = data_dir / "exchange"
+        for name in ("orders", "answers", "relais"):
+            (self.exchange / name).mkdir(parents=True)
+        own = data_dir / "files.toml"
+        own.write_text(FILES)
+        self.parts.env |= {
+            "RELAIS_ERP_KIND": "files",
+            "RELAIS_ERP_URL": f"file://{self.exchange}",
+            "RELAIS_ERP_CONNECTOR": str(own),
+            "RELAIS_RECEIPTS": "prefer",
+        }
+        self.variables["WORK"] = str(self.exchange / "relais")
+
+    def effects(self) -> Counter[UUID]:
+        return Counter(UUID(each.stem) for each in (self.exchange / "orders").iterdir())
 
 
 SECTION = re.compile(r'^<a id="([a-z-]+)"></a>\n## (.+)\n', re.MULTILINE)

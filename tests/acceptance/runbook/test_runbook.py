@@ -13,13 +13,13 @@ import pytest
 from config.embedded.leash import Leash
 from tests.acceptance.runbook.drills import DRILLS
 from tests.acceptance.runbook.losses import small_disk
-from tests.acceptance.runbook.site import ROOT, Site, expected, sections
+from tests.acceptance.runbook.site import ROOT, FileSite, Site, expected, sections
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
 DOCUMENT = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 SECTIONS = sections(DOCUMENT)
-APART = ("disk-filling",)  # needs an installation of its own
+APART = ("answers-set-aside", "disk-filling")  # each needs an installation of its own
 ALERTS = {
     "RelaisErpDown": "erp-down",
     "RelaisQuarantined": "erp-compromised",
@@ -28,6 +28,7 @@ ALERTS = {
     "RelaisDeadLetters": "poison-order",
     "RelaisUnmapped": "codes-unmapped",
     "RelaisAnswersOverdue": "answers-overdue",
+    "RelaisAnswersSetAside": "answers-set-aside",
     "RelaisReceiptsInConflict": "poison-order",
     "RelaisAuditFailed": "audit-failed",
     "RelaisNoLeader": "no-leader",
@@ -55,8 +56,8 @@ def home() -> Iterator[Path]:
 
 
 @contextmanager
-def running(directory: Path, leash: Leash) -> Iterator[Site]:
-    site = Site(directory, leash)
+def running(directory: Path, leash: Leash, kind: type[Site] = Site) -> Iterator[Site]:
+    site = kind(directory, leash)
     try:
         site.start()
         yield site
@@ -99,6 +100,12 @@ def test_a_disk_that_is_really_full(leash: Leash) -> None:
         except PermissionError as error:
             pytest.skip(str(error))
         drill(stack.enter_context(running(directory, leash)), "disk-filling")
+
+
+@pytest.mark.slow
+def test_answers_that_cannot_be_read(leash: Leash) -> None:
+    with home() as directory, running(directory, leash, FileSite) as site:
+        drill(site, "answers-set-aside")
 
 
 def test_every_section_is_drilled_and_every_drill_has_a_section() -> None:

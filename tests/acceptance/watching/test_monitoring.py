@@ -275,6 +275,14 @@ def test_codes_that_are_not_mapped(watched: Watched) -> None:
     watched.prometheus.clears("RelaisUnmapped")
 
 
+def test_answers_that_cannot_be_read(watched: Watched) -> None:
+    """As a worker leaves them that has looked into a connector's directory, which this one's has not."""
+    with watched.alert("RelaisAnswersSetAside", backend="erp"):
+        query(watched.parts.postgres.url, "UPDATE backends SET set_aside = 2, set_aside_at = now()")
+    query(watched.parts.postgres.url, "UPDATE backends SET set_aside = 0")
+    watched.prometheus.clears("RelaisAnswersSetAside")
+
+
 def test_a_replay_that_holds(watched: Watched) -> None:
     watched.relais("pause", "--because", "a test")
     watched.submit(30)

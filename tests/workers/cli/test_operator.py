@@ -68,7 +68,14 @@ def test_status_says_what_an_erp_owes_what_it_has_no_name_for_and_what_is_promis
     assert "2 codes are not mapped for erp; dead letters for want of them: 2" in [
         each["text"] for each in found["headline"]
     ]
-    journal.sql("UPDATE backends SET unique_reference = true, ack_within = NULL")
+    assert (backend["set_aside"], backend["set_aside_at"]) == (None, None), "nobody has looked"
+    journal.sql("UPDATE backends SET set_aside = 2, set_aside_at = '2026-01-05T11:00:00Z'")
+    seen = json.loads(relais("status", "--json").out)
+    assert (seen["backends"][0]["set_aside"], seen["backends"][0]["set_aside_at"]) == (2, "2026-01-05T11:00:00Z")
+    assert "2 unread answers of erp set aside" in [each["text"] for each in seen["headline"]]
+    assert "2 unread answers set aside, as seen 2026-01-05" in relais("status", COLUMNS="400").out
+    journal.sql("UPDATE backends SET unique_reference = true, ack_within = NULL, set_aside = 0")
+    assert "set aside" not in relais("status").out
     assert "owes" not in relais("status").out
     assert "duplicate" not in relais("status").out
 

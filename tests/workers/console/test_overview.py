@@ -68,6 +68,7 @@ def test_what_an_erp_owes_and_has_no_name_for_and_what_is_promised(settings: Set
     journal.owe(late, soon, unknown)
     journal.bury(unmapped, "unmapped")
     journal.not_mapped((CodeKind.PHARMACY, "P1"))
+    journal.sql("UPDATE backends SET set_aside = 3, set_aside_at = '2026-01-05T11:00:00Z'")
 
     async def work(site: Site, jeanne: Browser) -> None:
         english = await says(jeanne, "Decision overdue")
@@ -75,8 +76,11 @@ def test_what_an_erp_owes_and_has_no_name_for_and_what_is_promised(settings: Set
         assert "erp owes its decision on 2 orders" in english
         assert "1 code is not mapped for erp" in english
         assert "at most one of an order, detected" in english
+        assert "3 unread answers of erp set aside" in english
+        assert "Answers set aside 3, as seen" in " ".join(english.split())
         french = await says(jeanne, "Décision en retard", headers={"Accept-Language": "fr"})
         assert "Codes sans correspondance" in french
+        assert "Réponses mises de côté" in french
 
     on_site(settings, work)
 

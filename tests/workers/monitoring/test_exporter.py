@@ -108,7 +108,12 @@ def test_the_table_of_metrics_is_what_is_exported(on_bench: OnBench, limited_red
         await bench.sql("INSERT INTO workers (name, host, pid) VALUES ('relais-7@here', 'here', 7)")
         async with bench.by("audit").connect() as connection:
             await record(connection, "audit", None, {"sound": True, "faults": 0, "first": []})
-        return (await scraped(bench.settings)).decode()
+        assert "relais_set_aside_answers{" not in (await scraped(bench.settings)).decode(), "nobody has looked"
+        await bench.sql("UPDATE backends SET set_aside = 2, set_aside_at = now() - interval '1 min'")
+        told = (await scraped(bench.settings)).decode()
+        assert 'relais_set_aside_answers{backend="erp"} 2.0\n' in told
+        assert 'relais_set_aside_age_seconds{backend="erp"} 60.' in told
+        return told
 
     found = shape(on_bench(work))
     assert found == documented("exporter")

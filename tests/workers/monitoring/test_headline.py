@@ -19,7 +19,7 @@ FRENCH = languages("UTC")["fr"]
 def backend(**fields: Any) -> dict[str, Any]:
     plain = {"name": "erp", "circuit": "closed", "paused": False, "quarantined": False, "why": None, "held_why": None}
     more = {"probe_at": NOW, "since": SINCE, "canary_due": False, "quarantined_at": SINCE, "quarantined_by": "luc"}
-    more |= {"failing_since": None, "failures": 0}
+    more |= {"failing_since": None, "failures": 0, "set_aside": None, "set_aside_at": None}
     return plain | more | fields
 
 
@@ -65,6 +65,13 @@ def told(known: Facts) -> list[tuple[str, str]]:
             "warn",
             "at least 3 codes are not mapped for erp; dead letters for want of them: at least 1,000",
             "au moins 3 codes n'ont pas de correspondance pour erp",
+        ),
+        (journal(backends=[backend(set_aside=0, set_aside_at=SINCE)]), "good", "All is well", "Tout va bien"),
+        (
+            journal(backends=[backend(set_aside=2, set_aside_at=SINCE)]),
+            "warn",
+            "2 unread answers of erp set aside",
+            "2 réponses illisibles de erp mises de côté",
         ),
         (
             journal(backlog=[waiting()]),

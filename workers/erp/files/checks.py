@@ -146,9 +146,11 @@ async def _aside(at: FileExchange) -> CheckFinding:
     """Whether answers were set aside lately, and why the last one was."""
     aside = f"{at.own.work}/aside"
     try:
-        reasons = [each for each in await at.place.files(aside) if each.name.endswith(REASON)]
+        found = await at.place.files(aside)
     except NotThere:
-        reasons = []
+        found = []
+    names = {each.name for each in found}
+    reasons = [each for each in found if each.name.endswith(REASON) and each.name.removesuffix(REASON) in names]
     if not reasons:
         return CheckFinding(ASIDE, CheckVerdict.OK, "none")
     since = await at.reader.clock() - LATELY

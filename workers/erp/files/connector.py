@@ -135,6 +135,11 @@ class FilesErp:
         """Are we let in, can files go from one directory into another, what time is it there, and what waits."""
         return look(FileExchange(self._place, self._book, self._reader, self._settings, self._own), budget)
 
+    async def set_aside(self, *, budget: float) -> int | None:
+        """How many answers could not be read and wait for a person; None where that cannot be told. Never raises."""
+        counted = await self._timed(self._reader.set_aside, _now() + budget)
+        return None if isinstance(counted, Outcome) else counted
+
     async def close(self) -> None:
         """Let go of connections; a later call opens new ones."""
         await self._place.close()

@@ -74,6 +74,15 @@ class AnswerReader:
         """The answers in the ERP's directory, the oldest first. Raises PlaceFault."""
         return [each for each in await self._place.files(self._own.answers) if self._is_answer(each.name)]
 
+    async def set_aside(self) -> int:
+        """How many files are set aside: whoever has seen to one takes it away. Raises PlaceFault."""
+        try:
+            found = await self._place.files(f"{self._own.work}/aside")
+        except NotThere:
+            await self._book.present()
+            return 0
+        return sum(not each.name.endswith(REASON) for each in found)
+
     def _is_answer(self, name: str) -> bool:
         return is_ready_name(name) and any(fnmatchcase(name, pattern) for pattern in self._own.answer_names)
 

@@ -139,6 +139,8 @@ def test_answers_that_were_set_aside_lately_are_told_with_the_last_reason(exchan
     then = aside.stat().st_mtime - 25 * HOUR
     os.utime(aside, (then, then))
     assert told(looked(exchange)["answers set aside"]) == ("ok", "none in the last day, 1 before")
+    aside.with_name(aside.name.removesuffix(".reason.txt")).unlink()
+    assert told(looked(exchange)["answers set aside"]) == ("ok", "none"), "somebody has seen to it"
 
 
 def test_a_place_that_does_not_sync_is_told(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:

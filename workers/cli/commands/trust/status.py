@@ -111,6 +111,9 @@ def _standing(row: Mapping[str, Any]) -> str:
         told.append(
             f"{show.count(row['unmapped'], 'dead letter')}, {codes}: relais mapping coverage --backend {row['name']}"
         )
+    if row["set_aside"]:
+        seen = show.moment(row["set_aside_at"])
+        told.append(f"{show.count(row['set_aside'], 'unread answer')} set aside, as seen {seen}")
     if row["unique_reference"] is False:
         told.append(AT_MOST_ONE)
     return "; ".join(told)
