@@ -55,7 +55,8 @@ def test_the_clock_of_an_erp_is_held_against_ours(off: timedelta, verdict: Check
         async with raw_server(dated(format_datetime(datetime.now(UTC) + off, usegmt=True))) as url:
             clock = (await found(url))["ERP's clock"]
         assert clock.verdict is verdict
-        assert clock.detail in (says, says.replace("90", "89"), says.replace("7,200", "7,201"))
+        late = ((says.replace("90", str(90 - n)), says.replace("7,200", f"{7200 + n:,}")) for n in range(20))
+        assert clock.detail in {each for pair in late for each in pair}, "what a busy machine takes for it is no drift"
 
     asyncio.run(work())
 

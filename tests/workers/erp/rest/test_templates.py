@@ -1,10 +1,11 @@
 """What a profile's template may do, and that it can reach nothing else."""
 
 import json
+from threading import Event
 
 import pytest
 
-from workers.erp.rest.templates import MOST_BYTES, BadTemplate, Template
+from workers.erp.rest.templates import MOST_BYTES, MOST_SECONDS, BadTemplate, Template
 
 NASTY = 'quote " backslash \\ brace }} newline \n </script> é \u2028'
 
@@ -73,3 +74,17 @@ def test_what_comes_out_is_bounded() -> None:
         made(f"{{% set x = order %}}{doubling}{{{{ x }}}}", order="x")
     with pytest.raises(BadTemplate, match=f"more than {MOST_BYTES} bytes"):
         made("{% for a in order %}{% for b in order %}{{ a }}{% endfor %}{% endfor %}", order=["x" * 100] * 1000)
+
+
+class Paused(str):
+    """Whoever writes it is paused, as by a machine that is busy."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        Event().wait(MOST_SECONDS + 0.1)
+        return "x"
+
+
+def test_a_machine_that_is_busy_is_no_fault_of_a_template() -> None:
+    assert Template("{{ a }}/{{ a }}", "path", frozenset({"a"})).text({"a": Paused()}) == "x/x"
