@@ -112,11 +112,13 @@ def await_end(
 
 
 def children(pid: int) -> list[Mark]:
-    """What the process has started and its children in turn, as of now."""
-    try:
-        return [Mark(each.name(), each.pid, birth(each.pid)) for each in psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+    """What the process has started and its children in turn, as of now; without those that end meanwhile."""
+    marks = []
+    with suppress(psutil.NoSuchProcess):
+        for each in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                marks.append(Mark(each.name(), each.pid, birth(each.pid)))
+    return marks
 
 
 def kill_session(mark: Mark) -> None:
