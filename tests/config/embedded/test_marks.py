@@ -87,7 +87,6 @@ def test_children_that_come_and_go_hide_none_that_stays(started: list[Process], 
     assert len(set.union(*seen)) > 1, "others came and went"
 
 
-
 def test_a_child_of_ours_is_ended_by_its_handle(started: list[Process], tmp_path: Path) -> None:
     process = start(started, tmp_path, SLEEPS)
     process.mark = dataclasses.replace(process.mark, born="")
