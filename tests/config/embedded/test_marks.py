@@ -81,7 +81,7 @@ def test_a_step_of_the_clock_makes_no_stranger_of_a_process(
 
 def test_children_that_come_and_go_hide_none_that_stays(started: list[Process], tmp_path: Path) -> None:
     stays = PARENT.rpartition("; signal.pause()")[0]
-    process = start(started, tmp_path, f"{stays}\nwhile True: subprocess.run(['true'])")
+    process = start(started, tmp_path, f"{stays}\nwhile True: subprocess.run(['sleep', '0.01'])")
     seen = [{each.pid for each in children(process.pid)} for _ in range(500)]
     assert set.intersection(*seen) != set()
     assert len(set.union(*seen)) > 1, "others came and went"
