@@ -17,7 +17,7 @@ PACKAGE: Final = "relais_client"
 ROOT: Final = Path(__file__).resolve().parents[2]
 TAKEN: Final = (
     *(f"orders/client/{name}.py" for name in ("answers", "client", "flush", "spool", "spool_file", "transport")),
-    *(f"orders/{name}.py" for name in ("errors", "faults", "identifiers", "model")),
+    *(f"orders/{name}.py" for name in ("ending", "errors", "faults", "identifiers", "model")),
     *(f"config/{name}.py" for name in ("backoff", "retry_after")),
 )
 OURS: Final = re.compile(r"^from (?:orders\.client|orders|config)(?=[. ])", re.MULTILINE)

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from config.backoff import backoff
 from orders.api.event_stream import EVENTS_AT_ONCE, Listener, last_event_id
+from orders.ending import ended
 from orders.errors import Busy
 from orders.journal import unreachable
 from orders.journal.hosts import reach
@@ -113,9 +114,7 @@ class Listeners:
         for listener in self._listeners:
             listener.end()
         await self._nobody.wait()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(*self._tasks)
 
     def _admit(self, listener: Listener) -> None:
         if self._closed or len(self._listeners) >= self._bound:

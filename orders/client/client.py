@@ -24,6 +24,7 @@ from orders.client.flush import Flusher
 from orders.client.spool import MOST_BYTES, MOST_ORDERS, Spool, SpoolStatus
 from orders.client.spool_file import SpoolFull
 from orders.client.transport import IntakeTransport, base_of
+from orders.ending import ended
 from orders.errors import Fault, Forbidden, Malformed, RelaisError, Unauthorised
 from orders.model import Order, canonical, parse
 
@@ -77,8 +78,7 @@ class OrderClient:
 
     async def __aexit__(self, *_: object) -> None:
         """What waits in the spool stays there for the next to open it."""
-        self._flushing.cancel()
-        await asyncio.wait([self._flushing])
+        await ended(self._flushing)
         await self._transport.close()
         await self.spool.close()
 

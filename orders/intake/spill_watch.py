@@ -18,6 +18,7 @@ from contextvars import Context
 from typing import Final
 from uuid import UUID
 
+from orders.ending import ended
 from orders.errors import RelaisError
 from orders.intake.entries import Accepted, Entry
 from orders.intake.spill import SpillSigner, names, verdict
@@ -66,13 +67,10 @@ class SpillWatch:
 
     async def close(self) -> None:
         """Stop looking."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait({self._looking})
+        await ended(self._looking)
 
     async def _watch(self) -> None:
-        this = asyncio.current_task()
-        while this is not None and not this.cancelling():  # a client library may swallow what cancels it
+        while True:
             with suppress(SpillDown):
                 await self._ask(())
             await asyncio.sleep(LOOK)

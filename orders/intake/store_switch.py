@@ -22,6 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.errors import first_line
+from orders.ending import ended
 from orders.errors import JournalDown
 from orders.intake.doubt import Doubt
 from orders.intake.entries import COLUMNS, NO_ORDERS, inserting
@@ -137,9 +138,7 @@ class StoreSwitch:
 
     async def close(self) -> None:
         """Stop looking, and let go of the spill."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait({self._looking})
+        await ended(self._looking)
         if self._spill is not None:
             await self._spill[0].close()
 

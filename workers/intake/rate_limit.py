@@ -19,6 +19,7 @@ from typing import Any, Final
 from config.redis import close_redis, open_redis
 from config.token_bucket import TokenBucket
 from orders.access.clients import NO_LIMIT
+from orders.ending import ended
 
 log = logging.getLogger("relais.limits")
 
@@ -74,7 +75,6 @@ class RateLimit:
         self._default = default
         self._buckets: dict[str, _Bucket] = {}
         self._exchanging: asyncio.Task[None] | None = None
-        self._closing = False
         self._redis = open_redis(url, EXCHANGE_TIMEOUT)
 
     def spend(self, client: str, orders: int, rate: float | None, burst: int | None) -> float:
@@ -93,10 +93,7 @@ class RateLimit:
 
     async def close(self) -> None:
         """Stop exchanging, and let go of the connection."""
-        self._closing = True  # a client library may swallow what cancels it
-        if self._exchanging is not None:
-            self._exchanging.cancel()
-            await asyncio.wait({self._exchanging})
+        await ended(self._exchanging)
         await close_redis(self._redis)
 
     def _begin(self) -> None:
@@ -105,7 +102,7 @@ class RateLimit:
 
     async def _keep_count(self) -> None:
         """Exchange while there is anything to limit, or Redis is to be found back."""
-        while not self._closing and (self._buckets or self.open):
+        while self._buckets or self.open:
             await asyncio.sleep(BREATH if self.open else TICK)
             try:
                 async with asyncio.timeout(EXCHANGE_TIMEOUT):

@@ -28,6 +28,7 @@ from uuid import UUID
 import asyncpg
 
 from config.embedded.marks import birth
+from orders.ending import ended
 from orders.journal.hosts import reach
 from workers.trust.processes import machine
 
@@ -104,8 +105,7 @@ class ProcessLife:
         """Take the number back: nothing is in hand any more. Raises nothing."""
         if self._keeping is None:
             return
-        self._keeping.cancel()
-        await asyncio.wait({self._keeping})
+        await ended(self._keeping)
         with suppress(Exception):
             connection = await reach(self._url, timeout=HELD, command_timeout=HELD)
             await connection.execute(FORGET, self._number)

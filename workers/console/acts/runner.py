@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
+from orders.ending import ended
 from orders.errors import RelaisError
 from orders.journal import connect, unreachable
 from orders.refusals import NotDone
@@ -148,9 +149,7 @@ class Runner:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=END_TIMEOUT)
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait({self._keeper})
+        await ended(self._keeper)
         await self._engine.dispose()
 
     async def _run(self, going: Going, chosen: Chosen, reason: str, operator: str) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from config.addresses import intake_url
 from config.settings import Settings
+from orders.ending import ended
 from orders.journal import connect
 from workers.console.live.cached import LOOK_TIMEOUT, Watched
 from workers.console.live.probes import PollerSnapshot, glance, intake, queue, survey
@@ -75,11 +76,7 @@ class Poller:
         try:
             yield
         finally:
-            for each in (beating, self._surveying):
-                if each is not None:
-                    each.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await each
+            await ended(beating, self._surveying)
             for watched in (self._journal, self._survey, self._queue, self._intake):
                 await watched.aclose()
             for engine in self._engines:
