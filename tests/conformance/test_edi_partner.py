@@ -10,7 +10,8 @@ from config.embedded.leash import Leash
 from tests.conformance.files import Directory
 from tests.conformance.test_connector import BUDGET, at, settled, submit
 from tests.waiting import until
-from workers.erp.port import Kind, Outcome, Submission
+from workers.dispatch.aside_watch import SetsAside
+from workers.erp.port import Erp, Kind, Outcome, Submission
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -58,6 +59,13 @@ def test_a_corrupt_answer_is_set_aside_and_the_order_stays_pending(partner: Dire
     until(lambda: "acknowledged" in asked(partner, order).detail, every=0.6, what="the CONTRL is read")
     until(lambda: asked(partner, order) and "UNT counts" in aside(partner), every=0.6, what="the ORDRSP is set aside")
     assert asked(partner, order).kind is Kind.PENDING
+    assert at(partner, set_aside) == 1
+
+
+async def set_aside(erp: Erp) -> int | None:
+    """How many answers its connector has set aside."""
+    assert isinstance(erp, SetsAside)
+    return await erp.set_aside(budget=BUDGET)
 
 
 @pytest.mark.parametrize(("behaviour", "least"), [("short-ship", 1), ("reject-line", 0)])

@@ -10,7 +10,8 @@ from config.embedded.leash import Leash
 from tests.conformance.counterparts import started
 from tests.conformance.files import OverSftp
 from tests.conformance.test_connector import BUDGET, all_taken, at, settled, submit
-from workers.erp.port import Evidence, Kind, Outcome
+from workers.dispatch.aside_watch import SetsAside
+from workers.erp.port import Erp, Evidence, Kind, Outcome
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -38,6 +39,24 @@ def test_a_server_with_another_key_gets_nothing(erp: OverSftp) -> None:
     assert (looked.kind, looked.evidence) == (Kind.SUSPICIOUS, Evidence.WRONG_CERTIFICATE)
     assert erp.effects() == {}
     assert "Accepted publickey" not in (erp.sshd.directory / "sshd.log").read_text().split("Server listening")[-1]
+
+
+def test_what_is_set_aside_is_counted_and_nothing_is_said_where_it_cannot_be(erp: OverSftp) -> None:
+    async def count(connector: Erp) -> int | None:
+        assert isinstance(connector, SetsAside)
+        return await connector.set_aside(budget=5)
+
+    assert at(erp, count) == 0
+    aside = erp.edi.directory / "relais" / "aside"
+    aside.mkdir()
+    for name in ("one.edi", "one.edi.reason.txt", "two.edi", "two.edi.reason.txt"):
+        (aside / name).write_text("no answer")
+    assert at(erp, count) == 2
+    aside.parent.rename(aside.parent.with_name("away"))
+    assert at(erp, count) is None
+    aside.parent.with_name("away").rename(aside.parent)
+    erp.kill()
+    assert at(erp, count) is None
 
 
 def test_whoever_is_not_let_in_is_told_so_without_a_secret(erp: OverSftp) -> None:

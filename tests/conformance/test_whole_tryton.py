@@ -69,6 +69,7 @@ def site(leash: Leash, capsys: pytest.CaptureFixture[str]) -> Iterator[Site]:
                 "RELAIS_ERP_URL": str(settings.erp.url),
                 "RELAIS_ERP_CONNECTOR": str(settings.erp.connector),
                 "RELAIS_ERP_TIMEOUT": "5",
+                "RELAIS_ERP_ALLOW_SUBSTITUTION": "true",
             }
             site = Site(parts, erp, CommandLine(capsys, parts.env), directory)
             site.map("products", "product,article", {MEDICINES[0]: MEDICINES[0]})
@@ -90,6 +91,22 @@ def test_an_order_becomes_a_sale_and_one_that_is_not_mapped_waits_for_its_import
     site.map("more", "product,article", {UNMAPPED: UNMAPPED})
     until(lambda: site.state(bad) == ("delivered", None), 60, 0.3, "it goes by itself")
     assert site.erp.effects() == {good: 1, bad: 1}
+
+
+def test_what_tryton_sells_in_a_product_s_place_is_told_by_our_code_and_is_no_difference_later(site: Site) -> None:
+    site.erp.substitute()  # from now on a rule of theirs replaces the first of these products by the second
+    was, instead, elsewhere, _ = (each["code"] for each in site.erp.spare())
+    site.map("more", "product,article", {MEDICINES[1]: was, MEDICINES[2]: instead})
+    order = site.order("R1", MEDICINES[0], MEDICINES[1])
+    until(lambda: site.state(order) == ("delivered", None), 60, 0.3, "it is delivered")
+    lines = json.loads(site.relais("order", "show", str(order), "--json").out)["receipt"]["lines"]
+    assert [(each["product"], each["substitute"], each["accepted"]) for each in lines] == [
+        (MEDICINES[0], None, 2),
+        (MEDICINES[1], MEDICINES[2], 2),
+    ]
+    site.map("others", "product,article", {MEDICINES[2]: elsewhere})
+    found = json.loads(site.relais("reconcile", "--since", "1h", "--because", "a test", "--yes", "--json").out)
+    assert (found["present"], found["altered"], found["missing"], found["foreign"]) == (1, 0, 0, 0)
 
 
 def test_worker_and_tryton_are_killed_and_every_order_is_one_sale(site: Site) -> None:
