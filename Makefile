@@ -11,6 +11,8 @@ UV ?= uv
 # Files go to processes as they come, the long ones of tests/acceptance first, so that all end together. They wait more
 # than they compute: with three processes two cores were idle for half of the time.
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+# The kinds of ERP that are tried; what lasts longest comes first.
+ERPS := $(addprefix --erp-kind ,rest tryton odata odata-mock sftp files)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -26,10 +28,10 @@ tools: $(READY) ## Debian's Prometheus in .tools/, for the tests of alerts and d
 demo: $(READY) ## the weekend of 19 October 2024, in about a minute
 	@$(BIN)/relais demo
 
-test: lint tools ## what CI runs first: lint, then all tests but the long fault runs and those in a browser
-	$(PYTEST) -m "not slow and not browser"
+test: lint tools ## what CI runs first: lint, then all tests but the long fault runs, and those with real ERPs or a browser
+	$(PYTEST) -m "not slow and not browser and not erp"
 
-test-browser: $(READY) ## what CI runs next: the tests in a real browser; gets Debian's Chromium
+test-browser: $(READY) ## what CI runs last: the tests in a real browser; gets Debian's Chromium
 	@$(BIN)/python .ci/tools.py chromium
 	@command -v chromium >/dev/null || { echo "make test-browser: there is no Chromium, nothing was tested" >&2; exit 1; }
 	$(PYTEST) -m browser tests/acceptance
@@ -40,12 +42,13 @@ erp-tools: $(READY) ## a real Tryton, SAP's CAP server, an OpenSSH and an author
 	@$(BIN)/python .ci/front.py
 	@$(BIN)/python .ci/openssh.py
 
-test-erp: erp-tools ## the conformance suite against real ERPs; gets them by itself
-	$(BIN)/python -m pytest tests/conformance --erp-kind tryton --erp-kind rest --erp-kind odata --erp-kind odata-mock --erp-kind files --erp-kind sftp
+# What a file tries with one ERP stays in one process, beside that ERP.
+test-erp: erp-tools ## what CI runs next: the conformance suite against real ERPs; gets them by itself
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" $(ERPS) tests/conformance
 
-test-all: lint ## all tests
+test-all: lint erp-tools ## all tests
 	@$(BIN)/python .ci/tools.py chromium clients
-	$(PYTEST)
+	$(PYTEST) $(ERPS)
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check

@@ -218,7 +218,11 @@ class RealTryton:
 
 
 class RestTryton(RealTryton):
-    """The same Tryton, by its REST and the profile that comes with Relais."""
+    """The same Tryton, by its REST and the profile that comes with Relais: an order is four calls, and half a second of
+    Tryton's.
+    """
+
+    many = 10
 
     def start(self) -> None:
         first = not self._tryton.started
@@ -234,7 +238,9 @@ class RestTryton(RealTryton):
         told += [f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}", f"warehouse = {self._warehouse}"]
         file.write_text("\n".join(told))
         url = f"http://127.0.0.1:{port or self.port}/{tryton.DATABASE}/rest"
-        return settings_for(url, erp_kind="rest", erp_connector=file, erp_timeout=20.0, erp_concurrency=8)
+        return settings_for(
+            url, erp_kind="rest", erp_connector=file, erp_timeout=20.0, erp_absent_after=5.0, erp_concurrency=8
+        )
 
     def back_order(self) -> Submission:
         pytest.skip("the profile cannot compare the day of a line with that of its sale")

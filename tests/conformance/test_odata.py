@@ -19,7 +19,7 @@ from tests.conformance.test_connector import BUDGET, all_taken, at, kinds, settl
 from workers.erp.odata import calls
 from workers.erp.port import Erp, Evidence, Kind, Listed, Outcome
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 
 @contextmanager

@@ -116,6 +116,6 @@ class MockSap(SapServer):
 
 
 def present() -> None:
-    """Skip the test where `make erp-tools` was not run."""
+    """Fail the test where `make erp-tools` was not run."""
     if not READY.exists():
-        pytest.skip("there is no CAP server: run `make erp-tools`")
+        pytest.fail("there is no CAP server: run `make erp-tools`")

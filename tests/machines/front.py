@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import pytest
 from joserfc.jwk import RSAKey
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Process, Program
 from tests.machines.tls import self_signed
-from tests.machines.tools import ROOT
+from tests.machines.tools import ROOT, lacking
 from tests.waiting import until
 
 OIDC: Final = ROOT / ".tools" / "oidc"
@@ -78,7 +77,7 @@ def front_of(port: int, directory: Path, leash: Leash, *, lasts: int) -> Iterato
     """
     haproxy, node = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/bin"), shutil.which("node")
     if haproxy is None or node is None or not (OIDC / "node_modules").exists():
-        pytest.skip("there is no HAProxy, no Node.js or no authorization server: run `make erp-tools`")
+        lacking("HAProxy, Node.js or authorization server", "apt-get", "npm")
     front = Front(directory, *(choose() for _ in range(4)))
     key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"}, auto_kid=False)
     (directory / "jwks.json").write_text(json.dumps({"keys": [key.as_dict(private=True)]}))

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Final
 
 import psutil
-import pytest
 
 from config.embedded.leash import Leash
 from config.embedded.ports import choose
 from config.embedded.process import Account, Process, Program
 from tests.machines.clock import Clock
-from tests.machines.tools import ROOT
+from tests.machines.tools import ROOT, lacking
 from tests.waiting import until
 
 HOME: Final = ROOT / ".tools" / "openssh"
@@ -47,7 +46,7 @@ class Sshd:
 
     def __init__(self, directory: Path, leash: Leash) -> None:
         if not HOME.exists():
-            pytest.skip("there is no OpenSSH: run `make erp-tools`")
+            lacking("OpenSSH", "apt-get", "ssh-keygen")
         self.directory, self._leash, self.port = directory, leash, choose()
         self.base = directory / "base"
         self._home = _reachable(directory)

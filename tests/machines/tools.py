@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -28,6 +29,16 @@ def faketime() -> Path:
     if shutil.which("apt-get") is None:
         pytest.skip("there is no libfaketime, and no apt-get to get it with")
     pytest.fail("there is no libfaketime: run `make tools`")
+
+
+def lacking(what: str, *by: str) -> NoReturn:
+    """There is no such thing, which `make erp-tools` gets by programs: skip the test where these are not all there, and
+    fail it where they are.
+    """
+    without = [each for each in by if shutil.which(each) is None]
+    if without:
+        pytest.skip(f"there is no {what}, and no {' or '.join(without)} to get it with")
+    pytest.fail(f"there is no {what}: run `make erp-tools`")
 
 
 def promtool(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

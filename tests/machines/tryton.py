@@ -201,6 +201,6 @@ class Tryton:
 
 
 def present() -> None:
-    """Skip the test where `make erp-tools` was not run."""
+    """Fail the test where `make erp-tools` was not run."""
     if not READY.exists():
-        pytest.skip("there is no Tryton: run `make erp-tools`")
+        pytest.fail("there is no Tryton: run `make erp-tools`")
