@@ -25,7 +25,7 @@ from orders.refusals import NotDone
 from orders.schema.tables.reconcile import Difference, ReconcileStage
 from orders.sentences import Code, Sentence
 from orders.states import State
-from workers.erp.port import Capabilities, Erp, Kind, Outcome
+from workers.erp.port import Capabilities, Erp, Evidence, Kind, Outcome
 from workers.erp.receipts import believed
 from workers.reconcile.foreign import list_foreign
 from workers.reconcile.likeness import Names, names_of, unlike
@@ -166,6 +166,8 @@ def difference(
         return Finding(held, Difference.ALTERED, became)
     if told.receipt is None:
         return Finding(held, Difference.UNKNOWN, Sentence(Code.MET, detail=told.detail))
+    if told.evidence is Evidence.TAKEN_TWICE:
+        return Finding(held, Difference.ALTERED, Sentence(Code.MET, detail=told.detail))
     # whether it may substitute was asked when its receipt came; another substitute than it told then is a difference
     trusted = believed(told, held.body, held.digest, substitutes=True, echoed=can.echoes_digest)
     unfit = Sentence(Code.MET, detail=trusted.detail)

@@ -28,6 +28,7 @@ from workers.delivery import deliver as delivery
 from workers.delivery.claim import Claim, claim
 from workers.delivery.deliver import deliver
 from workers.dispatch.scheduler import EXPIRE
+from workers.erp.attempts import counted
 from workers.erp.http import HttpErp
 from workers.erp.port import LINES, Capabilities, ErpReceipt, ErpReceiptLine, Kind, Listing, Outcome
 from workers.erp.sim import Dial, Simulator, read_effects
@@ -268,6 +269,21 @@ def test_a_substitute_that_was_acknowledged_is_no_difference() -> None:
     was = "and was 1 (expected 2026-01-07)"
     assert found(back_ordered=0, expected=None) == f"line 1: 0 boxes to come (no day told), {was}"
     assert found(expected=date(2026, 1, 9)) == f"line 1: 1 box to come (expected 2026-01-09), {was}"
+
+
+def test_an_order_that_the_erp_has_twice_is_a_difference_though_one_of_them_is_as_acknowledged(
+    on_site: OnSite,
+) -> None:
+    async def work(site: Site) -> None:
+        _, twice = await site.delivered(2)
+        told = (await site.erp.find([twice], budget=20))[twice]
+        doubled = counted(told, twice, ["S1", "S2"])
+        run = await site.reconcile(Answering(site.erp, lambda each, _: doubled if each == twice else None))
+        assert counts(run) == {"present": 1, "altered": 1}
+        assert (await findings(site.engine, run.id, 1))[0]["detail"] == "taken more than once: S1, S2"
+        assert await site.resend(run) == 0
+
+    on_site(work)
 
 
 class Answering:
