@@ -29,14 +29,19 @@ FAILED: Final = frozenset({Kind.TRANSIENT, Kind.UNKNOWN, Kind.SUSPICIOUS})  # a 
 UNSURE: Final = frozenset({Kind.UNKNOWN, Kind.SUSPICIOUS})
 
 # What the leader does to many rows of `deliveries` in one statement. A lease that ran out is an attempt that counts:
-# an order that kills its worker dies of it. `tried`, `died` (its worker) and `dies` (it) are columns of the orders that
-# are rescued. What a dead worker held goes again at once, the second time after a pause that doubles, so that workers
-# which die one after the other take no order with them; `quiet` seconds are what may still be on its way to the ERP.
+# an order that kills its worker dies of it. It does not count after a failure that the worker outlived, as long as
+# nothing has succeeded since: that is an outage, in which workers die of something else. `tried`, `blamed`, `died` (its
+# worker) and `dies` (it) are columns of the orders that are rescued. What a dead worker held goes again at once, the
+# second time after a pause that doubles, so that workers which die one after the other take no order with them; `quiet`
+# seconds are what may still be on its way to the ERP.
 TRIED: Final = f"state = '{State.DELIVERING}'"
-DIES: Final = f"{TRIED} AND attempts >= :max_attempts"
+BLAMED: Final = f"""{TRIED} AND (failed_at IS NULL
+    OR coalesce((SELECT succeeded_at > failed_at FROM backends WHERE name = :backend), false))"""
+DIES: Final = f"{BLAMED} AND attempts >= :max_attempts"
 RESCUED: Final = f"CASE WHEN dies THEN '{State.DEAD}' ELSE '{State.ACCEPTED}' END"
 TOLD: Final = f"CASE WHEN died THEN '{WORKER_DIED}' ELSE '{UNSETTLED}' END"
 RESCUE: Final = f"""state = {RESCUED}, lease = NULL, lease_until = NULL,
+    attempts = d.attempts - CASE WHEN tried AND NOT blamed THEN 1 ELSE 0 END,
     due_at = now() + make_interval(secs => CASE WHEN died THEN greatest(CAST(:quiet AS float8),
       CASE WHEN attempts > 1 THEN least(:retry_max, :retry_after * 2.0 ^ (attempts - 2)) ELSE 0 END) ELSE 0 END),
     reason = CASE WHEN dies THEN '{Reason.EXHAUSTED}' END, settled_at = CASE WHEN dies THEN now() END,

@@ -44,8 +44,8 @@ HELD_BY_DEAD: Final = "left(CAST(lease AS text), 8) = ANY(CAST(:dead AS text[]))
 
 RESCUE = text(f"""
 WITH lost AS (
-  SELECT order_id, state AS was, lease, lease_until, {retry_policy.TRIED} AS tried, {retry_policy.DIES} AS dies,
-    {retry_policy.TRIED} AND {HELD_BY_DEAD} AS died FROM deliveries
+  SELECT order_id, state AS was, lease, lease_until, {retry_policy.TRIED} AS tried, {retry_policy.BLAMED} AS blamed,
+    {retry_policy.DIES} AS dies, {retry_policy.TRIED} AND {HELD_BY_DEAD} AS died FROM deliveries
   WHERE backend = :backend AND {OUT} AND CASE WHEN {retry_policy.TRIED}
       THEN (:ran_out AND lease_until < clock_timestamp()) OR {HELD_BY_DEAD}
       ELSE lease_until < greatest(clock_timestamp() - make_interval(secs => :grace),

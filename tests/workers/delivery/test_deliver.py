@@ -411,6 +411,30 @@ def test_an_order_that_keeps_killing_its_worker_becomes_a_dead_letter(on_bench: 
     on_bench(work)
 
 
+def test_workers_that_die_in_an_outage_cost_an_order_no_attempt(on_bench: OnBench) -> None:
+    async def work(bench: Bench) -> None:
+        (order_id,) = await bench.accept()
+
+        async def dies() -> int:
+            await bench.now_due()
+            await bench.dispatch()
+            await claim(bench.worker, [order_id], bench.settings)
+            await bench.sql("UPDATE deliveries SET lease_until = now() - interval '1 second'")
+            await bench.rescue()
+            return int((await order_queries.order(bench.engine, order_id))["attempts"])
+
+        assert await dies() == 1, "it may have been the order"
+        await bench.now_due()
+        await deliver(bench.resources(Scripted(always(Kind.TRANSIENT))), await bench.dispatch())
+        assert [await dies() for _ in range(bench.settings.delivery.max_attempts)] == [1] * 8, "it was not"
+        (other,) = await bench.accept()
+        await bench.dispatch()
+        await deliver(bench.resources(Scripted(always(Kind.ACCEPTED))), [other])
+        assert await dies() == 2, "others have succeeded since"
+
+    on_bench(work)
+
+
 @pytest.mark.parametrize(
     ("decision", "state"),
     [
