@@ -83,6 +83,10 @@ UPDATE reconciliations SET state = '{ReconcileStage.DONE}', listing = :listing, 
 WHERE id = :run AND state = '{ReconcileStage.RUNNING}'
 """)
 
+# An ERP that was backed up while an order was on its way has it undecided, and not what it acknowledged: sent again, it
+# is asked about and led on to its end there.
+UNDONE: Final = {Kind.PENDING: Difference.MISSING, Kind.REFUSED: Difference.ALTERED}
+
 Shown = Callable[[int, int, str], None]  # receipts gone through, of how many, and why it does not go on
 
 
@@ -161,9 +165,8 @@ def difference(
         if held.now < believed_from:
             return Finding(held, Difference.UNKNOWN, Sentence(Code.NOT_LISTED_YET, at=believed_from))
         return Finding(held, Difference.MISSING, Sentence(Code.GONE))
-    if told.kind in (Kind.PENDING, Kind.REFUSED):
-        became = Sentence(Code.BECAME, kind=told.kind.value, detail=told.detail)
-        return Finding(held, Difference.ALTERED, became)
+    if told.kind in UNDONE:
+        return Finding(held, UNDONE[told.kind], Sentence(Code.BECAME, kind=told.kind.value, detail=told.detail))
     if told.receipt is None:
         return Finding(held, Difference.UNKNOWN, Sentence(Code.MET, detail=told.detail))
     if told.evidence is Evidence.TAKEN_TWICE:

@@ -363,13 +363,28 @@ def test_an_erp_that_is_fit_and_tells_nothing_leaves_all_unknown(on_site: OnSite
     on_site(work)
 
 
-@pytest.mark.parametrize("kind", [Kind.PENDING, Kind.REFUSED])
-def test_what_was_acknowledged_and_is_undecided_or_refused_now_is_altered(on_site: OnSite, kind: Kind) -> None:
+def test_what_was_acknowledged_and_is_refused_now_is_altered(on_site: OnSite) -> None:
     async def work(site: Site) -> None:
         await site.delivered(1)
-        run = await site.reconcile(Answering(site.erp, lambda *_: Outcome(kind, "the words")))
+        run = await site.reconcile(Answering(site.erp, lambda *_: Outcome(Kind.REFUSED, "the words")))
         assert counts(run) == {"altered": 1}
-        assert (await findings(site.engine, run.id, 1))[0]["detail"] == f"acknowledged, and now {kind}: the words"
+        assert (await findings(site.engine, run.id, 1))[0]["detail"] == "acknowledged, and now refused: the words"
+
+    on_site(work)
+
+
+def test_what_was_acknowledged_and_is_undecided_now_is_missing_and_polled_when_it_is_sent_again(
+    on_site: OnSite,
+) -> None:
+    async def work(site: Site) -> None:
+        (order_id,) = await site.delivered(1)
+        erp = Answering(site.erp, lambda *_: Outcome(Kind.PENDING, "the words"))
+        run = await site.reconcile(erp)
+        assert counts(run) == {"missing": 1}
+        assert (await findings(site.engine, run.id, 1))[0]["detail"] == "acknowledged, and now pending: the words"
+        assert await site.resend(run) == 1
+        await deliver(site.resources(erp), await site.dispatch())  # type: ignore[arg-type]
+        assert (await order_queries.order(site.engine, order_id))["state"] == "submitted"
 
     on_site(work)
 
