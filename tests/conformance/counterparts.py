@@ -22,7 +22,8 @@ from config.embedded.process import Process
 from config.settings import Settings
 from tests.cli import command, running
 from tests.conformance.files import Directory, OverSftp
-from tests.conformance.real_tryton import RealTryton, RestTryton
+from tests.conformance.real_tryton import RealTryton
+from tests.conformance.rest_tryton import RestTryton
 from tests.conformance.sap import CapSalesOrders, MockSapSalesOrders
 from tests.machines.erp import MEDICINES, an_order, settings_for
 from tests.machines.wire import wire_to

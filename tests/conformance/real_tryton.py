@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
-
 from config.embedded.leash import Leash
 from config.settings import Settings
 from orders.model import parse
@@ -22,7 +20,6 @@ from tests.machines.clock import Clock
 from tests.machines.erp import an_order, settings_for
 from workers.erp.port import Mapped, Submission
 
-KEY = "a key of a user application's"
 OPEN = "UPDATE stock_location SET active = $2 WHERE code = $1"
 NUMBERS = "SELECT number FROM sale_sale WHERE reference = $1 ORDER BY id"
 TERMS = """
@@ -34,13 +31,13 @@ WHERE s.reference = $1
 
 
 class RealTryton:
-    """Tryton 8.2 on a PostgreSQL of its own, with the index that makes a reference unique."""
+    """Tryton 8.2 on a PostgreSQL of its own, with the index that makes a reference unique or without."""
 
-    def __init__(self, directory: Path, leash: Leash, workers: int = 0) -> None:
+    def __init__(self, directory: Path, leash: Leash, workers: int = 0, *, unique: bool = True) -> None:
         tryton.present()
-        self._directory = directory
+        self._directory, self._unique = directory, unique
         self._tryton = tryton.Tryton(directory / "tryton", leash, workers)
-        self._connector = tryton.connector_file(directory)
+        self._connector = tryton.connector_file(directory, unique=unique)
         self._own = self._connector.read_text()
         self._connector.write_text(f"{self._own}ships_within = 0\n")
         self.port = self._tryton.port
@@ -48,11 +45,26 @@ class RealTryton:
     def start(self) -> None:
         first = not self._tryton.started
         self._tryton.start()
-        if first:
+        if first and self._unique:
             self._tryton.sql(tryton.UNIQUE)
 
     def kill(self) -> None:
         self._tryton.kill()
+
+    def back_up(self, file: Path) -> None:
+        """Put aside all that it has."""
+        self._tryton.dump(file)
+
+    def kill_all(self) -> None:
+        """SIGKILL it and its PostgreSQL."""
+        self._tryton.kill()
+        self._tryton.kill_database()
+
+    def restore(self, file: Path) -> None:
+        """Once all of it was killed, start it with what a backup has."""
+        self._tryton.start_database()
+        self._tryton.restore(file)
+        self._tryton.start_server()
 
     def kill_database(self) -> None:
         """SIGKILL its PostgreSQL, and start it again."""
@@ -196,6 +208,10 @@ class RealTryton:
         """What its own database says."""
         return self._tryton.sql(statement)
 
+    def sales(self) -> dict[UUID, list[tryton.Sale]]:
+        """Those of each order that are not cancelled."""
+        return self._tryton.sales()
+
     def effects(self) -> Counter[UUID]:
         return self._tryton.effects()
 
@@ -215,38 +231,3 @@ class RealTryton:
             str(planted),
         )
         return planted
-
-
-class RestTryton(RealTryton):
-    """The same Tryton, by its REST and the profile that comes with Relais: an order is four calls, and half a second of
-    Tryton's.
-    """
-
-    many = 10
-
-    def start(self) -> None:
-        first = not self._tryton.started
-        super().start()
-        if first:
-            (self._directory / "password").write_text(KEY)
-            self._tryton.sql(tryton.APPLICATION, KEY)
-            self._warehouse = self._tryton.sql(tryton.WAREHOUSES)[0][0]
-
-    def settings(self, port: int | None = None) -> Settings:
-        file = self._directory / "rest.toml"
-        told = ['profile = "tryton-rest"', "[auth]", 'token_file = "password"', "[settings]"]
-        told += [f"company = {tryton.COMPANY}", f"currency = {tryton.CURRENCY}", f"warehouse = {self._warehouse}"]
-        file.write_text("\n".join(told))
-        url = f"http://127.0.0.1:{port or self.port}/{tryton.DATABASE}/rest"
-        return settings_for(
-            url, erp_kind="rest", erp_connector=file, erp_timeout=20.0, erp_absent_after=5.0, erp_concurrency=8
-        )
-
-    def back_order(self) -> Submission:
-        pytest.skip("the profile cannot compare the day of a line with that of its sale")
-
-    def log_out(self) -> None:
-        """A key is no session."""
-
-    def lock_out(self) -> None:
-        self._tryton.sql("UPDATE res_user_application SET state = 'cancelled'")

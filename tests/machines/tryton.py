@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -54,6 +56,13 @@ UPDATE party_party_sale_price_list o SET sale_price_list = l.id FROM party_party
 WHERE p.code = $1 AND l.name = $2 AND o.party = p.id AND o.company = l.company RETURNING o.id
 """
 WAREHOUSES: Final = "SELECT id FROM stock_location WHERE type = 'warehouse' ORDER BY id"
+SALES: Final = """
+SELECT s.reference, s.number, s.state, s.create_date, s.description, p.code AS customer,
+  array_agg(ARRAY[a.code, l.quantity::int::text] ORDER BY l.id) AS lines
+FROM sale_sale s JOIN party_party p ON p.id = s.party JOIN sale_line l ON l.sale = s.id
+  JOIN product_product a ON a.id = l.product
+WHERE s.reference IS NOT NULL AND s.state <> 'cancelled' GROUP BY s.id, p.code ORDER BY s.id
+"""
 EFFECTS: Final = """
 SELECT reference, count(*) FROM sale_sale WHERE state IN ('processing', 'done') AND reference IS NOT NULL GROUP BY 1
 """
@@ -68,14 +77,28 @@ def configuration(directory: Path, postgres: Postgres, port: int, workers: int =
     return file
 
 
-def connector_file(directory: Path) -> Path:
-    """The connector's own settings, with the password beside them."""
+def connector_file(directory: Path, *, unique: bool = True) -> Path:
+    """The connector's own settings, with the password beside them; whether they say that a reference is unique."""
     (directory / "password").write_text(PASSWORD)
     told = {"database": DATABASE, "user": USER, "password_file": "password", "company": COMPANY, "currency": CURRENCY}
     file = directory / "tryton.toml"
-    lines = [f"{name} = {json.dumps(value)}\n" for name, value in {**told, "unique_reference": True}.items()]
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in {**told, "unique_reference": unique}.items()]
     file.write_text("".join(lines))
     return file
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """One of Tryton's, by its own tables: `made` is when, alike for all of one call, `of` is the pharmacy's own
+    reference; a line has the code of its article, which in the tests is the product's.
+    """
+
+    number: str | None
+    state: str
+    made: datetime
+    of: str
+    customer: str
+    lines: list[dict[str, Any]]
 
 
 class Tryton:
@@ -194,6 +217,15 @@ class Tryton:
                 await connection.close()
 
         return asyncio.run(ask())
+
+    def sales(self) -> dict[UUID, list[Sale]]:
+        """The sales of each order that are not cancelled, in the turn in which they were made."""
+        found = defaultdict(list)
+        for row in self.sql(SALES):
+            order, number, state, made, of, customer, told = row
+            lines = [{"product": product, "quantity": int(quantity)} for product, quantity in told]
+            found[UUID(order)].append(Sale(number, state, made, of, customer, lines))
+        return dict(found)
 
     def effects(self) -> Counter[UUID]:
         """How many sales that are taken each order has."""

@@ -9,7 +9,9 @@ from contextlib import contextmanager, suppress
 
 
 class Wire:
-    """Hands on what it hears to the server at a port; while it is cut, it refuses and has let go of everybody."""
+    """Hands on what it hears to the server at a port; while it is cut, it refuses and has let go of everybody, and what
+    it holds back comes late.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = 0
@@ -17,6 +19,8 @@ class Wire:
         self._loop = asyncio.new_event_loop()
         self._going: set[asyncio.Task[None]] = set()
         self._cut = False
+        self._free = _opened()  # for the connections that come
+        self._held: list[asyncio.Event] = []  # for those that what came before was held back with
 
     def cut(self) -> None:
         """Nothing goes through any more."""
@@ -26,13 +30,33 @@ class Wire:
         """It goes through again."""
         self._loop.call_soon_threadsafe(setattr, self, "_cut", False)
 
+    def hold(self) -> None:
+        """What is sent from now on is held back, and nobody is told."""
+        self._loop.call_soon_threadsafe(self._free.clear)
+
+    def pass_by(self) -> None:
+        """What is held back stays so, and what comes by new connections goes through."""
+        self._loop.call_soon_threadsafe(self._do_pass_by)
+
+    def release(self) -> None:
+        """What was held back comes now, though nobody may wait for it any more."""
+        self._loop.call_soon_threadsafe(self._do_release)
+
+    def _do_pass_by(self) -> None:
+        self._held.append(self._free)
+        self._free = _opened()
+
+    def _do_release(self) -> None:
+        while self._held:
+            self._held.pop().set()
+
     def _do_cut(self) -> None:
         self._cut = True
         for task in self._going:
             task.cancel()
 
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
+        task, free = asyncio.current_task(), self._free
         assert task is not None
         self._going.add(task)
         try:
@@ -40,7 +64,7 @@ class Wire:
                 with suppress(OSError, asyncio.CancelledError):
                     inner, outer = await asyncio.open_connection("127.0.0.1", self._to)
                     try:
-                        await asyncio.gather(_pump(reader, outer), _pump(inner, writer))
+                        await asyncio.gather(_pump(reader, outer, free), _pump(inner, writer, free))
                     finally:
                         outer.close()
         finally:
@@ -57,8 +81,15 @@ class Wire:
         await asyncio.gather(*self._going, return_exceptions=True)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def _opened() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, free: asyncio.Event) -> None:
     while data := await reader.read(65536):
+        await free.wait()
         writer.write(data)
         await writer.drain()
     writer.close()

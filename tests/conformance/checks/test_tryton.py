@@ -9,7 +9,8 @@ from config.embedded.leash import Leash
 from tests.conformance.checks.conftest import Check
 from tests.conformance.checks.test_every_kind import all_well
 from tests.conformance.counterparts import started
-from tests.conformance.real_tryton import RealTryton, RestTryton
+from tests.conformance.real_tryton import RealTryton
+from tests.conformance.rest_tryton import RestTryton
 from tests.machines.clock import Clock
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
