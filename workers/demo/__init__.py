@@ -12,7 +12,7 @@ from typing import Final
 
 ORDERS: Final = 5400
 SECONDS: Final = 66.0
-LONGEST_PLAY: Final = 148.0  # s from the first process to the end of the last act; stopping comes on top
+LONGEST_PLAY: Final = 148.0  # s
 
 
 def run(
@@ -31,5 +31,9 @@ def run(
     story goes to stderr.
     """
     from workers.demo.play import play
+    from workers.demo.simulated import SimulatedStory
+    from workers.demo.stage import DemoInstallation
 
-    return play(orders=orders, seconds=seconds, data_dir=data_dir, keep=keep, as_json=as_json)
+    return play(
+        DemoInstallation, SimulatedStory, orders=orders, seconds=seconds, data_dir=data_dir, keep=keep, as_json=as_json
+    )

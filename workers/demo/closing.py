@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
+from uuid import UUID
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -37,6 +38,12 @@ def verdict(faults: Sequence[str]) -> str:
     return "\n".join(["Something is wrong:", *(f"  {fault}" for fault in faults)]) if faults else BALANCED
 
 
+def given_up(orders: Iterable[UUID], told: Told) -> str:
+    """Which dead letters people gave up for good, by the pharmacy and its reference."""
+    named = [told.orders[each].named for each in sorted(orders)]
+    return "\n".join(["People gave up:", *(f"  {name}" for name in named)])
+
+
 def times(timings: Mapping[str, float]) -> str:
     """How long things took."""
     shown = {
@@ -52,18 +59,18 @@ def times(timings: Mapping[str, float]) -> str:
     return "; ".join(f"{words} {timings[name]:.1f} s" for name, words in shown.items() if name in timings)
 
 
-def table(ledger: DemoLedger, told: Told) -> RenderableType:
-    """The figures, each with where it comes from."""
+def table(ledger: DemoLedger, told: Told, account: str) -> RenderableType:
+    """The figures, each with where it comes from; `account` is the ERP's own."""
     drawn = Table(title=Text("The ledger of the weekend", style="bold"), title_justify="left", box=None, pad_edge=False)
     drawn.add_column("orders", justify="right", style="bold")
     drawn.add_column("")
     drawn.add_column("by the account of", style="dim")
-    for value, what, source, good in _lines(ledger, told):
+    for value, what, source, good in _lines(ledger, told, account):
         drawn.add_row(Text(f"{value:,}", style="" if good else "bold red"), what, source)
     return drawn
 
 
-def _lines(ledger: DemoLedger, told: Told) -> Iterator[tuple[int, str, str, bool]]:
+def _lines(ledger: DemoLedger, told: Told, account: str) -> Iterator[tuple[int, str, str, bool]]:
     """Each figure: value, name, source, and whether it is as it should be."""
     dead = sum(ledger.dead.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(ledger.dead.items()))
@@ -72,8 +79,8 @@ def _lines(ledger: DemoLedger, told: Told) -> Iterator[tuple[int, str, str, bool
     yield ledger.delivered, "delivered", "journal", ledger.delivered + dead == ledger.accepted
     yield dead, f"dead letters ({reasons})" if reasons else "dead letters", "journal", True
     yield ledger.backlog, "backlog", "journal", not ledger.backlog
-    yield ledger.effects, "took effect", "the ERP's own file", ledger.effects == ledger.delivered
-    yield ledger.duplicates, "duplicates at the ERP", "the ERP's own file", not ledger.duplicates
+    yield ledger.effects, "took effect", account, ledger.effects == ledger.delivered
+    yield ledger.duplicates, "duplicates at the ERP", account, not ledger.duplicates
     yield ledger.lost, "lost", "all three", not ledger.lost
     yield ledger.altered, "altered (SHA-256)", "all three", not ledger.altered
     yield ledger.attempts_of_the_outage, "attempts that the outage cost", "journal", not ledger.attempts_of_the_outage

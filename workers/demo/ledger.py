@@ -7,7 +7,7 @@ of the demo's own decides anything.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -48,6 +48,16 @@ class Row:
     reason: str | None
     attempts: int
     killed: int
+
+    @property
+    def dead(self) -> bool:
+        """Whether it is a dead letter, given up for good or not."""
+        return self.state == State.DEAD or self.given_up
+
+    @property
+    def given_up(self) -> bool:
+        """Whether somebody has given it up for good."""
+        return self.state == State.DISCARDED
 
     @property
     def charged(self) -> int:
@@ -100,9 +110,10 @@ def balance(
     effects: Iterable[Effect],
     surprises: Iterable[str] = (),
     before: int = 0,
+    given_up: Collection[UUID] = (),
 ) -> DemoLedger:
     """Lay the three accounts side by side; `surprises` are answers that no honest intake gives, `before` is what was
-    `charged` when the replay began.
+    `charged` when the replay began, and `given_up` are dead letters that people gave up for good.
     """
     at_erp, digests = _count(effects)
     alive = {order for order, promise in promises.items() if promise.dead is None}
@@ -119,6 +130,7 @@ def balance(
         "answered 202 and not in the journal": promises.keys() - rows.keys(),
         "in the journal, and nobody was told 202": rows.keys() - promises.keys(),
         "not the dead letter that was expected": _misjudged(promises, rows),
+        "given up, and nobody asked for it": {i for i, row in rows.items() if row.given_up} ^ {*given_up},
         "charged with an attempt by the outage": spent.keys(),
     }
     return DemoLedger(
@@ -126,7 +138,7 @@ def balance(
         accepted=proven.accepted,
         backlog=proven.backlog,
         delivered=proven.delivered,
-        dead=dict(Counter(str(row.reason) for row in rows.values() if row.state == State.DEAD)),
+        dead=dict(Counter(str(row.reason) for row in rows.values() if row.dead)),
         effects=at_erp.total(),
         duplicates=at_erp.total() - len(at_erp),
         lost=len(lost),
@@ -159,7 +171,7 @@ def _altered(promise: Promise, row: Row | None, at_erp: set[bytes] | None) -> bo
 
 def _misjudged(promises: Mapping[UUID, Promise], rows: Mapping[UUID, Row]) -> set[UUID]:
     """Dead letters that should live or have another reason, and orders that should be dead and are not."""
-    dead = {order: row.reason for order, row in rows.items() if row.state == State.DEAD}
+    dead = {order: row.reason for order, row in rows.items() if row.dead}
     expected = {order: str(promise.dead) for order, promise in promises.items() if promise.dead is not None}
     return {order for order, _ in dead.items() ^ expected.items()}
 
@@ -169,8 +181,8 @@ def _sums(proven: audit.Ledger, most: int) -> list[str]:
     found = []
     if proven.backlog:
         found.append(f"{count(proven.backlog, 'order is', 'orders are')} still in the backlog")
-    if given_up := proven.cancelled + proven.discarded:
-        found.append(f"{count(given_up, 'order was', 'orders were')} cancelled or discarded, and nobody asked for it")
+    if proven.cancelled:
+        found.append(f"{count(proven.cancelled, 'order was', 'orders were')} cancelled, and nobody asked for it")
     if most > MOST_ATTEMPTS:
         found.append(f"an order needed {count(most, 'attempt')}, more than {MOST_ATTEMPTS}")
     return found

@@ -51,6 +51,12 @@ class Planned:
         """The reason of the dead letter that this order must become; None when it must be delivered."""
         return DEAD.get(self.habit)
 
+    @property
+    def named(self) -> str:
+        """The pharmacy, its reference, and what is odd about the order."""
+        order = json.loads(self.body)
+        return f"{order['reference']} of {order['pharmacy']}: {self.habit}"
+
     def altered(self) -> bytes:
         """The same reference with other content."""
         order = json.loads(self.body)

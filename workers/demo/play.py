@@ -13,11 +13,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,7 +28,7 @@ from config.embedded.service import StartFailed
 from orders.access import clients
 from orders.rules.catalogue import demo_catalogue
 from orders.sentences import Code, Sentence
-from workers.demo import LONGEST_PLAY, closing
+from workers.demo import closing
 from workers.demo.ledger import DemoLedger, Promise, balance, charged, read_journal
 from workers.demo.pharmacies import Pharmacies
 from workers.demo.screen import Screen
@@ -35,7 +36,6 @@ from workers.demo.stage import DemoInstallation
 from workers.demo.story import Story, Unfulfilled
 from workers.demo.traffic import Told, Traffic
 from workers.demo.watch import SampleLog
-from workers.erp.sim import read_effects
 from workers.operations import record
 from workers.replay import redrive
 from workers.replay.choice import Choice
@@ -53,6 +53,7 @@ class Performance:
     told: Told = field(default_factory=Told)
     timings: dict[str, float] = field(default_factory=dict)
     ledger: DemoLedger | None = None
+    given_up: Collection[UUID] = ()
     faults: tuple[str, ...] = ()
 
     @property
@@ -61,33 +62,42 @@ class Performance:
         return self.ledger is not None and self.ledger.balanced and not self.faults
 
 
-def play(*, orders: int, seconds: float, data_dir: Path | None, keep: bool, as_json: bool) -> int:
-    """Perform once, as `workers.demo.run` says."""
+def play(
+    made: Callable[[Path], DemoInstallation],
+    story: type[Story],
+    *,
+    orders: int,
+    seconds: float,
+    data_dir: Path | None,
+    keep: bool,
+    as_json: bool,
+) -> int:
+    """Perform a story once, as `workers.demo.run` says, on the stage that is `made` in a directory."""
     screen = Screen(sys.stderr if as_json else sys.stdout)
     if data_dir is not None and data_dir.exists() and any(data_dir.iterdir()):
         print(f"relais demo: {data_dir} is not empty; the demo begins with an empty journal", file=sys.stderr)
         return UNABLE
     place = (data_dir or Path(tempfile.mkdtemp(prefix="relais-demo-"))).absolute()
-    run, code = Performance(), INTERRUPTED
+    run, stage, code = Performance(), made(place), INTERRUPTED
     try:
-        code = _perform(run, place, screen, orders, seconds)
+        code = _perform(run, stage, screen, _weekend(run, stage, story, screen, orders, seconds))
     finally:
         kept = data_dir is not None or keep or code in (BAD, UNABLE)
         if not kept:
             shutil.rmtree(place, ignore_errors=True)
     if code in (GOOD, BAD):
-        _close(screen, run, as_json)
+        _close(screen, run, stage.account, as_json)
     if kept:
-        screen.say(f"Everything is in {place}: logs/, erp-sim.jsonl, postgres/. `relais --data-dir` reads it.", "dim")
+        screen.say(f"Everything is in {place}: {stage.leaves}. `relais --data-dir` reads it.", "dim")
     return code
 
 
-def _perform(run: Performance, place: Path, screen: Screen, orders: int, seconds: float) -> int:
+def _perform(run: Performance, stage: DemoInstallation, screen: Screen, weekend: Coroutine[Any, Any, None]) -> int:
     """Stage, story and ledger; everything is stopped on return. The exit code."""
     try:
-        with contextlib.closing(DemoInstallation(place)) as stage:
+        with contextlib.closing(stage):
             try:
-                asyncio.run(_until_told(_weekend(run, stage, screen, orders, seconds)))
+                asyncio.run(_until_told(weekend))
             finally:
                 began = time.monotonic()
                 with screen.busy("Stopping everything ..."):
@@ -112,10 +122,12 @@ async def _until_told(work: Coroutine[Any, Any, None]) -> None:
     await work
 
 
-async def _weekend(run: Performance, stage: DemoInstallation, screen: Screen, orders: int, seconds: float) -> None:
+async def _weekend(
+    run: Performance, stage: DemoInstallation, made: type[Story], screen: Screen, orders: int, seconds: float
+) -> None:
     """Start, five acts, ledger."""
     began = time.monotonic()
-    with screen.busy("Starting PostgreSQL, Valkey, an ERP simulator, Flower, console, worker and intake ..."):
+    with screen.busy(f"Starting {stage.starts} ..."):
         await stage.open()
     run.timings["start"] = time.monotonic() - began
     screen.say(f"Relais is up after {run.timings['start']:.1f} s, its intake at {stage.endpoints['api_url']}.")
@@ -134,10 +146,11 @@ async def _weekend(run: Performance, stage: DemoInstallation, screen: Screen, or
             before = await charged(engine)
             await redrive.replay(engine, Choice(), "the ERP is back")
 
-        story = Story(stage, traffic, SampleLog(engine), screen, seconds, replay)
+        story = made(stage, traffic, SampleLog(engine), screen, seconds, replay)
         run.timings = story.timings = {**run.timings}
-        run.faults = await _tell(story, LONGEST_PLAY - run.timings["start"])
-        run.ledger = await _draw_up(stage, engine, traffic.told, before)
+        run.faults = await _tell(story, story.longest - run.timings["start"])
+        run.given_up = story.given_up
+        run.ledger = await _draw_up(stage, engine, traffic.told, story.given_up, before)
     except SQLAlchemyError as error:
         run.faults += (f"the journal cannot be read: {type(error).__name__}",)
     finally:
@@ -171,18 +184,23 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
             yield each
 
 
-async def _draw_up(stage: DemoInstallation, engine: AsyncEngine, told: Told, before: int) -> DemoLedger:
-    """The ledger, from the journal, the ERP's own file and what the front end was told."""
+async def _draw_up(
+    stage: DemoInstallation, engine: AsyncEngine, told: Told, given_up: Collection[UUID], before: int
+) -> DemoLedger:
+    """The ledger, from the journal, the ERP's own account and what the front end was told."""
     proven, rows = await read_journal(engine)
     promises = {order_id: Promise(order.digest, order.expected) for order_id, order in told.orders.items()}
-    return balance(promises, proven, rows, read_effects(stage.erp_file), told.surprises, before)
+    effects = await stage.effects(told.orders)
+    return balance(promises, proven, rows, effects, told.surprises, before, given_up)
 
 
-def _close(screen: Screen, run: Performance, as_json: bool) -> None:
-    """Show what came of it."""
+def _close(screen: Screen, run: Performance, account: str, as_json: bool) -> None:
+    """Show what came of it; by whose `account` orders took effect."""
     screen.console.print()
-    screen.console.print(closing.table(run.ledger, run.told) if run.ledger else "There is no ledger.")
+    screen.console.print(closing.table(run.ledger, run.told, account) if run.ledger else "There is no ledger.")
     screen.console.print()
+    if run.given_up:
+        screen.say(closing.given_up(run.given_up, run.told))
     faults = (*run.faults, *(run.ledger.faults if run.ledger else ()))
     screen.say(closing.verdict(faults), "bold red" if faults else "bold green")
     screen.console.print(Text(closing.times(run.timings), style="dim"))

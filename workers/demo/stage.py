@@ -11,10 +11,12 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import aiohttp
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -27,11 +29,11 @@ from config.embedded.service import until_ready
 from config.redis import RedisError, open_redis
 from config.settings import ENDPOINTS
 from orders.journal import connect
-from workers.erp.sim import Dial
+from workers.demo.pharmacies import Planned
+from workers.erp.sim import Dial, Effect, read_effects
 
 START: Final = 60.0  # s until everything is up
 STOP: Final = 20.0  # s before a stop becomes less kind
-OURS: Final = ("database_url", "redis_url", "erp_url")
 CATALOGUE: Final = Path(str(files("orders"))) / "data" / "medicines.csv"
 KEEPSAKE: Final = "relais-demo:keepsake"
 
@@ -50,26 +52,30 @@ QUICK: Final = {
 
 
 class DemoInstallation:
-    """One Relais on a data directory of its own; `close` stops all of it."""
+    """One Relais on a data directory of its own, before the simulator of `relais up`; `close` stops all of it."""
+
+    starts = "PostgreSQL, Valkey, an ERP simulator, Flower, console, worker and intake"
+    leaves = "logs/, erp-sim.jsonl, postgres/"
+    account = "the ERP's own file"
+    own: Sequence[str] = ("database_url", "redis_url", "erp_url")  # what `relais up` has to have started itself
 
     def __init__(self, data_dir: Path) -> None:
-        """Nothing runs before `open`."""
+        """Nothing runs before `open`; what is put into `env` by then holds."""
         self.place = data_dir
-        self._leash = Leash()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RELAIS_")}
+        self.env = module_env({**kept, **QUICK, "RELAIS_CATALOGUE": str(CATALOGUE)})
+        self.leash = Leash()
         self._process: Process | None = None
         self.endpoints: dict[str, Any] = {}
 
     async def open(self) -> None:
         """Start everything and return when it is ready. Raises StartFailed."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("RELAIS_")}
-        argv = module("workers.cli", "--data-dir", str(self.place), "up")
         log = self.place / "logs" / "up.log"
-        env = module_env({**kept, **QUICK, "RELAIS_CATALOGUE": str(CATALOGUE)})
-        self._process = Process(Program("relais up", argv, log, env, grace=STOP))
-        self._leash.hold(self._process.mark)
+        self._process = Process(Program("relais up", self._argv("up"), log, self.env, grace=STOP))
+        self.leash.hold(self._process.mark)
         await until_ready(self._process, self._announced, START)
         self.endpoints = json.loads((self.place / ENDPOINTS).read_text(encoding="utf-8"))
-        if foreign := [name for name in OURS if name not in self.endpoints["embedded"]]:
+        if foreign := [name for name in self.own if name not in self.endpoints["embedded"]]:
             raise RuntimeError(f"a .env file names a {foreign[0]}: the demo plays with services of its own only")
 
     async def _announced(self) -> bool:
@@ -80,24 +86,34 @@ class DemoInstallation:
         try:
             if self._process is not None:
                 self._process.end()
-                self._leash.drop(self._process.mark)
+                self.leash.drop(self._process.mark)
                 self._process = None
         finally:
-            self._leash.close()
+            self.leash.close()
 
     @property
     def ended(self) -> bool:
         """True when `relais up` itself is gone, which ends the play."""
         return self._process is None or self._process.poll() is not None
 
-    @property
-    def erp_file(self) -> Path:
-        """What the ERP took, by its own account."""
-        return self.place / "erp-sim.jsonl"
+    async def effects(self, orders: Mapping[UUID, Planned]) -> Iterable[Effect]:
+        """What the ERP took, by its own account; `orders` are those that were answered 202."""
+        return read_effects(self.place / "erp-sim.jsonl")
 
     def journal(self) -> AsyncEngine:
         """An engine on the journal; the caller disposes of it."""
         return connect(self.endpoints["database_url"], pool=2, timeout=20)
+
+    async def command(self, *words: str) -> tuple[int, str]:
+        """Run a command of this Relais, as whoever operates it: its exit code and what it said on stdout."""
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*self._argv(*words), env=self.env, stdout=pipe, stderr=pipe)
+        said, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, said.decode()
+
+    def _argv(self, *words: str) -> tuple[str, ...]:
+        return module("workers.cli", "--data-dir", str(self.place), *words)
 
     async def dial(self, dial: Dial) -> None:
         """Set every knob of the ERP's dial."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -94,7 +95,9 @@ def test_an_interrupted_demo_leaves_nothing_behind(start: Start, tmp_path: Path,
 
 @pytest.mark.slow
 def test_an_act_that_does_not_happen_is_a_failure(start: Start, data_dir: Path, tmp_path: Path) -> None:
-    code = "import sys, workers.demo, workers.demo.story as story; from pathlib import Path; story.DOWN = story.FIT;"
+    code = (
+        "import sys, workers.demo, workers.demo.simulated as story; from pathlib import Path; story.DOWN = story.FIT;"
+    )
     code += "sys.exit(workers.demo.run(orders=300, seconds=10, data_dir=Path(sys.argv[1])))"
     assert start(str(data_dir), code=["-c", code]).wait(200) == 1
     assert "the circuit opened" in (tmp_path / "out").read_text()
@@ -140,6 +143,13 @@ def test_accounts_that_agree_balance() -> None:
     assert (ledger.delivered, ledger.effects, ledger.dead, ledger.lost) == (1, 1, {"expired": 1}, 0)
 
 
+def test_a_dead_letter_that_somebody_gave_up_is_one_still() -> None:
+    rows = {**ROWS, DEAD: Row(b"dead", "discarded", "expired", 0, 0)}
+    ledger = drawn(rows=rows, proven=replace(PROVEN, dead=0, discarded=1), given_up={DEAD})
+    assert ledger.balanced
+    assert ledger.dead == {"expired": 1}
+
+
 def test_an_attempt_that_ended_with_its_worker_is_not_the_outages() -> None:
     assert drawn(rows={**ROWS, FINE: Row(b"fine", "delivered", None, 2, 1)}).balanced
 
@@ -163,6 +173,8 @@ def test_an_attempt_that_ended_with_its_worker_is_not_the_outages() -> None:
         ({"rows": {**ROWS, FINE: Row(b"fine", "delivered", None, 4, 3)}}, "needed 4 attempts"),
         ({"proven": audit.Ledger(2, 1, 0, 1, 0, 0, ())}, "still in the backlog"),
         ({"proven": audit.Ledger(2, 0, 0, 1, 1, 0, ())}, "nobody asked"),
+        ({"rows": {**ROWS, DEAD: Row(b"dead", "discarded", "expired", 0, 0)}}, "given up, and nobody asked"),
+        ({"given_up": {DEAD}}, "given up, and nobody asked"),
         ({"proven": audit.Ledger(3, 0, 1, 1, 0, 0, ("orders without a delivery: 1",))}, "without a delivery"),
         ({"before": 3}, "attempts that the outage cost before the replay: 3"),
         ({"surprises": ["an order was answered 500"]}, "answered 500"),
