@@ -36,7 +36,7 @@ test-browser: $(READY) ## what CI runs last: the tests in a real browser; gets D
 	@command -v chromium >/dev/null || { echo "make test-browser: there is no Chromium, nothing was tested" >&2; exit 1; }
 	$(PYTEST) -m browser tests/acceptance
 
-erp-tools: $(READY) ## a real Tryton, SAP's CAP server, an OpenSSH and an authorization server, in .tools/, for the conformance suite
+erp-tools: tools ## a real Tryton, SAP's CAP server, an OpenSSH and an authorization server, in .tools/, for the conformance suite
 	@$(BIN)/python .ci/tryton.py
 	@$(BIN)/python .ci/cap.py
 	@$(BIN)/python .ci/front.py
