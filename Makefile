@@ -43,7 +43,7 @@ erp-tools: tools ## a real Tryton, SAP's CAP server, an OpenSSH and an authoriza
 	@$(BIN)/python .ci/openssh.py
 
 # What a file tries with one ERP stays in one process, beside that ERP.
-test-erp: erp-tools ## what CI runs next: the conformance suite against real ERPs; gets them by itself
+test-erp: erp-tools ## the conformance suite against real ERPs; gets them by itself
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" $(ERPS) tests/conformance
 
 test-all: lint erp-tools ## all tests
