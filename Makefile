@@ -1,7 +1,7 @@
 # Everything from a fresh clone: Python 3.11 or newer, pip and make are all that is needed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv tools demo test test-browser erp-tools test-erp test-all lint bench-quick bench-backlog bench-reconcile bench-console soak lock lock-image sbom advisories assets client docs clean
+.PHONY: help venv tools demo demo-tryton test test-browser erp-tools test-erp test-all lint bench-quick bench-backlog bench-reconcile bench-console soak lock lock-image sbom advisories assets client docs clean
 # Each test that starts a process would compile all of Relais where nothing keeps what Python compiles.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
@@ -27,6 +27,9 @@ tools: $(READY) ## Debian's Prometheus in .tools/, for the tests of alerts and d
 
 demo: $(READY) ## the weekend of 19 October 2024, in about a minute
 	@$(BIN)/relais demo
+
+demo-tryton: erp-tools ## the same before a real Tryton, which is killed and comes back from an older backup; about four minutes
+	@$(BIN)/python -m tests.conformance.whole.weekend
 
 test: lint tools ## what CI runs first: lint, then all tests but the long fault runs, and those with real ERPs or a browser
 	$(PYTEST) -m "not slow and not browser and not erp"
